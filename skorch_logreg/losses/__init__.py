@@ -1,0 +1,7 @@
+"""Losses: what a row's logits cost."""
+
+from skorch_logreg.losses.binomial import Binomial
+from skorch_logreg.losses.multinomial import Multinomial
+from skorch_logreg.losses.protocol import Loss
+
+__all__ = ["Binomial", "Loss", "Multinomial"]

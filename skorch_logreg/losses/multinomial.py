@@ -1,0 +1,73 @@
+"""The multinomial logistic loss of three classes or more."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Multinomial:
+    """Multinomial loss ``log(sum_k exp(z_k)) - z_y`` of K logits and y in 0..K-1.
+
+    Every class has its own logit (no reference class), so a constant added to all of them
+    changes nothing.  The loss of a well classified row comes from the probability ``e`` of all
+    other classes, as ``-log(1 - e)``: the difference of logits would lose it.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of classes, K.
+
+    References
+    ----------
+    Hastie, Tibshirani, Friedman (2009). The Elements of Statistical Learning, section 4.4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch_logreg.losses import Multinomial
+    >>> Multinomial(3).value(torch.zeros(1, 1, 3, dtype=torch.float64), torch.tensor([2]))
+    tensor([[1.0986]], dtype=torch.float64)
+    """
+
+    n_outputs: int
+
+    def value(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Loss (rows, m)."""
+        return self.value_residual(logits, y)[0]
+
+    def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (rows, m) and ``softmax(z) - onehot(y)`` (rows, m, K)."""
+        index = y[:, None, None].expand(*logits.shape[:2], 1)
+        residual = torch.softmax(logits, dim=-1)
+        residual.scatter_(-1, index, 0.0)
+        wrong = residual.sum(dim=-1, keepdim=True)
+        residual.scatter_(-1, index, -wrong)
+        value = -torch.log1p(-wrong.clamp(max=0.5))
+        difficult = wrong > 0.5
+        if difficult.any():
+            far = logits.logsumexp(dim=-1, keepdim=True) - logits.gather(-1, index)
+            value = torch.where(difficult, far, value)
+        return value[..., 0], residual
+
+    def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """``d = q = softmax(z)`` (rows, m, K): the Hessian is ``diag(p) - p p'``."""
+        proba = torch.softmax(logits, dim=-1)
+        return proba, proba
+
+    def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
+        """Negative entropy (rows, m) of the probabilities ``dual + onehot(y)``."""
+        index = y[:, None, None].expand(*dual.shape[:2], 1)
+        others = dual.scatter(-1, index, 0.0).clamp(min=0.0)
+        wrong = others.sum(dim=-1).clamp(max=1.0)
+        right = torch.special.xlog1py(1 - wrong, -wrong)
+        return torch.special.xlogy(others, others).sum(dim=-1) + right
+
+    def predict_proba(self, logits: Tensor) -> Tensor:
+        """Probabilities (rows, m, K)."""
+        return torch.softmax(logits, dim=-1)
+
+    def log_proba(self, logits: Tensor) -> Tensor:
+        """Log-probabilities (rows, m, K)."""
+        return torch.log_softmax(logits, dim=-1)

@@ -1,0 +1,40 @@
+"""What a loss must offer: functions of one row's logits."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Loss(Protocol):
+    """A convex function of the logits of one row.
+
+    All methods work row by row: they know no X, no weights and no penalty.  The Hessian in the
+    logits of a row is ``diag(d) - q q'``, which is all that a curvature model needs to know.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Logits a row, K.
+    """
+
+    @property
+    def n_outputs(self) -> int:
+        """Logits a row, K."""
+
+    def value(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Loss of every row, (rows, m), of logits (rows, m, K) and targets (rows,)."""
+
+    def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (rows, m) and its derivative in the logits (rows, m, K)."""
+
+    def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``d`` and ``q`` (rows, m, K) of the Hessian ``diag(d) - q q'``; None for q = 0."""
+
+    def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
+        """Convex conjugate (rows, m) at a dual point (rows, m, K) in its domain."""
+
+    def predict_proba(self, logits: Tensor) -> Tensor:
+        """Probability of every class, (rows, m, classes)."""
+
+    def log_proba(self, logits: Tensor) -> Tensor:
+        """Logarithm of every class's probability, finite for finite logits."""

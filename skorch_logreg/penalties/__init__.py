@@ -1,0 +1,9 @@
+"""Penalties: what coefficients cost."""
+
+from skorch_logreg.penalties.elastic_net import ElasticNet
+from skorch_logreg.penalties.l2 import L2
+from skorch_logreg.penalties.protocol import Penalty
+
+PENALTIES = {"l2": L2, "elasticnet": ElasticNet}
+
+__all__ = ["L2", "PENALTIES", "ElasticNet", "Penalty"]

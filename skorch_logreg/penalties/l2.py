@@ -1,0 +1,78 @@
+"""The ridge penalty."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class L2:
+    """Ridge ``1/2 sum_j f_j w_j^2``.
+
+    Parameters
+    ----------
+    factor : Tensor of shape (n_features,) or None
+        Strength of every feature, ``f``; None: 1 for all.
+
+    References
+    ----------
+    le Cessie, van Houwelingen (1992). Ridge estimators in logistic regression, equation 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch_logreg.penalties import L2
+    >>> L2().value(torch.tensor([[[3.0, 4.0]]]))
+    tensor([12.5000])
+    """
+
+    smooth: ClassVar[bool] = True
+    factor: Tensor | None = None
+
+    def value(self, coef: Tensor) -> Tensor:
+        """Value (m,)."""
+        return (coef.square() * self._weight(coef)).sum(dim=(1, 2)) / 2
+
+    def gradient(self, coef: Tensor) -> Tensor:
+        """``f w`` (m, K, p)."""
+        return coef * self._weight(coef)
+
+    def hess_diagonal(self, coef: Tensor) -> Tensor:
+        """``f`` (m, K, p)."""
+        return self._weight(coef).expand_as(coef)
+
+    def prox(self, coef: Tensor, step: Tensor) -> Tensor:
+        """``w / (1 + step f)`` (Parikh and Boyd 2014, section 6.1.1)."""
+        return coef / (1 + step[:, None, None] * self._weight(coef))
+
+    def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
+        """``|gradient + strength f w|`` (m, K, p)."""
+        return (gradient + strength[:, None, None] * self.gradient(coef)).abs()
+
+    def conjugate(self, dual: Tensor) -> Tensor:
+        """``1/2 sum_j v_j^2 / f_j`` (m,)."""
+        ratio = torch.where(dual == 0, 0.0, dual.square() / self._weight(dual))
+        return ratio.sum(dim=(1, 2)) / 2
+
+    def dual_scale(self, dual: Tensor) -> Tensor:
+        """One: the conjugate is finite everywhere."""
+        return torch.ones(len(dual), dtype=dual.dtype, device=dual.device)
+
+    def strictly_positive(self) -> bool:
+        """Whether every feature has a positive strength."""
+        return self.factor is None or bool((self.factor > 0).all())
+
+    def in_units(self, scale: Tensor) -> "L2":
+        """Return the penalty of ``v = w * scale``: its strengths are ``f / scale^2``."""
+        return replace(self, factor=self._weight(scale) / scale.square())
+
+    def selected(self, columns: Tensor) -> "L2":
+        """Return the penalty of some columns only."""
+        return self if self.factor is None else replace(self, factor=self.factor[columns])
+
+    def _weight(self, like: Tensor) -> Tensor:
+        if self.factor is None:
+            return torch.ones((), dtype=like.dtype, device=like.device)
+        return self.factor

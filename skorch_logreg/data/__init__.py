@@ -1,0 +1,16 @@
+"""Data: how rows multiply, and where they live."""
+
+from skorch_logreg.data.dense import DenseBlock
+from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
+from skorch_logreg.data.protocol import Block, Data
+from skorch_logreg.data.sparse import SparseBlock
+
+__all__ = [
+    "CONTAINERS",
+    "Block",
+    "Data",
+    "DenseBlock",
+    "InMemory",
+    "SparseBlock",
+    "from_arrays",
+]

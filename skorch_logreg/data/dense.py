@@ -1,0 +1,98 @@
+"""How rows of a dense array multiply."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data.gram import bordered_gram, piece_rows
+
+
+class DenseBlock:
+    """Rows of a dense array; see `Block` for the methods.
+
+    float64 rows with a unit stride are used where they lie.  All others (float32, general
+    strides) go through a float64 workspace of the block's size, once a block and pass, so that
+    every product and sum is one of float64.
+
+    Parameters
+    ----------
+    X : Tensor of shape (rows, n_features)
+    targets, weight : Tensor of shape (rows,)
+    center, scale : Tensor of shape (n_features,)
+        The design is ``(X - center) / scale``.
+    workspace : Tensor or None
+        float64, at least as many rows.
+    """
+
+    def __init__(
+        self,
+        X: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+        center: Tensor,
+        scale: Tensor,
+        workspace: Tensor | None = None,
+    ) -> None:
+        self._X, self.targets, self.weight = X, targets, weight
+        self._center, self._scale, self._workspace = center, scale, workspace
+
+    @cached_property
+    def _values(self) -> Tensor:
+        if self._workspace is None:
+            return self._X
+        return self._workspace[: len(self._X)].copy_(self._X)
+
+    def matmul(self, coef: Tensor, intercept: Tensor) -> Tensor:
+        """Logits (rows, m, K) of coef (m, K, p) and intercept (m, K)."""
+        slope = coef / self._scale
+        shift = intercept - slope @ self._center
+        logits = self._values @ slope.reshape(-1, slope.shape[-1]).T
+        return logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
+
+    def rmatmul(self, residual: Tensor) -> Tensor:
+        """``Z' residual`` (m, K, p)."""
+        flat = residual.reshape(len(residual), -1)
+        raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
+        return (raw - self._center * residual.sum(dim=0)[..., None]) / self._scale
+
+    def gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        """Bordered Gram matrix (K, c + 1, K, c + 1)."""
+        values, center, scale = self._values, self._center, self._scale
+        if columns is not None:
+            center, scale = center[columns], scale[columns]
+
+        def rows(piece: slice) -> Tensor:
+            z = values[piece] if columns is None else values[piece][:, columns]
+            return (z - center).div_(scale)
+
+        return bordered_gram(rows, len(center), weight, rank_one)
+
+    def column_squares(self, weight: Tensor) -> Tensor:
+        """``sum_i weight_ik z_ij^2``, (k, p)."""
+        total = torch.zeros(
+            weight.shape[1], len(self._center), dtype=weight.dtype, device=weight.device
+        )
+        step = piece_rows(len(self._center))
+        for start in range(0, len(weight), step):
+            z = self._values[start : start + step] - self._center
+            total.addmm_(weight[start : start + step].T, z.div_(self._scale).square_())
+        return total
+
+    def column_counts(self) -> Tensor:
+        """Rows, for every column alike."""
+        return torch.full_like(self._center, len(self._X))
+
+    def outer(self, column_weight: Tensor) -> Tensor:
+        """``Z diag(column_weight) Z'`` (rows, rows)."""
+        n_rows = len(self._X)
+        total = torch.zeros(n_rows, n_rows, dtype=self._scale.dtype, device=self._scale.device)
+        root = column_weight.sqrt() / self._scale
+        step = piece_rows(n_rows)
+        for start in range(0, len(root), step):
+            columns = slice(start, start + step)
+            z = (self._values[:, columns] - self._center[columns]).mul_(root[columns])
+            total.addmm_(z, z.T)
+        return total

@@ -1,0 +1,219 @@
+"""Rows that live in memory."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skorch_logreg.data.dense import DenseBlock
+from skorch_logreg.data.protocol import Block, Kernel
+from skorch_logreg.data.sparse import SparseBlock
+
+CONTAINERS = {
+    "dense": "NumPy array of any layout, data frame, torch tensor, array API array",
+    "sparse": "SciPy sparse array or matrix of any format, 32 or 64 bit indices",
+}
+
+_BLOCK_BYTES = 8 << 20  # large enough that a block's dispatch does not show, small enough for L3
+_MOMENT_ROWS = 50_000  # moments only set the units of the solver: a sample serves
+
+
+@dataclass
+class InMemory:
+    """Row blocks of one array in memory; see `Data` for the methods.
+
+    Parameters
+    ----------
+    X : Tensor or csr_array of shape (n_samples, n_features)
+        Never written, never copied as a whole.
+    targets : Tensor of shape (n_samples,)
+    weight : Tensor of shape (n_samples,), float64
+    center, scale : Tensor of shape (n_features,), float64
+    block_rows : int
+    """
+
+    X: Any
+    targets: Tensor
+    weight: Tensor
+    center: Tensor
+    scale: Tensor
+    block_rows: int
+    n_passes: int = field(default=0, compare=False)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(self.X.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return int(self.X.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of X's entries."""
+        return self.X.dtype if isinstance(self.X, Tensor) else torch.float64
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows live."""
+        return self.weight.device
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether only non-zero entries are stored."""
+        return not isinstance(self.X, Tensor)
+
+    @property
+    def single_block(self) -> bool:
+        """Whether one block holds all rows."""
+        return self.block_rows >= self.n_samples
+
+    @cached_property
+    def _workspace(self) -> Tensor | None:
+        if self.is_sparse or (self.X.dtype == torch.float64 and 1 in self.X.stride()):
+            return None
+        rows = min(self.block_rows, self.n_samples)
+        return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
+
+    def _block(self, rows: slice) -> Block:
+        targets, weight = self.targets[rows], self.weight[rows]
+        if not self.is_sparse:
+            return DenseBlock(
+                self.X[rows], targets, weight, self.center, self.scale, self._workspace
+            )
+        whole = rows.stop - rows.start == self.n_samples
+        X = self.X if whole else self.X[rows]
+        return SparseBlock(X, targets, weight, self.center, self.scale)
+
+    def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
+        """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
+        self.n_passes += reads
+        total: tuple[Tensor, ...] = ()
+        for start in range(0, self.n_samples, self.block_rows):
+            rows = slice(start, min(start + self.block_rows, self.n_samples))
+            part = kernel(self._block(rows), *(a[rows] for a in row_arrays))
+            total = tuple(t.add_(p) for t, p in zip(total, part, strict=True)) if total else part
+        return total
+
+    def empty_rows(self, *shape: int) -> Tensor:
+        """New float64 array as long as the data."""
+        return torch.empty(self.n_samples, *shape, dtype=torch.float64, device=self.device)
+
+    def sample(self, n_rows: int) -> "InMemory":
+        """Evenly spaced rows, with weights scaled up to the weight of all."""
+        step = max(self.n_samples // n_rows, 1)
+        rows = slice(step // 2, None, step)
+        weight = self.weight[rows]
+        factor = self.weight.sum() / weight.sum()
+        X = self.X[rows].to(torch.float64).contiguous() if not self.is_sparse else self.X[rows]
+        return replace(
+            self,
+            X=X,
+            targets=self.targets[rows],
+            weight=weight * factor.nan_to_num(1.0, 1.0),
+            block_rows=_block_rows(X),
+            n_passes=0,
+        )
+
+    def column_moments(self) -> tuple[Tensor, Tensor]:
+        """Weighted mean and standard deviation (p,) of the columns of X.
+
+        From at most 50,000 rows; constant columns have deviation 0.
+        """
+        data = self if self.n_samples < 2 * _MOMENT_ROWS else self.sample(_MOMENT_ROWS)
+        return _moments(data)
+
+    def standardised(self, center: Tensor, scale: Tensor) -> "InMemory":
+        """The same rows as ``(X - center) / scale``, without a copy."""
+        return replace(self, center=center, scale=scale)
+
+
+def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
+    weight = data.weight[:, None, None] / data.weight.sum()
+    zero = torch.zeros_like(data.center)
+    plain = data.standardised(zero, torch.ones_like(zero))
+    (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w)[0, 0],), weight)
+    centred = data.standardised(mean, torch.ones_like(zero))
+    (variance,) = centred.reduce(lambda block, w: (block.column_squares(w[:, 0])[0],), weight)
+    deviation = variance.sqrt()
+    # what rounding of a constant leaves is not a deviation
+    return mean, torch.where(deviation <= 1e-13 * mean.abs(), 0.0, deviation)
+
+
+def from_arrays(
+    X: Any, y: Any, sample_weight: Any = None, *, device: str | torch.device | None = None
+) -> InMemory:
+    """Wrap arrays as row blocks.
+
+    Parameters
+    ----------
+    X : ndarray, Tensor or CSR array of shape (n_samples, n_features)
+        float32 or float64, of any strides; read only.  Sparse rows that are float32 get a
+        float64 copy of their entries (not of their structure).
+    y : array of shape (n_samples,)
+        Class index of every row.
+    sample_weight : array of shape (n_samples,) or None
+        Non-negative; None: 1 for all.
+    device : str, torch.device or None
+        Where a dense X is moved; None: where it is.
+
+    Returns
+    -------
+    data : InMemory
+    """
+    if sp.issparse(X):
+        entries = np.asarray(X.data, dtype=np.float64)
+        X = sp.csr_array((entries, X.indices, X.indptr), shape=X.shape)
+        place = torch.device("cpu")
+    else:
+        X = X if isinstance(X, Tensor) else _as_tensor(X)
+        X = X.detach() if device is None else X.detach().to(device)
+        place = X.device
+    targets = y if isinstance(y, Tensor) else _as_tensor(np.asarray(y, dtype=np.int64))
+    if sample_weight is None:
+        weight = torch.ones(X.shape[0], dtype=torch.float64, device=place)
+    elif isinstance(sample_weight, Tensor):
+        weight = sample_weight.detach().to(place, torch.float64)
+    else:
+        weight = _as_tensor(np.asarray(sample_weight, dtype=np.float64)).to(place)
+    center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
+    return InMemory(
+        X=X,
+        targets=targets.to(place),
+        weight=weight,
+        center=center,
+        scale=torch.ones_like(center),
+        block_rows=_block_rows(X),
+    )
+
+
+def _block_rows(X: Any) -> int:
+    """Rows of a block: all of a sparse array, whose slices are copies."""
+    if not isinstance(X, Tensor):
+        return max(int(X.shape[0]), 1)
+    return max(_BLOCK_BYTES // (8 * max(int(X.shape[1]), 1)), 1024)
+
+
+class _Writable:
+    """Lets torch see a read-only array without its warning; nothing ever writes into it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    """View an array as a tensor; negative strides and foreign byte orders are copied."""
+    if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if not array.flags.writeable:
+        array = np.asarray(_Writable(array))
+    return torch.from_numpy(array)

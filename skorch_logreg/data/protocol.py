@@ -1,0 +1,83 @@
+"""What data must offer: rows that multiply, and sums over them."""
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+class Block(Protocol):
+    """Consecutive rows of the design ``Z = (X - center) / scale``, never formed as a whole.
+
+    Attributes
+    ----------
+    targets : Tensor of shape (rows,)
+        Class index of every row.
+    weight : Tensor of shape (rows,)
+        Weight of every row.
+    """
+
+    targets: Tensor
+    weight: Tensor
+
+    def matmul(self, coef: Tensor, intercept: Tensor) -> Tensor:
+        """Logits (rows, m, K) of coef (m, K, p) and intercept (m, K)."""
+
+    def rmatmul(self, residual: Tensor) -> Tensor:
+        """``Z' residual`` (m, K, p) of residual (rows, m, K)."""
+
+    def gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        """Bordered Gram matrix (K, c + 1, K, c + 1).
+
+        ``sum_i [z_i 1]'[z_i 1] x (diag(weight_i) - rank_one_i rank_one_i')`` over some columns
+        (all if None), with weight and rank_one (rows, K); the last row and column belong to
+        the intercept.
+        """
+
+    def column_squares(self, weight: Tensor) -> Tensor:
+        """``sum_i weight_ik z_ij^2``, (k, p), of weight (rows, k)."""
+
+    def column_counts(self) -> Tensor:
+        """Stored entries of every column, (p,)."""
+
+    def outer(self, column_weight: Tensor) -> Tensor:
+        """``Z diag(column_weight) Z'`` (rows, rows)."""
+
+
+Kernel = Callable[..., tuple[Tensor, ...]]
+
+
+class Data(Protocol):
+    """Rows, wherever they live.
+
+    Everything that touches X is a sum over row blocks, so ``reduce`` is all that a container on
+    disk or on a cluster has to do differently.
+    """
+
+    n_samples: int
+    n_features: int
+    dtype: torch.dtype
+    device: torch.device
+    n_passes: int
+    single_block: bool
+
+    def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
+        """Sum ``kernel(block, *rows of row_arrays)`` over all blocks.
+
+        A kernel may write into its rows.  ``reads`` is what it adds to ``n_passes``.
+        """
+
+    def empty_rows(self, *shape: int) -> Tensor:
+        """New float64 array as long as the data."""
+
+    def sample(self, n_rows: int) -> "Data":
+        """Evenly spaced rows, with weights scaled up to the weight of all."""
+
+    def column_moments(self) -> tuple[Tensor, Tensor]:
+        """Weighted mean and standard deviation (p,) of the columns of X."""
+
+    def standardised(self, center: Tensor, scale: Tensor) -> Self:
+        """The same rows as ``(X - center) / scale``, without a copy."""

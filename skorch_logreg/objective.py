@@ -1,0 +1,367 @@
+"""Value, gradient, curvature products and certificate of a batch of models.
+
+The objective of each of m models is
+
+    F(W, b) = sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)
+
+with s_i the weight of row i.  This is the only file that knows the intercept: parameters are one
+array (m, K, p + 1), whose last column is the intercept and has no penalty.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block, Data
+from skorch_logreg.losses import Loss
+from skorch_logreg.penalties import Penalty
+
+_INTERCEPT_STEPS = 50
+_LINE_STEPS = 40
+_SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the models stand.
+
+    Attributes
+    ----------
+    params : Tensor of shape (m, K, p + 1)
+    logits : Tensor of shape (n, m, K)
+    value : Tensor of shape (m,)
+    gradient : Tensor of shape (m, K, p + 1)
+        Of the loss and of the smooth part of the penalty.
+    """
+
+    params: Tensor
+    logits: Tensor
+    value: Tensor
+    gradient: Tensor
+
+    def select(self, models: Tensor) -> "Point":
+        """Keep some models."""
+        return Point(
+            self.params[models],
+            self.logits[:, models],
+            self.value[models],
+            self.gradient[models],
+        )
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product (m,) of two arrays of parameters (m, K, p + 1)."""
+    return (a * b).sum(dim=(1, 2))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective of m models over the same rows.
+
+    Parameters
+    ----------
+    data : Data
+    loss : Loss
+    penalty : Penalty
+    strength : Tensor of shape (m,)
+        ``1 / C``; 0 for no penalty.
+    fit_intercept : bool
+    """
+
+    data: Data
+    loss: Loss
+    penalty: Penalty
+    strength: Tensor
+    fit_intercept: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (m, K, p + 1) of the parameters."""
+        return len(self.strength), self.loss.n_outputs, self.data.n_features + 1
+
+    def zeros(self) -> Tensor:
+        """Parameters of zero."""
+        return torch.zeros(self.shape, dtype=torch.float64, device=self.data.device)
+
+    def evaluate(self, params: Tensor) -> Point:
+        """Value and gradient in one pass over X."""
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            logits.copy_(block.matmul(params[..., :-1], params[..., -1]))
+            return self._loss_terms(block, logits)
+
+        logits = self.data.empty_rows(*self.shape[:2])
+        return self._point(params, logits, self.data.reduce(kernel, logits))
+
+    def move(self, point: Point, direction: Tensor) -> tuple[Point, Tensor]:
+        """Go the whole direction in one pass over X.
+
+        Returns
+        -------
+        moved : Point
+        change : Tensor of shape (n, m, K)
+            The direction's logits, for a line search should the move not do.
+        """
+
+        def kernel(block: Block, old: Tensor, new: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+            change.copy_(block.matmul(direction[..., :-1], direction[..., -1]))
+            torch.add(old, change, out=new)
+            return self._loss_terms(block, new)
+
+        new = self.data.empty_rows(*self.shape[:2])
+        change = self.data.empty_rows(*self.shape[:2])
+        terms = self.data.reduce(kernel, point.logits, new, change)
+        return self._point(point.params + direction, new, terms), change
+
+    def logits(self, params: Tensor) -> Tensor:
+        """Logits (n, m, K) of parameters, or of a direction."""
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            logits.copy_(block.matmul(params[..., :-1], params[..., -1]))
+            return ()
+
+        logits = self.data.empty_rows(*self.shape[:2])
+        self.data.reduce(kernel, logits)
+        return logits
+
+    def at_logits(self, params: Tensor, logits: Tensor) -> Point:
+        """Value and gradient where the logits are known already."""
+        return self._point(params, logits, self.data.reduce(self._loss_terms, logits))
+
+    def along(
+        self, point: Point, direction: Tensor, change: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Value, slope and curvature (m,) at ``point + step * direction``; X is not read."""
+
+        def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+            z = torch.addcmul(logits, change, step[:, None])
+            value, residual = self.loss.value_residual(z, block.targets)
+            weight = _row_weight(block)
+            bend = self._curve(z, change)
+            return (
+                (value * weight).sum(dim=0),
+                ((residual * change).sum(dim=-1) * weight).sum(dim=0),
+                ((bend * change).sum(dim=-1) * weight).sum(dim=0),
+            )
+
+        value, slope, curvature = self.data.reduce(kernel, point.logits, change, reads=0)
+        move = direction[..., :-1]
+        coef = point.params[..., :-1] + step[:, None, None] * move
+        return (
+            value + self.strength * self.penalty.value(coef),
+            slope + self.strength * inner(self.penalty.gradient(coef), move),
+            curvature + self.strength * inner(self.penalty.hess_diagonal(coef), move.square()),
+        )
+
+    def line_search(self, point: Point, direction: Tensor, change: Tensor) -> Tensor:
+        """Step (m,) along a descent direction of a smooth objective.
+
+        Newton's method on the slope, kept inside a bracket: heavy-tailed columns throw an
+        unguarded one to infinity.  Costs a few sums over rows and no read of X.
+        """
+        start = inner(point.gradient, direction)
+        step = torch.ones_like(start)
+        low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
+        for _ in range(_LINE_STEPS):
+            value, slope, curvature = self.along(point, direction, change, step)
+            left = slope < 0
+            fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & (value <= point.value)
+            # beyond this nothing can be told from rounding
+            fine |= high.isfinite() & (high - low <= 1e-10 * high)
+            if bool((fine | (start >= 0)).all()):
+                break
+            low = torch.where(left, step, low)
+            high = torch.where(left, high, step)
+            newton = step - slope / curvature
+            middle = torch.where(high.isinf(), 4 * step, (low + high) / 2)
+            inside = (newton > low) & (newton < high) & (newton <= 10 * step)
+            step = torch.where(fine, step, torch.where(inside, newton, middle))
+        return torch.where(start < 0, step, torch.zeros_like(step))
+
+    def hessian_product(self, point: Point) -> Callable[[Tensor], Tensor]:
+        """Exact Hessian at a point, as a function of parameters; one pass over X a call."""
+        diagonal, rank_one = self.loss.curvature(point.logits)
+        # what multiplies the rows is kept, rather than made anew in every product
+        rows = (diagonal,) if rank_one is None or rank_one is diagonal else (diagonal, rank_one)
+        bend = self.strength[:, None, None] * self.penalty.hess_diagonal(point.params[..., :-1])
+
+        def product(vector: Tensor) -> Tensor:
+            def kernel(block: Block, d: Tensor, *q: Tensor) -> tuple[Tensor, ...]:
+                u = block.matmul(vector[..., :-1], vector[..., -1])
+                h = d * u
+                if rank_one is not None:
+                    second = q[0] if q else d
+                    h.sub_(second * (second * u).sum(dim=-1, keepdim=True))
+                h.mul_(_row_weight(block)[..., None])
+                return block.rmatmul(h), h.sum(dim=0)
+
+            coef, intercept = self.data.reduce(kernel, *rows)
+            return self._assemble(coef + bend * vector[..., :-1], intercept)
+
+        return product
+
+    def gram(self, point: Point, columns: Tensor | None = None) -> Tensor:
+        """Hessian of the loss over some columns and the intercept, (m, K, c + 1, K, c + 1)."""
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            diagonal, rank_one = self.loss.curvature(logits)
+            weight = _row_weight(block).expand(logits.shape[:2])[..., None]
+            diagonal = diagonal * weight
+            second = None if rank_one is None else rank_one * weight.sqrt()
+            parts = [
+                block.gram(diagonal[:, j], None if second is None else second[:, j], columns)
+                for j in range(logits.shape[1])
+            ]
+            return (torch.stack(parts),)
+
+        return self.data.reduce(kernel, point.logits)[0]
+
+    def output_curvature(self, point: Point) -> Tensor:
+        """Weighted curvature (n, m, K) of every row in each of its logits alone."""
+
+        def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
+            diagonal, rank_one = self.loss.curvature(logits)
+            own = diagonal if rank_one is None else diagonal - rank_one.square()
+            torch.mul(own, _row_weight(block)[..., None], out=out)
+            return ()
+
+        out = torch.empty_like(point.logits)
+        self.data.reduce(kernel, point.logits, out, reads=0)
+        return out
+
+    def penalty_diagonal(self, params: Tensor) -> Tensor:
+        """Diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept."""
+        bend = self.strength[:, None, None] * self.penalty.hess_diagonal(params[..., :-1])
+        return torch.cat([bend, torch.zeros_like(bend[..., :1])], dim=-1)
+
+    def loss_gradient(self, point: Point) -> Tensor:
+        """Gradient (m, K, p + 1) of the loss alone."""
+        pull = self.strength[:, None, None] * self.penalty.gradient(point.params[..., :-1])
+        return torch.cat([point.gradient[..., :-1] - pull, point.gradient[..., -1:]], dim=-1)
+
+    def minimise_intercept(self, params: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Best intercept for given coefficients, by Newton steps on the logits.
+
+        Returns
+        -------
+        params, logits : Tensor
+            Moved by the same constants; X is not read.
+        """
+        if not self.fit_intercept:
+            return params, logits
+        shift = torch.zeros_like(params[..., -1])
+        value, gradient, hessian, size = self._intercept_terms(logits, shift)
+        for _ in range(_INTERCEPT_STEPS):
+            active = gradient.abs().amax(dim=-1) > 1e-15 * size
+            if not bool(active.any()):
+                break
+            step = -(torch.linalg.pinv(hessian, hermitian=True) @ gradient[..., None])[..., 0]
+            step = step.clamp(-4.0, 4.0) * active[:, None]
+            for _ in range(30):
+                trial = self._intercept_terms(logits, shift + step)
+                worse = trial[0] > value + 1e-14 * value.abs()
+                if not bool(worse.any()):
+                    break
+                step = torch.where(worse[:, None], step / 4, step)
+            shrunk = trial[1].abs().amax(dim=-1) < 0.9 * gradient.abs().amax(dim=-1)
+            shift = shift + step
+            lower = trial[0] < value
+            value, gradient, hessian, size = trial
+            if not bool((shrunk | lower).any()):
+                break
+        moved = params.clone()
+        moved[..., -1] += shift
+        return moved, logits + shift
+
+    def duality_gap(self, point: Point) -> Tensor:
+        """Bound (m,) on ``F - F*`` where the intercept has been minimised; inf if there is none.
+
+        The residuals, scaled into the domain of the penalty's conjugate, are a dual point.  By
+        Fenchel and Young the gap is a sum of non-negative terms, one a row and one a feature;
+        neither is a difference of the two objectives.
+
+        References
+        ----------
+        Ndiaye, Fercoq, Gramfort, Salmon (2017). Gap safe screening rules for sparsity enforcing
+        penalties, section 2.
+        """
+        if not self.penalty.strictly_positive() or not bool((self.strength > 0).all()):
+            return torch.full_like(point.value, torch.inf)
+        coef = point.params[..., :-1]
+        strength = self.strength[:, None, None]
+        dual = -self.loss_gradient(point)[..., :-1] / strength
+        scale = self.penalty.dual_scale(dual)
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            value, residual = self.loss.value_residual(logits, block.targets)
+            product = (residual * logits).sum(dim=-1) * scale
+            conjugate = self.loss.conjugate(residual * scale[:, None], block.targets)
+            return (((value + conjugate - product) * _row_weight(block)).sum(dim=0),)
+
+        rows = torch.zeros_like(point.value)
+        if bool((scale < 1).any()):
+            rows = self.data.reduce(kernel, point.logits, reads=0)[0]
+        dual = dual * scale[:, None, None]
+        if self.penalty.smooth:
+            # the penalty's share without cancellation: the conjugate of the gradient
+            features = self.penalty.conjugate(point.gradient[..., :-1] / strength)
+        else:
+            features = (
+                self.penalty.value(coef)
+                + self.penalty.conjugate(dual)
+                - inner(dual, coef)
+            )
+        return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + self.strength * features
+
+    def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            z = logits + shift
+            value, residual = self.loss.value_residual(z, block.targets)
+            weight = _row_weight(block)
+            residual = residual * weight[..., None]
+            diagonal, rank_one = self.loss.curvature(z)
+            hessian = torch.diag_embed((diagonal * weight[..., None]).sum(dim=0))
+            if rank_one is not None:
+                root = rank_one * weight.sqrt()[..., None]
+                hessian = hessian - torch.einsum("nmk,nml->mkl", root, root)
+            size = residual.abs().sum(dim=(0, 2))
+            return (value * weight).sum(dim=0), residual.sum(dim=0), hessian, size
+
+        return self.data.reduce(kernel, logits, reads=0)
+
+    def _curve(self, logits: Tensor, change: Tensor) -> Tensor:
+        """Hessian in the logits times ``change``, row by row."""
+        diagonal, rank_one = self.loss.curvature(logits)
+        out = diagonal * change
+        if rank_one is not None:
+            out = out - rank_one * (rank_one * change).sum(dim=-1, keepdim=True)
+        return out
+
+    def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        value, residual = self.loss.value_residual(logits, block.targets)
+        weight = _row_weight(block)
+        residual = residual.mul_(weight[..., None])
+        return (value * weight).sum(dim=0), block.rmatmul(residual), residual.sum(dim=0)
+
+    def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
+        value, coef, intercept = terms
+        weights = params[..., :-1]
+        pull = self.strength[:, None, None] * self.penalty.gradient(weights)
+        total = value + self.strength * self.penalty.value(weights)
+        return Point(params, logits, total, self._assemble(coef + pull, intercept))
+
+    def _assemble(self, coef: Tensor, intercept: Tensor) -> Tensor:
+        last = intercept if self.fit_intercept else torch.zeros_like(intercept)
+        return torch.cat([coef, last[..., None]], dim=-1)
+
+
+def _row_weight(block: Block) -> Tensor:
+    """Weights (rows, 1), or (rows, m) where each model has its own."""
+    return block.weight if block.weight.ndim == 2 else block.weight[:, None]
+
+
+def on_sample(objective: Objective, n_rows: int) -> Objective:
+    """The objective over evenly spaced rows, scaled to the weight of all."""
+    return replace(objective, data=objective.data.sample(n_rows))

@@ -1,0 +1,149 @@
+"""The Hessian itself where there are more columns than rows."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective, Point
+
+
+_PER_MODEL = ("penalty", "factor", "scale", "border", "schur")
+
+
+@dataclass(frozen=True)
+class DualHessian:
+    """Inverse of the Hessian through a matrix of rows, (n K)^2 numbers a model.
+
+    With the penalty's diagonal ``P`` and ``W = M M'`` the Hessian in the logits, Woodbury's
+    identity gives
+
+        (P + Z' W Z)^-1 = P^-1 - P^-1 Z' M T^-1 M' Z P^-1,     T = 1 + M' Z P^-1 Z' M
+
+    and the intercept is eliminated by its Schur complement, which is ``(M'1)' T^-1 (M'1)``: no
+    difference is formed.  Every column needs a positive penalty.
+
+    References
+    ----------
+    Hager (1989). Updating the inverse of a matrix, SIAM Review 31, equation 1.
+    """
+
+    exact: ClassVar[bool] = True
+    objective: Objective
+    root: Tensor
+    unit: Tensor
+    penalty: Tensor
+    factor: Tensor
+    scale: Tensor
+    border: Tensor
+    schur: Tensor
+
+    @classmethod
+    def build(cls, objective: Objective, point: Point) -> "DualHessian":
+        """Factor at a point: one pass over X, ``n^2 p`` operations."""
+        n_models, n_outputs, _ = objective.shape
+        n = objective.data.n_samples
+        diagonal, rank_one = objective.loss.curvature(point.logits)
+        weight = _weights(objective)
+        # rows of M: sqrt(w d) (1 - u u') with the unit vector u = q / sqrt(d)
+        root = (diagonal * weight[..., None]).sqrt()
+        if rank_one is None:
+            unit = torch.zeros_like(root)
+        else:
+            unit = torch.where(diagonal > 0, rank_one / diagonal.sqrt(), 0.0)
+        penalty = objective.penalty_diagonal(point.params)[..., :-1]
+        kernels = []
+        for j in range(n_models):
+            inverse = 1 / penalty[j, 0]  # a penalty weighs all outputs alike
+            (kernel,) = objective.data.reduce(lambda block, d=inverse: (block.outer(d),))
+            middle = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
+            half = middle - unit[:, j, :, None] * unit[:, j, None, :]
+            lift = root[:, j, :, None] * half  # M of every row, (n, K, K)
+            block = torch.einsum("iak,ij,jal->ikjl", lift, kernel, lift)
+            kernels.append(block.reshape(n * n_outputs, n * n_outputs))
+        matrix = torch.stack(kernels)
+        matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        factor, scale = scaled_cholesky(matrix)
+        # M' applied to the intercept's columns, one an output: (m, n K, K)
+        eye = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
+        ones = eye.expand(n, n_models, n_outputs, n_outputs)
+        border = _lower(root[..., None], unit[..., None], ones, dim=-2)
+        border = border.permute(1, 0, 2, 3).reshape(n_models, n * n_outputs, n_outputs)
+        solved = torch.cholesky_solve(border * scale[..., None], factor) * scale[..., None]
+        schur = border.mT @ solved
+        if n_outputs > 1:  # a constant for all classes changes nothing: any curvature will do
+            trace = schur.diagonal(dim1=-2, dim2=-1).sum(dim=-1) / n_outputs**2
+            schur = schur + trace[:, None, None]
+        return cls(objective, root, unit, penalty, factor, scale, border, schur)
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """``H^-1 gradient`` (m, K, p + 1); two reads of X."""
+        coef, intercept = gradient[..., :-1], gradient[..., -1]
+        scaled = coef / self.penalty
+
+        def multiply(block: Block, out: Tensor) -> tuple[Tensor, ...]:
+            out.copy_(block.matmul(scaled, torch.zeros_like(intercept)))
+            return ()
+
+        rows = torch.empty_like(self.root)
+        self.objective.data.reduce(multiply, rows)
+        target = self._flat(_lower(self.root, self.unit, rows))
+        if self.objective.fit_intercept:
+            residual = intercept - (self.border.mT @ self._inner_solve(target))[..., 0]
+            shift = torch.linalg.solve(self.schur, residual[..., None])
+            target = target + self.border @ shift
+            shift = shift[..., 0]
+        else:
+            shift = torch.zeros_like(intercept)
+        dual = self._inner_solve(target)
+        n_models, n_outputs = intercept.shape
+        raised = dual.view(n_models, -1, n_outputs).transpose(0, 1)
+        raised = _raise(self.root, self.unit, raised)
+        (back,) = self.objective.data.reduce(lambda block, r: (block.rmatmul(r),), raised)
+        return torch.cat([(coef - back) / self.penalty, shift[..., None]], dim=-1)
+
+    def select(self, models: Tensor, objective: Objective) -> "DualHessian":
+        """Keep some models."""
+        return DualHessian(
+            objective,
+            self.root[:, models],
+            self.unit[:, models],
+            *(getattr(self, name)[models] for name in _PER_MODEL),
+        )
+
+    def _flat(self, rows: Tensor) -> Tensor:
+        return rows.transpose(0, 1).reshape(rows.shape[1], -1, 1)
+
+    def _inner_solve(self, target: Tensor) -> Tensor:
+        scale = self.scale[..., None]
+        return torch.cholesky_solve(target * scale, self.factor) * scale
+
+
+def dual_cost(n_samples: int, n_outputs: int) -> float:
+    """Cost of building the inverse in passes over X."""
+    return 2.0 + n_samples / 25 + n_outputs * n_samples / 100
+
+
+def _weights(objective: Objective) -> Tensor:
+    weight = objective.data.empty_rows(1)
+
+    def kernel(block: Block, out: Tensor) -> tuple[Tensor, ...]:
+        out.copy_(block.weight[:, None])
+        return ()
+
+    objective.data.reduce(kernel, weight, reads=0)
+    return weight
+
+
+def _lower(root: Tensor, unit: Tensor, rows: Tensor, dim: int = -1) -> Tensor:
+    """``M' rows`` with ``M = diag(root) (1 - unit unit')``, row by row."""
+    scaled = root * rows
+    return scaled - unit * (unit * scaled).sum(dim=dim, keepdim=True)
+
+
+def _raise(root: Tensor, unit: Tensor, rows: Tensor) -> Tensor:
+    """``M rows``, row by row."""
+    return root * (rows - unit * (unit * rows).sum(dim=-1, keepdim=True))

@@ -1,0 +1,80 @@
+"""A Hessian block of the columns that matter most and a diagonal for the rest."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective, Point
+
+
+@dataclass(frozen=True)
+class FrequentColumns:
+    """Exact Hessian of the most frequent columns, diagonal elsewhere; outputs apart.
+
+    In sparse data a few columns hold most of the entries, and so most of the interaction.  With
+    several classes each has its own block, and the coupling between classes is left to the
+    solver, which never takes this model's word for convergence.
+    """
+
+    exact: ClassVar[bool] = False
+    columns: Tensor
+    factor: Tensor
+    scale: Tensor
+    diagonal: Tensor
+
+    @classmethod
+    def build(cls, objective: Objective, point: Point, n_columns: int) -> "FrequentColumns":
+        """Factor at a point with blocks of ``n_columns``: two passes over X and the products."""
+        n_models, n_outputs, side = objective.shape
+        own = objective.output_curvature(point)
+
+        def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
+            flat = weight.reshape(len(weight), -1)
+            return block.column_squares(flat), flat.sum(dim=0), block.column_counts()
+
+        squares, total, counts = objective.data.reduce(kernel, own)
+        ridge = objective.penalty_diagonal(point.params)
+        diagonal = torch.cat([squares, total[:, None]], dim=-1).view(n_models, n_outputs, side)
+        if not objective.fit_intercept:
+            diagonal[..., -1] = 0.0
+        diagonal = diagonal + ridge
+        columns = counts.argsort(descending=True, stable=True)[:n_columns].sort().values
+
+        def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
+            flat = weight.reshape(len(weight), -1)
+            parts = [block.gram(flat[:, [j]], None, columns)[0, :, 0] for j in range(flat.shape[1])]
+            return (torch.stack(parts),)
+
+        (blocks,) = objective.data.reduce(product, own)
+        if not objective.fit_intercept:
+            blocks[:, -1] = 0.0
+            blocks[..., -1] = 0.0
+        chosen = torch.cat([columns, columns.new_tensor([side - 1])])
+        blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.reshape(-1, side)[:, chosen])
+        factor, scale = scaled_cholesky(blocks)
+        safe = torch.where(diagonal > 0, diagonal, 1.0)
+        return cls(chosen, factor, scale, safe)
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """``B gradient`` (m, K, p + 1)."""
+        out = gradient / self.diagonal
+        chosen = gradient[..., self.columns]
+        flat = chosen.reshape(-1, chosen.shape[-1]) * self.scale
+        solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0] * self.scale
+        out[..., self.columns] = solved.view_as(chosen)
+        return out
+
+    def select(self, models: Tensor, objective: Objective) -> "FrequentColumns":
+        """Keep some models."""
+        n_outputs = objective.shape[1]
+        rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
+        return replace(
+            self,
+            factor=self.factor[rows],
+            scale=self.scale[rows],
+            diagonal=self.diagonal[models],
+        )

@@ -1,0 +1,25 @@
+"""What a model of the Hessian must offer."""
+
+from typing import ClassVar, Protocol, Self
+
+from torch import Tensor
+
+from skorch_logreg.objective import Objective
+
+
+class Curvature(Protocol):
+    """A positive definite model B^-1 of the Hessian, factored once, solved with many times.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether it is the Hessian itself at the point where it was built.
+    """
+
+    exact: ClassVar[bool]
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """``B gradient`` (m, K, p + 1), for all models."""
+
+    def select(self, models: Tensor, objective: Objective) -> Self:
+        """Keep some models; ``objective`` is theirs already."""

@@ -1,0 +1,68 @@
+"""Which curvature and which solver serve a problem best, by a model of their cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from skorch_logreg.curvature import (
+    Curvature,
+    DualHessian,
+    ExactHessian,
+    FrequentColumns,
+    MultinomialBound,
+    dual_cost,
+    exact_cost,
+)
+from skorch_logreg.objective import Objective, Point
+
+_MAX_SIDE = 3000  # of a matrix that is factored
+_MAX_COST = 60.0  # passes over X that an exact Hessian may cost
+_FREQUENT = 1000  # columns of a partial Hessian
+_FREQUENT_OF_CLASSES = 300  # the same where each class has its own
+
+
+@dataclass(frozen=True)
+class Model:
+    """A curvature with its price.
+
+    Attributes
+    ----------
+    build : callable
+        ``build(objective, point) -> Curvature``.
+    exact : bool
+    cost : float
+        Of building it, in passes over X.
+    """
+
+    build: Callable[[Objective, Point], Curvature]
+    exact: bool
+    cost: float
+
+
+def choose_curvature(objective: Objective) -> Model:
+    """Take the exact Hessian where it is affordable, else the best partial one.
+
+    Columns or rows, whichever are fewer, are the side of the exact one.  Beyond that dense
+    binary data and classes of few columns have the bound that all classes share, sparse data
+    the most frequent columns.
+    """
+    _, n_outputs, side = objective.shape
+    n, p = objective.data.n_samples, side - 1
+    choices = []
+    if n_outputs * side <= _MAX_SIDE:
+        choices.append(Model(ExactHessian.build, True, exact_cost(n, n_outputs, p)))
+    if n * n_outputs <= _MAX_SIDE and _allows_dual(objective):
+        choices.append(Model(DualHessian.build, True, dual_cost(n, n_outputs)))
+    cheapest = min(choices, key=lambda model: model.cost, default=None)
+    if cheapest is not None and (cheapest.cost <= _MAX_COST or side <= 500):
+        return cheapest
+    if n_outputs > 2 and side <= _MAX_SIDE // 2:
+        return Model(MultinomialBound.build, False, exact_cost(n, 1, p))
+    columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)
+    build = partial(FrequentColumns.build, n_columns=columns)
+    return Model(build, False, n_outputs * exact_cost(n, 1, columns))
+
+
+def _allows_dual(objective: Objective) -> bool:
+    penalised = objective.penalty.strictly_positive() and bool((objective.strength > 0).all())
+    return penalised and objective.data.single_block

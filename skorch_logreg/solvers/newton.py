@@ -1,0 +1,76 @@
+"""Newton's method, with a factored Hessian or with conjugate gradients."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from skorch_logreg.objective import Objective
+from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.smooth import SmoothState, confirmed, moved, renewed, start
+
+
+@dataclass(frozen=True)
+class NewtonCholesky:
+    """Newton's method with a new factored Hessian at every step.
+
+    Where no exact Hessian is affordable it is `NewtonCG`.
+
+    References
+    ----------
+    Nocedal, Wright (2006). Numerical Optimization, section 3.3.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
+        """State at given parameters."""
+        return start(objective, params, tol)
+
+    def step(self, objective: Objective, state: SmoothState) -> SmoothState:
+        """One Newton step."""
+        if not state.model.exact:
+            return _newton_step(objective, state)
+        if state.age > 0:
+            state = renewed(objective, state.point, state.model, state.tol)
+        direction = -state.curvature.solve(state.point.gradient)
+        return moved(state, descend(objective, state.point, direction)[0])
+
+    def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
+        """Same point with a decrement that can be trusted."""
+        return confirmed(objective, state)
+
+
+@dataclass(frozen=True)
+class NewtonCG:
+    """Newton's method with conjugate gradients on exact Hessian products.
+
+    The curvature model is the preconditioner, and the decrement that conjugate gradients find is
+    its own proof.
+
+    References
+    ----------
+    Lin, Weng, Keerthi (2008). Trust region Newton method for logistic regression, section 2.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
+        """State at given parameters."""
+        state = replace(start(objective, params, tol), conjugate=True)
+        return confirmed(objective, state)
+
+    def step(self, objective: Objective, state: SmoothState) -> SmoothState:
+        """One inexact Newton step."""
+        return _newton_step(objective, state)
+
+    def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
+        """Return the state: its decrement is one of conjugate gradients already."""
+        return state
+
+
+def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
+    if state.direction is None:
+        state = confirmed(objective, replace(state, conjugate=True))
+    point, _ = descend(objective, state.point, state.direction)
+    return confirmed(objective, moved(state, point))

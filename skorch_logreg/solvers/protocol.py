@@ -1,0 +1,59 @@
+"""What a solver must offer, and what it must not do."""
+
+from typing import Any, ClassVar, Protocol, Self
+
+from torch import Tensor
+
+from skorch_logreg.objective import Objective, Point
+
+
+class State(Protocol):
+    """Where a solver stands: a frozen dataclass of tensors.
+
+    Attributes
+    ----------
+    point : Point
+    decrement : Tensor of shape (m,)
+        Predicted distance ``F - F*`` of the point.
+    trusted : Tensor of shape (m,), bool
+        Whether the prediction may declare convergence.
+    """
+
+    @property
+    def point(self) -> Point:
+        """Current point."""
+
+    @property
+    def decrement(self) -> Tensor:
+        """Predicted distance (m,) from the optimum."""
+
+    @property
+    def trusted(self) -> Tensor:
+        """Whether the prediction may declare convergence, (m,)."""
+
+    def select(self, models: Tensor, objective: Objective) -> Self:
+        """Keep some models; ``objective`` is theirs already."""
+
+
+class Solver(Protocol):
+    """Frozen settings of a method; pure functions from state to state.
+
+    A solver never decides convergence, never warns and never prints: `drive` does the first,
+    the estimator the second.
+
+    Attributes
+    ----------
+    requires : frozenset of str
+        What it needs of a penalty: "smooth", or "prox".
+    """
+
+    requires: ClassVar[frozenset[str]]
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> Any:
+        """State at given parameters; ``tol`` is what `drive` will ask of the optimality."""
+
+    def step(self, objective: Objective, state: Any) -> Any:
+        """State after one iteration."""
+
+    def confirm(self, objective: Objective, state: Any) -> Any:
+        """Same point with a decrement that can be trusted."""

@@ -1,0 +1,208 @@
+"""The one road from data and options to a solution."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Data
+from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Objective
+from skorch_logreg.penalties import Penalty
+from skorch_logreg.solvers import LBFGS, SOLVERS, Iterate, ProximalNewton, Solver, Status, drive
+
+__all__ = ["Params", "Progress", "Solution", "Status", "fit"]
+
+
+@dataclass(frozen=True)
+class Params:
+    """Coefficients (m, K, p) and intercepts (m, K) in the units of X."""
+
+    coef: Tensor
+    intercept: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback sees after an iteration.
+
+    Attributes
+    ----------
+    n_iter : int
+    value, optimality : Tensor of shape (m,)
+    params : callable
+        Gives the present `Params`; nothing is computed unless it is called.
+    """
+
+    n_iter: int
+    value: Tensor
+    optimality: Tensor
+    params: Callable[[], Params]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Fitted models with their proof.
+
+    Attributes
+    ----------
+    params : Params
+    status : tuple of Status
+    n_iter : Tensor of shape (m,)
+    n_passes : int
+        Full reads of X.
+    value, optimality, duality_gap : Tensor of shape (m,)
+        Objective ``sum_i s_i loss_i + penalty / C``, ``sqrt((F - F*) / F)`` as predicted, and a
+        rigorous relative bound (nan where there is none).
+    """
+
+    params: Params
+    status: tuple[Status, ...]
+    n_iter: Tensor
+    n_passes: int
+    value: Tensor
+    optimality: Tensor
+    duality_gap: Tensor
+
+
+def fit(
+    data: Data,
+    loss: Loss,
+    penalty: Penalty,
+    *,
+    C: float | Tensor = 1.0,
+    fit_intercept: bool = True,
+    solver: str | Solver = "auto",
+    tol: float = 1e-4,
+    max_iter: int = 100,
+    start: Params | None = None,
+    callback: Callable[[Progress], bool] | None = None,
+) -> Solution:
+    """Minimise ``sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)``.
+
+    Columns are standardised virtually: the solver works on ``(X - mean) / deviation`` and on the
+    penalty in those units, which changes neither the objective nor its minimiser.
+
+    Parameters
+    ----------
+    data : Data
+    loss : Loss
+    penalty : Penalty
+    C : float or Tensor of shape (m,), default=1.0
+        Inverse strength of each model; inf for no penalty.
+    fit_intercept : bool, default=True
+    solver : str or Solver, default="auto"
+        A key of `SOLVERS`, an instance, or "auto".
+    tol : float, default=1e-4
+        Largest optimality of a converged model; the relative suboptimality is about its square.
+    max_iter : int, default=100
+    start : Params or None
+        Where to start; None: zero.
+    callback : callable or None
+        Called with a `Progress` after every iteration; true stops the fit.
+
+    Returns
+    -------
+    solution : Solution
+
+    Raises
+    ------
+    ValueError
+        If the solver lacks what the penalty needs.
+    """
+    strength = 1 / torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+    units = _Units.of(data, fit_intercept)
+    objective = Objective(
+        data=data.standardised(units.center, units.scale),
+        loss=loss,
+        penalty=penalty.in_units(units.scale),
+        strength=strength,
+        fit_intercept=fit_intercept,
+    )
+    smooth = penalty.smooth or not bool(strength.any())
+    chosen = _solver(solver, smooth)
+    first = objective.zeros() if start is None else units.inward(start)
+
+    def report(iterate: Iterate) -> bool:
+        progress = Progress(
+            iterate.n_iter,
+            iterate.value,
+            iterate.optimality,
+            lambda: units.outward(_balanced(iterate.params, loss, smooth)),
+        )
+        return bool(callback is not None and callback(progress))
+
+    outcome = drive(
+        chosen,
+        objective,
+        first,
+        tol=tol,
+        max_iter=max_iter,
+        callback=None if callback is None else report,
+    )
+    return Solution(
+        params=units.outward(_balanced(outcome.params, loss, smooth)),
+        status=outcome.status,
+        n_iter=outcome.n_iter,
+        n_passes=data.n_passes + objective.data.n_passes,
+        value=outcome.value,
+        optimality=outcome.optimality,
+        duality_gap=outcome.duality_gap,
+    )
+
+
+def _solver(solver: str | Solver, smooth: bool) -> Solver:
+    """Instance of a solver that can minimise the objective."""
+    needs = "smooth" if smooth else "prox"
+    if solver == "auto":
+        return LBFGS() if smooth else ProximalNewton()
+    chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
+    if "smooth" in chosen.requires and needs == "prox":
+        raise ValueError(
+            f"{type(chosen).__name__} needs a smooth penalty, and this one is not; "
+            "use solver='auto' or ProximalNewton()."
+        )
+    return chosen
+
+
+def _balanced(params: Tensor, loss: Loss, smooth: bool) -> Tensor:
+    """Sum of zero over the classes, where the objective leaves a constant free.
+
+    Intercepts always do.  Under a smooth penalty the minimiser's coefficients sum to zero by
+    themselves, and the projection removes rounding.
+    """
+    if loss.n_outputs == 1:
+        return params
+    free = params if smooth else params[..., -1:]
+    centred = free - free.mean(dim=1, keepdim=True)
+    return centred if smooth else torch.cat([params[..., :-1], centred], dim=-1)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """The units of the solver: columns of mean zero and deviation one."""
+
+    center: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, data: Data, fit_intercept: bool) -> "_Units":
+        """Choose from the columns' moments; without an intercept columns are only scaled."""
+        mean, deviation = data.column_moments()
+        size = mean.abs() if fit_intercept else (mean.square() + deviation.square()).sqrt()
+        spread = deviation if fit_intercept else size
+        scale = torch.where(spread > 0, spread, size)
+        center = mean if fit_intercept else torch.zeros_like(mean)
+        return cls(center, torch.where(scale > 0, scale, 1.0))
+
+    def outward(self, params: Tensor) -> Params:
+        """Parameters in the units of X."""
+        coef = params[..., :-1] / self.scale
+        return Params(coef, params[..., -1] - coef @ self.center)
+
+    def inward(self, params: Params) -> Tensor:
+        """Parameters in the solver's units."""
+        intercept = params.intercept + params.coef @ self.center
+        return torch.cat([params.coef * self.scale, intercept[..., None]], dim=-1)

@@ -18,6 +18,7 @@ from skorch_logreg.data import Block, Data
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 
+_EPS = torch.finfo(torch.float64).eps
 _INTERCEPT_STEPS = 50
 _LINE_STEPS = 40
 _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
@@ -257,7 +258,7 @@ class Objective:
             active = gradient.abs().amax(dim=-1) > 1e-15 * size
             if not bool(active.any()):
                 break
-            step = -(torch.linalg.pinv(hessian, hermitian=True) @ gradient[..., None])[..., 0]
+            step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
             step = step.clamp(-4.0, 4.0) * active[:, None]
             for _ in range(30):
                 trial = self._intercept_terms(logits, shift + step)
@@ -315,6 +316,21 @@ class Objective:
             )
         return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + self.strength * features
 
+    def gap_rounding(self, point: Point) -> Tensor:
+        """What rounding alone may make of a duality gap of zero, (m,).
+
+        The gap falls with the gradient's error, not with its square: each gradient entry is a
+        sum of residuals times columns of size one, and counts as often as its coefficient.
+        """
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            residual = self.loss.value_residual(logits, block.targets)[1]
+            return ((residual.abs().sum(dim=-1) * _row_weight(block)).sum(dim=0),)
+
+        (size,) = self.data.reduce(kernel, point.logits, reads=0)
+        weights = point.params[..., :-1].abs().sum(dim=(1, 2))
+        return 32 * _EPS * (point.value.abs() + size * weights)
+
     def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             z = logits + shift
@@ -355,6 +371,19 @@ class Objective:
     def _assemble(self, coef: Tensor, intercept: Tensor) -> Tensor:
         last = intercept if self.fit_intercept else torch.zeros_like(intercept)
         return torch.cat([coef, last[..., None]], dim=-1)
+
+
+def outputs_inverse(hessian: Tensor) -> Tensor:
+    """Inverse of Hessians (..., K, K) in the intercepts.
+
+    A constant added to all classes has no curvature and no gradient, so it is given that of the
+    mean class; to invert around an eigenvalue of rounding would be a lottery.
+    """
+    n_outputs = hessian.shape[-1]
+    if n_outputs > 1:
+        mean = hessian.diagonal(dim1=-2, dim2=-1).mean(dim=-1) / n_outputs
+        hessian = hessian + mean[..., None, None]
+    return torch.linalg.pinv(hessian, hermitian=True)
 
 
 def _row_weight(block: Block) -> Tensor:

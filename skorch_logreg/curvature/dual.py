@@ -8,10 +8,10 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, outputs_inverse
 
 
-_PER_MODEL = ("penalty", "factor", "scale", "border", "schur")
+_PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DualHessian:
     factor: Tensor
     scale: Tensor
     border: Tensor
-    schur: Tensor
+    schur_inverse: Tensor
 
     @classmethod
     def build(cls, objective: Objective, point: Point) -> "DualHessian":
@@ -73,11 +73,8 @@ class DualHessian:
         border = _lower(root[..., None], unit[..., None], ones, dim=-2)
         border = border.permute(1, 0, 2, 3).reshape(n_models, n * n_outputs, n_outputs)
         solved = torch.cholesky_solve(border * scale[..., None], factor) * scale[..., None]
-        schur = border.mT @ solved
-        if n_outputs > 1:  # a constant for all classes changes nothing: any curvature will do
-            trace = schur.diagonal(dim1=-2, dim2=-1).sum(dim=-1) / n_outputs**2
-            schur = schur + trace[:, None, None]
-        return cls(objective, root, unit, penalty, factor, scale, border, schur)
+        inverse = outputs_inverse(border.mT @ solved)
+        return cls(objective, root, unit, penalty, factor, scale, border, inverse)
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``H^-1 gradient`` (m, K, p + 1); two reads of X."""
@@ -93,7 +90,7 @@ class DualHessian:
         target = self._flat(_lower(self.root, self.unit, rows))
         if self.objective.fit_intercept:
             residual = intercept - (self.border.mT @ self._inner_solve(target))[..., 0]
-            shift = torch.linalg.solve(self.schur, residual[..., None])
+            shift = self.schur_inverse @ residual[..., None]
             target = target + self.border @ shift
             shift = shift[..., 0]
         else:

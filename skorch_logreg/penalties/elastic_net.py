@@ -12,6 +12,7 @@ from sklearn.linear_model import enet_path
 from torch import Tensor
 
 _FILTERS = threading.Lock()  # warning filters are the process's: one coordinate descent at a time
+_ACTIVE_SET_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -159,22 +160,23 @@ def _lasso(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Ten
     gram = np.ascontiguousarray((scaled / size).cpu().numpy())
     target = (linear * unit / size).cpu().numpy()
     # enet_path minimises 1/(2q) |R u - t|^2 + alpha |u|_1; of R and t it needs R'R, R't and,
-    # for its stopping rule, |t|^2
-    root = np.linalg.cholesky(gram + 1e-12 * np.eye(len(gram)))
-    data = np.linalg.solve(root, target)
+    # for its stopping rule, |t|^2: any root serves, of a singular matrix too
+    values, vectors = np.linalg.eigh(gram)
+    root = np.sqrt(np.maximum(values, 1e-14 * values[-1]))
+    data = (vectors.T @ target) / root
     with _FILTERS, warnings.catch_warnings():
         # a descent that stops early only makes the outer step shorter
         warnings.simplefilter("ignore", ConvergenceWarning)
         _, path, _ = enet_path(
-            root.T,
+            np.asfortranarray(root[:, None] * vectors.T),
             data,
             l1_ratio=1.0,
             alphas=[1 / (size * len(gram))],
             precompute=gram,
             Xy=target,
             coef_init=(start * lasso).cpu().numpy(),
-            tol=1e-10,
-            max_iter=2000,
+            tol=1e-8,
+            max_iter=1000,
             check_input=False,
         )
     u = torch.from_numpy(np.ascontiguousarray(path[:, 0])).to(linear.device)
@@ -182,20 +184,49 @@ def _lasso(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Ten
 
 
 def _polish(hessian: Tensor, linear: Tensor, lasso: Tensor, x: Tensor) -> Tensor:
-    """Solve on the support of x; keep the result if no sign changes there."""
-    support = x != 0
-    sign = x[support].sign()
-    block = hessian[support][:, support]
-    if not len(sign):
-        return x
-    scale = block.diagonal().rsqrt()
-    factor, failed = torch.linalg.cholesky_ex(block * scale[:, None] * scale)
-    if failed:
-        return x
-    rhs = (linear[support] - lasso[support] * sign) * scale
-    exact = torch.cholesky_solve(rhs[:, None], factor)[:, 0] * scale
-    if not bool((exact * sign > 0).all()):
-        return x
-    out = torch.zeros_like(x)
-    out[support] = exact
-    return out
+    """Go on from coordinate descent to the exact minimiser, by an active set.
+
+    Solve on the support for fixed signs; go there, or as far as the first coefficient that
+    reaches zero and leaves; where the signs hold, the coordinate that violates its condition
+    most comes in.  The objective falls at every step, so the supports are finite in number.
+    """
+    x = x.clone()
+    support, sign = x != 0, x.sign()
+    came_in = -1
+    for _ in range(_ACTIVE_SET_STEPS):
+        chosen = support.nonzero()[:, 0]
+        if len(chosen):
+            target = _solve(
+                hessian[chosen][:, chosen], linear[chosen] - lasso[chosen] * sign[chosen]
+            )
+            here = x[chosen]
+            crosses = target * sign[chosen] < 0
+            reach = torch.where(crosses, here / (here - target), torch.inf)
+            step = min(float(reach.min()), 1.0)
+            x[chosen] = here + step * (target - here)
+            if step < 1:
+                gone = chosen[reach == reach.min()]
+                x[gone], support[gone] = 0.0, False
+                if came_in in gone.tolist():
+                    break  # rounding: it neither may stay nor go
+                continue
+        rest = linear - hessian @ x
+        violation = torch.where(support, 0.0, rest.abs() / lasso - 1)
+        worst = int(violation.argmax())
+        if violation[worst] <= 1e-13:
+            break
+        support[worst], sign[worst], came_in = True, rest[worst].sign(), worst
+    return x
+
+
+def _solve(matrix: Tensor, rhs: Tensor) -> Tensor:
+    """Solve a positive semidefinite system, with the least shift that makes it definite."""
+    scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
+    scaled = matrix * scale[:, None] * scale
+    shift = 0.0
+    while True:
+        damped = scaled + shift * torch.eye(len(rhs), dtype=rhs.dtype, device=rhs.device)
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            return torch.cholesky_solve((rhs * scale)[:, None], factor)[:, 0] * scale
+        shift = max(100 * shift, 1e-14)

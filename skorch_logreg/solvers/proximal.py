@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
 
 _MIN_WORKING = 50  # coordinates a working set has at least
 _BACKTRACKS = 40
@@ -78,8 +78,7 @@ def _settle(objective: Objective, params: Tensor, logits: Tensor) -> ProximalSta
     gap = objective.duality_gap(point)
     if bool(gap.isinf().any()):
         gap = torch.where(gap.isinf(), _predicted(objective, point), gap)
-    # what rounding of the sums makes of a gap of zero is no gap
-    gap = (gap - _ROUNDING / 5 * point.value).clamp(min=0.0)
+    gap = (gap - objective.gap_rounding(point)).clamp(min=0.0)
     return ProximalState(point, gap, torch.ones_like(gap, dtype=torch.bool))
 
 
@@ -132,7 +131,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     if own.fit_intercept:
         border = torch.arange(n_outputs, device=flat.device) * side + side - 1
         cross = flat[inside][:, border]
-        inverse = torch.linalg.pinv(flat[border][:, border], hermitian=True)
+        inverse = outputs_inverse(flat[border][:, border])
         quadratic = quadratic - cross @ inverse @ cross.T
         reduced = gradient_w - cross @ (inverse @ gradient_b)
     else:

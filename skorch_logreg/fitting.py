@@ -9,11 +9,15 @@ from torch import Tensor
 
 from skorch_logreg.data import Data
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import LBFGS, SOLVERS, Iterate, ProximalNewton, Solver, Status, drive
+from skorch_logreg.solvers.choose import is_small, sample_rows
+from skorch_logreg.solvers.threads import single_thread
 
 __all__ = ["Params", "Progress", "Solution", "Status", "fit"]
+
+_SAMPLE_TOL = 0.03  # a sample's own error is larger
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def fit(
     strength = 1 / torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     units = _Units.of(data, fit_intercept)
     objective = Objective(
-        data=data.standardised(units.center, units.scale),
+        data=data.standardised(units.center, units.scale, loss.encode(data.targets)),
         loss=loss,
         penalty=penalty.in_units(units.scale),
         strength=strength,
@@ -123,7 +127,7 @@ def fit(
     )
     smooth = penalty.smooth or not bool(strength.any())
     chosen = _solver(solver, smooth)
-    first = objective.zeros() if start is None else units.inward(start)
+    first = units.inward(start) if start is not None else _first(objective, chosen, max_iter)
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(
@@ -134,14 +138,15 @@ def fit(
         )
         return bool(callback is not None and callback(progress))
 
-    outcome = drive(
-        chosen,
-        objective,
-        first,
-        tol=tol,
-        max_iter=max_iter,
-        callback=None if callback is None else report,
-    )
+    with single_thread(is_small(objective)):
+        outcome = drive(
+            chosen,
+            objective,
+            first,
+            tol=tol,
+            max_iter=max_iter,
+            callback=None if callback is None else report,
+        )
     return Solution(
         params=units.outward(_balanced(outcome.params, loss, smooth)),
         status=outcome.status,
@@ -165,6 +170,19 @@ def _solver(solver: str | Solver, smooth: bool) -> Solver:
             "use solver='auto' or ProximalNewton()."
         )
     return chosen
+
+
+def _first(objective: Objective, solver: Solver, max_iter: int) -> Tensor:
+    """Start of a fit: zero, or the solution on a sample of the rows where there are many."""
+    zero = objective.zeros()
+    rows = sample_rows(objective)
+    if rows is None or max_iter == 0:
+        return zero
+    part = on_sample(objective, rows)
+    near = drive(solver, part, zero, tol=_SAMPLE_TOL, max_iter=max_iter).params
+    # a few events in the sample may be separable, and its solution far out
+    bounded = part.evaluate(near).value < part.evaluate(zero).value
+    return torch.where(bounded[:, None, None], near, zero)
 
 
 def _balanced(params: Tensor, loss: Loss, smooth: bool) -> Tensor:

@@ -90,7 +90,7 @@ class Objective:
         """Value and gradient in one pass over X."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            logits.copy_(block.matmul(params[..., :-1], params[..., -1]))
+            logits.copy_(block.matmul(params))
             return self._loss_terms(block, logits)
 
         logits = self.data.empty_rows(*self.shape[:2])
@@ -107,7 +107,7 @@ class Objective:
         """
 
         def kernel(block: Block, old: Tensor, new: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-            change.copy_(block.matmul(direction[..., :-1], direction[..., -1]))
+            change.copy_(block.matmul(direction))
             torch.add(old, change, out=new)
             return self._loss_terms(block, new)
 
@@ -120,7 +120,7 @@ class Objective:
         """Logits (n, m, K) of parameters, or of a direction."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            logits.copy_(block.matmul(params[..., :-1], params[..., -1]))
+            logits.copy_(block.matmul(params))
             return ()
 
         logits = self.data.empty_rows(*self.shape[:2])
@@ -150,9 +150,10 @@ class Objective:
         value, slope, curvature = self.data.reduce(kernel, point.logits, change, reads=0)
         move = direction[..., :-1]
         coef = point.params[..., :-1] + step[:, None, None] * move
+        penalty, pull = self.penalty.value_gradient(coef)
         return (
-            value + self.strength * self.penalty.value(coef),
-            slope + self.strength * inner(self.penalty.gradient(coef), move),
+            value + self.strength * penalty,
+            slope + self.strength * inner(pull, move),
             curvature + self.strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
 
@@ -186,20 +187,19 @@ class Objective:
         diagonal, rank_one = self.loss.curvature(point.logits)
         # what multiplies the rows is kept, rather than made anew in every product
         rows = (diagonal,) if rank_one is None or rank_one is diagonal else (diagonal, rank_one)
-        bend = self.strength[:, None, None] * self.penalty.hess_diagonal(point.params[..., :-1])
+        bend = self._scaled(self.penalty.hess_diagonal(point.params[..., :-1]))
 
         def product(vector: Tensor) -> Tensor:
             def kernel(block: Block, d: Tensor, *q: Tensor) -> tuple[Tensor, ...]:
-                u = block.matmul(vector[..., :-1], vector[..., -1])
+                u = block.matmul(vector)
                 h = d * u
                 if rank_one is not None:
                     second = q[0] if q else d
                     h.sub_(second * (second * u).sum(dim=-1, keepdim=True))
-                h.mul_(_row_weight(block)[..., None])
-                return block.rmatmul(h), h.sum(dim=0)
+                return (block.rmatmul(h.mul_(_row_weight(block)[..., None])),)
 
-            coef, intercept = self.data.reduce(kernel, *rows)
-            return self._assemble(coef + bend * vector[..., :-1], intercept)
+            (image,) = self.data.reduce(kernel, *rows)
+            return self._add(image, bend * vector[..., :-1])
 
         return product
 
@@ -215,7 +215,7 @@ class Objective:
                 block.gram(diagonal[:, j], None if second is None else second[:, j], columns)
                 for j in range(logits.shape[1])
             ]
-            return (torch.stack(parts),)
+            return (torch.stack(parts) if len(parts) > 1 else parts[0][None],)
 
         return self.data.reduce(kernel, point.logits)[0]
 
@@ -234,12 +234,12 @@ class Objective:
 
     def penalty_diagonal(self, params: Tensor) -> Tensor:
         """Diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept."""
-        bend = self.strength[:, None, None] * self.penalty.hess_diagonal(params[..., :-1])
+        bend = self._scaled(self.penalty.hess_diagonal(params[..., :-1]))
         return torch.cat([bend, torch.zeros_like(bend[..., :1])], dim=-1)
 
     def loss_gradient(self, point: Point) -> Tensor:
         """Gradient (m, K, p + 1) of the loss alone."""
-        pull = self.strength[:, None, None] * self.penalty.gradient(point.params[..., :-1])
+        pull = self._scaled(self.penalty.value_gradient(point.params[..., :-1])[1])
         return torch.cat([point.gradient[..., :-1] - pull, point.gradient[..., -1:]], dim=-1)
 
     def minimise_intercept(self, params: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -359,18 +359,23 @@ class Objective:
         value, residual = self.loss.value_residual(logits, block.targets)
         weight = _row_weight(block)
         residual = residual.mul_(weight[..., None])
-        return (value * weight).sum(dim=0), block.rmatmul(residual), residual.sum(dim=0)
+        return (value * weight).sum(dim=0), block.rmatmul(residual)
 
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
-        value, coef, intercept = terms
-        weights = params[..., :-1]
-        pull = self.strength[:, None, None] * self.penalty.gradient(weights)
-        total = value + self.strength * self.penalty.value(weights)
-        return Point(params, logits, total, self._assemble(coef + pull, intercept))
+        value, gradient = terms
+        penalty, pull = self.penalty.value_gradient(params[..., :-1])
+        total = value + self.strength * penalty
+        return Point(params, logits, total, self._add(gradient, self._scaled(pull)))
 
-    def _assemble(self, coef: Tensor, intercept: Tensor) -> Tensor:
-        last = intercept if self.fit_intercept else torch.zeros_like(intercept)
-        return torch.cat([coef, last[..., None]], dim=-1)
+    def _scaled(self, coef: Tensor) -> Tensor:
+        return coef * self.strength[:, None, None]
+
+    def _add(self, gradient: Tensor, pull: Tensor) -> Tensor:
+        """Add the penalty's part to the loss's, in place."""
+        gradient[..., :-1].add_(pull)
+        if not self.fit_intercept:
+            gradient[..., -1] = 0.0
+        return gradient
 
 
 def outputs_inverse(hessian: Tensor) -> Tensor:
@@ -380,10 +385,10 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
     mean class; to invert around an eigenvalue of rounding would be a lottery.
     """
     n_outputs = hessian.shape[-1]
-    if n_outputs > 1:
-        mean = hessian.diagonal(dim1=-2, dim2=-1).mean(dim=-1) / n_outputs
-        hessian = hessian + mean[..., None, None]
-    return torch.linalg.pinv(hessian, hermitian=True)
+    if n_outputs == 1:
+        return torch.where(hessian > 0, 1 / hessian, 0.0)
+    mean = hessian.diagonal(dim1=-2, dim2=-1).mean(dim=-1) / n_outputs
+    return torch.linalg.pinv(hessian + mean[..., None, None], hermitian=True)
 
 
 def _row_weight(block: Block) -> Tensor:

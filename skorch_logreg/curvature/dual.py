@@ -79,10 +79,10 @@ class DualHessian:
     def solve(self, gradient: Tensor) -> Tensor:
         """``H^-1 gradient`` (m, K, p + 1); two reads of X."""
         coef, intercept = gradient[..., :-1], gradient[..., -1]
-        scaled = coef / self.penalty
+        scaled = torch.cat([coef / self.penalty, torch.zeros_like(intercept)[..., None]], dim=-1)
 
         def multiply(block: Block, out: Tensor) -> tuple[Tensor, ...]:
-            out.copy_(block.matmul(scaled, torch.zeros_like(intercept)))
+            out.copy_(block.matmul(scaled))
             return ()
 
         rows = torch.empty_like(self.root)
@@ -100,7 +100,7 @@ class DualHessian:
         raised = dual.view(n_models, -1, n_outputs).transpose(0, 1)
         raised = _raise(self.root, self.unit, raised)
         (back,) = self.objective.data.reduce(lambda block, r: (block.rmatmul(r),), raised)
-        return torch.cat([(coef - back) / self.penalty, shift[..., None]], dim=-1)
+        return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
 
     def select(self, models: Tensor, objective: Objective) -> "DualHessian":
         """Keep some models."""

@@ -34,11 +34,11 @@ class FrequentColumns:
 
         def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
             flat = weight.reshape(len(weight), -1)
-            return block.column_squares(flat), flat.sum(dim=0), block.column_counts()
+            return block.column_squares(flat), block.column_counts()
 
-        squares, total, counts = objective.data.reduce(kernel, own)
+        squares, counts = objective.data.reduce(kernel, own)
         ridge = objective.penalty_diagonal(point.params)
-        diagonal = torch.cat([squares, total[:, None]], dim=-1).view(n_models, n_outputs, side)
+        diagonal = squares.view(n_models, n_outputs, side)
         if not objective.fit_intercept:
             diagonal[..., -1] = 0.0
         diagonal = diagonal + ridge

@@ -3,6 +3,7 @@
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.protocol import Block, Data
+from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Data",
     "DenseBlock",
     "InMemory",
+    "SmallBlock",
     "SparseBlock",
     "from_arrays",
 ]

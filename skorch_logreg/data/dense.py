@@ -43,23 +43,24 @@ class DenseBlock:
             return self._X
         return self._workspace[: len(self._X)].copy_(self._X)
 
-    def matmul(self, coef: Tensor, intercept: Tensor) -> Tensor:
-        """Logits (rows, m, K) of coef (m, K, p) and intercept (m, K)."""
-        slope = coef / self._scale
-        shift = intercept - slope @ self._center
+    def matmul(self, params: Tensor) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1)."""
+        slope = params[..., :-1] / self._scale
+        shift = params[..., -1] - slope @ self._center
         logits = self._values @ slope.reshape(-1, slope.shape[-1]).T
         return logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """``Z' residual`` (m, K, p)."""
+        """``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
-        return (raw - self._center * residual.sum(dim=0)[..., None]) / self._scale
+        total = residual.sum(dim=0)[..., None]
+        return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Bordered Gram matrix (K, c + 1, K, c + 1)."""
+        """Gram matrix (K, c + 1, K, c + 1) of some columns and the last."""
         values, center, scale = self._values, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
@@ -71,15 +72,16 @@ class DenseBlock:
         return bordered_gram(rows, len(center), weight, rank_one)
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """``sum_i weight_ik z_ij^2``, (k, p)."""
+        """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         total = torch.zeros(
             weight.shape[1], len(self._center), dtype=weight.dtype, device=weight.device
         )
         step = piece_rows(len(self._center))
         for start in range(0, len(weight), step):
             z = self._values[start : start + step] - self._center
-            total.addmm_(weight[start : start + step].T, z.div_(self._scale).square_())
-        return total
+            total.addmm_(weight[start : start + step].T, z.square_())
+        total /= self._scale.square()
+        return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
 
     def column_counts(self) -> Tensor:
         """Rows, for every column alike."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.protocol import Block, Kernel
+from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
 
 CONTAINERS = {
@@ -19,6 +20,7 @@ CONTAINERS = {
 }
 
 _BLOCK_BYTES = 8 << 20  # large enough that a block's dispatch does not show, small enough for L3
+_SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
 _MOMENT_ROWS = 50_000  # moments only set the units of the solver: a sample serves
 
 
@@ -30,10 +32,13 @@ class InMemory:
     ----------
     X : Tensor or csr_array of shape (n_samples, n_features)
         Never written, never copied as a whole.
-    targets : Tensor of shape (n_samples,)
+    targets : Tensor
+        Class indices (n_samples,), or encoded targets (n_samples, 1, 1).
     weight : Tensor of shape (n_samples,), float64
     center, scale : Tensor of shape (n_features,), float64
     block_rows : int
+    design : Tensor or None
+        The whole of ``[Z 1]``, where that is small.
     """
 
     X: Any
@@ -43,6 +48,7 @@ class InMemory:
     scale: Tensor
     block_rows: int
     n_passes: int = field(default=0, compare=False)
+    design: Tensor | None = None
 
     @property
     def n_samples(self) -> int:
@@ -82,6 +88,8 @@ class InMemory:
         return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
 
     def _block(self, rows: slice) -> Block:
+        if self.design is not None:
+            return SmallBlock(self.design, self.targets, self.weight)
         targets, weight = self.targets[rows], self.weight[rows]
         if not self.is_sparse:
             return DenseBlock(
@@ -94,6 +102,8 @@ class InMemory:
     def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
         self.n_passes += reads
+        if self.single_block:
+            return kernel(self._block(slice(0, self.n_samples)), *row_arrays)
         total: tuple[Tensor, ...] = ()
         for start in range(0, self.n_samples, self.block_rows):
             rows = slice(start, min(start + self.block_rows, self.n_samples))
@@ -129,18 +139,25 @@ class InMemory:
         data = self if self.n_samples < 2 * _MOMENT_ROWS else self.sample(_MOMENT_ROWS)
         return _moments(data)
 
-    def standardised(self, center: Tensor, scale: Tensor) -> "InMemory":
-        """The same rows as ``(X - center) / scale``, without a copy."""
-        return replace(self, center=center, scale=scale)
+    def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> "InMemory":
+        """The same rows as ``(X - center) / scale`` with encoded targets; X is not copied.
+
+        Less than a megabyte of a dense X is.
+        """
+        design = None
+        if not self.is_sparse and self.n_samples * self.n_features <= _SMALL:
+            z = (self.X.to(torch.float64) - center) / scale
+            design = torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
+        return replace(self, center=center, scale=scale, targets=targets, design=design)
 
 
 def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
-    weight = data.weight[:, None, None] / data.weight.sum()
-    zero = torch.zeros_like(data.center)
-    plain = data.standardised(zero, torch.ones_like(zero))
-    (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w)[0, 0],), weight)
-    centred = data.standardised(mean, torch.ones_like(zero))
-    (variance,) = centred.reduce(lambda block, w: (block.column_squares(w[:, 0])[0],), weight)
+    weight = data.weight[:, None] / data.weight.sum()
+    zero, one = torch.zeros_like(data.center), torch.ones_like(data.center)
+    plain = replace(data, center=zero, scale=one)
+    (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w[..., None])[0, 0, :-1],), weight)
+    centred = replace(data, center=mean, scale=one)
+    (variance,) = centred.reduce(lambda block, w: (block.column_squares(w)[0, :-1],), weight)
     deviation = variance.sqrt()
     # what rounding of a constant leaves is not a deviation
     return mean, torch.where(deviation <= 1e-13 * mean.abs(), 0.0, deviation)

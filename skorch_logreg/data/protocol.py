@@ -8,12 +8,14 @@ from torch import Tensor
 
 
 class Block(Protocol):
-    """Consecutive rows of the design ``Z = (X - center) / scale``, never formed as a whole.
+    """Consecutive rows of the design ``[Z 1]``, ``Z = (X - center) / scale``.
+
+    The last column belongs to the intercept; the whole is never formed.
 
     Attributes
     ----------
-    targets : Tensor of shape (rows,)
-        Class index of every row.
+    targets : Tensor of shape (rows, 1, 1)
+        Target of every row, as the loss encodes it.
     weight : Tensor of shape (rows,)
         Weight of every row.
     """
@@ -21,24 +23,23 @@ class Block(Protocol):
     targets: Tensor
     weight: Tensor
 
-    def matmul(self, coef: Tensor, intercept: Tensor) -> Tensor:
-        """Logits (rows, m, K) of coef (m, K, p) and intercept (m, K)."""
+    def matmul(self, params: Tensor) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1)."""
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """``Z' residual`` (m, K, p) of residual (rows, m, K)."""
+        """``[Z 1]' residual`` (m, K, p + 1) of residual (rows, m, K)."""
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Bordered Gram matrix (K, c + 1, K, c + 1).
+        """Gram matrix (K, c + 1, K, c + 1) of some columns (all if None) and the last.
 
-        ``sum_i [z_i 1]'[z_i 1] x (diag(weight_i) - rank_one_i rank_one_i')`` over some columns
-        (all if None), with weight and rank_one (rows, K); the last row and column belong to
-        the intercept.
+        ``sum_i [z_i 1]'[z_i 1] x (diag(weight_i) - rank_one_i rank_one_i')``, with weight and
+        rank_one (rows, K).
         """
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """``sum_i weight_ik z_ij^2``, (k, p), of weight (rows, k)."""
+        """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""
 
     def column_counts(self) -> Tensor:
         """Stored entries of every column, (p,)."""
@@ -79,5 +80,5 @@ class Data(Protocol):
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X."""
 
-    def standardised(self, center: Tensor, scale: Tensor) -> Self:
-        """The same rows as ``(X - center) / scale``, without a copy."""
+    def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
+        """The same rows as ``(X - center) / scale`` with encoded targets; X is not copied."""

@@ -33,24 +33,25 @@ class SparseBlock:
         self._X, self.targets, self.weight = X, targets, weight
         self._center, self._scale = center, scale
 
-    def matmul(self, coef: Tensor, intercept: Tensor) -> Tensor:
-        """Logits (rows, m, K) of coef (m, K, p) and intercept (m, K)."""
-        slope = coef / self._scale
-        shift = intercept - slope @ self._center
+    def matmul(self, params: Tensor) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1)."""
+        slope = params[..., :-1] / self._scale
+        shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
         logits = _product(self._X, flat.numpy().T)
         return logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """``Z' residual`` (m, K, p)."""
+        """``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = _product(self._X.T, flat.numpy()).T.reshape(*residual.shape[1:], -1)
-        return (raw - self._center * residual.sum(dim=0)[..., None]) / self._scale
+        total = residual.sum(dim=0)[..., None]
+        return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Bordered Gram matrix (K, c + 1, K, c + 1)."""
+        """Gram matrix (K, c + 1, K, c + 1) of some columns and the last."""
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
@@ -66,14 +67,15 @@ class SparseBlock:
         return _bordered_product(X, center, scale, weight[:, 0])
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """``sum_i weight_ik z_ij^2``, (k, p)."""
+        """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         X = self._X
         squares = sp.csr_array((X.data * X.data, X.indices, X.indptr), shape=X.shape)
         second = _product(squares.T, weight.numpy()).T
         first = _product(X.T, weight.numpy()).T
         total = weight.sum(dim=0)[:, None]
         raw = second - self._center * (2 * first - self._center * total)
-        return raw.clamp_(min=0.0) / self._scale.square()
+        squares = raw.clamp_(min=0.0) / self._scale.square()
+        return torch.cat([squares, total], dim=1)
 
     def column_counts(self) -> Tensor:
         """Stored entries of every column, (p,)."""

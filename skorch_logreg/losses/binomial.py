@@ -13,10 +13,10 @@ _LINEAR_FROM = 40.0
 
 @dataclass(frozen=True)
 class Binomial:
-    """Logistic loss ``log(1 + exp(z)) - y z`` of one logit and y in {0, 1}.
+    """Logistic loss ``log(1 + exp(z)) - c z`` of one logit and a class c in {0, 1}.
 
-    Computed from the margin ``u = (1 - 2 y) z`` as ``log(1 + exp(u))``, so that neither a value
-    nor a residual is a difference of large numbers.
+    Targets are signs, ``y = 1 - 2 c``, and the loss is ``log(1 + exp(y z))``, so that neither a
+    value nor a residual is a difference of large numbers.
 
     References
     ----------
@@ -26,22 +26,27 @@ class Binomial:
     --------
     >>> import torch
     >>> from skorch_logreg.losses import Binomial
-    >>> Binomial().value(torch.zeros(1, 1, 1, dtype=torch.float64), torch.tensor([1]))
+    >>> loss = Binomial()
+    >>> y = loss.encode(torch.tensor([1]))
+    >>> loss.value(torch.zeros(1, 1, 1, dtype=torch.float64), y)
     tensor([[0.6931]], dtype=torch.float64)
     """
 
     n_outputs: ClassVar[int] = 1
 
+    def encode(self, classes: Tensor) -> Tensor:
+        """Signs (rows, 1, 1): 1 for class 0, -1 for class 1."""
+        return (1.0 - 2.0 * classes.to(torch.float64))[:, None, None]
+
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m)."""
-        return softplus(_margin(logits, y), threshold=_LINEAR_FROM)[..., 0]
+        return softplus(logits * y, threshold=_LINEAR_FROM)[..., 0]
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (rows, m) and ``sigmoid(z) - y`` (rows, m, 1)."""
-        sign = _sign(logits, y)
-        margin = logits * sign
+        """Loss (rows, m) and ``sigmoid(z) - c`` (rows, m, 1)."""
+        margin = logits * y
         value = softplus(margin, threshold=_LINEAR_FROM)[..., 0]
-        return value, margin.sigmoid_().mul_(sign)
+        return value, margin.sigmoid_().mul_(y)
 
     def curvature(self, logits: Tensor) -> tuple[Tensor, None]:
         """``sigmoid(z) sigmoid(-z)`` (rows, m, 1); there is no rank-one part."""
@@ -52,6 +57,10 @@ class Binomial:
         wrong = dual.abs()[..., 0].clamp(max=1.0)
         return torch.special.xlogy(wrong, wrong) + torch.special.xlog1py(1 - wrong, -wrong)
 
+    def margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """``-y z`` (rows, m)."""
+        return (-y * logits)[..., 0]
+
     def predict_proba(self, logits: Tensor) -> Tensor:
         """Probabilities (rows, m, 2) of the two classes."""
         return torch.sigmoid(torch.cat([-logits, logits], dim=-1))
@@ -60,10 +69,3 @@ class Binomial:
         """Log-probabilities (rows, m, 2) of the two classes."""
         return logsigmoid(torch.cat([-logits, logits], dim=-1))
 
-
-def _sign(logits: Tensor, y: Tensor) -> Tensor:
-    return (1 - 2 * y).to(logits.dtype)[:, None, None]
-
-
-def _margin(logits: Tensor, y: Tensor) -> Tensor:
-    return logits * _sign(logits, y)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Multinomial:
-    """Multinomial loss ``log(sum_k exp(z_k)) - z_y`` of K logits and y in 0..K-1.
+    """Multinomial loss ``log(sum_k exp(z_k)) - z_y`` of K logits and a class y in 0..K-1.
 
     Every class has its own logit (no reference class), so a constant added to all of them
     changes nothing.  The loss of a well classified row comes from the probability ``e`` of all
@@ -27,11 +27,17 @@ class Multinomial:
     --------
     >>> import torch
     >>> from skorch_logreg.losses import Multinomial
-    >>> Multinomial(3).value(torch.zeros(1, 1, 3, dtype=torch.float64), torch.tensor([2]))
+    >>> loss = Multinomial(3)
+    >>> y = loss.encode(torch.tensor([2]))
+    >>> loss.value(torch.zeros(1, 1, 3, dtype=torch.float64), y)
     tensor([[1.0986]], dtype=torch.float64)
     """
 
     n_outputs: int
+
+    def encode(self, classes: Tensor) -> Tensor:
+        """Class indices (rows, 1, 1)."""
+        return classes.to(torch.int64)[:, None, None]
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m)."""
@@ -39,7 +45,7 @@ class Multinomial:
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and ``softmax(z) - onehot(y)`` (rows, m, K)."""
-        index = y[:, None, None].expand(*logits.shape[:2], 1)
+        index = y.expand(-1, logits.shape[1], 1)
         residual = torch.softmax(logits, dim=-1)
         residual.scatter_(-1, index, 0.0)
         wrong = residual.sum(dim=-1, keepdim=True)
@@ -58,11 +64,17 @@ class Multinomial:
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
         """Negative entropy (rows, m) of the probabilities ``dual + onehot(y)``."""
-        index = y[:, None, None].expand(*dual.shape[:2], 1)
+        index = y.expand(-1, dual.shape[1], 1)
         others = dual.scatter(-1, index, 0.0).clamp(min=0.0)
         wrong = others.sum(dim=-1).clamp(max=1.0)
         right = torch.special.xlog1py(1 - wrong, -wrong)
         return torch.special.xlogy(others, others).sum(dim=-1) + right
+
+    def margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """``z_y - max of the others`` (rows, m)."""
+        index = y.expand(-1, logits.shape[1], 1)
+        others = logits.scatter(-1, index, -torch.inf).amax(dim=-1)
+        return logits.gather(-1, index)[..., 0] - others
 
     def predict_proba(self, logits: Tensor) -> Tensor:
         """Probabilities (rows, m, K)."""

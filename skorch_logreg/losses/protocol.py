@@ -21,8 +21,11 @@ class Loss(Protocol):
     def n_outputs(self) -> int:
         """Logits a row, K."""
 
+    def encode(self, classes: Tensor) -> Tensor:
+        """Targets ``y`` (rows, 1, 1) as the other methods take them, of class indices (rows,)."""
+
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Loss of every row, (rows, m), of logits (rows, m, K) and targets (rows,)."""
+        """Loss of every row, (rows, m), of logits (rows, m, K) and targets (rows, 1, 1)."""
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and its derivative in the logits (rows, m, K)."""
@@ -32,6 +35,9 @@ class Loss(Protocol):
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
         """Convex conjugate (rows, m) at a dual point (rows, m, K) in its domain."""
+
+    def margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """By how much (rows, m) the row's own class leads the best other one, in logits."""
 
     def predict_proba(self, logits: Tensor) -> Tensor:
         """Probability of every class, (rows, m, classes)."""

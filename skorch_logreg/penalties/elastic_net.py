@@ -50,9 +50,9 @@ class ElasticNet:
         lasso, ridge = self._weights(coef)
         return (lasso * coef.abs() + ridge / 2 * coef.square()).sum(dim=(1, 2))
 
-    def gradient(self, coef: Tensor) -> Tensor:
-        """Gradient (m, K, p) of the ridge part."""
-        return self._weights(coef)[1] * coef
+    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (m,) and gradient (m, K, p) of the ridge part."""
+        return self.value(coef), self._weights(coef)[1] * coef
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """Diagonal of the ridge part's Hessian, (m, K, p)."""

@@ -33,11 +33,12 @@ class L2:
 
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
-        return (coef.square() * self._weight(coef)).sum(dim=(1, 2)) / 2
+        return self.value_gradient(coef)[0]
 
-    def gradient(self, coef: Tensor) -> Tensor:
-        """``f w`` (m, K, p)."""
-        return coef * self._weight(coef)
+    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (m,) and ``f w`` (m, K, p)."""
+        gradient = coef * self._weight(coef)
+        return (gradient * coef).sum(dim=(1, 2)) / 2, gradient
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """``f`` (m, K, p)."""
@@ -49,7 +50,7 @@ class L2:
 
     def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
         """``|gradient + strength f w|`` (m, K, p)."""
-        return (gradient + strength[:, None, None] * self.gradient(coef)).abs()
+        return (gradient + strength[:, None, None] * self._weight(coef) * coef).abs()
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``1/2 sum_j v_j^2 / f_j`` (m,)."""

@@ -22,8 +22,8 @@ class Penalty(Protocol):
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
 
-    def gradient(self, coef: Tensor) -> Tensor:
-        """Gradient (m, K, p) of the smooth part."""
+    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (m,) and gradient (m, K, p) of the smooth part."""
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """Diagonal of the smooth part's Hessian, (m, K, p)."""

@@ -13,10 +13,14 @@ from skorch_logreg.curvature import (
     dual_cost,
     exact_cost,
 )
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, on_sample
 
 _MAX_SIDE = 3000  # of a matrix that is factored
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
+_SMALL_PASS = 1 << 20  # numbers: about 0.3 ms
+_SMALL_HESSIAN = 1e8  # floating point operations: a few ms
+_SAMPLE = 10_000  # rows that a sample has at least
+_SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FREQUENT = 1000  # columns of a partial Hessian
 _FREQUENT_OF_CLASSES = 300  # the same where each class has its own
 
@@ -31,12 +35,15 @@ class Model:
         ``build(objective, point) -> Curvature``.
     exact : bool
     cost : float
-        Of building it, in passes over X.
+        Of building it, or the stronger one if there is one, in passes over X.
+    stronger : Model or None
+        What takes its place when it wears out; None: the same, built anew.
     """
 
     build: Callable[[Objective, Point], Curvature]
     exact: bool
     cost: float
+    stronger: "Model | None" = None
 
 
 def choose_curvature(objective: Objective) -> Model:
@@ -55,12 +62,40 @@ def choose_curvature(objective: Objective) -> Model:
         choices.append(Model(DualHessian.build, True, dual_cost(n, n_outputs)))
     cheapest = min(choices, key=lambda model: model.cost, default=None)
     if cheapest is not None and (cheapest.cost <= _MAX_COST or side <= 500):
-        return cheapest
+        rows = sample_rows(objective)
+        if rows is None:
+            return cheapest
+        return Model(partial(_on_sample, n_rows=rows), False, cheapest.cost, cheapest)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
         return Model(MultinomialBound.build, False, exact_cost(n, 1, p))
     columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)
     build = partial(FrequentColumns.build, n_columns=columns)
     return Model(build, False, n_outputs * exact_cost(n, 1, columns))
+
+
+def sample_rows(objective: Objective) -> int | None:
+    """Rows that stand for all in a first curvature; None if that would save little.
+
+    The error of a Hessian from so many rows is the square root of columns over rows, a tenth,
+    and a step's decrement falls by its square.
+    """
+    _, n_outputs, side = objective.shape
+    rows = max(_SAMPLE, 100 * n_outputs * side)
+    return rows if objective.data.n_samples >= _SAMPLE_SHARE * rows else None
+
+
+def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
+    part = on_sample(objective, n_rows)
+    return ExactHessian.build(part, part.evaluate(point.params))
+
+
+def is_small(objective: Objective) -> bool:
+    """Whether a pass and a Hessian are too short for a second thread to pay."""
+    m, n_outputs, side = objective.shape
+    n = objective.data.n_samples
+    rows = min(n, side) * n_outputs
+    flops = max(n, side) * rows**2
+    return m * n * (side + 8 * n_outputs) <= _SMALL_PASS and flops <= _SMALL_HESSIAN
 
 
 def _allows_dual(objective: Objective) -> bool:

@@ -28,14 +28,20 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
     One pass over X; one more read where the full step was refused.
     """
     moved, change = objective.move(point, direction)
-    slope = inner(point.gradient, direction)
-    after = inner(moved.gradient, direction)
-    fine = (after.abs() <= _FLAT * slope.abs()) & (
-        moved.value <= point.value + _ROUNDING * point.value.abs()
+    slopes = zip(
+        inner(point.gradient, direction).tolist(),
+        inner(moved.gradient, direction).tolist(),
+        strict=True,
     )
-    if bool(fine.all()):
+    values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
+    fine = [
+        before < 0 and abs(after) <= -_FLAT * before and new <= old + _ROUNDING * abs(old)
+        for (before, after), (old, new) in zip(slopes, values, strict=True)
+    ]
+    if all(fine):
         return moved, direction
-    step = torch.where(fine, 1.0, objective.line_search(point, direction, change))
+    full = torch.tensor(fine, device=direction.device)
+    step = torch.where(full, 1.0, objective.line_search(point, direction, change))
     scaled = direction * step[:, None, None]
     logits = torch.addcmul(point.logits, change, step[:, None])
     return objective.at_logits(point.params + scaled, logits), scaled

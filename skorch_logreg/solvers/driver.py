@@ -1,5 +1,6 @@
 """The only loop: limits, convergence model by model, non-finite checks, callbacks."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -8,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.protocol import Solver
 
 _STALLS = 4  # steps without progress after which rounding is what is left
-_LEAST = 4e-16
+_ROUNDING = 4e-16
 
 
 class Status(Enum):
@@ -33,7 +35,9 @@ class Iterate:
     ----------
     n_iter : int
     params : Tensor of shape (m, K, p + 1)
-    value, optimality : Tensor of shape (m,)
+        Of all models, those that have ended included.
+    value, optimality : Tensor
+        Of the models that are still at work.
     """
 
     n_iter: int
@@ -63,6 +67,16 @@ class Outcome:
     duality_gap: Tensor
 
 
+@dataclass(frozen=True)
+class _End:
+    """One model's last point."""
+
+    point: Point
+    optimality: float
+    status: Status
+    n_iter: int
+
+
 def drive(
     solver: Solver,
     objective: Objective,
@@ -84,7 +98,7 @@ def drive(
     params : Tensor of shape (m, K, p + 1)
         Start.
     tol : float
-        Largest `optimality` of a converged model.
+        Largest optimality of a converged model.
     max_iter : int
     callback : callable or None
         Called after every iteration; true stops all models.
@@ -93,72 +107,69 @@ def drive(
     -------
     outcome : Outcome
     """
-    n_models = len(params)
-    models = torch.arange(n_models, device=params.device)
-    ended: dict[int, tuple[Point, Tensor, Status, int]] = {}
-    whole = objective
-    everyone = params.clone()
+    whole, everyone = objective, params.clone()
+    models = list(range(len(params)))
+    ends: dict[int, _End] = {}
     state = solver.init(objective, params, tol)
-    stalls = torch.zeros_like(state.decrement)
-    n_iter = 0
+    stalls = [0] * len(models)
+    n_iter, stopped = 0, False
     while True:
-        state = _proven(solver, objective, state, tol)
-        stopped = False
+        state, reached = _proven(solver, objective, state, tol)
         if n_iter and callback is not None:
             everyone[models] = state.point.params
-            seen = Iterate(n_iter, everyone, state.point.value, optimality(state))
-            stopped = bool(callback(seen))
-        status = _verdicts(objective, state, tol, stalls)
+            optimality = torch.tensor(reached, dtype=torch.float64)
+            stopped = bool(callback(Iterate(n_iter, everyone, state.point.value, optimality)))
+        status = _verdicts(objective, state, reached, tol, stalls)
         if stopped or n_iter >= max_iter:
             rest = Status.STOPPED if stopped else Status.MAX_ITER
             status = [rest if s is None else s for s in status]
-        over = torch.tensor([s is not None for s in status], device=models.device)
-        if bool(over.any()):
+        if any(status):
+            for i, (model, how) in enumerate(zip(models, status, strict=True)):
+                if how is not None:
+                    ends[model] = _End(_select(state.point, i), reached[i], how, n_iter)
+            keep = [i for i, how in enumerate(status) if how is None]
             everyone[models] = state.point.params
-            for i in over.nonzero()[:, 0].tolist():
-                alone = torch.tensor([i], device=models.device)
-                point = state.point.select(alone)
-                ended[int(models[i])] = (point, state.decrement[alone], status[i], n_iter)
-            keep = (~over).nonzero()[:, 0]
-            if not len(keep):
+            if not keep:
                 break
-            models, stalls = models[keep], stalls[keep]
-            objective = replace(objective, strength=objective.strength[keep])
-            state = state.select(keep, objective)
-        before = state
-        state = solver.step(objective, state)
+            models, stalls = [models[i] for i in keep], [stalls[i] for i in keep]
+            index = torch.tensor(keep, device=params.device)
+            objective = replace(objective, strength=objective.strength[index])
+            state = state.select(index, objective)
+        before, state = state, solver.step(objective, state)
         n_iter += 1
-        if not bool(state.point.value.isfinite().all()):
-            state, stalls = before, stalls + _STALLS
-            continue
-        stuck = (state.point.value >= before.point.value * (1 - _LEAST)) & (
-            state.decrement > 0.5 * before.decrement
-        )
-        stalls = torch.where(stuck, stalls + 1, 0.0)
-    return _outcome(whole, [ended[i] for i in range(n_models)], tol)
+        stuck = _stuck(before, state)
+        if any(s is None for s in stuck):  # overflow: the point before is the last good one
+            state = before
+        stalls = [_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True)]
+    return _outcome(whole, [ends[i] for i in range(len(params))])
 
 
-def optimality(state: Any) -> Tensor:
-    """``sqrt(decrement / F)`` (m,): the square is the relative distance from the optimum."""
-    value = state.point.value
-    ratio = torch.where(state.decrement > 0, state.decrement / value, 0.0)
-    return ratio.clamp(min=0.0).sqrt()
+def _select(point: Point, model: int) -> Point:
+    return point.select(torch.tensor([model], device=point.value.device))
 
 
-def _proven(solver: Solver, objective: Objective, state: Any, tol: float) -> Any:
-    """Ask for proof where a model would converge on a prediction that is not trusted."""
-    claim = (optimality(state) <= tol) & ~state.trusted
-    return solver.confirm(objective, state) if bool(claim.any()) else state
+def _proven(solver: Solver, objective: Objective, state: Any, tol: float) -> tuple[Any, list[float]]:
+    """Optimality of every model, confirmed where one would converge on a mere prediction."""
+    reached = _optimality(state)
+    if any(r <= tol and not t for r, t in zip(reached, state.trusted.tolist(), strict=True)):
+        state = solver.confirm(objective, state)
+        reached = _optimality(state)
+    return state, reached
+
+
+def _optimality(state: Any) -> list[float]:
+    """``sqrt(decrement / F)``: its square is the relative distance from the optimum."""
+    pairs = zip(state.decrement.tolist(), state.point.value.tolist(), strict=True)
+    return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
 
 
 def _verdicts(
-    objective: Objective, state: Any, tol: float, stalls: Tensor
+    objective: Objective, state: Any, reached: list[float], tol: float, stalls: list[int]
 ) -> list[Status | None]:
-    done = (optimality(state) <= tol) & state.trusted
     apart = _separated(objective, state.point)
     verdicts: list[Status | None] = []
-    for i in range(len(done)):
-        if done[i]:
+    for i, trusted in enumerate(state.trusted.tolist()):
+        if trusted and reached[i] <= tol:
             verdicts.append(Status.CONVERGED)
         elif apart[i]:
             verdicts.append(Status.SEPARABLE)
@@ -167,47 +178,54 @@ def _verdicts(
     return verdicts
 
 
-def _separated(objective: Objective, point: Point) -> Tensor:
-    """Whether a model without penalty separates the classes (m,): its optimum is at infinity."""
-    free = objective.strength == 0
-    if not bool(free.any()):
-        return free
+def _stuck(before: Any, state: Any) -> list[bool | None]:
+    """Whether neither value nor decrement of a model got better; None where it overflowed."""
+    old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
+    new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
+    return [
+        f1 >= f0 * (1 - _ROUNDING) and d1 > 0.5 * d0
+        if math.isfinite(f1) and math.isfinite(d1)
+        else None
+        for (f0, d0), (f1, d1) in zip(old, new, strict=True)
+    ]
 
-    def kernel(block: Any, logits: Tensor) -> tuple[Tensor, ...]:
+
+def _separated(objective: Objective, point: Point) -> list[bool]:
+    """Whether a model without penalty separates the classes: its optimum is at infinity."""
+    strength = objective.strength.tolist()
+    if all(strength):
+        return [False] * len(strength)
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         counted = (block.weight > 0).view(len(logits), -1)
-        log_proba = objective.loss.log_proba(logits)
-        own = block.targets[:, None, None].expand(*logits.shape[:2], 1)
-        best_other = log_proba.scatter(-1, own, -torch.inf).amax(dim=-1)
-        wrong = log_proba.gather(-1, own)[..., 0] <= best_other
+        wrong = objective.loss.margin(logits, block.targets) <= 0
         return ((wrong & counted).sum(dim=0),)
 
     (wrong,) = objective.data.reduce(kernel, point.logits, reads=0)
-    return free & (wrong == 0)
+    return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
 
 
-def _outcome(
-    objective: Objective, ended: list[tuple[Point, Tensor, Status, int]], tol: float
-) -> Outcome:
-    point = Point(
-        torch.cat([e[0].params for e in ended]),
-        torch.cat([e[0].logits for e in ended], dim=1),
-        torch.cat([e[0].value for e in ended]),
-        torch.cat([e[0].gradient for e in ended]),
-    )
+def _outcome(objective: Objective, ends: list[_End]) -> Outcome:
+    points = [end.point for end in ends]
+    point = points[0]
+    if len(points) > 1:
+        point = Point(
+            torch.cat([p.params for p in points]),
+            torch.cat([p.logits for p in points], dim=1),
+            torch.cat([p.value for p in points]),
+            torch.cat([p.gradient for p in points]),
+        )
     gap = torch.full_like(point.value, torch.nan)
-    if objective.penalty.strictly_positive() and bool((objective.strength > 0).any()):
-        params, logits = objective.minimise_intercept(point.params, point.logits)
+    if objective.penalty.strictly_positive() and any(objective.strength.tolist()):
         if objective.fit_intercept:
-            point = objective.at_logits(params, logits)
-        bound = objective.duality_gap(point) + _LEAST * point.value.abs()
+            point = objective.at_logits(*objective.minimise_intercept(point.params, point.logits))
+        bound = objective.duality_gap(point) + _ROUNDING * point.value.abs()
         gap = torch.where(bound.isinf(), torch.nan, bound / point.value)
-    decrement = torch.cat([e[1] for e in ended])
-    ratio = torch.where(decrement > 0, decrement / point.value, 0.0)
     return Outcome(
         params=point.params,
-        status=tuple(e[2] for e in ended),
-        n_iter=torch.tensor([e[3] for e in ended]),
+        status=tuple(end.status for end in ends),
+        n_iter=torch.tensor([end.n_iter for end in ends]),
         value=point.value,
-        optimality=ratio.clamp(min=0.0).sqrt(),
+        optimality=torch.tensor([end.optimality for end in ends], dtype=torch.float64),
         duality_gap=gap,
     )

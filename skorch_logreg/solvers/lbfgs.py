@@ -49,15 +49,12 @@ class LBFGS:
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One descent step, on a new curvature where the old one has become too dear."""
         if _worn(state):
-            state = renewed(objective, state.point, state.model, state.tol)
+            model = state.model.stronger or state.model
+            state = renewed(objective, state.point, model, state.tol)
         point = state.point
         direction = -_two_loop(state) if state.direction is None else state.direction
-        uphill = inner(point.gradient, direction) >= 0
-        if bool(uphill.any()):
-            plain = -state.curvature.solve(point.gradient)
-            direction = torch.where(uphill[:, None, None], plain, direction)
         target, change = descend(objective, point, direction)
-        pair = (change, target.gradient - point.gradient)
+        pair = _pair(change, target.gradient - point.gradient)
         state = moved(replace(state, pairs=(*state.pairs, pair)[-self.memory :]), target)
         slow = not state.model.exact and state.age >= _PATIENCE
         if state.conjugate or (slow and state.steps_left() > _SLOW_STEPS):
@@ -79,16 +76,20 @@ def _worn(state: SmoothState) -> bool:
 def _two_loop(state: SmoothState) -> Tensor:
     """Inverse Hessian estimate times the gradient."""
     q = state.point.gradient
-    kept = []
-    for s, y in reversed(state.pairs):
-        sy = inner(s, y)
-        good = sy > 1e-14 * (inner(s, s) * inner(y, y)).sqrt()
-        rho = torch.where(good, 1 / sy, 0.0)
-        alpha = rho * inner(s, q)
-        q = q - alpha[:, None, None] * y
-        kept.append((s, y, rho, alpha))
+    alphas = []
+    for s, y, rho in reversed(state.pairs):
+        alpha = rho * inner(s, q)[:, None, None]
+        q = q - alpha * y
+        alphas.append(alpha)
     r = state.curvature.solve(q)
-    for s, y, rho, alpha in reversed(kept):
-        beta = rho * inner(y, r)
-        r = r + (alpha - beta)[:, None, None] * s
+    for (s, y, rho), alpha in zip(state.pairs, reversed(alphas), strict=True):
+        r = r + (alpha - rho * inner(y, r)[:, None, None]) * s
     return r
+
+
+def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A pair with the inverse of its product; 0 where rounding has the last word."""
+    product = inner(step, change)
+    size = (inner(step, step) * inner(change, change)).sqrt()
+    rho = torch.where(product > 1e-14 * size, 1 / product, 0.0)
+    return step, change, rho[:, None, None]

@@ -29,10 +29,11 @@ class NewtonCholesky:
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One Newton step."""
-        if not state.model.exact:
+        model = state.model.stronger or state.model
+        if not model.exact:
             return _newton_step(objective, state)
-        if state.age > 0:
-            state = renewed(objective, state.point, state.model, state.tol)
+        if state.age > 0 or not state.model.exact:
+            state = renewed(objective, state.point, model, state.tol)
         direction = -state.curvature.solve(state.point.gradient)
         return moved(state, descend(objective, state.point, direction)[0])
 

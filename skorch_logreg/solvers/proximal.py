@@ -90,7 +90,8 @@ def _predicted(objective: Objective, point: Point) -> Tensor:
     weight = objective.output_curvature(point)
     flat = weight.reshape(len(weight), -1)
     (squares,) = objective.data.reduce(lambda block, w: (block.column_squares(w),), flat)
-    bend = squares.view_as(distance) + objective.penalty_diagonal(point.params)[..., :-1]
+    bend = squares.view_as(point.params) + objective.penalty_diagonal(point.params)
+    bend = bend[..., :-1]
     return torch.where(distance == 0, 0.0, distance.square() / (2 * bend)).sum(dim=(1, 2))
 
 

@@ -31,7 +31,9 @@ class SmoothState:
         Steps since the curvature was built.
     rate : float
         Contraction of the decrement a step, recent mean.
-    pairs : tuple of (step, change of gradient)
+    far : float
+        Largest decrement over its goal.
+    pairs : tuple of (step, change of gradient, 1 / their product)
     direction : Tensor or None
         A Newton direction that is at hand already.
     conjugate : bool
@@ -46,7 +48,8 @@ class SmoothState:
     curvature: Curvature
     age: int = 0
     rate: float = 0.0
-    pairs: tuple[tuple[Tensor, Tensor], ...] = ()
+    far: float = math.inf
+    pairs: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     direction: Tensor | None = None
     conjugate: bool = False
 
@@ -58,20 +61,15 @@ class SmoothState:
             decrement=self.decrement[models],
             trusted=self.trusted[models],
             curvature=self.curvature.select(models, objective),
-            pairs=tuple((s[models], y[models]) for s, y in self.pairs),
+            pairs=tuple((s[models], y[models], rho[models]) for s, y, rho in self.pairs),
             direction=None if self.direction is None else self.direction[models],
         )
-
-    def goal(self) -> Tensor:
-        """Decrement (m,) at which the models have converged."""
-        return self.tol**2 * self.point.value
 
     def steps_left(self) -> float:
         """Steps to the goal at the present rate."""
         if self.rate >= 1:
             return math.inf
-        far = float((self.decrement / self.goal().clamp(min=1e-300)).max())
-        return math.log(max(far, 1.0)) / -math.log(self.rate)
+        return math.log(max(self.far, 1.0)) / -math.log(self.rate)
 
 
 def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
@@ -92,28 +90,34 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     """State at the next point: its decrement, and the rate at which that falls."""
     gradient = point.gradient
     decrement = inner(gradient, state.curvature.solve(gradient)) / 2
-    contraction = decrement / state.decrement.clamp(min=1e-300)
+    new, old = decrement.tolist(), state.decrement.tolist()
+    contraction = [d1 / d0 if d0 > 0 else 1.0 for d1, d0 in zip(new, old, strict=True)]
     # the longer ago it was built, the steadier the fall has to be
-    steady = contraction <= (_TRUST if state.age == 0 else _TRUST_LATER)
-    state = replace(
+    bound = _TRUST if state.age == 0 and state.model.exact else _TRUST_LATER
+    reliable = state.model.exact or state.model.stronger is not None
+    steady = [reliable and c <= bound for c in contraction]
+    goals = [state.tol**2 * value for value in point.value.tolist()]
+    unfinished = [c for c, d, goal in zip(contraction, new, goals, strict=True) if d > goal]
+    latest = max([*unfinished, 1e-8])
+    # the mean forgets half of the past at every step
+    rate = latest if state.age == 0 else math.sqrt(latest * max(state.rate, 1e-8))
+    return replace(
         state,
         point=point,
         decrement=decrement,
-        trusted=steady & state.model.exact,
+        trusted=torch.tensor(steady, device=decrement.device),
         direction=None,
         age=state.age + 1,
+        rate=rate,
+        far=max(d / max(goal, 1e-300) for d, goal in zip(new, goals, strict=True)),
     )
-    unfinished = torch.where(decrement > state.goal(), contraction, 0.0)
-    latest = max(float(unfinished.max()), 1e-8)
-    # the mean forgets half of the past at every step
-    rate = latest if state.age == 1 else math.sqrt(latest * max(state.rate, 1e-8))
-    return replace(state, rate=rate)
 
 
 def confirmed(objective: Objective, state: SmoothState) -> SmoothState:
-    """Rebuild a cheap exact curvature, or ask conjugate gradients for the decrement."""
-    if state.model.exact and state.model.cost <= _CHEAP and not state.conjugate:
-        return renewed(objective, state.point, state.model, state.tol)
+    """Build a cheap exact curvature, or ask conjugate gradients for the decrement."""
+    model = state.model.stronger or state.model
+    if model.exact and model.cost <= _CHEAP and not state.conjugate:
+        return renewed(objective, state.point, model, state.tol)
     direction, decrement = newton_direction(objective, state.point, state.curvature, state.tol)
     trusted = torch.ones_like(state.trusted)
     return replace(state, decrement=decrement, trusted=trusted, direction=direction)

@@ -127,7 +127,10 @@ def fit(
     )
     smooth = penalty.smooth or not bool(strength.any())
     chosen = _solver(solver, smooth)
-    first = units.inward(start) if start is not None else _first(objective, chosen, max_iter)
+    if start is None:
+        first = _first(objective, chosen, max_iter)
+    else:
+        first = _balanced(units.inward(start), loss, smooth)
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(

@@ -371,10 +371,17 @@ class Objective:
         return coef * self.strength[:, None, None]
 
     def _add(self, gradient: Tensor, pull: Tensor) -> Tensor:
-        """Add the penalty's part to the loss's, in place."""
+        """Add the penalty's part to the loss's, in place.
+
+        With classes, what rounding leaves along a constant for all of them is taken out: no
+        curvature would hold it back.
+        """
         gradient[..., :-1].add_(pull)
         if not self.fit_intercept:
             gradient[..., -1] = 0.0
+        if self.loss.n_outputs > 1:
+            free = gradient if self.penalty.smooth else gradient[..., -1:]
+            free -= free.mean(dim=1, keepdim=True)
         return gradient
 
 

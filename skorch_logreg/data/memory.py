@@ -88,9 +88,9 @@ class InMemory:
         return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
 
     def _block(self, rows: slice) -> Block:
-        if self.design is not None:
-            return SmallBlock(self.design, self.targets, self.weight)
         targets, weight = self.targets[rows], self.weight[rows]
+        if self.design is not None:
+            return SmallBlock(self.design[rows], targets, weight)
         if not self.is_sparse:
             return DenseBlock(
                 self.X[rows], targets, weight, self.center, self.scale, self._workspace

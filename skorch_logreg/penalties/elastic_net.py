@@ -86,7 +86,9 @@ class ElasticNet:
         Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models
         via coordinate descent, section 2.
         """
-        lasso, ridge = (w.expand(self._size(index))[index] for w in self._weights(linear))
+        lasso, ridge = (
+            w[index] if w.ndim else w.expand(len(index)) for w in self._weights(linear)
+        )
         lasso = strength * lasso
         hessian = hessian + torch.diag(strength * ridge)
         free = lasso == 0
@@ -140,12 +142,6 @@ class ElasticNet:
         scale = torch.ones_like(factor) if self.scale is None else self.scale
         lasso = self.l1_ratio * factor / scale
         return lasso, (1 - self.l1_ratio) * factor / scale.square()
-
-    def _size(self, index: Tensor) -> int:
-        for known in (self.factor, self.scale):
-            if known is not None:
-                return len(known)
-        return int(index.max()) + 1
 
 
 def _lasso(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Tensor:

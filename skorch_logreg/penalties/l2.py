@@ -52,6 +52,14 @@ class L2:
         """``|gradient + strength f w|`` (m, K, p)."""
         return (gradient + strength[:, None, None] * self._weight(coef) * coef).abs()
 
+    def minimise_quadratic(
+        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    ) -> Tensor:
+        """Solve ``(H + strength f) x = linear``."""
+        factor = self._weight(linear)
+        ridge = strength * (factor[index] if factor.ndim else factor.expand(len(index)))
+        return torch.linalg.lstsq(hessian + torch.diag(ridge), linear[:, None]).solution[:, 0]
+
     def conjugate(self, dual: Tensor) -> Tensor:
         """``1/2 sum_j v_j^2 / f_j`` (m,)."""
         ratio = torch.where(dual == 0, 0.0, dual.square() / self._weight(dual))

@@ -40,7 +40,7 @@ class Penalty(Protocol):
         """Minimiser of ``1/2 x'Hx - linear'x + strength * penalty(x)`` over chosen features.
 
         ``hessian`` (q, q), ``linear``, ``start`` (q,), ``index`` (q,): which feature each
-        entry belongs to; ``strength`` a scalar.  Not needed of smooth penalties.
+        entry belongs to; ``strength`` a scalar.
         """
 
     def conjugate(self, dual: Tensor) -> Tensor:

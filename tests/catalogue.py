@@ -1,0 +1,134 @@
+"""One of each: losses, penalties, containers, curvatures, solvers, for the laws of each room."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from skorch_logreg import curvature, data, losses, penalties, solvers
+from skorch_logreg.objective import Objective
+
+FACTOR = torch.tensor([1.0, 0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
+
+LOSSES = {
+    "binomial": losses.Binomial(),
+    "multinomial": losses.Multinomial(4),
+}
+PENALTIES = {
+    "l2": penalties.L2(),
+    "l2-factor": penalties.L2(FACTOR),
+    "lasso": penalties.ElasticNet(1.0),
+    "elastic-net": penalties.ElasticNet(0.4, FACTOR),
+}
+SOLVERS = {
+    "lbfgs": solvers.LBFGS(),
+    "newton-cg": solvers.NewtonCG(),
+    "newton-cholesky": solvers.NewtonCholesky(),
+    "proximal-newton": solvers.ProximalNewton(),
+}
+CURVATURES = {
+    "exact": curvature.ExactHessian.build,
+    "dual": curvature.DualHessian.build,
+    "frequent": lambda objective, point: curvature.FrequentColumns.build(objective, point, 3),
+    "multinomial-bound": curvature.MultinomialBound.build,
+}
+# what a public class of each room is called here; a test finds those that are missing
+CLASSES = {
+    losses: {type(x) for x in LOSSES.values()},
+    penalties: {type(x) for x in PENALTIES.values()},
+    solvers: {type(x) for x in SOLVERS.values()},
+    curvature: {
+        curvature.ExactHessian,
+        curvature.DualHessian,
+        curvature.FrequentColumns,
+        curvature.MultinomialBound,
+    },
+    data: {data.DenseBlock, data.SmallBlock, data.SparseBlock, data.InMemory},
+}
+NOT_CATALOGUED = {
+    "Block", "Curvature", "Data", "Iterate", "Loss", "Outcome", "Penalty", "Solver", "Status",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Container:
+    """How rows are held: a name, a function of a dense array, and a size of blocks."""
+
+    make: object
+    block_rows: int | None = None
+
+    def __call__(self, X, y, weight=None):
+        held = data.from_arrays(self.make(X), y, weight)
+        return held if self.block_rows is None else replace(held, block_rows=self.block_rows)
+
+
+def _read_only(X):
+    X = X.copy()
+    X.setflags(write=False)
+    return X
+
+
+CONTAINERS = {
+    "c-order": Container(np.ascontiguousarray),
+    "f-order": Container(np.asfortranarray),
+    "strided": Container(lambda X: np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)[::2, ::2]),
+    "reversed": Container(lambda X: X[::-1].copy()[::-1]),
+    "read-only": Container(_read_only),
+    "tensor": Container(lambda X: torch.from_numpy(X.copy())),
+    "csr": Container(sp.csr_array),
+    "csr-64": Container(lambda X: _wide(sp.csr_array(X))),
+    "blocks-of-7": Container(np.ascontiguousarray, 7),
+    "f-order-blocks-of-7": Container(np.asfortranarray, 7),
+    "csr-blocks-of-7": Container(sp.csr_array, 7),
+}
+
+
+def _wide(X):
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+def problem(loss, n=60, p=5, seed=0):
+    """Dense rows with a few zeros, classes and weights (one of them zero)."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * np.logspace(-1, 1, p) + np.linspace(0, 3, p)
+    X[rng.random((n, p)) < 0.3] = 0.0
+    n_classes = max(loss.n_outputs, 2)
+    y = np.r_[np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)]
+    weight = rng.uniform(0.2, 2.0, n)
+    weight[3] = 0.0
+    return X, y, weight
+
+
+def objective(
+    loss=LOSSES["binomial"],
+    penalty=PENALTIES["l2"],
+    container=CONTAINERS["c-order"],
+    strength=(0.7,),
+    fit_intercept=True,
+    standardised=True,
+    **kwargs,
+):
+    """An objective over a catalogue problem, in units of its own."""
+    X, y, weight = problem(loss, **kwargs)
+    held = container(X, y, weight)
+    center, scale = torch.zeros(X.shape[1]).double(), torch.ones(X.shape[1]).double()
+    if standardised:
+        center, scale = held.column_moments()
+    if not fit_intercept:
+        center = torch.zeros_like(center)
+    held = held.standardised(center, scale, loss.encode(held.targets))
+    lam = torch.tensor(strength, dtype=torch.float64)
+    return Objective(held, loss, penalty, lam, fit_intercept)
+
+
+def parameters(of, seed=1, size=0.5):
+    """Random parameters of an objective; of classes, summing to zero."""
+    generator = torch.Generator().manual_seed(seed)
+    params = size * torch.randn(of.shape, generator=generator, dtype=torch.float64)
+    if not of.fit_intercept:
+        params[..., -1] = 0.0
+    if of.loss.n_outputs > 1:  # where solvers move
+        params -= params.mean(dim=1, keepdim=True)
+    return params

@@ -1,0 +1,98 @@
+"""What every curvature owes: exact ones invert the Hessian, all are positive definite."""
+
+import pytest
+import torch
+
+from skorch_logreg.curvature import DualHessian, ExactHessian
+from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.objective import inner
+from tests.catalogue import CONTAINERS, CURVATURES, LOSSES, PENALTIES, objective, parameters
+
+
+@pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
+def loss(request):
+    return request.param
+
+
+@pytest.fixture(params=[True, False], ids=["intercept", "no-intercept"])
+def fit_intercept(request):
+    return request.param
+
+
+@pytest.mark.parametrize("build", [ExactHessian.build, DualHessian.build], ids=["exact", "dual"])
+@pytest.mark.parametrize("container", ["c-order", "f-order", "csr"])
+@pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
+def test_exact_ones_invert_the_hessian(loss, build, container, penalty, fit_intercept):
+    of = objective(
+        loss,
+        PENALTIES[penalty],
+        CONTAINERS[container],
+        strength=(0.7, 5.0),
+        fit_intercept=fit_intercept,
+        n=30,
+    )
+    point = of.evaluate(parameters(of))
+    curvature = build(of, point)
+    assert curvature.exact
+    gradient = point.gradient
+    back = of.hessian_product(point)(curvature.solve(gradient))
+    torch.testing.assert_close(back, gradient, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", CURVATURES)
+@pytest.mark.parametrize("container", ["c-order", "csr"])
+def test_all_are_symmetric_and_positive(loss, name, container, fit_intercept):
+    of = objective(
+        loss, container=CONTAINERS[container], strength=(0.7, 5.0), fit_intercept=fit_intercept
+    )
+    point = of.evaluate(parameters(of))
+    curvature = CURVATURES[name](of, point)
+    a, b = point.gradient, of.evaluate(parameters(of, seed=3)).gradient
+    solved_a, solved_b = curvature.solve(a), curvature.solve(b)
+    assert (inner(a, solved_a) > 0).all()
+    torch.testing.assert_close(inner(a, solved_b), inner(b, solved_a), rtol=1e-8, atol=1e-9)
+    if not fit_intercept:
+        assert (solved_a[..., -1] == 0).all()
+
+
+@pytest.mark.parametrize("name", CURVATURES)
+def test_selected_models_keep_theirs(loss, name):
+    from dataclasses import replace
+
+    of = objective(loss, strength=(0.7, 5.0, 0.1))
+    point = of.evaluate(parameters(of))
+    curvature = CURVATURES[name](of, point)
+    models = torch.tensor([2, 0])
+    part = curvature.select(models, replace(of, strength=of.strength[models]))
+    torch.testing.assert_close(
+        part.solve(point.gradient[models]), curvature.solve(point.gradient)[models]
+    )
+
+
+def test_partial_ones_are_close_on_easy_data(loss):
+    """Conjugate gradients need a handful of products, not one a coefficient."""
+    from skorch_logreg.solvers.conjugate_gradient import newton_direction
+
+    of = objective(loss, n=300)
+    point = of.evaluate(parameters(of))
+    exact = ExactHessian.build(of, point)
+    truth = inner(point.gradient, exact.solve(point.gradient)) / 2
+    for name in CURVATURES:
+        curvature = CURVATURES[name](of, point)
+        before = of.data.n_passes
+        _, decrement = newton_direction(of, point, curvature, 1e-4)
+        assert of.data.n_passes - before <= 25, name
+        torch.testing.assert_close(decrement, truth, rtol=0.02, atol=0)
+
+
+def test_singular_matrices_are_factored():
+    """Duplicated columns and a zero one: the solution is finite and solves the system."""
+    root = torch.randn(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    root[:, 4], root[:, 5] = root[:, 0], 0.0
+    scales = torch.logspace(-8, 8, 6, dtype=torch.float64)
+    matrix = ((root * scales).T @ (root * scales))[None]
+    rhs = matrix @ torch.ones(6, 1, dtype=torch.float64)
+    factor, scale = scaled_cholesky(matrix)
+    solved = torch.cholesky_solve(rhs * scale[..., None], factor) * scale[..., None]
+    assert solved.isfinite().all()
+    torch.testing.assert_close((matrix @ solved) / rhs.abs().clamp(min=1e-300), rhs.sign(), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,165 @@
+"""Every container is the dense one, whatever the size of its blocks (promises 7 and 10)."""
+
+import numpy as np
+import pytest
+import torch
+
+from skorch_logreg.data import from_arrays
+from tests.catalogue import CONTAINERS, LOSSES, Container, problem
+
+M, K = 2, 3
+
+
+@pytest.fixture(params=CONTAINERS.values(), ids=CONTAINERS.keys())
+def container(request):
+    return request.param
+
+
+# every container, and once more with the design formed where it may be
+CASES = [(name, False) for name in CONTAINERS]
+CASES += [(name, True) for name in CONTAINERS if "csr" not in name]
+
+
+def _held(name, standardised):
+    X, y, weight = problem(LOSSES["binomial"])
+    held = CONTAINERS[name](X, y, weight)
+    center, scale = torch.zeros(5).double(), torch.ones(5).double()
+    if standardised:
+        center, scale = held.column_moments()
+    held = held.standardised(center, scale, LOSSES["binomial"].encode(held.targets))
+    Z = (torch.from_numpy(X) - center) / scale
+    return held, torch.cat([Z, torch.ones(len(X), 1).double()], dim=1)
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "standardised"])
+def standardised(request):
+    return request.param
+
+
+@pytest.fixture(params=CASES, ids=lambda c: c[0] + ("-formed" if c[1] else ""))
+def data(request, standardised):
+    """Data of a container and their design [Z 1] as an ordinary array."""
+    name, formed = request.param
+    held, design = _held(name, standardised)
+    assert (held.design is not None) == ("csr" not in name)
+    if not formed:
+        held.design = None
+    return held, design
+
+
+def _random(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _close(a, b):
+    torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_matmul(data):
+    held, design = data
+    params = _random(M, K, design.shape[1])
+    out = held.empty_rows(M, K)
+
+    def kernel(block, rows):
+        rows.copy_(block.matmul(params))
+        return ()
+
+    held.reduce(kernel, out)
+    _close(out, torch.einsum("np,mkp->nmk", design, params))
+
+
+def test_rmatmul(data):
+    held, design = data
+    residual = _random(len(design), M, K)
+    (total,) = held.reduce(lambda block, r: (block.rmatmul(r),), residual)
+    _close(total, torch.einsum("np,nmk->mkp", design, residual))
+
+
+@pytest.mark.parametrize("columns", [None, [1, 4]])
+@pytest.mark.parametrize("rank_one", [False, True])
+@pytest.mark.parametrize("n_outputs", [1, K])
+def test_gram(data, columns, rank_one, n_outputs):
+    held, design = data
+    weight = _random(len(design), n_outputs).abs()
+    q = 0.3 * _random(len(design), n_outputs, seed=1)
+    chosen = None if columns is None else torch.tensor(columns)
+
+    def kernel(block, w, v):
+        return (block.gram(w, v if rank_one else None, chosen),)
+
+    (gram,) = held.reduce(kernel, weight, q)
+    z = design if columns is None else design[:, [*columns, -1]]
+    middle = torch.diag_embed(weight)
+    if rank_one:
+        middle = middle - q[:, :, None] * q[:, None, :]
+    _close(gram, torch.einsum("np,nkl,nq->kplq", z, middle, z))
+
+
+def test_column_squares(data):
+    held, design = data
+    weight = _random(len(design), K).abs()
+    (squares,) = held.reduce(lambda block, w: (block.column_squares(w),), weight)
+    _close(squares, weight.T @ design.square())
+
+
+@pytest.mark.parametrize("name", [n for n, c in CONTAINERS.items() if c.block_rows is None])
+def test_outer(name, standardised):
+    held, design = _held(name, standardised)
+    d = _random(5).abs()
+    (outer,) = held.reduce(lambda block: (block.outer(d),))
+    _close(outer, (design[:, :-1] * d) @ design[:, :-1].T)
+
+
+def test_moments(container):
+    X, y, weight = problem(LOSSES["binomial"])
+    mean, deviation = container(X, y, weight).column_moments()
+    expected = np.average(X, axis=0, weights=weight)
+    _close(mean, torch.from_numpy(expected))
+    variance = np.average((X - expected) ** 2, axis=0, weights=weight)
+    _close(deviation, torch.from_numpy(variance).sqrt())
+
+
+def test_passes_are_counted(data):
+    held, _ = data
+    before = held.n_passes
+    held.reduce(lambda block: (block.weight.sum(),))
+    held.reduce(lambda block: (block.weight.sum(),), reads=0)
+    assert held.n_passes == before + 1
+
+
+def test_sample_keeps_the_weight(container):
+    X, y, weight = problem(LOSSES["binomial"])
+    part = container(X, y, weight).sample(10)
+    assert 10 <= part.n_samples <= 12
+    assert float(part.weight.sum()) == pytest.approx(weight.sum())
+
+
+def test_constant_columns_have_no_deviation():
+    X = np.full((50, 3), [0.1, 1e6 + 0.1, 0.0])
+    _, deviation = from_arrays(X, np.arange(50) % 2).column_moments()
+    assert deviation.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_float32_is_summed_in_float64(order):
+    """Promise 7: products of float32 data are those of the same data in float64."""
+    X, y, _ = problem(LOSSES["binomial"])
+    low = np.asarray(X, dtype=np.float32, order=order)
+    params = _random(1, 1, 6)
+    outs = []
+    for Z in (low, low.astype(np.float64)):
+        held = Container(lambda Z: Z, 7)(Z, y)
+        out = held.empty_rows(1, 1)
+        held.reduce(lambda block, rows: (rows.copy_(block.matmul(params)).sum(),), out)
+        outs.append(out)
+    torch.testing.assert_close(outs[0], outs[1], rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["c-order", "f-order", "strided", "read-only", "blocks-of-7"])
+def test_dense_rows_are_not_copied(name):
+    """Promise 10."""
+    X, y, _ = problem(LOSSES["binomial"])
+    made = CONTAINERS[name].make(X)
+    held = from_arrays(made, y)
+    assert held.X.data_ptr() == made.__array_interface__["data"][0]

@@ -1,0 +1,122 @@
+"""What every loss owes: derivatives, a conjugate, and digits at any logit (promises 1 and 3)."""
+
+import math
+
+import mpmath
+import pytest
+import torch
+
+from tests.catalogue import LOSSES
+
+
+@pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
+def loss(request):
+    return request.param
+
+
+def _rows(loss, n=40, size=3.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    z = size * torch.randn(n, 2, loss.n_outputs, generator=generator, dtype=torch.float64)
+    classes = torch.randint(0, max(loss.n_outputs, 2), (n,), generator=generator)
+    return z, loss.encode(classes), classes
+
+
+def test_residual_is_the_derivative(loss):
+    z, y, _ = _rows(loss)
+    z.requires_grad_()
+    assert torch.autograd.gradcheck(lambda logits: _plain(loss, logits, y), z)
+    value = loss.value(z.detach(), y)
+    same, residual = loss.value_residual(z.detach().clone(), y)
+    torch.testing.assert_close(same, value, rtol=1e-14, atol=0)
+    (expected,) = torch.autograd.grad(_plain(loss, z, y).sum(), z)
+    torch.testing.assert_close(residual, expected, rtol=1e-12, atol=1e-14)
+
+
+def _plain(loss, z, y):
+    """The loss as the textbook has it, for autograd."""
+    if loss.n_outputs == 1:
+        return torch.nn.functional.softplus(z * y, threshold=700.0)[..., 0]
+    return torch.logsumexp(z, dim=-1) - z.gather(-1, y.expand(-1, z.shape[1], 1))[..., 0]
+
+
+def test_value_is_the_textbooks(loss):
+    z, y, _ = _rows(loss)
+    torch.testing.assert_close(loss.value(z, y), _plain(loss, z, y), rtol=1e-13, atol=1e-15)
+
+
+def test_curvature_is_the_derivative_of_the_residual(loss):
+    z, y, _ = _rows(loss, n=8)
+    diagonal, rank_one = loss.curvature(z)
+    hessian = torch.diag_embed(diagonal)
+    if rank_one is not None:
+        hessian = hessian - rank_one[..., :, None] * rank_one[..., None, :]
+    h = 1e-5
+    for k in range(loss.n_outputs):
+        up, down = z.clone(), z.clone()
+        up[..., k] += h
+        down[..., k] -= h
+        column = (loss.value_residual(up, y)[1] - loss.value_residual(down, y)[1]) / (2 * h)
+        torch.testing.assert_close(hessian[..., k], column, rtol=1e-7, atol=1e-9)
+
+
+def test_fenchel_young_is_tight_at_the_residual(loss):
+    z, y, _ = _rows(loss)
+    value, residual = loss.value_residual(z.clone(), y)
+    gap = value + loss.conjugate(residual, y) - (residual * z).sum(dim=-1)
+    assert gap.abs().max() < 1e-13
+    shrunk = value + loss.conjugate(0.9 * residual, y) - 0.9 * (residual * z).sum(dim=-1)
+    assert (shrunk >= -1e-15).all()
+    assert shrunk.max() > 1e-4
+
+
+def test_margin_tells_who_leads(loss):
+    z, y, classes = _rows(loss)
+    leads = loss.predict_proba(z).argmax(dim=-1) == classes[:, None]
+    assert ((loss.margin(z, y) > 0) == leads).all()
+
+
+def test_probabilities(loss):
+    z, _, _ = _rows(loss, size=200.0)
+    p, log_p = loss.predict_proba(z), loss.log_proba(z)
+    torch.testing.assert_close(p.sum(dim=-1), torch.ones_like(p[..., 0]), rtol=1e-14, atol=0)
+    torch.testing.assert_close(log_p.exp(), p, rtol=1e-13, atol=1e-300)
+    assert log_p.isfinite().all()
+
+
+@pytest.mark.parametrize("z", [-1e300, -710.0, -40.5, -1e-9, 0.0, 1e-9, 39.5, 710.0, 1e300])
+@pytest.mark.parametrize("c", [0, 1])
+def test_binomial_digits(z, c):
+    """Promise 3: 1e-14 of the exact value, wherever the logit lies."""
+    loss = LOSSES["binomial"]
+    logits, y = torch.full((1, 1, 1), z, dtype=torch.float64), loss.encode(torch.tensor([c]))
+    value, residual = loss.value_residual(logits.clone(), y)
+    with mpmath.workdps(60):
+        u = mpmath.mpf(z) if c == 0 else -mpmath.mpf(z)
+        exact = u + mpmath.log1p(mpmath.exp(-u)) if u > 0 else mpmath.log1p(mpmath.exp(u))
+        slope = 1 / (1 + mpmath.exp(-u)) * (1 if c == 0 else -1)
+        assert abs(float(value) - float(exact)) <= 1e-14 * float(exact) + 1e-300
+        assert abs(float(residual) - float(slope)) <= 1e-14
+
+
+@pytest.mark.parametrize("z", [40.0, 300.0, 709.0])
+def test_multinomial_digits_of_a_well_classified_row(z):
+    """The loss of a sure row is exp(-z), which a difference of logits would lose."""
+    loss = LOSSES["multinomial"]
+    logits = torch.zeros(1, 1, 4, dtype=torch.float64)
+    logits[..., 2] = z
+    y = loss.encode(torch.tensor([2]))
+    value, residual = loss.value_residual(logits, y)
+    exact = math.log1p(3 * math.exp(-z))
+    assert float(value) == pytest.approx(exact, rel=1e-13)
+    assert float(residual[..., 2]) == pytest.approx(-3 * math.exp(-z), rel=1e-13)
+
+
+def test_infinite_logits_give_no_nan(loss):
+    """Promise 3: of the right class no loss, of the wrong one an infinite one."""
+    if loss.n_outputs > 1:
+        pytest.skip("softmax of two infinities has no limit")
+    z = torch.tensor([torch.inf, -torch.inf], dtype=torch.float64)[:, None, None]
+    y = loss.encode(torch.tensor([1, 1]))
+    value, residual = loss.value_residual(z, y)
+    assert value[:, 0].tolist() == [0.0, math.inf]
+    assert residual[:, 0, 0].tolist() == [0.0, -1.0]

@@ -1,0 +1,128 @@
+"""Every solver reaches what `drive` asks, alone and in company (promises 2 and 8)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
+from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective
+from tests.catalogue import SOLVERS as INSTANCES
+
+PAIRS = [
+    (s, p)
+    for s, solver in INSTANCES.items()
+    for p, penalty in PENALTIES.items()
+    if penalty.smooth or "prox" in solver.requires
+]
+
+
+@pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
+def loss(request):
+    return request.param
+
+
+@pytest.mark.parametrize(("solver", "penalty"), PAIRS)
+@pytest.mark.parametrize("container", ["c-order", "csr", "blocks-of-7"])
+@pytest.mark.parametrize("tol", [1e-4, 1e-7])
+def test_reaches_its_tolerance(loss, solver, penalty, container, tol):
+    of = objective(loss, PENALTIES[penalty], CONTAINERS[container], strength=(2.0,))
+    found = drive(INSTANCES[solver], of, of.zeros(), tol=tol, max_iter=100)
+    assert found.status == (Status.CONVERGED,)
+    assert float(found.optimality) <= tol
+    best = drive(_other(solver, penalty), of, of.zeros(), tol=1e-9, max_iter=300).value
+    assert float(found.value - best) <= max(10 * tol**2, 1e-13) * float(best)
+
+
+def _other(solver, penalty):
+    """A second judge: another solver where the penalty allows one."""
+    if not PENALTIES[penalty].smooth:
+        return ProximalNewton()
+    return INSTANCES["newton-cholesky" if solver != "newton-cholesky" else "lbfgs"]
+
+
+@pytest.mark.parametrize(("solver", "penalty"), PAIRS)
+def test_company_does_not_matter(loss, solver, penalty):
+    """Promise 8: easy, hard and nearly empty models together, as each alone."""
+    strengths = (1e-3, 1.0, 1e3, 0.05)
+    of = objective(loss, PENALTIES[penalty], strength=strengths)
+    together = drive(INSTANCES[solver], of, of.zeros(), tol=1e-9, max_iter=200)
+    for i, strength in enumerate(strengths):
+        alone = replace(of, strength=torch.tensor([strength], dtype=torch.float64))
+        single = drive(INSTANCES[solver], alone, alone.zeros(), tol=1e-9, max_iter=200)
+        torch.testing.assert_close(together.value[i : i + 1], single.value, rtol=1e-13, atol=0)
+        if penalty == "lasso" and loss.n_outputs > 1:
+            continue  # four classes share a feature's weight in more than one way
+        torch.testing.assert_close(
+            together.params[i : i + 1], single.params, rtol=1e-7, atol=1e-7
+        )
+
+
+def test_a_separable_model_does_not_hold_up_the_others():
+    of = objective(strength=(0.0, 1.0), n=5)
+    found = drive(LBFGS(), of, of.zeros(), tol=1e-6, max_iter=100)
+    assert found.status == (Status.SEPARABLE, Status.CONVERGED)
+    assert found.params.isfinite().all()
+    assert found.n_iter[0] < found.n_iter[1] + 10
+
+
+def test_max_iter_and_stop_requests():
+    of = objective()
+    assert drive(LBFGS(), of, of.zeros(), tol=1e-6, max_iter=0).status == (Status.MAX_ITER,)
+    seen = []
+    stopped = drive(
+        LBFGS(),
+        of,
+        of.zeros(),
+        tol=0.0,
+        max_iter=100,
+        callback=lambda iterate: seen.append(iterate.n_iter) or len(seen) == 2,
+    )
+    assert stopped.status == (Status.STOPPED,)
+    assert seen == [1, 2]
+
+
+def test_precision_is_told_from_slowness():
+    """A tolerance of zero ends where rounding begins, well before the last iteration."""
+    of = objective()
+    found = drive(INSTANCES["newton-cholesky"], of, of.zeros(), tol=0.0, max_iter=500)
+    assert found.status[0] in (Status.PRECISION, Status.CONVERGED)
+    assert found.n_iter[0] < 50
+
+
+def test_a_start_that_has_converged_is_returned(loss):
+    for name, solver in INSTANCES.items():
+        of = objective(loss, PENALTIES["lasso" if name == "proximal-newton" else "l2"])
+        first = drive(solver, of, of.zeros(), tol=1e-6, max_iter=100)
+        again = drive(solver, of, first.params, tol=1e-4, max_iter=100)
+        assert again.n_iter.tolist() == [0]
+        torch.testing.assert_close(again.params, first.params, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solvers_are_frozen_settings(name):
+    solver = SOLVERS[name]()
+    assert solver == SOLVERS[name]()
+    assert hash(solver) == hash(SOLVERS[name]())
+
+
+def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
+    """Where no exact Hessian is affordable and L-BFGS is slow, Newton-CG proves the end."""
+    from skorch_logreg.curvature import FrequentColumns
+    from skorch_logreg.solvers import smooth
+    from skorch_logreg.solvers.choose import Model
+
+    def poor(objective):
+        def build(objective, point):
+            return FrequentColumns.build(objective, point, 1)
+
+        return Model(build, False, 1000.0)
+
+    monkeypatch.setattr(smooth, "choose_curvature", poor)
+    loss = LOSSES["multinomial"]
+    of = objective(loss, n=200, strength=(1e-3,))
+    found = drive(LBFGS(memory=1), of, of.zeros(), tol=1e-8, max_iter=200)
+    monkeypatch.undo()
+    best = drive(INSTANCES["newton-cholesky"], of, of.zeros(), tol=1e-9, max_iter=200)
+    assert found.status == (Status.CONVERGED,)
+    assert float(found.value - best.value) <= 1e-13 * float(best.value)

@@ -1,0 +1,159 @@
+"""Value, gradient, products and certificate, against autograd, differences and mpmath."""
+
+import pytest
+import torch
+
+from skorch_logreg.objective import inner
+from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
+
+
+@pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
+def loss(request):
+    return request.param
+
+
+@pytest.fixture(params=PENALTIES.values(), ids=PENALTIES.keys())
+def penalty(request):
+    return request.param
+
+
+@pytest.fixture(params=[True, False], ids=["intercept", "no-intercept"])
+def fit_intercept(request):
+    return request.param
+
+
+@pytest.fixture
+def several(loss, penalty, fit_intercept):
+    """Three models that differ in strength, one of them without penalty."""
+    return objective(loss, penalty, strength=(0.0, 0.7, 20.0), fit_intercept=fit_intercept)
+
+
+def test_gradient(several):
+    params, direction = parameters(several), parameters(several, seed=2)
+    h = 1e-6
+    change = several.evaluate(params + h * direction).value
+    change = change - several.evaluate(params - h * direction).value
+    point = several.evaluate(params)
+    slope = inner(point.gradient, direction)
+    if not several.penalty.smooth:
+        coef, move = params[..., :-1], direction[..., :-1]
+        ahead, behind = several.penalty.value(coef + h * move), several.penalty.value(coef - h * move)
+        smooth = inner(several.penalty.value_gradient(coef)[1], move)
+        change = change - several.strength * (ahead - behind - 2 * h * smooth)
+    torch.testing.assert_close(slope, change / (2 * h), rtol=1e-7, atol=1e-6)
+
+
+def test_hessian_product_is_the_difference_of_gradients(several):
+    params, direction = parameters(several), parameters(several, seed=2)
+    point = several.evaluate(params)
+    h = 1e-5
+    ahead = several.evaluate(params + h * direction).gradient
+    behind = several.evaluate(params - h * direction).gradient
+    product = several.hessian_product(point)(direction)
+    torch.testing.assert_close(product, (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-6)
+
+
+def test_gram_is_the_hessian_of_the_loss(several):
+    params = parameters(several)
+    point = several.evaluate(params)
+    gram = several.gram(point)
+    direction = parameters(several, seed=2)
+    product = torch.einsum("mkplq,mlq->mkp", gram, direction)
+    if not several.fit_intercept:
+        product[..., -1] = 0.0
+    pull = several.penalty_diagonal(params) * direction
+    torch.testing.assert_close(product + pull, several.hessian_product(point)(direction))
+
+
+def test_line_agrees_with_evaluation(several):
+    params, direction = parameters(several), parameters(several, seed=2)
+    point = several.evaluate(params)
+    moved, change = several.move(point, direction)
+    step = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
+    value, slope, curvature = several.along(point, direction, change, step)
+    there = several.evaluate(params + step[:, None, None] * direction)
+    torch.testing.assert_close(value, there.value)
+    torch.testing.assert_close(slope, inner(there.gradient, direction))
+    bend = inner(several.hessian_product(there)(direction), direction)
+    torch.testing.assert_close(curvature, bend)
+    torch.testing.assert_close(moved.value, several.evaluate(params + direction).value)
+
+
+def test_line_search_of_a_huge_step(loss):
+    """A direction a million times too long, and one as much too short."""
+    of = objective(loss, strength=(0.7, 0.7))
+    point = of.evaluate(parameters(of))
+    size = torch.tensor([1e6, 1e-6], dtype=torch.float64)
+    direction = -point.gradient * size[:, None, None]
+    step = of.line_search(point, direction, of.logits(direction))
+    value, slope, _ = of.along(point, direction, of.logits(direction), step)
+    assert (value < point.value).all()
+    assert (slope.abs() <= 0.31 * inner(point.gradient, direction).abs()).all()
+
+
+def test_best_intercept(loss, penalty):
+    of = objective(loss, penalty, strength=(0.5, 3.0))
+    params = parameters(of, size=3.0)
+    moved, logits = of.minimise_intercept(params, of.logits(params))
+    point = of.at_logits(moved, logits)
+    torch.testing.assert_close(logits, of.logits(moved))
+    assert point.gradient[..., -1].abs().max() < 1e-12
+    assert (moved[..., :-1] == params[..., :-1]).all()
+
+
+def test_best_intercept_of_a_rare_class():
+    """From zero to log(1e-6), where an unguarded Newton step overshoots."""
+    loss = LOSSES["binomial"]
+    of = objective(loss)
+    of.data.targets[:] = 1.0
+    of.data.targets[0] = -1.0
+    of.data.weight[0] = 1e-6
+    params, _ = of.minimise_intercept(of.zeros(), of.logits(of.zeros()))
+    odds = of.data.weight[0] / of.data.weight[1:].sum()
+    torch.testing.assert_close(params[0, 0, -1], odds.log(), rtol=1e-9, atol=0)
+
+
+def test_duality_gap_is_above_the_gap_and_small_at_the_optimum(loss, penalty):
+    """Promise 2: never below the true gap."""
+    from skorch_logreg.solvers import LBFGS, ProximalNewton, drive
+
+    of = objective(loss, penalty)
+    solver = LBFGS() if penalty.smooth else ProximalNewton()
+    best = drive(solver, of, of.zeros(), tol=1e-7, max_iter=200)
+    assert float(best.duality_gap) < 1e-11
+    for size in (1e-6, 1e-3, 0.3):
+        params = best.params + parameters(of, size=size)
+        params, logits = of.minimise_intercept(params, of.logits(params))
+        point = of.at_logits(params, logits)
+        truth = point.value - best.value
+        gap = of.duality_gap(point)
+        assert float(gap) >= float(truth) * (1 - 1e-9)
+    assert float(gap) < 1e3 * float(truth)
+
+
+def test_no_bound_without_penalty(loss):
+    of = objective(loss, strength=(0.0,))
+    assert of.duality_gap(of.evaluate(of.zeros())).isinf().all()
+
+
+@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS.keys())
+def test_containers_agree(loss, container):
+    """Promise 7."""
+    dense, other = objective(loss), objective(loss, container=container)
+    params = parameters(dense)
+    a, b = dense.evaluate(params), other.evaluate(params)
+    torch.testing.assert_close(a.value, b.value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(a.gradient, b.gradient, rtol=1e-10, atol=1e-10)
+
+
+def test_company_does_not_matter(several):
+    """Promise 8: what a batch computes is what each model computes alone."""
+    params = parameters(several)
+    together = several.evaluate(params)
+    for i in range(3):
+        strength = several.strength[i : i + 1]
+        from dataclasses import replace
+
+        alone = replace(several, strength=strength).evaluate(params[i : i + 1])
+        torch.testing.assert_close(alone.value, together.value[i : i + 1])
+        torch.testing.assert_close(alone.gradient, together.gradient[i : i + 1])

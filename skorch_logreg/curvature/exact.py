@@ -11,7 +11,7 @@ from skorch_logreg.objective import Objective, Point
 
 # Two cores of a server, as far as ratios go: seconds of calls in a pass, numbers read, values
 # of the loss and floating point operations a second.
-_CALLS = 2e-4
+_CALLS = 1e-3
 _NUMBERS = 1.5e9
 _ELEMENTS = 1e8
 _FLOPS = 7e10

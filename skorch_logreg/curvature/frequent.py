@@ -66,6 +66,8 @@ class FrequentColumns:
         flat = chosen.reshape(-1, chosen.shape[-1]) * self.scale
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0] * self.scale
         out[..., self.columns] = solved.view_as(chosen)
+        if out.shape[1] > 1:  # blocks of their own take classes off the plane of zero sums
+            out -= out.mean(dim=1, keepdim=True)
         return out
 
     def select(self, models: Tensor, objective: Objective) -> "FrequentColumns":

@@ -110,7 +110,7 @@ def _bordered_product(X: Any, center: Tensor, scale: Tensor, weight: Tensor) -> 
     rooted = sp.csr_array((data, X.indices, X.indptr), shape=X.shape)
     first = torch.from_numpy(X.T @ weight.numpy())
     total = weight.sum()
-    gram = torch.empty(n_columns + 1, n_columns + 1, dtype=torch.float64)
+    gram = weight.new_empty(n_columns + 1, n_columns + 1)
     inner = gram[:n_columns, :n_columns]
     inner.copy_(torch.from_numpy((rooted.T @ rooted).toarray()))
     border = first - total * center

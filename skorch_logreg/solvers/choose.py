@@ -16,6 +16,9 @@ from skorch_logreg.curvature import (
 from skorch_logreg.objective import Objective, Point, on_sample
 
 _MAX_SIDE = 3000  # of a matrix that is factored
+_EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
+_SAMPLED = 0.1  # and one from a sample of the rows
+_DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
 _SMALL_PASS = 1 << 20  # numbers: about 0.3 ms
 _SMALL_HESSIAN = 1e8  # floating point operations: a few ms
@@ -36,6 +39,8 @@ class Model:
     exact : bool
     cost : float
         Of building it, or the stronger one if there is one, in passes over X.
+    trust : float
+        Contraction of the decrement by a step that proves it; 0: none does.
     stronger : Model or None
         What takes its place when it wears out; None: the same, built anew.
     """
@@ -43,6 +48,7 @@ class Model:
     build: Callable[[Objective, Point], Curvature]
     exact: bool
     cost: float
+    trust: float
     stronger: "Model | None" = None
 
 
@@ -57,20 +63,23 @@ def choose_curvature(objective: Objective) -> Model:
     n, p = objective.data.n_samples, side - 1
     choices = []
     if n_outputs * side <= _MAX_SIDE:
-        choices.append(Model(ExactHessian.build, True, exact_cost(n, n_outputs, p)))
+        choices.append(Model(ExactHessian.build, True, exact_cost(n, n_outputs, p), _EXACT))
     if n * n_outputs <= _MAX_SIDE and _allows_dual(objective):
-        choices.append(Model(DualHessian.build, True, dual_cost(n, n_outputs)))
+        choices.append(Model(DualHessian.build, True, dual_cost(n, n_outputs), _EXACT))
     cheapest = min(choices, key=lambda model: model.cost, default=None)
     if cheapest is not None and (cheapest.cost <= _MAX_COST or side <= 500):
+        if n_outputs > 2 and p <= min(n, _FREQUENT_OF_CLASSES) and cheapest.cost > _DEAR:
+            blocks = partial(FrequentColumns.build, n_columns=p)
+            return Model(blocks, False, cheapest.cost, 0.0, cheapest)
         rows = sample_rows(objective)
         if rows is None:
             return cheapest
-        return Model(partial(_on_sample, n_rows=rows), False, cheapest.cost, cheapest)
+        return Model(partial(_on_sample, n_rows=rows), False, cheapest.cost, _SAMPLED, cheapest)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
-        return Model(MultinomialBound.build, False, exact_cost(n, 1, p))
+        return Model(MultinomialBound.build, False, exact_cost(n, 1, p), 0.0)
     columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)
     build = partial(FrequentColumns.build, n_columns=columns)
-    return Model(build, False, n_outputs * exact_cost(n, 1, columns))
+    return Model(build, False, n_outputs * exact_cost(n, 1, columns), 0.0)
 
 
 def sample_rows(objective: Objective) -> int | None:

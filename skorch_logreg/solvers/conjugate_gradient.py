@@ -66,9 +66,11 @@ def newton_direction(
         recent = [*recent[1 - _WITNESSES :], gain]
         z = curvature.solve(residual)
         fresh = inner(residual, z)
-        known = torch.stack(recent).sum(dim=0) <= 0.3 * decrement
-        proven = known & (2 * decrement <= goal) & torch.tensor(len(recent) == _WITNESSES)
-        if bool(((fresh <= forcing * first) | proven | ~live).all()):
+        done = (fresh <= forcing * first) | ~live
+        if len(recent) == _WITNESSES:
+            known = torch.stack(recent).sum(dim=0) <= 0.3 * decrement
+            done |= known & (2 * decrement <= goal)
+        if bool(done.all()):
             break
         search = z + torch.where(live, fresh / rz, 0.0)[:, None, None] * search
         rz = fresh

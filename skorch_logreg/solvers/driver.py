@@ -117,7 +117,7 @@ def drive(
         state, reached = _proven(solver, objective, state, tol)
         if n_iter and callback is not None:
             everyone[models] = state.point.params
-            optimality = torch.tensor(reached, dtype=torch.float64)
+            optimality = params.new_tensor(reached)
             stopped = bool(callback(Iterate(n_iter, everyone, state.point.value, optimality)))
         status = _verdicts(objective, state, reached, tol, stalls)
         if stopped or n_iter >= max_iter:
@@ -224,8 +224,8 @@ def _outcome(objective: Objective, ends: list[_End]) -> Outcome:
     return Outcome(
         params=point.params,
         status=tuple(end.status for end in ends),
-        n_iter=torch.tensor([end.n_iter for end in ends]),
+        n_iter=torch.tensor([end.n_iter for end in ends], device=point.value.device),
         value=point.value,
-        optimality=torch.tensor([end.optimality for end in ends], dtype=torch.float64),
+        optimality=point.value.new_tensor([end.optimality for end in ends]),
         duality_gap=gap,
     )

@@ -11,8 +11,7 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_TRUST = 0.3  # contraction of the decrement up to which the last point's Hessian is trusted
-_TRUST_LATER = 0.1  # the same for an older one
+_TRUST_LATER = 0.1  # contraction that proves the decrement of a Hessian some steps old
 _CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
 
 
@@ -93,9 +92,8 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     new, old = decrement.tolist(), state.decrement.tolist()
     contraction = [d1 / d0 if d0 > 0 else 1.0 for d1, d0 in zip(new, old, strict=True)]
     # the longer ago it was built, the steadier the fall has to be
-    bound = _TRUST if state.age == 0 and state.model.exact else _TRUST_LATER
-    reliable = state.model.exact or state.model.stronger is not None
-    steady = [reliable and c <= bound for c in contraction]
+    bound = state.model.trust if state.age == 0 else min(state.model.trust, _TRUST_LATER)
+    steady = [c <= bound for c in contraction]
     goals = [state.tol**2 * value for value in point.value.tolist()]
     unfinished = [c for c, d, goal in zip(contraction, new, goals, strict=True) if d > goal]
     latest = max([*unfinished, 1e-8])

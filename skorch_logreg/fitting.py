@@ -10,7 +10,7 @@ from torch import Tensor
 from skorch_logreg.data import Data
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, on_sample
-from skorch_logreg.penalties import Penalty
+from skorch_logreg.penalties import L2, Penalty
 from skorch_logreg.solvers import LBFGS, SOLVERS, Iterate, ProximalNewton, Solver, Status, drive
 from skorch_logreg.solvers.choose import is_small, sample_rows
 from skorch_logreg.solvers.threads import single_thread
@@ -116,6 +116,7 @@ def fit(
     ValueError
         If the solver lacks what the penalty needs.
     """
+    several = loss.n_outputs > 1
     strength = 1 / torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     units = _Units.of(data, fit_intercept)
     objective = Objective(
@@ -130,14 +131,17 @@ def fit(
     if start is None:
         first = _first(objective, chosen, max_iter)
     else:
-        first = _balanced(units.inward(start), loss, smooth)
+        first = units.inward(balanced(start))
+
+    def balanced(params: Params) -> Params:
+        return _balanced(params, penalty if strength.any() else L2()) if several else params
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(
             iterate.n_iter,
             iterate.value,
             iterate.optimality,
-            lambda: units.outward(_balanced(iterate.params, loss, smooth)),
+            lambda: balanced(units.outward(iterate.params)),
         )
         return bool(callback is not None and callback(progress))
 
@@ -151,7 +155,7 @@ def fit(
             callback=None if callback is None else report,
         )
     return Solution(
-        params=units.outward(_balanced(outcome.params, loss, smooth)),
+        params=balanced(units.outward(outcome.params)),
         status=outcome.status,
         n_iter=outcome.n_iter,
         n_passes=data.n_passes + objective.data.n_passes,
@@ -188,17 +192,14 @@ def _first(objective: Objective, solver: Solver, max_iter: int) -> Tensor:
     return torch.where(bounded[:, None, None], near, zero)
 
 
-def _balanced(params: Tensor, loss: Loss, smooth: bool) -> Tensor:
-    """Sum of zero over the classes, where the objective leaves a constant free.
+def _balanced(params: Params, penalty: Penalty) -> Params:
+    """Take out what is free: a constant added to the intercepts, or coefficients, of all classes.
 
-    Intercepts always do.  Under a smooth penalty the minimiser's coefficients sum to zero by
-    themselves, and the projection removes rounding.
+    Under a smooth penalty the minimiser's coefficients sum to zero by themselves, and this
+    removes rounding.
     """
-    if loss.n_outputs == 1:
-        return params
-    free = params if smooth else params[..., -1:]
-    centred = free - free.mean(dim=1, keepdim=True)
-    return centred if smooth else torch.cat([params[..., :-1], centred], dim=-1)
+    mean = params.intercept.mean(dim=1, keepdim=True)
+    return Params(penalty.balanced(params.coef), params.intercept - mean)
 
 
 @dataclass(frozen=True)
@@ -210,13 +211,21 @@ class _Units:
 
     @classmethod
     def of(cls, data: Data, fit_intercept: bool) -> "_Units":
-        """Choose from the columns' moments; without an intercept columns are only scaled."""
+        """Choose from the columns' moments; without an intercept columns are only scaled.
+
+        A column that the intercept makes redundant, or that is zero, has an infinite unit: its
+        coefficient is zero, and it takes no part.
+        """
         mean, deviation = data.column_moments()
-        size = mean.abs() if fit_intercept else (mean.square() + deviation.square()).sqrt()
-        spread = deviation if fit_intercept else size
-        scale = torch.where(spread > 0, spread, size)
-        center = mean if fit_intercept else torch.zeros_like(mean)
-        return cls(center, torch.where(scale > 0, scale, 1.0))
+        if not bool(deviation.isfinite().all()):
+            raise ValueError(
+                "X holds values so large that their squares overflow; scale its columns, "
+                "for example with StandardScaler."
+            )
+        if not fit_intercept:
+            deviation = (mean.square() + deviation.square()).sqrt()
+            mean = torch.zeros_like(mean)
+        return cls(mean, torch.where(deviation > 0, deviation, torch.inf))
 
     def outward(self, params: Tensor) -> Params:
         """Parameters in the units of X."""
@@ -226,4 +235,5 @@ class _Units:
     def inward(self, params: Params) -> Tensor:
         """Parameters in the solver's units."""
         intercept = params.intercept + params.coef @ self.center
-        return torch.cat([params.coef * self.scale, intercept[..., None]], dim=-1)
+        coef = torch.where(self.scale.isinf(), 0.0, params.coef * self.scale)
+        return torch.cat([coef, intercept[..., None]], dim=-1)

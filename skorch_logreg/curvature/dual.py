@@ -55,6 +55,7 @@ class DualHessian:
         else:
             unit = torch.where(diagonal > 0, rank_one / diagonal.sqrt(), 0.0)
         penalty = objective.penalty_diagonal(point.params)[..., :-1]
+        penalty = torch.where(penalty > 0, penalty, 1.0)  # columns that take no part
         kernels = []
         for j in range(n_models):
             inverse = 1 / penalty[j, 0]  # a penalty weighs all outputs alike

@@ -69,6 +69,10 @@ class L2:
         """One: the conjugate is finite everywhere."""
         return torch.ones(len(dual), dtype=dual.dtype, device=dual.device)
 
+    def balanced(self, coef: Tensor) -> Tensor:
+        """Coefficients (m, K, p) that sum to zero over the classes."""
+        return coef - coef.mean(dim=1, keepdim=True)
+
     def strictly_positive(self) -> bool:
         """Whether every feature has a positive strength."""
         return self.factor is None or bool((self.factor > 0).all())

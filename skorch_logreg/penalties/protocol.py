@@ -49,6 +49,9 @@ class Penalty(Protocol):
     def dual_scale(self, dual: Tensor) -> Tensor:
         """Largest factor (m,) in [0, 1] that brings the dual point into the domain."""
 
+    def balanced(self, coef: Tensor) -> Tensor:
+        """Least of the coefficients that differ by a constant for all classes and cost no more."""
+
     def strictly_positive(self) -> bool:
         """Whether every column is penalised, so that a finite duality gap exists."""
 

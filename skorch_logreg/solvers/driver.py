@@ -215,17 +215,27 @@ def _outcome(objective: Objective, ends: list[_End]) -> Outcome:
             torch.cat([p.value for p in points]),
             torch.cat([p.gradient for p in points]),
         )
-    gap = torch.full_like(point.value, torch.nan)
-    if objective.penalty.strictly_positive() and any(objective.strength.tolist()):
-        if objective.fit_intercept:
-            point = objective.at_logits(*objective.minimise_intercept(point.params, point.logits))
-        bound = objective.duality_gap(point) + _ROUNDING * point.value.abs()
-        gap = torch.where(bound.isinf(), torch.nan, bound / point.value)
     return Outcome(
         params=point.params,
         status=tuple(end.status for end in ends),
         n_iter=torch.tensor([end.n_iter for end in ends], device=point.value.device),
         value=point.value,
         optimality=point.value.new_tensor([end.optimality for end in ends]),
-        duality_gap=gap,
+        duality_gap=_gap(objective, point),
     )
+
+
+def _gap(objective: Objective, point: Point) -> Tensor:
+    """Bound on ``F - F*``, relative to F; nan where none is finite.
+
+    A dual point needs the best intercept: the bound is that of the point with it, and what it
+    gains.
+    """
+    if not (objective.penalty.strictly_positive() and any(objective.strength.tolist())):
+        return torch.full_like(point.value, torch.nan)
+    best = point
+    if objective.fit_intercept:
+        best = objective.at_logits(*objective.minimise_intercept(point.params, point.logits))
+    gained = (point.value - best.value).clamp(min=0.0) + _ROUNDING * point.value.abs()
+    bound = objective.duality_gap(best) + gained
+    return torch.where(bound.isinf(), torch.nan, bound / point.value)

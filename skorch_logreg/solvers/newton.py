@@ -46,8 +46,8 @@ class NewtonCholesky:
 class NewtonCG:
     """Newton's method with conjugate gradients on exact Hessian products.
 
-    The curvature model is the preconditioner, and the decrement that conjugate gradients find is
-    its own proof.
+    The curvature model of each point is the preconditioner, and the decrement that conjugate
+    gradients find is its own proof.
 
     References
     ----------
@@ -74,4 +74,5 @@ def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
     if state.direction is None:
         state = confirmed(objective, replace(state, conjugate=True))
     point, _ = descend(objective, state.point, state.direction)
-    return confirmed(objective, moved(state, point))
+    state = renewed(objective, point, state.model.stronger or state.model, state.tol)
+    return confirmed(objective, replace(state, conjugate=True))

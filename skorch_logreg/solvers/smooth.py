@@ -11,7 +11,7 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_TRUST_LATER = 0.1  # contraction that proves the decrement of a Hessian some steps old
+_TRUST_LATER = 0.03  # contraction that proves the decrement of a Hessian some steps old
 _CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
 
 

@@ -128,13 +128,14 @@ def fit(
     )
     smooth = penalty.smooth or not bool(strength.any())
     chosen = _solver(solver, smooth)
+
+    def balanced(params: Params) -> Params:
+        return _balanced(params, penalty if strength.any() else L2()) if several else params
+
     if start is None:
         first = _first(objective, chosen, max_iter)
     else:
         first = units.inward(balanced(start))
-
-    def balanced(params: Params) -> Params:
-        return _balanced(params, penalty if strength.any() else L2()) if several else params
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(

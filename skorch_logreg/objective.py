@@ -309,15 +309,11 @@ class Objective:
             # the penalty's share without cancellation: the conjugate of the gradient
             features = self.penalty.conjugate(point.gradient[..., :-1] / strength)
         else:
-            features = (
-                self.penalty.value(coef)
-                + self.penalty.conjugate(dual)
-                - inner(dual, coef)
-            )
+            features = self.penalty.value(coef) + self.penalty.conjugate(dual) - inner(dual, coef)
         return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + self.strength * features
 
     def gap_rounding(self, point: Point) -> Tensor:
-        """What rounding alone may make of a duality gap of zero, (m,).
+        """Bound what rounding alone makes of a duality gap of zero, (m,).
 
         The gap falls with the gradient's error, not with its square: each gradient entry is a
         sum of residuals times columns of size one, and counts as often as its coefficient.
@@ -404,5 +400,5 @@ def _row_weight(block: Block) -> Tensor:
 
 
 def on_sample(objective: Objective, n_rows: int) -> Objective:
-    """The objective over evenly spaced rows, scaled to the weight of all."""
+    """Take evenly spaced rows, scaled to the weight of all."""
     return replace(objective, data=objective.data.sample(n_rows))

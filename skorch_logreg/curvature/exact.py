@@ -37,7 +37,7 @@ class ExactHessian:
         n_models, n_outputs, side = objective.shape
         hessian = objective.gram(point)
         if n_outputs > 1:
-            shared = sum(hessian[:, k, :, k, :] for k in range(n_outputs)) / n_outputs**2
+            shared = hessian.diagonal(dim1=1, dim2=3).sum(dim=-1) / n_outputs**2
             hessian = hessian + shared[:, None, :, None, :]
         if not objective.fit_intercept:
             hessian[:, :, -1] = 0.0

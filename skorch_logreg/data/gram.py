@@ -40,13 +40,11 @@ def bordered_gram(
     """
     n_rows, n_outputs = weight.shape
     side = n_columns + 1
-    new = {"dtype": weight.dtype, "device": weight.device}
-    gram = torch.zeros(n_outputs, side, n_outputs, side, **new)
-    diagonal = torch.zeros(n_outputs * side, side, **new)
-    product = torch.zeros(n_outputs * side, n_outputs * side, **new)
+    diagonal = weight.new_zeros(n_outputs * side, side)
+    product = weight.new_zeros(n_outputs * side, n_outputs * side)
     step = piece_rows(n_outputs * side)
-    design = torch.empty(min(step, n_rows), side, **new)
-    lifted = torch.empty(min(step, n_rows), n_outputs, side, **new)
+    design = weight.new_empty(min(step, n_rows), side)
+    lifted = weight.new_empty(min(step, n_rows), n_outputs, side)
     for start in range(0, n_rows, step):
         piece = slice(start, min(start + step, n_rows))
         z = design[: piece.stop - start]
@@ -62,6 +60,5 @@ def bordered_gram(
         if rank_one is not None:
             torch.mul(z[:, None, :], rank_one[piece][:, :, None], out=u)
             product.addmm_(u.view(len(z), -1).T, u.view(len(z), -1))
-    for k in range(n_outputs):
-        gram[k, :, k, :] = diagonal.view(n_outputs, side, side)[k]
-    return gram if rank_one is None else gram - product.view_as(gram)
+    gram = torch.block_diag(*diagonal.view(n_outputs, side, side))
+    return (gram if rank_one is None else gram - product).view(n_outputs, side, n_outputs, side)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -112,10 +112,10 @@ class InMemory:
         return total
 
     def empty_rows(self, *shape: int) -> Tensor:
-        """New float64 array as long as the data."""
+        """Make a float64 array as long as the data."""
         return torch.empty(self.n_samples, *shape, dtype=torch.float64, device=self.device)
 
-    def sample(self, n_rows: int) -> "InMemory":
+    def sample(self, n_rows: int) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all."""
         step = max(self.n_samples // n_rows, 1)
         rows = slice(step // 2, None, step)
@@ -139,8 +139,8 @@ class InMemory:
         data = self if self.n_samples < 2 * _MOMENT_ROWS else self.sample(_MOMENT_ROWS)
         return _moments(data)
 
-    def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> "InMemory":
-        """The same rows as ``(X - center) / scale`` with encoded targets; X is not copied.
+    def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
+        """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.
 
         Less than a megabyte of a dense X is.
         """

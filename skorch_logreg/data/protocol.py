@@ -42,7 +42,7 @@ class Block(Protocol):
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""
 
     def column_counts(self) -> Tensor:
-        """Stored entries of every column, (p,)."""
+        """Count the stored entries of every column, (p,)."""
 
     def outer(self, column_weight: Tensor) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
@@ -58,12 +58,28 @@ class Data(Protocol):
     disk or on a cluster has to do differently.
     """
 
-    n_samples: int
-    n_features: int
-    dtype: torch.dtype
-    device: torch.device
+    targets: Tensor
     n_passes: int
-    single_block: bool
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of X's entries."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows live."""
+
+    @property
+    def single_block(self) -> bool:
+        """Whether one block holds all rows."""
 
     def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks.
@@ -72,13 +88,13 @@ class Data(Protocol):
         """
 
     def empty_rows(self, *shape: int) -> Tensor:
-        """New float64 array as long as the data."""
+        """Make a float64 array as long as the data."""
 
-    def sample(self, n_rows: int) -> "Data":
+    def sample(self, n_rows: int) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all."""
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X."""
 
     def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
-        """The same rows as ``(X - center) / scale`` with encoded targets; X is not copied."""
+        """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied."""

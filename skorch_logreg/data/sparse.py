@@ -78,7 +78,7 @@ class SparseBlock:
         return torch.cat([squares, total], dim=1)
 
     def column_counts(self) -> Tensor:
-        """Stored entries of every column, (p,)."""
+        """Count the stored entries of every column, (p,)."""
         counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
         return torch.from_numpy(counts.astype(np.float64))
 

@@ -68,4 +68,3 @@ class Binomial:
     def log_proba(self, logits: Tensor) -> Tensor:
         """Log-probabilities (rows, m, 2) of the two classes."""
         return logsigmoid(torch.cat([-logits, logits], dim=-1))
-

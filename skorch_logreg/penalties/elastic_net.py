@@ -70,9 +70,7 @@ class ElasticNet:
         self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
         """Solve for the signs of the minimiser; unpenalised coordinates are eliminated first."""
-        lasso, ridge = (
-            w[index] if w.ndim else w.expand(len(index)) for w in self._weights(linear)
-        )
+        lasso, ridge = (w[index] if w.ndim else w.expand(len(index)) for w in self._weights(linear))
         lasso = strength * lasso
         hessian = hessian + torch.diag(strength * ridge)
         free = lasso == 0
@@ -147,17 +145,18 @@ def _lasso(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Ten
     """Minimise ``1/2 x'Hx - c'x + sum_j lasso_j |x_j|`` for positive ``lasso``."""
     if not len(linear):
         return linear
-    x = _primal_dual(hessian, linear, lasso, start)
-    return _active_set(hessian, linear, lasso, start) if x is None else x
+    x, exact = _primal_dual(hessian, linear, lasso, start)
+    return x if exact else _active_set(hessian, linear, lasso, x)
 
 
 def _primal_dual(
     hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor
-) -> Tensor | None:
-    """Guess the signs from a gradient step, solve for them, repeat; None if that goes round.
+) -> tuple[Tensor, bool]:
+    """Guess the signs from a gradient step, solve for them, repeat.
 
     Where the signs repeat themselves the solution is exact.  From a good start it takes two or
-    three solves, whatever the number of signs that change.
+    three solves, whatever the number of signs that change.  It may go round, and then the best
+    point so far is what it gives.
 
     References
     ----------
@@ -166,18 +165,23 @@ def _primal_dual(
     """
     unit = 1 / hessian.diagonal().clamp(min=1e-300)
     x, before = start, None
+    best, least = start, torch.inf
     for _ in range(_GUESSES):
-        ahead = x + unit * (linear - hessian @ x)
+        image = hessian @ x
+        value = float((image / 2 - linear) @ x + lasso @ x.abs())
+        if value < least:
+            best, least = x, value
+        ahead = x + unit * (linear - image)
         sign = torch.where(ahead.abs() > unit * lasso, ahead.sign(), 0.0)
         if before is not None and torch.equal(sign, before):
-            return x
+            return x, True
         chosen = sign.nonzero()[:, 0]
         x = torch.zeros_like(linear)
         if len(chosen):
             rhs = linear[chosen] - lasso[chosen] * sign[chosen]
             x[chosen] = _solve(hessian[chosen][:, chosen], rhs)
         before = sign
-    return None
+    return best, False
 
 
 def _active_set(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Tensor:

@@ -148,7 +148,9 @@ def _select(point: Point, model: int) -> Point:
     return point.select(torch.tensor([model], device=point.value.device))
 
 
-def _proven(solver: Solver, objective: Objective, state: Any, tol: float) -> tuple[Any, list[float]]:
+def _proven(
+    solver: Solver, objective: Objective, state: Any, tol: float
+) -> tuple[Any, list[float]]:
     """Optimality of every model, confirmed where one would converge on a mere prediction."""
     reached = _optimality(state)
     if any(r <= tol and not t for r, t in zip(reached, state.trusted.tolist(), strict=True)):

@@ -62,7 +62,7 @@ class LBFGS:
         return state
 
     def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """Same point with a decrement that can be trusted."""
+        """Find a decrement of the same point that can be trusted."""
         return confirmed(objective, state)
 
 
@@ -88,7 +88,7 @@ def _two_loop(state: SmoothState) -> Tensor:
 
 
 def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A pair with the inverse of its product; 0 where rounding has the last word."""
+    """Keep a pair with its inverse product; 0 where rounding has the last word."""
     product = inner(step, change)
     size = (inner(step, step) * inner(change, change)).sqrt()
     rho = torch.where(product > 1e-14 * size, 1 / product, 0.0)

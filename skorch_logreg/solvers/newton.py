@@ -38,7 +38,7 @@ class NewtonCholesky:
         return moved(state, descend(objective, state.point, direction)[0])
 
     def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """Same point with a decrement that can be trusted."""
+        """Find a decrement of the same point that can be trusted."""
         return confirmed(objective, state)
 
 
@@ -71,8 +71,10 @@ class NewtonCG:
 
 
 def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
-    if state.direction is None:
-        state = confirmed(objective, replace(state, conjugate=True))
-    point, _ = descend(objective, state.point, state.direction)
+    direction = state.direction
+    if direction is None:
+        direction = confirmed(objective, replace(state, conjugate=True)).direction
+    assert direction is not None  # conjugate gradients always leave one
+    point, _ = descend(objective, state.point, direction)
     state = renewed(objective, point, state.model.stronger or state.model, state.tol)
     return confirmed(objective, replace(state, conjugate=True))

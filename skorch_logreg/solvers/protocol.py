@@ -56,4 +56,4 @@ class Solver(Protocol):
         """State after one iteration."""
 
     def confirm(self, objective: Objective, state: Any) -> Any:
-        """Same point with a decrement that can be trusted."""
+        """Find a decrement of the same point that can be trusted."""

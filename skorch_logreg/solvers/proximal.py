@@ -147,9 +147,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     return out
 
 
-def _backtrack(
-    objective: Objective, point: Point, direction: Tensor, change: Tensor
-) -> Tensor:
+def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
     """Step (m,) with sufficient decrease of the whole objective; X is not read."""
     coef, move = point.params[..., :-1], direction[..., :-1]
     penalty = objective.penalty

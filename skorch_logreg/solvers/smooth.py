@@ -65,7 +65,7 @@ class SmoothState:
         )
 
     def steps_left(self) -> float:
-        """Steps to the goal at the present rate."""
+        """Count the steps to the goal at the present rate."""
         if self.rate >= 1:
             return math.inf
         return math.log(max(self.far, 1.0)) / -math.log(self.rate)

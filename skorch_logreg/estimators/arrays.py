@@ -1,0 +1,112 @@
+"""A caller's arrays to tensors and back: the one file that knows scikit-learn's array API.
+
+``array_api_dispatch`` decides: without it every input is an array-like and NumPy arrays come
+out; with it results are of X's library and on X's device.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn import get_config
+from sklearn.utils._array_api import get_namespace_and_device, move_to
+from torch import Tensor
+
+try:
+    from sklearn.utils._array_api import check_same_namespace
+except ImportError:  # scikit-learn 1.8
+
+    def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
+        """Accept any namespace: before 1.9 linear classifiers did not check."""
+
+
+__all__ = ["NUMPY", "Home", "check_same_namespace", "to_tensor"]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a caller's arrays live, so that results can go there.
+
+    Parameters
+    ----------
+    xp : namespace or None
+        The array library; None for NumPy and everything that becomes NumPy.
+    device : device or None
+        Its device.
+    """
+
+    xp: Any = None
+    device: Any = None
+
+    @classmethod
+    def of(cls, X: Any) -> "Home":
+        """Find out where ``X`` lives."""
+        if not get_config()["array_api_dispatch"]:
+            return NUMPY
+        xp, is_array_api, device = get_namespace_and_device(X)
+        if not is_array_api or xp.__name__.endswith(".numpy"):
+            return NUMPY
+        return cls(xp, device)
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether tensors live here."""
+        return self.xp is not None and self.xp.__name__.endswith("torch")
+
+    @property
+    def float_dtypes(self) -> list[Any]:
+        """What `validate_data` keeps; all else becomes the first."""
+        xp = np if self.xp is None else self.xp
+        return [xp.float64, xp.float32]
+
+    def adopt(self, array: Any) -> Any:
+        """Bring an array, a number or None here."""
+        if self.xp is None or array is None or np.isscalar(array):
+            return array
+        return move_to(array, xp=self.xp, device=self.device)
+
+    def from_tensor(self, tensor: Tensor) -> Any:
+        """Return ``tensor`` as an array that lives here; its memory where that is possible."""
+        if self.is_torch:
+            return tensor.to(self.device)
+        array = tensor.cpu().numpy()
+        return array if self.xp is None else self.xp.asarray(array, device=self.device)
+
+
+NUMPY = Home()
+
+
+class _Writable:
+    """Lets torch see a read-only array without its warning; nothing ever writes into it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def to_tensor(array: Any) -> Tensor:
+    """View an array as a tensor; copied only where torch cannot view it.
+
+    Parameters
+    ----------
+    array : array of any library, sparse array or number
+        Read only. Sparse arrays become dense; negative or odd strides and foreign byte orders
+        are copied.
+    """
+    if isinstance(array, Tensor):
+        return array.detach()
+    if sp.issparse(array):
+        array = array.toarray()
+    elif not isinstance(array, np.ndarray):
+        plain = isinstance(array, (list, tuple)) or np.isscalar(array)
+        array = np.asarray(array if plain else move_to(array, xp=np, device="cpu"))
+    if not array.flags.writeable:
+        array = np.asarray(_Writable(array))
+    try:
+        return torch.from_numpy(array)
+    except ValueError:  # strides or byte order that torch cannot view
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))

@@ -1,0 +1,98 @@
+"""The bridge from the solver's iterations to scikit-learn's callbacks and to verbose output."""
+
+from collections.abc import Callable
+from typing import Any
+
+from skorch_logreg.fitting import Params, Progress
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn 1.8 has no callbacks
+
+    class _NoContext:
+        """Stands for the context of a fit that nobody watches."""
+
+        def call_on_fit_task_begin(self, **_: Any) -> None:
+            """Tell nobody."""
+
+        def call_on_fit_task_end(self, **_: Any) -> bool:
+            """Tell nobody, who never asks to stop."""
+            return False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Offers the one method that `fit` calls."""
+
+        def _init_callback_context(self, **_: Any) -> _NoContext:
+            return _NoContext()
+
+
+__all__ = ["CallbackSupportMixin", "IterationReporter"]
+
+
+class IterationReporter:
+    """Reports every iteration; the core calls it after each.
+
+    An iteration's task begins where the one before ended, so that its duration is true. The
+    core stops without asking whether another was begun: `close` ends that one, empty, as
+    scikit-learn's own L-BFGS does.
+
+    Parameters
+    ----------
+    context : CallbackContext
+        Of the fit.
+    estimator : TorchLogisticClassifier
+    task : dict
+        X, y and metadata, as the hooks receive them.
+    start : Params
+        Where the first iteration begins.
+    reconstruct : callable
+        From Params to the fitted attributes; called only if a callback asks for a model.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        estimator: Any,
+        task: dict[str, Any],
+        start: Params,
+        reconstruct: Callable[[Params], dict[str, Any]],
+    ) -> None:
+        self._context = context
+        self._task = {"estimator": estimator, **task}
+        self._estimator = estimator
+        self._reconstruct = reconstruct
+        self._watched = hasattr(estimator, "_skl_callbacks")
+        self._iteration: Any = None
+        self._begin(0, lambda: start)
+
+    def _begin(self, n_iter: int, params: Callable[[], Params]) -> None:
+        if self._watched and n_iter < self._estimator.max_iter:
+            self._iteration = self._context.subcontext(task_name="solver-iter")
+            self._iteration.call_on_fit_task_begin(
+                **self._task, reconstruction_attributes=lambda: self._reconstruct(params())
+            )
+
+    def __call__(self, progress: Progress) -> bool:
+        """Report an iteration; whether a callback asks to stop."""
+        if self._estimator.verbose:
+            print(
+                f"[{type(self._estimator).__name__}] iteration {progress.n_iter}: "
+                f"objective {float(progress.value[0]):.10g}, "
+                f"optimality {float(progress.optimality[0]):.3g}",
+                flush=True,
+            )
+        if self._iteration is None:
+            return False
+        ended, self._iteration = self._iteration, None
+        stop = ended.call_on_fit_task_end(
+            **self._task,
+            reconstruction_attributes=lambda: self._reconstruct(progress.params()),
+        )
+        if not stop:
+            self._begin(progress.n_iter, progress.params)
+        return bool(stop)
+
+    def close(self) -> None:
+        """End the task of an iteration that never ran."""
+        if self._iteration is not None:
+            self._iteration.call_on_fit_task_end(estimator=self._estimator)

@@ -1,0 +1,353 @@
+"""Logistic regression as a scikit-learn classifier."""
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import scipy.sparse as sp
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
+from sklearn.utils.validation import validate_data
+
+from skorch_logreg import fitting
+from skorch_logreg.estimators import convergence, liblinear, options, persistence, weights
+from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
+from skorch_logreg.estimators.isolation import plain_torch
+from skorch_logreg.estimators.prediction import LogisticPrediction
+from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.estimators.targets import Targets, encode
+from skorch_logreg.exceptions import DeviceError
+
+__all__ = ["TorchLogisticClassifier"]
+
+
+class TorchLogisticClassifier(
+    CallbackSupportMixin, LogisticPrediction, ClassifierMixin, BaseEstimator
+):
+    """Logistic regression that takes the place of scikit-learn's and runs on PyTorch.
+
+    It minimises, over coefficients ``w`` and intercept ``b``,
+
+        sum_i s_i loss(y_i, x_i w + b)  +  1/C sum_j f_j [(1 - r)/2 w_j^2 + r |w_j|]
+
+    with ``s`` sample weight times class weight, ``f`` `penalty_factor`, ``r`` `l1_ratio` and
+    the binomial loss for two classes, the multinomial loss for more. The intercept is not
+    penalised. This is the objective of `sklearn.linear_model.LogisticRegression` divided by C,
+    so both have the same minimiser.
+
+    Parameters
+    ----------
+    penalty : {"l1", "l2", "elasticnet"} or None, default="deprecated"
+        Deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`.
+    C : float, default=1.0
+        Inverse strength of the penalty, positive; ``np.inf``: no penalty.
+    l1_ratio : float, default=0.0
+        Share of L1 in the penalty, from 0 (ridge) to 1 (lasso).
+    dual : bool, default=False
+        Accepted with ``solver="liblinear"`` and L2, where it has no effect: both formulations
+        have one answer.
+    tol : float, default=1e-4
+        What `optimality_` has to reach. It means the same for every solver, penalty and
+        container: the objective is then within about ``tol ** 2`` of its minimum, relatively.
+    fit_intercept : bool, default=True
+        Whether there is an intercept; else it is 0.
+    intercept_scaling : float, default=1
+        With ``solver="liblinear"`` the intercept is this times the penalised weight of a column
+        of this value. No effect elsewhere.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of every class; a class that a dict leaves out counts 1. "balanced" gives all
+        classes the same total weight, ``sum(s) / (n_classes * sum(s of the class))``.
+    random_state : int, RandomState or None, default=None
+        Accepted for compatibility; the solvers are deterministic.
+    solver : str or solver, default="auto"
+        "auto" chooses by size and takes every penalty. "lbfgs", "newton-cg" and
+        "newton-cholesky" name solvers of this package. "liblinear", "sag" and "saga" run what
+        "auto" chooses; "liblinear" keeps its own objective, whose intercept is penalised, and
+        is for two classes. The six names take the penalties that scikit-learn's table allows.
+        A solver object of `skorch_logreg.solvers` is taken as it is.
+    max_iter : int, default=100
+        Most iterations.
+    verbose : int, default=0
+        Above 0, print a line an iteration.
+    warm_start : bool, default=False
+        Start from the previous `coef_` and `intercept_`; no effect with "liblinear".
+    n_jobs : None
+        Deprecated as in scikit-learn 1.8; no effect.
+    threshold : float, default=0.5
+        `predict` answers ``classes_[1]`` where its probability is at least this; two classes
+        only. May be set after `fit`.
+    device : str, torch.device or None, default=None
+        Where a dense X is fitted, such as "cuda"; None: where it is. Results return to where X
+        is.
+    penalty_factor : array-like of shape (n_features,) or None, default=None
+        Strength of the penalty of every feature, ``f``; 0: not penalised. None: 1 for all.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        Sorted labels, of y's dtype.
+    coef_ : array of shape (1, n_features) or (n_classes, n_features)
+        Coefficients, one row for two classes. float32 for float32 data, else float64.
+    intercept_ : array of shape (1,) or (n_classes,)
+        Intercepts.
+    n_iter_ : array of shape (1,), int32
+        Iterations.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has names that are strings.
+    optimality_ : float
+        How far from the optimum the fit may be: the square root of the relative decrease of the
+        objective that is still predicted.
+    duality_gap_ : float
+        Upper bound of the relative distance to the minimum; nan where there is none.
+    converged_ : bool
+        Whether ``optimality_ <= tol`` was reached.
+    n_passes_ : int
+        How often all of X was read.
+    module_ : torch.nn.Linear
+        The model as a module over the memory of `coef_` and `intercept_`.
+
+    See Also
+    --------
+    sklearn.linear_model.LogisticRegression : Whose place it takes.
+
+    Notes
+    -----
+    X is validated once and not copied; only ``solver="liblinear"`` with an intercept copies it.
+    The one deliberate difference from scikit-learn is a tie at a probability of 0.5: here
+    ``classes_[1]`` is predicted, there ``classes_[0]``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = TorchLogisticClassifier().fit(X, y)
+    >>> model.predict(X[:2])
+    array([0, 0])
+    >>> model.converged_
+    True
+    >>> model.module_
+    Linear(in_features=4, out_features=3, bias=True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "penalty": [
+            StrOptions({"l1", "l2", "elasticnet"}),
+            None,
+            Hidden(StrOptions({"deprecated"})),
+        ],
+        "C": [Interval(Real, 0, None, closed="right")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+        "dual": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "intercept_scaling": [Interval(Real, 0, None, closed="neither")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "random_state": ["random_state"],
+        "solver": [StrOptions(set(options.SOLVERS)), HasMethods("step")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "n_jobs": [None, Integral],
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "device": [str, torch.device, None],
+        "penalty_factor": ["array-like", None],
+    }
+
+    def __init__(
+        self,
+        penalty: str | None = "deprecated",
+        *,
+        C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        dual: bool = False,
+        tol: float = 1e-4,
+        fit_intercept: bool = True,
+        intercept_scaling: float = 1,
+        class_weight: dict[Any, float] | str | None = None,
+        random_state: Any = None,
+        solver: Any = "auto",
+        max_iter: int = 100,
+        verbose: int = 0,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        threshold: float = 0.5,
+        device: str | torch.device | None = None,
+        penalty_factor: Any = None,
+    ) -> None:
+        self.penalty = penalty
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.dual = dual
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.threshold = threshold
+        self.device = device
+        self.penalty_factor = penalty_factor
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows; float32 stays float32. Not copied, never written.
+        y : array-like of shape (n_samples,)
+            Labels of two classes or more.
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
+            Non-negative weight of every row: 2 is the row twice, 0 is none. Successes and
+            trials go in as two weighted rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If parameters, X, y or weights are not allowed; scikit-learn's words where it has
+            some.
+        ParameterError
+            If `penalty_factor`, `threshold`, `class_weight` or `device` does not go with the
+            data.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``optimality_ <= tol`` was not reached: with the figure, the reason and the way
+            out.
+
+        Notes
+        -----
+        A fit that raises or is interrupted leaves the fitted attributes as they were.
+        """
+        with persistence.all_or_nothing(self), plain_torch():
+            self._fit(X, y, sample_weight)
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
+        chosen = options.resolve(self)
+        device = options.resolve_device(self.device)
+        home = Home.of(X)
+        sample_weight = home.adopt(sample_weight)
+        check_indices(X)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
+        if device is not None and device.type != "cpu" and sp.issparse(X):
+            raise DeviceError(
+                f"device={str(device)!r} takes dense data only; sparse X is fitted on the CPU: "
+                "leave device=None."
+            )
+        targets = encode(y)
+        self._check_classes(targets, chosen)
+        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        problem = Problem(
+            options=chosen,
+            home=home,
+            dtype=torch.float32 if str(X.dtype).endswith("float32") else torch.float64,
+            n_classes=targets.n_classes,
+            n_features=int(X.shape[1]),
+            fit_intercept=self.fit_intercept,
+            intercept_scaling=float(self.intercept_scaling),
+        )
+        factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
+        weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
+        warm = self.warm_start and hasattr(self, "coef_")
+        start = problem.previous(self.coef_, self.intercept_) if warm else None
+        data = problem.data(X, targets, weight, device)
+        self.classes_ = targets.classes
+
+        task = {
+            "X": X,
+            "y": y,
+            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
+        }
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context.call_on_fit_task_begin(estimator=self, **task)
+        watched = hasattr(self, "_skl_callbacks") or self.verbose
+        reporter = (
+            IterationReporter(context, self, task, start or problem.zeros(), problem.fitted)
+            if watched
+            else None
+        )
+        solution = fitting.fit(
+            data,
+            problem.loss,
+            problem.penalty(factor, data.device),
+            C=chosen.C,
+            fit_intercept=problem.core_intercept,
+            solver=chosen.solver,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            start=None if start is None else problem.on(data.device, start),
+            callback=reporter,
+        )
+        if reporter is not None:
+            reporter.close()
+        for name, value in problem.fitted(solution.params).items():
+            setattr(self, name, value)
+        self.n_iter_ = home.from_tensor(solution.n_iter.to(torch.int32))
+        self.n_passes_ = int(solution.n_passes)
+        self.optimality_ = float(solution.optimality[0])
+        self.duality_gap_ = float(solution.duality_gap[0])
+        (status,) = solution.status
+        self.converged_ = status is fitting.Status.CONVERGED
+        if not self.converged_:
+            self._warn(status, problem.dtype)
+        context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
+
+    def _check_classes(self, targets: Targets, chosen: options.Options) -> None:
+        """Refuse numbers of classes that the solver or the threshold cannot do."""
+        if targets.n_classes < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes"
+                " in the data, but the data contains only one"
+                f" class: {targets.classes[0]!r}"
+            )
+        if chosen.is_liblinear and targets.n_classes > 2:
+            raise ValueError(liblinear.MULTICLASS)
+        options.check_threshold_classes(self.threshold, targets.n_classes)
+
+    def _warn(self, status: fitting.Status, dtype: torch.dtype) -> None:
+        text = convergence.message(
+            status,
+            solver=self.solver,
+            n_iter=int(self.n_iter_[0]),
+            max_iter=self.max_iter,
+            optimality=self.optimality_,
+            tol=self.tol,
+            dtype=str(dtype).removeprefix("torch."),
+        )
+        warnings.warn(text, ConvergenceWarning, stacklevel=5)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say what it takes: sparse data, arrays of any library; liblinear two classes only."""
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        named = isinstance(self.solver, str)
+        tags.classifier_tags.multi_class = not (named and self.solver == "liblinear")
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State with the version that wrote it."""
+        return persistence.pack(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read a state; warn if another version wrote it."""
+        super().__setstate__(persistence.unpack(state, type(self).__name__))

@@ -1,0 +1,79 @@
+"""What a fit that did not converge says: the figure, the reason, the way out."""
+
+from typing import Any
+
+from skorch_logreg.fitting import Status
+
+__all__ = ["message"]
+
+# scikit-learn's texts, by which its users filter
+_AT_MAX_ITER = {
+    "liblinear": "Liblinear failed to converge, increase the number of iterations.",
+    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
+    "sag": "The max_iter was reached which means the coef_ did not converge.",
+    "saga": "The max_iter was reached which means the coef_ did not converge.",
+}
+_OTHERWISE = {
+    "liblinear": "Liblinear failed to converge.",
+    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
+}
+_DEFAULT = "{solver} failed to converge after {n_iter} iteration(s)."
+
+_REASONS = {
+    Status.MAX_ITER: "max_iter was reached",
+    Status.PRECISION: "the precision of {dtype} arithmetic was reached",
+    Status.SEPARABLE: "the classes are separable by coefficients that carry no penalty, so "
+    "that they grow without bound and no minimiser exists",
+    Status.STOPPED: "a callback asked to stop",
+}
+_WAYS_OUT = {
+    Status.MAX_ITER: "Increase the number of iterations to improve the convergence "
+    "(max_iter={max_iter}).",
+    Status.PRECISION: "Ask for less with a larger tol; {precision_advice}.",
+    Status.SEPARABLE: "The coefficients returned are finite and separate the classes; for a "
+    "minimiser set C to a finite value and leave no column, and no class, without a penalty "
+    "or weight.",
+    Status.STOPPED: "Fit with warm_start=True to go on.",
+}
+
+
+def message(
+    status: Status,
+    *,
+    solver: Any,
+    n_iter: int,
+    max_iter: int,
+    optimality: float,
+    tol: float,
+    dtype: str,
+) -> str:
+    """Word the warning of a fit that ended with ``status``.
+
+    Parameters
+    ----------
+    status : Status
+        Any but CONVERGED.
+    solver : str or solver
+        The parameter as it was given.
+    n_iter, max_iter : int
+    optimality, tol : float
+        Reached, and asked for.
+    dtype : str
+        Type of the data.
+    """
+    name = solver if isinstance(solver, str) else type(solver).__name__
+    leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
+    advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
+    text = (
+        f"{leads.get(name, _DEFAULT)} optimality_ = {{optimality:.2g}} was reached where "
+        f"tol = {{tol:.2g}} was asked for: {_REASONS[status]}. {_WAYS_OUT[status]}"
+    )
+    return text.format(
+        solver=name,
+        n_iter=n_iter,
+        max_iter=max_iter,
+        optimality=optimality,
+        tol=tol,
+        dtype=dtype,
+        precision_advice=advice,
+    )

@@ -1,0 +1,25 @@
+"""What a caller has switched on in torch does not reach into a fit."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+__all__ = ["plain_torch"]
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Run without gradients, inference mode, autocast or another default device.
+
+    Fitted tensors would be inference tensors for good, and new ones would land on the default
+    device. The default dtype is the process's and not set here: the core names its dtypes.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        for device_type in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device_type, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield

@@ -1,0 +1,203 @@
+"""What the parameters ask for: scikit-learn's table of solvers and penalties, its deprecations.
+
+`penalty` and `n_jobs` go with scikit-learn 1.10: this file is the one that knows them.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from skorch_logreg.exceptions import DeviceError, ParameterError
+
+__all__ = [
+    "SOLVERS",
+    "Options",
+    "Parameters",
+    "check_threshold_classes",
+    "resolve",
+    "resolve_device",
+]
+
+SOLVERS = ("auto", "lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
+
+_PENALTY_DEPRECATED = (
+    "'penalty' was deprecated in version 1.8 and will be removed in"
+    " 1.10. To avoid this warning, leave 'penalty' set to its default"
+    " value and use 'l1_ratio' or 'C' instead."
+    " Use l1_ratio=0 instead of penalty='l2',"
+    " l1_ratio=1 instead of penalty='l1',"
+    " l1_ratio set to a float between 0 and 1 instead of"
+    " penalty='elasticnet', and C=np.inf instead of penalty=None."
+)
+
+
+class Parameters(Protocol):
+    """The estimator's parameters that this file reads."""
+
+    penalty: str | None
+    C: float
+    l1_ratio: float | None
+    dual: bool
+    solver: Any
+    n_jobs: int | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The objective and the solver that the parameters ask for.
+
+    Parameters
+    ----------
+    C : float
+        Inverse strength of the penalty; inf: none.
+    l1_ratio : float
+        Share of L1 in the penalty, in [0, 1].
+    solver : str or solver
+        What the core is asked to run.
+    is_liblinear : bool
+        Whether the objective is liblinear's, whose intercept is penalised.
+    """
+
+    C: float
+    l1_ratio: float
+    solver: Any
+    is_liblinear: bool
+
+
+def _check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
+    """Refuse what scikit-learn's table does not allow, with its own words.
+
+    "auto" and solver objects take every penalty; an object says itself what it needs.
+    """
+    named = isinstance(solver, str)
+    if named and solver not in ("auto", "liblinear", "saga") and penalty not in ("l2", None):
+        raise ValueError(
+            f"Solver {solver} supports only 'l2' or None penalties, got {penalty} penalty."
+        )
+    if dual and not (named and solver == "liblinear"):
+        raise ValueError(f"Solver {solver} supports only dual=False, got dual={dual}")
+    if not named:
+        if isinstance(solver, type) or not hasattr(solver, "requires"):
+            raise ParameterError(
+                f"solver={solver!r} is no solver; expected one of {', '.join(SOLVERS)} or an "
+                "instance of a class of skorch_logreg.solvers."
+            )
+        return
+    if solver == "liblinear":
+        if penalty == "elasticnet":
+            raise ValueError(
+                f"Only 'saga' solver supports elasticnet penalty, got solver={solver}."
+            )
+        if penalty is None:
+            raise ValueError(
+                "C=np.inf as well as penalty=None is not supported for the liblinear solver"
+            )
+        if dual and penalty == "l1":
+            raise ValueError(
+                "Unsupported set of arguments: The combination of penalty='l1' and "
+                "loss='logistic_regression' are not supported when dual=True, Parameters: "
+                "penalty='l1', loss='logistic_regression', dual=True"
+            )
+
+
+def resolve(parameters: Parameters) -> Options:
+    """Work out what is asked for; scikit-learn's warnings and errors in its own order.
+
+    Raises
+    ------
+    ValueError
+        If solver, penalty and dual do not go together.
+    """
+    penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
+    if penalty == "deprecated":
+        if l1_ratio is None:
+            warnings.warn(
+                "'l1_ratio=None' was deprecated in version 1.8 and will "
+                "trigger an error in 1.10. Use 0<=l1_ratio<=1 instead.",
+                FutureWarning,
+                stacklevel=5,
+            )
+        mixed = "l1" if l1_ratio == 1 else "elasticnet"
+        penalty = None if C == np.inf else mixed if l1_ratio else "l2"
+    else:
+        warnings.warn(_PENALTY_DEPRECATED, FutureWarning, stacklevel=5)
+    _check_solver(parameters.solver, penalty, parameters.dual)
+    if penalty != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
+        warnings.warn(
+            f"l1_ratio parameter is only used when penalty is 'elasticnet'. "
+            f"Got (penalty={penalty})",
+            stacklevel=5,
+        )
+    expected = {"l2": 0, "l1": 1}.get(str(parameters.penalty))
+    if expected is not None and l1_ratio != expected:
+        warnings.warn(
+            f"Inconsistent values: penalty={parameters.penalty} with l1_ratio={l1_ratio}. "
+            "penalty is deprecated. Please use l1_ratio only.",
+            stacklevel=5,
+        )
+    if penalty == "elasticnet" and l1_ratio is None:
+        raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
+    if parameters.penalty is None:
+        if C != 1.0:
+            warnings.warn(
+                "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=5
+            )
+        C = np.inf
+    if parameters.n_jobs is not None:
+        warnings.warn(
+            "'n_jobs' has no effect since 1.8 and will be removed in 1.10. "
+            f"You provided 'n_jobs={parameters.n_jobs}', please leave it unspecified.",
+            FutureWarning,
+            stacklevel=5,
+        )
+    share = {"l1": 1.0, "elasticnet": l1_ratio}.get(str(penalty), 0.0)
+    solver = parameters.solver
+    serves_best = isinstance(solver, str) and solver in ("liblinear", "sag", "saga")
+    return Options(
+        C=float(C),
+        l1_ratio=float(share or 0.0),
+        solver="auto" if serves_best else solver,
+        is_liblinear=isinstance(solver, str) and solver == "liblinear",
+    )
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device | None:
+    """Find the device that was asked for, before any work.
+
+    Raises
+    ------
+    DeviceError
+        If it does not exist here, or holds no numbers.
+    """
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise DeviceError(
+            f"device={str(device)!r} is not available here: {reason} Leave device=None to fit "
+            "where X lives."
+        ) from error
+    if found.type == "meta":
+        raise DeviceError("device='meta' holds no numbers; leave device=None.")
+    return found
+
+
+def check_threshold_classes(threshold: float, n_classes: int) -> None:
+    """Refuse a threshold other than 0.5 where it would mean nothing.
+
+    Raises
+    ------
+    ParameterError
+        If there are more than two classes.
+    """
+    if threshold != 0.5 and n_classes > 2:
+        raise ParameterError(
+            f"threshold={threshold} is for two classes, but y has {n_classes}; with more than "
+            "two the most probable class is predicted: leave threshold at 0.5."
+        )

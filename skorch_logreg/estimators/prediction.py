@@ -1,0 +1,253 @@
+"""From coefficients to predictions: what a fitted linear classifier can be asked."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace, to_tensor
+from skorch_logreg.estimators.options import check_threshold_classes
+from skorch_logreg.estimators.sparsity import check_indices
+
+__all__ = ["LogisticPrediction"]
+
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")
+
+
+class LogisticPrediction:
+    """Predictions from ``coef_``, ``intercept_``, ``classes_`` and ``threshold``.
+
+    Nothing is cached: callers may write into the coefficients, assign them or make them sparse.
+    """
+
+    coef_: Any
+    intercept_: Any
+    classes_: Any
+    threshold: float
+    n_features_in_: int
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
+
+    def decision_function(self, X: Any) -> Any:
+        """Compute the logits ``X coef' + intercept``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        logits : array of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log-odds of ``classes_[1]``. Of X's float type, or the
+            coefficients' if that is wider.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        logits, home = self._logits(X, "decision_function")
+        return home.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
+
+    def predict(self, X: Any) -> Any:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        labels : array of shape (n_samples,)
+            Two classes: ``classes_[1]`` where its probability is at least `threshold`, a tie
+            included; more: the most probable class.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If `threshold` was set to something that is not allowed.
+        """
+        logits, home = self._logits(X, "predict")
+        if logits.shape[1] > 1:
+            check_threshold_classes(self.threshold, logits.shape[1])
+            return self._labels(logits.argmax(dim=1), home)
+        if self.threshold == 0.5:
+            return self._labels(logits[:, 0] >= 0, home)
+        validate_parameter_constraints(
+            {"threshold": self._parameter_constraints["threshold"]},
+            {"threshold": self.threshold},
+            caller_name=type(self).__name__,
+        )
+        return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), home)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Compute the probability of every class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        probabilities : array of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; rows sum to 1, and small ones are as exact as
+            large ones.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        logits, home = self._logits(X, "predict_proba")
+        return home.from_tensor(_probabilities(logits))
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        log_probabilities : array of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        logits, home = self._logits(X, "predict_log_proba")
+        probabilities = _probabilities(logits)
+        if bool(probabilities.min() >= torch.finfo(logits.dtype).tiny):
+            return home.from_tensor(probabilities.log_())
+        if logits.shape[1] > 1:
+            exact = torch.log_softmax(logits, dim=1)
+        else:
+            exact = nn.functional.logsigmoid(_both_signs(logits))
+        underflows = probabilities < torch.finfo(logits.dtype).tiny
+        return home.from_tensor(torch.where(underflows, exact, probabilities.log()))
+
+    @property
+    def module_(self) -> nn.Linear:
+        """The model as a torch module over the memory of ``coef_`` and ``intercept_``.
+
+        Built at every access: a change of its weights is one of ``coef_``. Sparse and
+        read-only coefficients are copied.
+        """
+        check_is_fitted(self)
+        with torch.inference_mode(False):
+            coef, intercept = _owned(self.coef_), _owned(self.intercept_)
+            module: nn.Linear = nn.utils.skip_init(
+                nn.Linear, coef.shape[1], coef.shape[0], dtype=coef.dtype, device=coef.device
+            )
+            module.weight, module.bias = nn.Parameter(coef), nn.Parameter(intercept)
+        return module
+
+    def sparsify(self) -> Self:
+        """Make ``coef_`` a sparse CSR matrix: less memory where most coefficients are zero.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self.coef_ = sp.csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Make ``coef_`` a dense array again, as `fit` left it.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        if sp.issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
+        return self
+
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+        """Logits (n_samples, 1 or n_classes), and where X lives."""
+        check_is_fitted(self)
+        check_same_namespace(X, self, attribute="coef_", method=method)
+        home = Home.of(X)
+        if not self._is_plain(X):
+            check_indices(X)
+            X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return _affine(X, self.coef_, self.intercept_), home
+
+    def _is_plain(self, X: Any) -> bool:
+        """Whether X is an array that needs no validation, which takes longer than a few rows."""
+        if (
+            type(X) is not np.ndarray
+            or X.dtype not in _FLOATS
+            or hasattr(self, "feature_names_in_")
+        ):
+            return False
+        if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] != self.n_features_in_:
+            return False
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(X.sum()))
+
+    def _labels(self, index: Tensor, home: Home) -> Any:
+        """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
+        classes_home = Home.of(self.classes_)
+        index = index.to(torch.int64)
+        if classes_home is NUMPY:
+            labels = np.asarray(self.classes_)[index.cpu().numpy()]
+            return home.adopt(labels) if labels.dtype.kind in "biuf" else labels
+        labels = classes_home.xp.take(self.classes_, classes_home.from_tensor(index), axis=0)
+        return labels if home == classes_home else home.adopt(labels)
+
+
+def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
+    """``X coef' + intercept`` (n_samples, n_outputs), as `module_` computes it."""
+    X = _as_floats(X)
+    if sp.issparse(X) or sp.issparse(coef):
+        return torch.from_numpy(safe_sparse_dot(X, coef.T, dense_output=True) + intercept)
+    X, coef, intercept = to_tensor(X), to_tensor(coef), to_tensor(intercept)
+    if not X.dtype == coef.dtype == intercept.dtype or X.device != coef.device:
+        dtype = torch.promote_types(X.dtype, torch.promote_types(coef.dtype, intercept.dtype))
+        X, coef, intercept = (part.to(X.device, dtype) for part in (X, coef, intercept))
+    with torch.autocast(X.device.type, enabled=False):
+        return nn.functional.linear(X, coef, intercept)
+
+
+def _as_floats(X: Any) -> Any:
+    """Make numbers other than float32 and float64 float64, as NumPy's product would."""
+    if isinstance(X, np.ndarray) or sp.issparse(X):
+        return X if X.dtype in _FLOATS else X.astype(np.float64)
+    X = to_tensor(X)
+    return X if X.dtype in (torch.float64, torch.float32) else X.to(torch.float64)
+
+
+def _both_signs(logits: Tensor) -> Tensor:
+    """Logits (n, 2) of both classes, from the log-odds (n, 1) of the second; new memory."""
+    return logits * _SIGNS.to(logits.device)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """Probabilities (n, n_classes) without cancellation: a sigmoid of either sign."""
+    if logits.shape[1] > 1:
+        return torch.softmax(logits, dim=1)
+    return _both_signs(logits).sigmoid_()
+
+
+def _owned(array: Any) -> Tensor:
+    """View an array that a module may write into; read-only ones are copied."""
+    writable = isinstance(array, Tensor) or getattr(array, "flags", None) is None
+    tensor = to_tensor(array)
+    return tensor if writable or array.flags.writeable else tensor.clone()

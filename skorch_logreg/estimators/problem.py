@@ -1,0 +1,132 @@
+"""What the core is asked, and how its answer becomes fitted attributes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Data, from_arrays
+from skorch_logreg.estimators import liblinear
+from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.options import Options
+from skorch_logreg.estimators.targets import Targets
+from skorch_logreg.fitting import Params
+from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.penalties import L2, ElasticNet, Penalty
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fit in the core's terms.
+
+    With liblinear's objective the core sees one column more and no intercept.
+
+    Parameters
+    ----------
+    options : Options
+    home : Home
+        Where fitted arrays go.
+    dtype : torch.dtype
+        Of the validated X.
+    n_classes, n_features : int
+    fit_intercept : bool
+        As the user has it.
+    intercept_scaling : float
+        Value of liblinear's column.
+    """
+
+    options: Options
+    home: Home
+    dtype: torch.dtype
+    n_classes: int
+    n_features: int
+    fit_intercept: bool
+    intercept_scaling: float
+
+    @property
+    def has_column(self) -> bool:
+        """Whether the intercept is the weight of a column."""
+        return self.options.is_liblinear and self.fit_intercept
+
+    @property
+    def core_intercept(self) -> bool:
+        """Whether the core fits an intercept."""
+        return self.fit_intercept and not self.has_column
+
+    @property
+    def loss(self) -> Loss:
+        """Binomial for two classes, else multinomial."""
+        return Binomial() if self.n_classes == 2 else Multinomial(self.n_classes)
+
+    def data(
+        self, X: Any, targets: Targets, weight: Tensor | None, device: torch.device | None
+    ) -> Data:
+        """Wrap the rows; X of another array library goes through NumPy."""
+        X = X if self.home.xp is None else to_tensor(X)
+        if self.has_column:
+            X = liblinear.append_constant(X, self.intercept_scaling)
+        return from_arrays(X, targets.index, weight, device=device)
+
+    def penalty(self, factor: Tensor | None, device: torch.device) -> Penalty:
+        """Build the penalty, with per-feature strengths on the data's device."""
+        if self.has_column:
+            factor = liblinear.append_factor(factor)
+        if factor is not None:
+            factor = factor.to(device)
+        l1_ratio = self.options.l1_ratio
+        return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)
+
+    def zeros(self) -> Params:
+        """Where a cold fit starts."""
+        n_outputs = self.loss.n_outputs
+        n_columns = self.n_features + self.has_column
+        coef = torch.zeros(1, n_outputs, n_columns, dtype=torch.float64, device="cpu")
+        return Params(coef, coef.new_zeros(1, n_outputs))
+
+    def previous(self, coef: Any, intercept: Any) -> Params | None:
+        """Where a warm fit starts; liblinear's never does.
+
+        Raises
+        ------
+        ValueError
+            If features or classes changed in number, or a value is not finite.
+        """
+        if self.options.is_liblinear:
+            return None
+        coef, intercept = to_tensor(coef), to_tensor(intercept)
+        n_outputs, width = self.loss.n_outputs, self.n_features + self.fit_intercept
+        if tuple(coef.shape) != (n_outputs, self.n_features):
+            got = (coef.shape[0], coef.shape[1] + self.fit_intercept)
+            expected = f"({width},) or (1, {width})" if self.n_classes == 2 else (n_outputs, width)
+            raise ValueError(f"Initialization coef is of shape {got}, expected shape {expected}")
+        if not bool(coef.isfinite().all() & intercept.isfinite().all()):
+            raise ValueError(
+                "Floating-point under-/overflow: the previous coef_ or intercept_, where "
+                "warm_start=True starts, is not finite."
+            )
+        intercept = intercept.reshape(-1).expand(n_outputs)
+        if not self.fit_intercept:
+            intercept = torch.zeros_like(intercept)
+        return Params(
+            coef[None].to("cpu", torch.float64, copy=True),
+            intercept[None].to("cpu", torch.float64, copy=True),
+        )
+
+    @staticmethod
+    def on(device: torch.device, params: Params) -> Params:
+        """Parameters on the data's device."""
+        return Params(params.coef.to(device), params.intercept.to(device))
+
+    def fitted(self, params: Params) -> dict[str, Any]:
+        """`coef_` and `intercept_`: writable, of their own memory, where X lives."""
+        coef, intercept = params.coef[0], params.intercept[0]
+        if self.has_column:
+            coef, intercept = coef[:, :-1], coef[:, -1] * self.intercept_scaling
+        dtype = torch.float64 if self.options.is_liblinear else self.dtype
+        return {
+            name: self.home.from_tensor(part.to(dtype).clone(memory_format=torch.contiguous_format))
+            for name, part in (("coef_", coef), ("intercept_", intercept))
+        }

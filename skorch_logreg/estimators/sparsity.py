@@ -1,0 +1,61 @@
+"""Sparse input whose index arrays lie is refused: compiled products would read out of bounds."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+__all__ = ["check_indices"]
+
+
+def check_indices(X: Any) -> None:
+    """Check that the indices of a sparse array lie in its shape; anything else passes.
+
+    Parameters
+    ----------
+    X : object
+        As the caller gave it; read only. CSR, CSC, BSR and COO are looked at, the other
+        formats are converted by code that checks.
+
+    Raises
+    ------
+    ValueError
+        If an index is out of bounds.
+
+    Notes
+    -----
+    Two reads of the indices, which is less than a product.
+    """
+    if not sp.issparse(X) or X.ndim != 2:
+        return
+    n_rows, n_columns = X.shape
+    if X.format == "coo":
+        sound = _within(X.row, n_rows) and _within(X.col, n_columns)
+    elif X.format in ("csr", "csc", "bsr"):
+        block = X.blocksize if X.format == "bsr" else (1, 1)
+        outer, inner = n_rows // block[0], n_columns // block[1]
+        if X.format == "csc":
+            outer, inner = inner, outer
+        sound = _is_pointer(X.indptr, outer, len(X.indices)) and _within(
+            X.indices[: X.indptr[-1]], inner
+        )
+    else:
+        return
+    if not sound:
+        raise ValueError(
+            f"X is a {X.format} array of shape {X.shape} whose indices do not fit that shape; "
+            "its check_format() says which."
+        )
+
+
+def _within(index: np.ndarray, bound: int) -> bool:
+    return index.size == 0 or (int(index.min()) >= 0 and int(index.max()) < bound)
+
+
+def _is_pointer(indptr: np.ndarray, n_outer: int, n_entries: int) -> bool:
+    return (
+        len(indptr) == n_outer + 1
+        and indptr[0] == 0
+        and indptr[-1] <= n_entries
+        and bool((indptr[1:] >= indptr[:-1]).all())
+    )

@@ -1,0 +1,138 @@
+"""How much every row and every feature counts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import compute_class_weight
+from sklearn.utils._array_api import move_to
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
+
+from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.targets import Targets
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["check_penalty_factor", "check_sample_weight", "with_class_weight"]
+
+_ALL_ZERO = "Sample weights must contain at least one non-zero number."
+
+
+def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
+    """Validate sample weights, with scikit-learn's words.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), number or None
+    X : array of shape (n_samples, n_features)
+        Validated.
+    home : Home
+        Where X lives.
+
+    Returns
+    -------
+    sample_weight : array of shape (n_samples,) or None
+        float64, even for float32 data: integers beyond 2^24 are weights too.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative (the objective would not be convex), NaN or infinite, if all
+        are zero, or if there are not n_samples of them.
+    """
+    if sample_weight is None:
+        return None
+    checked = _check_sample_weight(
+        sample_weight, X, dtype=home.float_dtypes[0], ensure_non_negative=True
+    )
+    if not bool((to_tensor(checked) > 0).any()):
+        raise ValueError(_ALL_ZERO)  # scikit-learn 1.8 does not look
+    return checked
+
+
+def with_class_weight(
+    class_weight: Mapping[Any, float] | str | None, targets: Targets, sample_weight: Any
+) -> Tensor | None:
+    """Multiply sample weights by class weights, into new memory.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
+    targets : Targets
+    sample_weight : array of shape (n_samples,) or None
+        Validated.
+
+    Returns
+    -------
+    weight : Tensor of shape (n_samples,), float64, or None
+        None where every row counts 1. Rows of a class without weight stay at 0.
+
+    Raises
+    ------
+    ValueError
+        If class_weight names classes that y lacks, holds a negative or non-finite weight, or
+        leaves no row with a weight.
+    """
+    index = targets.index
+    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
+    if class_weight is None:
+        return rows
+    if rows is None:
+        rows = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
+    index = index.to(rows.device)
+    if isinstance(class_weight, str):
+        total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
+        by_class = rows.sum() / (targets.n_classes * total)
+        by_class = torch.where(total > 0, by_class, 0.0)
+    else:
+        labels = move_to(targets.classes, xp=np, device="cpu")
+        found = compute_class_weight(class_weight, classes=labels, y=labels)
+        for label, weight in zip(labels, found, strict=True):
+            if not 0 <= weight < np.inf:
+                raise ParameterError(
+                    f"class_weight gives class {label!s} the weight {weight}; class weights "
+                    "must be finite and non-negative."
+                )
+        by_class = to_tensor(found).to(rows.device, torch.float64)
+    weight = rows * by_class[index]
+    if not bool((weight > 0).any()):
+        raise ValueError(_ALL_ZERO)
+    return weight
+
+
+def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
+    """Validate per-feature strengths of the penalty.
+
+    Returns
+    -------
+    factor : Tensor of shape (n_features,), float64, or None
+        New memory.
+
+    Raises
+    ------
+    ParameterError
+        If the shape is not (n_features,) or a factor is negative, NaN or infinite.
+    """
+    if penalty_factor is None:
+        return None
+    try:
+        plain = hasattr(penalty_factor, "__dlpack__")
+        factor = to_tensor(penalty_factor if plain else np.asarray(penalty_factor, dtype=float))
+        factor = factor.to("cpu", torch.float64, copy=True)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"penalty_factor must hold numbers: {error}") from error
+    if factor.shape != (n_features,):
+        raise ParameterError(
+            f"penalty_factor has shape {tuple(factor.shape)}, expected "
+            f"(n_features,) = ({n_features},)."
+        )
+    wrong = ~(factor.isfinite() & (factor >= 0))
+    if bool(wrong.any()):
+        place = int(wrong.nonzero()[0, 0])
+        raise ParameterError(
+            f"penalty_factor[{place}] is {float(factor[place])}; factors must be finite and "
+            "non-negative (0: not penalised)."
+        )
+    return factor

@@ -1,0 +1,254 @@
+"""Fit a table, beside scikit-learn's LogisticRegression, and print what came out.
+
+python -m skorch_logreg                                  a data set of scikit-learn's
+python -m skorch_logreg FILE --target COLUMN             your own CSV or Parquet file
+python -m skorch_logreg FILE --target COLUMN --save model.skops
+python -m skorch_logreg --model model.skops --predict OTHER.csv > probabilities.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skorch_logreg import command
+from skorch_logreg.command import CommandError, Problem
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments; None: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 where a message on stderr says what is wrong with the input.
+    """
+    options = parse(argv)
+    try:
+        if options.model is not None:
+            model = command.load_model(options.model)
+        elif options.file is not None:
+            model = fit_table(options)
+        else:
+            model = fit_example(options)
+        if options.predict is not None:
+            write_probabilities(model, options.predict, options.output)
+        sys.stdout.flush()
+    except CommandError as error:
+        print(f"skorch_logreg: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("skorch_logreg: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments; end the process with exit code 2 where they do not fit together."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skorch_logreg",
+        description="Fit a logistic regression to a table, beside scikit-learn's, and print "
+        "time, objective, held-out scores and the largest coefficients.",
+        epilog="Without FILE: the breast cancer data that scikit-learn ships. Columns of "
+        "numbers are standardised, labels one-hot encoded, dates and texts (TF-IDF) turned "
+        "into numbers, missing values imputed; rows without a target are left out.",
+    )
+    add = parser.add_argument
+    add("file", nargs="?", type=Path, metavar="FILE", help="CSV or Parquet file to learn from")
+    add("--target", metavar="COLUMN", help="the column of FILE to predict")
+    number: dict[str, Any] = {"metavar": "NUMBER"}
+    add("--C", type=positive, default=1.0, help="inverse penalty, inf: none (default 1)", **number)
+    add("--l1-ratio", type=fraction, default=0.0, help="0: L2 (default), 1: L1", **number)
+    add("--test-size", type=fraction, default=0.25, help="part held out (default 0.25)", **number)
+    add("--seed", type=seed, default=0, help="of the split (default 0)", **number)
+    add("--save", type=skops_file, metavar="MODEL", help="write the pipeline to a .skops file")
+    add("--model", type=Path, metavar="MODEL", help="read such a file instead of fitting")
+    add("--predict", type=Path, metavar="OTHER", help="a second table: write its probabilities")
+    add("--output", type=Path, metavar="CSV", help="where --predict writes (standard output)")
+    options = parser.parse_args(argv)
+    if options.file is not None and options.model is not None:
+        parser.error("give either FILE or --model, not both")
+    if (options.file is None) != (options.target is None):
+        parser.error("FILE and --target COLUMN go together")
+    if options.file is None and options.save is not None:
+        parser.error("--save needs FILE")
+    if options.file is None and options.model is None and options.predict is not None:
+        parser.error("--predict needs FILE or --model")
+    if options.model is not None and options.predict is None:
+        parser.error("--model needs --predict")
+    if options.output is not None and options.predict is None:
+        parser.error("--output needs --predict")
+    if options.test_size == 1:
+        parser.error("--test-size must be below 1")
+    return options
+
+
+def positive(text: str) -> float:
+    """Read a number above 0, inf included."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Read a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def seed(text: str) -> int:
+    """Read a whole number that random generators take."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**32 - 1")
+    return value
+
+
+def skops_file(text: str) -> Path:
+    """Read the name of a file to save to."""
+    if not text.endswith(".skops"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .skops")
+    return Path(text)
+
+
+def fit_example(options: argparse.Namespace) -> Any:
+    """Fit the breast cancer data, print the report and return the fitted pipeline."""
+    data = load_breast_cancer()
+    labels = data.target_names[data.target]
+    train, test = split(labels, options)
+    scaler = StandardScaler().fit(data.data[train])
+    X_train, X_test = (
+        scaler.transform(data.data[rows]) if len(rows) else None for rows in (train, test)
+    )
+    problem = Problem(X_train, labels[train], X_test, labels[test], list(data.feature_names))
+    say(options, "Breast cancer (Wisconsin), as scikit-learn ships it")
+    return fit(problem, [("scale", scaler)], options)
+
+
+def fit_table(options: argparse.Namespace) -> Any:
+    """Fit a user's table, print the report and return the fitted pipeline."""
+    frame = command.read_table(options.file)
+    say(options, str(options.file))
+    if options.target not in frame.columns:
+        known = command.listed(list(frame.columns))
+        raise CommandError(f"{options.file} has no column {options.target!r}; it has {known}.")
+    frame = with_target(frame, options)
+    labels = command.target_labels(frame.pop(options.target))
+    train, test = split(labels, options)
+
+    kinds = command.column_kinds(frame.iloc[train])
+    for kind, reason in command.LEFT_OUT.items():
+        useless = [name for name in kinds if kinds[name] == kind]
+        if useless:
+            say(options, f"Left out ({reason}): {command.listed(useless)}")
+    kinds = {name: kind for name, kind in kinds.items() if kind not in command.LEFT_OUT}
+    if not kinds:
+        raise CommandError(f"{options.file} has no column to learn from.")
+    counts = Counter(kind.partition(" ")[0] for kind in kinds.values())
+    say(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+
+    cleaner = FunctionTransformer(command.clean, kw_args={"kinds": kinds})
+    cleaned = cleaner.fit_transform(frame.iloc[train])
+    encoder = command.encoder(cleaned, kinds)
+    X_train = encoder.fit_transform(cleaned)
+    X_test = encoder.transform(cleaner.transform(frame.iloc[test])) if len(test) else None
+    names = command.feature_names(encoder)
+    problem = Problem(X_train, labels[train], X_test, labels[test], names)
+    model = fit(problem, [("clean", cleaner), ("encode", encoder)], options)
+    if options.save is not None:
+        command.save_model(model, options.save)
+        say(options, f"\nSaved to {options.save}")
+    return model
+
+
+def with_target(frame: Any, options: argparse.Namespace) -> Any:
+    """Leave out the rows whose target is missing or the only one of its class, and say so."""
+    target = frame[options.target]
+    present = target.notna()
+    if not present.any():
+        raise CommandError(f"The target {options.target!r} has no value in any row.")
+    if not present.all():
+        say(options, f"Left out: {(~present).sum()} rows without a target")
+    alone = present & ~target.map(str).duplicated(keep=False)
+    if alone.any() and options.test_size > 0 and alone.sum() < present.sum() // 2:
+        classes = command.listed([str(label) for label in target[alone]])
+        say(options, f"Left out: classes of a single row, {classes}")
+        present &= ~alone
+    return frame[present].reset_index(drop=True)
+
+
+def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the training rows and of the held-out rows."""
+    rows = np.arange(len(labels))
+    if options.test_size == 0:
+        return rows, rows[:0]
+    try:
+        train, test = train_test_split(
+            rows, test_size=options.test_size, random_state=options.seed, stratify=labels
+        )
+    except ValueError as error:
+        raise CommandError(f"Cannot hold rows out: {error}") from error
+    return train, test
+
+
+def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namespace) -> Any:
+    """Fit both models, print the report, and return ours behind the fitted `steps`."""
+    classes, n_rows = np.unique(problem.y_train, return_counts=True)
+    shown = ", ".join(f"{label} ({n})" for label, n in zip(classes[:10], n_rows[:10], strict=True))
+    say(
+        options,
+        f"{len(problem.y_train)} rows to learn from, {len(problem.y_test)} held out, "
+        f"{problem.X_train.shape[1]} columns after encoding\n"
+        f"{len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}\n",
+    )
+    results = command.compare(problem, options.C, options.l1_ratio, options.seed)
+    say(options, command.report(results, problem.names))
+    return Pipeline([*steps, ("classify", results[0].model)])
+
+
+def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
+    """Write a column of probabilities for each class, a row for each row of a table."""
+    frame = command.read_table(table)
+    try:
+        proba = model.predict_proba(frame)
+    except ValueError as error:
+        raise CommandError(f"Cannot predict {table}: {error}") from error
+    # read_table had pandas
+    probabilities = type(frame)(proba, columns=model.classes_)
+    try:
+        probabilities.to_csv(sys.stdout if output is None else output, index=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(f"Cannot write {output}: {error.strerror or error}.") from error
+
+
+def say(options: argparse.Namespace, text: str) -> None:
+    """Print for the reader: on stderr where stdout is for probabilities."""
+    to_stdout = options.predict is None or options.output is not None
+    print(text, file=sys.stdout if to_stdout else sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""What the command line needs beyond scikit-learn: tables, column kinds, the comparison."""
+
+from skorch_logreg.command.columns import LEFT_OUT, column_kinds, target_labels
+from skorch_logreg.command.comparison import Problem, compare, report
+from skorch_logreg.command.encoding import clean, encoder, feature_names
+from skorch_logreg.command.failure import CommandError, listed
+from skorch_logreg.command.files import load_model, read_table, save_model
+
+__all__ = [
+    "LEFT_OUT",
+    "CommandError",
+    "Problem",
+    "clean",
+    "column_kinds",
+    "compare",
+    "encoder",
+    "feature_names",
+    "listed",
+    "load_model",
+    "read_table",
+    "report",
+    "save_model",
+    "target_labels",
+]

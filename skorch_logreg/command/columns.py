@@ -1,0 +1,128 @@
+"""What each column of a table is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from skorch_logreg.command.encoding import as_dates, as_numbers
+from skorch_logreg.command.failure import CommandError, optional
+
+# kinds of columns that a model cannot learn from
+LEFT_OUT = {
+    "empty": "no value",
+    "constant": "a single value",
+    "identifier": "hardly a value twice",
+}
+DATE_FORMATS = ("ISO8601", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")  # the first that fits all
+IDENTIFIER = re.compile(r"(?i:unnamed: \d+|(.*[\W_])?(id|uuid|guid|index))|.*[a-z]I[dD]")
+
+
+def column_kinds(frame: Any) -> dict[str, str]:
+    """Decide what each column of a table is.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The training rows, without the target.
+
+    Returns
+    -------
+    dict of str to str
+        For each column one of "number", "boolean", "label", "text", "date FORMAT", or of the
+        keys of `LEFT_OUT`.
+    """
+    return {name: kind_of(name, frame[name]) for name in frame.columns}
+
+
+def kind_of(name: str, values: Any) -> str:
+    """Decide what one column is, from its name and its values."""
+    pandas = optional("pandas", "Reading a table")
+    types = pandas.api.types
+    present = values.dropna()
+    if len(present) == 0:
+        return "empty"
+    if types.is_bool_dtype(present):
+        return "boolean" if values.nunique(dropna=False) > 1 else "constant"
+    if types.is_datetime64_any_dtype(present):
+        return "date ISO8601" if values.nunique(dropna=False) > 1 else "constant"
+    if types.is_numeric_dtype(present) or types.is_timedelta64_dtype(present):
+        if values.nunique(dropna=False) == 1:
+            return "constant"
+        return "identifier" if numbers_rows(name, as_numbers(present)) else "number"
+    words = present.map(str).str.strip()
+    if words.nunique() == 1 and len(present) == len(values):
+        return "constant"
+    if not isinstance(present.dtype, pandas.CategoricalDtype):
+        if words.str.lower().isin(["true", "false"]).all():
+            return "boolean"
+        if np.isfinite(as_numbers(words)).mean() >= 0.95:  # the others are slips: missing
+            return "number"
+        for form in DATE_FORMATS:
+            if (
+                as_dates(words.iloc[:100], form).notna().all()
+                and as_dates(words, form).notna().all()
+            ):
+                return f"date {form}"
+    return label_or_text(words)
+
+
+def label_or_text(words: Any) -> str:
+    """Tell labels, text and identifiers apart by how often values repeat and their words."""
+    n_samples, distinct = len(words), words.nunique()
+    n_words = words.str.count(r"\w+").mean()
+    if distinct == 1 or distinct < n_samples and distinct <= max(20, n_samples // 20):
+        return "label"
+    if n_words >= 3:
+        return "text"
+    if distinct <= n_samples // 2:
+        return "label"
+    return "text" if n_words >= 1.5 else "identifier"
+
+
+def numbers_rows(name: str, values: np.ndarray) -> bool:
+    """Whether a column of numbers only counts or names the rows."""
+    if len(np.unique(values)) < len(values) or not np.array_equal(values, np.rint(values)):
+        return False
+    consecutive = len(values) >= 20 and np.ptp(values) == len(values) - 1
+    return bool(consecutive or IDENTIFIER.fullmatch(name))
+
+
+def target_labels(values: Any) -> np.ndarray:
+    """Return a target column without missing values as an array of labels.
+
+    Parameters
+    ----------
+    values : pandas.Series
+        No value missing.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Of bool, int or str.
+
+    Raises
+    ------
+    CommandError
+        If there is only one label, or so many that they can hardly be classes.
+    """
+    types = optional("pandas", "Reading a table").api.types
+    values = values.infer_objects()
+    simple = types.is_bool_dtype(values) or types.is_numeric_dtype(values)
+    labels = np.array(values.tolist() if simple else [str(value) for value in values])
+    fractions = labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels))
+    if labels.dtype.kind not in "biuU":
+        labels = labels.astype(str if fractions else np.int64)
+    distinct = np.unique(labels)
+    if len(distinct) == 1:
+        raise CommandError(
+            f"The target {values.name!r} has a single value, {distinct[0]}: nothing to tell apart."
+        )
+    if len(distinct) > max(20, 0 if fractions else len(labels) // 3):
+        raise CommandError(
+            f"The target {values.name!r} has {len(distinct)} different values in {len(labels)} "
+            "rows: name a column of classes."
+        )
+    return labels

@@ -1,0 +1,215 @@
+"""Fit ours beside scikit-learn's LogisticRegression on the same arrays, and report."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from skorch_logreg.estimators import TorchLogisticClassifier
+
+LONG = 2e7  # entries of X times classes from which a fit shows its progress
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Encoded training rows and held-out rows of one table."""
+
+    X_train: Any
+    y_train: np.ndarray
+    X_test: Any
+    y_test: np.ndarray
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's line of the table: what it took and what it reached.
+
+    The scores are those of the held-out rows, NaN where there are none.
+    """
+
+    model: Any
+    seconds: float
+    objective: float
+    accuracy: float
+    log_loss: float
+    roc_auc: float
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the model's class."""
+        return type(self.model).__name__
+
+
+def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Result, Result]:
+    """Fit both classes at their default settings.
+
+    Parameters
+    ----------
+    problem : Problem
+        The arrays, the same for both.
+    C : float
+        Inverse strength of the penalty; inf: none.
+    l1_ratio : float
+        0 is L2, 1 is L1, between them the elastic net.
+    seed : int
+        For solvers that draw rows at random.
+
+    Returns
+    -------
+    ours, theirs : Result
+        TorchLogisticClassifier's, then LogisticRegression's (lbfgs; saga where there is an
+        L1 term).
+    """
+    shared: dict[str, Any] = {"C": C, "l1_ratio": l1_ratio, "random_state": seed}
+    ours = TorchLogisticClassifier(**shared)
+    theirs = LogisticRegression(solver="saga" if l1_ratio > 0 else "lbfgs", **shared)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for model in (ours, theirs):  # the first fit of a process also loads libraries
+            clone(model).fit([[0.0], [1.0], [1.0], [0.0]], [0, 0, 1, 1])
+    return measure(ours, problem, bar=True), measure(theirs, problem, bar=l1_ratio == 0)
+
+
+def measure(model: Any, problem: Problem, bar: bool) -> Result:
+    """Fit one model, with a progress bar if it has one and takes long, and score it."""
+    X, y = problem.X_train, problem.y_train
+    n_outputs = len(np.unique(y))
+    shown = bar and getattr(X, "nnz", X.size) * n_outputs >= LONG and watch(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        start = time.perf_counter()
+        model.fit(X, y)
+        seconds = time.perf_counter() - start
+    if shown:
+        model.set_callbacks()  # a saved model has no use for the bar
+    accuracy, loss, auc = scores(model, problem.X_test, problem.y_test)
+    notes = tuple(" ".join(str(w.message).split("\n\n")[0].split()) for w in caught)
+    return Result(model, seconds, objective(model, X, y), accuracy, loss, auc, notes)
+
+
+def watch(model: Any) -> bool:
+    """Give a model scikit-learn's progress bar, where there is one and somebody is looking."""
+    if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
+        return False
+    try:
+        from sklearn.callback import ProgressBar  # scikit-learn >= 1.9
+    except ImportError:
+        return False
+    model.set_callbacks(ProgressBar())
+    return True
+
+
+def objective(model: Any, X: Any, y: np.ndarray) -> float:
+    """Return the sum of the losses plus 1/C times the penalty, the same way for any model.
+
+    scikit-learn's `log_loss` clips probabilities, which hides how bad an extreme logit is.
+    """
+    logits = model.decision_function(X)
+    if logits.ndim == 1:
+        logits = np.column_stack([np.zeros(len(logits)), logits])
+    logits = logits.astype(np.float64)
+    chosen = logits[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    size = (1 - model.l1_ratio) / 2 * np.sum(model.coef_**2)
+    size += model.l1_ratio * np.abs(model.coef_).sum()
+    penalty = size / model.C if np.isfinite(model.C) else 0.0
+    return float(np.sum(logsumexp(logits, axis=1) - chosen) + penalty)
+
+
+def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
+    """Return accuracy, log loss and area under the ROC curve (mean over one-vs-rest)."""
+    if len(y) == 0:
+        return np.nan, np.nan, np.nan
+    labels = model.classes_
+    proba = model.predict_proba(X)
+    with warnings.catch_warnings():
+        # a class that no held-out row has leaves the curve undefined: NaN
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        if len(labels) == 2:
+            auc = roc_auc_score(y == labels[1], proba[:, 1])
+        else:
+            auc = roc_auc_score(y, proba, multi_class="ovr", labels=labels)
+    loss = log_loss(y, proba, labels=labels)
+    return float(accuracy_score(y, model.predict(X))), float(loss), float(auc)
+
+
+def report(results: Sequence[Result], names: Sequence[str], most: int = 10) -> str:
+    """Write the comparison and the largest coefficients of the first model.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        The models, ours first.
+    names : sequence of str
+        A name for each column of X.
+    most : int
+        How many coefficients.
+
+    Returns
+    -------
+    str
+        Lines of plain text.
+    """
+    best = min(result.objective for result in results)
+    heads = ["", "seconds", "objective", "above best", "accuracy", "log loss", "ROC AUC"]
+    rows = [
+        [
+            result.name,
+            f"{result.seconds:.3f}",
+            f"{result.objective:.8g}",
+            f"{(result.objective - best) / max(best, np.finfo(float).tiny):.1e}",
+            *(number(score) for score in (result.accuracy, result.log_loss, result.roc_auc)),
+        ]
+        for result in results
+    ]
+    lines = align([heads, *rows])
+    lines += [f"{result.name}: {note}" for result in results for note in result.notes]
+    proof = results[0].model.duality_gap_
+    if np.isfinite(proof):
+        lines.append(f"{results[0].name}: proven to be within {proof:.1e} of the minimum, relative")
+    return "\n".join([*lines, "", *coefficients(results[0].model, names, most)])
+
+
+def coefficients(model: Any, names: Sequence[str], most: int) -> list[str]:
+    """Return lines with the largest coefficients, largest first."""
+    coef = model.coef_
+    classes = model.classes_[-len(coef) :]  # one row, for the second of two classes
+    n_used = np.count_nonzero(coef)
+    order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(most, n_used)]
+    rows = [["coefficient", "for class", "column"]]
+    for row, column in zip(*np.unravel_index(order, coef.shape), strict=True):
+        rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), names[column]])
+    return [f"Largest coefficients, of {n_used} that are not zero:", *align(rows, left=2)]
+
+
+def number(value: float) -> str:
+    """Write a score, or a dash where there is none."""
+    return "-" if np.isnan(value) else f"{value:.4f}"
+
+
+def align(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
+    """Pad cells to columns: the first to the left (or the last ones, from `left`)."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width)
+            if (index == 0 if left is None else index >= left)
+            else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

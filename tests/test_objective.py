@@ -1,5 +1,7 @@
 """Value, gradient, products and certificate, against autograd, differences and mpmath."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,7 +39,8 @@ def test_gradient(several):
     slope = inner(point.gradient, direction)
     if not several.penalty.smooth:
         coef, move = params[..., :-1], direction[..., :-1]
-        ahead, behind = several.penalty.value(coef + h * move), several.penalty.value(coef - h * move)
+        ahead = several.penalty.value(coef + h * move)
+        behind = several.penalty.value(coef - h * move)
         smooth = inner(several.penalty.value_gradient(coef)[1], move)
         change = change - several.strength * (ahead - behind - 2 * h * smooth)
     torch.testing.assert_close(slope, change / (2 * h), rtol=1e-7, atol=1e-6)
@@ -152,8 +155,6 @@ def test_company_does_not_matter(several):
     together = several.evaluate(params)
     for i in range(3):
         strength = several.strength[i : i + 1]
-        from dataclasses import replace
-
         alone = replace(several, strength=strength).evaluate(params[i : i + 1])
         torch.testing.assert_close(alone.value, together.value[i : i + 1])
         torch.testing.assert_close(alone.gradient, together.gradient[i : i + 1])

@@ -95,4 +95,5 @@ def test_singular_matrices_are_factored():
     factor, scale = scaled_cholesky(matrix)
     solved = torch.cholesky_solve(rhs * scale[..., None], factor) * scale[..., None]
     assert solved.isfinite().all()
-    torch.testing.assert_close((matrix @ solved) / rhs.abs().clamp(min=1e-300), rhs.sign(), rtol=1e-4, atol=1e-4)
+    ratio = (matrix @ solved) / rhs.abs().clamp(min=1e-300)
+    torch.testing.assert_close(ratio, rhs.sign(), rtol=1e-4, atol=1e-4)

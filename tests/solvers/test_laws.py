@@ -53,9 +53,7 @@ def test_company_does_not_matter(loss, solver, penalty):
         torch.testing.assert_close(together.value[i : i + 1], single.value, rtol=1e-13, atol=0)
         if penalty == "lasso" and loss.n_outputs > 1:
             continue  # four classes share a feature's weight in more than one way
-        torch.testing.assert_close(
-            together.params[i : i + 1], single.params, rtol=1e-7, atol=1e-7
-        )
+        torch.testing.assert_close(together.params[i : i + 1], single.params, rtol=1e-7, atol=1e-7)
 
 
 def test_a_separable_model_does_not_hold_up_the_others():

@@ -1,0 +1,123 @@
+"""Promise 19: memory. Each fit runs in a process of its own, which reports its peak.
+
+`start` is what the process holds after a small fit (libraries loaded, thread pools made), before
+X exists; X, y and everything else count. Sizes are in bytes.
+"""
+
+import json
+import sys
+
+import pytest
+
+from tests.promises.models import run_python
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="the peak is read from /proc/self/status"
+    ),
+]
+
+MEASURE = """
+import json, sys, numpy as np, scipy.sparse as sp, torch
+from skorch_logreg import TorchLogisticClassifier
+options = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+
+def memory(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+
+def dense(n, p, dtype, order):
+    X = np.empty((n, p), dtype=dtype, order=order)
+    rng = np.random.default_rng(0)
+    for start in range(0, n, 20_000):
+        X[start:start + 20_000] = rng.standard_normal((min(20_000, n - start), p), dtype=dtype)
+    return X
+
+def sparse(n, p, nnz, dtype):
+    per_row = nnz // n
+    rng = np.random.default_rng(0)
+    indices = np.empty(nnz, dtype=np.int32)
+    for start in range(0, n, 20_000):
+        rows = min(20_000, n - start)
+        drawn = rng.integers(0, p // per_row, size=(rows, per_row)) * per_row + np.arange(per_row)
+        indices[start * per_row:(start + rows) * per_row] = drawn.ravel()
+    data = rng.standard_normal(nnz, dtype=dtype)
+    indptr = np.arange(0, nnz + 1, per_row, dtype=np.int32)
+    return sp.csr_array((data, indices, indptr), shape=(n, p))
+
+def bytes_of(X):
+    return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sp.issparse(X) else X.nbytes
+
+def labels(X, k):
+    rng = np.random.default_rng(1)
+    weight = np.zeros((X.shape[1], k), dtype=X.dtype)
+    weight[:50] = rng.standard_normal((min(50, X.shape[1]), k)) / 5
+    y = np.empty(X.shape[0], dtype=np.int64)
+    for start in range(0, X.shape[0], 20_000):
+        z = X[start:start + 20_000] @ weight
+        y[start:start + 20_000] = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+    return y
+
+kind, shape, k = options["kind"], options["shape"], options["classes"]
+make = dense if kind == "dense" else sparse
+small = make(200, 20, *options["small"])
+for fitted in (small, small[:, :5]):
+    TorchLogisticClassifier(**options["parameters"]).fit(fitted, labels(fitted, k))
+start = memory("VmRSS")
+X = make(*shape, *options["make"])
+y = labels(X, k)
+held = memory("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak so far is forgotten
+model = TorchLogisticClassifier(**options["parameters"]).fit(X, y)
+peak = memory("VmHWM")
+assert model.converged_
+print(json.dumps({"start": start, "held": held, "peak": peak, "X": bytes_of(X)}))
+"""
+
+
+def measure(**options):
+    options = {"classes": 2, "parameters": {}} | options
+    return json.loads(run_python(MEASURE, json.dumps(options)))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_19_dense(dtype, order):
+    """1M x 100: at most 1.3 times the bytes of X, X included."""
+    seen = measure(kind="dense", shape=(1_000_000, 100), make=(dtype, order), small=(dtype, order))
+    assert seen["peak"] - seen["start"] <= 1.3 * seen["X"], seen
+
+
+@pytest.mark.parametrize(
+    ("classes", "parameters"),
+    [(3, {}), (2, {"C": 1e-3, "l1_ratio": 1.0}), (2, {"fit_intercept": False})],
+    ids=["3 classes", "L1", "no intercept"],
+)
+def test_19_dense_other_fits(classes, parameters):
+    """The same for what else is fitted, on 400k x 100 in float64."""
+    seen = measure(
+        kind="dense", shape=(400_000, 100), make=("float64", "C"), small=("float64", "C"),
+        classes=classes, parameters=parameters,
+    )  # fmt: skip
+    assert seen["peak"] - seen["start"] <= 1.3 * seen["X"], seen
+
+
+def test_19_sparse():
+    """500k x 20k with 2e7 entries: at most 2.2 times the bytes of X beyond X."""
+    seen = measure(
+        kind="sparse", shape=(500_000, 20_000), make=(20_000_000, "float64"),
+        small=(1_000, "float64"),
+    )  # fmt: skip
+    assert seen["peak"] - seen["start"] <= 3.2 * seen["X"], seen
+
+
+def test_19_sparse_with_as_many_columns_as_rows():
+    """CSR 1e6 x 1e6 with 1e7 entries: within 3 GB."""
+    seen = measure(
+        kind="sparse", shape=(1_000_000, 1_000_000), make=(10_000_000, "float64"),
+        small=(1_000, "float64"),
+    )  # fmt: skip
+    assert seen["peak"] - seen["start"] <= 3e9, seen

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,6 +72,7 @@ class Solution:
     duality_gap: Tensor
 
 
+@np.errstate(all="ignore")  # what overflows is looked at, not warned about
 def fit(
     data: Data,
     loss: Loss,
@@ -132,10 +134,10 @@ def fit(
     def balanced(params: Params) -> Params:
         return _balanced(params, penalty if strength.any() else L2()) if several else params
 
-    if start is None:
-        first = _first(objective, chosen, max_iter)
-    else:
+    if start is not None:
         first = units.inward(balanced(start))
+    else:
+        first = _first(objective, chosen, max_iter)
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(

@@ -325,7 +325,7 @@ class Objective:
 
         (size,) = self.data.reduce(kernel, point.logits, reads=0)
         weights = point.params[..., :-1].abs().sum(dim=(1, 2))
-        return 32 * _EPS * (point.value.abs() + size * weights)
+        return 128 * _EPS * (point.value.abs() + size * weights)
 
     def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:

@@ -197,7 +197,9 @@ class LogisticPrediction:
             or hasattr(self, "feature_names_in_")
         ):
             return False
-        if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] != self.n_features_in_:
+        if X.ndim != 2 or X.shape[0] == 0:
+            return False
+        if X.shape[1] != getattr(self, "n_features_in_", None):
             return False
         with np.errstate(all="ignore"):
             return bool(np.isfinite(X.sum()))

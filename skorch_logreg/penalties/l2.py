@@ -15,6 +15,8 @@ class L2:
     ----------
     factor : Tensor of shape (n_features,) or None
         Strength of every feature, ``f``; None: 1 for all.
+    scale : Tensor of shape (n_features,) or None
+        The penalty is that of ``coef / scale``; None: of ``coef`` itself.
 
     References
     ----------
@@ -30,6 +32,7 @@ class L2:
 
     smooth: ClassVar[bool] = True
     factor: Tensor | None = None
+    scale: Tensor | None = None
 
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
@@ -79,13 +82,15 @@ class L2:
 
     def in_units(self, scale: Tensor) -> "L2":
         """Return the penalty of ``v = w * scale``: its strengths are ``f / scale^2``."""
-        return replace(self, factor=self._weight(scale) / scale.square())
+        return replace(self, scale=scale if self.scale is None else self.scale * scale)
 
     def selected(self, columns: Tensor) -> "L2":
         """Return the penalty of some columns only."""
-        return self if self.factor is None else replace(self, factor=self.factor[columns])
+        factor = None if self.factor is None else self.factor[columns]
+        scale = None if self.scale is None else self.scale[columns]
+        return replace(self, factor=factor, scale=scale)
 
     def _weight(self, like: Tensor) -> Tensor:
-        if self.factor is None:
-            return torch.ones((), dtype=like.dtype, device=like.device)
-        return self.factor
+        one = torch.ones((), dtype=like.dtype, device=like.device)
+        factor = one if self.factor is None else self.factor
+        return factor if self.scale is None else factor / self.scale.square()

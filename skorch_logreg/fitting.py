@@ -9,16 +9,26 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Data
+from skorch_logreg.data.threads import single_thread
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2, Penalty
-from skorch_logreg.solvers import LBFGS, SOLVERS, Iterate, ProximalNewton, Solver, Status, drive
-from skorch_logreg.solvers.choose import is_small, sample_rows
-from skorch_logreg.solvers.threads import single_thread
+from skorch_logreg.solvers import (
+    LBFGS,
+    SOLVERS,
+    Iterate,
+    NewtonCholesky,
+    ProximalNewton,
+    Solver,
+    Status,
+    drive,
+)
+from skorch_logreg.solvers.choose import choose_curvature, is_small, sample_rows
 
 __all__ = ["Params", "Progress", "Solution", "Status", "fit"]
 
-_SAMPLE_TOL = 0.03  # a sample's own error is larger
+_NEWTON_COST = 1.5  # passes: up to here a new Hessian at every step is the quickest way
+_SAMPLE_TOL = 0.01  # a sample's own error is larger
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ def fit(
         fit_intercept=fit_intercept,
     )
     smooth = penalty.smooth or not bool(strength.any())
-    chosen = _solver(solver, smooth)
+    chosen = _solver(solver, smooth, objective)
 
     def balanced(params: Params) -> Params:
         return _balanced(params, penalty if strength.any() else L2()) if several else params
@@ -168,11 +178,15 @@ def fit(
     )
 
 
-def _solver(solver: str | Solver, smooth: bool) -> Solver:
+def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
     """Instance of a solver that can minimise the objective."""
     needs = "smooth" if smooth else "prox"
     if solver == "auto":
-        return LBFGS() if smooth else ProximalNewton()
+        if not smooth:
+            return ProximalNewton()
+        model = choose_curvature(objective)
+        newton = model.exact and model.cost <= _NEWTON_COST
+        return NewtonCholesky() if newton else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if "smooth" in chosen.requires and needs == "prox":
         raise ValueError(

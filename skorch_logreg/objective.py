@@ -10,6 +10,7 @@ array (m, K, p + 1), whose last column is the intercept and has no penalty.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
 _INTERCEPT_STEPS = 50
+_LAST_STEP = 1e-8
+_HALVINGS = 30
 _LINE_STEPS = 40
 _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
 
@@ -77,6 +80,10 @@ class Objective:
     strength: Tensor
     fit_intercept: bool
 
+    @cached_property
+    def _lambda(self) -> Tensor:
+        return self.strength[:, None, None]
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (m, K, p + 1) of the parameters."""
@@ -130,6 +137,17 @@ class Objective:
     def at_logits(self, params: Tensor, logits: Tensor) -> Point:
         """Value and gradient where the logits are known already."""
         return self._point(params, logits, self.data.reduce(self._loss_terms, logits))
+
+    def gradient_at(self, params: Tensor, logits: Tensor) -> Tensor:
+        """Gradient (m, K, p + 1) alone, where the logits are known already."""
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            residual = self.loss.residual_curvature(logits, block.targets)[0]
+            return (block.rmatmul(residual.mul_(_row_weight(block)[..., None])),)
+
+        (gradient,) = self.data.reduce(kernel, logits)
+        pull = self.penalty.value_gradient(params[..., :-1])[1]
+        return self._add(gradient, self._scaled(pull))
 
     def along(
         self, point: Point, direction: Tensor, change: Tensor, step: Tensor
@@ -253,24 +271,26 @@ class Objective:
         if not self.fit_intercept:
             return params, logits
         shift = torch.zeros_like(params[..., -1])
-        value, gradient, hessian, size = self._intercept_terms(logits, shift)
+        gradient, hessian, size = self._intercept_terms(logits, shift)
         for _ in range(_INTERCEPT_STEPS):
-            active = gradient.abs().amax(dim=-1) > 1e-15 * size
-            if not bool(active.any()):
+            now = gradient.abs().amax(dim=-1)
+            if bool((now <= 1e-14 * size).all()):
                 break
             step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
-            step = step.clamp(-4.0, 4.0) * active[:, None]
-            for _ in range(30):
+            step = step.clamp(-4.0, 4.0)
+            if bool((now <= _LAST_STEP * size).all()):
+                shift = shift + step  # Newton squares what is left: no need to look again
+                break
+            for _ in range(_HALVINGS):
                 trial = self._intercept_terms(logits, shift + step)
-                worse = trial[0] > value + 1e-14 * value.abs()
-                if not bool(worse.any()):
+                # the gradient of a convex function still points ahead, or has become smaller
+                beyond = (trial[0] * step).sum(dim=-1) > 0.5 * (gradient * step).sum(dim=-1).abs()
+                if not bool(beyond.any()):
                     break
-                step = torch.where(worse[:, None], step / 4, step)
-            shrunk = trial[1].abs().amax(dim=-1) < 0.9 * gradient.abs().amax(dim=-1)
+                step = torch.where(beyond[:, None], step / 4, step)
             shift = shift + step
-            lower = trial[0] < value
-            value, gradient, hessian, size = trial
-            if not bool((shrunk | lower).any()):
+            gradient, hessian, size = trial
+            if bool((gradient.abs().amax(dim=-1) > 0.9 * now).all()):
                 break
         moved = params.clone()
         moved[..., -1] += shift
@@ -320,7 +340,7 @@ class Objective:
         """
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            residual = self.loss.value_residual(logits, block.targets)[1]
+            residual = self.loss.residual_curvature(logits, block.targets)[0]
             return ((residual.abs().sum(dim=-1) * _row_weight(block)).sum(dim=0),)
 
         (size,) = self.data.reduce(kernel, point.logits, reads=0)
@@ -330,16 +350,14 @@ class Objective:
     def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             z = logits + shift
-            value, residual = self.loss.value_residual(z, block.targets)
-            weight = _row_weight(block)
-            residual = residual * weight[..., None]
-            diagonal, rank_one = self.loss.curvature(z)
-            hessian = torch.diag_embed((diagonal * weight[..., None]).sum(dim=0))
-            if rank_one is not None:
-                root = rank_one * weight.sqrt()[..., None]
-                hessian = hessian - torch.einsum("nmk,nml->mkl", root, root)
-            size = residual.abs().sum(dim=(0, 2))
-            return (value * weight).sum(dim=0), residual.sum(dim=0), hessian, size
+            weight = _row_weight(block)[..., None]
+            residual, diagonal, rank_one = self.loss.residual_curvature(z, block.targets)
+            residual = residual * weight
+            weighted = diagonal * weight
+            hessian = torch.diag_embed(weighted.sum(dim=0))
+            if rank_one is not None:  # q q' of a row weighs as its d does
+                hessian = hessian - torch.einsum("nmk,nml->mkl", rank_one * weight, rank_one)
+            return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
 
         return self.data.reduce(kernel, logits, reads=0)
 
@@ -364,7 +382,7 @@ class Objective:
         return Point(params, logits, total, self._add(gradient, self._scaled(pull)))
 
     def _scaled(self, coef: Tensor) -> Tensor:
-        return coef * self.strength[:, None, None]
+        return coef * self._lambda
 
     def _add(self, gradient: Tensor, pull: Tensor) -> Tensor:
         """Add the penalty's part to the loss's, in place.

@@ -39,6 +39,7 @@ class DenseBlock:
 
     @cached_property
     def _values(self) -> Tensor:
+        """Rows in float64; without a workspace they are so already."""
         if self._workspace is None:
             return self._X
         return self._workspace[: len(self._X)].copy_(self._X)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
+from skorch_logreg.data.threads import map_blocks
 
 CONTAINERS = {
     "dense": "NumPy array of any layout, data frame, torch tensor, array API array",
@@ -21,7 +23,7 @@ CONTAINERS = {
 
 _BLOCK_BYTES = 8 << 20  # large enough that a block's dispatch does not show, small enough for L3
 _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
-_MOMENT_ROWS = 50_000  # moments only set the units of the solver: a sample serves
+_MOMENT_ROWS = 10_000  # moments only set the units of the solver: a sample serves
 
 
 @dataclass
@@ -81,20 +83,25 @@ class InMemory:
         return self.block_rows >= self.n_samples
 
     @cached_property
-    def _workspace(self) -> Tensor | None:
-        if self.is_sparse or (self.X.dtype == torch.float64 and 1 in self.X.stride()):
-            return None
+    def _workspaces(self) -> SimpleQueue[Tensor]:
+        """Float64 buffers of a block, as many as were in use at once."""
+        return SimpleQueue()
+
+    @property
+    def _converts(self) -> bool:
+        """Whether rows go through a float64 buffer."""
+        return not (self.is_sparse or (self.X.dtype == torch.float64 and 1 in self.X.stride()))
+
+    def _new_workspace(self) -> Tensor:
         rows = min(self.block_rows, self.n_samples)
         return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
 
-    def _block(self, rows: slice) -> Block:
+    def _block(self, rows: slice, workspace: Tensor | None) -> Block:
         targets, weight = self.targets[rows], self.weight[rows]
         if self.design is not None:
             return SmallBlock(self.design[rows], targets, weight)
         if not self.is_sparse:
-            return DenseBlock(
-                self.X[rows], targets, weight, self.center, self.scale, self._workspace
-            )
+            return DenseBlock(self.X[rows], targets, weight, self.center, self.scale, workspace)
         whole = rows.stop - rows.start == self.n_samples
         X = self.X if whole else self.X[rows]
         return SparseBlock(X, targets, weight, self.center, self.scale)
@@ -102,14 +109,28 @@ class InMemory:
     def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
         self.n_passes += reads
+        step = self.block_rows
+
+        def part(start: int) -> tuple[Tensor, ...]:
+            rows = slice(start, min(start + step, self.n_samples))
+            workspace = None
+            if reads and self._converts and self.design is None:
+                try:
+                    workspace = self._workspaces.get_nowait()
+                except Empty:
+                    workspace = self._new_workspace()
+            result = kernel(self._block(rows, workspace), *(a[rows] for a in row_arrays))
+            if workspace is not None:
+                self._workspaces.put(workspace)
+            return result
+
         if self.single_block:
-            return kernel(self._block(slice(0, self.n_samples)), *row_arrays)
-        total: tuple[Tensor, ...] = ()
-        for start in range(0, self.n_samples, self.block_rows):
-            rows = slice(start, min(start + self.block_rows, self.n_samples))
-            part = kernel(self._block(rows), *(a[rows] for a in row_arrays))
-            total = tuple(t.add_(p) for t, p in zip(total, part, strict=True)) if total else part
-        return total
+            return part(0)
+        first, *others = map_blocks(part, range(0, self.n_samples, step))
+        for other in others:
+            for total, term in zip(first, other, strict=True):
+                total.add_(term)
+        return first
 
     def empty_rows(self, *shape: int) -> Tensor:
         """Make a float64 array as long as the data."""
@@ -134,10 +155,14 @@ class InMemory:
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.
 
-        From at most 50,000 rows; constant columns have deviation 0.
+        From about 10,000 rows where there are many; constant columns have deviation 0.
         """
-        data = self if self.n_samples < 2 * _MOMENT_ROWS else self.sample(_MOMENT_ROWS)
-        return _moments(data)
+        if self.n_samples >= 2 * _MOMENT_ROWS:
+            mean, deviation = _moments(self.sample(_MOMENT_ROWS))
+            if bool((deviation > 0).all()):
+                return mean, deviation
+        # a column may be constant in a sample and not in the data
+        return _moments(self)
 
     def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
         """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.

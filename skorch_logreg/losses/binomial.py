@@ -48,6 +48,11 @@ class Binomial:
         value = softplus(margin, threshold=_LINEAR_FROM)[..., 0]
         return value, margin.sigmoid_().mul_(y)
 
+    def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, None]:
+        """``sigmoid(z) - c`` and ``sigmoid(z) sigmoid(-z)`` (rows, m, 1)."""
+        wrong = (logits * y).sigmoid_()
+        return wrong * y, torch.addcmul(wrong, wrong, wrong, value=-1), None
+
     def curvature(self, logits: Tensor) -> tuple[Tensor, None]:
         """``sigmoid(z) sigmoid(-z)`` (rows, m, 1); there is no rank-one part."""
         return torch.sigmoid(logits).mul_(torch.sigmoid(-logits)), None

@@ -46,16 +46,17 @@ class Multinomial:
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and ``softmax(z) - onehot(y)`` (rows, m, K)."""
         index = y.expand(-1, logits.shape[1], 1)
-        residual = torch.softmax(logits, dim=-1)
-        residual.scatter_(-1, index, 0.0)
+        log_proba = torch.log_softmax(logits, dim=-1)
+        far = log_proba.gather(-1, index)
+        residual = log_proba.exp_().scatter_(-1, index, 0.0)
         wrong = residual.sum(dim=-1, keepdim=True)
         residual.scatter_(-1, index, -wrong)
-        value = -torch.log1p(-wrong.clamp(max=0.5))
-        difficult = wrong > 0.5
-        if difficult.any():
-            far = logits.logsumexp(dim=-1, keepdim=True) - logits.gather(-1, index)
-            value = torch.where(difficult, far, value)
+        value = torch.where(wrong < 0.5, torch.log1p(-wrong), far).neg_()
         return value[..., 0], residual
+
+    def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``softmax(z) - onehot(y)`` and the Hessian's d and q (rows, m, K)."""
+        return (self.value_residual(logits, y)[1], *self.curvature(logits))
 
     def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """``d = q = softmax(z)`` (rows, m, K): the Hessian is ``diag(p) - p p'``."""

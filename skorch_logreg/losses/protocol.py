@@ -30,6 +30,9 @@ class Loss(Protocol):
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and its derivative in the logits (rows, m, K)."""
 
+    def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Residual, d and q of a row at once, without the value."""
+
     def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
         """``d`` and ``q`` (rows, m, K) of the Hessian ``diag(d) - q q'``; None for q = 0."""
 

@@ -134,11 +134,11 @@ class ElasticNet:
         return replace(self, factor=factor, scale=scale)
 
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        factor = torch.ones((), dtype=like.dtype, device=like.device)
-        factor = factor if self.factor is None else self.factor
-        scale = torch.ones_like(factor) if self.scale is None else self.scale
-        lasso = self.l1_ratio * factor / scale
-        return lasso, (1 - self.l1_ratio) * factor / scale.square()
+        """Strengths of the absolute value and of the square, in the coefficients' units."""
+        one = like.new_ones(())
+        factor = one if self.factor is None else self.factor
+        scale = one if self.scale is None else self.scale
+        return self.l1_ratio * factor / scale, (1 - self.l1_ratio) * factor / scale.square()
 
 
 def _lasso(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The ridge penalty."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -40,32 +41,32 @@ class L2:
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
         """Value (m,) and ``f w`` (m, K, p)."""
-        gradient = coef * self._weight(coef)
+        gradient = coef * self._weight
         return (gradient * coef).sum(dim=(1, 2)) / 2, gradient
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """``f`` (m, K, p)."""
-        return self._weight(coef).expand_as(coef)
+        return torch.ones_like(coef) * self._weight
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
         """``w / (1 + step f)`` (Parikh and Boyd 2014, section 6.1.1)."""
-        return coef / (1 + step[:, None, None] * self._weight(coef))
+        return coef / (1 + step[:, None, None] * self._weight)
 
     def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
         """``|gradient + strength f w|`` (m, K, p)."""
-        return (gradient + strength[:, None, None] * self._weight(coef) * coef).abs()
+        return (gradient + strength[:, None, None] * self._weight * coef).abs()
 
     def minimise_quadratic(
         self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
         """Solve ``(H + strength f) x = linear``."""
-        factor = self._weight(linear)
-        ridge = strength * (factor[index] if factor.ndim else factor.expand(len(index)))
+        weight = torch.as_tensor(self._weight, dtype=linear.dtype, device=linear.device)
+        ridge = strength * (weight[index] if weight.ndim else weight.expand(len(index)))
         return torch.linalg.lstsq(hessian + torch.diag(ridge), linear[:, None]).solution[:, 0]
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``1/2 sum_j v_j^2 / f_j`` (m,)."""
-        ratio = torch.where(dual == 0, 0.0, dual.square() / self._weight(dual))
+        ratio = torch.where(dual == 0, 0.0, dual.square() / self._weight)
         return ratio.sum(dim=(1, 2)) / 2
 
     def dual_scale(self, dual: Tensor) -> Tensor:
@@ -90,7 +91,8 @@ class L2:
         scale = None if self.scale is None else self.scale[columns]
         return replace(self, factor=factor, scale=scale)
 
-    def _weight(self, like: Tensor) -> Tensor:
-        one = torch.ones((), dtype=like.dtype, device=like.device)
-        factor = one if self.factor is None else self.factor
+    @cached_property
+    def _weight(self) -> Tensor | float:
+        """Strengths in the units of the coefficients."""
+        factor = 1.0 if self.factor is None else self.factor
         return factor if self.scale is None else factor / self.scale.square()

@@ -235,9 +235,13 @@ def _gap(objective: Objective, point: Point) -> Tensor:
     """
     if not (objective.penalty.strictly_positive() and any(objective.strength.tolist())):
         return torch.full_like(point.value, torch.nan)
-    best = point
+    best, gained = point, _ROUNDING * point.value.abs()
     if objective.fit_intercept:
-        best = objective.at_logits(*objective.minimise_intercept(point.params, point.logits))
-    gained = (point.value - best.value).clamp(min=0.0) + _ROUNDING * point.value.abs()
+        params, logits = objective.minimise_intercept(point.params, point.logits)
+        # a convex function falls by no more than its slope says
+        shift = params[..., -1] - point.params[..., -1]
+        gained = gained + (point.gradient[..., -1] * shift).abs().sum(dim=-1)
+        best = replace(point, params=params, logits=logits)
+        best = replace(best, gradient=objective.gradient_at(params, logits))
     bound = objective.duality_gap(best) + gained
     return torch.where(bound.isinf(), torch.nan, bound / point.value)

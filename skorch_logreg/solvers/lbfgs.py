@@ -75,6 +75,8 @@ def _worn(state: SmoothState) -> bool:
 
 def _two_loop(state: SmoothState) -> Tensor:
     """Inverse Hessian estimate times the gradient."""
+    if not state.pairs:
+        return state.solved
     q = state.point.gradient
     alphas = []
     for s, y, rho in reversed(state.pairs):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers.descent import descend
-from skorch_logreg.solvers.smooth import SmoothState, confirmed, moved, renewed, start
+from skorch_logreg.solvers.smooth import SmoothState, confirmed, renewed, start
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class NewtonCholesky:
         model = state.model.stronger or state.model
         if not model.exact:
             return _newton_step(objective, state)
-        if state.age > 0 or not state.model.exact:
-            state = renewed(objective, state.point, model, state.tol)
-        direction = -state.curvature.solve(state.point.gradient)
-        return moved(state, descend(objective, state.point, direction)[0])
+        direction = -state.solved
+        point, _ = descend(objective, state.point, direction)
+        return renewed(objective, point, model, state.tol)
 
     def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
         """Find a decrement of the same point that can be trusted."""

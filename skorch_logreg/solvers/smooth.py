@@ -26,6 +26,8 @@ class SmoothState:
     model : Model
         How the curvature is built, and at what price.
     curvature : Curvature
+    solved : Tensor of shape (m, K, p + 1)
+        The model's Newton step, ``B gradient``.
     age : int
         Steps since the curvature was built.
     rate : float
@@ -45,6 +47,7 @@ class SmoothState:
     tol: float
     model: Model
     curvature: Curvature
+    solved: Tensor
     age: int = 0
     rate: float = 0.0
     far: float = math.inf
@@ -60,6 +63,7 @@ class SmoothState:
             decrement=self.decrement[models],
             trusted=self.trusted[models],
             curvature=self.curvature.select(models, objective),
+            solved=self.solved[models],
             pairs=tuple((s[models], y[models], rho[models]) for s, y, rho in self.pairs),
             direction=None if self.direction is None else self.direction[models],
         )
@@ -80,15 +84,16 @@ def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
 def renewed(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
     """State at a point, with a curvature built there."""
     curvature = model.build(objective, point)
-    decrement = inner(point.gradient, curvature.solve(point.gradient)) / 2
+    solved = curvature.solve(point.gradient)
+    decrement = inner(point.gradient, solved) / 2
     trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
-    return SmoothState(point, decrement, trusted, tol, model, curvature)
+    return SmoothState(point, decrement, trusted, tol, model, curvature, solved)
 
 
 def moved(state: SmoothState, point: Point) -> SmoothState:
     """State at the next point: its decrement, and the rate at which that falls."""
-    gradient = point.gradient
-    decrement = inner(gradient, state.curvature.solve(gradient)) / 2
+    solved = state.curvature.solve(point.gradient)
+    decrement = inner(point.gradient, solved) / 2
     new, old = decrement.tolist(), state.decrement.tolist()
     contraction = [d1 / d0 if d0 > 0 else 1.0 for d1, d0 in zip(new, old, strict=True)]
     # the longer ago it was built, the steadier the fall has to be
@@ -103,6 +108,7 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
         state,
         point=point,
         decrement=decrement,
+        solved=solved,
         trusted=torch.tensor(steady, device=decrement.device),
         direction=None,
         age=state.age + 1,

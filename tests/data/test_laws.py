@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays
@@ -139,6 +140,16 @@ def test_constant_columns_have_no_deviation():
     X = np.full((50, 3), [0.1, 1e6 + 0.1, 0.0])
     _, deviation = from_arrays(X, np.arange(50) % 2).column_moments()
     assert deviation.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array])
+def test_a_rare_column_is_not_constant(make):
+    """One entry in 50,000 rows, which no sample of the rows would see."""
+    X = np.random.default_rng(0).normal(size=(50_000, 2))
+    X[:, 1] = 0.0
+    X[12_345, 1] = 3.0
+    _, deviation = from_arrays(make(X), np.arange(len(X)) % 2).column_moments()
+    np.testing.assert_allclose(deviation, X.std(axis=0), rtol=1e-10)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -30,6 +30,10 @@ def test_residual_is_the_derivative(loss):
     torch.testing.assert_close(same, value, rtol=1e-14, atol=0)
     (expected,) = torch.autograd.grad(_plain(loss, z, y).sum(), z)
     torch.testing.assert_close(residual, expected, rtol=1e-12, atol=1e-14)
+    again, diagonal, rank_one = loss.residual_curvature(z.detach(), y)
+    torch.testing.assert_close(again, residual, rtol=1e-14, atol=0)
+    torch.testing.assert_close(diagonal, loss.curvature(z.detach())[0], rtol=1e-12, atol=1e-16)
+    assert (rank_one is None) == (loss.n_outputs == 1)
 
 
 def _plain(loss, z, y):

@@ -1,0 +1,64 @@
+"""How many threads do the work: one on small problems, one a block on large ones."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+_LOCK = threading.Lock()
+_inside = 0
+_usual = 1
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def single_thread(small: bool = True) -> Iterator[None]:
+    """Run torch on one thread, and restore the count.
+
+    Threads that meet at a barrier thousands of times a second cost more than they give, and
+    where other jobs hold the cores a hundred times more.  torch keeps one count a thread and one
+    for threads to come; fits that overlap agree on which count was the caller's.
+
+    Parameters
+    ----------
+    small : bool, default=True
+        Whether the problem is small; if not, nothing is changed.
+    """
+    global _inside, _usual
+    count = torch.get_num_threads()
+    if not small or (count == 1 and not _inside):
+        yield
+        return
+    with _LOCK:
+        if not _inside:
+            _usual = count
+        _inside += 1
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _inside -= 1
+            torch.set_num_threads(_usual)
+
+
+def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> list[Result]:
+    """Apply a function to all blocks, side by side, and keep their order.
+
+    A thread takes a whole block through all its operations: products with one column run on one
+    thread in some BLAS, and a barrier after every operation costs more than the end of a block.
+    The threads are as many as torch has, and end here.
+    """
+    count = min(torch.get_num_threads(), len(blocks))
+    if count == 1:
+        return [function(block) for block in blocks]
+    with (
+        single_thread(),
+        ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        return list(pool.map(function, blocks))

@@ -66,11 +66,11 @@ class DenseBlock:
         if columns is not None:
             center, scale = center[columns], scale[columns]
 
-        def rows(piece: slice) -> Tensor:
-            z = values[piece] if columns is None else values[piece][:, columns]
-            return (z - center).div_(scale)
+        def fill(piece: slice, out: Tensor) -> None:
+            rows = values[piece] if columns is None else values[piece][:, columns]
+            torch.sub(rows, center, out=out)
 
-        return bordered_gram(rows, len(center), weight, rank_one)
+        return bordered_gram(fill, scale, weight, rank_one)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

@@ -14,17 +14,19 @@ def piece_rows(width: int) -> int:
 
 
 def bordered_gram(
-    rows: Callable[[slice], Tensor], n_columns: int, weight: Tensor, rank_one: Tensor | None
+    fill: Callable[[slice, Tensor], object],
+    scale: Tensor,
+    weight: Tensor,
+    rank_one: Tensor | None,
 ) -> Tensor:
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows.
 
     Parameters
     ----------
-    rows : callable
-        Gives a slice of rows of the design as a dense tensor (r, n_columns) that may be
-        overwritten before the next call.
-    n_columns : int
-        Columns of the design.
+    fill : callable
+        ``fill(rows, out)`` writes a slice of rows of ``z * scale`` into out (r, n_columns).
+    scale : Tensor of shape (n_columns,)
+        Applied to the product, where it costs nothing.
     weight : Tensor of shape (rows, K)
         Non-negative.
     rank_one : Tensor of shape (rows, K) or None
@@ -39,26 +41,29 @@ def bordered_gram(
     1 MiB: a whole weighted copy of the rows would cost several reads.
     """
     n_rows, n_outputs = weight.shape
-    side = n_columns + 1
+    side = len(scale) + 1
     diagonal = weight.new_zeros(n_outputs * side, side)
     product = weight.new_zeros(n_outputs * side, n_outputs * side)
-    step = piece_rows(n_outputs * side)
-    design = weight.new_empty(min(step, n_rows), side)
-    lifted = weight.new_empty(min(step, n_rows), n_outputs, side)
+    step = min(piece_rows(n_outputs * side), n_rows)
+    design = weight.new_ones(step, side)
+    lifted = weight.new_empty(step, n_outputs, side)
     for start in range(0, n_rows, step):
         piece = slice(start, min(start + step, n_rows))
         z = design[: piece.stop - start]
-        z[:, :n_columns] = rows(piece)
-        z[:, n_columns] = 1.0
+        fill(piece, z[:, :-1])
         u = lifted[: len(z)]
+        flat = u.view(len(z), -1)
         if rank_one is None and n_outputs == 1:
-            torch.mul(z[:, None, :], weight[piece].sqrt()[:, :, None], out=u)
-            diagonal.addmm_(u.view(len(z), -1).T, u.view(len(z), -1))
+            torch.mul(z, weight[piece].sqrt(), out=flat)
+            diagonal.addmm_(flat.T, flat)
             continue
         torch.mul(z[:, None, :], weight[piece][:, :, None], out=u)
-        diagonal.addmm_(u.view(len(z), -1).T, z)
+        diagonal.addmm_(flat.T, z)
         if rank_one is not None:
             torch.mul(z[:, None, :], rank_one[piece][:, :, None], out=u)
-            product.addmm_(u.view(len(z), -1).T, u.view(len(z), -1))
+            product.addmm_(flat.T, flat)
     gram = torch.block_diag(*diagonal.view(n_outputs, side, side))
-    return (gram if rank_one is None else gram - product).view(n_outputs, side, n_outputs, side)
+    if rank_one is not None:
+        gram -= product
+    unit = torch.cat([1 / scale, torch.ones_like(scale[:1])]).repeat(n_outputs)
+    return (gram * unit * unit[:, None]).view(n_outputs, side, n_outputs, side)

@@ -59,11 +59,10 @@ class SparseBlock:
         dense_cost = X.shape[0] * float(X.shape[1]) ** 2
         if weight.shape[1] > 1 or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
 
-            def rows(piece: slice) -> Tensor:
-                z = torch.from_numpy(X[piece].toarray())
-                return z.sub_(center).div_(scale)
+            def fill(piece: slice, out: Tensor) -> None:
+                torch.sub(torch.from_numpy(X[piece].toarray()), center, out=out)
 
-            return bordered_gram(rows, len(center), weight, rank_one)
+            return bordered_gram(fill, scale, weight, rank_one)
         return _bordered_product(X, center, scale, weight[:, 0])
 
     def column_squares(self, weight: Tensor) -> Tensor:

@@ -203,10 +203,11 @@ def _first(objective: Objective, solver: Solver, max_iter: int) -> Tensor:
     if rows is None or max_iter == 0:
         return zero
     part = on_sample(objective, rows)
-    near = drive(solver, part, zero, tol=_SAMPLE_TOL, max_iter=max_iter).params
-    # a few events in the sample may be separable, and its solution far out
-    bounded = part.evaluate(near).value < part.evaluate(zero).value
-    return torch.where(bounded[:, None, None], near, zero)
+    found = drive(solver, part, zero, tol=_SAMPLE_TOL, max_iter=max_iter)
+    # a sample without one of the classes, or separable, has its solution at infinity
+    bounded = [status is Status.CONVERGED for status in found.status]
+    keep = torch.tensor(bounded, device=zero.device)
+    return torch.where(keep[:, None, None], found.params, zero)
 
 
 def _balanced(params: Params, penalty: Penalty) -> Params:

@@ -23,8 +23,6 @@ _EPS = torch.finfo(torch.float64).eps
 _INTERCEPT_STEPS = 50
 _LAST_STEP = 1e-8
 _HALVINGS = 30
-_LINE_STEPS = 40
-_SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
 
 
 @dataclass(frozen=True)
@@ -174,31 +172,6 @@ class Objective:
             slope + self.strength * inner(pull, move),
             curvature + self.strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
-
-    def line_search(self, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-        """Step (m,) along a descent direction of a smooth objective.
-
-        Newton's method on the slope, kept inside a bracket: heavy-tailed columns throw an
-        unguarded one to infinity.  Costs a few sums over rows and no read of X.
-        """
-        start = inner(point.gradient, direction)
-        step = torch.ones_like(start)
-        low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
-        for _ in range(_LINE_STEPS):
-            value, slope, curvature = self.along(point, direction, change, step)
-            left = slope < 0
-            fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & (value <= point.value)
-            # beyond this nothing can be told from rounding
-            fine |= high.isfinite() & (high - low <= 1e-10 * high)
-            if bool((fine | (start >= 0)).all()):
-                break
-            low = torch.where(left, step, low)
-            high = torch.where(left, high, step)
-            newton = step - slope / curvature
-            middle = torch.where(high.isinf(), 4 * step, (low + high) / 2)
-            inside = (newton > low) & (newton < high) & (newton <= 10 * step)
-            step = torch.where(fine, step, torch.where(inside, newton, middle))
-        return torch.where(start < 0, step, torch.zeros_like(step))
 
     def hessian_product(self, point: Point) -> Callable[[Tensor], Tensor]:
         """Exact Hessian at a point, as a function of parameters; one pass over X a call."""

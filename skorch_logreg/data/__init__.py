@@ -5,6 +5,7 @@ from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.protocol import Block, Data
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
+from skorch_logreg.data.tensors import as_tensor
 
 __all__ = [
     "CONTAINERS",
@@ -14,5 +15,6 @@ __all__ = [
     "InMemory",
     "SmallBlock",
     "SparseBlock",
+    "as_tensor",
     "from_arrays",
 ]

@@ -14,6 +14,7 @@ from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
+from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.data.threads import map_blocks
 
 CONTAINERS = {
@@ -214,16 +215,16 @@ def from_arrays(
         X = sp.csr_array((entries, X.indices, X.indptr), shape=X.shape)
         place = torch.device("cpu")
     else:
-        X = X if isinstance(X, Tensor) else _as_tensor(X)
+        X = X if isinstance(X, Tensor) else as_tensor(X)
         X = X.detach() if device is None else X.detach().to(device)
         place = X.device
-    targets = y if isinstance(y, Tensor) else _as_tensor(np.asarray(y, dtype=np.int64))
+    targets = y if isinstance(y, Tensor) else as_tensor(np.asarray(y, dtype=np.int64))
     if sample_weight is None:
         weight = torch.ones(X.shape[0], dtype=torch.float64, device=place)
     elif isinstance(sample_weight, Tensor):
         weight = sample_weight.detach().to(place, torch.float64)
     else:
-        weight = _as_tensor(np.asarray(sample_weight, dtype=np.float64)).to(place)
+        weight = as_tensor(np.asarray(sample_weight, dtype=np.float64)).to(place)
     center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     return InMemory(
         X=X,
@@ -240,22 +241,3 @@ def _block_rows(X: Any) -> int:
     if not isinstance(X, Tensor):
         return max(int(X.shape[0]), 1)
     return max(_BLOCK_BYTES // (8 * max(int(X.shape[1]), 1)), 1024)
-
-
-class _Writable:
-    """Lets torch see a read-only array without its warning; nothing ever writes into it."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-        interface = dict(array.__array_interface__)
-        interface["data"] = (interface["data"][0], False)
-        self.__array_interface__ = interface
-
-
-def _as_tensor(array: np.ndarray) -> Tensor:
-    """View an array as a tensor; negative strides and foreign byte orders are copied."""
-    if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
-        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if not array.flags.writeable:
-        array = np.asarray(_Writable(array))
-    return torch.from_numpy(array)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from sklearn import get_config
 from sklearn.utils._array_api import get_namespace_and_device, move_to
 from torch import Tensor
+
+from skorch_logreg.data import as_tensor
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -78,16 +79,6 @@ class Home:
 NUMPY = Home()
 
 
-class _Writable:
-    """Lets torch see a read-only array without its warning; nothing ever writes into it."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-        interface = dict(array.__array_interface__)
-        interface["data"] = (interface["data"][0], False)
-        self.__array_interface__ = interface
-
-
 def to_tensor(array: Any) -> Tensor:
     """View an array as a tensor; copied only where torch cannot view it.
 
@@ -104,9 +95,4 @@ def to_tensor(array: Any) -> Tensor:
     elif not isinstance(array, np.ndarray):
         plain = isinstance(array, (list, tuple)) or np.isscalar(array)
         array = np.asarray(array if plain else move_to(array, xp=np, device="cpu"))
-    if not array.flags.writeable:
-        array = np.asarray(_Writable(array))
-    try:
-        return torch.from_numpy(array)
-    except ValueError:  # strides or byte order that torch cannot view
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+    return as_tensor(array)

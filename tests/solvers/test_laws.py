@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from skorch_logreg.objective import inner
 from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
-from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective
+from skorch_logreg.solvers.descent import line_search
+from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 from tests.catalogue import SOLVERS as INSTANCES
 
 PAIRS = [
@@ -124,3 +126,15 @@ def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
     best = drive(INSTANCES["newton-cholesky"], of, of.zeros(), tol=1e-9, max_iter=200)
     assert found.status == (Status.CONVERGED,)
     assert float(found.value - best.value) <= 1e-13 * float(best.value)
+
+
+def test_line_search_of_a_huge_step(loss):
+    """A direction a million times too long, and one as much too short."""
+    of = objective(loss, strength=(0.7, 0.7))
+    point = of.evaluate(parameters(of))
+    size = torch.tensor([1e6, 1e-6], dtype=torch.float64)
+    direction = -point.gradient * size[:, None, None]
+    step = line_search(of, point, direction, of.logits(direction))
+    value, slope, _ = of.along(point, direction, of.logits(direction), step)
+    assert (value < point.value).all()
+    assert (slope.abs() <= 0.31 * inner(point.gradient, direction).abs()).all()

@@ -28,6 +28,7 @@ from skorch_logreg.solvers.choose import choose_curvature, is_small, sample_rows
 __all__ = ["Params", "Progress", "Solution", "Status", "fit"]
 
 _NEWTON_COST = 1.5  # passes: up to here a new Hessian at every step is the quickest way
+_SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _SAMPLE_TOL = 0.01  # a sample's own error is larger
 
 
@@ -203,7 +204,7 @@ def _first(objective: Objective, solver: Solver, max_iter: int) -> Tensor:
     if rows is None or max_iter == 0:
         return zero
     part = on_sample(objective, rows)
-    found = drive(solver, part, zero, tol=_SAMPLE_TOL, max_iter=max_iter)
+    found = drive(solver, part, zero, tol=_SAMPLE_TOL, max_iter=min(max_iter, _SAMPLE_ITER))
     # a sample without one of the classes, or separable, has its solution at infinity
     bounded = [status is Status.CONVERGED for status in found.status]
     keep = torch.tensor(bounded, device=zero.device)

@@ -35,6 +35,22 @@ def test_a_start_on_a_sample_changes_nothing(events, penalty, monkeypatch):
     assert float(sampled.value - whole.value) <= 1e-7 * float(whole.value)
 
 
+def test_a_sample_without_a_minimum_is_left_early(monkeypatch):
+    """A sample of one class has its solution at infinity: the way there must not be walked."""
+    X, y = _many_rows(events=1)
+    steps = []
+    step = LBFGS.step
+
+    def counted(self, objective, state):
+        steps.append(objective.data.n_samples)
+        return step(self, objective, state)
+
+    monkeypatch.setattr(LBFGS, "step", counted)
+    found = fit(from_arrays(X, y), Binomial(), L2(), solver=LBFGS(), max_iter=10_000)
+    assert found.status == (Status.CONVERGED,)
+    assert sum(n < len(X) for n in steps) <= 20
+
+
 def test_passes_do_not_grow_with_the_rows():
     """Promise 20."""
     few = fit(from_arrays(*_many_rows(20_000)), Binomial(), L2())

@@ -176,8 +176,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device | None:
         return None
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.empty(0, dtype=torch.float64, device=found)  # the arithmetic is float64
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise DeviceError(
             f"device={str(device)!r} is not available here: {reason} Leave device=None to fit "

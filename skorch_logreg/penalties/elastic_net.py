@@ -105,19 +105,8 @@ class ElasticNet:
         return room.amin(dim=(1, 2)).mul(1 - 4e-16).clamp(max=1.0)
 
     def balanced(self, coef: Tensor) -> Tensor:
-        """Least of the coefficients (m, K, p) that differ by a constant and cost the same.
-
-        The lasso's absolute values leave room only between as many negative as positive ones.
-        """
-        if self.l1_ratio < 1:
-            return coef
-        low = torch.where(coef < 0, coef, -torch.inf).amax(dim=1, keepdim=True)
-        high = torch.where(coef > 0, coef, torch.inf).amin(dim=1, keepdim=True)
-        even = coef.sign().sum(dim=1, keepdim=True) == 0
-        free = even & (coef != 0).all(dim=1, keepdim=True)
-        mean = coef.mean(dim=1, keepdim=True)
-        shift = torch.minimum(torch.maximum(mean, low), high)
-        return coef - torch.where(free, shift, 0.0)
+        """Leave the coefficients: a constant for all classes would fill their zeros."""
+        return coef
 
     def strictly_positive(self) -> bool:
         """Whether every feature has a positive strength."""

@@ -50,7 +50,7 @@ class Penalty(Protocol):
         """Largest factor (m,) in [0, 1] that brings the dual point into the domain."""
 
     def balanced(self, coef: Tensor) -> Tensor:
-        """Least of the coefficients that differ by a constant for all classes and cost no more."""
+        """Take out a constant for all classes, where the minimiser has none."""
 
     def strictly_positive(self) -> bool:
         """Whether every column is penalised, so that a finite duality gap exists."""

@@ -116,12 +116,6 @@ class ElasticNet:
         """Return the penalty of ``v = w * scale``."""
         return replace(self, scale=scale if self.scale is None else self.scale * scale)
 
-    def selected(self, columns: Tensor) -> "ElasticNet":
-        """Return the penalty of some columns only."""
-        factor = None if self.factor is None else self.factor[columns]
-        scale = None if self.scale is None else self.scale[columns]
-        return replace(self, factor=factor, scale=scale)
-
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Strengths of the absolute value and of the square, in the coefficients' units."""
         one = like.new_ones(())

@@ -85,12 +85,6 @@ class L2:
         """Return the penalty of ``v = w * scale``: its strengths are ``f / scale^2``."""
         return replace(self, scale=scale if self.scale is None else self.scale * scale)
 
-    def selected(self, columns: Tensor) -> "L2":
-        """Return the penalty of some columns only."""
-        factor = None if self.factor is None else self.factor[columns]
-        scale = None if self.scale is None else self.scale[columns]
-        return replace(self, factor=factor, scale=scale)
-
     @cached_property
     def _weight(self) -> Tensor | float:
         """Strengths in the units of the coefficients."""

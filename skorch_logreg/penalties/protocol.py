@@ -57,6 +57,3 @@ class Penalty(Protocol):
 
     def in_units(self, scale: Tensor) -> Self:
         """Return the penalty as a function of ``coef * scale`` (scale (p,))."""
-
-    def selected(self, columns: Tensor) -> Self:
-        """Return the penalty of some columns only."""

@@ -1,5 +1,7 @@
 """What every penalty owes: gradients, a prox, a conjugate, and units."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -83,15 +85,6 @@ def test_units(penalty):
     torch.testing.assert_close(twice.value(coef * scale * scale), penalty.value(coef))
 
 
-def test_selected_columns(penalty):
-    columns = torch.tensor([0, 3])
-    coef = torch.zeros(1, 1, 5, dtype=torch.float64)
-    coef[..., columns] = torch.tensor([1.5, -0.5], dtype=torch.float64)
-    torch.testing.assert_close(
-        penalty.selected(columns).value(coef[..., columns]), penalty.value(coef)
-    )
-
-
 @pytest.mark.parametrize("name", [n for n, p in PENALTIES.items() if not p.smooth])
 @pytest.mark.parametrize("rank", [3, 12])
 def test_quadratic_is_minimised(name, rank):
@@ -105,7 +98,8 @@ def test_quadratic_is_minimised(name, rank):
     start = torch.zeros(10, dtype=torch.float64)
     strength = torch.tensor(0.2, dtype=torch.float64)
     x = penalty.minimise_quadratic(hessian, linear, start, index, strength)
-    distance = penalty.selected(index) if penalty.factor is not None else penalty
+    factor = None if penalty.factor is None else penalty.factor[index]
+    distance = replace(penalty, factor=factor)
     distance = distance.subgradient_distance(
         x.view(1, 1, -1), (hessian @ x - linear).view(1, 1, -1), strength.view(1)
     )

@@ -25,8 +25,10 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature, is_small, sample_rows
 
-__all__ = ["Params", "Progress", "Solution", "Status", "fit"]
+__all__ = ["Params", "Progress", "Solution", "Status", "fit", "models_at_once"]
 
+_MEMORY_BUDGET = 1 << 30  # bytes
+_ROW_BYTES = 64  # of a row and a logit: target, weight, and the logits of three points
 _NEWTON_COST = 1.5  # passes: up to here a new Hessian at every step is the quickest way
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _SAMPLE_TOL = 0.01  # a sample's own error is larger
@@ -72,6 +74,8 @@ class Solution:
     value, optimality, duality_gap : Tensor of shape (m,)
         Objective ``sum_i s_i loss_i + penalty / C``, ``sqrt((F - F*) / F)`` as predicted, and a
         rigorous relative bound (nan where there is none).
+    logits : Tensor of shape (n, m, K)
+        Of all rows, those of weight 0 included: held-out rows are scored at no cost.
     """
 
     params: Params
@@ -81,6 +85,7 @@ class Solution:
     value: Tensor
     optimality: Tensor
     duality_gap: Tensor
+    logits: Tensor
 
 
 @np.errstate(all="ignore")  # what overflows is looked at, not warned about
@@ -176,7 +181,23 @@ def fit(
         value=outcome.value,
         optimality=outcome.optimality,
         duality_gap=outcome.duality_gap,
+        logits=outcome.logits,
     )
+
+
+def models_at_once(n_samples: int, n_outputs: int, memory_budget: int | None = None) -> int:
+    """Models that one solve may take so that what is as long as the data fits a budget.
+
+    Parameters
+    ----------
+    n_samples : int
+    n_outputs : int
+        Logits a model.
+    memory_budget : int or None
+        Bytes; None: 1 GiB.
+    """
+    budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
+    return max(int(budget) // (_ROW_BYTES * n_samples * n_outputs), 1)
 
 
 def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:

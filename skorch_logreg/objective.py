@@ -87,6 +87,10 @@ class Objective:
         """Shape (m, K, p + 1) of the parameters."""
         return len(self.strength), self.loss.n_outputs, self.data.n_features + 1
 
+    def select(self, models: Tensor) -> "Objective":
+        """Keep some models."""
+        return replace(self, data=self.data.select(models), strength=self.strength[models])
+
     def zeros(self) -> Tensor:
         """Parameters of zero."""
         return torch.zeros(self.shape, dtype=torch.float64, device=self.data.device)
@@ -141,7 +145,7 @@ class Objective:
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             residual = self.loss.residual_curvature(logits, block.targets)[0]
-            return (block.rmatmul(residual.mul_(_row_weight(block)[..., None])),)
+            return (block.rmatmul(residual.mul_(block.weight[..., None])),)
 
         (gradient,) = self.data.reduce(kernel, logits)
         pull = self.penalty.value_gradient(params[..., :-1])[1]
@@ -155,7 +159,7 @@ class Objective:
         def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
             z = torch.addcmul(logits, change, step[:, None])
             value, residual = self.loss.value_residual(z, block.targets)
-            weight = _row_weight(block)
+            weight = block.weight
             bend = self._curve(z, change)
             return (
                 (value * weight).sum(dim=0),
@@ -187,7 +191,7 @@ class Objective:
                 if rank_one is not None:
                     second = q[0] if q else d
                     h.sub_(second * (second * u).sum(dim=-1, keepdim=True))
-                return (block.rmatmul(h.mul_(_row_weight(block)[..., None])),)
+                return (block.rmatmul(h.mul_(block.weight[..., None])),)
 
             (image,) = self.data.reduce(kernel, *rows)
             return self._add(image, bend * vector[..., :-1])
@@ -199,14 +203,9 @@ class Objective:
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             diagonal, rank_one = self.loss.curvature(logits)
-            weight = _row_weight(block).expand(logits.shape[:2])[..., None]
-            diagonal = diagonal * weight
+            weight = block.weight[..., None]
             second = None if rank_one is None else rank_one * weight.sqrt()
-            parts = [
-                block.gram(diagonal[:, j], None if second is None else second[:, j], columns)
-                for j in range(logits.shape[1])
-            ]
-            return (torch.stack(parts) if len(parts) > 1 else parts[0][None],)
+            return (block.gram(diagonal * weight, second, columns),)
 
         return self.data.reduce(kernel, point.logits)[0]
 
@@ -216,11 +215,22 @@ class Objective:
         def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
             diagonal, rank_one = self.loss.curvature(logits)
             own = diagonal if rank_one is None else diagonal - rank_one.square()
-            torch.mul(own, _row_weight(block)[..., None], out=out)
+            torch.mul(own, block.weight[..., None], out=out)
             return ()
 
         out = torch.empty_like(point.logits)
         self.data.reduce(kernel, point.logits, out, reads=0)
+        return out
+
+    def row_weight(self) -> Tensor:
+        """Weights (n, 1) of all models, or (n, m)."""
+
+        def kernel(block: Block, out: Tensor) -> tuple[Tensor, ...]:
+            out.copy_(block.weight)
+            return ()
+
+        out = self.data.empty_rows(self.data.n_weights)
+        self.data.reduce(kernel, out, reads=0)
         return out
 
     def penalty_diagonal(self, params: Tensor) -> Tensor:
@@ -292,7 +302,7 @@ class Objective:
             value, residual = self.loss.value_residual(logits, block.targets)
             product = (residual * logits).sum(dim=-1) * scale
             conjugate = self.loss.conjugate(residual * scale[:, None], block.targets)
-            return (((value + conjugate - product) * _row_weight(block)).sum(dim=0),)
+            return (((value + conjugate - product) * block.weight).sum(dim=0),)
 
         rows = torch.zeros_like(point.value)
         if bool((scale < 1).any()):
@@ -314,7 +324,7 @@ class Objective:
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             residual = self.loss.residual_curvature(logits, block.targets)[0]
-            return ((residual.abs().sum(dim=-1) * _row_weight(block)).sum(dim=0),)
+            return ((residual.abs().sum(dim=-1) * block.weight).sum(dim=0),)
 
         (size,) = self.data.reduce(kernel, point.logits, reads=0)
         weights = point.params[..., :-1].abs().sum(dim=(1, 2))
@@ -323,7 +333,7 @@ class Objective:
     def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             z = logits + shift
-            weight = _row_weight(block)[..., None]
+            weight = block.weight[..., None]
             residual, diagonal, rank_one = self.loss.residual_curvature(z, block.targets)
             residual = residual * weight
             weighted = diagonal * weight
@@ -344,7 +354,7 @@ class Objective:
 
     def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         value, residual = self.loss.value_residual(logits, block.targets)
-        weight = _row_weight(block)
+        weight = block.weight
         residual = residual.mul_(weight[..., None])
         return (value * weight).sum(dim=0), block.rmatmul(residual)
 
@@ -383,11 +393,6 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
         return torch.where(hessian > 0, 1 / hessian, 0.0)
     mean = hessian.diagonal(dim1=-2, dim2=-1).mean(dim=-1) / n_outputs
     return torch.linalg.pinv(hessian + mean[..., None, None], hermitian=True)
-
-
-def _row_weight(block: Block) -> Tensor:
-    """Weights (rows, 1), or (rows, m) where each model has its own."""
-    return block.weight if block.weight.ndim == 2 else block.weight[:, None]
 
 
 def on_sample(objective: Objective, n_rows: int) -> Objective:

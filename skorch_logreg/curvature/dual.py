@@ -46,7 +46,7 @@ class DualHessian:
         n_models, n_outputs, _ = objective.shape
         n = objective.data.n_samples
         diagonal, rank_one = objective.loss.curvature(point.logits)
-        weight = _weights(objective)
+        weight = objective.row_weight()
         # rows of M: sqrt(w d) (1 - u u') with the unit vector u = q / sqrt(d)
         root = (diagonal * weight[..., None]).sqrt()
         if rank_one is None:
@@ -122,17 +122,6 @@ class DualHessian:
 def dual_cost(n_samples: int, n_outputs: int) -> float:
     """Cost of building the inverse in passes over X."""
     return 2.0 + n_samples / 25 + n_outputs * n_samples / 100
-
-
-def _weights(objective: Objective) -> Tensor:
-    weight = objective.data.empty_rows(1)
-
-    def kernel(block: Block, out: Tensor) -> tuple[Tensor, ...]:
-        out.copy_(block.weight[:, None])
-        return ()
-
-    objective.data.reduce(kernel, weight, reads=0)
-    return weight
 
 
 def _lower(root: Tensor, unit: Tensor, rows: Tensor, dim: int = -1) -> Tensor:

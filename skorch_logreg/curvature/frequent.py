@@ -45,9 +45,8 @@ class FrequentColumns:
         columns = counts.argsort(descending=True, stable=True)[:n_columns].sort().values
 
         def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-            flat = weight.reshape(len(weight), -1)
-            parts = [block.gram(flat[:, [j]], None, columns)[0, :, 0] for j in range(flat.shape[1])]
-            return (torch.stack(parts),)
+            apart = weight.reshape(len(weight), -1, 1)
+            return (block.gram(apart, None, columns)[:, 0, :, 0],)
 
         (blocks,) = objective.data.reduce(product, own)
         if not objective.fit_intercept:

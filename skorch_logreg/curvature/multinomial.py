@@ -33,12 +33,12 @@ class MultinomialBound:
         """Factor the bound: one pass over X, ``2 n (p + 1)^2`` operations."""
 
         def kernel(block: Block) -> tuple[Tensor, ...]:
-            return (block.gram(block.weight[:, None] / 2, None)[0, :, 0],)
+            return (block.gram(block.weight[..., None] / 2, None)[:, 0, :, 0],)
 
         (gram,) = objective.data.reduce(kernel)
         if not objective.fit_intercept:
-            gram[-1] = 0.0
             gram[:, -1] = 0.0
+            gram[..., -1] = 0.0
         matrix = gram + torch.diag_embed(objective.penalty_diagonal(point.params)[:, 0])
         return cls(*scaled_cholesky(matrix))
 

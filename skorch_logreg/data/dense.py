@@ -18,7 +18,7 @@ class DenseBlock:
     Parameters
     ----------
     X : Tensor of shape (rows, n_features)
-    targets, weight : Tensor of shape (rows,)
+    targets, weight : Tensor
     center, scale : Tensor of shape (n_features,)
         The design is ``(X - center) / scale``.
     workspace : Tensor or None
@@ -61,7 +61,7 @@ class DenseBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K, c + 1, K, c + 1) of some columns and the last."""
+        """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
         values, center, scale = self._values, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]

@@ -27,24 +27,25 @@ def bordered_gram(
         ``fill(rows, out)`` writes a slice of rows of ``z * scale`` into out (r, n_columns).
     scale : Tensor of shape (n_columns,)
         Applied to the product, where it costs nothing.
-    weight : Tensor of shape (rows, K)
+    weight : Tensor of shape (rows, m, K)
         Non-negative.
-    rank_one : Tensor of shape (rows, K) or None
+    rank_one : Tensor of shape (rows, m, K) or None
 
     Returns
     -------
-    gram : Tensor of shape (K, n_columns + 1, K, n_columns + 1)
+    gram : Tensor of shape (m, K, n_columns + 1, K, n_columns + 1)
 
     Notes
     -----
-    ``2 rows (K (n_columns + 1))^2`` floating point operations, one read of the rows, pieces of
+    ``2 rows m (K (n_columns + 1))^2`` floating point operations, one read of the rows, pieces of
     1 MiB: a whole weighted copy of the rows would cost several reads.
     """
-    n_rows, n_outputs = weight.shape
+    n_rows, n_models, n_outputs = weight.shape
     side = len(scale) + 1
-    diagonal = weight.new_zeros(n_outputs * side, side)
-    product = weight.new_zeros(n_outputs * side, n_outputs * side)
-    step = min(piece_rows(n_outputs * side), n_rows)
+    width = n_outputs * side
+    diagonal = weight.new_zeros(n_models, width, side)
+    gram = weight.new_zeros(n_models, width, width)
+    step = min(piece_rows(width), n_rows)
     design = weight.new_ones(step, side)
     lifted = weight.new_empty(step, n_outputs, side)
     for start in range(0, n_rows, step):
@@ -53,17 +54,26 @@ def bordered_gram(
         fill(piece, z[:, :-1])
         u = lifted[: len(z)]
         flat = u.view(len(z), -1)
-        if rank_one is None and n_outputs == 1:
-            torch.mul(z, weight[piece].sqrt(), out=flat)
-            diagonal.addmm_(flat.T, flat)
-            continue
-        torch.mul(z[:, None, :], weight[piece][:, :, None], out=u)
-        diagonal.addmm_(flat.T, z)
-        if rank_one is not None:
-            torch.mul(z[:, None, :], rank_one[piece][:, :, None], out=u)
-            product.addmm_(flat.T, flat)
-    gram = torch.block_diag(*diagonal.view(n_outputs, side, side))
-    if rank_one is not None:
-        gram -= product
+        for model in range(n_models):
+            own = weight[piece, model]
+            if rank_one is None and n_outputs == 1:
+                torch.mul(z, own.sqrt(), out=flat)
+                diagonal[model].addmm_(flat.T, flat)
+                continue
+            torch.mul(z[:, None, :], own[:, :, None], out=u)
+            diagonal[model].addmm_(flat.T, z)
+            if rank_one is not None:
+                torch.mul(z[:, None, :], rank_one[piece, model][:, :, None], out=u)
+                gram[model].addmm_(flat.T, flat, alpha=-1)
+    add_blocks(gram, diagonal)
     unit = torch.cat([1 / scale, torch.ones_like(scale[:1])]).repeat(n_outputs)
-    return (gram * unit * unit[:, None]).view(n_outputs, side, n_outputs, side)
+    gram.mul_(unit).mul_(unit[:, None])
+    return gram.view(n_models, n_outputs, side, n_outputs, side)
+
+
+def add_blocks(gram: Tensor, blocks: Tensor) -> None:
+    """Add blocks (m, K side, side) on the diagonal of (m, K side, K side), in place."""
+    n_models, width, side = blocks.shape
+    square = gram.view(n_models, width // side, side, width // side, side)
+    own = blocks.view(n_models, width // side, side, side).permute(0, 2, 3, 1)
+    square.diagonal(dim1=1, dim2=3).add_(own)

@@ -35,9 +35,9 @@ class InMemory:
     ----------
     X : Tensor or csr_array of shape (n_samples, n_features)
         Never written, never copied as a whole.
-    targets : Tensor
-        Class indices (n_samples,), or encoded targets (n_samples, 1, 1).
-    weight : Tensor of shape (n_samples,), float64
+    targets : Tensor of shape (n_samples, 1) or (n_samples, m)
+        Class indices of all models, or of each; encoded with one axis more.
+    weight : Tensor of shape (n_samples, 1) or (n_samples, m), float64
     center, scale : Tensor of shape (n_features,), float64
     block_rows : int
     design : Tensor or None
@@ -62,6 +62,11 @@ class InMemory:
     def n_features(self) -> int:
         """Number of columns."""
         return int(self.X.shape[1])
+
+    @property
+    def n_weights(self) -> int:
+        """Columns of weights: 1 for all models, or m."""
+        return int(self.weight.shape[1])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -142,7 +147,7 @@ class InMemory:
         step = max(self.n_samples // n_rows, 1)
         rows = slice(step // 2, None, step)
         weight = self.weight[rows]
-        factor = self.weight.sum() / weight.sum()
+        factor = self.weight.sum(dim=0) / weight.sum(dim=0)
         X = self.X[rows].to(torch.float64).contiguous() if not self.is_sparse else self.X[rows]
         return replace(
             self,
@@ -165,6 +170,14 @@ class InMemory:
         # a column may be constant in a sample and not in the data
         return _moments(self)
 
+    def select(self, models: Tensor) -> Self:
+        """Keep the targets and weights of some models, where each has its own."""
+        targets, weight = (
+            array[:, models] if array.shape[1] > 1 else array
+            for array in (self.targets, self.weight)
+        )
+        return replace(self, targets=targets, weight=weight)
+
     def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
         """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.
 
@@ -178,7 +191,8 @@ class InMemory:
 
 
 def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
-    weight = data.weight[:, None] / data.weight.sum()
+    weight = data.weight.mean(dim=1, keepdim=True)
+    weight /= weight.sum()
     zero, one = torch.zeros_like(data.center), torch.ones_like(data.center)
     plain = replace(data, center=zero, scale=one)
     (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w[..., None])[0, 0, :-1],), weight)
@@ -199,9 +213,9 @@ def from_arrays(
     X : ndarray, Tensor or CSR array of shape (n_samples, n_features)
         float32 or float64, of any strides; read only.  Sparse rows that are float32 get a
         float64 copy of their entries (not of their structure).
-    y : array of shape (n_samples,)
-        Class index of every row.
-    sample_weight : array of shape (n_samples,) or None
+    y : array of shape (n_samples,) or (n_samples, m)
+        Class index of every row; for m models solved together, of each.
+    sample_weight : array of shape (n_samples,) or (n_samples, m) or None
         Non-negative; None: 1 for all.
     device : str, torch.device or None
         Where a dense X is moved; None: where it is.
@@ -220,7 +234,7 @@ def from_arrays(
         place = X.device
     targets = y if isinstance(y, Tensor) else as_tensor(np.asarray(y, dtype=np.int64))
     if sample_weight is None:
-        weight = torch.ones(X.shape[0], dtype=torch.float64, device=place)
+        weight = torch.ones(X.shape[0], 1, dtype=torch.float64, device=place)
     elif isinstance(sample_weight, Tensor):
         weight = sample_weight.detach().to(place, torch.float64)
     else:
@@ -228,12 +242,17 @@ def from_arrays(
     center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     return InMemory(
         X=X,
-        targets=targets.to(place),
-        weight=weight,
+        targets=_columns(targets.to(place)),
+        weight=_columns(weight),
         center=center,
         scale=torch.ones_like(center),
         block_rows=_block_rows(X),
     )
+
+
+def _columns(array: Tensor) -> Tensor:
+    """One column a model, or one for all."""
+    return array if array.ndim == 2 else array[:, None]
 
 
 def _block_rows(X: Any) -> int:

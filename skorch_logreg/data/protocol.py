@@ -14,10 +14,10 @@ class Block(Protocol):
 
     Attributes
     ----------
-    targets : Tensor of shape (rows, 1, 1)
-        Target of every row, as the loss encodes it.
-    weight : Tensor of shape (rows,)
-        Weight of every row.
+    targets : Tensor of shape (rows, 1, 1) or (rows, m, 1)
+        Target of every row, as the loss encodes it; of every model where they differ.
+    weight : Tensor of shape (rows, 1) or (rows, m)
+        Weight of every row, likewise.
     """
 
     targets: Tensor
@@ -32,10 +32,10 @@ class Block(Protocol):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K, c + 1, K, c + 1) of some columns (all if None) and the last.
+        """Gram matrices (m, K, c + 1, K, c + 1) of some columns (all if None) and the last.
 
         ``sum_i [z_i 1]'[z_i 1] x (diag(weight_i) - rank_one_i rank_one_i')``, with weight and
-        rank_one (rows, K).
+        rank_one (rows, m, K).
         """
 
     def column_squares(self, weight: Tensor) -> Tensor:
@@ -70,6 +70,10 @@ class Data(Protocol):
         """Number of columns."""
 
     @property
+    def n_weights(self) -> int:
+        """Columns of weights: 1 for all models, or m."""
+
+    @property
     def dtype(self) -> torch.dtype:
         """Type of X's entries."""
 
@@ -95,6 +99,9 @@ class Data(Protocol):
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X."""
+
+    def select(self, models: Tensor) -> Self:
+        """Keep the targets and weights of some models, where each has its own."""
 
     def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
         """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied."""

@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.gram import add_blocks
+
+_LIFTED = 1 << 20  # numbers in a weighted copy of the rows
+
 
 class SmallBlock:
     """Rows of ``[Z 1]`` that were formed once; see `Block` for the methods.
@@ -13,8 +17,7 @@ class SmallBlock:
     Parameters
     ----------
     design : Tensor of shape (rows, n_features + 1)
-    targets : Tensor of shape (rows, 1, 1)
-    weight : Tensor of shape (rows,)
+    targets, weight : Tensor
     """
 
     def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
@@ -33,20 +36,32 @@ class SmallBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K, c + 1, K, c + 1) of some columns and the last."""
+        """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
         z = self._design
         if columns is not None:
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
-        n_outputs, side = weight.shape[1], z.shape[1]
+        n_rows, n_models, n_outputs = weight.shape
+        at_once = max(_LIFTED // (z.numel() * n_outputs), 1)
+        if n_models > at_once:
+            parts = zip(
+                weight.split(at_once, dim=1),
+                [None] * n_models if rank_one is None else rank_one.split(at_once, dim=1),
+                strict=False,
+            )
+            return torch.cat([self.gram(w, q, columns) for w, q in parts])
+        side = z.shape[1]
+        width = n_outputs * side
+        lifted = (weight[..., None] * z[:, None, None, :]).view(n_rows, -1)
+        blocks = (lifted.T @ z).view(n_models, width, side)
         if rank_one is None and n_outputs == 1:
-            return (z.T @ (z * weight)).view(1, side, 1, side)
-        lifted = (weight[:, :, None] * z[:, None, :]).view(len(z), -1)
-        parts = (lifted.T @ z).view(n_outputs, side, side)
-        gram = torch.block_diag(*parts)
+            return blocks.view(n_models, 1, side, 1, side)
+        gram = blocks.new_zeros(n_models, width, width)
         if rank_one is not None:
-            lifted = (rank_one[:, :, None] * z[:, None, :]).view(len(z), -1)
-            gram = gram.addmm_(lifted.T, lifted, alpha=-1)
-        return gram.view(n_outputs, side, n_outputs, side)
+            lifted = rank_one.transpose(0, 1)[..., None] * z[:, None, :]
+            lifted = lifted.view(n_models, n_rows, width)
+            torch.bmm(lifted.mT, lifted, out=gram).neg_()
+        add_blocks(gram, blocks)
+        return gram.view(n_models, n_outputs, side, n_outputs, side)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

@@ -22,7 +22,7 @@ class SparseBlock:
     Parameters
     ----------
     X : csr_array of shape (rows, n_features), float64
-    targets, weight : Tensor of shape (rows,)
+    targets, weight : Tensor
     center, scale : Tensor of shape (n_features,)
         The design is ``(X - center) / scale``.
     """
@@ -51,19 +51,20 @@ class SparseBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K, c + 1, K, c + 1) of some columns and the last."""
+        """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
         row_counts = np.diff(X.indptr).astype(np.float64)
         dense_cost = X.shape[0] * float(X.shape[1]) ** 2
-        if weight.shape[1] > 1 or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
+        if weight.shape[2] > 1 or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
 
             def fill(piece: slice, out: Tensor) -> None:
                 torch.sub(torch.from_numpy(X[piece].toarray()), center, out=out)
 
             return bordered_gram(fill, scale, weight, rank_one)
-        return _bordered_product(X, center, scale, weight[:, 0])
+        models = weight[..., 0].unbind(dim=1)
+        return torch.stack([_bordered_product(X, center, scale, own) for own in models])
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

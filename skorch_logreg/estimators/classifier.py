@@ -269,7 +269,7 @@ class TorchLogisticClassifier(
         weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
-        data = problem.data(X, targets, weight, device)
+        data = problem.data(X, targets.index, weight, device)
         self.classes_ = targets.classes
 
         task = {

@@ -10,7 +10,6 @@ from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.fitting import Params
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
@@ -62,13 +61,16 @@ class Problem:
         return Binomial() if self.n_classes == 2 else Multinomial(self.n_classes)
 
     def data(
-        self, X: Any, targets: Targets, weight: Tensor | None, device: torch.device | None
+        self, X: Any, index: Tensor, weight: Tensor | None, device: torch.device | None
     ) -> Data:
-        """Wrap the rows; X of another array library goes through NumPy."""
+        """Wrap the rows, with class indices and weights of all models or of each.
+
+        X of another array library goes through NumPy.
+        """
         X = X if self.home.xp is None else to_tensor(X)
         if self.has_column:
             X = liblinear.append_constant(X, self.intercept_scaling)
-        return from_arrays(X, targets.index, weight, device=device)
+        return from_arrays(X, index, weight, device=device)
 
     def penalty(self, factor: Tensor | None, device: torch.device) -> Penalty:
         """Build the penalty, with per-feature strengths on the data's device."""
@@ -120,9 +122,9 @@ class Problem:
         """Parameters on the data's device."""
         return Params(params.coef.to(device), params.intercept.to(device))
 
-    def fitted(self, params: Params) -> dict[str, Any]:
+    def fitted(self, params: Params, model: int = 0) -> dict[str, Any]:
         """`coef_` and `intercept_`: writable, of their own memory, where X lives."""
-        coef, intercept = params.coef[0], params.intercept[0]
+        coef, intercept = params.coef[model], params.intercept[model]
         if self.has_column:
             coef, intercept = coef[:, :-1], coef[:, -1] * self.intercept_scaling
         dtype = torch.float64 if self.options.is_liblinear else self.dtype

@@ -27,7 +27,7 @@ class Binomial:
     >>> import torch
     >>> from skorch_logreg.losses import Binomial
     >>> loss = Binomial()
-    >>> y = loss.encode(torch.tensor([1]))
+    >>> y = loss.encode(torch.tensor([[1]]))
     >>> loss.value(torch.zeros(1, 1, 1, dtype=torch.float64), y)
     tensor([[0.6931]], dtype=torch.float64)
     """
@@ -35,8 +35,8 @@ class Binomial:
     n_outputs: ClassVar[int] = 1
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Signs (rows, 1, 1): 1 for class 0, -1 for class 1."""
-        return (1.0 - 2.0 * classes.to(torch.float64))[:, None, None]
+        """Signs (rows, m, 1): 1 for class 0, -1 for class 1."""
+        return (1.0 - 2.0 * classes.to(torch.float64))[..., None]
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m)."""

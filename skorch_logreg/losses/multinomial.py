@@ -28,7 +28,7 @@ class Multinomial:
     >>> import torch
     >>> from skorch_logreg.losses import Multinomial
     >>> loss = Multinomial(3)
-    >>> y = loss.encode(torch.tensor([2]))
+    >>> y = loss.encode(torch.tensor([[2]]))
     >>> loss.value(torch.zeros(1, 1, 3, dtype=torch.float64), y)
     tensor([[1.0986]], dtype=torch.float64)
     """
@@ -36,8 +36,8 @@ class Multinomial:
     n_outputs: int
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Class indices (rows, 1, 1)."""
-        return classes.to(torch.int64)[:, None, None]
+        """Class indices (rows, m, 1)."""
+        return classes.to(torch.int64)[..., None]
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m)."""

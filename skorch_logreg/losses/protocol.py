@@ -22,10 +22,10 @@ class Loss(Protocol):
         """Logits a row, K."""
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Targets ``y`` (rows, 1, 1) as the other methods take them, of class indices (rows,)."""
+        """Targets ``y`` (rows, m, 1) as the other methods take them, of indices (rows, m)."""
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Loss of every row, (rows, m), of logits (rows, m, K) and targets (rows, 1, 1)."""
+        """Loss (rows, m) of logits (rows, m, K) and targets (rows, m, 1), or one for all."""
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and its derivative in the logits (rows, m, K)."""

@@ -58,6 +58,7 @@ class Outcome:
     n_iter : Tensor of shape (m,)
     value, optimality, duality_gap : Tensor of shape (m,)
         The gap relative to the value; nan where no bound is finite.
+    logits : Tensor of shape (n, m, K)
     """
 
     params: Tensor
@@ -66,6 +67,7 @@ class Outcome:
     value: Tensor
     optimality: Tensor
     duality_gap: Tensor
+    logits: Tensor
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def drive(
                 break
             models, stalls = [models[i] for i in keep], [stalls[i] for i in keep]
             index = torch.tensor(keep, device=params.device)
-            objective = replace(objective, strength=objective.strength[index])
+            objective = objective.select(index)
             state = state.select(index, objective)
         before, state = state, solver.step(objective, state)
         n_iter += 1
@@ -200,9 +202,8 @@ def _separated(objective: Objective, point: Point) -> list[bool]:
         return [False] * len(strength)
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        counted = (block.weight > 0).view(len(logits), -1)
         wrong = objective.loss.margin(logits, block.targets) <= 0
-        return ((wrong & counted).sum(dim=0),)
+        return ((wrong & (block.weight > 0)).sum(dim=0),)
 
     (wrong,) = objective.data.reduce(kernel, point.logits, reads=0)
     return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
@@ -225,6 +226,7 @@ def _outcome(objective: Objective, ends: list[_End]) -> Outcome:
         value=point.value,
         optimality=point.value.new_tensor([end.optimality for end in ends]),
         duality_gap=_gap(objective, point),
+        logits=point.logits,
     )
 
 

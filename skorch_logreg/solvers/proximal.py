@@ -1,6 +1,6 @@
 """Proximal Newton on a working set, for penalties that are not smooth."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -113,7 +113,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
 def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     """Step (K, p + 1) of one model to the minimiser of its quadratic model."""
     alone = torch.tensor([model], device=point.value.device)
-    own = replace(objective, strength=objective.strength[alone])
+    own = objective.select(alone)
     point = point.select(alone)
     working = _working_set(own, point, 0)
     columns = working.any(dim=0).nonzero()[:, 0]

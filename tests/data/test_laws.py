@@ -82,8 +82,8 @@ def test_rmatmul(data):
 @pytest.mark.parametrize("n_outputs", [1, K])
 def test_gram(data, columns, rank_one, n_outputs):
     held, design = data
-    weight = _random(len(design), n_outputs).abs()
-    q = 0.3 * _random(len(design), n_outputs, seed=1)
+    weight = _random(len(design), M, n_outputs).abs()
+    q = 0.3 * _random(len(design), M, n_outputs, seed=1)
     chosen = None if columns is None else torch.tensor(columns)
 
     def kernel(block, w, v):
@@ -93,8 +93,8 @@ def test_gram(data, columns, rank_one, n_outputs):
     z = design if columns is None else design[:, [*columns, -1]]
     middle = torch.diag_embed(weight)
     if rank_one:
-        middle = middle - q[:, :, None] * q[:, None, :]
-    _close(gram, torch.einsum("np,nkl,nq->kplq", z, middle, z))
+        middle = middle - q[..., :, None] * q[..., None, :]
+    _close(gram, torch.einsum("np,nmkl,nq->mkplq", z, middle, z))
 
 
 def test_column_squares(data):

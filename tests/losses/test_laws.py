@@ -18,7 +18,7 @@ def _rows(loss, n=40, size=3.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     z = size * torch.randn(n, 2, loss.n_outputs, generator=generator, dtype=torch.float64)
     classes = torch.randint(0, max(loss.n_outputs, 2), (n,), generator=generator)
-    return z, loss.encode(classes), classes
+    return z, loss.encode(classes[:, None]), classes
 
 
 def test_residual_is_the_derivative(loss):
@@ -92,7 +92,7 @@ def test_probabilities(loss):
 def test_binomial_digits(z, c):
     """Promise 3: 1e-14 of the exact value, wherever the logit lies."""
     loss = LOSSES["binomial"]
-    logits, y = torch.full((1, 1, 1), z, dtype=torch.float64), loss.encode(torch.tensor([c]))
+    logits, y = torch.full((1, 1, 1), z, dtype=torch.float64), loss.encode(torch.tensor([[c]]))
     value, residual = loss.value_residual(logits.clone(), y)
     with mpmath.workdps(60):
         u = mpmath.mpf(z) if c == 0 else -mpmath.mpf(z)
@@ -108,7 +108,7 @@ def test_multinomial_digits_of_a_well_classified_row(z):
     loss = LOSSES["multinomial"]
     logits = torch.zeros(1, 1, 4, dtype=torch.float64)
     logits[..., 2] = z
-    y = loss.encode(torch.tensor([2]))
+    y = loss.encode(torch.tensor([[2]]))
     value, residual = loss.value_residual(logits, y)
     exact = math.log1p(3 * math.exp(-z))
     assert float(value) == pytest.approx(exact, rel=1e-13)
@@ -120,7 +120,7 @@ def test_infinite_logits_give_no_nan(loss):
     if loss.n_outputs > 1:
         pytest.skip("softmax of two infinities has no limit")
     z = torch.tensor([torch.inf, -torch.inf], dtype=torch.float64)[:, None, None]
-    y = loss.encode(torch.tensor([1, 1]))
+    y = loss.encode(torch.tensor([[1], [1]]))
     value, residual = loss.value_residual(z, y)
     assert value[:, 0].tolist() == [0.0, math.inf]
     assert residual[:, 0, 0].tolist() == [0.0, -1.0]

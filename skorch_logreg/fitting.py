@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.data import Data
 from skorch_logreg.data.threads import single_thread
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, on_sample
+from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, Penalty
 from skorch_logreg.solvers import (
     LBFGS,
@@ -23,15 +23,14 @@ from skorch_logreg.solvers import (
     Status,
     drive,
 )
-from skorch_logreg.solvers.choose import choose_curvature, is_small, sample_rows
+from skorch_logreg.solvers.choose import choose_curvature, is_small
+from skorch_logreg.starts import cold_start
 
 __all__ = ["Params", "Progress", "Solution", "Status", "fit", "models_at_once"]
 
 _MEMORY_BUDGET = 1 << 30  # bytes
 _ROW_BYTES = 64  # of a row and a logit: target, weight, and the logits of three points
 _NEWTON_COST = 1.5  # passes: up to here a new Hessian at every step is the quickest way
-_SAMPLE_ITER = 20  # what takes longer is on its way to infinity
-_SAMPLE_TOL = 0.01  # a sample's own error is larger
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,7 @@ def fit(
     max_iter: int = 100,
     start: Params | None = None,
     callback: Callable[[Progress], bool] | None = None,
+    bound: bool = True,
 ) -> Solution:
     """Minimise ``sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)``.
 
@@ -124,6 +124,8 @@ def fit(
         Where to start; None: zero.
     callback : callable or None
         Called with a `Progress` after every iteration; true stops the fit.
+    bound : bool, default=True
+        Whether the duality gap is wanted, which costs two passes or so; else it is nan.
 
     Returns
     -------
@@ -138,7 +140,9 @@ def fit(
     strength = 1 / torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     units = _Units.of(data, fit_intercept)
     objective = Objective(
-        data=data.standardised(units.center, units.scale, loss.encode(data.targets)),
+        data=data.standardised(
+            units.center, units.scale, loss.encode(data.targets), len(strength) * loss.n_outputs
+        ),
         loss=loss,
         penalty=penalty.in_units(units.scale),
         strength=strength,
@@ -153,7 +157,7 @@ def fit(
     if start is not None:
         first = units.inward(balanced(start))
     else:
-        first = _first(objective, chosen, max_iter)
+        first = cold_start(objective, chosen, max_iter)
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(
@@ -167,17 +171,18 @@ def fit(
     with single_thread(is_small(objective)):
         outcome = drive(
             chosen,
-            objective,
+            objective.rough() if smooth else objective,
             first,
             tol=tol,
             max_iter=max_iter,
             callback=None if callback is None else report,
+            bound=bound,
         )
     return Solution(
         params=balanced(units.outward(outcome.params)),
         status=outcome.status,
         n_iter=outcome.n_iter,
-        n_passes=data.n_passes + objective.data.n_passes,
+        n_passes=data.n_passes,
         value=outcome.value,
         optimality=outcome.optimality,
         duality_gap=outcome.duality_gap,
@@ -207,7 +212,7 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
         if not smooth:
             return ProximalNewton()
         model = choose_curvature(objective)
-        newton = model.exact and model.cost <= _NEWTON_COST
+        newton = model.exact and model.cost(len(objective.strength)) <= _NEWTON_COST
         return NewtonCholesky() if newton else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if "smooth" in chosen.requires and needs == "prox":
@@ -216,20 +221,6 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
             "use solver='auto' or ProximalNewton()."
         )
     return chosen
-
-
-def _first(objective: Objective, solver: Solver, max_iter: int) -> Tensor:
-    """Start of a fit: zero, or the solution on a sample of the rows where there are many."""
-    zero = objective.zeros()
-    rows = sample_rows(objective)
-    if rows is None or max_iter == 0:
-        return zero
-    part = on_sample(objective, rows)
-    found = drive(solver, part, zero, tol=_SAMPLE_TOL, max_iter=min(max_iter, _SAMPLE_ITER))
-    # a sample without one of the classes, or separable, has its solution at infinity
-    bounded = [status is Status.CONVERGED for status in found.status]
-    keep = torch.tensor(bounded, device=zero.device)
-    return torch.where(keep[:, None, None], found.params, zero)
 
 
 def _balanced(params: Params, penalty: Penalty) -> Params:

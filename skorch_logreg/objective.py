@@ -1,4 +1,4 @@
-"""Value, gradient, curvature products and certificate of a batch of models.
+"""Value, gradient and curvature products of a batch of models.
 
 The objective of each of m models is
 
@@ -22,6 +22,7 @@ from skorch_logreg.penalties import Penalty
 _EPS = torch.finfo(torch.float64).eps
 _INTERCEPT_STEPS = 50
 _LAST_STEP = 1e-8
+ROUGH_ROUNDING = 1e-6
 _HALVINGS = 30
 
 
@@ -50,6 +51,19 @@ class Point:
             self.logits[:, models],
             self.value[models],
             self.gradient[models],
+        )
+
+    def exact(self) -> "Point":
+        """Return the point with float64 logits, as a curvature is built from."""
+        return replace(self, logits=self.logits.to(torch.float64))
+
+    def replaced(self, models: Tensor, part: "Point") -> "Point":
+        """Put the points of some models in their places."""
+        return Point(
+            self.params.index_copy(0, models, part.params),
+            self.logits.index_copy_(1, models, part.logits),
+            self.value.index_copy(0, models, part.value),
+            self.gradient.index_copy(0, models, part.gradient),
         )
 
 
@@ -91,45 +105,73 @@ class Objective:
         """Keep some models."""
         return replace(self, data=self.data.select(models), strength=self.strength[models])
 
+    @property
+    def is_rough(self) -> bool:
+        """Whether products are float32: good for a direction, not for a proof."""
+        return self.data.exact is not self.data
+
+    @property
+    def exact(self) -> "Objective":
+        """The same objective with float64 products."""
+        return replace(self, data=self.data.exact) if self.is_rough else self
+
+    @property
+    def rounding(self) -> float:
+        """What rounding alone may add to a value, relative to it."""
+        return ROUGH_ROUNDING if self.is_rough else 1e-14
+
+    @property
+    def logits_dtype(self) -> torch.dtype:
+        """Type of the logits of its points."""
+        return torch.float32 if self.is_rough else torch.float64
+
+    def rough(self) -> "Objective":
+        """Take float32 products, where those are faster."""
+        return replace(self, data=self.data.rough())
+
     def zeros(self) -> Tensor:
         """Parameters of zero."""
         return torch.zeros(self.shape, dtype=torch.float64, device=self.data.device)
+
+    def prior(self) -> Tensor:
+        """Find the intercepts (m, K) of the class frequencies, the best without coefficients."""
+
+        def kernel(block: Block) -> tuple[Tensor, ...]:
+            return (self.loss.class_weight(block.targets, block.weight),)
+
+        (weight,) = self.data.reduce(kernel, reads=0)
+        weight = weight.expand(len(self.strength), -1)
+        logits = weight.clamp(min=_EPS * weight.sum(dim=-1, keepdim=True)).log()
+        if self.loss.n_outputs == 1:
+            return logits[:, 1:] - logits[:, :1]
+        return logits - logits.mean(dim=-1, keepdim=True)
 
     def evaluate(self, params: Tensor) -> Point:
         """Value and gradient in one pass over X."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            logits.copy_(block.matmul(params))
+            block.matmul(params, out=logits)
             return self._loss_terms(block, logits)
 
         logits = self.data.empty_rows(*self.shape[:2])
         return self._point(params, logits, self.data.reduce(kernel, logits))
 
-    def move(self, point: Point, direction: Tensor) -> tuple[Point, Tensor]:
-        """Go the whole direction in one pass over X.
+    def move(self, point: Point, direction: Tensor) -> Point:
+        """Go the whole direction in one pass over X."""
 
-        Returns
-        -------
-        moved : Point
-        change : Tensor of shape (n, m, K)
-            The direction's logits, for a line search should the move not do.
-        """
-
-        def kernel(block: Block, old: Tensor, new: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-            change.copy_(block.matmul(direction))
-            torch.add(old, change, out=new)
+        def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
+            torch.add(block.matmul(direction), old, out=new)
             return self._loss_terms(block, new)
 
-        new = self.data.empty_rows(*self.shape[:2])
-        change = self.data.empty_rows(*self.shape[:2])
-        terms = self.data.reduce(kernel, point.logits, new, change)
-        return self._point(point.params + direction, new, terms), change
+        new = torch.empty_like(point.logits)
+        terms = self.data.reduce(kernel, point.logits, new)
+        return self._point(point.params + direction, new, terms)
 
     def logits(self, params: Tensor) -> Tensor:
         """Logits (n, m, K) of parameters, or of a direction."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            logits.copy_(block.matmul(params))
+            block.matmul(params, out=logits)
             return ()
 
         logits = self.data.empty_rows(*self.shape[:2])
@@ -157,7 +199,7 @@ class Objective:
         """Value, slope and curvature (m,) at ``point + step * direction``; X is not read."""
 
         def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-            z = torch.addcmul(logits, change, step[:, None])
+            z = torch.addcmul(logits, change, step[:, None].to(change.dtype))
             value, residual = self.loss.value_residual(z, block.targets)
             weight = block.weight
             bend = self._curve(z, change)
@@ -278,57 +320,6 @@ class Objective:
         moved = params.clone()
         moved[..., -1] += shift
         return moved, logits + shift
-
-    def duality_gap(self, point: Point) -> Tensor:
-        """Bound (m,) on ``F - F*`` where the intercept has been minimised; inf if there is none.
-
-        The residuals, scaled into the domain of the penalty's conjugate, are a dual point.  By
-        Fenchel and Young the gap is a sum of non-negative terms, one a row and one a feature;
-        neither is a difference of the two objectives.
-
-        References
-        ----------
-        Ndiaye, Fercoq, Gramfort, Salmon (2017). Gap safe screening rules for sparsity enforcing
-        penalties, section 2.
-        """
-        if not self.penalty.strictly_positive() or not bool((self.strength > 0).all()):
-            return torch.full_like(point.value, torch.inf)
-        coef = point.params[..., :-1]
-        strength = self.strength[:, None, None]
-        dual = -self.loss_gradient(point)[..., :-1] / strength
-        scale = self.penalty.dual_scale(dual)
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            value, residual = self.loss.value_residual(logits, block.targets)
-            product = (residual * logits).sum(dim=-1) * scale
-            conjugate = self.loss.conjugate(residual * scale[:, None], block.targets)
-            return (((value + conjugate - product) * block.weight).sum(dim=0),)
-
-        rows = torch.zeros_like(point.value)
-        if bool((scale < 1).any()):
-            rows = self.data.reduce(kernel, point.logits, reads=0)[0]
-        dual = dual * scale[:, None, None]
-        if self.penalty.smooth:
-            # the penalty's share without cancellation: the conjugate of the gradient
-            features = self.penalty.conjugate(point.gradient[..., :-1] / strength)
-        else:
-            features = self.penalty.value(coef) + self.penalty.conjugate(dual) - inner(dual, coef)
-        return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + self.strength * features
-
-    def gap_rounding(self, point: Point) -> Tensor:
-        """Bound what rounding alone makes of a duality gap of zero, (m,).
-
-        The gap falls with the gradient's error, not with its square: each gradient entry is a
-        sum of residuals times columns of size one, and counts as often as its coefficient.
-        """
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            residual = self.loss.residual_curvature(logits, block.targets)[0]
-            return ((residual.abs().sum(dim=-1) * block.weight).sum(dim=0),)
-
-        (size,) = self.data.reduce(kernel, point.logits, reads=0)
-        weights = point.params[..., :-1].abs().sum(dim=(1, 2))
-        return 128 * _EPS * (point.value.abs() + size * weights)
 
     def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:

@@ -27,11 +27,26 @@ SOLVERS = {
     "newton-cholesky": solvers.NewtonCholesky(),
     "proximal-newton": solvers.ProximalNewton(),
 }
+
+
+def _mixed(objective, point):
+    """One model with a Hessian of its own beside those that share."""
+    own, rest = torch.tensor([0]), torch.arange(1, len(objective.strength))
+    parts = [(own, curvature.ExactHessian.build(objective.select(own), point.select(own)))]
+    if len(rest):
+        shared = curvature.SharedHessian.build(objective.select(rest), point.select(rest), 5)
+        parts.append((rest, shared))
+    return curvature.MixedCurvature(tuple(parts))
+
+
 CURVATURES = {
     "exact": curvature.ExactHessian.build,
     "dual": curvature.DualHessian.build,
     "frequent": lambda objective, point: curvature.FrequentColumns.build(objective, point, 3),
     "multinomial-bound": curvature.MultinomialBound.build,
+    "shared": lambda objective, point: curvature.SharedHessian.build(objective, point, 5),
+    "shared-frequent": lambda objective, point: curvature.SharedHessian.build(objective, point, 3),
+    "mixed": _mixed,
 }
 # what a public class of each room is called here; a test finds those that are missing
 CLASSES = {
@@ -42,7 +57,9 @@ CLASSES = {
         curvature.ExactHessian,
         curvature.DualHessian,
         curvature.FrequentColumns,
+        curvature.MixedCurvature,
         curvature.MultinomialBound,
+        curvature.SharedHessian,
     },
     data: {data.DenseBlock, data.SmallBlock, data.SparseBlock, data.InMemory},
 }

@@ -55,10 +55,11 @@ class DualHessian:
             unit = torch.where(diagonal > 0, rank_one / diagonal.sqrt(), 0.0)
         penalty = objective.penalty_diagonal(point.params)[..., :-1]
         penalty = torch.where(penalty > 0, penalty, 1.0)  # columns that take no part
+        # a penalty weighs all outputs alike, and models differ in strength
+        unit_kernel = objective.data.outer(objective.strength[0] / penalty[0, 0])
         kernels = []
         for j in range(n_models):
-            inverse = 1 / penalty[j, 0]  # a penalty weighs all outputs alike
-            (kernel,) = objective.data.reduce(lambda block, d=inverse: (block.outer(d),))
+            kernel = unit_kernel / objective.strength[j]
             middle = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
             half = middle - unit[:, j, :, None] * unit[:, j, None, :]
             lift = root[:, j, :, None] * half  # M of every row, (n, K, K)
@@ -82,7 +83,7 @@ class DualHessian:
         scaled = torch.cat([coef / self.penalty, torch.zeros_like(intercept)[..., None]], dim=-1)
 
         def multiply(block: Block, out: Tensor) -> tuple[Tensor, ...]:
-            out.copy_(block.matmul(scaled))
+            block.matmul(scaled, out=out)
             return ()
 
         rows = torch.empty_like(self.root)
@@ -102,6 +103,10 @@ class DualHessian:
         (back,) = self.objective.data.reduce(lambda block, r: (block.rmatmul(r),), raised)
         return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
 
+    def at(self, point: Point, models: Tensor | None = None) -> "DualHessian":
+        """Stay as it is."""
+        return self
+
     def select(self, models: Tensor, objective: Objective) -> "DualHessian":
         """Keep some models."""
         return DualHessian(
@@ -119,8 +124,8 @@ class DualHessian:
         return torch.cholesky_solve(target * scale, self.factor) * scale
 
 
-def dual_cost(n_samples: int, n_outputs: int) -> float:
-    """Cost of building the inverse in passes over X."""
+def dual_cost(n_samples: int, n_outputs: int, n_models: int = 1) -> float:
+    """Cost of building the inverse in passes over X; of a batch as of one, in its passes."""
     return 2.0 + n_samples / 25 + n_outputs * n_samples / 100
 
 

@@ -53,21 +53,26 @@ class ExactHessian:
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
         return (solved * self.scale).view_as(gradient)
 
+    def at(self, point: Point, models: Tensor | None = None) -> "ExactHessian":
+        """Stay as it is."""
+        return self
+
     def select(self, models: Tensor, objective: Objective) -> "ExactHessian":
         """Keep some models."""
         return ExactHessian(self.factor[models], self.scale[models])
 
 
-def exact_cost(n_samples: int, n_outputs: int, n_features: int) -> float:
-    """Cost of building the Hessian in passes over X.
+def exact_cost(n_samples: int, n_outputs: int, n_features: int, n_models: int = 1) -> float:
+    """Cost of building the Hessians of a batch in its passes over X.
 
     A pass is bound by memory and the Hessian by arithmetic, so their ratio grows with the
     columns; on small data both are bound by the number of calls.
     """
     side = n_outputs * (n_features + 1)
-    size = n_samples * n_outputs
-    a_pass = _CALLS + n_samples * n_features / _NUMBERS + size / _ELEMENTS
+    size = n_samples * n_outputs * n_models
+    products = 4.0 * size * n_features / _FLOPS if n_models > 1 else 0.0
+    a_pass = _CALLS + n_samples * n_features / _NUMBERS + size / _ELEMENTS + products
     # a product of few columns runs at a fraction of the rate of a square one
     rate = _FLOPS * side / (side + 60)
-    hessian = (2.0 * n_samples * side**2 + side**3 / 3) / rate
-    return (_CALLS + hessian + n_samples * side / _NUMBERS) / a_pass
+    hessian = n_models * (2.0 * n_samples * side**2 + side**3 / 3) / rate
+    return (_CALLS + hessian + n_models * n_samples * side / _NUMBERS) / a_pass

@@ -69,6 +69,10 @@ class FrequentColumns:
             out -= out.mean(dim=1, keepdim=True)
         return out
 
+    def at(self, point: Point, models: Tensor | None = None) -> "FrequentColumns":
+        """Stay as it is."""
+        return self
+
     def select(self, models: Tensor, objective: Objective) -> "FrequentColumns":
         """Keep some models."""
         n_outputs = objective.shape[1]

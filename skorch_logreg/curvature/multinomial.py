@@ -47,6 +47,10 @@ class MultinomialBound:
         flat = gradient * self.scale[:, None]
         return torch.cholesky_solve(flat.mT, self.factor).mT * self.scale[:, None]
 
+    def at(self, point: Point, models: Tensor | None = None) -> "MultinomialBound":
+        """Stay as it is."""
+        return self
+
     def select(self, models: Tensor, objective: Objective) -> "MultinomialBound":
         """Keep some models."""
         return MultinomialBound(self.factor[models], self.scale[models])

@@ -4,7 +4,7 @@ from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, Point
 
 
 class Curvature(Protocol):
@@ -20,6 +20,12 @@ class Curvature(Protocol):
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1), for all models."""
+
+    def at(self, point: Point, models: Tensor | None = None) -> Self:
+        """Bring up to a point what costs no read of X; the factors stay.
+
+        ``models`` are those of the point that the curvature is for; None: all.
+        """
 
     def select(self, models: Tensor, objective: Objective) -> Self:
         """Keep some models; ``objective`` is theirs already."""

@@ -44,12 +44,18 @@ class DenseBlock:
             return self._X
         return self._workspace[: len(self._X)].copy_(self._X)
 
-    def matmul(self, params: Tensor) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1)."""
+    def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._center
-        logits = self._values @ slope.reshape(-1, slope.shape[-1]).T
-        return logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
+        flat = slope.reshape(-1, slope.shape[-1]).T
+        if out is None:
+            out = flat.new_empty(len(self._X), *shift.shape)
+        if flat.shape[1] > 1:
+            torch.addmm(shift.reshape(-1), self._values, flat, out=out.view(len(out), -1))
+        else:
+            torch.mm(self._values, flat, out=out.view(len(out), -1)).add_(shift.reshape(-1))
+        return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         """``[Z 1]' residual`` (m, K, p + 1)."""

@@ -23,6 +23,10 @@ CONTAINERS = {
 }
 
 _BLOCK_BYTES = 8 << 20  # large enough that a block's dispatch does not show, small enough for L3
+_WIDE = 1 << 15  # logits of a block: what is done to them stays in a core's cache
+_WIDE_ROWS = 256  # that a block has at least
+_MANY = 8  # logits a row that float32 products pay for
+_ROUGH = 1 << 17  # and of all rows
 _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
 _MOMENT_ROWS = 10_000  # moments only set the units of the solver: a sample serves
 
@@ -40,8 +44,12 @@ class InMemory:
     weight : Tensor of shape (n_samples, 1) or (n_samples, m), float64
     center, scale : Tensor of shape (n_features,), float64
     block_rows : int
+    n_logits : int
+        Logits a row, of all models: with many, blocks have fewer rows.
     design : Tensor or None
         The whole of ``[Z 1]``, where that is small.
+    origin : InMemory or None
+        The data of which these are the rough products; weight and targets are float32 then.
     """
 
     X: Any
@@ -50,8 +58,15 @@ class InMemory:
     center: Tensor
     scale: Tensor
     block_rows: int
-    n_passes: int = field(default=0, compare=False)
+    n_logits: int = 1
+    reads: list[int] = field(default_factory=lambda: [0], compare=False)
     design: Tensor | None = None
+    origin: "InMemory | None" = None
+
+    @property
+    def n_passes(self) -> int:
+        """Full reads of X so far, by whatever was derived from this data."""
+        return self.reads[0]
 
     @property
     def n_samples(self) -> int:
@@ -95,17 +110,32 @@ class InMemory:
 
     @property
     def _converts(self) -> bool:
-        """Whether rows go through a float64 buffer."""
+        """Whether rows go through a buffer."""
+        if self.origin is not None:
+            return True
         return not (self.is_sparse or (self.X.dtype == torch.float64 and 1 in self.X.stride()))
 
+    @property
+    def _step(self) -> int:
+        """Rows of a block; one of sparse rows is a copy, which only many models are worth."""
+        if self.is_sparse:
+            return self.block_rows
+        return min(self.block_rows, max(_WIDE // self.n_logits, _WIDE_ROWS))
+
     def _new_workspace(self) -> Tensor:
-        rows = min(self.block_rows, self.n_samples)
+        rows = min(self._step, self.n_samples)
+        if self.origin is not None:
+            return torch.ones(rows, self.n_features + 1, dtype=torch.float32, device=self.device)
         return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
 
     def _block(self, rows: slice, workspace: Tensor | None) -> Block:
         targets, weight = self.targets[rows], self.weight[rows]
         if self.design is not None:
             return SmallBlock(self.design[rows], targets, weight)
+        if self.origin is not None and workspace is not None:
+            z = workspace[: rows.stop - rows.start]
+            self._standardise(rows, out=z[:, :-1])
+            return SmallBlock(z, targets, weight)
         if not self.is_sparse:
             return DenseBlock(self.X[rows], targets, weight, self.center, self.scale, workspace)
         whole = rows.stop - rows.start == self.n_samples
@@ -114,8 +144,8 @@ class InMemory:
 
     def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
-        self.n_passes += reads
-        step = self.block_rows
+        self.reads[0] += reads
+        step = self._step
 
         def part(start: int) -> tuple[Tensor, ...]:
             rows = slice(start, min(start + step, self.n_samples))
@@ -128,9 +158,11 @@ class InMemory:
             result = kernel(self._block(rows, workspace), *(a[rows] for a in row_arrays))
             if workspace is not None:
                 self._workspaces.put(workspace)
+            if self.origin is not None:
+                return tuple(term.to(torch.float64) for term in result)
             return result
 
-        if self.single_block:
+        if step >= self.n_samples:
             return part(0)
         first, *others = map_blocks(part, range(0, self.n_samples, step))
         for other in others:
@@ -139,8 +171,39 @@ class InMemory:
         return first
 
     def empty_rows(self, *shape: int) -> Tensor:
-        """Make a float64 array as long as the data."""
-        return torch.empty(self.n_samples, *shape, dtype=torch.float64, device=self.device)
+        """Make an array as long as the data, of the products' type."""
+        dtype = torch.float64 if self.origin is None else torch.float32
+        return torch.empty(self.n_samples, *shape, dtype=dtype, device=self.device)
+
+    @property
+    def exact(self) -> "InMemory":
+        """The same data with float64 products."""
+        return self if self.origin is None else self.origin
+
+    def rough(self) -> "InMemory":
+        """Take float32 products, where those are faster.
+
+        Rows are centred in float64 and then rounded.  Products and what is done to logits take
+        less than half of the time, which pays for the rounding where logits are many.  They are
+        kept where they take no more room than a point's logits.
+        """
+        many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
+        if self.is_sparse or not many:
+            return self
+        design = None if self.design is None else self.design.float()
+        if design is None and self.n_features < 2 * self.n_logits:
+            shape = self.n_samples, self.n_features + 1
+            design = torch.ones(shape, dtype=torch.float32, device=self.device)
+            for start in range(0, self.n_samples, self._step):
+                rows = slice(start, start + self._step)
+                self._standardise(rows, out=design[rows, :-1])
+        return replace(
+            self,
+            targets=self.targets.float() if self.targets.is_floating_point() else self.targets,
+            weight=self.weight.float(),
+            design=design,
+            origin=self,
+        )
 
     def sample(self, n_rows: int) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all."""
@@ -155,7 +218,7 @@ class InMemory:
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
             block_rows=_block_rows(X),
-            n_passes=0,
+            reads=[0],
         )
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
@@ -176,18 +239,35 @@ class InMemory:
             array[:, models] if array.shape[1] > 1 else array
             for array in (self.targets, self.weight)
         )
-        return replace(self, targets=targets, weight=weight)
+        share = len(models) / max(self.targets.shape[1], self.weight.shape[1])
+        n_logits = max(int(self.n_logits * share), 1) if share <= 1 else self.n_logits
+        origin = None if self.origin is None else self.origin.select(models)
+        return replace(self, targets=targets, weight=weight, n_logits=n_logits, origin=origin)
 
-    def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
+    def outer(self, column_weight: Tensor) -> Tensor:
+        """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
+        whole = replace(self, n_logits=1)
+        return whole.reduce(lambda block: (block.outer(column_weight),))[0]
+
+    def standardised(
+        self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
+    ) -> Self:
         """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.
 
         Less than a megabyte of a dense X is.
         """
-        design = None
-        if not self.is_sparse and self.n_samples * self.n_features <= _SMALL:
-            z = (self.X.to(torch.float64) - center) / scale
-            design = torch.cat([z, torch.ones_like(z[:, :1])], dim=1)
-        return replace(self, center=center, scale=scale, targets=targets, design=design)
+        data = replace(
+            self, center=center, scale=scale, targets=targets, n_logits=n_logits, design=None
+        )
+        if self.is_sparse or self.n_samples * self.n_features > _SMALL:
+            return data
+        design = center.new_ones(self.n_samples, self.n_features + 1)
+        data._standardise(slice(None), out=design[:, :-1])
+        return replace(data, design=design)
+
+    def _standardise(self, rows: slice, out: Tensor) -> None:
+        """Write the design of dense rows."""
+        torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
 
 
 def _moments(data: InMemory) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,8 @@ class Block(Protocol):
     targets: Tensor
     weight: Tensor
 
-    def matmul(self, params: Tensor) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1)."""
+    def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         """``[Z 1]' residual`` (m, K, p + 1) of residual (rows, m, K)."""
@@ -59,7 +59,10 @@ class Data(Protocol):
     """
 
     targets: Tensor
-    n_passes: int
+
+    @property
+    def n_passes(self) -> int:
+        """Full reads of X so far, by whatever was derived from this data."""
 
     @property
     def n_samples(self) -> int:
@@ -85,6 +88,13 @@ class Data(Protocol):
     def single_block(self) -> bool:
         """Whether one block holds all rows."""
 
+    @property
+    def exact(self) -> Self:
+        """The same data with float64 products."""
+
+    def rough(self) -> Self:
+        """Take float32 products, where those are faster."""
+
     def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks.
 
@@ -92,7 +102,7 @@ class Data(Protocol):
         """
 
     def empty_rows(self, *shape: int) -> Tensor:
-        """Make a float64 array as long as the data."""
+        """Make an array as long as the data, of the products' type."""
 
     def sample(self, n_rows: int) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all."""
@@ -103,5 +113,13 @@ class Data(Protocol):
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where each has its own."""
 
-    def standardised(self, center: Tensor, scale: Tensor, targets: Tensor) -> Self:
-        """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied."""
+    def outer(self, column_weight: Tensor) -> Tensor:
+        """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
+
+    def standardised(
+        self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
+    ) -> Self:
+        """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.
+
+        ``n_logits`` is the number of logits a row, of all models, that will be asked for.
+        """

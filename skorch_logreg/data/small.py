@@ -1,4 +1,4 @@
-"""How the rows of a small dense array multiply."""
+"""How rows multiply that were formed in the solver's units."""
 
 import torch
 from torch import Tensor
@@ -9,24 +9,29 @@ _LIFTED = 1 << 20  # numbers in a weighted copy of the rows
 
 
 class SmallBlock:
-    """Rows of ``[Z 1]`` that were formed once; see `Block` for the methods.
+    """Rows of ``[Z 1]`` that were formed; see `Block` for the methods.
 
     On small arrays the calls cost more than the arithmetic, and centring or scaling in every
-    product doubles them.  A copy of less than a megabyte is the price of leaving it out.
+    product doubles them: a copy of less than a megabyte is the price of leaving it out.  And
+    float32 rows have to be centred before they are rounded.
 
     Parameters
     ----------
     design : Tensor of shape (rows, n_features + 1)
+        Float64, or float32 for rough products.
     targets, weight : Tensor
     """
 
     def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
         self._design, self.targets, self.weight = design, targets, weight
 
-    def matmul(self, params: Tensor) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1)."""
-        flat = params.reshape(-1, params.shape[-1])
-        return (self._design @ flat.T).view(-1, *params.shape[:-1])
+    def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
+        flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
+        if out is None:
+            return (self._design @ flat.T).view(-1, *params.shape[:-1])
+        torch.mm(self._design, flat.T, out=out.view(len(out), -1))
+        return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         """``[Z 1]' residual`` (m, K, p + 1)."""

@@ -33,13 +33,14 @@ class SparseBlock:
         self._X, self.targets, self.weight = X, targets, weight
         self._center, self._scale = center, scale
 
-    def matmul(self, params: Tensor) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1)."""
+    def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
         logits = _product(self._X, flat.numpy().T)
-        return logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
+        logits = logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
+        return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         """``[Z 1]' residual`` (m, K, p + 1)."""

@@ -38,6 +38,11 @@ class Binomial:
         """Signs (rows, m, 1): 1 for class 0, -1 for class 1."""
         return (1.0 - 2.0 * classes.to(torch.float64))[..., None]
 
+    def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
+        """Weights (m, 2) of the two classes."""
+        total, difference = weight.sum(dim=0), (weight * y[..., 0]).sum(dim=0)
+        return torch.stack([total + difference, total - difference], dim=-1) / 2
+
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m)."""
         return softplus(logits * y, threshold=_LINEAR_FROM)[..., 0]

@@ -39,6 +39,11 @@ class Multinomial:
         """Class indices (rows, m, 1)."""
         return classes.to(torch.int64)[..., None]
 
+    def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
+        """Weights (m, K) of the classes."""
+        total = weight.new_zeros(self.n_outputs, weight.shape[1])
+        return total.scatter_add_(0, y[..., 0].expand_as(weight), weight).T
+
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m)."""
         return self.value_residual(logits, y)[0]

@@ -24,6 +24,9 @@ class Loss(Protocol):
     def encode(self, classes: Tensor) -> Tensor:
         """Targets ``y`` (rows, m, 1) as the other methods take them, of indices (rows, m)."""
 
+    def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
+        """Sum of the weights (rows, m) over the rows of every class, (m, classes)."""
+
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Loss (rows, m) of logits (rows, m, K) and targets (rows, m, 1), or one for all."""
 

@@ -1,7 +1,7 @@
 """Which curvature and which solver serve a problem best, by a model of their cost."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from skorch_logreg.curvature import (
@@ -10,6 +10,7 @@ from skorch_logreg.curvature import (
     ExactHessian,
     FrequentColumns,
     MultinomialBound,
+    SharedHessian,
     dual_cost,
     exact_cost,
 )
@@ -22,6 +23,8 @@ _DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
 _SMALL_PASS = 1 << 20  # numbers: about 0.3 ms
 _SMALL_HESSIAN = 1e8  # floating point operations: a few ms
+_MANY = 4  # models that are worth a factorisation which they share
+_SAMPLE_OF_MANY = 4000  # rows for that
 _SAMPLE = 10_000  # rows that a sample has at least
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FREQUENT = 1000  # columns of a partial Hessian
@@ -37,22 +40,43 @@ class Model:
     build : callable
         ``build(objective, point) -> Curvature``.
     exact : bool
-    cost : float
-        Of building it, or the stronger one if there is one, in passes over X.
+    cost : callable
+        ``cost(m)``: of building it for m models, or the stronger one if there is one, in passes
+        of m models over X.
     trust : float
         Contraction of the decrement by a step that proves it; 0: none does.
     stronger : Model or None
         What takes its place when it wears out; None: the same, built anew.
+    follows : bool
+        Whether it follows the models, and so does not age.
     """
 
     build: Callable[[Objective, Point], Curvature]
     exact: bool
-    cost: float
+    cost: Callable[[int], float]
     trust: float
     stronger: "Model | None" = None
+    follows: bool = False
+
+    @property
+    def next(self) -> "Model":
+        """What is built when it wears out."""
+        return self.stronger or self
 
 
 def choose_curvature(objective: Objective) -> Model:
+    """Take what models of their own need, or for many the factorisation that they share."""
+    own = _own_curvature(objective)
+    m, _, side = objective.shape
+    if m < _MANY or (own.exact and own.cost(m) <= _DEAR):
+        return own
+    columns = min(_FREQUENT, side - 1)
+    rows = max(_SAMPLE_OF_MANY, 30 * (columns + 1))
+    build = partial(_shared, n_columns=columns, n_rows=rows)
+    return Model(build, False, own.cost, _SAMPLED, own, follows=True)
+
+
+def _own_curvature(objective: Objective) -> Model:
     """Take the exact Hessian where it is affordable, else the best partial one.
 
     Columns or rows, whichever are fewer, are the side of the exact one.  Beyond that dense
@@ -63,39 +87,49 @@ def choose_curvature(objective: Objective) -> Model:
     n, p = objective.data.n_samples, side - 1
     choices = []
     if n_outputs * side <= _MAX_SIDE:
-        choices.append(Model(ExactHessian.build, True, exact_cost(n, n_outputs, p), _EXACT))
+        cost = partial(exact_cost, n, n_outputs, p)
+        choices.append(Model(ExactHessian.build, True, cost, _EXACT))
     if n * n_outputs <= _MAX_SIDE and _allows_dual(objective):
-        choices.append(Model(DualHessian.build, True, dual_cost(n, n_outputs), _EXACT))
-    cheapest = min(choices, key=lambda model: model.cost, default=None)
-    if cheapest is not None and (cheapest.cost <= _MAX_COST or side <= 500):
-        if n_outputs > 2 and p <= min(n, _FREQUENT_OF_CLASSES) and cheapest.cost > _DEAR:
+        cost = partial(dual_cost, n, n_outputs)
+        choices.append(Model(DualHessian.build, True, cost, _EXACT))
+    cheapest = min(choices, key=lambda model: model.cost(1), default=None)
+    if cheapest is not None and (cheapest.cost(1) <= _MAX_COST or side <= 500):
+        if n_outputs > 2 and p <= min(n, _FREQUENT_OF_CLASSES) and cheapest.cost(1) > _DEAR:
             blocks = partial(FrequentColumns.build, n_columns=p)
             return Model(blocks, False, cheapest.cost, 0.0, cheapest)
-        rows = sample_rows(objective)
+        rows = sample_rows(replace(objective, strength=objective.strength[:1]))
         if rows is None:
             return cheapest
         return Model(partial(_on_sample, n_rows=rows), False, cheapest.cost, _SAMPLED, cheapest)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
-        return Model(MultinomialBound.build, False, exact_cost(n, 1, p), 0.0)
+        return Model(MultinomialBound.build, False, partial(exact_cost, n, 1, p), 0.0)
     columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)
     build = partial(FrequentColumns.build, n_columns=columns)
-    return Model(build, False, n_outputs * exact_cost(n, 1, columns), 0.0)
+    cost = partial(exact_cost, n, 1, columns)
+    return Model(build, False, lambda m: n_outputs * cost(m), 0.0)
 
 
 def sample_rows(objective: Objective) -> int | None:
     """Rows that stand for all in a first curvature; None if that would save little.
 
     The error of a Hessian from so many rows is the square root of columns over rows, a tenth,
-    and a step's decrement falls by its square.
+    and a step's decrement falls by its square.  Many models share a curvature that is worse.
     """
-    _, n_outputs, side = objective.shape
-    rows = max(_SAMPLE, 100 * n_outputs * side)
+    m, n_outputs, side = objective.shape
+    many = m >= _MANY
+    rows = max(_SAMPLE_OF_MANY if many else _SAMPLE, (30 if many else 100) * n_outputs * side)
     return rows if objective.data.n_samples >= _SAMPLE_SHARE * rows else None
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
     part = on_sample(objective, n_rows)
     return ExactHessian.build(part, part.evaluate(point.params))
+
+
+def _shared(objective: Objective, point: Point, n_columns: int, n_rows: int) -> Curvature:
+    many = objective.data.n_samples >= 2 * n_rows
+    part = on_sample(objective, n_rows) if many else None
+    return SharedHessian.build(objective, point, n_columns, part)
 
 
 def is_small(objective: Objective) -> bool:

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import ROUGH_ROUNDING, Objective, Point, inner
 
 _FLAT = 0.5  # the slope that a full step may leave before it is searched for
-_ROUNDING = 1e-14
 _LINE_STEPS = 40
 _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
 
@@ -27,9 +26,14 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
 
     Notes
     -----
-    One pass over X; one more read where the full step was refused.
+    One pass over X; three more reads for the models whose full step was refused.  A point whose
+    logits are float32 is left behind for one whose logits are those of the objective.
     """
-    moved, change = objective.move(point, direction)
+    rounding = objective.rounding
+    if point.logits.dtype is objective.logits_dtype:
+        moved = objective.move(point, direction)
+    else:
+        moved, rounding = objective.evaluate(point.params + direction), ROUGH_ROUNDING
     slopes = zip(
         inner(point.gradient, direction).tolist(),
         inner(moved.gradient, direction).tolist(),
@@ -37,15 +41,26 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
     )
     values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
     fine = [
-        before < 0 and abs(after) <= -_FLAT * before and new <= old + _ROUNDING * abs(old)
+        before < 0 and abs(after) <= -_FLAT * before and new <= old + rounding * abs(old)
         for (before, after), (old, new) in zip(slopes, values, strict=True)
     ]
     if all(fine):
         return moved, direction
-    full = torch.tensor(fine, device=direction.device)
-    step = torch.where(full, 1.0, line_search(objective, point, direction, change))
+    if not any(fine):
+        return _searched(objective, point, direction)
+    refused = torch.tensor([i for i, f in enumerate(fine) if not f], device=direction.device)
+    target, taken = _searched(objective.select(refused), point.select(refused), direction[refused])
+    return moved.replaced(refused, target), direction.index_copy(0, refused, taken)
+
+
+def _searched(objective: Objective, point: Point, direction: Tensor) -> tuple[Point, Tensor]:
+    """Point of a line search, and the step taken."""
+    if point.logits.dtype is not objective.logits_dtype:
+        point = objective.evaluate(point.params)
+    change = objective.logits(direction)
+    step = line_search(objective, point, direction, change)
     scaled = direction * step[:, None, None]
-    logits = torch.addcmul(point.logits, change, step[:, None])
+    logits = torch.addcmul(point.logits, change, step[:, None].to(change.dtype))
     return objective.at_logits(point.params + scaled, logits), scaled
 
 
@@ -61,7 +76,8 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
     for _ in range(_LINE_STEPS):
         value, slope, curvature = objective.along(point, direction, change, step)
         left = slope < 0
-        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & (value <= point.value)
+        limit = point.value + objective.rounding * point.value.abs()
+        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & (value <= limit)
         # beyond this nothing can be told from rounding
         fine |= high.isfinite() & (high - low <= 1e-10 * high)
         if bool((fine | (start >= 0)).all()):

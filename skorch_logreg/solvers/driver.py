@@ -9,12 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skorch_logreg.certificate import duality_gap
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.protocol import Solver
 
 _STALLS = 4  # steps without progress after which rounding is what is left
 _ROUNDING = 4e-16
+_ROUGH_ITER = 8  # steps on rough products, at most
+_ROUGH_TOL = 3e-5  # optimality up to which they are good for
+_MOST = 0.5  # share of the models that are nearly there before products become exact
 _NEGLIGIBLE = 1e-3  # share of a bound that need not be exact
 
 
@@ -72,11 +76,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _End:
-    """One model's last point."""
+    """Last point of the models that ended together."""
 
+    models: list[int]
     point: Point
-    optimality: float
-    status: Status
+    optimality: list[float]
+    status: list[Status]
     n_iter: int
 
 
@@ -88,6 +93,7 @@ def drive(
     tol: float,
     max_iter: int,
     callback: Callable[[Iterate], bool] | None = None,
+    bound: bool = True,
 ) -> Outcome:
     """Iterate until every model has converged or can get no further.
 
@@ -105,32 +111,49 @@ def drive(
     max_iter : int
     callback : callable or None
         Called after every iteration; true stops all models.
+    bound : bool, default=True
+        Whether the duality gap is wanted, which costs two passes or so; else it is nan.
 
     Returns
     -------
     outcome : Outcome
     """
-    whole, everyone = objective, params.clone()
+    whole, everyone = objective.exact, params.clone()
     models = list(range(len(params)))
-    ends: dict[int, _End] = {}
-    state = solver.init(objective, params, tol)
+    ends: list[_End] = []
     stalls = [0] * len(models)
-    n_iter, stopped = 0, False
+
+    def stops(n_iter: int, state: Any, reached: list[float]) -> bool:
+        if callback is None:
+            return False
+        everyone[models] = state.point.params
+        optimality = params.new_tensor(reached)
+        return bool(callback(Iterate(n_iter, everyone, state.point.value, optimality)))
+
+    state, n_iter, stopped = _approach(solver, objective, params, tol, max_iter, stops)
+    objective = objective.exact
     while True:
         state, reached = _proven(solver, objective, state, tol)
-        if n_iter and callback is not None:
-            everyone[models] = state.point.params
-            optimality = params.new_tensor(reached)
-            stopped = bool(callback(Iterate(n_iter, everyone, state.point.value, optimality)))
+        if n_iter and not stopped:
+            stopped = stops(n_iter, state, reached)
         status = _verdicts(objective, state, reached, tol, stalls)
         if stopped or n_iter >= max_iter:
             rest = Status.STOPPED if stopped else Status.MAX_ITER
             status = [rest if s is None else s for s in status]
         if any(status):
-            for i, (model, how) in enumerate(zip(models, status, strict=True)):
-                if how is not None:
-                    ends[model] = _End(_select(state.point, i), reached[i], how, n_iter)
             keep = [i for i, how in enumerate(status) if how is None]
+            gone = [i for i, how in enumerate(status) if how is not None]
+            ends.append(
+                _End(
+                    [models[i] for i in gone],
+                    state.point.select(torch.tensor(gone, device=params.device))
+                    if keep
+                    else state.point,
+                    [reached[i] for i in gone],
+                    [how for how in status if how is not None],
+                    n_iter,
+                )
+            )
             everyone[models] = state.point.params
             if not keep:
                 break
@@ -144,11 +167,55 @@ def drive(
         if any(s is None for s in stuck):  # overflow: the point before is the last good one
             state = before
         stalls = [_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True)]
-    return _outcome(whole, [ends[i] for i in range(len(params))])
+    return _outcome(whole, ends, bound)
 
 
-def _select(point: Point, model: int) -> Point:
-    return point.select(torch.tensor([model], device=point.value.device))
+def _approach(
+    solver: Solver,
+    objective: Objective,
+    params: Tensor,
+    tol: float,
+    max_iter: int,
+    stops: Callable[[int, Any, list[float]], bool],
+) -> tuple[Any, int, bool]:
+    """Start: go most of the way on rough products where those are faster.
+
+    Returns
+    -------
+    state : State
+        At exact products.
+    n_iter : int
+    stopped : bool
+    """
+    state = solver.init(objective, params, tol)
+    if not objective.is_rough:
+        return state, 0, False
+    n_iter, stopped = 0, False
+    reached = _optimality(state)
+    before = [0.0] * len(reached)
+    while not stopped and n_iter < min(max_iter - 1, _ROUGH_ITER):
+        if _nearly_there(before, reached, tol):
+            break
+        moved = solver.step(objective, state)
+        if None in _stuck(state, moved):
+            break
+        state, n_iter, before = moved, n_iter + 1, reached
+        reached = _optimality(state)
+        stopped = stops(n_iter, state, reached)
+    if stopped or n_iter >= max_iter:
+        return solver.init(objective.exact, state.point.params, tol), n_iter, stopped
+    moved = solver.step(objective.exact, state)
+    if None in _stuck(state, moved):
+        moved = solver.init(objective.exact, state.point.params, tol)
+    return moved, n_iter + 1, False
+
+
+def _nearly_there(before: list[float], reached: list[float], tol: float) -> bool:
+    """Whether the next step will bring most models to their goal, or rounding is near."""
+    near = [
+        r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
+    ]
+    return sum(near) >= _MOST * len(near)
 
 
 def _proven(
@@ -156,8 +223,13 @@ def _proven(
 ) -> tuple[Any, list[float]]:
     """Optimality of every model, confirmed where one would converge on a mere prediction."""
     reached = _optimality(state)
-    if any(r <= tol and not t for r, t in zip(reached, state.trusted.tolist(), strict=True)):
-        state = solver.confirm(objective, state)
+    doubted = [
+        i
+        for i, (r, trusted) in enumerate(zip(reached, state.trusted.tolist(), strict=True))
+        if r <= tol and not trusted
+    ]
+    if doubted:
+        state = solver.confirm(objective, state, doubted)
         reached = _optimality(state)
     return state, reached
 
@@ -209,25 +281,36 @@ def _separated(objective: Objective, point: Point) -> list[bool]:
     return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
 
 
-def _outcome(objective: Objective, ends: list[_End]) -> Outcome:
-    points = [end.point for end in ends]
-    point = points[0]
-    if len(points) > 1:
-        point = Point(
-            torch.cat([p.params for p in points]),
-            torch.cat([p.logits for p in points], dim=1),
-            torch.cat([p.value for p in points]),
-            torch.cat([p.gradient for p in points]),
-        )
+def _outcome(objective: Objective, ends: list[_End], bound: bool) -> Outcome:
+    models = [model for end in ends for model in end.models]
+    order = sorted(range(len(models)), key=models.__getitem__)
+    point = _joined([end.point for end in ends], order)
+    optimality = [o for end in ends for o in end.optimality]
+    status = [s for end in ends for s in end.status]
+    n_iter = [end.n_iter for end in ends for _ in end.models]
     return Outcome(
         params=point.params,
-        status=tuple(end.status for end in ends),
-        n_iter=torch.tensor([end.n_iter for end in ends], device=point.value.device),
+        status=tuple(status[i] for i in order),
+        n_iter=torch.tensor([n_iter[i] for i in order], device=point.value.device),
         value=point.value,
-        optimality=point.value.new_tensor([end.optimality for end in ends]),
-        duality_gap=_gap(objective, point),
+        optimality=point.value.new_tensor([optimality[i] for i in order]),
+        duality_gap=_gap(objective, point) if bound else torch.full_like(point.value, torch.nan),
         logits=point.logits,
     )
+
+
+def _joined(points: list[Point], order: list[int]) -> Point:
+    """Put the models back into their order."""
+    if len(points) == 1:
+        return points[0]
+    index = torch.tensor(order, device=points[0].value.device)
+    together = Point(
+        torch.cat([p.params for p in points]),
+        torch.cat([p.logits for p in points], dim=1),
+        torch.cat([p.value for p in points]),
+        torch.cat([p.gradient for p in points]),
+    )
+    return together.select(index)
 
 
 def _gap(objective: Objective, point: Point) -> Tensor:
@@ -240,12 +323,12 @@ def _gap(objective: Objective, point: Point) -> Tensor:
         return torch.full_like(point.value, torch.nan)
     rounding = _ROUNDING * point.value.abs()
     if not objective.fit_intercept:
-        bound = objective.duality_gap(point) + rounding
+        bound = duality_gap(objective, point) + rounding
     else:
         params, logits = objective.minimise_intercept(point.params, point.logits)
         best = replace(point, params=params, logits=logits)
         best = replace(best, gradient=objective.gradient_at(params, logits))
-        bound = objective.duality_gap(best) + rounding
+        bound = duality_gap(objective, best) + rounding
         # a convex function falls by no more than its slope says; where that counts, look
         shift = params[..., -1] - point.params[..., -1]
         gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)

@@ -1,5 +1,6 @@
 """Limited-memory BFGS, preconditioned with a model of the Hessian."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,7 +9,15 @@ from torch import Tensor
 
 from skorch_logreg.objective import Objective, inner
 from skorch_logreg.solvers.descent import descend
-from skorch_logreg.solvers.smooth import SmoothState, confirmed, moved, renewed, start
+from skorch_logreg.solvers.smooth import (
+    SmoothState,
+    Track,
+    confirmed,
+    conjugated,
+    moved,
+    renewed,
+    start,
+)
 
 _SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
 _PATIENCE = 6  # steps after which a rate is known
@@ -47,30 +56,65 @@ class LBFGS:
         return start(objective, params, tol)
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """One descent step, on a new curvature where the old one has become too dear."""
-        if _worn(state):
-            model = state.model.stronger or state.model
-            state = renewed(objective, state.point, model, state.tol)
+        """One descent step, on new curvatures where the old ones have become too dear."""
+        worn = _worn(state.tracks)
+        if worn:
+            state = renewed(objective, state, worn)
         point = state.point
-        direction = -_two_loop(state) if state.direction is None else state.direction
+        direction = _direction(state)
         target, change = descend(objective, point, direction)
         pair = _pair(change, target.gradient - point.gradient)
         state = moved(replace(state, pairs=(*state.pairs, pair)[-self.memory :]), target)
-        slow = not state.model.exact and state.age >= _PATIENCE
-        if state.conjugate or (slow and state.steps_left() > _SLOW_STEPS):
-            return confirmed(objective, replace(state, conjugate=True))
-        return state
+        return self._conjugated(objective, state)
 
-    def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """Find a decrement of the same point that can be trusted."""
-        return confirmed(objective, state)
+    def confirm(
+        self, objective: Objective, state: SmoothState, models: Sequence[int]
+    ) -> SmoothState:
+        """Find decrements of the same point that can be trusted."""
+        return confirmed(objective, state, models)
+
+    def _conjugated(self, objective: Objective, state: SmoothState) -> SmoothState:
+        """State in which Newton-CG has taken over the models that are slow."""
+        tracks = tuple(
+            replace(track, conjugate=True) if _is_slow(track) else track for track in state.tracks
+        )
+        models = [i for i, track in enumerate(tracks) if track.conjugate]
+        if not models:
+            return state
+        return conjugated(objective, replace(state, tracks=tracks), models)
 
 
-def _worn(state: SmoothState) -> bool:
-    """Whether the steps left would cost more than a new curvature and its two steps."""
-    if state.age == 0 or state.direction is not None:
-        return False
-    return state.steps_left() > state.model.cost + 2
+def _worn(tracks: Sequence[Track]) -> list[int]:
+    """Models whose steps left would cost more than a new curvature and its two steps.
+
+    Those with the same way to build one come in one batch.
+    """
+    candidates = [
+        i for i, track in enumerate(tracks) if track.age and not track.directed and track.far > 1
+    ]
+    worn = []
+    for i in candidates:
+        model = tracks[i].model
+        if tracks[i].steps_left() > model.cost(len(candidates)) + 2:
+            worn.append(i)
+    return [i for i in worn if tracks[i].model.next is tracks[worn[0]].model.next]
+
+
+def _is_slow(track: Track) -> bool:
+    """Whether no exact Hessian is affordable and the partial one is not enough."""
+    partial = not track.model.exact and track.model.stronger is None
+    return partial and track.age >= _PATIENCE and track.steps_left() > _SLOW_STEPS
+
+
+def _direction(state: SmoothState) -> Tensor:
+    """Where to go: Newton directions that are at hand, else those of the pairs."""
+    directed = [i for i, track in enumerate(state.tracks) if track.directed]
+    if not directed or state.direction is None:
+        return -_two_loop(state)
+    if len(directed) == len(state.tracks):
+        return state.direction
+    index = state.indices(directed)
+    return (-_two_loop(state)).index_copy(0, index, state.direction[index])
 
 
 def _two_loop(state: SmoothState) -> Tensor:

@@ -1,13 +1,14 @@
 """Newton's method, with a factored Hessian or with conjugate gradients."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
 
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.descent import descend
-from skorch_logreg.solvers.smooth import SmoothState, confirmed, renewed, start
+from skorch_logreg.solvers.smooth import SmoothState, confirmed, conjugated, renewed, start
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,16 @@ class NewtonCholesky:
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One Newton step."""
-        model = state.model.stronger or state.model
-        if not model.exact:
+        if not state.tracks[0].model.next.exact:
             return _newton_step(objective, state)
-        direction = -state.solved
-        point, _ = descend(objective, state.point, direction)
-        return renewed(objective, point, model, state.tol)
+        point, _ = descend(objective, state.point, -state.solved)
+        return _renewed_at(objective, state, point)
 
-    def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """Find a decrement of the same point that can be trusted."""
-        return confirmed(objective, state)
+    def confirm(
+        self, objective: Objective, state: SmoothState, models: Sequence[int]
+    ) -> SmoothState:
+        """Find decrements of the same point that can be trusted."""
+        return confirmed(objective, state, models)
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,30 @@ class NewtonCG:
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
         """State at given parameters."""
-        state = replace(start(objective, params, tol), conjugate=True)
-        return confirmed(objective, state)
+        return _all_conjugated(objective, start(objective, params, tol))
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One inexact Newton step."""
         return _newton_step(objective, state)
 
-    def confirm(self, objective: Objective, state: SmoothState) -> SmoothState:
+    def confirm(
+        self, objective: Objective, state: SmoothState, models: Sequence[int]
+    ) -> SmoothState:
         """Return the state: its decrement is one of conjugate gradients already."""
         return state
 
 
 def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
-    direction = state.direction
-    if direction is None:
-        direction = confirmed(objective, replace(state, conjugate=True)).direction
-    assert direction is not None  # conjugate gradients always leave one
-    point, _ = descend(objective, state.point, direction)
-    state = renewed(objective, point, state.model.stronger or state.model, state.tol)
-    return confirmed(objective, replace(state, conjugate=True))
+    if state.direction is None:
+        state = _all_conjugated(objective, state)
+    assert state.direction is not None  # conjugate gradients always leave one
+    point, _ = descend(objective, state.point, state.direction)
+    return _all_conjugated(objective, _renewed_at(objective, state, point))
+
+
+def _renewed_at(objective: Objective, state: SmoothState, point: Point) -> SmoothState:
+    return renewed(objective, replace(state, point=point), range(len(state.tracks)))
+
+
+def _all_conjugated(objective: Objective, state: SmoothState) -> SmoothState:
+    return conjugated(objective, state, range(len(state.tracks)))

@@ -1,5 +1,6 @@
 """What a solver must offer, and what it must not do."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
@@ -55,5 +56,8 @@ class Solver(Protocol):
     def step(self, objective: Objective, state: Any) -> Any:
         """State after one iteration."""
 
-    def confirm(self, objective: Objective, state: Any) -> Any:
-        """Find a decrement of the same point that can be trusted."""
+    def confirm(self, objective: Objective, state: Any, models: Sequence[int]) -> Any:
+        """Find decrements of some models, at the same point, that can be trusted.
+
+        Where another step would be cheaper than a proof, the state may stay as it is.
+        """

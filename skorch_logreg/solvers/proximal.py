@@ -1,11 +1,13 @@
 """Proximal Newton on a working set, for penalties that are not smooth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from skorch_logreg.certificate import gap_beyond_rounding
 from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
 
 _MIN_WORKING = 50  # coordinates a working set has at least
@@ -67,7 +69,9 @@ class ProximalNewton:
         params = point.params + step[:, None, None] * direction
         return _settle(objective, params, torch.addcmul(point.logits, change, step[:, None]))
 
-    def confirm(self, objective: Objective, state: ProximalState) -> ProximalState:
+    def confirm(
+        self, objective: Objective, state: ProximalState, models: Sequence[int]
+    ) -> ProximalState:
         """Return the state: a duality gap is a proof."""
         return state
 
@@ -75,10 +79,9 @@ class ProximalNewton:
 def _settle(objective: Objective, params: Tensor, logits: Tensor) -> ProximalState:
     params, logits = objective.minimise_intercept(params, logits)
     point = objective.at_logits(params, logits)
-    gap = objective.duality_gap(point)
+    gap = gap_beyond_rounding(objective, point)
     if bool(gap.isinf().any()):
         gap = torch.where(gap.isinf(), _predicted(objective, point), gap)
-    gap = (gap - objective.gap_rounding(point)).clamp(min=0.0)
     return ProximalState(point, gap, torch.ones_like(gap, dtype=torch.bool))
 
 

@@ -1,18 +1,67 @@
-"""What the solvers of smooth objectives share: a point with a curvature model."""
+"""What the solvers of smooth objectives share: points with curvature models."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature import Curvature
+from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 _TRUST_LATER = 0.03  # contraction that proves the decrement of a Hessian some steps old
 _CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
+_PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is bought
+
+
+@dataclass(frozen=True)
+class Track:
+    """How one model of a batch fares on its curvature.
+
+    Attributes
+    ----------
+    model : Model
+        How the curvature is built, and at what price.
+    age : int
+        Steps since it was built.
+    rate : float
+        Contraction of the decrement a step, recent mean.
+    far : float
+        Decrement over its goal.
+    unproven : int
+        Steps since the decrement met its goal without a proof.
+    conjugate : bool
+        Whether Newton-CG has taken over.
+    directed : bool
+        Whether a Newton direction is at hand already.
+    """
+
+    model: Model
+    age: int = 0
+    rate: float = 0.0
+    far: float = math.inf
+    unproven: int = 0
+    conjugate: bool = False
+    directed: bool = False
+
+    def steps_left(self) -> float:
+        """Count the steps to the goal at the present rate."""
+        if self.rate >= 1:
+            return math.inf
+        return math.log(max(self.far, 1.0)) / -math.log(self.rate)
+
+    def moved(self, contraction: float, far: float) -> "Track":
+        """Track after a step."""
+        latest = max(contraction if far > 1 else 0.0, 1e-8)
+        # the mean forgets half of the past at every step
+        rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
+        unproven = self.unproven + 1 if far <= 1 else 0
+        return replace(
+            self, age=self.age + 1, rate=rate, far=far, unproven=unproven, directed=False
+        )
 
 
 @dataclass(frozen=True)
@@ -23,37 +72,25 @@ class SmoothState:
     ----------
     tol : float
         The optimality that will be asked for.
-    model : Model
-        How the curvature is built, and at what price.
     curvature : Curvature
     solved : Tensor of shape (m, K, p + 1)
         The model's Newton step, ``B gradient``.
-    age : int
-        Steps since the curvature was built.
-    rate : float
-        Contraction of the decrement a step, recent mean.
-    far : float
-        Largest decrement over its goal.
+    tracks : tuple of Track
+        One a model.
     pairs : tuple of (step, change of gradient, 1 / their product)
     direction : Tensor or None
-        A Newton direction that is at hand already.
-    conjugate : bool
-        Whether Newton-CG has taken over.
+        Newton directions of the models that are `directed`.
     """
 
     point: Point
     decrement: Tensor
     trusted: Tensor
     tol: float
-    model: Model
     curvature: Curvature
     solved: Tensor
-    age: int = 0
-    rate: float = 0.0
-    far: float = math.inf
+    tracks: tuple[Track, ...]
     pairs: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     direction: Tensor | None = None
-    conjugate: bool = False
 
     def select(self, models: Tensor, objective: Objective) -> "SmoothState":
         """Keep some models."""
@@ -64,64 +101,135 @@ class SmoothState:
             trusted=self.trusted[models],
             curvature=self.curvature.select(models, objective),
             solved=self.solved[models],
+            tracks=tuple(self.tracks[i] for i in models.tolist()),
             pairs=tuple((s[models], y[models], rho[models]) for s, y, rho in self.pairs),
             direction=None if self.direction is None else self.direction[models],
         )
 
-    def steps_left(self) -> float:
-        """Count the steps to the goal at the present rate."""
-        if self.rate >= 1:
-            return math.inf
-        return math.log(max(self.far, 1.0)) / -math.log(self.rate)
+    def indices(self, models: Sequence[int]) -> Tensor:
+        """Models as a tensor."""
+        return torch.tensor(models, device=self.decrement.device)
 
 
 def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
     """State at given parameters, with a curvature built there."""
     point = objective.evaluate(params)
-    return renewed(objective, point, choose_curvature(objective), tol)
+    return _fresh(objective, point, choose_curvature(objective), tol)
 
 
-def renewed(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
-    """State at a point, with a curvature built there."""
-    curvature = model.build(objective, point)
+def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
+    curvature = model.build(objective.exact, point.exact())
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
     trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
-    return SmoothState(point, decrement, trusted, tol, model, curvature, solved)
+    tracks = (Track(model),) * len(decrement)
+    return SmoothState(point, decrement, trusted, tol, curvature, solved, tracks)
+
+
+def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
+    """State with curvatures of some models built anew, the strongest that they may have."""
+    model = state.tracks[models[0]].model.next
+    if len(models) == len(state.tracks):
+        return _fresh(objective, state.point, model, state.tol)
+    index = state.indices(models)
+    new = _fresh(objective.select(index), state.point.select(index), model, state.tol)
+    others = [i for i in range(len(state.tracks)) if i not in set(models)]
+    rest = state.indices(others)
+    kept = state.curvature.select(rest, objective.select(rest))
+    tracks = list(state.tracks)
+    for i, track in zip(models, new.tracks, strict=True):
+        tracks[i] = track
+    return replace(
+        state,
+        decrement=state.decrement.index_copy(0, index, new.decrement),
+        trusted=state.trusted.index_copy(0, index, new.trusted),
+        curvature=join([(rest, kept), (index, new.curvature)]),
+        solved=state.solved.index_copy(0, index, new.solved),
+        tracks=tuple(tracks),
+        pairs=tuple((s, y, rho.index_fill(0, index, 0.0)) for s, y, rho in state.pairs),
+    )
 
 
 def moved(state: SmoothState, point: Point) -> SmoothState:
     """State at the next point: its decrement, and the rate at which that falls."""
-    solved = state.curvature.solve(point.gradient)
+    curvature = state.curvature.at(point)
+    solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
-    new, old = decrement.tolist(), state.decrement.tolist()
-    contraction = [d1 / d0 if d0 > 0 else 1.0 for d1, d0 in zip(new, old, strict=True)]
-    # the longer ago it was built, the steadier the fall has to be
-    bound = state.model.trust if state.age == 0 else min(state.model.trust, _TRUST_LATER)
-    steady = [c <= bound for c in contraction]
-    goals = [state.tol**2 * value for value in point.value.tolist()]
-    unfinished = [c for c, d, goal in zip(contraction, new, goals, strict=True) if d > goal]
-    latest = max([*unfinished, 1e-8])
-    # the mean forgets half of the past at every step
-    rate = latest if state.age == 0 else math.sqrt(latest * max(state.rate, 1e-8))
+    tracks, steady = [], []
+    # of the same model: a decrement that was confirmed is another figure
+    before = inner(state.point.gradient, state.solved) / 2
+    figures = zip(
+        state.tracks,
+        decrement.tolist(),
+        before.tolist(),
+        point.value.tolist(),
+        strict=True,
+    )
+    for track, new, old, value in figures:
+        contraction = new / old if old > 0 else 1.0
+        # the longer ago it was built, the steadier the fall has to be
+        trust = track.model.trust
+        bound = trust if track.age == 0 or track.model.follows else min(trust, _TRUST_LATER)
+        # conjugate gradients reduce what the model sees first: that proves nothing
+        steady.append(contraction <= bound and not track.directed)
+        tracks.append(track.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
     return replace(
         state,
         point=point,
+        curvature=curvature,
         decrement=decrement,
         solved=solved,
         trusted=torch.tensor(steady, device=decrement.device),
+        tracks=tuple(tracks),
         direction=None,
-        age=state.age + 1,
-        rate=rate,
-        far=max(d / max(goal, 1e-300) for d, goal in zip(new, goals, strict=True)),
     )
 
 
-def confirmed(objective: Objective, state: SmoothState) -> SmoothState:
-    """Build a cheap exact curvature, or ask conjugate gradients for the decrement."""
-    model = state.model.stronger or state.model
-    if model.exact and model.cost <= _CHEAP and not state.conjugate:
-        return renewed(objective, state.point, model, state.tol)
-    direction, decrement = newton_direction(objective, state.point, state.curvature, state.tol)
-    trusted = torch.ones_like(state.trusted)
-    return replace(state, decrement=decrement, trusted=trusted, direction=direction)
+def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
+    """Find decrements of some models that can be trusted.
+
+    A cheap exact curvature is built; where that is dear, conjugate gradients find the decrement.
+    On a curvature that follows the model another step is cheaper than either, and if it
+    contracts, a proof.
+    """
+    build, ask = [], []
+    for i in models:
+        track = state.tracks[i]
+        model = track.model.next
+        if track.model.follows and 0 < track.age and track.unproven < _PROOF_STEPS:
+            continue
+        if model.exact and model.cost(len(models)) <= _CHEAP and not track.conjugate:
+            build.append(i)
+        else:
+            ask.append(i)
+    if build:
+        state = renewed(objective, state, build)
+    return conjugated(objective, state, ask) if ask else state
+
+
+def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
+    """State with Newton directions and decrements from conjugate gradients for some models."""
+    objective, point = objective.exact, state.point.exact()
+    tracks = list(state.tracks)
+    for i in models:
+        tracks[i] = replace(tracks[i], directed=True)
+    if len(models) == len(tracks):
+        found = newton_direction(objective, point, state.curvature, state.tol)
+        direction, decrement = found
+        trusted = torch.ones_like(state.trusted)
+    else:
+        index = state.indices(models)
+        part = objective.select(index)
+        curvature = state.curvature.select(index, part)
+        found = newton_direction(part, point.select(index), curvature, state.tol)
+        old = torch.zeros_like(state.solved) if state.direction is None else state.direction
+        direction = old.index_copy(0, index, found[0])
+        decrement = state.decrement.index_copy(0, index, found[1])
+        trusted = state.trusted.index_fill(0, index, True)
+    return replace(
+        state,
+        direction=direction,
+        decrement=decrement,
+        trusted=trusted,
+        tracks=tuple(tracks),
+    )

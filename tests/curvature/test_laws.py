@@ -57,16 +57,46 @@ def test_all_are_symmetric_and_positive(loss, name, container, fit_intercept):
 
 @pytest.mark.parametrize("name", CURVATURES)
 def test_selected_models_keep_theirs(loss, name):
-    from dataclasses import replace
-
     of = objective(loss, strength=(0.7, 5.0, 0.1))
     point = of.evaluate(parameters(of))
     curvature = CURVATURES[name](of, point)
     models = torch.tensor([2, 0])
-    part = curvature.select(models, replace(of, strength=of.strength[models]))
+    part = curvature.select(models, of.select(models))
     torch.testing.assert_close(
         part.solve(point.gradient[models]), curvature.solve(point.gradient)[models]
     )
+
+
+@pytest.mark.parametrize("name", CURVATURES)
+def test_models_alone_have_the_same(loss, name):
+    """Promise 8: what a model's curvature is does not depend on its company."""
+    of = objective(loss, strength=(0.7, 5.0))
+    point = of.evaluate(parameters(of))
+    together = CURVATURES[name](of, point).solve(point.gradient)
+    if name == "mixed":  # the first model is the one with a Hessian of its own
+        return
+    for i in range(2):
+        model = torch.tensor([i])
+        alone = CURVATURES[name](of.select(model), point.select(model))
+        torch.testing.assert_close(alone.solve(point.gradient[model]), together[model])
+
+
+def test_shared_is_exact_where_all_rows_weigh_alike():
+    """At zero every row of a balanced problem has the same curvature."""
+    of = objective(LOSSES["binomial"], PENALTIES["l2-factor"], strength=(0.0, 0.7, 50.0))
+    point = of.evaluate(of.zeros())
+    exact = ExactHessian.build(of, point).solve(point.gradient)
+    shared = CURVATURES["shared"](of, point).solve(point.gradient)
+    torch.testing.assert_close(shared, exact, rtol=1e-9, atol=1e-9)
+
+
+def test_shared_follows_the_models():
+    of = objective(LOSSES["binomial"], strength=(0.7,))
+    far = of.evaluate(20 * parameters(of))
+    shared = CURVATURES["shared"](of, of.evaluate(of.zeros()))
+    followed = shared.at(far)
+    torch.testing.assert_close(followed.weight, CURVATURES["shared"](of, far).weight)
+    assert (followed.weight < 0.5 * shared.weight).all()
 
 
 def test_partial_ones_are_close_on_easy_data(loss):

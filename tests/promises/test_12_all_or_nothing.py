@@ -105,7 +105,7 @@ def test_12_an_interrupted_fit_leaves_the_estimator_as_it_was(kind, act, at):
 @pytest.mark.parametrize("kind", STARTS)
 def test_12_a_warning_made_an_error_leaves_no_trace(kind):
     model, X, y = start(kind)
-    model.set_params(max_iter=1, tol=1e-12)
+    model.set_params(max_iter=0, tol=1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         leaves_no_trace(model, ConvergenceWarning, lambda: model.fit(X, y))

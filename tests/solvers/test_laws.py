@@ -116,7 +116,7 @@ def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
         def build(objective, point):
             return FrequentColumns.build(objective, point, 1)
 
-        return Model(build, False, 1000.0, 0.0)
+        return Model(build, False, lambda m: 1000.0, 0.0)
 
     monkeypatch.setattr(smooth, "choose_curvature", poor)
     loss = LOSSES["multinomial"]

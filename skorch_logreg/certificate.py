@@ -1,0 +1,73 @@
+"""How far a point is from the optimum, proven by duality."""
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective, Point, inner
+
+_EPS = torch.finfo(torch.float64).eps
+
+
+def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
+    """Bound ``F - F*`` (m,) where the intercept has been minimised; inf if there is no bound.
+
+    The residuals, scaled into the domain of the penalty's conjugate, are a dual point.  By
+    Fenchel and Young the gap is a sum of non-negative terms, one a row and one a feature;
+    neither is a difference of the two objectives.
+
+    Parameters
+    ----------
+    slack : Tensor of shape (m,) or None
+        Size of a gradient entry that counts as none: what its rounding may be.
+
+    References
+    ----------
+    Ndiaye, Fercoq, Gramfort, Salmon (2017). Gap safe screening rules for sparsity enforcing
+    penalties, section 2.
+    """
+    penalty = objective.penalty
+    if not penalty.strictly_positive() or not bool((objective.strength > 0).all()):
+        return torch.full_like(point.value, torch.inf)
+    coef = point.params[..., :-1]
+    strength = objective.strength[:, None, None]
+    dual = -objective.loss_gradient(point)[..., :-1]
+    if slack is not None:
+        dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
+    dual = dual / strength
+    scale = penalty.dual_scale(dual)
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        value, residual = objective.loss.value_residual(logits, block.targets)
+        product = (residual * logits).sum(dim=-1) * scale
+        conjugate = objective.loss.conjugate(residual * scale[:, None], block.targets)
+        return (((value + conjugate - product) * block.weight).sum(dim=0),)
+
+    rows = torch.zeros_like(point.value)
+    if bool((scale < 1).any()):
+        rows = objective.data.reduce(kernel, point.logits, reads=0)[0]
+    dual = dual * scale[:, None, None]
+    if penalty.smooth:
+        # the penalty's share without cancellation: the conjugate of the gradient
+        features = penalty.conjugate(point.gradient[..., :-1] / strength)
+    else:
+        features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
+    return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + objective.strength * features
+
+
+def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
+    """Duality gap (m,) less what rounding alone makes of a gap of zero.
+
+    The gap falls with the gradient's error, not with its square.  Each gradient entry is a sum
+    of residuals times columns of size one, and counts as often as its coefficient; where the
+    strength of a column is below that rounding, the whole gap would be decided by it.
+    """
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        residual = objective.loss.residual_curvature(logits, block.targets)[0]
+        return ((residual.abs().sum(dim=-1) * block.weight).sum(dim=0),)
+
+    (size,) = objective.data.reduce(kernel, point.logits, reads=0)
+    weights = point.params[..., :-1].abs().sum(dim=(1, 2))
+    rounding = 128 * _EPS * (point.value.abs() + size * weights)
+    return (duality_gap(objective, point, 16 * _EPS * size) - rounding).clamp(min=0.0)

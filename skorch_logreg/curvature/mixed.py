@@ -1,0 +1,59 @@
+"""A batch whose models have curvatures of different kinds."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.curvature.protocol import Curvature
+from skorch_logreg.objective import Objective, Point
+
+
+@dataclass(frozen=True)
+class MixedCurvature:
+    """Curvatures of parts of a batch.
+
+    Parameters
+    ----------
+    parts : tuple of (Tensor, Curvature)
+        Which models each is for; every model is in one.
+    """
+
+    exact: ClassVar[bool] = False
+    parts: tuple[tuple[Tensor, Curvature], ...]
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """``B gradient`` (m, K, p + 1), part by part."""
+        out = torch.empty_like(gradient)
+        for models, curvature in self.parts:
+            out[models] = curvature.solve(gradient[models])
+        return out
+
+    def at(self, point: Point, models: Tensor | None = None) -> "MixedCurvature":
+        """Bring every part up to the point."""
+        return MixedCurvature(
+            tuple(
+                (own, curvature.at(point, own if models is None else models[own]))
+                for own, curvature in self.parts
+            )
+        )
+
+    def select(self, models: Tensor, objective: Objective) -> Curvature:
+        """Keep some models."""
+        place = models.new_full((sum(len(own) for own, _ in self.parts),), -1)
+        place[models] = torch.arange(len(models), device=models.device)
+        parts = []
+        for own, curvature in self.parts:
+            kept = (place[own] >= 0).nonzero()[:, 0]
+            if len(kept):
+                now = place[own[kept]]
+                parts.append((now, curvature.select(kept, objective.select(now))))
+        return join(parts)
+
+
+def join(parts: list[tuple[Tensor, Curvature]]) -> Curvature:
+    """Make one curvature of parts that cover a batch."""
+    if len(parts) == 1 and bool((parts[0][0].diff() > 0).all()):
+        return parts[0][1]
+    return MixedCurvature(tuple(parts))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Data
-from skorch_logreg.data.threads import single_thread
+from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, Penalty
@@ -136,8 +136,27 @@ def fit(
     ValueError
         If the solver lacks what the penalty needs.
     """
-    several = loss.n_outputs > 1
-    strength = 1 / torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+    C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+    small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
+    with single_thread(small), workers():
+        return _fit(
+            data, loss, penalty, 1 / C, fit_intercept, solver, tol, max_iter, start, callback, bound
+        )
+
+
+def _fit(
+    data: Data,
+    loss: Loss,
+    penalty: Penalty,
+    strength: Tensor,
+    fit_intercept: bool,
+    solver: str | Solver,
+    tol: float,
+    max_iter: int,
+    start: Params | None,
+    callback: Callable[[Progress], bool] | None,
+    bound: bool,
+) -> Solution:
     units = _Units.of(data, fit_intercept)
     objective = Objective(
         data=data.standardised(
@@ -152,36 +171,37 @@ def fit(
     chosen = _solver(solver, smooth, objective)
 
     def balanced(params: Params) -> Params:
-        return _balanced(params, penalty if strength.any() else L2()) if several else params
+        if loss.n_outputs == 1:
+            return params
+        return _balanced(params, penalty if strength.any() else L2())
 
     if start is not None:
-        first = units.inward(balanced(start))
+        first, n_iter = units.inward(balanced(start)), 0
     else:
-        first = cold_start(objective, chosen, max_iter)
+        first, n_iter = cold_start(objective, chosen, tol, max_iter)
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(
-            iterate.n_iter,
+            iterate.n_iter + n_iter,
             iterate.value,
             iterate.optimality,
             lambda: balanced(units.outward(iterate.params)),
         )
         return bool(callback is not None and callback(progress))
 
-    with single_thread(is_small(objective)):
-        outcome = drive(
-            chosen,
-            objective.rough() if smooth else objective,
-            first,
-            tol=tol,
-            max_iter=max_iter,
-            callback=None if callback is None else report,
-            bound=bound,
-        )
+    outcome = drive(
+        chosen,
+        objective.rough() if smooth else objective,
+        first,
+        tol=tol,
+        max_iter=max_iter - n_iter,
+        callback=None if callback is None else report,
+        bound=bound,
+    )
     return Solution(
         params=balanced(units.outward(outcome.params)),
         status=outcome.status,
-        n_iter=outcome.n_iter,
+        n_iter=outcome.n_iter + n_iter,
         n_passes=data.n_passes,
         value=outcome.value,
         optimality=outcome.optimality,

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Block, Data
+from skorch_logreg.data import Block, Data, take_columns
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 
@@ -48,7 +48,7 @@ class Point:
         """Keep some models."""
         return Point(
             self.params[models],
-            self.logits[:, models],
+            take_columns(self.logits, models),
             self.value[models],
             self.gradient[models],
         )

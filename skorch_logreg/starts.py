@@ -1,34 +1,86 @@
-"""Where a fit starts."""
+"""Where a fit starts: at the solution of a problem that is smaller."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample
+from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import sample_rows
+from skorch_logreg.solvers.choose import allows_dual, sample_rows
 
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _SAMPLE_TOL = 0.01  # a sample's own error is larger
+_FEW_ROWS = 1000  # whose matrix is diagonalised at once
+_WIDE = 4  # how many times as many columns pay for it
 
 
-def cold_start(objective: Objective, solver: Solver, max_iter: int) -> Tensor:
-    """Start (m, K, p + 1) of a fit that has no better one.
+def cold_start(
+    objective: Objective, solver: Solver, tol: float, max_iter: int
+) -> tuple[Tensor, int]:
+    """Start of a fit that has no better one.
 
-    Zero coefficients with the intercepts of the class frequencies, or the solution on a sample
-    of the rows where there are many.
+    Zero coefficients with the intercepts of the class frequencies; where there are many rows,
+    the solution on a sample of them; where there are many columns, the solution in the space
+    of the rows.
+
+    Returns
+    -------
+    params : Tensor of shape (m, K, p + 1)
+    n_iter : int
+        Iterations that it took and that are the fit's own: those on a sample are not.
     """
     zero = objective.zeros()
     if max_iter == 0:
-        return zero
+        return zero, 0
     if objective.fit_intercept:
         zero[..., -1] = objective.prior()
+    n, p = objective.data.n_samples, objective.data.n_features
+    if n <= _FEW_ROWS and p >= _WIDE * n and objective.penalty.smooth and allows_dual(objective):
+        return _in_row_space(objective, solver, zero, tol, max_iter)
     rows = sample_rows(objective)
     if rows is None:
-        return zero
+        return zero, 0
     part = on_sample(objective, rows)
     steps = min(max_iter, _SAMPLE_ITER)
     found = drive(solver, part.rough(), zero, tol=_SAMPLE_TOL, max_iter=steps, bound=False)
     # a sample without one of the classes, or separable, has its solution at infinity
     bounded = [status is Status.CONVERGED for status in found.status]
     keep = torch.tensor(bounded, device=zero.device)
-    return torch.where(keep[:, None, None], found.params, zero)
+    return torch.where(keep[:, None, None], found.params, zero), 0
+
+
+def _in_row_space(
+    objective: Objective, solver: Solver, zero: Tensor, tol: float, max_iter: int
+) -> tuple[Tensor, int]:
+    """Solve for coefficients that are combinations of rows: n unknowns in place of p.
+
+    With the penalty's diagonal ``P`` and ``Z P^-1 Z' = U S^2 U'``, the coefficients
+    ``P^-1 Z'U S^-1 v`` have logits ``U S v`` and penalty ``|v|^2``.  Squared, small singular
+    values are lost to rounding, so this is a start and no end.
+
+    References
+    ----------
+    Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
+    Biostatistics 5, section 2.
+    """
+    ridge = objective.penalty.hess_diagonal(zero[:1, :1, :-1])[0, 0]
+    ridge = torch.where(ridge > 0, ridge, 1.0)  # columns that take no part
+    squares, vectors = torch.linalg.eigh(objective.data.outer(1 / ridge))
+    kept = squares > 1e-14 * squares[-1]
+    root, vectors = squares[kept].sqrt(), vectors[:, kept]
+    thin = replace(objective, data=objective.data.recast(vectors * root), penalty=L2())
+    first = thin.zeros()
+    first[..., -1] = zero[..., -1]
+    found = drive(solver, thin, first, tol=tol, max_iter=max_iter, bound=False)
+    rows = torch.einsum("nr,mkr->nmk", vectors / root, found.params[..., :-1])
+
+    def kernel(block: Block, rows: Tensor) -> tuple[Tensor, ...]:
+        return (block.rmatmul(rows),)
+
+    (params,) = objective.data.reduce(kernel, rows)
+    params[..., :-1] /= ridge
+    params[..., -1] = found.params[..., -1]
+    return params, int(found.n_iter.max())

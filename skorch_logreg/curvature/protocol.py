@@ -27,5 +27,5 @@ class Curvature(Protocol):
         ``models`` are those of the point that the curvature is for; None: all.
         """
 
-    def select(self, models: Tensor, objective: Objective) -> Self:
+    def select(self, models: Tensor, objective: Objective) -> "Curvature":
         """Keep some models; ``objective`` is theirs already."""

@@ -9,9 +9,9 @@ from torch import Tensor
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, on_sample
 
-_ROWS = 1000  # enough for a mean to a few per cent
+_FOLLOWED = 1000  # rows: enough for a mean to a few per cent
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,11 @@ class SharedHessian:
     their mean weight, ``c_m``, which follows the model.  ``Z'SZ`` and the penalty's diagonal
     ``P`` are diagonalised together, once, and a solve is then two products for all models.
     Where columns are many, those with most entries are diagonalised and the rest have their
-    diagonal.  The intercept stands apart, as it does from centred columns.
+    diagonal.
+
+    A row's weight depends on its logit, so it is along the coefficients that the mean errs: rows
+    far out weigh little.  There, and with the intercept, the curvature is that of the logits,
+    by a correction of rank two.  For normal columns that is the whole Hessian.
 
     References
     ----------
@@ -37,19 +41,24 @@ class SharedHessian:
     share: Tensor
     squares: Tensor | None
     penalty: Tensor
-    step: int
+    rows: slice
     row_weight: Tensor
-    weight: Tensor
+    inverse: Tensor | None = None
+    weight: Tensor | None = None
+    along: Tensor | None = None
+    correction: Tensor | None = None
 
     @classmethod
     def build(
-        cls, objective: Objective, point: Point, n_columns: int, sample: Objective | None = None
+        cls, objective: Objective, point: Point, n_columns: int, n_rows: int | None = None
     ) -> "SharedHessian":
         """Diagonalise: two passes over X and ``2 n q^2 + 9 q^3`` operations, q columns.
 
-        ``sample`` has the rows that the columns are multiplied on; None: all.
+        Of ``n_rows`` rows that stand for all; None: of all.
         """
-        part = objective if sample is None else sample
+        part, rows = objective, slice(None)
+        if n_rows is not None:
+            part, rows = on_sample(objective, n_rows), objective.data.sampled(n_rows)
         columns, squares = _frequent(part, n_columns)
 
         def product(block: Block) -> tuple[Tensor, ...]:
@@ -65,46 +74,76 @@ class SharedHessian:
         factor, scale = scaled_cholesky((gram / total + torch.diag(ridge))[None])
         inverse = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
         share, vectors = torch.linalg.eigh(inverse * ridge @ inverse.T)
-        step = max(objective.data.n_samples // _ROWS, 1)
-        weight = objective.row_weight()
-        part_weight = weight[::step]
-        scaled = part_weight * (weight.sum(dim=0) / part_weight.sum(dim=0).clamp(min=1e-300))
+        basis = inverse.T @ vectors
+        weight = part.exact.row_weight()
+        step = max(len(weight) // _FOLLOWED, 1)
+        followed = weight[::step]
+        followed = followed * (weight.sum(dim=0) / followed.sum(dim=0).clamp(min=1e-300))
         shared = cls(
             loss=objective.loss,
             strength=objective.strength,
             columns=columns,
-            basis=inverse.T @ vectors,
+            basis=basis,
             share=share.clamp(0.0, 1.0),
             squares=None if squares is None else squares / total,
             penalty=penalty,
-            step=step,
-            row_weight=scaled.expand(-1, len(objective.strength)),
-            weight=total,
+            rows=slice(rows.start, None, (rows.step or 1) * step),
+            row_weight=followed.expand(-1, len(objective.strength)),
+            inverse=(gram / total + torch.diag(ridge)) @ basis if squares is None else None,
         )
         return shared.at(point)
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1)."""
+        assert self.weight is not None  # `at` has been there
         weight, strength = self.weight[..., None], self.strength[:, None, None]
-        inner = gradient[..., self.columns] @ self.basis
-        inner /= torch.addcmul(weight * (1 - self.share), strength, self.share)
+        bend = torch.addcmul(weight * (1 - self.share), strength, self.share)
+        inner = (gradient[..., self.columns] @ self.basis) / bend
         if self.squares is None:
-            out = torch.cat([inner @ self.basis.T, gradient[..., -1:] / weight], dim=-1)
+            border = gradient[..., -1:] / weight
+            if self.along is not None and self.correction is not None:
+                # Woodbury's identity on what the mean weight misses
+                spread = self.along / bend
+                seen = torch.cat([(self.along * inner).sum(dim=-1, keepdim=True), border], dim=-1)
+                share = (self.correction @ seen[..., None])[..., 0]
+                inner = inner - spread * share[..., :1]
+                border = border - share[..., 1:] / weight
+            out = torch.cat([inner @ self.basis.T, border], dim=-1)
         else:
-            bend = weight * self.squares
-            bend[..., :-1] += strength * self.penalty
-            out = gradient / torch.where(bend > 0, bend, 1.0)
+            full = weight * self.squares
+            full[..., :-1] += strength * self.penalty
+            out = gradient / torch.where(full > 0, full, 1.0)
             out[..., self.columns] = inner @ self.basis.T
         if out.shape[1] > 1:  # classes of different weights leave the plane of zero sums
             out -= out.mean(dim=1, keepdim=True)
         return out
 
     def at(self, point: Point, models: Tensor | None = None) -> "SharedHessian":
-        """Take the mean weight of the rows at a point; X is not read."""
-        logits = point.logits[:: self.step]
-        bend = self.loss.curvature(logits if models is None else logits[:, models])[0]
-        weight = (bend * self.row_weight[..., None]).sum(dim=0)
-        return replace(self, weight=weight.clamp(min=1e-300))
+        """Take the weights of the rows at a point; X is not read."""
+        logits, params = point.logits[self.rows], point.params
+        if models is not None:
+            logits, params = logits[:, models], params[models]
+        rows = self.loss.curvature(logits)[0] * self.row_weight[..., None]
+        weight = rows.sum(dim=0).clamp(min=1e-300)
+        if self.inverse is None:
+            return replace(self, weight=weight)
+        along = (1 - self.share) * (params[..., :-1] @ self.inverse)
+        size = (along * (params[..., :-1] @ self.inverse)).sum(dim=-1)
+        if not bool((size > 0).all()):
+            return replace(self, weight=weight, along=None, correction=None)
+        away = (logits - params[..., -1]) / size.sqrt()
+        first, second = (rows * away).sum(dim=0), (rows * away.square()).sum(dim=0)
+        along = along / size.sqrt()[..., None]
+        missed = torch.stack(
+            [torch.stack([second - weight, first], -1), torch.stack([first, 0 * first], -1)], -2
+        )
+        bend = weight[..., None] * (1 - self.share) + self.strength[:, None, None] * self.share
+        seen = torch.diag_embed(
+            torch.stack([(along.square() / bend).sum(dim=-1), 1 / weight], dim=-1)
+        )
+        eye = torch.eye(2, dtype=seen.dtype, device=seen.device)
+        correction = torch.linalg.solve(eye + missed @ seen, missed)
+        return replace(self, weight=weight, along=along, correction=correction)
 
     def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
         """Keep some models."""
@@ -112,7 +151,9 @@ class SharedHessian:
             self,
             strength=self.strength[models],
             row_weight=self.row_weight[:, models],
-            weight=self.weight[models],
+            weight=None if self.weight is None else self.weight[models],
+            along=None if self.along is None else self.along[models],
+            correction=None if self.correction is None else self.correction[models],
         )
 
 

@@ -5,7 +5,7 @@ from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.protocol import Block, Data
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
-from skorch_logreg.data.tensors import as_tensor
+from skorch_logreg.data.tensors import as_tensor, take_columns
 
 __all__ = [
     "CONTAINERS",
@@ -17,4 +17,5 @@ __all__ = [
     "SparseBlock",
     "as_tensor",
     "from_arrays",
+    "take_columns",
 ]

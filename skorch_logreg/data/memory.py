@@ -14,7 +14,7 @@ from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock
-from skorch_logreg.data.tensors import as_tensor
+from skorch_logreg.data.tensors import as_tensor, take_columns
 from skorch_logreg.data.threads import map_blocks
 
 CONTAINERS = {
@@ -205,16 +205,24 @@ class InMemory:
             origin=self,
         )
 
+    def sampled(self, n_rows: int) -> slice:
+        """Say which rows a sample has."""
+        step = max(self.n_samples // n_rows, 1)
+        return slice(step // 2, None, step)
+
     def sample(self, n_rows: int) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all."""
-        step = max(self.n_samples // n_rows, 1)
-        rows = slice(step // 2, None, step)
+        rows = self.sampled(n_rows)
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
-        X = self.X[rows].to(torch.float64).contiguous() if not self.is_sparse else self.X[rows]
+        X = self.X[rows]
+        if not self.is_sparse and self.design is None:
+            X = X.to(torch.float64).contiguous()
         return replace(
             self,
             X=X,
+            design=None if self.design is None else self.design[rows],
+            origin=None if self.origin is None else self.origin.sample(n_rows),
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
             block_rows=_block_rows(X),
@@ -236,7 +244,7 @@ class InMemory:
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where each has its own."""
         targets, weight = (
-            array[:, models] if array.shape[1] > 1 else array
+            take_columns(array, models) if array.shape[1] > 1 else array
             for array in (self.targets, self.weight)
         )
         share = len(models) / max(self.targets.shape[1], self.weight.shape[1])
@@ -248,6 +256,12 @@ class InMemory:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
         whole = replace(self, n_logits=1)
         return whole.reduce(lambda block: (block.outer(column_weight),))[0]
+
+    def recast(self, X: Tensor) -> "InMemory":
+        """Put other rows (n, r) under the same targets and weights, as they are."""
+        center = self.center.new_zeros(X.shape[1])
+        plain = replace(self, X=X, design=None, origin=None, block_rows=_block_rows(X), reads=[0])
+        return plain.standardised(center, torch.ones_like(center), self.targets, self.n_logits)
 
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1

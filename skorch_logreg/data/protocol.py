@@ -104,6 +104,9 @@ class Data(Protocol):
     def empty_rows(self, *shape: int) -> Tensor:
         """Make an array as long as the data, of the products' type."""
 
+    def sampled(self, n_rows: int) -> slice:
+        """Say which rows a sample has."""
+
     def sample(self, n_rows: int) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all."""
 
@@ -115,6 +118,9 @@ class Data(Protocol):
 
     def outer(self, column_weight: Tensor) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
+
+    def recast(self, X: Tensor) -> Self:
+        """Put other rows (n, r) under the same targets and weights, as they are."""
 
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1

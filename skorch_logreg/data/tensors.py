@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_RUNS = 16  # up to here a run at a time is the faster
+
 
 class _Writable:
     """Lets torch see a read-only array without its warning; nothing ever writes into it."""
@@ -23,3 +25,17 @@ def as_tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
     except ValueError:
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+
+
+def take_columns(array: Tensor, columns: Tensor) -> Tensor:
+    """Copy some columns ``array[:, columns]``; neighbours are copied together.
+
+    Picking columns one by one costs ten times as much as copying a run of them.
+    """
+    index = columns.tolist()
+    breaks = [i for i in range(1, len(index)) if index[i] != index[i - 1] + 1]
+    if len(breaks) >= _RUNS:
+        return array[:, columns]
+    edges = [0, *breaks, len(index)]
+    runs = [array[:, index[a] : index[b - 1] + 1] for a, b in zip(edges, edges[1:], strict=False)]
+    return torch.cat(runs, dim=1)

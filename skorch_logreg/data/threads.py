@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -52,13 +53,29 @@ def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> li
 
     A thread takes a whole block through all its operations: products with one column run on one
     thread in some BLAS, and a barrier after every operation costs more than the end of a block.
-    The threads are as many as torch has, and end here.
+    The threads are as many as torch has, and end with the `workers` around, or here.
     """
-    count = min(torch.get_num_threads(), len(blocks))
-    if count == 1:
+    count = torch.get_num_threads()
+    if count == 1 or len(blocks) == 1:
         return [function(block) for block in blocks]
-    with (
-        single_thread(),
-        ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
+    with workers() as pool, single_thread():
         return list(pool.map(function, blocks))
+
+
+_POOL: ContextVar[ThreadPoolExecutor | None] = ContextVar("pool", default=None)
+
+
+@contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """Keep one pool of threads, as many as torch has; it ends with the outermost of these."""
+    pool = _POOL.get()
+    if pool is not None:
+        yield pool
+        return
+    count = torch.get_num_threads()
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        token = _POOL.set(pool)
+        try:
+            yield pool
+        finally:
+            _POOL.reset(token)

@@ -21,10 +21,11 @@ _EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
 _SAMPLED = 0.1  # and one from a sample of the rows
 _DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
-_SMALL_PASS = 1 << 20  # numbers: about 0.3 ms
+_SMALL_PASS = 1 << 21  # numbers: about 0.6 ms
 _SMALL_HESSIAN = 1e8  # floating point operations: a few ms
 _MANY = 4  # models that are worth a factorisation which they share
-_SAMPLE_OF_MANY = 4000  # rows for that
+_SAMPLE_OF_MANY = 4000  # rows of a sample of their own
+_ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FREQUENT = 1000  # columns of a partial Hessian
@@ -71,8 +72,9 @@ def choose_curvature(objective: Objective) -> Model:
     if m < _MANY or (own.exact and own.cost(m) <= _DEAR):
         return own
     columns = min(_FREQUENT, side - 1)
-    rows = max(_SAMPLE_OF_MANY, 30 * (columns + 1))
-    build = partial(_shared, n_columns=columns, n_rows=rows)
+    rows = max(_SAMPLE_OF_MANY, _ROWS_A_COLUMN * (columns + 1))
+    n_rows = rows if objective.data.n_samples >= 2 * rows else None
+    build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
     return Model(build, False, own.cost, _SAMPLED, own, follows=True)
 
 
@@ -89,7 +91,7 @@ def _own_curvature(objective: Objective) -> Model:
     if n_outputs * side <= _MAX_SIDE:
         cost = partial(exact_cost, n, n_outputs, p)
         choices.append(Model(ExactHessian.build, True, cost, _EXACT))
-    if n * n_outputs <= _MAX_SIDE and _allows_dual(objective):
+    if n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         cost = partial(dual_cost, n, n_outputs)
         choices.append(Model(DualHessian.build, True, cost, _EXACT))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
@@ -126,21 +128,14 @@ def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
     return ExactHessian.build(part, part.evaluate(point.params))
 
 
-def _shared(objective: Objective, point: Point, n_columns: int, n_rows: int) -> Curvature:
-    many = objective.data.n_samples >= 2 * n_rows
-    part = on_sample(objective, n_rows) if many else None
-    return SharedHessian.build(objective, point, n_columns, part)
-
-
-def is_small(objective: Objective) -> bool:
+def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:
     """Whether a pass and a Hessian are too short for a second thread to pay."""
-    m, n_outputs, side = objective.shape
-    n = objective.data.n_samples
     rows = min(n, side) * n_outputs
     flops = max(n, side) * rows**2
     return m * n * (side + 8 * n_outputs) <= _SMALL_PASS and flops <= _SMALL_HESSIAN
 
 
-def _allows_dual(objective: Objective) -> bool:
+def allows_dual(objective: Objective) -> bool:
+    """Whether the Hessian can be inverted through a matrix of rows."""
     penalised = objective.penalty.strictly_positive() and bool((objective.strength > 0).all())
     return penalised and objective.data.single_block

@@ -39,9 +39,14 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
         inner(moved.gradient, direction).tolist(),
         strict=True,
     )
+    # many models would wait for the line search of one that could have gone further
+    together = len(direction) > 1
     values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
     fine = [
-        before < 0 and abs(after) <= -_FLAT * before and new <= old + rounding * abs(old)
+        before < 0
+        and after <= -_FLAT * before
+        and (together or after >= _FLAT * before)
+        and new <= old + rounding * abs(old)
         for (before, after), (old, new) in zip(slopes, values, strict=True)
     ]
     if all(fine):

@@ -20,6 +20,8 @@ from skorch_logreg.solvers.smooth import (
 )
 
 _SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
+_FIRST_STEPS = 4
+_TIRED = 0.1  # contraction a step that is slow for a curvature which follows
 _PATIENCE = 6  # steps after which a rate is known
 
 
@@ -90,14 +92,22 @@ def _worn(tracks: Sequence[Track]) -> list[int]:
     Those with the same way to build one come in one batch.
     """
     candidates = [
-        i for i, track in enumerate(tracks) if track.age and not track.directed and track.far > 1
+        i
+        for i, track in enumerate(tracks)
+        if track.far > 1
+        and not track.directed
+        # where a model follows, the first steps are slow whatever the curvature
+        and track.age >= (_FIRST_STEPS if track.model.follows else 1)
     ]
-    worn = []
-    for i in candidates:
-        model = tracks[i].model
-        if tracks[i].steps_left() > model.cost(len(candidates)) + 2:
-            worn.append(i)
+    worn = [i for i in candidates if _is_worn(tracks[i], len(candidates))]
     return [i for i in worn if tracks[i].model.next is tracks[worn[0]].model.next]
+
+
+def _is_worn(track: Track, n_models: int) -> bool:
+    price = track.model.cost(n_models) + 2
+    # what a model that follows has cost already, it may cost again: its estimate is no bound
+    tired = track.model.follows and track.age > price and track.rate > _TIRED
+    return tired or track.steps_left() > price
 
 
 def _is_slow(track: Track) -> bool:

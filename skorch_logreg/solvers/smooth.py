@@ -13,6 +13,7 @@ from skorch_logreg.solvers.choose import Model, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 _TRUST_LATER = 0.03  # contraction that proves the decrement of a Hessian some steps old
+_STEADY = 0.2  # contraction that is steady
 _CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
 _PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is bought
 
@@ -53,15 +54,25 @@ class Track:
             return math.inf
         return math.log(max(self.far, 1.0)) / -math.log(self.rate)
 
+    def bound(self) -> float:
+        """Contraction that proves a decrement: the longer ago it was built, the steadier.
+
+        A fall that comes suddenly, after steps that hardly contracted, is of what the model sees.
+        """
+        trust = self.model.trust
+        if self.model.follows:
+            return trust if 0 < self.rate <= trust else trust**2
+        if self.age == 0:
+            return trust
+        return min(trust, _TRUST_LATER if self.rate <= _STEADY else _TRUST_LATER**2)
+
     def moved(self, contraction: float, far: float) -> "Track":
         """Track after a step."""
         latest = max(contraction if far > 1 else 0.0, 1e-8)
         # the mean forgets half of the past at every step
         rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
         unproven = self.unproven + 1 if far <= 1 else 0
-        return replace(
-            self, age=self.age + 1, rate=rate, far=far, unproven=unproven, directed=False
-        )
+        return Track(self.model, self.age + 1, rate, far, unproven, self.conjugate)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,9 @@ def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
 
 
 def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
-    curvature = model.build(objective.exact, point.exact())
+    if not model.follows:  # a rough one will do for those that wear out anyhow
+        objective, point = objective.exact, point.exact()
+    curvature = model.build(objective, point)
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
     trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
@@ -167,11 +180,8 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     )
     for track, new, old, value in figures:
         contraction = new / old if old > 0 else 1.0
-        # the longer ago it was built, the steadier the fall has to be
-        trust = track.model.trust
-        bound = trust if track.age == 0 or track.model.follows else min(trust, _TRUST_LATER)
         # conjugate gradients reduce what the model sees first: that proves nothing
-        steady.append(contraction <= bound and not track.directed)
+        steady.append(contraction <= track.bound() and not track.directed)
         tracks.append(track.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
     return replace(
         state,

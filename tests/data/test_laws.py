@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.data import from_arrays
+from skorch_logreg.data import from_arrays, take_columns
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
 M, K = 2, 3
@@ -174,3 +174,89 @@ def test_dense_rows_are_not_copied(name):
     made = CONTAINERS[name].make(X)
     held = from_arrays(made, y)
     assert held.X.data_ptr() == made.__array_interface__["data"][0]
+
+
+def _wide(name="c-order", n_logits=64, n=3000):
+    """Rows under so many logits that rough products pay."""
+    X, y, weight = problem(LOSSES["binomial"], n=n)
+    held = CONTAINERS[name](X + 1e4, y, weight)
+    center, scale = held.column_moments()
+    encoded = LOSSES["binomial"].encode(held.targets)
+    return held.standardised(center, scale, encoded, n_logits)
+
+
+@pytest.mark.parametrize("name", ["c-order", "f-order", "strided"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_rough_products_are_float32_of_centred_rows(name, kept):
+    """A mean of 1e4 costs no digits: rows are centred before they are rounded."""
+    exact = _wide(name, n=20_000)
+    rough = exact.rough()
+    assert rough.design is not None
+    if not kept:
+        rough.design = None
+    assert rough is not exact
+    assert rough.exact is exact
+    params = _random(64, 1, 6)
+    results = []
+    for held in (exact, rough):
+        logits = held.empty_rows(64, 1)
+        (back,) = held.reduce(
+            lambda block, out: (block.rmatmul(block.matmul(params, out=out)),), logits
+        )
+        assert back.dtype == torch.float64
+        results.append((logits, back))
+    assert results[1][0].dtype == torch.float32
+    for fine, coarse in zip(*results, strict=True):
+        error = (coarse - fine).abs().max() / fine.abs().max()
+        assert 1e-9 < error < 1e-5
+
+
+def test_rough_products_are_for_many_logits():
+    few = _wide(n_logits=1)
+    assert few.rough() is few
+    sparse = _wide("csr")
+    assert sparse.rough() is sparse
+
+
+@pytest.mark.parametrize("n_logits", [1, 64])
+def test_a_sample_of_formed_rows_is_of_those_rows(n_logits):
+    held = _wide(n_logits=n_logits, n=10_000 // n_logits + 2000).rough()
+    assert held.design is not None
+    part = held.sample(100)
+    params = _random(2, 1, 6)
+    logits, few = held.empty_rows(2, 1), part.empty_rows(2, 1)
+    held.reduce(lambda block, out: (block.matmul(params, out=out).sum(),), logits)
+    part.reduce(lambda block, out: (block.matmul(params, out=out).sum(),), few)
+    torch.testing.assert_close(few, logits[held.sampled(100)])
+
+
+def test_models_keep_their_own_columns():
+    X, y, _ = problem(LOSSES["binomial"])
+    targets = torch.stack([torch.from_numpy(y), torch.from_numpy(1 - y), torch.from_numpy(y)], 1)
+    held = from_arrays(X, targets, _random(len(y), 3).abs())
+    for models in (torch.tensor([2, 0]), torch.tensor([1]), torch.tensor([0, 1, 2])):
+        part = held.select(models)
+        torch.testing.assert_close(part.targets, held.targets[:, models])
+        torch.testing.assert_close(part.weight, held.weight[:, models])
+    shared = from_arrays(X, y)
+    assert shared.select(torch.tensor([2, 0])).weight.shape == (len(y), 1)
+
+
+def test_columns_are_taken_in_runs_or_one_by_one():
+    array = _random(4, 40)
+    for index in (range(40), range(0, 40, 2), [3], [7, 3, 4, 5, 39], [5, 5]):
+        columns = torch.tensor(list(index))
+        torch.testing.assert_close(take_columns(array, columns), array[:, columns])
+
+
+def test_other_rows_keep_targets_and_weights():
+    X, y, weight = problem(LOSSES["binomial"])
+    held = from_arrays(X, y, weight)
+    other = _random(len(y), 3)
+    recast = held.recast(other)
+    assert (recast.n_features, recast.n_samples) == (3, len(y))
+    params = _random(2, 1, 4)
+    out = recast.empty_rows(2, 1)
+    recast.reduce(lambda block, out: (block.matmul(params, out=out).sum(),), out)
+    _close(out, torch.einsum("np,mkp->nmk", other, params[..., :-1]) + params[..., -1])
+    assert recast.weight is held.weight

@@ -124,3 +124,14 @@ def test_infinite_logits_give_no_nan(loss):
     value, residual = loss.value_residual(z, y)
     assert value[:, 0].tolist() == [0.0, math.inf]
     assert residual[:, 0, 0].tolist() == [0.0, -1.0]
+
+
+def test_class_weights_are_counted(loss):
+    """Of every model, with targets of its own or those of all."""
+    _, y, classes = _rows(loss)
+    weight = torch.rand(len(y), 2, generator=torch.Generator().manual_seed(1)).double()
+    n_classes = max(loss.n_outputs, 2)
+    member = torch.nn.functional.one_hot(classes, n_classes).double()
+    torch.testing.assert_close(loss.class_weight(y, weight), weight.T @ member)
+    both = loss.class_weight(y.expand(-1, 2, 1), weight)
+    torch.testing.assert_close(both, weight.T @ member)

@@ -1,0 +1,73 @@
+"""A start is near the solution and costs little; what follows does not depend on it."""
+
+import numpy as np
+import pytest
+import torch
+
+from skorch_logreg.data import from_arrays
+from skorch_logreg.fitting import Status, fit
+from skorch_logreg.losses import Binomial, Multinomial
+from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import LBFGS
+from skorch_logreg.starts import cold_start
+from tests.catalogue import LOSSES, objective
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_intercepts_of_the_class_frequencies_are_the_best_alone(loss):
+    of = objective(loss, strength=(0.5, 2.0))
+    zero = of.zeros()
+    best, _ = of.minimise_intercept(zero, of.logits(zero))
+    torch.testing.assert_close(of.prior(), best[..., -1], rtol=1e-9, atol=1e-9)
+
+
+def test_a_class_without_weight_has_a_finite_start():
+    of = objective(LOSSES["binomial"])
+    of.data.weight[of.data.targets[:, 0, 0] == 1.0] = 0.0
+    assert of.prior().isfinite().all()
+    assert float(of.prior()) > 10
+
+
+def _wide(K, p=800, n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * np.logspace(-2, 2, p) + 5
+    X[:, 7] = 3.0
+    y = np.r_[np.arange(K), rng.integers(0, K, n - K)]
+    return X, y, rng.uniform(0.2, 2.0, n)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("C", [1e-2, 1.0, 1e3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_row_space_holds_the_solution(K, C, fit_intercept, monkeypatch):
+    """p >> n: found there, proven where it counts, and the same as without."""
+    X, y, weight = _wide(K)
+    loss = Binomial() if K == 2 else Multinomial(K)
+    factor = torch.linspace(0.5, 2, X.shape[1], dtype=torch.float64)
+    options = {"C": C, "fit_intercept": fit_intercept}
+    found = fit(from_arrays(X, y, weight), loss, L2(factor), tol=1e-8, **options)
+    assert found.status == (Status.CONVERGED,)
+    assert found.n_passes <= 14
+    monkeypatch.setattr("skorch_logreg.starts._FEW_ROWS", 0)
+    direct = fit(from_arrays(X, y, weight), loss, L2(factor), tol=1e-8, **options)
+    assert direct.n_passes > found.n_passes
+    torch.testing.assert_close(found.value, direct.value, rtol=1e-12, atol=0)
+    size = direct.params.coef.abs().max()
+    torch.testing.assert_close(
+        found.params.coef, direct.params.coef, rtol=1e-5, atol=float(1e-6 * size)
+    )
+
+
+def test_iterations_in_the_row_space_count():
+    X, y, _ = _wide(2)
+    short = fit(from_arrays(X, y), Binomial(), L2(), C=100.0, max_iter=2)
+    assert short.status == (Status.MAX_ITER,)
+    assert short.n_iter.tolist() == [2]
+    assert int(fit(from_arrays(X, y), Binomial(), L2(), C=100.0).n_iter) > 2
+
+
+def test_no_steps_where_none_are_allowed():
+    of = objective(LOSSES["binomial"])
+    params, n_iter = cold_start(of, LBFGS(), 1e-4, 0)
+    assert not params.any()
+    assert n_iter == 0

@@ -35,6 +35,7 @@ class SharedHessian:
 
     exact: ClassVar[bool] = False
     loss: Loss
+    fit_intercept: bool
     strength: Tensor
     columns: Tensor
     basis: Tensor
@@ -81,6 +82,7 @@ class SharedHessian:
         followed = followed * (weight.sum(dim=0) / followed.sum(dim=0).clamp(min=1e-300))
         shared = cls(
             loss=objective.loss,
+            fit_intercept=objective.fit_intercept,
             strength=objective.strength,
             columns=columns,
             basis=basis,
@@ -114,6 +116,8 @@ class SharedHessian:
             full[..., :-1] += strength * self.penalty
             out = gradient / torch.where(full > 0, full, 1.0)
             out[..., self.columns] = inner @ self.basis.T
+        if not self.fit_intercept:
+            out[..., -1] = 0.0
         if out.shape[1] > 1:  # classes of different weights leave the plane of zero sums
             out -= out.mean(dim=1, keepdim=True)
         return out
@@ -133,6 +137,8 @@ class SharedHessian:
             return replace(self, weight=weight, along=None, correction=None)
         away = (logits - params[..., -1]) / size.sqrt()
         first, second = (rows * away).sum(dim=0), (rows * away.square()).sum(dim=0)
+        if not self.fit_intercept:
+            first = torch.zeros_like(first)
         along = along / size.sqrt()[..., None]
         missed = torch.stack(
             [torch.stack([second - weight, first], -1), torch.stack([first, 0 * first], -1)], -2

@@ -26,10 +26,13 @@ from skorch_logreg.solvers import (
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.starts import cold_start
 
-__all__ = ["Params", "Progress", "Solution", "Status", "fit", "models_at_once"]
+__all__ = ["Params", "Progress", "Solution", "Status", "at_once", "fit", "models_at_once"]
 
 _MEMORY_BUDGET = 1 << 30  # bytes
 _ROW_BYTES = 64  # of a row and a logit: target, weight, and the logits of three points
+_WIDEST = 512  # logits a row that are worth a wider batch
+_COEFFICIENTS = 1 << 21  # in all models: 16 MiB
+_LEAST = 16  # logits a row that are worth it whatever the columns
 _NEWTON_COST = 1.5  # passes: up to here a new Hessian at every step is the quickest way
 
 
@@ -210,19 +213,31 @@ def _fit(
     )
 
 
-def models_at_once(n_samples: int, n_outputs: int, memory_budget: int | None = None) -> int:
-    """Models that one solve may take so that what is as long as the data fits a budget.
+def models_at_once(
+    n_samples: int, n_features: int, n_outputs: int, memory_budget: int | None = None
+) -> int:
+    """Models that one solve may take.
+
+    So many that what is as long as the data fits a budget, and no more than pays: beyond some
+    hundred logits a row a read of X is no cheaper, and what is as long as the coefficients
+    leaves the cache.
 
     Parameters
     ----------
-    n_samples : int
+    n_samples, n_features : int
     n_outputs : int
         Logits a model.
     memory_budget : int or None
         Bytes; None: 1 GiB.
     """
+    pays = min(_WIDEST, max(_COEFFICIENTS // n_features, _LEAST))
+    return max(min(at_once(n_samples, memory_budget), pays) // n_outputs, 1)
+
+
+def at_once(size: int, memory_budget: int | None = None) -> int:
+    """Columns of ``size`` rows, with what a solve keeps beside them, that fit a budget."""
     budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
-    return max(int(budget) // (_ROW_BYTES * n_samples * n_outputs), 1)
+    return max(int(budget) // (_ROW_BYTES * size), 1)
 
 
 def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:

@@ -15,6 +15,26 @@ _FOLLOWED = 1000  # rows: enough for a mean to a few per cent
 
 
 @dataclass(frozen=True)
+class _Correction:
+    """What the mean weight of a row misses: rank two, along the coefficients and the intercept.
+
+    Parameters
+    ----------
+    along : Tensor of shape (m, K, q)
+        ``Z'SZ w / |w|`` of the coefficients w, in the basis.
+    matrix : Tensor of shape (m, K, 2, 2)
+        Woodbury's: ``N (1 + U'A^-1 U N)^-1``.
+    """
+
+    along: Tensor
+    matrix: Tensor
+
+    def select(self, models: Tensor) -> "_Correction":
+        """Keep some models."""
+        return _Correction(self.along[models], self.matrix[models])
+
+
+@dataclass(frozen=True)
 class SharedHessian:
     """``B_m = (c_m Z'SZ + P / C_m)^-1``: models differ in two numbers, not in a matrix.
 
@@ -30,7 +50,8 @@ class SharedHessian:
 
     References
     ----------
-    Golub, Van Loan (2013). Matrix Computations, section 8.7.2.
+    Golub, Van Loan (2013). Matrix Computations, section 8.7.2.  Hager (1989). Updating the
+    inverse of a matrix, SIAM Review 31, equation 1.
     """
 
     exact: ClassVar[bool] = False
@@ -39,15 +60,14 @@ class SharedHessian:
     strength: Tensor
     columns: Tensor
     basis: Tensor
+    inverse: Tensor
     share: Tensor
     squares: Tensor | None
     penalty: Tensor
     rows: slice
     row_weight: Tensor
-    inverse: Tensor | None = None
-    weight: Tensor | None = None
-    along: Tensor | None = None
-    correction: Tensor | None = None
+    weight: Tensor
+    correction: _Correction | None = None
 
     @classmethod
     def build(
@@ -67,57 +87,57 @@ class SharedHessian:
             return (block.gram(weight, None, columns)[0, 0, :, 0],)
 
         (gram,) = part.data.reduce(product)
-        gram, total = gram[:-1, :-1], gram[-1, -1]
+        total, gram = gram[-1, -1], gram[:-1, :-1] / gram[-1, -1]
         if columns is None:
             columns = torch.arange(len(gram), device=gram.device)
         penalty = objective.penalty.hess_diagonal(point.params[:1, :1, :-1])[0, 0]
-        ridge = penalty[columns]
-        factor, scale = scaled_cholesky((gram / total + torch.diag(ridge))[None])
-        inverse = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
-        share, vectors = torch.linalg.eigh(inverse * ridge @ inverse.T)
-        basis = inverse.T @ vectors
+        matrix = gram + torch.diag(penalty[columns])
+        factor, scale = scaled_cholesky(matrix[None])
+        root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
+        share, vectors = torch.linalg.eigh(root * penalty[columns] @ root.T)
+        basis = root.T @ vectors
         weight = part.exact.row_weight()
         step = max(len(weight) // _FOLLOWED, 1)
         followed = weight[::step]
         followed = followed * (weight.sum(dim=0) / followed.sum(dim=0).clamp(min=1e-300))
-        shared = cls(
+        return cls(
             loss=objective.loss,
             fit_intercept=objective.fit_intercept,
             strength=objective.strength,
             columns=columns,
             basis=basis,
+            inverse=matrix @ basis,
             share=share.clamp(0.0, 1.0),
             squares=None if squares is None else squares / total,
             penalty=penalty,
             rows=slice(rows.start, None, (rows.step or 1) * step),
             row_weight=followed.expand(-1, len(objective.strength)),
-            inverse=(gram / total + torch.diag(ridge)) @ basis if squares is None else None,
-        )
-        return shared.at(point)
+            weight=total,
+        ).at(point)
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1)."""
-        assert self.weight is not None  # `at` has been there
-        weight, strength = self.weight[..., None], self.strength[:, None, None]
-        bend = torch.addcmul(weight * (1 - self.share), strength, self.share)
-        inner = (gradient[..., self.columns] @ self.basis) / bend
-        if self.squares is None:
-            border = gradient[..., -1:] / weight
-            if self.along is not None and self.correction is not None:
-                # Woodbury's identity on what the mean weight misses
-                spread = self.along / bend
-                seen = torch.cat([(self.along * inner).sum(dim=-1, keepdim=True), border], dim=-1)
-                share = (self.correction @ seen[..., None])[..., 0]
-                inner = inner - spread * share[..., :1]
-                border = border - share[..., 1:] / weight
-            out = torch.cat([inner @ self.basis.T, border], dim=-1)
-        else:
-            full = weight * self.squares
-            full[..., :-1] += strength * self.penalty
-            out = gradient / torch.where(full > 0, full, 1.0)
-            out[..., self.columns] = inner @ self.basis.T
+        weight = self.weight[..., None]
+        bend = self._bend(self.weight)
+        inner, border = (
+            (gradient[..., self.columns] @ self.basis) / bend,
+            gradient[..., -1:] / weight,
+        )
+        if self.correction is not None:
+            along = self.correction.along
+            seen = torch.cat([(along * inner).sum(dim=-1, keepdim=True), border], dim=-1)
+            share = (self.correction.matrix @ seen[..., None])[..., 0]
+            inner = inner - along / bend * share[..., :1]
+            border = border - share[..., 1:] / weight
         if not self.fit_intercept:
-            out[..., -1] = 0.0
+            border = torch.zeros_like(border)
+        coef = inner @ self.basis.T
+        if self.squares is not None:
+            lone = weight * self.squares[:-1] + self.strength[:, None, None] * self.penalty
+            others = gradient[..., :-1] / torch.where(lone > 0, lone, 1.0)
+            others[..., self.columns] = coef
+            coef = others
+        out = torch.cat([coef, border], dim=-1)
         if out.shape[1] > 1:  # classes of different weights leave the plane of zero sums
             out -= out.mean(dim=1, keepdim=True)
         return out
@@ -129,27 +149,26 @@ class SharedHessian:
             logits, params = logits[:, models], params[models]
         rows = self.loss.curvature(logits)[0] * self.row_weight[..., None]
         weight = rows.sum(dim=0).clamp(min=1e-300)
-        if self.inverse is None:
-            return replace(self, weight=weight)
-        along = (1 - self.share) * (params[..., :-1] @ self.inverse)
-        size = (along * (params[..., :-1] @ self.inverse)).sum(dim=-1)
+        moved = replace(self, weight=weight, correction=None)
+        if self.squares is not None:  # the columns here are not all that logits come from
+            return moved
+        coef = params[..., :-1] @ self.inverse
+        along = (1 - self.share) * coef
+        size = (along * coef).sum(dim=-1)
         if not bool((size > 0).all()):
-            return replace(self, weight=weight, along=None, correction=None)
-        away = (logits - params[..., -1]) / size.sqrt()
-        first, second = (rows * away).sum(dim=0), (rows * away.square()).sum(dim=0)
-        if not self.fit_intercept:
-            first = torch.zeros_like(first)
-        along = along / size.sqrt()[..., None]
-        missed = torch.stack(
-            [torch.stack([second - weight, first], -1), torch.stack([first, 0 * first], -1)], -2
-        )
-        bend = weight[..., None] * (1 - self.share) + self.strength[:, None, None] * self.share
-        seen = torch.diag_embed(
-            torch.stack([(along.square() / bend).sum(dim=-1), 1 / weight], dim=-1)
-        )
+            return moved
+        size = size.sqrt()
+        along = along / size[..., None]
+        away = (logits - params[..., -1]) / size
+        second = (rows * away.square()).sum(dim=0) - weight
+        first = (rows * away).sum(dim=0) if self.fit_intercept else torch.zeros_like(second)
+        missed = torch.stack([second, first, first, torch.zeros_like(first)], dim=-1)
+        missed = missed.view(*first.shape, 2, 2)
+        spread = (along.square() / moved._bend(weight)).sum(dim=-1)
+        seen = torch.diag_embed(torch.stack([spread, 1 / weight], dim=-1))
         eye = torch.eye(2, dtype=seen.dtype, device=seen.device)
-        correction = torch.linalg.solve(eye + missed @ seen, missed)
-        return replace(self, weight=weight, along=along, correction=correction)
+        matrix = torch.linalg.solve(eye + missed @ seen, missed)
+        return replace(moved, correction=_Correction(along, matrix))
 
     def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
         """Keep some models."""
@@ -157,10 +176,14 @@ class SharedHessian:
             self,
             strength=self.strength[models],
             row_weight=self.row_weight[:, models],
-            weight=None if self.weight is None else self.weight[models],
-            along=None if self.along is None else self.along[models],
-            correction=None if self.correction is None else self.correction[models],
+            weight=self.weight[models],
+            correction=None if self.correction is None else self.correction.select(models),
         )
+
+    def _bend(self, weight: Tensor) -> Tensor:
+        """Eigenvalues (m, K, q) under mean weights."""
+        strength = self.strength[:, None, None]
+        return torch.addcmul(weight[..., None] * (1 - self.share), strength, self.share)
 
 
 def _frequent(objective: Objective, n_columns: int) -> tuple[Tensor | None, Tensor | None]:

@@ -111,7 +111,7 @@ class InMemory:
     @property
     def _converts(self) -> bool:
         """Whether rows go through a buffer."""
-        if self.origin is not None:
+        if self.origin is not None and not self.is_sparse:
             return True
         return not (self.is_sparse or (self.X.dtype == torch.float64 and 1 in self.X.stride()))
 
@@ -124,7 +124,7 @@ class InMemory:
 
     def _new_workspace(self) -> Tensor:
         rows = min(self._step, self.n_samples)
-        if self.origin is not None:
+        if self.origin is not None and not self.is_sparse:
             return torch.ones(rows, self.n_features + 1, dtype=torch.float32, device=self.device)
         return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
 
@@ -132,7 +132,7 @@ class InMemory:
         targets, weight = self.targets[rows], self.weight[rows]
         if self.design is not None:
             return SmallBlock(self.design[rows], targets, weight)
-        if self.origin is not None and workspace is not None:
+        if self.origin is not None and workspace is not None and not self.is_sparse:
             z = workspace[: rows.stop - rows.start]
             self._standardise(rows, out=z[:, :-1])
             return SmallBlock(z, targets, weight)
@@ -188,10 +188,13 @@ class InMemory:
         kept where they take no more room than a point's logits.
         """
         many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
-        if self.is_sparse or not many:
+        if not many:
             return self
+        X = self.X
+        if self.is_sparse:
+            X = sp.csr_array((X.data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
         design = None if self.design is None else self.design.float()
-        if design is None and self.n_features < 2 * self.n_logits:
+        if design is None and not self.is_sparse and self.n_features < 2 * self.n_logits:
             shape = self.n_samples, self.n_features + 1
             design = torch.ones(shape, dtype=torch.float32, device=self.device)
             for start in range(0, self.n_samples, self._step):
@@ -199,6 +202,7 @@ class InMemory:
                 self._standardise(rows, out=design[rows, :-1])
         return replace(
             self,
+            X=X,
             targets=self.targets.float() if self.targets.is_floating_point() else self.targets,
             weight=self.weight.float(),
             design=design,

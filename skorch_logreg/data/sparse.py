@@ -14,14 +14,15 @@ _SPARSE_COST = 40
 
 
 class SparseBlock:
-    """Rows of a CSR array in float64; see `Block` for the methods.
+    """Rows of a CSR array; see `Block` for the methods.
 
     SciPy multiplies: on two cores torch's sparse products are no faster and warn of their beta
     state.  Centring stays virtual, so no entry is filled in.
 
     Parameters
     ----------
-    X : csr_array of shape (rows, n_features), float64
+    X : csr_array of shape (rows, n_features)
+        Float64, or float32 for rough products.
     targets, weight : Tensor
     center, scale : Tensor of shape (n_features,)
         The design is ``(X - center) / scale``.
@@ -39,14 +40,14 @@ class SparseBlock:
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
         logits = _product(self._X, flat.numpy().T)
-        logits = logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
+        logits = logits.add_(shift.reshape(-1).to(logits.dtype)).view(-1, *shift.shape)
         return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         """``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = _product(self._X.T, flat.numpy()).T.reshape(*residual.shape[1:], -1)
-        total = residual.sum(dim=0)[..., None]
+        total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
         return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
     def gram(
@@ -93,7 +94,11 @@ class SparseBlock:
 
 
 def _product(matrix: Any, dense: np.ndarray) -> Tensor:
-    """``matrix @ dense`` (a, k); SciPy's loop over one column is the faster for a vector."""
+    """``matrix @ dense`` (a, k) of the matrix's type.
+
+    SciPy's loop over one column is the faster for a vector.
+    """
+    dense = dense.astype(matrix.dtype, copy=False)
     if dense.shape[1] == 1:
         return torch.from_numpy(matrix @ dense[:, 0])[:, None]
     return torch.from_numpy(matrix @ np.ascontiguousarray(dense))

@@ -20,6 +20,8 @@ from skorch_logreg.solvers.smooth import (
 )
 
 _SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
+_PAIR_NUMBERS = 1 << 26  # in all pairs
+_FEW_PAIRS = 3
 _FIRST_STEPS = 4
 _TIRED = 0.1  # contraction a step that is slow for a curvature which follows
 _PATIENCE = 6  # steps after which a rate is known
@@ -37,7 +39,7 @@ class LBFGS:
     Parameters
     ----------
     memory : int, default=10
-        Pairs that are kept.
+        Pairs that are kept; fewer, from 3, where they would take more than half a gigabyte.
 
     References
     ----------
@@ -66,7 +68,8 @@ class LBFGS:
         direction = _direction(state)
         target, change = descend(objective, point, direction)
         pair = _pair(change, target.gradient - point.gradient)
-        state = moved(replace(state, pairs=(*state.pairs, pair)[-self.memory :]), target)
+        kept = min(self.memory, max(_PAIR_NUMBERS // (2 * change.numel()), _FEW_PAIRS))
+        state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
         return self._conjugated(objective, state)
 
     def confirm(

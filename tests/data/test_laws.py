@@ -179,19 +179,19 @@ def test_dense_rows_are_not_copied(name):
 def _wide(name="c-order", n_logits=64, n=3000):
     """Rows under so many logits that rough products pay."""
     X, y, weight = problem(LOSSES["binomial"], n=n)
-    held = CONTAINERS[name](X + 1e4, y, weight)
+    held = CONTAINERS[name](X if name == "csr" else X + 1e4, y, weight)
     center, scale = held.column_moments()
     encoded = LOSSES["binomial"].encode(held.targets)
     return held.standardised(center, scale, encoded, n_logits)
 
 
-@pytest.mark.parametrize("name", ["c-order", "f-order", "strided"])
+@pytest.mark.parametrize("name", ["c-order", "f-order", "strided", "csr"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_rough_products_are_float32_of_centred_rows(name, kept):
-    """A mean of 1e4 costs no digits: rows are centred before they are rounded."""
+    """A mean of 1e4 costs dense data no digits: rows are centred before they are rounded."""
     exact = _wide(name, n=20_000)
     rough = exact.rough()
-    assert rough.design is not None
+    assert (rough.design is not None) == (name != "csr")
     if not kept:
         rough.design = None
     assert rough is not exact
@@ -214,8 +214,6 @@ def test_rough_products_are_float32_of_centred_rows(name, kept):
 def test_rough_products_are_for_many_logits():
     few = _wide(n_logits=1)
     assert few.rough() is few
-    sparse = _wide("csr")
-    assert sparse.rough() is sparse
 
 
 @pytest.mark.parametrize("n_logits", [1, 64])

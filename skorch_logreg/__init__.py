@@ -1,12 +1,28 @@
 """Logistic regression: scikit-learn outside, PyTorch inside."""
 
-from skorch_logreg.estimators import TorchLogisticClassifier
-from skorch_logreg.exceptions import DeviceError, ParameterError, VersionMismatchWarning
+from skorch_logreg.estimators import (
+    BatchedGridSearchCV,
+    BatchedRandomizedSearchCV,
+    MultiLabel,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+)
+from skorch_logreg.exceptions import (
+    ConstantLabelWarning,
+    DeviceError,
+    ParameterError,
+    VersionMismatchWarning,
+)
 
 __all__ = [
+    "BatchedGridSearchCV",
+    "BatchedRandomizedSearchCV",
+    "ConstantLabelWarning",
     "DeviceError",
+    "MultiLabel",
     "ParameterError",
     "TorchLogisticClassifier",
+    "TorchLogisticClassifierCV",
     "VersionMismatchWarning",
 ]
 

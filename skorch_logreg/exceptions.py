@@ -2,7 +2,7 @@
 
 from sklearn.exceptions import InconsistentVersionWarning
 
-__all__ = ["DeviceError", "ParameterError", "VersionMismatchWarning"]
+__all__ = ["ConstantLabelWarning", "DeviceError", "ParameterError", "VersionMismatchWarning"]
 
 
 class ParameterError(ValueError):
@@ -11,6 +11,10 @@ class ParameterError(ValueError):
 
 class DeviceError(ParameterError):
     """A device that does not exist here, or that cannot hold the data."""
+
+
+class ConstantLabelWarning(UserWarning):
+    """A label has one value in all rows that count, so that there is nothing to learn."""
 
 
 class VersionMismatchWarning(InconsistentVersionWarning):

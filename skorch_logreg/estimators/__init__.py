@@ -1,5 +1,14 @@
 """Estimators: the faces; only here are validation, labels, warnings and fitted attributes."""
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
+from skorch_logreg.estimators.multilabel import MultiLabel
+from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
 
-__all__ = ["TorchLogisticClassifier"]
+__all__ = [
+    "BatchedGridSearchCV",
+    "BatchedRandomizedSearchCV",
+    "MultiLabel",
+    "TorchLogisticClassifier",
+    "TorchLogisticClassifierCV",
+]

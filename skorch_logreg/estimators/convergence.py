@@ -1,10 +1,11 @@
 """What a fit that did not converge says: the figure, the reason, the way out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from skorch_logreg.fitting import Status
 
-__all__ = ["message"]
+__all__ = ["message", "message_of_several"]
 
 # scikit-learn's texts, by which its users filter
 _AT_MAX_ITER = {
@@ -76,4 +77,33 @@ def message(
         tol=tol,
         dtype=dtype,
         precision_advice=advice,
+    )
+
+
+def message_of_several(
+    ends: Sequence[tuple[Status, float]], *, what: str, max_iter: int, tol: float, dtype: str
+) -> str | None:
+    """Word the one warning of many fits; None if all converged.
+
+    Parameters
+    ----------
+    ends : sequence of (Status, float)
+        How every fit ended, and the optimality that it reached.
+    what : str
+        What they are, in the plural.
+    max_iter : int
+    tol : float
+    dtype : str
+        Type of the data.
+    """
+    failed = [end for end in ends if end[0] is not Status.CONVERGED]
+    if not failed:
+        return None
+    status, worst = max(failed, key=lambda end: end[1])
+    advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
+    way_out = _WAYS_OUT[status].format(max_iter=max_iter, precision_advice=advice)
+    return (
+        f"{len(failed)} of {len(ends)} {what} failed to converge. The worst reached optimality_ "
+        f"= {worst:.2g} where tol = {tol:.2g} was asked for: "
+        f"{_REASONS[status].format(dtype=dtype)}. {way_out}"
     )

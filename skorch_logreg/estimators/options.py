@@ -16,6 +16,7 @@ __all__ = [
     "SOLVERS",
     "Options",
     "Parameters",
+    "check_solver",
     "check_threshold_classes",
     "resolve",
     "resolve_device",
@@ -67,7 +68,7 @@ class Options:
     is_liblinear: bool
 
 
-def _check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
+def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
     """Refuse what scikit-learn's table does not allow, with its own words.
 
     "auto" and solver objects take every penalty; an object says itself what it needs.
@@ -124,7 +125,7 @@ def resolve(parameters: Parameters) -> Options:
         penalty = None if C == np.inf else mixed if l1_ratio else "l2"
     else:
         warnings.warn(_PENALTY_DEPRECATED, FutureWarning, stacklevel=5)
-    _check_solver(parameters.solver, penalty, parameters.dual)
+    check_solver(parameters.solver, penalty, parameters.dual)
     if penalty != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
         warnings.warn(
             f"l1_ratio parameter is only used when penalty is 'elasticnet'. "

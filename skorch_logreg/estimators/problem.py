@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -67,10 +69,22 @@ class Problem:
 
         X of another array library goes through NumPy.
         """
+        return from_arrays(self.design(X), index, weight, device=device)
+
+    def design(self, X: Any, device: torch.device | None = None) -> Any:
+        """Return what the core multiplies, where several `from_arrays` share it.
+
+        Moved to the device, with liblinear's column, and float64 entries where it is sparse, so
+        that none of them copies it again.
+        """
         X = X if self.home.xp is None else to_tensor(X)
         if self.has_column:
             X = liblinear.append_constant(X, self.intercept_scaling)
-        return from_arrays(X, index, weight, device=device)
+        if sp.issparse(X):
+            if X.dtype != np.float64:
+                X = sp.csr_array((X.data.astype(np.float64), X.indices, X.indptr), shape=X.shape)
+            return X
+        return X if device is None else to_tensor(X).to(device)
 
     def penalty(self, factor: Tensor | None, device: torch.device) -> Penalty:
         """Build the penalty, with per-feature strengths on the data's device."""
@@ -88,8 +102,8 @@ class Problem:
         coef = torch.zeros(1, n_outputs, n_columns, dtype=torch.float64, device="cpu")
         return Params(coef, coef.new_zeros(1, n_outputs))
 
-    def previous(self, coef: Any, intercept: Any) -> Params | None:
-        """Where a warm fit starts; liblinear's never does.
+    def previous(self, coef: Any, intercept: Any, n_models: int = 1) -> Params | None:
+        """Where a warm fit starts; liblinear's never does. The rows are one model's or several'.
 
         Raises
         ------
@@ -99,22 +113,22 @@ class Problem:
         if self.options.is_liblinear:
             return None
         coef, intercept = to_tensor(coef), to_tensor(intercept)
-        n_outputs, width = self.loss.n_outputs, self.n_features + self.fit_intercept
-        if tuple(coef.shape) != (n_outputs, self.n_features):
+        n_rows, width = n_models * self.loss.n_outputs, self.n_features + self.fit_intercept
+        if tuple(coef.shape) != (n_rows, self.n_features):
             got = (coef.shape[0], coef.shape[1] + self.fit_intercept)
-            expected = f"({width},) or (1, {width})" if self.n_classes == 2 else (n_outputs, width)
+            expected = f"({width},) or (1, {width})" if n_rows == 1 else (n_rows, width)
             raise ValueError(f"Initialization coef is of shape {got}, expected shape {expected}")
         if not bool(coef.isfinite().all() & intercept.isfinite().all()):
             raise ValueError(
                 "Floating-point under-/overflow: the previous coef_ or intercept_, where "
                 "warm_start=True starts, is not finite."
             )
-        intercept = intercept.reshape(-1).expand(n_outputs)
+        intercept = intercept.reshape(-1).expand(n_rows)
         if not self.fit_intercept:
             intercept = torch.zeros_like(intercept)
         return Params(
-            coef[None].to("cpu", torch.float64, copy=True),
-            intercept[None].to("cpu", torch.float64, copy=True),
+            coef.to("cpu", torch.float64, copy=True).unflatten(0, (n_models, -1)),
+            intercept.to("cpu", torch.float64, copy=True).unflatten(0, (n_models, -1)),
         )
 
     @staticmethod
@@ -122,11 +136,16 @@ class Problem:
         """Parameters on the data's device."""
         return Params(params.coef.to(device), params.intercept.to(device))
 
+    def without_column(self, params: Params) -> Params:
+        """Parameters as the user knows them: liblinear's column is an intercept."""
+        if not self.has_column:
+            return params
+        return Params(params.coef[..., :-1], params.coef[..., -1] * self.intercept_scaling)
+
     def fitted(self, params: Params, model: int = 0) -> dict[str, Any]:
         """`coef_` and `intercept_`: writable, of their own memory, where X lives."""
+        params = self.without_column(params)
         coef, intercept = params.coef[model], params.intercept[model]
-        if self.has_column:
-            coef, intercept = coef[:, :-1], coef[:, -1] * self.intercept_scaling
         dtype = torch.float64 if self.options.is_liblinear else self.dtype
         return {
             name: self.home.from_tensor(part.to(dtype).clone(memory_format=torch.contiguous_format))

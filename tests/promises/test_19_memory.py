@@ -121,3 +121,50 @@ def test_19_sparse_with_as_many_columns_as_rows():
         small=(1_000, "float64"),
     )  # fmt: skip
     assert seen["peak"] - seen["start"] <= 3e9, seen
+
+
+LABELS = """
+import json, sys, numpy as np, scipy.sparse as sp, torch
+from skorch_logreg import MultiLabel
+kind, budget = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(1)
+
+def memory(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+
+def beyond(call, *arguments):
+    held = memory("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    result = call(*arguments)
+    return result, memory("VmHWM") - held
+
+def problem(n, k=200):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 10))
+    cells = np.repeat(np.arange(n), 3), (k * rng.random(3 * n) ** 2).astype(np.int32)
+    Y = sp.csr_array((np.ones(3 * n, dtype=bool), cells), shape=(n, k))
+    return X, Y if kind == "sparse" else Y.toarray()
+
+model = MultiLabel(memory_budget=budget)
+model.fit(*problem(2_000)).predict(problem(2_000)[0])
+X, Y = problem(100_000)
+_, fit = beyond(model.fit, X, Y)
+predicted, predict = beyond(model.predict, X)
+assert model.converged_.all()
+print(json.dumps({"fit": fit, "predict": predict, "X": X.nbytes}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_19_labels_keep_to_the_budget(kind):
+    """100k rows x 200 labels, whose logits alone would be 160 MB: a budget of 40 MB.
+
+    Beside it there are a sparse y by columns, 3 MB, and dense predictions, 20 MB.
+    """
+    budget = 40_000_000
+    seen = json.loads(run_python(LABELS, kind, budget))
+    y, result = {"sparse": (3_000_000, 0), "dense": (0, 20_000_000)}[kind]
+    assert seen["fit"] <= budget + 0.3 * seen["X"] + y, seen
+    assert seen["predict"] <= budget + result, seen

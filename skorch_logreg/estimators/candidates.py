@@ -1,0 +1,204 @@
+"""Which candidates of a search one solve can take together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Number, Real
+from types import SimpleNamespace
+from typing import Any
+
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import validate_parameter_constraints
+
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.multilabel import MultiLabel
+from skorch_logreg.estimators.options import resolve
+
+__all__ = ["Candidate", "Group", "final_step", "groups_of", "may_batch", "token"]
+
+# parameters in which the models of a batch may differ; what they share is a group's
+_VARYING = {
+    TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),
+    MultiLabel: (
+        "C",
+        "class_weight",
+        "threshold",
+        "estimator__C",
+        "estimator__l1_ratio",
+        "estimator__class_weight",
+        "estimator__penalty_factor",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting of the parameters in which the models of a batch may differ.
+
+    Parameters
+    ----------
+    place : int
+        Among all candidates.
+    values : dict
+        For a `TorchLogisticClassifier` all of them, for `MultiLabel` those that the search sets.
+    options : Options or None
+        What they ask for; None for `MultiLabel`.
+    """
+
+    place: int
+    values: dict[str, Any]
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates that share everything else: the other parameters and the transformers.
+
+    Parameters
+    ----------
+    estimator : TorchLogisticClassifier, MultiLabel or Pipeline
+        Not fitted, with the shared parameters; the group's own.
+    candidates : tuple of Candidate
+    """
+
+    estimator: Any
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def final(self) -> Any:
+        """The classifier."""
+        return final_step(self.estimator)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing is to be fitted before it."""
+        return self.estimator is self.final
+
+
+def may_batch(estimator: Any) -> bool:
+    """Whether a search over ``estimator`` may have candidates for a batch.
+
+    Subclasses may fit or predict otherwise, so they are never batched.
+    """
+    return type(estimator) in _VARYING or type(estimator) is Pipeline
+
+
+def groups_of(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Sort the candidates that a batch can take into groups.
+
+    A candidate is left out, for an ordinary fit, if anything about it is unusual: a value that
+    is not allowed (the fit says so in its own words), another last step, callbacks or verbose
+    output of a single fit, which a batch has not.
+
+    Parameters
+    ----------
+    estimator : estimator for which `may_batch`
+    candidates : sequence of dict
+    """
+    prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
+    kind = type(final_step(estimator))
+    varying = _VARYING.get(kind, _VARYING[TorchLogisticClassifier])
+    names = {f"{prefix}{name}": name for name in varying}
+    by_shared: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
+    for place, parameters in enumerate(candidates):
+        shared = [(name, token(value)) for name, value in parameters.items() if name not in names]
+        by_shared.setdefault(frozenset(shared), []).append((place, parameters))
+    groups = (_group(estimator, members, names) for members in by_shared.values())
+    return [group for group in groups if group is not None]
+
+
+def final_step(estimator: Any) -> Any:
+    """Last step of a pipeline; anything else is its own."""
+    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def token(value: Any) -> tuple[Any, Any]:
+    """Stand for a value: equal for equal numbers and strings of one type, and for one object."""
+    if value is None or isinstance(value, (str, bytes, Number)):
+        return type(value), value
+    return object, id(value)
+
+
+def _group(
+    estimator: Any, members: list[tuple[int, Mapping[str, Any]]], names: Mapping[str, str]
+) -> Group | None:
+    shared = {name: value for name, value in members[0][1].items() if name not in names}
+    try:
+        template = _with(estimator, shared)
+        final = final_step(template)
+        if _VARYING.get(type(final)) != tuple(names.values()) or _is_watched(template):
+            return None
+        settings = [
+            (place, {names[name]: v for name, v in parameters.items() if name in names})
+            for place, parameters in members
+        ]
+        if type(final) is MultiLabel:
+            found = [Candidate(place, values) for place, values in settings]
+        else:
+            found = _sound(final, settings)
+            if not found:
+                return None
+            final.__dict__.update(found[0].values)
+            parameters = {name: getattr(final, name) for name in final._parameter_constraints}
+            validate_parameter_constraints(
+                final._parameter_constraints, parameters, caller_name=type(final).__name__
+            )
+    except Exception:  # whatever it is, an ordinary fit meets it again and has the words for it
+        return None
+    return Group(template, tuple(found))
+
+
+def _with(estimator: Any, shared: dict[str, Any]) -> Any:
+    """Return an estimator of one's own; nothing is cloned where nothing will be fitted."""
+    if not shared and type(estimator) is TorchLogisticClassifier:
+        parameters = {name: value for name, value in vars(estimator).items() if name[-1] != "_"}
+        template = TorchLogisticClassifier.__new__(TorchLogisticClassifier)
+        template.__dict__.update(parameters)
+        return template
+    template = clone(estimator)
+    return template.set_params(**clone(shared, safe=False)) if shared else template
+
+
+def _sound(final: Any, settings: Sequence[tuple[int, dict[str, Any]]]) -> list[Candidate]:
+    """Keep what the estimator's constraints, and scikit-learn's table of penalties, allow."""
+    defaults = {name: getattr(final, name) for name in _VARYING[TorchLogisticClassifier]}
+    shared = {name: getattr(final, name) for name in ("penalty", "dual", "solver", "n_jobs")}
+    found = []
+    for place, own in settings:
+        values = defaults | own
+        if not _is_sound(**values):
+            continue
+        asked = SimpleNamespace(C=values["C"], l1_ratio=values["l1_ratio"], **shared)
+        try:
+            found.append(Candidate(place, values, resolve(asked)))
+        except ValueError:
+            continue
+    return found
+
+
+def _is_sound(
+    C: Any, l1_ratio: Any, class_weight: Any, penalty_factor: Any, threshold: Any
+) -> bool:
+    """Whether the estimator's constraints are met; what depends on the data is seen later."""
+    return (
+        all(isinstance(number, Real) for number in (C, l1_ratio, threshold))
+        and C > 0
+        and 0 <= l1_ratio <= 1
+        and 0 <= threshold <= 1
+        and (
+            class_weight is None
+            or isinstance(class_weight, dict)
+            or (isinstance(class_weight, str) and class_weight == "balanced")
+        )
+    )
+
+
+def _is_watched(estimator: Any) -> bool:
+    final = final_step(estimator)
+    parts = [estimator, final]
+    if type(final) is MultiLabel and final.estimator is not None:
+        if type(final.estimator) is not TorchLogisticClassifier:
+            raise TypeError("Only the labels of a TorchLogisticClassifier go into a batch.")
+        parts.append(final.estimator)
+    watched = any(getattr(part, "_skl_callbacks", None) for part in parts)
+    return watched or bool(getattr(parts[-1], "verbose", False))

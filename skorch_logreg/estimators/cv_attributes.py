@@ -1,0 +1,128 @@
+"""Which candidate is chosen, and scikit-learn's two layouts of what was found."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["Found", "choose", "choose_by_fold"]
+
+
+def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int]:
+    """Choose a candidate by its mean score over the folds.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_folds, n_l1_ratios, n_cs)
+        Larger is better; one that is not finite is worse than all others.
+    Cs : ndarray of shape (n_cs,)
+    selection : {"best", "1se"}
+        "1se": of the best candidate's l1_ratio the smallest C whose mean is within one standard
+        error of the best mean, that of the best candidate.
+
+    Returns
+    -------
+    ratio, c : int
+        Places of its l1_ratio and its C; of equals the first C, then the first l1_ratio.
+
+    Raises
+    ------
+    ParameterError
+        If there is one fold, which has no standard error.
+
+    Warns
+    -----
+    UserWarning
+        If a mean is not finite.
+    """
+    mean = _finite(scores.mean(axis=0))
+    c, ratio = np.unravel_index(np.argmax(mean.T), mean.T.shape)
+    if selection == "1se":
+        n_folds = scores.shape[0]
+        if n_folds < 2:
+            raise ParameterError("selection='1se' needs at least 2 folds, cv yields one.")
+        error = scores[:, ratio, c].std(ddof=1) / np.sqrt(n_folds)
+        within = np.flatnonzero(mean[ratio] >= mean[ratio, c] - error)
+        if within.size:  # none where no score is finite
+            c = within[np.argmin(Cs[within])]
+    return int(ratio), int(c)
+
+
+def choose_by_fold(scores: np.ndarray) -> list[tuple[int, int]]:
+    """Choose the best candidate of every fold, as `choose` does."""
+    scores = _finite(scores)
+    n_ratios = scores.shape[1]
+    best = scores.swapaxes(1, 2).reshape(len(scores), -1).argmax(axis=1)
+    return [(int(place % n_ratios), int(place // n_ratios)) for place in best]
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    """Make scores that are no number the worst."""
+    if np.isfinite(scores).all():
+        return scores
+    warnings.warn(f"One or more of the test scores are non-finite: {scores}", stacklevel=6)
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search found, in the new layout.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_folds, n_l1_ratios, n_cs)
+    n_iter : ndarray of shape (n_folds, n_l1_ratios, n_cs), int32
+    paths : ndarray of shape (n_folds, n_l1_ratios, n_cs, K, n_dof)
+        Coefficients, with the intercept last where there is one.
+    Cs : ndarray of shape (n_cs,)
+    l1_ratios : sequence of float or None
+        None: none were given.
+    C, l1_ratio : float
+        Chosen, or means of what the folds chose.
+    classes : ndarray of shape (n_classes,)
+    """
+
+    scores: np.ndarray
+    n_iter: np.ndarray
+    paths: np.ndarray
+    Cs: np.ndarray
+    l1_ratios: Sequence[float] | None
+    C: float
+    l1_ratio: float
+    classes: np.ndarray
+
+    def attributes(self, legacy: bool, refit: bool) -> dict[str, Any]:
+        """Fitted attributes in the legacy layout or the new one."""
+        ratios = [None] if self.l1_ratios is None else self.l1_ratios
+        shared = {"Cs_": self.Cs, "l1_ratios_": np.asarray(ratios)}
+        return shared | (self._legacy(refit) if legacy else self._new())
+
+    def _new(self) -> dict[str, Any]:
+        return {
+            "C_": self.C,
+            "l1_ratio_": self.l1_ratio,
+            "scores_": self.scores,
+            "n_iter_": self.n_iter,
+            "coefs_paths_": self.paths,
+        }
+
+    def _legacy(self, refit: bool) -> dict[str, Any]:
+        """Dicts by class (of two, the second), Cs before l1_ratios, which may be left out."""
+        labels = self.classes[1:] if len(self.classes) == 2 else self.classes
+        scores, n_iter = self.scores.swapaxes(1, 2), self.n_iter.swapaxes(1, 2)
+        paths = np.moveaxis(self.paths, 3, 0).swapaxes(2, 3)
+        l1_ratio: float | None = self.l1_ratio
+        if self.l1_ratios is None:
+            scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
+            l1_ratio = None if refit else l1_ratio
+        return {
+            "C_": np.full(len(labels), self.C),
+            "l1_ratio_": np.full(len(labels), l1_ratio),
+            "scores_": {label: scores.copy() for label in labels},
+            "n_iter_": n_iter[None],
+            "coefs_paths_": dict(zip(labels, paths.copy(), strict=True)),
+        }

@@ -1,0 +1,197 @@
+"""What the parameters of a cross-validated fit ask for, with scikit-learn's deprecations.
+
+Like `options`, for `LogisticRegressionCV`: most of this file goes with scikit-learn 1.10 and 1.11.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Protocol
+
+import numpy as np
+
+from skorch_logreg.estimators.options import Options, check_solver
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["CVOptions", "CVParameters", "resolve_cv"]
+
+_L1_RATIOS_CHANGE = (
+    "The default value for l1_ratios will change from None to (0.0,) "
+    "in version 1.10. From version 1.10 onwards, only array-like "
+    "with values in [0, 1] will be allowed, None will be forbidden. "
+    "To avoid this warning, explicitly set a value, "
+    "e.g. l1_ratios=(0,)."
+)
+_L1_RATIOS_NONE = (
+    "'l1_ratios=None' was deprecated in version 1.8 and will "
+    "trigger an error in 1.10. Use an array-like with values"
+    "in [0, 1] instead."
+)
+_PENALTY_DEPRECATED = (
+    "'penalty' was deprecated in version 1.8 and will be removed in"
+    " 1.10. To avoid this warning, leave 'penalty' set to its default"
+    " value and use 'l1_ratios' and 'Cs' instead."
+    " Use l1_ratios=(0,) instead of penalty='l2',"
+    " l1_ratios=(1,) instead of penalty='l1',"
+    " l1_ratios set to floats between 0 and 1 instead of"
+    " penalty='elasticnet', and Cs=(np.inf,) instead of penalty=None."
+)
+_SCORING_CHANGE = (
+    "The default value of the parameter 'scoring' will change from None, "
+    "i.e. accuracy, to 'neg_log_loss' in version 1.11. To silence this "
+    "warning, explicitly set the scoring parameter: "
+    "scoring='neg_log_loss' for the new, scoring='accuracy' or "
+    "scoring=None for the old default."
+)
+_ATTRIBUTES_CHANGE = (
+    "The fitted attributes of {name} will be "
+    "simplified in scikit-learn 1.10 to remove redundancy. Set"
+    "`use_legacy_attributes=False` to enable the new behavior now, or "
+    "set it to `True` to silence this warning during the transition period "
+    "while keeping the deprecated behavior for the time being. The default "
+    "value of use_legacy_attributes will change from True to False in "
+    "scikit-learn 1.10. See the docstring of {name} "
+    "for more details."
+)
+
+
+class CVParameters(Protocol):
+    """The estimator's parameters that this file reads."""
+
+    Cs: Any
+    l1_ratios: Any
+    penalty: str
+    dual: bool
+    solver: Any
+    scoring: Any
+    use_legacy_attributes: bool | str
+
+
+@dataclass(frozen=True)
+class CVOptions:
+    """The candidates, and what else the parameters ask for.
+
+    Parameters
+    ----------
+    Cs : ndarray of shape (n_cs,)
+        Strengths, as the attribute ``Cs_`` shows them.
+    l1_ratios : sequence or None
+        As it was given; None: none was.
+    shares : tuple of float
+        Share of L1 in the penalty for every entry of ``l1_ratios``.
+    scoring : str, callable or None
+    use_legacy_attributes : bool
+    solver : str or solver
+        What the core is asked to run.
+    is_liblinear : bool
+        Whether the objective is liblinear's, whose intercept is penalised.
+    """
+
+    Cs: np.ndarray
+    l1_ratios: Sequence[float] | None
+    shares: tuple[float, ...]
+    scoring: Any
+    use_legacy_attributes: bool
+    solver: Any
+    is_liblinear: bool
+
+    def options(self, share: float, C: float = 1.0) -> Options:
+        """Options of one penalty."""
+        return Options(C=C, l1_ratio=share, solver=self.solver, is_liblinear=self.is_liblinear)
+
+
+def resolve_cv(parameters: CVParameters) -> CVOptions:
+    """Work out what is asked for; scikit-learn's warnings and errors in its own order.
+
+    Raises
+    ------
+    ValueError
+        If solver, penalty and dual do not go together, or a value of `Cs` or `l1_ratios` is not
+        allowed.
+    """
+    l1_ratios = parameters.l1_ratios
+    if isinstance(l1_ratios, str):
+        l1_ratios = None
+        _deprecated(_L1_RATIOS_CHANGE)
+    penalty = parameters.penalty
+    if penalty == "deprecated":
+        if parameters.l1_ratios is None:
+            _deprecated(_L1_RATIOS_NONE)
+        ratios = np.zeros(1) if l1_ratios is None else np.asarray(l1_ratios)
+        ends = [name for name, end in (("l2", 0), ("l1", 1)) if np.all(ratios == end)]
+        penalty = ends[0] if ends else "elasticnet"
+    else:
+        _deprecated(_PENALTY_DEPRECATED)
+    scoring = parameters.scoring
+    if isinstance(scoring, str) and scoring == "warn":
+        scoring = None
+        _deprecated(_SCORING_CHANGE)
+    legacy = parameters.use_legacy_attributes
+    if isinstance(legacy, str):
+        legacy = True
+        _deprecated(_ATTRIBUTES_CHANGE.format(name=type(parameters).__name__))
+    check_solver(parameters.solver, penalty, parameters.dual)
+    l1_ratios = _check_l1_ratios(l1_ratios, penalty)
+    if penalty != "elasticnet" and l1_ratios is not None and parameters.penalty != "deprecated":
+        warnings.warn(
+            "l1_ratios parameter is only used when penalty is 'elasticnet'. "
+            f"Got (penalty={penalty})",
+            stacklevel=5,
+        )
+    Cs = _check_grid(parameters.Cs)
+    serves_best = parameters.solver in ("liblinear", "sag", "saga")
+    is_liblinear = parameters.solver == "liblinear"
+    if is_liblinear and np.isinf(Cs).any():
+        check_solver("liblinear", None, parameters.dual)
+    if penalty == "elasticnet":
+        shares = tuple(float(ratio) for ratio in l1_ratios or ())
+    else:
+        shares = (1.0 if penalty == "l1" else 0.0,) * (1 if l1_ratios is None else len(l1_ratios))
+    return CVOptions(
+        Cs=Cs,
+        l1_ratios=l1_ratios,
+        shares=shares,
+        scoring=scoring,
+        use_legacy_attributes=bool(legacy),
+        solver="auto" if serves_best else parameters.solver,
+        is_liblinear=is_liblinear,
+    )
+
+
+def _deprecated(text: str) -> None:
+    warnings.warn(text, FutureWarning, stacklevel=6)
+
+
+def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:
+    """Refuse ratios outside [0, 1], or none where there must be some."""
+    if l1_ratios is None and penalty != "elasticnet":
+        return None
+    if (
+        l1_ratios is None
+        or len(l1_ratios) == 0
+        or any(not isinstance(ratio, Real) or not 0 <= float(ratio) <= 1 for ratio in l1_ratios)
+    ):
+        raise ValueError(
+            f"l1_ratios must be an array-like of numbers between 0 and 1; got "
+            f"(l1_ratios={l1_ratios!r})"
+        )
+    return list(l1_ratios)
+
+
+def _check_grid(Cs: Any) -> np.ndarray:
+    """Return the grid; a number is the size of scikit-learn's, from 1e-4 to 1e4."""
+    if isinstance(Cs, Integral):
+        return np.logspace(-4, 4, int(Cs))
+    try:
+        grid = np.asarray(Cs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"Cs must be a number or hold numbers: {error}") from error
+    if grid.ndim != 1 or grid.size == 0:
+        raise ParameterError(
+            f"Cs has shape {grid.shape}; expected at least one value in one dimension, or an int."
+        )
+    wrong = grid[~(grid > 0)]
+    if wrong.size:
+        raise ParameterError(f"Cs holds {wrong[0]}; its values must be positive (inf: no penalty).")
+    return np.array(Cs)

@@ -1,0 +1,87 @@
+"""Metadata and scores of an estimator that has a splitter and a scorer of its own."""
+
+from typing import Any, ClassVar
+
+from sklearn.metrics import get_scorer
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.validation import _deprecate_positional_args
+
+__all__ = ["RoutesToScorer"]
+
+
+class RoutesToScorer:
+    """Routes metadata as `LogisticRegressionCV` does: ``cv`` and ``scoring`` are the consumers."""
+
+    cv: Any
+    scoring: Any
+
+    # a request for `score` would be the scorer's; goes with scikit-learn 1.11
+    __metadata_request__score: ClassVar[dict[str, Any]] = {"sample_weight": UNUSED}
+
+    @_deprecate_positional_args(version="1.11")
+    def score(self, X: Any, y: Any, *, sample_weight: Any = None, **score_params: Any) -> float:
+        """Score with `scoring`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, for the scorer.
+        **score_params
+            Other metadata for the scorer, if metadata routing is on.
+
+        Returns
+        -------
+        score : float
+        """
+        _raise_for_params(score_params, self, "score")
+        if sample_weight is not None:
+            score_params["sample_weight"] = sample_weight
+        metadata = score_params
+        if _routing_enabled():
+            metadata = process_routing(self, "score", **score_params)["scorer"]["score"]
+        return self._get_scorer()(self, X, y, **metadata)
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Say what metadata the splitter and the scorer want.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                splitter=self.cv,
+                method_mapping=MethodMapping().add(caller="fit", callee="split"),
+            )
+            .add(
+                scorer=self._get_scorer(),
+                method_mapping=MethodMapping()
+                .add(caller="score", callee="score")
+                .add(caller="fit", callee="score"),
+            )
+        )
+
+    def _get_scorer(self) -> Any:
+        named = isinstance(self.scoring, str) and self.scoring == "warn"
+        return get_scorer("accuracy" if named or self.scoring is None else self.scoring)
+
+    def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
+        """Metadata for splitter and scorer; without routing weights go to the scorer."""
+        if _routing_enabled():
+            return process_routing(self, "fit", sample_weight=sample_weight, **params)
+        score = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=score))

@@ -1,0 +1,164 @@
+"""How `LogisticRegressionCV` scores the models of its folds, from their logits."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import get_scorer, make_scorer
+from sklearn.utils.validation import _check_method_params
+from torch import Tensor
+
+from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.fitting import Params
+
+__all__ = ["FoldScores"]
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """Scores of held-out rows; a `Judge`.
+
+    Parameters
+    ----------
+    scoring : str, callable or None
+    template : TorchLogisticClassifier
+        Parameters of the models, but for ``C``.
+    X : array of shape (n_samples, n_features)
+        Validated; rows are taken only where a scorer wants them.
+    y : ndarray of shape (n_samples,)
+        Labels.
+    index : Tensor of shape (n_samples,), int64
+        Their places in ``classes``.
+    classes : ndarray of shape (n_classes,)
+    Cs : ndarray of shape (n_cs,)
+    parts : list of ndarray
+        Held-out rows of every fold.
+    sample_weight : array of shape (n_samples,) or None
+        Of the fit: what scoring=None uses.
+    params : dict
+        Metadata for the scorer.
+    home : Home
+        Where X lives.
+    """
+
+    scoring: Any
+    template: TorchLogisticClassifier
+    X: Any
+    y: np.ndarray
+    index: Tensor
+    classes: np.ndarray
+    Cs: np.ndarray
+    parts: list[Any]
+    sample_weight: Any
+    params: dict[str, Any]
+    home: Home
+    _rows: dict[tuple[int, ...], Rows] = field(default_factory=dict, init=False)
+
+    def __call__(
+        self, folds: Sequence[int], cs: Sequence[int], logits: Tensor, params: Params
+    ) -> Tensor:
+        """Score the models of some folds and Cs, (n_folds, n_cs)."""
+        if self._is_fast:
+            rows = self._rows_of(folds)
+            found = fast_scores(
+                self.scoring,
+                rows.take(logits),
+                self.index[rows.rows.to(self.index.device)],
+                rows.lengths,
+                None if self._weight is None else self._weight[rows.rows],
+                threshold=self.template.threshold,
+            )
+            if found is not None:
+                return found
+        scores = torch.empty(len(folds), len(cs), dtype=torch.float64)
+        for i, fold in enumerate(folds):
+            models = range(i * len(cs), (i + 1) * len(cs))
+            scores[i] = self._ask(fold, cs, models, logits, params)
+        return scores
+
+    @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        """What the scorer is given; a classifier's own `score` takes the weights of the fit."""
+        if self.scoring is None:
+            weight = self.sample_weight
+            return {} if weight is None else {"sample_weight": weight}
+        return self.params
+
+    @cached_property
+    def _is_fast(self) -> bool:
+        return metric_name(self.scoring) is not None and self._metadata.keys() <= {"sample_weight"}
+
+    @cached_property
+    def _weight(self) -> Tensor | None:
+        weight = self._metadata.get("sample_weight")
+        return None if weight is None else to_tensor(weight).to("cpu", torch.float64)
+
+    def _rows_of(self, folds: Sequence[int]) -> Rows:
+        key = tuple(folds)
+        if key not in self._rows:
+            self._rows[key] = Rows.of([self.parts[fold] for fold in folds], len(self.y))
+        return self._rows[key]
+
+    @cached_property
+    def _scorer(self) -> Any:
+        """The scorer; one that takes ``labels`` is told all classes, of which a fold may lack some.
+
+        What the scorer itself says of labels and pos_label has precedence.
+        """
+        scorer = get_scorer(self.scoring)
+        if not hasattr(scorer, "_score_func"):
+            return scorer
+        takes = inspect.signature(scorer._score_func).parameters
+        if "labels" not in takes:
+            return scorer
+        told: dict[str, Any] = {"labels": self.classes}
+        if len(self.classes) == 2 and "pos_label" in takes:
+            told["pos_label"] = self.classes[-1]
+        return make_scorer(
+            scorer._score_func,
+            greater_is_better=scorer._sign == 1,
+            response_method=scorer._response_method,
+            **(told | scorer._kwargs),
+        )
+
+    def _ask(
+        self, fold: int, cs: Sequence[int], models: Sequence[int], logits: Tensor, params: Params
+    ) -> Tensor:
+        """Scores of one fold's models by a scorer that wants an estimator."""
+        rows = self._rows_of([fold]).rows.numpy()
+        place = torch.from_numpy(rows).to(logits.device)
+        X = self.X[place.to(self.X.device)] if self.home.is_torch else self.X[rows]
+        y = self.y[rows]
+        metadata = _check_method_params(X=self.X, params=self._metadata, indices=rows)
+        scores = []
+        for c, model in zip(cs, models, strict=True):
+            fitted = {
+                "classes_": self.classes,
+                "coef_": self.home.from_tensor(params.coef[model]),
+                "intercept_": self.home.from_tensor(params.intercept[model]),
+            }
+            held = HeldOut.of(self.template, fitted, X, logits[place, model], C=self.Cs[c])
+            if self.scoring is None:
+                score = held.score(X, y, **metadata)
+            else:
+                score = self._scorer(held, X, y, **metadata)
+            scores.append(_number(score, self.scoring))
+        return torch.tensor(scores, dtype=torch.float64)
+
+
+def _number(score: Any, scoring: Any) -> float:
+    """Refuse what is no number."""
+    if hasattr(score, "item"):
+        score = score.item()
+    if not isinstance(score, Number) or isinstance(score, complex):
+        raise ValueError(
+            f"scoring must return a number, got {score} ({type(score)}) instead. (scorer={scoring})"
+        )
+    return float(score)  # type: ignore[arg-type]

@@ -1,0 +1,277 @@
+"""Targets as columns of zeros and ones: read from what callers have, written back likewise."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._array_api import move_to
+from sklearn.utils.validation import _check_y, _get_feature_names
+from torch import Tensor
+
+from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.estimators.targets import encode
+
+__all__ = ["Indicator", "read", "write"]
+
+_CELLS = 1 << 20  # looked at at once
+_OF_TORCH = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
+_COLLECTIONS = (set, frozenset, list, tuple, dict, np.ndarray)
+_LABEL_SETS = (
+    "y seems to hold sets of labels; make them an indicator of zeros and ones with "
+    "sklearn.preprocessing.MultiLabelBinarizer."
+)
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """Which labels the rows have: one binary problem a column.
+
+    Parameters
+    ----------
+    kind : {"array", "csr_array", "csr_matrix", "binary", "multiclass"}
+        What y was, and predictions will be; the last two are one column of classes.
+    classes : array
+        Numbers of the labels, or the classes of a column.
+    dtype : str
+        Of y.
+    names : ndarray of shape (n_labels,) or None
+        Columns of a data frame.
+    values : Tensor or csc_array of shape (n_samples, n_labels), or Tensor of shape (n_samples,)
+        0, 1 or nan (not known); or class indices.
+    mask : Tensor or csc_array of shape (n_samples, n_labels) or None
+        0 for cells that are not known.
+    """
+
+    kind: str
+    classes: Any
+    dtype: str
+    names: Any
+    values: Any
+    mask: Any = None
+
+    @property
+    def n_labels(self) -> int:
+        """Number of binary problems."""
+        return 1 if self.kind == "binary" else int(self.classes.shape[0])
+
+    @property
+    def pair(self) -> np.ndarray:
+        """What one problem has for absence and presence."""
+        if self.kind != "binary":
+            return np.arange(2)
+        return np.asarray(move_to(self.classes, xp=np, device="cpu"))
+
+    def describe(self, labels: np.ndarray) -> str:
+        """Name some labels, the first few of many."""
+        names = self.classes if self.names is None else self.names
+        first = [names[int(label)] for label in labels[:5]]
+        text = ", ".join(repr(name) if isinstance(name, str) else str(name) for name in first)
+        return f"{text}, ..." if len(labels) > 5 else text
+
+    def columns(self, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Make some labels dense.
+
+        Returns
+        -------
+        targets : Tensor of shape (n_samples, m), int64
+            0 where not known.
+        known : Tensor of shape (n_samples, m), bool, or None
+            None: all are.
+        """
+        known = None
+        if self.kind == "binary":
+            values = self.values[:, None]
+        elif self.kind == "multiclass":
+            values = self.values[:, None] == torch.from_numpy(labels).to(self.values.device)
+        else:
+            values = _columns(self.values, labels)
+            if values.is_floating_point():
+                known = ~values.isnan()
+                values, known = values == 1, None if bool(known.all()) else known.to(device)
+        targets = values.to(device, torch.int64)
+        if self.mask is not None:
+            in_mask = _columns(self.mask, labels).to(device) != 0
+            known = in_mask if known is None else known & in_mask
+        return (targets if known is None else targets * known), known
+
+
+def read(y: Any, label_mask: Any, X: Any) -> Indicator:
+    """Validate targets, and which of them are known.
+
+    Parameters
+    ----------
+    y : array-like, data frame or sparse array of shape (n_samples, n_labels) or (n_samples,)
+        Read only; viewed where that is possible, and never made dense.
+    label_mask : the same, of shape (n_samples, n_labels), or None
+    X : array of shape (n_samples, n_features)
+        Validated.
+
+    Raises
+    ------
+    ValueError
+        If y is neither an indicator nor one column of classes, or the shapes do not fit.
+    """
+    names = _label_names(y)
+    y = _as_array(y, "y")
+    check_consistent_length(X, y)
+    values = _cells(y) if y.ndim == 2 else None
+    if values is not None:
+        # numbers as objects: those of two labels would be taken for two classes by scorers
+        classes: Any = np.arange(values.shape[1]).astype(object)
+        kind = "array"
+        if sp.issparse(y):
+            kind = "csr_array" if isinstance(y, sp.sparray) else "csr_matrix"
+        found = Indicator(kind, classes, _dtype_name(y), names, values)
+    else:
+        _refuse_what_is_no_column(y)
+        targets = encode(_check_y(y))
+        if targets.n_classes < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data "
+                f"contains only one class: {targets.classes[0]!r}; an indicator of shape "
+                "(n_samples, 1) may have one."
+            )
+        kind = "binary" if targets.n_classes == 2 else "multiclass"
+        found = Indicator(kind, targets.classes, _dtype_name(y), None, targets.index)
+    if label_mask is None:
+        return found
+    return replace(found, mask=_read_mask(label_mask, (y.shape[0], found.n_labels)))
+
+
+def write(positive: Tensor, kind: str, dtype: str, home: Home) -> Any:
+    """Make predictions an indicator of y's own kind and type, where X lives.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n_samples, n_labels), bool
+    kind, dtype : str
+        Of the `Indicator` that was fitted.
+    home : Home
+    """
+    if kind != "array":
+        return getattr(sp, kind)(positive.cpu().numpy(), dtype=dtype)
+    if home.is_torch:
+        return positive.to(home.device, getattr(torch, dtype))
+    return home.adopt(positive.cpu().numpy().astype(dtype, copy=False))
+
+
+def _label_names(y: Any) -> Any:
+    """Names of a data frame's columns if all are strings."""
+    try:
+        return _get_feature_names(y)
+    except TypeError:
+        return None
+
+
+def _as_array(array: Any, name: str) -> Any:
+    """Return an array of any library and any shape, or a canonical CSC array or matrix."""
+    if sp.issparse(array):
+        if array.ndim != 2:
+            raise ValueError(f"{name} is a sparse array of {array.ndim} dimensions, expected 2.")
+        try:
+            check_indices(array)
+        except ValueError as error:
+            raise ValueError(str(error).replace("X", name, 1)) from None
+        columns = array.tocsc(copy=False)
+        if not columns.has_canonical_format:
+            columns = columns.copy() if columns is array else columns
+            columns.sum_duplicates()
+        return columns
+    try:
+        return check_array(
+            array, accept_sparse="csc", dtype=None, ensure_2d=False, ensure_all_finite=False,
+            allow_nd=True, ensure_min_samples=0, ensure_min_features=0, input_name=name,
+        )  # fmt: skip
+    except ValueError as error:
+        if "inhomogeneous" in str(error):
+            raise ValueError(_LABEL_SETS) from error
+        raise
+
+
+def _cells(array: Any) -> Any:
+    """Tensor or CSC array of zeros, ones and nan (n, K); None if it holds anything else."""
+    entries = array.data if sp.issparse(array) else array
+    if isinstance(entries, np.ndarray) and entries.dtype.name not in _OF_TORCH:
+        try:
+            entries = entries.astype(np.float64)
+        except (TypeError, ValueError):
+            return None
+    entries = to_tensor(entries)
+    if 0 in array.shape or _stranger(entries) is not None:
+        return None
+    if sp.issparse(array):
+        return sp.csc_array((entries.numpy(), array.indices, array.indptr), shape=array.shape)
+    return entries
+
+
+def _stranger(entries: Tensor) -> Any:
+    """Return a value other than 0, 1 and nan, or None; looks at a part at a time."""
+    if entries.dtype == torch.bool or entries.numel() == 0:
+        return None
+    if not entries.is_floating_point():
+        low, high = (int(end) for end in entries.aminmax())
+        return low if low < 0 else high if high > 1 else None
+    for part in entries.split(max(_CELLS // max(entries[0].numel(), 1), 1)):
+        strange = part[~((part == 0) | (part == 1) | part.isnan())]
+        if len(strange):
+            return float(strange[0])
+    return None
+
+
+def _refuse_what_is_no_column(y: Any) -> None:
+    """Refuse what is neither an indicator nor one column of classes."""
+    shape = tuple(y.shape)
+    if not sp.issparse(y) and (y.ndim == 1 or (y.ndim == 2 and shape[1] == 1)):
+        if y.dtype == object and len(y) and isinstance(y.flat[0], _COLLECTIONS):
+            raise ValueError(_LABEL_SETS)
+        return
+    if y.ndim != 2 or 0 in shape:
+        raise ValueError(f"y has shape {shape}, expected (n_samples, n_labels) or (n_samples,).")
+    kind = getattr(y.dtype, "kind", "f")
+    if kind in "OUS":
+        raise ValueError(_LABEL_SETS)
+    value = y.flat[0] if kind in "mM" else _stranger(to_tensor(y.data if sp.issparse(y) else y))
+    raise ValueError(
+        f"Unknown label type: y of shape {shape} is no indicator of zeros and ones (nan: not "
+        f"known), it holds {value}. Use sklearn.preprocessing.MultiLabelBinarizer for sets of "
+        "labels and sklearn.multioutput.MultiOutputClassifier for columns of several classes."
+    )
+
+
+def _read_mask(label_mask: Any, shape: tuple[int, int]) -> Any:
+    mask = _as_array(label_mask, "label_mask")
+    if mask.ndim == 1:
+        mask = mask[:, None]
+    if tuple(mask.shape) != shape:
+        raise ValueError(
+            f"label_mask has shape {tuple(mask.shape)}, expected (n_samples, n_labels) = {shape}."
+        )
+    cells = _cells(mask)
+    entries = to_tensor(cells.data if sp.issparse(cells) else cells) if cells is not None else None
+    if entries is None or (entries.is_floating_point() and bool(entries.isnan().any())):
+        raise ValueError("label_mask must hold True where a label is known and False elsewhere.")
+    return cells
+
+
+def _columns(values: Any, labels: np.ndarray) -> Tensor:
+    """Make some columns dense; a view where they lie side by side."""
+    first, last = int(labels[0]), int(labels[-1])
+    side_by_side = last - first == len(labels) - 1
+    if sp.issparse(values):
+        part = values[:, first : last + 1] if side_by_side else values[:, labels]
+        return torch.from_numpy(part.toarray())
+    if side_by_side:
+        return values[:, first : last + 1]
+    return values[:, torch.from_numpy(labels).to(values.device)]
+
+
+def _dtype_name(y: Any) -> str:
+    """Name of y's type, in native byte order; objects that are numbers become floats."""
+    if getattr(y.dtype, "kind", "O") in "biuf":
+        return str(y.dtype.name)
+    name = str(y.dtype).rsplit(".", 1)[-1]
+    return "float64" if name == "object" else name

@@ -1,0 +1,159 @@
+"""From the coefficients of many labels to predictions."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn, where
+
+from skorch_logreg import fitting
+from skorch_logreg.estimators import indicator
+from skorch_logreg.estimators.arrays import Home, check_same_namespace
+from skorch_logreg.estimators.per_label import numbers
+from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
+from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["LabelPrediction"]
+
+
+class LabelPrediction(LogisticPrediction):
+    """Predictions of ``n_labels_`` binary models, in the form of the y that was fitted.
+
+    That is ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
+    """
+
+    n_labels_: int
+    target_kind_: str
+    target_dtype_: str
+    memory_budget: int | None
+
+    def decision_function(self, X: Any) -> Any:
+        """Compute the logits ``X coef' + intercept``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        logits : array of shape (n_samples, n_labels)
+            (n_samples,) after a fit to a 1-D y of two classes.
+        """
+        logits, home = self._logits(X, "decision_function")
+        return home.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
+
+    def predict(self, X: Any) -> Any:
+        """Predict which labels are present.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        labels : array or sparse array of shape (n_samples, n_labels), or array (n_samples,)
+            An indicator of the kind and type of the y that was fitted: 1 where the probability
+            is at least `threshold`. After a fit to a 1-D y its classes.
+
+        Raises
+        ------
+        ValueError
+            If `threshold` was set to something that is not allowed.
+        """
+        X, home = self._rows(X, "predict")
+        thresholds = self._thresholds(self.target_kind_, self.n_labels_)
+        at_once = fitting.at_once(self.n_labels_, self.memory_budget)
+        if X.shape[0] <= at_once:
+            return self._decide(_affine(X, self.coef_, self.intercept_), thresholds, home)
+        parts = [
+            self._decide(_affine(X[rows, :], self.coef_, self.intercept_), thresholds, home)
+            for rows in gen_batches(X.shape[0], at_once)
+        ]
+        if sp.issparse(parts[0]):
+            return sp.vstack(parts, format="csr")
+        return np.concatenate(parts) if home.xp is None else home.xp.concat(parts)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Compute the probability of every label.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        probabilities : array of shape (n_samples, n_labels)
+            That each label is present. After a fit to a 1-D y, (n_samples, n_classes) whose rows
+            sum to 1.
+        """
+        if self._kind() == "binary":
+            return super().predict_proba(X)
+        logits, home = self._logits(X, "predict_proba")
+        if self.target_kind_ == "multiclass":
+            return home.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
+        return home.from_tensor(logits.sigmoid_())
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+
+        Returns
+        -------
+        log_probabilities : array of the shape of `predict_proba`
+        """
+        if self._kind() == "binary":
+            return super().predict_log_proba(X)
+        logits, home = self._logits(X, "predict_log_proba")
+        found = nn.functional.logsigmoid(logits)
+        return home.from_tensor(
+            found.log_softmax(1) if self.target_kind_ == "multiclass" else found
+        )
+
+    def _kind(self) -> str:
+        check_is_fitted(self)
+        return self.target_kind_
+
+    def _rows(self, X: Any, method: str) -> tuple[Any, Home]:
+        """Validate rows to predict, and find out where they live."""
+        check_is_fitted(self)
+        check_same_namespace(X, self, attribute="coef_", method=method)
+        home = Home.of(X)
+        if not self._is_plain(X):
+            check_indices(X)
+            X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return X, home
+
+    def _decide(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
+        """Predictions from logits (n_rows, n_labels), which they overwrite."""
+        if self.target_kind_ == "multiclass":
+            return self._labels(logits.argmax(dim=1), home)
+        positive = logits >= 0
+        other = thresholds != 0.5
+        if bool(other.any()):
+            least = thresholds.to(logits)
+            above = logits.sigmoid_() >= least
+            positive = where(other.to(logits.device), above, positive)
+        if self.target_kind_ == "binary":
+            return self._labels(positive[:, 0], home)
+        return indicator.write(positive, self.target_kind_, self.target_dtype_, home)
+
+    def _thresholds(self, kind: str, n_labels: int) -> Tensor:
+        """Threshold of every label, (n_labels,)."""
+        found = numbers("threshold", self.threshold, n_labels, most=1)
+        if kind == "multiclass" and bool((found != 0.5).any()):
+            raise ParameterError(
+                f"threshold={self.threshold} is for labels, but y is one column of {n_labels} "
+                "classes, where the largest logit decides: leave it at 0.5. With another "
+                "threshold: Only binary classification is supported."
+            )
+        return found

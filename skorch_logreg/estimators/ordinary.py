@@ -1,0 +1,138 @@
+"""The candidates of a search that are fitted one by one, as scikit-learn does it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joblib.logger import short_format_time
+from sklearn.base import clone
+from sklearn.model_selection._validation import _fit_and_score
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params
+
+from skorch_logreg.estimators.candidate_scores import CandidateScores
+from skorch_logreg.estimators.search_results import SearchResults
+
+__all__ = ["OrdinaryFits", "root_task"]
+
+
+def root_task(search: Any, task: dict[str, Any]) -> Any:
+    """Context of a search for its callbacks; None where scikit-learn has none yet (1.8)."""
+    if not hasattr(search, "_init_callback_context"):
+        return None
+    root = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
+    return root.call_on_fit_task_begin(estimator=search, **task)
+
+
+@dataclass(frozen=True)
+class OrdinaryFits:
+    """Fits that complete the results of batches, and the report of both.
+
+    Parameters
+    ----------
+    search : GridSearchCV or RandomizedSearchCV
+    splits : sequence of (train, test)
+    scores : CandidateScores
+    fit_params : dict
+    candidates : sequence of dict
+    """
+
+    search: Any
+    splits: Sequence[tuple[Any, Any]]
+    scores: CandidateScores
+    fit_params: dict[str, Any]
+    candidates: Sequence[Mapping[str, Any]]
+
+    def complete(self, batched: SearchResults, context: Any) -> list[dict[str, Any]]:
+        """Results of every candidate in every fold, in the order of scikit-learn.
+
+        Parameters
+        ----------
+        batched : SearchResults
+            Of candidates solved in batches.
+        context : CallbackContext or None
+            Of the search.
+        """
+        pairs = [(p, f) for p in range(len(self.candidates)) for f in range(len(self.splits))]
+        missing = [pair for pair in pairs if not batched.has(pair[0])]
+        watched = bool(getattr(self.search, "_skl_callbacks", None))
+        contexts = {}
+        if context is not None and (watched or missing):
+            contexts = {
+                pair: context.subcontext(task_name="candidate-split-evaluation", task_id=task_id)
+                for task_id, pair in enumerate(pairs)
+            }
+        for place, fold in pairs if watched or self.search.verbose > 1 else ():
+            if batched.has(place):
+                self._report(place, fold, batched.of(place, fold), contexts.get((place, fold)))
+        fitted = dict(zip(missing, self._fit(missing, contexts), strict=True)) if missing else {}
+        return [batched.of(p, f) if batched.has(p) else fitted[p, f] for p, f in pairs]
+
+    def _fit(self, pairs: list[tuple[int, int]], contexts: dict[Any, Any]) -> list[dict[str, Any]]:
+        search, scores = self.search, self.scores
+        base = clone(search.estimator)
+        jobs = (
+            delayed(_fit_and_score)(
+                clone(base),
+                scores.X,
+                scores.y,
+                scorer=scores.scorer,
+                train=self.splits[fold][0],
+                test=self.splits[fold][1],
+                verbose=search.verbose,
+                parameters=self.candidates[place],
+                fit_params=self.fit_params,
+                score_params=scores.params,
+                return_train_score=search.return_train_score,
+                return_n_test_samples=True,
+                return_times=True,
+                split_progress=(fold, len(self.splits)),
+                candidate_progress=(place, len(self.candidates)),
+                error_score=search.error_score,
+                **({"caller": search, "callback_ctx": contexts[place, fold]} if contexts else {}),
+            )
+            for place, fold in pairs
+        )
+        with Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch) as parallel:
+            found: list[dict[str, Any]] = parallel(jobs)
+        return found
+
+    def _report(self, place: int, fold: int, result: dict[str, Any], context: Any) -> None:
+        """Tell callbacks of a fit that a batch has made, and print what its own would have."""
+        if context is not None:
+            scores, train = self.scores, self.splits[fold][0]
+            X, y = _safe_split(scores.estimator, scores.X, scores.y, train)
+            params = _check_method_params(scores.X, self.fit_params, indices=train)
+            weight = params.get("sample_weight")
+            metadata = None if weight is None else {"sample_weight": weight}
+            context.call_on_fit_task_begin(estimator=self.search, X=X, y=y, metadata=metadata)
+            context.call_on_fit_task_end(estimator=self.search, X=X, y=y, metadata=metadata)
+        if self.search.verbose > 1:
+            self._print(place, fold, result)
+
+    def _print(self, place: int, fold: int, result: dict[str, Any]) -> None:
+        """Print a line in scikit-learn's format."""
+        verbose, parameters = self.search.verbose, self.candidates[place]
+        progress = f" {fold + 1}/{len(self.splits)}" if verbose > 2 else ""
+        if verbose > 9:
+            progress += f"; {place + 1}/{len(self.candidates)}"
+        settings = ", ".join(f"{name}={parameters[name]}" for name in sorted(parameters))
+        if verbose > 9:
+            print(f"[CV{progress}] START {settings}".ljust(80, "."))
+        text = settings + (";" if settings else "")
+        if verbose > 2:
+            text += _scores(result["test_scores"], result.get("train_scores"))
+        text += f" total time={short_format_time(result['fit_time'] + result['score_time'])}"
+        print(f"[CV{progress}] END ".ljust(80 - len(text), ".") + text)
+
+
+def _scores(test: Any, train: Any) -> str:
+    if not isinstance(test, dict):
+        score = f"(train={train:.3f}, test={test:.3f})" if train is not None else f"{test:.3f}"
+        return f", score={score}"
+    parts = []
+    for name in sorted(test):
+        before = f"train={train[name]:.3f}, " if train is not None else ""
+        parts.append(f" {name}: ({before}test={test[name]:.3f})")
+    return "".join(parts)

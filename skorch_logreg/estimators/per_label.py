@@ -1,0 +1,199 @@
+"""What every label may have of its own: strength, threshold, class weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import compute_class_weight
+from torch import Tensor
+
+from skorch_logreg.estimators.indicator import Indicator
+from skorch_logreg.estimators.options import Options
+from skorch_logreg.estimators.targets import Targets
+from skorch_logreg.estimators.weights import with_class_weight
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["ClassWeights", "WithC", "class_weights", "numbers", "strengths"]
+
+_Weights = Mapping[Any, float] | str | None
+
+
+def numbers(
+    name: str, value: Any, n_labels: int, *, above: float | None = None, most: float
+) -> Tensor:
+    """Numbers (n_labels,), float64, from one for all labels or one for each.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    value : number or array-like of shape (n_labels,)
+    n_labels : int
+    above : float or None, default=None
+        What they must exceed; None: 0 is the least.
+    most : float
+        Largest that is allowed.
+
+    Raises
+    ------
+    ParameterError
+        If the shape or a number is not allowed.
+    """
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf":
+        raise ParameterError(f"{name} must be a number or hold numbers, got {value!r}.")
+    if found.ndim and found.shape != (n_labels,):
+        raise ParameterError(
+            f"{name} has shape {found.shape}, expected one number or (n_labels,) = ({n_labels},)."
+        )
+    each = np.broadcast_to(found, n_labels).astype(np.float64)
+    wrong = np.flatnonzero(~((each >= 0 if above is None else each > above) & (each <= most)))
+    if len(wrong):
+        place = f"{name}[{wrong[0]}]" if found.ndim else name
+        bounds = f"[0, {most:g}]" if above is None else f"({above:g}, {most:g}]"
+        raise ParameterError(f"{place} is {each[wrong[0]]}; it must be in {bounds}.")
+    return torch.from_numpy(each)
+
+
+class WithC:
+    """The estimator's parameters that `options.resolve` reads, with another C.
+
+    Parameters
+    ----------
+    estimator : TorchLogisticClassifier
+    C : number, array-like of shape (n_labels,) or None
+        None: the estimator's.
+    """
+
+    def __init__(self, estimator: Any, C: Any) -> None:
+        self.penalty, self.l1_ratio = estimator.penalty, estimator.l1_ratio
+        self.solver, self.dual = estimator.solver, estimator.dual
+        self.n_jobs = estimator.n_jobs
+        self.C = estimator.C
+        if C is not None and np.size(C):
+            each = numbers("C", C, np.size(C), above=0, most=np.inf)
+            # no penalty at all is a case of its own; liblinear refuses any
+            self.C = float(each.max() if self.solver == "liblinear" else each.min())
+
+
+def strengths(C: Any, estimator: Any, chosen: Options, n_labels: int) -> Tensor:
+    """C of every label, (n_labels,).
+
+    Parameters
+    ----------
+    C : number, array-like of shape (n_labels,) or None
+        None: the estimator's.
+    estimator : TorchLogisticClassifier
+    chosen : Options
+        That `options.resolve` made of `WithC`.
+    n_labels : int
+    """
+    if C is None or estimator.penalty is None:
+        return torch.full((n_labels,), chosen.C, dtype=torch.float64)
+    return numbers("C", C, n_labels, above=0, most=np.inf)
+
+
+def class_weights(
+    own: Any, default: _Weights, labels: Indicator, rows: Tensor | None
+) -> tuple[Tensor | None, "ClassWeights | None"]:
+    """Weights of rows and, label by label, of classes.
+
+    Parameters
+    ----------
+    own : dict, "balanced", None, or a list of n_labels of these
+        Of the labels; None stands for the default.
+    default : dict, "balanced" or None
+    labels : Indicator
+    rows : Tensor of shape (n_samples,), float64, or None
+        Sample weights.
+
+    Returns
+    -------
+    rows : Tensor of shape (n_samples,), float64, or None
+        With the weights of more than two classes that a dict names.
+    class_weights : ClassWeights or None
+    """
+    own = default if own is None else own
+    if labels.kind == "multiclass" and isinstance(own, Mapping):
+        return with_class_weight(own, Targets(labels.classes, labels.values), rows), None
+    return rows, ClassWeights.of(own, default, labels.n_labels, labels.pair)
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """Weights of absence and presence, label by label.
+
+    Parameters
+    ----------
+    factors : Tensor of shape (n_labels, 2), float64
+        Where they are given.
+    balanced : Tensor of shape (n_labels,), bool
+        Where both shall have the same total instead.
+    """
+
+    factors: Tensor
+    balanced: Tensor
+
+    @classmethod
+    def of(cls, own: Any, default: _Weights, n_labels: int, classes: Any) -> "ClassWeights | None":
+        """Collect them; None where nothing is weighted.
+
+        Parameters
+        ----------
+        own : dict, "balanced", None, or a list of n_labels of these
+            Of the labels; None stands for the default.
+        default : dict, "balanced" or None
+        n_labels : int
+        classes : sequence of two
+            What dicts call absence and presence.
+
+        Raises
+        ------
+        ParameterError, ValueError
+            If a list has another length, or a dict names another class or an impossible weight.
+        """
+        each = list(own) if isinstance(own, (list, tuple)) else None
+        if each is None:
+            each = [own] * n_labels
+        elif len(each) != n_labels:
+            raise ParameterError(
+                f"class_weight is a list of {len(each)}, expected n_labels = {n_labels} entries."
+            )
+        each = [default if entry is None else entry for entry in each]
+        if all(entry is None for entry in each):
+            return None
+        read: dict[int, tuple[float, float]] = {}
+        for entry in each:
+            if id(entry) not in read:
+                read[id(entry)] = _pair(entry, classes)
+        factors = torch.tensor([read[id(entry)] for entry in each], dtype=torch.float64)
+        balanced = torch.tensor([isinstance(entry, str) for entry in each])
+        return cls(factors, balanced)
+
+    def balance(self, absent: Tensor, present: Tensor) -> Tensor:
+        """Fill in the balanced ones, from the weights (n_labels,) of absence and presence."""
+        totals = torch.stack([absent, present], dim=1)
+        equal = totals.sum(dim=1, keepdim=True) / (2 * totals)
+        equal = torch.where(totals > 0, equal, 0.0)
+        return torch.where(self.balanced[:, None], equal, self.factors)
+
+
+def _pair(entry: Any, classes: Any) -> tuple[float, float]:
+    """Weights of absence and presence that an entry gives; 1 where they are to be balanced."""
+    if entry is None or (isinstance(entry, str) and entry == "balanced"):
+        return 1.0, 1.0
+    if not isinstance(entry, Mapping):
+        raise ParameterError(
+            f"class_weight holds {entry!r}; expected a dict, 'balanced' or None for each label."
+        )
+    labels = np.asarray(classes)
+    absent, present = compute_class_weight(entry, classes=labels, y=labels)
+    for weight in (absent, present):
+        if not 0 <= weight < np.inf:
+            raise ParameterError(
+                f"class_weight gives a class the weight {weight}; class weights must be finite "
+                "and non-negative."
+            )
+    return float(absent), float(present)

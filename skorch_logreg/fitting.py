@@ -142,17 +142,24 @@ def fit(
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
     with single_thread(small), workers():
-        return _fit(
-            data, loss, penalty, 1 / C, fit_intercept, solver, tol, max_iter, start, callback, bound
+        units = _Units.of(data, fit_intercept)
+        encoded = loss.encode(data.targets)
+        objective = Objective(
+            data.standardised(units.center, units.scale, encoded, len(C) * loss.n_outputs),
+            loss,
+            penalty.in_units(units.scale),
+            1 / C,
+            fit_intercept,
         )
+        # where threads take blocks, what lies between them is short: a second thread would spin
+        with single_thread(objective.data.is_split):
+            return _solve(objective, units, penalty, solver, tol, max_iter, start, callback, bound)
 
 
-def _fit(
-    data: Data,
-    loss: Loss,
+def _solve(
+    objective: Objective,
+    units: "_Units",
     penalty: Penalty,
-    strength: Tensor,
-    fit_intercept: bool,
     solver: str | Solver,
     tol: float,
     max_iter: int,
@@ -160,16 +167,7 @@ def _fit(
     callback: Callable[[Progress], bool] | None,
     bound: bool,
 ) -> Solution:
-    units = _Units.of(data, fit_intercept)
-    objective = Objective(
-        data=data.standardised(
-            units.center, units.scale, loss.encode(data.targets), len(strength) * loss.n_outputs
-        ),
-        loss=loss,
-        penalty=penalty.in_units(units.scale),
-        strength=strength,
-        fit_intercept=fit_intercept,
-    )
+    loss, strength = objective.loss, objective.strength
     smooth = penalty.smooth or not bool(strength.any())
     chosen = _solver(solver, smooth, objective)
 
@@ -205,7 +203,7 @@ def _fit(
         params=balanced(units.outward(outcome.params)),
         status=outcome.status,
         n_iter=outcome.n_iter + n_iter,
-        n_passes=data.n_passes,
+        n_passes=objective.data.n_passes,
         value=outcome.value,
         optimality=outcome.optimality,
         duality_gap=outcome.duality_gap,

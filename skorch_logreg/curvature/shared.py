@@ -11,7 +11,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 
-_FOLLOWED = 1000  # rows: enough for a mean to a few per cent
+_FOLLOWED = 400  # rows: enough for a mean to some per cent
 
 
 @dataclass(frozen=True)

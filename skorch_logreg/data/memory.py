@@ -103,6 +103,11 @@ class InMemory:
         """Whether one block holds all rows."""
         return self.block_rows >= self.n_samples
 
+    @property
+    def is_split(self) -> bool:
+        """Whether a pass has several blocks."""
+        return self._step < self.n_samples
+
     @cached_property
     def _workspaces(self) -> SimpleQueue[Tensor]:
         """Float64 buffers of a block, as many as were in use at once."""
@@ -120,7 +125,8 @@ class InMemory:
         """Rows of a block; one of sparse rows is a copy, which only many models are worth."""
         if self.is_sparse:
             return self.block_rows
-        return min(self.block_rows, max(_WIDE // self.n_logits, _WIDE_ROWS))
+        wide = _WIDE if self.origin is None else 2 * _WIDE
+        return min(self.block_rows, max(wide // self.n_logits, _WIDE_ROWS))
 
     def _new_workspace(self) -> Tensor:
         rows = min(self._step, self.n_samples)

@@ -89,6 +89,10 @@ class Data(Protocol):
         """Whether one block holds all rows."""
 
     @property
+    def is_split(self) -> bool:
+        """Whether a pass has several blocks, which threads share."""
+
+    @property
     def exact(self) -> Self:
         """The same data with float64 products."""
 

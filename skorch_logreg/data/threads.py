@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -48,34 +49,43 @@ def single_thread(small: bool = True) -> Iterator[None]:
             torch.set_num_threads(_usual)
 
 
-def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> list[Result]:
-    """Apply a function to all blocks, side by side, and keep their order.
+@dataclass(frozen=True)
+class _Pool:
+    """Threads that take blocks, and how many they are."""
 
-    A thread takes a whole block through all its operations: products with one column run on one
-    thread in some BLAS, and a barrier after every operation costs more than the end of a block.
-    The threads are as many as torch has, and end with the `workers` around, or here.
-    """
-    count = torch.get_num_threads()
-    if count == 1 or len(blocks) == 1:
-        return [function(block) for block in blocks]
-    with workers() as pool, single_thread():
-        return list(pool.map(function, blocks))
+    executor: ThreadPoolExecutor
+    count: int
 
 
-_POOL: ContextVar[ThreadPoolExecutor | None] = ContextVar("pool", default=None)
+_POOL: ContextVar[_Pool | None] = ContextVar("pool", default=None)
 
 
 @contextmanager
-def workers() -> Iterator[ThreadPoolExecutor]:
+def workers() -> Iterator[_Pool]:
     """Keep one pool of threads, as many as torch has; it ends with the outermost of these."""
     pool = _POOL.get()
     if pool is not None:
         yield pool
         return
     count = torch.get_num_threads()
-    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+        pool = _Pool(executor, count)
         token = _POOL.set(pool)
         try:
             yield pool
         finally:
             _POOL.reset(token)
+
+
+def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> list[Result]:
+    """Apply a function to all blocks, side by side, and keep their order.
+
+    A thread takes a whole block through all its operations: products with one column run on one
+    thread in some BLAS, and a barrier after every operation costs more than the end of a block.
+    The threads end with the `workers` around, or here.
+    """
+    with workers() as pool:
+        if pool.count == 1 or len(blocks) == 1:
+            return [function(block) for block in blocks]
+        with single_thread():
+            return list(pool.executor.map(function, blocks))

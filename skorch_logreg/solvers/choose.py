@@ -24,7 +24,7 @@ _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
 _SMALL_PASS = 1 << 21  # numbers: about 0.6 ms
 _SMALL_HESSIAN = 1e8  # floating point operations: a few ms
 _MANY = 4  # models that are worth a factorisation which they share
-_SAMPLE_OF_MANY = 4000  # rows of a sample of their own
+_SAMPLE_OF_MANY = 1500  # rows of a sample of their own
 _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
@@ -118,9 +118,11 @@ def sample_rows(objective: Objective) -> int | None:
     and a step's decrement falls by its square.  Many models share a curvature that is worse.
     """
     m, n_outputs, side = objective.shape
-    many = m >= _MANY
-    rows = max(_SAMPLE_OF_MANY if many else _SAMPLE, (30 if many else 100) * n_outputs * side)
-    return rows if objective.data.n_samples >= _SAMPLE_SHARE * rows else None
+    if m >= _MANY:
+        rows, share = max(_SAMPLE_OF_MANY, 30 * n_outputs * side), _SAMPLE_SHARE - 2
+    else:
+        rows, share = max(_SAMPLE, 100 * n_outputs * side), _SAMPLE_SHARE
+    return rows if objective.data.n_samples >= share * rows else None
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:

@@ -34,6 +34,8 @@ class Track:
         Decrement over its goal.
     unproven : int
         Steps since the decrement met its goal without a proof.
+    proven : bool
+        Whether a step has proven that it meets its goal.
     conjugate : bool
         Whether Newton-CG has taken over.
     directed : bool
@@ -45,6 +47,7 @@ class Track:
     rate: float = 0.0
     far: float = math.inf
     unproven: int = 0
+    proven: bool = False
     conjugate: bool = False
     directed: bool = False
 
@@ -68,11 +71,14 @@ class Track:
 
     def moved(self, contraction: float, far: float) -> "Track":
         """Track after a step."""
+        # conjugate gradients reduce what the model sees first: that proves nothing
+        steady = contraction <= self.bound() and not self.directed
+        proven = far <= 1 and (steady or self.proven)
         latest = max(contraction if far > 1 else 0.0, 1e-8)
         # the mean forgets half of the past at every step
         rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
         unproven = self.unproven + 1 if far <= 1 else 0
-        return Track(self.model, self.age + 1, rate, far, unproven, self.conjugate)
+        return Track(self.model, self.age + 1, rate, far, unproven, proven, self.conjugate)
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     curvature = state.curvature.at(point)
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
-    tracks, steady = [], []
+    tracks = []
     # of the same model: a decrement that was confirmed is another figure
     before = inner(state.point.gradient, state.solved) / 2
     figures = zip(
@@ -180,8 +186,6 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     )
     for track, new, old, value in figures:
         contraction = new / old if old > 0 else 1.0
-        # conjugate gradients reduce what the model sees first: that proves nothing
-        steady.append(contraction <= track.bound() and not track.directed)
         tracks.append(track.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
     return replace(
         state,
@@ -189,7 +193,7 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
         curvature=curvature,
         decrement=decrement,
         solved=solved,
-        trusted=torch.tensor(steady, device=decrement.device),
+        trusted=torch.tensor([track.proven for track in tracks], device=decrement.device),
         tracks=tuple(tracks),
         direction=None,
     )

@@ -30,8 +30,9 @@ OURS = "ours"
 class Contestant:
     """One way to solve a problem.
 
-    `fit(X, y, tol)` is timed; `read(model)` is not: the mean scores, or (coef, intercept);
-    `prepare(X, y)` is not. `left_out` says why it cannot take part.
+    `fit(X, y, tol)` is timed. `prepare(X, y)`, before it, and `read(model)`, after it, are not;
+    the latter gives the mean scores, or (coef, intercept). `left_out` says why it cannot take
+    part. Ours are imported where they are called: a peer's process has no torch.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Contestant:
 
 
 def contestants(problem, n_jobs=(1, 2)):
-    """Contestants of a problem, those that are left out among them."""
+    """List the contestants of a problem, those that are left out among them."""
     return list(_labels(problem, n_jobs) if problem.labels else _searches(problem, n_jobs))
 
 
@@ -58,12 +59,6 @@ def _why_not(problem, solver):
 
 
 def _searches(problem, n_jobs):
-    from skorch_logreg import (
-        BatchedGridSearchCV,
-        TorchLogisticClassifier,
-        TorchLogisticClassifierCV,
-    )
-
     grid, intercept = {"C": problem.Cs}, problem.fit_intercept
     how = {"cv": StratifiedKFold(problem.n_folds), "scoring": "neg_log_loss"}
     path = {
@@ -100,10 +95,14 @@ def _searches(problem, n_jobs):
                 yield Contestant(name, family, fit, read, left_out=why_not)
 
     def our_search(X, y, tol):
+        from skorch_logreg import BatchedGridSearchCV, TorchLogisticClassifier
+
         single = TorchLogisticClassifier(tol=tol, fit_intercept=intercept)
         return BatchedGridSearchCV(single, grid, **how).fit(X, y)
 
     def our_cv(X, y, tol):
+        from skorch_logreg import TorchLogisticClassifierCV
+
         return TorchLogisticClassifierCV(tol=tol, **path).fit(X, y)
 
     yield Contestant("ours BatchedGridSearchCV", OURS, our_search, searched)
@@ -111,8 +110,6 @@ def _searches(problem, n_jobs):
 
 
 def _labels(problem, n_jobs):
-    from skorch_logreg import MultiLabel, TorchLogisticClassifier
-
     options = {"C": problem.C, "fit_intercept": problem.fit_intercept}
 
     def stacked(model):
@@ -157,13 +154,15 @@ def _labels(problem, n_jobs):
     )  # fmt: skip
 
     def ours(X, y, tol):
+        from skorch_logreg import MultiLabel, TorchLogisticClassifier
+
         return MultiLabel(TorchLogisticClassifier(tol=tol, **options)).fit(X, y)
 
     yield Contestant("ours MultiLabel", OURS, ours, lambda model: (model.coef_, model.intercept_))
 
 
 def judged(problem, contestant, model):
-    """What an answer is worth: scores by candidate, or objectives by label."""
+    """Work out an answer's worth: mean scores by candidate, or objectives by label."""
     answer = contestant.read(model)
     if problem.labels:
         return many_reference.label_objectives(problem, *answer)
@@ -171,15 +170,15 @@ def judged(problem, contestant, model):
 
 
 def reference(problem):
-    """What `judged` should give, and a bound of its own error, relative."""
+    """Work out what `judged` should give, and a bound of its own error (0: none is known)."""
     if problem.labels:
         value, bound = many_reference.label_minima(problem)
         return value, float(bound.sum() / value.sum())
-    return many_reference.search_scores(problem), np.nan
+    return many_reference.search_scores(problem), 0.0
 
 
 def error(problem, values, right):
-    """Relative error: of the worst score, or of the objective summed over the labels."""
+    """Compare, relatively: the worst score, or the objective summed over the labels."""
     if problem.labels:
         return float((values.sum() - right.sum()) / right.sum())
     return float(np.abs(values / right - 1).max())
@@ -187,7 +186,7 @@ def error(problem, values, right):
 
 def warm_up(problem):
     """Shrink a problem to 200 rows and few models, to bring code and processes awake."""
-    few = replace(problem, Cs=np.array([0.1, 1.0]))
+    few = replace(problem, Cs=(0.1, 1.0))
     rng = np.random.default_rng(0)
     X = rng.standard_normal((200, 5)).astype(problem.X.dtype)
     y = indicator(X, 3, rng) if problem.labels else rng.integers(0, max(2, few.n_logits), 200)
@@ -196,11 +195,11 @@ def warm_up(problem):
 
 
 def small_problems():
-    """Problems of a few milliseconds, of every kind."""
+    """Yield problems of a few milliseconds, of every kind."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((200, 6))
     Y = indicator(X, 3, rng)
-    Cs = np.array([0.01, 1.0])
+    Cs = (0.01, 1.0)
     three = Y[:, 0] + (X[:, 0] > 0)
     yield Problem("check-search", X, Y[:, 0].astype(np.int64), Cs=Cs)
     yield Problem("check-search-classes", X, three.astype(np.int64), Cs=Cs)
@@ -210,6 +209,7 @@ def small_problems():
 
 
 def check(problem, contestant, tol=1e-9):
-    """Error of a contestant at a tight tolerance; above 1e-6 its scale is wrong."""
+    """Work out the error at a tight tolerance; above 1e-6 the scale is wrong."""
+    right, bound = reference(problem)
     model = contestant.fit(*contestant.prepare(problem.X, problem.y), tol)
-    return abs(error(problem, judged(problem, contestant, model), reference(problem)[0]))
+    return max(abs(error(problem, judged(problem, contestant, model), right)), bound)

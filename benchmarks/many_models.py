@@ -15,7 +15,7 @@ turn. Start-up, warm-up and conversions to own containers are not timed, nor is 
 float32 data do not let someone reach, it is tried once more on a float64 copy, made on the clock.
 Columns: seconds, median (smallest to largest) and number of timed fits; error against the
 reference; the start of its process, X and warm-up in. What did not reach stays in the table.
-Last come the ratios: the best of each family against ours, by medians, and over the turns.
+Last come the ratios: the best of each family against ours, turn by turn: median and range.
 Exit status 1 if the check fails or one of ours does not reach.
 """
 
@@ -54,12 +54,18 @@ class Row:
     error: float = np.nan
     note: str = "did not reach"
     spent: float = 0.0
+    last: float = 0.0
     turns: list = field(default_factory=list)
 
     @property
     def seconds(self):
         """All timed fits."""
         return [second for turn in self.turns for second in turn]
+
+    @property
+    def median(self):
+        """The turns' median of medians."""
+        return median(median(turn) for turn in self.turns)
 
 
 def seated(path, name):
@@ -113,7 +119,7 @@ def settle(row, problem, right, target, cap):
         except FailedError as failure:
             row.note = str(failure)
             return
-        row.spent += seconds
+        row.spent, row.last = row.spent + seconds, seconds
         row.setting, row.error = setting, many_contestants.error(problem, values, right)
         if abs(row.error) <= target:
             row.note = ""
@@ -164,9 +170,10 @@ def race(problem, options):
                     row.seat.close()
                 tell(options, row)
             running = [row for row in rows if not row.note]
-            n_fits = {id(r): QUICK_FITS if r.spent / 2 < QUICK else 1 for r in running}
+            n_fits = {id(r): QUICK_FITS if r.last < QUICK else 1 for r in running}
             for turn in range(options.repeat):
-                for row in running[turn % max(len(running), 1) :] + running[: turn % len(running)]:
+                first = turn % max(len(running), 1)  # the order rotates
+                for row in running[first:] + running[:first]:
                     used = sum(row.seconds)
                     if row.note or (turn and used + max(row.turns[-1]) > options.cap):
                         continue
@@ -198,14 +205,14 @@ def table(problem, rows, bound):
     yield ""
     yield "| contestant | tol | seconds | fits | error | start-up s |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    for row in sorted(rows, key=lambda r: median(r.seconds) if not r.note else np.inf):
+    for row in sorted(rows, key=lambda r: np.inf if r.note else r.median):
         start = row.seat.start_seconds if row.seat is not None else None
         tol = f"{row.setting[0]:g}" if row.setting else "-"
         if row.setting and row.setting[1] is not None:
             tol += ", float64 copy"
         seconds = row.seconds
         if not row.note:
-            row_says = f"{median(seconds):.4g} ({min(seconds):.4g} to {max(seconds):.4g})"
+            row_says = f"{row.median:.4g} ({min(seconds):.4g} to {max(seconds):.4g})"
         else:
             row_says = row.note
         error = "-" if np.isnan(row.error) else f"{row.error:.1e}"
@@ -222,23 +229,22 @@ def ratios(rows, cap):
         kin = [r for r in peers if r.contestant.family == family]
         reached = [r for r in kin if not r.note]
         for row in ours:
-            own = median(row.seconds)
             if reached:
-                best = min(reached, key=lambda r: median(r.seconds))
+                best = min(reached, key=lambda r: r.median)
                 by_turn = [
                     median(theirs) / median(mine)
                     for theirs, mine in zip(best.turns, row.turns, strict=False)
                 ]
                 yield (
                     f"- {best.contestant.name} / {row.contestant.name} = "
-                    f"{median(best.seconds) / own:.2f} ({min(by_turn):.2f} to {max(by_turn):.2f})"
+                    f"{median(by_turn):.2f} ({min(by_turn):.2f} to {max(by_turn):.2f})"
                 )
             elif all(r.contestant.left_out for r in kin):
                 yield f"- {family}: none took part"
             else:
                 yield (
-                    f"- {family}: none reached; the cap of {cap:g} s is {cap / own:.0f} times "
-                    f"{row.contestant.name}"
+                    f"- {family}: none reached; the cap of {cap:g} s is "
+                    f"{cap / row.median:.0f} times {row.contestant.name}"
                 )
 
 
@@ -276,10 +282,10 @@ def main(arguments=None):
     parser.add_argument("problems", nargs="*", metavar="PROBLEM")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder of a load.py")
     parser.add_argument("--only", default="", metavar="WORDS",
-                        help="contestants whose name holds one of these words (commas)")  # fmt: skip
+                        help="contestants named by one of these words (commas)")  # fmt: skip
     parser.add_argument("--repeat", type=int, default=5, help="turns of everyone (default 5)")
     parser.add_argument("--cap", type=float, default=60, metavar="SECONDS",
-                        help="of a contestant's series of tolerances, and of its turns")  # fmt: skip
+                        help="of a contestant's tolerances, and of its turns")  # fmt: skip
     parser.add_argument("--scale", type=float, default=1, help="shrink the generated problems")
     parser.add_argument("--intercept", type=int, choices=(0, 1),
                         help="default: none for text and labels of FOLDER, else one")  # fmt: skip

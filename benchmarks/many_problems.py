@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 import scipy.sparse as sp
 
-CS = np.logspace(-4, 4, 10)
+CS = tuple(np.logspace(-4, 4, 10))
 HARD = ["hard-heavy", "hard-wide", "hard-rare", "hard-breast_cancer", "hard-digits"]
 _MAKERS: dict[str, Callable] = {}
 
@@ -31,7 +31,7 @@ class Problem:
     X: object
     y: object
     fit_intercept: bool = True
-    Cs: np.ndarray = CS
+    Cs: tuple = CS
     n_folds: int = 5
     C: float = 1.0
 
@@ -81,10 +81,7 @@ def _real(name, folder):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     data = importlib.import_module("load").load(name)
-    if sp.issparse(data.X):
-        X = sp.csr_matrix(data.X).astype(np.float64)
-    else:
-        X = standardised(data.X)
+    X = sp.csr_matrix(data.X).astype(np.float64) if sp.issparse(data.X) else standardised(data.X)
     # without intercept LIBLINEAR has the same objective and may take part
     return {"X": X, "y": data.y, "fit_intercept": data.y.ndim == 1}
 
@@ -162,7 +159,7 @@ _MAKERS["labels-float32"] = _many_labels(np.float32)
 
 @_problem("text")
 def _text(rng, scale):
-    """Rows of unit length over words of power-law frequency; a label hangs on twenty words."""
+    """Draw words of power-law frequency, rows of unit length, labels that hang on twenty words."""
     n_samples, n_words, n_labels = _rows(20_000, scale), _rows(20_000, scale), int(1000 * scale)
     share = (np.arange(n_words) + 10.0) ** -1.1
     share /= share.sum()
@@ -187,7 +184,7 @@ def _text(rng, scale):
 
 @_problem("hard-heavy")
 def _heavy(rng, scale):
-    """Frequencies: mostly 0, else log-normal, a hundred deviations out at times."""
+    """Draw frequencies: mostly 0, else log-normal, tens of deviations out at times."""
     shape = _rows(5000, scale), 50
     X = np.where(rng.random(shape) < 0.3, np.exp(1.5 * rng.standard_normal(shape)), 0.0)
     return {"X": standardised(X), "y": noisy_labels(np.log1p(X) @ rng.standard_normal(50), rng)}
@@ -195,14 +192,14 @@ def _heavy(rng, scale):
 
 @_problem("hard-wide")
 def _wide(rng, scale):
-    """Far more columns than rows: separable in every fold."""
+    """Draw far more columns than rows: separable in every fold."""
     X = rng.standard_normal((100, _rows(5000, scale)))
     return {"X": standardised(X), "y": noisy_labels(X[:, :20].sum(axis=1), rng)}
 
 
 @_problem("hard-rare")
 def _rare(rng, scale):
-    """An event that three rows in a thousand have."""
+    """Draw an event that three rows in a thousand have."""
     X = rng.standard_normal((_rows(20_000, scale), 30))
     z = X @ rng.standard_normal(30) * 0.4 + rng.gumbel(size=len(X))
     present = max(int(0.003 * len(X)), 15)

@@ -16,7 +16,7 @@ LARGEST_HESSIAN = 6000
 
 
 def search_scores(problem):
-    """Mean held-out log-loss, negative, of every C; shape (n_cs,)."""
+    """Work out the mean held-out log-loss, negative, of every C; shape (n_cs,)."""
     X = _rotated(problem.X)
     n_logits = problem.n_logits
     if sp.issparse(X) or X.shape[1] * n_logits > LARGEST_HESSIAN:
@@ -92,12 +92,12 @@ def _newton(X, target, C, coef, max_iter=200):
 
 
 def label_objectives(problem, coef, intercept):
-    """Objective of every label at given coefficients, in float64; shape (n_labels,)."""
+    """Work out every label's objective at given coefficients in float64; shape (n_labels,)."""
     return np.concatenate([value for value, _ in _by_labels(problem, coef, intercept, False)])
 
 
 def label_minima(problem):
-    """Certified objectives of all labels: (value at a tight fit, bound of its error)."""
+    """Certify the minima of all labels: (values at a tight fit, bounds of their errors)."""
     from skorch_logreg import MultiLabel, TorchLogisticClassifier
 
     single = TorchLogisticClassifier(

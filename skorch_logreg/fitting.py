@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Data
-from skorch_logreg.data.threads import single_thread, workers
+from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, Penalty
@@ -141,7 +141,7 @@ def fit(
     """
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
-    with single_thread(small), workers():
+    with workers(1 if small else None), single_thread():
         units = _Units.of(data, fit_intercept)
         encoded = loss.encode(data.targets)
         objective = Objective(
@@ -152,7 +152,7 @@ def fit(
             fit_intercept,
         )
         # where threads take blocks, what lies between them is short: a second thread would spin
-        with single_thread(objective.data.is_split):
+        with several_threads(not (small or objective.data.is_split)):
             return _solve(objective, units, penalty, solver, tol, max_iter, start, callback, bound)
 
 

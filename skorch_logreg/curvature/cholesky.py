@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.threads import several_threads
+
+_LARGE = 512  # side of a matrix whose factor is worth all threads
+
 
 def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Factor positive semidefinite matrices after scaling their diagonal to one.
@@ -26,10 +30,15 @@ def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
     scaled = matrix * scale[..., None] * scale[..., None, :]
     shift = 1e-14 * matrix.shape[-1]
+    with several_threads(matrix.shape[-1] >= _LARGE):
+        return _damped_factor(scaled, shift), scale
+
+
+def _damped_factor(scaled: Tensor, shift: float) -> Tensor:
     while True:
         damped = scaled.clone()
         damped.diagonal(dim1=-2, dim2=-1).add_(shift)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if not bool(failed.any()) or shift > 1e6:
-            return factor, scale
+            return factor
         shift *= 100

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 _LOCK = threading.Lock()
+_HERE: ContextVar[bool] = ContextVar("here", default=False)
 _inside = 0
 _usual = 1
 
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def single_thread(small: bool = True) -> Iterator[None]:
+def single_thread(wanted: bool = True) -> Iterator[None]:
     """Run torch on one thread, and restore the count.
 
     Threads that meet at a barrier thousands of times a second cost more than they give, and
@@ -28,22 +29,24 @@ def single_thread(small: bool = True) -> Iterator[None]:
 
     Parameters
     ----------
-    small : bool, default=True
-        Whether the problem is small; if not, nothing is changed.
+    wanted : bool, default=True
+        If false, nothing is changed.
     """
     global _inside, _usual
     count = torch.get_num_threads()
-    if not small or (count == 1 and not _inside):
+    if not wanted or _HERE.get() or (count == 1 and not _inside):
         yield
         return
     with _LOCK:
         if not _inside:
             _usual = count
         _inside += 1
+    token = _HERE.set(True)
     torch.set_num_threads(1)
     try:
         yield
     finally:
+        _HERE.reset(token)
         with _LOCK:
             _inside -= 1
             torch.set_num_threads(_usual)
@@ -61,13 +64,19 @@ _POOL: ContextVar[_Pool | None] = ContextVar("pool", default=None)
 
 
 @contextmanager
-def workers() -> Iterator[_Pool]:
-    """Keep one pool of threads, as many as torch has; it ends with the outermost of these."""
+def workers(count: int | None = None) -> Iterator[_Pool]:
+    """Keep one pool of threads; it ends with the outermost of these that asks for as many.
+
+    Parameters
+    ----------
+    count : int or None
+        None: those of the pool around, or as many as torch has.
+    """
     pool = _POOL.get()
-    if pool is not None:
+    if pool is not None and count in (None, pool.count):
         yield pool
         return
-    count = torch.get_num_threads()
+    count = torch.get_num_threads() if count is None else count
     with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as executor:
         pool = _Pool(executor, count)
         token = _POOL.set(pool)
@@ -75,6 +84,27 @@ def workers() -> Iterator[_Pool]:
             yield pool
         finally:
             _POOL.reset(token)
+
+
+@contextmanager
+def several_threads(wanted: bool = True) -> Iterator[None]:
+    """Run torch on as many threads as the pool has: for what is large and has no blocks."""
+    pool, count = _POOL.get(), torch.get_num_threads()
+    if not wanted or pool is None or pool.count == count:
+        yield
+        return
+    torch.set_num_threads(pool.count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave threads to blocks: between them torch runs on one."""
+    with workers(), single_thread():
+        yield
 
 
 def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> list[Result]:

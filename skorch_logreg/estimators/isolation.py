@@ -5,17 +5,20 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from skorch_logreg.data.threads import quiet
+
 __all__ = ["plain_torch"]
 
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Run without gradients, inference mode, autocast or another default device.
+    """Run without gradients, inference mode, autocast or another default device, on few threads.
 
     Fitted tensors would be inference tensors for good, and new ones would land on the default
     device. The default dtype is the process's and not set here: the core names its dtypes.
     """
     with ExitStack() as stack:
+        stack.enter_context(quiet())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         for device_type in ("cpu", "cuda"):

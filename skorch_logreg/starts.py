@@ -9,10 +9,11 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import allows_dual, sample_rows
+from skorch_logreg.solvers.choose import MANY, allows_dual, sample_rows
 
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _SAMPLE_TOL = 0.01  # a sample's own error is larger
+_SMALL_SAMPLE_TOL = 0.03  # that of many models is smaller, and its error larger
 _FEW_ROWS = 1000  # whose matrix is diagonalised at once
 _WIDE = 4  # how many times as many columns pay for it
 
@@ -45,7 +46,8 @@ def cold_start(
         return zero, 0
     part = on_sample(objective, rows)
     steps = min(max_iter, _SAMPLE_ITER)
-    found = drive(solver, part.rough(), zero, tol=_SAMPLE_TOL, max_iter=steps, bound=False)
+    tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
+    found = drive(solver, part.rough(), zero, tol=tol, max_iter=steps, bound=False)
     # a sample without one of the classes, or separable, has its solution at infinity
     bounded = [status is Status.CONVERGED for status in found.status]
     keep = torch.tensor(bounded, device=zero.device)

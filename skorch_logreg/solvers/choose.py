@@ -23,8 +23,8 @@ _DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
 _SMALL_PASS = 1 << 21  # numbers: about 0.6 ms
 _SMALL_HESSIAN = 1e8  # floating point operations: a few ms
-_MANY = 4  # models that are worth a factorisation which they share
-_SAMPLE_OF_MANY = 1500  # rows of a sample of their own
+MANY = 4  # models that are worth a factorisation which they share
+_SAMPLE_OFMANY = 1500  # rows of a sample of their own
 _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
@@ -69,10 +69,10 @@ def choose_curvature(objective: Objective) -> Model:
     """Take what models of their own need, or for many the factorisation that they share."""
     own = _own_curvature(objective)
     m, _, side = objective.shape
-    if m < _MANY or (own.exact and own.cost(m) <= _DEAR):
+    if m < MANY or (own.exact and own.cost(m) <= _DEAR):
         return own
     columns = min(_FREQUENT, side - 1)
-    rows = max(_SAMPLE_OF_MANY, _ROWS_A_COLUMN * (columns + 1))
+    rows = max(_SAMPLE_OFMANY, _ROWS_A_COLUMN * (columns + 1))
     n_rows = rows if objective.data.n_samples >= 2 * rows else None
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
     return Model(build, False, own.cost, _SAMPLED, own, follows=True)
@@ -118,8 +118,8 @@ def sample_rows(objective: Objective) -> int | None:
     and a step's decrement falls by its square.  Many models share a curvature that is worse.
     """
     m, n_outputs, side = objective.shape
-    if m >= _MANY:
-        rows, share = max(_SAMPLE_OF_MANY, 30 * n_outputs * side), _SAMPLE_SHARE - 2
+    if m >= MANY:
+        rows, share = max(_SAMPLE_OFMANY, 30 * n_outputs * side), _SAMPLE_SHARE - 2
     else:
         rows, share = max(_SAMPLE, 100 * n_outputs * side), _SAMPLE_SHARE
     return rows if objective.data.n_samples >= share * rows else None

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg import MultiLabel, TorchLogisticClassifier
-from skorch_logreg.estimators import indicator
+from skorch_logreg.estimators.multilabel import indicator
 from tests.estimators.labels import labels
 
 NAMES = ["cat", "dog", "cow"]

@@ -39,7 +39,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     VersionMismatchWarning,
 )
-from skorch_logreg.estimators import label_prediction
+from skorch_logreg.estimators.multilabel import prediction as label_prediction
 from tests.estimators.data import assert_same_state, binary, multi, state
 from tests.estimators.labels import labels
 
@@ -521,7 +521,7 @@ def test_all_or_nothing(monkeypatch):
     X, Y = labels()
     model = several(memory_budget=64 * len(X)).fit(X, pd.DataFrame(Y, columns=list("abc")))
     before = state(model)
-    keep = skorch_logreg.estimators.multilabel.Fits.keep
+    keep = skorch_logreg.estimators.multilabel.classifier.Fits.keep
     calls = []
 
     def interrupted(self, part, solution):
@@ -530,7 +530,7 @@ def test_all_or_nothing(monkeypatch):
             raise KeyboardInterrupt
         keep(self, part, solution)
 
-    monkeypatch.setattr(skorch_logreg.estimators.multilabel.Fits, "keep", interrupted)
+    monkeypatch.setattr(skorch_logreg.estimators.multilabel.classifier.Fits, "keep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(2 * X[:, :2], 1 - Y)
     assert_same_state(state(model), before)

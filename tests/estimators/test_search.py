@@ -30,7 +30,7 @@ from skorch_logreg import (
     BatchedRandomizedSearchCV,
     TorchLogisticClassifier,
 )
-from skorch_logreg.estimators.candidate_scores import CandidateScores
+from skorch_logreg.estimators.search.scores import CandidateScores
 from tests.estimators.data import binary, multi
 
 CS = {"C": [0.01, 0.3, 3.0]}

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence
-from skorch_logreg.estimators.batches import Batch
+from skorch_logreg.estimators.search.batches import Batch
 from skorch_logreg.exceptions import ConstantLabelWarning
 from skorch_logreg.fitting import Status
 

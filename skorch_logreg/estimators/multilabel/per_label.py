@@ -9,7 +9,7 @@ import torch
 from sklearn.utils import compute_class_weight
 from torch import Tensor
 
-from skorch_logreg.estimators.indicator import Indicator
+from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.estimators.weights import with_class_weight

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.data import from_arrays
-from skorch_logreg.estimators.company import Company, Fits
+from skorch_logreg.estimators.multilabel.company import Company, Fits
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import Params, Progress, Solution

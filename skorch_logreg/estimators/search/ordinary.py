@@ -11,8 +11,8 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.estimators.candidate_scores import CandidateScores
-from skorch_logreg.estimators.search_results import SearchResults
+from skorch_logreg.estimators.search.results import SearchResults
+from skorch_logreg.estimators.search.scores import CandidateScores
 
 __all__ = ["OrdinaryFits", "root_task"]
 

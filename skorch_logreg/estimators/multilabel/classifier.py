@@ -23,26 +23,20 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import (
-    convergence,
-    indicator,
-    label_cv,
-    options,
-    per_label,
-    persistence,
-    weights,
-)
+from skorch_logreg.estimators import convergence, options, persistence, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.company import CERTAIN, Company, Fits
-from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
-from skorch_logreg.estimators.cv_options import resolve_cv
-from skorch_logreg.estimators.indicator import Indicator
+from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
+from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.label_cv import LabelFolds
-from skorch_logreg.estimators.label_fits import LabelProblem
-from skorch_logreg.estimators.label_prediction import LabelPrediction
-from skorch_logreg.estimators.label_scores import LabelScores
+from skorch_logreg.estimators.multilabel import cv as label_cv
+from skorch_logreg.estimators.multilabel import indicator, per_label
+from skorch_logreg.estimators.multilabel.company import CERTAIN, Company, Fits
+from skorch_logreg.estimators.multilabel.cv import LabelFolds
+from skorch_logreg.estimators.multilabel.fits import LabelProblem
+from skorch_logreg.estimators.multilabel.indicator import Indicator
+from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
+from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.estimators.sparsity import check_indices

@@ -12,14 +12,14 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options
 from skorch_logreg.estimators.arrays import Home
-from skorch_logreg.estimators.batches import COLUMNS
-from skorch_logreg.estimators.candidates import Candidate, token
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.company import Company, Fits
-from skorch_logreg.estimators.indicator import Indicator
-from skorch_logreg.estimators.label_fits import LabelProblem
-from skorch_logreg.estimators.multilabel import MultiLabel
-from skorch_logreg.estimators.per_label import WithC, strengths
+from skorch_logreg.estimators.multilabel.classifier import MultiLabel
+from skorch_logreg.estimators.multilabel.company import Company, Fits
+from skorch_logreg.estimators.multilabel.fits import LabelProblem
+from skorch_logreg.estimators.multilabel.indicator import Indicator
+from skorch_logreg.estimators.multilabel.per_label import WithC, strengths
+from skorch_logreg.estimators.search.batches import COLUMNS
+from skorch_logreg.estimators.search.candidates import Candidate, token
 
 __all__ = ["LabelDesign", "Labelled", "solve_labels"]
 

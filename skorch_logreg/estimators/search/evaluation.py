@@ -17,13 +17,13 @@ from sklearn.utils.validation import (
 )
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators.batches import Batch, Design, solve
-from skorch_logreg.estimators.candidate_scores import Behind, CandidateScores, Held
-from skorch_logreg.estimators.candidates import Candidate, Group
-from skorch_logreg.estimators.label_batches import LabelDesign, Labelled, solve_labels
-from skorch_logreg.estimators.multilabel import MultiLabel
+from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.scoring import Rows
-from skorch_logreg.estimators.search_results import Ends, SearchResults
+from skorch_logreg.estimators.search.batches import Batch, Design, solve
+from skorch_logreg.estimators.search.candidates import Candidate, Group
+from skorch_logreg.estimators.search.label_batches import LabelDesign, Labelled, solve_labels
+from skorch_logreg.estimators.search.results import Ends, SearchResults
+from skorch_logreg.estimators.search.scores import Behind, CandidateScores, Held
 from skorch_logreg.estimators.targets import encode
 
 __all__ = ["Evaluation"]

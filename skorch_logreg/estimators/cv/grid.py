@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from skorch_logreg.estimators.cv_attributes import Found, choose, choose_by_fold
-from skorch_logreg.estimators.cv_options import CVOptions
-from skorch_logreg.estimators.folds import FoldFits, FoldProblem, Judge
+from skorch_logreg.estimators.cv.attributes import Found, choose, choose_by_fold
+from skorch_logreg.estimators.cv.folds import FoldFits, FoldProblem, Judge
+from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.fitting import Params, Status
 
 __all__ = ["Kept", "search"]

@@ -19,12 +19,12 @@ from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.arrays import Home
-from skorch_logreg.estimators.candidate_scores import CandidateScores
-from skorch_logreg.estimators.candidates import groups_of, may_batch
-from skorch_logreg.estimators.evaluation import Evaluation
 from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.ordinary import OrdinaryFits, root_task
-from skorch_logreg.estimators.search_results import Found, SearchResults
+from skorch_logreg.estimators.search.candidates import groups_of, may_batch
+from skorch_logreg.estimators.search.evaluation import Evaluation
+from skorch_logreg.estimators.search.ordinary import OrdinaryFits, root_task
+from skorch_logreg.estimators.search.results import Found, SearchResults
+from skorch_logreg.estimators.search.scores import CandidateScores
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.estimators.indicator import Indicator
-from skorch_logreg.estimators.per_label import ClassWeights
+from skorch_logreg.estimators.multilabel.indicator import Indicator
+from skorch_logreg.estimators.multilabel.per_label import ClassWeights
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import Params, Solution, Status
 

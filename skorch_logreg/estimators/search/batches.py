@@ -13,8 +13,8 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
-from skorch_logreg.estimators.candidates import Candidate, token
 from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.search.candidates import Candidate, token
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.exceptions import DeviceError

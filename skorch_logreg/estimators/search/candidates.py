@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel import MultiLabel
+from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.options import resolve
 
 __all__ = ["Candidate", "Group", "final_step", "groups_of", "may_batch", "token"]

@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn, where
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import indicator
 from skorch_logreg.estimators.arrays import Home, check_same_namespace
-from skorch_logreg.estimators.per_label import numbers
+from skorch_logreg.estimators.multilabel import indicator
+from skorch_logreg.estimators.multilabel.per_label import numbers
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.exceptions import ParameterError

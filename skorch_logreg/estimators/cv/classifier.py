@@ -22,11 +22,11 @@ from sklearn.utils.validation import validate_data
 from skorch_logreg.estimators import convergence, liblinear, options, persistence, weights
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv_options import CVOptions, resolve_cv
-from skorch_logreg.estimators.cv_routing import RoutesToScorer
-from skorch_logreg.estimators.cv_scores import FoldScores
-from skorch_logreg.estimators.cv_search import search
-from skorch_logreg.estimators.folds import FoldProblem
+from skorch_logreg.estimators.cv.folds import FoldProblem
+from skorch_logreg.estimators.cv.grid import search
+from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
+from skorch_logreg.estimators.cv.routing import RoutesToScorer
+from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.estimators.problem import Problem

@@ -12,8 +12,8 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.batches import Batch
 from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.search.batches import Batch
 
 __all__ = ["CandidateScores", "Held"]
 

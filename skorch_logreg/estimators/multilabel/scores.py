@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv_scores import FoldScores
+from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.scoring import Rows, fast_scores, metric_name
 from skorch_logreg.fitting import Params
 

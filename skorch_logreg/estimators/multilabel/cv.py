@@ -10,13 +10,13 @@ import torch
 from sklearn.model_selection import check_cv
 from torch import Tensor
 
-from skorch_logreg.estimators.company import CERTAIN, Fits
-from skorch_logreg.estimators.cv_attributes import choose
-from skorch_logreg.estimators.cv_options import CVOptions
-from skorch_logreg.estimators.folds import _rectangles
-from skorch_logreg.estimators.indicator import Indicator
-from skorch_logreg.estimators.label_fits import LabelProblem
-from skorch_logreg.estimators.label_scores import LabelScores
+from skorch_logreg.estimators.cv.attributes import choose
+from skorch_logreg.estimators.cv.folds import _rectangles
+from skorch_logreg.estimators.cv.options import CVOptions
+from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
+from skorch_logreg.estimators.multilabel.fits import LabelProblem
+from skorch_logreg.estimators.multilabel.indicator import Indicator
+from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status

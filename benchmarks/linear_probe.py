@@ -162,7 +162,7 @@ def report(name, row, right):
     )  # fmt: skip
 
 
-def compare(rows, cap):
+def compare(rows, right, cap):
     """Print the ratio of the loop to each of ours, measured or estimated."""
     row = rows[LOOP]
     missing, total = len(CS) - len(row.seconds), sum(row.seconds)
@@ -174,9 +174,12 @@ def compare(rows, cap):
             f"The loop was stopped after {cap:g} s with {missing} values of C to go. If these took "
             f"as long as the last one ({last:.3g} s), all would take {total:.3g} s: an estimate."
         )
+    short = (np.abs(row.scores / right[: len(row.scores)] - 1) > TARGET).sum()
+    if short:
+        print(f"At {short} values of C the loop did not reach; it would need longer, or cannot.")
+    word = "estimated" if missing else "measured"
     for name in rows:
         if name != LOOP and row.seconds:
-            word = "estimated" if missing else "measured"
             print(f"- {LOOP} / {name} = {total / sum(rows[name].seconds):.2f} ({word})")
 
 
@@ -218,7 +221,7 @@ def main(arguments=None):
             print(f"| {LOOP} | - | failed: {failure} | 0 | - | - | - |")
             return 1
         report(LOOP, rows[LOOP], right)
-        compare(rows, options.cap)
+        compare(rows, right, options.cap)
     return 0
 
 

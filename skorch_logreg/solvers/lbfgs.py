@@ -22,7 +22,7 @@ from skorch_logreg.solvers.smooth import (
 _SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
 _PAIR_NUMBERS = 1 << 26  # in all pairs
 _FEW_PAIRS = 3
-_FIRST_STEPS = 4
+_FIRST_STEPS = 6
 _TIRED = 0.1  # contraction a step that is slow for a curvature which follows
 _PATIENCE = 6  # steps after which a rate is known
 

@@ -248,6 +248,10 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
         newton = model.exact and model.cost(len(objective.strength)) <= _NEWTON_COST
         return NewtonCholesky() if newton else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
+    if isinstance(chosen, NewtonCholesky) and smooth:
+        # a Hessian for every model at every step has to fit: else they get theirs in turn
+        fits = len(objective.strength) <= choose_curvature(objective).room()
+        return chosen if fits else LBFGS()
     if "smooth" in chosen.requires and needs == "prox":
         raise ValueError(
             f"{type(chosen).__name__} needs a smooth penalty, and this one is not; "

@@ -140,3 +140,28 @@ def test_more_models_cost_no_more_passes():
     few = fit(from_arrays(X, y, weight), loss, L2(), C=C, bound=False)
     many = fit(from_arrays(X, y, weight.repeat(1, 4)), loss, L2(), C=C.repeat(4), bound=False)
     assert many.n_passes <= few.n_passes + 2
+
+
+@pytest.mark.parametrize("solver", ["auto", "newton-cholesky"])
+def test_hessians_of_their_own_are_bounded(solver, monkeypatch):
+    """Promise 19: however many models are hard, so many factors are kept and no more."""
+    from skorch_logreg.curvature import ExactHessian
+
+    X, y, weight, C, loss = _grid("nearly_separable")
+    side = X.shape[1] + 1
+    monkeypatch.setattr("skorch_logreg.solvers.choose._FACTORS", 5 * side**2)
+    built = []
+    build = ExactHessian.build.__func__
+
+    def counted(cls, objective, point):
+        built.append(objective.shape[0])
+        return build(cls, objective, point)
+
+    monkeypatch.setattr(ExactHessian, "build", classmethod(counted))
+    found = fit(from_arrays(X, y, weight), loss, L2(), C=C, solver=solver, max_iter=500)
+    assert set(found.status) == {Status.CONVERGED}
+    assert built
+    assert max(built) <= 5
+    monkeypatch.undo()
+    tight = fit(from_arrays(X, y, weight), loss, L2(), C=C, tol=1e-8, max_iter=500)
+    assert float((found.value / tight.value).max()) - 1 <= 1e-7

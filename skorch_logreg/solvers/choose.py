@@ -20,6 +20,7 @@ _MAX_SIDE = 3000  # of a matrix that is factored
 _EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
 _SAMPLED = 0.1  # and one from a sample of the rows
 _DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
+_FACTORS = 1 << 26  # numbers in the factors of all models: half a gigabyte
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
 _SMALL_PASS = 1 << 21  # numbers: about 0.6 ms
 _SMALL_HESSIAN = 1e8  # floating point operations: a few ms
@@ -50,6 +51,8 @@ class Model:
         What takes its place when it wears out; None: the same, built anew.
     follows : bool
         Whether it follows the models, and so does not age.
+    size : int
+        Numbers that it, or the stronger one, keeps for each model.
     """
 
     build: Callable[[Objective, Point], Curvature]
@@ -58,6 +61,11 @@ class Model:
     trust: float
     stronger: "Model | None" = None
     follows: bool = False
+    size: int = 0
+
+    def room(self) -> int:
+        """Count the models that may have one of their own at once."""
+        return max(_FACTORS // max(self.next.size, 1), 1)
 
     @property
     def next(self) -> "Model":
@@ -69,7 +77,7 @@ def choose_curvature(objective: Objective) -> Model:
     """Take what models of their own need, or for many the factorisation that they share."""
     own = _own_curvature(objective)
     m, _, side = objective.shape
-    if m < MANY or (own.exact and own.cost(m) <= _DEAR):
+    if m < MANY or (own.exact and own.cost(m) <= _DEAR and m <= own.room()):
         return own
     columns = min(_FREQUENT, side - 1)
     rows = max(_SAMPLE_OFMANY, _ROWS_A_COLUMN * (columns + 1))
@@ -90,25 +98,28 @@ def _own_curvature(objective: Objective) -> Model:
     choices = []
     if n_outputs * side <= _MAX_SIDE:
         cost = partial(exact_cost, n, n_outputs, p)
-        choices.append(Model(ExactHessian.build, True, cost, _EXACT))
+        size = (n_outputs * side) ** 2
+        choices.append(Model(ExactHessian.build, True, cost, _EXACT, size=size))
     if n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         cost = partial(dual_cost, n, n_outputs)
-        choices.append(Model(DualHessian.build, True, cost, _EXACT))
+        choices.append(Model(DualHessian.build, True, cost, _EXACT, size=(n * n_outputs) ** 2))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
     if cheapest is not None and (cheapest.cost(1) <= _MAX_COST or side <= 500):
         if n_outputs > 2 and p <= min(n, _FREQUENT_OF_CLASSES) and cheapest.cost(1) > _DEAR:
             blocks = partial(FrequentColumns.build, n_columns=p)
-            return Model(blocks, False, cheapest.cost, 0.0, cheapest)
+            return Model(blocks, False, cheapest.cost, 0.0, cheapest, size=cheapest.size)
         rows = sample_rows(replace(objective, strength=objective.strength[:1]))
         if rows is None:
             return cheapest
-        return Model(partial(_on_sample, n_rows=rows), False, cheapest.cost, _SAMPLED, cheapest)
+        build = partial(_on_sample, n_rows=rows)
+        return Model(build, False, cheapest.cost, _SAMPLED, cheapest, size=cheapest.size)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
         return Model(MultinomialBound.build, False, partial(exact_cost, n, 1, p), 0.0)
     columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)
     build = partial(FrequentColumns.build, n_columns=columns)
     cost = partial(exact_cost, n, 1, columns)
-    return Model(build, False, lambda m: n_outputs * cost(m), 0.0)
+    size = n_outputs * columns**2
+    return Model(build, False, lambda m: n_outputs * cost(m), 0.0, size=size)
 
 
 def sample_rows(objective: Objective) -> int | None:

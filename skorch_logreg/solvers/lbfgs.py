@@ -103,7 +103,13 @@ def _worn(tracks: Sequence[Track]) -> list[int]:
         and track.age >= (_FIRST_STEPS if track.model.follows else 1)
     ]
     worn = [i for i in candidates if _is_worn(tracks[i], len(candidates))]
-    return [i for i in worn if tracks[i].model.next is tracks[worn[0]].model.next]
+    if not worn:
+        return []
+    model = tracks[worn[0]].model.next
+    worn = [i for i in worn if tracks[i].model.next is model]
+    own = [i for i in worn if not tracks[i].model.follows]
+    room = model.room() - sum(not track.model.follows for track in tracks)
+    return own + [i for i in worn if tracks[i].model.follows][: max(room, 0)]
 
 
 def _is_worn(track: Track, n_models: int) -> bool:

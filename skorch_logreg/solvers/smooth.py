@@ -207,12 +207,16 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     contracts, a proof.
     """
     build, ask = [], []
+    room = sum(not track.model.follows for track in state.tracks)
+    room = state.tracks[models[0]].model.room() - room
     for i in models:
         track = state.tracks[i]
         model = track.model.next
         if track.model.follows and 0 < track.age and track.unproven < _PROOF_STEPS:
             continue
-        if model.exact and model.cost(len(models)) <= _CHEAP and not track.conjugate:
+        cheap = model.exact and model.cost(len(models)) <= _CHEAP and not track.conjugate
+        if cheap and (room > 0 or not track.model.follows):
+            room -= track.model.follows
             build.append(i)
         else:
             ask.append(i)

@@ -111,8 +111,8 @@ def _own_curvature(objective: Objective) -> Model:
         rows = sample_rows(replace(objective, strength=objective.strength[:1]))
         if rows is None:
             return cheapest
-        build = partial(_on_sample, n_rows=rows)
-        return Model(build, False, cheapest.cost, _SAMPLED, cheapest, size=cheapest.size)
+        sampled = partial(_on_sample, n_rows=rows)
+        return Model(sampled, False, cheapest.cost, _SAMPLED, cheapest, size=cheapest.size)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
         return Model(MultinomialBound.build, False, partial(exact_cost, n, 1, p), 0.0)
     columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skorch_logreg.data.threads import several_threads
 
-_LARGE = 512  # side of a matrix whose factor is worth all threads
+LARGE = 512  # side of a matrix whose factor is worth all threads
 
 
 def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
     scaled = matrix * scale[..., None] * scale[..., None, :]
     shift = 1e-14 * matrix.shape[-1]
-    with several_threads(matrix.shape[-1] >= _LARGE):
+    with several_threads(matrix.shape[-1] >= LARGE):
         return _damped_factor(scaled, shift), scale
 
 

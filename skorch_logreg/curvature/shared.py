@@ -6,13 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import LARGE, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 
-_LARGE = 512  # side of a matrix that is worth all threads
 _FOLLOWED = 400  # rows: enough for a mean to some per cent
 
 
@@ -96,7 +95,7 @@ class SharedHessian:
         matrix = gram + torch.diag(penalty[columns])
         factor, scale = scaled_cholesky(matrix[None])
         root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
-        with several_threads(len(root) >= _LARGE):
+        with several_threads(len(root) >= LARGE):
             share, vectors = torch.linalg.eigh(root * penalty[columns] @ root.T)
         basis = root.T @ vectors
         weight = part.exact.row_weight()

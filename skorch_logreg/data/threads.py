@@ -20,21 +20,16 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def single_thread(wanted: bool = True) -> Iterator[None]:
+def single_thread() -> Iterator[None]:
     """Run torch on one thread, and restore the count.
 
     Threads that meet at a barrier thousands of times a second cost more than they give, and
     where other jobs hold the cores a hundred times more.  torch keeps one count a thread and one
     for threads to come; fits that overlap agree on which count was the caller's.
-
-    Parameters
-    ----------
-    wanted : bool, default=True
-        If false, nothing is changed.
     """
     global _inside, _usual
     count = torch.get_num_threads()
-    if not wanted or _HERE.get() or (count == 1 and not _inside):
+    if _HERE.get() or (count == 1 and not _inside):
         yield
         return
     with _LOCK:

@@ -4,7 +4,6 @@ import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -21,7 +20,6 @@ from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.exceptions import DeviceError
 
 __all__ = ["TorchLogisticClassifier"]
 
@@ -248,11 +246,7 @@ class TorchLogisticClassifier(
         sample_weight = home.adopt(sample_weight)
         check_indices(X)
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
-        if device is not None and device.type != "cpu" and sp.issparse(X):
-            raise DeviceError(
-                f"device={str(device)!r} takes dense data only; sparse X is fitted on the CPU: "
-                "leave device=None."
-            )
+        options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from skorch_logreg.exceptions import DeviceError, ParameterError
@@ -17,6 +18,7 @@ __all__ = [
     "Options",
     "Parameters",
     "check_solver",
+    "check_device_takes",
     "check_threshold_classes",
     "resolve",
     "resolve_device",
@@ -187,6 +189,21 @@ def resolve_device(device: str | torch.device | None) -> torch.device | None:
     if found.type == "meta":
         raise DeviceError("device='meta' holds no numbers; leave device=None.")
     return found
+
+
+def check_device_takes(device: torch.device | None, X: Any) -> None:
+    """Refuse sparse data on a device other than the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If `X` is sparse and the device is not the CPU.
+    """
+    if device is not None and device.type != "cpu" and sp.issparse(X):
+        raise DeviceError(
+            f"device={str(device)!r} takes dense data only; sparse X is fitted on the CPU: "
+            "leave device=None."
+        )
 
 
 def check_threshold_classes(threshold: float, n_classes: int) -> None:

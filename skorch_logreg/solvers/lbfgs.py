@@ -16,6 +16,7 @@ from skorch_logreg.solvers.smooth import (
     conjugated,
     moved,
     renewed,
+    room_left,
     start,
 )
 
@@ -108,8 +109,8 @@ def _worn(tracks: Sequence[Track]) -> list[int]:
     model = tracks[worn[0]].model.next
     worn = [i for i in worn if tracks[i].model.next is model]
     own = [i for i in worn if not tracks[i].model.follows]
-    room = model.room() - sum(not track.model.follows for track in tracks)
-    return own + [i for i in worn if tracks[i].model.follows][: max(room, 0)]
+    others = [i for i in worn if tracks[i].model.follows]
+    return own + others[: room_left(tracks, model)]
 
 
 def _is_worn(track: Track, n_models: int) -> bool:

@@ -15,7 +15,9 @@ from skorch_logreg.solvers.smooth import SmoothState, confirmed, conjugated, ren
 class NewtonCholesky:
     """Newton's method with a new factored Hessian at every step.
 
-    Where no exact Hessian is affordable it is `NewtonCG`.
+    Where no exact Hessian is affordable it is `NewtonCG`; where those of all models of a batch
+    would take more than half a gigabyte, a fit takes `LBFGS` in its place, which gives them
+    theirs in turn.
 
     References
     ----------

@@ -128,6 +128,11 @@ class SmoothState:
         return torch.tensor(models, device=self.decrement.device)
 
 
+def room_left(tracks: Sequence[Track], model: Model) -> int:
+    """Count the models that may still get a curvature of their own, as ``model`` builds it."""
+    return max(model.room() - sum(not track.model.follows for track in tracks), 0)
+
+
 def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
     """State at given parameters, with a curvature built there."""
     point = objective.evaluate(params)
@@ -207,8 +212,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     contracts, a proof.
     """
     build, ask = [], []
-    room = sum(not track.model.follows for track in state.tracks)
-    room = state.tracks[models[0]].model.room() - room
+    room = room_left(state.tracks, state.tracks[models[0]].model)
     for i in models:
         track = state.tracks[i]
         model = track.model.next

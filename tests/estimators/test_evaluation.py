@@ -119,6 +119,7 @@ ORDINARY = {
 }
 
 
+# both searches warn of the candidates that are meant to fail; what is compared is the outcome
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", ORDINARY)
 def test_unusual_candidates_are_fitted_one_by_one(case, capsys):
@@ -160,6 +161,7 @@ def test_unusual_candidates_do_not_hinder_others(solves):
     assert list(search.cv_results_["params"]) == list(ParameterGrid(grid))
 
 
+# folds that lack a class make the splitter, the fits and the scorers warn, in both searches alike
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_fold_without_a_class_is_fitted_as_such(alone):

@@ -5,7 +5,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -33,7 +32,7 @@ from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.exceptions import DeviceError, ParameterError
+from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["TorchLogisticClassifierCV"]
 
@@ -294,11 +293,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         sample_weight = home.adopt(sample_weight)
         check_indices(X)
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
-        if device is not None and device.type != "cpu" and sp.issparse(X):
-            raise DeviceError(
-                f"device={str(device)!r} takes dense data only; sparse X is fitted on the CPU: "
-                "leave device=None."
-            )
+        options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.base import (
     BaseEstimator,
@@ -40,7 +39,7 @@ from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.estimators.sparsity import check_indices
-from skorch_logreg.exceptions import ConstantLabelWarning, DeviceError, ParameterError
+from skorch_logreg.exceptions import ConstantLabelWarning, ParameterError
 from skorch_logreg.fitting import Params
 
 __all__ = ["MultiLabel"]
@@ -307,11 +306,7 @@ class MultiLabel(
         check_indices(X)
         y_given = None if y is None else "no_validation"
         X = validate_data(self, X, y_given, accept_sparse="csr", dtype=home.float_dtypes)
-        if device is not None and device.type != "cpu" and sp.issparse(X):
-            raise DeviceError(
-                f"device={str(device)!r} takes dense data only; sparse X is fitted on the CPU: "
-                "leave device=None."
-            )
+        options.check_device_takes(device, X)
         labels = indicator.read(y, label_mask, X)
         thresholds = self._thresholds(labels.kind, labels.n_labels)
         weight = weights.check_sample_weight(sample_weight, X, home)

@@ -17,7 +17,6 @@ from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.search.candidates import Candidate, token
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.exceptions import DeviceError
 
 __all__ = ["COLUMNS", "Batch", "Design", "solve"]
 
@@ -75,8 +74,7 @@ class Design:
             raise ValueError("Arrays of other libraries are not batched.")
         check_indices(X)
         X, y = validate_data(final, X, y, accept_sparse="csr", dtype=home.float_dtypes)
-        if device is not None and device.type != "cpu" and sp.issparse(X):
-            raise DeviceError("Sparse X is fitted on the CPU.")
+        options.check_device_takes(device, X)
         targets = encode(y)
         if targets.n_classes < 2:
             raise ValueError("There is one class only.")

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import log_loss
@@ -383,3 +384,14 @@ def test_fitted_arrays_are_each_their_own(legacy):
         assert one.flags.writeable
         assert not any(np.shares_memory(one, other) for other in arrays[:i])
     assert not np.shares_memory(model.Cs_, model.Cs)
+
+
+def test_verbose_prints_a_line_an_iteration(capsys):
+    X, y = load_iris(return_X_y=True)
+    model = OursCV(Cs=3, cv=2, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=False)
+    model.fit(X, y)
+    assert capsys.readouterr().out == ""
+    model.set_params(verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("[TorchLogisticClassifierCV] iteration 1: 6 models at work")
+    assert len(lines) >= model.n_iter_.max()

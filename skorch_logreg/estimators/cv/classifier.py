@@ -74,7 +74,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
     n_jobs : int or None, default=None
         No effect: models are solved together, not side by side.
     verbose : int, default=0
-        No effect.
+        Above 0, print a line an iteration of every batch.
     refit : bool, default=True
         Whether the chosen candidate is fitted on all rows; else coefficients, C and l1_ratio are
         means over the folds, of the best candidate of each.
@@ -338,6 +338,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
             tol=self.tol,
             max_iter=self.max_iter,
             memory_budget=self.memory_budget,
+            verbose=self.verbose > 0,
         )
         kept = search(folds, chosen, classes, judge, self.refit, self.selection)
         fitted = problem.fitted(kept.params)

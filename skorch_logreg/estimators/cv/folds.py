@@ -14,7 +14,7 @@ from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.fitting import Params, Status
+from skorch_logreg.fitting import Params, Progress, Status
 from skorch_logreg.losses import Loss, Multinomial
 
 __all__ = ["Batch", "FoldFits", "FoldProblem", "Judge"]
@@ -119,6 +119,8 @@ class FoldProblem:
     max_iter : int
     memory_budget : int or None
         Bytes for what is as long as the data.
+    verbose : bool
+        Whether to print a line an iteration.
     """
 
     problem: Problem
@@ -130,6 +132,7 @@ class FoldProblem:
     tol: float
     max_iter: int
     memory_budget: int | None
+    verbose: bool
 
     def under(self, options: Options) -> "FoldProblem":
         """Return the same problem under another penalty."""
@@ -238,6 +241,7 @@ class FoldProblem:
             tol=self.tol,
             max_iter=self.max_iter,
             start=None if start is None else Problem.on(data.device, start),
+            callback=_report if self.verbose else None,
             bound=len(Cs) == 1,
         )
         return Batch(
@@ -292,6 +296,17 @@ class FoldProblem:
             duality_gap=some.duality_gap,
             n_passes=some.n_passes,
         )
+
+
+def _report(progress: Progress) -> bool:
+    """Print a line, and never ask to stop."""
+    print(
+        f"[TorchLogisticClassifierCV] iteration {progress.n_iter}: "
+        f"{len(progress.optimality)} models at work, "
+        f"largest optimality {float(progress.optimality.max()):.3g}",
+        flush=True,
+    )
+    return False
 
 
 def _rectangles(folds: list[int], n_cs: int, at_once: int) -> Iterator[tuple[list[int], list[int]]]:

@@ -39,8 +39,8 @@ class InMemory:
     ----------
     X : Tensor or csr_array of shape (n_samples, n_features)
         Never written, never copied as a whole.
-    targets : Tensor of shape (n_samples, 1) or (n_samples, m)
-        Class indices of all models, or of each; encoded with one axis more.
+    targets : Tensor of shape (n_samples, 1) or (n_samples, m), perhaps by n_classes
+        Classes of all models, or of each; once encoded, always with a third axis.
     weight : Tensor of shape (n_samples, 1) or (n_samples, m), float64
     center, scale : Tensor of shape (n_features,), float64
     block_rows : int
@@ -257,8 +257,9 @@ class InMemory:
             take_columns(array, models) if array.shape[1] > 1 else array
             for array in (self.targets, self.weight)
         )
-        share = len(models) / max(self.targets.shape[1], self.weight.shape[1])
-        n_logits = max(int(self.n_logits * share), 1) if share <= 1 else self.n_logits
+        columns = max(self.targets.shape[1], self.weight.shape[1])
+        share = min(len(models), columns)
+        n_logits = max(self.n_logits * share // columns, 1)
         origin = None if self.origin is None else self.origin.select(models)
         return replace(self, targets=targets, weight=weight, n_logits=n_logits, origin=origin)
 
@@ -318,7 +319,8 @@ def from_arrays(
         float32 or float64, of any strides; read only.  Sparse rows that are float32 get a
         float64 copy of their entries (not of their structure).
     y : array of shape (n_samples,) or (n_samples, m)
-        Class index of every row; for m models solved together, of each.
+        Class index of every row, or probability of the second of two classes; for m models
+        solved together, of each. Or probabilities (n_samples, 1, n_classes) for all models.
     sample_weight : array of shape (n_samples,) or (n_samples, m) or None
         Non-negative; None: 1 for all.
     device : str, torch.device or None
@@ -336,7 +338,9 @@ def from_arrays(
         X = X if isinstance(X, Tensor) else as_tensor(X)
         X = X.detach() if device is None else X.detach().to(device)
         place = X.device
-    targets = y if isinstance(y, Tensor) else as_tensor(np.asarray(y, dtype=np.int64))
+    if not isinstance(y, Tensor):
+        y = np.asarray(y)
+        y = as_tensor(y if y.dtype.kind == "f" else y.astype(np.int64, copy=False))
     if sample_weight is None:
         weight = torch.ones(X.shape[0], 1, dtype=torch.float64, device=place)
     elif isinstance(sample_weight, Tensor):
@@ -346,7 +350,7 @@ def from_arrays(
     center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     return InMemory(
         X=X,
-        targets=_columns(targets.to(place)),
+        targets=_columns(y.to(place)),
         weight=_columns(weight),
         center=center,
         scale=torch.ones_like(center),
@@ -356,7 +360,7 @@ def from_arrays(
 
 def _columns(array: Tensor) -> Tensor:
     """One column a model, or one for all."""
-    return array if array.ndim == 2 else array[:, None]
+    return array if array.ndim > 1 else array[:, None]
 
 
 def _block_rows(X: Any) -> int:

@@ -14,7 +14,7 @@ class Block(Protocol):
 
     Attributes
     ----------
-    targets : Tensor of shape (rows, 1, 1) or (rows, m, 1)
+    targets : Tensor of shape (rows, 1, T) or (rows, m, T)
         Target of every row, as the loss encodes it; of every model where they differ.
     weight : Tensor of shape (rows, 1) or (rows, m)
         Weight of every row, likewise.
@@ -59,6 +59,7 @@ class Data(Protocol):
     """
 
     targets: Tensor
+    weight: Tensor
 
     @property
     def n_passes(self) -> int:

@@ -9,7 +9,11 @@ class Loss(Protocol):
     """A convex function of the logits of one row.
 
     All methods work row by row: they know no X, no weights and no penalty.  The Hessian in the
-    logits of a row is ``diag(d) - q q'``, which is all that a curvature model needs to know.
+    logits of a row is ``diag(d) - q q'``, which is all that a curvature model needs to know: it
+    does not depend on the target.
+
+    A target is a class or, for the soft losses, the share of every class in the row: T numbers
+    for every model, or for all at once (m = 1).
 
     Attributes
     ----------
@@ -22,13 +26,17 @@ class Loss(Protocol):
         """Logits a row, K."""
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Targets ``y`` (rows, m, 1) as the other methods take them, of indices (rows, m)."""
+        """Targets ``y`` (rows, m, T) as the other methods take them.
+
+        Of class indices (rows, m); of soft losses, of probabilities: (rows, m) of the second of
+        two classes, or (rows, m, K) of all.
+        """
 
     def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Sum of the weights (rows, m) over the rows of every class, (m, classes)."""
+        """Sum of the weights (rows, m) over the rows, or shares, of every class, (m, classes)."""
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Loss (rows, m) of logits (rows, m, K) and targets (rows, m, 1), or one for all."""
+        """Loss (rows, m) of logits (rows, m, K) and targets (rows, m, T), or one for all."""
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and its derivative in the logits (rows, m, K)."""
@@ -43,7 +51,10 @@ class Loss(Protocol):
         """Convex conjugate (rows, m) at a dual point (rows, m, K) in its domain."""
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        """By how much (rows, m) the row's own class leads the best other one, in logits."""
+        """By how much (rows, m) the row's own class leads the best other one, in logits.
+
+        Of several classes that share a row, the one that leads least: it is never above 0.
+        """
 
     def predict_proba(self, logits: Tensor) -> Tensor:
         """Probability of every class, (rows, m, classes)."""

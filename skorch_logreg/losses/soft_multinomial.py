@@ -1,0 +1,71 @@
+"""The multinomial logistic loss of three classes or more, of which a row has shares."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.losses.multinomial import Multinomial
+
+
+@dataclass(frozen=True)
+class SoftMultinomial(Multinomial):
+    """Multinomial loss ``log(sum_k exp(z_k)) - sum_k q_k z_k`` of probabilities q.
+
+    q_k >= 0 sum to 1.  The class that leads, whose probability may be 1 but for rounding, is
+    seen through the sum of all others, as in `Multinomial`.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of classes, K.
+
+    References
+    ----------
+    Hastie, Tibshirani, Friedman (2009). The Elements of Statistical Learning, section 4.4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch_logreg.losses import SoftMultinomial
+    >>> loss = SoftMultinomial(4)
+    >>> y = loss.encode(torch.tensor([[[0.5, 0.5, 0.0, 0.0]]], dtype=torch.float64))
+    >>> loss.value_residual(torch.zeros(1, 1, 4, dtype=torch.float64), y)[1]
+    tensor([[[-0.2500, -0.2500,  0.2500,  0.2500]]], dtype=torch.float64)
+    """
+
+    def encode(self, classes: Tensor) -> Tensor:
+        """Probabilities (rows, m, K), as they are."""
+        return classes.to(torch.float64)
+
+    def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
+        """Weights (m, K) of the classes' shares."""
+        return (y * weight[..., None]).sum(dim=0)
+
+    def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (rows, m) and ``softmax(z) - q`` (rows, m, K)."""
+        log_proba = torch.log_softmax(logits, dim=-1)
+        far, leader = log_proba.max(dim=-1, keepdim=True)
+        residual = log_proba.exp()
+        wrong = residual.scatter_(-1, leader, 0.0).sum(dim=-1, keepdim=True)
+        share = y.expand_as(logits).gather(-1, leader)
+        residual = (residual - y).scatter_(-1, leader, (1 - share) - wrong)
+        log_proba.scatter_(-1, leader, torch.where(wrong < 0.5, torch.log1p(-wrong), far))
+        # finite at overflow, so that a share of zero has no part in it
+        log_proba.clamp_(min=torch.finfo(logits.dtype).min)
+        return -(log_proba * y).sum(dim=-1), residual
+
+    def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
+        """Negative entropy (rows, m) of the probabilities ``dual + q``."""
+        proba = (dual + y).clamp_(min=0.0)
+        others = proba.scatter(-1, proba.argmax(dim=-1, keepdim=True), 0.0)
+        wrong = others.sum(dim=-1).clamp(max=1.0)
+        right = torch.special.xlog1py(1 - wrong, -wrong)
+        return torch.special.xlogy(others, others).sum(dim=-1) + right
+
+    def margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """``z_k - max of the others`` (rows, m), of the last of the classes with a share."""
+        two = logits.topk(2, dim=-1)
+        leads = torch.arange(self.n_outputs, device=logits.device) == two.indices[..., :1]
+        best_other = torch.where(leads, two.values[..., 1:], two.values[..., :1])
+        return torch.where(y > 0, logits - best_other, torch.inf).amin(dim=-1)

@@ -4,6 +4,7 @@ from skorch_logreg.estimators import (
     BatchedGridSearchCV,
     BatchedRandomizedSearchCV,
     MultiLabel,
+    NeuralLogisticClassifier,
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "ConstantLabelWarning",
     "DeviceError",
     "MultiLabel",
+    "NeuralLogisticClassifier",
     "ParameterError",
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",

@@ -2,7 +2,14 @@
 
 from sklearn.exceptions import InconsistentVersionWarning
 
-__all__ = ["ConstantLabelWarning", "DeviceError", "ParameterError", "VersionMismatchWarning"]
+__all__ = [
+    "CheckpointError",
+    "ConstantLabelWarning",
+    "DeviceError",
+    "DivergenceError",
+    "ParameterError",
+    "VersionMismatchWarning",
+]
 
 
 class ParameterError(ValueError):
@@ -11,6 +18,14 @@ class ParameterError(ValueError):
 
 class DeviceError(ParameterError):
     """A device that does not exist here, or that cannot hold the data."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that this fit cannot go on from: damaged, of another fit, or too new."""
+
+
+class DivergenceError(ValueError):
+    """A training loop whose loss is no longer finite: its steps are too large for the data."""
 
 
 class ConstantLabelWarning(UserWarning):

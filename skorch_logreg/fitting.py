@@ -1,14 +1,15 @@
 """The one road from data and options to a solution."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Data
+from skorch_logreg.checkpoint import Journal
+from skorch_logreg.data import Data, InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
@@ -24,9 +25,21 @@ from skorch_logreg.solvers import (
     drive,
 )
 from skorch_logreg.solvers.choose import choose_curvature, is_small
-from skorch_logreg.starts import cold_start
+from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.solvers.record import fingerprint
+from skorch_logreg.starts import cold_start, prior_start
+from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
 
-__all__ = ["Params", "Progress", "Solution", "Status", "at_once", "fit", "models_at_once"]
+__all__ = [
+    "Params",
+    "Progress",
+    "Solution",
+    "Status",
+    "at_once",
+    "fit",
+    "models_at_once",
+    "train",
+]
 
 _MEMORY_BUDGET = 1 << 30  # bytes
 _ROW_BYTES = 64  # of a row and a logit: target, weight, and the logits of three points
@@ -78,6 +91,10 @@ class Solution:
         rigorous relative bound (nan where there is none).
     logits : Tensor of shape (n, m, K)
         Of all rows, those of weight 0 included: held-out rows are scored at no cost.
+    total_weight : Tensor of shape (m,)
+        ``sum_i s_i``.
+    trained : Trained or None
+        The epochs, with a solver of mini-batches.
     """
 
     params: Params
@@ -88,6 +105,8 @@ class Solution:
     optimality: Tensor
     duality_gap: Tensor
     logits: Tensor
+    total_weight: Tensor
+    trained: Trained | None = None
 
 
 @np.errstate(all="ignore")  # what overflows is looked at, not warned about
@@ -104,11 +123,14 @@ def fit(
     start: Params | None = None,
     callback: Callable[[Progress], bool] | None = None,
     bound: bool = True,
+    judge: Callable[[Params], float] | None = None,
+    seed: int = 0,
 ) -> Solution:
     """Minimise ``sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)``.
 
     Columns are standardised virtually: the solver works on ``(X - mean) / deviation`` and on the
-    penalty in those units, which changes neither the objective nor its minimiser.
+    penalty in those units, which changes neither the objective nor its minimiser.  Only solvers
+    of mini-batches work in the units of X; where they end is then proven like any other point.
 
     Parameters
     ----------
@@ -129,6 +151,11 @@ def fit(
         Called with a `Progress` after every iteration; true stops the fit.
     bound : bool, default=True
         Whether the duality gap is wanted, which costs two passes or so; else it is nan.
+    judge : callable or None
+        Score of rows held out, with a solver of mini-batches: after every epoch, the largest
+        is best.
+    seed : int, default=0
+        Of the order of mini-batches.
 
     Returns
     -------
@@ -138,22 +165,159 @@ def fit(
     ------
     ValueError
         If the solver lacks what the penalty needs.
+    DivergenceError
+        If training on mini-batches ends at no finite loss.
     """
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+    model = _Model(data, loss, penalty, C, fit_intercept)
+    if isinstance(solver, MiniBatch):
+        return _trained(model, solver, tol, max_iter, start, callback, bound, judge, seed)
+    return _minimised(model, solver, tol, max_iter, start, callback, bound)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is minimised."""
+
+    data: Data
+    loss: Loss
+    penalty: Penalty
+    C: Tensor
+    fit_intercept: bool
+
+
+def _minimised(
+    model: _Model,
+    solver: str | Solver,
+    tol: float,
+    max_iter: int,
+    start: Params | None,
+    callback: Callable[[Progress], bool] | None,
+    bound: bool,
+) -> Solution:
+    data, loss, penalty, C = model.data, model.loss, model.penalty, model.C
     small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
     with workers(1 if small else None), single_thread():
-        units = _Units.of(data, fit_intercept)
+        units = _Units.of(data, model.fit_intercept)
         encoded = loss.encode(data.targets)
         objective = Objective(
             data.standardised(units.center, units.scale, encoded, len(C) * loss.n_outputs),
             loss,
             penalty.in_units(units.scale),
             1 / C,
-            fit_intercept,
+            model.fit_intercept,
         )
         # where threads take blocks, what lies between them is short: a second thread would spin
         with several_threads(not (small or objective.data.is_split)):
             return _solve(objective, units, penalty, solver, tol, max_iter, start, callback, bound)
+
+
+def train(
+    data: Data,
+    loss: Loss,
+    penalty: Penalty,
+    *,
+    C: float | Tensor,
+    fit_intercept: bool,
+    solver: MiniBatch,
+    start: Params | None = None,
+    callback: Callable[[Progress], bool] | None = None,
+    judge: Callable[[Params], float] | None = None,
+    seed: int = 0,
+    state: dict[str, Any] | None = None,
+    epochs: int | None = None,
+    total_weight: Tensor | None = None,
+) -> tuple[Params, Trained]:
+    """Train on mini-batches, from any start and state; nothing is proven.
+
+    Parameters
+    ----------
+    data, loss, penalty, C, fit_intercept, start, callback, judge, seed
+        As in `fit`.
+    solver : MiniBatch
+    state, epochs, total_weight
+        As in `training.train_linear`.
+
+    Returns
+    -------
+    params : Params
+    trained : Trained
+    """
+    assert isinstance(data, InMemory)  # the one kind of data there is as yet
+    C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+    weight = data.weight.sum(dim=0) if total_weight is None else total_weight
+    head = LinearHead.of(
+        data.n_features, len(C), loss.n_outputs, fit_intercept, data.dtype, data.device
+    )
+    if start is not None:
+        head.load(start.coef, start.intercept)
+
+    def params() -> Params:
+        return Params(*head.params())
+
+    def report(epoch: Epoch) -> bool:
+        value = epoch.loss * weight
+        unknown = torch.full_like(value, torch.nan)
+        return bool(callback and callback(Progress(epoch.n_epochs, value, unknown, params)))
+
+    trained = train_linear(
+        data,
+        loss,
+        penalty,
+        1 / C,
+        solver,
+        head,
+        seed=seed,
+        judge=None if judge is None else lambda: judge(params()),
+        callback=None if callback is None else report,
+        state=state,
+        epochs=epochs,
+        total_weight=weight,
+    )
+    return params(), trained
+
+
+def _trained(
+    model: _Model,
+    solver: MiniBatch,
+    tol: float,
+    max_iter: int,
+    start: Params | None,
+    callback: Callable[[Progress], bool] | None,
+    bound: bool,
+    judge: Callable[[Params], float] | None,
+    seed: int,
+) -> Solution:
+    """Go through the epochs, then prove where they end, or go on to the minimum from there."""
+    reached, trained = train(
+        model.data,
+        model.loss,
+        model.penalty,
+        C=model.C,
+        fit_intercept=model.fit_intercept,
+        solver=solver,
+        start=start,
+        callback=callback,
+        judge=judge,
+        seed=seed,
+    )
+    exact = solver.finish == "exact" and trained.status is Status.EPOCHS
+    n_epochs = trained.n_epochs
+
+    def go_on(progress: Progress) -> bool:
+        return bool(callback and callback(replace(progress, n_iter=n_epochs + progress.n_iter)))
+
+    watch = go_on if exact and callback is not None else None
+    found = _minimised(model, "auto", tol, max_iter if exact else 0, reached, watch, bound)
+    told = (Status.CONVERGED, Status.SEPARABLE)
+    return replace(
+        found,
+        params=found.params if exact else reached,
+        status=tuple(how if exact or how in told else trained.status for how in found.status),
+        n_iter=found.n_iter + n_epochs,
+        n_passes=found.n_passes + n_epochs,
+        trained=trained,
+    )
 
 
 def _solve(
@@ -176,14 +340,26 @@ def _solve(
             return params
         return _balanced(params, penalty if strength.any() else L2())
 
-    if start is not None:
+    keep, status = chosen.on_interrupt == "keep", Status.MAX_ITER
+    known = {} if chosen.checkpoint is None else fingerprint(chosen, objective, tol)
+    journal = Journal(chosen.checkpoint, known)
+    written = journal.resume()
+    if written is not None:
+        first, n_iter = objective.zeros(), 0
+    elif start is not None:
         first, n_iter = units.inward(balanced(start)), 0
     else:
-        first, n_iter = cold_start(objective, chosen, tol, max_iter)
+        try:
+            first, n_iter = cold_start(objective, chosen, tol, max_iter)
+        except KeyboardInterrupt:
+            if not keep:
+                raise
+            first, n_iter = prior_start(objective), 0
+            max_iter, status = 0, Status.INTERRUPTED
 
     def report(iterate: Iterate) -> bool:
         progress = Progress(
-            iterate.n_iter + n_iter,
+            iterate.n_iter,
             iterate.value,
             iterate.optimality,
             lambda: balanced(units.outward(iterate.params)),
@@ -195,19 +371,24 @@ def _solve(
         objective.rough() if smooth else objective,
         first,
         tol=tol,
-        max_iter=max_iter - n_iter,
+        max_iter=max_iter,
+        n_iter=n_iter,
         callback=None if callback is None else report,
         bound=bound,
+        journal=journal,
+        written=written,
+        keep=keep,
     )
     return Solution(
         params=balanced(units.outward(outcome.params)),
-        status=outcome.status,
-        n_iter=outcome.n_iter + n_iter,
-        n_passes=objective.data.n_passes,
+        status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
+        n_iter=outcome.n_iter,
+        n_passes=outcome.n_passes,
         value=outcome.value,
         optimality=outcome.optimality,
         duality_gap=outcome.duality_gap,
         logits=outcome.logits,
+        total_weight=objective.data.weight.sum(dim=0).expand(len(strength)),
     )
 
 
@@ -251,7 +432,7 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn
         fits = len(objective.strength) <= choose_curvature(objective).room()
-        return chosen if fits else LBFGS()
+        return chosen if fits else LBFGS(**chosen.resuming())
     if "smooth" in chosen.requires and needs == "prox":
         raise ValueError(
             f"{type(chosen).__name__} needs a smooth penalty, and this one is not; "

@@ -33,11 +33,9 @@ def cold_start(
     n_iter : int
         Iterations that it took and that are the fit's own: those on a sample are not.
     """
-    zero = objective.zeros()
     if max_iter == 0:
-        return zero, 0
-    if objective.fit_intercept:
-        zero[..., -1] = objective.prior()
+        return objective.zeros(), 0
+    zero = prior_start(objective)
     n, p = objective.data.n_samples, objective.data.n_features
     if n <= _FEW_ROWS and p >= _WIDE * n and objective.penalty.smooth and allows_dual(objective):
         return _in_row_space(objective, solver, zero, tol, max_iter)
@@ -52,6 +50,14 @@ def cold_start(
     bounded = [status is Status.CONVERGED for status in found.status]
     keep = torch.tensor(bounded, device=zero.device)
     return torch.where(keep[:, None, None], found.params, zero), 0
+
+
+def prior_start(objective: Objective) -> Tensor:
+    """Coefficients of zero with the intercepts of the class frequencies, (m, K, p + 1)."""
+    zero = objective.zeros()
+    if objective.fit_intercept:
+        zero[..., -1] = objective.prior()
+    return zero
 
 
 def _in_row_space(

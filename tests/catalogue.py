@@ -14,12 +14,20 @@ FACTOR = torch.tensor([1.0, 0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
 LOSSES = {
     "binomial": losses.Binomial(),
     "multinomial": losses.Multinomial(4),
+    "soft-binomial": losses.SoftBinomial(),
+    "soft-multinomial": losses.SoftMultinomial(4),
 }
 PENALTIES = {
     "l2": penalties.L2(),
     "l2-factor": penalties.L2(FACTOR),
     "lasso": penalties.ElasticNet(1.0),
     "elastic-net": penalties.ElasticNet(0.4, FACTOR),
+}
+MINI_BATCH_SOLVERS = {
+    "sgd": solvers.SGD(),
+    "adam": solvers.Adam(),
+    "adamw": solvers.AdamW(),
+    "optimizer": solvers.Optimizer(torch.optim.RMSprop, lr=0.01),
 }
 SOLVERS = {
     "lbfgs": solvers.LBFGS(),
@@ -52,7 +60,7 @@ CURVATURES = {
 CLASSES = {
     losses: {type(x) for x in LOSSES.values()},
     penalties: {type(x) for x in PENALTIES.values()},
-    solvers: {type(x) for x in SOLVERS.values()},
+    solvers: {type(x) for x in (*SOLVERS.values(), *MINI_BATCH_SOLVERS.values())},
     curvature: {
         curvature.ExactHessian,
         curvature.DualHessian,
@@ -64,7 +72,8 @@ CLASSES = {
     data: {data.DenseBlock, data.SmallBlock, data.SparseBlock, data.InMemory},
 }
 NOT_CATALOGUED = {
-    "Block", "Curvature", "Data", "Iterate", "Loss", "Outcome", "Penalty", "Solver", "Status",
+    "Block", "Checkpoint", "Curvature", "Data", "Iterate", "Loss", "MiniBatch", "Outcome",
+    "Penalty", "Solver", "Status",
 }  # fmt: skip
 
 
@@ -107,7 +116,7 @@ def _wide(X):
 
 
 def problem(loss, n=60, p=5, seed=0):
-    """Dense rows with a few zeros, classes and weights (one of them zero)."""
+    """Dense rows with a few zeros, classes or shares of them, and weights (one of them zero)."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p)) * np.logspace(-1, 1, p) + np.linspace(0, 3, p)
     X[rng.random((n, p)) < 0.3] = 0.0
@@ -115,7 +124,18 @@ def problem(loss, n=60, p=5, seed=0):
     y = np.r_[np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)]
     weight = rng.uniform(0.2, 2.0, n)
     weight[3] = 0.0
+    if isinstance(loss, (losses.SoftBinomial, losses.SoftMultinomial)):
+        y = shares(y, n_classes, rng)
     return X, y, weight
+
+
+def shares(classes, n_classes, rng):
+    """Probabilities as the core takes them; some rows have a class alone, or nearly."""
+    own = np.where(np.arange(len(classes)) % 3 == 0, 1.0, rng.uniform(0.2, 0.8, len(classes)))
+    own[1::6] = 0.999
+    others = rng.dirichlet(np.ones(n_classes), len(classes))
+    share = own[:, None] * np.eye(n_classes)[classes] + (1 - own)[:, None] * others
+    return share[:, 1] if n_classes == 2 else share[:, None]
 
 
 def objective(

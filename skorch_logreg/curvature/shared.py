@@ -16,7 +16,7 @@ _FOLLOWED = 400  # rows: enough for a mean to some per cent
 
 
 @dataclass(frozen=True)
-class _Correction:
+class Correction:
     """What the mean weight of a row misses: rank two, along the coefficients and the intercept.
 
     Parameters
@@ -30,9 +30,9 @@ class _Correction:
     along: Tensor
     matrix: Tensor
 
-    def select(self, models: Tensor) -> "_Correction":
+    def select(self, models: Tensor) -> "Correction":
         """Keep some models."""
-        return _Correction(self.along[models], self.matrix[models])
+        return Correction(self.along[models], self.matrix[models])
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SharedHessian:
     rows: slice
     row_weight: Tensor
     weight: Tensor
-    correction: _Correction | None = None
+    correction: Correction | None = None
 
     @classmethod
     def build(
@@ -170,7 +170,7 @@ class SharedHessian:
         seen = torch.diag_embed(torch.stack([spread, 1 / weight], dim=-1))
         eye = torch.eye(2, dtype=seen.dtype, device=seen.device)
         matrix = torch.linalg.solve(eye + missed @ seen, missed)
-        return replace(moved, correction=_Correction(along, matrix))
+        return replace(moved, correction=Correction(along, matrix))
 
     def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
         """Keep some models."""

@@ -3,12 +3,14 @@
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
 from skorch_logreg.estimators.multilabel import MultiLabel
+from skorch_logreg.estimators.neural import NeuralLogisticClassifier
 from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
 
 __all__ = [
     "BatchedGridSearchCV",
     "BatchedRandomizedSearchCV",
     "MultiLabel",
+    "NeuralLogisticClassifier",
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
 ]

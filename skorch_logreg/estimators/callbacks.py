@@ -1,5 +1,7 @@
 """The bridge from the solver's iterations to scikit-learn's callbacks and to verbose output."""
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +32,7 @@ __all__ = ["CallbackSupportMixin", "IterationReporter"]
 
 
 class IterationReporter:
-    """Reports every iteration; the core calls it after each.
+    """Reports every iteration, or epoch; the core calls it after each.
 
     An iteration's task begins where the one before ended, so that its duration is true. The
     core stops without asking whether another was begun: `close` ends that one, empty, as
@@ -43,10 +45,12 @@ class IterationReporter:
     estimator : TorchLogisticClassifier
     task : dict
         X, y and metadata, as the hooks receive them.
-    start : Params
-        Where the first iteration begins.
+    start : Params or None
+        Where the first iteration begins; None: where the model that is reconstructed stands.
     reconstruct : callable
         From Params to the fitted attributes; called only if a callback asks for a model.
+    n_tasks : int
+        Most iterations and epochs.
     """
 
     def __init__(
@@ -54,19 +58,22 @@ class IterationReporter:
         context: Any,
         estimator: Any,
         task: dict[str, Any],
-        start: Params,
-        reconstruct: Callable[[Params], dict[str, Any]],
+        start: Params | None,
+        reconstruct: Callable[[Any], dict[str, Any]],
+        n_tasks: int,
     ) -> None:
         self._context = context
         self._task = {"estimator": estimator, **task}
         self._estimator = estimator
         self._reconstruct = reconstruct
+        self._n_tasks = n_tasks
+        self._begun = time.perf_counter()
         self._watched = hasattr(estimator, "_skl_callbacks")
         self._iteration: Any = None
         self._begin(0, lambda: start)
 
-    def _begin(self, n_iter: int, params: Callable[[], Params]) -> None:
-        if self._watched and n_iter < self._estimator.max_iter:
+    def _begin(self, n_iter: int, params: Callable[[], Any]) -> None:
+        if self._watched and n_iter < self._n_tasks:
             self._iteration = self._context.subcontext(task_name="solver-iter")
             self._iteration.call_on_fit_task_begin(
                 **self._task, reconstruction_attributes=lambda: self._reconstruct(params())
@@ -75,10 +82,13 @@ class IterationReporter:
     def __call__(self, progress: Progress) -> bool:
         """Report an iteration; whether a callback asks to stop."""
         if self._estimator.verbose:
+            optimality = float(progress.optimality[0])
+            proven = not math.isnan(optimality)
             print(
-                f"[{type(self._estimator).__name__}] iteration {progress.n_iter}: "
-                f"objective {float(progress.value[0]):.10g}, "
-                f"optimality {float(progress.optimality[0]):.3g}",
+                f"[{type(self._estimator).__name__}] {'iteration' if proven else 'epoch'} "
+                f"{progress.n_iter}: objective {float(progress.value[0]):.10g}, "
+                + (f"optimality {optimality:.3g}, " if proven else "")
+                + f"{time.perf_counter() - self._begun:.3g} s",
                 flush=True,
             )
         if self._iteration is None:

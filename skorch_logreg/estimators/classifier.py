@@ -9,17 +9,32 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import convergence, liblinear, options, persistence, weights
+from skorch_logreg.estimators import (
+    convergence,
+    epochs,
+    liblinear,
+    options,
+    partial,
+    persistence,
+    soft,
+    streams,
+    weights,
+)
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
-from skorch_logreg.estimators.isolation import plain_torch
+from skorch_logreg.estimators.epochs import Rows
+from skorch_logreg.estimators.isolation import own_randomness, plain_torch
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.estimators.sparsity import check_indices
-from skorch_logreg.estimators.targets import Targets, encode
+from skorch_logreg.estimators.streamed import fit_stream
+from skorch_logreg.fitting import Params
+from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["TorchLogisticClassifier"]
 
@@ -84,6 +99,14 @@ class TorchLogisticClassifier(
         is.
     penalty_factor : array-like of shape (n_features,) or None, default=None
         Strength of the penalty of every feature, ``f``; 0: not penalised. None: 1 for all.
+    soft_labels : bool, default=False
+        Whether `fit` takes probabilities for y, in [0, 1]: of shape (n_samples,), of the second
+        of two classes, or of shape (n_samples, n_classes), rows that sum to 1. `classes_` is
+        then ``arange(n_classes)``. A row of weight s and probabilities q is one row of every
+        class c, of weight ``s * q_c``, and so meets `class_weight`.
+    label_smoothing : float, default=0.0
+        Share e of every row, in [0, 1), that is spread evenly over the K classes: the row is one
+        of every class c, of weight ``s * ((1 - e) q_c + e / K)``, and so meets `class_weight`.
 
     Attributes
     ----------
@@ -149,7 +172,7 @@ class TorchLogisticClassifier(
         "intercept_scaling": [Interval(Real, 0, None, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "random_state": ["random_state"],
-        "solver": [StrOptions(set(options.SOLVERS)), HasMethods("step")],
+        "solver": [StrOptions(set(options.SOLVERS)), HasMethods("step"), HasMethods("optimizer")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
@@ -157,6 +180,8 @@ class TorchLogisticClassifier(
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "device": [str, torch.device, None],
         "penalty_factor": ["array-like", None],
+        "soft_labels": ["boolean"],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -179,6 +204,8 @@ class TorchLogisticClassifier(
         threshold: float = 0.5,
         device: str | torch.device | None = None,
         penalty_factor: Any = None,
+        soft_labels: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.penalty = penalty
         self.C = C
@@ -197,6 +224,8 @@ class TorchLogisticClassifier(
         self.threshold = threshold
         self.device = device
         self.penalty_factor = penalty_factor
+        self.soft_labels = soft_labels
+        self.label_smoothing = label_smoothing
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -204,10 +233,13 @@ class TorchLogisticClassifier(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; float32 stays float32. Not copied, never written.
-        y : array-like of shape (n_samples,)
-            Labels of two classes or more.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Dataset or DataLoader
+            Rows; float32 stays float32. Not copied, never written. A data set or loader of
+            `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight` are
+            None then. Solvers of mini-batches take the batches of a loader, or of an
+            IterableDataset, as they come, and nothing is proven; all else is read into memory.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes), or None
+            Labels of two classes or more; probabilities with `soft_labels`.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row: 2 is the row twice, 0 is none. Successes and
             trials go in as two weighted rows.
@@ -222,8 +254,10 @@ class TorchLogisticClassifier(
             If parameters, X, y or weights are not allowed; scikit-learn's words where it has
             some.
         ParameterError
-            If `penalty_factor`, `threshold`, `class_weight` or `device` does not go with the
-            data.
+            If `penalty_factor`, `threshold`, `class_weight`, `device` or `solver` does not go
+            with the data.
+        DivergenceError
+            If training on mini-batches ends at no finite loss.
 
         Warns
         -----
@@ -241,15 +275,31 @@ class TorchLogisticClassifier(
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         chosen = options.resolve(self)
+        if streams.is_stream(X):
+            streams.refuse_beside(y, sample_weight)
+            seed = epochs.seed_of(self.random_state)
+            with own_randomness(seed):
+                if streams.streams(X, chosen.solver):
+                    fit_stream(self, X, chosen, seed)
+                    return
+                X, y, sample_weight = streams.read(X)
         device = options.resolve_device(self.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         check_indices(X)
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
+        X, y = validate_data(
+            self, X, y,
+            accept_sparse="csr", dtype=home.float_dtypes, multi_output=self.soft_labels,
+        )  # fmt: skip
         options.check_device_takes(device, X)
-        targets = encode(y)
-        self._check_classes(targets, chosen)
+        targets = soft.encode(y, self.soft_labels, self.label_smoothing)
+        self._check_classes(targets.classes, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        seed, rows, held_out = 0, Rows(X, y, targets, sample_weight), None
+        trains = isinstance(chosen.solver, MiniBatch)
+        if trains:
+            seed = epochs.seed_of(self.random_state)
+            rows, held_out = epochs.split(rows, chosen.solver, seed)
         problem = Problem(
             options=chosen,
             home=home,
@@ -258,24 +308,33 @@ class TorchLogisticClassifier(
             n_features=int(X.shape[1]),
             fit_intercept=self.fit_intercept,
             intercept_scaling=float(self.intercept_scaling),
+            is_soft=isinstance(targets, SoftTargets),
         )
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
-        weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
+        y_core, weight = soft.weigh(self.class_weight, rows.labels, rows.weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
-        data = problem.data(X, targets.index, weight, device)
+        data = problem.data(rows.X, y_core, weight, device)
         self.classes_ = targets.classes
+        judge = None
+        if held_out is not None:
+            score = held_out.judge(self, chosen.solver.scoring)
+
+            def judge(params: Params) -> float:
+                return score(problem.fitted(params))
 
         task = {
             "X": X,
             "y": y,
             "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
         }
-        context = self._init_callback_context(max_subtasks=self.max_iter)
+        n_tasks = convergence.most_iterations(chosen.solver, self.max_iter)
+        context = self._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=self, **task)
         watched = hasattr(self, "_skl_callbacks") or self.verbose
+        first = start or problem.zeros()
         reporter = (
-            IterationReporter(context, self, task, start or problem.zeros(), problem.fitted)
+            IterationReporter(context, self, task, first, problem.fitted, n_tasks)
             if watched
             else None
         )
@@ -290,9 +349,12 @@ class TorchLogisticClassifier(
             max_iter=self.max_iter,
             start=None if start is None else problem.on(data.device, start),
             callback=reporter,
+            judge=judge,
+            seed=seed,
         )
         if reporter is not None:
             reporter.close()
+        partial.remember(self, solution.trained, solution.total_weight)
         for name, value in problem.fitted(solution.params).items():
             setattr(self, name, value)
         self.n_iter_ = home.from_tensor(solution.n_iter.to(torch.int32))
@@ -301,21 +363,62 @@ class TorchLogisticClassifier(
         self.duality_gap_ = float(solution.duality_gap[0])
         (status,) = solution.status
         self.converged_ = status is fitting.Status.CONVERGED
-        if not self.converged_:
+        if status is not fitting.Status.CONVERGED:
             self._warn(status, problem.dtype)
         context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
 
-    def _check_classes(self, targets: Targets, chosen: options.Options) -> None:
+    @available_if(partial.offered)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Go on for one epoch over some of the rows, from where the model stands.
+
+        The optimiser, its learning rate and its schedule are those of the `solver`, which has to
+        be one of mini-batches; "auto" is ``Adam(learning_rate=0.01, batch_size=32)``. They go on
+        from call to call. The penalty stands beside the weight of all rows seen so far, a row
+        given twice counting twice; a `fit` before counts as well.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their labels, of one class or more.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes; needed in the first call, where there was no `fit`.
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or if labels are not among the classes.
+        ParameterError
+            If the solver cannot go on, or asks for what needs all rows.
+
+        Notes
+        -----
+        Nothing is proven: `optimality_` and `duality_gap_` are nan, `converged_` is False.
+        """
+        with persistence.all_or_nothing(self), plain_torch():
+            partial.partial_fit(self, X, y, classes, sample_weight)
+        return self
+
+    def _check_classes(self, classes: Any, chosen: options.Options) -> None:
         """Refuse numbers of classes that the solver or the threshold cannot do."""
-        if targets.n_classes < 2:
+        n_classes = int(classes.shape[0])
+        if n_classes < 2:
             raise ValueError(
                 "This solver needs samples of at least 2 classes"
                 " in the data, but the data contains only one"
-                f" class: {targets.classes[0]!r}"
+                f" class: {classes[0]!r}"
             )
-        if chosen.is_liblinear and targets.n_classes > 2:
+        if chosen.is_liblinear and n_classes > 2:
             raise ValueError(liblinear.MULTICLASS)
-        options.check_threshold_classes(self.threshold, targets.n_classes)
+        options.check_threshold_classes(self.threshold, n_classes)
 
     def _warn(self, status: fitting.Status, dtype: torch.dtype) -> None:
         text = convergence.message(

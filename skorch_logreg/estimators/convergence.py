@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from skorch_logreg.fitting import Status
+from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["message", "message_of_several"]
+__all__ = ["message", "message_of_several", "message_of_stream", "most_iterations"]
 
 # scikit-learn's texts, by which its users filter
 _AT_MAX_ITER = {
@@ -26,6 +27,8 @@ _REASONS = {
     Status.SEPARABLE: "the classes are separable by coefficients that carry no penalty, so "
     "that they grow without bound and no minimiser exists",
     Status.STOPPED: "a callback asked to stop",
+    Status.EPOCHS: "the epochs are over",
+    Status.INTERRUPTED: "it was interrupted",
 }
 _WAYS_OUT = {
     Status.MAX_ITER: "Increase the number of iterations to improve the convergence "
@@ -35,6 +38,9 @@ _WAYS_OUT = {
     "minimiser set C to a finite value and leave no column, and no class, without a penalty "
     "or weight.",
     Status.STOPPED: "Fit with warm_start=True to go on.",
+    Status.EPOCHS: "Train longer, let the learning rate fall (schedule), or end with "
+    "finish='exact'.",
+    Status.INTERRUPTED: "Fit with warm_start=True to go on.",
 }
 
 
@@ -107,3 +113,19 @@ def message_of_several(
         f"= {worst:.2g} where tol = {tol:.2g} was asked for: "
         f"{_REASONS[status].format(dtype=dtype)}. {way_out}"
     )
+
+
+def message_of_stream(solver: Any, n_epochs: int) -> str:
+    """Word the warning of a training on rows that stream."""
+    return (
+        f"{type(solver).__name__} went through {n_epochs} epoch(s) of mini-batches that stream: "
+        "nothing is proven, and optimality_ is nan. Pass arrays, or a map-style data set, for a "
+        "fit that says how exact it is."
+    )
+
+
+def most_iterations(solver: Any, max_iter: int) -> int:
+    """Count the iterations that a fit may take: epochs, and those of an exact finish."""
+    if not isinstance(solver, MiniBatch):
+        return max_iter
+    return solver.epochs + (max_iter if solver.finish == "exact" else 0)

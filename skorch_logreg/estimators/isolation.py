@@ -26,3 +26,15 @@ def plain_torch() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Set torch's generators for a fit, and give them back as they were.
+
+    Layers, dropout and loaders draw from them, whatever a caller would rather have.
+    """
+    started = torch.cuda.is_available() and torch.cuda.is_initialized()
+    with torch.random.fork_rng(list(range(torch.cuda.device_count())) if started else []):
+        torch.default_generator.manual_seed(seed)
+        yield

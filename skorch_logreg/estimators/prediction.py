@@ -1,4 +1,4 @@
-"""From coefficients to predictions: what a fitted linear classifier can be asked."""
+"""From logits to predictions: what a fitted classifier can be asked."""
 
 from typing import Any, ClassVar, Self
 
@@ -14,27 +14,26 @@ from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace, t
 from skorch_logreg.estimators.options import check_threshold_classes
 from skorch_logreg.estimators.sparsity import check_indices
 
-__all__ = ["LogisticPrediction"]
+__all__ = ["LogisticPrediction", "LogitPrediction"]
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")
 
 
-class LogisticPrediction:
-    """Predictions from ``coef_``, ``intercept_``, ``classes_`` and ``threshold``.
+class LogitPrediction:
+    """Predictions from logits, ``classes_`` and ``threshold``; where logits come from is open."""
 
-    Nothing is cached: callers may write into the coefficients, assign them or make them sparse.
-    """
-
-    coef_: Any
-    intercept_: Any
     classes_: Any
     threshold: float
     n_features_in_: int
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+        """Logits (n_samples, 1 or n_classes), and where X lives."""
+        raise NotImplementedError
+
     def decision_function(self, X: Any) -> Any:
-        """Compute the logits ``X coef' + intercept``.
+        """Compute the logits.
 
         Parameters
         ----------
@@ -44,8 +43,8 @@ class LogisticPrediction:
         Returns
         -------
         logits : array of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log-odds of ``classes_[1]``. Of X's float type, or the
-            coefficients' if that is wider.
+            For two classes the log-odds of ``classes_[1]``; of a linear model
+            ``X coef' + intercept``, of X's float type, or the coefficients' if that is wider.
 
         Raises
         ------
@@ -140,6 +139,41 @@ class LogisticPrediction:
         underflows = probabilities < torch.finfo(logits.dtype).tiny
         return home.from_tensor(torch.where(underflows, exact, probabilities.log()))
 
+    def _is_plain(self, X: Any) -> bool:
+        """Whether X is an array that needs no validation, which takes longer than a few rows."""
+        if (
+            type(X) is not np.ndarray
+            or X.dtype not in _FLOATS
+            or hasattr(self, "feature_names_in_")
+        ):
+            return False
+        if X.ndim != 2 or X.shape[0] == 0:
+            return False
+        if X.shape[1] != getattr(self, "n_features_in_", None):
+            return False
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(X.sum()))
+
+    def _labels(self, index: Tensor, home: Home) -> Any:
+        """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
+        classes_home = Home.of(self.classes_)
+        index = index.to(torch.int64)
+        if classes_home is NUMPY:
+            labels = np.asarray(self.classes_)[index.cpu().numpy()]
+            return home.adopt(labels) if labels.dtype.kind in "biuf" else labels
+        labels = classes_home.xp.take(self.classes_, classes_home.from_tensor(index), axis=0)
+        return labels if home == classes_home else home.adopt(labels)
+
+
+class LogisticPrediction(LogitPrediction):
+    """Predictions of a linear model, from ``coef_`` and ``intercept_``.
+
+    Nothing is cached: callers may write into the coefficients, assign them or make them sparse.
+    """
+
+    coef_: Any
+    intercept_: Any
+
     @property
     def module_(self) -> nn.Linear:
         """The model as a torch module over the memory of ``coef_`` and ``intercept_``.
@@ -188,31 +222,6 @@ class LogisticPrediction:
             check_indices(X)
             X = validate_data(self, X, accept_sparse="csr", reset=False)
         return _affine(X, self.coef_, self.intercept_), home
-
-    def _is_plain(self, X: Any) -> bool:
-        """Whether X is an array that needs no validation, which takes longer than a few rows."""
-        if (
-            type(X) is not np.ndarray
-            or X.dtype not in _FLOATS
-            or hasattr(self, "feature_names_in_")
-        ):
-            return False
-        if X.ndim != 2 or X.shape[0] == 0:
-            return False
-        if X.shape[1] != getattr(self, "n_features_in_", None):
-            return False
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(X.sum()))
-
-    def _labels(self, index: Tensor, home: Home) -> Any:
-        """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
-        classes_home = Home.of(self.classes_)
-        index = index.to(torch.int64)
-        if classes_home is NUMPY:
-            labels = np.asarray(self.classes_)[index.cpu().numpy()]
-            return home.adopt(labels) if labels.dtype.kind in "biuf" else labels
-        labels = classes_home.xp.take(self.classes_, classes_home.from_tensor(index), axis=0)
-        return labels if home == classes_home else home.adopt(labels)
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:

@@ -13,7 +13,7 @@ from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.fitting import Params
-from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 
 __all__ = ["Problem"]
@@ -37,6 +37,8 @@ class Problem:
         As the user has it.
     intercept_scaling : float
         Value of liblinear's column.
+    is_soft : bool, default=False
+        Whether targets are probabilities.
     """
 
     options: Options
@@ -46,6 +48,7 @@ class Problem:
     n_features: int
     fit_intercept: bool
     intercept_scaling: float
+    is_soft: bool = False
 
     @property
     def has_column(self) -> bool:
@@ -60,16 +63,18 @@ class Problem:
     @property
     def loss(self) -> Loss:
         """Binomial for two classes, else multinomial."""
+        if self.is_soft:
+            return SoftBinomial() if self.n_classes == 2 else SoftMultinomial(self.n_classes)
         return Binomial() if self.n_classes == 2 else Multinomial(self.n_classes)
 
     def data(
-        self, X: Any, index: Tensor, weight: Tensor | None, device: torch.device | None
+        self, X: Any, targets: Tensor, weight: Tensor | None, device: torch.device | None
     ) -> Data:
-        """Wrap the rows, with class indices and weights of all models or of each.
+        """Wrap the rows, with targets and weights of all models or of each.
 
         X of another array library goes through NumPy.
         """
-        return from_arrays(self.design(X), index, weight, device=device)
+        return from_arrays(self.design(X), targets, weight, device=device)
 
     def design(self, X: Any, device: torch.device | None = None) -> Any:
         """Return what the core multiplies, where several `from_arrays` share it.

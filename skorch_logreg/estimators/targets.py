@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.estimators.arrays import to_tensor
 
-__all__ = ["Targets", "encode"]
+__all__ = ["Targets", "encode", "encode_known"]
 
 _COUNTED = 1 << 16  # range of labels up to which counting beats sorting
 
@@ -71,6 +71,33 @@ def encode(y: Any) -> Targets:
         index = (labels == distinct[1]).astype(np.int64)
     else:
         index = np.searchsorted(distinct, labels)
+    return Targets(classes, to_tensor(index))
+
+
+def encode_known(y: Any, classes: Any) -> Targets:
+    """Find every row's place among classes that are known already.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,)
+        Validated labels.
+    classes : array of shape (n_classes,)
+        Sorted; y may lack some.
+
+    Raises
+    ------
+    ValueError
+        If y holds others.
+    """
+    check_classification_targets(y)
+    labels, known = (np.asarray(move_to(a, xp=np, device="cpu")) for a in (y, classes))
+    index = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    strange = known[index] != labels
+    if strange.any():
+        raise ValueError(
+            f"y holds {np.unique(labels[strange])!s}, but the classes are {known!s}: those of "
+            "the first call to partial_fit, or of fit."
+        )
     return Targets(classes, to_tensor(index))
 
 

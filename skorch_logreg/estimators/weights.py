@@ -14,7 +14,13 @@ from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["check_penalty_factor", "check_sample_weight", "with_class_weight"]
+__all__ = [
+    "check_penalty_factor",
+    "check_sample_weight",
+    "of_classes",
+    "refuse_zero",
+    "with_class_weight",
+]
 
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
@@ -82,21 +88,35 @@ def with_class_weight(
     if rows is None:
         rows = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
     index = index.to(rows.device)
+    total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
+    return refuse_zero(rows * of_classes(class_weight, targets.classes, total)[index])
+
+
+def of_classes(class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor) -> Tensor:
+    """Weights (n_classes,) of the classes, float64.
+
+    Parameters
+    ----------
+    class_weight : dict or "balanced"
+    classes : array of shape (n_classes,)
+    total : Tensor of shape (n_classes,)
+        Weight of all rows of each.
+    """
     if isinstance(class_weight, str):
-        total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
-        by_class = rows.sum() / (targets.n_classes * total)
-        by_class = torch.where(total > 0, by_class, 0.0)
-    else:
-        labels = move_to(targets.classes, xp=np, device="cpu")
-        found = compute_class_weight(class_weight, classes=labels, y=labels)
-        for label, weight in zip(labels, found, strict=True):
-            if not 0 <= weight < np.inf:
-                raise ParameterError(
-                    f"class_weight gives class {label!s} the weight {weight}; class weights "
-                    "must be finite and non-negative."
-                )
-        by_class = to_tensor(found).to(rows.device, torch.float64)
-    weight = rows * by_class[index]
+        return torch.where(total > 0, total.sum() / (len(total) * total), 0.0)
+    labels = move_to(classes, xp=np, device="cpu")
+    found = compute_class_weight(class_weight, classes=labels, y=labels)
+    for label, weight in zip(labels, found, strict=True):
+        if not 0 <= weight < np.inf:
+            raise ParameterError(
+                f"class_weight gives class {label!s} the weight {weight}; class weights "
+                "must be finite and non-negative."
+            )
+    return to_tensor(found).to(total.device, torch.float64)
+
+
+def refuse_zero(weight: Tensor) -> Tensor:
+    """Return weights of which one at least is not zero."""
     if not bool((weight > 0).any()):
         raise ValueError(_ALL_ZERO)
     return weight

@@ -1,8 +1,11 @@
 """Solvers: how the objective is minimised."""
 
-from skorch_logreg.solvers.driver import Iterate, Outcome, Status, drive
+from skorch_logreg.checkpoint import Checkpoint
+from skorch_logreg.solvers.driver import Iterate, drive
 from skorch_logreg.solvers.lbfgs import LBFGS
+from skorch_logreg.solvers.minibatch import SGD, Adam, AdamW, MiniBatch, Optimizer
 from skorch_logreg.solvers.newton import NewtonCG, NewtonCholesky
+from skorch_logreg.solvers.outcome import Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalNewton
 
@@ -15,10 +18,16 @@ SOLVERS = {
 
 __all__ = [
     "LBFGS",
+    "SGD",
     "SOLVERS",
+    "Adam",
+    "AdamW",
+    "Checkpoint",
     "Iterate",
+    "MiniBatch",
     "NewtonCG",
     "NewtonCholesky",
+    "Optimizer",
     "Outcome",
     "ProximalNewton",
     "Solver",

@@ -1,35 +1,25 @@
-"""The only loop: limits, convergence model by model, non-finite checks, callbacks."""
+"""The only loop: limits, convergence model by model, non-finite checks, callbacks, checkpoints."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import duality_gap
+from skorch_logreg.checkpoint import Journal
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
+from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.record import from_tree, to_tree
 
 _STALLS = 4  # steps without progress after which rounding is what is left
 _ROUNDING = 4e-16
 _ROUGH_ITER = 8  # steps on rough products, at most
 _ROUGH_TOL = 3e-5  # optimality up to which they are good for
 _MOST = 0.5  # share of the models that are nearly there before products become exact
-_NEGLIGIBLE = 1e-3  # share of a bound that need not be exact
-
-
-class Status(Enum):
-    """How a fit ended."""
-
-    CONVERGED = "converged"
-    MAX_ITER = "max_iter"
-    PRECISION = "precision"
-    SEPARABLE = "separable"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
@@ -51,40 +41,6 @@ class Iterate:
     optimality: Tensor
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Where the models ended.
-
-    Attributes
-    ----------
-    params : Tensor of shape (m, K, p + 1)
-    status : tuple of Status
-    n_iter : Tensor of shape (m,)
-    value, optimality, duality_gap : Tensor of shape (m,)
-        The gap relative to the value; nan where no bound is finite.
-    logits : Tensor of shape (n, m, K)
-    """
-
-    params: Tensor
-    status: tuple[Status, ...]
-    n_iter: Tensor
-    value: Tensor
-    optimality: Tensor
-    duality_gap: Tensor
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class _End:
-    """Last point of the models that ended together."""
-
-    models: list[int]
-    point: Point
-    optimality: list[float]
-    status: list[Status]
-    n_iter: int
-
-
 def drive(
     solver: Solver,
     objective: Objective,
@@ -92,8 +48,12 @@ def drive(
     *,
     tol: float,
     max_iter: int,
+    n_iter: int = 0,
     callback: Callable[[Iterate], bool] | None = None,
     bound: bool = True,
+    journal: Journal | None = None,
+    written: dict[str, Any] | None = None,
+    keep: bool = False,
 ) -> Outcome:
     """Iterate until every model has converged or can get no further.
 
@@ -109,108 +69,259 @@ def drive(
     tol : float
         Largest optimality of a converged model.
     max_iter : int
+    n_iter : int, default=0
+        Iterations that the start has taken of these.
     callback : callable or None
         Called after every iteration; true stops all models.
     bound : bool, default=True
         Whether the duality gap is wanted, which costs two passes or so; else it is nan.
+    journal : Journal or None
+        Where to write how far the models have come; the file is gone at the end.
+    written : dict or None
+        What the journal was found to hold: go on from there.  It is emptied.
+    keep : bool, default=False
+        Whether a KeyboardInterrupt ends the models where they are, rather than come through.
 
     Returns
     -------
     outcome : Outcome
     """
-    whole, everyone = objective.exact, params.clone()
-    models = list(range(len(params)))
-    ends: list[_End] = []
-    stalls = [0] * len(models)
-
-    def stops(n_iter: int, state: Any, reached: list[float]) -> bool:
-        if callback is None:
-            return False
-        everyone[models] = state.point.params
-        optimality = params.new_tensor(reached)
-        return bool(callback(Iterate(n_iter, everyone, state.point.value, optimality)))
-
-    state, n_iter, stopped = _approach(solver, objective, params, tol, max_iter, stops)
-    objective = objective.exact
-    while True:
-        state, reached = _proven(solver, objective, state, tol)
-        if n_iter and not stopped:
-            stopped = stops(n_iter, state, reached)
-        status = _verdicts(objective, state, reached, tol, stalls)
-        if stopped or n_iter >= max_iter:
-            rest = Status.STOPPED if stopped else Status.MAX_ITER
-            status = [rest if s is None else s for s in status]
-        if any(status):
-            keep = [i for i, how in enumerate(status) if how is None]
-            gone = [i for i, how in enumerate(status) if how is not None]
-            ends.append(
-                _End(
-                    [models[i] for i in gone],
-                    state.point.select(torch.tensor(gone, device=params.device))
-                    if keep
-                    else state.point,
-                    [reached[i] for i in gone],
-                    [how for how in status if how is not None],
-                    n_iter,
-                )
-            )
-            everyone[models] = state.point.params
-            if not keep:
-                break
-            models, stalls = [models[i] for i in keep], [stalls[i] for i in keep]
-            index = torch.tensor(keep, device=params.device)
-            objective = objective.select(index)
-            state = state.select(index, objective)
-        before, state = state, solver.step(objective, state)
-        n_iter += 1
-        stuck = _stuck(before, state)
-        if any(s is None for s in stuck):  # overflow: the point before is the last good one
-            state = before
-        stalls = [_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True)]
-    return _outcome(whole, ends, bound)
+    journal = Journal(None, {}) if journal is None else journal
+    loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal)
+    try:
+        if written is None:
+            loop.start(objective, n_iter)
+        else:
+            loop.resume(objective, written)
+        del objective  # rough products are not kept for longer than they are used
+        loop.approach()
+        loop.finish()
+    except KeyboardInterrupt:
+        if not keep:
+            raise
+        loop.interrupt(n_iter)
+        return loop.outcome(bound)
+    found = loop.outcome(bound)
+    journal.finish()
+    return found
 
 
-def _approach(
-    solver: Solver,
-    objective: Objective,
-    params: Tensor,
-    tol: float,
-    max_iter: int,
-    stops: Callable[[int, Any, list[float]], bool],
-) -> tuple[Any, int, bool]:
-    """Start: go most of the way on rough products where those are faster.
+@dataclass(frozen=True)
+class _Run:
+    """How far the models have come: replaced as a whole, so that an interrupt finds it sound.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    objective : Objective
+        Of the models at work; rough to begin with, where that is faster.
     state : State
-        At exact products.
-    n_iter : int
-    stopped : bool
+    models, stalls : tuple of int
+        Those at work, and the steps in which each was stuck.
+    first, n_iter : int
+        Iterations of the start, and all so far.
+    before : tuple of float
+        Optimality before the last step on rough products.
+    ends : tuple of End
     """
-    state = solver.init(objective, params, tol)
-    if not objective.is_rough:
-        return state, 0, False
-    n_iter, stopped = 0, False
-    reached = _optimality(state)
-    before = [0.0] * len(reached)
-    while not stopped and n_iter < min(max_iter - 1, _ROUGH_ITER):
-        if _nearly_there(before, reached, tol):
-            break
-        moved = solver.step(objective, state)
-        if None in _stuck(state, moved):
-            break
-        state, n_iter, before = moved, n_iter + 1, reached
-        reached = _optimality(state)
-        stopped = stops(n_iter, state, reached)
-    if stopped or n_iter >= max_iter:
-        return solver.init(objective.exact, state.point.params, tol), n_iter, stopped
-    moved = solver.step(objective.exact, state)
-    if None in _stuck(state, moved):
-        moved = solver.init(objective.exact, state.point.params, tol)
-    return moved, n_iter + 1, False
+
+    objective: Objective
+    state: Any
+    models: tuple[int, ...]
+    stalls: tuple[int, ...]
+    first: int
+    n_iter: int
+    before: tuple[float, ...]
+    ends: tuple[End, ...] = ()
+
+    @classmethod
+    def of(cls, objective: Objective, state: Any, n_iter: int) -> "_Run":
+        m = len(objective.strength)
+        return cls(objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m)
 
 
-def _nearly_there(before: list[float], reached: list[float], tol: float) -> bool:
+class _Loop:
+    """The run of one `drive`."""
+
+    run: _Run | None = None
+
+    def __init__(
+        self,
+        solver: Solver,
+        whole: Objective,
+        params: Tensor,
+        tol: float,
+        max_iter: int,
+        callback: Callable[[Iterate], bool] | None,
+        journal: Journal,
+    ) -> None:
+        self._solver, self._whole = solver, whole
+        self._tol, self._max_iter = tol, max_iter
+        self._callback, self._journal = callback, journal
+        self._params, self._everyone = params, params.clone()
+        self._earlier = 0  # passes before the run was resumed, but for those made again
+        self._stopped = False
+
+    def start(self, objective: Objective, n_iter: int) -> None:
+        """Begin at the start."""
+        state = self._solver.init(objective, self._params, self._tol)
+        self.run = _Run.of(objective, state, n_iter)
+
+    def resume(self, objective: Objective, written: dict[str, Any]) -> None:
+        """Go on from what a journal holds."""
+        try:
+            ends = from_tree(written["ends"], objective, objective)
+            own, models = objective, tuple(range(len(self._params)))
+            for end in ends:  # as they were left out, one end after another
+                kept = [i for i, model in enumerate(models) if model not in end.models]
+                models = tuple(models[i] for i in kept)
+                own = own.select(torch.tensor(kept, device=self._params.device))
+                self._everyone[list(end.models)] = end.point.params
+            self.run = _Run(
+                own if written["is_rough"] else own.exact,
+                from_tree(written["state"], own, objective),
+                models,
+                written["stalls"],
+                written["first"],
+                written["n_iter"],
+                written["before"],
+                ends,
+            )
+            self._earlier = written["n_passes"] - self._whole.data.n_passes
+        except Exception as error:
+            raise self._journal.damaged() from error
+        written.clear()
+
+    def approach(self) -> None:
+        """Go most of the way on rough products, where those are faster."""
+        run, solver = self._at_work, self._solver
+        if not run.objective.is_rough:
+            return
+        while True:
+            reached = _optimality(run.state)
+            self._ask(run, reached)
+            steps = run.n_iter - run.first
+            if self._stopped or run.n_iter >= self._max_iter - 1 or steps >= _ROUGH_ITER:
+                break
+            if _nearly_there(run.before, reached, self._tol):
+                break
+            moved = solver.step(run.objective, run.state)
+            if None in _stuck(run.state, moved):
+                break
+            run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
+            self._keep(run)
+        exact, n_iter = run.objective.exact, run.n_iter
+        if self._stopped or n_iter >= self._max_iter:
+            moved = solver.init(exact, run.state.point.params, self._tol)
+        else:
+            moved, n_iter = solver.step(exact, run.state), n_iter + 1
+            if None in _stuck(run.state, moved):
+                moved = solver.init(exact, run.state.point.params, self._tol)
+        self._keep(replace(run, objective=exact, state=moved, n_iter=n_iter))
+
+    def finish(self) -> None:
+        """Go on, on exact products, until every model has ended."""
+        while True:
+            run = self._at_work
+            state, reached = _proven(self._solver, run.objective, run.state, self._tol)
+            self.run = run = replace(run, state=state)
+            if not self._stopped:
+                self._ask(run, reached)
+            status = _verdicts(run.objective, state, reached, self._tol, run.stalls)
+            if self._stopped or run.n_iter >= self._max_iter:
+                rest = Status.STOPPED if self._stopped else Status.MAX_ITER
+                status = [rest if s is None else s for s in status]
+            self.run = run = self._without(run, status, reached)
+            if not run.models:
+                return
+            moved = self._solver.step(run.objective, run.state)
+            stuck = _stuck(run.state, moved)
+            stalls = tuple(
+                _STALLS if s is None else s * (n + 1)
+                for s, n in zip(stuck, run.stalls, strict=True)
+            )
+            # overflow: the point before is the last good one
+            state = run.state if None in stuck else moved
+            self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls))
+
+    def interrupt(self, n_iter: int) -> None:
+        """End the models that are at work where they are."""
+        if self.run is None:
+            state = self._solver.init(self._whole, self._params, self._tol)
+            self.run = _Run.of(self._whole, state, n_iter)
+        run, point = self.run, self.run.state.point
+        if run.objective.is_rough:
+            point = run.objective.exact.evaluate(point.params)
+        reached = tuple(_optimality(run.state))
+        if run.models:
+            status = (Status.INTERRUPTED,) * len(run.models)
+            end = End(run.models, point, reached, status, run.n_iter)
+            self.run = replace(run, models=(), ends=(*run.ends, end))
+
+    def outcome(self, bound: bool) -> Outcome:
+        """Put together how all models ended."""
+        return Outcome.of(self._whole, self._at_work.ends, self._earlier, bound)
+
+    @property
+    def _at_work(self) -> _Run:
+        assert self.run is not None  # it was started or resumed
+        return self.run
+
+    def _ask(self, run: _Run, reached: list[float]) -> None:
+        """Ask the callback whether to stop, after an iteration."""
+        if self._callback is not None and run.n_iter > run.first:
+            self._everyone[list(run.models)] = run.state.point.params
+            optimality = self._params.new_tensor(reached)
+            iterate = Iterate(run.n_iter, self._everyone, run.state.point.value, optimality)
+            self._stopped = bool(self._callback(iterate))
+
+    def _keep(self, run: _Run) -> None:
+        """Take over the run after an iteration, and write it if it is due."""
+        self.run = run
+        if self._journal.due(run.n_iter):
+            tree = {
+                "is_rough": run.objective.is_rough,
+                "state": to_tree(run.state),
+                "stalls": run.stalls,
+                "first": run.first,
+                "n_iter": run.n_iter,
+                "before": run.before,
+                "ends": to_tree(run.ends),
+                "n_passes": self._whole.data.n_passes + self._earlier,
+            }
+            self._journal.write(run.n_iter, tree)
+
+    def _without(self, run: _Run, status: list[Status | None], reached: list[float]) -> _Run:
+        """Run without the models that have ended."""
+        if not any(status):
+            return run
+        kept = [i for i, how in enumerate(status) if how is None]
+        gone = [i for i, how in enumerate(status) if how is not None]
+        device = self._params.device
+        point = run.state.point
+        self._everyone[list(run.models)] = point.params
+        end = End(
+            tuple(run.models[i] for i in gone),
+            point.select(torch.tensor(gone, device=device)) if kept else point,
+            tuple(reached[i] for i in gone),
+            tuple(how for how in status if how is not None),
+            run.n_iter,
+        )
+        ends = (*run.ends, end)
+        if not kept:
+            return replace(run, models=(), ends=ends)
+        index = torch.tensor(kept, device=device)
+        objective = run.objective.select(index)
+        return replace(
+            run,
+            objective=objective,
+            state=run.state.select(index, objective),
+            models=tuple(run.models[i] for i in kept),
+            stalls=tuple(run.stalls[i] for i in kept),
+            ends=ends,
+        )
+
+
+def _nearly_there(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
     """Whether the next step will bring most models to their goal, or rounding is near."""
     near = [
         r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
@@ -241,7 +352,7 @@ def _optimality(state: Any) -> list[float]:
 
 
 def _verdicts(
-    objective: Objective, state: Any, reached: list[float], tol: float, stalls: list[int]
+    objective: Objective, state: Any, reached: list[float], tol: float, stalls: tuple[int, ...]
 ) -> list[Status | None]:
     apart = _separated(objective, state.point)
     verdicts: list[Status | None] = []
@@ -279,60 +390,3 @@ def _separated(objective: Objective, point: Point) -> list[bool]:
 
     (wrong,) = objective.data.reduce(kernel, point.logits, reads=0)
     return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
-
-
-def _outcome(objective: Objective, ends: list[_End], bound: bool) -> Outcome:
-    models = [model for end in ends for model in end.models]
-    order = sorted(range(len(models)), key=models.__getitem__)
-    point = _joined([end.point for end in ends], order)
-    optimality = [o for end in ends for o in end.optimality]
-    status = [s for end in ends for s in end.status]
-    n_iter = [end.n_iter for end in ends for _ in end.models]
-    return Outcome(
-        params=point.params,
-        status=tuple(status[i] for i in order),
-        n_iter=torch.tensor([n_iter[i] for i in order], device=point.value.device),
-        value=point.value,
-        optimality=point.value.new_tensor([optimality[i] for i in order]),
-        duality_gap=_gap(objective, point) if bound else torch.full_like(point.value, torch.nan),
-        logits=point.logits,
-    )
-
-
-def _joined(points: list[Point], order: list[int]) -> Point:
-    """Put the models back into their order."""
-    if len(points) == 1:
-        return points[0]
-    index = torch.tensor(order, device=points[0].value.device)
-    together = Point(
-        torch.cat([p.params for p in points]),
-        torch.cat([p.logits for p in points], dim=1),
-        torch.cat([p.value for p in points]),
-        torch.cat([p.gradient for p in points]),
-    )
-    return together.select(index)
-
-
-def _gap(objective: Objective, point: Point) -> Tensor:
-    """Bound on ``F - F*``, relative to F; nan where none is finite.
-
-    A dual point needs the best intercept: the bound is that of the point with it, and what it
-    gains.
-    """
-    if not (objective.penalty.strictly_positive() and any(objective.strength.tolist())):
-        return torch.full_like(point.value, torch.nan)
-    rounding = _ROUNDING * point.value.abs()
-    if not objective.fit_intercept:
-        bound = duality_gap(objective, point) + rounding
-    else:
-        params, logits = objective.minimise_intercept(point.params, point.logits)
-        best = replace(point, params=params, logits=logits)
-        best = replace(best, gradient=objective.gradient_at(params, logits))
-        bound = duality_gap(objective, best) + rounding
-        # a convex function falls by no more than its slope says; where that counts, look
-        shift = params[..., -1] - point.params[..., -1]
-        gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
-        if bool((gained > _NEGLIGIBLE * bound).any()):
-            gained = (point.value - objective.at_logits(params, logits).value).clamp(min=0.0)
-        bound = bound + gained
-    return torch.where(bound.isinf(), torch.nan, bound / point.value)

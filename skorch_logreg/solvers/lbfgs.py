@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, inner
 from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import (
@@ -29,7 +30,7 @@ _PATIENCE = 6  # steps after which a rate is known
 
 
 @dataclass(frozen=True)
-class LBFGS:
+class LBFGS(Resumable):
     """Preconditioned limited-memory BFGS.
 
     The gradient is exact and the curvature cheap: a Hessian model that was factored once, and
@@ -41,6 +42,8 @@ class LBFGS:
     ----------
     memory : int, default=10
         Pairs that are kept; fewer, from 3, where they would take more than half a gigabyte.
+    checkpoint, on_interrupt
+        As every solver has them; see `Resumable`.
 
     References
     ----------

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import SmoothState, confirmed, conjugated, renewed, start
 
 
 @dataclass(frozen=True)
-class NewtonCholesky:
+class NewtonCholesky(Resumable):
     """Newton's method with a new factored Hessian at every step.
 
     Where no exact Hessian is affordable it is `NewtonCG`; where those of all models of a batch
@@ -45,7 +46,7 @@ class NewtonCholesky:
 
 
 @dataclass(frozen=True)
-class NewtonCG:
+class NewtonCG(Resumable):
     """Newton's method with conjugate gradients on exact Hessian products.
 
     The curvature model of each point is the preconditioner, and the decrement that conjugate

@@ -46,9 +46,19 @@ class Solver(Protocol):
     ----------
     requires : frozenset of str
         What it needs of a penalty: "smooth", or "prox".
+    checkpoint, on_interrupt
+        As `Resumable` has them: `fit` hands them to `drive`.
     """
 
     requires: ClassVar[frozenset[str]]
+
+    @property
+    def checkpoint(self) -> Any:
+        """Where a fit is written to, or None."""
+
+    @property
+    def on_interrupt(self) -> str:
+        """Either "raise" or "keep"."""
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> Any:
         """State at given parameters; ``tol`` is what `drive` will ask of the optimality."""

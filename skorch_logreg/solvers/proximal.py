@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.certificate import gap_beyond_rounding
+from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
 
 _MIN_WORKING = 50  # coordinates a working set has at least
@@ -31,7 +32,7 @@ class ProximalState:
 
 
 @dataclass(frozen=True)
-class ProximalNewton:
+class ProximalNewton(Resumable):
     """Proximal Newton: the loss becomes its quadratic model, the penalty stays as it is.
 
     The quadratic problem is solved over a working set: the coordinates that are not zero and

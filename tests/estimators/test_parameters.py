@@ -15,10 +15,16 @@ from skorch_logreg.estimators.options import SOLVERS
 from skorch_logreg.solvers import LBFGS
 from tests.estimators.data import binary, multi
 
-OWN = {"threshold": 0.5, "device": None, "penalty_factor": None}
+OWN = {
+    "threshold": 0.5,
+    "device": None,
+    "penalty_factor": None,
+    "soft_labels": False,
+    "label_smoothing": 0.0,
+}
 
 
-def test_signature_is_that_of_logistic_regression_and_three_more():
+def test_signature_is_that_of_logistic_regression_and_a_few_more():
     theirs = inspect.signature(LogisticRegression).parameters
     ours = inspect.signature(TorchLogisticClassifier).parameters
     assert list(ours) == [*theirs, *OWN]

@@ -174,7 +174,8 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         **{
             name: constraint
             for name, constraint in TorchLogisticClassifier._parameter_constraints.items()
-            if name not in ("C", "l1_ratio", "penalty", "warm_start")
+            if name
+            not in ("C", "l1_ratio", "penalty", "warm_start", "soft_labels", "label_smoothing")
         },
         "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "l1_ratios": ["array-like", None, Hidden(StrOptions({"warn"}))],
@@ -186,7 +187,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
             None,
             Hidden(StrOptions({"warn"})),
         ],
-        "solver": [StrOptions(set(options.SOLVERS)), HasMethods("step")],
+        "solver": [StrOptions(set(options.SOLVERS)), HasMethods("step"), HasMethods("optimizer")],
         "refit": ["boolean"],
         "use_legacy_attributes": ["boolean", Hidden(StrOptions({"warn"}))],
         "selection": [StrOptions({"best", "1se"})],

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.options import Options, check_solver
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["CVOptions", "CVParameters", "resolve_cv"]
 
@@ -132,6 +134,7 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
         legacy = True
         _deprecated(_ATTRIBUTES_CHANGE.format(name=type(parameters).__name__))
     check_solver(parameters.solver, penalty, parameters.dual)
+    _check_at_once(parameters.solver)
     l1_ratios = _check_l1_ratios(l1_ratios, penalty)
     if penalty != "elasticnet" and l1_ratios is not None and parameters.penalty != "deprecated":
         warnings.warn(
@@ -157,6 +160,17 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
         solver="auto" if serves_best else parameters.solver,
         is_liblinear=is_liblinear,
     )
+
+
+def _check_at_once(solver: Any) -> None:
+    """Refuse solvers that are for one fit, or go through the rows in an order of their own."""
+    require_no_checkpoint(solver)
+    if isinstance(solver, MiniBatch):
+        raise ParameterError(
+            f"solver={solver!r} trains in epochs, but all folds and penalties are solved exactly "
+            "and at once here; search with "
+            "GridSearchCV(TorchLogisticClassifier(solver=...), {'C': [...]})."
+        )
 
 
 def _deprecated(text: str) -> None:

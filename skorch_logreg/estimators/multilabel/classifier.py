@@ -121,6 +121,8 @@ class MultiLabel(
     -----
     A label that has one value in all rows that count gets that value with certainty:
     coefficients of 0 and an intercept of 1000 or -1000 (also without ``fit_intercept``).
+    ``label_smoothing`` of the estimator leaves it a share of the other value, and is of two
+    classes for each label.
 
     A 1-D y of three classes or more is split into one label a class, as `OneVsRestClassifier`
     does; the class of the largest logit is predicted.
@@ -176,7 +178,9 @@ class MultiLabel(
             Rows; float32 stays float32. Not copied, never written.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
             Indicator: 1 where a row has a label, else 0; nan where that is not known. Or one
-            column of classes. A sparse one is never made dense as a whole.
+            column of classes. A sparse one is never made dense as a whole. With
+            ``soft_labels=True`` of the estimator, dense probabilities of shape
+            (n_samples, n_labels).
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row, for all labels.
         label_mask : {array-like, sparse matrix} of shape (n_samples, n_labels), default=None
@@ -307,7 +311,7 @@ class MultiLabel(
         y_given = None if y is None else "no_validation"
         X = validate_data(self, X, y_given, accept_sparse="csr", dtype=home.float_dtypes)
         options.check_device_takes(device, X)
-        labels = indicator.read(y, label_mask, X)
+        labels = indicator.read(y, label_mask, X, getattr(estimator, "soft_labels", False))
         thresholds = self._thresholds(labels.kind, labels.n_labels)
         weight = weights.check_sample_weight(sample_weight, X, home)
         if weight is not None:
@@ -320,6 +324,8 @@ class MultiLabel(
             self.class_weight, estimator.class_weight, given.labels, given.weight
         )
         n_samples, n_features = given.X.shape
+        # a TorchLogisticClassifierCV knows neither this nor soft_labels
+        label_smoothing = float(getattr(estimator, "label_smoothing", 0.0))
         problem = Problem(
             options=chosen,
             home=given.home,
@@ -328,6 +334,7 @@ class MultiLabel(
             n_features=int(n_features),
             fit_intercept=estimator.fit_intercept,
             intercept_scaling=float(estimator.intercept_scaling),
+            is_soft=given.labels.is_soft or label_smoothing > 0,
         )
         factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
         design = problem.design(given.X, given.device)
@@ -340,6 +347,7 @@ class MultiLabel(
             class_weights,
             at_once=fitting.models_at_once(int(n_samples), problem.n_features, 1, budget),
             device=design.device if isinstance(design, Tensor) else torch.device("cpu"),
+            label_smoothing=label_smoothing,
         )
         return LabelProblem(company, problem, design, factor, estimator.tol, estimator.max_iter)
 

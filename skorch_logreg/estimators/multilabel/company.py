@@ -11,6 +11,7 @@ from torch import Tensor
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.per_label import ClassWeights
 from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.soft import smoothed
 from skorch_logreg.fitting import Params, Solution, Status
 
 __all__ = ["CERTAIN", "Company", "Fits"]
@@ -35,6 +36,8 @@ class Company:
         Models that a solve may take.
     device : torch.device
         Where they are solved.
+    label_smoothing : float, default=0.0
+        Share of every known cell that is spread evenly over 0 and 1.
     """
 
     labels: Indicator
@@ -43,6 +46,7 @@ class Company:
     constant: np.ndarray
     at_once: int
     device: torch.device
+    label_smoothing: float = 0.0
 
     @classmethod
     def of(
@@ -53,6 +57,7 @@ class Company:
         *,
         at_once: int,
         device: torch.device,
+        label_smoothing: float = 0.0,
     ) -> "Company":
         """Count the cells of every label.
 
@@ -73,6 +78,8 @@ class Company:
             if totals is not counts:
                 totals[:, part] = _tally(targets, known, rows)
         _refuse_empty(labels, counts, "has no known cell, or none in a row with a weight")
+        totals = _smoothed(totals, label_smoothing)
+        counts = _smoothed(counts, label_smoothing)
         factors = None
         if class_weights is not None:
             factors = class_weights.balance(*totals.cpu()).to(device)
@@ -80,7 +87,12 @@ class Company:
             _refuse_empty(labels, counts, "has no cell that class_weight gives a weight")
         absent, present = counts.cpu().numpy() > 0
         constant = np.where(absent & present, 0, np.where(present, 1, -1))
-        return cls(labels, rows, factors, constant, at_once, device)
+        return cls(labels, rows, factors, constant, at_once, device, label_smoothing)
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether targets are probabilities."""
+        return self.labels.is_soft or self.label_smoothing > 0
 
     @property
     def n_samples(self) -> int:
@@ -94,12 +106,23 @@ class Company:
         return _parts(labels, self.at_once)
 
     def cells(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None: all 1."""
+        """Targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None: all 1.
+
+        A cell of probability q is one that holds 1 and one that holds 0, of weights q and
+        ``1 - q``; each has its class weight.
+        """
         targets, known = self.labels.columns(labels, self.device)
+        if self.is_soft:
+            targets = smoothed(targets.to(torch.float64), self.label_smoothing, 2)
         weight = self.rows
         if self.factors is not None:
             absent, present = self.factors[torch.from_numpy(labels).to(self.device)].T
-            weight = torch.where(targets == 1, present, absent)
+            if self.is_soft:
+                own = targets * present
+                weight = own + (1 - targets) * absent
+                targets = own / torch.where(weight > 0, weight, 1.0)
+            else:
+                weight = torch.where(targets == 1, present, absent)
             if self.rows is not None:
                 weight *= self.rows[:, None]
         if known is not None:
@@ -188,6 +211,11 @@ def _tally(targets: Tensor, known: Tensor | None, rows: Tensor | None) -> Tensor
     if rows is None:
         return torch.stack([absent.sum(dim=0), present.sum(dim=0)])
     return torch.stack([rows @ absent, rows @ present])
+
+
+def _smoothed(counts: Tensor, label_smoothing: float) -> Tensor:
+    """Weights (2, m) of smoothed cells."""
+    return counts * (1 - label_smoothing) + counts.sum(dim=0) * (label_smoothing / 2)
 
 
 def _refuse_empty(labels: Indicator, counts: Tensor, what: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import encode
+from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Indicator", "read", "write"]
 
@@ -44,6 +45,8 @@ class Indicator:
         0, 1 or nan (not known); or class indices.
     mask : Tensor or csc_array of shape (n_samples, n_labels) or None
         0 for cells that are not known.
+    is_soft : bool, default=False
+        Whether values are probabilities in place of 0 and 1.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Indicator:
     names: Any
     values: Any
     mask: Any = None
+    is_soft: bool = False
 
     @property
     def n_labels(self) -> int:
@@ -77,7 +81,7 @@ class Indicator:
 
         Returns
         -------
-        targets : Tensor of shape (n_samples, m), int64
+        targets : Tensor of shape (n_samples, m), int64, or float64 where soft
             0 where not known.
         known : Tensor of shape (n_samples, m), bool, or None
             None: all are.
@@ -91,15 +95,16 @@ class Indicator:
             values = _columns(self.values, labels)
             if values.is_floating_point():
                 known = ~values.isnan()
-                values, known = values == 1, None if bool(known.all()) else known.to(device)
-        targets = values.to(device, torch.int64)
+                values = values.nan_to_num(0.0) if self.is_soft else values == 1
+                known = None if bool(known.all()) else known.to(device)
+        targets = values.to(device, torch.float64 if self.is_soft else torch.int64)
         if self.mask is not None:
             in_mask = _columns(self.mask, labels).to(device) != 0
             known = in_mask if known is None else known & in_mask
         return (targets if known is None else targets * known), known
 
 
-def read(y: Any, label_mask: Any, X: Any) -> Indicator:
+def read(y: Any, label_mask: Any, X: Any, soft_labels: bool = False) -> Indicator:
     """Validate targets, and which of them are known.
 
     Parameters
@@ -109,6 +114,8 @@ def read(y: Any, label_mask: Any, X: Any) -> Indicator:
     label_mask : the same, of shape (n_samples, n_labels), or None
     X : array of shape (n_samples, n_features)
         Validated.
+    soft_labels : bool, default=False
+        Whether y holds probabilities: it is dense and has two axes then.
 
     Raises
     ------
@@ -118,14 +125,15 @@ def read(y: Any, label_mask: Any, X: Any) -> Indicator:
     names = _label_names(y)
     y = _as_array(y, "y")
     check_consistent_length(X, y)
-    values = _cells(y) if y.ndim == 2 else None
+    read_cells = _probabilities if soft_labels else _cells
+    values = read_cells(y) if soft_labels or y.ndim == 2 else None
     if values is not None:
         # numbers as objects: those of two labels would be taken for two classes by scorers
         classes: Any = np.arange(values.shape[1]).astype(object)
         kind = "array"
         if sp.issparse(y):
             kind = "csr_array" if isinstance(y, sp.sparray) else "csr_matrix"
-        found = Indicator(kind, classes, _dtype_name(y), names, values)
+        found = Indicator(kind, classes, _dtype_name(y), names, values, is_soft=soft_labels)
     else:
         _refuse_what_is_no_column(y)
         targets = encode(_check_y(y))
@@ -206,6 +214,32 @@ def _cells(array: Any) -> Any:
     if sp.issparse(array):
         return sp.csc_array((entries.numpy(), array.indices, array.indptr), shape=array.shape)
     return entries
+
+
+def _probabilities(array: Any) -> Tensor:
+    """Tensor of probabilities and nan (n, K)."""
+    shape = tuple(array.shape)
+    if sp.issparse(array) or len(shape) != 2 or 0 in shape:
+        kind = "is sparse, of shape" if sp.issparse(array) else "has shape"
+        raise ParameterError(
+            f"y {kind} {shape}; with soft_labels=True it must be dense, of shape "
+            "(n_samples, n_labels). A column alone is y[:, None]."
+        )
+    try:
+        is_object = isinstance(array, np.ndarray) and array.dtype.kind == "O"
+        cells = to_tensor(array.astype(np.float64) if is_object else array)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"y must hold probabilities with soft_labels=True, got dtype {array.dtype}: {error}"
+        ) from error
+    wrong = (cells < 0) | (cells > 1)
+    if bool(wrong.any()):
+        row, label = wrong.nonzero()[0].tolist()
+        raise ParameterError(
+            f"y[{row}, {label}] is {float(cells[row, label])}; with soft_labels=True y holds "
+            "probabilities, from 0 to 1 (nan: not known)."
+        )
+    return cells
 
 
 def _stranger(entries: Tensor) -> Any:

@@ -13,6 +13,8 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.partial import memory
+from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.search.candidates import Candidate, token
 from skorch_logreg.estimators.sparsity import check_indices
@@ -209,6 +211,7 @@ class Batch:
             "optimality_": float(solution.optimality[place]),
             "duality_gap_": float(solution.duality_gap[place]),
             "converged_": solution.status[place] is fitting.Status.CONVERGED,
+            TRAINING: memory(solution.total_weight[place : place + 1]),
         }
 
 

@@ -10,11 +10,21 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
 
+from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.options import resolve
+from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["Candidate", "Group", "final_step", "groups_of", "may_batch", "token"]
+__all__ = [
+    "Candidate",
+    "Group",
+    "final_step",
+    "groups_of",
+    "may_batch",
+    "refuse_checkpoints",
+    "token",
+]
 
 # parameters in which the models of a batch may differ; what they share is a group's
 _VARYING = {
@@ -87,8 +97,8 @@ def groups_of(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[G
     """Sort the candidates that a batch can take into groups.
 
     A candidate is left out, for an ordinary fit, if anything about it is unusual: a value that
-    is not allowed (the fit says so in its own words), another last step, callbacks or verbose
-    output of a single fit, which a batch has not.
+    is not allowed (the fit says so in its own words), another last step, soft labels, mini-batches,
+    callbacks or verbose output of a single fit, which a batch has not.
 
     Parameters
     ----------
@@ -105,6 +115,18 @@ def groups_of(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[G
         by_shared.setdefault(frozenset(shared), []).append((place, parameters))
     groups = (_group(estimator, members, names) for members in by_shared.values())
     return [group for group in groups if group is not None]
+
+
+def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse solvers that are for one fit: a search has many, which would share the file.
+
+    Raises
+    ------
+    ParameterError
+    """
+    for parameters in (estimator.get_params(), *candidates):
+        for value in parameters.values():
+            require_no_checkpoint(value)
 
 
 def final_step(estimator: Any) -> Any:
@@ -126,7 +148,8 @@ def _group(
     try:
         template = _with(estimator, shared)
         final = final_step(template)
-        if _VARYING.get(type(final)) != tuple(names.values()) or _is_watched(template):
+        unusual = _is_watched(template) or _is_soft(final) or _trains(final)
+        if _VARYING.get(type(final)) != tuple(names.values()) or unusual:
             return None
         settings = [
             (place, {names[name]: v for name, v in parameters.items() if name in names})
@@ -191,6 +214,22 @@ def _is_sound(
             or (isinstance(class_weight, str) and class_weight == "balanced")
         )
     )
+
+
+def _is_soft(final: Any) -> bool:
+    """Whether y holds probabilities, or is made to: scorers want classes, and so do batches.
+
+    Smoothed labels of `MultiLabel` are its own business.
+    """
+    if type(final) is MultiLabel:
+        return bool(getattr(final.estimator, "soft_labels", False))
+    return bool(getattr(final, "soft_labels", False) or getattr(final, "label_smoothing", False))
+
+
+def _trains(final: Any) -> bool:
+    """Whether it goes through the rows in mini-batches, in an order of its own."""
+    of_one = final.estimator if type(final) is MultiLabel else final
+    return isinstance(getattr(of_one, "solver", None), MiniBatch)
 
 
 def _is_watched(estimator: Any) -> bool:

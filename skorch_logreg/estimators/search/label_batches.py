@@ -265,7 +265,7 @@ def _models(solution: fitting.Solution, first: int, last: int) -> fitting.Soluti
         status=solution.status[first:last],
         **{
             name: getattr(solution, name)[first:last]
-            for name in ("n_iter", "value", "optimality", "duality_gap")
+            for name in ("n_iter", "value", "optimality", "duality_gap", "total_weight")
         },
         logits=solution.logits[:, first:last],
     )

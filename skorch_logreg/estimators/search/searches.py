@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_method_params
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.search.candidates import groups_of, may_batch
+from skorch_logreg.estimators.search.candidates import groups_of, may_batch, refuse_checkpoints
 from skorch_logreg.estimators.search.evaluation import Evaluation
 from skorch_logreg.estimators.search.ordinary import OrdinaryFits, root_task
 from skorch_logreg.estimators.search.results import Found, SearchResults
@@ -94,6 +94,7 @@ class _BatchedSearch:
             callback_ctx: Any = None,
         ) -> dict[str, Any]:
             candidates = list(candidate_params)
+            refuse_checkpoints(self.estimator, candidates)
             splits = list((cv or splitter).split(X, y, **routed.splitter.split))
             _check_splits(splits, self.n_splits_)
             if self.verbose > 0:

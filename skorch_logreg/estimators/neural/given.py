@@ -1,0 +1,220 @@
+"""What a fit of a network was asked for, and what it was given."""
+
+import copy
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import validate_data
+from torch import nn
+
+from skorch_logreg.estimators import epochs, options, soft, weights
+from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.epochs import Rows
+from skorch_logreg.estimators.neural import networks
+from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.solvers import Adam, MiniBatch
+
+__all__ = ["Given", "Way"]
+
+_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is fitted.
+
+    Parameters
+    ----------
+    solver : MiniBatch, str or Solver
+        Of the network, or of the head on a frozen backbone.
+    frozen : bool
+    polish : bool
+        Whether training ends with an exact head.
+    """
+
+    solver: Any
+    frozen: bool
+    polish: bool
+
+    @classmethod
+    def of(cls, model: Any) -> "Way":
+        """Read the parameters; refuse what does not go together."""
+        solver, frozen = model.solver, bool(model.freeze_backbone)
+        known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")
+        if isinstance(solver, type) or not known:
+            raise ParameterError(
+                f"solver={solver!r} is no solver; expected an instance of a class of "
+                "skorch_logreg.solvers, or None."
+            )
+        trains = isinstance(solver, MiniBatch)
+        if solver is not None and not trains and not frozen:
+            raise ParameterError(
+                f"solver={solver!r} is for convex problems, and a network is none; choose one of "
+                "skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or freeze_backbone=True."
+            )
+        polish = model.polish_head or (trains and solver.finish == "exact")
+        if solver is None:
+            solver = "auto" if frozen else _DEFAULT
+        elif trains and polish:
+            solver = replace(solver, finish="exact")
+        return cls(solver, frozen, polish)
+
+    @classmethod
+    def by_parts(cls, model: Any) -> "Way":
+        """Read the parameters for `partial_fit`."""
+        way = cls.of(model)
+        return replace(way, solver=epochs.partial_solver(model.solver, _DEFAULT))
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are epochs."""
+        return isinstance(self.solver, MiniBatch)
+
+    def most_iterations(self, max_iter: int) -> int:
+        """Epochs and iterations that there may be."""
+        if not self.trains:
+            return max_iter
+        return int(self.solver.epochs) + self.polish * max_iter
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a fit was given, validated.
+
+    Parameters
+    ----------
+    model : NeuralLogisticClassifier
+    rows : Rows
+    home : Home
+        Where results go.
+    device : torch.device
+        Where the network is fitted.
+    dtype : torch.dtype
+        Of its numbers.
+    seed : int
+    previous : nn.Sequential or None
+        The network to start from, of this fit's own.
+    """
+
+    model: Any
+    rows: Rows
+    home: Home
+    device: torch.device
+    dtype: torch.dtype
+    seed: int
+    previous: nn.Sequential | None
+
+    @classmethod
+    def of(
+        cls, model: Any, X: Any, y: Any, sample_weight: Any, *, anew: bool, known: bool, warm: bool
+    ) -> "Given":
+        """Validate; errors come before any work.
+
+        Parameters
+        ----------
+        anew : bool
+            Whether X may have other features than before.
+        known : bool
+            Whether the classes are those of ``classes_``.
+        warm : bool
+            Whether to start from ``module_``.
+        """
+        if model.module is None:
+            _check_sizes(model.hidden_layer_sizes)
+        device = options.resolve_device(model.device)
+        home = Home.of(X)
+        sample_weight = home.adopt(sample_weight)
+        check_indices(X)
+        n_features = getattr(model, "n_features_in_", None)
+        X, y = validate_data(
+            model, X, y, reset=anew,
+            accept_sparse="csr", dtype=home.float_dtypes, multi_output=model.soft_labels,
+            allow_nd=model.module is not None,
+        )  # fmt: skip
+        float32 = str(X.dtype).endswith("float32")
+        dtype = torch.float32 if float32 else torch.float64
+        place = None if model.module is None else networks.place_of(model.module)
+        if place is not None:
+            device, dtype = place[0] if device is None else device, place[1]
+        if device is None:
+            device = to_tensor(X).device if home.is_torch else torch.device("cpu")
+        options.check_device_takes(device, X)
+        classes = model.classes_ if known else None
+        labels = soft.encode(y, model.soft_labels, model.label_smoothing, classes)
+        if labels.n_classes < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data "
+                f"contains only one class: {labels.classes[0]!r}"
+            )
+        options.check_threshold_classes(model.threshold, labels.n_classes)
+        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        rows = Rows(X, y, labels, sample_weight)
+        seed = epochs.seed_of(model.random_state)
+        given = cls(model, rows, home, device, dtype, seed, None)
+        if not warm:
+            return given
+        return replace(given, previous=given._previous(n_features))
+
+    @property
+    def n_outputs(self) -> int:
+        """Logits a row."""
+        n_classes = self.rows.labels.n_classes
+        return 1 if n_classes == 2 else n_classes
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What callbacks are told beside X and y."""
+        weight = self.rows.weight
+        return None if weight is None else {"sample_weight": weight}
+
+    def counting_rows(self) -> Rows:
+        """Rows of a weight above 0: a layer that looks at a whole mini-batch would see others."""
+        if self.rows.weight is None:
+            return self.rows
+        counts = (to_tensor(self.rows.weight) > 0).cpu().numpy()
+        return self.rows if counts.all() else self.rows.take(np.flatnonzero(counts))
+
+    def network(self) -> nn.Sequential:
+        """Give the network to start from: the previous one, or one whose weights are drawn."""
+        if self.previous is not None:
+            return self.previous
+        model, X = self.model, self.rows.X
+        if model.module is not None:
+            backbone, width = networks.adopted(model.module, X[:2], self.device, self.dtype)
+        else:
+            sizes = _sizes(model.hidden_layer_sizes)
+            width = sizes[-1] if sizes else int(X.shape[1])
+            backbone = networks.perceptron(
+                int(X.shape[1]), sizes, model.activation, float(model.dropout), self.dtype
+            )
+        return networks.under_head(backbone, width, self.n_outputs, self.device, self.dtype)
+
+    def _previous(self, n_features: int | None) -> nn.Sequential:
+        """Copy the fitted network, for a fit of its own."""
+        X, before = self.rows.X, self.model.module_
+        if n_features != X.shape[1] or before.head.out_features != self.n_outputs:
+            raise ValueError(
+                f"The previous module_, where warm_start=True starts, is of {n_features} features "
+                f"and {before.head.out_features} logits; X has {X.shape[1]} features, and y "
+                f"needs {self.n_outputs} logits. Fit with warm_start=False."
+            )
+        network: nn.Sequential = copy.deepcopy(before).to(self.device)
+        return network.to(self.dtype) if self.model.module is None else network
+
+
+def _sizes(hidden_layer_sizes: Any) -> list[int]:
+    one = isinstance(hidden_layer_sizes, Integral)
+    return [int(size) for size in ([hidden_layer_sizes] if one else hidden_layer_sizes)]
+
+
+def _check_sizes(hidden_layer_sizes: Any) -> None:
+    one = isinstance(hidden_layer_sizes, Integral)
+    for size in [hidden_layer_sizes] if one else hidden_layer_sizes:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ParameterError(
+                f"hidden_layer_sizes={hidden_layer_sizes!r} must hold integers from 1 on."
+            )

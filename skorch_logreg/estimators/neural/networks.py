@@ -1,0 +1,177 @@
+"""Networks: a backbone of any kind under a linear head."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skorch_logreg.estimators.arrays import to_tensor
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.training import reseed
+
+__all__ = [
+    "ACTIVATIONS",
+    "adopted",
+    "applied",
+    "evaluating",
+    "inputs",
+    "own_generators",
+    "perceptron",
+    "place_of",
+    "under_head",
+]
+
+ACTIVATIONS = {
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "logistic": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+_NUMBERS = 1 << 22  # of a layer's output that prediction makes at once
+
+
+def perceptron(
+    n_features: int, sizes: Sequence[int], activation: str, dropout: float, dtype: torch.dtype
+) -> nn.Sequential:
+    """Layers of units, each with an activation and dropout.
+
+    Weights are drawn from torch's generator of the CPU, so that a seed gives them on any device.
+    """
+    layers: list[nn.Module] = []
+    for size in sizes:
+        layers += [
+            nn.Linear(n_features, size, dtype=dtype, device="cpu"),
+            ACTIVATIONS[activation](),
+        ]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        n_features = size
+    return nn.Sequential(*layers)
+
+
+def adopted(
+    module: nn.Module, rows: Any, device: torch.device, dtype: torch.dtype
+) -> tuple[nn.Module, int]:
+    """Copy a caller's module, and find out how many features it gives a row.
+
+    Parameters
+    ----------
+    module : nn.Module
+    rows : array or Tensor
+        A few rows of X.
+    device : torch.device
+        Where the copy goes.
+    dtype : torch.dtype
+        Of the numbers that it takes.
+
+    Returns
+    -------
+    backbone : nn.Module
+        The copy, with features in one axis.
+    n_features : int
+
+    Raises
+    ------
+    ParameterError
+        If it does not take the rows, or gives no features.
+    """
+    backbone = copy.deepcopy(module).to(device)
+    name = type(module).__name__
+    trial = to_tensor(rows).to(device, dtype, copy=True)
+    try:
+        with evaluating(backbone), torch.no_grad():
+            features = backbone(trial)
+    except Exception as error:
+        raise ParameterError(
+            f"module {name} does not take rows of X, of shape {tuple(trial.shape)} and type "
+            f"{str(trial.dtype).removeprefix('torch.')}: {error}"
+        ) from error
+    if not (isinstance(features, Tensor) and features.ndim > 1 and features.is_floating_point()):
+        got = f"type {type(features).__name__}"
+        if isinstance(features, Tensor):
+            got = f"shape {tuple(features.shape)} and type {features.dtype}"
+        raise ParameterError(
+            f"module {name} gives an output of {got} for {len(trial)} rows, expected floating "
+            "point numbers of shape (n_samples, ...)."
+        )
+    if len(features) != len(trial) or features[0].numel() == 0:
+        raise ParameterError(
+            f"module {name} gives an output of shape {tuple(features.shape)} for {len(trial)} "
+            "rows, expected (n_samples, ...) with features for every row."
+        )
+    if features.ndim > 2:
+        backbone = nn.Sequential(backbone, nn.Flatten())
+    return backbone, features[0].numel()
+
+
+def place_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
+    """Device and type of a module's numbers; None if it has none."""
+    for part in (*module.parameters(), *module.buffers()):
+        if part.is_floating_point():
+            return part.device, part.dtype
+    return None
+
+
+def under_head(
+    backbone: nn.Module, width: int, n_outputs: int, device: torch.device, dtype: torch.dtype
+) -> nn.Sequential:
+    """Put a backbone under a new head."""
+    head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
+    return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
+
+
+def inputs(rows: Any, head: nn.Linear) -> Tensor:
+    """Rows as a network takes them: dense, of its type, and never the caller's memory.
+
+    A module may work in place.
+    """
+    return to_tensor(rows).to(head.weight.device, head.weight.dtype, copy=True)
+
+
+def applied(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
+    """Apply a network, or its backbone, to all rows, without gradients.
+
+    Parameters
+    ----------
+    module : nn.Module
+    X : array, sparse array or Tensor of shape (n_samples, ...)
+    head : nn.Linear
+        Of the network.
+    """
+    widths = [part.out_features for part in module.modules() if isinstance(part, nn.Linear)]
+    row = 1
+    for length in X.shape[1:]:
+        row *= int(length)
+    step = max(_NUMBERS // max(row, *widths, 1), 1)
+    device = head.weight.device
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), evaluating(module):
+        parts = [module(inputs(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout, whatever mode the module is in; the mode is restored."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def own_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed; torch's own generators are restored."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        reseed(seed, device)
+        yield

@@ -1,0 +1,150 @@
+"""Fitting a part of the rows at a time."""
+
+from typing import Any
+
+import torch
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from skorch_logreg import fitting
+from skorch_logreg.estimators import epochs, options, soft, weights
+from skorch_logreg.estimators.arrays import NUMPY, Home
+from skorch_logreg.estimators.persistence import TRAINING
+from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.training import Trained
+
+__all__ = ["memory", "offered", "partial_fit", "past", "remember", "unproven"]
+
+
+def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
+    """Go on with a `TorchLogisticClassifier` for one epoch over some rows."""
+    chosen = options.resolve(model)
+    solver = epochs.partial_solver(chosen.solver)
+    device = options.resolve_device(model.device)
+    home = Home.of(X)
+    sample_weight = home.adopt(sample_weight)
+    check_indices(X)
+    first = _check_partial_fit_first_call(model, classes)
+    X, y = validate_data(
+        model, X, y, reset=first,
+        accept_sparse="csr", dtype=home.float_dtypes, multi_output=model.soft_labels,
+    )  # fmt: skip
+    options.check_device_takes(device, X)
+    labels = soft.encode(y, model.soft_labels, model.label_smoothing, model.classes_)
+    model._check_classes(model.classes_, chosen)
+    sample_weight = weights.check_sample_weight(sample_weight, X, home)
+    problem = Problem(
+        options=chosen,
+        home=home,
+        dtype=torch.float32 if str(X.dtype).endswith("float32") else torch.float64,
+        n_classes=labels.n_classes,
+        n_features=int(X.shape[1]),
+        fit_intercept=model.fit_intercept,
+        intercept_scaling=float(model.intercept_scaling),
+        is_soft=isinstance(labels, SoftTargets),
+    )
+    factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
+    targets, weight = soft.weigh(model.class_weight, labels, sample_weight)
+    start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
+    data = problem.data(X, targets, weight, device)
+    state, total = past(model, solver, data.weight)
+    params, trained = fitting.train(
+        data,
+        problem.loss,
+        problem.penalty(factor, data.device),
+        C=chosen.C,
+        fit_intercept=problem.core_intercept,
+        solver=solver,
+        start=None if start is None else problem.on(data.device, start),
+        seed=epochs.seed_of(model.random_state),
+        state=state,
+        epochs=1 if state is None else state["n_epochs"] + 1,
+        total_weight=total,
+    )
+    for name, value in problem.fitted(params).items():
+        setattr(model, name, value)
+    unproven(model, trained.n_epochs, home)
+    remember(model, trained, total, solver)
+
+
+def unproven(model: Any, n_epochs: int, home: Home = NUMPY) -> None:
+    """Enter how long training took into a model of which nothing else is known."""
+    model.n_iter_ = home.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
+    model.n_passes_ = n_epochs
+    model.optimality_ = model.duality_gap_ = float("nan")
+    model.converged_ = False
+
+
+def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
+    """Return the state from which training goes on, and the weight of all rows so far.
+
+    Parameters
+    ----------
+    model : classifier
+    solver : MiniBatch
+        Another one than before begins without a state.
+    weight : Tensor of shape (n_samples, 1) or (n_samples, m)
+        Of the rows to come.
+    """
+    before = getattr(model, TRAINING, None)
+    total = weight.sum(dim=0)
+    if before is None:
+        return None, total
+    known = torch.tensor(before["weight"], dtype=torch.float64, device=total.device)
+    state = before["state"] if before["solver"] == repr(solver) else None
+    return state, total + known
+
+
+def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = None) -> None:
+    """Keep what `partial_fit` goes on from.
+
+    Parameters
+    ----------
+    model : classifier
+    trained : Trained or None
+        None: nothing was trained in epochs.
+    weight : Tensor of shape (m,)
+        Of all rows so far.
+    solver : MiniBatch or None
+        None: the model's.
+    """
+    setattr(model, TRAINING, memory(weight, trained, model.solver if solver is None else solver))
+    if trained is not None:
+        model.history_ = trained.history
+    elif hasattr(model, "history_"):
+        del model.history_
+
+
+def memory(weight: Tensor, trained: Trained | None = None, solver: Any = None) -> dict[str, Any]:
+    """Value of the attribute that holds what `partial_fit` goes on from."""
+    state = None if trained is None else trained.state
+    return {"weight": weight.tolist(), "state": state, "solver": repr(solver)}
+
+
+def offered(model: Any) -> bool:
+    """Whether a model can go on from some of the rows.
+
+    Raises
+    ------
+    ParameterError
+        If its parameters are such that it cannot: then it has no `partial_fit`.
+    """
+    solver = model.solver
+    if not (solver is None or isinstance(solver, MiniBatch) or epochs.is_auto(solver)):
+        raise ParameterError(
+            f"partial_fit sees a part of the rows, which solver={solver!r} cannot do with; "
+            "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or leave the "
+            "default."
+        )
+    if isinstance(model.class_weight, str):
+        raise ParameterError(
+            "partial_fit does not see how frequent the classes are in all rows, which "
+            f"class_weight={model.class_weight!r} needs; pass a dict, such as that of "
+            "sklearn.utils.compute_class_weight on a large sample."
+        )
+    return True

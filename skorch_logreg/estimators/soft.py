@@ -1,0 +1,201 @@
+"""Labels that are probabilities: given as such, or smoothed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils._array_api import get_namespace_and_device
+from torch import Tensor
+
+from skorch_logreg.estimators import targets, weights
+from skorch_logreg.estimators.arrays import to_tensor
+from skorch_logreg.estimators.targets import Targets
+
+__all__ = ["SoftTargets", "encode", "smoothed", "weigh"]
+
+_ROUNDING = 1e-6  # of a sum of float32 probabilities, or of decimals in a file
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """What share of every row belongs to each class.
+
+    Parameters
+    ----------
+    classes : array of shape (n_classes,)
+        Sorted distinct labels.
+    share : Tensor of shape (n_samples,) or (n_samples, n_classes), float64
+        Of the second of two classes, or of all classes; rows sum to 1.
+    """
+
+    classes: Any
+    share: Tensor
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.classes.shape[0])
+
+
+def encode(
+    y: Any, soft_labels: bool, label_smoothing: float, known: Any = None
+) -> Targets | SoftTargets:
+    """Find the classes of ``y`` and what every row has of them.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,) or (n_samples, n_classes)
+        Validated; two axes for soft labels alone.
+    soft_labels : bool
+        Whether y holds probabilities.
+    label_smoothing : float
+        Share of every row that is spread evenly over all classes.
+    known : array of shape (n_classes,) or None
+        Classes that are known already, of which y may lack some.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not classes, not among those known, or not probabilities.
+    """
+    if soft_labels:
+        found = _probabilities(y)
+        if known is not None and found.n_classes != len(known):
+            raise ValueError(
+                f"y holds probabilities of {found.n_classes} classes, but there are {len(known)}."
+            )
+        share = smoothed(found.share, label_smoothing, found.n_classes)
+        found = SoftTargets(found.classes, share)
+        if known is None:
+            _refuse_empty(found)
+        return found
+    hard = targets.encode(y) if known is None else targets.encode_known(y, known)
+    if not label_smoothing or hard.n_classes < 2:
+        return hard
+    share = hard.index.to(torch.float64)
+    if hard.n_classes > 2:
+        share = share.new_zeros(len(share), hard.n_classes)
+        share.scatter_(1, hard.index[:, None], 1.0)
+    return SoftTargets(hard.classes, smoothed(share, label_smoothing, hard.n_classes))
+
+
+def smoothed(share: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
+    """``(1 - e) share + e / K``, in new memory.
+
+    Parameters
+    ----------
+    share : Tensor of any shape, float64
+    label_smoothing : float
+        e.
+    n_classes : int
+        K.
+    """
+    return share * (1 - label_smoothing) + label_smoothing / n_classes
+
+
+def weigh(
+    class_weight: Mapping[Any, float] | str | None,
+    labels: Targets | SoftTargets,
+    sample_weight: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Return what the core takes: targets, and weights with those of the classes.
+
+    A row of weight s and shares q is a row of every class c, of weight ``s q_c``: class weights
+    multiply each, and "balanced" counts each.
+
+    Returns
+    -------
+    targets : Tensor of shape (n_samples,) or (n_samples, 1, n_classes)
+        Class indices; or the shares of the weighted classes.
+    weight : Tensor of shape (n_samples,), float64, or None
+        None where every row counts 1.
+    """
+    if isinstance(labels, Targets):
+        return labels.index, weights.with_class_weight(class_weight, labels, sample_weight)
+    share = labels.share
+    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
+    if class_weight is not None:
+        if rows is None:
+            rows = torch.ones(share.shape[0], dtype=torch.float64, device=share.device)
+        share = share.to(rows.device)
+        by_class = weights.of_classes(class_weight, labels.classes, rows @ parts(share))
+        share, rows = reweighed(share, rows, by_class)
+        rows = weights.refuse_zero(rows)
+    return share if share.ndim == 1 else share[:, None], rows
+
+
+def parts(share: Tensor) -> Tensor:
+    """Shares (n_samples, n_classes) of all classes."""
+    return torch.stack([1 - share, share], dim=1) if share.ndim == 1 else share
+
+
+def reweighed(share: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares and weights of rows whose classes count ``by_class``."""
+    weighted = parts(share) * by_class
+    total = weighted.sum(dim=1)
+    own = weighted / torch.where(total > 0, total, 1.0)[:, None]
+    return own[:, 1] if share.ndim == 1 else own, rows * total
+
+
+def _probabilities(y: Any) -> SoftTargets:
+    """Read probabilities as they were given."""
+    if sp.issparse(y):
+        raise ValueError("y is sparse; with soft_labels=True it must be dense probabilities.")
+    try:
+        is_object = isinstance(y, np.ndarray) and y.dtype.kind == "O"
+        share = to_tensor(y.astype(np.float64) if is_object else y).to(torch.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must hold probabilities with soft_labels=True, got dtype {y.dtype}: {error}"
+        ) from error
+    shape = tuple(share.shape)
+    if share.ndim > 2 or (share.ndim == 2 and shape[1] < 2):
+        raise ValueError(
+            f"y has shape {shape}; with soft_labels=True it is (n_samples,), probabilities of the "
+            "second of two classes, or (n_samples, n_classes) with 2 classes or more."
+        )
+    wrong = ~((share >= 0) & (share <= 1))
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        raise ValueError(
+            f"y{list(place)} is {float(share[place])}; with soft_labels=True y holds "
+            "probabilities, from 0 to 1."
+        )
+    if share.ndim == 2:
+        total = share.sum(dim=1, keepdim=True)
+        apart = ((total - 1).abs() > _ROUNDING)[:, 0]
+        if bool(apart.any()):
+            row = int(apart.nonzero()[0, 0])
+            raise ValueError(
+                f"y[{row}] sums to {float(total[row])}; with soft_labels=True every row of y "
+                "holds the probabilities of all classes, which sum to 1."
+            )
+        share = share / total
+        share = share[:, 1] if shape[1] == 2 else share
+    n_classes = 2 if share.ndim == 1 else shape[1]
+    if isinstance(y, np.ndarray):
+        return SoftTargets(np.arange(n_classes), share)
+    xp, _, device = get_namespace_and_device(y)
+    return SoftTargets(xp.arange(n_classes, device=device), share)
+
+
+def _refuse_empty(labels: SoftTargets) -> None:
+    """Refuse classes of which no row has a share: there is no finite intercept."""
+    share = labels.share
+    total = share.sum(dim=0)
+    if share.ndim == 1:
+        total = torch.stack([(1 - share).sum(), total])
+    empty = (total == 0).nonzero()[:, 0].tolist()
+    if empty and labels.n_classes == 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes in the data, but every row of y "
+            f"belongs to class {1 - empty[0]} alone; label_smoothing above 0 gives each a share."
+        )
+    if empty:
+        raise ValueError(
+            f"No row of y has a share of class {empty[0]}: leave its column out, or give a "
+            "label_smoothing above 0."
+        )

@@ -1,0 +1,249 @@
+"""Rows that a data set or a loader of torch brings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from skorch_logreg.estimators import soft, weights
+from skorch_logreg.estimators.arrays import to_tensor
+from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.solvers import MiniBatch
+
+__all__ = [
+    "Survey",
+    "is_stream",
+    "loader_of",
+    "read",
+    "refuse_beside",
+    "streams",
+    "targets_of",
+]
+
+_EMPTY = "Found array with 0 sample(s): the data set is empty."
+_ROWS = 4096  # that are asked of a data set at a time
+
+
+def is_stream(X: Any) -> bool:
+    """Whether ``X`` is a data set or a loader of torch, which brings y and weights itself."""
+    return isinstance(X, (Dataset, DataLoader))
+
+
+def streams(X: Any, solver: Any) -> bool:
+    """Whether the rows are taken batch by batch as they come, rather than read into memory.
+
+    Raises
+    ------
+    ParameterError
+        If they only come one after the other, and the solver needs them all.
+    """
+    one_by_one = isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset)
+    trains = isinstance(solver, MiniBatch)
+    if one_by_one and not trains:
+        raise ParameterError(
+            f"An IterableDataset gets mini-batches only, which solver={solver!r} does not take; "
+            "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer."
+        )
+    return trains and (one_by_one or isinstance(X, DataLoader))
+
+
+def read(X: Any) -> tuple[Any, Any, Any]:
+    """Read all rows of a map-style data set or its loader into memory.
+
+    Returns
+    -------
+    X, y, sample_weight : ndarray
+        The last None where the data set has none.
+    """
+    loader = X if isinstance(X, DataLoader) else DataLoader(X, batch_size=_ROWS)
+    parts = list(zip(*_items(loader), strict=True))
+    if not parts:
+        raise ValueError(_EMPTY)
+    joined = [
+        None if part[0] is None else np.concatenate([_plain(item) for item in part])
+        for part in parts
+    ]
+    return joined[0], joined[1], joined[2]
+
+
+def loader_of(X: Any, solver: MiniBatch) -> DataLoader[Any]:
+    """Return the loader whose batches a solver takes.
+
+    Raises
+    ------
+    ParameterError
+        If it is not clear who makes the batches, or the solver asks for all rows.
+    """
+    if isinstance(X, DataLoader):
+        if solver.batch_size is not None:
+            raise ParameterError(
+                f"batch_size={solver.batch_size} is given, but a DataLoader makes its own "
+                "batches; leave batch_size=None."
+            )
+        if X.batch_size is None and X.batch_sampler is None:
+            raise ParameterError("The DataLoader has batch_size=None; give it one.")
+        loader = X
+    elif solver.batch_size is None:
+        raise ParameterError(
+            "batch_size=None takes all rows at once, which an IterableDataset does not give; "
+            f"set it, as in {type(solver).__name__}(batch_size=32)."
+        )
+    else:
+        loader = DataLoader(X, batch_size=solver.batch_size)
+    for name, plain in (("validation_fraction", 0.0), ("finish", None), ("checkpoint", None)):
+        if getattr(solver, name) != plain:
+            raise ParameterError(
+                f"{name}={getattr(solver, name)!r} needs rows in memory, but these stream; leave "
+                f"{name}={plain}, or pass arrays."
+            )
+    return loader
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of all batches tells before the first epoch.
+
+    Parameters
+    ----------
+    first : ndarray of shape (1, ...)
+        The first row, validated.
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    by_class : ndarray of shape (n_classes,)
+        Weight of all rows of each class, or of their shares.
+    n_samples : int
+    weighted : bool
+        Whether the batches bring weights.
+    """
+
+    first: np.ndarray
+    classes: np.ndarray
+    by_class: np.ndarray
+    n_samples: int
+    weighted: bool
+
+    @classmethod
+    def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "Survey":
+        """Read all batches, and refuse what cannot be fitted."""
+        first: Any = None
+        seen, totals = [], []
+        weighted, n_samples = False, 0
+        for X, y, weight in _items(loader):
+            rows = check_array(_plain(X), dtype=[np.float64, np.float32], allow_nd=True)
+            first = rows[:1] if first is None else first
+            if rows.shape[1:] != first.shape[1:]:
+                raise ValueError(
+                    f"A batch has rows of shape {rows.shape[1:]}, the first has {first.shape[1:]}."
+                )
+            y = _plain(y)
+            counts = np.ones(len(rows)) if weight is None else _plain(weight).astype(np.float64)
+            if not len(rows) == len(y) == len(counts):
+                raise ValueError(
+                    f"A batch has {len(rows)} rows, {len(y)} labels and {len(counts)} weights."
+                )
+            if not (np.isfinite(counts) & (counts >= 0)).all():
+                raise ValueError("A batch has weights that are negative, NaN or infinite.")
+            if soft_labels:
+                seen.append(np.arange(2 if y.ndim == 1 else y.shape[1]))
+                soft_targets = soft.encode(y, True, 0.0, seen[-1])
+                assert isinstance(soft_targets, SoftTargets)
+                totals.append(counts @ soft.parts(soft_targets.share).numpy())
+            else:
+                check_classification_targets(y)
+                labels, index = np.unique(y, return_inverse=True)
+                seen.append(labels)
+                totals.append(np.bincount(index, weights=counts))
+            weighted |= weight is not None
+            n_samples += len(rows)
+        if first is None:
+            raise ValueError(_EMPTY)
+        classes, index = np.unique(np.concatenate(seen), return_inverse=True)
+        by_class = np.bincount(index, weights=np.concatenate(totals))
+        if not by_class.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return cls(first, classes, by_class, n_samples, weighted)
+
+
+@dataclass(frozen=True)
+class StreamTargets:
+    """From a batch's labels and weights to those of the training loop.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+    by_class : Tensor of shape (n_classes,), float64, or None
+        Class weights; None: all are 1.
+    soft_labels : bool
+    label_smoothing : float
+    """
+
+    classes: np.ndarray
+    by_class: Tensor | None
+    soft_labels: bool
+    label_smoothing: float
+
+    def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
+        """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
+        labels = soft.encode(_plain(y), self.soft_labels, self.label_smoothing, self.classes)
+        rows = None if weight is None else torch.as_tensor(weight).to(torch.float64)
+        if isinstance(labels, SoftTargets):
+            share = labels.share
+            if self.by_class is not None:
+                rows = torch.ones(len(share), dtype=torch.float64) if rows is None else rows
+                share, rows = soft.reweighed(share, rows, self.by_class)
+            targets = share
+        else:
+            targets = labels.index
+            if self.by_class is not None:
+                own = self.by_class[targets]
+                rows = own if rows is None else rows * own
+        if len(self.classes) == 2:
+            targets = targets.to(torch.float64)
+        return targets[:, None], None if rows is None else rows[:, None]
+
+
+def targets_of(
+    survey: Survey, class_weight: Any, soft_labels: bool, label_smoothing: float
+) -> tuple[StreamTargets, Tensor]:
+    """Return what encodes a batch, and the weight (1,) of all rows."""
+    by_class = torch.from_numpy(survey.by_class)
+    whole = by_class.sum(dim=0, keepdim=True)
+    n_classes = len(survey.classes)
+    by_class = soft.smoothed(by_class / whole, label_smoothing, n_classes) * whole
+    factors = None
+    if class_weight is not None:
+        factors = weights.of_classes(class_weight, survey.classes, by_class)
+        whole = (by_class * factors).sum(dim=0, keepdim=True)
+    return StreamTargets(survey.classes, factors, soft_labels, label_smoothing), whole
+
+
+def refuse_beside(y: Any, sample_weight: Any) -> None:
+    """Refuse labels and weights beside a data set, which has its own."""
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ParameterError(
+                f"{name} is given beside a data set of torch, which brings (X, y) or (X, y, "
+                f"weight) itself; pass {name}=None."
+            )
+
+
+def _items(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Batches of X, y and the weight or None."""
+    for item in loader:
+        if not (isinstance(item, (tuple, list)) and len(item) in (2, 3)):
+            raise ValueError(
+                f"A batch is a {type(item).__name__} of {len(item)} parts; expected (X, y) or "
+                "(X, y, weight)."
+            )
+        yield item[0], item[1], item[2] if len(item) == 3 else None
+
+
+def _plain(array: Any) -> np.ndarray:
+    return to_tensor(array).cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)

@@ -1,0 +1,135 @@
+"""How the models of a drive ended, with their proof."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.certificate import duality_gap
+from skorch_logreg.objective import Objective, Point
+
+_ROUNDING = 4e-16
+_NEGLIGIBLE = 1e-3  # share of a bound that need not be exact
+
+
+class Status(Enum):
+    """How a fit ended."""
+
+    CONVERGED = "converged"
+    MAX_ITER = "max_iter"
+    PRECISION = "precision"
+    SEPARABLE = "separable"
+    STOPPED = "stopped"
+    EPOCHS = "epochs"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class End:
+    """Last point of the models that ended together."""
+
+    models: tuple[int, ...]
+    point: Point
+    optimality: tuple[float, ...]
+    status: tuple[Status, ...]
+    n_iter: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the models ended.
+
+    Attributes
+    ----------
+    params : Tensor of shape (m, K, p + 1)
+    status : tuple of Status
+    n_iter : Tensor of shape (m,)
+    value, optimality, duality_gap : Tensor of shape (m,)
+        The gap relative to the value; nan where no bound is finite.
+    logits : Tensor of shape (n, m, K)
+    n_passes : int
+        Full reads of X, those before it was resumed included.
+    """
+
+    params: Tensor
+    status: tuple[Status, ...]
+    n_iter: Tensor
+    value: Tensor
+    optimality: Tensor
+    duality_gap: Tensor
+    logits: Tensor
+    n_passes: int
+
+    @classmethod
+    def of(cls, objective: Objective, ends: tuple[End, ...], n_passes: int, bound: bool) -> Self:
+        """Put the models back into their order, and prove where they are.
+
+        Parameters
+        ----------
+        objective : Objective
+            Of all models.
+        ends : tuple of End
+            Every model is in one.
+        n_passes : int
+            Full reads of X that its data do not know of.
+        bound : bool
+            Whether the duality gap is wanted.
+        """
+        models = [model for end in ends for model in end.models]
+        order = sorted(range(len(models)), key=models.__getitem__)
+        point = _joined([end.point for end in ends], order)
+        optimality = [o for end in ends for o in end.optimality]
+        status = [s for end in ends for s in end.status]
+        n_iter = [end.n_iter for end in ends for _ in end.models]
+        gap = _gap(objective, point) if bound else torch.full_like(point.value, torch.nan)
+        return cls(
+            params=point.params,
+            status=tuple(status[i] for i in order),
+            n_iter=torch.tensor([n_iter[i] for i in order], device=point.value.device),
+            value=point.value,
+            optimality=point.value.new_tensor([optimality[i] for i in order]),
+            duality_gap=gap,
+            logits=point.logits,
+            n_passes=objective.data.n_passes + n_passes,
+        )
+
+
+def _joined(points: list[Point], order: list[int]) -> Point:
+    """Put the models back into their order."""
+    if len(points) == 1:
+        return points[0]
+    index = torch.tensor(order, device=points[0].value.device)
+    together = Point(
+        torch.cat([p.params for p in points]),
+        torch.cat([p.logits for p in points], dim=1),
+        torch.cat([p.value for p in points]),
+        torch.cat([p.gradient for p in points]),
+    )
+    return together.select(index)
+
+
+def _gap(objective: Objective, point: Point) -> Tensor:
+    """Bound on ``F - F*``, relative to F; nan where none is finite.
+
+    A dual point needs the best intercept: the bound is that of the point with it, and what it
+    gains.
+    """
+    if not (objective.penalty.strictly_positive() and any(objective.strength.tolist())):
+        return torch.full_like(point.value, torch.nan)
+    rounding = _ROUNDING * point.value.abs()
+    if not objective.fit_intercept:
+        bound = duality_gap(objective, point) + rounding
+    else:
+        params, logits = objective.minimise_intercept(point.params, point.logits)
+        best = replace(point, params=params, logits=logits)
+        best = replace(best, gradient=objective.gradient_at(params, logits))
+        bound = duality_gap(objective, best) + rounding
+        # a convex function falls by no more than its slope says; where that counts, look
+        shift = params[..., -1] - point.params[..., -1]
+        gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
+        if bool((gained > _NEGLIGIBLE * bound).any()):
+            gained = (point.value - objective.at_logits(params, logits).value).clamp(min=0.0)
+        bound = bound + gained
+    return torch.where(bound.isinf(), torch.nan, bound / point.value)

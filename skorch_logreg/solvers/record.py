@@ -1,0 +1,151 @@
+"""States of solvers as trees of tensors and numbers, and what fit a tree is of."""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg import curvature
+from skorch_logreg.checkpoint import digest
+from skorch_logreg.curvature.shared import Correction
+from skorch_logreg.objective import Objective, Point, on_sample
+from skorch_logreg.solvers.choose import Model, choose_curvature
+from skorch_logreg.solvers.outcome import End, Status
+from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.proximal import ProximalState
+from skorch_logreg.solvers.smooth import SmoothState, Track
+
+_CLASSES: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        *(Point, End, SmoothState, Track, ProximalState, Correction),
+        *(curvature.DualHessian, curvature.ExactHessian, curvature.FrequentColumns),
+        *(curvature.MixedCurvature, curvature.MultinomialBound, curvature.SharedHessian),
+    )
+}
+_ROWS = 1000  # that stand for all in a fingerprint
+
+
+def to_tree(value: Any) -> Any:
+    """Take a state apart.
+
+    What a fit has anyhow is not written: the objective and its loss are those of the models that
+    a curvature is for, and a `Model` is a place in the chain of `choose_curvature`.
+    """
+    match value:
+        case Model():
+            return {"model": _weaker_than_last(value)}
+        case Objective():
+            return {"objective": value.is_rough}
+        case Status():
+            return {"status": value.value}
+        case slice():
+            return {"slice": [value.start, value.stop, value.step]}
+        case tuple():
+            return tuple(to_tree(item) for item in value)
+    if type(value).__name__ in _CLASSES:
+        names = (field.name for field in fields(value) if field.name != "loss")
+        return {"class": type(value).__name__, **{n: to_tree(getattr(value, n)) for n in names}}
+    return value
+
+
+def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
+    """Put a state together again.
+
+    Parameters
+    ----------
+    tree : tree
+    objective : Objective
+        Of the models of the state; rough where the fit began so.
+    whole : Objective
+        Of all models with which the fit began.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if the tree is none of `to_tree`.
+    """
+    chain = [choose_curvature(whole)]
+    while chain[-1].stronger is not None:
+        chain.append(chain[-1].stronger)
+    return _read(tree, objective, chain)
+
+
+def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
+    match tree:
+        case Tensor():
+            return tree.to(objective.data.device)
+        case tuple():
+            return tuple(_read(item, objective, chain) for item in tree)
+        case {"class": "MixedCurvature", "parts": parts}:
+            owners = [_read(models, objective, chain) for models, _ in parts]
+            read = [
+                _read(part, objective.select(models), chain)
+                for models, (_, part) in zip(owners, parts, strict=True)
+            ]
+            return curvature.MixedCurvature(tuple(zip(owners, read, strict=True)))
+        case {"class": name, **values}:
+            kind = _CLASSES[str(name)]
+            found = {str(n): _read(value, objective, chain) for n, value in values.items()}
+            names = {field.name for field in fields(kind)}
+            if "loss" in names:
+                found["loss"] = objective.loss
+            if found.keys() != names:
+                raise ValueError(f"{name} has other fields")
+            return kind(**found)
+        case {"model": place}:
+            return chain[-1 - place]
+        case {"objective": is_rough}:
+            return objective if is_rough else objective.exact
+        case {"status": name}:
+            return Status(name)
+        case {"slice": ends}:
+            return slice(*ends)
+    return tree
+
+
+def _weaker_than_last(model: Model) -> int:
+    """Count the models that are stronger."""
+    return 0 if model.stronger is None else 1 + _weaker_than_last(model.stronger)
+
+
+def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, Any]:
+    """Say what a state belongs to, at the price of a pass over a thousand rows.
+
+    Parameters
+    ----------
+    solver : Solver
+    objective : Objective
+        Of all models, in the units of the solver.
+    tol : float
+
+    Returns
+    -------
+    fingerprint : dict
+        Settings and shapes as they are, arrays as digests; of X its units and the logits of
+        some rows under coefficients of no symmetry.
+    """
+    data, penalty = objective.data, objective.penalty
+    rows = on_sample(objective, _ROWS)
+    probe = rows.zeros()
+    probe += torch.linspace(-1.0, 2.0, probe.numel(), dtype=probe.dtype).view_as(probe).cos()
+    return {
+        "solver": repr(solver),
+        "tol": tol,
+        "fit_intercept": objective.fit_intercept,
+        "loss": repr(objective.loss),
+        "penalty": type(penalty).__name__,
+        "settings of the penalty": {
+            field.name: digest(value) if isinstance(value, Tensor) else value
+            for field in fields(penalty)  # type: ignore[arg-type]
+            for value in (getattr(penalty, field.name),)
+        },
+        "C": digest(objective.strength),
+        "n_models": len(objective.strength),
+        "n_samples": data.n_samples,
+        "n_features": data.n_features,
+        "sample_weight": digest(objective.row_weight()),
+        "y": digest(data.targets),
+        "X": digest(rows.logits(probe)),
+    }

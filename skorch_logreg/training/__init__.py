@@ -1,0 +1,23 @@
+"""The classic training loop: mini-batches, an optimiser of torch, epochs."""
+
+from skorch_logreg.training.batches import Batch, Batches, InMemoryBatches
+from skorch_logreg.training.linear import LinearHead, train_linear
+from skorch_logreg.training.loaders import LoaderBatches
+from skorch_logreg.training.loop import Epoch, Trained, reseed, train
+from skorch_logreg.training.network import train_network
+from skorch_logreg.training.objective import BatchObjective
+
+__all__ = [
+    "Batch",
+    "BatchObjective",
+    "Batches",
+    "Epoch",
+    "InMemoryBatches",
+    "LinearHead",
+    "LoaderBatches",
+    "Trained",
+    "reseed",
+    "train",
+    "train_linear",
+    "train_network",
+]

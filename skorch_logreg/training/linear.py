@@ -1,0 +1,224 @@
+"""Linear models in the training loop, in the units of X."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from skorch_logreg.checkpoint import Journal, digest
+from skorch_logreg.data import InMemory
+from skorch_logreg.data.threads import several_threads
+from skorch_logreg.losses import Loss
+from skorch_logreg.penalties import Penalty
+from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.training.batches import InMemoryBatches
+from skorch_logreg.training.loop import Epoch, Trained, train
+from skorch_logreg.training.objective import BatchObjective
+
+_THREADED = 1 << 17  # numbers of a batch from which on a second thread pays
+
+
+def train_linear(
+    data: InMemory,
+    loss: Loss,
+    penalty: Penalty,
+    strength: Tensor,
+    solver: MiniBatch,
+    head: "LinearHead",
+    *,
+    seed: int = 0,
+    judge: Callable[[], float] | None = None,
+    callback: Callable[[Epoch], bool] | None = None,
+    state: dict[str, Any] | None = None,
+    epochs: int | None = None,
+    total_weight: Tensor | None = None,
+) -> Trained:
+    """Train m linear models side by side; none knows of the others.
+
+    Parameters
+    ----------
+    data : InMemory
+        As it was given, not standardised.
+    loss : Loss
+    penalty : Penalty
+    strength : Tensor of shape (m,)
+        ``1 / C``.
+    solver : MiniBatch
+    head : LinearHead
+        Where training starts and, in place, ends.
+    seed : int
+        Of the order of the rows.
+    judge, callback, state, epochs
+        As in `train`.
+    total_weight : Tensor of shape (1,) or (m,), or None
+        Weight of all rows that the penalty stands beside; None: that of the data.
+
+    Returns
+    -------
+    trained : Trained
+    """
+    layer, n_models, n_outputs = head.layer, len(strength), loss.n_outputs
+    dtype = layer.weight.dtype
+    batches, objective = prepared(data, loss, penalty, strength, solver, seed, dtype, total_weight)
+    rows = min(solver.batch_size or data.n_samples, data.n_samples)
+    with several_threads(rows * (data.n_features + n_models * n_outputs) >= _THREADED):
+        return train(
+            layer,
+            layer,
+            batches,
+            objective,
+            solver,
+            forward=head.logits if data.is_sparse else None,
+            judge=judge,
+            callback=callback,
+            journal=_journal(data, loss, penalty, strength, solver, layer, seed),
+            state=state,
+            epochs=epochs,
+        )
+
+
+def prepared(
+    data: InMemory,
+    loss: Loss,
+    penalty: Penalty,
+    strength: Tensor,
+    solver: MiniBatch,
+    seed: int,
+    dtype: torch.dtype,
+    total_weight: Tensor | None,
+) -> tuple[InMemoryBatches, BatchObjective]:
+    """Mini-batches of the rows, and the objective over them, in a network's type."""
+    n_models, n_outputs = len(strength), loss.n_outputs
+    targets = data.targets
+    if n_outputs == 1:
+        targets = targets.reshape(len(targets), -1).to(dtype)
+    elif targets.is_floating_point():
+        targets = targets.to(dtype)
+    weighted = bool((data.weight != 1).any())
+    batches = InMemoryBatches(
+        data.X,
+        targets,
+        data.weight.to(dtype) if weighted else None,
+        solver.batch_size,
+        solver.shuffle,
+        seed,
+    )
+    weight = data.weight.sum(dim=0)
+    share = 1.0 if total_weight is None else weight / total_weight
+    objective = BatchObjective.of(
+        n_models,
+        n_outputs,
+        data.n_samples,
+        weight,
+        weighted,
+        penalty,
+        strength * share,
+        dtype,
+    )
+    return batches, objective
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """The weights of m linear models, as a layer of torch.
+
+    Parameters
+    ----------
+    layer : nn.Linear
+        From p columns to m K logits.
+    n_models : int
+    """
+
+    layer: nn.Linear
+    n_models: int
+
+    @classmethod
+    def of(
+        cls,
+        n_features: int,
+        n_models: int,
+        n_outputs: int,
+        bias: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> "LinearHead":
+        """Zeros."""
+        layer: nn.Linear = nn.utils.skip_init(  # a layer of its own draws from torch's generator
+            nn.Linear,
+            n_features,
+            n_models * n_outputs,
+            bias=bias,
+            dtype=dtype,
+            device=device,
+        )
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+        return cls(layer, n_models)
+
+    def load(self, coef: Tensor, intercept: Tensor) -> None:
+        """Set the weights, of coefficients (m, K, p) and intercepts (m, K)."""
+        with torch.no_grad():
+            self.layer.weight.copy_(coef.reshape(self.layer.weight.shape))
+            if self.layer.bias is not None:
+                self.layer.bias.copy_(intercept.reshape(-1))
+
+    def params(self) -> tuple[Tensor, Tensor]:
+        """Coefficients (m, K, p) and intercepts (m, K), float64 and of memory of their own."""
+        weight = self.layer.weight.detach().to(torch.float64, copy=True)
+        coef = weight.unflatten(0, (self.n_models, -1))
+        if self.layer.bias is None:
+            return coef, coef.new_zeros(coef.shape[:2])
+        bias = self.layer.bias.detach().to(torch.float64, copy=True)
+        return coef, bias.unflatten(0, (self.n_models, -1))
+
+    def logits(self, X: Any) -> Tensor:
+        """Logits (rows, m K) of dense or sparse rows."""
+        if isinstance(X, Tensor):
+            return self.layer(X)
+        product: Any = _SparseProduct.apply
+        logits: Tensor = product(self.layer.weight, X)
+        return logits if self.layer.bias is None else logits + self.layer.bias
+
+
+class _SparseProduct(torch.autograd.Function):
+    """``X weight'`` of a SciPy array: torch's own sparse rows are in beta, and warn of it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, X: sp.csr_array) -> Tensor:
+        ctx.X = X
+        return torch.from_numpy(X @ weight.detach().numpy().T)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.from_numpy(ctx.X.T @ gradient.numpy()).T, None
+
+
+def _journal(
+    data: InMemory,
+    loss: Loss,
+    penalty: Penalty,
+    strength: Tensor,
+    solver: MiniBatch,
+    layer: nn.Linear,
+    seed: int,
+) -> Journal:
+    if solver.checkpoint is None:
+        return Journal(None, {})
+    edges = data.X[:1], data.X[-1:]
+    rows = [torch.as_tensor(e.toarray() if data.is_sparse else e) for e in edges]
+    fingerprint = {
+        "solver": repr(solver),
+        "loss": type(loss).__name__,
+        "penalty": repr(penalty),
+        "strength": strength.tolist(),
+        "n_samples": data.n_samples,
+        "n_features": data.n_features,
+        "fit_intercept": layer.bias is not None,
+        "seed": seed,
+        "data": digest(*rows, data.targets, data.weight),
+        "start": digest(*layer.parameters()),
+    }
+    return Journal(solver.checkpoint, fingerprint)

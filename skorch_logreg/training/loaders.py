@@ -1,0 +1,46 @@
+"""Mini-batches that a loader of torch brings."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from skorch_logreg.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class LoaderBatches:
+    """The batches of a `DataLoader`, as it makes them, on a device.
+
+    Parameters
+    ----------
+    loader : DataLoader
+        Of (X, y) or (X, y, weight).
+    encode : callable
+        From a batch's y and weight to targets and weight as `Batch` holds them.
+    dtype : torch.dtype
+        Of the network.
+    device : torch.device
+    """
+
+    loader: DataLoader[Any]
+    encode: Callable[[Any, Any], tuple[Tensor, Tensor | None]]
+    dtype: torch.dtype
+    device: torch.device
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Give the batches of an epoch; copies from pinned memory do not wait for each other."""
+        for X, y, *rest in self.loader:
+            rows = torch.as_tensor(X)
+            targets, weight = self.encode(y, rest[0] if rest else None)
+            if targets.is_floating_point():
+                targets = self._moved(targets)
+            else:
+                targets = targets.to(self.device, non_blocking=True)
+            yield Batch(self._moved(rows), targets, None if weight is None else self._moved(weight))
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype, non_blocking=True)

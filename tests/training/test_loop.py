@@ -1,0 +1,150 @@
+"""The loop over epochs: schedules, rows held out, divergence, any optimiser and module."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+
+from skorch_logreg.exceptions import DivergenceError, ParameterError
+from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import SGD, Adam, AdamW, Optimizer, Status
+from skorch_logreg.training import BatchObjective, InMemoryBatches, train
+
+
+def task(n=40, scale=1.0):
+    """Network, batches and objective of a small binary problem."""
+    rng = np.random.default_rng(0)
+    X = torch.from_numpy(scale * rng.normal(size=(n, 3)))
+    y = (X[:, :1] + 0.5 * torch.from_numpy(rng.normal(size=(n, 1))) > 0).double()
+    head = nn.utils.skip_init(nn.Linear, 3, 1, dtype=torch.float64)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    objective = BatchObjective(1, 1, None, L2(), None)
+    return head, InMemoryBatches(X, y, None, 8, True, 0), objective
+
+
+def run(solver, **options):
+    head, batches, objective = task()
+    return train(head, head, batches, objective, solver, **options)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (None, [0.4, 0.4, 0.4, 0.4]),
+        ("inverse", [0.4, 0.2, 0.4 / 3, 0.1]),
+        ("inverse-sqrt", [0.4, 0.4 / math.sqrt(2), 0.4 / math.sqrt(3), 0.2]),
+        ("cosine", [0.4, 0.2 + 0.2 / math.sqrt(2), 0.2, 0.2 - 0.2 / math.sqrt(2)]),
+        (lambda optimizer: StepLR(optimizer, 2), [0.4, 0.4, 0.04, 0.04]),
+        (
+            lambda optimizer: ReduceLROnPlateau(optimizer, patience=0, threshold=10.0, factor=0.5),
+            [0.4, 0.2, 0.1, 0.05],
+        ),
+    ],
+    ids=["none", "inverse", "inverse-sqrt", "cosine", "step", "plateau"],
+)
+def test_schedules(schedule, expected):
+    trained = run(SGD(0.4, epochs=4, schedule=schedule))
+    assert trained.history["learning_rate"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("patience", [2, None])
+def test_the_best_epoch_is_kept(patience):
+    scores = [0.1, 0.5, 0.3, 0.5, 0.2, 0.7]
+    head, batches, objective = task()
+    weights, given = [], iter(scores)
+
+    def judge():
+        assert not head.training
+        weights.append(head.weight.detach().clone())
+        return next(given)
+
+    solver = SGD(0.4, epochs=6, patience=patience)
+    trained = train(head, head, batches, objective, solver, judge=judge)
+    n_epochs, best = (4, 1) if patience else (6, 5)
+    assert trained.n_epochs == n_epochs
+    assert trained.status is Status.EPOCHS
+    assert trained.history["valid_score"] == scores[:n_epochs]
+    assert torch.equal(head.weight, weights[best])
+
+
+def test_a_callback_stops():
+    trained = run(SGD(epochs=9), callback=lambda epoch: epoch.n_epochs == 2)
+    assert trained.status is Status.STOPPED
+    assert trained.n_epochs == len(trained.history["seconds"]) == 2
+
+
+def test_divergence_is_an_error_with_a_way_out():
+    head, batches, _ = task()
+    objective = BatchObjective(1, 1, None, L2(), torch.tensor([100.0], dtype=torch.float64))
+    with pytest.raises(DivergenceError, match="SGD diverged: .* in epoch .* Lower the learning"):
+        train(head, head, batches, objective, SGD(1.0, epochs=200))
+
+
+def test_clipping_bounds_the_step():
+    head, batches, objective = task()
+    train(head, head, batches, objective, SGD(1.0, epochs=1, clip=0.01))
+    assert (
+        float(torch.cat([p.detach().flatten() for p in head.parameters()]).norm())
+        <= 5 * 0.01 + 1e-12
+    )
+
+
+def test_an_optimiser_with_a_closure():
+    """torch's L-BFGS evaluates several times a step; the history has one loss an epoch."""
+    head, batches, objective = task()
+    solver = Optimizer(torch.optim.LBFGS, lr=1.0, line_search_fn="strong_wolfe", epochs=5)
+    trained = train(head, head, replace(batches, batch_size=None), objective, solver)
+    assert len(trained.history["loss"]) == 5
+    assert trained.history["loss"][-1] < 0.6 * trained.history["loss"][0]
+
+
+def test_frozen_parts_stay_and_hidden_layers_learn():
+    torch_state = torch.get_rng_state()
+    _, batches, objective = task()
+    frozen, hidden, head = (nn.Linear(3, k, dtype=torch.float64) for k in (3, 3, 1))
+    torch.set_rng_state(torch_state)
+    frozen.requires_grad_(False)
+    before = [frozen.weight.clone(), hidden.weight.clone()]
+    network = nn.Sequential(frozen, nn.Tanh(), hidden, nn.Tanh(), nn.Dropout(0.5), head)
+    trained = train(network, head, batches, objective, Adam(0.01, epochs=30), seed=1)
+    assert trained.history["loss"][-1] < trained.history["loss"][0]
+    assert torch.equal(frozen.weight, before[0])
+    assert not torch.equal(hidden.weight, before[1])
+    assert not network.training
+    torch.set_rng_state(torch_state)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: SGD(0.0), "learning_rate=0.0 of SGD must be a finite positive number"),
+        (lambda: SGD(float("nan")), "learning_rate"),
+        (lambda: SGD(momentum=1.0), "momentum=1.0 of SGD must be a number in"),
+        (lambda: SGD(nesterov=True), "nesterov=True of SGD must be False where momentum is 0"),
+        (lambda: SGD(batch_size=0), "batch_size=0 of SGD must be an integer from 1 on or None"),
+        (lambda: SGD(batch_size=True), "batch_size"),
+        (lambda: SGD(epochs=1.5), "epochs=1.5 of SGD"),
+        (lambda: SGD(shuffle="no"), "shuffle='no' of SGD must be True or False"),
+        (lambda: SGD(schedule="fast"), "schedule='fast' of SGD must be one of cosine, inverse"),
+        (lambda: SGD(clip=-1), "clip=-1 of SGD must be a finite positive number or None"),
+        (lambda: SGD(validation_fraction=1.0), "validation_fraction=1.0 of SGD"),
+        (lambda: SGD(scoring=3), "scoring=3 of SGD"),
+        (lambda: SGD(patience=0), "patience=0 of SGD"),
+        (lambda: SGD(finish="rough"), "finish='rough' of SGD must be 'exact' or None"),
+        (lambda: SGD(on_interrupt="stop"), "on_interrupt"),
+        (lambda: SGD(checkpoint=3), "checkpoint"),
+        (lambda: Adam(betas=(1.0, 0.9)), "betas=\\(1.0, 0.9\\) of Adam must be two numbers in"),
+        (lambda: AdamW(weight_decay=-1), "weight_decay=-1 of AdamW must be a finite non-negative"),
+        (lambda: Optimizer("adam"), "optimizer_class='adam' of Optimizer must be a class of torch"),
+        (lambda: Optimizer(torch.optim.Adam, rate=1), "Adam does not take {'rate': 1}"),
+        (lambda: Optimizer(torch.optim.Adam, lr=-1), "Adam does not take {'lr': -1}"),
+    ],
+)
+def test_settings_are_refused_where_they_are_made(make, text):
+    with pytest.raises(ParameterError, match=text):
+        make()

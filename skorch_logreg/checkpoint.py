@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
-__all__ = ["Checkpoint", "Journal", "Resumable", "digest", "require_no_checkpoint"]
+__all__ = ["Checkpoint", "Journal", "Resumable", "digest", "named", "require_no_checkpoint"]
 
 _KIND = "skorch_logreg checkpoint"
 _FORMAT = 1  # raise it when a tree of the same fingerprint would be read otherwise
@@ -198,6 +199,10 @@ class Journal:
         """Make the error of a file whose tree makes no sense."""
         return _damaged(self._path)
 
+    def behind(self, n_iter: int) -> bool:
+        """Whether the file is of fewer iterations."""
+        return self._settings is not None and n_iter > self._n_iter
+
     def due(self, n_iter: int) -> bool:
         """Whether the state after ``n_iter`` iterations is to be written."""
         if self._settings is None or n_iter - self._n_iter < self._settings.every:
@@ -262,10 +267,15 @@ def digest(*arrays: Tensor) -> str:
     """Stand for tensors in a fingerprint: for their types, shapes and numbers."""
     found = sha256()
     for array in arrays:
-        flat = array.detach().cpu().contiguous()
-        found.update(f"{flat.dtype} {tuple(flat.shape)};".encode())
-        found.update(flat.numpy().tobytes())
+        found.update(f"{array.dtype} {tuple(array.shape)};".encode())
+        flat = array.detach().cpu().contiguous().view(-1)
+        found.update(flat.view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def named(thing: object) -> str:
+    """Stand for settings in a fingerprint: their repr, without addresses in this process."""
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
 
 
 def _require_path(path: object, name: str = "path", others: str = "") -> None:

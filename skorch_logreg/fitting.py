@@ -24,6 +24,7 @@ from skorch_logreg.solvers import (
     Status,
     drive,
 )
+from skorch_logreg.solvers.appraisal import Appraisal
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import fingerprint
@@ -73,6 +74,12 @@ class Progress:
     value: Tensor
     optimality: Tensor
     params: Callable[[], Params]
+
+    @classmethod
+    def of_epoch(cls, epoch: Epoch, weight: Tensor, params: Callable[[], Params]) -> "Progress":
+        """Sum the mean loss over a weight (m,) of all rows; nothing is known of optimality."""
+        value = epoch.loss * weight.to(epoch.loss.device)
+        return cls(epoch.n_epochs, value, torch.full_like(value, torch.nan), params)
 
 
 @dataclass(frozen=True)
@@ -256,9 +263,7 @@ def train(
         return Params(*head.params())
 
     def report(epoch: Epoch) -> bool:
-        value = epoch.loss * weight
-        unknown = torch.full_like(value, torch.nan)
-        return bool(callback and callback(Progress(epoch.n_epochs, value, unknown, params)))
+        return bool(callback and callback(Progress.of_epoch(epoch, weight, params)))
 
     trained = train_linear(
         data,
@@ -301,19 +306,29 @@ def _trained(
         judge=judge,
         seed=seed,
     )
-    exact = solver.finish == "exact" and trained.status is Status.EPOCHS
+    exact = solver.finish == "exact" and trained.is_complete
     n_epochs = trained.n_epochs
 
     def go_on(progress: Progress) -> bool:
         return bool(callback and callback(replace(progress, n_iter=n_epochs + progress.n_iter)))
 
     watch = go_on if exact and callback is not None else None
-    found = _minimised(model, "auto", tol, max_iter if exact else 0, reached, watch, bound)
+    smooth = model.penalty.smooth or not bool((1 / model.C).any())
+    how: Any = solver if exact else Appraisal() if smooth else "auto"
+    try:
+        found = _minimised(model, how, tol, max_iter if exact else 0, reached, watch, bound)
+    except KeyboardInterrupt:
+        if solver.on_interrupt != "keep":
+            raise
+        exact, trained = False, replace(trained, status=Status.INTERRUPTED)
+        found = _minimised(model, Appraisal() if smooth else "auto", tol, 0, reached, None, bound)
+    if Status.INTERRUPTED not in (trained.status, *found.status):
+        Journal(solver.checkpoint, {}).finish()
     told = (Status.CONVERGED, Status.SEPARABLE)
     return replace(
         found,
         params=found.params if exact else reached,
-        status=tuple(how if exact or how in told else trained.status for how in found.status),
+        status=tuple(end if exact or end in told else trained.status for end in found.status),
         n_iter=found.n_iter + n_epochs,
         n_passes=found.n_passes + n_epochs,
         trained=trained,
@@ -368,7 +383,7 @@ def _solve(
 
     outcome = drive(
         chosen,
-        objective.rough() if smooth else objective,
+        objective.rough() if smooth and (max_iter > 0 or written is not None) else objective,
         first,
         tol=tol,
         max_iter=max_iter,
@@ -420,7 +435,10 @@ def at_once(size: int, memory_budget: int | None = None) -> int:
 
 
 def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
-    """Instance of a solver that can minimise the objective."""
+    """Instance of a solver that can minimise the objective, or finish what another has begun."""
+    if isinstance(solver, MiniBatch):
+        auto: Any = _solver("auto", smooth, objective)
+        return replace(auto, on_interrupt=solver.on_interrupt)
     needs = "smooth" if smooth else "prox"
     if solver == "auto":
         if not smooth:

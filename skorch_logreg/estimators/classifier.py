@@ -238,6 +238,7 @@ class TorchLogisticClassifier(
             `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight` are
             None then. Solvers of mini-batches take the batches of a loader, or of an
             IterableDataset, as they come, and nothing is proven; all else is read into memory.
+            A loader with ``pin_memory=True`` has its batches copied to `device` as it goes on.
         y : array-like of shape (n_samples,) or (n_samples, n_classes), or None
             Labels of two classes or more; probabilities with `soft_labels`.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
@@ -263,7 +264,8 @@ class TorchLogisticClassifier(
         -----
         ConvergenceWarning
             If ``optimality_ <= tol`` was not reached: with the figure, the reason and the way
-            out.
+            out. Not where a solver of mini-batches stopped because rows held out were scored no
+            better, as it was told to.
 
         Notes
         -----
@@ -275,15 +277,15 @@ class TorchLogisticClassifier(
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         chosen = options.resolve(self)
+        device = options.resolve_device(self.device)
         if streams.is_stream(X):
             streams.refuse_beside(y, sample_weight)
-            seed = epochs.seed_of(self.random_state)
-            with own_randomness(seed):
+            seed, place = epochs.seed_of(self.random_state), device or torch.device("cpu")
+            with own_randomness(seed, place):
                 if streams.streams(X, chosen.solver):
-                    fit_stream(self, X, chosen, seed)
+                    fit_stream(self, X, chosen, place, seed)
                     return
                 X, y, sample_weight = streams.read(X)
-        device = options.resolve_device(self.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         check_indices(X)
@@ -363,7 +365,7 @@ class TorchLogisticClassifier(
         self.duality_gap_ = float(solution.duality_gap[0])
         (status,) = solution.status
         self.converged_ = status is fitting.Status.CONVERGED
-        if status is not fitting.Status.CONVERGED:
+        if not convergence.is_as_asked(status):
             self._warn(status, problem.dtype)
         context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
 

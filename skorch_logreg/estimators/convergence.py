@@ -6,7 +6,14 @@ from typing import Any
 from skorch_logreg.fitting import Status
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["message", "message_of_several", "message_of_stream", "most_iterations"]
+__all__ = [
+    "is_as_asked",
+    "message",
+    "message_of_interrupted",
+    "message_of_several",
+    "message_of_stream",
+    "most_iterations",
+]
 
 # scikit-learn's texts, by which its users filter
 _AT_MAX_ITER = {
@@ -40,8 +47,13 @@ _WAYS_OUT = {
     Status.STOPPED: "Fit with warm_start=True to go on.",
     Status.EPOCHS: "Train longer, let the learning rate fall (schedule), or end with "
     "finish='exact'.",
-    Status.INTERRUPTED: "Fit with warm_start=True to go on.",
+    Status.INTERRUPTED: "Fit with its checkpoint, or with warm_start=True, to go on.",
 }
+
+
+def is_as_asked(status: Status) -> bool:
+    """Whether a fit ended as it was told to: there is nothing to warn of."""
+    return status in (Status.CONVERGED, Status.EARLY)
 
 
 def message(
@@ -121,6 +133,15 @@ def message_of_stream(solver: Any, n_epochs: int) -> str:
         f"{type(solver).__name__} went through {n_epochs} epoch(s) of mini-batches that stream: "
         "nothing is proven, and optimality_ is nan. Pass arrays, or a map-style data set, for a "
         "fit that says how exact it is."
+    )
+
+
+def message_of_interrupted(solver: Any, n_epochs: int) -> str:
+    """Word the warning of a network whose training was interrupted."""
+    return (
+        f"{type(solver).__name__} did not come to its end: after {n_epochs} epoch(s) it was "
+        "interrupted. module_ is the network at its best so far. Fit with its checkpoint, or "
+        "with warm_start=True, to go on."
     )
 
 

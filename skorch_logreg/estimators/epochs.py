@@ -48,6 +48,13 @@ class Rows:
         X, y = _safe_indexing(self.X, index), _safe_indexing(self.y, index)
         return Rows(X, y, labels, None if self.weight is None else self.weight[index])
 
+    def counting(self) -> "Rows":
+        """Rows of a weight above 0: others would take part in the making of mini-batches."""
+        if self.weight is None:
+            return self
+        counts = (to_tensor(self.weight) > 0).cpu().numpy()
+        return self if counts.all() else self.take(np.flatnonzero(counts))
+
     def judge(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
         """Return what scores an estimator with given fitted attributes on these rows.
 
@@ -93,8 +100,14 @@ def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
     Returns
     -------
     train, held_out : Rows
-        The latter None where nothing is asked for.
+        Of a weight above 0; the latter None where nothing is asked for.
+
+    Raises
+    ------
+    ParameterError
+        If the share is too small or too large for the classes, or scores have no classes.
     """
+    rows = rows.counting()
     if not solver.validation_fraction:
         return rows, None
     labels = rows.labels
@@ -103,12 +116,17 @@ def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
             f"scoring={solver.scoring!r} scores classes, but y holds probabilities; leave "
             "scoring=None, which is the log-likelihood."
         )
-    train, held_out = train_test_split(
-        np.arange(rows.X.shape[0]),
-        test_size=solver.validation_fraction,
-        random_state=seed % (1 << 32),
-        stratify=labels.index.cpu().numpy() if isinstance(labels, Targets) else None,
-    )
+    try:
+        train, held_out = train_test_split(
+            np.arange(rows.X.shape[0]),
+            test_size=solver.validation_fraction,
+            random_state=seed,
+            stratify=labels.index.cpu().numpy() if isinstance(labels, Targets) else None,
+        )
+    except ValueError as error:
+        raise ParameterError(
+            f"validation_fraction={solver.validation_fraction} does not go with these rows: {error}"
+        ) from error
     return rows.take(np.sort(train)), rows.take(np.sort(held_out))
 
 

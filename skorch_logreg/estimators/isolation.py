@@ -6,8 +6,9 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from skorch_logreg.data.threads import quiet
+from skorch_logreg.training import reseed
 
-__all__ = ["plain_torch"]
+__all__ = ["own_randomness", "plain_torch"]
 
 
 @contextmanager
@@ -29,12 +30,11 @@ def plain_torch() -> Iterator[None]:
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Set torch's generators for a fit, and give them back as they were.
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Set torch's generators, of the CPU and of a device, and give them back as they were.
 
     Layers, dropout and loaders draw from them, whatever a caller would rather have.
     """
-    started = torch.cuda.is_available() and torch.cuda.is_initialized()
-    with torch.random.fork_rng(list(range(torch.cuda.device_count())) if started else []):
-        torch.default_generator.manual_seed(seed)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        reseed(seed, device)
         yield

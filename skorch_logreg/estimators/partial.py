@@ -10,6 +10,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import epochs, options, soft, weights
 from skorch_logreg.estimators.arrays import NUMPY, Home
+from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
@@ -49,9 +50,10 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         is_soft=isinstance(labels, SoftTargets),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
-    targets, weight = soft.weigh(model.class_weight, labels, sample_weight)
+    rows = Rows(X, y, labels, sample_weight).counting()
+    targets, weight = soft.weigh(model.class_weight, rows.labels, rows.weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
-    data = problem.data(X, targets, weight, device)
+    data = problem.data(rows.X, targets, weight, device)
     state, total = past(model, solver, data.weight)
     params, trained = fitting.train(
         data,
@@ -141,6 +143,7 @@ def offered(model: Any) -> bool:
             "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or leave the "
             "default."
         )
+    epochs.partial_solver(solver)
     if isinstance(model.class_weight, str):
         raise ParameterError(
             "partial_fit does not see how frequent the classes are in all rows, which "

@@ -1,29 +1,89 @@
-"""A linear model fitted to rows that stream."""
+"""Training on rows that stream."""
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import convergence, options, partial, streams, weights
 from skorch_logreg.estimators.arrays import NUMPY
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import Params, Progress
+from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import (
     BatchObjective,
     Epoch,
     LinearHead,
     LoaderBatches,
+    Trained,
     train,
 )
 
-__all__ = ["fit_stream"]
+__all__ = ["Stream", "fit_stream"]
 
 
-def fit_stream(model: Any, X: Any, chosen: options.Options, seed: int) -> None:
+@dataclass(frozen=True)
+class Stream:
+    """Batches that were read once, and what they are labelled.
+
+    Parameters
+    ----------
+    loader : DataLoader
+    survey : Survey
+    encode : StreamTargets
+    weight : Tensor of shape (1,), float64
+        Of all rows.
+    """
+
+    loader: DataLoader[Any]
+    survey: streams.Survey
+    encode: streams.StreamTargets
+    weight: Tensor
+
+    @classmethod
+    def of(cls, model: Any, X: Any, solver: MiniBatch) -> "Stream":
+        """Read all batches of a data set or loader, for a classifier."""
+        loader = streams.loader_of(X, solver)
+        survey = streams.Survey.of(loader, model.soft_labels)
+        encode, weight = streams.targets_of(
+            survey, model.class_weight, model.soft_labels, model.label_smoothing
+        )
+        return cls(loader, survey, encode, weight)
+
+    def train(
+        self,
+        network: nn.Module,
+        head: nn.Linear,
+        problem: Problem,
+        factor: Tensor | None,
+        solver: MiniBatch,
+        **how: Any,
+    ) -> Trained:
+        """Train a network in place, with a penalty of some factors on its head."""
+        device, dtype = head.weight.device, head.weight.dtype
+        objective = BatchObjective.of(
+            1,
+            problem.loss.n_outputs,
+            self.survey.n_samples,
+            self.weight.to(device),
+            self.survey.weighted or self.encode.by_class is not None,
+            problem.penalty(factor, device),
+            torch.tensor([1 / problem.options.C], dtype=torch.float64, device=device),
+            dtype,
+        )
+        batches = LoaderBatches(self.loader, self.encode, dtype, device)
+        return train(network, head, batches, objective, solver, **how)
+
+
+def fit_stream(
+    model: Any, X: Any, chosen: options.Options, device: torch.device, seed: int
+) -> None:
     """Train a `TorchLogisticClassifier` on the batches of a data set or loader; nothing is proven.
 
     Parameters
@@ -32,6 +92,7 @@ def fit_stream(model: Any, X: Any, chosen: options.Options, seed: int) -> None:
     X : DataLoader or IterableDataset
     chosen : Options
         With a solver of mini-batches.
+    device : torch.device
     seed : int
 
     Warns
@@ -39,34 +100,29 @@ def fit_stream(model: Any, X: Any, chosen: options.Options, seed: int) -> None:
     ConvergenceWarning
         That nothing is proven.
     """
-    loader = streams.loader_of(X, chosen.solver)
-    device = options.resolve_device(model.device) or torch.device("cpu")
-    survey = streams.Survey.of(loader, model.soft_labels)
-    encode, total = streams.targets_of(
-        survey, model.class_weight, model.soft_labels, model.label_smoothing
-    )
-    first = validate_data(model, survey.first, dtype=NUMPY.float_dtypes)
-    model._check_classes(survey.classes, chosen)
+    stream = Stream.of(model, X, chosen.solver)
+    classes = stream.survey.classes
+    first = validate_data(model, stream.survey.first[0], dtype=NUMPY.float_dtypes)
+    model._check_classes(classes, chosen)
     problem = Problem(
         options=chosen,
         home=NUMPY,
-        dtype=torch.from_numpy(first).dtype,
-        n_classes=len(survey.classes),
+        dtype=torch.float32 if first.dtype == "float32" else torch.float64,
+        n_classes=len(classes),
         n_features=first.shape[1],
         fit_intercept=model.fit_intercept,
         intercept_scaling=float(model.intercept_scaling),
         is_soft=bool(model.soft_labels or model.label_smoothing),
     )
-    n_outputs = problem.loss.n_outputs
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     head = LinearHead.of(
-        problem.n_features, 1, n_outputs, model.fit_intercept, problem.dtype, device
+        problem.n_features, 1, problem.loss.n_outputs, model.fit_intercept, problem.dtype, device
     )
     start = problem.zeros()
     if model.warm_start and hasattr(model, "coef_"):
         start = problem.previous(model.coef_, model.intercept_) or start
         head.load(start.coef, start.intercept)
-    model.classes_ = survey.classes
+    model.classes_ = classes
 
     task = {"X": X, "y": None, "metadata": None}
     n_tasks = convergence.most_iterations(chosen.solver, model.max_iter)
@@ -74,35 +130,21 @@ def fit_stream(model: Any, X: Any, chosen: options.Options, seed: int) -> None:
     context.call_on_fit_task_begin(estimator=model, **task)
     reporter = IterationReporter(context, model, task, start, problem.fitted, n_tasks)
 
-    def report(epoch: Epoch) -> bool:
-        unknown = torch.full_like(epoch.loss, torch.nan)
-        params = lambda: Params(*head.params())  # noqa: E731 - built only where it is asked for
-        return reporter(Progress(epoch.n_epochs, epoch.loss * total, unknown, params))
+    def params() -> Params:
+        return Params(*head.params())
 
-    trained = train(
-        head.layer,
-        head.layer,
-        LoaderBatches(loader, encode, problem.dtype, device),
-        BatchObjective.of(
-            1,
-            n_outputs,
-            survey.n_samples,
-            total,
-            survey.weighted or encode.by_class is not None,
-            problem.penalty(factor, device),
-            torch.tensor([1 / chosen.C], dtype=torch.float64),
-            problem.dtype,
-        ),
-        chosen.solver,
-        callback=report,
-        seed=seed,
+    def report(epoch: Epoch) -> bool:
+        return reporter(Progress.of_epoch(epoch, stream.weight, params))
+
+    trained = stream.train(
+        head.layer, head.layer, problem, factor, chosen.solver, callback=report, seed=seed
     )
     reporter.close()
-    for name, value in problem.fitted(Params(*head.params())).items():
+    for name, value in problem.fitted(params()).items():
         setattr(model, name, value)
     partial.unproven(model, trained.n_epochs)
     model.n_passes_ += 1  # the survey
-    partial.remember(model, trained, total)
+    partial.remember(model, trained, stream.weight)
     warnings.warn(
         convergence.message_of_stream(model.solver, trained.n_epochs),
         ConvergenceWarning,

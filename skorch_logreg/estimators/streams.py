@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
@@ -112,8 +113,8 @@ class Survey:
 
     Parameters
     ----------
-    first : ndarray of shape (1, ...)
-        The first row, validated.
+    first : tuple of X and y
+        The first row or two, as they came.
     classes : ndarray of shape (n_classes,)
         Sorted.
     by_class : ndarray of shape (n_classes,)
@@ -123,7 +124,7 @@ class Survey:
         Whether the batches bring weights.
     """
 
-    first: np.ndarray
+    first: tuple[np.ndarray, np.ndarray]
     classes: np.ndarray
     by_class: np.ndarray
     n_samples: int
@@ -136,17 +137,24 @@ class Survey:
         seen, totals = [], []
         weighted, n_samples = False, 0
         for X, y, weight in _items(loader):
-            rows = check_array(_plain(X), dtype=[np.float64, np.float32], allow_nd=True)
-            first = rows[:1] if first is None else first
-            if rows.shape[1:] != first.shape[1:]:
-                raise ValueError(
-                    f"A batch has rows of shape {rows.shape[1:]}, the first has {first.shape[1:]}."
-                )
+            rows = check_array(
+                X if sp.issparse(X) else _plain(X),
+                dtype=[np.float64, np.float32],
+                allow_nd=True,
+                input_name="X",
+            )
             y = _plain(y)
-            counts = np.ones(len(rows)) if weight is None else _plain(weight).astype(np.float64)
-            if not len(rows) == len(y) == len(counts):
+            first = (rows[:2], y[:2]) if first is None else first
+            if rows.shape[1:] != first[0].shape[1:]:
                 raise ValueError(
-                    f"A batch has {len(rows)} rows, {len(y)} labels and {len(counts)} weights."
+                    f"A batch has rows of shape {rows.shape[1:]}, the first has "
+                    f"{first[0].shape[1:]}."
+                )
+            counts = np.ones(len(rows)) if weight is None else _plain(weight).astype(np.float64)
+            if not (y.shape[:1] == counts.shape == rows.shape[:1] and (y.ndim == 1 or soft_labels)):
+                raise ValueError(
+                    f"A batch has X of shape {rows.shape}, y of shape {y.shape} and weights of "
+                    f"shape {counts.shape}; expected (rows, ...), (rows,) and (rows,)."
                 )
             if not (np.isfinite(counts) & (counts >= 0)).all():
                 raise ValueError("A batch has weights that are negative, NaN or infinite.")
@@ -192,7 +200,7 @@ class StreamTargets:
     def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
         """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
         labels = soft.encode(_plain(y), self.soft_labels, self.label_smoothing, self.classes)
-        rows = None if weight is None else torch.as_tensor(weight).to(torch.float64)
+        rows = None if weight is None else to_tensor(_plain(weight)).to(torch.float64)
         if isinstance(labels, SoftTargets):
             share = labels.share
             if self.by_class is not None:
@@ -236,12 +244,14 @@ def refuse_beside(y: Any, sample_weight: Any) -> None:
 
 def _items(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
     """Batches of X, y and the weight or None."""
+    lengths: tuple[int, ...] = (2, 3)
     for item in loader:
-        if not (isinstance(item, (tuple, list)) and len(item) in (2, 3)):
+        if not (isinstance(item, (tuple, list)) and len(item) in lengths):
             raise ValueError(
-                f"A batch is a {type(item).__name__} of {len(item)} parts; expected (X, y) or "
-                "(X, y, weight)."
+                f"A batch is a {type(item).__name__} of {len(item)} parts; expected (X, y), or "
+                "(X, y, weight), in all of them."
             )
+        lengths = (len(item),)
         yield item[0], item[1], item[2] if len(item) == 3 else None
 
 

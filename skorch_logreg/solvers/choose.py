@@ -28,6 +28,7 @@ MANY = 4  # models that are worth a factorisation which they share
 _SAMPLE_OFMANY = 1500  # rows of a sample of their own
 _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
+_ROUGH_ROWS = 4  # a column, from which a decrement is told to some per cent
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FREQUENT = 1000  # columns of a partial Hessian
 _FREQUENT_OF_CLASSES = 300  # the same where each class has its own
@@ -134,6 +135,20 @@ def sample_rows(objective: Objective) -> int | None:
     else:
         rows, share = max(_SAMPLE, 100 * n_outputs * side), _SAMPLE_SHARE
     return rows if objective.data.n_samples >= share * rows else None
+
+
+def rough_curvature(objective: Objective) -> Model:
+    """Take what tells how far a point is to some per cent, where no step is to be taken.
+
+    Decrements of a Hessian from ``r`` rows are too large by about ``1 / (1 - side / r)``.
+    """
+    best = choose_curvature(objective)
+    m, n_outputs, side = objective.shape
+    rows = _ROUGH_ROWS * n_outputs * side
+    if m > 1 or n_outputs * side > _MAX_SIDE or objective.data.n_samples < 2 * rows:
+        return best
+    sampled = partial(_on_sample, n_rows=rows)
+    return Model(sampled, False, best.cost, 0.0, best.next, size=best.size)
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:

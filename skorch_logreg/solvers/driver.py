@@ -89,20 +89,20 @@ def drive(
     journal = Journal(None, {}) if journal is None else journal
     loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal)
     try:
-        if written is None:
-            loop.start(objective, n_iter)
-        else:
-            loop.resume(objective, written)
-        del objective  # rough products are not kept for longer than they are used
+        loop.begin(objective, n_iter, written)
+        objective = objective.exact  # rough products are kept no longer than they are used
         loop.approach()
         loop.finish()
+        found = loop.outcome(bound)
     except KeyboardInterrupt:
         if not keep:
             raise
-        loop.interrupt(n_iter)
-        return loop.outcome(bound)
-    found = loop.outcome(bound)
-    journal.finish()
+        if loop.run is None:
+            loop.begin(objective, n_iter, written)
+        loop.interrupt()
+        found = loop.outcome(bound)
+    if Status.INTERRUPTED not in found.status:
+        journal.finish()
     return found
 
 
@@ -161,13 +161,15 @@ class _Loop:
         self._earlier = 0  # passes before the run was resumed, but for those made again
         self._stopped = False
 
-    def start(self, objective: Objective, n_iter: int) -> None:
-        """Begin at the start."""
+    def begin(self, objective: Objective, n_iter: int, written: dict[str, Any] | None) -> None:
+        """Begin at the start, or where a journal has come to."""
+        if written is not None:
+            self._resume(objective, written)
+            return
         state = self._solver.init(objective, self._params, self._tol)
         self.run = _Run.of(objective, state, n_iter)
 
-    def resume(self, objective: Objective, written: dict[str, Any]) -> None:
-        """Go on from what a journal holds."""
+    def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
         try:
             ends = from_tree(written["ends"], objective, objective)
             own, models = objective, tuple(range(len(self._params)))
@@ -243,19 +245,17 @@ class _Loop:
             state = run.state if None in stuck else moved
             self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls))
 
-    def interrupt(self, n_iter: int) -> None:
+    def interrupt(self) -> None:
         """End the models that are at work where they are."""
-        if self.run is None:
-            state = self._solver.init(self._whole, self._params, self._tol)
-            self.run = _Run.of(self._whole, state, n_iter)
-        run, point = self.run, self.run.state.point
+        run = self._at_work
+        if not run.models:
+            return
+        point = run.state.point
         if run.objective.is_rough:
             point = run.objective.exact.evaluate(point.params)
-        reached = tuple(_optimality(run.state))
-        if run.models:
-            status = (Status.INTERRUPTED,) * len(run.models)
-            end = End(run.models, point, reached, status, run.n_iter)
-            self.run = replace(run, models=(), ends=(*run.ends, end))
+        status = (Status.INTERRUPTED,) * len(run.models)
+        end = End(run.models, point, tuple(_optimality(run.state)), status, run.n_iter)
+        self.run = replace(run, models=(), ends=(*run.ends, end))
 
     def outcome(self, bound: bool) -> Outcome:
         """Put together how all models ended."""

@@ -42,7 +42,8 @@ class MiniBatch(Resumable):
     scoring : str, callable or None, default=None
         Scorer of scikit-learn for the rows held out; None: "neg_log_loss".
     patience : int or None, default=10
-        Epochs without a better score after which training stops; None: it goes on.
+        Epochs without a better score after which training stops, and no warning says that the
+        optimum was not reached; None: it goes on.
     finish : "exact" or None, default=None
         Whether a convex solver goes on from where the epochs end, until `tol` is reached.
     """
@@ -262,6 +263,7 @@ class Optimizer(MiniBatch):
     ) -> None:
         loop = {field.name: field.default for field in fields(MiniBatch)}
         set_to = {name: options.pop(name, default) for name, default in loop.items()}
+        options = options.pop("options", {}) | options  # from `dataclasses.replace`
         set_to |= {"optimizer_class": optimizer_class, "options": options}
         for name, value in set_to.items():
             object.__setattr__(self, name, value)

@@ -23,6 +23,7 @@ class Status(Enum):
     SEPARABLE = "separable"
     STOPPED = "stopped"
     EPOCHS = "epochs"
+    EARLY = "early"
     INTERRUPTED = "interrupted"
 
 

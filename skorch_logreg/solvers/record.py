@@ -7,23 +7,20 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import curvature
-from skorch_logreg.checkpoint import digest
+from skorch_logreg.checkpoint import digest, named
 from skorch_logreg.curvature.shared import Correction
+from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
+from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.choose import Model, choose_curvature
 from skorch_logreg.solvers.outcome import End, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
 from skorch_logreg.solvers.smooth import SmoothState, Track
 
-_CLASSES: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        *(Point, End, SmoothState, Track, ProximalState, Correction),
-        *(curvature.DualHessian, curvature.ExactHessian, curvature.FrequentColumns),
-        *(curvature.MixedCurvature, curvature.MultinomialBound, curvature.SharedHessian),
-    )
-}
+_KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, Correction]
+_KINDS += [getattr(curvature, name) for name in curvature.__all__]
+_CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
 _ROWS = 1000  # that stand for all in a fingerprint
 
 
@@ -113,6 +110,8 @@ def _weaker_than_last(model: Model) -> int:
 def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, Any]:
     """Say what a state belongs to, at the price of a pass over a thousand rows.
 
+    What is computed has float32: another machine, or number of threads, rounds otherwise.
+
     Parameters
     ----------
     solver : Solver
@@ -126,26 +125,32 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
         Settings and shapes as they are, arrays as digests; of X its units and the logits of
         some rows under coefficients of no symmetry.
     """
-    data, penalty = objective.data, objective.penalty
+    data = objective.data
     rows = on_sample(objective, _ROWS)
-    probe = rows.zeros()
+    probe = rows.zeros().cpu()
     probe += torch.linspace(-1.0, 2.0, probe.numel(), dtype=probe.dtype).view_as(probe).cos()
     return {
-        "solver": repr(solver),
+        **settings(solver, objective.loss, objective.penalty, objective.strength),
         "tol": tol,
         "fit_intercept": objective.fit_intercept,
-        "loss": repr(objective.loss),
-        "penalty": type(penalty).__name__,
-        "settings of the penalty": {
-            field.name: digest(value) if isinstance(value, Tensor) else value
-            for field in fields(penalty)  # type: ignore[arg-type]
-            for value in (getattr(penalty, field.name),)
-        },
-        "C": digest(objective.strength),
-        "n_models": len(objective.strength),
         "n_samples": data.n_samples,
         "n_features": data.n_features,
         "sample_weight": digest(objective.row_weight()),
         "y": digest(data.targets),
-        "X": digest(rows.logits(probe)),
+        "X": digest(rows.logits(probe.to(data.device)).float()),
+    }
+
+
+def settings(solver: Any, loss: Loss, penalty: Penalty, strength: Tensor) -> dict[str, Any]:
+    """Say what is minimised, and how, whatever the data."""
+    return {
+        "solver": named(solver),
+        "loss": named(loss),
+        "penalty": type(penalty).__name__,
+        "settings of the penalty": {
+            field.name: digest(value.float()) if isinstance(value, Tensor) else value
+            for field in fields(penalty)  # type: ignore[arg-type]
+            for value in (getattr(penalty, field.name),)
+        },
+        "C": (1 / strength).tolist(),
     }

@@ -133,10 +133,12 @@ def room_left(tracks: Sequence[Track], model: Model) -> int:
     return max(model.room() - sum(not track.model.follows for track in tracks), 0)
 
 
-def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
-    """State at given parameters, with a curvature built there."""
+def start(
+    objective: Objective, params: Tensor, tol: float, model: Model | None = None
+) -> SmoothState:
+    """State at given parameters, with a curvature built there; None: of the best kind."""
     point = objective.evaluate(params)
-    return _fresh(objective, point, choose_curvature(objective), tol)
+    return _fresh(objective, point, model or choose_curvature(objective), tol)
 
 
 def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:

@@ -8,7 +8,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from skorch_logreg.checkpoint import Journal, digest
 from skorch_logreg.data import InMemory
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
@@ -17,6 +16,7 @@ from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.batches import InMemoryBatches
 from skorch_logreg.training.loop import Epoch, Trained, train
 from skorch_logreg.training.objective import BatchObjective
+from skorch_logreg.training.record import journal_of
 
 _THREADED = 1 << 17  # numbers of a batch from which on a second thread pays
 
@@ -74,7 +74,7 @@ def train_linear(
             forward=head.logits if data.is_sparse else None,
             judge=judge,
             callback=callback,
-            journal=_journal(data, loss, penalty, strength, solver, layer, seed),
+            journal=journal_of(layer, data, loss, penalty, strength, solver, seed),
             state=state,
             epochs=epochs,
         )
@@ -89,8 +89,12 @@ def prepared(
     seed: int,
     dtype: torch.dtype,
     total_weight: Tensor | None,
+    together: bool = False,
 ) -> tuple[InMemoryBatches, BatchObjective]:
-    """Mini-batches of the rows, and the objective over them, in a network's type."""
+    """Mini-batches of the rows, and the objective over them, in a network's type.
+
+    Models that are trained together share their scale, so that a cell counts the same in each.
+    """
     n_models, n_outputs = len(strength), loss.n_outputs
     targets = data.targets
     if n_outputs == 1:
@@ -107,6 +111,9 @@ def prepared(
         seed,
     )
     weight = data.weight.sum(dim=0)
+    if together:
+        weight = weight.mean(dim=0, keepdim=True)
+        total_weight = None if total_weight is None else total_weight.mean(dim=0, keepdim=True)
     share = 1.0 if total_weight is None else weight / total_weight
     objective = BatchObjective.of(
         n_models,
@@ -194,31 +201,3 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return torch.from_numpy(ctx.X.T @ gradient.numpy()).T, None
-
-
-def _journal(
-    data: InMemory,
-    loss: Loss,
-    penalty: Penalty,
-    strength: Tensor,
-    solver: MiniBatch,
-    layer: nn.Linear,
-    seed: int,
-) -> Journal:
-    if solver.checkpoint is None:
-        return Journal(None, {})
-    edges = data.X[:1], data.X[-1:]
-    rows = [torch.as_tensor(e.toarray() if data.is_sparse else e) for e in edges]
-    fingerprint = {
-        "solver": repr(solver),
-        "loss": type(loss).__name__,
-        "penalty": repr(penalty),
-        "strength": strength.tolist(),
-        "n_samples": data.n_samples,
-        "n_features": data.n_features,
-        "fit_intercept": layer.bias is not None,
-        "seed": seed,
-        "data": digest(*rows, data.targets, data.weight),
-        "start": digest(*layer.parameters()),
-    }
-    return Journal(solver.checkpoint, fingerprint)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from skorch_logreg.data import as_tensor
 from skorch_logreg.training.batches import Batch
 
 
@@ -34,7 +36,7 @@ class LoaderBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Give the batches of an epoch; copies from pinned memory do not wait for each other."""
         for X, y, *rest in self.loader:
-            rows = torch.as_tensor(X)
+            rows = X if isinstance(X, Tensor) else as_tensor(np.asarray(X))
             targets, weight = self.encode(y, rest[0] if rest else None)
             if targets.is_floating_point():
                 targets = self._moved(targets)

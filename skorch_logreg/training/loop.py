@@ -1,6 +1,7 @@
 """The loop over epochs and mini-batches."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Trained:
     ----------
     n_epochs : int
     status : Status
-        EPOCHS after all of them or without a better score, STOPPED or INTERRUPTED.
+        EPOCHS after all of them, EARLY where the scores got no better, STOPPED or INTERRUPTED.
     history : dict of str to list
         "loss", "learning_rate" and "seconds" of every epoch; "valid_score" where there are
         rows held out.
@@ -58,6 +59,11 @@ class Trained:
     status: Status
     history: dict[str, list[float]]
     state: dict[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it went on for as long as the solver said."""
+        return self.status in (Status.EPOCHS, Status.EARLY)
 
 
 def train(
@@ -93,7 +99,8 @@ def train(
     callback : callable or None
         Called after every epoch; true stops.
     journal : Journal or None
-        Where the state is written, and from where it goes on.
+        Where the state is written, and from where it goes on; its file is the caller's to
+        remove.
     state : dict or None
         Of an earlier training that goes on.
     epochs : int or None
@@ -113,11 +120,15 @@ def train(
     """
     journal = Journal(None, {}) if journal is None else journal
     run = _Run.start(network, solver)
-    for before in (state, journal.resume()):
-        if before is not None:
-            run.restore(before)
+    if state is not None:
+        run.restore(state)
+    written = journal.resume()
+    if written is not None:
+        try:
+            run.restore(written)
+        except Exception as error:
+            raise journal.damaged() from error
     epochs = solver.epochs if epochs is None else epochs
-    status = Status.EPOCHS
     forward = network if forward is None else forward
     begun = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
     try:
@@ -125,7 +136,9 @@ def train(
         while run.n_epochs < epochs and not run.is_tired(solver.patience):
             if seed is not None:
                 reseed(mixed(seed, run.n_epochs), head.weight.device)
+            rate = float(run.optimizer.param_groups[0]["lr"])
             loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
+            total = sum(loss.tolist())
             seconds = time.perf_counter() - begun
             score = None
             if judge is not None:
@@ -133,10 +146,10 @@ def train(
                 with torch.no_grad():
                     score = judge()
                 network.train()
-            run.enter(float(loss.sum()), seconds, score)
-            if not bool(loss.isfinite().all()):
+            run.enter(total, rate, seconds, score)
+            if not math.isfinite(total):
                 raise DivergenceError(
-                    f"{type(solver).__name__} diverged: the loss is {float(loss.sum())} in epoch "
+                    f"{type(solver).__name__} diverged: the loss is {total} in epoch "
                     f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
                     "example with StandardScaler), or set clip."
                 )
@@ -145,6 +158,8 @@ def train(
             if callback is not None and callback(Epoch(run.n_epochs, loss, seconds)):
                 status = Status.STOPPED
                 break
+        else:
+            status = Status.EARLY if run.is_tired(solver.patience) else Status.EPOCHS
     except KeyboardInterrupt:
         if solver.on_interrupt != "keep":
             raise
@@ -152,9 +167,10 @@ def train(
     network.eval()
     if run.best is not None:
         network.load_state_dict(run.best)
-    if status is not Status.INTERRUPTED:
-        journal.finish()
-    return Trained(run.n_epochs, status, run.history, run.state())
+    trained = Trained(run.n_epochs, status, run.history, run.state())
+    if trained.is_complete and journal.behind(run.n_epochs):
+        journal.write(run.n_epochs, run.tree())  # what comes next may be cut as well
+    return trained
 
 
 def reseed(seed: int, device: torch.device) -> None:
@@ -163,13 +179,6 @@ def reseed(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
-
-
-def _reseed(seed: int, device: torch.device) -> None:
-    """Set the generators that layers, dropout and loaders draw from."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
 
 
 def _epoch(
@@ -182,10 +191,8 @@ def _epoch(
     run: "_Run",
 ) -> Tensor:
     """Go through all rows once; mean loss (m,) of the batches."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
     alone = objective.n_models if network is head else 1
     losses: list[Tensor] = []
-    run.history["learning_rate"].append(float(run.optimizer.param_groups[0]["lr"]))
     for batch in batches.epoch(run.n_epochs):
 
         def closure(batch: Batch = batch) -> Any:
@@ -194,10 +201,10 @@ def _epoch(
             pull = objective.pull(head.weight)
             if pull is not None:
                 loss = loss + pull
-            total = loss.sum()
+            total = loss.sum() if len(loss) > 1 else loss
             total.backward()
             if clip is not None:
-                _clip(parameters, clip, alone)
+                _clip(network, clip, alone)
             losses.append(loss.detach())
             return total.detach()
 
@@ -210,15 +217,16 @@ def _epoch(
             run.scheduler.step(float(torch.stack(losses).mean(dim=0).sum()))
         else:
             run.scheduler.step()
-    return torch.stack(losses).to(torch.float64).mean(dim=0)
+    every = torch.stack(losses) if len(losses) > 1 else losses[0][None]
+    return every.to(torch.float64).mean(dim=0)
 
 
-def _clip(parameters: list[nn.Parameter], clip: float, n_models: int) -> None:
+def _clip(network: nn.Module, clip: float, n_models: int) -> None:
     """Scale gradients down to a norm: of the network, or of each of many linear models."""
     if n_models == 1:
-        clip_grad_norm_(parameters, clip)
+        clip_grad_norm_(network.parameters(), clip)
         return
-    gradients = [p.grad.view(n_models, -1) for p in parameters if p.grad is not None]
+    gradients = [p.grad.view(n_models, -1) for p in network.parameters() if p.grad is not None]
     norm = torch.cat(gradients, dim=1).norm(dim=1, keepdim=True)
     scale = (clip / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
@@ -244,16 +252,18 @@ class _Run:
         run.history = {"loss": [], "learning_rate": [], "seconds": []}
         return run
 
-    def enter(self, loss: float, seconds: float, score: float | None) -> None:
+    def enter(self, loss: float, rate: float, seconds: float, score: float | None) -> None:
         """Enter an epoch into the history; keep the weights if none was better."""
         self.n_epochs += 1
         self.history["loss"].append(loss)
+        self.history["learning_rate"].append(rate)
         self.history["seconds"].append(seconds)
         if score is None:
             return
         scores = self.history.setdefault("valid_score", [])
         scores.append(score)
-        if len(scores) == 1 or not score <= scores[self.best_epoch]:
+        best = scores[self.best_epoch]
+        if self.best is None or score > best or math.isnan(best):
             self.best_epoch = len(scores) - 1
             self.best = {k: v.clone() for k, v in self.network.state_dict().items()}
 
@@ -281,7 +291,8 @@ class _Run:
 
     def restore(self, tree: dict[str, Any]) -> None:
         """Go on from an earlier training, or from where a checkpoint was written."""
-        self.optimizer.load_state_dict(tree["optimizer"])
+        # a copy: the optimiser would write into what a caller may fall back on
+        self.optimizer.load_state_dict(copy.deepcopy(tree["optimizer"]))
         if self.scheduler is not None and tree["scheduler"] is not None:
             self.scheduler.load_state_dict(tree["scheduler"])
         self.n_epochs = tree["n_epochs"]

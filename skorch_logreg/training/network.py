@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from skorch_logreg.checkpoint import Journal, digest
 from skorch_logreg.data import InMemory
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
@@ -14,6 +12,7 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.linear import prepared
 from skorch_logreg.training.loop import Epoch, Trained, train
+from skorch_logreg.training.record import journal_of
 
 _THREADED = 1 << 22  # products of a batch from which on a second thread pays
 
@@ -40,15 +39,15 @@ def train_network(
     Parameters
     ----------
     network : nn.Module
-        From inputs to logits (rows, K).
+        From inputs to logits (rows, m K).
     head : nn.Linear
         Its last layer, or itself: the penalty is on its weights.
     data : InMemory
         Rows of any number of axes, as they were given.
     loss : Loss
     penalty : Penalty
-    strength : Tensor of shape (1,)
-        ``1 / C``.
+    strength : Tensor of shape (m,)
+        ``1 / C``; of many models the sum of their objectives is followed.
     solver : MiniBatch
     forward : callable
         From rows of a batch, which may be views of the caller's or sparse, to logits.
@@ -57,7 +56,7 @@ def train_network(
         the caller keeps.
     judge, callback, state, epochs
         As in `train`.
-    total_weight : Tensor of shape (1,) or None
+    total_weight : Tensor of shape (1,) or (m,), or None
         Weight of all rows that the penalty stands beside; None: that of the data.
 
     Returns
@@ -65,7 +64,9 @@ def train_network(
     trained : Trained
     """
     dtype = head.weight.dtype
-    batches, objective = prepared(data, loss, penalty, strength, solver, seed, dtype, total_weight)
+    batches, objective = prepared(
+        data, loss, penalty, strength, solver, seed, dtype, total_weight, together=True
+    )
     n_rows = min(solver.batch_size or data.n_samples, data.n_samples)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     with several_threads(n_rows * n_parameters >= _THREADED):
@@ -78,36 +79,8 @@ def train_network(
             forward=forward,
             judge=judge,
             callback=callback,
-            journal=_journal(network, data, loss, penalty, strength, solver, seed),
+            journal=journal_of(network, data, loss, penalty, strength, solver, seed),
             state=state,
             epochs=epochs,
             seed=~seed,  # what layers draw has nothing in common with the order of the rows
         )
-
-
-def _journal(
-    network: nn.Module,
-    data: InMemory,
-    loss: Loss,
-    penalty: Penalty,
-    strength: Tensor,
-    solver: MiniBatch,
-    seed: int,
-) -> Journal:
-    if solver.checkpoint is None:
-        return Journal(None, {})
-    edges = [
-        torch.as_tensor(e.toarray() if data.is_sparse else e) for e in (data.X[:1], data.X[-1:])
-    ]
-    fingerprint = {
-        "solver": repr(solver),
-        "loss": type(loss).__name__,
-        "penalty": repr(penalty),
-        "strength": strength.tolist(),
-        "shape": list(data.X.shape),
-        "seed": seed,
-        "network": repr(network),
-        "data": digest(*edges, data.targets, data.weight),
-        "start": digest(*network.state_dict().values()),
-    }
-    return Journal(solver.checkpoint, fingerprint)

@@ -37,10 +37,12 @@ class BatchObjective:
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean loss (m,) of logits (rows, m K)."""
+        if batch.weight is None and self.n_models == 1:  # torch takes the mean by itself
+            if self.n_outputs == 1:
+                return binary_cross_entropy_with_logits(logits, batch.targets)[None]
+            return cross_entropy(logits, batch.targets[:, 0])[None]
         if self.n_outputs == 1:
             targets = batch.targets.expand(-1, self.n_models)
-            if batch.weight is None and self.n_models == 1:
-                return binary_cross_entropy_with_logits(logits, targets)[None]
             loss = binary_cross_entropy_with_logits(logits, targets, reduction="none")
         else:
             loss = self._cross_entropy(logits, batch.targets)

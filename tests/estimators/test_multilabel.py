@@ -35,11 +35,13 @@ from skorch_logreg import (
     ConstantLabelWarning,
     DeviceError,
     MultiLabel,
+    NeuralLogisticClassifier,
     ParameterError,
     TorchLogisticClassifier,
     VersionMismatchWarning,
 )
 from skorch_logreg.estimators.multilabel import prediction as label_prediction
+from skorch_logreg.solvers import Adam
 from tests.estimators.data import assert_same_state, binary, multi, state
 from tests.estimators.labels import labels
 
@@ -695,6 +697,10 @@ CONFIGURATIONS = [
     MultiLabel(TorchLogisticClassifier(l1_ratio=1.0)),
     MultiLabel(TorchLogisticClassifier(solver="liblinear"), class_weight="balanced"),
     MultiLabel(threshold=0.3),
+    MultiLabel(TorchLogisticClassifier(solver=Adam(0.05, epochs=100))),
+    MultiLabel(
+        NeuralLogisticClassifier((8,), solver=Adam(0.02, epochs=100, shuffle=False)),
+    ),
 ]
 
 

@@ -67,7 +67,7 @@ def test_the_best_epoch_is_kept(patience):
     trained = train(head, head, batches, objective, solver, judge=judge)
     n_epochs, best = (4, 1) if patience else (6, 5)
     assert trained.n_epochs == n_epochs
-    assert trained.status is Status.EPOCHS
+    assert trained.status is (Status.EARLY if patience else Status.EPOCHS)
     assert trained.history["valid_score"] == scores[:n_epochs]
     assert torch.equal(head.weight, weights[best])
 

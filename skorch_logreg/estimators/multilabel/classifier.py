@@ -1,12 +1,9 @@
 """Many binary problems over the same rows, solved together."""
 
 import copy
-import warnings
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from sklearn.base import (
     BaseEstimator,
@@ -15,37 +12,38 @@ from sklearn.base import (
     MultiOutputMixin,
     _fit_context,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import validate_data
-from torch import Tensor
+from sklearn.utils.metaestimators import available_if
 
-from skorch_logreg import fitting
-from skorch_logreg.estimators import convergence, options, persistence, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators import options, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.multilabel import cv as label_cv
-from skorch_logreg.estimators.multilabel import indicator, per_label
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Company, Fits
+from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
+from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
 from skorch_logreg.estimators.multilabel.cv import LabelFolds
+from skorch_logreg.estimators.multilabel.ends import warn
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
+from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
 from skorch_logreg.estimators.multilabel.scores import LabelScores
+from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
-from skorch_logreg.estimators.sparsity import check_indices
-from skorch_logreg.exceptions import ConstantLabelWarning, ParameterError
 from skorch_logreg.fitting import Params
+from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["MultiLabel"]
 
 # attributes of some fits alone
-_SOMETIMES = {"C_", "Cs_", "l1_ratio_", "l1_ratios_", "label_names_", "scores_"}
+_SOMETIMES = {
+    *("C_", "Cs_", "l1_ratio_", "l1_ratios_", "label_names_", "scores_"),
+    *("coef_", "intercept_", "module_", "history_", "optimality_", "converged_", "n_passes_"),
+}
 
 
 class MultiLabel(
@@ -55,14 +53,16 @@ class MultiLabel(
 
     What `sklearn.multiclass.OneVsRestClassifier` does by one fit a label: here the labels share
     their passes over X and what is known of its curvature. Each label's model is the one that
-    `TorchLogisticClassifier` finds for its column alone.
+    `TorchLogisticClassifier` finds for its column alone, also in mini-batches and by parts. Or
+    the labels share a network, under which each has a logit.
 
     Parameters
     ----------
-    estimator : TorchLogisticClassifier, TorchLogisticClassifierCV or None, default=None
-        The parameters of every label's fit; never fitted itself. None: the defaults of the
-        first. With the second, C and l1_ratio of every label are chosen by cross-validation of
-        that label, all labels, folds and candidates together.
+    estimator : classifier or None, default=None
+        The parameters of every label's fit; never fitted itself. None: the defaults of a
+        `TorchLogisticClassifier`. With a `TorchLogisticClassifierCV`, C and l1_ratio of every
+        label are chosen by cross-validation of that label, all labels, folds and candidates
+        together. With a `NeuralLogisticClassifier` one backbone is trained for all labels.
     threshold : float or array-like of shape (n_labels,), default=0.5
         `predict` says that a label is present where its probability is at least this. May be
         set after `fit`.
@@ -82,9 +82,9 @@ class MultiLabel(
     classes_ : array of shape (n_labels,)
         Numbers of the labels, ``0 ... n_labels - 1``; for a 1-D y its classes.
     coef_ : array of shape (n_labels, n_features)
-        Coefficients; one row too for a 1-D y of two classes.
+        Coefficients; one row too for a 1-D y of two classes. Not with a network.
     intercept_ : array of shape (n_labels,)
-        Intercepts.
+        Intercepts. Not with a network.
     n_labels_ : int
         Number of binary problems.
     label_names_ : ndarray of shape (n_labels,)
@@ -94,13 +94,14 @@ class MultiLabel(
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, where X has names that are strings.
     n_iter_ : array of shape (n_labels,), int32
-        Iterations.
+        Iterations, epochs included.
     optimality_ : array of shape (n_labels,)
-        How far from its optimum each label may be, as in `TorchLogisticClassifier`.
+        How far from its optimum each label may be, as in `TorchLogisticClassifier`; nan after
+        `partial_fit`. With a network this and the next two are of an exact head alone.
     converged_ : array of shape (n_labels,), bool
         Whether ``optimality_ <= tol`` was reached.
     n_passes_ : int
-        How often all of X was read.
+        How often all of X was read, or of its features; by `partial_fit` all of a part.
     C_, l1_ratio_ : ndarray of shape (n_labels,)
         Chosen; these and the next by a TorchLogisticClassifierCV alone.
     Cs_, l1_ratios_ : ndarray
@@ -110,8 +111,10 @@ class MultiLabel(
     target_kind_, target_dtype_ : str
         What y was, and predictions are: "array", "csr_array", "csr_matrix", or "binary" and
         "multiclass" for a 1-D y.
-    module_ : torch.nn.Linear
-        All labels as a module over the memory of `coef_` and `intercept_`.
+    history_ : dict of str to list
+        Of a network, as in `NeuralLogisticClassifier`; "loss" is the sum over the labels.
+    module_ : torch.nn.Linear or torch.nn.Sequential
+        All labels as a module over the memory of `coef_` and `intercept_`; or the network.
 
     See Also
     --------
@@ -122,7 +125,18 @@ class MultiLabel(
     A label that has one value in all rows that count gets that value with certainty:
     coefficients of 0 and an intercept of 1000 or -1000 (also without ``fit_intercept``).
     ``label_smoothing`` of the estimator leaves it a share of the other value, and is of two
-    classes for each label.
+    classes for each label. Where the labels share a network this holds for exact heads; as the
+    network is trained, such a label is one like any other, and so it is in `partial_fit`.
+
+    With a solver of mini-batches, such as `solvers.SGD`, the labels are trained side by side on
+    the same mini-batches, in which a cell that is not known has its place all the same.
+    Optimisers of torch whose step for one number hangs on others, such as L-BFGS, train them one
+    after the other. The solver can neither hold rows out nor have a checkpoint, which are for
+    one model.
+
+    A network minimises the sum of the labels' objectives: every known cell counts alike, by its
+    weights, and each label's `C` is of its row of the head. All labels are made dense for it.
+    With ``freeze_backbone`` the labels are solved on the features as they would be on X.
 
     A 1-D y of three classes or more is split into one label a class, as `OneVsRestClassifier`
     does; the class of the largest logit is predicted.
@@ -143,6 +157,15 @@ class MultiLabel(
            [0, 1, 1]])
     >>> model.module_
     Linear(in_features=20, out_features=3, bias=True)
+
+    One network for all labels:
+
+    >>> from skorch_logreg import NeuralLogisticClassifier
+    >>> network = MultiLabel(NeuralLogisticClassifier((32,), C=0.1)).fit(X, Y)
+    >>> network.module_.head
+    Linear(in_features=32, out_features=3, bias=True)
+    >>> network.predict(X).shape
+    (100, 3)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -175,7 +198,8 @@ class MultiLabel(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; float32 stays float32. Not copied, never written.
+            Rows; float32 stays float32. Not copied, never written. Of shape (n_samples, ...)
+            where the `module` of a NeuralLogisticClassifier takes more axes.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
             Indicator: 1 where a row has a label, else 0; nan where that is not known. Or one
             column of classes. A sparse one is never made dense as a whole. With
@@ -196,6 +220,8 @@ class MultiLabel(
             If parameters, X, y or weights are not allowed, or a label has no known cell.
         ParameterError
             If a parameter does not go with the data.
+        DivergenceError
+            If training on mini-batches ends at no finite loss.
 
         Warns
         -----
@@ -212,15 +238,80 @@ class MultiLabel(
             self._fit(X, y, sample_weight, label_mask)
         return self
 
+    @available_if(partial.offered)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        label_mask: Any = None,
+    ) -> Self:
+        """Go on with all labels for one epoch over some of the rows, from where they stand.
+
+        Each label's model is the one that `TorchLogisticClassifier.partial_fit` finds for its
+        column alone, with the estimator's solver of mini-batches or the same default; or all
+        share the network. Optimiser and learning rate go on from call to call; a `fit` before
+        counts as well.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
+            As in `fit`; an indicator has the same columns in every call.
+        classes : array-like or None, default=None
+            All classes of a 1-D y, needed in the first call where there was no `fit`. Of an
+            indicator, which has a column for each, it may be left out.
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
+            As in `fit`.
+        label_mask : {array-like, sparse matrix} of shape (n_samples, n_labels), default=None
+            As in `fit`. Labels with no known cell among these rows stay as they are; only in a
+            network they move with the rest.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or if y has other labels or classes than before.
+        ParameterError
+            If the solver cannot go on, or asks for what needs all rows.
+
+        Notes
+        -----
+        Nothing is proven: `optimality_` is nan and `converged_` False for every label, and with
+        a network there is neither. A label that has shown one value so far is trained like any
+        other; one that was certain after `fit` begins anew.
+        """
+        with persistence.all_or_nothing(self), plain_torch():
+            network = isinstance(self.estimator, NeuralLogisticClassifier)
+            go_on = neural.partial_fit if network else partial.partial_fit
+            go_on(self, X, y, classes, sample_weight, label_mask)
+        return self
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
-        estimator = self._checked_estimator(or_cv=True)
+        estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
+        if isinstance(estimator, NeuralLogisticClassifier):
+            network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
+            self._keep(network.attributes, network.given.labels)
+            setattr(self, persistence.TRAINING, network.memory)
+            if network.work is not None:
+                warn(estimator, network.work, network.fits)
+            return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
             grid = resolve_cv(_in_new_layout(estimator))
             chosen = grid.options(grid.shares[0])
         else:
             chosen = options.resolve(per_label.WithC(estimator, self.C))
+            training.check_solver(chosen.solver)
         given = self._validated(X, y, sample_weight, label_mask, estimator)
+        if isinstance(chosen.solver, MiniBatch):
+            given = given.counting()
         labels = given.labels
         if grid is not None:
             splits = label_cv.split(estimator.cv, given.X, y, labels)
@@ -231,7 +322,7 @@ class MultiLabel(
             C = per_label.strengths(self.C, estimator, chosen, labels.n_labels)
             start = self._previous(work.problem, labels.n_labels) if estimator.warm_start else None
             work.fit(fits, C, start, verbose=bool(estimator.verbose))
-            ends, failed, what = fits.ends(), fits.failed(), "labels"
+            choice = None
         else:
             judge = LabelScores(
                 scoring=grid.scoring,
@@ -248,18 +339,10 @@ class MultiLabel(
             choice = LabelFolds(work, grid, train, judge, estimator.selection).search()
             choice.fit(work, grid, fits)
             found = choice.attributes(grid)
-            ends, failed, what = choice.ends, choice.failed, "models of labels"
-        self._warn_constant(labels, work.company.constant)
-        text = convergence.message_of_several(
-            ends,
-            what=f"{what} ({labels.describe(np.flatnonzero(failed))})",
-            max_iter=estimator.max_iter,
-            tol=estimator.tol,
-            dtype=str(work.problem.dtype).removeprefix("torch."),
-        )
-        if text is not None:
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warn(estimator, work, fits if choice is None else choice, choice is not None)
         self._keep(found | fits.attributes(), labels)
+        been = partial.memory(work.company.total, estimator.solver, fits.trained)
+        setattr(self, persistence.TRAINING, been)
 
     def _keep(self, found: dict[str, Any], labels: Indicator) -> None:
         """Set fitted attributes, and forget those of another kind of fit."""
@@ -276,80 +359,16 @@ class MultiLabel(
         for name, value in found.items():
             setattr(self, name, value)
 
-    def _checked_estimator(self, or_cv: bool = False) -> Any:
-        """Return the estimator, validated; errors say what can be done instead."""
-        estimator = TorchLogisticClassifier() if self.estimator is None else self.estimator
-        is_cv = or_cv and isinstance(estimator, TorchLogisticClassifierCV)
-        if not (is_cv or isinstance(estimator, TorchLogisticClassifier)):
-            raise ParameterError(
-                f"estimator={estimator!r} cannot be solved for many labels at once; expected a "
-                "TorchLogisticClassifier, or a TorchLogisticClassifierCV. Transformers go before "
-                "MultiLabel into a Pipeline, other classifiers into "
-                "sklearn.multioutput.MultiOutputClassifier."
-            )
-        estimator._validate_params()
-        if estimator.threshold != 0.5:
-            raise ParameterError(
-                f"The estimator has threshold={estimator.threshold}, but it is MultiLabel's that "
-                "decides: give it there."
-            )
-        if is_cv and self.C is not None:
-            raise ParameterError(
-                f"C={self.C} is given, but {type(estimator).__name__} chooses it: leave C=None."
-            )
-        if is_cv and not estimator.refit:
-            raise ParameterError("MultiLabel needs the refit of its estimator: leave refit=True.")
-        return estimator
+    def _checked_estimator(self) -> Any:
+        return checked_estimator(self)
 
     def _validated(
         self, X: Any, y: Any, sample_weight: Any, label_mask: Any, estimator: Any
-    ) -> "_Given":
-        device = options.resolve_device(estimator.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
-        check_indices(X)
-        y_given = None if y is None else "no_validation"
-        X = validate_data(self, X, y_given, accept_sparse="csr", dtype=home.float_dtypes)
-        options.check_device_takes(device, X)
-        labels = indicator.read(y, label_mask, X, getattr(estimator, "soft_labels", False))
-        thresholds = self._thresholds(labels.kind, labels.n_labels)
-        weight = weights.check_sample_weight(sample_weight, X, home)
-        if weight is not None:
-            weight = to_tensor(weight).to(torch.float64)
-        return _Given(X, labels, weight, thresholds, home, device)
+    ) -> Given:
+        return Given.of(self, estimator, X, y, sample_weight, label_mask)
 
-    def _work(self, given: "_Given", estimator: Any, chosen: options.Options) -> LabelProblem:
-        """State the labels' fits in the core's terms."""
-        rows, class_weights = per_label.class_weights(
-            self.class_weight, estimator.class_weight, given.labels, given.weight
-        )
-        n_samples, n_features = given.X.shape
-        # a TorchLogisticClassifierCV knows neither this nor soft_labels
-        label_smoothing = float(getattr(estimator, "label_smoothing", 0.0))
-        problem = Problem(
-            options=chosen,
-            home=given.home,
-            dtype=torch.float32 if str(given.X.dtype).endswith("float32") else torch.float64,
-            n_classes=2,
-            n_features=int(n_features),
-            fit_intercept=estimator.fit_intercept,
-            intercept_scaling=float(estimator.intercept_scaling),
-            is_soft=given.labels.is_soft or label_smoothing > 0,
-        )
-        factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
-        design = problem.design(given.X, given.device)
-        budget = self.memory_budget
-        if budget is None:
-            budget = getattr(estimator, "memory_budget", None)
-        company = Company.of(
-            given.labels,
-            rows,
-            class_weights,
-            at_once=fitting.models_at_once(int(n_samples), problem.n_features, 1, budget),
-            device=design.device if isinstance(design, Tensor) else torch.device("cpu"),
-            label_smoothing=label_smoothing,
-        )
-        return LabelProblem(company, problem, design, factor, estimator.tol, estimator.max_iter)
+    def _work(self, given: Given, estimator: Any, chosen: options.Options) -> LabelProblem:
+        return LabelProblem.of(self, given, estimator, chosen)
 
     def _previous(self, problem: Problem, n_labels: int) -> Params | None:
         """Where a warm fit starts; a label that was certain starts at zero."""
@@ -361,25 +380,11 @@ class MultiLabel(
         certain = (start.intercept.abs() == CERTAIN) & (start.coef == 0).all(dim=2)
         return Params(start.coef, torch.where(certain, 0.0, start.intercept))
 
-    def _warn_constant(self, labels: Indicator, constant: np.ndarray) -> None:
-        if constant.any():
-            values = [
-                f"always {value}: {labels.describe(np.flatnonzero(constant == sign))}"
-                for value, sign in ((0, -1), (1, 1))
-                if (constant == sign).any()
-            ]
-            warnings.warn(
-                f"{np.count_nonzero(constant)} of {labels.n_labels} labels have one value in all "
-                f"rows that count and get it with certainty ({'; '.join(values)}).",
-                ConstantLabelWarning,
-                stacklevel=5,
-            )
-
     def __sklearn_tags__(self) -> Tags:
-        """Say what it takes: indicators, sparse data, arrays of any library."""
+        """Say what it takes: indicators, sparse data, but for networks arrays of any library."""
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.array_api_support = True
+        tags.array_api_support = not isinstance(self.estimator, NeuralLogisticClassifier)
         tags.classifier_tags.multi_label = True
         plain = isinstance(self.threshold, Real) and self.threshold == 0.5
         tags.classifier_tags.multi_class = plain
@@ -392,18 +397,6 @@ class MultiLabel(
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Read a state; warn if another version wrote it."""
         super().__setstate__(persistence.unpack(state, type(self).__name__))
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What was given to `fit`, validated."""
-
-    X: Any
-    labels: Indicator
-    weight: Tensor | None
-    thresholds: Tensor
-    home: Home
-    device: torch.device | None
 
 
 def _in_new_layout(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:

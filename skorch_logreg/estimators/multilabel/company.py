@@ -36,6 +36,8 @@ class Company:
         Models that a solve may take.
     device : torch.device
         Where they are solved.
+    total : Tensor of shape (n_labels,), float64
+        Weight of all cells of a label.
     label_smoothing : float, default=0.0
         Share of every known cell that is spread evenly over 0 and 1.
     """
@@ -46,6 +48,7 @@ class Company:
     constant: np.ndarray
     at_once: int
     device: torch.device
+    total: Tensor
     label_smoothing: float = 0.0
 
     @classmethod
@@ -70,7 +73,7 @@ class Company:
         alive = None if rows is None else (rows > 0).to(torch.float64)
         counts = torch.zeros(2, labels.n_labels, dtype=torch.float64, device=device)
         totals = counts
-        if rows is not None and class_weights is not None and bool(class_weights.balanced.any()):
+        if rows is not None:
             totals = torch.zeros_like(counts)
         for part in _parts(np.arange(labels.n_labels), at_once):
             targets, known = labels.columns(part, device)
@@ -84,10 +87,36 @@ class Company:
         if class_weights is not None:
             factors = class_weights.balance(*totals.cpu()).to(device)
             counts = torch.where(factors.T > 0, counts, 0.0)
+            totals = totals * factors.T
             _refuse_empty(labels, counts, "has no cell that class_weight gives a weight")
         absent, present = counts.cpu().numpy() > 0
         constant = np.where(absent & present, 0, np.where(present, 1, -1))
-        return cls(labels, rows, factors, constant, at_once, device, label_smoothing)
+        total = totals.sum(dim=0)
+        return cls(labels, rows, factors, constant, at_once, device, total, label_smoothing)
+
+    @classmethod
+    def of_part(
+        cls,
+        labels: Indicator,
+        rows: Tensor | None,
+        class_weights: ClassWeights | None,
+        *,
+        at_once: int,
+        device: torch.device,
+        label_smoothing: float = 0.0,
+    ) -> "Company":
+        """Take some of the rows: nothing is counted, and no label is called constant."""
+        constant = np.zeros(labels.n_labels, dtype=int)
+        return cls(
+            labels,
+            None if rows is None else rows.to(device),
+            None if class_weights is None else class_weights.factors.to(device),
+            constant,
+            at_once,
+            device,
+            torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
+            label_smoothing,
+        )
 
     @property
     def is_soft(self) -> bool:
@@ -162,6 +191,7 @@ class Fits:
         self._optimality = self._coef.new_zeros(n_labels)
         self.n_passes = 0
         self.status = [Status.CONVERGED] * n_labels
+        self.trained: list[tuple[np.ndarray, dict[str, Any]]] = []
 
     def keep(self, labels: np.ndarray, solution: Solution) -> None:
         """Take over what a solve found."""
@@ -171,8 +201,15 @@ class Fits:
         self._n_iter[where] = solution.n_iter.to(torch.int32)
         self._optimality[where] = solution.optimality
         self.n_passes += int(solution.n_passes)
+        if solution.trained is not None:
+            self.trained.append((labels, solution.trained.state))
         for label, status in zip(labels, solution.status, strict=True):
             self.status[label] = status
+
+    @property
+    def params(self) -> Params:
+        """Of all labels, (n_labels, 1, n_columns) and (n_labels, 1)."""
+        return Params(self._coef[:, None], self._intercept[:, None])
 
     def ends(self) -> list[tuple[Status, float]]:
         """How the fit of every label ended, and the optimality reached."""

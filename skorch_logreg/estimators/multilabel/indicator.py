@@ -1,5 +1,6 @@
 """Targets as columns of zeros and ones: read from what callers have, written back likewise."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.sparsity import check_indices
-from skorch_logreg.estimators.targets import encode
+from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Indicator", "read", "write"]
@@ -76,6 +77,16 @@ class Indicator:
         text = ", ".join(repr(name) if isinstance(name, str) else str(name) for name in first)
         return f"{text}, ..." if len(labels) > 5 else text
 
+    def take(self, rows: np.ndarray) -> "Indicator":
+        """Copy some rows."""
+
+        def part(cells: Any) -> Any:
+            if isinstance(cells, Tensor):
+                return cells[torch.from_numpy(rows).to(cells.device)]
+            return None if cells is None else cells[rows]
+
+        return replace(self, values=part(self.values), mask=part(self.mask))
+
     def columns(self, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Make some labels dense.
 
@@ -104,7 +115,25 @@ class Indicator:
         return (targets if known is None else targets * known), known
 
 
-def read(y: Any, label_mask: Any, X: Any, soft_labels: bool = False) -> Indicator:
+def of_column(y: Any) -> Targets:
+    """Find the classes of one column, two or more."""
+    targets = encode(y)
+    if targets.n_classes < 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes in the data, but the data contains "
+            f"only one class: {targets.classes[0]!r}; an indicator of shape (n_samples, 1) may "
+            "have one."
+        )
+    return targets
+
+
+def read(
+    y: Any,
+    label_mask: Any,
+    X: Any,
+    soft_labels: bool = False,
+    column: Callable[[Any], Targets] = of_column,
+) -> Indicator:
     """Validate targets, and which of them are known.
 
     Parameters
@@ -116,6 +145,8 @@ def read(y: Any, label_mask: Any, X: Any, soft_labels: bool = False) -> Indicato
         Validated.
     soft_labels : bool, default=False
         Whether y holds probabilities: it is dense and has two axes then.
+    column : callable
+        What makes targets of one column of classes.
 
     Raises
     ------
@@ -136,13 +167,7 @@ def read(y: Any, label_mask: Any, X: Any, soft_labels: bool = False) -> Indicato
         found = Indicator(kind, classes, _dtype_name(y), names, values, is_soft=soft_labels)
     else:
         _refuse_what_is_no_column(y)
-        targets = encode(_check_y(y))
-        if targets.n_classes < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes in the data, but the data "
-                f"contains only one class: {targets.classes[0]!r}; an indicator of shape "
-                "(n_samples, 1) may have one."
-            )
+        targets = column(_check_y(y))
         kind = "binary" if targets.n_classes == 2 else "multiclass"
         found = Indicator(kind, targets.classes, _dtype_name(y), None, targets.index)
     if label_mask is None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import gen_batches
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn, where
 
@@ -12,11 +13,18 @@ from skorch_logreg import fitting
 from skorch_logreg.estimators.arrays import Home, check_same_namespace
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.per_label import numbers
+from skorch_logreg.estimators.neural import networks
+from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["LabelPrediction"]
+
+
+def _has_coefficients(model: Any) -> bool:
+    """Whether the labels have coefficients, or would have."""
+    return not isinstance(model.estimator, NeuralLogisticClassifier)
 
 
 class LabelPrediction(LogisticPrediction):
@@ -29,6 +37,10 @@ class LabelPrediction(LogisticPrediction):
     target_kind_: str
     target_dtype_: str
     memory_budget: int | None
+    estimator: Any
+
+    sparsify = available_if(_has_coefficients)(LogisticPrediction.sparsify)
+    densify = available_if(_has_coefficients)(LogisticPrediction.densify)
 
     def decision_function(self, X: Any) -> Any:
         """Compute the logits ``X coef' + intercept``.
@@ -69,9 +81,9 @@ class LabelPrediction(LogisticPrediction):
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
         at_once = fitting.at_once(self.n_labels_, self.memory_budget)
         if X.shape[0] <= at_once:
-            return self._decide(_affine(X, self.coef_, self.intercept_), thresholds, home)
+            return self._decide(self._of_rows(X), thresholds, home)
         parts = [
-            self._decide(_affine(X[rows, :], self.coef_, self.intercept_), thresholds, home)
+            self._decide(self._of_rows(X[rows, ...]), thresholds, home)
             for rows in gen_batches(X.shape[0], at_once)
         ]
         if sp.issparse(parts[0]):
@@ -126,12 +138,47 @@ class LabelPrediction(LogisticPrediction):
     def _rows(self, X: Any, method: str) -> tuple[Any, Home]:
         """Validate rows to predict, and find out where they live."""
         check_is_fitted(self)
-        check_same_namespace(X, self, attribute="coef_", method=method)
+        network = self._network()
+        if network is None:
+            check_same_namespace(X, self, attribute="coef_", method=method)
         home = Home.of(X)
         if not self._is_plain(X):
             check_indices(X)
-            X = validate_data(self, X, accept_sparse="csr", reset=False)
+            how: dict[str, Any] = {}
+            if network is not None:
+                allow_nd = getattr(self.estimator, "module", None) is not None
+                how = {"dtype": home.float_dtypes, "allow_nd": allow_nd}
+            X = validate_data(self, X, accept_sparse="csr", reset=False, **how)
         return X, home
+
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+        X, home = self._rows(X, method)
+        return self._of_rows(X), home
+
+    def _of_rows(self, X: Any) -> Tensor:
+        """Logits (n_rows, n_labels) of validated rows."""
+        network = self._network()
+        if network is None:
+            return _affine(X, self.coef_, self.intercept_)
+        return networks.logits(network, X)
+
+    def _network(self) -> Any:
+        """Return the network that was fitted; None: the labels have coefficients."""
+        return vars(self).get("module_")
+
+    @property
+    def module_(self) -> Any:
+        """The fitted network; or all labels as a module over ``coef_`` and ``intercept_``."""
+        network = self._network()
+        return super().module_ if network is None else network
+
+    @module_.setter
+    def module_(self, network: nn.Module) -> None:
+        vars(self)["module_"] = network
+
+    @module_.deleter
+    def module_(self) -> None:
+        del vars(self)["module_"]
 
     def _decide(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
         """Predictions from logits (n_rows, n_labels), which they overwrite."""

@@ -121,8 +121,11 @@ class NeuralLogisticClassifier(
     Rows of sparse X become dense mini-batch by mini-batch. X may have more than two axes where
     `module` is given. The network is of X's float type, or of the module's.
 
-    Rows of weight 0 are left out before training begins. Prediction takes some 4 million
-    numbers at once, which bounds its memory; up to there it has the bits of ``module_(X)``.
+    Rows of weight 0 are left out before training begins, but not out of a loader's batches, of
+    which `freeze_backbone` computes the features anew every epoch.
+
+    Prediction takes some 4 million numbers at once, which bounds its memory; up to there it has
+    the bits of ``module_(X)``.
 
     Examples
     --------
@@ -209,9 +212,13 @@ class NeuralLogisticClassifier(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; of shape (n_samples, ...) where `module` takes more axes.
-        y : array-like of shape (n_samples,)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Dataset or DataLoader
+            Rows; of shape (n_samples, ...) where `module` takes more axes. A data set or loader
+            of `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight`
+            are None then. Batches of a loader, or of an IterableDataset, are trained on as they
+            come, by a solver of mini-batches; all else is read into memory. A loader with
+            ``pin_memory=True`` has its batches copied to `device` as it goes on.
+        y : array-like of shape (n_samples,), or None
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row.
@@ -287,15 +294,7 @@ class NeuralLogisticClassifier(
                 accept_sparse="csr", dtype=home.float_dtypes, reset=False,
                 allow_nd=self.module is not None,
             )  # fmt: skip
-        logits = networks.applied(self.module_, X, self.module_.head)
-        if logits.dtype not in (torch.float32, torch.float64):
-            logits = logits.to(torch.float32)
-        if not bool(logits.isfinite().all()):
-            raise ValueError(
-                f"module_ gives logits that are not finite for X, of type {logits.dtype}: scale "
-                "its columns, for example with StandardScaler."
-            )
-        return logits, home
+        return networks.logits(self.module_, X), home
 
     def __sklearn_tags__(self) -> Tags:
         """Say what it takes: sparse data."""

@@ -13,15 +13,18 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor, nn
 
 from skorch_logreg import fitting
+from skorch_logreg.checkpoint import Journal
 from skorch_logreg.data import Data, InMemory, from_arrays
-from skorch_logreg.estimators import convergence, epochs, partial, soft
+from skorch_logreg.estimators import convergence, epochs, partial, soft, streams
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.epochs import Rows
+from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.given import Given, Way
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, Solution, Status
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_network
@@ -33,24 +36,39 @@ _PROOF = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 
 def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
-    way = Way.of(model)
+    way, stream, classes, source = Way.of(model), None, None, X
+    seed = epochs.seed_of(model.random_state)
+    if streams.is_stream(X):
+        streams.refuse_beside(y, sample_weight)
+        with own_randomness(seed, torch.device("cpu")):
+            if streams.streams(X, way.solver):
+                stream = Stream.of(model, X, way.over_batches(X))
+                (X, y), classes = stream.survey.first, stream.survey.classes
+            else:
+                X, y, sample_weight = streams.read(X)
     warm = model.warm_start and hasattr(model, "module_")
-    given = Given.of(model, X, y, sample_weight, anew=True, known=False, warm=warm)
-    rows, held_out = given.counting_rows(), None
+    given = Given.of(model, X, y, sample_weight, seed, anew=True, classes=classes, warm=warm)
+    rows, held_out = given.rows.counting(), None
     if way.trains:
-        rows, held_out = epochs.split(rows, way.solver, given.seed)
+        rows, held_out = epochs.split(rows, way.solver, seed)
     model.classes_ = given.rows.labels.classes
-    with networks.own_generators(given.seed, given.device):
-        run = Run.of(given, given.network())
+    with own_randomness(seed, given.device):
+        run = Run.of(given, given.network(way.frozen))
         task = {"X": given.rows.X, "y": given.rows.y, "metadata": given.metadata}
+        if stream is not None:
+            task = {"X": source, "y": None, "metadata": None}
         n_tasks = way.most_iterations(model.max_iter)
         context = model._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=model, **task)
         reporter = None
         if hasattr(model, "_skl_callbacks") or model.verbose:
             reporter = IterationReporter(context, model, task, None, run.reconstruct, n_tasks)
-        fit_rows = run.fit_head if way.frozen else run.fit_network
-        trained, solution, weight = fit_rows(way, rows, held_out, reporter)
+        if stream is None:
+            fit_rows = run.fit_head if way.frozen else run.fit_network
+            trained, solution, weight = fit_rows(way, rows, held_out, reporter)
+        else:
+            trained, solution = run.train(way, stream, callback=reporter), None
+            weight = stream.weight
         if reporter is not None:
             reporter.close()
     partial.remember(model, trained, weight, way.solver)
@@ -62,10 +80,13 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     """Go on with a `NeuralLogisticClassifier` for one epoch over some rows."""
     way = Way.by_parts(model)
     first = _check_partial_fit_first_call(model, classes)
-    given = Given.of(model, X, y, sample_weight, anew=first, known=True, warm=not first)
-    with networks.own_generators(given.seed, given.device):
-        run = Run.of(given, given.network())
-        data = run.data(given.counting_rows(), on_features=way.frozen)
+    seed = epochs.seed_of(model.random_state)
+    given = Given.of(
+        model, X, y, sample_weight, seed, anew=first, classes=model.classes_, warm=not first
+    )
+    with own_randomness(seed, given.device):
+        run = Run.of(given, given.network(way.frozen))
+        data = run.data(given.rows.counting(), on_features=way.frozen)
         state, total = partial.past(model, way.solver, data.weight)
         trained = run.train(
             way,
@@ -117,6 +138,10 @@ class Run:
         head: nn.Linear = self.network.head
         return head
 
+    def strength(self, device: torch.device) -> Tensor:
+        """``1 / C``, (1,)."""
+        return torch.tensor([1 / self.problem.options.C], dtype=torch.float64, device=device)
+
     def data(self, rows: Rows, on_features: bool) -> InMemory:
         """Wrap rows, or what the backbone makes of them, with targets and weights."""
         targets, weight = soft.weigh(self.given.model.class_weight, rows.labels, rows.weight)
@@ -155,17 +180,24 @@ class Run:
                 return score({"module_": self.network})
 
         data = self.data(rows, on_features=False)
-        trained = self.train(way, data, judge=judge, callback=callback)
-        if not way.polish:
-            return trained, None, data.weight.sum(dim=0)
-        max_iter = self.given.model.max_iter if trained.status is Status.EPOCHS else 0
+        trained, solution = self.train(way, data, judge=judge, callback=callback), None
+        if way.polish:
+            solution = self.polish(way, rows, trained, callback)
+        ends = {trained.status} if solution is None else {trained.status, *solution.status}
+        if Status.INTERRUPTED not in ends:
+            Journal(way.solver.checkpoint, {}).finish()
+        return trained, solution, data.weight.sum(dim=0)
+
+    def polish(self, way: Way, rows: Rows, trained: Trained, callback: Any) -> Solution:
+        """Go on with the head alone, to its exact optimum."""
+        max_iter = self.given.model.max_iter if trained.is_complete else 0
 
         def go_on(progress: Progress) -> bool:
             return callback(replace(progress, n_iter=trained.n_epochs + progress.n_iter))
 
         solution = self.solve(
             self.data(rows, on_features=True),
-            "auto",
+            replace(way.solver, epochs=0, checkpoint=None),
             max_iter=max_iter,
             start=Params(*LinearHead(self.head, 1).params()),
             callback=None if callback is None else go_on,
@@ -173,7 +205,7 @@ class Run:
         solution = replace(solution, n_iter=solution.n_iter + trained.n_epochs)
         if not max_iter and solution.status[0] is Status.MAX_ITER:
             solution = replace(solution, status=(trained.status,))
-        return trained, solution, solution.total_weight
+        return solution
 
     def fit_head(
         self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
@@ -220,7 +252,7 @@ class Run:
     def train(
         self,
         way: Way,
-        data: InMemory,
+        rows: InMemory | Stream,
         *,
         judge: Callable[[], float] | None = None,
         callback: Callable[[Progress], bool] | None = None,
@@ -228,33 +260,43 @@ class Run:
         epochs: int | None = None,
         total_weight: Tensor | None = None,
     ) -> Trained:
-        """Train the network on rows, or its head alone on features."""
-        head, weight = self.head, data.weight.sum(dim=0)
+        """Train the network on rows, or its head alone: on features, or on those of a stream."""
+        head, problem, seed = self.head, self.problem, self.given.seed
+        streaming = isinstance(rows, Stream)
         network: nn.Module = head if way.frozen else self.network
+        weight = rows.weight if streaming else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
+
+        def forward(batch: Any) -> Tensor:
+            features = self.features(batch) if streaming and way.frozen else batch
+            return network(networks.inputs(features, head))
 
         def report(epoch: Epoch) -> bool:
             nowhere: Any = None  # the network knows where it is
-            value = epoch.loss * weight
-            unknown = torch.full_like(value, torch.nan)
-            progress = Progress(epoch.n_epochs, value, unknown, lambda: nowhere)
+            progress = Progress.of_epoch(epoch, weight, lambda: nowhere)
             return bool(callback is not None and callback(progress))
 
-        trained = train_network(
-            network,
-            head,
-            data,
-            self.problem.loss,
-            self.problem.penalty(None, data.device),
-            data.weight.new_tensor([1 / self.problem.options.C]),
-            way.solver,
-            forward=lambda rows: network(networks.inputs(rows, head)),
-            seed=self.given.seed,
-            judge=judge,
-            callback=None if callback is None else report,
-            state=state,
-            epochs=epochs,
-            total_weight=total_weight,
-        )
+        watch: dict[str, Any] = {
+            "forward": forward,
+            "callback": None if callback is None else report,
+        }
+        if isinstance(rows, Stream):
+            trained = rows.train(network, head, problem, None, way.solver, seed=~seed, **watch)
+        else:
+            trained = train_network(
+                network,
+                head,
+                rows,
+                problem.loss,
+                problem.penalty(None, rows.device),
+                self.strength(rows.device),
+                way.solver,
+                seed=seed,
+                judge=judge,
+                state=state,
+                epochs=epochs,
+                total_weight=total_weight,
+                **watch,
+            )
         if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
             raise DivergenceError(
                 f"{type(way.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
@@ -275,13 +317,16 @@ class Run:
         if solution is None:
             for name in _PROOF:
                 vars(model).pop(name, None)
+            if trained is not None and trained.status is Status.INTERRUPTED:
+                text = convergence.message_of_interrupted(model.solver, trained.n_epochs)
+                warnings.warn(text, ConvergenceWarning, stacklevel=5)
             return
         (status,) = solution.status
         model.optimality_ = float(solution.optimality[0])
         model.duality_gap_ = float(solution.duality_gap[0])
         model.converged_ = status is Status.CONVERGED
         model.n_passes_ = int(solution.n_passes)
-        if not model.converged_:
+        if not convergence.is_as_asked(status):
             text = convergence.message(
                 status,
                 solver="auto" if model.solver is None else model.solver,

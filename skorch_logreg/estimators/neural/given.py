@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 from torch import nn
+from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import epochs, options, soft, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
@@ -18,7 +18,7 @@ from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["Given", "Way"]
+__all__ = ["Given", "Way", "check_sizes", "place"]
 
 _DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
 
@@ -59,7 +59,7 @@ class Way:
         polish = model.polish_head or (trains and solver.finish == "exact")
         if solver is None:
             solver = "auto" if frozen else _DEFAULT
-        elif trains and polish:
+        if polish and isinstance(solver, MiniBatch):
             solver = replace(solver, finish="exact")
         return cls(solver, frozen, polish)
 
@@ -68,6 +68,18 @@ class Way:
         """Read the parameters for `partial_fit`."""
         way = cls.of(model)
         return replace(way, solver=epochs.partial_solver(model.solver, _DEFAULT))
+
+    def over_batches(self, X: Any) -> MiniBatch:
+        """Return the solver of batches that stream; a loader makes those of the default."""
+        if self.polish:
+            raise ParameterError(
+                "polish_head=True, or finish='exact', needs rows in memory, but these stream; "
+                "leave it out, or pass arrays."
+            )
+        if self.solver is _DEFAULT and isinstance(X, DataLoader):
+            return replace(_DEFAULT, batch_size=None)
+        solver: MiniBatch = self.solver
+        return solver
 
     @property
     def trains(self) -> bool:
@@ -110,7 +122,16 @@ class Given:
 
     @classmethod
     def of(
-        cls, model: Any, X: Any, y: Any, sample_weight: Any, *, anew: bool, known: bool, warm: bool
+        cls,
+        model: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        seed: int,
+        *,
+        anew: bool,
+        classes: Any,
+        warm: bool,
     ) -> "Given":
         """Validate; errors come before any work.
 
@@ -118,13 +139,13 @@ class Given:
         ----------
         anew : bool
             Whether X may have other features than before.
-        known : bool
-            Whether the classes are those of ``classes_``.
+        classes : array of shape (n_classes,) or None
+            Those known already, of which y may lack some.
         warm : bool
             Whether to start from ``module_``.
         """
         if model.module is None:
-            _check_sizes(model.hidden_layer_sizes)
+            check_sizes(model.hidden_layer_sizes)
         device = options.resolve_device(model.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
@@ -135,15 +156,7 @@ class Given:
             accept_sparse="csr", dtype=home.float_dtypes, multi_output=model.soft_labels,
             allow_nd=model.module is not None,
         )  # fmt: skip
-        float32 = str(X.dtype).endswith("float32")
-        dtype = torch.float32 if float32 else torch.float64
-        place = None if model.module is None else networks.place_of(model.module)
-        if place is not None:
-            device, dtype = place[0] if device is None else device, place[1]
-        if device is None:
-            device = to_tensor(X).device if home.is_torch else torch.device("cpu")
-        options.check_device_takes(device, X)
-        classes = model.classes_ if known else None
+        device, dtype = place(model, X, home, device)
         labels = soft.encode(y, model.soft_labels, model.label_smoothing, classes)
         if labels.n_classes < 2:
             raise ValueError(
@@ -153,7 +166,6 @@ class Given:
         options.check_threshold_classes(model.threshold, labels.n_classes)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)
         rows = Rows(X, y, labels, sample_weight)
-        seed = epochs.seed_of(model.random_state)
         given = cls(model, rows, home, device, dtype, seed, None)
         if not warm:
             return given
@@ -171,15 +183,11 @@ class Given:
         weight = self.rows.weight
         return None if weight is None else {"sample_weight": weight}
 
-    def counting_rows(self) -> Rows:
-        """Rows of a weight above 0: a layer that looks at a whole mini-batch would see others."""
-        if self.rows.weight is None:
-            return self.rows
-        counts = (to_tensor(self.rows.weight) > 0).cpu().numpy()
-        return self.rows if counts.all() else self.rows.take(np.flatnonzero(counts))
+    def network(self, frozen: bool) -> nn.Sequential:
+        """Give the network to start from: the previous one, or one whose weights are drawn.
 
-    def network(self) -> nn.Sequential:
-        """Give the network to start from: the previous one, or one whose weights are drawn."""
+        On a frozen backbone the head starts at zero.
+        """
         if self.previous is not None:
             return self.previous
         model, X = self.model, self.rows.X
@@ -191,7 +199,10 @@ class Given:
             backbone = networks.perceptron(
                 int(X.shape[1]), sizes, model.activation, float(model.dropout), self.dtype
             )
-        return networks.under_head(backbone, width, self.n_outputs, self.device, self.dtype)
+        network = networks.under_head(backbone, width, self.n_outputs, self.device, self.dtype)
+        for parameter in network[1].parameters() if frozen else ():
+            nn.init.zeros_(parameter)
+        return network
 
     def _previous(self, n_features: int | None) -> nn.Sequential:
         """Copy the fitted network, for a fit of its own."""
@@ -206,12 +217,37 @@ class Given:
         return network.to(self.dtype) if self.model.module is None else network
 
 
+def place(
+    model: Any, X: Any, home: Home, device: torch.device | None
+) -> tuple[torch.device, torch.dtype]:
+    """Device and type of the network of validated rows.
+
+    Parameters
+    ----------
+    model : NeuralLogisticClassifier
+    X : array
+    home : Home
+        Of X.
+    device : torch.device or None
+        That is asked for.
+    """
+    dtype = torch.float32 if str(X.dtype).endswith("float32") else torch.float64
+    own = None if model.module is None else networks.place_of(model.module)
+    if own is not None:
+        device, dtype = own[0] if device is None else device, own[1]
+    if device is None:
+        device = to_tensor(X).device if home.is_torch else torch.device("cpu")
+    options.check_device_takes(device, X)
+    return device, dtype
+
+
 def _sizes(hidden_layer_sizes: Any) -> list[int]:
     one = isinstance(hidden_layer_sizes, Integral)
     return [int(size) for size in ([hidden_layer_sizes] if one else hidden_layer_sizes)]
 
 
-def _check_sizes(hidden_layer_sizes: Any) -> None:
+def check_sizes(hidden_layer_sizes: Any) -> None:
+    """Refuse sizes of hidden layers that are not positive integers."""
     one = isinstance(hidden_layer_sizes, Integral)
     for size in [hidden_layer_sizes] if one else hidden_layer_sizes:
         if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.training import reseed
 
 __all__ = [
     "ACTIVATIONS",
@@ -19,7 +18,7 @@ __all__ = [
     "applied",
     "evaluating",
     "inputs",
-    "own_generators",
+    "logits",
     "perceptron",
     "place_of",
     "under_head",
@@ -155,6 +154,25 @@ def applied(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def logits(network: Any, X: Any) -> Tensor:
+    """Logits (n_samples, n_outputs) of a backbone under a head, float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite.
+    """
+    found = applied(network, X, network.head)
+    if found.dtype not in (torch.float32, torch.float64):
+        found = found.to(torch.float32)
+    if not bool(found.isfinite().all()):
+        raise ValueError(
+            f"module_ gives logits that are not finite for X, of type {found.dtype}: scale its "
+            "columns, for example with StandardScaler."
+        )
+    return found
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Without dropout, whatever mode the module is in; the mode is restored."""
@@ -166,12 +184,3 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
-
-
-@contextmanager
-def own_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed; torch's own generators are restored."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        reseed(seed, device)
-        yield

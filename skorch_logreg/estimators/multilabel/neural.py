@@ -1,0 +1,286 @@
+"""One network for all labels: a backbone under a head with a logit for each."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing
+from torch import Tensor, nn
+
+from skorch_logreg.data import InMemory, from_arrays
+from skorch_logreg.estimators import epochs, options
+from skorch_logreg.estimators import partial as parts
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.epochs import Rows
+from skorch_logreg.estimators.isolation import own_randomness
+from skorch_logreg.estimators.multilabel import partial, per_label
+from skorch_logreg.estimators.multilabel.company import CERTAIN, Company, Fits
+from skorch_logreg.estimators.multilabel.fits import LabelProblem, Reporter, company_of
+from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
+from skorch_logreg.estimators.multilabel.indicator import Indicator
+from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
+from skorch_logreg.estimators.neural.fits import Run
+from skorch_logreg.estimators.neural.given import Given as NetworkGiven
+from skorch_logreg.estimators.neural.given import Way, check_sizes, place
+from skorch_logreg.estimators.options import Options
+from skorch_logreg.estimators.persistence import TRAINING
+from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.fitting import Params
+from skorch_logreg.training import LinearHead, Trained
+
+__all__ = ["Fitted", "fit", "partial_fit"]
+
+_OF_THE_HEAD = (
+    *("C", "l1_ratio", "class_weight", "tol", "max_iter", "random_state", "verbose"),
+    *("soft_labels", "label_smoothing"),
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network for all labels.
+
+    Parameters
+    ----------
+    given : Given
+    attributes : dict
+        Fitted attributes.
+    memory : dict
+        What `partial_fit` goes on from.
+    work : LabelProblem or None
+        The fit of an exact head to the features, and what became of it; None: there was none.
+    fits : Fits or None
+    """
+
+    given: Given
+    attributes: dict[str, Any]
+    memory: dict[str, Any]
+    work: LabelProblem | None
+    fits: Fits | None
+
+
+def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> Fitted:
+    """Fit a network to all labels.
+
+    Parameters
+    ----------
+    model : MultiLabel
+    estimator : NeuralLogisticClassifier
+        Its estimator, validated.
+    X, y, sample_weight, label_mask
+        As in `MultiLabel.fit`.
+    """
+    way = Way.of(estimator)
+    head, chosen = _head(model, estimator, way)
+    _check(way.solver)
+    if estimator.module is None:
+        check_sizes(estimator.hidden_layer_sizes)
+    n_features = getattr(model, "n_features_in_", None)
+    given = Given.of(
+        model, estimator, X, y, sample_weight, label_mask, allow_nd=estimator.module is not None
+    )
+    if way.trains:
+        given = given.counting()
+    seed = epochs.seed_of(estimator.random_state)
+    begun = _Begun.start(model, estimator, given, seed, n_features, estimator.warm_start)
+    trained = work = fits = None
+    with own_randomness(seed, begun.device):
+        run = _Run.start(begun, model, head, chosen, way.frozen)
+        company = company_of(model, given, head, chosen.solver, begun.device)
+        if not way.frozen:
+            report = Reporter(np.arange(company.labels.n_labels)) if estimator.verbose else None
+            trained = run.train(way, run.rows(company, on_features=False), callback=report)
+        if way.frozen or way.polish:
+            work = LabelProblem.of(model, replace(given, X=run.features(given.X)), head, chosen)
+            fits = Fits(work.problem, work.company.constant, work.company.device)
+            warm = trained is not None or begun.previous is not None
+            start = Params(*LinearHead(run.head, len(run.C)).params()) if warm else None
+            work.fit(fits, run.C, start, verbose=bool(estimator.verbose))
+            LinearHead(run.head, len(run.C)).load(fits.params.coef, fits.params.intercept)
+    found = run.attributes(trained, fits)
+    state = None if trained is None else trained.state
+    if way.frozen:
+        state = _of_all(fits, len(run.C))
+    memory = {"weight": company.total.tolist(), "state": state, "solver": repr(way.solver)}
+    return Fitted(given, found, memory, work, fits)
+
+
+def partial_fit(
+    model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
+) -> None:
+    """Go on with a network for one epoch over some rows."""
+    estimator = checked_estimator(model, NeuralLogisticClassifier)
+    way = Way.by_parts(estimator)
+    _check(way.solver)
+    head, chosen = _head(model, estimator, way)
+    if estimator.module is None:
+        check_sizes(estimator.hidden_layer_sizes)
+    given = partial.read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
+    seed = epochs.seed_of(estimator.random_state)
+    begun = _Begun.start(model, estimator, given, seed, given.X.shape[1], True)
+    with own_randomness(seed, begun.device):
+        run = _Run.start(begun, model, head, chosen, way.frozen)
+        company = company_of(model, given, head, chosen.solver, begun.device, part=True)
+        rows = run.rows(company, on_features=way.frozen)
+        state, total = None, rows.weight.sum(dim=0).expand(len(run.C))
+        if begun.previous is not None:
+            state, total = parts.past(model, way.solver, rows.weight)
+        trained = run.train(
+            way,
+            rows,
+            state=state,
+            epochs=1 if state is None else state["n_epochs"] + 1,
+            total_weight=total,
+        )
+    model._keep(run.attributes(trained, None), given.labels)
+    setattr(model, TRAINING, parts.memory(total, trained, way.solver))
+
+
+def _head(model: Any, estimator: Any, way: Way) -> tuple[TorchLogisticClassifier, Options]:
+    """Return the classifier that is fitted to the features of a frozen backbone."""
+    solver = way.solver if way.frozen else "auto"
+    of_head = {name: getattr(estimator, name) for name in _OF_THE_HEAD}
+    head = TorchLogisticClassifier(solver=solver, **of_head)
+    chosen = options.resolve(per_label.WithC(head, model.C))
+    return head, chosen
+
+
+def _of_all(fits: Any, n_labels: int) -> dict[str, Any] | None:
+    """State of the optimiser of a head if it has seen all labels together."""
+    groups = fits.trained
+    return groups[0][1] if groups and len(groups[0][0]) == n_labels else None
+
+
+def _check(solver: Any) -> None:
+    """Refuse what a network takes by itself alone."""
+    for name, plain in (
+        ("validation_fraction", 0.0),
+        ("checkpoint", None),
+        ("on_interrupt", "raise"),
+    ):
+        value = getattr(solver, name, plain)
+        if value != plain:
+            raise ParameterError(
+                f"{name}={value!r} of {type(solver).__name__} is for a NeuralLogisticClassifier "
+                f"by itself; under MultiLabel leave {name}={plain!r}."
+            )
+
+
+@dataclass(frozen=True)
+class _Begun(NetworkGiven):
+    """What the network of all labels is fitted to.
+
+    Parameters
+    ----------
+    labels : Indicator
+    """
+
+    labels: Indicator
+
+    @classmethod
+    def start(
+        cls,
+        model: Any,
+        estimator: Any,
+        given: Given,
+        seed: int,
+        n_features: int | None,
+        warm: bool,
+    ) -> "_Begun":
+        """Begin with the network before, or with none.
+
+        Parameters
+        ----------
+        n_features : int or None
+            Of the network before.
+        warm : bool
+            Whether to start from there if there is one.
+        """
+        device, dtype = place(estimator, given.X, given.home, given.device)
+        known = copy.copy(estimator)
+        labels: Any = given.labels
+        rows = Rows(given.X, None, labels, None)
+        begun = cls(known, rows, given.home, device, dtype, seed, None, labels)
+        if not warm or "module_" not in vars(model):
+            return begun
+        known.module_ = model.module_
+        previous = begun._previous(n_features)
+        head: Any = previous.head
+        with torch.no_grad():
+            certain = (head.weight == 0).all(dim=1) & (head.bias.abs() == CERTAIN)
+            head.bias[certain] = 0
+        return replace(begun, previous=previous)
+
+    @property
+    def n_outputs(self) -> int:
+        """Logits a row."""
+        return self.labels.n_labels
+
+
+@dataclass(frozen=True)
+class _Run(Run):
+    """A network of all labels on its way.
+
+    Parameters
+    ----------
+    C : Tensor of shape (n_labels,)
+    """
+
+    C: Tensor
+
+    @classmethod
+    def start(cls, begun: _Begun, model: Any, head: Any, chosen: Options, frozen: bool) -> "_Run":
+        """Build the network."""
+        labels = begun.labels
+        network: Any = begun.network(frozen)
+        problem = Problem(
+            options=chosen,
+            home=begun.home,
+            dtype=begun.dtype,
+            n_classes=2,
+            n_features=int(network.head.in_features),
+            fit_intercept=True,
+            intercept_scaling=1.0,
+            is_soft=labels.is_soft or head.label_smoothing > 0,
+        )
+        C = per_label.strengths(model.C, head, chosen, labels.n_labels)
+        return cls(begun, network, problem, C)
+
+    def strength(self, device: torch.device) -> Tensor:
+        """``1 / C`` of every label."""
+        return (1 / self.C).to(device)
+
+    def rows(self, company: Company, on_features: bool) -> InMemory:
+        """Rows with a cell that counts, or what the backbone makes of them."""
+        X: Any = self.given.rows.X
+        targets, weight = company.cells(np.arange(len(self.C)))
+        if weight is not None:
+            counts = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
+            if not bool(counts.any()):
+                raise ValueError("No cell of y is known and counts: there is nothing to fit to.")
+            if not bool(counts.all()):
+                X = _safe_indexing(X, counts.nonzero()[:, 0].cpu().numpy())
+                targets, weight = targets[counts], weight[counts]
+        if on_features:
+            return from_arrays(self.features(X), targets, weight)
+        return from_arrays(self.problem.design(X), targets, weight, device=self.given.device)
+
+    def attributes(self, trained: Trained | None, fits: Fits | None) -> dict[str, Any]:
+        """Fitted attributes."""
+        network: nn.Module = self.network.eval()
+        network.zero_grad()
+        n_epochs = 0 if trained is None else trained.n_epochs
+        found: dict[str, Any] = {}
+        if fits is not None:
+            found = fits.attributes()
+            del found["coef_"], found["intercept_"]
+            found["n_iter_"] = found["n_iter_"] + n_epochs
+        else:
+            n_iter = torch.full((len(self.C),), n_epochs, dtype=torch.int32)
+            found["n_iter_"] = self.given.home.from_tensor(n_iter)
+        if trained is not None:
+            found["history_"] = trained.history
+        return found | {"module_": network}

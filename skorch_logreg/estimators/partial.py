@@ -8,6 +8,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skorch_logreg import fitting
+from skorch_logreg.checkpoint import named
 from skorch_logreg.estimators import epochs, options, soft, weights
 from skorch_logreg.estimators.arrays import NUMPY, Home
 from skorch_logreg.estimators.epochs import Rows
@@ -98,7 +99,7 @@ def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None
     if before is None:
         return None, total
     known = torch.tensor(before["weight"], dtype=torch.float64, device=total.device)
-    state = before["state"] if before["solver"] == repr(solver) else None
+    state = before["state"] if before["solver"] == named(solver) else None
     return state, total + known
 
 
@@ -125,7 +126,7 @@ def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = 
 def memory(weight: Tensor, trained: Trained | None = None, solver: Any = None) -> dict[str, Any]:
     """Value of the attribute that holds what `partial_fit` goes on from."""
     state = None if trained is None else trained.state
-    return {"weight": weight.tolist(), "state": state, "solver": repr(solver)}
+    return {"weight": weight.tolist(), "state": state, "solver": named(solver)}
 
 
 def offered(model: Any) -> bool:

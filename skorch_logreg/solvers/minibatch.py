@@ -14,7 +14,7 @@ from skorch_logreg.exceptions import ParameterError
 SCHEDULES = ("cosine", "inverse", "inverse-sqrt")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MiniBatch(Resumable):
     """What the loop is told, whatever the optimiser.
 
@@ -77,6 +77,14 @@ class MiniBatch(Resumable):
         if self.finish not in (None, "exact"):
             self._refuse("finish", "'exact' or None")
 
+    def __repr__(self) -> str:
+        """Say what is not a default."""
+        of_loop = {field.name for field in fields(MiniBatch)}
+        changed = [f for f in fields(self) if f.repr and getattr(self, f.name) != f.default]
+        changed.sort(key=lambda field: field.name in of_loop)
+        shown = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in changed)
+        return f"{type(self).__name__}({shown})"
+
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of some parameters."""
         raise NotImplementedError
@@ -113,7 +121,7 @@ class MiniBatch(Resumable):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(MiniBatch):
     """Stochastic gradient descent; with ``batch_size=None`` gradient descent.
 
@@ -134,8 +142,8 @@ class SGD(MiniBatch):
     Examples
     --------
     >>> from skorch_logreg.solvers import SGD
-    >>> SGD(learning_rate=0.5, batch_size=32, epochs=10, schedule="inverse").batch_size
-    32
+    >>> SGD(learning_rate=0.5, batch_size=32, epochs=10, schedule="inverse")
+    SGD(learning_rate=0.5, batch_size=32, epochs=10, schedule='inverse')
     """
 
     learning_rate: float = 0.1
@@ -161,7 +169,7 @@ class SGD(MiniBatch):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(MiniBatch):
     """Adam, whose steps have the size of the learning rate whatever that of the gradient.
 
@@ -203,7 +211,7 @@ class Adam(MiniBatch):
         return self._class(parameters, **self.options())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with weight decay beside the gradient; it acts on all weights, intercepts too.
 
@@ -236,7 +244,7 @@ class AdamW(Adam):
         return {**super().options(), "weight_decay": float(self.weight_decay)}
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Optimizer(MiniBatch):
     """Any other optimiser of torch.
 

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import partial, persistence
@@ -16,8 +16,8 @@ from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.neural import fits, networks
+from skorch_logreg.estimators.neural.given import rows_like_before
 from skorch_logreg.estimators.prediction import LogitPrediction
-from skorch_logreg.estimators.sparsity import check_indices
 
 __all__ = ["NeuralLogisticClassifier"]
 
@@ -288,12 +288,7 @@ class NeuralLogisticClassifier(
         check_is_fitted(self)
         home = Home.of(X)
         if not self._is_plain(X):
-            check_indices(X)
-            X = validate_data(
-                self, X,
-                accept_sparse="csr", dtype=home.float_dtypes, reset=False,
-                allow_nd=self.module is not None,
-            )  # fmt: skip
+            X = rows_like_before(self, X, home)
         return networks.logits(self.module_, X), home
 
     def __sklearn_tags__(self) -> Tags:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -20,7 +21,7 @@ from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.neural.given import Given, Way
+from skorch_logreg.estimators.neural.given import Given, Way, rows_like_before
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
@@ -29,7 +30,7 @@ from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, Solution, Status
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_network
 
-__all__ = ["fit", "partial_fit"]
+__all__ = ["fit", "frozen_features", "partial_fit"]
 
 _PROOF = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 
@@ -97,6 +98,26 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         )
     partial.remember(model, trained, total, way.solver)
     run.finish(trained, None)
+
+
+def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray]:
+    """Features (n_rows, n_features) of rows, to which `fit` would fit an exact head, and of others.
+
+    Parameters
+    ----------
+    model : NeuralLogisticClassifier
+        With a frozen backbone, and a `random_state` that gives the same one again.
+    X, y : array-like
+        As for `fit`.
+    *others : array-like
+        Further rows, which are not fitted to.
+    """
+    seed = epochs.seed_of(model.random_state)
+    given = Given.of(model, X, y, None, seed, anew=True, classes=None, warm=False)
+    with own_randomness(seed, given.device):
+        run = Run.of(given, given.network(frozen=True))
+    checked = (rows_like_before(model, rows, given.home) for rows in others)
+    return [run.features(rows).cpu().numpy() for rows in (given.rows.X, *checked)]
 
 
 @dataclass(frozen=True)

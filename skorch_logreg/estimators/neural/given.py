@@ -18,9 +18,19 @@ from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["Given", "Way", "check_sizes", "place"]
+__all__ = ["Given", "Way", "check_sizes", "place", "rows_like_before"]
 
 _DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
+
+
+def rows_like_before(model: Any, X: Any, home: Home) -> Any:
+    """Validate rows that have to have the features of those before."""
+    check_indices(X)
+    return validate_data(
+        model, X,
+        accept_sparse="csr", dtype=home.float_dtypes, reset=False,
+        allow_nd=model.module is not None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

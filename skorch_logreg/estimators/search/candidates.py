@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Number, Real
+from numbers import Integral, Number, Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,8 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
+from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
+from skorch_logreg.estimators.neural.fits import frozen_features
 from skorch_logreg.estimators.options import resolve
 from skorch_logreg.solvers import MiniBatch
 
@@ -38,6 +40,7 @@ _VARYING = {
         "estimator__class_weight",
         "estimator__penalty_factor",
     ),
+    NeuralLogisticClassifier: ("C", "l1_ratio", "class_weight", "threshold"),
 }
 
 
@@ -69,10 +72,13 @@ class Group:
     estimator : TorchLogisticClassifier, MultiLabel or Pipeline
         Not fitted, with the shared parameters; the group's own.
     candidates : tuple of Candidate
+    network : NeuralLogisticClassifier or None
+        Whose place the classifier takes: it is fitted to what the frozen backbone makes of rows.
     """
 
     estimator: Any
     candidates: tuple[Candidate, ...]
+    network: Any = None
 
     @property
     def final(self) -> Any:
@@ -83,6 +89,12 @@ class Group:
     def is_alone(self) -> bool:
         """Whether nothing is to be fitted before it."""
         return self.estimator is self.final
+
+    def columns(self, X: Any, y: Any, *others: Any) -> Any:
+        """Give what the classifier sees of the rows that come to the last step, and of others."""
+        if self.network is None:
+            return X, *others
+        return frozen_features(self.network, X, y, *others)
 
 
 def may_batch(estimator: Any) -> bool:
@@ -151,6 +163,10 @@ def _group(
         unusual = _is_watched(template) or _is_soft(final) or _trains(final)
         if _VARYING.get(type(final)) != tuple(names.values()) or unusual:
             return None
+        network = None
+        if type(final) is NeuralLogisticClassifier:
+            network, final = final, _head(final)
+            template = _ending_in(template, final)
         settings = [
             (place, {names[name]: v for name, v in parameters.items() if name in names})
             for place, parameters in members
@@ -168,7 +184,7 @@ def _group(
             )
     except Exception:  # whatever it is, an ordinary fit meets it again and has the words for it
         return None
-    return Group(template, tuple(found))
+    return Group(template, tuple(found), network)
 
 
 def _with(estimator: Any, shared: dict[str, Any]) -> Any:
@@ -180,6 +196,30 @@ def _with(estimator: Any, shared: dict[str, Any]) -> Any:
         return template
     template = clone(estimator)
     return template.set_params(**clone(shared, safe=False)) if shared else template
+
+
+def _head(network: Any) -> TorchLogisticClassifier:
+    """Make the classifier that finds a frozen network's head.
+
+    Raises
+    ------
+    ValueError
+        If the network is trained as well, or its backbone is another one in every fit.
+    """
+    fixed = network.random_state is None or isinstance(network.random_state, Integral)
+    if not (network.freeze_backbone and fixed):
+        raise ValueError("The folds do not share a backbone.")
+    shared = ("C", "l1_ratio", "class_weight", "tol", "max_iter", "threshold", "device")
+    solver = "auto" if network.solver is None else network.solver
+    return TorchLogisticClassifier(solver=solver, **{n: getattr(network, n) for n in shared})
+
+
+def _ending_in(estimator: Any, final: Any) -> Any:
+    """Put a classifier into the place of the last step."""
+    if not isinstance(estimator, Pipeline):
+        return final
+    name, _ = estimator.steps[-1]
+    return Pipeline([*estimator.steps[:-1], (name, final)], memory=estimator.memory)
 
 
 def _sound(final: Any, settings: Sequence[tuple[int, dict[str, Any]]]) -> list[Candidate]:

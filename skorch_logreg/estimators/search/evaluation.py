@@ -61,30 +61,36 @@ class Evaluation:
         if not self.splits:
             return
         n_candidates = sum(len(group.candidates) for group in groups)
-        design: Any = None
+        designs: dict[int, Any] = {}
         for group in groups:
+            if group.network is not None and not self.scores.wants_predictions_alone:
+                continue
             if not group.is_alone:
                 self._fold_by_fold(group)
                 continue
             started = time.perf_counter()
+            design = designs.get(id(group.network))
             if design is None:
                 try:
-                    design = self._all_folds(group.final)
+                    design = self._all_folds(group)
                 except (ValueError, TypeError):  # an ordinary fit says so
-                    return
-                if self.refit and isinstance(design, Design) and _is_small(design, n_candidates):
+                    continue
+                with_all = self.refit and group.network is None and isinstance(design, Design)
+                if with_all and _is_small(design, n_candidates):
                     design = design.with_all_rows()
+                designs[id(group.network)] = design
             if isinstance(design, LabelDesign):
                 self._labels(group, design, group.candidates, 0, None, started)
             else:
                 self._classes(group, design, started)
 
-    def _all_folds(self, final: Any) -> Any:
+    def _all_folds(self, group: Group) -> Any:
         """Validate rows once for all folds, which are nothing but weights."""
         n_samples = _num_samples(self.scores.X)
         counts = Rows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
-        kind = LabelDesign if type(final) is MultiLabel else Design
-        return kind.of(final, self.scores.X, self.scores.y, counts=counts, **self.fit_params)
+        kind = LabelDesign if type(group.final) is MultiLabel else Design
+        (X,) = group.columns(self.scores.X, self.scores.y)
+        return kind.of(group.final, X, self.scores.y, counts=counts, **self.fit_params)
 
     def _classes(self, group: Group, design: Design, started: float) -> None:
         """Solve a classifier alone: all folds share a batch, as far as memory allows."""
@@ -106,7 +112,7 @@ class Evaluation:
                     )
                     for name, some in rows.items()
                 }
-                if self.refit:
+                if self.refit and group.network is None:
                     self.results.keep(batch)
                 self._score(batch, held, group.final, None, folds, started)
                 started = time.perf_counter()
@@ -117,15 +123,16 @@ class Evaluation:
         for fold, (train, test) in enumerate(self.splits):
             started = time.perf_counter()
             try:
-                behind, seen = self._transformed(group, train, test)
+                behind, (X, y, params) = self._transformed(group, train, test)
+                X, X_test = group.columns(X, y, behind.test)
                 if type(group.final) is MultiLabel:
-                    design: Any = LabelDesign.of(group.final, *seen[:2], **seen[2])
+                    design: Any = LabelDesign.of(group.final, X, y, **params)
                 else:
-                    design = Design.of(group.final, *seen[:2], **seen[2])
+                    design = Design.of(group.final, X, y, **params)
                     rows = self._rows(design, train, test)
                 floats = design.home.float_dtypes
                 X_test = validate_data(
-                    group.final, behind.test, accept_sparse="csr", dtype=floats, reset=False
+                    group.final, X_test, accept_sparse="csr", dtype=floats, reset=False
                 )
             except Exception:  # of any kind, as transformers are; ordinary fits meet it again
                 return

@@ -172,7 +172,7 @@ class CandidateScores:
     ) -> Any:
         """Ask the scorer about a fitted model on rows, as they were before any transformer."""
         if behind is not None:
-            if self._wants_predictions_alone:
+            if self.wants_predictions_alone:
                 X = getattr(behind, part)
             else:
                 model = behind.ending_in(model)
@@ -192,14 +192,14 @@ class CandidateScores:
                 for candidate in served:
                     stand_in = HeldOut.of(final, fitted, X, own, **candidate.values)
                     whole: Any = stand_in
-                    if behind is not None and not self._wants_predictions_alone:
+                    if behind is not None and not self.wants_predictions_alone:
                         whole = behind.ending_in(stand_in)
                     score = _score(whole, X, y, self.scorer, params, self.error_score)
                     scores[candidate.place].append(score)
         return scores
 
     @property
-    def _wants_predictions_alone(self) -> bool:
+    def wants_predictions_alone(self) -> bool:
         """Whether scikit-learn's scorers ask, not a function that may look into a pipeline."""
         scorers = getattr(self.scorer, "_scorers", {"": self.scorer}).values()
         return self.scoring is None or all(hasattr(s, "_response_method") for s in scorers)

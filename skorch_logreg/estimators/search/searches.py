@@ -206,8 +206,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     Parameters
     ----------
     estimator : estimator
-        A `TorchLogisticClassifier`, a `MultiLabel`, or a `Pipeline` that ends in one; any other
-        is searched as scikit-learn does.
+        A `TorchLogisticClassifier`, a `MultiLabel`, a `NeuralLogisticClassifier` whose backbone
+        is frozen, or a `Pipeline` that ends in one; any other is searched as scikit-learn does.
     param_grid : dict or list of dict
         Values to try, by parameter.
     scoring : str, callable, list, tuple, dict or None, default=None
@@ -298,8 +298,8 @@ class BatchedRandomizedSearchCV(_BatchedSearch, RandomizedSearchCV):
     Parameters
     ----------
     estimator : estimator
-        A `TorchLogisticClassifier`, a `MultiLabel`, or a `Pipeline` that ends in one; any other
-        is searched as scikit-learn does.
+        A `TorchLogisticClassifier`, a `MultiLabel`, a `NeuralLogisticClassifier` whose backbone
+        is frozen, or a `Pipeline` that ends in one; any other is searched as scikit-learn does.
     param_distributions : dict or list of dict
         Values, or distributions with a method ``rvs``, by parameter.
     n_iter : int, default=10

@@ -76,17 +76,19 @@ class TorchLogisticClassifier(
         Weight of every class; a class that a dict leaves out counts 1. "balanced" gives all
         classes the same total weight, ``sum(s) / (n_classes * sum(s of the class))``.
     random_state : int, RandomState or None, default=None
-        Accepted for compatibility; the solvers are deterministic.
+        Of what solvers of mini-batches draw: the order of rows, and those held out; None: 0. All
+        others are deterministic.
     solver : str or solver, default="auto"
         "auto" chooses by size and takes every penalty. "lbfgs", "newton-cg" and
         "newton-cholesky" name solvers of this package. "liblinear", "sag" and "saga" run what
         "auto" chooses; "liblinear" keeps its own objective, whose intercept is penalised, and
         is for two classes. The six names take the penalties that scikit-learn's table allows.
-        A solver object of `skorch_logreg.solvers` is taken as it is.
+        A solver object of `skorch_logreg.solvers` is taken as it is; `SGD`, `Adam`, `AdamW` and
+        `Optimizer` train in epochs of mini-batches.
     max_iter : int, default=100
-        Most iterations.
+        Most iterations, beside the epochs of a solver of mini-batches.
     verbose : int, default=0
-        Above 0, print a line an iteration.
+        Above 0, `fit` prints a line an iteration or epoch.
     warm_start : bool, default=False
         Start from the previous `coef_` and `intercept_`; no effect with "liblinear".
     n_jobs : None
@@ -117,7 +119,11 @@ class TorchLogisticClassifier(
     intercept_ : array of shape (1,) or (n_classes,)
         Intercepts.
     n_iter_ : array of shape (1,), int32
-        Iterations.
+        Iterations, epochs included.
+    history_ : dict of str to list
+        "loss" (the objective per unit of weight, mean of the mini-batches), "learning_rate" and
+        "seconds" of every epoch, and "valid_score" where rows are held out; after training in
+        mini-batches alone.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -404,6 +410,7 @@ class TorchLogisticClassifier(
         Notes
         -----
         Nothing is proven: `optimality_` and `duality_gap_` are nan, `converged_` is False.
+        Callbacks are not called.
         """
         with persistence.all_or_nothing(self), plain_torch():
             partial.partial_fit(self, X, y, classes, sample_weight)

@@ -137,10 +137,10 @@ def message_of_stream(solver: Any, n_epochs: int) -> str:
 
 
 def message_of_interrupted(solver: Any, n_epochs: int) -> str:
-    """Word the warning of a network whose training was interrupted."""
+    """Word the warning of a training of which nothing is proven, and that was interrupted."""
     return (
         f"{type(solver).__name__} did not come to its end: after {n_epochs} epoch(s) it was "
-        "interrupted. module_ is the network at its best so far. Fit with its checkpoint, or "
+        "interrupted, and module_ is the best so far. Fit with its checkpoint, or "
         "with warm_start=True, to go on."
     )
 

@@ -152,10 +152,15 @@ def partial_solver(solver: Any, default: MiniBatch = _ONLINE) -> MiniBatch:
     """
     if not isinstance(solver, MiniBatch):
         return default
-    for name, plain in (("validation_fraction", 0.0), ("finish", None), ("checkpoint", None)):
+    for name, plain in (
+        ("validation_fraction", 0.0),
+        ("finish", None),
+        ("checkpoint", None),
+        ("on_interrupt", "raise"),
+    ):
         if getattr(solver, name) != plain:
             raise ParameterError(
                 f"{name}={getattr(solver, name)!r} needs all rows at once, or a fit from its "
-                f"beginning to its end; with partial_fit leave {name}={plain}."
+                f"beginning to its end; with partial_fit leave {name}={plain!r}."
             )
     return solver

@@ -14,7 +14,7 @@ from skorch_logreg.estimators import convergence, options, partial, streams, wei
 from skorch_logreg.estimators.arrays import NUMPY
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.fitting import Params, Progress
+from skorch_logreg.fitting import Params, Progress, Status
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import (
     BatchObjective,
@@ -70,14 +70,13 @@ class Stream:
         objective = BatchObjective.of(
             1,
             problem.loss.n_outputs,
-            self.survey.n_samples,
             self.weight.to(device),
-            self.survey.weighted or self.encode.by_class is not None,
             problem.penalty(factor, device),
             torch.tensor([1 / problem.options.C], dtype=torch.float64, device=device),
             dtype,
         )
-        batches = LoaderBatches(self.loader, self.encode, dtype, device)
+        mean_weight = self.weight / self.survey.n_samples
+        batches = LoaderBatches(self.loader, self.encode, mean_weight, dtype, device)
         return train(network, head, batches, objective, solver, **how)
 
 
@@ -145,9 +144,7 @@ def fit_stream(
     partial.unproven(model, trained.n_epochs)
     model.n_passes_ += 1  # the survey
     partial.remember(model, trained, stream.weight)
-    warnings.warn(
-        convergence.message_of_stream(model.solver, trained.n_epochs),
-        ConvergenceWarning,
-        stacklevel=5,
-    )
+    cut = trained.status is Status.INTERRUPTED
+    word = convergence.message_of_interrupted if cut else convergence.message_of_stream
+    warnings.warn(word(model.solver, trained.n_epochs), ConvergenceWarning, stacklevel=5)
     context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})

@@ -120,22 +120,19 @@ class Survey:
     by_class : ndarray of shape (n_classes,)
         Weight of all rows of each class, or of their shares.
     n_samples : int
-    weighted : bool
-        Whether the batches bring weights.
     """
 
     first: tuple[np.ndarray, np.ndarray]
     classes: np.ndarray
     by_class: np.ndarray
     n_samples: int
-    weighted: bool
 
     @classmethod
     def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "Survey":
         """Read all batches, and refuse what cannot be fitted."""
         first: Any = None
         seen, totals = [], []
-        weighted, n_samples = False, 0
+        n_samples = 0
         for X, y, weight in _items(loader):
             rows = check_array(
                 X if sp.issparse(X) else _plain(X),
@@ -168,7 +165,6 @@ class Survey:
                 labels, index = np.unique(y, return_inverse=True)
                 seen.append(labels)
                 totals.append(np.bincount(index, weights=counts))
-            weighted |= weight is not None
             n_samples += len(rows)
         if first is None:
             raise ValueError(_EMPTY)
@@ -176,7 +172,7 @@ class Survey:
         by_class = np.bincount(index, weights=np.concatenate(totals))
         if not by_class.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
-        return cls(first, classes, by_class, n_samples, weighted)
+        return cls(first, classes, by_class, n_samples)
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,12 @@ class MiniBatch(Resumable):
         How often all rows are gone through.
     shuffle : bool, default=True
         Whether every epoch has an order of its own, drawn from the estimator's `random_state`.
+        Rows that stream come in the order of their loader.
     schedule : {"cosine", "inverse", "inverse-sqrt"}, callable or None, default=None
         How the learning rate falls from epoch to epoch: to 0 along half a cosine, as
         ``1 / (1 + epoch)``, or as its root. Or a function of the optimiser that returns a
-        scheduler of `torch.optim.lr_scheduler`. None: it stays.
+        scheduler of `torch.optim.lr_scheduler`. None: it stays. Should `partial_fit` go on for
+        more than `epochs`, the cosine rises again.
     clip : float or None, default=None
         Largest norm of a model's gradient; a larger one is scaled down.
     validation_fraction : float, default=0.0
@@ -74,6 +76,8 @@ class MiniBatch(Resumable):
             self._refuse("validation_fraction", "a number in [0, 1)")
         if not (self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)):
             self._refuse("scoring", "the name of a scorer, a callable or None")
+        if self.scoring is not None and not self.validation_fraction:
+            self._refuse("scoring", "None where validation_fraction is 0")
         if self.finish not in (None, "exact"):
             self._refuse("finish", "'exact' or None")
 

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     targets : Tensor of shape (rows, 1), (rows, m) or (rows, m, K)
         Class indices or probabilities; for one logit a model floats, of the network's type.
     weight : Tensor of shape (rows, 1) or (rows, m), or None
-        None: 1 for all.
+        Of mean 1 over all rows; None: 1 for all.
     """
 
     inputs: Any

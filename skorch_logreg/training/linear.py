@@ -101,30 +101,21 @@ def prepared(
         targets = targets.reshape(len(targets), -1).to(dtype)
     elif targets.is_floating_point():
         targets = targets.to(dtype)
-    weighted = bool((data.weight != 1).any())
-    batches = InMemoryBatches(
-        data.X,
-        targets,
-        data.weight.to(dtype) if weighted else None,
-        solver.batch_size,
-        solver.shuffle,
-        seed,
-    )
     weight = data.weight.sum(dim=0)
     if together:
         weight = weight.mean(dim=0, keepdim=True)
         total_weight = None if total_weight is None else total_weight.mean(dim=0, keepdim=True)
-    share = 1.0 if total_weight is None else weight / total_weight
-    objective = BatchObjective.of(
-        n_models,
-        n_outputs,
-        data.n_samples,
-        weight,
-        weighted,
-        penalty,
-        strength * share,
-        dtype,
+    weighted = bool((data.weight != 1).any())
+    batches = InMemoryBatches(
+        data.X,
+        targets,
+        (data.weight / (weight / data.n_samples)).to(dtype) if weighted else None,
+        solver.batch_size,
+        solver.shuffle,
+        seed,
     )
+    share = 1.0 if total_weight is None else weight / total_weight
+    objective = BatchObjective.of(n_models, n_outputs, weight, penalty, strength * share, dtype)
     return batches, objective
 
 

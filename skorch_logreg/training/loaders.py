@@ -22,7 +22,9 @@ class LoaderBatches:
     loader : DataLoader
         Of (X, y) or (X, y, weight).
     encode : callable
-        From a batch's y and weight to targets and weight as `Batch` holds them.
+        From a batch's y and weight to targets and weight, as they were given.
+    mean_weight : Tensor of shape (1,), float64
+        Of all rows.
     dtype : torch.dtype
         Of the network.
     device : torch.device
@@ -30,6 +32,7 @@ class LoaderBatches:
 
     loader: DataLoader[Any]
     encode: Callable[[Any, Any], tuple[Tensor, Tensor | None]]
+    mean_weight: Tensor
     dtype: torch.dtype
     device: torch.device
 
@@ -42,7 +45,9 @@ class LoaderBatches:
                 targets = self._moved(targets)
             else:
                 targets = targets.to(self.device, non_blocking=True)
-            yield Batch(self._moved(rows), targets, None if weight is None else self._moved(weight))
+            if weight is not None:
+                weight = self._moved(weight / self.mean_weight)
+            yield Batch(self._moved(rows), targets, weight)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype, non_blocking=True)

@@ -14,15 +14,14 @@ from skorch_logreg.training.batches import Batch
 class BatchObjective:
     """``F / sum_i s_i`` of m models, with the loss taken from some rows.
 
-    That is ``sum_i s_i loss_i / (rows * mean weight) + penalty / (C sum_i s_i)``: over all rows
-    it is the objective of the convex solvers, and over rows drawn at random its mean is.
+    That is the mean of ``s_i loss_i``, where weights of mean 1 come with the batches, plus
+    ``penalty / (C sum_i s_i)``: over all rows it is the objective of the convex solvers, and over
+    rows drawn at random its mean is.
 
     Parameters
     ----------
     n_models, n_outputs : int
         m, and the logits of each, K.
-    mean_weight : Tensor of shape (1,) or (m,), or None
-        Of all rows; None: all are 1.
     penalty : Penalty
     strength : Tensor of shape (m,) or None
         ``1 / (C sum_i s_i)``; None: no penalty. Where it is not smooth, autograd's subgradient
@@ -31,7 +30,6 @@ class BatchObjective:
 
     n_models: int
     n_outputs: int
-    mean_weight: Tensor | None
     penalty: Penalty
     strength: Tensor | None
 
@@ -46,9 +44,7 @@ class BatchObjective:
             loss = binary_cross_entropy_with_logits(logits, targets, reduction="none")
         else:
             loss = self._cross_entropy(logits, batch.targets)
-        if batch.weight is None or self.mean_weight is None:
-            return loss.mean(dim=0)
-        return (loss * batch.weight).sum(dim=0) / (len(loss) * self.mean_weight)
+        return (loss if batch.weight is None else loss * batch.weight).mean(dim=0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy (rows, m) of indices (rows, m) or probabilities (rows, m, K)."""
@@ -70,9 +66,7 @@ class BatchObjective:
         cls,
         n_models: int,
         n_outputs: int,
-        n_rows: int,
         total_weight: Tensor,
-        weighted: bool,
         penalty: Penalty,
         strength: Tensor,
         dtype: torch.dtype,
@@ -81,11 +75,9 @@ class BatchObjective:
 
         Parameters
         ----------
-        n_models, n_outputs, n_rows : int
+        n_models, n_outputs : int
         total_weight : Tensor of shape (1,) or (m,), float64
             ``sum_i s_i``.
-        weighted : bool
-            Whether any weight is not 1.
         penalty : Penalty
         strength : Tensor of shape (m,)
             ``1 / C``.
@@ -93,10 +85,4 @@ class BatchObjective:
             Of the network.
         """
         scaled = (strength / total_weight).to(dtype)
-        return cls(
-            n_models,
-            n_outputs,
-            (total_weight / n_rows).to(dtype) if weighted else None,
-            penalty,
-            scaled if bool(strength.any()) else None,
-        )
+        return cls(n_models, n_outputs, penalty, scaled if bool(strength.any()) else None)

@@ -15,8 +15,9 @@ from sklearn.metrics import get_scorer, make_scorer, matthews_corrcoef
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader, TensorDataset
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import NeuralLogisticClassifier, TorchLogisticClassifier
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.solvers import SGD, Adam, AdamW, Optimizer
 from tests.estimators.data import assert_same_state, binary, multi, state
@@ -73,7 +74,7 @@ def test_the_best_epoch_on_rows_held_out_is_kept(data, scoring, weighted):
     assert len(scores) == min(best + 1 + 6, 40)
     train, held_out = held_out_rows(y, 0.3)
     part, rest = (None, None) if weight is None else (weight[train], weight[held_out])
-    plain = replace(solver, epochs=best + 1, validation_fraction=0.0)
+    plain = replace(solver, epochs=best + 1, validation_fraction=0.0, scoring=None)
     assert_same_model(model, fitted(X[train], y[train], plain, part))
     named = scoring is None or isinstance(scoring, str)
     counted = {"sample_weight": rest} if weighted and named else {}
@@ -154,6 +155,30 @@ def test_04_weight_zero_is_removal_from_mini_batches(validation_fraction):
     got, fewer = fitted(X, y, solver, weight), fitted(X[rows], y[rows], solver, weight[rows])
     assert_same_model(got, fewer)
     assert got.history_["loss"] == fewer.history_["loss"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("unit", [1e-300, 1e300])
+@pytest.mark.parametrize("way", ["fit", "stream", "partial_fit", "network"])
+def test_04_the_unit_of_weights_does_not_matter_to_float32(unit, way):
+    """Weights are scaled before they are rounded to a type that cannot hold them."""
+    X, y = binary()
+    X, weight = X.astype(np.float32), np.random.default_rng(0).uniform(1, 2, len(y))
+    kind = NeuralLogisticClassifier if way == "network" else TorchLogisticClassifier
+
+    def logits(unit):
+        model = kind(solver=SGD(epochs=2), C=1 / unit)
+        if way == "stream":
+            rows = TensorDataset(*map(torch.tensor, (X, y, weight * unit)))
+            model.fit(DataLoader(rows, batch_size=50), None)
+        else:
+            how = {"classes": np.unique(y)} if way == "partial_fit" else {}
+            getattr(model, "fit" if way == "network" else way)(
+                X, y, sample_weight=weight * unit, **how
+            )
+        return model.decision_function(X)
+
+    np.testing.assert_allclose(logits(unit), logits(1.0), rtol=1e-4, atol=1e-6)
 
 
 @each_data

@@ -469,3 +469,11 @@ def test_divergence_is_an_error():
         module.weight.fill_(1e38)
     with pytest.raises(ParameterError, match="not finite for row"):
         NeuralLogisticClassifier(module=module, freeze_backbone=True).fit(X, y)
+
+
+def test_a_lone_row_that_the_module_does_not_train_on():
+    X, y = binary()
+    norm = nn.BatchNorm1d(X.shape[1], dtype=torch.float64)
+    model = NeuralLogisticClassifier(module=norm, solver=SGD(batch_size=len(X) - 1, epochs=1))
+    with pytest.raises(ParameterError, match="A mini-batch has one row.*another batch_size"):
+        model.fit(X, y)

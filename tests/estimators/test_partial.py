@@ -276,6 +276,7 @@ def test_13_a_state_travels_through_a_file(tmp_path):
         ({"solver": SGD(validation_fraction=0.1)}, "validation_fraction=0.1 needs all rows"),
         ({"solver": SGD(finish="exact")}, "finish='exact' needs all rows at once"),
         ({"solver": SGD(checkpoint="file")}, "checkpoint='file' needs all rows at once"),
+        ({"solver": SGD(on_interrupt="keep")}, "leave on_interrupt='raise'"),
     ],
 )
 def test_it_is_hidden_where_it_cannot_be(options, text):

@@ -321,3 +321,20 @@ def test_a_polished_head_needs_rows_in_memory():
     with pytest.raises(ParameterError, match="polish_head=True, or finish='exact', needs rows"):
         model.fit(DataLoader(tensors(X, y), SIZE), None)
     assert fitted(model, tensors(X, y), None).converged_
+
+
+def test_an_interrupted_stream_says_so():
+    class Rows(IterableDataset):
+        n_read = 0
+
+        def __iter__(self):
+            self.n_read += 1
+            if self.n_read == 3:
+                raise KeyboardInterrupt
+            X, y = binary()
+            return zip(torch.tensor(X), torch.tensor(y), strict=True)
+
+    solver = SGD(batch_size=50, epochs=9, on_interrupt="keep")
+    with pytest.warns(ConvergenceWarning, match=r"after 1 epoch\(s\) it was interrupted"):
+        model = TorchLogisticClassifier(solver=solver).fit(Rows(), None)
+    assert model.n_iter_.tolist() == [1]

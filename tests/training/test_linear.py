@@ -129,10 +129,9 @@ def test_mini_batches_add_up_to_the_objective(loss, penalty, batch_size):
     )  # fmt: skip
     params = torch.randn(exact.shape, dtype=torch.float64, generator=torch.Generator())
     targets = data.targets.double() if loss.n_outputs == 1 else data.targets
-    rows = InMemoryBatches(data.X, targets, data.weight, batch_size, True, 3)
-    shares = BatchObjective.of(
-        1, loss.n_outputs, 60, data.weight.sum(dim=0), True, penalty, strength, torch.float64
-    )
+    total_weight = data.weight.sum(dim=0)
+    rows = InMemoryBatches(data.X, targets, data.weight / total_weight * 60, batch_size, True, 3)
+    shares = BatchObjective.of(1, loss.n_outputs, total_weight, penalty, strength, torch.float64)
     total = 0.0
     for batch in rows.epoch(0):
         logits = batch.inputs @ params[0, :, :-1].T + params[0, :, -1]

@@ -23,7 +23,7 @@ def task(n=40, scale=1.0):
     head = nn.utils.skip_init(nn.Linear, 3, 1, dtype=torch.float64)
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
-    objective = BatchObjective(1, 1, None, L2(), None)
+    objective = BatchObjective(1, 1, L2(), None)
     return head, InMemoryBatches(X, y, None, 8, True, 0), objective
 
 
@@ -80,7 +80,7 @@ def test_a_callback_stops():
 
 def test_divergence_is_an_error_with_a_way_out():
     head, batches, _ = task()
-    objective = BatchObjective(1, 1, None, L2(), torch.tensor([100.0], dtype=torch.float64))
+    objective = BatchObjective(1, 1, L2(), torch.tensor([100.0], dtype=torch.float64))
     with pytest.raises(DivergenceError, match="SGD diverged: .* in epoch .* Lower the learning"):
         train(head, head, batches, objective, SGD(1.0, epochs=200))
 
@@ -134,6 +134,7 @@ def test_frozen_parts_stay_and_hidden_layers_learn():
         (lambda: SGD(clip=-1), "clip=-1 of SGD must be a finite positive number or None"),
         (lambda: SGD(validation_fraction=1.0), "validation_fraction=1.0 of SGD"),
         (lambda: SGD(scoring=3), "scoring=3 of SGD"),
+        (lambda: SGD(scoring="roc_auc"), "None where validation_fraction is 0"),
         (lambda: SGD(patience=0), "patience=0 of SGD"),
         (lambda: SGD(finish="rough"), "finish='rough' of SGD must be 'exact' or None"),
         (lambda: SGD(on_interrupt="stop"), "on_interrupt"),

@@ -115,7 +115,6 @@ def partial_fit(
     """Go on with a network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     way = Way.by_parts(estimator)
-    _check(way.solver)
     head, chosen = _head(model, estimator, way)
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)

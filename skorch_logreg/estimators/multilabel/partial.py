@@ -14,7 +14,7 @@ from skorch_logreg import fitting
 from skorch_logreg.checkpoint import named
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import epochs, options, partial
-from skorch_logreg.estimators.multilabel import per_label, training
+from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
@@ -45,7 +45,6 @@ def partial_fit(
     """Go on with every label for one epoch over some rows."""
     estimator = checked_estimator(model)
     chosen = options.resolve(per_label.WithC(estimator, model.C))
-    training.check_solver(chosen.solver)
     chosen = replace(chosen, solver=epochs.partial_solver(chosen.solver))
     given = read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
     n_labels = given.labels.n_labels

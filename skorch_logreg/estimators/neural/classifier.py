@@ -40,7 +40,7 @@ class NeuralLogisticClassifier(
         Units of every hidden layer; ``()``: none, which is a linear model. No effect where
         `module` is given.
     activation : {"relu", "tanh", "gelu", "silu", "logistic", "identity"}, default="relu"
-        What follows every hidden layer.
+        What follows every hidden layer; no effect where `module` is given, nor has `dropout`.
     dropout : float, default=0.0
         Probability with which a hidden unit is left out as a mini-batch is trained on, in
         [0, 1).
@@ -71,9 +71,9 @@ class NeuralLogisticClassifier(
         Of first weights, of the order of rows and of dropout; None: 0. torch's own generators
         are left as they were.
     verbose : int, default=0
-        Above 0, print a line an epoch.
+        Above 0, `fit` prints a line an epoch.
     warm_start : bool, default=False
-        Start from the previous `module_`.
+        Start from the previous `module_`, whatever `hidden_layer_sizes` or `module` say by now.
     threshold : float, default=0.5
         `predict` answers ``classes_[1]`` where its probability is at least this; two classes
         only. May be set after `fit`.
@@ -256,7 +256,8 @@ class NeuralLogisticClassifier(
         """Go on with training for one epoch over some rows.
 
         The optimiser goes on too, and the penalty stands beside the weight of all rows so far.
-        After `fit` it goes on from there. `polish_head` has no part in it.
+        After `fit` it goes on from there. `polish_head` has no part in it, and callbacks are not
+        called.
 
         Parameters
         ----------

@@ -289,7 +289,17 @@ class Run:
 
         def forward(batch: Any) -> Tensor:
             features = self.features(batch) if streaming and way.frozen else batch
-            return network(networks.inputs(features, head))
+            rows = networks.inputs(features, head)
+            try:
+                logits: Tensor = network(rows)
+            except ValueError as error:
+                if len(rows) > 1:
+                    raise
+                raise ParameterError(
+                    f"A mini-batch has one row, which module does not train on: {error}. Choose "
+                    "another batch_size."
+                ) from error
+            return logits
 
         def report(epoch: Epoch) -> bool:
             nowhere: Any = None  # the network knows where it is

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
+from skorch_logreg.data.threads import single_thread
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
@@ -74,9 +75,9 @@ def _in_row_space(
     Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
     Biostatistics 5, section 2.
     """
-    ridge = objective.penalty.hess_diagonal(zero[:1, :1, :-1])[0, 0]
-    ridge = torch.where(ridge > 0, ridge, 1.0)  # columns that take no part
-    squares, vectors = torch.linalg.eigh(objective.data.outer(1 / ridge))
+    kernel_of_rows, ridge = objective.row_kernel(zero)
+    with single_thread():  # of a few hundred rows: threads would wait for each other
+        squares, vectors = torch.linalg.eigh(kernel_of_rows)
     kept = squares > 1e-14 * squares[-1]
     root, vectors = squares[kept].sqrt(), vectors[:, kept]
     thin = replace(objective, data=objective.data.recast(vectors * root), penalty=L2())

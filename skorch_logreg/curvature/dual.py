@@ -56,7 +56,7 @@ class DualHessian:
         penalty = objective.penalty_diagonal(point.params)[..., :-1]
         penalty = torch.where(penalty > 0, penalty, 1.0)  # columns that take no part
         # a penalty weighs all outputs alike, and models differ in strength
-        unit_kernel = objective.data.outer(objective.strength[0] / penalty[0, 0])
+        unit_kernel, _ = objective.row_kernel(point.params)
         kernels = []
         for j in range(n_models):
             kernel = unit_kernel / objective.strength[j]

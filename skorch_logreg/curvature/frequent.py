@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, on_sample
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,14 @@ class FrequentColumns:
     diagonal: Tensor
 
     @classmethod
-    def build(cls, objective: Objective, point: Point, n_columns: int) -> "FrequentColumns":
-        """Factor at a point with blocks of ``n_columns``: two passes over X and the products."""
+    def build(
+        cls, objective: Objective, point: Point, n_columns: int, n_rows: int | None = None
+    ) -> "FrequentColumns":
+        """Factor at a point with blocks of ``n_columns``: a pass over X, and the products.
+
+        Blocks come from a sample of ``n_rows`` rows, the diagonal from all: a rare column may
+        have no entry in a sample.
+        """
         n_models, n_outputs, side = objective.shape
         own = objective.output_curvature(point)
 
@@ -44,11 +50,16 @@ class FrequentColumns:
         diagonal = diagonal + ridge
         columns = counts.argsort(descending=True, stable=True)[:n_columns].sort().values
 
+        part = objective
+        if n_rows is not None:
+            part = on_sample(objective, n_rows)
+            own = part.output_curvature(part.evaluate(point.params))
+
         def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
             apart = weight.reshape(len(weight), -1, 1)
             return (block.gram(apart, None, columns)[:, 0, :, 0],)
 
-        (blocks,) = objective.data.reduce(product, own)
+        (blocks,) = part.data.reduce(product, own)
         if not objective.fit_intercept:
             blocks[:, -1] = 0.0
             blocks[..., -1] = 0.0

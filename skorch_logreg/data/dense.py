@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram, piece_rows
+from skorch_logreg.data.threads import map_blocks, workers
+
+_ROWS = 256  # of a symmetric product that are made at a time
 
 
 class DenseBlock:
@@ -96,12 +99,24 @@ class DenseBlock:
 
     def outer(self, column_weight: Tensor) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
-        n_rows = len(self._X)
-        total = torch.zeros(n_rows, n_rows, dtype=self._scale.dtype, device=self._scale.device)
+        values, center = self._values, self._center
         root = column_weight.sqrt() / self._scale
-        step = piece_rows(n_rows)
-        for start in range(0, len(root), step):
-            columns = slice(start, start + step)
-            z = (self._values[:, columns] - self._center[columns]).mul_(root[columns])
-            total.addmm_(z, z.T)
-        return total
+        n_rows, step = len(values), piece_rows(len(values))
+
+        def part(columns: range) -> Tensor:
+            total = root.new_zeros(n_rows, n_rows)
+            for start in columns:
+                piece = slice(start, start + step)
+                z = (values[:, piece] - center[piece]).mul_(root[piece])
+                for row in range(0, n_rows, _ROWS):  # the lower triangle is enough
+                    rows, end = slice(row, row + _ROWS), row + _ROWS
+                    total[rows, :end].addmm_(z[rows], z[:end].T)
+            return total
+
+        pieces = range(0, len(root), step)
+        with workers() as pool:
+            first, *others = map_blocks(part, [pieces[i :: pool.count] for i in range(pool.count)])
+        for other in others:
+            first += other
+        lower = first.tril()
+        return lower + lower.tril(-1).T

@@ -50,6 +50,8 @@ class InMemory:
         The whole of ``[Z 1]``, where that is small.
     origin : InMemory or None
         The data of which these are the rough products; weight and targets are float32 then.
+    kernels : list of (Tensor, Tensor)
+        Column weights of the last `outer`, and what it gave.
     """
 
     X: Any
@@ -62,6 +64,7 @@ class InMemory:
     reads: list[int] = field(default_factory=lambda: [0], compare=False)
     design: Tensor | None = None
     origin: "InMemory | None" = None
+    kernels: list[tuple[Tensor, Tensor]] = field(default_factory=list, compare=False)
 
     @property
     def n_passes(self) -> int:
@@ -213,6 +216,7 @@ class InMemory:
             weight=self.weight.float(),
             design=design,
             origin=self,
+            kernels=[],
         )
 
     def sampled(self, n_rows: int) -> slice:
@@ -237,6 +241,7 @@ class InMemory:
             weight=weight * factor.nan_to_num(1.0, 1.0),
             block_rows=_block_rows(X),
             reads=[0],
+            kernels=[],
         )
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
@@ -265,13 +270,18 @@ class InMemory:
 
     def outer(self, column_weight: Tensor) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
+        for known, product in self.kernels:
+            if torch.equal(known, column_weight):
+                return product
         whole = replace(self, n_logits=1)
-        return whole.reduce(lambda block: (block.outer(column_weight),))[0]
+        (product,) = whole.reduce(lambda block: (block.outer(column_weight),))
+        self.kernels[:] = [(column_weight, product)]
+        return product
 
     def recast(self, X: Tensor) -> "InMemory":
         """Put other rows (n, r) under the same targets and weights, as they are."""
         center = self.center.new_zeros(X.shape[1])
-        plain = replace(self, X=X, design=None, origin=None, block_rows=_block_rows(X), reads=[0])
+        plain = replace(self, X=X, origin=None, block_rows=_block_rows(X), reads=[0])
         return plain.standardised(center, torch.ones_like(center), self.targets, self.n_logits)
 
     def standardised(
@@ -282,7 +292,13 @@ class InMemory:
         Less than a megabyte of a dense X is.
         """
         data = replace(
-            self, center=center, scale=scale, targets=targets, n_logits=n_logits, design=None
+            self,
+            center=center,
+            scale=scale,
+            targets=targets,
+            n_logits=n_logits,
+            design=None,
+            kernels=[],
         )
         if self.is_sparse or self.n_samples * self.n_features > _SMALL:
             return data

@@ -30,6 +30,8 @@ _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
 _ROUGH_ROWS = 4  # a column, from which a decrement is told to some per cent
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
+_FEW_BLOCK_ROWS = 3000  # of blocks, whose errors the solver corrects
+_BLOCK_ROWS = 4  # a column, at least
 _FREQUENT = 1000  # columns of a partial Hessian
 _FREQUENT_OF_CLASSES = 300  # the same where each class has its own
 
@@ -107,7 +109,7 @@ def _own_curvature(objective: Objective) -> Model:
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
     if cheapest is not None and (cheapest.cost(1) <= _MAX_COST or side <= 500):
         if n_outputs > 2 and p <= min(n, _FREQUENT_OF_CLASSES) and cheapest.cost(1) > _DEAR:
-            blocks = partial(FrequentColumns.build, n_columns=p)
+            blocks = partial(FrequentColumns.build, n_columns=p, n_rows=_block_rows(n, p))
             return Model(blocks, False, cheapest.cost, 0.0, cheapest, size=cheapest.size)
         rows = sample_rows(replace(objective, strength=objective.strength[:1]))
         if rows is None:
@@ -120,7 +122,17 @@ def _own_curvature(objective: Objective) -> Model:
     build = partial(FrequentColumns.build, n_columns=columns)
     cost = partial(exact_cost, n, 1, columns)
     size = n_outputs * columns**2
-    return Model(build, False, lambda m: n_outputs * cost(m), 0.0, size=size)
+    whole = Model(build, False, lambda m: n_outputs * cost(m), 0.0, size=size)
+    rows = _block_rows(n, columns)
+    return (
+        whole if rows is None else replace(whole, build=partial(build, n_rows=rows), stronger=whole)
+    )
+
+
+def _block_rows(n: int, columns: int) -> int | None:
+    """Rows from which blocks of a partial Hessian are made; None: all."""
+    rows = max(_FEW_BLOCK_ROWS, _BLOCK_ROWS * columns)
+    return rows if n >= 2 * rows else None
 
 
 def sample_rows(objective: Objective) -> int | None:

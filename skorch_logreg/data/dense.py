@@ -76,7 +76,7 @@ class DenseBlock:
             center, scale = center[columns], scale[columns]
 
         def fill(piece: slice, out: Tensor) -> None:
-            rows = values[piece] if columns is None else values[piece][:, columns]
+            rows = values[piece] if columns is None else values[piece].index_select(1, columns)
             torch.sub(rows, center, out=out)
 
         return bordered_gram(fill, scale, weight, rank_one)

@@ -278,6 +278,14 @@ class InMemory:
         self.kernels[:] = [(column_weight, product)]
         return product
 
+    def take_columns(self, columns: Tensor) -> "InMemory":
+        """Copy some columns, under the same targets and weights and in the same units."""
+        X = self.X[:, columns.numpy()] if self.is_sparse else self.X.index_select(1, columns)
+        self.reads[0] += 1
+        plain = replace(self, X=X, origin=None, block_rows=_block_rows(X), reads=[0])
+        center, scale = self.center[columns], self.scale[columns]
+        return plain.standardised(center, scale, self.targets, self.n_logits)
+
     def recast(self, X: Tensor) -> "InMemory":
         """Put other rows (n, r) under the same targets and weights, as they are."""
         center = self.center.new_zeros(X.shape[1])

@@ -124,6 +124,9 @@ class Data(Protocol):
     def outer(self, column_weight: Tensor) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
 
+    def take_columns(self, columns: Tensor) -> Self:
+        """Copy some columns, under the same targets and weights and in the same units."""
+
     def recast(self, X: Tensor) -> Self:
         """Put other rows (n, r) under the same targets and weights, as they are."""
 

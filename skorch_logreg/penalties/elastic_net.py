@@ -112,6 +112,12 @@ class ElasticNet:
         """Whether every feature has a positive strength."""
         return self.factor is None or bool((self.factor > 0).all())
 
+    def of_columns(self, columns: Tensor) -> "ElasticNet":
+        """Return the penalty of some features' coefficients."""
+        factor = None if self.factor is None else self.factor[columns]
+        scale = None if self.scale is None else self.scale[columns]
+        return replace(self, factor=factor, scale=scale)
+
     def in_units(self, scale: Tensor) -> "ElasticNet":
         """Return the penalty of ``v = w * scale``."""
         return replace(self, scale=scale if self.scale is None else self.scale * scale)

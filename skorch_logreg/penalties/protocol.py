@@ -55,5 +55,8 @@ class Penalty(Protocol):
     def strictly_positive(self) -> bool:
         """Whether every column is penalised, so that a finite duality gap exists."""
 
+    def of_columns(self, columns: Tensor) -> Self:
+        """Return the penalty of some features' coefficients."""
+
     def in_units(self, scale: Tensor) -> Self:
         """Return the penalty as a function of ``coef * scale`` (scale (p,))."""

@@ -112,6 +112,32 @@ def test_outer(name, standardised):
     _close(outer, (design[:, :-1] * d) @ design[:, :-1].T)
 
 
+@pytest.mark.parametrize("make", [np.ascontiguousarray, np.asfortranarray, sp.csr_array])
+def test_a_symmetric_product_of_many_rows(make):
+    """Made piece by piece, half of it, and kept until other weights are asked for."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 900)) * (rng.random((600, 900)) < 0.5)
+    held = from_arrays(make(X), np.arange(600) % 2)
+    center, scale = held.column_moments()
+    held = held.standardised(center, scale, held.targets)
+    design, before = (torch.from_numpy(X) - center) / scale, held.n_passes
+    for seed in (0, 0, 1):
+        d = torch.from_numpy(np.random.default_rng(seed).uniform(0.5, 2, 900))
+        _close(held.outer(d), (design * d) @ design.T)
+    assert held.n_passes == before + 2
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_columns_are_taken_in_their_units(name):
+    held, design = _held(name, True)
+    columns = torch.tensor([3, 0])
+    part = held.take_columns(columns)
+    params, logits = _random(2, 1, 3), part.empty_rows(2, 1)
+    part.reduce(lambda block, out: (block.matmul(params, out=out).sum(),), logits)
+    _close(logits[:, 0, 0], design[:, columns] @ params[0, 0, :2] + params[0, 0, 2])
+    assert part.targets is held.targets
+
+
 def test_moments(container):
     X, y, weight = problem(LOSSES["binomial"])
     mean, deviation = container(X, y, weight).column_moments()

@@ -85,6 +85,17 @@ def test_units(penalty):
     torch.testing.assert_close(twice.value(coef * scale * scale), penalty.value(coef))
 
 
+def test_columns(penalty):
+    """The penalty of some features is that of all where the others' coefficients are 0."""
+    coef, columns = _coef(), torch.tensor([0, 3])
+    scaled = penalty.in_units(torch.tensor([1e-3, 0.5, 1.0, 2.0, 1e4], dtype=torch.float64))
+    alone = torch.zeros_like(coef)
+    alone[..., columns] = coef[..., columns]
+    for whole in (penalty, scaled):
+        of_some = whole.of_columns(columns).value(coef[..., columns])
+        torch.testing.assert_close(of_some, whole.value(alone))
+
+
 @pytest.mark.parametrize("name", [n for n, p in PENALTIES.items() if not p.smooth])
 @pytest.mark.parametrize("rank", [3, 12])
 def test_quadratic_is_minimised(name, rank):

@@ -1,14 +1,14 @@
 """A Hessian block of the columns that matter most and a diagonal for the rest."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, on_sample
+from skorch_logreg.objective import Objective, Point
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class FrequentColumns:
     ) -> "FrequentColumns":
         """Factor at a point with blocks of ``n_columns``: a pass over X, and the products.
 
-        Blocks come from a sample of ``n_rows`` rows, the diagonal from all: a rare column may
-        have no entry in a sample.
+        Blocks come from float32 products of a sample of ``n_rows`` rows, the diagonal from all:
+        a rare column may have no entry in a sample.
         """
         n_models, n_outputs, side = objective.shape
         own = objective.output_curvature(point)
@@ -50,16 +50,18 @@ class FrequentColumns:
         diagonal = diagonal + ridge
         columns = counts.argsort(descending=True, stable=True)[:n_columns].sort().values
 
-        part = objective
+        data: Any = objective.data
+        among: Tensor | None = columns
         if n_rows is not None:
-            part = on_sample(objective, n_rows)
-            own = part.output_curvature(part.evaluate(point.params))
+            rows = own[data.sampled(n_rows)]
+            own = rows * (own.sum(dim=0) / rows.sum(dim=0)).nan_to_num(1.0, 1.0)
+            data, among = data.sample(n_rows, columns).rough(always=True), None
 
         def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
             apart = weight.reshape(len(weight), -1, 1)
-            return (block.gram(apart, None, columns)[:, 0, :, 0],)
+            return (block.gram(apart, None, among)[:, 0, :, 0],)
 
-        (blocks,) = part.data.reduce(product, own)
+        (blocks,) = data.reduce(product, own if among is not None else own.float())
         if not objective.fit_intercept:
             blocks[:, -1] = 0.0
             blocks[..., -1] = 0.0

@@ -189,15 +189,15 @@ class InMemory:
         """The same data with float64 products."""
         return self if self.origin is None else self.origin
 
-    def rough(self) -> "InMemory":
-        """Take float32 products, where those are faster.
+    def rough(self, always: bool = False) -> "InMemory":
+        """Take float32 products, where those are faster for many passes, or always.
 
         Rows are centred in float64 and then rounded.  Products and what is done to logits take
         less than half of the time, which pays for the rounding where logits are many.  They are
         kept where they take no more room than a point's logits.
         """
         many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
-        if not many:
+        if not (many or always):
             return self
         X = self.X
         if self.is_sparse:
@@ -224,19 +224,25 @@ class InMemory:
         step = max(self.n_samples // n_rows, 1)
         return slice(step // 2, None, step)
 
-    def sample(self, n_rows: int) -> Self:
-        """Evenly spaced rows, with weights scaled up to the weight of all."""
+    def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
+        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns."""
         rows = self.sampled(n_rows)
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
-        X = self.X[rows]
-        if not self.is_sparse and self.design is None:
+        X, center, scale = self.X[rows], self.center, self.scale
+        design = None if self.design is None else self.design[rows]
+        if columns is not None:
+            X, design = _columns_of(X, columns), None
+            center, scale = center[columns], scale[columns]
+        if not self.is_sparse and design is None:
             X = X.to(torch.float64).contiguous()
         return replace(
             self,
             X=X,
-            design=None if self.design is None else self.design[rows],
-            origin=None if self.origin is None else self.origin.sample(n_rows),
+            center=center,
+            scale=scale,
+            design=design,
+            origin=None if self.origin is None else self.origin.sample(n_rows, columns),
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
             block_rows=_block_rows(X),
@@ -280,7 +286,7 @@ class InMemory:
 
     def take_columns(self, columns: Tensor) -> "InMemory":
         """Copy some columns, under the same targets and weights and in the same units."""
-        X = self.X[:, columns.numpy()] if self.is_sparse else self.X.index_select(1, columns)
+        X = _columns_of(self.X, columns)
         self.reads[0] += 1
         plain = replace(self, X=X, origin=None, block_rows=_block_rows(X), reads=[0])
         center, scale = self.center[columns], self.scale[columns]
@@ -317,6 +323,11 @@ class InMemory:
     def _standardise(self, rows: slice, out: Tensor) -> None:
         """Write the design of dense rows."""
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
+
+
+def _columns_of(X: Any, columns: Tensor) -> Any:
+    """Copy some columns of rows."""
+    return X.index_select(1, columns) if isinstance(X, Tensor) else X[:, columns.numpy()]
 
 
 def _moments(data: InMemory) -> tuple[Tensor, Tensor]:

@@ -97,8 +97,8 @@ class Data(Protocol):
     def exact(self) -> Self:
         """The same data with float64 products."""
 
-    def rough(self) -> Self:
-        """Take float32 products, where those are faster."""
+    def rough(self, always: bool = False) -> Self:
+        """Take float32 products, where those are faster for many passes, or always."""
 
     def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks.
@@ -112,8 +112,8 @@ class Data(Protocol):
     def sampled(self, n_rows: int) -> slice:
         """Say which rows a sample has."""
 
-    def sample(self, n_rows: int) -> Self:
-        """Evenly spaced rows, with weights scaled up to the weight of all."""
+    def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
+        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns."""
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X."""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from skorch_logreg.losses.softmax import softmax
+
 __all__ = [
     "balanced",
     "is_correct",
@@ -64,7 +66,7 @@ def log_likelihood(logits: Tensor, index: Tensor) -> Tensor:
     For two classes the probability of the first is one minus that of the second, rounded.
     """
     if logits.shape[2] > 1:
-        found = logits.softmax(dim=2).gather(2, _each(index, logits)).squeeze(2)
+        found = softmax(logits).gather(2, _each(index, logits)).squeeze(2)
     else:
         positive = logits[:, :, 0].sigmoid()
         found = torch.where(index == 1, positive, 1 - positive)
@@ -76,7 +78,7 @@ def negative_brier(logits: Tensor, index: Tensor) -> Tensor:
     """Squared distance of probabilities to what happened, halved for two classes."""
     if logits.shape[2] == 1:
         return -(logits[:, :, 0].sigmoid() - index).square_()
-    found = logits.softmax(dim=2)
+    found = softmax(logits)
     place = _each(index, logits)
     found.scatter_add_(2, place, found.new_full((1, 1, 1), -1.0).expand(place.shape))
     return -found.square_().sum(dim=2)

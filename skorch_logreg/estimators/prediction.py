@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace, to_tensor
 from skorch_logreg.estimators.options import check_threshold_classes
 from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
@@ -133,7 +134,7 @@ class LogitPrediction:
         if bool(probabilities.min() >= torch.finfo(logits.dtype).tiny):
             return home.from_tensor(probabilities.log_())
         if logits.shape[1] > 1:
-            exact = torch.log_softmax(logits, dim=1)
+            exact = log_softmax(logits)
         else:
             exact = nn.functional.logsigmoid(_both_signs(logits))
         underflows = probabilities < torch.finfo(logits.dtype).tiny
@@ -253,7 +254,7 @@ def _both_signs(logits: Tensor) -> Tensor:
 def _probabilities(logits: Tensor) -> Tensor:
     """Probabilities (n, n_classes) without cancellation: a sigmoid of either sign."""
     if logits.shape[1] > 1:
-        return torch.softmax(logits, dim=1)
+        return softmax(logits)
     return _both_signs(logits).sigmoid_()
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skorch_logreg.losses.softmax import log_softmax, softmax
+
 
 @dataclass(frozen=True)
 class Multinomial:
@@ -51,12 +53,14 @@ class Multinomial:
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and ``softmax(z) - onehot(y)`` (rows, m, K)."""
         index = y.expand(-1, logits.shape[1], 1)
-        log_proba = torch.log_softmax(logits, dim=-1)
-        far = log_proba.gather(-1, index)
-        residual = log_proba.exp_().scatter_(-1, index, 0.0)
-        wrong = residual.sum(dim=-1, keepdim=True)
-        residual.scatter_(-1, index, -wrong)
-        value = torch.where(wrong < 0.5, torch.log1p(-wrong), far).neg_()
+        top = logits.amax(dim=-1, keepdim=True)
+        residual = (logits - top).exp_()
+        right = residual.gather(-1, index)
+        wrong = residual.scatter_(-1, index, 0.0).sum(dim=-1, keepdim=True)
+        total = right + wrong
+        residual.div_(total).scatter_(-1, index, -wrong / total)
+        far = total.log() + (top - logits.gather(-1, index))
+        value = torch.where(wrong < right, torch.log1p(wrong / right), far)
         return value[..., 0], residual
 
     def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +69,7 @@ class Multinomial:
 
     def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """``d = q = softmax(z)`` (rows, m, K): the Hessian is ``diag(p) - p p'``."""
-        proba = torch.softmax(logits, dim=-1)
+        proba = softmax(logits)
         return proba, proba
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
@@ -84,8 +88,8 @@ class Multinomial:
 
     def predict_proba(self, logits: Tensor) -> Tensor:
         """Probabilities (rows, m, K)."""
-        return torch.softmax(logits, dim=-1)
+        return softmax(logits)
 
     def log_proba(self, logits: Tensor) -> Tensor:
         """Log-probabilities (rows, m, K)."""
-        return torch.log_softmax(logits, dim=-1)
+        return log_softmax(logits)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.losses.multinomial import Multinomial
+from skorch_logreg.losses.softmax import log_softmax
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class SoftMultinomial(Multinomial):
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (rows, m) and ``softmax(z) - q`` (rows, m, K)."""
-        log_proba = torch.log_softmax(logits, dim=-1)
+        log_proba = log_softmax(logits)
         far, leader = log_proba.max(dim=-1, keepdim=True)
         residual = log_proba.exp()
         wrong = residual.scatter_(-1, leader, 0.0).sum(dim=-1, keepdim=True)

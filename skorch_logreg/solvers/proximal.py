@@ -87,16 +87,16 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
         data=objective.data.take_columns(columns),
         penalty=objective.penalty.of_columns(columns),
     )
-    inner_state = _settle(part, point.params[..., within], point.logits)
     goal = _INNER_GAP * state.decrement
+    inner_state = _newton_step(part, _settle(part, point.params[..., within], point.logits))
     for _ in range(_INNER_STEPS):
+        if bool((inner_state.decrement <= goal).all()):
+            break
         moved = _newton_step(part, inner_state)
         lower = moved.point.value < inner_state.point.value
         if not bool((lower | (moved.decrement < inner_state.decrement)).all()):
             break
         inner_state = moved
-        if bool((moved.decrement <= goal).all()):
-            break
     params = point.params.clone()
     params[..., within] = inner_state.point.params
     return _settle(objective, params, inner_state.point.logits)

@@ -202,10 +202,11 @@ def _minimised(
     callback: Callable[[Progress], bool] | None,
     bound: bool,
 ) -> Solution:
-    data, loss, penalty, C = model.data, model.loss, model.penalty, model.C
+    data, loss, C = model.data, model.loss, model.C
+    penalty, excluded = model.penalty.without_excluded()
     small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
     with workers(1 if small else None), single_thread():
-        units = _Units.of(data, model.fit_intercept)
+        units = _Units.of(data, model.fit_intercept, excluded)
         encoded = loss.encode(data.targets)
         objective = Objective(
             data.standardised(units.center, units.scale, encoded, len(C) * loss.n_outputs),
@@ -477,11 +478,11 @@ class _Units:
     scale: Tensor
 
     @classmethod
-    def of(cls, data: Data, fit_intercept: bool) -> "_Units":
+    def of(cls, data: Data, fit_intercept: bool, excluded: Tensor | None) -> "_Units":
         """Choose from the columns' moments; without an intercept columns are only scaled.
 
-        A column that the intercept makes redundant, or that is zero, has an infinite unit: its
-        coefficient is zero, and it takes no part.
+        A column that the intercept makes redundant, that is zero or excluded has an infinite
+        unit: its coefficient is zero, and it takes no part.
         """
         mean, deviation = data.column_moments()
         if not bool(deviation.isfinite().all()):
@@ -492,7 +493,8 @@ class _Units:
         if not fit_intercept:
             deviation = (mean.square() + deviation.square()).sqrt()
             mean = torch.zeros_like(mean)
-        return cls(mean, torch.where(deviation > 0, deviation, torch.inf))
+        kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
+        return cls(mean, torch.where(kept, deviation, torch.inf))
 
     def outward(self, params: Tensor) -> Params:
         """Parameters in the units of X."""

@@ -100,7 +100,8 @@ class TorchLogisticClassifier(
         Where a dense X is fitted, such as "cuda"; None: where it is. Results return to where X
         is.
     penalty_factor : array-like of shape (n_features,) or None, default=None
-        Strength of the penalty of every feature, ``f``; 0: not penalised. None: 1 for all.
+        Strength of the penalty of every feature, ``f``; 0: not penalised, inf: left out, with a
+        coefficient of 0 (not with solvers of mini-batches). None: 1 for all.
     soft_labels : bool, default=False
         Whether `fit` takes probabilities for y, in [0, 1]: of shape (n_samples,), of the second
         of two classes, or of shape (n_samples, n_classes), rows that sum to 1. `classes_` is

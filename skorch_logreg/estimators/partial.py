@@ -1,5 +1,6 @@
 """Fitting a part of the rows at a time."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     model._check_classes(model.classes_, chosen)
     sample_weight = weights.check_sample_weight(sample_weight, X, home)
     problem = Problem(
-        options=chosen,
+        options=replace(chosen, solver=solver),
         home=home,
         dtype=torch.float32 if str(X.dtype).endswith("float32") else torch.float64,
         n_classes=labels.n_classes,

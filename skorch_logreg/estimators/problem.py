@@ -12,9 +12,11 @@ from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.options import Options
+from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
+from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["Problem"]
 
@@ -92,7 +94,20 @@ class Problem:
         return X if device is None else to_tensor(X).to(device)
 
     def penalty(self, factor: Tensor | None, device: torch.device) -> Penalty:
-        """Build the penalty, with per-feature strengths on the data's device."""
+        """Build the penalty, with per-feature strengths on the data's device.
+
+        Raises
+        ------
+        ParameterError
+            If a feature is excluded, and the solver is one of mini-batches.
+        """
+        if factor is not None and isinstance(self.options.solver, MiniBatch):
+            excluded = factor.isinf().nonzero()[:, 0].tolist()
+            if excluded:
+                raise ParameterError(
+                    f"penalty_factor[{excluded[0]}] is inf, which excludes the feature, but "
+                    f"solver={self.options.solver!r} trains all: leave its column out of X."
+                )
         if self.has_column:
             factor = liblinear.append_factor(factor)
         if factor is not None:

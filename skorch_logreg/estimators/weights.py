@@ -133,7 +133,7 @@ def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
     Raises
     ------
     ParameterError
-        If the shape is not (n_features,) or a factor is negative, NaN or infinite.
+        If the shape is not (n_features,) or a factor is negative or NaN.
     """
     if penalty_factor is None:
         return None
@@ -148,11 +148,11 @@ def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
             f"penalty_factor has shape {tuple(factor.shape)}, expected "
             f"(n_features,) = ({n_features},)."
         )
-    wrong = ~(factor.isfinite() & (factor >= 0))
+    wrong = ~(factor >= 0)
     if bool(wrong.any()):
         place = int(wrong.nonzero()[0, 0])
         raise ParameterError(
-            f"penalty_factor[{place}] is {float(factor[place])}; factors must be finite and "
-            "non-negative (0: not penalised)."
+            f"penalty_factor[{place}] is {float(factor[place])}; factors must be "
+            "non-negative (0: not penalised, inf: excluded)."
         )
     return factor

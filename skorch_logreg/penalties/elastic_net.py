@@ -18,7 +18,7 @@ class ElasticNet:
     l1_ratio : float
         Share of the absolute value, in (0, 1]; 1 is the lasso.
     factor : Tensor of shape (n_features,) or None
-        Strength of every feature, ``f``; None: 1 for all.
+        Strength of every feature, ``f``; inf: excluded. None: 1 for all.
     scale : Tensor of shape (n_features,) or None
         The penalty is that of ``coef / scale``; None: of ``coef`` itself.
 
@@ -111,6 +111,13 @@ class ElasticNet:
     def strictly_positive(self) -> bool:
         """Whether every feature has a positive strength."""
         return self.factor is None or bool((self.factor > 0).all())
+
+    def without_excluded(self) -> tuple["ElasticNet", Tensor | None]:
+        """Give excluded features, whose strength is infinite, a finite one; say which they are."""
+        if self.factor is None or not bool(self.factor.isinf().any()):
+            return self, None
+        excluded = self.factor.isinf()
+        return replace(self, factor=torch.where(excluded, 1.0, self.factor)), excluded
 
     def of_columns(self, columns: Tensor) -> "ElasticNet":
         """Return the penalty of some features' coefficients."""

@@ -55,6 +55,9 @@ class Penalty(Protocol):
     def strictly_positive(self) -> bool:
         """Whether every column is penalised, so that a finite duality gap exists."""
 
+    def without_excluded(self) -> tuple[Self, Tensor | None]:
+        """Give excluded features, whose strength is infinite, a finite one; say which they are."""
+
     def of_columns(self, columns: Tensor) -> Self:
         """Return the penalty of some features' coefficients."""
 

@@ -91,7 +91,7 @@ def test_a_solver_object_is_taken_as_it_is():
     [
         ([1.0, 2.0], r"penalty_factor has shape \(2,\), expected \(n_features,\) = \(4,\)\."),
         (np.ones((4, 1)), r"penalty_factor has shape \(4, 1\)"),
-        ([1, 1, -1, 1], r"penalty_factor\[2\] is -1\.0; factors must be finite and non-negative"),
+        ([1, 1, -1, 1], r"penalty_factor\[2\] is -1\.0; factors must be non-negative"),
         ([1, 1, 1, np.nan], r"penalty_factor\[3\] is nan"),
         (["a", "b", "c", "d"], "penalty_factor must hold numbers"),
     ],

@@ -85,6 +85,16 @@ def test_units(penalty):
     torch.testing.assert_close(twice.value(coef * scale * scale), penalty.value(coef))
 
 
+def test_excluded_features(penalty):
+    same, none = penalty.without_excluded()
+    assert same is penalty
+    assert none is None
+    factor = torch.tensor([1.0, torch.inf, 2.0, 1.0, torch.inf], dtype=torch.float64)
+    finite, excluded = replace(penalty, factor=factor).without_excluded()
+    assert excluded.tolist() == [False, True, False, False, True]
+    assert finite.factor.tolist() == [1.0, 1.0, 2.0, 1.0, 1.0]
+
+
 def test_columns(penalty):
     """The penalty of some features is that of all where the others' coefficients are 0."""
     coef, columns = _coef(), torch.tensor([0, 3])

@@ -221,7 +221,7 @@ def test_12_bad_input_is_refused_as_by_scikit_learn_before_any_work(name, kind):
         ({"penalty_factor": np.ones((6, 1))}, r"penalty_factor has shape \(6, 1\), expected"),
         ({"penalty_factor": [1, 1, 1, 1, 1, -1.0]}, "penalty_factor"),
         ({"penalty_factor": [1, 1, 1, 1, 1, np.nan]}, "penalty_factor"),
-        ({"penalty_factor": [1, 1, 1, 1, 1, np.inf]}, "penalty_factor"),
+        ({"penalty_factor": [1, 1, 1, 1, 1, -np.inf]}, "penalty_factor"),
         ({"penalty_factor": ["a"] * 6}, "penalty_factor"),
     ],
     ids=str,

@@ -90,7 +90,8 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
     device : str, torch.device or None, default=None
         Where a dense X is fitted; None: where it is.
     penalty_factor : array-like of shape (n_features,) or None, default=None
-        Strength of the penalty of every feature; None: 1 for all.
+        Strength of the penalty of every feature; 0: not penalised, inf: left out. None: 1 for
+        all.
     selection : {"best", "1se"}, default="best"
         "best" chooses the candidate of the largest mean score. "1se" chooses, with its l1_ratio,
         the smallest C whose mean score is within one standard error of that: a simpler model

@@ -13,7 +13,7 @@ from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
 
 _MIN_WORKING = 50  # coordinates a working set has at least
 _BACKTRACKS = 40
-_FEW = 4  # a working set of a fourth of the columns is copied
+_FEW = 8  # a working set of an eighth of the columns is copied
 _INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
 _INNER_STEPS = 10
 _ROUNDING = 1e-14

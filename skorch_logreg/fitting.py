@@ -315,14 +315,15 @@ def _trained(
 
     watch = go_on if exact and callback is not None else None
     smooth = model.penalty.smooth or not bool((1 / model.C).any())
-    how: Any = solver if exact else Appraisal() if smooth else "auto"
+    proof: str | Solver = Appraisal() if smooth else "auto"
+    how: Any = solver if exact else proof
     try:
         found = _minimised(model, how, tol, max_iter if exact else 0, reached, watch, bound)
     except KeyboardInterrupt:
         if solver.on_interrupt != "keep":
             raise
         exact, trained = False, replace(trained, status=Status.INTERRUPTED)
-        found = _minimised(model, Appraisal() if smooth else "auto", tol, 0, reached, None, bound)
+        found = _minimised(model, proof, tol, 0, reached, None, bound)
     if Status.INTERRUPTED not in (trained.status, *found.status):
         Journal(solver.checkpoint, {}).finish()
     told = (Status.CONVERGED, Status.SEPARABLE)

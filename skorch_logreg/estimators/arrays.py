@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from sklearn import get_config
 from sklearn.utils._array_api import get_namespace_and_device, move_to
 from torch import Tensor
@@ -23,7 +24,7 @@ except ImportError:  # scikit-learn 1.8
         """Accept any namespace: before 1.9 linear classifiers did not check."""
 
 
-__all__ = ["NUMPY", "Home", "check_same_namespace", "to_tensor"]
+__all__ = ["NUMPY", "Home", "check_same_namespace", "to_tensor", "torch_dtype"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Home:
 
 
 NUMPY = Home()
+
+
+def torch_dtype(X: Any) -> torch.dtype:
+    """Type of validated rows of any library: float32 or float64."""
+    return torch.float32 if str(X.dtype).endswith("float32") else torch.float64
 
 
 def to_tensor(array: Any) -> Tensor:

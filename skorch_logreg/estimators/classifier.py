@@ -309,15 +309,8 @@ class TorchLogisticClassifier(
         if trains:
             seed = epochs.seed_of(self.random_state)
             rows, held_out = epochs.split(rows, chosen.solver, seed)
-        problem = Problem(
-            options=chosen,
-            home=home,
-            dtype=torch.float32 if str(X.dtype).endswith("float32") else torch.float64,
-            n_classes=targets.n_classes,
-            n_features=int(X.shape[1]),
-            fit_intercept=self.fit_intercept,
-            intercept_scaling=float(self.intercept_scaling),
-            is_soft=isinstance(targets, SoftTargets),
+        problem = Problem.of(
+            self, chosen, home, X, targets.n_classes, isinstance(targets, SoftTargets)
         )
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
         y_core, weight = soft.weigh(self.class_weight, rows.labels, rows.weight)

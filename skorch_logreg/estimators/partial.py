@@ -41,15 +41,13 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     labels = soft.encode(y, model.soft_labels, model.label_smoothing, model.classes_)
     model._check_classes(model.classes_, chosen)
     sample_weight = weights.check_sample_weight(sample_weight, X, home)
-    problem = Problem(
-        options=replace(chosen, solver=solver),
-        home=home,
-        dtype=torch.float32 if str(X.dtype).endswith("float32") else torch.float64,
-        n_classes=labels.n_classes,
-        n_features=int(X.shape[1]),
-        fit_intercept=model.fit_intercept,
-        intercept_scaling=float(model.intercept_scaling),
-        is_soft=isinstance(labels, SoftTargets),
+    problem = Problem.of(
+        model,
+        replace(chosen, solver=solver),
+        home,
+        X,
+        labels.n_classes,
+        isinstance(labels, SoftTargets),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     rows = Rows(X, y, labels, sample_weight).counting()

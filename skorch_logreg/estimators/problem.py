@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
@@ -51,6 +51,28 @@ class Problem:
     fit_intercept: bool
     intercept_scaling: float
     is_soft: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        options: Options,
+        home: Home,
+        X: Any,
+        n_classes: int,
+        is_soft: bool = False,
+    ) -> "Problem":
+        """State the fit of a linear classifier with these parameters to validated rows."""
+        return cls(
+            options=options,
+            home=home,
+            dtype=torch_dtype(X),
+            n_classes=n_classes,
+            n_features=int(X.shape[1]),
+            fit_intercept=model.fit_intercept,
+            intercept_scaling=float(model.intercept_scaling),
+            is_soft=is_soft,
+        )
 
     @property
     def has_column(self) -> bool:

@@ -103,15 +103,13 @@ def fit_stream(
     classes = stream.survey.classes
     first = validate_data(model, stream.survey.first[0], dtype=NUMPY.float_dtypes)
     model._check_classes(classes, chosen)
-    problem = Problem(
-        options=chosen,
-        home=NUMPY,
-        dtype=torch.float32 if first.dtype == "float32" else torch.float64,
-        n_classes=len(classes),
-        n_features=first.shape[1],
-        fit_intercept=model.fit_intercept,
-        intercept_scaling=float(model.intercept_scaling),
-        is_soft=bool(model.soft_labels or model.label_smoothing),
+    problem = Problem.of(
+        model,
+        chosen,
+        NUMPY,
+        first,
+        len(classes),
+        bool(model.soft_labels or model.label_smoothing),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     head = LinearHead.of(

@@ -308,15 +308,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
         self.classes_ = targets.classes
 
-        problem = Problem(
-            options=chosen.options(chosen.shares[0]),
-            home=home,
-            dtype=torch.float32 if str(X.dtype).endswith("float32") else torch.float64,
-            n_classes=targets.n_classes,
-            n_features=int(X.shape[1]),
-            fit_intercept=self.fit_intercept,
-            intercept_scaling=float(self.intercept_scaling),
-        )
+        problem = Problem.of(self, chosen.options(chosen.shares[0]), home, X, targets.n_classes)
         judge = FoldScores(
             scoring=chosen.scoring,
             template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),

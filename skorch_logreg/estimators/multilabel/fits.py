@@ -64,15 +64,13 @@ class LabelProblem:
         part : bool, default=False
             Whether there are more rows than these.
         """
-        problem = Problem(
-            options=chosen,
-            home=given.home,
-            dtype=torch.float32 if str(given.X.dtype).endswith("float32") else torch.float64,
-            n_classes=2,
-            n_features=int(given.X.shape[1]),
-            fit_intercept=estimator.fit_intercept,
-            intercept_scaling=float(estimator.intercept_scaling),
-            is_soft=given.labels.is_soft or _label_smoothing(estimator) > 0,
+        problem = Problem.of(
+            estimator,
+            chosen,
+            given.home,
+            given.X,
+            2,
+            given.labels.is_soft or _label_smoothing(estimator) > 0,
         )
         factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
         design = problem.design(given.X, given.device)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import epochs, options, soft, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.sparsity import check_indices
@@ -241,7 +241,7 @@ def place(
     device : torch.device or None
         That is asked for.
     """
-    dtype = torch.float32 if str(X.dtype).endswith("float32") else torch.float64
+    dtype = torch_dtype(X)
     own = None if model.module is None else networks.place_of(model.module)
     if own is not None:
         device, dtype = own[0] if device is None else device, own[1]

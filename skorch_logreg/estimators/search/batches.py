@@ -94,11 +94,6 @@ class Design:
         return 1 if self.targets.n_classes == 2 else self.targets.n_classes
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of X."""
-        return torch.float32 if self.X.dtype == np.float32 else torch.float64
-
-    @property
     def n_columns(self) -> int:
         """Models of one setting: one a fold, and perhaps one of all rows."""
         return int(self.weight.shape[1])
@@ -133,15 +128,7 @@ class Design:
 
     def problem(self, final: Any, asked: options.Options) -> Problem:
         """State the fit in the core's terms."""
-        return Problem(
-            options=asked,
-            home=self.home,
-            dtype=self.dtype,
-            n_classes=self.targets.n_classes,
-            n_features=int(self.X.shape[1]),
-            fit_intercept=final.fit_intercept,
-            intercept_scaling=float(final.intercept_scaling),
-        )
+        return Problem.of(final, asked, self.home, self.X, self.targets.n_classes)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,19 @@
 """Models of the Hessian."""
 
-from skorch_logreg.curvature.dual import DualHessian, dual_cost
-from skorch_logreg.curvature.exact import ExactHessian, exact_cost
+from skorch_logreg.curvature.cost import (
+    blocks_seconds,
+    dual_cost,
+    exact_seconds,
+    pass_seconds,
+    rough_seconds,
+)
+from skorch_logreg.curvature.dual import DualHessian
+from skorch_logreg.curvature.exact import ExactHessian
 from skorch_logreg.curvature.frequent import FrequentColumns
 from skorch_logreg.curvature.mixed import MixedCurvature, join
 from skorch_logreg.curvature.multinomial import MultinomialBound
 from skorch_logreg.curvature.protocol import Curvature
+from skorch_logreg.curvature.rough import RoughHessian
 from skorch_logreg.curvature.shared import SharedHessian
 
 __all__ = [
@@ -15,8 +23,12 @@ __all__ = [
     "FrequentColumns",
     "MixedCurvature",
     "MultinomialBound",
+    "RoughHessian",
     "SharedHessian",
+    "blocks_seconds",
     "dual_cost",
-    "exact_cost",
+    "exact_seconds",
     "join",
+    "pass_seconds",
+    "rough_seconds",
 ]

@@ -3,12 +3,19 @@
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.rough import rough_dtype
 from skorch_logreg.data.threads import several_threads
 
 LARGE = 512  # side of a matrix whose factor is worth all threads
+_DAMPING = {torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 
-def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def rough_damping(device: torch.device) -> float:
+    """Say what low-precision products need on a diagonal of one."""
+    return _DAMPING[rough_dtype(device)]
+
+
+def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:
     """Factor positive semidefinite matrices after scaling their diagonal to one.
 
     Duplicated columns and a constant beside the intercept make the Hessian singular; the
@@ -18,6 +25,9 @@ def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     matrix : Tensor of shape (m, q, q)
+        Only the lower triangles count.
+    damping : float or None, default=None
+        Least that is added to the scaled diagonals; None: what float64 rounding asks for.
 
     Returns
     -------
@@ -28,17 +38,18 @@ def scaled_cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
-    scaled = matrix * scale[..., None] * scale[..., None, :]
-    shift = 1e-14 * matrix.shape[-1]
+    scaled = (matrix * scale[..., None]).mul_(scale[..., None, :])
+    shift = 1e-14 * matrix.shape[-1] if damping is None else damping
     with several_threads(matrix.shape[-1] >= LARGE):
         return _damped_factor(scaled, shift), scale
 
 
 def _damped_factor(scaled: Tensor, shift: float) -> Tensor:
+    diagonal = scaled.diagonal(dim1=-2, dim2=-1)
+    diagonal.add_(shift)
     while True:
-        damped = scaled.clone()
-        damped.diagonal(dim1=-2, dim2=-1).add_(shift)
-        factor, failed = torch.linalg.cholesky_ex(damped)
+        factor, failed = torch.linalg.cholesky_ex(scaled)
         if not bool(failed.any()) or shift > 1e6:
             return factor
+        diagonal.add_(99 * shift)
         shift *= 100

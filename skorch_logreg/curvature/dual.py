@@ -124,11 +124,6 @@ class DualHessian:
         return torch.cholesky_solve(target * scale, self.factor) * scale
 
 
-def dual_cost(n_samples: int, n_outputs: int, n_models: int = 1) -> float:
-    """Cost of building the inverse in passes over X; of a batch as of one, in its passes."""
-    return 2.0 + n_samples / 25 + n_outputs * n_samples / 100
-
-
 def _lower(root: Tensor, unit: Tensor, rows: Tensor, dim: int = -1) -> Tensor:
     """``M' rows`` with ``M = diag(root) (1 - unit unit')``, row by row."""
     scaled = root * rows

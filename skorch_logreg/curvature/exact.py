@@ -9,13 +9,6 @@ from torch import Tensor
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.objective import Objective, Point
 
-# Two cores of a server, as far as ratios go: seconds of calls in a pass, numbers read, values
-# of the loss and floating point operations a second.
-_CALLS = 5e-4
-_NUMBERS = 1.5e9
-_ELEMENTS = 1e8
-_FLOPS = 5e10
-
 
 @dataclass(frozen=True)
 class ExactHessian:
@@ -60,19 +53,3 @@ class ExactHessian:
     def select(self, models: Tensor, objective: Objective) -> "ExactHessian":
         """Keep some models."""
         return ExactHessian(self.factor[models], self.scale[models])
-
-
-def exact_cost(n_samples: int, n_outputs: int, n_features: int, n_models: int = 1) -> float:
-    """Cost of building the Hessians of a batch in its passes over X.
-
-    A pass is bound by memory and the Hessian by arithmetic, so their ratio grows with the
-    columns; on small data both are bound by the number of calls.
-    """
-    side = n_outputs * (n_features + 1)
-    size = n_samples * n_outputs * n_models
-    products = 4.0 * size * n_features / _FLOPS if n_models > 1 else 0.0
-    a_pass = _CALLS + n_samples * n_features / _NUMBERS + size / _ELEMENTS + products
-    # a product of few columns runs at a fraction of the rate of a square one
-    rate = _FLOPS * side / (side + 60)
-    hessian = n_models * (2.0 * n_samples * side**2 + side**3 / 3) / rate
-    return (_CALLS + hessian + n_models * n_samples * side / _NUMBERS) / a_pass

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 
@@ -32,8 +32,8 @@ class FrequentColumns:
     ) -> "FrequentColumns":
         """Factor at a point with blocks of ``n_columns``: a pass over X, and the products.
 
-        Blocks come from float32 products of a sample of ``n_rows`` rows, the diagonal from all:
-        a rare column may have no entry in a sample.
+        Blocks come from low-precision products of a sample of ``n_rows`` rows, the diagonal from
+        all: a rare column may have no entry in a sample.
         """
         n_models, n_outputs, side = objective.shape
         own = objective.output_curvature(point)
@@ -49,25 +49,24 @@ class FrequentColumns:
             diagonal[..., -1] = 0.0
         diagonal = diagonal + ridge
         columns = counts.argsort(descending=True, stable=True)[:n_columns].sort().values
-
         data: Any = objective.data
         among: Tensor | None = columns
         if n_rows is not None:
             rows = own[data.sampled(n_rows)]
             own = rows * (own.sum(dim=0) / rows.sum(dim=0)).nan_to_num(1.0, 1.0)
-            data, among = data.sample(n_rows, columns).rough(always=True), None
+            data, among = data.sample(n_rows, columns), None
 
         def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-            apart = weight.reshape(len(weight), -1, 1)
-            return (block.gram(apart, None, among)[:, 0, :, 0],)
+            apart = weight.reshape(len(weight), -1, 1).unbind(dim=1)
+            return (torch.stack([block.rough_gram(w, None, among) for w in apart]),)
 
-        (blocks,) = data.reduce(product, own if among is not None else own.float())
+        (blocks,) = data.reduce(product, own, few=True)
         if not objective.fit_intercept:
             blocks[:, -1] = 0.0
             blocks[..., -1] = 0.0
         chosen = torch.cat([columns, columns.new_tensor([side - 1])])
         blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.reshape(-1, side)[:, chosen])
-        factor, scale = scaled_cholesky(blocks)
+        factor, scale = scaled_cholesky(blocks, rough_damping(blocks.device))
         safe = torch.where(diagonal > 0, diagonal, 1.0)
         return cls(chosen, factor, scale, safe)
 
@@ -75,9 +74,9 @@ class FrequentColumns:
         """``B gradient`` (m, K, p + 1)."""
         out = gradient / self.diagonal
         chosen = gradient[..., self.columns]
-        flat = chosen.reshape(-1, chosen.shape[-1]) * self.scale
+        flat = (chosen.reshape(-1, chosen.shape[-1]) * self.scale).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0] * self.scale
-        out[..., self.columns] = solved.view_as(chosen)
+        out[..., self.columns] = solved.view_as(chosen).to(out.dtype)
         if out.shape[1] > 1:  # blocks of their own take classes off the plane of zero sums
             out -= out.mean(dim=1, keepdim=True)
         return out

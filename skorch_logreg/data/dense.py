@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram, piece_rows
+from skorch_logreg.data.rough import rough_gram
 from skorch_logreg.data.threads import map_blocks, workers
 
 _ROWS = 256  # of a symmetric product that are made at a time
@@ -16,7 +17,7 @@ class DenseBlock:
 
     float64 rows with a unit stride are used where they lie.  All others (float32, general
     strides) go through a float64 workspace of the block's size, once a block and pass, so that
-    every product and sum is one of float64.
+    every product and sum is one of float64.  Rough products have a float32 one.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ class DenseBlock:
     center, scale : Tensor of shape (n_features,)
         The design is ``(X - center) / scale``.
     workspace : Tensor or None
-        float64, at least as many rows.
+        float64, or float32 for rough products; at least as many rows.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class DenseBlock:
 
     @cached_property
     def _values(self) -> Tensor:
-        """Rows in float64; without a workspace they are so already."""
+        """Rows in the type of the products; without a workspace they are so already."""
         if self._workspace is None:
             return self._X
         return self._workspace[: len(self._X)].copy_(self._X)
@@ -51,20 +52,22 @@ class DenseBlock:
         """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._center
-        flat = slope.reshape(-1, slope.shape[-1]).T
+        values = self._values
+        flat = slope.reshape(-1, slope.shape[-1]).T.to(values.dtype)
         if out is None:
             out = flat.new_empty(len(self._X), *shift.shape)
+        constant = shift.reshape(-1).to(values.dtype)
         if flat.shape[1] > 1:
-            torch.addmm(shift.reshape(-1), self._values, flat, out=out.view(len(out), -1))
+            torch.addmm(constant, values, flat, out=out.view(len(out), -1))
         else:
-            torch.mm(self._values, flat, out=out.view(len(out), -1)).add_(shift.reshape(-1))
+            torch.mm(values, flat, out=out.view(len(out), -1)).add_(constant)
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         """``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
-        total = residual.sum(dim=0)[..., None]
+        total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
         return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
     def gram(
@@ -80,6 +83,21 @@ class DenseBlock:
             torch.sub(rows, center, out=out)
 
         return bordered_gram(fill, scale, weight, rank_one)
+
+    def rough_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        X, center, scale = self._X, self._center, self._scale
+        if columns is not None:
+            center, scale = center[columns], scale[columns]
+        unit = (1 / scale).float()
+
+        def fill(piece: slice, out: Tensor) -> None:
+            rows = X[piece] if columns is None else X[piece].index_select(1, columns)
+            torch.sub(rows, center, out=out).mul_(unit)
+
+        return rough_gram(fill, len(scale), weight, rank_one)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

@@ -13,9 +13,9 @@ from torch import Tensor
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
-from skorch_logreg.data.sparse import SparseBlock
+from skorch_logreg.data.sparse import SparseBlock, csr_rows
 from skorch_logreg.data.tensors import as_tensor, take_columns
-from skorch_logreg.data.threads import map_blocks
+from skorch_logreg.data.threads import map_blocks, thread_count
 
 CONTAINERS = {
     "dense": "NumPy array of any layout, data frame, torch tensor, array API array",
@@ -27,6 +27,10 @@ _WIDE = 1 << 15  # logits of a block: what is done to them stays in a core's cac
 _WIDE_ROWS = 256  # that a block has at least
 _MANY = 8  # logits a row that float32 products pay for
 _ROUGH = 1 << 17  # and of all rows
+_SPARSE_ROWS = 4096  # of a block of sparse rows, at least
+_SPARSE_ENTRIES = 1 << 19  # of all, which a second thread pays for
+_ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
+_NEAR = 8  # deviations from zero to the mean: three bits of float32
 _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
 _MOMENT_ROWS = 10_000  # moments only set the units of the solver: a sample serves
 
@@ -82,6 +86,13 @@ class InMemory:
         return int(self.X.shape[1])
 
     @property
+    def row_size(self) -> float:
+        """What reading a row costs, in numbers of a dense one."""
+        if isinstance(self.X, Tensor):
+            return float(self.n_features)
+        return _ENTRY * self.X.nnz / max(self.n_samples, 1)
+
+    @property
     def n_weights(self) -> int:
         """Columns of weights: 1 for all models, or m."""
         return int(self.weight.shape[1])
@@ -125,41 +136,52 @@ class InMemory:
 
     @property
     def _step(self) -> int:
-        """Rows of a block; one of sparse rows is a copy, which only many models are worth."""
+        """Rows of a block; of sparse rows there are as many blocks as threads."""
         if self.is_sparse:
-            return self.block_rows
+            split = -(-self.n_samples // thread_count())
+            long = split >= _SPARSE_ROWS and self.X.nnz >= _SPARSE_ENTRIES
+            return split if long else self.block_rows
         wide = _WIDE if self.origin is None else 2 * _WIDE
         return min(self.block_rows, max(wide // self.n_logits, _WIDE_ROWS))
 
+    @cached_property
+    def _centred(self) -> bool:
+        """Whether columns lie so near zero that float32 holds them as they are."""
+        return bool((self.center.abs() <= _NEAR * self.scale).all())
+
     def _new_workspace(self) -> Tensor:
         rows = min(self._step, self.n_samples)
-        if self.origin is not None and not self.is_sparse:
-            return torch.ones(rows, self.n_features + 1, dtype=torch.float32, device=self.device)
-        return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
+        if self.origin is None:
+            return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
+        width = self.n_features + (not self._centred)
+        return torch.ones(rows, width, dtype=torch.float32, device=self.device)
 
     def _block(self, rows: slice, workspace: Tensor | None) -> Block:
         targets, weight = self.targets[rows], self.weight[rows]
         if self.design is not None:
             return SmallBlock(self.design[rows], targets, weight)
-        if self.origin is not None and workspace is not None and not self.is_sparse:
+        if self.origin is not None and workspace is not None and not self._centred:
             z = workspace[: rows.stop - rows.start]
             self._standardise(rows, out=z[:, :-1])
             return SmallBlock(z, targets, weight)
         if not self.is_sparse:
             return DenseBlock(self.X[rows], targets, weight, self.center, self.scale, workspace)
-        whole = rows.stop - rows.start == self.n_samples
-        X = self.X if whole else self.X[rows]
+        X = csr_rows(self.X, rows)
         return SparseBlock(X, targets, weight, self.center, self.scale)
 
-    def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
+    def reduce(
+        self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False
+    ) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
         self.reads[0] += reads
         step = self._step
+        if few:
+            step = max(step, -(-self.n_samples // thread_count()))
 
         def part(start: int) -> tuple[Tensor, ...]:
             rows = slice(start, min(start + step, self.n_samples))
             workspace = None
-            if reads and self._converts and self.design is None:
+            if reads and self._converts and self.design is None and not few:
                 try:
                     workspace = self._workspaces.get_nowait()
                 except Empty:
@@ -192,12 +214,14 @@ class InMemory:
     def rough(self, always: bool = False) -> "InMemory":
         """Take float32 products, where those are faster for many passes, or always.
 
-        Rows are centred in float64 and then rounded.  Products and what is done to logits take
-        less than half of the time, which pays for the rounding where logits are many.  They are
-        kept where they take no more room than a point's logits.
+        Products and what is done to logits take less than half of the time, which pays for the
+        rounding where logits are many, or rows are sparse and keep it.  Dense rows whose means
+        are far from zero are centred before they are rounded; they are kept where they take no
+        more room than a point's logits.
         """
         many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
-        if not (many or always):
+        long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
+        if not (always or many or long):
             return self
         X = self.X
         if self.is_sparse:

@@ -38,6 +38,14 @@ class Block(Protocol):
         rank_one (rows, m, K).
         """
 
+    def rough_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle.
+
+        weight and rank_one (rows, K).
+        """
+
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""
 
@@ -74,6 +82,10 @@ class Data(Protocol):
         """Number of columns."""
 
     @property
+    def row_size(self) -> float:
+        """What reading a row costs, in numbers of a dense one."""
+
+    @property
     def n_weights(self) -> int:
         """Columns of weights: 1 for all models, or m."""
 
@@ -100,10 +112,13 @@ class Data(Protocol):
     def rough(self, always: bool = False) -> Self:
         """Take float32 products, where those are faster for many passes, or always."""
 
-    def reduce(self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1) -> tuple[Tensor, ...]:
+    def reduce(
+        self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False
+    ) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks.
 
-        A kernel may write into its rows.  ``reads`` is what it adds to ``n_passes``.
+        A kernel may write into its rows.  ``reads`` is what it adds to ``n_passes``.  With
+        ``few`` there are as many blocks as threads: for sums that are large themselves.
         """
 
     def empty_rows(self, *shape: int) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import add_blocks
+from skorch_logreg.data.rough import rough_gram
 
 _LIFTED = 1 << 20  # numbers in a weighted copy of the rows
 
@@ -67,6 +68,17 @@ class SmallBlock:
             torch.bmm(lifted.mT, lifted, out=gram).neg_()
         add_blocks(gram, blocks)
         return gram.view(n_models, n_outputs, side, n_outputs, side)
+
+    def rough_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        z = self._design[:, :-1] if columns is None else self._design[:, columns]
+
+        def fill(piece: slice, out: Tensor) -> None:
+            out.copy_(z[piece])
+
+        return rough_gram(fill, z.shape[1], weight, rank_one)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram
+from skorch_logreg.data.rough import rough_gram
 
 # A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
 _SPARSE_COST = 40
+_FILLED = 1 << 19  # numbers of a low-precision product that are made dense at a time
 
 
 class SparseBlock:
@@ -62,20 +64,40 @@ class SparseBlock:
         if weight.shape[2] > 1 or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
 
             def fill(piece: slice, out: Tensor) -> None:
-                torch.sub(torch.from_numpy(X[piece].toarray()), center, out=out)
+                torch.sub(
+                    torch.from_numpy(csr_rows(X, piece).toarray()),
+                    center,
+                    out=out,
+                )
 
             return bordered_gram(fill, scale, weight, rank_one)
         models = weight[..., 0].unbind(dim=1)
         return torch.stack([_bordered_product(X, center, scale, own) for own in models])
 
+    def rough_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        X, center, scale = self._X, self._center, self._scale
+        if columns is not None:
+            X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
+        unit = 1 / scale
+
+        def fill(piece: slice, out: Tensor) -> None:
+            rows = torch.from_numpy(csr_rows(X, piece).toarray())
+            torch.mul(rows.sub_(center), unit, out=out)
+
+        return rough_gram(fill, len(scale), weight, rank_one, _FILLED)
+
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         X = self._X
         squares = sp.csr_array((X.data * X.data, X.indices, X.indptr), shape=X.shape)
-        second = _product(squares.T, weight.numpy()).T
-        first = _product(X.T, weight.numpy()).T
+        raw = _product(squares.T, weight.numpy()).T
         total = weight.sum(dim=0)[:, None]
-        raw = second - self._center * (2 * first - self._center * total)
+        if bool(self._center.any()):
+            first = _product(X.T, weight.numpy()).T
+            raw = raw - self._center * (2 * first - self._center * total)
         squares = raw.clamp_(min=0.0) / self._scale.square()
         return torch.cat([squares, total], dim=1)
 
@@ -91,6 +113,16 @@ class SparseBlock:
         cross = _product(scaled, (self._center * root).numpy()[:, None])
         shift = (self._center * root).square().sum()
         return torch.from_numpy((scaled @ scaled.T).toarray()) - cross - cross.T + shift
+
+
+def csr_rows(X: Any, rows: slice) -> Any:
+    """Consecutive rows of a CSR array, over the same entries; SciPy's own slices are copies."""
+    if rows.stop - rows.start == X.shape[0]:
+        return X
+    first, last = X.indptr[rows.start], X.indptr[rows.stop]
+    pointers = X.indptr[rows.start : rows.stop + 1] - first
+    shape = rows.stop - rows.start, X.shape[1]
+    return sp.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=shape)
 
 
 def _product(matrix: Any, dense: np.ndarray) -> Tensor:

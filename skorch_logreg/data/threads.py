@@ -71,7 +71,7 @@ def workers(count: int | None = None) -> Iterator[_Pool]:
     if pool is not None and count in (None, pool.count):
         yield pool
         return
-    count = torch.get_num_threads() if count is None else count
+    count = thread_count() if count is None else count
     with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as executor:
         pool = _Pool(executor, count)
         token = _POOL.set(pool)
@@ -79,6 +79,12 @@ def workers(count: int | None = None) -> Iterator[_Pool]:
             yield pool
         finally:
             _POOL.reset(token)
+
+
+def thread_count() -> int:
+    """Threads of the pool around, or as many as torch has."""
+    pool = _POOL.get()
+    return torch.get_num_threads() if pool is None else pool.count
 
 
 @contextmanager

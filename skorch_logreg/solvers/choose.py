@@ -10,9 +10,13 @@ from skorch_logreg.curvature import (
     ExactHessian,
     FrequentColumns,
     MultinomialBound,
+    RoughHessian,
     SharedHessian,
+    blocks_seconds,
     dual_cost,
-    exact_cost,
+    exact_seconds,
+    pass_seconds,
+    rough_seconds,
 )
 from skorch_logreg.objective import Objective, Point, on_sample
 
@@ -28,10 +32,13 @@ MANY = 4  # models that are worth a factorisation which they share
 _SAMPLE_OFMANY = 1500  # rows of a sample of their own
 _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
-_ROUGH_ROWS = 4  # a column, from which a decrement is told to some per cent
+_TOLD_ROWS = 4  # a column, from which a decrement is told to some per cent
+_ROUGH_ROWS = 10  # a coefficient, of a Hessian in low precision
+_ROUGH_SHARE = 2  # how many times as many rows the data must have
+_ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FEW_BLOCK_ROWS = 3000  # of blocks, whose errors the solver corrects
-_BLOCK_ROWS = 4  # a column, at least
+_BLOCK_ROWS = 16  # a column, at least: half as many take three steps more
 _FREQUENT = 1000  # columns of a partial Hessian
 _FREQUENT_OF_CLASSES = 300  # the same where each class has its own
 
@@ -90,49 +97,74 @@ def choose_curvature(objective: Objective) -> Model:
 
 
 def _own_curvature(objective: Objective) -> Model:
-    """Take the exact Hessian where it is affordable, else the best partial one.
+    """Take the exact Hessian where it is affordable, else the cheapest that leads there.
 
-    Columns or rows, whichever are fewer, are the side of the exact one.  Beyond that dense
-    binary data and classes of few columns have the bound that all classes share, sparse data
-    the most frequent columns.
+    Columns or rows, whichever are fewer, are the side of the exact one.  Where that is dear, one
+    of low precision comes first, twice: where the fit starts and nearer to its end.  Beyond
+    that classes of few columns have the bound that all classes share, and all others a block of
+    the columns with most entries.
     """
     _, n_outputs, side = objective.shape
     n, p = objective.data.n_samples, side - 1
+    whole = n_outputs * side
     choices = []
-    if n_outputs * side <= _MAX_SIDE:
-        cost = partial(exact_cost, n, n_outputs, p)
-        size = (n_outputs * side) ** 2
-        choices.append(Model(ExactHessian.build, True, cost, _EXACT, size=size))
+    if whole <= _MAX_SIDE:
+        cost = _passes(objective, partial(exact_seconds, n, n_outputs, p))
+        choices.append(Model(ExactHessian.build, True, cost, _EXACT, size=whole**2))
     if n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         cost = partial(dual_cost, n, n_outputs)
         choices.append(Model(DualHessian.build, True, cost, _EXACT, size=(n * n_outputs) ** 2))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
+    rough = _rough_hessian(objective, cheapest)
+    if rough is not None:
+        return rough
     if cheapest is not None and (cheapest.cost(1) <= _MAX_COST or side <= 500):
-        if n_outputs > 2 and p <= min(n, _FREQUENT_OF_CLASSES) and cheapest.cost(1) > _DEAR:
-            blocks = partial(FrequentColumns.build, n_columns=p, n_rows=_block_rows(n, p))
-            return Model(blocks, False, cheapest.cost, 0.0, cheapest, size=cheapest.size)
         rows = sample_rows(replace(objective, strength=objective.strength[:1]))
         if rows is None:
             return cheapest
         sampled = partial(_on_sample, n_rows=rows)
         return Model(sampled, False, cheapest.cost, _SAMPLED, cheapest, size=cheapest.size)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
-        return Model(MultinomialBound.build, False, partial(exact_cost, n, 1, p), 0.0)
-    columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, p)
-    build = partial(FrequentColumns.build, n_columns=columns)
-    cost = partial(exact_cost, n, 1, columns)
-    size = n_outputs * columns**2
-    whole = Model(build, False, lambda m: n_outputs * cost(m), 0.0, size=size)
-    rows = _block_rows(n, columns)
-    return (
-        whole if rows is None else replace(whole, build=partial(build, n_rows=rows), stronger=whole)
-    )
+        cost = _passes(objective, partial(exact_seconds, n, 1, p))
+        return Model(MultinomialBound.build, False, cost, 0.0)
+    return _frequent_columns(objective)
 
 
-def _block_rows(n: int, columns: int) -> int | None:
-    """Rows from which blocks of a partial Hessian are made; None: all."""
+def _rough_hessian(objective: Objective, exact: Model | None) -> Model | None:
+    """Take low precision, if an exact Hessian of the same columns costs several times as much."""
+    _, n_outputs, side = objective.shape
+    n, p = objective.data.n_samples, side - 1
+    whole = n_outputs * side
+    if exact is None or exact.build != ExactHessian.build or exact.cost(1) <= _DEAR:
+        return None
+    rows = _ROUGH_ROWS * whole
+    n_rows = rows if n >= _ROUGH_SHARE * rows else None
+    cost = _passes(objective, partial(rough_seconds, n_rows or n, n_outputs, p))
+    if _ROUGH_GAIN * cost(1) > exact.cost(1):
+        return None
+    build = partial(RoughHessian.build, n_rows=n_rows)
+    later = Model(build, False, exact.cost, _SAMPLED, exact, size=exact.size)
+    return Model(build, False, cost, _SAMPLED, later, size=exact.size)
+
+
+def _frequent_columns(objective: Objective) -> Model:
+    """Take blocks of the columns with most entries, from a sample of rows."""
+    _, n_outputs, side = objective.shape
+    n = objective.data.n_samples
+    columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, side - 1)
     rows = max(_FEW_BLOCK_ROWS, _BLOCK_ROWS * columns)
-    return rows if n >= 2 * rows else None
+    n_rows = rows if n >= _ROUGH_SHARE * rows else None
+    build = partial(FrequentColumns.build, n_columns=columns, n_rows=n_rows)
+    size = objective.data.row_size
+    cost = _passes(objective, partial(blocks_seconds, n, n_rows or n, n_outputs, columns, size))
+    return Model(build, False, cost, 0.0, size=n_outputs * columns**2)
+
+
+def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[int], float]:
+    """Price in passes over X of as many models."""
+    n, n_outputs = objective.data.n_samples, objective.shape[1]
+    a_pass = partial(pass_seconds, n, n_outputs, objective.data.row_size)
+    return lambda m: seconds(n_models=m) / a_pass(n_models=m)
 
 
 def sample_rows(objective: Objective) -> int | None:
@@ -156,7 +188,7 @@ def rough_curvature(objective: Objective) -> Model:
     """
     best = choose_curvature(objective)
     m, n_outputs, side = objective.shape
-    rows = _ROUGH_ROWS * n_outputs * side
+    rows = _TOLD_ROWS * n_outputs * side
     if m > 1 or n_outputs * side > _MAX_SIDE or objective.data.n_samples < 2 * rows:
         return best
     sampled = partial(_on_sample, n_rows=rows)

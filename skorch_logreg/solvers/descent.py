@@ -26,7 +26,7 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
 
     Notes
     -----
-    One pass over X; three more reads for the models whose full step was refused.  A point whose
+    One pass over X; one more read for the models whose full step was refused.  A point whose
     logits are float32 is left behind for one whose logits are those of the objective.
     """
     rounding = objective.rounding
@@ -52,17 +52,24 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
     if all(fine):
         return moved, direction
     if not any(fine):
-        return _searched(objective, point, direction)
+        return _searched(objective, point, direction, moved)
     refused = torch.tensor([i for i, f in enumerate(fine) if not f], device=direction.device)
-    target, taken = _searched(objective.select(refused), point.select(refused), direction[refused])
+    target, taken = _searched(
+        objective.select(refused),
+        point.select(refused),
+        direction[refused],
+        moved.select(refused),
+    )
     return moved.replaced(refused, target), direction.index_copy(0, refused, taken)
 
 
-def _searched(objective: Objective, point: Point, direction: Tensor) -> tuple[Point, Tensor]:
-    """Point of a line search, and the step taken."""
+def _searched(
+    objective: Objective, point: Point, direction: Tensor, moved: Point
+) -> tuple[Point, Tensor]:
+    """Point of a line search, and the step taken; ``moved`` is the point of the whole step."""
     if point.logits.dtype is not objective.logits_dtype:
         point = objective.evaluate(point.params)
-    change = objective.logits(direction)
+    change = moved.logits - point.logits
     step = line_search(objective, point, direction, change)
     scaled = direction * step[:, None, None]
     logits = torch.addcmul(point.logits, change, step[:, None].to(change.dtype))

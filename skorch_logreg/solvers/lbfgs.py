@@ -103,8 +103,9 @@ def _worn(tracks: Sequence[Track]) -> list[int]:
         for i, track in enumerate(tracks)
         if track.far > 1
         and not track.directed
-        # where a model follows, the first steps are slow whatever the curvature
-        and track.age >= (_FIRST_STEPS if track.model.follows else 1)
+        # the first steps are slow whatever the curvature, where a model follows or is as good
+        # as what would take its place
+        and track.age >= (_FIRST_STEPS if track.model.follows or _is_last(track) else 1)
     ]
     worn = [i for i in candidates if _is_worn(tracks[i], len(candidates))]
     if not worn:
@@ -123,10 +124,14 @@ def _is_worn(track: Track, n_models: int) -> bool:
     return tired or track.steps_left() > price
 
 
+def _is_last(track: Track) -> bool:
+    """Whether a partial model is the best there is."""
+    return not track.model.exact and track.model.stronger is None
+
+
 def _is_slow(track: Track) -> bool:
     """Whether no exact Hessian is affordable and the partial one is not enough."""
-    partial = not track.model.exact and track.model.stronger is None
-    return partial and track.age >= _PATIENCE and track.steps_left() > _SLOW_STEPS
+    return _is_last(track) and track.age >= _PATIENCE and track.steps_left() > _SLOW_STEPS
 
 
 def _direction(state: SmoothState) -> Tensor:
@@ -150,7 +155,7 @@ def _two_loop(state: SmoothState) -> Tensor:
         alpha = rho * inner(s, q)[:, None, None]
         q = q - alpha * y
         alphas.append(alpha)
-    r = state.curvature.solve(q)
+    r = state.curvature.solve(q) * state.stretch[:, None, None]
     for (s, y, rho), alpha in zip(state.pairs, reversed(alphas), strict=True):
         r = r + (alpha - rho * inner(y, r)[:, None, None]) * s
     return r

@@ -94,6 +94,9 @@ class SmoothState:
         The model's Newton step, ``B gradient``.
     tracks : tuple of Track
         One a model.
+    stretch : Tensor of shape (m,)
+        By how much the curvature has been seen to be too large, 1 at least: rows that are told
+        apart weigh less than where it was built.
     pairs : tuple of (step, change of gradient, 1 / their product)
     direction : Tensor or None
         Newton directions of the models that are `directed`.
@@ -106,6 +109,7 @@ class SmoothState:
     curvature: Curvature
     solved: Tensor
     tracks: tuple[Track, ...]
+    stretch: Tensor
     pairs: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     direction: Tensor | None = None
 
@@ -119,6 +123,7 @@ class SmoothState:
             curvature=self.curvature.select(models, objective),
             solved=self.solved[models],
             tracks=tuple(self.tracks[i] for i in models.tolist()),
+            stretch=self.stretch[models],
             pairs=tuple((s[models], y[models], rho[models]) for s, y, rho in self.pairs),
             direction=None if self.direction is None else self.direction[models],
         )
@@ -149,7 +154,8 @@ def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> Smoo
     decrement = inner(point.gradient, solved) / 2
     trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
     tracks = (Track(model),) * len(decrement)
-    return SmoothState(point, decrement, trusted, tol, curvature, solved, tracks)
+    stretch = torch.ones_like(decrement)
+    return SmoothState(point, decrement, trusted, tol, curvature, solved, tracks, stretch)
 
 
 def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
@@ -172,6 +178,7 @@ def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> 
         curvature=join([(rest, kept), (index, new.curvature)]),
         solved=state.solved.index_copy(0, index, new.solved),
         tracks=tuple(tracks),
+        stretch=state.stretch.index_fill(0, index, 1.0),
         pairs=tuple((s, y, rho.index_fill(0, index, 0.0)) for s, y, rho in state.pairs),
     )
 
@@ -180,10 +187,11 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     """State at the next point: its decrement, and the rate at which that falls."""
     curvature = state.curvature.at(point)
     solved = curvature.solve(point.gradient)
-    decrement = inner(point.gradient, solved) / 2
+    stretch = _stretch(state, point, solved)
+    decrement = stretch * inner(point.gradient, solved) / 2
     tracks = []
     # of the same model: a decrement that was confirmed is another figure
-    before = inner(state.point.gradient, state.solved) / 2
+    before = stretch * inner(state.point.gradient, state.solved) / 2
     figures = zip(
         state.tracks,
         decrement.tolist(),
@@ -202,8 +210,26 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
         solved=solved,
         trusted=torch.tensor([track.proven for track in tracks], device=decrement.device),
         tracks=tuple(tracks),
+        stretch=stretch,
         direction=None,
     )
+
+
+def _stretch(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
+    """Curvature of the model along the last step over that of the objective, 1 at least.
+
+    References
+    ----------
+    Nocedal, Wright (2006). Numerical Optimization, equation 7.20.
+    """
+    rough = [not (t.model.exact or t.model.follows) for t in state.tracks]
+    if not any(rough):
+        return state.stretch
+    change = point.gradient - state.point.gradient
+    step = point.params - state.point.params
+    modelled = inner(change, solved - state.solved)
+    seen = (inner(step, change) / modelled).nan_to_num(1.0, 1.0, 1.0).clamp(min=1.0)
+    return torch.where(torch.tensor(rough, device=seen.device), seen, 1.0)
 
 
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays, take_columns
+from skorch_logreg.data.rough import rough_gram
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
 M, K = 2, 3
@@ -95,6 +96,45 @@ def test_gram(data, columns, rank_one, n_outputs):
     if rank_one:
         middle = middle - q[..., :, None] * q[..., None, :]
     _close(gram, torch.einsum("np,nmkl,nq->mkplq", z, middle, z))
+
+
+@pytest.mark.parametrize("columns", [None, [1, 4]])
+@pytest.mark.parametrize("rank_one", [False, True])
+@pytest.mark.parametrize("few", [False, True])
+def test_rough_gram(data, columns, rank_one, few):
+    """Its lower triangle is that of the exact one, to some thousandths of its size."""
+    held, design = data
+    weight = _random(len(design), K).abs()
+    q = 0.3 * weight.sqrt() * _random(len(design), K, seed=1).tanh()
+    chosen = None if columns is None else torch.tensor(columns)
+
+    def kernel(block, w, v):
+        return (block.rough_gram(w, v if rank_one else None, chosen),)
+
+    n_outputs = K if rank_one else 1
+    (gram,) = held.reduce(kernel, weight[:, :n_outputs], q, few=few)
+    assert gram.dtype is torch.float32
+    z = design if columns is None else design[:, [*columns, -1]]
+    middle = torch.diag_embed(weight[:, :n_outputs])
+    if rank_one:
+        middle = middle - q[:, :, None] * q[:, None, :]
+    exact = torch.einsum("np,nkl,nq->kplq", z, middle, z).reshape(gram.shape)
+    size = exact.diagonal().sqrt()
+    off = (gram - exact) / size / size[:, None]
+    assert off.tril().abs().max() <= 0.01
+
+
+def test_a_rough_gram_of_many_rows_and_columns():
+    """More columns than a strip of the product has, and more rows than are held at a time."""
+    n_rows, n_columns = 9000, 1100
+    z = _random(n_rows, n_columns)
+    weight = _random(n_rows, 1, seed=1).square()
+    gram = rough_gram(lambda rows, out: out.copy_(z[rows]), n_columns, weight, None)
+    design = torch.cat([z, torch.ones(n_rows, 1).double()], dim=1)
+    exact = design.T @ (weight * design)
+    off = (gram - exact).tril() / exact.diagonal().mean()
+    assert off.abs().max() <= 0.005
+    assert off.square().mean().sqrt() <= 0.0005
 
 
 def test_column_squares(data):

@@ -1,0 +1,110 @@
+"""Low-precision Gram matrices, for curvature that is corrected by exact gradients."""
+
+from collections.abc import Callable
+from functools import cache
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+_SIDE = 512  # columns of a strip of a symmetric product
+_FILLED = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
+_HELD = 1 << 23  # numbers of a product's factor, which a product is worth at least
+_TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
+_FASTER = 1.5
+
+
+@cache
+def rough_dtype(device: torch.device) -> torch.dtype:
+    """Tell in which type products are fastest: bfloat16 where the machine has units for it.
+
+    Found out once, by the best of some products of less than a millisecond.
+    """
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(_TRIAL, _TRIAL, dtype=dtype, device=device)
+        taken = []
+        for _ in range(6):
+            begun = perf_counter()
+            float((matrix @ matrix)[0, 0])
+            taken.append(perf_counter() - begun)
+        seconds[dtype] = min(taken)
+    fast = seconds[torch.float32] > _FASTER * seconds[torch.bfloat16]
+    return torch.bfloat16 if fast else torch.float32
+
+
+def rough_gram(
+    fill: Callable[[slice, Tensor], object],
+    n_columns: int,
+    weight: Tensor,
+    rank_one: Tensor | None,
+    filled: int = _FILLED,
+) -> Tensor:
+    """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows, roughly.
+
+    Factors are `rough_dtype`, sums float32: an entry is right to some thousandths of itself.
+
+    Parameters
+    ----------
+    fill : callable
+        ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns), float32.
+    n_columns : int
+    weight, rank_one : Tensor of shape (rows, K)
+        Of one model.
+    filled : int
+        Numbers that are filled in at a time.
+
+    Returns
+    -------
+    gram : Tensor of shape (K (n_columns + 1), K (n_columns + 1)), float32
+        Only the lower triangle counts.
+    """
+    n_rows, n_outputs = weight.shape
+    side = n_columns + 1
+    width = n_outputs * side
+    dtype = rough_dtype(weight.device)
+    # of an output with itself d - q q is positive; as a difference of two products it would
+    # drown in their rounding
+    own = (weight if rank_one is None else weight - rank_one.square()).clamp(min=0.0)
+    roots = own.sqrt().float()
+    second = None if rank_one is None else rank_one.float()
+    blocks = torch.zeros(n_outputs, side, side, dtype=torch.float32, device=weight.device)
+    gram = blocks[0] if second is None else blocks.new_zeros(width, width)
+    step = min(max(_HELD // width, 256), n_rows)
+    piece = max(filled // side, 16)
+    design = blocks.new_ones(step, side) if second is not None else blocks.new_ones(piece, side)
+    lifted = torch.empty(step, width, dtype=dtype, device=weight.device)
+    for start in range(0, n_rows, step):
+        stop = min(start + step, n_rows)
+        for first in range(start, stop, piece):
+            rows = slice(first, min(first + piece, stop))
+            at = slice(rows.start - start, rows.stop - start)
+            z = design[: rows.stop - rows.start] if second is None else design[at]
+            fill(rows, z[:, :-1])
+            if second is None:
+                torch.mul(z, roots[rows], out=lifted[at])
+            else:
+                out = lifted[at].view(-1, n_outputs, side)
+                torch.mul(z[:, None, :], second[rows, :, None], out=out)
+        held = lifted[: stop - start]
+        _add_gram(gram, held)
+        if second is not None:
+            once = held[:, :side]
+            for k in range(n_outputs):
+                torch.mul(design[: stop - start], roots[start:stop, k, None], out=once)
+                _add_gram(blocks[k], once)
+    if second is None:
+        return gram
+    gram.neg_()
+    for k in range(n_outputs):
+        mine = slice(k * side, (k + 1) * side)
+        gram[mine, mine] = blocks[k]
+    return gram
+
+
+def _add_gram(total: Tensor, rows: Tensor) -> None:
+    """Add ``rows' rows`` to the lower triangle, in place, strip by strip."""
+    side = rows.shape[1]
+    for start in range(0, side, _SIDE):
+        strip = slice(start, min(start + _SIDE, side))
+        total[start:, strip] += rows[:, start:].T @ rows[:, strip]

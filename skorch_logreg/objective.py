@@ -219,14 +219,15 @@ class Objective:
             curvature + self.strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
 
-    def row_kernel(self, params: Tensor) -> tuple[Tensor, Tensor]:
+    def row_kernel(self, params: Tensor, rough: bool = False) -> tuple[Tensor, Tensor]:
         """``Z P^-1 Z'`` (n, n) and the penalty's diagonal P (p,), of any output at strength 1.
 
-        Columns without a penalty, which take no part, have 1.
+        Columns without a penalty, which take no part, have 1.  With ``rough`` the first may be
+        of low precision.
         """
         diagonal = self.penalty.hess_diagonal(params[:1, :1, :-1])[0, 0]
         diagonal = torch.where(diagonal > 0, diagonal, 1.0)
-        return self.data.outer(1 / diagonal), diagonal
+        return self.data.outer(1 / diagonal, rough), diagonal
 
     def hessian_product(self, point: Point) -> Callable[[Tensor], Tensor]:
         """Exact Hessian at a point, as a function of parameters; one pass over X a call."""

@@ -5,17 +5,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.data.threads import single_thread
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import MANY, allows_dual, sample_rows
+from skorch_logreg.solvers.choose import MANY, allows_dual, is_rough_first, sample_rows
 
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _SAMPLE_TOL = 0.01  # a sample's own error is larger
 _SMALL_SAMPLE_TOL = 0.03  # that of many models is smaller, and its error larger
-_FEW_ROWS = 1000  # whose matrix is diagonalised at once
+_THIN_TOL = 1e-3  # that the error of low precision leaves
+_THIN_DAMPING = 1e-4  # of a diagonal of one
+_FEW_ROWS = 3000  # whose matrix is factored at once
 _WIDE = 4  # how many times as many columns pay for it
 
 
@@ -66,25 +68,27 @@ def _in_row_space(
 ) -> tuple[Tensor, int]:
     """Solve for coefficients that are combinations of rows: n unknowns in place of p.
 
-    With the penalty's diagonal ``P`` and ``Z P^-1 Z' = U S^2 U'``, the coefficients
-    ``P^-1 Z'U S^-1 v`` have logits ``U S v`` and penalty ``|v|^2``.  Squared, small singular
-    values are lost to rounding, so this is a start and no end.
+    With the penalty's diagonal ``P`` and ``Z P^-1 Z' = L L'``, the coefficients ``P^-1 Z'a``
+    with ``a = L'^-1 v`` have logits ``L v`` and penalty ``|v|^2``.  The product may be of low
+    precision: this is a start and no end.
 
     References
     ----------
     Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
     Biostatistics 5, section 2.
     """
-    kernel_of_rows, ridge = objective.row_kernel(zero)
-    with single_thread():  # of a few hundred rows: threads would wait for each other
-        squares, vectors = torch.linalg.eigh(kernel_of_rows)
-    kept = squares > 1e-14 * squares[-1]
-    root, vectors = squares[kept].sqrt(), vectors[:, kept]
-    thin = replace(objective, data=objective.data.recast(vectors * root), penalty=L2())
+    rough = is_rough_first(objective.data.n_samples, objective.loss.n_outputs)
+    kernel_of_rows, ridge = objective.row_kernel(zero, rough)
+    damping, least = (_THIN_DAMPING, _THIN_TOL) if rough else (None, 0.0)
+    (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
+    data = objective.data.recast(factor / scale[:, None])
+    thin = replace(objective, data=data, penalty=L2())
     first = thin.zeros()
     first[..., -1] = zero[..., -1]
-    found = drive(solver, thin, first, tol=tol, max_iter=max_iter, bound=False)
-    rows = torch.einsum("nr,mkr->nmk", vectors / root, found.params[..., :-1])
+    found = drive(solver, thin, first, tol=max(tol, least), max_iter=max_iter, bound=False)
+    coef = found.params[..., :-1].flatten(0, 1).T
+    rows = torch.linalg.solve_triangular(factor.T, coef, upper=True) * scale[:, None]
+    rows = rows.T.reshape(*found.params.shape[:2], -1).permute(2, 0, 1)
 
     def kernel(block: Block, rows: Tensor) -> tuple[Tensor, ...]:
         return (block.rmatmul(rows),)

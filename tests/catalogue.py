@@ -1,6 +1,7 @@
 """One of each: losses, penalties, containers, curvatures, solvers, for the laws of each room."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,6 +51,7 @@ def _mixed(objective, point):
 CURVATURES = {
     "exact": curvature.ExactHessian.build,
     "dual": curvature.DualHessian.build,
+    "rough-dual": partial(curvature.DualHessian.build, rough=True),
     "frequent": lambda objective, point: curvature.FrequentColumns.build(objective, point, 3),
     "rough": curvature.RoughHessian.build,
     "rough-sample": lambda objective, point: curvature.RoughHessian.build(objective, point, 20),

@@ -41,8 +41,8 @@ class DualHessian:
     schur_inverse: Tensor
 
     @classmethod
-    def build(cls, objective: Objective, point: Point) -> "DualHessian":
-        """Factor at a point: one pass over X, ``n^2 p`` operations."""
+    def build(cls, objective: Objective, point: Point, rough: bool = False) -> "DualHessian":
+        """Factor at a point: one pass over X, ``n^2 p`` operations, perhaps in low precision."""
         n_models, n_outputs, _ = objective.shape
         n = objective.data.n_samples
         diagonal, rank_one = objective.loss.curvature(point.logits)
@@ -56,7 +56,7 @@ class DualHessian:
         penalty = objective.penalty_diagonal(point.params)[..., :-1]
         penalty = torch.where(penalty > 0, penalty, 1.0)  # columns that take no part
         # a penalty weighs all outputs alike, and models differ in strength
-        unit_kernel, _ = objective.row_kernel(point.params)
+        unit_kernel, _ = objective.row_kernel(point.params, rough)
         kernels = []
         for j in range(n_models):
             kernel = unit_kernel / objective.strength[j]

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram, piece_rows
-from skorch_logreg.data.rough import rough_gram
-from skorch_logreg.data.threads import map_blocks, workers
+from skorch_logreg.data.rough import rough_gram, rough_outer
+from skorch_logreg.data.threads import map_blocks, thread_count
 
+_PIECE = 1 << 16  # numbers of rows that are squared at a time
 _ROWS = 256  # of a symmetric product that are made at a time
 
 
@@ -104,9 +105,11 @@ class DenseBlock:
         total = torch.zeros(
             weight.shape[1], len(self._center), dtype=weight.dtype, device=weight.device
         )
-        step = piece_rows(len(self._center))
+        step = max(_PIECE // max(len(self._center), 1), 8)
+        held = torch.empty(step, len(self._center), dtype=weight.dtype, device=weight.device)
         for start in range(0, len(weight), step):
-            z = self._values[start : start + step] - self._center
+            rows = self._values[start : start + step]
+            z = torch.sub(rows, self._center, out=held[: len(rows)])
             total.addmm_(weight[start : start + step].T, z.square_())
         total /= self._scale.square()
         return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
@@ -115,26 +118,32 @@ class DenseBlock:
         """Rows, for every column alike."""
         return torch.full_like(self._center, len(self._X))
 
-    def outer(self, column_weight: Tensor) -> Tensor:
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
         values, center = self._values, self._center
         root = column_weight.sqrt() / self._scale
         n_rows, step = len(values), piece_rows(len(values))
 
+        def fill(rows: slice, columns: slice, out: Tensor) -> None:
+            torch.sub(values[rows, columns], center[columns], out=out).mul_(root[columns])
+
         def part(columns: range) -> Tensor:
+            if rough:
+                return rough_outer(fill, n_rows, columns)
             total = root.new_zeros(n_rows, n_rows)
-            for start in columns:
-                piece = slice(start, start + step)
-                z = (values[:, piece] - center[piece]).mul_(root[piece])
+            for start in columns[::step]:
+                piece = slice(start, min(start + step, columns.stop))
+                z = root.new_empty(n_rows, piece.stop - start)
+                fill(slice(None), piece, z)
                 for row in range(0, n_rows, _ROWS):  # the lower triangle is enough
                     rows, end = slice(row, row + _ROWS), row + _ROWS
                     total[rows, :end].addmm_(z[rows], z[:end].T)
             return total
 
-        pieces = range(0, len(root), step)
-        with workers() as pool:
-            first, *others = map_blocks(part, [pieces[i :: pool.count] for i in range(pool.count)])
+        share = -(-len(root) // thread_count())
+        columns = [range(a, min(a + share, len(root))) for a in range(0, len(root), share)]
+        first, *others = map_blocks(part, columns)
         for other in others:
             first += other
         lower = first.tril()
-        return lower + lower.tril(-1).T
+        return (lower + lower.tril(-1).T).to(root.dtype)

@@ -54,8 +54,8 @@ class InMemory:
         The whole of ``[Z 1]``, where that is small.
     origin : InMemory or None
         The data of which these are the rough products; weight and targets are float32 then.
-    kernels : list of (Tensor, Tensor)
-        Column weights of the last `outer`, and what it gave.
+    kernels : list of (Tensor, bool, Tensor)
+        What the last `outer` was asked, and what it gave.
     """
 
     X: Any
@@ -68,7 +68,7 @@ class InMemory:
     reads: list[int] = field(default_factory=lambda: [0], compare=False)
     design: Tensor | None = None
     origin: "InMemory | None" = None
-    kernels: list[tuple[Tensor, Tensor]] = field(default_factory=list, compare=False)
+    kernels: list[tuple[Tensor, bool, Tensor]] = field(default_factory=list, compare=False)
 
     @property
     def n_passes(self) -> int:
@@ -298,14 +298,14 @@ class InMemory:
         origin = None if self.origin is None else self.origin.select(models)
         return replace(self, targets=targets, weight=weight, n_logits=n_logits, origin=origin)
 
-    def outer(self, column_weight: Tensor) -> Tensor:
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
-        for known, product in self.kernels:
-            if torch.equal(known, column_weight):
+        for known, was_rough, product in self.kernels:
+            if was_rough == rough and torch.equal(known, column_weight):
                 return product
         whole = replace(self, n_logits=1)
-        (product,) = whole.reduce(lambda block: (block.outer(column_weight),))
-        self.kernels[:] = [(column_weight, product)]
+        (product,) = whole.reduce(lambda block: (block.outer(column_weight, rough),))
+        self.kernels[:] = [(column_weight, rough, product)]
         return product
 
     def take_columns(self, columns: Tensor) -> "InMemory":

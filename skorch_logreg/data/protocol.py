@@ -52,8 +52,8 @@ class Block(Protocol):
     def column_counts(self) -> Tensor:
         """Count the stored entries of every column, (p,)."""
 
-    def outer(self, column_weight: Tensor) -> Tensor:
-        """``Z diag(column_weight) Z'`` (rows, rows)."""
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+        """``Z diag(column_weight) Z'`` (rows, rows); with ``rough`` perhaps in low precision."""
 
 
 Kernel = Callable[..., tuple[Tensor, ...]]
@@ -136,7 +136,7 @@ class Data(Protocol):
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where each has its own."""
 
-    def outer(self, column_weight: Tensor) -> Tensor:
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
 
     def take_columns(self, columns: Tensor) -> Self:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 _SIDE = 512  # columns of a strip of a symmetric product
 _FILLED = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
-_HELD = 1 << 23  # numbers of a product's factor, which a product is worth at least
+_HELD = 1 << 22  # numbers of a product's factor, which a product is worth at least
 _TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
 _FASTER = 1.5
 
@@ -100,6 +100,40 @@ def rough_gram(
         mine = slice(k * side, (k + 1) * side)
         gram[mine, mine] = blocks[k]
     return gram
+
+
+def rough_outer(
+    fill: Callable[[slice, slice, Tensor], object], n_rows: int, columns: range
+) -> Tensor:
+    """Sum ``z_j z_j'`` over some columns, roughly.
+
+    Parameters
+    ----------
+    fill : callable
+        ``fill(rows, columns, out)`` writes a part of ``z`` into out, float32.
+    n_rows : int
+    columns : range
+
+    Returns
+    -------
+    outer : Tensor of shape (n_rows, n_rows), float32
+        Only the lower triangle counts.
+    """
+    total = torch.zeros(n_rows, n_rows)
+    width = min(max(_HELD // n_rows, 256), len(columns))
+    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device))
+    piece = max(_FILLED // width, 1)
+    z = torch.empty(piece, width)
+    for start in columns[::width]:
+        across = slice(start, min(start + width, columns.stop))
+        used = held[:, : across.stop - start]
+        for first in range(0, n_rows, piece):
+            rows = slice(first, min(first + piece, n_rows))
+            part = z[: rows.stop - first, : across.stop - start]
+            fill(rows, across, part)
+            used[rows].copy_(part)
+        _add_gram(total, used.T)
+    return total
 
 
 def _add_gram(total: Tensor, rows: Tensor) -> None:

@@ -88,7 +88,7 @@ class SmallBlock:
         """Rows, for every column alike."""
         return torch.full_like(self._design[0, :-1], len(self._design))
 
-    def outer(self, column_weight: Tensor) -> Tensor:
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
         z = self._design[:, :-1] * column_weight.sqrt()
         return z @ z.T

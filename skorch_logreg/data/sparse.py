@@ -106,7 +106,7 @@ class SparseBlock:
         counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
         return torch.from_numpy(counts.astype(np.float64))
 
-    def outer(self, column_weight: Tensor) -> Tensor:
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
         root = column_weight.sqrt() / self._scale
         scaled = _scale_columns(self._X, root.numpy())

@@ -24,6 +24,7 @@ _MAX_SIDE = 3000  # of a matrix that is factored
 _EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
 _SAMPLED = 0.1  # and one from a sample of the rows
 _DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
+_DEAR_ROWS = 10.0  # passes: beyond, pairs of rows are multiplied in low precision first
 _FACTORS = 1 << 26  # numbers in the factors of all models: half a gigabyte
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
 _SMALL_PASS = 1 << 21  # numbers: about 0.6 ms
@@ -112,8 +113,7 @@ def _own_curvature(objective: Objective) -> Model:
         cost = _passes(objective, partial(exact_seconds, n, n_outputs, p))
         choices.append(Model(ExactHessian.build, True, cost, _EXACT, size=whole**2))
     if n * n_outputs <= _MAX_SIDE and allows_dual(objective):
-        cost = partial(dual_cost, n, n_outputs)
-        choices.append(Model(DualHessian.build, True, cost, _EXACT, size=(n * n_outputs) ** 2))
+        choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
     rough = _rough_hessian(objective, cheapest)
     if rough is not None:
@@ -128,6 +128,20 @@ def _own_curvature(objective: Objective) -> Model:
         cost = _passes(objective, partial(exact_seconds, n, 1, p))
         return Model(MultinomialBound.build, False, cost, 0.0)
     return _frequent_columns(objective)
+
+
+def _dual_hessian(n: int, n_outputs: int) -> Model:
+    """Take a matrix of rows, first of low precision where the exact one is dear."""
+    cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
+    exact = Model(DualHessian.build, True, cost, _EXACT, size=size)
+    if not is_rough_first(n, n_outputs):
+        return exact
+    return Model(partial(DualHessian.build, rough=True), False, cost, _SAMPLED, exact, size=size)
+
+
+def is_rough_first(n: int, n_outputs: int) -> bool:
+    """Whether a product of all pairs of rows is so dear that one of low precision comes first."""
+    return dual_cost(n, n_outputs) > _DEAR_ROWS
 
 
 def _rough_hessian(objective: Objective, exact: Model | None) -> Model | None:

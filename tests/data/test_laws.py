@@ -154,7 +154,7 @@ def test_outer(name, standardised):
 
 @pytest.mark.parametrize("make", [np.ascontiguousarray, np.asfortranarray, sp.csr_array])
 def test_a_symmetric_product_of_many_rows(make):
-    """Made piece by piece, half of it, and kept until other weights are asked for."""
+    """Made piece by piece, half of it, and kept until something else is asked for."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 900)) * (rng.random((600, 900)) < 0.5)
     held = from_arrays(make(X), np.arange(600) % 2)
@@ -164,7 +164,11 @@ def test_a_symmetric_product_of_many_rows(make):
     for seed in (0, 0, 1):
         d = torch.from_numpy(np.random.default_rng(seed).uniform(0.5, 2, 900))
         _close(held.outer(d), (design * d) @ design.T)
-    assert held.n_passes == before + 2
+        _close(held.outer(d), (design * d) @ design.T)
+        rough, size = held.outer(d, rough=True), ((design.square() * d).sum(dim=1)).sqrt()
+        off = (rough - (design * d) @ design.T) / size / size[:, None]
+        assert off.abs().max() <= 0.01
+    assert held.n_passes == before + 6
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

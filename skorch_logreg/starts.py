@@ -10,9 +10,10 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import MANY, allows_dual, is_rough_first, sample_rows
+from skorch_logreg.solvers.choose import MANY, allows_dual, is_rough_first, sample_sizes
 
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
+_NEXT_ITER = 5  # from the solution of a smaller sample
 _SAMPLE_TOL = 0.01  # a sample's own error is larger
 _SMALL_SAMPLE_TOL = 0.03  # that of many models is smaller, and its error larger
 _THIN_TOL = 1e-3  # that the error of low precision leaves
@@ -42,17 +43,17 @@ def cold_start(
     n, p = objective.data.n_samples, objective.data.n_features
     if n <= _FEW_ROWS and p >= _WIDE * n and objective.penalty.smooth and allows_dual(objective):
         return _in_row_space(objective, solver, zero, tol, max_iter)
-    rows = sample_rows(objective)
-    if rows is None:
-        return zero, 0
-    part = on_sample(objective, rows)
-    steps = min(max_iter, _SAMPLE_ITER)
-    tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
-    found = drive(solver, part.rough(), zero, tol=tol, max_iter=steps, bound=False)
-    # a sample without one of the classes, or separable, has its solution at infinity
-    bounded = [status is Status.CONVERGED for status in found.status]
-    keep = torch.tensor(bounded, device=zero.device)
-    return torch.where(keep[:, None, None], found.params, zero), 0
+    found = zero
+    for rows in sample_sizes(objective):
+        part = on_sample(objective, rows)
+        steps = min(max_iter, _SAMPLE_ITER if found is zero else _NEXT_ITER)
+        tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
+        outcome = drive(solver, part.rough(), found, tol=tol, max_iter=steps, bound=False)
+        # a sample without one of the classes, or separable, has its solution at infinity
+        bounded = [status is Status.CONVERGED for status in outcome.status]
+        keep = torch.tensor(bounded, device=zero.device)
+        found = torch.where(keep[:, None, None], outcome.params, zero)
+    return found, 0
 
 
 def prior_start(objective: Objective) -> Tensor:

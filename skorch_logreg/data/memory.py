@@ -123,6 +123,10 @@ class InMemory:
         return self._step < self.n_samples
 
     @cached_property
+    def _samples(self) -> dict[int, Self]:
+        return {}
+
+    @cached_property
     def _workspaces(self) -> SimpleQueue[Tensor]:
         """Float64 buffers of a block, as many as were in use at once."""
         return SimpleQueue()
@@ -249,7 +253,12 @@ class InMemory:
         return slice(step // 2, None, step)
 
     def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
-        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns."""
+        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns.
+
+        The last sample of all columns is kept.
+        """
+        if columns is None and n_rows in self._samples:
+            return self._samples[n_rows]
         rows = self.sampled(n_rows)
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
@@ -260,7 +269,7 @@ class InMemory:
             center, scale = center[columns], scale[columns]
         if not self.is_sparse and design is None:
             X = X.to(torch.float64).contiguous()
-        return replace(
+        sample = replace(
             self,
             X=X,
             center=center,
@@ -273,6 +282,10 @@ class InMemory:
             reads=[0],
             kernels=[],
         )
+        if columns is None:
+            self._samples.clear()
+            self._samples[n_rows] = sample
+        return sample
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.

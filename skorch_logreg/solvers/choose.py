@@ -34,9 +34,11 @@ _SAMPLE_OFMANY = 1500  # rows of a sample of their own
 _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
 _TOLD_ROWS = 4  # a column, from which a decrement is told to some per cent
-_ROUGH_ROWS = 10  # a coefficient, of a Hessian in low precision
+_ROUGH_ROWS = (100, 50, 25, 10)  # a coefficient, of a Hessian in low precision
 _ROUGH_SHARE = 2  # how many times as many rows the data must have
 _ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
+_TENTH = 10  # times the rows of a sample that the next one has
+_WORTH = 4  # and has at least
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FEW_BLOCK_ROWS = 3000  # of blocks, whose errors the solver corrects
 _BLOCK_ROWS = 16  # a column, at least: half as many take three steps more
@@ -115,15 +117,13 @@ def _own_curvature(objective: Objective) -> Model:
     if n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
-    rough = _rough_hessian(objective, cheapest)
-    if rough is not None:
-        return rough
-    if cheapest is not None and (cheapest.cost(1) <= _MAX_COST or side <= 500):
-        rows = sample_rows(replace(objective, strength=objective.strength[:1]))
-        if rows is None:
+    if cheapest is not None:
+        for first in (_sampled_hessian, _rough_hessian):
+            model = first(objective, cheapest)
+            if model is not None:
+                return model
+        if cheapest.cost(1) <= _MAX_COST or side <= 500:
             return cheapest
-        sampled = partial(_on_sample, n_rows=rows)
-        return Model(sampled, False, cheapest.cost, _SAMPLED, cheapest, size=cheapest.size)
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
         cost = _passes(objective, partial(exact_seconds, n, 1, p))
         return Model(MultinomialBound.build, False, cost, 0.0)
@@ -144,16 +144,36 @@ def is_rough_first(n: int, n_outputs: int) -> bool:
     return dual_cost(n, n_outputs) > _DEAR_ROWS
 
 
-def _rough_hessian(objective: Objective, exact: Model | None) -> Model | None:
-    """Take low precision, if an exact Hessian of the same columns costs several times as much."""
-    _, n_outputs, side = objective.shape
-    n, p = objective.data.n_samples, side - 1
-    whole = n_outputs * side
-    if exact is None or exact.build != ExactHessian.build or exact.cost(1) <= _DEAR:
+def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
+    """Take an exact one of so many rows that it is as good as that of all, where it is cheap."""
+    rows = sample_rows(replace(objective, strength=objective.strength[:1]))
+    if rows is None:
         return None
-    rows = _ROUGH_ROWS * whole
-    n_rows = rows if n >= _ROUGH_SHARE * rows else None
-    cost = _passes(objective, partial(rough_seconds, n_rows or n, n_outputs, p))
+    _, n_outputs, side = objective.shape
+    for n_rows, dear in ((sample_sizes(objective)[-1], 1.0), (rows, _DEAR)):
+        price = _passes(objective, partial(exact_seconds, n_rows, n_outputs, side - 1))
+        if price(1) <= dear:
+            build = partial(_on_sample, n_rows=n_rows)
+            return Model(build, False, exact.cost, _SAMPLED, exact, size=exact.size)
+    return None
+
+
+def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
+    """Take low precision, if an exact Hessian of the same columns costs several times as much.
+
+    Of as many rows as are cheap: more are better.
+    """
+    _, n_outputs, side = objective.shape
+    n, whole = objective.data.n_samples, n_outputs * side
+    if exact.build != ExactHessian.build or exact.cost(1) <= _DEAR:
+        return None
+    for share in _ROUGH_ROWS:
+        rows = share * whole
+        n_rows = rows if n >= _ROUGH_SHARE * rows else None
+        seconds = partial(rough_seconds, n_rows or n, n_outputs, side - 1)
+        cost = _passes(objective, seconds)
+        if cost(1) <= _DEAR:
+            break
     if _ROUGH_GAIN * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
@@ -195,6 +215,22 @@ def sample_rows(objective: Objective) -> int | None:
     return rows if objective.data.n_samples >= share * rows else None
 
 
+def sample_sizes(objective: Objective) -> tuple[int, ...]:
+    """Rows of the samples on which a fit starts, one after another; the last is a tenth of all.
+
+    The distance of a sample's solution falls as its rows grow: a pass over a tenth saves one
+    over all.
+    """
+    rows = sample_rows(objective)
+    if rows is None:
+        return ()
+    sizes, last = [rows], objective.data.n_samples // _TENTH
+    if len(objective.strength) < MANY:
+        while sizes[-1] * _WORTH <= last:
+            sizes.append(min(sizes[-1] * _TENTH, last))
+    return tuple(sizes)
+
+
 def rough_curvature(objective: Objective) -> Model:
     """Take what tells how far a point is to some per cent, where no step is to be taken.
 
@@ -210,8 +246,8 @@ def rough_curvature(objective: Objective) -> Model:
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
-    part = on_sample(objective, n_rows)
-    return ExactHessian.build(part, part.evaluate(point.params))
+    logits = point.logits[objective.data.sampled(n_rows)]
+    return ExactHessian.build(on_sample(objective, n_rows), replace(point, logits=logits))
 
 
 def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:

@@ -12,9 +12,6 @@ _EPS = torch.finfo(torch.float64).eps
 def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
     """Bound ``F - F*`` (m,) where the intercept has been minimised; inf if there is no bound.
 
-    It need not have been where the point has its `halves`: residuals of one sign are then
-    shrunk until they sum to zero, as those of a dual point must.
-
     The residuals, scaled into the domain of the penalty's conjugate, are a dual point.  By
     Fenchel and Young the gap is a sum of non-negative terms, one a row and one a feature;
     neither is a difference of the two objectives.
@@ -32,8 +29,6 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     penalty = objective.penalty
     if not penalty.strictly_positive() or not bool((objective.strength > 0).all()):
         return torch.full_like(point.value, torch.inf)
-    if point.halves is not None:
-        return _balanced_gap(objective, point, point.halves)
     coef = point.params[..., :-1]
     strength = objective.strength[:, None, None]
     dual = -objective.loss_gradient(point)[..., :-1]
@@ -58,26 +53,6 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     else:
         features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
     return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + objective.strength * features
-
-
-def _balanced_gap(objective: Objective, point: Point, halves: Tensor) -> Tensor:
-    """Bound under a smooth penalty, at any intercept."""
-    weight = halves[:, 0, -1].abs()
-    shrink = (weight.min() / weight).clamp(max=1.0)
-
-    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        value, residual = objective.loss.value_residual(logits, block.targets)
-        residual = residual * torch.where(residual > 0, shrink[0], shrink[1])
-        conjugate = objective.loss.conjugate(residual, block.targets)
-        product = (residual * logits).sum(dim=-1)
-        return (((value + conjugate - product) * block.weight).sum(dim=0),)
-
-    (rows,) = objective.data.reduce(kernel, point.logits, reads=0)
-    pull = objective.penalty.value_gradient(point.params[..., :-1])[1]
-    strength = objective.strength[:, None, None]
-    gradient = (shrink[:, None, None] * halves).sum(dim=0, keepdim=True)[..., :-1]
-    features = objective.penalty.conjugate(pull + gradient / strength)
-    return rows.clamp(min=0.0) + objective.strength * features
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:

@@ -37,16 +37,12 @@ class Point:
     value : Tensor of shape (m,)
     gradient : Tensor of shape (m, K, p + 1)
         Of the loss and of the smooth part of the penalty.
-    halves : Tensor of shape (2, 1, p + 1) or None
-        What rows of positive and of negative residuals give to the loss's gradient, of a single
-        logit; a certificate needs them (`Objective.halves`).
     """
 
     params: Tensor
     logits: Tensor
     value: Tensor
     gradient: Tensor
-    halves: Tensor | None = None
 
     def select(self, models: Tensor) -> "Point":
         """Keep some models."""
@@ -55,7 +51,6 @@ class Point:
             take_columns(self.logits, models),
             self.value[models],
             self.gradient[models],
-            self.halves,
         )
 
     def exact(self) -> "Point":
@@ -105,19 +100,6 @@ class Objective:
     def shape(self) -> tuple[int, int, int]:
         """Shape (m, K, p + 1) of the parameters."""
         return len(self.strength), self.loss.n_outputs, self.data.n_features + 1
-
-    @cached_property
-    def halves(self) -> bool:
-        """Whether points tell what either sign of residuals gives to the gradient.
-
-        Two columns are multiplied for the price of one where reading dense rows is what costs;
-        a bound on the distance from the optimum then needs no pass of its own.
-        """
-        single = len(self.strength) * self.loss.n_outputs == 1
-        bounded = self.penalty.smooth and self.penalty.strictly_positive()
-        dense = self.data.row_size == self.data.n_features
-        alone = single and self.fit_intercept and dense and not self.is_rough
-        return alone and bounded and bool((self.strength > 0).all())
 
     def select(self, models: Tensor) -> "Objective":
         """Keep some models."""
@@ -375,18 +357,13 @@ class Objective:
         value, residual = self.loss.value_residual(logits, block.targets)
         weight = block.weight
         residual = residual.mul_(weight[..., None])
-        if self.halves:
-            residual = torch.cat([residual.clamp(min=0.0), residual.clamp(max=0.0)], dim=1)
         return (value * weight).sum(dim=0), block.rmatmul(residual)
 
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
         value, gradient = terms
-        halves = None
-        if self.halves:
-            halves, gradient = gradient, gradient.sum(dim=0, keepdim=True)
         penalty, pull = self.penalty.value_gradient(params[..., :-1])
         total = value + self.strength * penalty
-        return Point(params, logits, total, self._add(gradient, self._scaled(pull)), halves)
+        return Point(params, logits, total, self._add(gradient, self._scaled(pull)))
 
     def _scaled(self, coef: Tensor) -> Tensor:
         return coef * self._lambda

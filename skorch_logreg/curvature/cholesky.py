@@ -10,9 +10,9 @@ LARGE = 512  # side of a matrix whose factor is worth all threads
 _DAMPING = {torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 
-def rough_damping(device: torch.device) -> float:
-    """Say what low-precision products need on a diagonal of one."""
-    return _DAMPING[rough_dtype(device)]
+def rough_damping(device: torch.device, side: int) -> float:
+    """Say what a low-precision product of so many columns needs on a diagonal of one."""
+    return _DAMPING[rough_dtype(device, side)]
 
 
 def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:

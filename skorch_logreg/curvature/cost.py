@@ -46,7 +46,7 @@ def exact_seconds(n_samples: int, n_outputs: int, n_columns: int, n_models: int 
 def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1) -> float:
     """Time of building Hessians from low-precision products of some rows."""
     side = n_outputs * (n_columns + 1)
-    rate = _ROUGH_FLOPS[rough_dtype(torch.device("cpu"))] * side / (side + 300)
+    rate = _ROUGH_FLOPS[rough_dtype(torch.device("cpu"), side)] * side / (side + 300)
     products = 1.2 * n_rows * side**2 / rate
     return _CALLS + n_models * (products + n_rows * side / _FILLED + side**3 / 3 / _FACTOR_FLOPS)
 

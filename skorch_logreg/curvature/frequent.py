@@ -66,7 +66,7 @@ class FrequentColumns:
             blocks[..., -1] = 0.0
         chosen = torch.cat([columns, columns.new_tensor([side - 1])])
         blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.reshape(-1, side)[:, chosen])
-        factor, scale = scaled_cholesky(blocks, rough_damping(blocks.device))
+        factor, scale = scaled_cholesky(blocks, rough_damping(blocks.device, blocks.shape[-1]))
         safe = torch.where(diagonal > 0, diagonal, 1.0)
         return cls(chosen, factor, scale, safe)
 

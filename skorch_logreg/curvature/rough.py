@@ -79,4 +79,4 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
     flat = matrix.view(1, n_outputs * side, -1)
     diagonal = own.penalty_diagonal(point.params).reshape(1, -1)
     flat.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    return scaled_cholesky(flat, rough_damping(flat.device))
+    return scaled_cholesky(flat, rough_damping(flat.device, flat.shape[-1]))

@@ -22,11 +22,13 @@ CONTAINERS = {
     "sparse": "SciPy sparse array or matrix of any format, 32 or 64 bit indices",
 }
 
-_BLOCK_BYTES = 8 << 20  # large enough that a block's dispatch does not show, small enough for L3
+_BLOCK_BYTES = 4 << 20  # large enough that its calls do not show, small enough for a cache
+_CONVERTED_BYTES = 2 << 20  # the same of rows that are converted, once for two products
 _WIDE = 1 << 15  # logits of a block: what is done to them stays in a core's cache
 _WIDE_ROWS = 256  # that a block has at least
 _MANY = 8  # logits a row that float32 products pay for
 _ROUGH = 1 << 17  # and of all rows
+_FREE = 1 << 20  # numbers of float32 rows that products without conversion pay for
 _SPARSE_ROWS = 4096  # of a block of sparse rows, at least
 _SPARSE_ENTRIES = 1 << 19  # of all, which a second thread pays for
 _ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
@@ -134,9 +136,12 @@ class InMemory:
     @property
     def _converts(self) -> bool:
         """Whether rows go through a buffer."""
-        if self.origin is not None and not self.is_sparse:
-            return True
-        return not (self.is_sparse or (self.X.dtype == torch.float64 and 1 in self.X.stride()))
+        if self.is_sparse:
+            return False
+        rough = self.origin is not None
+        wanted = torch.float32 if rough else torch.float64
+        as_they_are = self.X.dtype == wanted and 1 in self.X.stride()
+        return not as_they_are or (rough and not self._centred)
 
     @property
     def _step(self) -> int:
@@ -219,13 +224,16 @@ class InMemory:
         """Take float32 products, where those are faster for many passes, or always.
 
         Products and what is done to logits take less than half of the time, which pays for the
-        rounding where logits are many, or rows are sparse and keep it.  Dense rows whose means
+        rounding where logits are many, or rows are sparse and keep it, or float32 as they are.
+        Dense rows whose means
         are far from zero are centred before they are rounded; they are kept where they take no
         more room than a point's logits.
         """
         many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
         long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
-        if not (always or many or long):
+        # float32 rows need no conversion then
+        free = self.dtype == torch.float32 and self.n_samples * self.n_features >= _FREE
+        if not (always or many or long or (free and self._centred)):
             return self
         X = self.X
         if self.is_sparse:
@@ -439,4 +447,5 @@ def _block_rows(X: Any) -> int:
     """Rows of a block: all of a sparse array, whose slices are copies."""
     if not isinstance(X, Tensor):
         return max(int(X.shape[0]), 1)
-    return max(_BLOCK_BYTES // (8 * max(int(X.shape[1]), 1)), 1024)
+    size = _BLOCK_BYTES if X.dtype == torch.float64 else _CONVERTED_BYTES
+    return max(size // (8 * max(int(X.shape[1]), 1)), 1024)

@@ -14,12 +14,17 @@ _TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
 _FASTER = 1.5
 
 
-@cache
-def rough_dtype(device: torch.device) -> torch.dtype:
-    """Tell in which type products are fastest: bfloat16 where the machine has units for it.
+def rough_dtype(device: torch.device, side: int) -> torch.dtype:
+    """Tell in which type a product of so many columns is made.
 
-    Found out once, by the best of some products of less than a millisecond.
+    bfloat16 where the machine has units for it, and the product, not its factors, is what costs.
     """
+    return torch.bfloat16 if side > _SIDE and has_fast_bfloat16(device) else torch.float32
+
+
+@cache
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Find out, once, by the best of some products of less than a millisecond."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         matrix = torch.ones(_TRIAL, _TRIAL, dtype=dtype, device=device)
@@ -29,8 +34,7 @@ def rough_dtype(device: torch.device) -> torch.dtype:
             float((matrix @ matrix)[0, 0])
             taken.append(perf_counter() - begun)
         seconds[dtype] = min(taken)
-    fast = seconds[torch.float32] > _FASTER * seconds[torch.bfloat16]
-    return torch.bfloat16 if fast else torch.float32
+    return seconds[torch.float32] > _FASTER * seconds[torch.bfloat16]
 
 
 def rough_gram(
@@ -62,7 +66,7 @@ def rough_gram(
     n_rows, n_outputs = weight.shape
     side = n_columns + 1
     width = n_outputs * side
-    dtype = rough_dtype(weight.device)
+    dtype = rough_dtype(weight.device, width)
     # of an output with itself d - q q is positive; as a difference of two products it would
     # drown in their rounding
     own = (weight if rank_one is None else weight - rank_one.square()).clamp(min=0.0)
@@ -121,7 +125,7 @@ def rough_outer(
     """
     total = torch.zeros(n_rows, n_rows)
     width = min(max(_HELD // n_rows, 256), len(columns))
-    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device))
+    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device, n_rows))
     piece = max(_FILLED // width, 1)
     z = torch.empty(piece, width)
     for start in columns[::width]:

@@ -34,7 +34,9 @@ _SAMPLE_OFMANY = 1500  # rows of a sample of their own
 _ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
 _SAMPLE = 10_000  # rows that a sample has at least
 _TOLD_ROWS = 4  # a column, from which a decrement is told to some per cent
+_CHEAP = 1.5  # passes: up to here more rows are worth their price
 _ROUGH_ROWS = (100, 50, 25, 10)  # a coefficient, of a Hessian in low precision
+_ROUGH_TIMES = 6  # that it is made before an exact one
 _ROUGH_SHARE = 2  # how many times as many rows the data must have
 _ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
 _TENTH = 10  # times the rows of a sample that the next one has
@@ -103,9 +105,9 @@ def _own_curvature(objective: Objective) -> Model:
     """Take the exact Hessian where it is affordable, else the cheapest that leads there.
 
     Columns or rows, whichever are fewer, are the side of the exact one.  Where that is dear, one
-    of low precision comes first, twice: where the fit starts and nearer to its end.  Beyond
-    that classes of few columns have the bound that all classes share, and all others a block of
-    the columns with most entries.
+    of a sample comes first, or several of low precision.  Beyond that classes of few columns
+    have the bound that all classes share, and all others a block of the columns with most
+    entries.
     """
     _, n_outputs, side = objective.shape
     n, p = objective.data.n_samples, side - 1
@@ -146,11 +148,11 @@ def is_rough_first(n: int, n_outputs: int) -> bool:
 
 def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
     """Take an exact one of so many rows that it is as good as that of all, where it is cheap."""
-    rows = sample_rows(replace(objective, strength=objective.strength[:1]))
-    if rows is None:
+    sizes = sample_sizes(replace(objective, strength=objective.strength[:1]))
+    if not sizes:
         return None
     _, n_outputs, side = objective.shape
-    for n_rows, dear in ((sample_sizes(objective)[-1], 1.0), (rows, _DEAR)):
+    for n_rows, dear in ((sizes[-1], 1.0), (sizes[0], _DEAR)):
         price = _passes(objective, partial(exact_seconds, n_rows, n_outputs, side - 1))
         if price(1) <= dear:
             build = partial(_on_sample, n_rows=n_rows)
@@ -161,7 +163,7 @@ def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
 def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
     """Take low precision, if an exact Hessian of the same columns costs several times as much.
 
-    Of as many rows as are cheap: more are better.
+    It is made anew where the solver wears it out, and of as many rows as are cheap.
     """
     _, n_outputs, side = objective.shape
     n, whole = objective.data.n_samples, n_outputs * side
@@ -170,15 +172,17 @@ def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
     for share in _ROUGH_ROWS:
         rows = share * whole
         n_rows = rows if n >= _ROUGH_SHARE * rows else None
-        seconds = partial(rough_seconds, n_rows or n, n_outputs, side - 1)
-        cost = _passes(objective, seconds)
-        if cost(1) <= _DEAR:
+        cost = _passes(objective, partial(rough_seconds, n_rows or n, n_outputs, side - 1))
+        if cost(1) <= _CHEAP:
             break
     if _ROUGH_GAIN * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
-    later = Model(build, False, exact.cost, _SAMPLED, exact, size=exact.size)
-    return Model(build, False, cost, _SAMPLED, later, size=exact.size)
+    model = exact
+    for _ in range(_ROUGH_TIMES):
+        price = exact.cost if model is exact else cost
+        model = Model(build, False, price, _SAMPLED, model, size=exact.size)
+    return model
 
 
 def _frequent_columns(objective: Objective) -> Model:

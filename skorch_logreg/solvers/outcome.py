@@ -11,7 +11,6 @@ from skorch_logreg.certificate import duality_gap
 from skorch_logreg.objective import Objective, Point
 
 _ROUNDING = 4e-16
-_IMBALANCE = 1e-3  # of residuals, that a bound hardly feels
 _NEGLIGIBLE = 1e-3  # share of a bound that need not be exact
 
 
@@ -121,12 +120,12 @@ def _gap(objective: Objective, point: Point) -> Tensor:
     if not (objective.penalty.strictly_positive() and any(objective.strength.tolist())):
         return torch.full_like(point.value, torch.nan)
     rounding = _ROUNDING * point.value.abs()
-    if not objective.fit_intercept or _is_balanced(point):
+    if not objective.fit_intercept:
         bound = duality_gap(objective, point) + rounding
     else:
         params, logits = objective.minimise_intercept(point.params, point.logits)
         best = replace(point, params=params, logits=logits)
-        best = replace(best, gradient=objective.gradient_at(params, logits), halves=None)
+        best = replace(best, gradient=objective.gradient_at(params, logits))
         bound = duality_gap(objective, best) + rounding
         # a convex function falls by no more than its slope says; where that counts, look
         shift = params[..., -1] - point.params[..., -1]
@@ -135,11 +134,3 @@ def _gap(objective: Objective, point: Point) -> Tensor:
             gained = (point.value - objective.at_logits(params, logits).value).clamp(min=0.0)
         bound = bound + gained
     return torch.where(bound.isinf(), torch.nan, bound / point.value)
-
-
-def _is_balanced(point: Point) -> bool:
-    """Whether residuals of both signs nearly cancel, so that a bound from the halves is tight."""
-    if point.halves is None:
-        return False
-    weight = point.halves[:, 0, -1].abs()
-    return bool(weight.max() - weight.min() <= _IMBALANCE * weight.max())

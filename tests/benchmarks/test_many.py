@@ -3,16 +3,14 @@
 import importlib
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
+from tests.benchmarks.conftest import FOLDER
+
 # lbfgs takes seconds to 1e-9; the scale of a solver's C is that of its class
 FAST = ("newton-cholesky", "liblinear", "LibMultiLabel", "ours")
-if not FOLDER.is_dir():
-    pytest.skip("the benchmarks are not in the source distribution", allow_module_level=True)
 
 
 @pytest.fixture

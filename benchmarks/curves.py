@@ -97,12 +97,11 @@ def _cells(entry, ours):
     yield entry["note"]
 
 
-def add_rules(parser, cap=5.0):
+def add_rules(parser, cap=5.0, rounds=3, prune=10.0):
     """Options that every race has."""
-    parser.add_argument("--peers", nargs="+", default=[], metavar="TEXT", help="and ours")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each setting")
+    parser.add_argument("--rounds", type=int, default=rounds, help="runs of each setting")
     parser.add_argument("--cap", type=float, default=cap, help="seconds of a peer's climb")
-    parser.add_argument("--prune", type=float, default=10, help="times the best: not repeated")
+    parser.add_argument("--prune", type=float, default=prune, help="times the best: not repeated")
 
 
 def write(path, peers, options, results):
@@ -124,6 +123,7 @@ def main(arguments=None):
     parser.add_argument("--problem", nargs="+", choices=PROBLEMS, metavar="NAME", help=names)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="one's own data")
     parser.add_argument("--scale", type=float, default=1.0, help="size of generated problems")
+    parser.add_argument("--peers", nargs="+", default=[], metavar="TEXT", help="and ours")
     add_rules(parser)
     parser.add_argument("--output", type=Path, default=Path("curves.json"), metavar="FILE")
     parser.add_argument("--figure", type=Path, metavar="FILE")

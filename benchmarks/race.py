@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.peers import PEERS
-from benchmarks.racing import ExpiredError, FailedError
+from benchmarks.racing import ExpiredError, FailedError, Seat
 from benchmarks.timing import seated
 
 TARGETS = (1e-3, 1e-6, 1e-9)
@@ -45,10 +45,10 @@ class Rules:
 
 
 @contextmanager
-def field(peers):
+def field(peers, sit=Seat):
     """Contestants for some peers, and those who find the minima, whether they take part or not."""
     others = [peer for peer in PEERS if peer.name in REFERENCES and peer not in peers]
-    with seated([*peers, *others]) as everyone:
+    with seated([*peers, *others], sit) as everyone:
         yield everyone[: len(peers)], [c for c in everyone if c.peer.name in REFERENCES]
 
 

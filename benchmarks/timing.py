@@ -19,11 +19,34 @@ WARM_UP_ROWS = 200
 PREPARATION_LIMIT = 300.0  # seconds
 
 
-class Contestant:
-    """A peer in a process of its own, which is started anew where it had to be stopped."""
+class Here:
+    """What a `Seat` is, in this process: it starts at once, and cannot be stopped."""
 
-    def __init__(self, peer):
+    def __init__(self, make, *arguments):
+        self._answer = make(*arguments)
+
+    def ask(self, *request, limit=None):
+        """Return the two parts of an answer."""
+        try:
+            first, second = self._answer(*request)
+        except Exception as failure:
+            raise FailedError(f"{type(failure).__name__}: {failure}") from None
+        return first, second
+
+    def close(self):
+        """Let go of the problem."""
+        self._answer = None
+
+
+class Contestant:
+    """A peer in a process of its own, which is started anew where it had to be stopped.
+
+    `sit` is `Here` for one in this process.
+    """
+
+    def __init__(self, peer, sit=Seat):
         self.peer = peer
+        self._sit = sit
         self.recipe = None
         self._seat = None
         self._loaded = None
@@ -43,7 +66,7 @@ class Contestant:
 
     def _ready(self):
         if self._seat is None:
-            self._seat = Seat(seat, self.peer)
+            self._seat = self._sit(desk if self._sit is Here else silent_desk, self.peer)
             self._loaded = None
         if self._loaded != self.recipe:
             self._costs = self._ask("prepare", self.recipe, limit=PREPARATION_LIMIT)[0]
@@ -75,13 +98,18 @@ class Contestant:
             self._seat = None
 
 
-def seat(peer):
-    """Answer what a `Contestant` asks, in its process."""
+def silent_desk(peer):
+    """Answer what a `Contestant` asks, in a process that prints nothing."""
     warnings.simplefilter("ignore")
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # compiled libraries print
     os.dup2(silence, 2)
+    return desk(peer)
+
+
+def desk(peer):
+    """Answer what a `Contestant` asks: a generator's two parts a request."""
     start = time.perf_counter()
     importlib.import_module(peer.library)
     import_seconds = time.perf_counter() - start
@@ -122,9 +150,9 @@ def _timed(function, *arguments):
 
 
 @contextlib.contextmanager
-def seated(peers):
+def seated(peers, sit=Seat):
     """Contestants for some peers, ended at the end."""
-    contestants = [Contestant(peer) for peer in peers]
+    contestants = [Contestant(peer, sit) for peer in peers]
     try:
         yield contestants
     finally:

@@ -1,6 +1,7 @@
 """The clock, the ladder and the verdict: seen to be right with contestants that are known."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from benchmarks import curves, problems, race
 from benchmarks.peers import Ours, ScikitLearn
 from benchmarks.problems import Recipe
+from benchmarks.timing import Here
 from tests.benchmarks import small
 
 RULES = race.Rules(rounds=2, cap=20.0, prune=1e9)
@@ -18,7 +20,8 @@ FAST = ScikitLearn("newton-cholesky")
 def result():
     """One race of the honest, the wrong, the slow and the broken."""
     peers = [Ours(), FAST, small.Off("lbfgs"), small.Slow("newton-cholesky"), small.Broken("lbfgs")]
-    with race.field(peers) as (contestants, references):
+    with race.field(peers, Here) as (contestants, references), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of peers, at a tolerance that not all reach
         return race.race(small.Recipe(), contestants, references, RULES)
 
 
@@ -63,6 +66,7 @@ def test_a_failure_stays_in_the_table_with_what_it_reached(result):
     assert "MemoryError" in "\n".join(curves.table(result))
 
 
+@pytest.mark.slow
 def test_who_takes_too_long_is_stopped():
     peers = [Ours(), small.Slow("newton-cholesky", nap=60.0)]
     with race.field(peers) as (contestants, references):
@@ -73,6 +77,7 @@ def test_who_takes_too_long_is_stopped():
     assert slow["reached"]["1e-06"] is None
 
 
+@pytest.mark.slow
 def test_a_folder_of_own_data_is_raced(tmp_path, monkeypatch, capsys):
     data = tmp_path / "data"
     data.mkdir()

@@ -120,6 +120,7 @@ def desk(peer):
         if what == "prepare":
             (recipe,) = arguments
             problem = X = y = None
+            gc.collect()
             problem = recipe.make()
             (X, y), convert = _timed(peer.convert, problem)
             head = problem.head(WARM_UP_ROWS)
@@ -128,7 +129,6 @@ def desk(peer):
             yield None
         else:
             setting, certify = arguments
-            gc.collect()
             before = machine.resident_bytes() if machine.forget_peak() else None
             cpu = time.process_time()
             found, seconds = _timed(peer.solve, X, y, problem, setting)

@@ -32,7 +32,7 @@ def asleep(solve):
     def slower(self, X, y, problem, setting):
         found = solve(self, X, y, problem, setting)
         if self.solver == "auto" and type(self) is Ours:
-            small.time.sleep(1.0)
+            small.time.sleep(0.3)
         return found
 
     return slower

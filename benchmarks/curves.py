@@ -97,7 +97,7 @@ def _cells(entry, ours):
     yield entry["note"]
 
 
-def add_rules(parser, cap=5.0, rounds=3, prune=10.0):
+def add_rules(parser, cap=8.0, rounds=3, prune=10.0):
     """Options that every race has."""
     parser.add_argument("--rounds", type=int, default=rounds, help="runs of each setting")
     parser.add_argument("--cap", type=float, default=cap, help="seconds of a peer's climb")

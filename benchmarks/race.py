@@ -40,7 +40,7 @@ class Rules:
     targets: tuple[float, ...] = TARGETS
     prune_at: float = 1e-6
     rounds: int = 3
-    cap: float = 5.0
+    cap: float = 8.0
     prune: float = 10.0
 
 

@@ -17,8 +17,6 @@ FLOOR = 1e-12  # a suboptimality below is rounding
 
 def curves(path, results):
     """Draw suboptimality over seconds, a panel a problem."""
-    from matplotlib.ticker import NullFormatter
-
     from benchmarks.curves import best_peer, seconds, title
 
     columns = min(3, len(results))
@@ -28,7 +26,7 @@ def curves(path, results):
         for entry in reversed(result["peers"]):  # ours on top
             _curve(panel, entry)
         panel.set(xscale="log", yscale="log", ylim=(FLOOR / 2, 2))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.minorticks_off()
         panel.axhline(1e-6, color=INK, linewidth=0.6, linestyle=":")
         text, best, ours = title(result).split(",")[0], best_peer(result), seconds(result, "ours")
         if best and ours:
@@ -41,27 +39,30 @@ def curves(path, results):
     for panel in panels[::columns]:
         panel.set_ylabel("(F - F*) / F*", color=INK, fontsize=8)
     names = ("ours", "scikit-learn, each solver", "scikit-learn-intelex", "torch L-BFGS", "others")
-    _finish(figure, path, zip(names, LOOKS.values(), strict=True))
+    looks = [{"color": colour, "linewidth": 2} for colour in LOOKS.values()]
+    _finish(figure, path, dict(zip(names, looks, strict=True)))
 
 
 def scaling(path, series, floors):
     """Draw seconds over size, log-log, a panel a direction, with the bandwidth's floor."""
     figure, panels = _canvas(1, len(series))
+    looks = {}
     for panel, (name, lines), floor in zip(panels, series.items(), floors, strict=True):
         for peer, (library, sizes, times) in lines.items():
-            ours = peer == "ours"
-            panel.plot(sizes, times, color=_colour(library), linewidth=2.4 if ours else 1.2,
-                       marker="o", markersize=3, zorder=3 if ours else 2)  # fmt: skip
-            panel.annotate(peer, (sizes[-1], times[-1]), (4, 0), textcoords="offset points",
-                           fontsize=7, color=_colour(library), va="center")  # fmt: skip
-        panel.plot(*floor, color=INK, linestyle="--", linewidth=1)
-        panel.annotate("X read twice", (floor[0][-1], floor[1][-1]), (4, 0), fontsize=7,
-                       textcoords="offset points", color=INK, va="center")  # fmt: skip
+            same = [look for look in looks.values() if look["color"] == _colour(library)]
+            looks.setdefault(peer, {
+                "color": _colour(library), "linestyle": ("-", "--", ":")[len(same) % 3],
+                "linewidth": 2.4 if peer == "ours" else 1.3,
+            })  # fmt: skip
+            panel.plot(sizes, times, marker="o", markersize=3, **looks[peer])
+        panel.plot(*floor, color=INK, linewidth=0.8)
+        panel.annotate("X read twice", (floor[0][-1], floor[1][-1]), (0, -4), fontsize=7,
+                       textcoords="offset points", color=INK, ha="right", va="top")  # fmt: skip
         panel.set(xscale="log", yscale="log")
-        panel.set_title(name, loc="left", fontsize=9, color=INK)
-        panel.set_xlim(right=panel.get_xlim()[1] ** 1.2)
-    figure.supylabel("seconds to 1e-6", color=INK, fontsize=9)
-    _finish(figure, path, [])
+        panel.minorticks_off()
+        panel.set_xlabel(name, color=INK, fontsize=8)
+    panels[0].set_ylabel("seconds to 1e-6", color=INK, fontsize=8)
+    _finish(figure, path, looks)
 
 
 def _canvas(rows, columns):
@@ -98,18 +99,18 @@ def _curve(panel, entry):
     if kept:
         ours = entry["name"] == "ours"
         panel.plot(*zip(*kept, strict=True), color=_colour(entry["library"]),
-                   linewidth=2.4 if ours else 1, marker="o",
-                   markersize=4 if ours else 2)  # fmt: skip
+                   linewidth=2.4 if ours else 1, marker="o" if ours or len(kept) == 1 else None,
+                   markersize=4)  # fmt: skip
 
 
 def _finish(figure, path, legend):
     from matplotlib import pyplot as plt
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=c, linewidth=2, label=name) for name, c in legend]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8,
-                      frameon=False, labelcolor=INK)  # fmt: skip
+    handles = [Line2D([], [], label=name, **look) for name, look in legend.items()]
+    figure.legend(handles=handles, loc="outside lower center", fontsize=8, frameon=False,
+                  ncols=int(figure.get_figwidth() // 2),
+                  labelcolor=INK)  # fmt: skip
     undated = {"Date": None} if path.suffix == ".svg" else None
     figure.savefig(path, transparent=True, dpi=120, metadata=undated)
     plt.close(figure)

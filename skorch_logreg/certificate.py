@@ -27,10 +27,13 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     penalties, section 2.
     """
     penalty = objective.penalty
-    if not penalty.strictly_positive() or not bool((objective.strength > 0).all()):
+    if not penalty.strictly_positive() or not all(objective.strength.tolist()):
         return torch.full_like(point.value, torch.inf)
-    coef = point.params[..., :-1]
     strength = objective.strength[:, None, None]
+    if penalty.smooth and penalty.quadratic:
+        # the conjugate is finite everywhere, and that of the gradient has no cancellation
+        return objective.strength * penalty.conjugate(point.gradient[..., :-1] / strength)
+    coef = point.params[..., :-1]
     dual = -objective.loss_gradient(point)[..., :-1]
     if slack is not None:
         dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
@@ -47,11 +50,7 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     if bool((scale < 1).any()):
         rows = objective.data.reduce(kernel, point.logits, reads=0)[0]
     dual = dual * scale[:, None, None]
-    if penalty.smooth:
-        # the penalty's share without cancellation: the conjugate of the gradient
-        features = penalty.conjugate(point.gradient[..., :-1] / strength)
-    else:
-        features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
+    features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
     return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + objective.strength * features
 
 

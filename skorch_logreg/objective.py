@@ -24,6 +24,8 @@ _INTERCEPT_STEPS = 50
 _LAST_STEP = 1e-8
 ROUGH_ROUNDING = 1e-6
 _HALVINGS = 30
+_SHORT = 1e-3  # step of the intercepts, at most, that residuals take without a look
+_SOUND = 1e-5  # share of the first pivot up to which a factor's inverse is one of the matrix
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Objective:
 
         (gradient,) = self.data.reduce(kernel, logits)
         pull = self.penalty.value_gradient(params[..., :-1])[1]
-        return self._add(gradient, self._scaled(pull))
+        return self.add_pull(gradient, self._scaled(pull))
 
     def along(
         self, point: Point, direction: Tensor, change: Tensor, step: Tensor
@@ -246,7 +248,7 @@ class Objective:
                 return (block.rmatmul(h.mul_(block.weight[..., None])),)
 
             (image,) = self.data.reduce(kernel, *rows)
-            return self._add(image, bend * vector[..., :-1])
+            return self.add_pull(image, bend * vector[..., :-1])
 
         return product
 
@@ -309,11 +311,12 @@ class Objective:
         gradient, hessian, size = self._intercept_terms(logits, shift)
         for _ in range(_INTERCEPT_STEPS):
             now = gradient.abs().amax(dim=-1)
-            if bool((now <= 1e-14 * size).all()):
+            left = max(n / s if s > 0 else 0.0 for n, s in zip(now.tolist(), size, strict=True))
+            if left <= 1e-14:
                 break
             step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
             step = step.clamp(-4.0, 4.0)
-            if bool((now <= _LAST_STEP * size).all()):
+            if left <= _LAST_STEP:
                 shift = shift + step  # Newton squares what is left: no need to look again
                 break
             for _ in range(_HALVINGS):
@@ -331,19 +334,68 @@ class Objective:
         moved[..., -1] += shift
         return moved, logits + shift
 
-    def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
+    def feasible_gradient(self, point: Point) -> tuple[Tensor, Tensor]:
+        """Gradient with residuals that sum to zero, as a dual point's have to.
+
+        A row's residual, probabilities ``p`` less the target, moves by ``-(diag(p) - p p') d``
+        with ``d`` the Newton step of the intercepts, and remains one where ``d`` is short.
+
+        Returns
+        -------
+        gradient : Tensor of shape (m, K, p + 1)
+        excess : Tensor of shape (m,)
+            How far these residuals are from the dual of the logits, at most: the divergences of
+            Kullback and Leibler are half the chi-squared, ``d'Hd / 2``, up to a factor of
+            ``1 + |d|``.  inf where the step is not short.
+
+        Notes
+        -----
+        One pass over X.
+        """
+        slope = point.gradient[..., -1]
+        if self.loss.n_outputs == 1:
+            coupling = self._coupling(point, torch.ones_like(slope))
+            step = slope * outputs_inverse(coupling[..., -1:])[..., 0]
+            change = coupling * step[..., None]
+        else:
+            hessian = self._intercept_terms(point.logits, torch.zeros_like(slope))[1]
+            step = (outputs_inverse(hessian) @ slope[..., None])[..., 0]
+            change = self._coupling(point, step)
+        gradient = point.gradient - change
+        sizes = (a.abs().amax(dim=-1).tolist() for a in (step, slope, gradient[..., -1]))
+        short = [
+            length <= _SHORT and left <= 1e-3 * before
+            for length, before, left in zip(*sizes, strict=True)
+        ]
+        excess = (slope * step).sum(dim=-1) * ((1 + _SHORT) / 2)
+        if not all(short):
+            excess = torch.where(torch.tensor(short, device=excess.device), excess, torch.inf)
+        return gradient, excess
+
+    def _coupling(self, point: Point, step: Tensor) -> Tensor:
+        """Hessian of the loss times a step (m, K) of the intercepts."""
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            return (block.rmatmul(self._curve(logits, step).mul_(block.weight[..., None])),)
+
+        return self.data.reduce(kernel, point.logits)[0]
+
+    def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, list[float]]:
+        """Gradient (m, K) and Hessian (m, K, K) in the intercepts; the residuals' size (m)."""
+
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             z = logits + shift
             weight = block.weight[..., None]
             residual, diagonal, rank_one = self.loss.residual_curvature(z, block.targets)
             residual = residual * weight
-            weighted = diagonal * weight
-            hessian = torch.diag_embed(weighted.sum(dim=0))
+            hessian = (diagonal * weight).sum(dim=0)[..., None]
             if rank_one is not None:  # q q' of a row weighs as its d does
-                hessian = hessian - torch.einsum("nmk,nml->mkl", rank_one * weight, rank_one)
+                outer = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
+                hessian = torch.diag_embed(hessian[..., 0]) - outer
             return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
 
-        return self.data.reduce(kernel, logits, reads=0)
+        gradient, hessian, size = self.data.reduce(kernel, logits, reads=0)
+        return gradient, hessian, size.tolist()
 
     def _curve(self, logits: Tensor, change: Tensor) -> Tensor:
         """Hessian in the logits times ``change``, row by row."""
@@ -362,14 +414,14 @@ class Objective:
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
         value, gradient = terms
         penalty, pull = self.penalty.value_gradient(params[..., :-1])
-        total = value + self.strength * penalty
-        return Point(params, logits, total, self._add(gradient, self._scaled(pull)))
+        total = torch.addcmul(value, self.strength, penalty)
+        return Point(params, logits, total, self.add_pull(gradient, self._scaled(pull)))
 
     def _scaled(self, coef: Tensor) -> Tensor:
         return coef * self._lambda
 
-    def _add(self, gradient: Tensor, pull: Tensor) -> Tensor:
-        """Add the penalty's part to the loss's, in place.
+    def add_pull(self, gradient: Tensor, pull: Tensor) -> Tensor:
+        """Add the penalty's gradient (m, K, p) to the loss's (m, K, p + 1), in place.
 
         With classes, what rounding leaves along a constant for all of them is taken out: no
         curvature would hold it back.
@@ -393,7 +445,12 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
     if n_outputs == 1:
         return torch.where(hessian > 0, 1 / hessian, 0.0)
     mean = hessian.diagonal(dim1=-2, dim2=-1).mean(dim=-1) / n_outputs
-    return torch.linalg.pinv(hessian + mean[..., None, None], hermitian=True)
+    whole = hessian + mean[..., None, None]
+    factor, failed = torch.linalg.cholesky_ex(whole)
+    pivots = factor.diagonal(dim1=-2, dim2=-1)
+    if not any(failed.flatten().tolist()) and bool((pivots > _SOUND * pivots[..., :1]).all()):
+        return torch.cholesky_inverse(factor)
+    return torch.linalg.pinv(whole, hermitian=True)
 
 
 def on_sample(objective: Objective, n_rows: int) -> Objective:

@@ -123,6 +123,31 @@ def test_duality_gap_is_above_the_gap_and_small_at_the_optimum(loss, penalty):
     assert float(gap) < 1e3 * float(truth)
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-4])
+def test_feasible_gradient_gives_a_bound_that_is_nearly_that_of_the_best_intercept(loss, size):
+    """Promise 2: a bound all the same, at a third of the passes."""
+    from skorch_logreg.solvers import NewtonCholesky, drive
+
+    of = objective(loss, strength=(0.5, 3.0))
+    best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-10, max_iter=50)
+    point = of.evaluate(best.params + parameters(of, size=size))
+    gradient, excess = of.feasible_gradient(point)
+    assert (gradient[..., -1].abs() <= 1e-9 * point.gradient[..., -1].abs() + 1e-13).all()
+    bound = duality_gap(of, replace(point, gradient=gradient)) + excess
+    assert (bound >= (point.value - best.value) * (1 - 1e-6) - 1e-13 * point.value).all()
+    params, logits = of.minimise_intercept(point.params, point.logits)
+    moved = of.at_logits(params, logits)
+    other = duality_gap(of, moved) + (point.value - moved.value)
+    torch.testing.assert_close(bound, other, rtol=5e-3, atol=1e-12)
+
+
+def test_feasible_gradient_says_where_it_is_none(loss):
+    of = objective(loss, strength=(0.5, 3.0))
+    params = of.zeros()
+    params[1, 0, -1] = 3.0
+    assert of.feasible_gradient(of.evaluate(params))[1][1].isinf()
+
+
 def test_no_bound_without_penalty(loss):
     of = objective(loss, strength=(0.0,))
     assert duality_gap(of, of.evaluate(of.zeros())).isinf().all()

@@ -35,6 +35,7 @@ class ElasticNet:
     """
 
     smooth: ClassVar[bool] = False
+    quadratic: ClassVar[bool] = True
     l1_ratio: float
     factor: Tensor | None = None
     scale: Tensor | None = None

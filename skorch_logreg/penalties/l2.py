@@ -32,6 +32,7 @@ class L2:
     """
 
     smooth: ClassVar[bool] = True
+    quadratic: ClassVar[bool] = True
     factor: Tensor | None = None
     scale: Tensor | None = None
 
@@ -46,7 +47,7 @@ class L2:
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """``f`` (m, K, p)."""
-        return torch.ones_like(coef) * self._weight
+        return torch.as_tensor(self._weight, dtype=coef.dtype, device=coef.device).expand_as(coef)
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
         """``w / (1 + step f)`` (Parikh and Boyd 2014, section 6.1.1)."""

@@ -15,9 +15,12 @@ class Penalty(Protocol):
     ----------
     smooth : bool
         Whether it has a gradient and a diagonal Hessian everywhere.
+    quadratic : bool
+        Whether the Hessian of the smooth part is the same everywhere.
     """
 
     smooth: ClassVar[bool]
+    quadratic: ClassVar[bool]
 
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""

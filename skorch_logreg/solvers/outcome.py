@@ -1,5 +1,6 @@
 """How the models of a drive ended, with their proof."""
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Self
@@ -114,23 +115,30 @@ def _joined(points: list[Point], order: list[int]) -> Point:
 def _gap(objective: Objective, point: Point) -> Tensor:
     """Bound on ``F - F*``, relative to F; nan where none is finite.
 
-    A dual point needs the best intercept: the bound is that of the point with it, and what it
-    gains.
+    A dual point needs residuals that sum to zero: those of the point are moved, or where that
+    is too far the point is, to the best intercept, and its bound is what that gains more.
     """
     if not (objective.penalty.strictly_positive() and any(objective.strength.tolist())):
         return torch.full_like(point.value, torch.nan)
     rounding = _ROUNDING * point.value.abs()
     if not objective.fit_intercept:
-        bound = duality_gap(objective, point) + rounding
-    else:
-        params, logits = objective.minimise_intercept(point.params, point.logits)
-        best = replace(point, params=params, logits=logits)
-        best = replace(best, gradient=objective.gradient_at(params, logits))
-        bound = duality_gap(objective, best) + rounding
-        # a convex function falls by no more than its slope says; where that counts, look
-        shift = params[..., -1] - point.params[..., -1]
-        gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
-        if bool((gained > _NEGLIGIBLE * bound).any()):
-            gained = (point.value - objective.at_logits(params, logits).value).clamp(min=0.0)
-        bound = bound + gained
+        return _relative(duality_gap(objective, point) + rounding, point)
+    if objective.penalty.smooth:
+        gradient, excess = objective.feasible_gradient(point)
+        if all(map(math.isfinite, excess.tolist())):
+            bound = duality_gap(objective, replace(point, gradient=gradient)) + excess + rounding
+            return _relative(bound, point)
+    params, logits = objective.minimise_intercept(point.params, point.logits)
+    best = replace(point, params=params, logits=logits)
+    best = replace(best, gradient=objective.gradient_at(params, logits))
+    bound = duality_gap(objective, best) + rounding
+    # a convex function falls by no more than its slope says; where that counts, look
+    shift = params[..., -1] - point.params[..., -1]
+    gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
+    if bool((gained > _NEGLIGIBLE * bound).any()):
+        gained = (point.value - objective.at_logits(params, logits).value).clamp(min=0.0)
+    return _relative(bound + gained, point)
+
+
+def _relative(bound: Tensor, point: Point) -> Tensor:
     return torch.where(bound.isinf(), torch.nan, bound / point.value)

@@ -38,6 +38,11 @@ def test_gradient_is_the_derivative_of_the_smooth_part(penalty):
     )
 
 
+def test_a_quadratic_penalty_has_one_hessian(penalty):
+    same = penalty.hess_diagonal(_coef()).equal(penalty.hess_diagonal(_coef(1, size=3.0)))
+    assert same or not penalty.quadratic
+
+
 def test_prox_meets_its_own_subgradient_distance(penalty):
     """x = prox(v) means that (v - x) / step is a subgradient at x."""
     v = _coef(2, size=2.0)

@@ -44,12 +44,13 @@ def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tenso
         return _damped_factor(scaled, shift), scale
 
 
-def _damped_factor(scaled: Tensor, shift: float) -> Tensor:
-    diagonal = scaled.diagonal(dim1=-2, dim2=-1)
-    diagonal.add_(shift)
+def _damped_factor(matrix: Tensor, shift: float) -> Tensor:
+    """Factor matrices of unit diagonal, which are overwritten."""
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    diagonal += shift
     while True:
-        factor, failed = torch.linalg.cholesky_ex(scaled)
-        if not bool(failed.any()) or shift > 1e6:
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if not any(failed.tolist()) or shift > 1e6:
             return factor
-        diagonal.add_(99 * shift)
+        diagonal += 99 * shift
         shift *= 100

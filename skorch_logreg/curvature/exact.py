@@ -27,18 +27,8 @@ class ExactHessian:
     @classmethod
     def build(cls, objective: Objective, point: Point) -> "ExactHessian":
         """Factor the Hessian at a point: one pass over X, ``2 n (K (p + 1))^2`` operations."""
-        n_models, n_outputs, side = objective.shape
-        hessian = objective.gram(point)
-        if n_outputs > 1:
-            shared = hessian.diagonal(dim1=1, dim2=3).sum(dim=-1) / n_outputs**2
-            hessian = hessian + shared[:, None, :, None, :]
-        if not objective.fit_intercept:
-            hessian[:, :, -1] = 0.0
-            hessian[..., -1] = 0.0
-        matrix = hessian.reshape(n_models, n_outputs * side, n_outputs * side)
-        diagonal = objective.penalty_diagonal(point.params).reshape(n_models, -1)
-        matrix.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-        return cls(*scaled_cholesky(matrix))
+        ridge = objective.penalty_diagonal(point.params)
+        return cls(*scaled_cholesky(whole_hessian(objective, objective.gram(point), ridge)))
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``H^-1 gradient`` (m, K, p + 1)."""
@@ -53,3 +43,25 @@ class ExactHessian:
     def select(self, models: Tensor, objective: Objective) -> "ExactHessian":
         """Keep some models."""
         return ExactHessian(self.factor[models], self.scale[models])
+
+
+def whole_hessian(objective: Objective, gram: Tensor, ridge: Tensor) -> Tensor:
+    """Matrices (m, K (p + 1), K (p + 1)) of loss and penalty, in place where that is possible.
+
+    Parameters
+    ----------
+    gram : Tensor of shape (m, K, p + 1, K, p + 1)
+        The loss's part.
+    ridge : Tensor of shape (m, K, p + 1)
+        Diagonal of the penalty's part.
+    """
+    n_models, n_outputs, side = ridge.shape
+    if n_outputs > 1:
+        shared = gram.diagonal(dim1=1, dim2=3).sum(dim=-1) / n_outputs**2
+        gram = gram + shared[:, None, :, None, :]
+    if not objective.fit_intercept:
+        gram[:, :, -1] = 0.0
+        gram[..., -1] = 0.0
+    matrix = gram.reshape(n_models, n_outputs * side, n_outputs * side)
+    matrix.diagonal(dim1=-2, dim2=-1).add_(ridge.view(n_models, -1))
+    return matrix

@@ -115,9 +115,21 @@ class InMemory:
         return not isinstance(self.X, Tensor)
 
     @property
+    def is_small(self) -> bool:
+        """Whether a float64 copy costs less than the calls that it saves."""
+        return not self.is_sparse and self.n_samples * self.n_features <= _SMALL
+
+    @property
     def single_block(self) -> bool:
         """Whether one block holds all rows."""
         return self.block_rows >= self.n_samples
+
+    @cached_property
+    def whole(self) -> SmallBlock | None:
+        """The block of all rows, where they are few enough to have been formed."""
+        if self.design is None or self.is_split:
+            return None
+        return SmallBlock(self.design, self.targets, self.weight)
 
     @property
     def is_split(self) -> bool:
@@ -202,6 +214,8 @@ class InMemory:
                 return tuple(term.to(torch.float64) for term in result)
             return result
 
+        if self.whole is not None and self.origin is None:
+            return kernel(self.whole, *row_arrays)
         if step >= self.n_samples:
             return part(0)
         first, *others = map_blocks(part, range(0, self.n_samples, step))
@@ -359,7 +373,7 @@ class InMemory:
             design=None,
             kernels=[],
         )
-        if self.is_sparse or self.n_samples * self.n_features > _SMALL:
+        if not self.is_small:
             return data
         design = center.new_ones(self.n_samples, self.n_features + 1)
         data._standardise(slice(None), out=design[:, :-1])
@@ -378,11 +392,17 @@ def _columns_of(X: Any, columns: Tensor) -> Any:
 def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
     weight = data.weight.mean(dim=1, keepdim=True)
     weight /= weight.sum()
-    zero, one = torch.zeros_like(data.center), torch.ones_like(data.center)
-    plain = replace(data, center=zero, scale=one)
-    (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w[..., None])[0, 0, :-1],), weight)
-    centred = replace(data, center=mean, scale=one)
-    (variance,) = centred.reduce(lambda block, w: (block.column_squares(w)[0, :-1],), weight)
+    if data.is_small:  # the same in fewer calls
+        X, row = data.X.to(torch.float64), weight.T
+        mean = (row @ X)[0]
+        variance = (row @ (X - mean).square_())[0]
+        data.reads[0] += 2
+    else:
+        zero, one = torch.zeros_like(data.center), torch.ones_like(data.center)
+        plain = replace(data, center=zero, scale=one)
+        (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w[..., None])[0, 0, :-1],), weight)
+        centred = replace(data, center=mean, scale=one)
+        (variance,) = centred.reduce(lambda block, w: (block.column_squares(w)[0, :-1],), weight)
     deviation = variance.sqrt()
     # what rounding of a constant leaves is not a deviation
     return mean, torch.where(deviation <= 1e-13 * mean.abs(), 0.0, deviation)

@@ -102,6 +102,10 @@ class Data(Protocol):
         """Whether one block holds all rows."""
 
     @property
+    def whole(self) -> Block | None:
+        """The block of all rows, where they are few enough to have been formed."""
+
+    @property
     def is_split(self) -> bool:
         """Whether a pass has several blocks, which threads share."""
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from skorch_logreg.data.gram import add_blocks
 from skorch_logreg.data.rough import rough_gram
@@ -30,7 +31,7 @@ class SmallBlock:
         """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
         flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
         if out is None:
-            return (self._design @ flat.T).view(-1, *params.shape[:-1])
+            return linear(self._design, flat).view(-1, *params.shape[:-1])
         torch.mm(self._design, flat.T, out=out.view(len(out), -1))
         return out
 
@@ -47,6 +48,8 @@ class SmallBlock:
         if columns is not None:
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
         n_rows, n_models, n_outputs = weight.shape
+        if n_models == n_outputs == 1:
+            return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
         at_once = max(_LIFTED // (z.numel() * n_outputs), 1)
         if n_models > at_once:
             parts = zip(

@@ -116,7 +116,7 @@ def _own_curvature(objective: Objective) -> Model:
     if whole <= _MAX_SIDE:
         cost = _passes(objective, partial(exact_seconds, n, n_outputs, p))
         choices.append(Model(ExactHessian.build, True, cost, _EXACT, size=whole**2))
-    if n * n_outputs <= _MAX_SIDE and allows_dual(objective):
+    if n < 2 * side and n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
     if cheapest is not None:

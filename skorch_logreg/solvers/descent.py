@@ -29,26 +29,19 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
     One pass over X; one more read for the models whose full step was refused.  A point whose
     logits are float32 is left behind for one whose logits are those of the objective.
     """
-    rounding = objective.rounding
     if point.logits.dtype is objective.logits_dtype:
         moved = objective.move(point, direction)
     else:
-        moved, rounding = objective.evaluate(point.params + direction), ROUGH_ROUNDING
-    slopes = zip(
-        inner(point.gradient, direction).tolist(),
-        inner(moved.gradient, direction).tolist(),
-        strict=True,
-    )
-    # many models would wait for the line search of one that could have gone further
-    together = len(direction) > 1
-    values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
-    fine = [
-        before < 0
-        and after <= -_FLAT * before
-        and (together or after >= _FLAT * before)
-        and new <= old + rounding * abs(old)
-        for (before, after), (old, new) in zip(slopes, values, strict=True)
-    ]
+        moved = objective.evaluate(point.params + direction)
+    return settle(objective, point, direction, moved)
+
+
+def settle(
+    objective: Objective, point: Point, direction: Tensor, moved: Point
+) -> tuple[Point, Tensor]:
+    """Stay at the end of a whole step, ``moved``, if that will do; else `descend`."""
+    same = point.logits.dtype is moved.logits.dtype
+    fine = _descends(point, direction, moved, objective.rounding if same else ROUGH_ROUNDING)
     if all(fine):
         return moved, direction
     if not any(fine):
@@ -61,6 +54,25 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
         moved.select(refused),
     )
     return moved.replaced(refused, target), direction.index_copy(0, refused, taken)
+
+
+def _descends(point: Point, direction: Tensor, moved: Point, rounding: float) -> list[bool]:
+    """Say of every model whether the whole step is as far as it should go."""
+    slopes = zip(
+        inner(point.gradient, direction).tolist(),
+        inner(moved.gradient, direction).tolist(),
+        strict=True,
+    )
+    # many models would wait for the line search of one that could have gone further
+    together = len(direction) > 1
+    values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
+    return [
+        before < 0
+        and after <= -_FLAT * before
+        and (together or after >= _FLAT * before)
+        and new <= old + rounding * abs(old)
+        for (before, after), (old, new) in zip(slopes, values, strict=True)
+    ]
 
 
 def _searched(

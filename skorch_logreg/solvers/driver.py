@@ -225,7 +225,8 @@ class _Loop:
         while True:
             run = self._at_work
             state, reached = _proven(self._solver, run.objective, run.state, self._tol)
-            self.run = run = replace(run, state=state)
+            if state is not run.state:
+                self.run = run = replace(run, state=state)
             if not self._stopped:
                 self._ask(run, reached)
             status = _verdicts(run.objective, state, reached, self._tol, run.stalls)
@@ -298,7 +299,8 @@ class _Loop:
         gone = [i for i, how in enumerate(status) if how is not None]
         device = self._params.device
         point = run.state.point
-        self._everyone[list(run.models)] = point.params
+        if self._callback is not None:
+            self._everyone[list(run.models)] = point.params
         end = End(
             tuple(run.models[i] for i in gone),
             point.select(torch.tensor(gone, device=device)) if kept else point,

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg import TorchLogisticClassifier
@@ -94,3 +96,23 @@ def test_weights_are_metadata():
     model.fit(X, y, sample_weight=np.arange(len(y)))
     for metadata in recorder.metadata:
         np.testing.assert_array_equal(metadata["sample_weight"], np.arange(len(y)))
+
+
+def test_callbacks_are_outside_the_inference_mode_of_small_fits():
+    """Their own tensors may want gradients, and so may the models that they are shown."""
+
+    class Learner(Recorder):
+        def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+            assert not torch.is_inference_mode_enabled()
+            if fitted_estimator is not None:
+                assert not fitted_estimator.module_.weight.is_inference()
+                self.models.append(fitted_estimator)
+
+    learner = Learner()
+    TorchLogisticClassifier().set_callbacks(learner).fit(*binary())
+    assert len(learner.models) > 1
+    with config_context(array_api_dispatch=True):
+        X, y = map(torch.tensor, binary())
+        model = TorchLogisticClassifier().fit(X, y)
+    assert not model.coef_.is_inference()
+    assert not model.n_iter_.is_inference()

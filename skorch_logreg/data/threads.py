@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -49,10 +50,19 @@ def single_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Pool:
-    """Threads that take blocks, and how many they are."""
+    """So many threads that take blocks; they start when they are first needed."""
 
-    executor: ThreadPoolExecutor
     count: int
+
+    @cached_property
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads."""
+        return ThreadPoolExecutor(self.count, initializer=torch.set_num_threads, initargs=(1,))
+
+    def close(self) -> None:
+        """End them."""
+        if "executor" in vars(self):
+            self.executor.shutdown()
 
 
 _POOL: ContextVar[_Pool | None] = ContextVar("pool", default=None)
@@ -72,13 +82,13 @@ def workers(count: int | None = None) -> Iterator[_Pool]:
         yield pool
         return
     count = thread_count() if count is None else count
-    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-        pool = _Pool(executor, count)
-        token = _POOL.set(pool)
-        try:
-            yield pool
-        finally:
-            _POOL.reset(token)
+    pool = _Pool(count)
+    token = _POOL.set(pool)
+    try:
+        yield pool
+    finally:
+        _POOL.reset(token)
+        pool.close()
 
 
 def thread_count() -> int:

@@ -24,7 +24,19 @@ except ImportError:  # scikit-learn 1.8
         """Accept any namespace: before 1.9 linear classifiers did not check."""
 
 
-__all__ = ["NUMPY", "Home", "check_same_namespace", "to_tensor", "torch_dtype"]
+__all__ = [
+    "FLOATS",
+    "NUMPY",
+    "Home",
+    "are_floats",
+    "check_same_namespace",
+    "is_plain",
+    "labels_are_plain",
+    "to_tensor",
+    "torch_dtype",
+]
+
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,27 @@ class Home:
 
 
 NUMPY = Home()
+
+
+def are_floats(X: Any) -> bool:
+    """Whether X is an array of which validation would only say that an entry is not finite."""
+    return type(X) is np.ndarray and X.dtype in FLOATS and X.ndim == 2 and X.size > 0
+
+
+def is_plain(X: Any) -> bool:
+    """Whether X is an array of finite floats in which scikit-learn's validation would find nothing.
+
+    That takes longer than the fit of a few rows; this is a sum.
+    """
+    if not are_floats(X):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(X.sum()))
+
+
+def labels_are_plain(y: Any, n_samples: int) -> bool:
+    """Whether y is an array of so many integers or booleans, likewise."""
+    return type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == (n_samples,)
 
 
 def torch_dtype(X: Any) -> torch.dtype:

@@ -24,10 +24,11 @@ from skorch_logreg.estimators import (
     streams,
     weights,
 )
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import Home, is_plain, labels_are_plain
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness, plain_torch
+from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
@@ -40,7 +41,7 @@ __all__ = ["TorchLogisticClassifier"]
 
 
 class TorchLogisticClassifier(
-    CallbackSupportMixin, LogisticPrediction, ClassifierMixin, BaseEstimator
+    ValidatedParameters, CallbackSupportMixin, LogisticPrediction, ClassifierMixin, BaseEstimator
 ):
     """Logistic regression that takes the place of scikit-learn's and runs on PyTorch.
 
@@ -296,10 +297,14 @@ class TorchLogisticClassifier(
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         check_indices(X)
-        X, y = validate_data(
-            self, X, y,
-            accept_sparse="csr", dtype=home.float_dtypes, multi_output=self.soft_labels,
-        )  # fmt: skip
+        if is_plain(X) and labels_are_plain(y, len(X)):
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        else:
+            X, y = validate_data(
+                self, X, y,
+                accept_sparse="csr", dtype=home.float_dtypes, multi_output=self.soft_labels,
+            )  # fmt: skip
         options.check_device_takes(device, X)
         targets = soft.encode(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
@@ -334,12 +339,10 @@ class TorchLogisticClassifier(
         context = self._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=self, **task)
         watched = hasattr(self, "_skl_callbacks") or self.verbose
-        first = start or problem.zeros()
-        reporter = (
-            IterationReporter(context, self, task, first, problem.fitted, n_tasks)
-            if watched
-            else None
-        )
+        reporter = None
+        if watched:
+            first = start or problem.zeros()
+            reporter = IterationReporter(context, self, task, first, problem.fitted, n_tasks)
         solution = fitting.fit(
             data,
             problem.loss,

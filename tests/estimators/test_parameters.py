@@ -24,6 +24,25 @@ OWN = {
 }
 
 
+def test_defaults_are_validated_once_and_others_always():
+    """What is skipped in every fit is a default that is allowed; a subclass may have others."""
+
+    class Odd(TorchLogisticClassifier):
+        def __init__(self, C=-1.0, extra=None):
+            super().__init__(C=C)
+            self.extra = extra
+
+    X, y = binary()
+    message = "The 'C' parameter of {} must be a float in the range"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message.format("Odd")):
+            Odd().fit(X, y)
+    assert Odd(C=2.0).fit(X, y).converged_
+    model = TorchLogisticClassifier().fit(X, y)
+    with pytest.raises(ValueError, match=message.format("TorchLogisticClassifier")):
+        model.set_params(C=-1.0).fit(X, y)
+
+
 def test_signature_is_that_of_logistic_regression_and_a_few_more():
     theirs = inspect.signature(LogisticRegression).parameters
     ours = inspect.signature(TorchLogisticClassifier).parameters

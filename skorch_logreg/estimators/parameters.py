@@ -1,0 +1,43 @@
+"""Validation of parameters that costs nothing where they are the defaults."""
+
+import inspect
+from functools import cache
+from typing import Any, ClassVar
+
+from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
+
+__all__ = ["ValidatedParameters"]
+
+
+class ValidatedParameters:
+    """Looks at parameters that are not their defaults, by `_parameter_constraints`.
+
+    scikit-learn's estimators read their signature and check all of it in every fit, which takes
+    longer than the fit of a few rows.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
+
+    def _validate_params(self) -> None:
+        kind: Any = type(self)
+        sound = _sound_defaults(kind)
+        values = {name: getattr(self, name) for name in sound}
+        given = {name: value for name, value in values.items() if value is not sound[name]}
+        validate_parameter_constraints(
+            self._parameter_constraints, given, caller_name=kind.__name__
+        )
+
+
+@cache
+def _sound_defaults(kind: Any) -> dict[str, Any]:
+    """Defaults of an estimator's parameters; for one that is not allowed, what no value is."""
+    found, signature = {}, inspect.signature(kind.__init__)
+    for name in kind._get_param_names():
+        found[name] = signature.parameters[name].default
+        try:
+            validate_parameter_constraints(
+                kind._parameter_constraints, {name: found[name]}, caller_name=kind.__name__
+            )
+        except InvalidParameterError:  # of a subclass
+            found[name] = object()
+    return found

@@ -1,5 +1,6 @@
 """From logits to predictions: what a fitted classifier can be asked."""
 
+import math
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,14 +11,24 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace, to_tensor
+from skorch_logreg.data.threads import map_blocks
+from skorch_logreg.estimators.arrays import (
+    FLOATS,
+    NUMPY,
+    Home,
+    are_floats,
+    check_same_namespace,
+    is_plain,
+    to_tensor,
+)
 from skorch_logreg.estimators.options import check_threshold_classes
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
-_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+_LARGE = 1 << 22  # numbers of a block of rows: 32 MiB
+_ALIGNED = 256  # rows of a block are a multiple: a product's last rows may round otherwise
 _SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")
 
 
@@ -142,27 +153,22 @@ class LogitPrediction:
 
     def _is_plain(self, X: Any) -> bool:
         """Whether X is an array that needs no validation, which takes longer than a few rows."""
-        if (
-            type(X) is not np.ndarray
-            or X.dtype not in _FLOATS
-            or hasattr(self, "feature_names_in_")
-        ):
-            return False
-        if X.ndim != 2 or X.shape[0] == 0:
-            return False
-        if X.shape[1] != getattr(self, "n_features_in_", None):
-            return False
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(X.sum()))
+        return is_plain(X) and self._are_features(X)
+
+    def _are_features(self, X: Any) -> bool:
+        """Whether there are as many as in `fit`, where they had no names."""
+        known = getattr(self, "n_features_in_", None)
+        return X.shape[1] == known and not hasattr(self, "feature_names_in_")
 
     def _labels(self, index: Tensor, home: Home) -> Any:
         """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
         classes_home = Home.of(self.classes_)
-        index = index.to(torch.int64)
         if classes_home is NUMPY:
-            labels = np.asarray(self.classes_)[index.cpu().numpy()]
+            narrow = index.to(torch.uint8) if index.dtype is torch.bool else index
+            labels = np.asarray(self.classes_).take(narrow.cpu().numpy())
             return home.adopt(labels) if labels.dtype.kind in "biuf" else labels
-        labels = classes_home.xp.take(self.classes_, classes_home.from_tensor(index), axis=0)
+        index = classes_home.from_tensor(index.to(torch.int64))
+        labels = classes_home.xp.take(self.classes_, index, axis=0)
         return labels if home == classes_home else home.adopt(labels)
 
 
@@ -219,10 +225,15 @@ class LogisticPrediction(LogitPrediction):
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="coef_", method=method)
         home = Home.of(X)
-        if not self._is_plain(X):
-            check_indices(X)
-            X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return _affine(X, self.coef_, self.intercept_), home
+        coef = self.coef_
+        if are_floats(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
+            # an entry that is not finite shows in the logits, unless its coefficient is zero
+            logits = _affine(X, coef, self.intercept_)
+            if math.isfinite(float(logits.sum())):
+                return logits, home
+        check_indices(X)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return _affine(X, coef, self.intercept_), home
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
@@ -235,13 +246,24 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         dtype = torch.promote_types(X.dtype, torch.promote_types(coef.dtype, intercept.dtype))
         X, coef, intercept = (part.to(X.device, dtype) for part in (X, coef, intercept))
     with torch.autocast(X.device.type, enabled=False):
-        return nn.functional.linear(X, coef, intercept)
+        if X.device.type != "cpu" or X.numel() <= _LARGE:
+            return nn.functional.linear(X, coef, intercept)
+    # in each block, some BLAS would take one thread for a product with one column
+    logits = X.new_empty(X.shape[0], coef.shape[0])
+    step = max(_LARGE // X.shape[1] & -_ALIGNED, _ALIGNED)
+
+    def part(start: int) -> None:
+        rows = slice(start, start + step)
+        logits[rows] = nn.functional.linear(X[rows], coef, intercept)
+
+    map_blocks(part, range(0, X.shape[0], step))
+    return logits
 
 
 def _as_floats(X: Any) -> Any:
     """Make numbers other than float32 and float64 float64, as NumPy's product would."""
     if isinstance(X, np.ndarray) or sp.issparse(X):
-        return X if X.dtype in _FLOATS else X.astype(np.float64)
+        return X if X.dtype in FLOATS else X.astype(np.float64)
     X = to_tensor(X)
     return X if X.dtype in (torch.float64, torch.float32) else X.to(torch.float64)
 

@@ -9,6 +9,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.estimators import prediction
 from tests.estimators.data import binary, multi
 
 METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
@@ -200,3 +201,33 @@ def test_sparse_indices_out_of_bounds_are_refused(form):
     for use in [model.predict, lambda rows: TorchLogisticClassifier().fit(rows, y)]:
         with pytest.raises(ValueError, match="indices do not fit that shape"):
             use(bad)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_many_rows_are_scored_in_blocks_like_a_few(dtype, n_classes, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(5_000, 7)).astype(dtype), rng.integers(0, n_classes, 5_000)
+    model = TorchLogisticClassifier().fit(X, y)
+    expected = {name: getattr(model, name)(X) for name in METHODS}
+    monkeypatch.setattr(prediction, "_LARGE", 5_000)
+    for name in METHODS:
+        np.testing.assert_array_equal(getattr(model, name)(X), expected[name])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("coef", [[0.5, -2.0], [0.5, 0.0]])
+@pytest.mark.parametrize("method", METHODS)
+def test_an_entry_that_is_not_finite_is_refused_whatever_its_coefficient(value, coef, method):
+    model = model_of(coef)
+    X = np.zeros((1_000, 2))
+    getattr(model, method)(X)
+    X[700, 1] = value
+    with pytest.raises(ValueError, match="Input X contains"):
+        getattr(model, method)(X)
+
+
+def test_logits_that_overflow_are_not_taken_for_entries():
+    model = model_of([1e200, 1.0])
+    X = np.array([[1e200, 0.0], [-1e200, 0.0]])
+    np.testing.assert_array_equal(model.predict_proba(X), [[0.0, 1.0], [1.0, 0.0]])

@@ -141,6 +141,22 @@ def test_feasible_gradient_gives_a_bound_that_is_nearly_that_of_the_best_interce
     torch.testing.assert_close(bound, other, rtol=5e-3, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-4, 5e-4])
+def test_excess_is_what_the_intercepts_lack(loss, size):
+    """Where the penalty leaves nothing but intercepts the bound is theirs, and tight."""
+    from skorch_logreg.solvers import NewtonCholesky, drive
+
+    of = objective(loss, strength=(1e7,))
+    best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-12, max_iter=50)
+    shift = torch.zeros_like(best.params)
+    shift[..., 0, -1] = size
+    point = of.evaluate(best.params + shift - shift.mean(dim=1, keepdim=True) * (len(shift[0]) > 1))
+    excess = of.feasible_gradient(point)[1]
+    truth = point.value - best.value
+    assert (excess >= truth * (1 - 1e-5)).all()
+    assert (excess <= truth * 1.002).all()
+
+
 def test_feasible_gradient_says_where_it_is_none(loss):
     of = objective(loss, strength=(0.5, 3.0))
     params = of.zeros()

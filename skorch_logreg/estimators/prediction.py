@@ -227,7 +227,7 @@ class LogisticPrediction(LogitPrediction):
         home = Home.of(X)
         coef = self.coef_
         if are_floats(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
-            # an entry that is not finite shows in the logits, unless its coefficient is zero
+            # an entry that is not finite shows in the logits; at zeros a product may not look
             logits = _affine(X, coef, self.intercept_)
             if math.isfinite(float(logits.sum())):
                 return logits, home

@@ -19,6 +19,7 @@ from skorch_logreg.fitting import Status, fit
 from skorch_logreg.losses import Binomial
 from skorch_logreg.penalties import PENALTIES
 from skorch_logreg.solvers import SOLVERS
+from tests.solvers import test_choose
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -49,7 +50,12 @@ def markdown(rows):
 
 def with_tables(text):
     """Return the README's text with its tables made from the registries."""
-    for name, table in {"solvers": solver_table(), "containers": container_table()}.items():
+    tables = {
+        "solvers": solver_table(),
+        "containers": container_table(),
+        "choices": markdown(test_choose.table()),
+    }
+    for name, table in tables.items():
         pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
         text, n_found = re.subn(pattern, rf"\g<1>{table}\g<2>", text, flags=re.DOTALL)
         assert n_found == 1, name

@@ -125,7 +125,7 @@ def rough_outer(
     """
     total = torch.zeros(n_rows, n_rows)
     width = min(max(_HELD // n_rows, 256), len(columns))
-    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device, n_rows))
+    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device, len(columns)))
     piece = max(_FILLED // width, 1)
     z = torch.empty(piece, width)
     for start in columns[::width]:

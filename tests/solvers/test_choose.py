@@ -1,0 +1,141 @@
+"""The cost model: what it picks over a range of shapes, and that it can always be built."""
+
+from functools import partial
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+import torch
+
+from skorch_logreg.curvature import (
+    DualHessian,
+    ExactHessian,
+    FrequentColumns,
+    MultinomialBound,
+    RoughHessian,
+    SharedHessian,
+)
+from skorch_logreg.data import rough
+from skorch_logreg.losses import Binomial, Multinomial
+from skorch_logreg.objective import Objective
+from skorch_logreg.penalties import L2
+from skorch_logreg.solvers.choose import choose_curvature, sample_sizes
+
+# rows, columns, classes, models, stored entries a row (None: dense)
+SHAPES = [
+    (150, 4, 3, 1, None),
+    (10_000, 50, 2, 1, None),
+    (1_000_000, 30, 2, 1, None),
+    (10_000_000, 30, 2, 1, None),
+    (500_000, 100, 2, 1, None),
+    (20_000, 2_000, 2, 1, None),
+    (20_000, 10_000, 2, 1, None),
+    (500, 20_000, 2, 1, None),
+    (60, 7_000, 8, 1, None),
+    (100_000, 100, 10, 1, None),
+    (20_000, 16, 26, 1, None),
+    (50_000, 1_000, 20, 1, None),
+    (100_000, 100_000, 2, 1, 50),
+    (200_000, 400, 2, 1, 10),
+    (30_000, 45_000, 30, 1, 50),
+    (50_000, 200, 2, 100, None),
+]
+
+
+def stated(n, p, classes, m, entries):
+    """An objective of a shape, without its rows."""
+    data = SimpleNamespace(
+        n_samples=n,
+        n_features=p,
+        row_size=5.0 * entries if entries else float(p),
+        single_block=n * p <= 1 << 20 or n <= 1024,
+    )
+    loss = Binomial() if classes == 2 else Multinomial(classes)
+    return Objective(data, loss, L2(), torch.ones(m, dtype=torch.float64), True)
+
+
+def told(model):
+    """Say in words what a model is built from."""
+    build = model.build
+    settings = build.keywords if isinstance(build, partial) else {}
+    build = getattr(build, "func", build)
+    kind = getattr(build, "__self__", ExactHessian)
+    what = {
+        DualHessian: "of rows",
+        ExactHessian: "exact",
+        FrequentColumns: "block of {n_columns} columns",
+        MultinomialBound: "bound of all classes",
+        RoughHessian: "low precision",
+        SharedHessian: "one factorisation of {n_columns} columns",
+    }[kind].format(**settings)
+    if settings.get("rough"):
+        what += ", low precision"
+    rows = settings.get("n_rows")
+    return what if rows is None else f"{what}, {rows:,} rows"
+
+
+def chain(model):
+    """Names of what is built, one after another; the same in a row once."""
+    names = [told(model)]
+    while model.stronger is not None:
+        model = model.stronger
+        if told(model) != names[-1]:
+            names.append(told(model))
+    return names
+
+
+def table():
+    """Rows of a table of what is chosen where bfloat16 is fast."""
+    with mock.patch.object(rough, "has_fast_bfloat16", lambda device: True):
+        yield ["rows", "columns", "classes", "models", "entries a row", "begins on", "curvature"]
+        yield ["---"] * 7
+        for shape in SHAPES:
+            *counts, entries = shape
+            of = stated(*shape)
+            sizes = ", ".join(f"{size:,}" for size in sample_sizes(of)) or "all rows"
+            cells = [f"{count:,}" for count in counts]
+            yield [*cells, str(entries or "dense"), sizes, "; ".join(chain(choose_curvature(of)))]
+
+
+@pytest.fixture(params=[True, False], ids=["bfloat16", "float32"])
+def fast(request, monkeypatch):
+    monkeypatch.setattr(rough, "has_fast_bfloat16", lambda device: request.param)
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_shape_has_a_curvature_with_a_price(shape):
+    of = stated(*shape)
+    model = choose_curvature(of)
+    while model is not None:
+        assert 0 < model.cost(1) < float("inf")
+        assert 0 < model.cost(1000) < float("inf")
+        assert model.room() >= 1
+        model = model.stronger
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_is_dear_comes_last():
+    """Where a chain ends in an exact Hessian, that is the dearest of it."""
+    for shape in SHAPES:
+        model, prices = choose_curvature(stated(*shape)), []
+        while model is not None and not model.follows:
+            prices.append(model.cost(1))
+            model = model.stronger
+        assert prices == sorted(prices)
+
+
+@pytest.mark.usefixtures("fast")
+def test_samples_grow_up_to_a_tenth():
+    sizes = sample_sizes(stated(10_000_000, 30, 2, 1, None))
+    assert sizes == (10_000, 100_000, 1_000_000)
+    assert sample_sizes(stated(1_000_000, 30, 2, 1, None)) == (10_000, 100_000)
+    assert sample_sizes(stated(100_000, 30, 2, 1, None)) == (10_000,)
+    assert sample_sizes(stated(50_000, 30, 2, 1, None)) == ()
+
+
+def test_the_same_is_chosen_by_any_clock(monkeypatch):
+    """Promise 9: but for one fact of the machine, a written model decides."""
+    monkeypatch.setattr(rough, "perf_counter", lambda: 0.0)
+    first = [chain(choose_curvature(stated(*shape))) for shape in SHAPES]
+    assert first == [chain(choose_curvature(stated(*shape))) for shape in SHAPES]

@@ -86,7 +86,7 @@ def chain(model):
 
 def table():
     """Rows of a table of what is chosen where bfloat16 is fast."""
-    with mock.patch.object(rough, "has_fast_bfloat16", lambda device: True):
+    with mock.patch.object(rough, "has_fast_bfloat16", return_value=True):
         yield ["rows", "columns", "classes", "models", "entries a row", "begins on", "curvature"]
         yield ["---"] * 7
         for shape in SHAPES:

@@ -35,6 +35,9 @@ _ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
 _NEAR = 8  # deviations from zero to the mean: three bits of float32
 _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
 _MOMENT_ROWS = 10_000  # moments only set the units of the solver: a sample serves
+_MOMENT_NUMBERS = 1 << 22  # in them, where columns are many
+_FEW_ROWS = 2000  # of them, at least
+_LONG_ROW = 512  # numbers that are as quick where they lie as in a copy
 
 
 @dataclass
@@ -277,10 +280,16 @@ class InMemory:
     def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
         """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns.
 
-        The last sample of all columns is kept.
+        Short rows are copied, and the last sample of all columns is kept.
         """
-        if columns is None and n_rows in self._samples:
-            return self._samples[n_rows]
+        if columns is not None:
+            return self._taken(n_rows, columns)
+        if n_rows not in self._samples:
+            self._samples.clear()
+            self._samples[n_rows] = self._taken(n_rows)
+        return self._samples[n_rows]
+
+    def _taken(self, n_rows: int, columns: Tensor | None = None) -> Self:
         rows = self.sampled(n_rows)
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
@@ -289,9 +298,9 @@ class InMemory:
         if columns is not None:
             X, design = _columns_of(X, columns), None
             center, scale = center[columns], scale[columns]
-        if not self.is_sparse and design is None:
+        if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW:
             X = X.to(torch.float64).contiguous()
-        sample = replace(
+        return replace(
             self,
             X=X,
             center=center,
@@ -304,18 +313,15 @@ class InMemory:
             reads=[0],
             kernels=[],
         )
-        if columns is None:
-            self._samples.clear()
-            self._samples[n_rows] = sample
-        return sample
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.
 
-        From about 10,000 rows where there are many; constant columns have deviation 0.
+        From some thousand rows where there are many; constant columns have deviation 0.
         """
-        if self.n_samples >= 2 * _MOMENT_ROWS:
-            mean, deviation = _moments(self.sample(_MOMENT_ROWS))
+        rows = min(max(int(_MOMENT_NUMBERS / max(self.row_size, 1.0)), _FEW_ROWS), _MOMENT_ROWS)
+        if self.n_samples >= 2 * rows:
+            mean, deviation = _moments(self._taken(rows))
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column may be constant in a sample and not in the data

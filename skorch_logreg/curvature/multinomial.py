@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 
@@ -30,22 +30,26 @@ class MultinomialBound:
 
     @classmethod
     def build(cls, objective: Objective, point: Point) -> "MultinomialBound":
-        """Factor the bound: one pass over X, ``2 n (p + 1)^2`` operations."""
+        """Factor the bound in low precision: one pass over X, ``n (p + 1)^2`` operations."""
 
         def kernel(block: Block) -> tuple[Tensor, ...]:
-            return (block.gram(block.weight[..., None] / 2, None)[:, 0, :, 0],)
+            halves = (block.weight / 2).split(1, dim=1)
+            return (torch.stack([block.rough_gram(half, None) for half in halves]),)
 
-        (gram,) = objective.data.reduce(kernel)
+        (gram,) = objective.data.reduce(kernel, few=True)
         if not objective.fit_intercept:
             gram[:, -1] = 0.0
             gram[..., -1] = 0.0
-        matrix = gram + torch.diag_embed(objective.penalty_diagonal(point.params)[:, 0])
-        return cls(*scaled_cholesky(matrix))
+        ridge = objective.penalty_diagonal(point.params)[:, 0]
+        gram = gram + torch.zeros_like(ridge)[..., None]
+        gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
+        return cls(*scaled_cholesky(gram, rough_damping(gram.device, gram.shape[-1])))
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1)."""
-        flat = gradient * self.scale[:, None]
-        return torch.cholesky_solve(flat.mT, self.factor).mT * self.scale[:, None]
+        flat = (gradient * self.scale[:, None]).to(self.factor.dtype)
+        solved = torch.cholesky_solve(flat.mT, self.factor).mT
+        return (solved * self.scale[:, None]).to(gradient.dtype)
 
     def at(self, point: Point, models: Tensor | None = None) -> "MultinomialBound":
         """Stay as it is."""

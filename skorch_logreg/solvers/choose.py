@@ -127,7 +127,7 @@ def _own_curvature(objective: Objective) -> Model:
         if cheapest.cost(1) <= _MAX_COST or side <= 500:
             return cheapest
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
-        cost = _passes(objective, partial(exact_seconds, n, 1, p))
+        cost = _passes(objective, partial(rough_seconds, n, 1, p))
         return Model(MultinomialBound.build, False, cost, 0.0)
     return _frequent_columns(objective)
 

@@ -8,7 +8,7 @@ from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.objective import inner
 from tests.catalogue import CONTAINERS, CURVATURES, LOSSES, PENALTIES, objective, parameters
 
-FLOAT32 = ("frequent", "rough", "rough-sample")
+FLOAT32 = ("frequent", "multinomial-bound", "rough", "rough-sample")
 
 
 @pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())

@@ -1,5 +1,6 @@
 """The one road from data and options to a solution."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -490,7 +491,7 @@ class _Units:
         unit: its coefficient is zero, and it takes no part.
         """
         mean, deviation = data.column_moments()
-        if not bool(deviation.isfinite().all()):
+        if not math.isfinite(deviation.sum().item()):
             raise ValueError(
                 "X holds values so large that their squares overflow; scale its columns, "
                 "for example with StandardScaler."

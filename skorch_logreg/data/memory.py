@@ -396,8 +396,8 @@ def _columns_of(X: Any, columns: Tensor) -> Any:
 
 
 def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
-    weight = data.weight.mean(dim=1, keepdim=True)
-    weight /= weight.sum()
+    weight = data.weight if data.n_weights == 1 else data.weight.mean(dim=1, keepdim=True)
+    weight = weight / weight.sum()
     if data.is_small:  # the same in fewer calls
         X, row = data.X.to(torch.float64), weight.T
         mean = (row @ X)[0]
@@ -411,7 +411,7 @@ def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
         (variance,) = centred.reduce(lambda block, w: (block.column_squares(w)[0, :-1],), weight)
     deviation = variance.sqrt()
     # what rounding of a constant leaves is not a deviation
-    return mean, torch.where(deviation <= 1e-13 * mean.abs(), 0.0, deviation)
+    return mean, deviation.mul_(deviation > 1e-13 * mean.abs())
 
 
 def from_arrays(

@@ -115,6 +115,8 @@ def labels_are_plain(y: Any, n_samples: int) -> bool:
 
 def torch_dtype(X: Any) -> torch.dtype:
     """Type of validated rows of any library: float32 or float64."""
+    if isinstance(X.dtype, np.dtype):  # whose name takes long to find
+        return torch.float32 if X.dtype == np.float32 else torch.float64
     return torch.float32 if str(X.dtype).endswith("float32") else torch.float64
 
 

@@ -124,8 +124,9 @@ def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = 
 
 def memory(weight: Tensor, trained: Trained | None = None, solver: Any = None) -> dict[str, Any]:
     """Value of the attribute that holds what `partial_fit` goes on from."""
-    state = None if trained is None else trained.state
-    return {"weight": weight.tolist(), "state": state, "solver": named(solver)}
+    if trained is None:
+        return {"weight": weight.tolist(), "state": None, "solver": None}
+    return {"weight": weight.tolist(), "state": trained.state, "solver": named(solver)}
 
 
 def offered(model: Any) -> bool:

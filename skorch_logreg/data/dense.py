@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.gram import bordered_gram, piece_rows
+from skorch_logreg.data.gram import bordered_gram, centred_gram, is_near_zero, piece_rows
 from skorch_logreg.data.rough import rough_gram, rough_outer
 from skorch_logreg.data.threads import map_blocks, thread_count
 
@@ -76,6 +76,9 @@ class DenseBlock:
     ) -> Tensor:
         """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
         values, center, scale = self._values, self._center, self._scale
+        if columns is None and weight.shape[1:].numel() == 1 and is_near_zero(center, scale):
+            gram = centred_gram(values, center, scale, weight.flatten())
+            return gram[None, None, :, None]
         if columns is not None:
             center, scale = center[columns], scale[columns]
 

@@ -5,7 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+_NEAR = 8  # deviations from zero to the mean
 _PIECE = 1 << 17  # numbers in a piece: 1 MiB stays in a core's cache
+
+
+def is_near_zero(center: Tensor, scale: Tensor) -> bool:
+    """Whether little is lost by centring columns after their products: three bits, or six."""
+    return bool((center.abs() <= _NEAR * scale).all())
 
 
 def piece_rows(width: int) -> int:
@@ -69,6 +75,40 @@ def bordered_gram(
     unit = torch.cat([1 / scale, torch.ones_like(scale[:1])]).repeat(n_outputs)
     gram.mul_(unit).mul_(unit[:, None])
     return gram.view(n_models, n_outputs, side, n_outputs, side)
+
+
+def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
+    """Sum ``weight [z 1]'[z 1]`` of ``z = (values - center) / scale``, centred after the sum.
+
+    A write less of all rows than `bordered_gram`, for columns that lie so near zero that little
+    cancels.
+
+    Parameters
+    ----------
+    values : Tensor of shape (rows, n_columns), float64
+    center, scale : Tensor of shape (n_columns,)
+    weight : Tensor of shape (rows,)
+
+    Returns
+    -------
+    gram : Tensor of shape (n_columns + 1, n_columns + 1)
+    """
+    n_rows, n_columns = values.shape
+    gram = weight.new_zeros(n_columns + 1, n_columns + 1)
+    inner, root = gram[:-1, :-1], weight.sqrt()[:, None]
+    step = min(piece_rows(2 * n_columns), n_rows)
+    lifted = weight.new_empty(step, n_columns)
+    for start in range(0, n_rows, step):
+        rows = slice(start, min(start + step, n_rows))
+        flat = torch.mul(values[rows], root[rows], out=lifted[: rows.stop - start])
+        inner.addmm_(flat.T, flat)
+    total = weight.sum()
+    first = weight @ values - total * center
+    inner.sub_(torch.outer(first, center)).sub_(torch.outer(center, first))
+    inner.sub_(torch.outer(total * center, center)).div_(scale).div_(scale[:, None])
+    gram[:-1, -1] = gram[-1, :-1] = first / scale
+    gram[-1, -1] = total
+    return gram
 
 
 def add_blocks(gram: Tensor, blocks: Tensor) -> None:

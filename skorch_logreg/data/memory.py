@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.dense import DenseBlock
+from skorch_logreg.data.gram import is_near_zero
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock, csr_rows
@@ -32,7 +33,6 @@ _FREE = 1 << 20  # numbers of float32 rows that products without conversion pay 
 _SPARSE_ROWS = 4096  # of a block of sparse rows, at least
 _SPARSE_ENTRIES = 1 << 19  # of all, which a second thread pays for
 _ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
-_NEAR = 8  # deviations from zero to the mean: three bits of float32
 _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
 _MOMENT_ROWS = 10_000  # moments only set the units of the solver: a sample serves
 _MOMENT_NUMBERS = 1 << 22  # in them, where columns are many
@@ -171,7 +171,7 @@ class InMemory:
     @cached_property
     def _centred(self) -> bool:
         """Whether columns lie so near zero that float32 holds them as they are."""
-        return bool((self.center.abs() <= _NEAR * self.scale).all())
+        return is_near_zero(self.center, self.scale)
 
     def _new_workspace(self) -> Tensor:
         rows = min(self._step, self.n_samples)

@@ -11,7 +11,7 @@ from skorch_logreg.data.rough import rough_dtype
 _CALLS = 5e-4  # seconds of calls in a pass
 _NUMBERS = 1.5e9  # of dense rows read a second
 _ELEMENTS = 1e8  # values of the loss a second
-_FLOPS = 5e10  # a second, in float64
+_FLOPS = 1e11  # a second, in float64
 _ROUGH_FLOPS = {torch.float32: 1.5e11, torch.bfloat16: 5e11}  # of symmetric products
 _FILLED = 4e8  # numbers written a second into the factor of a rough product
 _FACTOR_FLOPS = 6e10  # of a float32 Cholesky factor
@@ -38,9 +38,8 @@ def exact_seconds(n_samples: int, n_outputs: int, n_columns: int, n_models: int 
     """
     side = n_outputs * (n_columns + 1)
     # a product of few columns runs at a fraction of the rate of a square one
-    rate = _FLOPS * side / (side + 60)
-    hessian = n_models * (2.0 * n_samples * side**2 + side**3 / 3) / rate
-    return _CALLS + hessian + n_models * n_samples * side / _NUMBERS
+    rate = _FLOPS * side / (side + 80)
+    return _CALLS + n_models * (2.0 * n_samples * side**2 + side**3 / 3) / rate
 
 
 def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1) -> float:

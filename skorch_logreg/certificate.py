@@ -7,6 +7,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
 
 _EPS = torch.finfo(torch.float64).eps
+_FAINT = 1e-200  # strength at which nothing but a constraint counts
 
 
 def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
@@ -27,12 +28,15 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     penalties, section 2.
     """
     penalty = objective.penalty
-    if not penalty.strictly_positive() or not all(objective.strength.tolist()):
+    held = penalty.coercive(objective.strength)
+    if not any(held.tolist()):
         return torch.full_like(point.value, torch.inf)
-    strength = objective.strength[:, None, None]
+    faint = objective.strength.clamp(min=_FAINT)
+    strength = faint[:, None, None]
     if penalty.smooth and penalty.quadratic:
         # the conjugate is finite everywhere, and that of the gradient has no cancellation
-        return objective.strength * penalty.conjugate(point.gradient[..., :-1] / strength)
+        gap = faint * penalty.conjugate(point.gradient[..., :-1] / strength)
+        return torch.where(held, gap, torch.inf)
     coef = point.params[..., :-1]
     dual = -objective.loss_gradient(point)[..., :-1]
     if slack is not None:
@@ -51,7 +55,8 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
         rows = objective.data.reduce(kernel, point.logits, reads=0)[0]
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
-    return torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + objective.strength * features
+    gap = torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + faint * features
+    return torch.where(held, gap, torch.inf)
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:

@@ -317,7 +317,7 @@ def _trained(
         return bool(callback and callback(replace(progress, n_iter=n_epochs + progress.n_iter)))
 
     watch = go_on if exact and callback is not None else None
-    smooth = model.penalty.smooth or not bool((1 / model.C).any())
+    smooth = _acting(model.penalty, 1 / model.C).smooth
     proof: str | Solver = Appraisal() if smooth else "auto"
     how: Any = solver if exact else proof
     try:
@@ -352,13 +352,12 @@ def _solve(
     bound: bool,
 ) -> Solution:
     loss, strength = objective.loss, objective.strength
-    smooth = penalty.smooth or not bool(strength.any())
+    acting = _acting(penalty, strength)
+    smooth = acting.smooth
     chosen = _solver(solver, smooth, objective)
 
     def balanced(params: Params) -> Params:
-        if loss.n_outputs == 1:
-            return params
-        return _balanced(params, penalty if strength.any() else L2())
+        return params if loss.n_outputs == 1 else _balanced(params, acting)
 
     keep, status = chosen.on_interrupt == "keep", Status.MAX_ITER
     known = {} if chosen.checkpoint is None else fingerprint(chosen, objective, tol)
@@ -382,7 +381,7 @@ def _solve(
             iterate.n_iter,
             iterate.value,
             iterate.optimality,
-            lambda: balanced(units.outward(iterate.params)),
+            lambda: balanced(units.outward(iterate.params, penalty)),
         )
         with torch.inference_mode(False):  # a callback's own tensors may want gradients
             return bool(callback is not None and callback(progress))
@@ -401,7 +400,7 @@ def _solve(
         keep=keep,
     )
     return Solution(
-        params=balanced(units.outward(outcome.params)),
+        params=balanced(units.outward(outcome.params, penalty)),
         status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
         n_iter=outcome.n_iter,
         n_passes=outcome.n_passes,
@@ -466,6 +465,11 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
     return chosen
 
 
+def _acting(penalty: Penalty, strength: Tensor) -> Penalty:
+    """Return the penalty, or that of no penalty where it says nothing at a strength of zero."""
+    return penalty if penalty.constrains or bool(strength.any()) else L2()
+
+
 def _balanced(params: Params, penalty: Penalty) -> Params:
     """Take out what is free: a constant added to the intercepts, or coefficients, of all classes.
 
@@ -502,9 +506,10 @@ class _Units:
         kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
         return cls(mean, torch.where(kept, deviation, torch.inf))
 
-    def outward(self, params: Tensor) -> Params:
-        """Parameters in the units of X."""
+    def outward(self, params: Tensor, penalty: Penalty) -> Params:
+        """Parameters in the units of X, with coefficients that the penalty allows."""
         coef = params[..., :-1] / self.scale
+        coef = penalty.feasible(coef, coef)
         return Params(coef, params[..., -1] - coef @ self.center)
 
     def inward(self, params: Params) -> Tensor:

@@ -213,7 +213,8 @@ class Objective:
 
         value, slope, curvature = self.data.reduce(kernel, point.logits, change, reads=0)
         move = direction[..., :-1]
-        coef = point.params[..., :-1] + step[:, None, None] * move
+        coef = point.params[..., :-1]
+        coef = self.penalty.feasible(coef + step[:, None, None] * move, coef)
         penalty, pull = self.penalty.value_gradient(coef)
         return (
             value + self.strength * penalty,

@@ -6,17 +6,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skorch_logreg.penalties.protocol import Penalty
+from skorch_logreg.penalties.quadratic import eliminated, solve
+
 _GUESSES = 20
 
 
 @dataclass(frozen=True)
-class ElasticNet:
+class ElasticNet(Penalty):
     """Elastic net ``sum_j f_j (l1_ratio |w_j| + (1 - l1_ratio)/2 w_j^2)``.
 
     Parameters
     ----------
     l1_ratio : float
-        Share of the absolute value, in (0, 1]; 1 is the lasso.
+        Share of the absolute value, in [0, 1]; 1 is the lasso.
     factor : Tensor of shape (n_features,) or None
         Strength of every feature, ``f``; inf: excluded. None: 1 for all.
     scale : Tensor of shape (n_features,) or None
@@ -42,26 +45,26 @@ class ElasticNet:
 
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
-        lasso, ridge = self._weights(coef)
+        lasso, ridge = self.weights(coef)
         return (lasso * coef.abs() + ridge / 2 * coef.square()).sum(dim=(1, 2))
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
         """Value (m,) and gradient (m, K, p) of the ridge part."""
-        return self.value(coef), self._weights(coef)[1] * coef
+        return self.value(coef), self.weights(coef)[1] * coef
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """Diagonal of the ridge part's Hessian, (m, K, p)."""
-        return self._weights(coef)[1].expand_as(coef)
+        return self.weights(coef)[1].expand_as(coef)
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
         """Soft threshold, then shrinkage (Parikh and Boyd 2014, section 6.5.3)."""
-        lasso, ridge = self._weights(coef)
+        lasso, ridge = self.weights(coef)
         size = (coef.abs() - step[:, None, None] * lasso).clamp(min=0.0)
         return coef.sign() * size / (1 + step[:, None, None] * ridge)
 
     def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
         """Distance (m, K, p) of ``-gradient`` to the penalty's subdifferential."""
-        lasso, ridge = self._weights(coef)
+        lasso, ridge = self.weights(coef)
         lam = strength[:, None, None]
         total = gradient + lam * ridge * coef
         at_zero = (total.abs() - lam * lasso).clamp(min=0.0)
@@ -71,29 +74,18 @@ class ElasticNet:
         self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
         """Solve for the signs of the minimiser; unpenalised coordinates are eliminated first."""
-        lasso, ridge = (w[index] if w.ndim else w.expand(len(index)) for w in self._weights(linear))
+        lasso, ridge = (w[index] if w.ndim else w.expand(len(index)) for w in self.weights(linear))
         lasso = strength * lasso
+
+        def penalised(hessian: Tensor, linear: Tensor, start: Tensor, held: Tensor) -> Tensor:
+            return _lasso(hessian, linear, lasso[held], start)
+
         hessian = hessian + torch.diag(strength * ridge)
-        free = lasso == 0
-        if not free.any():
-            return _lasso(hessian, linear, lasso, start)
-        # x_free = H_ff^-1 (c_f - H_fp x_p) leaves a lasso in x_p alone
-        inverse = torch.linalg.pinv(hessian[free][:, free], hermitian=True)
-        cross = inverse @ hessian[free][:, ~free]
-        base = inverse @ linear[free]
-        x = torch.empty_like(linear)
-        x[~free] = _lasso(
-            hessian[~free][:, ~free] - hessian[~free][:, free] @ cross,
-            linear[~free] - hessian[~free][:, free] @ base,
-            lasso[~free],
-            start[~free],
-        )
-        x[free] = base - cross @ x[~free]
-        return x
+        return eliminated(hessian, linear, start, lasso == 0, penalised)
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``sum_j max(|v_j| - lasso_j, 0)^2 / (2 ridge_j)``; inf where ridge_j = 0 (m,)."""
-        lasso, ridge = self._weights(dual)
+        lasso, ridge = self.weights(dual)
         excess = (dual.abs() - lasso).clamp(min=0.0)
         return torch.where(excess == 0, 0.0, excess.square() / (2 * ridge)).sum(dim=(1, 2))
 
@@ -101,7 +93,7 @@ class ElasticNet:
         """Largest factor (m,) with ``|v_j| <= lasso_j`` where there is no ridge part."""
         if self.l1_ratio < 1:
             return torch.ones(len(dual), dtype=dual.dtype, device=dual.device)
-        room = torch.where(dual == 0, torch.inf, self._weights(dual)[0] / dual.abs())
+        room = torch.where(dual == 0, torch.inf, self.weights(dual)[0] / dual.abs())
         # rounding must not leave a product just above its bound
         return room.amin(dim=(1, 2)).mul(1 - 4e-16).clamp(max=1.0)
 
@@ -109,9 +101,9 @@ class ElasticNet:
         """Leave the coefficients: a constant for all classes would fill their zeros."""
         return coef
 
-    def strictly_positive(self) -> bool:
-        """Whether every feature has a positive strength."""
-        return self.factor is None or bool((self.factor > 0).all())
+    def coercive(self, strength: Tensor) -> Tensor:
+        """Whether every feature has a positive strength (m,)."""
+        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
 
     def without_excluded(self) -> tuple["ElasticNet", Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""
@@ -130,7 +122,7 @@ class ElasticNet:
         """Return the penalty of ``v = w * scale``."""
         return replace(self, scale=scale if self.scale is None else self.scale * scale)
 
-    def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Strengths of the absolute value and of the square, in the coefficients' units."""
         one = like.new_ones(())
         factor = one if self.factor is None else self.factor
@@ -176,7 +168,7 @@ def _primal_dual(
         x = torch.zeros_like(linear)
         if len(chosen):
             rhs = linear[chosen] - lasso[chosen] * sign[chosen]
-            x[chosen] = _solve(hessian[chosen][:, chosen], rhs)
+            x[chosen] = solve(hessian[chosen][:, chosen], rhs)
         before = sign
     return best, False
 
@@ -200,7 +192,7 @@ def _active_set(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -
         chosen = support.nonzero()[:, 0]
         if len(chosen):
             rhs = linear[chosen] - lasso[chosen] * sign[chosen]
-            target, here = _solve(hessian[chosen][:, chosen], rhs), x[chosen]
+            target, here = solve(hessian[chosen][:, chosen], rhs), x[chosen]
             crosses = target * sign[chosen] < 0
             reach = torch.where(crosses, here / (here - target), torch.inf)
             step = min(float(reach.min()), 1.0)
@@ -218,16 +210,3 @@ def _active_set(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -
             break
         support[worst], sign[worst], came_in = True, rest[worst].sign(), worst
     return x
-
-
-def _solve(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solve a positive semidefinite system, with the least shift that makes it definite."""
-    scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
-    scaled = matrix * scale[:, None] * scale
-    shift = 0.0
-    while True:
-        damped = scaled + shift * torch.eye(len(rhs), dtype=rhs.dtype, device=rhs.device)
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        if not failed:
-            return torch.cholesky_solve((rhs * scale)[:, None], factor)[:, 0] * scale
-        shift = max(100 * shift, 1e-14)

@@ -7,9 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skorch_logreg.penalties.protocol import Penalty
+
 
 @dataclass(frozen=True)
-class L2:
+class L2(Penalty):
     """Ridge ``1/2 sum_j f_j w_j^2``.
 
     Parameters
@@ -78,9 +80,9 @@ class L2:
         """Coefficients (m, K, p) that sum to zero over the classes."""
         return coef - coef.mean(dim=1, keepdim=True)
 
-    def strictly_positive(self) -> bool:
-        """Whether every feature has a positive strength."""
-        return self.factor is None or bool((self.factor > 0).all())
+    def coercive(self, strength: Tensor) -> Tensor:
+        """Whether every feature has a positive strength (m,)."""
+        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
 
     def without_excluded(self) -> tuple["L2", Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""

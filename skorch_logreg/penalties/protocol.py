@@ -1,10 +1,11 @@
 """What a penalty must offer: functions of the coefficients."""
 
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class Penalty(Protocol):
     """A convex function of coefficients (m, K, p), one value a model.
 
@@ -17,10 +18,13 @@ class Penalty(Protocol):
         Whether it has a gradient and a diagonal Hessian everywhere.
     quadratic : bool
         Whether the Hessian of the smooth part is the same everywhere.
+    constrains : bool
+        Whether some coefficients are not allowed: that holds at a strength of zero, too.
     """
 
     smooth: ClassVar[bool]
-    quadratic: ClassVar[bool]
+    quadratic: ClassVar[bool] = True
+    constrains: ClassVar[bool] = False
 
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
@@ -55,8 +59,8 @@ class Penalty(Protocol):
     def balanced(self, coef: Tensor) -> Tensor:
         """Take out a constant for all classes, where the minimiser has none."""
 
-    def strictly_positive(self) -> bool:
-        """Whether every column is penalised, so that a finite duality gap exists."""
+    def coercive(self, strength: Tensor) -> Tensor:
+        """Whether every column is held, so that a finite duality gap exists, (m,)."""
 
     def without_excluded(self) -> tuple[Self, Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""
@@ -66,3 +70,15 @@ class Penalty(Protocol):
 
     def in_units(self, scale: Tensor) -> Self:
         """Return the penalty as a function of ``coef * scale`` (scale (p,))."""
+
+    def feasible(self, coef: Tensor, size: Tensor) -> Tensor:
+        """Nearest coefficients that are allowed; the rounding of ``size`` counts as none."""
+        return coef
+
+    def growing(self, coef: Tensor) -> Tensor:
+        """Take the part of the coefficients that may grow without end at a strength of zero."""
+        return coef
+
+    def pooled(self, distance: Tensor) -> Tensor:
+        """Give coefficients that leave zero together the largest of their distances (K, p)."""
+        return distance

@@ -263,5 +263,5 @@ def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:
 
 def allows_dual(objective: Objective) -> bool:
     """Whether the Hessian can be inverted through a matrix of rows."""
-    penalised = objective.penalty.strictly_positive() and bool((objective.strength > 0).all())
+    penalised = bool(objective.penalty.coercive(objective.strength).all())
     return penalised and objective.data.single_block

@@ -381,7 +381,10 @@ def _stuck(before: Any, state: Any) -> list[bool | None]:
 
 
 def _separated(objective: Objective, point: Point) -> list[bool]:
-    """Whether a model without penalty separates the classes: its optimum is at infinity."""
+    """Whether a model without penalty separates the classes: its optimum is at infinity.
+
+    Coefficients that a constraint holds back must not be needed for that.
+    """
     strength = objective.strength.tolist()
     if all(strength):
         return [False] * len(strength)
@@ -390,5 +393,13 @@ def _separated(objective: Objective, point: Point) -> list[bool]:
         wrong = objective.loss.margin(logits, block.targets) <= 0
         return ((wrong & (block.weight > 0)).sum(dim=0),)
 
-    (wrong,) = objective.data.reduce(kernel, point.logits, reads=0)
-    return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
+    def separates(logits: Tensor) -> list[bool]:
+        (wrong,) = objective.data.reduce(kernel, logits, reads=0)
+        return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
+
+    apart = separates(point.logits)
+    coef = point.params[..., :-1]
+    growing = objective.penalty.growing(coef)
+    if not any(apart) or torch.equal(growing, coef):
+        return apart
+    return separates(objective.logits(torch.cat([growing, point.params[..., -1:]], dim=-1)))

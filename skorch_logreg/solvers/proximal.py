@@ -21,16 +21,24 @@ _ROUNDING = 1e-14
 
 @dataclass(frozen=True)
 class ProximalState:
-    """State of `ProximalNewton`; see `State`.  The decrement is the duality gap."""
+    """State of `ProximalNewton`; see `State`.
+
+    The decrement is the duality gap; where that is infinite, what the next step's model foresees,
+    and then the direction (m, K, p + 1) of that step is at hand.
+    """
 
     point: Point
     decrement: Tensor
     trusted: Tensor
+    direction: Tensor | None = None
 
     def select(self, models: Tensor, objective: Objective) -> "ProximalState":
         """Keep some models."""
         return ProximalState(
-            self.point.select(models), self.decrement[models], self.trusted[models]
+            self.point.select(models),
+            self.decrement[models],
+            self.trusted[models],
+            None if self.direction is None else self.direction[models],
         )
 
 
@@ -59,7 +67,8 @@ class ProximalNewton(Resumable):
     requires: ClassVar[frozenset[str]] = frozenset({"prox"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> ProximalState:
-        """State at given parameters, with their best intercept."""
+        """State at given parameters, or the nearest allowed, with their best intercept."""
+        params = _allowed(objective, params, params)
         return _settle(objective, params, objective.logits(params))
 
     def step(self, objective: Objective, state: ProximalState) -> ProximalState:
@@ -104,36 +113,55 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
 
 def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
     """One proximal Newton step: two reads of X and the working set's Hessian."""
-    point = state.point
-    direction = torch.zeros_like(point.params)
-    for model in range(objective.shape[0]):
-        direction[model] = _direction(objective, point, model)
+    point, direction = state.point, state.direction
+    if direction is None:
+        direction = _directions(objective, point)
     change = objective.logits(direction)
     step = _backtrack(objective, point, direction, change)
-    params = point.params + step[:, None, None] * direction
+    params = _allowed(objective, point.params + step[:, None, None] * direction, point.params)
     return _settle(objective, params, torch.addcmul(point.logits, change, step[:, None]))
 
 
 def _settle(objective: Objective, params: Tensor, logits: Tensor) -> ProximalState:
     params, logits = objective.minimise_intercept(params, logits)
     point = objective.at_logits(params, logits)
-    gap = gap_beyond_rounding(objective, point)
+    gap, direction = gap_beyond_rounding(objective, point), None
     if bool(gap.isinf().any()):
-        gap = torch.where(gap.isinf(), _predicted(objective, point), gap)
-    return ProximalState(point, gap, torch.ones_like(gap, dtype=torch.bool))
+        direction = _directions(objective, point)
+        gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
+    return ProximalState(point, gap, torch.ones_like(gap, dtype=torch.bool), direction)
 
 
-def _predicted(objective: Objective, point: Point) -> Tensor:
-    """Distance to the optimum as a diagonal model sees it, where no dual bound is finite."""
-    distance = objective.penalty.subgradient_distance(
-        point.params[..., :-1], objective.loss_gradient(point)[..., :-1], objective.strength
+def _allowed(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
+    """Parameters (m, K, p + 1) with the nearest coefficients that the penalty allows."""
+    coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
+    return torch.cat([coef, params[..., -1:]], dim=-1)
+
+
+def _directions(objective: Objective, point: Point) -> Tensor:
+    """Find the steps (m, K, p + 1) of all models."""
+    models = range(objective.shape[0])
+    return torch.stack([_direction(objective, point, model) for model in models])
+
+
+def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
+    """Decrease (m,) that a step's model foresees, at most twice of it, beyond rounding.
+
+    It takes the place of the gap where no dual bound is finite.  A convex model falls by half
+    of what its slope says, or more.
+    """
+    slope = _slope(objective, point, direction)
+    penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
+    return (-slope - _ROUNDING * penalty).clamp(min=0.0)
+
+
+def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
+    """Change (m,) of the loss's linear model and the penalty along a step."""
+    coef, penalty = point.params[..., :-1], objective.penalty
+    moved = penalty.feasible(coef + direction[..., :-1], coef)
+    return inner(objective.loss_gradient(point), direction) + objective.strength * (
+        penalty.value(moved) - penalty.value(coef)
     )
-    weight = objective.output_curvature(point)
-    flat = weight.reshape(len(weight), -1)
-    (squares,) = objective.data.reduce(lambda block, w: (block.column_squares(w),), flat)
-    bend = squares.view_as(point.params) + objective.penalty_diagonal(point.params)
-    bend = bend[..., :-1]
-    return torch.where(distance == 0, 0.0, distance.square() / (2 * bend)).sum(dim=(1, 2))
 
 
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
@@ -143,7 +171,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
         coef, objective.loss_gradient(point)[..., :-1], objective.strength
     )[model]
     active = coef[model] != 0
-    violation = torch.where(active, 0.0, distance)
+    violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
     room = max(int(active.sum()), _MIN_WORKING)
     candidates = violation.flatten().topk(min(room, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
@@ -191,11 +219,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
 
 def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
     """Step (m,) with sufficient decrease of the whole objective; X is not read."""
-    coef, move = point.params[..., :-1], direction[..., :-1]
-    penalty = objective.penalty
-    model = inner(objective.loss_gradient(point), direction) + objective.strength * (
-        penalty.value(coef + move) - penalty.value(coef)
-    )
+    model = _slope(objective, point, direction)
     step = torch.ones_like(model)
     for _ in range(_BACKTRACKS):
         value = objective.along(point, direction, change, step)[0]

@@ -1,6 +1,6 @@
 """States of solvers as trees of tensors and numbers, and what fit a tree is of."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -147,10 +147,17 @@ def settings(solver: Any, loss: Loss, penalty: Penalty, strength: Tensor) -> dic
         "solver": named(solver),
         "loss": named(loss),
         "penalty": type(penalty).__name__,
-        "settings of the penalty": {
-            field.name: digest(value.float()) if isinstance(value, Tensor) else value
-            for field in fields(penalty)  # type: ignore[arg-type]
-            for value in (getattr(penalty, field.name),)
-        },
+        "settings of the penalty": _settings(penalty),
         "C": (1 / strength).tolist(),
     }
+
+
+def _settings(penalty: Any) -> dict[str, Any]:
+    """Fields of a penalty, and of one inside it, with digests for arrays."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return digest(value.float())
+        return _settings(value) if is_dataclass(value) else value
+
+    return {field.name: plain(getattr(penalty, field.name)) for field in fields(penalty)}

@@ -11,6 +11,8 @@ from skorch_logreg import curvature, data, losses, penalties, solvers
 from skorch_logreg.objective import Objective
 
 FACTOR = torch.tensor([1.0, 0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
+LOW = torch.tensor([-0.2, -torch.inf, 0.0, -torch.inf, -1.0], dtype=torch.float64)
+HIGH = torch.tensor([0.3, 0.4, torch.inf, torch.inf, -0.1], dtype=torch.float64)
 
 LOSSES = {
     "binomial": losses.Binomial(),
@@ -23,6 +25,9 @@ PENALTIES = {
     "l2-factor": penalties.L2(FACTOR),
     "lasso": penalties.ElasticNet(1.0),
     "elastic-net": penalties.ElasticNet(0.4, FACTOR),
+    "group": penalties.GroupL2(torch.tensor([0, 1, 0, 2, 1]), FACTOR),
+    "box": penalties.Box(penalties.ElasticNet(0.4, FACTOR), LOW, HIGH),
+    "signs": penalties.Box(penalties.ElasticNet(0.0), torch.zeros(5), torch.full((5,), torch.inf)),
 }
 MINI_BATCH_SOLVERS = {
     "sgd": solvers.SGD(),

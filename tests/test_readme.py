@@ -17,7 +17,7 @@ from sklearn.preprocessing import scale
 from skorch_logreg.data import CONTAINERS, from_arrays
 from skorch_logreg.fitting import Status, fit
 from skorch_logreg.losses import Binomial
-from skorch_logreg.penalties import PENALTIES
+from skorch_logreg.penalties import L2, PENALTIES, Box, ElasticNet, GroupL2
 from skorch_logreg.solvers import SOLVERS
 from tests.solvers import test_choose
 
@@ -25,6 +25,13 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 COMBINATIONS = list(itertools.product(PENALTIES, CONTAINERS, SOLVERS))
+# a penalty of every kind, of so many features
+MADE = {
+    "l2": lambda p: L2(),
+    "elasticnet": lambda p: ElasticNet(0.5),
+    "group": lambda p: GroupL2(torch.arange(p) // 3),
+    "box": lambda p: Box(ElasticNet(0.0), torch.zeros(p).double(), torch.ones(p).double()),
+}
 
 
 def takes(solver, penalty):
@@ -72,7 +79,7 @@ def test_a_cell_of_the_table_is_what_happens(penalty, container, solver):
     X, y = load_breast_cancer(return_X_y=True)
     X = {"dense": scale(X), "sparse": sp.csr_array(X / X.max(axis=0))}[container]
     data = from_arrays(X, torch.from_numpy(y), None)
-    made = PENALTIES[penalty](**({} if PENALTIES[penalty].smooth else {"l1_ratio": 0.5}))
+    made = MADE[penalty](X.shape[1])
     method = SOLVERS[solver]()
     if takes(solver, penalty):
         assert fit(data, Binomial(), made, solver=method).status == (Status.CONVERGED,)

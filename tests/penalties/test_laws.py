@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from skorch_logreg.penalties import Box, ElasticNet
 from tests.catalogue import PENALTIES
 
 STRENGTH = torch.tensor([0.3, 2.0], dtype=torch.float64)
@@ -65,11 +66,20 @@ def test_prox_is_a_minimiser(penalty):
 
 
 def test_fenchel_young(penalty):
-    coef, dual = _coef(3), _coef(4, size=3.0)
+    coef, dual = penalty.feasible(_coef(3), _coef(3)), _coef(4, size=3.0)
     dual = dual * penalty.dual_scale(dual)[:, None, None]
     gap = penalty.value(coef) + penalty.conjugate(dual) - (coef * dual).sum(dim=(1, 2))
     assert gap.isfinite().all()
     assert (gap >= -1e-13).all()
+
+
+def test_fenchel_young_is_tight_at_a_subgradient(penalty):
+    v = _coef(2, size=2.0)
+    x = penalty.prox(v, torch.ones(2, dtype=torch.float64))
+    dual = v - x
+    dual = dual * penalty.dual_scale(dual)[:, None, None]
+    gap = penalty.value(x) + penalty.conjugate(dual) - (x * dual).sum(dim=(1, 2))
+    torch.testing.assert_close(gap, torch.zeros_like(gap), rtol=0, atol=1e-13)
 
 
 def test_dual_scale_reaches_the_boundary(penalty):
@@ -95,8 +105,13 @@ def test_excluded_features(penalty):
     assert same is penalty
     assert none is None
     factor = torch.tensor([1.0, torch.inf, 2.0, 1.0, torch.inf], dtype=torch.float64)
-    finite, excluded = replace(penalty, factor=factor).without_excluded()
+    if isinstance(penalty, Box):
+        changed = replace(penalty, penalty=replace(penalty.penalty, factor=factor))
+    else:
+        changed = replace(penalty, factor=factor)
+    finite, excluded = changed.without_excluded()
     assert excluded.tolist() == [False, True, False, False, True]
+    finite = finite.penalty if isinstance(penalty, Box) else finite
     assert finite.factor.tolist() == [1.0, 1.0, 2.0, 1.0, 1.0]
 
 
@@ -122,11 +137,9 @@ def test_quadratic_is_minimised(name, rank):
     linear = root.T @ torch.randn(rank, generator=generator, dtype=torch.float64)
     index = torch.arange(10) % 5
     start = torch.zeros(10, dtype=torch.float64)
-    strength = torch.tensor(0.2, dtype=torch.float64)
+    strength = torch.tensor(2.0 if name == "group" else 0.2, dtype=torch.float64)
     x = penalty.minimise_quadratic(hessian, linear, start, index, strength)
-    factor = None if penalty.factor is None else penalty.factor[index]
-    distance = replace(penalty, factor=factor)
-    distance = distance.subgradient_distance(
+    distance = penalty.of_columns(index).subgradient_distance(
         x.view(1, 1, -1), (hessian @ x - linear).view(1, 1, -1), strength.view(1)
     )
     assert distance.max() < 1e-11
@@ -135,11 +148,9 @@ def test_quadratic_is_minimised(name, rank):
 
 
 def test_unpenalised_features_of_a_quadratic():
-    from skorch_logreg.penalties import ElasticNet
-
     factor = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
     penalty = ElasticNet(1.0, factor)
-    assert not penalty.strictly_positive()
+    assert not penalty.coercive(torch.ones(1)).any()
     generator = torch.Generator().manual_seed(6)
     root = torch.randn(12, 5, generator=generator, dtype=torch.float64)
     hessian, linear = root.T @ root, 3 * torch.randn(5, generator=generator, dtype=torch.float64)

@@ -1,0 +1,383 @@
+"""The group lasso: features that come in together or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.penalties.protocol import Penalty
+from skorch_logreg.penalties.quadratic import eliminated, solve
+
+_EPS = torch.finfo(torch.float64).eps
+_ROOT_STEPS = 100
+_ROUNDS = 200
+_NEWTON_STEPS = 20
+_HALVINGS = 30
+_SOLVED = 1e-13  # largest violation of a condition, relative to the strength
+
+
+@dataclass(frozen=True)
+class GroupL2(Penalty):
+    """Group lasso ``sum_g sqrt(|g|) (sum_{j in g} sum_k f_j^2 w_kj^2)^(1/2)``.
+
+    A group's coefficients are all zero or, as a rule, none is.  With more than two classes a
+    group spans its features' coefficients in every class k: a feature is in the model or not,
+    as in glmnet's grouped multinomial.  ``|g|`` is the number of its features.  Where they share
+    a factor it multiplies the group's norm; a group of one feature has the lasso.
+
+    Parameters
+    ----------
+    groups : array of int of shape (n_features,), or sequence of sequences of int
+        The group of every feature, or the features of every group.
+    factor : Tensor of shape (n_features,) or None
+        Strength of every feature, ``f``; 0: not penalised, inf: excluded.  Such a feature is in
+        no group, and does not count in ``|g|``.  None: 1 for all.
+    scale : Tensor of shape (n_features,) or None
+        The penalty is that of ``coef / scale``; None: of ``coef`` itself.
+    size : Tensor of shape (n_features,) or None
+        ``|g|`` of every feature's group, where not all features are here; None: as counted.
+
+    References
+    ----------
+    Yuan, Lin (2006). Model selection and estimation in regression with grouped variables.
+    Meier, van de Geer, Buehlmann (2008). The group lasso for logistic regression, equation 2.2.
+    Simon, Friedman, Hastie (2013). A blockwise descent algorithm for group-penalized multiresponse
+    and multinomial regression.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch_logreg.penalties import GroupL2
+    >>> GroupL2(torch.tensor([0, 0, 1])).value(torch.tensor([[[3.0, 4.0, -2.0]]]))
+    tensor([9.0711])
+
+    As a parameter, with the features of every group:
+
+    >>> from sklearn.datasets import load_iris
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> petal_or_sepal = GroupL2([[0, 1], [2, 3]])
+    >>> model = TorchLogisticClassifier(penalty=petal_or_sepal, C=0.02).fit(X, y)
+    >>> (model.coef_ != 0).all(axis=0)
+    array([False, False,  True,  True])
+    """
+
+    smooth: ClassVar[bool] = False
+    groups: Any
+    factor: Tensor | None = field(default=None, repr=False)
+    scale: Tensor | None = field(default=None, repr=False)
+    size: Tensor | None = field(default=None, repr=False)
+
+    def of_features(
+        self, n_features: int, factor: Tensor | None, device: torch.device
+    ) -> "GroupL2":
+        """Return the penalty of so many features, each with its factor.
+
+        Raises
+        ------
+        ParameterError
+            If the groups are not those of ``n_features`` features.
+        """
+        groups = torch.from_numpy(_groups_of(self.groups, n_features)).to(device)
+        return GroupL2(groups, None if factor is None else factor.to(device))
+
+    def value(self, coef: Tensor) -> Tensor:
+        """Value (m,)."""
+        return self._norms(coef * self._weight(coef)).sum(dim=1)
+
+    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (m,) and a gradient of zero: there is no smooth part."""
+        return self.value(coef), torch.zeros_like(coef)
+
+    def hess_diagonal(self, coef: Tensor) -> Tensor:
+        """Zero (m, K, p)."""
+        return torch.zeros_like(coef)
+
+    def prox(self, coef: Tensor, step: Tensor) -> Tensor:
+        """Shrink every group towards zero.
+
+        With ``D`` the weights of a group and ``r = |D x|``, the minimiser is
+        ``x = v r / (r + step D^2)``; it is zero where ``|v / D| <= step``.
+        """
+        weight = self._weight(coef)
+        inside, t = weight > 0, step[:, None]
+        bend = t * weight.square()
+        reach = self._norms(torch.where(inside, coef / weight, 0.0))
+        pull = torch.where(reach[:, self._place] > t, bend, torch.inf)
+        radius = self._radius(coef * weight, pull)
+        radius = torch.where(reach > t, radius, 0.0)[:, self._place]
+        shrink = radius / (radius + bend).clamp(min=1e-300)
+        return torch.where(inside, coef * shrink[:, None, :], coef)
+
+    def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
+        """Distance (m, K, p) of ``-gradient`` to the penalty's subdifferential.
+
+        At zero it is what the prox leaves of ``-gradient`` (Moreau's decomposition).
+        """
+        weight = self._weight(coef)
+        norms = self._norms(coef * weight)[:, self._place][:, None, :]
+        unit = weight.square() * coef / torch.where(norms > 0, norms, 1.0)
+        slope = (gradient + strength[:, None, None] * unit).abs()
+        return torch.where(norms > 0, slope, self.prox(-gradient, strength).abs())
+
+    def minimise_quadratic(
+        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    ) -> Tensor:
+        """Solve for the groups of the minimiser; coordinates without penalty go first."""
+        weight = self._weight(linear)[index]
+        group = self._place[index]
+
+        def group_lasso(hessian: Tensor, linear: Tensor, start: Tensor, held: Tensor) -> Tensor:
+            own = weight[held]
+            scaled = hessian / own[:, None] / own
+            return _group_lasso(scaled, linear / own, strength, group[held], start * own) / own
+
+        return eliminated(hessian, linear, start, weight == 0, group_lasso)
+
+    def conjugate(self, dual: Tensor) -> Tensor:
+        """Zero where ``|v / D| <= 1`` in every group, else inf (m,)."""
+        return torch.where((self._dual_norms(dual) > 1).any(dim=1), torch.inf, 0.0).to(dual.dtype)
+
+    def dual_scale(self, dual: Tensor) -> Tensor:
+        """Largest factor (m,) with ``|v / D| <= 1`` in every group."""
+        norms = self._dual_norms(dual)
+        largest = int(self._place.bincount().max()) * dual.shape[1]
+        # rounding must not leave a norm just above its bound
+        room = 1 - 2 * _EPS * (1 + largest**0.5)
+        return (room / norms.amax(dim=1)).clamp(max=1.0)
+
+    def balanced(self, coef: Tensor) -> Tensor:
+        """Coefficients (m, K, p) that sum to zero over the classes: the norms are then least."""
+        return coef - coef.mean(dim=1, keepdim=True)
+
+    def coercive(self, strength: Tensor) -> Tensor:
+        """Whether every feature has a positive strength (m,)."""
+        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
+
+    def without_excluded(self) -> tuple["GroupL2", Tensor | None]:
+        """Give excluded features, whose strength is infinite, a finite one; say which they are."""
+        if self.factor is None or not bool(self.factor.isinf().any()):
+            return self, None
+        excluded = self.factor.isinf()
+        factor = torch.where(excluded, 1.0, self.factor)
+        return replace(self, factor=factor, size=self._sizes), excluded
+
+    def of_columns(self, columns: Tensor) -> "GroupL2":
+        """Return the penalty of some features' coefficients."""
+        return GroupL2(
+            self._place[columns],
+            None if self.factor is None else self.factor[columns],
+            None if self.scale is None else self.scale[columns],
+            self._sizes[columns],
+        )
+
+    def in_units(self, scale: Tensor) -> "GroupL2":
+        """Return the penalty of ``v = w * scale``."""
+        return replace(self, scale=scale if self.scale is None else self.scale * scale)
+
+    def pooled(self, distance: Tensor) -> Tensor:
+        """Give the coefficients of a group the largest of their distances (K, p)."""
+        each = distance.amax(dim=0)
+        most = each.new_zeros(self._n_groups)
+        most.scatter_reduce_(0, self._place, each, "amax")
+        return most[self._place].expand_as(distance)
+
+    @cached_property
+    def _place(self) -> Tensor:
+        """Group (p,) of every feature, numbered from 0."""
+        return torch.unique(self.groups, return_inverse=True)[1]
+
+    @property
+    def _n_groups(self) -> int:
+        return int(self._place.max()) + 1
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        """``|g|`` (p,) of every feature's group."""
+        if self.size is not None:
+            return self.size
+        counts = torch.ones_like(self._place, dtype=torch.float64)
+        if self.factor is not None:
+            counts[(self.factor == 0) | self.factor.isinf()] = 0.0
+        total = counts.new_zeros(self._n_groups).index_add_(0, self._place, counts)
+        return total[self._place]
+
+    def _weight(self, like: Tensor) -> Tensor:
+        """Weights (p,) ``D = f sqrt(|g|) / scale`` in a group's norm."""
+        weight = self._sizes.to(like).sqrt()
+        weight = weight if self.factor is None else weight * self.factor
+        return weight if self.scale is None else weight / self.scale
+
+    def _norms(self, weighted: Tensor) -> Tensor:
+        """Norms (m, n_groups) of the groups in an array (m, K, p)."""
+        total = self._sums(weighted.square().sum(dim=1))
+        # the root has no gradient at zero, where zero is a subgradient of the norm
+        return torch.where(total > 0, torch.where(total > 0, total, 1.0).sqrt(), 0.0)
+
+    def _sums(self, values: Tensor) -> Tensor:
+        """Add an array (m, p) up over the features of every group, (m, n_groups)."""
+        return values.new_zeros(len(values), self._n_groups).index_add(1, self._place, values)
+
+    def _dual_norms(self, dual: Tensor) -> Tensor:
+        weight = self._weight(dual)
+        return self._norms(torch.where(dual == 0, 0.0, dual / weight))
+
+    def _radius(self, weighted: Tensor, bend: Tensor) -> Tensor:
+        """Root ``r`` (m, n_groups) of ``sum_j weighted_j^2 / (r + bend_j)^2 = 1``.
+
+        Newton's method on the inverse of the root of the sum, which is concave in ``r``, comes
+        from below and nowhere goes beyond.
+
+        References
+        ----------
+        Conn, Gould, Toint (2000). Trust-region methods, section 7.3.
+        """
+        size = weighted.square().sum(dim=1).sqrt()
+        most = bend.new_zeros(len(bend), self._n_groups)
+        most.scatter_reduce_(1, self._place.expand_as(bend), bend, "amax")
+        radius = (self._norms(weighted) - most).clamp(min=0.0)
+        for _ in range(_ROOT_STEPS):
+            reach = (radius[:, self._place] + bend).clamp(min=1e-300)
+            shares = (size / reach).square()
+            total, steep = self._sums(shares), self._sums(shares / reach)
+            move = torch.where(total > 1, total * (total.sqrt() - 1) / steep, 0.0)
+            if bool((move <= _EPS * radius).all()):
+                break
+            radius = radius + move
+        return radius
+
+
+def _groups_of(groups: Any, n_features: int) -> np.ndarray:
+    """Group (n_features,) of every feature, from either way of saying it."""
+    if isinstance(groups, Sequence) and any(np.ndim(group) for group in groups):
+        return _from_lists(groups, n_features)
+    try:
+        each = np.asarray(groups)
+    except Exception as error:
+        raise ParameterError(f"groups must hold integers: {error}") from error
+    if each.dtype.kind not in "iu":
+        raise ParameterError(
+            "groups must be integers, the group of every feature, or a list with the features of "
+            f"every group; got {groups!r}."
+        )
+    if each.shape != (n_features,):
+        raise ParameterError(
+            f"groups has shape {each.shape}, expected (n_features,) = ({n_features},)."
+        )
+    return np.unique(each, return_inverse=True)[1].astype(np.int64)
+
+
+def _from_lists(groups: Sequence[Any], n_features: int) -> np.ndarray:
+    found = np.full(n_features, -1, dtype=np.int64)
+    for number, features in enumerate(groups):
+        members = np.asarray(features)
+        if members.ndim != 1 or not len(members) or members.dtype.kind not in "iu":
+            raise ParameterError(
+                f"groups[{number}] is {features!r}; expected a list of the places of its features."
+            )
+        for feature in members.tolist():
+            if not 0 <= feature < n_features:
+                raise ParameterError(
+                    f"groups[{number}] holds feature {feature}, but X has {n_features} features, "
+                    f"0 to {n_features - 1}."
+                )
+            if found[feature] >= 0:
+                raise ParameterError(
+                    f"Feature {feature} is in groups[{found[feature]}] and in groups[{number}]; "
+                    "groups must not overlap."
+                )
+            found[feature] = number
+    missing = np.flatnonzero(found < 0)
+    if len(missing):
+        raise ParameterError(
+            f"Feature {missing[0]} is in none of the groups ({len(missing)} of {n_features} are "
+            "not); give it one of its own, which is the lasso, or penalty_factor 0."
+        )
+    return found
+
+
+def _group_lasso(
+    hessian: Tensor, linear: Tensor, strength: Tensor, group: Tensor, start: Tensor
+) -> Tensor:
+    """Minimise ``1/2 x'Hx - c'x + strength sum_g |x_g|``.
+
+    Newton's method among the groups that are not zero, where the objective is smooth, then a
+    round of majorised steps group by group, which decides which groups are zero.  Both lower
+    the objective, so that it ends; from a good start the groups are right after a round or two.
+
+    References
+    ----------
+    Yang, Zou (2015). A fast unified algorithm for solving group-lasso penalized learning
+    problems, section 3.
+    """
+    if not len(linear):
+        return linear
+    members = [(group == number).nonzero()[:, 0] for number in group.unique()]
+    bends = [torch.linalg.eigvalsh(hessian[own][:, own])[-1].clamp(min=1e-300) for own in members]
+    limit = strength + _SOLVED * (strength + linear.abs().max())
+    x = start.clone()
+    for _ in range(_ROUNDS):
+        x = _among_groups(hessian, linear, strength, [own for own in members if x[own].any()], x)
+        rest = linear - hessian @ x
+        settled = True
+        for own, bend in zip(members, bends, strict=True):
+            here = x[own]
+            norm = here.norm()
+            if float(norm) == 0 and bool(rest[own].norm() <= limit):
+                continue
+            settled &= bool((rest[own] - strength * here / norm).norm() <= limit - strength)
+            ahead = here + rest[own] / bend
+            new = ahead * (1 - strength / (bend * ahead.norm())).clamp(min=0.0)
+            rest -= hessian[:, own] @ (new - here)
+            x[own] = new
+        if settled:
+            break
+    return x
+
+
+def _among_groups(
+    hessian: Tensor, linear: Tensor, strength: Tensor, members: list[Tensor], x: Tensor
+) -> Tensor:
+    """Lower the objective by Newton steps among groups that are not zero."""
+    if not members:
+        return x
+    support = torch.cat(members)
+    ends = np.cumsum([0, *map(len, members)])
+    parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    quadratic, linear = hessian[support][:, support], linear[support]
+
+    def value(y: Tensor) -> float:
+        norms = torch.stack([y[part].norm() for part in parts]).sum()
+        return float((quadratic @ y / 2 - linear) @ y + strength * norms)
+
+    y = x[support]
+    now = value(y)
+    for _ in range(_NEWTON_STEPS):
+        bent, slope = quadratic.clone(), quadratic @ y - linear
+        for part in parts:
+            norm = y[part].norm()
+            unit = y[part] / norm
+            slope[part] += strength * unit
+            bent[part, part] -= strength / norm * torch.outer(unit, unit)
+            bent[part, part].diagonal().add_(strength / norm)
+        move = -solve(bent, slope)
+        fall = float(-slope @ move)
+        step = 1.0
+        for _ in range(_HALVINGS):
+            then = value(y + step * move)
+            if then <= now - 1e-4 * step * fall + 1e-15 * abs(now):
+                break
+            step /= 2
+        else:
+            break
+        y, now = y + step * move, min(then, now)
+        if fall <= 1e-30 * abs(now):
+            break
+    x = x.clone()
+    x[support] = y
+    return x

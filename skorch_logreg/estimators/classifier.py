@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import torch
+from scipy.optimize import Bounds
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
@@ -35,6 +36,7 @@ from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.fitting import Params
+from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["TorchLogisticClassifier"]
@@ -56,8 +58,9 @@ class TorchLogisticClassifier(
 
     Parameters
     ----------
-    penalty : {"l1", "l2", "elasticnet"} or None, default="deprecated"
-        Deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`.
+    penalty : {"l1", "l2", "elasticnet"}, Penalty or None, default="deprecated"
+        Names are deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`. An object takes the
+        place of ridge and lasso: `skorch_logreg.penalties.GroupL2` has features come in by groups.
     C : float, default=1.0
         Inverse strength of the penalty, positive; ``np.inf``: no penalty.
     l1_ratio : float, default=0.0
@@ -103,6 +106,11 @@ class TorchLogisticClassifier(
     penalty_factor : array-like of shape (n_features,) or None, default=None
         Strength of the penalty of every feature, ``f``; 0: not penalised, inf: left out, with a
         coefficient of 0 (not with solvers of mini-batches). None: 1 for all.
+    bounds : (low, high), scipy.optimize.Bounds or None, default=None
+        Bounds of the coefficients, those of all classes alike: each a number for all features or
+        an array-like of shape (n_features,), None or infinite where there is none. ``(0, None)``:
+        no coefficient is negative. A coefficient at its bound is exactly there. With
+        ``solver="auto"`` or `ProximalNewton`.
     soft_labels : bool, default=False
         Whether `fit` takes probabilities for y, in [0, 1]: of shape (n_samples,), of the second
         of two classes, or of shape (n_samples, n_classes), rows that sum to 1. `classes_` is
@@ -169,6 +177,7 @@ class TorchLogisticClassifier(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "penalty": [
             StrOptions({"l1", "l2", "elasticnet"}),
+            Penalty,
             None,
             Hidden(StrOptions({"deprecated"})),
         ],
@@ -188,13 +197,14 @@ class TorchLogisticClassifier(
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "device": [str, torch.device, None],
         "penalty_factor": ["array-like", None],
+        "bounds": [tuple, list, Bounds, None],
         "soft_labels": ["boolean"],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
         self,
-        penalty: str | None = "deprecated",
+        penalty: Any = "deprecated",
         *,
         C: float = 1.0,
         l1_ratio: float | None = 0.0,
@@ -212,6 +222,7 @@ class TorchLogisticClassifier(
         threshold: float = 0.5,
         device: str | torch.device | None = None,
         penalty_factor: Any = None,
+        bounds: Any = None,
         soft_labels: bool = False,
         label_smoothing: float = 0.0,
     ) -> None:
@@ -232,6 +243,7 @@ class TorchLogisticClassifier(
         self.threshold = threshold
         self.device = device
         self.penalty_factor = penalty_factor
+        self.bounds = bounds
         self.soft_labels = soft_labels
         self.label_smoothing = label_smoothing
 
@@ -263,8 +275,8 @@ class TorchLogisticClassifier(
             If parameters, X, y or weights are not allowed; scikit-learn's words where it has
             some.
         ParameterError
-            If `penalty_factor`, `threshold`, `class_weight`, `device` or `solver` does not go
-            with the data.
+            If `penalty`, `penalty_factor`, `bounds`, `threshold`, `class_weight`, `device` or
+            `solver` does not go with the data.
         DivergenceError
             If training on mini-batches ends at no finite loss.
 

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.exceptions import DeviceError, ParameterError
+from skorch_logreg.penalties import Penalty
 
 __all__ = [
     "SOLVERS",
@@ -40,7 +41,7 @@ _PENALTY_DEPRECATED = (
 class Parameters(Protocol):
     """The estimator's parameters that this file reads."""
 
-    penalty: str | None
+    penalty: Any
     C: float
     l1_ratio: float | None
     dual: bool
@@ -62,12 +63,15 @@ class Options:
         What the core is asked to run.
     is_liblinear : bool
         Whether the objective is liblinear's, whose intercept is penalised.
+    penalty : Penalty or None
+        A penalty that was given as an object, as it was given.
     """
 
     C: float
     l1_ratio: float
     solver: Any
     is_liblinear: bool
+    penalty: Any = None
 
 
 def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
@@ -115,6 +119,8 @@ def resolve(parameters: Parameters) -> Options:
         If solver, penalty and dual do not go together.
     """
     penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
+    if isinstance(penalty, Penalty):
+        return _resolve_object(parameters)
     if penalty == "deprecated":
         if l1_ratio is None:
             warnings.warn(
@@ -164,6 +170,34 @@ def resolve(parameters: Parameters) -> Options:
         l1_ratio=float(share or 0.0),
         solver="auto" if serves_best else solver,
         is_liblinear=isinstance(solver, str) and solver == "liblinear",
+    )
+
+
+def _resolve_object(parameters: Parameters) -> Options:
+    """Work out what is asked for with a penalty object, of which scikit-learn knows nothing."""
+    penalty, solver = parameters.penalty, parameters.solver
+    if isinstance(penalty, type) or not hasattr(penalty, "of_features"):
+        raise ParameterError(
+            f"penalty={penalty!r} is no penalty to choose by an object; ridge, lasso and elastic "
+            "net are l1_ratio=0, 1 and between."
+        )
+    if parameters.l1_ratio not in (0, None):
+        raise ParameterError(
+            f"l1_ratio={parameters.l1_ratio} mixes ridge and lasso, but penalty={penalty!r} is "
+            "neither; leave l1_ratio at 0."
+        )
+    if isinstance(solver, str) and solver not in ("auto", "saga"):
+        raise ParameterError(
+            f"solver={solver!r} cannot do with penalty={penalty!r}; use solver='auto' or "
+            "skorch_logreg.solvers.ProximalNewton()."
+        )
+    check_solver(solver, None, parameters.dual)
+    return Options(
+        C=float(parameters.C),
+        l1_ratio=0.0,
+        solver="auto" if isinstance(solver, str) else solver,
+        is_liblinear=False,
+        penalty=penalty,
     )
 
 

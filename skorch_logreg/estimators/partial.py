@@ -145,6 +145,11 @@ def offered(model: Any) -> bool:
             "default."
         )
     epochs.partial_solver(solver)
+    if getattr(model, "bounds", None) is not None:
+        raise ParameterError(
+            "partial_fit trains on mini-batches, which know no bounds; fit all rows at once, or "
+            "leave bounds=None."
+        )
     if isinstance(model.class_weight, str):
         raise ParameterError(
             "partial_fit does not see how frequent the classes are in all rows, which "

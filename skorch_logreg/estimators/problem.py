@@ -11,6 +11,7 @@ from torch import Tensor
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
+from skorch_logreg.estimators.bounds import check_bounds, within
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
@@ -41,6 +42,8 @@ class Problem:
         Value of liblinear's column.
     is_soft : bool, default=False
         Whether targets are probabilities.
+    bounds : tuple of two Tensor of shape (n_features,), or None
+        Of the coefficients.
     """
 
     options: Options
@@ -51,6 +54,7 @@ class Problem:
     fit_intercept: bool
     intercept_scaling: float
     is_soft: bool = False
+    bounds: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def of(
@@ -62,16 +66,26 @@ class Problem:
         n_classes: int,
         is_soft: bool = False,
     ) -> "Problem":
-        """State the fit of a linear classifier with these parameters to validated rows."""
+        """State the fit of a linear classifier with these parameters to validated rows.
+
+        Raises
+        ------
+        ParameterError
+            If bounds or the groups of a penalty do not go with the features or the solver.
+        """
+        n_features, dtype = int(X.shape[1]), torch_dtype(X)
+        if options.penalty is not None:
+            options.penalty.of_features(n_features, None, torch.device("cpu"))
         return cls(
             options=options,
             home=home,
-            dtype=torch_dtype(X),
+            dtype=dtype,
             n_classes=n_classes,
-            n_features=int(X.shape[1]),
+            n_features=n_features,
             fit_intercept=model.fit_intercept,
             intercept_scaling=float(model.intercept_scaling),
             is_soft=is_soft,
+            bounds=check_bounds(model.bounds, n_features, dtype, options),
         )
 
     @property
@@ -121,7 +135,8 @@ class Problem:
         Raises
         ------
         ParameterError
-            If a feature is excluded, and the solver is one of mini-batches.
+            If a feature is excluded, and the solver is one of mini-batches or the feature's
+            bounds do not allow it.
         """
         if factor is not None and isinstance(self.options.solver, MiniBatch):
             excluded = factor.isinf().nonzero()[:, 0].tolist()
@@ -135,6 +150,10 @@ class Problem:
         if factor is not None:
             factor = factor.to(device)
         l1_ratio = self.options.l1_ratio
+        if self.options.penalty is not None:
+            return self.options.penalty.of_features(self.n_features, factor, device)
+        if self.bounds is not None:
+            return within(self.bounds, ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)
 
     def zeros(self) -> Params:
@@ -188,6 +207,8 @@ class Problem:
         """`coef_` and `intercept_`: writable, of their own memory, where X lives."""
         params = self.without_column(params)
         coef, intercept = params.coef[model], params.intercept[model]
+        if self.bounds is not None:  # a mean of several models is rounded
+            coef = self.penalty(None, coef.device).feasible(coef, coef)
         dtype = torch.float64 if self.options.is_liblinear else self.dtype
         return {
             name: self.home.from_tensor(part.to(dtype).clone(memory_format=torch.contiguous_format))

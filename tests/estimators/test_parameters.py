@@ -19,6 +19,7 @@ OWN = {
     "threshold": 0.5,
     "device": None,
     "penalty_factor": None,
+    "bounds": None,
     "soft_labels": False,
     "label_smoothing": 0.0,
 }

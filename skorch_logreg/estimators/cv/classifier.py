@@ -92,6 +92,8 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
     penalty_factor : array-like of shape (n_features,) or None, default=None
         Strength of the penalty of every feature; 0: not penalised, inf: left out. None: 1 for
         all.
+    bounds : (low, high), scipy.optimize.Bounds or None, default=None
+        Of the coefficients, as for `TorchLogisticClassifier`.
     selection : {"best", "1se"}, default="best"
         "best" chooses the candidate of the largest mean score. "1se" chooses, with its l1_ratio,
         the smallest C whose mean score is within one standard error of that: a simpler model
@@ -218,6 +220,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         threshold: float = 0.5,
         device: str | torch.device | None = None,
         penalty_factor: Any = None,
+        bounds: Any = None,
         selection: str = "best",
         memory_budget: int | None = None,
     ) -> None:
@@ -241,6 +244,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         self.threshold = threshold
         self.device = device
         self.penalty_factor = penalty_factor
+        self.bounds = bounds
         self.selection = selection
         self.memory_budget = memory_budget
 

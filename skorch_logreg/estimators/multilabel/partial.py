@@ -35,7 +35,11 @@ def offered(model: Any) -> bool:
     each = [estimator.class_weight if entry is None else entry for entry in each]
     named = [entry for entry in each if isinstance(entry, str)]
     return partial.offered(
-        SimpleNamespace(solver=estimator.solver, class_weight=named[0] if named else None)
+        SimpleNamespace(
+            solver=estimator.solver,
+            class_weight=named[0] if named else None,
+            bounds=getattr(estimator, "bounds", None),
+        )
     )
 
 

@@ -235,8 +235,8 @@ def solve(final: Any, candidates: Sequence[Candidate], design: Design) -> Iterat
     )
     for models in by_penalty.values():
         first = next(iter(models.values()))[0]
-        problem = design.problem(final, first.options)
         try:
+            problem = design.problem(final, first.options)
             factor = weights.check_penalty_factor(first.values["penalty_factor"], n_features)
         except ValueError:
             continue

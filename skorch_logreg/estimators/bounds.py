@@ -1,0 +1,136 @@
+"""Bounds on coefficients, as the parameter gives them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import optimize
+from torch import Tensor
+
+from skorch_logreg.estimators.arrays import to_tensor
+from skorch_logreg.estimators.options import Options
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.penalties import Box, ElasticNet
+
+__all__ = ["check_bounds", "within"]
+
+
+def check_bounds(
+    bounds: Any, n_features: int, dtype: torch.dtype, options: Options
+) -> tuple[Tensor, Tensor] | None:
+    """Validate bounds, and that solver and penalty go with them.
+
+    Parameters
+    ----------
+    bounds : tuple of two, scipy.optimize.Bounds or None
+        Lower and upper bound, each a number or None for all features, or of each.
+    n_features : int
+    dtype : torch.dtype
+        Of the fitted coefficients.
+    options : Options
+
+    Returns
+    -------
+    low, high : Tensor of shape (n_features,), float64, or None
+        Numbers of ``dtype``, so that a coefficient at its bound can say so: the next ones inside,
+        or where there are none in between, the nearest.
+
+    Raises
+    ------
+    ParameterError
+        If they are no bounds of ``n_features`` features, or solver or penalty know of none.
+    """
+    if bounds is None:
+        return None
+    _check_options(options)
+    if isinstance(bounds, optimize.Bounds):
+        bounds = bounds.lb, bounds.ub
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise ParameterError(
+            f"bounds must be a pair (low, high), each a number, None or of shape (n_features,) = "
+            f"({n_features},); got {bounds!r}."
+        )
+    ends = []
+    for place, (given, none) in enumerate(zip(bounds, (-np.inf, np.inf), strict=True)):
+        each = _numbers(given, none, f"bounds[{place}]")
+        if each.ndim > 1 or each.ndim == 1 and len(each) != n_features:
+            raise ParameterError(
+                f"bounds[{place}] has shape {tuple(each.shape)}, expected a number or "
+                f"(n_features,) = ({n_features},); all classes share their bounds."
+            )
+        ends.append(each.expand(n_features))
+    low, high = ends
+    for wrong, why in (
+        (low.isnan() | high.isnan(), "a bound is not NaN; None or inf is none"),
+        (low > high, "low must not exceed high"),
+        ((low == torch.inf) | (high == -torch.inf), "no finite number is in between"),
+    ):
+        if bool(wrong.any()):
+            place = int(wrong.nonzero()[0, 0])
+            raise ParameterError(
+                f"bounds of feature {place} are ({float(low[place])}, {float(high[place])}): {why}."
+            )
+    return _representable(low, high, dtype)
+
+
+def within(bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device) -> Box:
+    """Put a penalty within bounds.
+
+    Raises
+    ------
+    ParameterError
+        If a feature is left out, whose coefficient cannot be 0.
+    """
+    low, high = bounds
+    if penalty.factor is not None:
+        wrong = penalty.factor.cpu().isinf() & ((low > 0) | (high < 0))
+        if bool(wrong.any()):
+            place = int(wrong.nonzero()[0, 0])
+            raise ParameterError(
+                f"penalty_factor[{place}] is inf, which leaves the feature out with a coefficient "
+                f"of 0, but its bounds are ({float(low[place])}, {float(high[place])})."
+            )
+    return Box(penalty, low.to(device), high.to(device))
+
+
+def _check_options(options: Options) -> None:
+    solver = options.solver
+    exact = solver == "auto" or "prox" in getattr(solver, "requires", ())
+    if options.is_liblinear or not exact:
+        name = "liblinear" if options.is_liblinear else solver
+        raise ParameterError(
+            f"solver={name!r} knows no bounds; use solver='auto' or "
+            "skorch_logreg.solvers.ProximalNewton()."
+        )
+    if options.penalty is not None:
+        raise ParameterError(
+            f"bounds go with ridge, lasso and elastic net, not with penalty={options.penalty!r}; "
+            "leave one of them out."
+        )
+
+
+def _numbers(given: Any, none: float, name: str) -> Tensor:
+    """Numbers, where None is ``none``, in new memory."""
+    if given is None:
+        given = none
+    try:
+        kind = getattr(getattr(given, "dtype", None), "kind", None)
+        if isinstance(given, (list, tuple)) or kind == "O":
+            given = [none if number is None else number for number in given]
+        plain = hasattr(given, "__dlpack__")
+        each = to_tensor(given if plain else np.asarray(given, dtype=float))
+        return each.to("cpu", torch.float64, copy=True)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name} must hold numbers or None: {error}") from error
+
+
+def _representable(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Round bounds to numbers of a type: inwards, unless that leaves nothing between them."""
+    up, down = low.to(dtype), high.to(dtype)
+    endless = torch.tensor(torch.inf, dtype=dtype)
+    up = torch.where(up.to(low) < low, up.nextafter(endless), up)
+    down = torch.where(down.to(high) > high, down.nextafter(-endless), down)
+    nearest = ((low + high) / 2).to(dtype)
+    empty = up > down
+    up, down = torch.where(empty, nearest, up), torch.where(empty, nearest, down)
+    return up.to(torch.float64), down.to(torch.float64)

@@ -344,6 +344,79 @@ def _solve(H, right):
     return size * np.linalg.lstsq(H * size * size[:, None], size * right, rcond=1e-13)[0]
 
 
+# ---------------------------------------------------------------- groups and bounds, first order
+
+
+def group_weights(groups, factor):
+    """sqrt(|g|) f_j (p,), where |g| counts the features of a positive, finite factor."""
+    groups, factor = np.asarray(groups), np.asarray(factor, dtype=np.float64)
+    counts = (factor > 0) & np.isfinite(factor)
+    return factor * np.sqrt([(counts & (groups == g)).sum() for g in groups])
+
+
+def group_penalty(coef, groups, weights):
+    """sum_g |(weights w)_g|, over all classes."""
+    own = np.atleast_2d(coef) * weights
+    return sum(np.sqrt((own[:, groups == g] ** 2).sum()) for g in np.unique(groups))
+
+
+def group_prox(v, step, groups, weights):
+    """argmin_x |x - v|^2 / 2 + step * group_penalty(x), by bisection on each group's norm."""
+    x = v.copy()
+    for g in np.unique(groups):
+        own = (groups == g) & (weights > 0)
+        d, part = weights[own], v[:, groups == g][:, weights[groups == g] > 0]
+        if not own.any():
+            continue
+        if np.sqrt(((part / d) ** 2).sum()) <= step:
+            x[:, own] = 0
+            continue
+        low, high = 0.0, np.sqrt(((d * part) ** 2).sum())
+        for _ in range(60):
+            r = (low + high) / 2
+            shrunk = part * (r / (r + step * d**2))
+            if np.sqrt(((d * shrunk) ** 2).sum()) > r:
+                low = r
+            else:
+                high = r
+        x[:, own] = shrunk
+    return x
+
+
+def box_prox(v, step, lasso, low, high):
+    """argmin_x |x - v|^2 / 2 + step * lasso |x| with low <= x <= high."""
+    return np.clip(np.sign(v) * np.maximum(np.abs(v) - step * lasso, 0), low, high)
+
+
+def minimise_first_order(task, prox, max_iter=200_000):
+    """Coefficients (K, p) and intercepts (K,) where accelerated proximal steps end.
+
+    `task` states the loss and the ridge, `prox(coef, step)` the rest. The step is that of the
+    largest curvature; momentum starts anew where it points uphill.
+    """
+    X = task.dense.astype(np.float64)
+    ones = np.ones((len(X), 1)) * task.fit_intercept
+    design = np.concatenate([X, ones], axis=1) * np.sqrt(task.weight.astype(np.float64))[:, None]
+    bend = np.linalg.norm(design, 2) ** 2 / (4 if task.binary else 2)
+    step = 1 / (bend + float(task.ridge.max()))
+    coef = prox(np.zeros((task.n_outputs, X.shape[1])), step)
+    intercept = np.zeros(task.n_outputs)
+    ahead, ahead_b, t = coef, intercept, 1.0
+    for _ in range(max_iter):
+        g, g_b = (part.astype(np.float64) for part in gradient(task, ahead, ahead_b))
+        new = prox(ahead - step * g, step)
+        new_b = ahead_b - step * g_b * task.fit_intercept
+        moved = max(np.abs(new - ahead).max(), np.abs(new_b - ahead_b).max())
+        uphill = ((ahead - new) * (new - coef)).sum() + (ahead_b - new_b) @ (new_b - intercept) > 0
+        t_new = 1.0 if uphill else (1 + np.sqrt(1 + 4 * t * t)) / 2
+        momentum = 0.0 if uphill else (t - 1) / t_new
+        ahead, ahead_b = new + momentum * (new - coef), new_b + momentum * (new_b - intercept)
+        coef, intercept, t = new, new_b, t_new
+        if moved <= 1e-13 * max(1.0, np.abs(coef).max(), np.abs(intercept).max()):
+            break
+    return coef, intercept
+
+
 # ---------------------------------------------------------------- single numbers, 50 digits
 
 

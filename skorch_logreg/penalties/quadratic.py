@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+_ROUNDING = 1e-13  # of the largest eigenvalue
+
 
 def eliminated(
     hessian: Tensor,
@@ -21,7 +23,8 @@ def eliminated(
     held = ~free
     if not bool(free.any()):
         return minimise(hessian, linear, start, held)
-    inverse = torch.linalg.pinv(hessian[free][:, free], hermitian=True)
+    # a constant for all classes has no curvature, but for rounding
+    inverse = torch.linalg.pinv(hessian[free][:, free], rtol=_ROUNDING, hermitian=True)
     cross = inverse @ hessian[free][:, held]
     base = inverse @ linear[free]
     x = torch.empty_like(linear)

@@ -148,11 +148,14 @@ def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
     """Decrease (m,) that a step's model foresees, at most twice of it, beyond rounding.
 
     It takes the place of the gap where no dual bound is finite.  A convex model falls by half
-    of what its slope says, or more.
+    of what its slope says, or more; one that rises is wrong, and then the distance is the value,
+    as no objective is negative.
     """
-    slope = _slope(objective, point, direction)
+    fall = -_slope(objective, point, direction)
+    rounding = _ROUNDING * point.value.abs()
     penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
-    return (-slope - _ROUNDING * penalty).clamp(min=0.0)
+    beyond = (fall - _ROUNDING * penalty).clamp(min=0.0)
+    return torch.where(fall < -rounding, point.value, beyond)
 
 
 def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:

@@ -159,3 +159,23 @@ def test_unpenalised_features_of_a_quadratic():
     x = penalty.minimise_quadratic(hessian, linear, torch.zeros_like(linear), index, strength)
     rest = (hessian @ x - linear).view(1, 1, -1)
     assert penalty.subgradient_distance(x.view(1, 1, -1), rest, strength.view(1)).max() < 1e-11
+
+
+def test_unpenalised_features_of_classes():
+    """A constant for all classes has no curvature, but what rounding leaves of it."""
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(9, 2, generator=generator, dtype=torch.float64)
+    centre = torch.eye(3, dtype=torch.float64) - 1 / 3
+    hessian = torch.kron(root.T @ root, centre)
+    linear = hessian @ torch.randn(6, generator=generator, dtype=torch.float64)
+    linear += 1e-15 * linear.abs().max()
+    hessian[3:, 3:] += 1e-15 * hessian.diagonal().max()
+    index, strength = torch.arange(6) // 3, torch.tensor(0.5, dtype=torch.float64)
+    penalty = ElasticNet(0.4, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    x = penalty.minimise_quadratic(hessian, linear, torch.zeros_like(linear), index, strength)
+    rest = (hessian @ x - linear).view(1, 1, -1)
+    distance = penalty.of_columns(index).subgradient_distance(
+        x.view(1, 1, -1), rest, strength.view(1)
+    )
+    assert distance.max() < 1e-11
+    assert x.abs().max() < 10

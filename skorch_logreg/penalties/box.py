@@ -205,7 +205,8 @@ class _Pieces:
         """
         x = x.clone()
         free, sign = ~self._at_corner(x), x.sign()
-        freed = -1
+        stuck = torch.zeros_like(free)  # freed, but rounding kept them where they were
+        worst = 0
         for _ in range(10 * len(x)):
             target = self._among(free, hessian, linear, torch.where(free, sign, x))
             left, right = self._between(sign)
@@ -219,19 +220,19 @@ class _Pieces:
                 x = torch.where(free, x + step * (target - x), x)
                 x = torch.where(stops, corner, x)
                 free = free & ~stops
-                if freed >= 0 and bool(stops[freed]):
-                    break  # rounding: it neither may stay nor go
+                stuck = (stuck | stops) if step == 0 else torch.zeros_like(stuck)
                 continue
             x = torch.where(free, target, x)
+            stuck = stuck & ~free[worst]
             rest = linear - hessian @ x
             least, most = _slopes(x, self.lasso, self.low, self.high)
             up, down = rest - most, least - rest
-            violation = torch.where(free, 0.0, torch.maximum(up, down))
-            freed = int(violation.argmax())
-            if violation[freed] <= _SETTLED * linear.abs().max():
+            violation = torch.where(free | stuck, 0.0, torch.maximum(up, down))
+            worst = int(violation.argmax())
+            if violation[worst] <= _SETTLED * linear.abs().max():
                 break
-            free[freed] = True
-            sign[freed] = self._sign_after(x, up > down)[freed]
+            free[worst] = True
+            sign[worst] = self._sign_after(x, up > down)[worst]
         return x
 
     def _value(self, hessian: Tensor, linear: Tensor, x: Tensor) -> float:

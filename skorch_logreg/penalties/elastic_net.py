@@ -200,7 +200,7 @@ def _active_set(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -
             if step < 1:
                 gone = chosen[reach == reach.min()]
                 x[gone], support[gone] = 0.0, False
-                if came_in in gone.tolist():
+                if step == 0 and came_in in gone.tolist():
                     break  # rounding: it neither may stay nor go
                 continue
         rest = linear - hessian @ x

@@ -16,8 +16,11 @@ from skorch_logreg.penalties.quadratic import eliminated, solve
 _EPS = torch.finfo(torch.float64).eps
 _ROOT_STEPS = 100
 _ROUNDS = 200
+_MANY = 256  # coordinates, from which a problem is not solved to the last digit
+_PART = 1e-3  # but to this part of what violates the conditions at the start
 _NEWTON_STEPS = 20
 _HALVINGS = 30
+_FAINT = 1e-20  # decrease, relative to the value, below which steps have to fall quickly
 _SOLVED = 1e-13  # largest violation of a condition, relative to the strength
 
 
@@ -319,18 +322,21 @@ def _group_lasso(
         return linear
     members = [(group == number).nonzero()[:, 0] for number in group.unique()]
     bends = [torch.linalg.eigvalsh(hessian[own][:, own])[-1].clamp(min=1e-300) for own in members]
-    limit = strength + _SOLVED * (strength + linear.abs().max())
+    slack = _SOLVED * float(strength + linear.abs().max())
+    if len(linear) > _MANY:
+        rest = linear - hessian @ start
+        slack = max(slack, _PART * max(_violation(rest[g], start[g], strength) for g in members))
     x = start.clone()
     for _ in range(_ROUNDS):
-        x = _among_groups(hessian, linear, strength, [own for own in members if x[own].any()], x)
+        inside = [own for own in members if bool(x[own].any())]
+        x = _among_groups(hessian, linear, strength, inside, x, slack)
         rest = linear - hessian @ x
         settled = True
         for own, bend in zip(members, bends, strict=True):
             here = x[own]
-            norm = here.norm()
-            if float(norm) == 0 and bool(rest[own].norm() <= limit):
+            if _violation(rest[own], here, strength) <= slack:
                 continue
-            settled &= bool((rest[own] - strength * here / norm).norm() <= limit - strength)
+            settled = False
             ahead = here + rest[own] / bend
             new = ahead * (1 - strength / (bend * ahead.norm())).clamp(min=0.0)
             rest -= hessian[:, own] @ (new - here)
@@ -340,8 +346,21 @@ def _group_lasso(
     return x
 
 
+def _violation(rest: Tensor, here: Tensor, strength: Tensor) -> float:
+    """How far a group is from its optimality condition."""
+    norm = here.norm()
+    if float(norm) == 0:
+        return max(float(rest.norm() - strength), 0.0)
+    return float((rest - strength / norm * here).norm())
+
+
 def _among_groups(
-    hessian: Tensor, linear: Tensor, strength: Tensor, members: list[Tensor], x: Tensor
+    hessian: Tensor,
+    linear: Tensor,
+    strength: Tensor,
+    members: list[Tensor],
+    x: Tensor,
+    slack: float,
 ) -> Tensor:
     """Lower the objective by Newton steps among groups that are not zero."""
     if not members:
@@ -356,7 +375,7 @@ def _among_groups(
         return float((quadratic @ y / 2 - linear) @ y + strength * norms)
 
     y = x[support]
-    now = value(y)
+    now, before = value(y), np.inf
     for _ in range(_NEWTON_STEPS):
         bent, slope = quadratic.clone(), quadratic @ y - linear
         for part in parts:
@@ -365,6 +384,8 @@ def _among_groups(
             slope[part] += strength * unit
             bent[part, part] -= strength / norm * torch.outer(unit, unit)
             bent[part, part].diagonal().add_(strength / norm)
+        if float(slope.norm()) <= slack:
+            break
         move = -solve(bent, slope)
         fall = float(-slope @ move)
         step = 1.0
@@ -376,8 +397,9 @@ def _among_groups(
         else:
             break
         y, now = y + step * move, min(then, now)
-        if fall <= 1e-30 * abs(now):
-            break
+        if fall <= _FAINT * abs(now) and fall > before / 4:
+            break  # the steps are rounding
+        before = fall
     x = x.clone()
     x[support] = y
     return x

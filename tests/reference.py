@@ -216,6 +216,18 @@ def duality_gap(task, coef, intercept):
     return float((f - lower_bound(task, coef, intercept)) / f)
 
 
+def dual_value(task, coef, shrink, conjugate):
+    """Lower bound of F for two classes without intercept, at residuals shrunk by a factor.
+
+    ``sum_i s_i H(q_i) - conjugate(V)`` with ``q = y - shrink (y - p)`` and V (p,) the sum of
+    ``s_i (y_i - q_i) x_i``; the penalty's conjugate is the caller's.
+    """
+    residual = -residuals(task, logits(task, coef, np.zeros(1)))[:, 0] * shrink
+    q = task.y - residual
+    entropy = -sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0) for p in (q, 1 - q))
+    return (task.weight * entropy).sum() - conjugate((task.weight * residual) @ task.dense)
+
+
 # ---------------------------------------------------------------- Newton
 
 

@@ -85,6 +85,24 @@ def test_the_gap_is_never_below_the_truth(l1_ratio, n_classes, max_iter):
     assert best.duality_gap_ <= 1e-13
 
 
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_gap_by_hand(l1_ratio):
+    X, y, weight, _ = problem(1)
+    low, high = np.maximum(LOW, -2), np.minimum(HIGH, 2)
+    options = {"bounds": (low, high), "C": 3.0, "l1_ratio": l1_ratio, "fit_intercept": False}
+    model = TorchLogisticClassifier(**options, max_iter=1).fit(X, y, weight)
+    task = reference.Task(X, y, weight, C=3.0, l1_ratio=l1_ratio, fit_intercept=False)
+    grid = np.linspace(low, high, 200_001)
+
+    def conjugate(v):
+        return (v * grid - task.ridge / 2 * grid**2 - task.lasso * np.abs(grid)).max(axis=0).sum()
+
+    bound = reference.dual_value(task, model.coef_, 1.0, conjugate)
+    reached = reference.value(task, model.coef_, np.zeros(1))
+    np.testing.assert_allclose(model.duality_gap_, float(1 - bound / reached), rtol=1e-6)
+
+
 @pytest.mark.parametrize("bounds", [(0, None), (-0.3, 0.3), ([-1, -1, 0, 0], [None, 0.1, 9, 9])])
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -198,7 +216,9 @@ def test_a_constant_column_is_within_bounds_too():
 
 def separable():
     X, _ = binary()
-    return X, (X[:, 0] - X[:, 1] > 0).astype(int)
+    score = X[:, 0] - X[:, 1]
+    wide = np.abs(score) > 0.5
+    return X[wide], (score[wide] > 0).astype(int)
 
 
 @pytest.mark.parametrize(

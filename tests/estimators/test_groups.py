@@ -106,6 +106,22 @@ def test_the_gap_is_never_below_the_truth(n_classes, max_iter):
     assert best.duality_gap_ <= 1e-14
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_gap_by_hand():
+    X, y, weight, factor = problem(1)
+    options = {"penalty": GroupL2(GROUPS), "C": 0.5, "penalty_factor": factor}
+    model = TorchLogisticClassifier(**options, fit_intercept=False, max_iter=2).fit(X, y, weight)
+    task = reference.Task(X, y, weight, C=np.inf, fit_intercept=False)
+    weights = reference.group_weights(GROUPS, factor)
+    dual = -reference.gradient(task, model.coef_, np.zeros(1))[0][0] / weights * 0.5
+    norms = [np.sqrt((dual[group == GROUPS] ** 2).sum()) for group in np.unique(GROUPS)]
+    shrink = min(1.0, 1 / max(norms))
+    bound = reference.dual_value(task, model.coef_, shrink, lambda v: 0.0)
+    reached = value(task, model.coef_, np.zeros(1), 0.5, weights)
+    assert shrink < 1
+    np.testing.assert_allclose(model.duality_gap_, float(1 - bound / reached), rtol=1e-9)
+
+
 def test_groups_of_one_are_the_lasso():
     X, y = binary()
     lasso = TorchLogisticClassifier(C=0.1, l1_ratio=1, tol=1e-8).fit(X, y)

@@ -36,7 +36,6 @@ from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.fitting import Params
-from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["TorchLogisticClassifier"]
@@ -58,7 +57,7 @@ class TorchLogisticClassifier(
 
     Parameters
     ----------
-    penalty : {"l1", "l2", "elasticnet"}, Penalty or None, default="deprecated"
+    penalty : {"l1", "l2", "elasticnet"}, GroupL2 or None, default="deprecated"
         Names are deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`. An object takes the
         place of ridge and lasso: `skorch_logreg.penalties.GroupL2` has features come in by groups.
     C : float, default=1.0
@@ -177,9 +176,9 @@ class TorchLogisticClassifier(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "penalty": [
             StrOptions({"l1", "l2", "elasticnet"}),
-            Penalty,
             None,
             Hidden(StrOptions({"deprecated"})),
+            HasMethods("of_features"),
         ],
         "C": [Interval(Real, 0, None, closed="right")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],

@@ -12,7 +12,6 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.exceptions import DeviceError, ParameterError
-from skorch_logreg.penalties import Penalty
 
 __all__ = [
     "SOLVERS",
@@ -119,7 +118,7 @@ def resolve(parameters: Parameters) -> Options:
         If solver, penalty and dual do not go together.
     """
     penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
-    if isinstance(penalty, Penalty):
+    if hasattr(penalty, "of_features"):
         return _resolve_object(parameters)
     if penalty == "deprecated":
         if l1_ratio is None:
@@ -176,10 +175,9 @@ def resolve(parameters: Parameters) -> Options:
 def _resolve_object(parameters: Parameters) -> Options:
     """Work out what is asked for with a penalty object, of which scikit-learn knows nothing."""
     penalty, solver = parameters.penalty, parameters.solver
-    if isinstance(penalty, type) or not hasattr(penalty, "of_features"):
+    if isinstance(penalty, type):
         raise ParameterError(
-            f"penalty={penalty!r} is no penalty to choose by an object; ridge, lasso and elastic "
-            "net are l1_ratio=0, 1 and between."
+            f"penalty={penalty.__name__} is a class; expected an instance of it, with its groups."
         )
     if parameters.l1_ratio not in (0, None):
         raise ParameterError(

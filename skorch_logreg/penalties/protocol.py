@@ -1,16 +1,16 @@
 """What a penalty must offer: functions of the coefficients."""
 
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
 
-@runtime_checkable
 class Penalty(Protocol):
     """A convex function of coefficients (m, K, p), one value a model.
 
     It knows no data, no loss and no intercept.  Its strength ``1 / C`` is the objective's; where
-    a method needs it, it comes as an argument (m,).
+    a method needs it, it comes as an argument (m,).  One that has ``of_features(n_features,
+    factor, device)``, the penalty of validated columns, may be given to the estimators.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
-from skorch_logreg.penalties import L2, ElasticNet, GroupL2
+from skorch_logreg.penalties import ElasticNet, GroupL2
 from skorch_logreg.solvers import LBFGS, Adam, ProximalNewton
 from tests import reference
 from tests.estimators.data import binary, multi
@@ -280,9 +280,8 @@ def test_groups_that_do_not_fit(groups, text):
         ({"solver": "liblinear"}, "solver='liblinear' cannot do with"),
         ({"solver": LBFGS()}, "LBFGS needs a smooth penalty"),
         ({"bounds": (0, None)}, "bounds go with ridge, lasso and elastic net"),
-        ({"penalty": L2()}, "no penalty to choose by an object"),
-        ({"penalty": ElasticNet(0.5)}, "no penalty to choose by an object"),
-        ({"penalty": GroupL2}, "no penalty to choose by an object"),
+        ({"penalty": ElasticNet(0.5)}, "The 'penalty' parameter of TorchLogisticClassifier must"),
+        ({"penalty": GroupL2}, "penalty=GroupL2 is a class; expected an instance"),
         ({"dual": True}, "supports only dual=False"),
     ],
     ids=str,

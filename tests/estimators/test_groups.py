@@ -292,7 +292,25 @@ def test_what_it_does_not_go_with(parameters, text):
         model.fit(*binary())
 
 
-def test_cross_validation_refuses_it():
-    model = TorchLogisticClassifierCV(penalty=GroupL2([0, 0, 1, 1]))
-    with pytest.raises(ValueError, match="The 'penalty' parameter of TorchLogisticClassifierCV"):
-        model.fit(*binary())
+def test_cross_validation_chooses_its_strength():
+    X, y = binary()
+    penalty, options = GroupL2([0, 0, 1, 1]), {"scoring": "neg_log_loss", "cv": 3}
+    cv = TorchLogisticClassifierCV(
+        penalty=penalty, Cs=[0.03, 0.3], l1_ratios=(0,), use_legacy_attributes=False, tol=1e-7,
+        **options,
+    ).fit(X, y)  # fmt: skip
+    search = GridSearchCV(
+        TorchLogisticClassifier(penalty=penalty, tol=1e-7), {"C": [0.03, 0.3]}, **options
+    ).fit(X, y)
+    assert search.best_params_["C"] == cv.C_
+    np.testing.assert_allclose(cv.coef_, search.best_estimator_.coef_, atol=1e-7)
+    np.testing.assert_allclose(
+        cv.scores_.mean(axis=(0, 1)), search.cv_results_["mean_test_score"], atol=1e-8
+    )
+    Y = np.c_[y, X[:, 2] > 0.3]
+    labels = MultiLabel(cv).fit(X, Y)
+    np.testing.assert_allclose(labels.coef_[0], cv.coef_[0], atol=1e-7)
+    with pytest.raises(ParameterError, match=r"l1_ratios=\(0.5,\) mix ridge and lasso"):
+        cv.set_params(l1_ratios=(0.5,)).fit(X, y)
+    with pytest.raises(ParameterError, match="solver='lbfgs' cannot do with"):
+        cv.set_params(l1_ratios=(0,), solver="lbfgs").fit(X, y)

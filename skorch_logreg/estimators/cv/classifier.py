@@ -59,7 +59,8 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
     dual : bool, default=False
         As for `TorchLogisticClassifier`: no effect.
     penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
-        Deprecated as in scikit-learn 1.8: use `l1_ratios` and `Cs`.
+        Names are deprecated as in scikit-learn 1.8: use `l1_ratios` and `Cs`. An object such as
+        `skorch_logreg.penalties.GroupL2` takes the place of ridge and lasso.
     scoring : str, callable or None, default="warn"
         What is maximised, as `sklearn.metrics.get_scorer` takes it. None, as which the default
         acts, is accuracy. Scorers that take ``labels`` are told all classes.
@@ -183,7 +184,11 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "l1_ratios": ["array-like", None, Hidden(StrOptions({"warn"}))],
         "cv": ["cv_object"],
-        "penalty": [StrOptions({"l1", "l2", "elasticnet"}), Hidden(StrOptions({"deprecated"}))],
+        "penalty": [
+            StrOptions({"l1", "l2", "elasticnet"}),
+            Hidden(StrOptions({"deprecated"})),
+            HasMethods("of_features"),
+        ],
         "scoring": [
             StrOptions(set(get_scorer_names())),
             callable,
@@ -205,7 +210,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         fit_intercept: bool = True,
         cv: Any = None,
         dual: bool = False,
-        penalty: str = "deprecated",
+        penalty: Any = "deprecated",
         scoring: Any = "warn",
         solver: Any = "auto",
         tol: float = 1e-4,

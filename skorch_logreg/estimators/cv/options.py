@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 
 from skorch_logreg.checkpoint import require_no_checkpoint
-from skorch_logreg.estimators.options import Options, check_solver
+from skorch_logreg.estimators.options import Options, check_solver, resolve
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 
@@ -63,7 +64,7 @@ class CVParameters(Protocol):
 
     Cs: Any
     l1_ratios: Any
-    penalty: str
+    penalty: Any
     dual: bool
     solver: Any
     scoring: Any
@@ -88,6 +89,8 @@ class CVOptions:
         What the core is asked to run.
     is_liblinear : bool
         Whether the objective is liblinear's, whose intercept is penalised.
+    penalty : Penalty or None
+        A penalty that was given as an object, as it was given.
     """
 
     Cs: np.ndarray
@@ -97,10 +100,11 @@ class CVOptions:
     use_legacy_attributes: bool
     solver: Any
     is_liblinear: bool
+    penalty: Any = None
 
     def options(self, share: float, C: float = 1.0) -> Options:
         """Options of one penalty."""
-        return Options(C=C, l1_ratio=share, solver=self.solver, is_liblinear=self.is_liblinear)
+        return Options(C, share, self.solver, self.is_liblinear, self.penalty)
 
 
 def resolve_cv(parameters: CVParameters) -> CVOptions:
@@ -123,6 +127,9 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
         ratios = np.zeros(1) if l1_ratios is None else np.asarray(l1_ratios)
         ends = [name for name, end in (("l2", 0), ("l1", 1)) if np.all(ratios == end)]
         penalty = ends[0] if ends else "elasticnet"
+    elif hasattr(penalty, "of_features"):
+        _check_object(parameters, l1_ratios)
+        penalty = "l2"
     else:
         _deprecated(_PENALTY_DEPRECATED)
     scoring = parameters.scoring
@@ -136,7 +143,9 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
     check_solver(parameters.solver, penalty, parameters.dual)
     _check_at_once(parameters.solver)
     l1_ratios = _check_l1_ratios(l1_ratios, penalty)
-    if penalty != "elasticnet" and l1_ratios is not None and parameters.penalty != "deprecated":
+    given = None if isinstance(parameters.penalty, str) else parameters.penalty
+    named = given is None and parameters.penalty != "deprecated"
+    if named and penalty != "elasticnet" and l1_ratios is not None:
         warnings.warn(
             "l1_ratios parameter is only used when penalty is 'elasticnet'. "
             f"Got (penalty={penalty})",
@@ -159,6 +168,7 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
         use_legacy_attributes=bool(legacy),
         solver="auto" if serves_best else parameters.solver,
         is_liblinear=is_liblinear,
+        penalty=given,
     )
 
 
@@ -170,6 +180,25 @@ def _check_at_once(solver: Any) -> None:
             f"solver={solver!r} trains in epochs, but all folds and penalties are solved exactly "
             "and at once here; search with "
             "GridSearchCV(TorchLogisticClassifier(solver=...), {'C': [...]})."
+        )
+
+
+def _check_object(parameters: CVParameters, l1_ratios: Any) -> None:
+    """Refuse what does not go with a penalty object."""
+    resolve(
+        SimpleNamespace(
+            penalty=parameters.penalty,
+            C=1.0,
+            l1_ratio=0.0,
+            dual=parameters.dual,
+            solver=parameters.solver,
+            n_jobs=None,
+        )
+    )
+    if l1_ratios is not None and np.any(np.asarray(l1_ratios) != 0):
+        raise ParameterError(
+            f"l1_ratios={l1_ratios!r} mix ridge and lasso, but penalty={parameters.penalty!r} is "
+            "neither; pass l1_ratios=(0,)."
         )
 
 

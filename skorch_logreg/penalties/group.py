@@ -329,8 +329,7 @@ def _group_lasso(
         slack = max(slack, _PART * max(_violation(rest[g], start[g], strength) for g in members))
     x = start.clone()
     for _ in range(_ROUNDS):
-        inside = [own for own in members if bool(x[own].any())]
-        x = _among_groups(hessian, linear, strength, inside, x, slack)
+        x = _among_groups(hessian, linear, strength, group, x, slack)
         rest = linear - hessian @ x
         if all(_violation(rest[own], x[own], strength) <= slack for own in members):
             break
@@ -354,37 +353,33 @@ def _violation(rest: Tensor, here: Tensor, strength: Tensor) -> float:
 
 
 def _among_groups(
-    hessian: Tensor,
-    linear: Tensor,
-    strength: Tensor,
-    members: list[Tensor],
-    x: Tensor,
-    slack: float,
+    hessian: Tensor, linear: Tensor, strength: Tensor, group: Tensor, x: Tensor, slack: float
 ) -> Tensor:
     """Lower the objective by Newton steps among groups that are not zero."""
-    if not members:
+    support = torch.isin(group, group[x != 0])
+    if not bool(support.any()):
         return x
-    support = torch.cat(members)
-    ends = np.cumsum([0, *map(len, members)])
-    parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    _, place = torch.unique(group[support], return_inverse=True)
+    same = place[:, None] == place
     quadratic, linear = hessian[support][:, support], linear[support]
 
+    def norms(y: Tensor) -> Tensor:
+        total = y.new_zeros(int(place.max()) + 1)
+        return total.index_add_(0, place, y.square()).sqrt_()
+
     def value(y: Tensor) -> float:
-        norms = torch.stack([y[part].norm() for part in parts]).sum()
-        return float((quadratic @ y / 2 - linear) @ y + strength * norms)
+        return float((quadratic @ y / 2 - linear) @ y + strength * norms(y).sum())
 
     y = x[support]
     now, before = value(y), np.inf
     for _ in range(_NEWTON_STEPS):
-        bent, slope = quadratic.clone(), quadratic @ y - linear
-        for part in parts:
-            norm = y[part].norm()
-            unit = y[part] / norm
-            slope[part] += strength * unit
-            bent[part, part] -= strength / norm * torch.outer(unit, unit)
-            bent[part, part].diagonal().add_(strength / norm)
+        bend = strength / norms(y)[place]
+        slope = quadratic @ y - linear + bend * y
         if float(slope.norm()) <= slack:
             break
+        # the norm's Hessian, strength / |y| (I - yy' / |y|^2), group by group
+        bent = torch.addcmul(quadratic, same, torch.outer(y * bend**3 / -(strength**2), y))
+        bent.diagonal().add_(bend)
         move = -solve(bent, slope)
         fall = float(-slope @ move)
         step = 1.0

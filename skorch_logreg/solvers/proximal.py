@@ -12,7 +12,7 @@ from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
 
 _MIN_WORKING = 50  # coordinates a working set has at least
-_BACKTRACKS = 40
+_BACKTRACKS = 400  # where no row has curvature left, a step is 1e100 times too long
 _FEW = 8  # a working set of an eighth of the columns is copied
 _INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
 _INNER_STEPS = 10
@@ -148,14 +148,14 @@ def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
     """Decrease (m,) that a step's model foresees, at most twice of it, beyond rounding.
 
     It takes the place of the gap where no dual bound is finite.  A convex model falls by half
-    of what its slope says, or more; one that rises is wrong, and then the distance is the value,
-    as no objective is negative.
+    of what its slope says, or more; one that rises is wrong, and then the distance is the value.
+    It is that at most, as no objective is negative.
     """
     fall = -_slope(objective, point, direction)
     rounding = _ROUNDING * point.value.abs()
     penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
     beyond = (fall - _ROUNDING * penalty).clamp(min=0.0)
-    return torch.where(fall < -rounding, point.value, beyond)
+    return torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
 
 
 def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:

@@ -238,6 +238,18 @@ def test_separable_data_within_bounds_that_grow_say_so():
         TorchLogisticClassifier(C=np.inf, bounds=([0, None, None, None], None)).fit(X, y)
 
 
+def test_bounds_at_which_no_row_has_curvature_left():
+    X, y = binary()
+    bounds = ([1000.0, None, None, None], None)
+    options = {"l1_ratio": 1.0, "penalty_factor": np.array([1.0, 1.0, 0.0, 1.0])}
+    model = TorchLogisticClassifier(bounds=bounds, **options, tol=1e-7).fit(X, y)
+    task = reference.Task(X, y, l1_ratio=1.0, factor=options["penalty_factor"])
+    low = np.array([1000.0, -np.inf, -np.inf, -np.inf])
+    assert model.converged_
+    assert model.coef_[0, 0] == 1000
+    assert violation(task, model.coef_, model.intercept_, low, np.full(4, np.inf)) <= 1e-5
+
+
 def test_warm_starts_from_anywhere():
     X, y = binary()
     model = TorchLogisticClassifier(tol=1e-8, warm_start=True).fit(X, y)

@@ -147,9 +147,10 @@ def start(
 
 
 def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
-    if not model.follows:  # a rough one will do for those that wear out anyhow
-        objective, point = objective.exact, point.exact()
-    curvature = model.build(objective, point)
+    if model.follows:  # a rough one will do for those that wear out anyhow
+        curvature = model.build(objective, point)
+    else:  # the point keeps its logits: cast to float64 they would pass for exact ones
+        curvature = model.build(objective.exact, point.exact())
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
     trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)

@@ -1,5 +1,6 @@
 """Logistic regression: scikit-learn outside, PyTorch inside."""
 
+from skorch_logreg.analysis import RegularizationPath, regularization_path
 from skorch_logreg.estimators import (
     BatchedGridSearchCV,
     BatchedRandomizedSearchCV,
@@ -23,9 +24,11 @@ __all__ = [
     "MultiLabel",
     "NeuralLogisticClassifier",
     "ParameterError",
+    "RegularizationPath",
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
     "VersionMismatchWarning",
+    "regularization_path",
 ]
 
 __version__ = "0.1.0"

@@ -31,18 +31,9 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     held = penalty.coercive(objective.strength)
     if not any(held.tolist()):
         return torch.full_like(point.value, torch.inf)
-    faint = objective.strength.clamp(min=_FAINT)
-    strength = faint[:, None, None]
-    if penalty.smooth and penalty.quadratic:
-        # the conjugate is finite everywhere, and that of the gradient has no cancellation
-        gap = faint * penalty.conjugate(point.gradient[..., :-1] / strength)
-        return torch.where(held, gap, torch.inf)
-    coef = point.params[..., :-1]
-    dual = -objective.loss_gradient(point)[..., :-1]
-    if slack is not None:
-        dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
-    dual = dual / strength
-    scale = penalty.dual_scale(dual)
+    features, scale = penalty_gap(objective, point, slack)
+    if not bool((scale < 1).any()):
+        return torch.where(held, features, torch.inf)
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         value, residual = objective.loss.value_residual(logits, block.targets)
@@ -50,13 +41,33 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
         conjugate = objective.loss.conjugate(residual * scale[:, None], block.targets)
         return (((value + conjugate - product) * block.weight).sum(dim=0),)
 
-    rows = torch.zeros_like(point.value)
-    if bool((scale < 1).any()):
-        rows = objective.data.reduce(kernel, point.logits, reads=0)[0]
+    (rows,) = objective.data.reduce(kernel, point.logits, reads=0)
+    gap = torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + features
+    return torch.where(held, gap, torch.inf)
+
+
+def penalty_gap(
+    objective: Objective, point: Point, slack: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Share (m,) of the features in the duality gap, and the factor (m,) of the dual point.
+
+    The rows' share is of second order in what the factor falls short of 1.
+    """
+    penalty, coef = objective.penalty, point.params[..., :-1]
+    faint = objective.strength.clamp(min=_FAINT)
+    strength = faint[:, None, None]
+    if penalty.smooth and penalty.quadratic:
+        # the conjugate is finite everywhere, and that of the gradient has no cancellation
+        features = penalty.conjugate(point.gradient[..., :-1] / strength)
+        return faint * features, torch.ones_like(faint)
+    dual = -objective.loss_gradient(point)[..., :-1]
+    if slack is not None:
+        dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
+    dual = dual / strength
+    scale = penalty.dual_scale(dual)
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
-    gap = torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + faint * features
-    return torch.where(held, gap, torch.inf)
+    return faint * features, scale
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:

@@ -1,7 +1,7 @@
 """The one road from data and options to a solution."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from skorch_logreg.data import Data, InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
-from skorch_logreg.penalties import L2, Penalty
+from skorch_logreg.penalties import L2, ElasticNet, Penalty
 from skorch_logreg.solvers import (
     LBFGS,
     SOLVERS,
@@ -40,6 +40,7 @@ __all__ = [
     "Status",
     "at_once",
     "fit",
+    "fit_path",
     "models_at_once",
     "train",
 ]
@@ -218,9 +219,88 @@ def _minimised(
             1 / C,
             model.fit_intercept,
         )
-        # where threads take blocks, what lies between them is short: a second thread would spin
-        with several_threads(not (small or objective.data.is_split)):
+        # where threads take blocks, what lies between them is short: a second thread would spin;
+        # so it would between the many small solves of a penalty that is not smooth
+        with several_threads(penalty.smooth and not (small or objective.data.is_split)):
             return _solve(objective, units, penalty, solver, tol, max_iter, start, callback, bound)
+
+
+@np.errstate(all="ignore")
+def fit_path(
+    data: Data,
+    loss: Loss,
+    penalty: ElasticNet,
+    grid: Callable[[float], Sequence[float]],
+    *,
+    fit_intercept: bool = True,
+    tol: float = 1e-4,
+    max_iter: int = 100,
+) -> Iterator[Solution]:
+    """Minimise along a path of ``C``, each from the solution before.
+
+    The solver's state is carried over: a strength that changes costs no read of X, and the
+    Hessian over the working set serves as long as it is good enough.
+
+    Parameters
+    ----------
+    data, loss, penalty, fit_intercept, tol, max_iter
+        As in `fit`, the last for each point.
+    grid : callable
+        Given the C up to which all penalised coefficients are zero, returns the path, from small
+        to large.
+
+    Yields
+    ------
+    solution : Solution
+        Of one model, in the path's order, without logits; passes are this point's own.
+    """
+    penalty, excluded = penalty.without_excluded()
+    solver = ProximalNewton()
+    with workers(), single_thread():
+        units = _Units.of(data, fit_intercept, excluded)
+        scaled = data.standardised(
+            units.center, units.scale, loss.encode(data.targets), loss.n_outputs
+        )
+        strength = torch.ones(1, dtype=torch.float64, device=data.device)
+        at = Objective(scaled, loss, penalty.in_units(units.scale), strength, fit_intercept)
+        at, state, entry = _entered(at, solver, tol, max_iter)
+        reads = 0
+        for C in grid(entry):
+            before, at = at, replace(at, strength=torch.full_like(strength, 1 / C))
+            state = solver.carried(state, before, at)
+            found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
+            state = found.state
+            params = units.outward(found.params, penalty)
+            yield Solution(
+                params=params if loss.n_outputs == 1 else _balanced(params, penalty),
+                status=found.status,
+                n_iter=found.n_iter,
+                n_passes=found.n_passes - reads,
+                value=found.value,
+                optimality=found.optimality,
+                duality_gap=found.duality_gap,
+                logits=found.logits[:0],
+                total_weight=at.data.weight.sum(dim=0),
+            )
+            reads = found.n_passes
+
+
+def _entered(
+    objective: Objective, solver: ProximalNewton, tol: float, max_iter: int
+) -> tuple[Objective, Any, float]:
+    """Where no penalised coefficient is: the state there, and up to which C it is the solution."""
+    penalty: Any = objective.penalty
+
+    def entry(state: Any) -> Tensor:
+        return penalty.entry_strength(objective.loss_gradient(state.point)[..., :-1])
+
+    state = solver.init(objective, prior_start(objective), tol)
+    if bool(penalty.coercive(objective.strength).all()):
+        return objective, state, float(1 / entry(state))
+    # columns without a penalty come first, while the others are held at zero
+    alone = replace(objective, strength=1e3 * entry(state).clamp(min=1.0))
+    found = drive(solver, alone, state.point.params, tol=min(tol, 1e-6), max_iter=max_iter)
+    return alone, found.state, float(1 / entry(found.state))
 
 
 def train(

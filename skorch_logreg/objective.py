@@ -253,16 +253,33 @@ class Objective:
 
         return product
 
-    def gram(self, point: Point, columns: Tensor | None = None) -> Tensor:
-        """Hessian of the loss over some columns and the intercept, (m, K, c + 1, K, c + 1)."""
+    def gram(self, point: Point, columns: Tensor | None = None, rough: bool = False) -> Tensor:
+        """Hessian of the loss over some columns and the intercept, (m, K, c + 1, K, c + 1).
+
+        A rough one of dense rows is made of float32 products.
+        """
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             diagonal, rank_one = self.loss.curvature(logits)
             weight = block.weight[..., None]
             second = None if rank_one is None else rank_one * weight.sqrt()
-            return (block.gram(diagonal * weight, second, columns),)
+            diagonal = diagonal * weight
+            if rough and second is None:
+                return (block.gram(diagonal.float(), None, columns).to(torch.float64),)
+            return (block.gram(diagonal, second, columns),)
 
         return self.data.reduce(kernel, point.logits)[0]
+
+    def cross_gram(self, point: Point, columns: Tensor, others: Tensor) -> Tensor:
+        """Block (c, o + 1) of the loss's Hessian: columns by others and the intercept.
+
+        Of one model with one output.
+        """
+
+        def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
+            return (block.cross(weight, columns, others),)
+
+        return self.data.reduce(kernel, self.output_curvature(point)[:, 0, 0])[0]
 
     def output_curvature(self, point: Point) -> Tensor:
         """Weighted curvature (n, m, K) of every row in each of its logits alone."""

@@ -8,7 +8,7 @@ import pytest
 import skorch_logreg
 from tests import catalogue
 
-ROOMS = ["losses", "penalties", "data", "curvature", "solvers", "estimators"]
+ROOMS = ["losses", "penalties", "data", "curvature", "solvers", "estimators", "analysis"]
 
 
 @pytest.mark.parametrize("room", ["", *ROOMS])

@@ -76,7 +76,8 @@ class DenseBlock:
     ) -> Tensor:
         """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
         values, center, scale = self._values, self._center, self._scale
-        if columns is None and weight.shape[1:].numel() == 1 and is_near_zero(center, scale):
+        plain = columns is None and weight.shape[1:].numel() == 1 and values.dtype == weight.dtype
+        if plain and is_near_zero(center, scale):
             gram = centred_gram(values, center, scale, weight.flatten())
             return gram[None, None, :, None]
         if columns is not None:
@@ -102,6 +103,15 @@ class DenseBlock:
             torch.sub(rows, center, out=out).mul_(unit)
 
         return rough_gram(fill, len(scale), weight, rank_one)
+
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+        z = self._values.index_select(1, columns).sub_(self._center[columns])
+        z.mul_(weight[:, None]).div_(self._scale[columns])
+        other = self._values.index_select(1, others)
+        border = z.sum(dim=0)[:, None]
+        inner = (z.T @ other - border * self._center[others]) / self._scale[others]
+        return torch.cat([inner, border], dim=1)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

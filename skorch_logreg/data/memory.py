@@ -36,7 +36,7 @@ _ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
 _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
 _MOMENT_ROWS = 10_000  # moments only set the units of the solver: a sample serves
 _MOMENT_NUMBERS = 1 << 22  # in them, where columns are many
-_FEW_ROWS = 2000  # of them, at least
+_FEW_ROWS = 1250  # of them, at least
 _LONG_ROW = 512  # numbers that are as quick where they lie as in a copy
 
 

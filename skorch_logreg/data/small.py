@@ -83,6 +83,12 @@ class SmallBlock:
 
         return rough_gram(fill, z.shape[1], weight, rank_one)
 
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+        z = self._design
+        other = torch.cat([z[:, others], z[:, -1:]], dim=1)
+        return (z[:, columns] * weight[:, None]).T @ other
+
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         return weight.T @ self._design.square()

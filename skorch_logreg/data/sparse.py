@@ -57,6 +57,7 @@ class SparseBlock:
     ) -> Tensor:
         """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
         X, center, scale = self._X, self._center, self._scale
+        weight = weight.to(scale.dtype)
         if columns is not None:
             X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
         row_counts = np.diff(X.indptr).astype(np.float64)
@@ -88,6 +89,18 @@ class SparseBlock:
             torch.mul(rows.sub_(center), unit, out=out)
 
         return rough_gram(fill, len(scale), weight, rank_one, _FILLED)
+
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+        X, center = self._X, self._center[others]
+        if not torch.equal(others, torch.arange(X.shape[1])):
+            X = X[:, others.numpy()]
+        some = _scale_rows(self._X[:, columns.numpy()], weight.numpy())
+        raw = torch.from_numpy((some.T @ X).toarray())
+        own, scale = self._center[columns, None], self._scale[columns, None]
+        border = torch.from_numpy(some.sum(axis=0))[:, None] - weight.sum() * own
+        raw.sub_(own * torch.from_numpy(X.T @ weight.numpy())).sub_(border * center)
+        return torch.cat([raw.div_(self._scale[others]), border], dim=1).div_(scale)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
@@ -140,12 +153,15 @@ def _scale_columns(X: Any, factor: np.ndarray) -> Any:
     return sp.csr_array((X.data * factor[X.indices], X.indices, X.indptr), shape=X.shape)
 
 
+def _scale_rows(X: Any, factor: np.ndarray) -> Any:
+    data = X.data * np.repeat(factor, np.diff(X.indptr))
+    return sp.csr_array((data, X.indices, X.indptr), shape=X.shape)
+
+
 def _bordered_product(X: Any, center: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
     """Bordered Gram matrix of one output, (1, c + 1, 1, c + 1), as a sparse product."""
     n_columns = X.shape[1]
-    root = weight.sqrt().numpy()
-    data = X.data * np.repeat(root, np.diff(X.indptr))
-    rooted = sp.csr_array((data, X.indices, X.indptr), shape=X.shape)
+    rooted = _scale_rows(X, weight.sqrt().numpy())
     first = torch.from_numpy(X.T @ weight.numpy())
     total = weight.sum()
     gram = weight.new_empty(n_columns + 1, n_columns + 1)

@@ -43,6 +43,7 @@ class Box(Penalty):
     """
 
     smooth: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
     constrains: ClassVar[bool] = True
     penalty: ElasticNet
     low: Tensor

@@ -72,6 +72,7 @@ class GroupL2(Penalty):
     """
 
     smooth: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
     groups: Any
     factor: Tensor | None = field(default=None, repr=False)
     scale: Tensor | None = field(default=None, repr=False)

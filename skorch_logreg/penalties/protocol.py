@@ -18,12 +18,15 @@ class Penalty(Protocol):
         Whether it has a gradient and a diagonal Hessian everywhere.
     quadratic : bool
         Whether the Hessian of the smooth part is the same everywhere.
+    separable : bool
+        Whether it is a sum over coefficients that are all allowed.
     constrains : bool
         Whether some coefficients are not allowed: that holds at a strength of zero, too.
     """
 
     smooth: ClassVar[bool]
     quadratic: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
     constrains: ClassVar[bool] = False
 
     def value(self, coef: Tensor) -> Tensor:

@@ -40,12 +40,16 @@ def eliminated(
 
 def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     """Solve a positive semidefinite system, with the least shift that makes it definite."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if not failed:
+        return torch.cholesky_solve(rhs[:, None], factor)[:, 0]
     scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
     scaled = matrix * scale[:, None] * scale
-    shift = 0.0
+    shift = 1e-14
     while True:
-        damped = scaled + shift * torch.eye(len(rhs), dtype=rhs.dtype, device=rhs.device)
+        damped = scaled.clone()
+        damped.diagonal().add_(shift)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
             return torch.cholesky_solve((rhs * scale)[:, None], factor)[:, 0] * scale
-        shift = max(100 * shift, 1e-14)
+        shift *= 100

@@ -54,6 +54,7 @@ def drive(
     journal: Journal | None = None,
     written: dict[str, Any] | None = None,
     keep: bool = False,
+    state: Any = None,
 ) -> Outcome:
     """Iterate until every model has converged or can get no further.
 
@@ -81,6 +82,8 @@ def drive(
         What the journal was found to hold: go on from there.  It is emptied.
     keep : bool, default=False
         Whether a KeyboardInterrupt ends the models where they are, rather than come through.
+    state : State or None
+        Of the solver at the start, where it is known already.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def drive(
     journal = Journal(None, {}) if journal is None else journal
     loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal)
     try:
-        loop.begin(objective, n_iter, written)
+        loop.begin(objective, n_iter, written, state)
         objective = objective.exact  # rough products are kept no longer than they are used
         loop.approach()
         loop.finish()
@@ -161,12 +164,19 @@ class _Loop:
         self._earlier = 0  # passes before the run was resumed, but for those made again
         self._stopped = False
 
-    def begin(self, objective: Objective, n_iter: int, written: dict[str, Any] | None) -> None:
+    def begin(
+        self,
+        objective: Objective,
+        n_iter: int,
+        written: dict[str, Any] | None,
+        state: Any = None,
+    ) -> None:
         """Begin at the start, or where a journal has come to."""
         if written is not None:
             self._resume(objective, written)
             return
-        state = self._solver.init(objective, self._params, self._tol)
+        if state is None:
+            state = self._solver.init(objective, self._params, self._tol)
         self.run = _Run.of(objective, state, n_iter)
 
     def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
@@ -260,7 +270,9 @@ class _Loop:
 
     def outcome(self, bound: bool) -> Outcome:
         """Put together how all models ended."""
-        return Outcome.of(self._whole, self._at_work.ends, self._earlier, bound)
+        run = self._at_work
+        found = Outcome.of(self._whole, run.ends, self._earlier, bound)
+        return replace(found, state=run.state) if len(self._params) == 1 else found
 
     @property
     def _at_work(self) -> _Run:

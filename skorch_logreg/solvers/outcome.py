@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -53,6 +53,8 @@ class Outcome:
     logits : Tensor of shape (n, m, K)
     n_passes : int
         Full reads of X, those before it was resumed included.
+    state : State or None
+        Where a single model's solver ended.
     """
 
     params: Tensor
@@ -63,6 +65,7 @@ class Outcome:
     duality_gap: Tensor
     logits: Tensor
     n_passes: int
+    state: Any = None
 
     @classmethod
     def of(cls, objective: Objective, ends: tuple[End, ...], n_passes: int, bound: bool) -> Self:

@@ -7,15 +7,31 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import gap_beyond_rounding
+from skorch_logreg.certificate import gap_beyond_rounding, penalty_gap
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
+from skorch_logreg.solvers.quadratic import QuadraticModel
 
 _MIN_WORKING = 50  # coordinates a working set has at least
 _BACKTRACKS = 400  # where no row has curvature left, a step is 1e100 times too long
 _FEW = 8  # a working set of an eighth of the columns is copied
 _INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
 _INNER_STEPS = 10
+_PART_GAP = 1e-4  # of its square, where one Hessian serves for several steps
+_GOAL = 0.2  # of the gap that is asked for: a part of it is the columns' left out
+_ENOUGH = 1e-3  # of the first decrease, for a set that was chosen at the start
+_ROUGH_MODELS = 2  # in a step, until rounding may be why they do not serve
+_LITTLE = 0.1  # the same, where steps tell of all columns
+_FEWER = 2  # times as many columns, from which a new Hessian of few is the better
+_PART_STEPS = 20
+_SLOW = 0.3  # of the decrease promised before: beyond, a Hessian is too old
+_SLOW_READING = 0.1  # the same, where a step reads all of X
+_POOR = 0.1  # of the decrease promised now: below, it is of no use
+_FALLS = 0.5  # share of a gap that a step leaves, where values are too coarse to tell
+_ROUGH_GAP = 1e-8  # relative, up to which float32 products serve
+_NEAR = 0.9  # factor of the dual point from which the rows' share of a gap is small
+_FIRST = 1.5  # passes that a Hessian over the first working set may cost, or so
+_NEARLY = 0.05  # short of entering, relatively: such coordinates take part, too
 _ROUNDING = 1e-14
 
 
@@ -23,13 +39,23 @@ _ROUNDING = 1e-14
 class ProximalState:
     """State of `ProximalNewton`; see `State`.
 
-    The decrement is the duality gap; where that is infinite, what the next step's model foresees,
-    and then the direction (m, K, p + 1) of that step is at hand.
+    The decrement is the duality gap; where that is infinite, what the next step's model foresees.
+
+    Attributes
+    ----------
+    goal : float
+        Gap that is worth asking for, relative to the objective.
+    model : QuadraticModel or None
+        Of the last step, where one model with one output is solved.
+    direction : Tensor of shape (m, K, p + 1) or None
+        The next step, where no gap is finite.
     """
 
     point: Point
     decrement: Tensor
     trusted: Tensor
+    goal: float
+    model: QuadraticModel | None = None
     direction: Tensor | None = None
 
     def select(self, models: Tensor, objective: Objective) -> "ProximalState":
@@ -38,7 +64,8 @@ class ProximalState:
             self.point.select(models),
             self.decrement[models],
             self.trusted[models],
-            None if self.direction is None else self.direction[models],
+            self.goal,
+            direction=None if self.direction is None else self.direction[models],
         )
 
 
@@ -69,16 +96,34 @@ class ProximalNewton(Resumable):
     def init(self, objective: Objective, params: Tensor, tol: float) -> ProximalState:
         """State at given parameters, or the nearest allowed, with their best intercept."""
         params = _allowed(objective, params, params)
-        return _settle(objective, params, objective.logits(params))
+        if bool((params[..., :-1] == 0).all()):
+            logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
+        else:
+            logits = objective.logits(params)
+        return _settle(objective, params, logits, _GOAL * tol**2)
+
+    def carried(
+        self, state: ProximalState, before: Objective, objective: Objective
+    ) -> ProximalState:
+        """State at the same parameters under another strength; X is not read."""
+        point, change = state.point, objective.strength - before.strength
+        value, pull = objective.penalty.value_gradient(point.params[..., :-1])
+        gradient = point.gradient.clone()
+        gradient[..., :-1] += change[:, None, None] * pull
+        point = replace(point, value=point.value + change * value, gradient=gradient)
+        return _judge(objective, point, state.goal, state.model)
 
     def step(self, objective: Objective, state: ProximalState) -> ProximalState:
         """Solve over a working set of columns: two reads of X where that is small."""
-        if objective.shape[0] > 1:
+        n_models, n_outputs, _ = objective.shape
+        if n_models > 1:
             return _newton_step(objective, state)
         columns = _working_set(objective, state.point, 0).any(dim=0).nonzero()[:, 0]
-        if not 0 < len(columns) * _FEW <= objective.data.n_features:
-            return _newton_step(objective, state)
-        return _over_columns(objective, state, columns)
+        apart = objective.penalty.separable and state.direction is None
+        if n_outputs == 1 and apart and len(columns):
+            return _by_one_model(objective, state, columns)
+        few = 0 < len(columns) * _FEW <= objective.data.n_features
+        return _over_columns(objective, state, columns) if few else _newton_step(objective, state)
 
     def confirm(
         self, objective: Objective, state: ProximalState, models: Sequence[int]
@@ -97,7 +142,9 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
         penalty=objective.penalty.of_columns(columns),
     )
     goal = _INNER_GAP * state.decrement
-    inner_state = _newton_step(part, _settle(part, point.params[..., within], point.logits))
+    inner_state = _newton_step(
+        part, _settle(part, point.params[..., within], point.logits, state.goal)
+    )
     for _ in range(_INNER_STEPS):
         if bool((inner_state.decrement <= goal).all()):
             break
@@ -108,7 +155,112 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
         inner_state = moved
     params = point.params.clone()
     params[..., within] = inner_state.point.params
-    return _settle(objective, params, inner_state.point.logits)
+    return _settle(objective, params, inner_state.point.logits, state.goal)
+
+
+def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
+    """Minimise over some columns of one model with one output; few of them are copied."""
+    point, model = state.point, state.model
+    n_features = objective.data.n_features
+    if model is not None:
+        new = torch.zeros_like(point.params[0, 0, :-1], dtype=torch.bool)
+        new[columns] = True
+        new[model.columns] = False
+        every = torch.cat([model.columns, new.nonzero()[:, 0]])
+        if len(columns) * _FEWER < len(every):
+            model = None  # a Hessian of far fewer columns is soon made
+        else:
+            columns = every
+    gap = float(state.decrement)
+    goal = max(_PART_GAP * gap**2 / float(point.value), state.goal * float(point.value))
+    if len(columns) * _FEW > n_features:
+        # every step tells of the columns left out, too
+        limits = _LITTLE, _SLOW_READING
+        point, model = _minimise_part(objective, point, columns, model, goal, *limits)
+        if not objective.fit_intercept:
+            return _judge(objective, point, state.goal, model)
+        return _settle(objective, point.params, point.logits, state.goal, model)
+    within = torch.cat([columns, columns.new_tensor([n_features])])
+    part = replace(
+        objective,
+        data=objective.data.take_columns(columns),
+        penalty=objective.penalty.of_columns(columns),
+    )
+    begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
+    places = torch.arange(len(columns), device=columns.device)
+    if model is not None:
+        model = replace(model, columns=places[: len(model.columns)])
+    reached, model = _minimise_part(
+        part, begin, places, model, goal, _ENOUGH if model is None else 0.0, _SLOW
+    )
+    params = point.params.clone()
+    params[..., within] = reached.params
+    model = None if model is None else replace(model, columns=columns)
+    return _settle(objective, params, reached.logits, state.goal, model)
+
+
+def _minimise_part(
+    objective: Objective,
+    point: Point,
+    columns: Tensor,
+    model: QuadraticModel | None,
+    goal: float,
+    enough: float,
+    slow: float,
+) -> tuple[Point, QuadraticModel | None]:
+    """Minimise over some columns, with as few Hessians as serve.
+
+    Up to a gap among them, or until a step promises no more than a share of what the best did.
+    """
+    if model is not None and len(columns) > len(model.columns):
+        model = model.extended(objective, point, columns[len(model.columns) :])
+    before, left, most = torch.inf, torch.inf, 0.0
+    rough = _ROUGH_MODELS if goal > _ROUGH_GAP * float(point.value) else 0
+    for _ in range(_PART_STEPS):
+        fresh = model is None
+        if model is None:
+            model = QuadraticModel.of(objective, point, columns, rough=rough > 0)
+            rough -= 1
+        direction = model.direction(objective, point)
+        promised = -float(_slope(objective, point, direction))
+        rounding = abs(promised) <= _ROUNDING * float(point.value)
+        if not (fresh or rounding) and not 0 < promised <= slow * before:
+            model = None
+            continue
+        ahead = _move(objective, point, direction)
+        poor = float(point.value - ahead.value) < _POOR * promised and not rounding
+        point, before, most = ahead, promised, max(most, promised)
+        last, left = left, _part_gap(objective, point, model, promised)
+        model = None if poor else model
+        if left <= goal or 0 < promised <= enough * most:
+            break
+        if rounding and not left < _FALLS * last:
+            return point, None  # the next Hessian is made here
+    return point, model
+
+
+def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
+    """Gap among a model's columns; what a step promised, where there is no bound."""
+    penalty = objective.penalty.of_columns(model.columns)
+    if not bool(penalty.coercive(objective.strength).all()):
+        return promised
+    within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
+    part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
+    gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
+    # far away the rows' share of the gap is the larger
+    return float(gap) + model.intercept_gap(point) if float(scale) > _NEAR else torch.inf
+
+
+def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
+    """Go the whole step, or as far as the objective falls by enough."""
+    change = objective.logits(direction)
+    ahead = objective.at_logits(point.params + direction, point.logits + change)
+    enough = point.value + 1e-4 * _slope(objective, point, direction)
+    if bool(ahead.value <= enough + _ROUNDING * point.value.abs()):
+        return ahead
+    step = _backtrack(objective, point, direction, change)
+    params = point.params + step[:, None, None] * direction
+    return objective.at_logits(params, torch.addcmul(point.logits, change, step[:, None]))
 
 
 def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
@@ -119,17 +271,31 @@ def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
     change = objective.logits(direction)
     step = _backtrack(objective, point, direction, change)
     params = _allowed(objective, point.params + step[:, None, None] * direction, point.params)
-    return _settle(objective, params, torch.addcmul(point.logits, change, step[:, None]))
+    logits = torch.addcmul(point.logits, change, step[:, None])
+    return _settle(objective, params, logits, state.goal)
 
 
-def _settle(objective: Objective, params: Tensor, logits: Tensor) -> ProximalState:
+def _settle(
+    objective: Objective,
+    params: Tensor,
+    logits: Tensor,
+    goal: float,
+    model: QuadraticModel | None = None,
+) -> ProximalState:
     params, logits = objective.minimise_intercept(params, logits)
-    point = objective.at_logits(params, logits)
+    return _judge(objective, objective.at_logits(params, logits), goal, model)
+
+
+def _judge(
+    objective: Objective, point: Point, goal: float, model: QuadraticModel | None
+) -> ProximalState:
+    """State at a point that has its best intercept."""
     gap, direction = gap_beyond_rounding(objective, point), None
     if bool(gap.isinf().any()):
         direction = _directions(objective, point)
         gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
-    return ProximalState(point, gap, torch.ones_like(gap, dtype=torch.bool), direction)
+    trusted = torch.ones_like(gap, dtype=torch.bool)
+    return ProximalState(point, gap, trusted, goal, model, direction)
 
 
 def _allowed(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
@@ -170,12 +336,21 @@ def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     """Which coefficients (K, p) take part."""
     coef = point.params[..., :-1]
+    one = coef.shape[1] == 1 and objective.penalty.separable
     distance = objective.penalty.subgradient_distance(
-        coef, objective.loss_gradient(point)[..., :-1], objective.strength
+        coef,
+        objective.loss_gradient(point)[..., :-1],
+        objective.strength * (1 - _NEARLY if one else 1.0),
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
     room = max(int(active.sum()), _MIN_WORKING)
+    if one:
+        n, p = objective.data.n_samples, objective.data.n_features
+        room = max(
+            room,
+            min(int((_FIRST * n * p) ** (1 / 3)), p // _FEW - int(active.sum()) - _MIN_WORKING),
+        )
     candidates = violation.flatten().topk(min(room, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
     chosen[candidates.indices[candidates.values > 0]] = True

@@ -16,9 +16,10 @@ from skorch_logreg.solvers.choose import Model, choose_curvature
 from skorch_logreg.solvers.outcome import End, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
+from skorch_logreg.solvers.quadratic import QuadraticModel
 from skorch_logreg.solvers.smooth import SmoothState, Track
 
-_KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, Correction]
+_KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, QuadraticModel, Correction]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
 _ROWS = 1000  # that stand for all in a fingerprint

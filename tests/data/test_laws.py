@@ -137,6 +137,15 @@ def test_a_rough_gram_of_many_rows_and_columns():
     assert off.square().mean().sqrt() <= 0.0005
 
 
+@pytest.mark.parametrize("others", [[0, 1, 3], [2, 0, 1, 4, 3]])
+def test_cross(data, others):
+    held, design = data
+    weight, columns = _random(len(design)).abs(), [1, 4]
+    chosen = torch.tensor(columns), torch.tensor(others)
+    (cross,) = held.reduce(lambda block, w: (block.cross(w, *chosen),), weight)
+    _close(cross, (design[:, columns] * weight[:, None]).T @ design[:, [*others, -1]])
+
+
 def test_column_squares(data):
     held, design = data
     weight = _random(len(design), K).abs()

@@ -1,5 +1,7 @@
 """What every penalty owes: gradients, a prox, a conjugate, and units."""
 
+import math
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -179,3 +181,45 @@ def test_unpenalised_features_of_classes():
     )
     assert distance.max() < 1e-11
     assert x.abs().max() < 10
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e4])
+def test_a_quadratic_of_many_coordinates(condition):
+    """Where coordinates are taken in turn, the gain that is left is a share of what there was."""
+    from skorch_logreg.penalties import ElasticNet
+
+    generator = torch.Generator().manual_seed(7)
+    n, p = 500, 300
+    unit = torch.logspace(0, -math.log10(condition), p, dtype=torch.float64)
+    root = torch.randn(n, p, generator=generator, dtype=torch.float64) * unit
+    root[:, 1::2] += root[:, ::2] * unit[1::2] / unit[::2]
+    factor = 0.5 + torch.rand(p, generator=generator, dtype=torch.float64)
+    penalty = ElasticNet(1.0, factor)
+    hessian = root.T @ root
+    linear = root.T @ torch.randn(n, generator=generator, dtype=torch.float64)
+    strength, start = torch.tensor(10.0, dtype=torch.float64), torch.zeros_like(linear)
+    filters = list(warnings.filters)
+    x = penalty.minimise_quadratic(hessian, linear, start, torch.arange(p), strength)
+    assert warnings.filters == filters
+
+    def value(x):
+        return float((hessian @ x / 2 - linear) @ x + strength * penalty.value(x[None, None]))
+
+    again = x
+    for _ in range(30):
+        again = penalty.minimise_quadratic(hessian, linear, again, torch.arange(p), strength)
+    assert value(x) - value(again) <= 0.1 * (value(start) - value(again))
+    rest = (hessian @ again - linear).view(1, 1, -1)
+    distance = penalty.subgradient_distance(again.view(1, 1, -1), rest, strength.view(1))
+    assert distance.max() < 1e-9 * linear.abs().max()
+    assert (again == 0).any()
+
+
+@pytest.mark.parametrize("name", ["lasso", "elastic-net"])
+def test_entry_strength_is_where_the_first_coefficient_enters(name):
+    penalty = PENALTIES[name]
+    gradient, zero = _coef(3), torch.zeros(2, 3, 5, dtype=torch.float64)
+    entry = penalty.entry_strength(gradient)
+    assert (penalty.subgradient_distance(zero, gradient, 1.0001 * entry) == 0).all()
+    below = penalty.subgradient_distance(zero, gradient, 0.9999 * entry)
+    assert (below > 0).sum(dim=(1, 2)).tolist() == [1, 1]

@@ -1,0 +1,303 @@
+"""Solutions along a path of regularisation strengths."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
+
+from skorch_logreg.data import Data, from_arrays
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.fitting import Solution, Status, fit, fit_path, models_at_once
+from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.penalties import L2, ElasticNet
+
+_RANGE = 1000.0  # of C, where more rows than columns hold the solution back
+_WIDE_RANGE = 100.0
+_RIDGE = (1e-4, 1e4)  # scikit-learn's range, where no coefficient is ever zero
+
+
+@dataclass(frozen=True)
+class RegularizationPath:
+    """Solutions of `regularization_path`.
+
+    Attributes
+    ----------
+    Cs : ndarray of shape (n_Cs,)
+    coefs : ndarray of shape (n_Cs, n_features) or (n_Cs, n_classes, n_features)
+        The second with three classes or more.
+    intercepts : ndarray of shape (n_Cs,) or (n_Cs, n_classes)
+    classes : ndarray of shape (n_classes,)
+    n_active : ndarray of shape (n_Cs,)
+        Features with a coefficient that is not zero.
+    duality_gap : ndarray of shape (n_Cs,)
+        Proven bound on the relative distance from the optimum; nan where there is none.
+    optimality : ndarray of shape (n_Cs,)
+        What `tol` bounds.
+    converged : ndarray of shape (n_Cs,), bool
+    n_iter : ndarray of shape (n_Cs,)
+    n_passes : int
+        Reads of X by the whole path.
+    """
+
+    Cs: np.ndarray
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    classes: np.ndarray
+    n_active: np.ndarray
+    duality_gap: np.ndarray
+    optimality: np.ndarray
+    converged: np.ndarray
+    n_iter: np.ndarray
+    n_passes: int
+
+
+def regularization_path(
+    X: Any,
+    y: Any,
+    *,
+    Cs: int | Sequence[float] = 100,
+    C_max: float | None = None,
+    l1_ratio: float = 1.0,
+    fit_intercept: bool = True,
+    sample_weight: Any = None,
+    penalty_factor: Any = None,
+    tol: float = 1e-4,
+    max_iter: int = 100,
+) -> RegularizationPath:
+    """Fit logistic regression for many strengths, from the empty model on.
+
+    Every point is the solution that `TorchLogisticClassifier` finds for its C, to the same `tol`;
+    but each starts at the one before, with its Hessian, and reads X once or twice.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        float32 stays float32.
+    y : array-like of shape (n_samples,)
+        Labels of two classes or more.
+    Cs : int or array-like of shape (n_Cs,), default=100
+        Inverse strengths, solved from small to large and returned as given; or how many, evenly
+        spaced on a logarithmic scale. Those begin at the C up to which all penalised
+        coefficients are zero; without an l1 part, where there is none, at 1e-4.
+    C_max : float or None, default=None
+        Where they end; None: at 1000 times the first, with more columns than rows at 100 times;
+        without an l1 part at 1e4. Not with given Cs.
+    l1_ratio : float, default=1.0
+        Share of the absolute value in the penalty, in [0, 1].
+    fit_intercept : bool, default=True
+    sample_weight : array-like of shape (n_samples,) or None
+        Non-negative.
+    penalty_factor : array-like of shape (n_features,) or None
+        Strength of every feature: 0 not penalised, inf excluded.
+    tol : float, default=1e-4
+        Largest optimality, as in `TorchLogisticClassifier`.
+    max_iter : int, default=100
+        Of every point.
+
+    Returns
+    -------
+    path : RegularizationPath
+
+    Raises
+    ------
+    ValueError
+        If X, y or weights are not allowed, in scikit-learn's words.
+    ParameterError
+        If a parameter is not allowed or does not go with the data.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If points did not reach `tol`: how many, and how far the worst is.
+
+    References
+    ----------
+    Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
+    coordinate descent, section 2.5.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skorch_logreg import regularization_path
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> path = regularization_path(scale(X), y, Cs=5)
+    >>> path.coefs.shape
+    (5, 30)
+    >>> int(path.n_active[0])
+    0
+    >>> bool(path.converged.all())
+    True
+    """
+    X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    check_classification_targets(y)
+    classes, targets = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y holds one class, {classes[0]!r}; a classifier needs two at least.")
+    if not 0 <= l1_ratio <= 1:
+        raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+    data = from_arrays(X, targets, sample_weight)
+    task = _Task(
+        data=data,
+        loss=Binomial() if len(classes) == 2 else Multinomial(len(classes)),
+        l1_ratio=float(l1_ratio),
+        factor=_factor(penalty_factor, data.n_features),
+        options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},
+    )
+    given, order = _given(Cs, C_max)
+    points = task.lasso(given, Cs, C_max) if l1_ratio > 0 else task.ridge(given, Cs, C_max)
+    path = _collected(points, order, classes, X.dtype)
+    if not path.converged.all():
+        warnings.warn(
+            f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
+            f"tol={tol:g}; the worst optimality is {path.optimality.max():.2g}. Raise max_iter "
+            f"({max_iter}), or end the path at a smaller C.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is solved, whatever the strength."""
+
+    data: Data
+    loss: Loss
+    l1_ratio: float
+    factor: Tensor | None
+    options: dict[str, Any]
+
+    def lasso(self, given: np.ndarray | None, n_Cs: Any, C_max: float | None) -> "_Points":
+        """Solutions from small to large C, each from the one before."""
+        used: list[float] = []
+
+        def grid(entry: float) -> list[float]:
+            wide = self.data.n_features >= self.data.n_samples
+            end = entry * (_WIDE_RANGE if wide else _RANGE) if C_max is None else C_max
+            if given is None and not entry <= end < np.inf:
+                raise ParameterError(
+                    f"C_max is {C_max}, but the path begins at C = {entry:.6g}, up to which all "
+                    "penalised coefficients are zero."
+                )
+            used.extend(np.geomspace(entry, end, n_Cs) if given is None else given)
+            return used
+
+        penalty = ElasticNet(self.l1_ratio, self.factor)
+        solutions = list(fit_path(self.data, self.loss, penalty, grid, **self.options))
+        parts = [_Part.of(solution, 0) for solution in solutions]
+        return _Points(np.asarray(used), parts, sum(s.n_passes for s in solutions))
+
+    def ridge(self, given: np.ndarray | None, n_Cs: Any, C_max: float | None) -> "_Points":
+        """Solutions without an l1 part, many at once: their reads of X are shared."""
+        end = _RIDGE[1] if C_max is None else C_max
+        used = np.geomspace(_RIDGE[0], end, n_Cs) if given is None else given
+        data, parts, n_passes = self.data, [], 0
+        step = models_at_once(data.n_samples, data.n_features, self.loss.n_outputs)
+        for start in range(0, len(used), step):
+            C = torch.from_numpy(used[start : start + step])
+            solution = fit(data, self.loss, L2(self.factor), C=C, **self.options)
+            parts += [_Part.of(solution, model) for model in range(len(C))]
+            n_passes += solution.n_passes
+        return _Points(used, parts, n_passes)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One point of the path."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    duality_gap: float
+    optimality: float
+    converged: bool
+    n_iter: int
+
+    @classmethod
+    def of(cls, solution: Solution, model: int) -> "_Part":
+        return cls(
+            solution.params.coef[model].numpy(),
+            solution.params.intercept[model].numpy(),
+            float(solution.duality_gap[model]),
+            float(solution.optimality[model]),
+            solution.status[model] is Status.CONVERGED,
+            int(solution.n_iter[model]),
+        )
+
+
+@dataclass(frozen=True)
+class _Points:
+    """All of them, from small to large C."""
+
+    Cs: np.ndarray
+    parts: list[_Part]
+    n_passes: int
+
+
+def _collected(
+    points: _Points, order: np.ndarray | None, classes: np.ndarray, dtype: np.dtype[Any]
+) -> RegularizationPath:
+    """Put the points into the order in which they were asked for."""
+    place = np.arange(len(points.Cs)) if order is None else np.argsort(order, kind="stable")
+    parts = [points.parts[i] for i in place]
+    coefs = np.stack([part.coef for part in parts]).astype(dtype)
+    intercepts = np.stack([part.intercept for part in parts]).astype(dtype)
+    if len(classes) == 2:
+        coefs, intercepts = coefs[:, 0], intercepts[:, 0]
+    return RegularizationPath(
+        Cs=points.Cs[place],
+        coefs=coefs,
+        intercepts=intercepts,
+        classes=classes,
+        n_active=np.array([(part.coef != 0).any(axis=0).sum() for part in parts]),
+        duality_gap=np.array([part.duality_gap for part in parts]),
+        optimality=np.array([part.optimality for part in parts]),
+        converged=np.array([part.converged for part in parts]),
+        n_iter=np.array([part.n_iter for part in parts]),
+        n_passes=points.n_passes,
+    )
+
+
+def _given(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Strengths from small to large, and what sorts them; None where only their number is known."""
+    if isinstance(Cs, Integral):
+        if Cs < 1:
+            raise ParameterError(f"Cs is {Cs}; a path has one point or more.")
+        if C_max is not None and not 0 < C_max < np.inf:
+            raise ParameterError(f"C_max is {C_max}; it must be positive and finite.")
+        return None, None
+    if C_max is not None:
+        raise ParameterError("C_max goes with a number of Cs, not with the Cs themselves.")
+    given = np.asarray(Cs, dtype=np.float64)
+    if given.ndim != 1 or not len(given) or not ((given > 0) & (given < np.inf)).all():
+        raise ParameterError(f"Cs is {Cs!r}; it must hold positive, finite numbers, one or more.")
+    order = np.argsort(given, kind="stable")
+    return given[order], order
+
+
+def _factor(penalty_factor: Any, n_features: int) -> Tensor | None:
+    """Per-feature strengths, float64, of their own memory."""
+    if penalty_factor is None:
+        return None
+    factor = np.array(penalty_factor, dtype=np.float64)
+    if factor.shape != (n_features,) or not (factor >= 0).all():
+        raise ParameterError(
+            f"penalty_factor has shape {factor.shape} and least value {factor.min():g}; expected "
+            f"(n_features,) = ({n_features},) non-negative numbers."
+        )
+    return torch.from_numpy(factor)

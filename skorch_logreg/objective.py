@@ -256,19 +256,23 @@ class Objective:
     def gram(self, point: Point, columns: Tensor | None = None, rough: bool = False) -> Tensor:
         """Hessian of the loss over some columns and the intercept, (m, K, c + 1, K, c + 1).
 
-        A rough one of dense rows is made of float32 products.
+        A rough one is of low precision, of one model with one output.
         """
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             diagonal, rank_one = self.loss.curvature(logits)
             weight = block.weight[..., None]
             second = None if rank_one is None else rank_one * weight.sqrt()
-            diagonal = diagonal * weight
-            if rough and second is None:
-                return (block.gram(diagonal.float(), None, columns).to(torch.float64),)
-            return (block.gram(diagonal, second, columns),)
+            return (block.gram(diagonal * weight, second, columns),)
 
-        return self.data.reduce(kernel, point.logits)[0]
+        def rough_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            diagonal = self.loss.curvature(logits)[0][:, 0]
+            return (block.rough_gram(diagonal * block.weight, None, columns),)
+
+        if not rough:
+            return self.data.reduce(kernel, point.logits)[0]
+        lower = self.data.reduce(rough_kernel, point.logits, few=True)[0].tril().to(torch.float64)
+        return (lower + lower.tril(-1).T)[None, None, :, None]
 
     def cross_gram(self, point: Point, columns: Tensor, others: Tensor) -> Tensor:
         """Block (c, o + 1) of the loss's Hessian: columns by others and the intercept.

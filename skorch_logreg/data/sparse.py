@@ -12,6 +12,7 @@ from skorch_logreg.data.rough import rough_gram
 
 # A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
 _SPARSE_COST = 40
+_ROUGH_COST = 1000  # columns of a product of low precision that cost as much as filling one in
 _FILLED = 1 << 19  # numbers of a low-precision product that are made dense at a time
 
 
@@ -82,6 +83,11 @@ class SparseBlock:
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
+        row_counts = np.diff(X.indptr).astype(np.float64)
+        n_columns = len(scale)
+        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _ROUGH_COST)
+        if weight.shape[1] == 1 and row_counts @ row_counts < dense_cost:
+            return _bordered_product(X, center, scale, weight[:, 0])[0, :, 0].float()
         unit = 1 / scale
 
         def fill(piece: slice, out: Tensor) -> None:

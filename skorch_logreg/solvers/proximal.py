@@ -29,6 +29,7 @@ _SLOW_READING = 0.1  # the same, where a step reads all of X
 _POOR = 0.1  # of the decrease promised now: below, it is of no use
 _FALLS = 0.5  # share of a gap that a step leaves, where values are too coarse to tell
 _ROUGH_GAP = 1e-8  # relative, up to which float32 products serve
+_TIGHT = 1e-12  # relative, a goal from which steps go on until rounding is all they promise
 _NEAR = 0.9  # factor of the dual point from which the rows' share of a gap is small
 _FIRST = 1.5  # passes that a Hessian over the first working set may cost, or so
 _NEARLY = 0.05  # short of entering, relatively: such coordinates take part, too
@@ -128,8 +129,17 @@ class ProximalNewton(Resumable):
     def confirm(
         self, objective: Objective, state: ProximalState, models: Sequence[int]
     ) -> ProximalState:
-        """Return the state: a duality gap is a proof."""
-        return state
+        """Take one more step: it squares what a gap of rounding hides."""
+        index = torch.tensor(models, device=state.decrement.device)
+        part = _newton_step(objective.select(index), state.select(index, objective))
+        return replace(
+            state,
+            point=state.point.replaced(index, part.point),
+            decrement=state.decrement.index_copy(0, index, part.decrement),
+            trusted=state.trusted.index_fill(0, index, True),
+            model=None,
+            direction=None,
+        )
 
 
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
@@ -232,6 +242,11 @@ def _minimise_part(
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
         model = None if poor else model
+        if goal <= _TIGHT * float(point.value):
+            if rounding and fresh:  # values tell no more: one step of Newton's own is the end
+                break
+            model = None if rounding else model
+            continue
         if left <= goal or 0 < promised <= enough * most:
             break
         if rounding and not left < _FALLS * last:
@@ -294,7 +309,8 @@ def _judge(
     if bool(gap.isinf().any()):
         direction = _directions(objective, point)
         gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
-    trusted = torch.ones_like(gap, dtype=torch.bool)
+    # a gap is a proof; but below its rounding coefficients may still be far off
+    trusted = torch.full_like(gap, goal > _TIGHT or direction is not None, dtype=torch.bool)
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 

@@ -23,9 +23,10 @@ CONTAINERS = {
     "sparse": "SciPy sparse array or matrix of any format, 32 or 64 bit indices",
 }
 
-_BLOCK_BYTES = 4 << 20  # large enough that its calls do not show, small enough for a cache
-_CONVERTED_BYTES = 2 << 20  # the same of rows that are converted, once for two products
-_WIDE = 1 << 15  # logits of a block: what is done to them stays in a core's cache
+_BLOCK_BYTES = 64 << 20  # of rows that lie as they are: calls must not show, nor their logits
+_CONVERTED = 1 << 20  # numbers of a block that is converted
+_LEAST = 1 << 17  # numbers of a block, at least
+_WIDE = 1 << 18  # logits of a block: what is done to them stays in a cache
 _WIDE_ROWS = 256  # that a block has at least
 _MANY = 8  # logits a row that float32 products pay for
 _ROUGH = 1 << 17  # and of all rows
@@ -165,16 +166,17 @@ class InMemory:
             split = -(-self.n_samples // thread_count())
             long = split >= _SPARSE_ROWS and self.X.nnz >= _SPARSE_ENTRIES
             return split if long else self.block_rows
-        wide = _WIDE if self.origin is None else 2 * _WIDE
-        return min(self.block_rows, max(wide // self.n_logits, _WIDE_ROWS))
+        width = max(self.n_features, 1)
+        share = max(-(-self.n_samples // thread_count()), _LEAST // width)
+        rows = min(self.block_rows, share, max(_WIDE // self.n_logits, _WIDE_ROWS))
+        return min(rows, max(_CONVERTED // width, _WIDE_ROWS)) if self._converts else rows
 
     @cached_property
     def _centred(self) -> bool:
         """Whether columns lie so near zero that float32 holds them as they are."""
         return is_near_zero(self.center, self.scale)
 
-    def _new_workspace(self) -> Tensor:
-        rows = min(self._step, self.n_samples)
+    def _new_workspace(self, rows: int) -> Tensor:
         if self.origin is None:
             return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
         width = self.n_features + (not self._centred)
@@ -209,7 +211,7 @@ class InMemory:
                 try:
                     workspace = self._workspaces.get_nowait()
                 except Empty:
-                    workspace = self._new_workspace()
+                    workspace = self._new_workspace(min(step, self.n_samples))
             result = kernel(self._block(rows, workspace), *(a[rows] for a in row_arrays))
             if workspace is not None:
                 self._workspaces.put(workspace)
@@ -242,9 +244,8 @@ class InMemory:
 
         Products and what is done to logits take less than half of the time, which pays for the
         rounding where logits are many, or rows are sparse and keep it, or float32 as they are.
-        Dense rows whose means
-        are far from zero are centred before they are rounded; they are kept where they take no
-        more room than a point's logits.
+        Dense rows whose means are far from zero are centred before they are rounded; they are
+        kept where they take no more room than a point's logits.
         """
         many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
         long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
@@ -299,7 +300,7 @@ class InMemory:
             X, design = _columns_of(X, columns), None
             center, scale = center[columns], scale[columns]
         if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW:
-            X = X.to(torch.float64).contiguous()
+            X = X.contiguous()
         return replace(
             self,
             X=X,
@@ -344,8 +345,10 @@ class InMemory:
         for known, was_rough, product in self.kernels:
             if was_rough == rough and torch.equal(known, column_weight):
                 return product
-        whole = replace(self, n_logits=1)
-        (product,) = whole.reduce(lambda block: (block.outer(column_weight, rough),))
+        self.reads[0] += 1
+        everything = slice(0, self.n_samples)
+        workspace = self._new_workspace(self.n_samples) if self._converts else None
+        product = self._block(everything, workspace).outer(column_weight, rough)
         self.kernels[:] = [(column_weight, rough, product)]
         return product
 
@@ -473,5 +476,4 @@ def _block_rows(X: Any) -> int:
     """Rows of a block: all of a sparse array, whose slices are copies."""
     if not isinstance(X, Tensor):
         return max(int(X.shape[0]), 1)
-    size = _BLOCK_BYTES if X.dtype == torch.float64 else _CONVERTED_BYTES
-    return max(size // (8 * max(int(X.shape[1]), 1)), 1024)
+    return max(_BLOCK_BYTES // (8 * max(int(X.shape[1]), 1)), 1024)

@@ -40,6 +40,7 @@ _ROUGH_TIMES = 6  # that it is made before an exact one
 _ROUGH_SHARE = 2  # how many times as many rows the data must have
 _ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
 _TENTH = 10  # times the rows of a sample that the next one has
+_LAST = 15  # times the rows of the last, all rows are: its copy is kept
 _WORTH = 4  # and has at least
 _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FEW_BLOCK_ROWS = 3000  # of blocks, whose errors the solver corrects
@@ -220,15 +221,15 @@ def sample_rows(objective: Objective) -> int | None:
 
 
 def sample_sizes(objective: Objective) -> tuple[int, ...]:
-    """Rows of the samples on which a fit starts, one after another; the last is a tenth of all.
+    """Rows of the samples on which a fit starts, one after another; the last is a fifteenth of all.
 
-    The distance of a sample's solution falls as its rows grow: a pass over a tenth saves one
-    over all.
+    The distance of a sample's solution falls as its rows grow: a pass over a fifteenth saves
+    one over all.
     """
     rows = sample_rows(objective)
     if rows is None:
         return ()
-    sizes, last = [rows], objective.data.n_samples // _TENTH
+    sizes, last = [rows], objective.data.n_samples // _LAST
     if len(objective.strength) < MANY:
         while sizes[-1] * _WORTH <= last:
             sizes.append(min(sizes[-1] * _TENTH, last))

@@ -126,10 +126,10 @@ def test_what_is_dear_comes_last():
 
 
 @pytest.mark.usefixtures("fast")
-def test_samples_grow_up_to_a_tenth():
-    sizes = sample_sizes(stated(10_000_000, 30, 2, 1, None))
+def test_samples_grow_up_to_a_fifteenth():
+    sizes = sample_sizes(stated(15_000_000, 30, 2, 1, None))
     assert sizes == (10_000, 100_000, 1_000_000)
-    assert sample_sizes(stated(1_000_000, 30, 2, 1, None)) == (10_000, 100_000)
+    assert sample_sizes(stated(1_500_000, 30, 2, 1, None)) == (10_000, 100_000)
     assert sample_sizes(stated(100_000, 30, 2, 1, None)) == (10_000,)
     assert sample_sizes(stated(50_000, 30, 2, 1, None)) == ()
 

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _MEMORY_BUDGET = 1 << 30  # bytes
-_ROW_BYTES = 72  # of a row and a logit: target, weight, and the logits of three points
+_ROW_BYTES = 64  # of a row and a logit: target, weight, and the logits of three points
 _WIDEST = 512  # logits a row that are worth a wider batch
 _COEFFICIENTS = 1 << 21  # in all models: 16 MiB
 _LEAST = 16  # logits a row that are worth it whatever the columns

@@ -1,6 +1,5 @@
 """The one road from data and options to a solution."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +31,7 @@ from skorch_logreg.solvers.record import fingerprint
 from skorch_logreg.solvers.small import SmallNewton, serves
 from skorch_logreg.starts import cold_start, prior_start
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
+from skorch_logreg.units import Params, Units
 
 __all__ = [
     "Params",
@@ -51,14 +51,6 @@ _WIDEST = 512  # logits a row that are worth a wider batch
 _COEFFICIENTS = 1 << 21  # in all models: 16 MiB
 _LEAST = 16  # logits a row that are worth it whatever the columns
 _NEWTON_COST = 1.5  # passes: up to here a new Hessian at every step is the quickest way
-
-
-@dataclass(frozen=True)
-class Params:
-    """Coefficients (m, K, p) and intercepts (m, K) in the units of X."""
-
-    coef: Tensor
-    intercept: Tensor
 
 
 @dataclass(frozen=True)
@@ -210,7 +202,7 @@ def _minimised(
     small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
     # calls are a quarter cheaper on tensors that will never know gradients
     with workers(1 if small else None), single_thread(), torch.inference_mode(small):
-        units = _Units.of(data, model.fit_intercept, excluded)
+        units = Units.of(data, model.fit_intercept, excluded)
         encoded = loss.encode(data.targets)
         objective = Objective(
             data.standardised(units.center, units.scale, encoded, len(C) * loss.n_outputs),
@@ -257,7 +249,7 @@ def fit_path(
     penalty, excluded = penalty.without_excluded()
     solver = ProximalNewton()
     with workers(), single_thread():
-        units = _Units.of(data, fit_intercept, excluded)
+        units = Units.of(data, fit_intercept, excluded)
         scaled = data.standardised(
             units.center, units.scale, loss.encode(data.targets), loss.n_outputs
         )
@@ -422,7 +414,7 @@ def _trained(
 
 def _solve(
     objective: Objective,
-    units: "_Units",
+    units: Units,
     penalty: Penalty,
     solver: str | Solver,
     tol: float,
@@ -558,42 +550,3 @@ def _balanced(params: Params, penalty: Penalty) -> Params:
     """
     mean = params.intercept.mean(dim=1, keepdim=True)
     return Params(penalty.balanced(params.coef), params.intercept - mean)
-
-
-@dataclass(frozen=True)
-class _Units:
-    """The units of the solver: columns of mean zero and deviation one."""
-
-    center: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(cls, data: Data, fit_intercept: bool, excluded: Tensor | None) -> "_Units":
-        """Choose from the columns' moments; without an intercept columns are only scaled.
-
-        A column that the intercept makes redundant, that is zero or excluded has an infinite
-        unit: its coefficient is zero, and it takes no part.
-        """
-        mean, deviation = data.column_moments()
-        if not math.isfinite(deviation.sum().item()):
-            raise ValueError(
-                "X holds values so large that their squares overflow; scale its columns, "
-                "for example with StandardScaler."
-            )
-        if not fit_intercept:
-            deviation = (mean.square() + deviation.square()).sqrt()
-            mean = torch.zeros_like(mean)
-        kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
-        return cls(mean, torch.where(kept, deviation, torch.inf))
-
-    def outward(self, params: Tensor, penalty: Penalty) -> Params:
-        """Parameters in the units of X, with coefficients that the penalty allows."""
-        coef = params[..., :-1] / self.scale
-        coef = penalty.feasible(coef, coef)
-        return Params(coef, params[..., -1] - coef @ self.center)
-
-    def inward(self, params: Params) -> Tensor:
-        """Parameters in the solver's units."""
-        intercept = params.intercept + params.coef @ self.center
-        coef = torch.where(self.scale.isinf(), 0.0, params.coef * self.scale)
-        return torch.cat([coef, intercept[..., None]], dim=-1)

@@ -1,0 +1,57 @@
+"""The units of the solver, and those of X."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Data
+from skorch_logreg.penalties import Penalty
+
+
+@dataclass(frozen=True)
+class Params:
+    """Coefficients (m, K, p) and intercepts (m, K) in the units of X."""
+
+    coef: Tensor
+    intercept: Tensor
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of the solver: columns of mean zero and deviation one."""
+
+    center: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, data: Data, fit_intercept: bool, excluded: Tensor | None) -> "Units":
+        """Choose from the columns' moments; without an intercept columns are only scaled.
+
+        A column that the intercept makes redundant, that is zero or excluded has an infinite
+        unit: its coefficient is zero, and it takes no part.
+        """
+        mean, deviation = data.column_moments()
+        if not math.isfinite(deviation.sum().item()):
+            raise ValueError(
+                "X holds values so large that their squares overflow; scale its columns, "
+                "for example with StandardScaler."
+            )
+        if not fit_intercept:
+            deviation = (mean.square() + deviation.square()).sqrt()
+            mean = torch.zeros_like(mean)
+        kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
+        return cls(mean, torch.where(kept, deviation, torch.inf))
+
+    def outward(self, params: Tensor, penalty: Penalty) -> Params:
+        """Parameters in the units of X, with coefficients that the penalty allows."""
+        coef = params[..., :-1] / self.scale
+        coef = penalty.feasible(coef, coef)
+        return Params(coef, params[..., -1] - coef @ self.center)
+
+    def inward(self, params: Params) -> Tensor:
+        """Parameters in the solver's units."""
+        intercept = params.intercept + params.coef @ self.center
+        coef = torch.where(self.scale.isinf(), 0.0, params.coef * self.scale)
+        return torch.cat([coef, intercept[..., None]], dim=-1)

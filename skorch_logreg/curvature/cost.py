@@ -58,6 +58,6 @@ def blocks_seconds(
     return block + 3 * pass_seconds(n_samples, n_outputs, row_size, n_models)
 
 
-def dual_cost(n_samples: int, n_outputs: int, n_models: int = 1, rough: bool = False) -> float:
+def dual_cost(n_samples: int, n_outputs: int, n_models: int = 1) -> float:
     """Cost of building the inverse in passes over X; of a batch as of one, in its passes."""
-    return 2.0 + n_samples / (150 if rough else 25) + n_outputs * n_samples / 100
+    return 2.0 + n_samples / 25 + n_outputs * n_samples / 100

@@ -239,8 +239,8 @@ class InMemory:
         """The same data with float64 products."""
         return self if self.origin is None else self.origin
 
-    def rough(self, always: bool = False) -> "InMemory":
-        """Take float32 products, where those are faster for many passes, or always.
+    def rough(self) -> "InMemory":
+        """Take float32 products, where those are faster for many passes.
 
         Products and what is done to logits take less than half of the time, which pays for the
         rounding where logits are many, or rows are sparse and keep it, or float32 as they are.
@@ -251,7 +251,7 @@ class InMemory:
         long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
         # float32 rows need no conversion then
         free = self.dtype == torch.float32 and self.n_samples * self.n_features >= _FREE
-        if not (always or many or long or (free and self._centred)):
+        if not (many or long or (free and self._centred)):
             return self
         X = self.X
         if self.is_sparse:

@@ -116,8 +116,8 @@ class Data(Protocol):
     def exact(self) -> Self:
         """The same data with float64 products."""
 
-    def rough(self, always: bool = False) -> Self:
-        """Take float32 products, where those are faster for many passes, or always."""
+    def rough(self) -> Self:
+        """Take float32 products, where those are faster for many passes."""
 
     def reduce(
         self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False

@@ -72,6 +72,7 @@ def test_against_a_slow_reference(seed):
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("max_iter", [1, 2, 3])
+# fits are ended before they have converged, on purpose
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_gap_is_never_below_the_truth(l1_ratio, n_classes, max_iter):
     """Promise 2."""
@@ -86,6 +87,7 @@ def test_the_gap_is_never_below_the_truth(l1_ratio, n_classes, max_iter):
 
 
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+# fits are ended before they have converged, on purpose
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_gap_by_hand(l1_ratio):
     X, y, weight, _ = problem(1)
@@ -105,6 +107,7 @@ def test_the_gap_by_hand(l1_ratio):
 
 @pytest.mark.parametrize("bounds", [(0, None), (-0.3, 0.3), ([-1, -1, 0, 0], [None, 0.1, 9, 9])])
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
+# fits are ended before they have converged, on purpose
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_without_penalty(bounds, max_iter):
     """A gap where both sides are held; else the optimality is honest all the same."""

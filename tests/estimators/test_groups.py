@@ -92,6 +92,7 @@ def test_against_a_slow_reference(seed):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("max_iter", [1, 2, 4])
+# fits are ended before they have converged, on purpose
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_gap_is_never_below_the_truth(n_classes, max_iter):
     """Promise 2."""
@@ -106,6 +107,7 @@ def test_the_gap_is_never_below_the_truth(n_classes, max_iter):
     assert best.duality_gap_ <= 1e-14
 
 
+# fits are ended before they have converged, on purpose
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_gap_by_hand():
     X, y, weight, factor = problem(1)

@@ -22,13 +22,14 @@ from skorch_logreg.solvers import (
     ProximalNewton,
     Solver,
     Status,
+    chord,
     drive,
+    small,
 )
 from skorch_logreg.solvers.appraisal import Appraisal
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import fingerprint
-from skorch_logreg.solvers.small import SmallNewton, serves
 from skorch_logreg.starts import cold_start, prior_start
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
 from skorch_logreg.units import Params, Units
@@ -521,9 +522,13 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
         if not smooth:
             return ProximalNewton()
         model = choose_curvature(objective)
+        if small.serves(objective, model):
+            return small.SmallNewton()
+        if chord.serves(objective, model):
+            return chord.ChordNewton()
         if not model.exact or model.cost(len(objective.strength)) > _NEWTON_COST:
             return LBFGS()
-        return SmallNewton() if serves(objective, model) else NewtonCholesky()
+        return NewtonCholesky()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn

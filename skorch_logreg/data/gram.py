@@ -95,19 +95,20 @@ def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) 
     """
     n_rows, n_columns = values.shape
     gram = weight.new_zeros(n_columns + 1, n_columns + 1)
-    inner, root = gram[:-1, :-1], weight.sqrt()[:, None]
-    step = min(piece_rows(2 * n_columns), n_rows)
-    lifted = weight.new_empty(step, n_columns)
+    root = weight.sqrt()[:, None]
+    step = min(piece_rows(n_columns), n_rows)
+    lifted = weight.new_empty(step, n_columns + 1)
     for start in range(0, n_rows, step):
         rows = slice(start, min(start + step, n_rows))
-        flat = torch.mul(values[rows], root[rows], out=lifted[: rows.stop - start])
-        inner.addmm_(flat.T, flat)
-    total = weight.sum()
-    first = weight @ values - total * center
+        flat = lifted[: rows.stop - start]
+        torch.mul(values[rows], root[rows], out=flat[:, :-1])
+        flat[:, -1:] = root[rows]
+        gram.addmm_(flat.T, flat)
+    inner, border, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
+    first = border - total * center
     inner.sub_(torch.outer(first, center)).sub_(torch.outer(center, first))
     inner.sub_(torch.outer(total * center, center)).div_(scale).div_(scale[:, None])
     gram[:-1, -1] = gram[-1, :-1] = first / scale
-    gram[-1, -1] = total
     return gram
 
 

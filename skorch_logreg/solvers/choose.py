@@ -115,8 +115,7 @@ def _own_curvature(objective: Objective) -> Model:
     whole = n_outputs * side
     choices = []
     if whole <= _MAX_SIDE:
-        cost = _passes(objective, partial(exact_seconds, n, n_outputs, p))
-        choices.append(Model(ExactHessian.build, True, cost, _EXACT, size=whole**2))
+        choices.append(exact_hessian(objective))
     if n < 2 * side and n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
@@ -131,6 +130,17 @@ def _own_curvature(objective: Objective) -> Model:
         cost = _passes(objective, partial(rough_seconds, n, 1, p))
         return Model(MultinomialBound.build, False, cost, 0.0)
     return _frequent_columns(objective)
+
+
+def exact_hessian(objective: Objective, n_rows: int | None = None) -> Model:
+    """Take the Hessian of all rows, or of a sample of them."""
+    _, n_outputs, side = objective.shape
+    rows = n_rows or objective.data.n_samples
+    cost = _passes(objective, partial(exact_seconds, rows, n_outputs, side - 1))
+    size = (n_outputs * side) ** 2
+    if n_rows is None:
+        return Model(ExactHessian.build, True, cost, _EXACT, size=size)
+    return Model(partial(_on_sample, n_rows=n_rows), False, cost, _SAMPLED, size=size)
 
 
 def _dual_hessian(n: int, n_outputs: int) -> Model:
@@ -152,12 +162,10 @@ def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
     sizes = sample_sizes(replace(objective, strength=objective.strength[:1]))
     if not sizes:
         return None
-    _, n_outputs, side = objective.shape
     for n_rows, dear in ((sizes[-1], 1.0), (sizes[0], _DEAR)):
-        price = _passes(objective, partial(exact_seconds, n_rows, n_outputs, side - 1))
-        if price(1) <= dear:
-            build = partial(_on_sample, n_rows=n_rows)
-            return Model(build, False, exact.cost, _SAMPLED, exact, size=exact.size)
+        sampled = exact_hessian(objective, n_rows)
+        if sampled.cost(1) <= dear:
+            return replace(sampled, cost=exact.cost, stronger=exact)
     return None
 
 

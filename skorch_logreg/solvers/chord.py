@@ -1,0 +1,108 @@
+"""Newton's method with Hessians that serve for several steps."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.checkpoint import Resumable
+from skorch_logreg.curvature import Curvature, ExactHessian
+from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.solvers.choose import Model, exact_hessian, is_small
+from skorch_logreg.solvers.descent import descend
+
+_DEAR = 4.0  # passes that a Hessian may cost
+_AHEAD = 2.0  # steps that a new Hessian takes itself
+_FLATTERED = 4.0  # a step from where the Hessian is leaves half of what the next one will
+
+
+@dataclass(frozen=True)
+class ChordState:
+    """State of `ChordNewton`; see `State`.
+
+    Attributes
+    ----------
+    point, decrement, trusted
+        As `State` has them.
+    solved : Tensor of shape (1, K, p + 1)
+        ``H^-1 gradient``.
+    curvature : Curvature
+        Hessian at this point, or at one before.
+    tol : float
+        The optimality that will be asked for.
+    """
+
+    point: Point
+    decrement: Tensor
+    trusted: Tensor
+    solved: Tensor
+    curvature: Curvature
+    tol: float
+
+    def select(self, models: Tensor, objective: Objective) -> Self:
+        """Keep the one model."""
+        return self
+
+
+@dataclass(frozen=True)
+class ChordNewton(Resumable):
+    """Newton's method of one model, whose rows are one block and whose Hessian is dear.
+
+    A Hessian is made anew where the steps left on the old one would cost more.  Few calls and no
+    pairs of past steps: on some thousand rows those of `LBFGS` cost as much as its passes.
+
+    References
+    ----------
+    Kelley (1995). Iterative Methods for Linear and Nonlinear Equations, section 5.4.2, on the
+    chord and the Shamanskii method.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> ChordState:
+        """State at given parameters."""
+        return _renewed(objective, objective.evaluate(params), tol)
+
+    def step(self, objective: Objective, state: ChordState) -> ChordState:
+        """One step, and a new Hessian where the old one has become too dear."""
+        point, _ = descend(objective, state.point, -state.solved)
+        solved = state.curvature.solve(point.gradient)
+        decrement = inner(point.gradient, solved).div_(2)
+        now, before = float(decrement), float(state.decrement)
+        rate = now / before if before > 0 else 1.0
+        far = now / max(state.tol**2 * float(point.value), 1e-300)
+        model = exact_hessian(objective)
+        if far > 1 and _steps_left(rate, far) > model.cost(1) + _AHEAD:
+            return _renewed(objective, point, state.tol)
+        trusted = torch.full_like(decrement, rate <= model.trust, dtype=torch.bool)
+        return replace(state, point=point, decrement=decrement, trusted=trusted, solved=solved)
+
+    def confirm(self, objective: Objective, state: ChordState, models: Sequence[int]) -> ChordState:
+        """Find the decrement of the same point with its own Hessian."""
+        return _renewed(objective, state.point, state.tol)
+
+
+def serves(objective: Objective, model: Model) -> bool:
+    """Whether `ChordNewton` is the quickest way, of which ``model`` is the best curvature."""
+    m, n_outputs, side = objective.shape
+    small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
+    exact = model.build == ExactHessian.build and model.cost(1) <= _DEAR
+    return small and exact and not objective.data.is_split
+
+
+def _steps_left(rate: float, far: float) -> float:
+    """Count the steps to the goal on the same Hessian."""
+    rate *= _FLATTERED
+    return math.log(far) / -math.log(rate) if rate < 1 else math.inf
+
+
+def _renewed(objective: Objective, point: Point, tol: float) -> ChordState:
+    """State with the Hessian of its own point."""
+    curvature = ExactHessian.build(objective, point)
+    solved = curvature.solve(point.gradient)
+    decrement = inner(point.gradient, solved).div_(2)
+    trusted = torch.ones_like(decrement, dtype=torch.bool)
+    return ChordState(point, decrement, trusted, solved, curvature, tol)

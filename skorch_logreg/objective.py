@@ -274,16 +274,19 @@ class Objective:
         lower = self.data.reduce(rough_kernel, point.logits, few=True)[0].tril().to(torch.float64)
         return (lower + lower.tril(-1).T)[None, None, :, None]
 
-    def cross_gram(self, point: Point, columns: Tensor, others: Tensor) -> Tensor:
+    def cross_gram(
+        self, point: Point, columns: Tensor, others: Tensor, rough: bool = False
+    ) -> Tensor:
         """Block (c, o + 1) of the loss's Hessian: columns by others and the intercept.
 
-        Of one model with one output.
+        Of one model with one output; a rough one is of low precision.
         """
 
         def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-            return (block.cross(weight, columns, others),)
+            return (block.cross(weight, columns, others, rough),)
 
-        return self.data.reduce(kernel, self.output_curvature(point)[:, 0, 0])[0]
+        weight = self.output_curvature(point)[:, 0, 0]
+        return self.data.reduce(kernel, weight, few=rough)[0].to(torch.float64)
 
     def output_curvature(self, point: Point) -> Tensor:
         """Weighted curvature (n, m, K) of every row in each of its logits alone."""
@@ -478,3 +481,11 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
 def on_sample(objective: Objective, n_rows: int) -> Objective:
     """Take evenly spaced rows, scaled to the weight of all."""
     return replace(objective, data=objective.data.sample(n_rows))
+
+
+def sampled_at(objective: Objective, point: Point, n_rows: int | None) -> tuple[Objective, Point]:
+    """Take such rows and a point's logits there; None: all."""
+    if n_rows is None:
+        return objective, point
+    logits = point.logits[objective.data.sampled(n_rows)]
+    return on_sample(objective, n_rows), replace(point, logits=logits)

@@ -1,6 +1,6 @@
 """The Hessian in low precision."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, on_sample
+from skorch_logreg.objective import Objective, Point, sampled_at
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,8 @@ class RoughHessian:
     @classmethod
     def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "RoughHessian":
         """Factor the Hessian of ``n_rows`` rows (None: all) at a point: a pass over them."""
-        part, logits = objective, point.logits
-        if n_rows is not None:
-            part, logits = on_sample(objective, n_rows), logits[objective.data.sampled(n_rows)]
-        models = range(len(objective.strength))
-        factors = [_factor(part, replace(point, logits=logits), model) for model in models]
+        part, at = sampled_at(objective, point, n_rows)
+        factors = [_factor(part, at, model) for model in range(len(objective.strength))]
         # LAPACK's own layout is kept where nothing is put together: else a solve would copy it
         joined = (p[0] if len(p) == 1 else torch.cat(p) for p in zip(*factors, strict=True))
         return cls(*joined)

@@ -1,15 +1,18 @@
 """How rows of a dense array multiply."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram, centred_gram, is_near_zero, piece_rows
-from skorch_logreg.data.rough import rough_gram, rough_outer
+from skorch_logreg.data.rough import rough_cross, rough_gram, rough_outer
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _PIECE = 1 << 16  # numbers of rows that are squared at a time
+_MANY = 64  # columns, from which a product is worth low precision
+_MOST = 4  # a share of the columns that is most of them
 _ROWS = 256  # of a symmetric product that are made at a time
 
 
@@ -93,6 +96,26 @@ class DenseBlock:
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        n_columns = len(self._center) if columns is None else len(columns)
+        return rough_gram(self._fill(columns), n_columns, weight, rank_one)
+
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
+        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+        if rough and len(columns) >= _MANY:
+            sides = len(columns), len(others)
+            return rough_cross(self._fill(columns), self._fill(others), *sides, weight)
+        z = self._values.index_select(1, columns).sub_(self._center[columns])
+        z.mul_(weight[:, None]).div_(self._scale[columns])
+        border = z.sum(dim=0)[:, None]
+        if len(others) * _MOST > self._values.shape[1]:  # to copy them costs more than the rest
+            product = (z.T @ self._values)[:, others]
+        else:
+            product = z.T @ self._values.index_select(1, others)
+        inner = (product - border * self._center[others]) / self._scale[others]
+        return torch.cat([inner, border], dim=1)
+
+    def _fill(self, columns: Tensor | None) -> Callable[[slice, Tensor], None]:
+        """Write rows of some columns of the design, or of all, into an array of float32."""
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
@@ -102,16 +125,7 @@ class DenseBlock:
             rows = X[piece] if columns is None else X[piece].index_select(1, columns)
             torch.sub(rows, center, out=out).mul_(unit)
 
-        return rough_gram(fill, len(scale), weight, rank_one)
-
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
-        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
-        z = self._values.index_select(1, columns).sub_(self._center[columns])
-        z.mul_(weight[:, None]).div_(self._scale[columns])
-        other = self._values.index_select(1, others)
-        border = z.sum(dim=0)[:, None]
-        inner = (z.T @ other - border * self._center[others]) / self._scale[others]
-        return torch.cat([inner, border], dim=1)
+        return fill
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""

@@ -46,8 +46,11 @@ class Block(Protocol):
         weight and rank_one (rows, K).
         """
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
-        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
+        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k.
+
+        With ``rough`` perhaps in low precision.
+        """
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""

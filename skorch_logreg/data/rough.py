@@ -140,6 +140,47 @@ def rough_outer(
     return total
 
 
+def rough_cross(
+    fill: Callable[[slice, Tensor], object],
+    fill_others: Callable[[slice, Tensor], object],
+    n_columns: int,
+    n_others: int,
+    weight: Tensor,
+) -> Tensor:
+    """Sum ``weight z'[u 1]`` over rows, roughly.
+
+    Parameters
+    ----------
+    fill, fill_others : callable
+        ``fill(rows, out)`` writes a slice of rows of ``z``, or of ``u``, into out, float32.
+    n_columns, n_others : int
+        Their columns.
+    weight : Tensor of shape (rows,)
+
+    Returns
+    -------
+    cross : Tensor of shape (n_columns, n_others + 1), float32
+    """
+    dtype = rough_dtype(weight.device, n_others)
+    step = min(max(_HELD // (n_columns + n_others), 256), len(weight))
+    piece = max(_FILLED // (n_columns + n_others), 16)
+    factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()
+    z, u = total.new_empty(piece, n_columns), total.new_empty(piece, n_others)
+    left = total.new_empty(step, n_columns, dtype=dtype)
+    right = total.new_ones(step, n_others + 1, dtype=dtype)
+    for start in range(0, len(weight), step):
+        stop = min(start + step, len(weight))
+        for first in range(start, stop, piece):
+            rows = slice(first, min(first + piece, stop))
+            at, size = slice(rows.start - start, rows.stop - start), rows.stop - rows.start
+            fill(rows, z[:size])
+            fill_others(rows, u[:size])
+            torch.mul(z[:size], factor[rows], out=left[at])
+            right[at, :-1] = u[:size]
+        total += left[: stop - start].T @ right[: stop - start]
+    return total
+
+
 def _add_gram(total: Tensor, rows: Tensor) -> None:
     """Add ``rows' rows`` to the lower triangle, in place, strip by strip."""
     side = rows.shape[1]

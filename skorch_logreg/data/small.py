@@ -83,7 +83,7 @@ class SmallBlock:
 
         return rough_gram(fill, z.shape[1], weight, rank_one)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         z = self._design
         other = torch.cat([z[:, others], z[:, -1:]], dim=1)

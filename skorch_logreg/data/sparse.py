@@ -96,7 +96,7 @@ class SparseBlock:
 
         return rough_gram(fill, len(scale), weight, rank_one, _FILLED)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         X, center = self._X, self._center[others]
         if not torch.equal(others, torch.arange(X.shape[1])):
@@ -170,12 +170,15 @@ def _bordered_product(X: Any, center: Tensor, scale: Tensor, weight: Tensor) -> 
     rooted = _scale_rows(X, weight.sqrt().numpy())
     first = torch.from_numpy(X.T @ weight.numpy())
     total = weight.sum()
-    gram = weight.new_empty(n_columns + 1, n_columns + 1)
-    inner = gram[:n_columns, :n_columns]
-    inner.copy_(torch.from_numpy((rooted.T @ rooted).toarray()))
-    border = first - total * center
-    inner.sub_(torch.outer(center, border)).sub_(torch.outer(first, center))
+    product = rooted.T @ rooted
+    # dense at once with the border's room: every array of this size costs as much as a product
+    pointers = np.append(product.indptr, product.indptr[-1])
+    side = n_columns + 1
+    bordered = sp.csr_array((product.data, product.indices, pointers), shape=(side, side))
+    gram = torch.from_numpy(bordered.toarray())
+    inner, border = gram[:-1, :-1], first - total * center
+    inner.addr_(center, border, alpha=-1).addr_(first, center, alpha=-1)
     inner.div_(scale).div_(scale[:, None])
-    gram[:n_columns, n_columns] = gram[n_columns, :n_columns] = border / scale
-    gram[n_columns, n_columns] = total
-    return gram.view(1, n_columns + 1, 1, n_columns + 1)
+    gram[:-1, -1] = gram[-1, :-1] = border / scale
+    gram[-1, -1] = total
+    return gram.view(1, side, 1, side)

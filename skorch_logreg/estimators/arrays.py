@@ -15,6 +15,7 @@ from sklearn.utils._array_api import get_namespace_and_device, move_to
 from torch import Tensor
 
 from skorch_logreg.data import as_tensor
+from skorch_logreg.data.threads import map_blocks, thread_count
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -36,6 +37,7 @@ __all__ = [
     "torch_dtype",
 ]
 
+_LONG = 1 << 22  # numbers that are worth a second thread
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -104,6 +106,13 @@ def is_plain(X: Any) -> bool:
     """
     if not are_floats(X):
         return False
+    if X.size < _LONG:
+        return _has_finite_sum(X)
+    lines = X if X.flags.c_contiguous else X.T
+    return all(map_blocks(_has_finite_sum, np.array_split(lines, thread_count())))
+
+
+def _has_finite_sum(X: np.ndarray) -> bool:
     with np.errstate(all="ignore"):
         return bool(np.isfinite(X.sum()))
 

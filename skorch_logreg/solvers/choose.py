@@ -18,7 +18,7 @@ from skorch_logreg.curvature import (
     pass_seconds,
     rough_seconds,
 )
-from skorch_logreg.objective import Objective, Point, on_sample
+from skorch_logreg.objective import Objective, Point, sampled_at
 
 _MAX_SIDE = 3000  # of a matrix that is factored
 _EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
@@ -259,8 +259,7 @@ def rough_curvature(objective: Objective) -> Model:
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
-    logits = point.logits[objective.data.sampled(n_rows)]
-    return ExactHessian.build(on_sample(objective, n_rows), replace(point, logits=logits))
+    return ExactHessian.build(*sampled_at(objective, point, n_rows))
 
 
 def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:

@@ -14,6 +14,7 @@ from skorch_logreg.solvers.quadratic import QuadraticModel
 
 _MIN_WORKING = 50  # coordinates a working set has at least
 _BACKTRACKS = 400  # where no row has curvature left, a step is 1e100 times too long
+_GROWTH = 3  # coordinates that come in for one that is there, at most
 _FEW = 8  # a working set of an eighth of the columns is copied
 _INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
 _INNER_STEPS = 10
@@ -23,6 +24,7 @@ _ENOUGH = 1e-3  # of the first decrease, for a set that was chosen at the start
 _ROUGH_MODELS = 2  # in a step, until rounding may be why they do not serve
 _LITTLE = 0.1  # the same, where steps tell of all columns
 _FEWER = 2  # times as many columns, from which a new Hessian of few is the better
+_LARGER = 1.5  # times as many, from which one of all is no dearer than what is new
 _PART_STEPS = 20
 _SLOW = 0.3  # of the decrease promised before: beyond, a Hessian is too old
 _SLOW_READING = 0.1  # the same, where a step reads all of X
@@ -75,7 +77,8 @@ class ProximalNewton(Resumable):
     """Proximal Newton: the loss becomes its quadratic model, the penalty stays as it is.
 
     The quadratic problem is solved over a working set: the coordinates that are not zero and
-    those that violate their optimality condition most, at most twice as many as are not zero.
+    those that violate their optimality condition most, at most four times as many as are not
+    zero.
     The penalty solves it itself (`Penalty.minimise_quadratic`), after the intercepts were
     eliminated.  Every point has its best intercept, so that the duality gap is finite.
 
@@ -179,6 +182,8 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         every = torch.cat([model.columns, new.nonzero()[:, 0]])
         if len(columns) * _FEWER < len(every):
             model = None  # a Hessian of far fewer columns is soon made
+        elif len(every) > _LARGER * len(model.columns):
+            model, columns = None, every  # and what is new costs as much as all
         else:
             columns = every
     gap = float(state.decrement)
@@ -239,6 +244,7 @@ def _minimise_part(
             continue
         ahead = _move(objective, point, direction)
         poor = float(point.value - ahead.value) < _POOR * promised and not rounding
+        model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
         model = None if poor else model
@@ -268,11 +274,11 @@ def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promise
 
 def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
     """Go the whole step, or as far as the objective falls by enough."""
-    change = objective.logits(direction)
-    ahead = objective.at_logits(point.params + direction, point.logits + change)
+    ahead = objective.move(point, direction)
     enough = point.value + 1e-4 * _slope(objective, point, direction)
     if bool(ahead.value <= enough + _ROUNDING * point.value.abs()):
         return ahead
+    change = ahead.logits - point.logits
     step = _backtrack(objective, point, direction, change)
     params = point.params + step[:, None, None] * direction
     return objective.at_logits(params, torch.addcmul(point.logits, change, step[:, None]))
@@ -360,7 +366,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
-    room = max(int(active.sum()), _MIN_WORKING)
+    room = max(_GROWTH * int(active.sum()), _MIN_WORKING)
     if one:
         n, p = objective.data.n_samples, objective.data.n_features
         room = max(

@@ -1,11 +1,15 @@
 """A quadratic model of the loss over some columns, kept for several steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.threads import several_threads
 from skorch_logreg.objective import Objective, Point
+
+_LARGE = 512  # columns, from which factors are worth all threads
+_ROUNDING = 1e-6  # of a change of gradient: what is told from it by less is not told
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,13 @@ class QuadraticModel:
         Over the columns and the intercept.
     columns : Tensor of shape (c,)
         Which they are among the features.
+    rough : bool
+        Whether it is of low precision.
     """
 
     bordered: Tensor
     columns: Tensor
+    rough: bool
 
     @classmethod
     def of(
@@ -32,14 +39,16 @@ class QuadraticModel:
     ) -> "QuadraticModel":
         """Build it at a point, perhaps of float32 products."""
         every = torch.equal(columns, torch.arange(objective.data.n_features, device=columns.device))
-        return cls(objective.gram(point, None if every else columns, rough)[0, 0, :, 0], columns)
+        gram = objective.gram(point, None if every else columns, rough)
+        return cls(gram[0, 0, :, 0], columns, rough)
 
     def extended(self, objective: Objective, point: Point, columns: Tensor) -> "QuadraticModel":
         """Let it know more columns too, as they are at a point."""
         every = torch.cat([self.columns, columns])
-        rows = objective.cross_gram(point, columns, every)
+        rows = objective.cross_gram(point, columns, every, self.rough)
         known = len(self.columns)
         apart, own = torch.cat([rows[:, :known], rows[:, -1:]], 1), rows[:, known:-1]
+        own = (own + own.T) / 2  # what is not symmetric would be a force that no step ends
         bordered = torch.cat(
             [
                 torch.cat([self.bordered[:-1, :-1], apart[:, :-1].T, self.bordered[:-1, -1:]], 1),
@@ -47,7 +56,25 @@ class QuadraticModel:
                 torch.cat([self.bordered[-1:, :-1], apart[:, -1:].T, self.bordered[-1:, -1:]], 1),
             ]
         )
-        return QuadraticModel(bordered, every)
+        return replace(self, bordered=bordered, columns=every)
+
+    def corrected(self, objective: Objective, before: Point, after: Point) -> "QuadraticModel":
+        """Let it agree with how the gradient changed along a step among its columns.
+
+        References
+        ----------
+        Nocedal, Wright (2006). Numerical Optimization, equation 6.19.
+        """
+        within = torch.cat([self.columns, self.columns.new_tensor([objective.data.n_features])])
+        step = (after.params - before.params)[0, 0, within]
+        change = objective.loss_gradient(after) - objective.loss_gradient(before)
+        change = change[0, 0, within]
+        seen, image = float(change @ step), self.bordered @ step
+        modelled = float(image @ step)
+        if not seen > _ROUNDING * modelled > 0:
+            return self
+        bordered = torch.addr(self.bordered, change, change, alpha=1 / seen)
+        return replace(self, bordered=bordered.addr_(image, image, alpha=-1 / modelled))
 
     def direction(self, objective: Objective, point: Point) -> Tensor:
         """Step (1, 1, p + 1) to the minimiser of the model and the penalty."""
@@ -55,9 +82,10 @@ class QuadraticModel:
         coef, slope = point.params[0, 0, self.columns], gradient[self.columns]
         hessian, border, inverse = self._eliminated(objective.fit_intercept)
         linear = hessian @ coef - slope + border * (inverse * gradient[-1])
-        best = objective.penalty.minimise_quadratic(
-            hessian, linear, coef, self.columns, objective.strength[0]
-        )
+        with several_threads(len(coef) >= _LARGE):
+            best = objective.penalty.minimise_quadratic(
+                hessian, linear, coef, self.columns, objective.strength[0]
+            )
         out = torch.zeros_like(point.params)
         out[0, 0, self.columns] = best - coef
         out[0, 0, -1] = -inverse * (gradient[-1] + border @ (best - coef))

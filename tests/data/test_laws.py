@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays, take_columns
-from skorch_logreg.data.rough import rough_gram
+from skorch_logreg.data.rough import rough_cross, rough_gram
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
 M, K = 2, 3
@@ -144,6 +144,32 @@ def test_cross(data, others):
     chosen = torch.tensor(columns), torch.tensor(others)
     (cross,) = held.reduce(lambda block, w: (block.cross(w, *chosen),), weight)
     _close(cross, (design[:, columns] * weight[:, None]).T @ design[:, [*others, -1]])
+
+
+def test_rough_cross():
+    n_rows = 3000
+    z, u = _random(n_rows, 80), _random(n_rows, 600, seed=1)
+    weight = _random(n_rows, 1, seed=2)[:, 0].square()
+
+    def fill(source):
+        return lambda rows, out: out.copy_(source[rows])
+
+    cross = rough_cross(fill(z), fill(u), 80, 600, weight)
+    exact = (z * weight[:, None]).T @ torch.cat([u, torch.ones(n_rows, 1).double()], dim=1)
+    size = (z.square() * weight[:, None]).sum(dim=0).mean()
+    assert 0 < (cross - exact).abs().max() <= 0.005 * size
+
+
+def test_columns_are_copied_from_the_last_copy(data):
+    """What is wanted next lies there, or most of it; X itself is read for what is lacking."""
+    held, design = data
+    for columns, more in (([0, 3, 4], 1), ([4, 0], 0), ([4, 2, 3], 1), ([0, 2, 3, 4], 0), ([1], 1)):
+        before = held.n_passes
+        part = held.take_columns(torch.tensor(columns))
+        assert held.n_passes - before == more
+        params = _random(1, 1, len(columns) + 1)
+        (total,) = part.reduce(lambda block, p=params: (block.matmul(p).sum(dim=0),))
+        _close(total[0, 0], (design[:, [*columns, -1]] @ params[0, 0]).sum())
 
 
 def test_column_squares(data):

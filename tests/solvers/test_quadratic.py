@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from skorch_logreg.data import from_arrays
+from skorch_logreg.objective import Objective
 from skorch_logreg.solvers.quadratic import QuadraticModel
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
@@ -44,3 +46,46 @@ def test_direction_leads_to_the_models_minimiser(fit_intercept):
     size = of.loss_gradient(point).abs().max()
     assert distance.max() <= 1e-10 * size
     assert not fit_intercept or abs(slope[-1]) <= 1e-10 * size
+
+
+def test_corrected_agrees_with_the_last_step():
+    """What the model now foresees of the step's change of gradient is what was seen."""
+    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], strength=(5.0,))
+    before = of.evaluate(parameters(of))
+    model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]), rough=False)
+    after = of.evaluate(before.params + 3 * model.direction(of, before))
+    corrected = model.corrected(of, before, after)
+    within = torch.tensor([3, 0, 4, 5])
+    step = (after.params - before.params)[0, 0, within]
+    change = (of.loss_gradient(after) - of.loss_gradient(before))[0, 0, within]
+    torch.testing.assert_close(corrected.bordered @ step, change)
+    torch.testing.assert_close(corrected.bordered, corrected.bordered.T)
+    assert (model.bordered @ step - change).norm() > 0.01 * change.norm()
+
+
+def test_corrected_stays_as_it_is_where_there_was_no_step():
+    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], strength=(5.0,))
+    point = of.evaluate(parameters(of))
+    model = QuadraticModel.of(of, point, torch.tensor([3, 0]), rough=False)
+    assert model.corrected(of, point, point) is model
+
+
+def test_a_rough_extension_is_nearly_exact_and_symmetric():
+    """An asymmetry would be a force on the coefficients that no step ends."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(600, 200, dtype=torch.float64, generator=generator)
+    data = from_arrays(X + 3, (X[:, 0] > 0).long())
+    mean, deviation = data.column_moments()
+    targets = LOSSES["binomial"].encode(data.targets)
+    strength = torch.ones(1, dtype=torch.float64)
+    of = Objective(
+        data.standardised(mean, deviation, targets), LOSSES["binomial"], PENALTIES["lasso"],
+        strength, True,
+    )  # fmt: skip
+    point = of.evaluate(0.1 * of.zeros().normal_(generator=generator))
+    first, more = torch.arange(0, 200, 2), torch.arange(1, 200, 2)
+    rough = QuadraticModel.of(of, point, first, rough=True).extended(of, point, more)
+    exact = QuadraticModel.of(of, point, torch.cat([first, more]), rough=False)
+    assert torch.equal(rough.bordered, rough.bordered.T)
+    size = exact.bordered.diagonal().mean()
+    assert 0 < (rough.bordered - exact.bordered).abs().max() <= 0.005 * size

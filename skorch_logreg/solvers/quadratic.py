@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.threads import several_threads
 from skorch_logreg.objective import Objective, Point
 
-_LARGE = 512  # columns, from which factors are worth all threads
 _ROUNDING = 1e-6  # of a change of gradient: what is told from it by less is not told
 
 
@@ -82,10 +80,9 @@ class QuadraticModel:
         coef, slope = point.params[0, 0, self.columns], gradient[self.columns]
         hessian, border, inverse = self._eliminated(objective.fit_intercept)
         linear = hessian @ coef - slope + border * (inverse * gradient[-1])
-        with several_threads(len(coef) >= _LARGE):
-            best = objective.penalty.minimise_quadratic(
-                hessian, linear, coef, self.columns, objective.strength[0]
-            )
+        best = objective.penalty.minimise_quadratic(
+            hessian, linear, coef, self.columns, objective.strength[0]
+        )
         out = torch.zeros_like(point.params)
         out[0, 0, self.columns] = best - coef
         out[0, 0, -1] = -inverse * (gradient[-1] + border @ (best - coef))

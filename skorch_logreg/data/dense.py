@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram, centred_gram, is_near_zero, piece_rows
 from skorch_logreg.data.rough import rough_cross, rough_gram, rough_outer
+from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _PIECE = 1 << 16  # numbers of rows that are squared at a time
@@ -87,7 +88,7 @@ class DenseBlock:
             center, scale = center[columns], scale[columns]
 
         def fill(piece: slice, out: Tensor) -> None:
-            rows = values[piece] if columns is None else values[piece].index_select(1, columns)
+            rows = values[piece] if columns is None else gather_columns(values[piece], columns)
             torch.sub(rows, center, out=out)
 
         return bordered_gram(fill, scale, weight, rank_one)
@@ -104,13 +105,13 @@ class DenseBlock:
         if rough and len(columns) >= _MANY:
             sides = len(columns), len(others)
             return rough_cross(self._fill(columns), self._fill(others), *sides, weight)
-        z = self._values.index_select(1, columns).sub_(self._center[columns])
+        z = gather_columns(self._values, columns).sub_(self._center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
         if len(others) * _MOST > self._values.shape[1]:  # to copy them costs more than the rest
             product = (z.T @ self._values)[:, others]
         else:
-            product = z.T @ self._values.index_select(1, others)
+            product = z.T @ gather_columns(self._values, others)
         inner = (product - border * self._center[others]) / self._scale[others]
         return torch.cat([inner, border], dim=1)
 
@@ -122,7 +123,7 @@ class DenseBlock:
         unit = (1 / scale).float()
 
         def fill(piece: slice, out: Tensor) -> None:
-            rows = X[piece] if columns is None else X[piece].index_select(1, columns)
+            rows = X[piece] if columns is None else gather_columns(X[piece], columns)
             torch.sub(rows, center, out=out).mul_(unit)
 
         return fill

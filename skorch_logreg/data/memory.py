@@ -15,7 +15,7 @@ from skorch_logreg.data.gram import is_near_zero
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock, csr_rows
-from skorch_logreg.data.tensors import as_tensor, take_columns
+from skorch_logreg.data.tensors import as_tensor, gather_columns, take_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 CONTAINERS = {
@@ -423,7 +423,7 @@ def _columns_of(X: Any, columns: Tensor) -> Any:
     out = torch.empty(len(X), len(columns), dtype=X.dtype, device=X.device)
 
     def part(rows: slice) -> None:
-        torch.index_select(X[rows], 1, columns, out=out[rows])
+        gather_columns(X[rows], columns, out=out[rows])
 
     step = max(-(-len(X) // thread_count()), _LEAST // max(X.shape[1], 1))
     map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])

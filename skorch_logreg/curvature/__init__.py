@@ -6,6 +6,7 @@ from skorch_logreg.curvature.cost import (
     exact_seconds,
     pass_seconds,
     rough_seconds,
+    solve_seconds,
 )
 from skorch_logreg.curvature.dual import DualHessian
 from skorch_logreg.curvature.exact import ExactHessian
@@ -31,4 +32,5 @@ __all__ = [
     "join",
     "pass_seconds",
     "rough_seconds",
+    "solve_seconds",
 ]

@@ -50,6 +50,11 @@ def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1
     return _CALLS + n_models * (products + n_rows * side / _FILLED + side**3 / 3 / _FACTOR_FLOPS)
 
 
+def solve_seconds(n_columns: int) -> float:
+    """Time of solving a working set's quadratic problem: two factors, or so."""
+    return _CALLS + 2 * n_columns**3 / 3 / _FACTOR_FLOPS
+
+
 def blocks_seconds(
     n_samples: int, n_rows: int, n_outputs: int, n_columns: int, row_size: float, n_models: int = 1
 ) -> float:

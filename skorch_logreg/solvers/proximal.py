@@ -1,5 +1,6 @@
 """Proximal Newton on a working set, for penalties that are not smooth."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from skorch_logreg.certificate import gap_beyond_rounding, penalty_gap
 from skorch_logreg.checkpoint import Resumable
+from skorch_logreg.curvature import pass_seconds, rough_seconds, solve_seconds
 from skorch_logreg.objective import Objective, Point, inner, outputs_inverse
 from skorch_logreg.solvers.quadratic import QuadraticModel
 
@@ -25,6 +27,7 @@ _ROUGH_MODELS = 2  # in a step, until rounding may be why they do not serve
 _LITTLE = 0.1  # the same, where steps tell of all columns
 _FEWER = 2  # times as many columns, from which a new Hessian of few is the better
 _LARGER = 1.5  # times as many, from which one of all is no dearer than what is new
+_NEW_STEPS = 1.0  # on a Hessian that is new
 _PART_STEPS = 20
 _SLOW = 0.3  # of the decrease promised before: beyond, a Hessian is too old
 _SLOW_READING = 0.1  # the same, where a step reads all of X
@@ -186,8 +189,10 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
             model, columns = None, every  # and what is new costs as much as all
         else:
             columns = every
-    gap = float(state.decrement)
-    goal = max(_PART_GAP * gap**2 / float(point.value), state.goal * float(point.value))
+    gap, target = float(state.decrement), state.goal * float(point.value)
+    if model is not None and model.steps_left(gap, target) > _price(objective, columns):
+        model = None
+    goal = max(_PART_GAP * gap**2 / float(point.value), target)
     if len(columns) * _FEW > n_features:
         # every step tells of the columns left out, too
         limits = _LITTLE, _SLOW_READING
@@ -212,6 +217,14 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
     params[..., within] = reached.params
     model = None if model is None else replace(model, columns=columns)
     return _settle(objective, params, reached.logits, state.goal, model)
+
+
+def _price(objective: Objective, columns: Tensor) -> float:
+    """Count the steps that a new Hessian costs, with those on it."""
+    n, c = objective.data.n_samples, len(columns)
+    width = c if c * _FEW <= objective.data.n_features else objective.data.row_size
+    step = solve_seconds(c) + pass_seconds(n, 1, width)
+    return rough_seconds(n, 1, c) / step + _NEW_STEPS
 
 
 def _minimise_part(
@@ -247,6 +260,8 @@ def _minimise_part(
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
+        if math.isfinite(last) and last > 0:
+            model = replace(model, rate=left / last)
         model = None if poor else model
         if goal <= _TIGHT * float(point.value):
             if rounding and fresh:  # values tell no more: one step of Newton's own is the end

@@ -1,5 +1,6 @@
 """A quadratic model of the loss over some columns, kept for several steps."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,11 +26,14 @@ class QuadraticModel:
         Which they are among the features.
     rough : bool
         Whether it is of low precision.
+    rate : float
+        Share of the gap that its last step left; 0: it is not known.
     """
 
     bordered: Tensor
     columns: Tensor
     rough: bool
+    rate: float = 0.0
 
     @classmethod
     def of(
@@ -44,16 +48,17 @@ class QuadraticModel:
         """Let it know more columns too, as they are at a point."""
         every = torch.cat([self.columns, columns])
         rows = objective.cross_gram(point, columns, every, self.rough)
-        known = len(self.columns)
-        apart, own = torch.cat([rows[:, :known], rows[:, -1:]], 1), rows[:, known:-1]
-        own = (own + own.T) / 2  # what is not symmetric would be a force that no step ends
-        bordered = torch.cat(
-            [
-                torch.cat([self.bordered[:-1, :-1], apart[:, :-1].T, self.bordered[:-1, -1:]], 1),
-                torch.cat([apart[:, :-1], own, apart[:, -1:]], 1),
-                torch.cat([self.bordered[-1:, :-1], apart[:, -1:].T, self.bordered[-1:, -1:]], 1),
-            ]
-        )
+        known, side = len(self.columns), len(every) + 1
+        bordered = self.bordered.new_empty(side, side)
+        bordered[:known, :known] = self.bordered[:-1, :-1]
+        bordered[-1, :known] = bordered[:known, -1] = self.bordered[-1, :-1]
+        bordered[-1, -1] = self.bordered[-1, -1]
+        bordered[known:-1] = rows
+        bordered[:known, known:-1] = rows[:, :known].T
+        bordered[-1, known:-1] = rows[:, -1]
+        own = bordered[known:-1, known:-1]
+        # what is not symmetric would be a force that no step ends
+        own.copy_((own + own.T) / 2)
         return replace(self, bordered=bordered, columns=every)
 
     def corrected(self, objective: Objective, before: Point, after: Point) -> "QuadraticModel":
@@ -87,6 +92,14 @@ class QuadraticModel:
         out[0, 0, self.columns] = best - coef
         out[0, 0, -1] = -inverse * (gradient[-1] + border @ (best - coef))
         return out
+
+    def steps_left(self, gap: float, goal: float) -> float:
+        """Count the steps from a gap to a goal at the rate of the last one."""
+        if gap <= goal or self.rate <= 0:
+            return 0.0
+        return (
+            math.log(gap / max(goal, 1e-300)) / -math.log(self.rate) if self.rate < 1 else math.inf
+        )
 
     def intercept_gap(self, point: Point) -> float:
         """By how much, or so, a duality gap grows where the intercept goes to its best."""

@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -33,3 +35,15 @@ def test_registries_name_public_classes():
     assert named == {type(solver) for solver in catalogue.SOLVERS.values()}
     registered = set(skorch_logreg.penalties.PENALTIES.values())
     assert registered == catalogue.CLASSES[skorch_logreg.penalties]
+
+
+def test_importing_the_package_leaves_out_what_takes_long():
+    """Cross-validation, searches and their part of scikit-learn come when they are asked for."""
+    code = (
+        "import sys, skorch_logreg as s; "
+        "late = {'sklearn.linear_model', 'sklearn.model_selection', 'skorch_logreg.estimators.cv'}; "
+        "assert not late & set(sys.modules); "
+        "assert set(s.__all__) <= set(dir(s)); "
+        "assert s.MultiLabel is s.MultiLabel and not hasattr(s, 'Multilabel')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from skorch_logreg.estimators import TorchLogisticClassifier
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
 LONG = 2e7  # entries of X times classes from which a fit shows its progress
 

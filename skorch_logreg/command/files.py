@@ -13,7 +13,7 @@ from typing import Any
 
 from skorch_logreg.command.encoding import clean
 from skorch_logreg.command.failure import CommandError, optional
-from skorch_logreg.estimators import TorchLogisticClassifier
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
 SAMPLE = 1 << 16  # characters from which the separator is found
 SEPARATORS = ",;\t|"  # then the space, which texts have too

@@ -1,10 +1,15 @@
 """Estimators: the faces; only here are validation, labels, warnings and fitted attributes."""
 
-from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
-from skorch_logreg.estimators.multilabel import MultiLabel
-from skorch_logreg.estimators.neural import NeuralLogisticClassifier
-from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
+from typing import TYPE_CHECKING
+
+from skorch_logreg.lazy import lazily
+
+if TYPE_CHECKING:
+    from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+    from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
+    from skorch_logreg.estimators.multilabel import MultiLabel
+    from skorch_logreg.estimators.neural import NeuralLogisticClassifier
+    from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
 
 __all__ = [
     "BatchedGridSearchCV",
@@ -14,3 +19,15 @@ __all__ = [
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "BatchedGridSearchCV": "search",
+        "BatchedRandomizedSearchCV": "search",
+        "MultiLabel": "multilabel",
+        "NeuralLogisticClassifier": "neural",
+        "TorchLogisticClassifier": "classifier",
+        "TorchLogisticClassifierCV": "cv",
+    },
+)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
 from torch import Tensor
 
@@ -65,6 +63,8 @@ class Rows:
         scoring : str, callable or None
             Named scorers are given the weights; None: the mean log-likelihood.
         """
+        from sklearn.metrics import get_scorer  # takes long to import, and few fits are scored
+
         model = copy.copy(estimator)
         vars(model).pop("feature_names_in_", None)  # the rows are arrays by now
         weighted = self.weight is not None and isinstance(scoring, str)
@@ -107,6 +107,8 @@ def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
     ParameterError
         If the share is too small or too large for the classes, or scores have no classes.
     """
+    from sklearn.model_selection import train_test_split  # takes long to import
+
     rows = rows.counting()
     if not solver.validation_fraction:
         return rows, None

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import enet_path
 from torch import Tensor
 
 from skorch_logreg.penalties.protocol import Penalty
@@ -188,6 +187,8 @@ def _coordinate_descent(
     Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
     coordinate descent, section 2.2.
     """
+    from sklearn.linear_model import enet_path  # what it brings along takes long to import
+
     unit = lasso.amin() / lasso
     scaled = hessian if bool((unit == 1).all()) else (hessian * unit).mul_(unit[:, None])
     target, bound = (linear * unit).numpy(), float(lasso.amin())

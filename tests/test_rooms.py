@@ -41,7 +41,7 @@ def test_importing_the_package_leaves_out_what_takes_long():
     """Cross-validation, searches and their part of scikit-learn come when they are asked for."""
     code = (
         "import sys, skorch_logreg as s; "
-        "late = {'sklearn.linear_model', 'sklearn.model_selection', 'skorch_logreg.estimators.cv'}; "
+        "late = {'sklearn.linear_model', 'sklearn.model_selection', 'skorch_logreg.analysis'}; "
         "assert not late & set(sys.modules); "
         "assert set(s.__all__) <= set(dir(s)); "
         "assert s.MultiLabel is s.MultiLabel and not hasattr(s, 'Multilabel')"

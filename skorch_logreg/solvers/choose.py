@@ -36,6 +36,8 @@ _SAMPLE = 10_000  # rows that a sample has at least
 _TOLD_ROWS = 4  # a column, from which a decrement is told to some per cent
 _CHEAP = 1.5  # passes: up to here more rows are worth their price
 _ROUGH_ROWS = (100, 50, 25, 10)  # a coefficient, of a Hessian in low precision
+_DEAR_CLASSES = 20.0  # passes that a Hessian of all classes costs, from which one comes first
+_BOUND_ROWS = 100  # a column, from which the classes' bound is the better one
 _ROUGH_TIMES = 6  # that it is made before an exact one
 _ROUGH_SHARE = 2  # how many times as many rows the data must have
 _ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
@@ -88,6 +90,11 @@ class Model:
         """What is built when it wears out."""
         return self.stronger or self
 
+    @property
+    def last(self) -> "Model":
+        """What comes in the end."""
+        return self if self.stronger is None else self.stronger.last
+
 
 def choose_curvature(objective: Objective) -> Model:
     """Take what models of their own need, or for many the factorisation that they share."""
@@ -106,9 +113,9 @@ def _own_curvature(objective: Objective) -> Model:
     """Take the exact Hessian where it is affordable, else the cheapest that leads there.
 
     Columns or rows, whichever are fewer, are the side of the exact one.  Where that is dear, one
-    of a sample comes first, or several of low precision.  Beyond that classes of few columns
-    have the bound that all classes share, and all others a block of the columns with most
-    entries.
+    of a sample comes first, or several of low precision, and before those of classes one that
+    does not couple them.  Beyond that classes of few columns have the bound that all classes
+    share, and all others a block of the columns with most entries.
     """
     _, n_outputs, side = objective.shape
     n, p = objective.data.n_samples, side - 1
@@ -120,16 +127,26 @@ def _own_curvature(objective: Objective) -> Model:
         choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
     if cheapest is not None:
-        for first in (_sampled_hessian, _rough_hessian):
-            model = first(objective, cheapest)
-            if model is not None:
-                return model
-        if cheapest.cost(1) <= _MAX_COST or side <= 500:
-            return cheapest
+        model = _sampled_hessian(objective, cheapest)
+        if model is not None:
+            return model
+        model = _rough_hessian(objective, cheapest) or cheapest
+        if model is not cheapest or model.cost(1) <= _MAX_COST or side <= 500:
+            exact = model.last.build == ExactHessian.build
+            if n_outputs > 2 and exact and model.cost(1) > _DEAR_CLASSES:
+                first = _bound(objective) if n >= _BOUND_ROWS * p else _frequent_columns(objective)
+                return replace(first, cost=model.cost, stronger=model, size=model.size)
+            return model
     if n_outputs > 2 and side <= _MAX_SIDE // 2:
-        cost = _passes(objective, partial(rough_seconds, n, 1, p))
-        return Model(MultinomialBound.build, False, cost, 0.0)
+        return _bound(objective)
     return _frequent_columns(objective)
+
+
+def _bound(objective: Objective) -> Model:
+    """Take the bound of all classes, which is near their Hessian where rows are many."""
+    n, p = objective.data.n_samples, objective.data.n_features
+    cost = _passes(objective, partial(rough_seconds, n, 1, p))
+    return Model(MultinomialBound.build, False, cost, 0.0)
 
 
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> Model:

@@ -103,9 +103,8 @@ def _worn(tracks: Sequence[Track]) -> list[int]:
         for i, track in enumerate(tracks)
         if track.far > 1
         and not track.directed
-        # the first steps are slow whatever the curvature, where a model follows or is as good
-        # as what would take its place
-        and track.age >= (_FIRST_STEPS if track.model.follows or _is_last(track) else 1)
+        # the first steps are slow whatever the curvature, where a model follows or sees a part
+        and track.age >= (_FIRST_STEPS if track.model.follows or not track.model.trust else 1)
     ]
     worn = [i for i in candidates if _is_worn(tracks[i], len(candidates))]
     if not worn:

@@ -79,10 +79,19 @@ CLASSES = {
         curvature.RoughHessian,
         curvature.SharedHessian,
     },
-    data: {data.DenseBlock, data.SmallBlock, data.SparseBlock, data.InMemory},
+    data: {
+        data.ArrayChunks,
+        data.Chunked,
+        data.DenseBlock,
+        data.InMemory,
+        data.NpyChunks,
+        data.ParquetChunks,
+        data.SmallBlock,
+        data.SparseBlock,
+    },
 }
 NOT_CATALOGUED = {
-    "Block", "Checkpoint", "Curvature", "Data", "Iterate", "Loss", "MiniBatch", "Outcome",
+    "Block", "Checkpoint", "Chunks", "Curvature", "Data", "Iterate", "Loss", "MiniBatch", "Outcome",
     "Penalty", "Solver", "Status",
 }  # fmt: skip
 

@@ -89,7 +89,8 @@ def test_a_cell_of_the_table_is_what_happens(penalty, container, solver):
 
 
 @pytest.mark.parametrize("source", EXAMPLES)
-def test_examples_run(source):
+def test_examples_run(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     exec(compile(source, str(README), "exec"), {})
 
 

@@ -1,21 +1,29 @@
 """Data: how rows multiply, and where they live."""
 
+from skorch_logreg.data.chunked import Chunked, Chunks, from_chunks
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.protocol import Block, Data
 from skorch_logreg.data.small import SmallBlock
+from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.data.sparse import SparseBlock
 from skorch_logreg.data.tensors import as_tensor, take_columns
 
 __all__ = [
     "CONTAINERS",
+    "ArrayChunks",
     "Block",
+    "Chunked",
+    "Chunks",
     "Data",
     "DenseBlock",
     "InMemory",
+    "NpyChunks",
+    "ParquetChunks",
     "SmallBlock",
     "SparseBlock",
     "as_tensor",
     "from_arrays",
+    "from_chunks",
     "take_columns",
 ]

@@ -328,11 +328,11 @@ class InMemory:
         """
         rows = min(max(int(_MOMENT_NUMBERS / max(self.row_size, 1.0)), _FEW_ROWS), _MOMENT_ROWS)
         if self.n_samples >= 2 * rows:
-            mean, deviation = _moments(self._taken(rows))
+            mean, deviation = moments(self._taken(rows))
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column may be constant in a sample and not in the data
-        return _moments(self)
+        return moments(self)
 
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where each has its own."""
@@ -437,7 +437,8 @@ def _beside(X: Any, more: Any) -> Any:
     return sp.hstack([X, more], format="csr")
 
 
-def _moments(data: InMemory) -> tuple[Tensor, Tensor]:
+def moments(data: InMemory) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation (p,) of the columns of X, from two reads."""
     weight = data.weight if data.n_weights == 1 else data.weight.mean(dim=1, keepdim=True)
     weight = weight / weight.sum()
     if data.is_small:  # the same in fewer calls

@@ -137,7 +137,7 @@ class Data(Protocol):
     def sampled(self, n_rows: int) -> slice:
         """Say which rows a sample has."""
 
-    def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
+    def sample(self, n_rows: int, columns: Tensor | None = None) -> "Data":
         """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns."""
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
@@ -149,10 +149,10 @@ class Data(Protocol):
     def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
 
-    def take_columns(self, columns: Tensor) -> Self:
+    def take_columns(self, columns: Tensor) -> "Data":
         """Copy some columns, under the same targets and weights and in the same units."""
 
-    def recast(self, X: Tensor) -> Self:
+    def recast(self, X: Tensor) -> "Data":
         """Put other rows (n, r) under the same targets and weights, as they are."""
 
     def standardised(

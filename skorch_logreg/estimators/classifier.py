@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import (
+    chunks,
     convergence,
     epochs,
     liblinear,
@@ -252,8 +253,10 @@ class TorchLogisticClassifier(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Dataset or DataLoader
-            Rows; float32 stays float32. Not copied, never written. A data set or loader of
+        X : {array-like, sparse matrix} (n_samples, n_features), chunks, Dataset or DataLoader
+            Rows; float32 stays float32. Not copied, never written. Chunks are an object with
+            ``len(X)`` and ``X.chunk(i)``, such as those of `skorch_logreg.data`: rows that are
+            read again in every pass, two chunks at a time. A data set or loader of
             `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight` are
             None then. Solvers of mini-batches take the batches of a loader, or of an
             IterableDataset, as they come, and nothing is proven; all else is read into memory.
@@ -307,11 +310,13 @@ class TorchLogisticClassifier(
                 X, y, sample_weight = streams.read(X)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        check_indices(X)
-        if is_plain(X) and labels_are_plain(y, len(X)):
+        if chunks.is_chunked(X):
+            X, y = chunks.adopt(self, X, y, chosen, device)
+        elif is_plain(X) and labels_are_plain(y, len(X)):
             self.n_features_in_ = X.shape[1]
             self.__dict__.pop("feature_names_in_", None)
         else:
+            check_indices(X)
             X, y = validate_data(
                 self, X, y,
                 accept_sparse="csr", dtype=home.float_dtypes, multi_output=self.soft_labels,

@@ -21,6 +21,7 @@ from skorch_logreg.estimators.arrays import (
     is_plain,
     to_tensor,
 )
+from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
 from skorch_logreg.estimators.options import check_threshold_classes
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.losses.softmax import log_softmax, softmax
@@ -223,6 +224,8 @@ class LogisticPrediction(LogitPrediction):
     def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
         """Logits (n_samples, 1 or n_classes), and where X lives."""
         check_is_fitted(self)
+        if is_chunked(X):
+            return self._chunk_logits(X), NUMPY
         check_same_namespace(X, self, attribute="coef_", method=method)
         home = Home.of(X)
         coef = self.coef_
@@ -234,6 +237,13 @@ class LogisticPrediction(LogitPrediction):
         check_indices(X)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
         return _affine(X, coef, self.intercept_), home
+
+    def _chunk_logits(self, X: Any) -> Tensor:
+        """Logits of rows that are read chunk by chunk."""
+        rows = ChunkedRows(X, 0)
+        check_features(self, rows)
+        parts = (rows.chunk(index) for index in range(len(rows)))
+        return torch.cat([_affine(part, self.coef_, self.intercept_) for part in parts])
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from skorch_logreg.data.memory import InMemory, from_arrays, moments
 from skorch_logreg.data.protocol import Kernel
 
+_MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
 _COPIED = 1 << 28  # bytes of columns that are copied into memory
 
 
@@ -40,15 +41,12 @@ class Survey:
         Every so many-th row is kept.
     kept : Tensor, csr_array or None
         These rows, as many as the first chunk has, or fewer.
-    n_entries : int
-        Stored entries of sparse rows.
     """
 
     lengths: list[int] = field(default_factory=list)
     moments: tuple[Tensor, Tensor] | None = None
     step: int = 1
     kept: Any = None
-    n_entries: int = 0
 
 
 @dataclass
@@ -129,6 +127,7 @@ class Chunked:
         totals: tuple[Tensor, ...] = ()
         for rows, X in self._chunks():
             terms = self._part(rows, X).reduce(kernel, *(a[rows] for a in row_arrays), few=few)
+            del X
             if not totals:
                 totals = terms
                 continue
@@ -158,6 +157,7 @@ class Chunked:
                     break
                 if length:
                     yield rows, X
+                del X  # before the chunk after the next is read
                 start = rows.stop
         if sum(lengths) != self.n_samples:
             more = "more than" if sum(lengths) > self.n_samples else f"{sum(lengths)} and not"
@@ -180,46 +180,60 @@ class Chunked:
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.
 
-        The first pass: it also counts rows and keeps a sample of them.
+        Of the rows that the first pass keeps, if they are many and no column is constant there.
+        """
+        if self.survey.moments is None:
+            sample = self._sampled_rows
+            if sample.n_samples >= _MOMENT_ROWS:
+                self.survey.moments = sample.column_moments()
+            if self.survey.moments is None or not bool((self.survey.moments[1] > 0).all()):
+                self.survey.moments = self._exact_moments()
+        return self.survey.moments
+
+    def _exact_moments(self) -> tuple[Tensor, Tensor]:
+        """Put the moments of all chunks together.
 
         References
         ----------
         Chan, Golub, LeVeque (1983). Algorithms for computing the sample variance, The American
         Statistician 37, equation 2.1.
         """
-        survey = self.survey
-        if survey.moments is not None:
-            return survey.moments
         self.reads[0] += 1
         total = 0.0
         mean, squares = torch.zeros_like(self.center), torch.zeros_like(self.center)
-        kept: list[Any] = []
+        for rows, X in self._chunks():
+            part = self._part(rows, X)
+            del X
+            weight = float(part.weight.mean(dim=1).sum())
+            if weight == 0:
+                continue
+            own, deviation = moments(part)
+            del part
+            total += weight
+            shift = own - mean
+            mean = mean + shift * (weight / total)
+            squares += weight * (deviation.square() + shift.square() * (1 - weight / total))
+        deviation = (squares / total).sqrt()
+        return mean, deviation * (deviation > 1e-13 * mean.abs())
+
+    def _keep(self) -> None:
+        """Read all chunks once: their rows are counted, and a sample of them is kept."""
+        self.reads[0] += 1
+        survey, kept = self.survey, list[Any]()
         for rows, X in self._chunks():
             if not kept:
                 survey.step = -(-self.n_samples // int(X.shape[0]))
             first = (survey.step // 2 - rows.start) % survey.step
             some = X[first :: survey.step]
             kept.append(some.clone() if isinstance(some, Tensor) else some)
-            survey.n_entries += X.nnz if sp.issparse(X) else 0
-            part = self._part(rows, X)
-            weight = float(part.weight.mean(dim=1).sum())
-            if weight == 0:
-                continue
-            own, deviation = moments(part)
-            total += weight
-            shift = own - mean
-            mean = mean + shift * (weight / total)
-            squares += weight * (deviation.square() + shift.square() * (1 - weight / total))
-        sparse = bool(kept) and sp.issparse(kept[0])
-        survey.kept = sp.vstack(kept, format="csr") if sparse else torch.cat(kept)
-        deviation = (squares / total).sqrt()
-        survey.moments = mean, deviation * (deviation > 1e-13 * mean.abs())
-        return survey.moments
+            del X
+        survey.kept = sp.vstack(kept, format="csr") if sp.issparse(kept[0]) else torch.cat(kept)
 
     @cached_property
     def _sampled_rows(self) -> InMemory:
         """The rows that are kept, with the weight of all."""
-        self.column_moments()
+        if self.survey.kept is None:
+            self._keep()
         rows = slice(self.survey.step // 2, None, self.survey.step)
         weight = self.weight[rows]
         factor = (self.weight.sum(dim=0) / weight.sum(dim=0)).nan_to_num(1.0, 1.0)

@@ -78,9 +78,22 @@ def test_moments_and_passes(both):
     chunks, whole = both
     for part, expected in zip(chunks.column_moments(), whole.column_moments(), strict=True):
         close(part, expected)
-    assert chunks.n_passes == 1
+    assert chunks.n_passes == 2
     chunks.column_moments()
+    assert chunks.n_passes == 2
+
+
+def test_moments_of_many_rows_are_those_of_a_sample():
+    """And of all, where a column is constant in it."""
+    X = torch.randn(8000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    chunks = from_chunks(Parts(X.numpy(), 2000), 3, torch.float64, X[:, 0] > 0)
+    close(chunks.column_moments()[0], X[2::4].mean(dim=0))
     assert chunks.n_passes == 1
+    X[:, 2] = 0.0
+    X[0, 2] = 1.0
+    chunks = from_chunks(Parts(X.numpy(), 2000), 3, torch.float64, X[:, 0] > 0)
+    close(chunks.column_moments()[1], X.std(dim=0, correction=0))
+    assert chunks.n_passes == 2
 
 
 @pytest.mark.parametrize("n_rows", [5, 11, 10_000])

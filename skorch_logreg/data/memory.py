@@ -10,12 +10,13 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.columns import ColumnCopy, copy_columns
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.gram import is_near_zero
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock, csr_rows
-from skorch_logreg.data.tensors import as_tensor, gather_columns, take_columns
+from skorch_logreg.data.tensors import as_tensor, take_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 CONTAINERS = {
@@ -38,7 +39,6 @@ _SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it 
 _MOMENT_ROWS = 2500  # moments only set the units of the solver: a sample serves
 _MOMENT_NUMBERS = 1 << 20  # in them, where columns are many
 _FEW_ROWS = 1250  # of them, at least
-_MOSTLY_HELD = 2  # columns that are wanted for one that the last copy lacks, from which it serves
 _LONG_ROW = 512  # numbers that are as quick where they lie as in a copy
 
 
@@ -63,8 +63,8 @@ class InMemory:
         The data of which these are the rough products; weight and targets are float32 then.
     kernels : list of (Tensor, bool, Tensor)
         What the last `outer` was asked, and what it gave.
-    copies : list of (Tensor, Tensor or csr_array)
-        The columns that were copied last, and their copy.
+    copy : ColumnCopy
+        Of the columns that were taken last.
     """
 
     X: Any
@@ -78,7 +78,7 @@ class InMemory:
     design: Tensor | None = None
     origin: "InMemory | None" = None
     kernels: list[tuple[Tensor, bool, Tensor]] = field(default_factory=list, compare=False)
-    copies: list[tuple[Tensor, Any]] = field(default_factory=list, compare=False)
+    copy: ColumnCopy = field(default_factory=ColumnCopy, compare=False)
 
     @property
     def n_passes(self) -> int:
@@ -275,7 +275,7 @@ class InMemory:
             design=design,
             origin=self,
             kernels=[],
-            copies=[],
+            copy=ColumnCopy(),
         )
 
     def sampled(self, n_rows: int) -> slice:
@@ -302,7 +302,7 @@ class InMemory:
         X, center, scale = self.X[rows], self.center, self.scale
         design = None if self.design is None else self.design[rows]
         if columns is not None:
-            X, design = _columns_of(X, columns), None
+            X, design = copy_columns(X, columns), None
             center, scale = center[columns], scale[columns]
         if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW:
             X = X.contiguous()
@@ -318,7 +318,7 @@ class InMemory:
             block_rows=_block_rows(X),
             reads=[0],
             kernels=[],
-            copies=[],
+            copy=ColumnCopy(),
         )
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
@@ -360,33 +360,20 @@ class InMemory:
 
     def take_columns(self, columns: Tensor) -> "InMemory":
         """Copy some columns, under the same targets and weights and in the same units."""
-        X = self._copy_of(columns)
-        plain = replace(self, X=X, origin=None, block_rows=_block_rows(X), reads=[0], copies=[])
+        X, is_read = self.copy.take(self.X, columns)
+        self.reads[0] += is_read
+        plain = replace(
+            self, X=X, origin=None, block_rows=_block_rows(X), reads=[0], copy=ColumnCopy()
+        )
         center, scale = self.center[columns], self.scale[columns]
         return plain.standardised(center, scale, self.targets, self.n_logits)
-
-    def _copy_of(self, columns: Tensor) -> Any:
-        """Copy some columns: those of the last copy from there, where they lie together."""
-        if self.copies:
-            held, X = self.copies[0]
-            new = columns[~torch.isin(columns, held)]
-            if len(new) * _MOSTLY_HELD <= len(columns):
-                if len(new):
-                    held, X = torch.cat([held, new]), _beside(X, _columns_of(self.X, new))
-                    self.reads[0] += 1
-                    self.copies[0] = held, X
-                place = torch.empty(self.n_features, dtype=torch.int64, device=held.device)
-                place[held] = torch.arange(len(held), device=held.device)
-                return _columns_of(X, place[columns])
-        X = _columns_of(self.X, columns)
-        self.reads[0] += 1
-        self.copies[:] = [(columns, X)]
-        return X
 
     def recast(self, X: Tensor) -> "InMemory":
         """Put other rows (n, r) under the same targets and weights, as they are."""
         center = self.center.new_zeros(X.shape[1])
-        plain = replace(self, X=X, origin=None, block_rows=_block_rows(X), reads=[0], copies=[])
+        plain = replace(
+            self, X=X, origin=None, block_rows=_block_rows(X), reads=[0], copy=ColumnCopy()
+        )
         return plain.standardised(center, torch.ones_like(center), self.targets, self.n_logits)
 
     def standardised(
@@ -414,27 +401,6 @@ class InMemory:
     def _standardise(self, rows: slice, out: Tensor) -> None:
         """Write the design of dense rows."""
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
-
-
-def _columns_of(X: Any, columns: Tensor) -> Any:
-    """Copy some columns of rows."""
-    if not isinstance(X, Tensor):
-        return X[:, columns.numpy()]
-    out = torch.empty(len(X), len(columns), dtype=X.dtype, device=X.device)
-
-    def part(rows: slice) -> None:
-        gather_columns(X[rows], columns, out=out[rows])
-
-    step = max(-(-len(X) // thread_count()), _LEAST // max(X.shape[1], 1))
-    map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])
-    return out
-
-
-def _beside(X: Any, more: Any) -> Any:
-    """Put columns beside others."""
-    if isinstance(X, Tensor):
-        return torch.cat([X, more], dim=1)
-    return sp.hstack([X, more], format="csr")
 
 
 def moments(data: InMemory) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,9 @@ def cold_start(
         part = on_sample(objective, rows)
         steps = min(max_iter, _SAMPLE_ITER if found is zero else _NEXT_ITER)
         tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
-        outcome = drive(solver, part.rough(), found, tol=tol, max_iter=steps, bound=False)
+        outcome = drive(
+            solver, part.rough(), found, tol=tol, max_iter=steps, bound=False, proof=False
+        )
         # a sample without one of the classes, or separable, has its solution at infinity
         bounded = [status is Status.CONVERGED for status in outcome.status]
         keep = torch.tensor(bounded, device=zero.device)
@@ -86,7 +88,9 @@ def _in_row_space(
     thin = replace(objective, data=data, penalty=L2())
     first = thin.zeros()
     first[..., -1] = zero[..., -1]
-    found = drive(solver, thin, first, tol=max(tol, least), max_iter=max_iter, bound=False)
+    found = drive(
+        solver, thin, first, tol=max(tol, least), max_iter=max_iter, bound=False, proof=False
+    )
     coef = found.params[..., :-1].flatten(0, 1).T
     rows = torch.linalg.solve_triangular(factor.T, coef, upper=True) * scale[:, None]
     rows = rows.T.reshape(*found.params.shape[:2], -1).permute(2, 0, 1)

@@ -8,7 +8,7 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Status, fit
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.penalties import L2
-from skorch_logreg.solvers import LBFGS
+from skorch_logreg.solvers import LBFGS, drive
 from skorch_logreg.starts import cold_start
 from tests.catalogue import LOSSES, objective
 
@@ -71,3 +71,21 @@ def test_no_steps_where_none_are_allowed():
     params, n_iter = cold_start(of, LBFGS(), 1e-4, 0)
     assert not params.any()
     assert n_iter == 0
+
+
+def test_what_is_only_a_start_is_not_proven(monkeypatch):
+    """Where it ends in the space of the rows is looked at by the fit itself."""
+    asked, confirm = [], LBFGS.confirm
+
+    def counted(solver, objective, state, models):
+        asked.append(objective.data.n_features)
+        return confirm(solver, objective, state, models)
+
+    monkeypatch.setattr(LBFGS, "confirm", counted)
+    X, y, weight = _wide(2, p=8000, n=400)
+    found = fit(from_arrays(X, y, weight), Binomial(), L2(), solver=LBFGS(), tol=1e-3)
+    assert found.status == (Status.CONVERGED,)
+    assert set(asked) <= {8000}
+    of = objective(LOSSES["binomial"])
+    sloppy = drive(LBFGS(), of, of.zeros(), tol=0.5, max_iter=9, bound=False, proof=False)
+    assert sloppy.status == (Status.CONVERGED,)

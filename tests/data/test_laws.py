@@ -149,6 +149,7 @@ def test_cross(data, others):
 def test_rough_cross():
     n_rows = 3000
     z, u = _random(n_rows, 80), _random(n_rows, 600, seed=1)
+    u[:, :80] += z
     weight = _random(n_rows, 1, seed=2)[:, 0].square()
 
     def fill(source):

@@ -522,13 +522,9 @@ def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:
         if not smooth:
             return ProximalNewton()
         model = choose_curvature(objective)
-        if small.serves(objective, model):
-            return small.SmallNewton()
-        if chord.serves(objective, model):
-            return chord.ChordNewton()
-        if not model.exact or model.cost(len(objective.strength)) > _NEWTON_COST:
-            return LBFGS()
-        return NewtonCholesky()
+        if model.exact and model.cost(len(objective.strength)) <= _NEWTON_COST:
+            return small.SmallNewton() if small.serves(objective, model) else NewtonCholesky()
+        return chord.ChordNewton() if chord.serves(objective, model) else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn

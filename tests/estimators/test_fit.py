@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from scipy.optimize import minimize
 from sklearn import config_context
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -267,3 +268,12 @@ def test_tensors_under_array_api_dispatch_stay_tensors():
 
 def test_parameter_errors_are_value_errors():
     assert issubclass(ParameterError, ValueError)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_few_rows_have_the_same_model_sparse_or_dense_at_the_default_tol(n_classes):
+    """Newton's method on a Hessian of its own at every step goes further than was asked for."""
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < n_classes], y[y < n_classes]
+    dense, sparse = (TorchLogisticClassifier().fit(rows, y) for rows in (X, sp.csr_array(X)))
+    np.testing.assert_allclose(sparse.coef_, dense.coef_, atol=1e-6)

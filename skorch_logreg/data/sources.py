@@ -12,8 +12,20 @@ import scipy.sparse as sp
 _BYTES = 64 << 20  # of a chunk
 
 
+class _OnDisk:
+    """Rows that are no array."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        """Say so to whatever would have them as one."""
+        raise TypeError(
+            f"{type(self).__name__} reads rows in chunks, which TorchLogisticClassifier fits and "
+            "predicts with; all else needs rows in memory: pass an array, or "
+            "np.concatenate([X.chunk(i) for i in range(len(X))])."
+        )
+
+
 @dataclass(frozen=True)
-class ArrayChunks:
+class ArrayChunks(_OnDisk):
     """Chunks of an array that lives on disk, or of whatever is sliced like one.
 
     Parameters
@@ -52,7 +64,7 @@ class ArrayChunks:
 
 
 @dataclass(frozen=True)
-class NpyChunks:
+class NpyChunks(_OnDisk):
     """Chunks that are files: ``.npy`` for dense rows, ``.npz`` of `scipy.sparse.save_npz`.
 
     Parameters
@@ -89,7 +101,7 @@ class NpyChunks:
 
 
 @dataclass(frozen=True)
-class ParquetChunks:
+class ParquetChunks(_OnDisk):
     """Chunks of a Parquet data set: some columns of every row group.
 
     Numbers and booleans are columns of X as they are; dictionary columns (pandas' categories)

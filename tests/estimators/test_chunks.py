@@ -10,8 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import (
+    BatchedGridSearchCV,
+    MultiLabel,
+    NeuralLogisticClassifier,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+)
 from skorch_logreg.data import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam
@@ -173,6 +180,24 @@ def test_what_needs_rows_in_memory_says_so():
         model.predict(ArrayChunks(X[:, :5], 300))
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MultiLabel(TorchLogisticClassifier()),
+        TorchLogisticClassifierCV(l1_ratios=(0.0,), use_legacy_attributes=False),
+        BatchedGridSearchCV(TorchLogisticClassifier(), {"C": [0.1, 1.0]}),
+        NeuralLogisticClassifier(),
+        LogisticRegression(),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_other_estimators_say_that_they_need_rows_in_memory(estimator):
+    X, y = rows()
+    labels = np.c_[y, 1 - y] if isinstance(estimator, MultiLabel) else y
+    with pytest.raises(TypeError, match="all else needs rows in memory"):
+        estimator.fit(ArrayChunks(X, 300), labels)
+
+
 def test_data_frames_have_names():
     X, y = rows()
     frame = pd.DataFrame(X, columns=list("abcdefgh"))
@@ -242,7 +267,13 @@ def test_a_process_that_may_hold_a_quarter_of_the_rows(tmp_path):
     code = """
         import resource, sys, numpy as np, torch
         torch.set_num_threads(2)
-        from skorch_logreg import TorchLogisticClassifier
+        from skorch_logreg import (
+    BatchedGridSearchCV,
+    MultiLabel,
+    NeuralLogisticClassifier,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+)
         from skorch_logreg.data import Chunks
         from pathlib import Path
         folder = Path(sys.argv[1])

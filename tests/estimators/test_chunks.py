@@ -184,7 +184,9 @@ def test_what_needs_rows_in_memory_says_so():
     "estimator",
     [
         MultiLabel(TorchLogisticClassifier()),
-        TorchLogisticClassifierCV(l1_ratios=(0.0,), use_legacy_attributes=False),
+        TorchLogisticClassifierCV(
+            l1_ratios=(0.0,), use_legacy_attributes=False, scoring="accuracy"
+        ),
         BatchedGridSearchCV(TorchLogisticClassifier(), {"C": [0.1, 1.0]}),
         NeuralLogisticClassifier(),
         LogisticRegression(),

@@ -39,12 +39,15 @@ class Point:
     value : Tensor of shape (m,)
     gradient : Tensor of shape (m, K, p + 1)
         Of the loss and of the smooth part of the penalty.
+    coupling : Tensor of shape (m, 1, p + 1) or None
+        The loss's Hessian in the intercept of one output, where it came with the gradient.
     """
 
     params: Tensor
     logits: Tensor
     value: Tensor
     gradient: Tensor
+    coupling: Tensor | None = None
 
     def select(self, models: Tensor) -> "Point":
         """Keep some models."""
@@ -53,6 +56,7 @@ class Point:
             take_columns(self.logits, models),
             self.value[models],
             self.gradient[models],
+            None if self.coupling is None else self.coupling[models],
         )
 
     def exact(self) -> "Point":
@@ -148,26 +152,32 @@ class Objective:
             return logits[:, 1:] - logits[:, :1]
         return logits - logits.mean(dim=-1, keepdim=True)
 
-    def evaluate(self, params: Tensor) -> Point:
-        """Value and gradient in one pass over X."""
+    def evaluate(self, params: Tensor, last: bool = False) -> Point:
+        """Value and gradient in one pass over X; for ``last`` see `move`."""
+        terms = self._terms(last)
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             block.matmul(params, out=logits)
-            return self._loss_terms(block, logits)
+            return terms(block, logits)
 
         logits = self.data.empty_rows(*self.shape[:2])
         return self._point(params, logits, self.data.reduce(kernel, logits))
 
-    def move(self, point: Point, direction: Tensor) -> Point:
-        """Go the whole direction in one pass over X."""
+    def move(self, point: Point, direction: Tensor, last: bool = False) -> Point:
+        """Go the whole direction in one pass over X.
+
+        Where that leads to the ``last`` point of a fit, what its dual bound needs of X is taken
+        along.
+        """
+        terms = self._terms(last)
 
         def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
             torch.add(block.matmul(direction), old, out=new)
-            return self._loss_terms(block, new)
+            return terms(block, new)
 
         new = torch.empty_like(point.logits)
-        terms = self.data.reduce(kernel, point.logits, new)
-        return self._point(point.params + direction, new, terms)
+        found = self.data.reduce(kernel, point.logits, new)
+        return self._point(point.params + direction, new, found)
 
     def logits(self, params: Tensor) -> Tensor:
         """Logits (n, m, K) of parameters, or of a direction."""
@@ -375,11 +385,13 @@ class Objective:
 
         Notes
         -----
-        One pass over X.
+        One pass over X, unless the point brings it along.
         """
         slope = point.gradient[..., -1]
         if self.loss.n_outputs == 1:
-            coupling = self._coupling(point, torch.ones_like(slope))
+            coupling = point.coupling
+            if coupling is None:
+                coupling = self._coupling(point, torch.ones_like(slope))
             step = slope * outputs_inverse(coupling[..., -1:])[..., 0]
             change = coupling * step[..., None]
         else:
@@ -436,11 +448,28 @@ class Objective:
         residual = residual.mul_(weight[..., None])
         return (value * weight).sum(dim=0), block.rmatmul(residual)
 
+    def _terms(self, last: bool) -> Callable[[Block, Tensor], tuple[Tensor, ...]]:
+        """Choose what a pass sums."""
+        last = last and self.fit_intercept and self.loss.n_outputs == 1 and not self.is_rough
+        return self._last_terms if last else self._loss_terms
+
+    def _last_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        """As `_loss_terms`, with the Hessian in the intercepts: X is multiplied once."""
+        value, residual = self.loss.value_residual(logits, block.targets)
+        weight = block.weight
+        both = torch.cat([residual, self.loss.curvature(logits)[0]], dim=1)
+        both = block.rmatmul(
+            both.unflatten(1, (2, -1)).mul_(weight[:, None, :, None]).flatten(1, 2)
+        )
+        gradient, coupling = both.chunk(2)
+        return (value * weight).sum(dim=0), gradient, coupling
+
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
-        value, gradient = terms
+        value, gradient, *coupling = terms
         penalty, pull = self.penalty.value_gradient(params[..., :-1])
         total = torch.addcmul(value, self.strength, penalty)
-        return Point(params, logits, total, self.add_pull(gradient, self._scaled(pull)))
+        gradient = self.add_pull(gradient, self._scaled(pull))
+        return Point(params, logits, total, gradient, *coupling)
 
     def _scaled(self, coef: Tensor) -> Tensor:
         return coef * self._lambda

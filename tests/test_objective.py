@@ -193,3 +193,28 @@ def test_company_does_not_matter(several):
         alone = replace(several, strength=strength).evaluate(params[i : i + 1])
         torch.testing.assert_close(alone.value, together.value[i : i + 1])
         torch.testing.assert_close(alone.gradient, together.gradient[i : i + 1])
+
+
+@pytest.mark.parametrize("container", ["c-order", "csr", "blocks-of-7"])
+@pytest.mark.parametrize("loss", ["binomial", "soft-binomial"])
+def test_the_last_point_brings_along_what_its_dual_bound_needs(loss, container):
+    of = objective(LOSSES[loss], container=CONTAINERS[container], strength=(0.5, 2.0))
+    before, direction = of.evaluate(of.zeros()), parameters(of)
+    plain, last = of.move(before, direction), of.move(before, direction, last=True)
+    for name in ("params", "logits", "value", "gradient"):
+        torch.testing.assert_close(getattr(last, name), getattr(plain, name))
+    assert plain.coupling is None
+    torch.testing.assert_close(last.coupling, of.hessian_product(plain)(_unit_intercepts(of)))
+    reads = of.data.n_passes
+    bound = of.feasible_gradient(last)
+    assert of.data.n_passes == reads
+    for part, expected in zip(bound, of.feasible_gradient(plain), strict=True):
+        torch.testing.assert_close(part, expected)
+    index = torch.tensor([1])
+    torch.testing.assert_close(last.select(index).coupling, last.coupling[index])
+
+
+def _unit_intercepts(of):
+    unit = of.zeros()
+    unit[..., -1] = 1.0
+    return unit

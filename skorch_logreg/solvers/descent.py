@@ -10,13 +10,17 @@ _LINE_STEPS = 40
 _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
 
 
-def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Point, Tensor]:
+def descend(
+    objective: Objective, point: Point, direction: Tensor, last: bool = False
+) -> tuple[Point, Tensor]:
     """Go along a descent direction: the whole way if that will do, else by a line search.
 
     Parameters
     ----------
     point : Point
     direction : Tensor of shape (m, K, p + 1)
+    last : bool, default=False
+        Whether this is likely to be the last step; see `Objective.move`.
 
     Returns
     -------
@@ -30,9 +34,9 @@ def descend(objective: Objective, point: Point, direction: Tensor) -> tuple[Poin
     logits are float32 is left behind for one whose logits are those of the objective.
     """
     if point.logits.dtype is objective.logits_dtype:
-        moved = objective.move(point, direction)
+        moved = objective.move(point, direction, last)
     else:
-        moved = objective.evaluate(point.params + direction)
+        moved = objective.evaluate(point.params + direction, last)
     return settle(objective, point, direction, moved)
 
 

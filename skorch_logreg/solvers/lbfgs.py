@@ -70,7 +70,8 @@ class LBFGS(Resumable):
             state = renewed(objective, state, worn)
         point = state.point
         direction = _direction(state)
-        target, change = descend(objective, point, direction)
+        last = all(track.age and track.far * track.rate <= 1 for track in state.tracks)
+        target, change = descend(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
         kept = min(self.memory, max(_PAIR_NUMBERS // (2 * change.numel()), _FEW_PAIRS))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)

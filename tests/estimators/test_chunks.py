@@ -269,13 +269,7 @@ def test_a_process_that_may_hold_a_quarter_of_the_rows(tmp_path):
     code = """
         import resource, sys, numpy as np, torch
         torch.set_num_threads(2)
-        from skorch_logreg import (
-    BatchedGridSearchCV,
-    MultiLabel,
-    NeuralLogisticClassifier,
-    TorchLogisticClassifier,
-    TorchLogisticClassifierCV,
-)
+        from skorch_logreg import TorchLogisticClassifier
         from skorch_logreg.data import Chunks
         from pathlib import Path
         folder = Path(sys.argv[1])

@@ -16,6 +16,7 @@ from skorch_logreg.solvers.descent import descend
 
 _DEAR = 4.0  # passes that a Hessian may cost
 _AHEAD = 2.0  # steps that a new Hessian takes itself
+_LATER = 0.03  # contraction that proves a decrement, where the Hessian is some steps old
 _FLATTERED = 4.0  # a step from where the Hessian is leaves half of what the next one will
 
 
@@ -33,6 +34,8 @@ class ChordState:
         Hessian at this point, or at one before.
     tol : float
         The optimality that will be asked for.
+    is_own : bool
+        Whether the Hessian is that of this point.
     """
 
     point: Point
@@ -41,6 +44,7 @@ class ChordState:
     solved: Tensor
     curvature: Curvature
     tol: float
+    is_own: bool = True
 
     def select(self, models: Tensor, objective: Objective) -> Self:
         """Keep the one model."""
@@ -77,8 +81,15 @@ class ChordNewton(Resumable):
         model = exact_hessian(objective)
         if far > 1 and _steps_left(rate, far) > model.cost(1) + _AHEAD:
             return _renewed(objective, point, state.tol)
-        trusted = torch.full_like(decrement, rate <= model.trust, dtype=torch.bool)
-        return replace(state, point=point, decrement=decrement, trusted=trusted, solved=solved)
+        proven = rate <= (model.trust if state.is_own else _LATER)
+        return replace(
+            state,
+            point=point,
+            decrement=decrement,
+            trusted=torch.full_like(decrement, proven, dtype=torch.bool),
+            solved=solved,
+            is_own=False,
+        )
 
     def confirm(self, objective: Objective, state: ChordState, models: Sequence[int]) -> ChordState:
         """Find the decrement of the same point with its own Hessian."""

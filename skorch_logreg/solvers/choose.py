@@ -48,7 +48,8 @@ _SAMPLE_SHARE = 8  # how many times as many rows the data must have
 _FEW_BLOCK_ROWS = 3000  # of blocks, whose errors the solver corrects
 _BLOCK_ROWS = 16  # a column, at least: half as many take three steps more
 _FREQUENT = 1000  # columns of a partial Hessian
-_FREQUENT_OF_CLASSES = 300  # the same where each class has its own
+_FEW_FREQUENT = 300  # the same where each class has its own, or rows are few
+_DEAR_BLOCK = 20.0  # passes that a block of many may cost
 
 
 @dataclass(frozen=True)
@@ -214,8 +215,16 @@ def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
 def _frequent_columns(objective: Objective) -> Model:
     """Take blocks of the columns with most entries, from a sample of rows."""
     _, n_outputs, side = objective.shape
-    n = objective.data.n_samples
-    columns = min(_FREQUENT if n_outputs == 1 else _FREQUENT_OF_CLASSES, side - 1)
+    widths = (_FREQUENT, _FEW_FREQUENT) if n_outputs == 1 else (_FEW_FREQUENT,)
+    for width in widths:
+        model = _block_of(objective, min(width, side - 1))
+        if model.cost(1) <= _DEAR_BLOCK:
+            break
+    return model
+
+
+def _block_of(objective: Objective, columns: int) -> Model:
+    n_outputs, n = objective.loss.n_outputs, objective.data.n_samples
     rows = max(_FEW_BLOCK_ROWS, _BLOCK_ROWS * columns)
     n_rows = rows if n >= _ROUGH_SHARE * rows else None
     build = partial(FrequentColumns.build, n_columns=columns, n_rows=n_rows)

@@ -47,6 +47,10 @@ def close(a, b):
     torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+def squares(block):
+    return (block.column_squares(block.weight),)
+
+
 def test_sums(both):
     side = both[0].n_features + 1
     generator = torch.Generator().manual_seed(0)
@@ -119,8 +123,7 @@ def test_a_sample_is_of_the_rows_that_it_names(both, n_rows):
 def test_columns_are_copied_or_read(both, copied, monkeypatch):
     monkeypatch.setattr(chunked, "_COPIED", copied)
     columns = torch.tensor([3, 0])
-    kernel = lambda block: (block.column_squares(block.weight),)  # noqa: E731
-    part, whole = (data.take_columns(columns).reduce(kernel)[0] for data in both)
+    part, whole = (data.take_columns(columns).reduce(squares)[0] for data in both)
     close(part, whole)
 
 
@@ -130,5 +133,4 @@ def test_models_are_selected(both):
     index = torch.tensor([1])
     part, whole = (data.select(index) for data in both)
     close(part.weight, whole.weight)
-    kernel = lambda block: (block.column_squares(block.weight),)  # noqa: E731
-    close(part.reduce(kernel)[0], whole.reduce(kernel)[0])
+    close(part.reduce(squares)[0], whole.reduce(squares)[0])

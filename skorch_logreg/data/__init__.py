@@ -2,8 +2,11 @@
 
 from skorch_logreg.data.chunked import Chunked, Chunks, from_chunks
 from skorch_logreg.data.dense import DenseBlock
+from skorch_logreg.data.distributed import Distributed, from_parts
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
+from skorch_logreg.data.on_dask import DaskParts
 from skorch_logreg.data.protocol import Block, Data
+from skorch_logreg.data.remote import Parts
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.data.sparse import SparseBlock
@@ -15,15 +18,19 @@ __all__ = [
     "Block",
     "Chunked",
     "Chunks",
+    "DaskParts",
     "Data",
     "DenseBlock",
+    "Distributed",
     "InMemory",
     "NpyChunks",
     "ParquetChunks",
+    "Parts",
     "SmallBlock",
     "SparseBlock",
     "as_tensor",
     "from_arrays",
     "from_chunks",
+    "from_parts",
     "take_columns",
 ]

@@ -6,14 +6,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.utils import check_array
-from sklearn.utils.validation import _check_y, _get_feature_names
+from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.data import Data, from_chunks
 
-__all__ = ["ChunkedRows", "adopt", "check_features", "is_chunked"]
+__all__ = ["ChunkedRows", "check_features", "check_rows", "is_chunked"]
 
 
 def is_chunked(X: Any) -> bool:
@@ -73,69 +71,61 @@ class ChunkedRows:
             kinds = ("dense", "sparse") if self._is_sparse else ("sparse", "dense")
             raise ValueError(f"Chunk {index} of X is {kinds[0]}, the first is {kinds[1]}.")
         X = X.astype(self.dtype, copy=False)
-        return sp.csr_array(X) if self._is_sparse else torch.from_numpy(X)
+        return X if self._is_sparse else torch.from_numpy(X)
 
     def _read(self, index: int) -> Any:
         try:
             raw = self._source.chunk(index)
-            X = check_array(
-                raw,
-                accept_sparse="csr",
-                dtype=[np.float64, np.float32],
-                ensure_all_finite=index not in self._seen,
-                ensure_min_samples=0,
-                input_name=f"chunk {index} of X",
-            )
+            X = check_rows(raw, f"chunk {index} of X", None, index not in self._seen)
         except Exception as error:
             error.add_note(f"Chunk {index} of {len(self._source)} was being read.")
             raise
         self._seen.add(index)
-        if isinstance(X, np.ndarray) and not X.flags.writeable:
-            X = X.copy()
         return X
 
+    def data(self, targets: Tensor, weight: Tensor | None) -> Data:
+        """Put targets and weights beside the rows."""
+        dtype = torch.float32 if self.dtype == np.float32 else torch.float64
+        return from_chunks(self, self.shape[1], dtype, targets, weight)
 
-def check_features(model: Any, rows: ChunkedRows) -> None:
+
+def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
+    """Validate some rows, perhaps none, as an array that may be written or a csr_array.
+
+    Parameters
+    ----------
+    raw : array-like or sparse matrix
+    name : str
+        For errors.
+    dtype : dtype or None
+        Of the result; None: float32 stays float32, and all else becomes float64.
+    check : bool
+        Whether to look for what is not finite.
+    """
+    X = check_array(
+        raw,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32] if dtype is None else dtype,
+        ensure_all_finite=check,
+        ensure_min_samples=0,
+        input_name=name,
+    )
+    if sp.issparse(X):
+        return sp.csr_array(X)
+    return X if X.flags.writeable else X.copy()
+
+
+def check_features(model: Any, n_features: int, names: Any) -> None:
     """Refuse other features than those of `fit`."""
-    if rows.shape[1] != model.n_features_in_:
+    if n_features != model.n_features_in_:
         raise ValueError(
-            f"X has {rows.shape[1]} features, but {type(model).__name__} is expecting "
+            f"X has {n_features} features, but {type(model).__name__} is expecting "
             f"{model.n_features_in_} features as input."
         )
-    known, names = getattr(model, "feature_names_in_", None), rows.feature_names
+    known = getattr(model, "feature_names_in_", None)
     if known is not None and names is not None and list(names) != list(known):
         first = next(i for i, (a, b) in enumerate(zip(names, known, strict=True)) if a != b)
         raise ValueError(
             "The feature names should match those that were passed during fit: column "
             f"{first} is {names[first]!r}, and was {known[first]!r}."
         )
-
-
-def adopt(
-    model: Any, X: Any, y: Any, chosen: Options, device: torch.device | None
-) -> tuple[ChunkedRows, Any]:
-    """Validate chunks and their labels, and remember the features.
-
-    Raises
-    ------
-    ParameterError
-        If the solver or the device needs rows in memory.
-    """
-    if isinstance(chosen.solver, MiniBatch):
-        raise ParameterError(
-            f"solver={chosen.solver!r} takes mini-batches, which chunks of rows do not give; pass "
-            "a DataLoader of torch, or choose another solver."
-        )
-    if chosen.is_liblinear:
-        raise ParameterError("solver='liblinear' needs rows in memory; choose another solver.")
-    if device is not None and device.type != "cpu":
-        raise ParameterError(f"device={str(device)!r} takes rows in memory; leave device=None.")
-    if y is None:
-        raise ValueError("y is None; pass the labels of all rows beside the chunks of X.")
-    y = _check_y(y, multi_output=model.soft_labels)
-    rows = ChunkedRows(X, len(y))
-    model.n_features_in_ = rows.shape[1]
-    model.__dict__.pop("feature_names_in_", None)
-    if rows.feature_names is not None:
-        model.feature_names_in_ = rows.feature_names
-    return rows, y

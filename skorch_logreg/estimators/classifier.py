@@ -15,8 +15,9 @@ from sklearn.utils.validation import validate_data
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import (
-    chunks,
     convergence,
+    dask,
+    elsewhere,
     epochs,
     liblinear,
     options,
@@ -310,8 +311,9 @@ class TorchLogisticClassifier(
                 X, y, sample_weight = streams.read(X)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        if chunks.is_chunked(X):
-            X, y = chunks.adopt(self, X, y, chosen, device)
+        if elsewhere.is_elsewhere(X):
+            X, y = elsewhere.adopt(self, X, y, chosen, device)
+            sample_weight = dask.collected(sample_weight)
         elif is_plain(X) and labels_are_plain(y, len(X)):
             self.n_features_in_ = X.shape[1]
             self.__dict__.pop("feature_names_in_", None)

@@ -22,6 +22,7 @@ from skorch_logreg.estimators.arrays import (
     to_tensor,
 )
 from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
+from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.options import check_threshold_classes
 from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.losses.softmax import log_softmax, softmax
@@ -45,6 +46,7 @@ class LogitPrediction:
         """Logits (n_samples, 1 or n_classes), and where X lives."""
         raise NotImplementedError
 
+    @lazy_on_dask
     def decision_function(self, X: Any) -> Any:
         """Compute the logits.
 
@@ -67,6 +69,7 @@ class LogitPrediction:
         logits, home = self._logits(X, "decision_function")
         return home.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
 
+    @lazy_on_dask
     def predict(self, X: Any) -> Any:
         """Predict class labels.
 
@@ -101,6 +104,7 @@ class LogitPrediction:
         )
         return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), home)
 
+    @lazy_on_dask
     def predict_proba(self, X: Any) -> Any:
         """Compute the probability of every class.
 
@@ -123,6 +127,7 @@ class LogitPrediction:
         logits, home = self._logits(X, "predict_proba")
         return home.from_tensor(_probabilities(logits))
 
+    @lazy_on_dask
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
 
@@ -241,7 +246,7 @@ class LogisticPrediction(LogitPrediction):
     def _chunk_logits(self, X: Any) -> Tensor:
         """Logits of rows that are read chunk by chunk."""
         rows = ChunkedRows(X, 0)
-        check_features(self, rows)
+        check_features(self, rows.shape[1], rows.feature_names)
         parts = (rows.chunk(index) for index in range(len(rows)))
         return torch.cat([_affine(part, self.coef_, self.intercept_) for part in parts])
 

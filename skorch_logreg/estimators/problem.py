@@ -8,12 +8,13 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Data, from_arrays, from_chunks
+from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
 from skorch_logreg.estimators.bounds import check_bounds, within
 from skorch_logreg.estimators.chunks import ChunkedRows
 from skorch_logreg.estimators.options import Options
+from skorch_logreg.estimators.parted import PartedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
@@ -113,8 +114,8 @@ class Problem:
 
         X of another array library goes through NumPy.
         """
-        if isinstance(X, ChunkedRows):
-            return from_chunks(X, self.n_features, self.dtype, targets, weight)
+        if isinstance(X, (ChunkedRows, PartedRows)):
+            return X.data(targets, weight)
         return from_arrays(self.design(X), targets, weight, device=device)
 
     def design(self, X: Any, device: torch.device | None = None) -> Any:

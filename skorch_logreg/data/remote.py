@@ -1,0 +1,185 @@
+"""Arrays as long as the data that stay beside its rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data.recipes import Call, Node, Recipes, mapped
+
+_TOLD = frozenset({"dtype", "device", "ndim"})  # by a part without rows as by all
+
+
+class Parts(Protocol):
+    """Where rows live, part by part.
+
+    Something *held* stays with its part, and is known here by a handle.
+    """
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of every part."""
+
+    def scatter(self, values: Sequence[Any]) -> Any:
+        """Hand every part something to hold, and return the handle."""
+
+    def run(
+        self, work: "Work", held: Sequence[Any], n_kept: int, reads: bool
+    ) -> tuple[tuple[Tensor, ...], list[Any]]:
+        """Sum the terms of ``work(X or None, index, held values)`` over all parts.
+
+        It returns terms and ``n_kept`` values, which the part holds: their handles are
+        returned.  X is at hand if it ``reads``.
+        """
+
+    def collect(self, work: "Work", held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every part, in their order."""
+
+    def holding(self, handle: Any) -> "Parts":
+        """Put something that the parts hold in the place of X."""
+
+
+Work = Callable[[Any, int, list[Any]], tuple[Any, list[Any]]]
+
+
+class RemoteRows:
+    """An array as long as the data, in parts that lie where the rows do.
+
+    torch's functions and methods give another: what they do to each row is noted, and done
+    where the rows are when a sum asks for it.  A sum over rows, or a slice of them, is made at
+    once and is a tensor here.  All else that is not as long as the data is refused.
+
+    Parameters
+    ----------
+    parts : Parts
+    node : Node
+        What it is made from.
+
+    References
+    ----------
+    PyTorch documentation, Extending PyTorch: ``__torch_function__`` of a type that is no tensor.
+    """
+
+    def __init__(self, parts: Parts, node: Node) -> None:
+        self.parts, self.node = parts, node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole."""
+        return sum(self.parts.lengths), *self.node.like.shape[1:]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Stay here: work that travels may mention it, and cannot use it."""
+        return _Elsewhere, ()
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> "RemoteRows":
+        kwargs, found = kwargs or {}, list[RemoteRows]()
+
+        def node(rows: RemoteRows) -> Node:
+            found.append(rows)
+            return rows.node
+
+        args, kwargs = mapped(args, cls, node), mapped(kwargs, cls, node)
+        like = function(*mapped(args, Node, _no_row), **mapped(kwargs, Node, _no_row))
+        if not isinstance(like, Tensor) or like.ndim == 0 or len(like):
+            raise TypeError(
+                f"{getattr(function, '__name__', function)} of rows that live elsewhere is not as "
+                "long as they are; sum it with `Data.reduce`."
+            )
+        source = None if function is torch.empty_like else Call(function, args, kwargs)
+        return cls(found[0].parts, Node(like, source))
+
+    def __getattr__(self, name: str) -> Any:
+        """Methods of tensors; one that would write in place puts its result in this place."""
+        if name in _TOLD:
+            return getattr(self.node.like, name)
+        writes = name.endswith("_")
+        if name.startswith("_") or not hasattr(Tensor, name.rstrip("_")) and name != "copy_":
+            raise AttributeError(f"rows that live elsewhere have no {name!r}")
+        function = _copied if name == "copy_" else getattr(Tensor, name.rstrip("_"))
+
+        def method(*args: Any, **kwargs: Any) -> RemoteRows:
+            result = self.__torch_function__(function, (), (self, *args), kwargs)
+            if not writes:
+                return result
+            self.node = result.node
+            return self
+
+        return method
+
+    def __getitem__(self, index: Any) -> Any:
+        """Columns stay with the rows; a slice of rows comes here."""
+        first, *others = index if isinstance(index, tuple) else (index,)
+        if first is Ellipsis or (isinstance(first, slice) and first == slice(None)):
+            return (
+                self.__torch_function__(Tensor.__getitem__, (), (self, index)) if others else self
+            )
+        if not isinstance(first, slice) or others:
+            raise TypeError("of rows that live elsewhere a slice can be taken")
+        return torch.cat([torch.from_numpy(part) for part in self._collected(first)])
+
+    def sum(self, dim: Any = None, **kwargs: Any) -> Any:
+        """Sum over rows, here; or over another axis, beside them."""
+        if dim not in (None, 0):
+            return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
+        recipes = Recipes([self.node])
+        work = _OfRows(recipes, self.parts.lengths, [slice(None)] * len(self.parts.lengths), True)
+        (total,), _ = self.parts.run(work, recipes.held, 0, reads=False)
+        return total if dim == 0 else total.sum()
+
+    def _collected(self, rows: slice) -> list[Any]:
+        lengths, slices, begin = self.parts.lengths, [], 0
+        start, stop, step = rows.indices(len(self))
+        for length in lengths:
+            first = start - begin if start >= begin else (start - begin) % step
+            slices.append(slice(first, max(min(stop - begin, length), 0), step))
+            begin += length
+        recipes = Recipes([self.node])
+        work = _OfRows(recipes, lengths, slices, False)
+        return self.parts.collect(work, recipes.held, reads=False)
+
+
+def _operator(name: str) -> Callable[..., RemoteRows]:
+    function = getattr(Tensor, name)
+    return lambda self, *other: RemoteRows.__torch_function__(function, (), (self, *other))
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
+    setattr(RemoteRows, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+class _Elsewhere:
+    """What is left of rows where they are not."""
+
+
+class _OfRows:
+    """Work that sums rows, or takes some of them."""
+
+    def __init__(
+        self, recipes: Recipes, lengths: list[int], slices: list[slice], sums: bool
+    ) -> None:
+        self._recipes, self._lengths, self._slices, self._sums = recipes, lengths, slices, sums
+
+    def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+        (rows,) = self._recipes.made(held, self._lengths[index])
+        rows = rows[self._slices[index]]
+        return ((rows.sum(dim=0),) if self._sums else rows.numpy()), []
+
+
+def _no_row(node: Node) -> Tensor:
+    return node.like
+
+
+def _copied(rows: Tensor, other: Tensor) -> Tensor:
+    return torch.empty_like(rows).copy_(other)

@@ -1,0 +1,123 @@
+"""Dask collections: what they say of themselves, and predictions that wait to be asked."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skorch_logreg.data import DaskParts
+from skorch_logreg.estimators.chunks import check_features
+from skorch_logreg.estimators.parted import PartedRows
+
+__all__ = ["collected", "is_dask", "lazy_on_dask", "rows_of"]
+
+
+def is_dask(X: Any) -> bool:
+    """Whether X is a Dask array, data frame or series."""
+    return hasattr(X, "__dask_graph__") and hasattr(X, "to_delayed")
+
+
+def collected(array: Any) -> Any:
+    """Bring a Dask collection here, as NumPy's array; all else stays as it is."""
+    return np.asarray(array.compute()) if is_dask(array) else array
+
+
+def rows_of(X: Any) -> PartedRows:
+    """Take the blocks of a collection; where it does not know their rows, they are counted.
+
+    Raises
+    ------
+    ValueError
+        If it has no row, or not two axes.
+    """
+    n_features, dtype, names = _columns(X)
+    X = _in_rows(X)
+    blocks, lengths = _blocks(X), _lengths(X)
+    kept = [i for i, length in enumerate(lengths) if length]
+    if not kept:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape=(0, {n_features})) while a minimum of 1 is "
+            "required."
+        )
+    parts = DaskParts([blocks[i] for i in kept], [lengths[i] for i in kept])
+    return PartedRows(parts, (sum(lengths), n_features), dtype, names)
+
+
+def lazy_on_dask(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Let a prediction of a collection be a Dask array, of one block for each of its own."""
+
+    @wraps(method)
+    def predict(self: Any, X: Any) -> Any:
+        return _lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
+
+    return predict
+
+
+def _lazily(model: Any, name: str, X: Any) -> Any:
+    import dask.array as da
+    from dask import delayed
+
+    check_is_fitted(model)
+    n_features, dtype, names = _columns(X)
+    check_features(model, n_features, names)
+    like = _predicted(np.zeros((1, n_features), dtype), model, name)[:0]
+    if hasattr(X, "columns"):
+        blocks = [
+            da.from_delayed(
+                delayed(_predicted)(block, model, name), (np.nan, *like.shape[1:]), meta=like
+            )
+            for block in _blocks(X)
+        ]
+        return da.concatenate(blocks, allow_unknown_chunksizes=True)
+    shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
+    return _in_rows(X).map_blocks(_predicted, model, name, dtype=like.dtype, meta=like, **shape)
+
+
+def _predicted(block: Any, model: Any, name: str) -> Any:
+    if not block.shape[0]:
+        return _predicted(np.zeros((1, model.n_features_in_)), model, name)[:0]
+    if isinstance(block, np.ndarray) and hasattr(model, "feature_names_in_"):
+        import pandas as pd
+
+        block = pd.DataFrame(block, columns=model.feature_names_in_)
+    return getattr(model, name)(block)
+
+
+def _columns(X: Any) -> tuple[int, Any, np.ndarray | None]:
+    """Count the features; their float type, and names where they have some."""
+    names = None
+    if hasattr(X, "columns"):
+        kinds, n_features = list(X.dtypes), len(X.columns)
+        if all(isinstance(name, str) for name in X.columns):
+            names = np.asarray(X.columns, dtype=object)
+    elif X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got a Dask array of {X.ndim} axes instead.")
+    else:
+        kinds, n_features = [X.dtype], X.shape[1]
+    single = all(kind == np.float32 for kind in kinds)
+    return int(n_features), np.dtype(np.float32 if single else np.float64), names
+
+
+def _in_rows(X: Any) -> Any:
+    """Have blocks with all columns."""
+    return X.rechunk({1: -1}) if hasattr(X, "chunks") and len(X.chunks[1]) > 1 else X
+
+
+def _blocks(X: Any) -> list[Any]:
+    return list(np.ravel(X.to_delayed()))
+
+
+def _lengths(X: Any) -> list[int]:
+    """Rows of every block; counted where they are not known."""
+    from dask import compute, delayed
+
+    known = X.chunks[0] if hasattr(X, "chunks") else (np.nan,)
+    if not np.isnan(known).any():
+        return [int(length) for length in known]
+    return list(compute(*(delayed(_length)(block) for block in _blocks(X))))
+
+
+def _length(block: Any) -> int:
+    return int(block.shape[0])

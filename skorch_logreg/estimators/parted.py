@@ -1,0 +1,56 @@
+"""Rows that live in parts elsewhere."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Data, Parts, from_parts
+from skorch_logreg.estimators.chunks import check_rows
+
+__all__ = ["PartedRows"]
+
+
+@dataclass(frozen=True)
+class PartedRows:
+    """Rows in parts that are not here; validated where they are.
+
+    Parameters
+    ----------
+    parts : Parts
+    shape : tuple of int
+    dtype : dtype
+        float32 or float64.
+    feature_names : ndarray of str or None
+    """
+
+    parts: Parts
+    shape: tuple[int, int]
+    dtype: Any
+    feature_names: np.ndarray | None
+
+    def data(self, targets: Tensor, weight: Tensor | None) -> Data:
+        """Hand every part its targets and weights."""
+        read = _Read(self.shape[1], self.dtype)
+        dtype = torch.float32 if self.dtype == np.float32 else torch.float64
+        return from_parts(self.parts, read, self.shape[1], dtype, targets, weight)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Validate a part, where it lies."""
+
+    n_features: int
+    dtype: Any
+
+    def __call__(self, X: Any, index: int, check: bool) -> Any:
+        rows = check_rows(X, f"block {index} of X", self.dtype, check)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(
+                f"Block {index} of X has {rows.shape[1]} columns, and should have "
+                f"{self.n_features}."
+            )
+        return rows if sp.issparse(rows) else torch.from_numpy(rows)

@@ -8,11 +8,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.memory import InMemory, from_arrays
+from skorch_logreg.data.memory import InMemory, columns, from_arrays
 from skorch_logreg.data.partitioned import Partitioned, Survey
 from skorch_logreg.data.protocol import Kernel
 from skorch_logreg.data.recipes import Node, Recipes
-from skorch_logreg.data.remote import Parts, RemoteRows
+from skorch_logreg.data.remote import Parts, RemoteRows, collected
 from skorch_logreg.data.tensors import take_columns
 from skorch_logreg.data.threads import single_thread, workers
 
@@ -75,6 +75,12 @@ class Distributed(Partitioned):
             begin += length
         work = _Look(self.read, self.parts.lengths, slices)
         survey.keep(self.parts.collect(work, [], reads=True))
+
+    def _beside_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets and weights of the rows that are kept, and the weight of all: in one go."""
+        found = collected([self.targets, self.weight], rows, _beside)
+        targets, weight, total = zip(*found, strict=True)
+        return torch.cat(targets), torch.cat(weight), torch.stack(total).sum(dim=0)
 
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where each has its own."""
@@ -170,6 +176,11 @@ class _Columns:
         return (), [take_columns(rows, self.columns).numpy()]
 
 
+def _beside(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
+    targets, weight = arrays
+    return targets[rows].clone(), weight[rows].clone(), weight.sum(dim=0)
+
+
 def _as_it_is(X: Any, index: int, check: bool) -> Any:
     return X
 
@@ -180,7 +191,7 @@ def from_parts(
     n_features: int,
     dtype: torch.dtype,
     y: Tensor,
-    sample_weight: Any = None,
+    sample_weight: Tensor | None = None,
 ) -> Distributed:
     """Wrap parts of rows, and hand each its targets and weights.
 
@@ -192,24 +203,34 @@ def from_parts(
     n_features : int
     dtype : torch.dtype
         Of the entries.
-    y, sample_weight : array
+    y : Tensor
+    sample_weight : Tensor or None
         Of all rows, as in `from_arrays`.
 
     Returns
     -------
     data : Distributed
     """
-    rows = from_arrays(torch.empty(len(y), 0, dtype=torch.float64), y, sample_weight)
     center = torch.zeros(n_features, dtype=torch.float64)
+    targets = scattered(parts, columns(_narrow(y)))
+    if sample_weight is None:
+        weight = torch.ones_like(targets[:, :1], dtype=torch.float64)
+    else:
+        weight = scattered(parts, columns(sample_weight.to(torch.float64)))
     return Distributed(
         parts=parts,
         read=read,
-        targets=scattered(parts, rows.targets),
-        weight=scattered(parts, rows.weight),
+        targets=targets,
+        weight=weight,
         center=center,
         scale=torch.ones_like(center),
         dtype=dtype,
     )
+
+
+def _narrow(y: Tensor) -> Tensor:
+    """Take a byte for a class index, where that will do."""
+    return y.to(torch.int8) if not y.is_floating_point() and int(y.max()) < 128 else y
 
 
 def scattered(parts: Parts, rows: Tensor) -> Any:

@@ -465,15 +465,15 @@ def from_arrays(
     center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     return InMemory(
         X=X,
-        targets=_columns(y.to(place)),
-        weight=_columns(weight),
+        targets=columns(y.to(place)),
+        weight=columns(weight),
         center=center,
         scale=torch.ones_like(center),
         block_rows=_block_rows(X),
     )
 
 
-def _columns(array: Tensor) -> Tensor:
+def columns(array: Tensor) -> Tensor:
     """One column a model, or one for all."""
     return array if array.ndim > 1 else array[:, None]
 

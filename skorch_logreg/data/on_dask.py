@@ -9,6 +9,7 @@ from torch import Tensor
 from skorch_logreg.data.remote import Work
 
 _FAN_IN = 8  # sums that are added in one place
+_LONG = 1 << 14  # bytes of work that are not sent with every task
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class DaskParts:
         """Hand every part something to hold, and return the handle."""
         from dask import delayed, persist
 
-        return list(persist(*(delayed(_given)(value) for value in values)))
+        # one by one: a graph that holds all values would be large
+        return _Handle([persist(delayed(_given)(value))[0] for value in values], 0)
 
     def run(
         self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
@@ -42,55 +44,79 @@ class DaskParts:
         from dask import delayed, persist
 
         results = self._tasks(work, held, reads)
-        terms = [delayed(_item)(result, 0) for result in results]
-        while len(terms) > 1:
-            groups = [terms[i : i + _FAN_IN] for i in range(0, len(terms), _FAN_IN)]
-            terms = [delayed(_added)(group) for group in groups]
-        kept = [[delayed(_item)(result, 1, k) for result in results] for k in range(n_kept)]
-        if n_kept:
-            (total, *rest) = persist(*terms, *(block for blocks in kept for block in blocks))
-            n = len(results)
-            kept = [rest[k * n : (k + 1) * n] for k in range(n_kept)]
-        else:
-            (total,) = terms
-        return total.compute(), kept
+        terms = [delayed(_terms)(result) for result in results] if n_kept else results
+        merge = delayed(_added if n_kept else _added_terms)
+        while True:
+            terms = [merge(terms[i : i + _FAN_IN]) for i in range(0, len(terms), _FAN_IN)]
+            merge = delayed(_added)
+            if len(terms) == 1:
+                break
+        if not n_kept:
+            return terms[0].compute(), []
+        total, *results = persist(*terms, *results)
+        return total.compute(), [_Handle(results, place) for place in range(n_kept)]
 
     def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
         """Return the terms of every part, in their order."""
-        from dask import compute, delayed
+        from dask import compute
 
-        return list(compute(*(delayed(_item)(r, 0) for r in self._tasks(work, held, reads))))
+        return [_terms(result) for result in compute(*self._tasks(work, held, reads))]
 
     def holding(self, handle: Any) -> "DaskParts":
         """Put something that the parts hold in the place of X."""
-        return DaskParts(handle, self.lengths)
+        from dask import delayed
+
+        return DaskParts([delayed(_value)(r, handle.place) for r in handle.results], self.lengths)
 
     def _tasks(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
         import cloudpickle
         from dask import delayed
 
-        # one value in the graph, which workers hand on to each other
-        sent = delayed(_given)(cloudpickle.dumps(work))
+        sent = cloudpickle.dumps(work)
+        if len(sent) > _LONG:  # then one value in the graph, which workers hand on to each other
+            sent = delayed(sent)
+        places = [handle.place for handle in held]
         return [
-            delayed(_done)(sent, block if reads else None, index, [h[index] for h in held])
-            for index, block in enumerate(self.blocks)
+            delayed(_done)(
+                sent,
+                self.blocks[index] if reads else None,
+                index,
+                [handle.results[index] for handle in held],
+                places,
+            )
+            for index in range(len(self.lengths))
         ]
 
 
-def _given(value: Any) -> Any:
-    return value
+@dataclass(frozen=True)
+class _Handle:
+    """One of the values that tasks have kept."""
+
+    results: list[Any]
+    place: int
 
 
-def _item(result: Any, *places: int) -> Any:
-    for place in places:
-        result = result[place]
-    return result
+def _given(value: Any) -> tuple[Any, list[Any]]:
+    return (), [value]
 
 
-def _done(sent: bytes, X: Any, index: int, held: list[Any]) -> Any:
+def _done(sent: bytes, X: Any, index: int, held: list[Any], places: list[int]) -> Any:
     import cloudpickle
 
-    return cloudpickle.loads(sent)(X, index, held)
+    values = [_value(result, place) for result, place in zip(held, places, strict=True)]
+    return cloudpickle.loads(sent)(X, index, values)
+
+
+def _value(result: tuple[Any, list[Any]], place: int) -> Any:
+    return result[1][place]
+
+
+def _terms(result: tuple[Any, list[Any]]) -> Any:
+    return result[0]
+
+
+def _added_terms(results: list[tuple[Any, list[Any]]]) -> tuple[Tensor, ...]:
+    return _added([_terms(result) for result in results])
 
 
 def _added(terms: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -151,11 +151,16 @@ class Partitioned:
         """The rows that are kept, with the weight of all."""
         if self.survey.kept is None:
             self._keep()
-        rows = slice(self.survey.step // 2, None, self.survey.step)
-        weight = self.weight[rows]
-        factor = (self.weight.sum(dim=0) / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
-        part = from_arrays(self.survey.kept, self.targets[rows], weight * factor)
+        targets, weight, total = self._beside_kept(
+            slice(self.survey.step // 2, None, self.survey.step)
+        )
+        factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
+        part = from_arrays(self.survey.kept, targets, weight * factor)
         return replace(part, center=self.center, scale=self.scale, n_logits=self.n_logits)
+
+    def _beside_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets and weights of the rows that are kept, and the weight of all."""
+        return self.targets[rows], self.weight[rows], self.weight.sum(dim=0)
 
     def sampled(self, n_rows: int) -> slice:
         """Say which rows a sample has: of those that are kept."""

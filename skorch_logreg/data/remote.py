@@ -1,6 +1,7 @@
 """Arrays as long as the data that stay beside its rows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -72,6 +73,9 @@ class RemoteRows:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __bool__(self) -> bool:
+        raise TypeError("rows that live elsewhere are neither true nor false")
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Stay here: work that travels may mention it, and cannot use it."""
         return _Elsewhere, ()
@@ -127,27 +131,17 @@ class RemoteRows:
             )
         if not isinstance(first, slice) or others:
             raise TypeError("of rows that live elsewhere a slice can be taken")
-        return torch.cat([torch.from_numpy(part) for part in self._collected(first)])
+        return torch.cat(collected([self], first, _slice))
 
     def sum(self, dim: Any = None, **kwargs: Any) -> Any:
         """Sum over rows, here; or over another axis, beside them."""
         if dim not in (None, 0):
             return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
         recipes = Recipes([self.node])
-        work = _OfRows(recipes, self.parts.lengths, [slice(None)] * len(self.parts.lengths), True)
+        lengths = self.parts.lengths
+        work = _OfRows(recipes, lengths, [slice(None)] * len(lengths), _total)
         (total,), _ = self.parts.run(work, recipes.held, 0, reads=False)
         return total if dim == 0 else total.sum()
-
-    def _collected(self, rows: slice) -> list[Any]:
-        lengths, slices, begin = self.parts.lengths, [], 0
-        start, stop, step = rows.indices(len(self))
-        for length in lengths:
-            first = start - begin if start >= begin else (start - begin) % step
-            slices.append(slice(first, max(min(stop - begin, length), 0), step))
-            begin += length
-        recipes = Recipes([self.node])
-        work = _OfRows(recipes, lengths, slices, False)
-        return self.parts.collect(work, recipes.held, reads=False)
 
 
 def _operator(name: str) -> Callable[..., RemoteRows]:
@@ -163,18 +157,41 @@ class _Elsewhere:
     """What is left of rows where they are not."""
 
 
-class _OfRows:
-    """Work that sums rows, or takes some of them."""
+def collected(
+    arrays: Sequence[RemoteRows], rows: slice, function: Callable[[list[Tensor], slice], Any]
+) -> list[Any]:
+    """Bring ``function(arrays, rows)`` of every part here; each has its own share of the slice."""
+    parts, slices, begin = arrays[0].parts, [], 0
+    start, stop, step = rows.indices(len(arrays[0]))
+    for length in parts.lengths:
+        first = start - begin if start >= begin else (start - begin) % step
+        slices.append(slice(first, max(min(stop - begin, length), 0), step))
+        begin += length
+    recipes = Recipes([array.node for array in arrays])
+    work = _OfRows(recipes, parts.lengths, slices, function)
+    return parts.collect(work, recipes.held, reads=False)
 
-    def __init__(
-        self, recipes: Recipes, lengths: list[int], slices: list[slice], sums: bool
-    ) -> None:
-        self._recipes, self._lengths, self._slices, self._sums = recipes, lengths, slices, sums
+
+@dataclass(frozen=True)
+class _OfRows:
+    """Work that looks at arrays alone."""
+
+    recipes: Recipes
+    lengths: list[int]
+    slices: list[slice]
+    function: Callable[[list[Tensor], slice], Any]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        (rows,) = self._recipes.made(held, self._lengths[index])
-        rows = rows[self._slices[index]]
-        return ((rows.sum(dim=0),) if self._sums else rows.numpy()), []
+        arrays = self.recipes.made(held, self.lengths[index])
+        return self.function(arrays, self.slices[index]), []
+
+
+def _slice(arrays: list[Tensor], rows: slice) -> Tensor:
+    return arrays[0][rows].clone()
+
+
+def _total(arrays: list[Tensor], rows: slice) -> tuple[Tensor]:
+    return (arrays[0].sum(dim=0),)
 
 
 def _no_row(node: Node) -> Tensor:

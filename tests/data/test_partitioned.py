@@ -1,15 +1,15 @@
-"""Chunks of rows are the rows: every sum, sample and copy of columns is that of one array."""
+"""Parts of rows are the rows: every sum, sample and copy of columns is that of one array."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.data import chunked, from_arrays, from_chunks
+from skorch_logreg.data import DaskParts, chunked, distributed, from_arrays, from_chunks, from_parts
 from tests.catalogue import LOSSES, problem
 
 
-class Parts:
+class Chunks:
     """An array in chunks of some length."""
 
     def __init__(self, X, length):
@@ -23,24 +23,47 @@ class Parts:
         return sp.csr_array(rows) if sp.issparse(rows) else torch.from_numpy(rows)
 
 
+def as_chunks(X, length, y, weight=None):
+    return from_chunks(Chunks(X, length), X.shape[1], torch.float64, y, weight)
+
+
+def as_blocks(X, length, y, weight=None):
+    dask = pytest.importorskip("dask")
+    starts = range(0, X.shape[0], length)
+    parts = DaskParts(
+        [dask.delayed(X[start : start + length]) for start in starts],
+        [min(length, X.shape[0] - start) for start in starts],
+    )
+    weight = None if weight is None else torch.as_tensor(weight)
+    return from_parts(parts, read, X.shape[1], torch.float64, y, weight)
+
+
+def read(X, index, check):
+    return sp.csr_array(X) if sp.issparse(X) else torch.from_numpy(X)
+
+
+@pytest.fixture(params=[as_chunks, as_blocks])
+def make(request):
+    return request.param
+
+
 @pytest.fixture(params=[7, 16, 1000])
 def length(request):
     return request.param
 
 
 @pytest.fixture(params=["dense", "sparse", "models"])
-def both(request, length):
-    """The rows in chunks and in one array; with several models each has weights of its own."""
+def both(request, length, make):
+    """The rows in parts and in one array; with several models each has weights of its own."""
     X, y, weight = problem(LOSSES["binomial"])
     if request.param == "models":
         weight = np.stack([weight, weight[::-1]], axis=1)
     if request.param == "sparse":
         X = sp.csr_array(X)
-    part = from_chunks(Parts(X, length), X.shape[1], torch.float64, torch.as_tensor(y), weight)
+    part = make(X, length, torch.as_tensor(y), weight)
     whole = from_arrays(X, y, weight)
-    mean, deviation = whole.column_moments()
-    units = mean, deviation, LOSSES["binomial"].encode(whole.targets)
-    return part.standardised(*units), whole.standardised(*units)
+    units, encode = whole.column_moments(), LOSSES["binomial"].encode
+    return tuple(data.standardised(*units, encode(data.targets)) for data in (part, whole))
 
 
 def close(a, b):
@@ -73,40 +96,41 @@ def test_sums(both):
         rows = data.empty_rows(1, 2)
         found.append(data.reduce(kernel, rows))
         logits.append(rows)
-    close(*logits)
+    close(logits[0][0:], logits[1])
     for part, whole in zip(*found, strict=True):
         close(part, whole)
 
 
 def test_moments_and_passes(both):
-    chunks, whole = both
-    for part, expected in zip(chunks.column_moments(), whole.column_moments(), strict=True):
+    parts, whole = both
+    for part, expected in zip(parts.column_moments(), whole.column_moments(), strict=True):
         close(part, expected)
-    assert chunks.n_passes == 2
-    chunks.column_moments()
-    assert chunks.n_passes == 2
+    assert parts.n_passes == 2
+    parts.column_moments()
+    assert parts.n_passes == 2
 
 
-def test_moments_of_many_rows_are_those_of_a_sample():
+def test_moments_of_many_rows_are_those_of_a_sample(make, monkeypatch):
     """And of all, where a column is constant in it."""
+    monkeypatch.setattr(distributed, "_KEPT", 2000 * 3 * 8)
     X = torch.randn(8000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    chunks = from_chunks(Parts(X.numpy(), 2000), 3, torch.float64, X[:, 0] > 0)
-    close(chunks.column_moments()[0], X[2::4].mean(dim=0))
-    assert chunks.n_passes == 1
+    parts = make(X.numpy(), 2000, (X[:, 0] > 0).long())
+    close(parts.column_moments()[0], X[2::4].mean(dim=0))
+    assert parts.n_passes == 1
     X[:, 2] = 0.0
     X[0, 2] = 1.0
-    chunks = from_chunks(Parts(X.numpy(), 2000), 3, torch.float64, X[:, 0] > 0)
-    close(chunks.column_moments()[1], X.std(dim=0, correction=0))
-    assert chunks.n_passes == 2
+    parts = make(X.numpy(), 2000, (X[:, 0] > 0).long())
+    close(parts.column_moments()[1], X.std(dim=0, correction=0))
+    assert parts.n_passes == 2
 
 
 @pytest.mark.parametrize("n_rows", [5, 11, 10_000])
 def test_a_sample_is_of_the_rows_that_it_names(both, n_rows):
-    chunks, whole = both
-    rows = chunks.sampled(n_rows)
-    part = chunks.sample(n_rows)
+    parts, whole = both
+    rows = parts.sampled(n_rows)
+    part = parts.sample(n_rows)
     assert part.n_samples == len(range(*rows.indices(whole.n_samples))) <= max(n_rows, 16)
-    params = torch.linspace(-1, 1, chunks.n_features + 1, dtype=torch.float64)[None, None]
+    params = torch.linspace(-1, 1, parts.n_features + 1, dtype=torch.float64)[None, None]
 
     def kernel(block, rows):
         block.matmul(params, out=rows)
@@ -132,5 +156,5 @@ def test_models_are_selected(both):
         pytest.skip("one weight for all models")
     index = torch.tensor([1])
     part, whole = (data.select(index) for data in both)
-    close(part.weight, whole.weight)
+    close(part.weight[0:], whole.weight)
     close(part.reduce(squares)[0], whole.reduce(squares)[0])

@@ -1,0 +1,99 @@
+"""Rows that live elsewhere are computed with as the tensors that they are."""
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+from skorch_logreg.data import DaskParts
+from skorch_logreg.data.distributed import scattered
+from skorch_logreg.losses.softmax import softmax
+
+dask = pytest.importorskip("dask")
+
+LENGTHS = [5, 1, 9]
+
+
+@pytest.fixture
+def whole():
+    return torch.randn(15, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.fixture
+def remote(whole):
+    return scattered(DaskParts([None] * 3, LENGTHS), whole)
+
+
+def written_in_place(x):
+    y = x + 1
+    z = y * 2
+    y.mul_(3).sub_(x)
+    return y - z
+
+
+def divided_by_its_own_sum(x):
+    y = x.square()
+    y.div_(y.sum(dim=-1, keepdim=True))
+    return y
+
+
+def put_in_place(x):
+    y = x.clone()
+    return y.index_copy_(1, torch.tensor([1]), x[:, :1])
+
+
+FUNCTIONS = {
+    "arithmetic": lambda x: 1.0 - 2.0 * x + x / 3 - (-x),
+    "of both": lambda x: torch.addcmul(x, x, torch.tensor([[2.0], [3.0]], dtype=x.dtype)),
+    "softmax": softmax,
+    "softplus": lambda x: softplus(x, threshold=40.0),
+    "columns": lambda x: x[:, [1], :2],
+    "last": lambda x: x[..., -1:],
+    "joined": lambda x: torch.cat([x, x[:, :1]], dim=1),
+    "float32": lambda x: x.to(torch.float32),
+    "written in place": written_in_place,
+    "divided in place": divided_by_its_own_sum,
+    "put in place": put_in_place,
+    "copied": lambda x: torch.empty_like(x).copy_(torch.arange(3.0)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_rows(name, whole, remote):
+    expected, found = FUNCTIONS[name](whole), FUNCTIONS[name](remote)
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found[0:], expected, rtol=1e-15, atol=1e-15)
+    torch.testing.assert_close(remote[0:], whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [slice(0, None), slice(3, None, 4), slice(2, 9), slice(5, 6), slice(6, 6), slice(14, 99)],
+)
+def test_slices_of_rows_come_here(rows, whole, remote):
+    torch.testing.assert_close((remote * 2)[rows], 2 * whole[rows], rtol=0, atol=0)
+
+
+def test_sums_over_rows_come_here(whole, remote):
+    torch.testing.assert_close(remote.sum(dim=0), whole.sum(dim=0))
+    torch.testing.assert_close(remote.sum(), whole.sum())
+    assert len(remote) == 15
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.mean(),
+        lambda x: x.numel(),
+        lambda x: x.T @ x,
+        lambda x: torch.randn(15, 1, 1) + x,
+        lambda x: x[3],
+        lambda x: x[torch.tensor([0, 3])],
+        lambda x: bool(x),
+        lambda x: x.nonsense(),
+        lambda x: x.tolist(),
+    ],
+)
+def test_what_is_not_of_each_row_is_refused(function, remote):
+    with pytest.raises((TypeError, AttributeError, RuntimeError)):
+        function(remote)

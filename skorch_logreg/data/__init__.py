@@ -5,6 +5,7 @@ from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.distributed import Distributed, from_parts
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.on_dask import DaskParts
+from skorch_logreg.data.on_ranks import Rank, RankParts, RankRows
 from skorch_logreg.data.protocol import Block, Data
 from skorch_logreg.data.remote import Parts
 from skorch_logreg.data.small import SmallBlock
@@ -26,6 +27,9 @@ __all__ = [
     "NpyChunks",
     "ParquetChunks",
     "Parts",
+    "Rank",
+    "RankParts",
+    "RankRows",
     "SmallBlock",
     "SparseBlock",
     "as_tensor",

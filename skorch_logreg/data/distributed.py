@@ -14,7 +14,6 @@ from skorch_logreg.data.protocol import Kernel
 from skorch_logreg.data.recipes import Node, Recipes
 from skorch_logreg.data.remote import Parts, RemoteRows, collected
 from skorch_logreg.data.tensors import take_columns
-from skorch_logreg.data.threads import single_thread, workers
 
 _KEPT = 64 << 20  # bytes of the rows on which a fit starts
 
@@ -132,14 +131,13 @@ class _Sum:
         values = self.recipes.made(held, n_rows)
         targets, weight, *rows = values
         center, scale, n_logits = self.units
-        with workers(1), single_thread():
-            if self.read is None:
-                none = torch.empty(n_rows, 0, dtype=torch.float64)
-                data = replace(from_arrays(none, targets, weight), n_logits=n_logits)
-            else:
-                data = from_arrays(self.read(X, index, False), targets, weight)
-                data = replace(data, center=center, scale=scale, n_logits=n_logits)
-            terms = data.reduce(self.kernel, *rows, few=self.few)
+        if self.read is None:
+            none = torch.empty(n_rows, 0, dtype=torch.float64)
+            data = replace(from_arrays(none, targets, weight), n_logits=n_logits)
+        else:
+            data = from_arrays(self.read(X, index, False), targets, weight)
+            data = replace(data, center=center, scale=scale, n_logits=n_logits)
+        terms = data.reduce(self.kernel, *rows, few=self.few)
         return terms, self.recipes.new(values)
 
 

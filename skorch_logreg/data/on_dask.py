@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from skorch_logreg.data.remote import Work
+from skorch_logreg.data.threads import single_thread, workers
 
 _FAN_IN = 8  # sums that are added in one place
 _LONG = 1 << 14  # bytes of work that are not sent with every task
@@ -104,7 +105,8 @@ def _done(sent: bytes, X: Any, index: int, held: list[Any], places: list[int]) -
     import cloudpickle
 
     values = [_value(result, place) for result, place in zip(held, places, strict=True)]
-    return cloudpickle.loads(sent)(X, index, values)
+    with workers(1), single_thread():  # the scheduler has threads of its own
+        return cloudpickle.loads(sent)(X, index, values)
 
 
 def _value(result: tuple[Any, list[Any]], place: int) -> Any:

@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from skorch_logreg import fitting
+from skorch_logreg.data import RankRows
 from skorch_logreg.estimators import (
     convergence,
     dask,
@@ -23,6 +24,7 @@ from skorch_logreg.estimators import (
     options,
     partial,
     persistence,
+    ranks,
     soft,
     streams,
     weights,
@@ -295,7 +297,10 @@ class TorchLogisticClassifier(
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
         with persistence.all_or_nothing(self), plain_torch():
-            self._fit(X, y, sample_weight)
+            if isinstance(X, RankRows):
+                ranks.fit_together(self, X, y, sample_weight)
+            else:
+                self._fit(X, y, sample_weight)
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:

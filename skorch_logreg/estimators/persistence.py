@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import skorch_logreg
 from skorch_logreg.exceptions import VersionMismatchWarning
 
-__all__ = ["TRAINING", "all_or_nothing", "pack", "unpack"]
+__all__ = ["TRAINING", "all_or_nothing", "fitted", "pack", "replace_fitted", "unpack"]
 
 TRAINING = "_training"  # from where `partial_fit` goes on
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
@@ -57,14 +57,19 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
 @contextmanager
 def all_or_nothing(estimator: Any) -> Iterator[None]:
     """Put back the fitted attributes as they were if the block raises or is interrupted."""
-    before = _fitted(estimator)
+    before = fitted(estimator)
     try:
         yield
     except BaseException:
-        for name in _fitted(estimator).keys() - before.keys():
-            delattr(estimator, name)
-        vars(estimator).update(before)
+        replace_fitted(estimator, before)
         raise
+
+
+def replace_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Have these attributes in the place of those that `fit` has set."""
+    for name in fitted(estimator).keys() - attributes.keys():
+        delattr(estimator, name)
+    vars(estimator).update(attributes)
 
 
 def _device(value: Any) -> torch.device | None:
@@ -88,7 +93,8 @@ def _on_cpu(tree: Any) -> Any:
     return type(tree)(map(_on_cpu, tree)) if isinstance(tree, (list, tuple)) else tree
 
 
-def _fitted(estimator: Any) -> dict[str, Any]:
+def fitted(estimator: Any) -> dict[str, Any]:
+    """Return what `fit` has set."""
     return {
         name: value
         for name, value in vars(estimator).items()

@@ -1,0 +1,136 @@
+"""A fit that all ranks of a process group share: one of them leads, all work."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import _get_feature_names
+from torch import Tensor
+from torch import distributed as dist
+
+from skorch_logreg.data import Rank, RankParts, RankRows
+from skorch_logreg.estimators import persistence
+from skorch_logreg.estimators.chunks import check_rows
+from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["fit_together"]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a rank says of its rows."""
+
+    n_rows: int
+    n_features: int
+    dtype: Any
+    names: list[Any] | None
+    has_weight: bool
+
+
+def fit_together(model: Any, X: RankRows, y: Any, sample_weight: Any) -> None:
+    """Fit the model of all ranks' rows, on every rank.
+
+    Raises
+    ------
+    ParameterError
+        If there is no process group, or it cannot sum what lies in the memory of the CPU.
+    Exception
+        Whatever one of the ranks raises, all raise.
+    """
+    _check_group(X)
+    rows, given = None, None
+    told: _Share | Exception | None = None
+    try:
+        rows, given, told = _own(X, y, sample_weight)
+    except Exception as error:
+        told = error
+    shares: list[Any] = [None] * dist.get_world_size(X.group)
+    dist.all_gather_object(shares, told, group=X.group)
+    for share in shares:
+        if isinstance(share, Exception):
+            raise share
+    with_rows = [i for i, share in enumerate(shares) if share.n_rows]
+    if not with_rows:
+        raise ValueError("Found array with 0 sample(s): no rank has a row.")
+    places = [with_rows.index(i) if i in with_rows else -1 for i in range(len(shares))]
+    rank = Rank(rows, places, with_rows[0], X.group)
+    labels = rank.gather(given)
+    if not rank.leads:
+        ended = rank.serve()
+        if isinstance(ended, Exception):
+            raise ended
+        persistence.replace_fitted(model, ended)
+        return
+    try:
+        parted = _together(rank, shares, with_rows)
+        y, weight = zip(*(labels[i] for i in with_rows), strict=True)
+        has_weight = shares[with_rows[0]].has_weight
+        model._fit(parted, np.concatenate(y), np.concatenate(weight) if has_weight else None)
+    except BaseException as error:
+        rank.tell(error if isinstance(error, Exception) else RuntimeError("rank 0 was interrupted"))
+        raise
+    rank.tell(persistence.fitted(model))
+
+
+def _check_group(X: RankRows) -> None:
+    if find_spec("cloudpickle") is None:
+        raise ParameterError(
+            'RankRows needs cloudpickle: pip install "skorch-logreg[distributed]".'
+        )
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ParameterError(
+            "RankRows needs a process group: call torch.distributed.init_process_group('gloo') "
+            "in every process, under torchrun or the like."
+        )
+    backend = str(dist.get_backend_config(X.group))
+    if "cpu:gloo" not in backend and "cpu:mpi" not in backend:
+        raise ParameterError(
+            f"RankRows needs a process group that sums tensors of the CPU, got {backend!r}; "
+            "initialise it with 'gloo' or 'cpu:gloo,cuda:nccl'."
+        )
+
+
+def _own(X: RankRows, y: Any, sample_weight: Any) -> tuple[Any, tuple[Any, Any], _Share]:
+    """Validate this rank's rows, except for what is not finite."""
+    if isinstance(X.X, Tensor) and X.X.device.type != "cpu":
+        raise ParameterError(f"RankRows takes rows in the memory of the CPU, not of {X.X.device}.")
+    rows = check_rows(X.X, "X", None, False)
+    names = _get_feature_names(X.X)
+    y = np.asarray(y)
+    weight = sample_weight
+    if weight is not None:
+        weight = np.asarray(weight, dtype=np.float64)
+        weight = np.full(len(y), weight) if weight.ndim == 0 else weight
+    check_consistent_length(rows, y, weight)
+    share = _Share(
+        n_rows=int(rows.shape[0]),
+        n_features=int(rows.shape[1]),
+        dtype=rows.dtype,
+        names=None if names is None else list(names),
+        has_weight=weight is not None,
+    )
+    return rows, (y, weight), share
+
+
+def _together(rank: Rank, shares: list[_Share], with_rows: list[int]) -> PartedRows:
+    """State the rows of all ranks as one."""
+    first = shares[with_rows[0]]
+    for i in with_rows:
+        for name in ("n_features", "names", "has_weight"):
+            own, expected = getattr(shares[i], name), getattr(first, name)
+            if own != expected:
+                raise ValueError(
+                    f"The ranks' rows do not go together: {name} is {own!r} on rank {i} and "
+                    f"{expected!r} on rank {with_rows[0]}."
+                )
+    lengths = [shares[i].n_rows for i in with_rows]
+    single = all(shares[i].dtype == np.float32 for i in with_rows)
+    return PartedRows(
+        RankParts(rank, lengths),
+        (sum(lengths), first.n_features),
+        np.dtype(np.float32 if single else np.float64),
+        None if first.names is None else np.asarray(first.names, dtype=object),
+    )

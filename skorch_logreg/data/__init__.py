@@ -6,8 +6,9 @@ from skorch_logreg.data.distributed import Distributed, from_parts
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.on_dask import DaskParts
 from skorch_logreg.data.on_ranks import Rank, RankParts, RankRows
+from skorch_logreg.data.partitioned import Survey
 from skorch_logreg.data.protocol import Block, Data
-from skorch_logreg.data.remote import Parts
+from skorch_logreg.data.remote import Parts, RemoteRows
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.data.sparse import SparseBlock
@@ -30,8 +31,10 @@ __all__ = [
     "Rank",
     "RankParts",
     "RankRows",
+    "RemoteRows",
     "SmallBlock",
     "SparseBlock",
+    "Survey",
     "as_tensor",
     "from_arrays",
     "from_chunks",

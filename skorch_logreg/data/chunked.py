@@ -101,6 +101,10 @@ class Chunked(Partitioned):
         """Make an array as long as the data, of the products' type."""
         return torch.empty(self.n_samples, *shape, dtype=torch.float64)
 
+    def beside(self, rows: Tensor) -> Tensor:
+        """Keep an array as long as the data in memory."""
+        return rows
+
     def _keep(self) -> None:
         """Read all chunks once: their rows are counted, and a sample of them is kept."""
         self.reads[0] += 1
@@ -158,7 +162,12 @@ class _ColumnChunks:
 
 
 def from_chunks(
-    source: Chunks, n_features: int, dtype: torch.dtype, y: Tensor, sample_weight: Any = None
+    source: Chunks,
+    n_features: int,
+    dtype: torch.dtype,
+    y: Tensor,
+    sample_weight: Any = None,
+    survey: Survey | None = None,
 ) -> Chunked:
     """Wrap chunks of rows.
 
@@ -170,6 +179,8 @@ def from_chunks(
         Of the entries.
     y, sample_weight : array
         Of all rows, as in `from_arrays`.
+    survey : Survey or None
+        Of an earlier pass over the same chunks, or to be filled by the first.
 
     Returns
     -------
@@ -184,4 +195,5 @@ def from_chunks(
         center=center,
         scale=torch.ones_like(center),
         dtype=dtype,
+        survey=Survey() if survey is None else survey,
     )

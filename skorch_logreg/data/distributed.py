@@ -63,6 +63,10 @@ class Distributed(Partitioned):
         """Make an array as long as the data, of the products' type."""
         return RemoteRows(self.parts, Node(torch.empty(0, *shape, dtype=torch.float64)))
 
+    def beside(self, rows: Tensor) -> Any:
+        """Hand every part its rows of an array."""
+        return scattered(self.parts, rows)
+
     def _keep(self) -> None:
         """Look at all entries, and bring a sample of the rows here."""
         self.reads[0] += 1
@@ -190,6 +194,7 @@ def from_parts(
     dtype: torch.dtype,
     y: Tensor,
     sample_weight: Tensor | None = None,
+    survey: Survey | None = None,
 ) -> Distributed:
     """Wrap parts of rows, and hand each its targets and weights.
 
@@ -204,6 +209,8 @@ def from_parts(
     y : Tensor
     sample_weight : Tensor or None
         Of all rows, as in `from_arrays`.
+    survey : Survey or None
+        Of an earlier pass over the same parts, or to be filled by the first.
 
     Returns
     -------
@@ -223,6 +230,7 @@ def from_parts(
         center=center,
         scale=torch.ones_like(center),
         dtype=dtype,
+        survey=Survey() if survey is None else survey,
     )
 
 

@@ -238,6 +238,10 @@ class InMemory:
         dtype = torch.float64 if self.origin is None else torch.float32
         return torch.empty(self.n_samples, *shape, dtype=dtype, device=self.device)
 
+    def beside(self, rows: Tensor) -> Tensor:
+        """Put an array as long as the data to where its rows are."""
+        return rows.to(self.device)
+
     @property
     def exact(self) -> "InMemory":
         """The same data with float64 products."""

@@ -22,8 +22,6 @@ class Survey:
     ----------
     lengths : list of int
         Rows of every part.
-    moments : tuple of Tensor or None
-        Weighted mean and deviation of the columns.
     step : int
         Every so many-th row is kept.
     kept : Tensor, csr_array or None
@@ -31,7 +29,6 @@ class Survey:
     """
 
     lengths: list[int] = field(default_factory=list)
-    moments: tuple[Tensor, Tensor] | None = None
     step: int = 1
     kept: Any = None
 
@@ -123,13 +120,11 @@ class Partitioned:
 
         Of the rows that the first pass keeps, if they are many and no column is constant there.
         """
-        if self.survey.moments is None:
-            sample = self._sampled_rows
-            found = sample.column_moments()
-            if sample.n_samples < _MOMENT_ROWS or not bool((found[1] > 0).all()):
-                found = self._exact_moments(found[0])
-            self.survey.moments = found
-        return self.survey.moments
+        sample = self._sampled_rows
+        found = sample.column_moments()
+        if sample.n_samples < _MOMENT_ROWS or not bool((found[1] > 0).all()):
+            return self._exact_moments(found[0])
+        return found
 
     def _exact_moments(self, about: Tensor) -> tuple[Tensor, Tensor]:
         """Take moments of all rows about a mean of some, which leaves little to cancel."""

@@ -134,6 +134,9 @@ class Data(Protocol):
     def empty_rows(self, *shape: int) -> Tensor:
         """Make an array as long as the data, of the products' type."""
 
+    def beside(self, rows: Tensor) -> Tensor:
+        """Put an array as long as the data to where its rows are."""
+
     def sampled(self, n_rows: int) -> slice:
         """Say which rows a sample has."""
 

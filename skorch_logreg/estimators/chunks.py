@@ -1,5 +1,6 @@
 """Rows that a caller hands over in chunks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.data import Data, from_chunks
+from skorch_logreg.data import Data, Survey, from_chunks
 
-__all__ = ["ChunkedRows", "check_features", "check_rows", "is_chunked"]
+__all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
 
 
 def is_chunked(X: Any) -> bool:
@@ -48,6 +49,7 @@ class ChunkedRows:
             raise ValueError(f"Found array with 0 sample(s): {source!r} has no chunk.")
         self._source = source
         self._seen: set[int] = set()
+        self._survey = Survey()
         first = self._read(0)
         self._is_sparse = sp.issparse(first)
         self.shape, self.dtype = (n_samples, int(first.shape[1])), first.dtype
@@ -86,7 +88,7 @@ class ChunkedRows:
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Put targets and weights beside the rows."""
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
-        return from_chunks(self, self.shape[1], dtype, targets, weight)
+        return from_chunks(self, self.shape[1], dtype, targets, weight, self._survey)
 
 
 def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
@@ -113,6 +115,13 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
     if sp.issparse(X):
         return sp.csr_array(X)
     return X if X.flags.writeable else X.copy()
+
+
+def chunks_of(model: Any, X: Any) -> Iterator[Any]:
+    """Yield the validated rows of every chunk, as `fit` had them, for a prediction."""
+    rows = ChunkedRows(X, 0)
+    check_features(model, rows.shape[1], rows.feature_names)
+    yield from map(rows.chunk, range(len(rows)))
 
 
 def check_features(model: Any, n_features: int, names: Any) -> None:

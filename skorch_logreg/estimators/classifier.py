@@ -317,7 +317,8 @@ class TorchLogisticClassifier(
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         if elsewhere.is_elsewhere(X):
-            X, y = elsewhere.adopt(self, X, y, chosen, device)
+            y = elsewhere.check_labels(y, self.soft_labels)
+            X = elsewhere.adopt(self, X, len(y), chosen, device)
             sample_weight = dask.collected(sample_weight)
         elif is_plain(X) and labels_are_plain(y, len(X)):
             self.n_features_in_ = X.shape[1]

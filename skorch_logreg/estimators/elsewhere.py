@@ -2,18 +2,20 @@
 
 from typing import Any
 
+import numpy as np
 import torch
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_y
 
-from skorch_logreg.estimators.chunks import ChunkedRows, is_chunked
+from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
 from skorch_logreg.estimators.dask import collected, is_dask, rows_of
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.parted import PartedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["adopt", "is_elsewhere"]
+__all__ = ["RowsElsewhere", "adopt", "check_labels", "for_splitter", "is_elsewhere", "refuse"]
+
+RowsElsewhere = ChunkedRows | PartedRows
 
 
 def is_elsewhere(X: Any) -> bool:
@@ -22,14 +24,34 @@ def is_elsewhere(X: Any) -> bool:
 
 
 def adopt(
-    model: Any, X: Any, y: Any, chosen: Options, device: torch.device | None
-) -> tuple[ChunkedRows | PartedRows, Any]:
-    """Validate such rows and their labels, and remember the features.
+    model: Any,
+    X: Any,
+    n_samples: int,
+    chosen: Options,
+    device: torch.device | None,
+    anew: bool = True,
+) -> RowsElsewhere:
+    """Take such rows for a fit, and remember the features.
+
+    Parameters
+    ----------
+    model : estimator
+    X : object
+        For which `is_elsewhere` is true.
+    n_samples : int
+        Labels that come with it.
+    chosen : Options
+    device : torch.device or None
+        That was asked for.
+    anew : bool, default=True
+        Whether there may be other features than before.
 
     Raises
     ------
     ParameterError
         If the solver or the device needs rows in memory.
+    ValueError
+        If there are not as many rows as labels.
     """
     if isinstance(chosen.solver, MiniBatch):
         raise ParameterError(
@@ -40,19 +62,44 @@ def adopt(
         raise ParameterError("solver='liblinear' needs rows in memory; choose another solver.")
     if device is not None and device.type != "cpu":
         raise ParameterError(f"device={str(device)!r} takes rows in memory; leave device=None.")
-    if y is None:
-        raise ValueError("y is None; pass the labels of all rows beside X.")
-    y = _check_y(collected(y), multi_output=model.soft_labels)
-    rows = _rows(X, len(y))
-    check_consistent_length(rows, y)
+    rows = _rows(X, n_samples)
+    if rows.shape[0] != n_samples:
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: "
+            f"{[rows.shape[0], n_samples]}"
+        )
+    if not anew:
+        check_features(model, rows.shape[1], rows.feature_names)
+        return rows
     model.n_features_in_ = rows.shape[1]
     model.__dict__.pop("feature_names_in_", None)
     if rows.feature_names is not None:
         model.feature_names_in_ = rows.feature_names
-    return rows, y
+    return rows
 
 
-def _rows(X: Any, n_samples: int) -> ChunkedRows | PartedRows:
+def check_labels(y: Any, multi_output: bool = False) -> Any:
+    """Validate labels that stand beside such rows; those of a Dask collection come here."""
+    if y is None:
+        raise ValueError("y is None; pass the labels of all rows beside X.")
+    return _check_y(collected(y), multi_output=multi_output)
+
+
+def for_splitter(X: Any) -> Any:
+    """Rows that a splitter may index; of those elsewhere only their number is known."""
+    return np.empty((X.shape[0], 0)) if isinstance(X, RowsElsewhere) else X
+
+
+def refuse(X: Any, what: str) -> None:
+    """Refuse such rows where they would have to come into memory."""
+    if is_elsewhere(X):
+        raise ParameterError(
+            f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "
+            "TorchLogisticClassifierCV and MultiLabel fit rows that are elsewhere."
+        )
+
+
+def _rows(X: Any, n_samples: int) -> RowsElsewhere:
     if isinstance(X, PartedRows):
         return X
     return rows_of(X) if is_dask(X) else ChunkedRows(X, n_samples)

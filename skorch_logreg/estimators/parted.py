@@ -1,6 +1,6 @@
 """Rows that live in parts elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Data, Parts, from_parts
+from skorch_logreg.data import Data, Parts, Survey, from_parts
 from skorch_logreg.estimators.chunks import check_rows
 
 __all__ = ["PartedRows"]
@@ -25,18 +25,21 @@ class PartedRows:
     dtype : dtype
         float32 or float64.
     feature_names : ndarray of str or None
+    survey : Survey
+        What the first fit finds out, for all that follow.
     """
 
     parts: Parts
     shape: tuple[int, int]
     dtype: Any
     feature_names: np.ndarray | None
+    survey: Survey = field(default_factory=Survey)
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Hand every part its targets and weights."""
         read = _Read(self.shape[1], self.dtype)
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
-        return from_parts(self.parts, read, self.shape[1], dtype, targets, weight)
+        return from_parts(self.parts, read, self.shape[1], dtype, targets, weight, self.survey)
 
 
 @dataclass(frozen=True)

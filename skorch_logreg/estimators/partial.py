@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import named
-from skorch_logreg.estimators import epochs, options, soft, weights
+from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
 from skorch_logreg.estimators.arrays import NUMPY, Home
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.persistence import TRAINING
@@ -31,6 +31,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     device = options.resolve_device(model.device)
     home = Home.of(X)
     sample_weight = home.adopt(sample_weight)
+    elsewhere.refuse(X, "partial_fit")
     check_indices(X)
     first = _check_partial_fit_first_call(model, classes)
     X, y = validate_data(

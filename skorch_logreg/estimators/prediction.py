@@ -21,7 +21,7 @@ from skorch_logreg.estimators.arrays import (
     is_plain,
     to_tensor,
 )
-from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
+from skorch_logreg.estimators.chunks import chunks_of, is_chunked
 from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.options import check_threshold_classes
 from skorch_logreg.estimators.sparsity import check_indices
@@ -245,10 +245,8 @@ class LogisticPrediction(LogitPrediction):
 
     def _chunk_logits(self, X: Any) -> Tensor:
         """Logits of rows that are read chunk by chunk."""
-        rows = ChunkedRows(X, 0)
-        check_features(self, rows.shape[1], rows.feature_names)
-        parts = (rows.chunk(index) for index in range(len(rows)))
-        return torch.cat([_affine(part, self.coef_, self.intercept_) for part in parts])
+        parts = [_affine(part, self.coef_, self.intercept_) for part in chunks_of(self, X)]
+        return torch.cat(parts)
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:

@@ -12,9 +12,8 @@ from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
 from skorch_logreg.estimators.bounds import check_bounds, within
-from skorch_logreg.estimators.chunks import ChunkedRows
+from skorch_logreg.estimators.elsewhere import RowsElsewhere
 from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.parted import PartedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
@@ -114,16 +113,22 @@ class Problem:
 
         X of another array library goes through NumPy.
         """
-        if isinstance(X, (ChunkedRows, PartedRows)):
-            return X.data(targets, weight)
-        return from_arrays(self.design(X), targets, weight, device=device)
+        return self.beside(self.design(X, device), targets, weight)
+
+    def beside(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
+        """Put targets and weights beside what `design` has made."""
+        if isinstance(design, RowsElsewhere):
+            return design.data(targets, weight)
+        return from_arrays(design, targets, weight)
 
     def design(self, X: Any, device: torch.device | None = None) -> Any:
-        """Return what the core multiplies, where several `from_arrays` share it.
+        """Return what the core multiplies, where several fits share it.
 
         Moved to the device, with liblinear's column, and float64 entries where it is sparse, so
         that none of them copies it again.
         """
+        if isinstance(X, RowsElsewhere):
+            return X
         X = X if self.home.xp is None else to_tensor(X)
         if self.has_column:
             X = liblinear.append_constant(X, self.intercept_scaling)

@@ -9,6 +9,7 @@ from torch import Tensor
 from skorch_logreg import curvature
 from skorch_logreg.checkpoint import digest, named
 from skorch_logreg.curvature.shared import Correction
+from skorch_logreg.data import RemoteRows
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
@@ -36,6 +37,8 @@ def to_tree(value: Any) -> Any:
             return {"model": _weaker_than_last(value)}
         case Objective():
             return {"objective": value.is_rough}
+        case RemoteRows():
+            return {"rows": value[0:]}
         case Status():
             return {"status": value.value}
         case slice():
@@ -96,6 +99,8 @@ def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
             return chain[-1 - place]
         case {"objective": is_rough}:
             return objective if is_rough else objective.exact
+        case {"rows": rows}:
+            return objective.data.beside(rows)
         case {"status": name}:
             return Status(name)
         case {"slice": ends}:
@@ -136,8 +141,8 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
         "fit_intercept": objective.fit_intercept,
         "n_samples": data.n_samples,
         "n_features": data.n_features,
-        "sample_weight": digest(objective.row_weight()),
-        "y": digest(data.targets),
+        "sample_weight": digest(objective.row_weight()[0:]),
+        "y": digest(data.targets[0:]),
         "X": digest(rows.logits(probe.to(data.device)).float()),
     }
 

@@ -10,15 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from sklearn.linear_model import LogisticRegression
 
-from skorch_logreg import (
-    BatchedGridSearchCV,
-    MultiLabel,
-    NeuralLogisticClassifier,
-    TorchLogisticClassifier,
-    TorchLogisticClassifierCV,
-)
+from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam
@@ -178,26 +171,6 @@ def test_what_needs_rows_in_memory_says_so():
     model = fit(chunks, y)
     with pytest.raises(ValueError, match="X has 5 features"):
         model.predict(ArrayChunks(X[:, :5], 300))
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        MultiLabel(TorchLogisticClassifier()),
-        TorchLogisticClassifierCV(
-            l1_ratios=(0.0,), use_legacy_attributes=False, scoring="accuracy"
-        ),
-        BatchedGridSearchCV(TorchLogisticClassifier(), {"C": [0.1, 1.0]}),
-        NeuralLogisticClassifier(),
-        LogisticRegression(),
-    ],
-    ids=lambda estimator: type(estimator).__name__,
-)
-def test_other_estimators_say_that_they_need_rows_in_memory(estimator):
-    X, y = rows()
-    labels = np.c_[y, 1 - y] if isinstance(estimator, MultiLabel) else y
-    with pytest.raises(TypeError, match="all else needs rows in memory"):
-        estimator.fit(ArrayChunks(X, 300), labels)
 
 
 def test_data_frames_have_names():

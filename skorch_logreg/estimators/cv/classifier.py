@@ -18,7 +18,14 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import validate_data
 
-from skorch_logreg.estimators import convergence, liblinear, options, persistence, weights
+from skorch_logreg.estimators import (
+    convergence,
+    elsewhere,
+    liblinear,
+    options,
+    persistence,
+    weights,
+)
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.folds import FoldProblem
@@ -26,6 +33,7 @@ from skorch_logreg.estimators.cv.grid import search
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScores
+from skorch_logreg.estimators.dask import collected
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.estimators.problem import Problem
@@ -302,8 +310,13 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         device = options.resolve_device(self.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        check_indices(X)
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
+        if elsewhere.is_elsewhere(X):
+            y = elsewhere.check_labels(y)
+            X = elsewhere.adopt(self, X, len(y), chosen.options(chosen.shares[0]), device)
+            sample_weight = collected(sample_weight)
+        else:
+            check_indices(X)
+            X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
         options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)
@@ -385,7 +398,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         cv = _default_folds(y) if self.cv is None else self.cv
         # y holds classes, so that check_cv, which looks once more, would say the same
         cv = StratifiedKFold(cv) if isinstance(cv, Integral) else check_cv(cv)
-        splits = list(cv.split(X, y, **params))
+        splits = list(cv.split(elsewhere.for_splitter(X), y, **params))
         if not splits:
             raise ParameterError(f"cv={self.cv!r} yields no folds.")
         return [train for train, _ in splits], [test for _, test in splits]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
@@ -230,7 +229,7 @@ class FoldProblem:
         Cs: Tensor,
         start: Params | None = None,
     ) -> Batch:
-        data = from_arrays(self.design, index, weight)
+        data = self.problem.beside(self.design, index, weight)
         solution = fitting.fit(
             data,
             loss,
@@ -246,7 +245,7 @@ class FoldProblem:
         )
         return Batch(
             params=solution.params,
-            logits=solution.logits,
+            logits=solution.logits[0:],  # where rows are elsewhere, they come here
             status=solution.status,
             n_iter=solution.n_iter,
             optimality=solution.optimality,

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.elsewhere import RowsElsewhere
 from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 
 __all__ = ["FoldScores"]
@@ -128,13 +130,24 @@ class FoldScores:
             **(told | scorer._kwargs),
         )
 
+    def _taken(self, rows: np.ndarray, place: Tensor) -> Any:
+        """Rows of X; where they are elsewhere, what stands for them: their logits are known."""
+        if isinstance(self.X, RowsElsewhere):
+            if self.scoring is not None and not hasattr(self._scorer, "_score_func"):
+                raise ParameterError(
+                    f"scoring={self.scoring!r} is called with rows, and these are elsewhere; name "
+                    "a metric of scikit-learn, or pass make_scorer(metric)."
+                )
+            return np.empty((len(rows), 0))
+        return self.X[place.to(self.X.device)] if self.home.is_torch else self.X[rows]
+
     def _ask(
         self, fold: int, cs: Sequence[int], models: Sequence[int], logits: Tensor, params: Params
     ) -> Tensor:
         """Scores of one fold's models by a scorer that wants an estimator."""
         rows = self._rows_of([fold]).rows.numpy()
         place = torch.from_numpy(rows).to(logits.device)
-        X = self.X[place.to(self.X.device)] if self.home.is_torch else self.X[rows]
+        X = self._taken(rows, place)
         y = self.y[rows]
         metadata = _check_method_params(X=self.X, params=self._metadata, indices=rows)
         scores = []

@@ -309,7 +309,7 @@ class MultiLabel(
         else:
             chosen = options.resolve(per_label.WithC(estimator, self.C))
             training.check_solver(chosen.solver)
-        given = self._validated(X, y, sample_weight, label_mask, estimator)
+        given = self._validated(X, y, sample_weight, label_mask, estimator, chosen)
         if isinstance(chosen.solver, MiniBatch):
             given = given.counting()
         labels = given.labels
@@ -363,9 +363,15 @@ class MultiLabel(
         return checked_estimator(self)
 
     def _validated(
-        self, X: Any, y: Any, sample_weight: Any, label_mask: Any, estimator: Any
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        label_mask: Any,
+        estimator: Any,
+        chosen: options.Options | None = None,
     ) -> Given:
-        return Given.of(self, estimator, X, y, sample_weight, label_mask)
+        return Given.of(self, estimator, X, y, sample_weight, label_mask, chosen=chosen)
 
     def _work(self, given: Given, estimator: Any, chosen: options.Options) -> LabelProblem:
         return LabelProblem.of(self, given, estimator, chosen)

@@ -13,6 +13,7 @@ from torch import Tensor
 from skorch_logreg.estimators.cv.attributes import choose
 from skorch_logreg.estimators.cv.folds import _rectangles
 from skorch_logreg.estimators.cv.options import CVOptions
+from skorch_logreg.estimators.elsewhere import for_splitter
 from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.indicator import Indicator
@@ -227,7 +228,7 @@ class LabelFolds:
                 own.flatten(1)[:, place].repeat_interleave(len(cs), dim=1),
                 Cs.repeat(len(place)),
             )
-            logits, params = solution.logits, solution.params
+            logits, params = solution.logits[0:], solution.params
             found.ends += zip(solution.status, solution.optimality.tolist(), strict=True)
             bad = torch.tensor([status is not Status.CONVERGED for status in solution.status])
             which = (place % len(labels)).cpu().repeat_interleave(len(cs))[bad]
@@ -294,7 +295,7 @@ def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:
     column = labels.kind in ("binary", "multiclass")
     index = labels.values.cpu().numpy() if column else None
     given = y if hasattr(cv, "split") and not column else index
-    splits = list(check_cv(cv, index, classifier=True).split(X, given))
+    splits = list(check_cv(cv, index, classifier=True).split(for_splitter(X), given))
     if not splits:
         raise ParameterError(f"cv={cv!r} yields no folds.")
     pairs = [(np.asarray(train), np.asarray(test)) for train, test in splits]

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import epochs, weights
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.company import Company, Fits
@@ -101,7 +100,7 @@ class LabelProblem:
         """Solve binary models with targets (n_samples, m) and C (m,)."""
         device = self.company.device
         return fitting.fit(
-            from_arrays(self.design, targets, weight),
+            self.problem.beside(self.design, targets, weight),
             self.problem.loss,
             self.problem.penalty(self.factor, device),
             C=C.to(device),

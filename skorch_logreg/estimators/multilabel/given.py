@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _num_samples, validate_data
 from torch import Tensor
 
-from skorch_logreg.estimators import options, weights
+from skorch_logreg.estimators import elsewhere, options, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
+from skorch_logreg.estimators.dask import collected
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.sparsity import check_indices
@@ -93,6 +94,7 @@ class Given:
         column: Callable[[Any], Targets] = indicator.of_column,
         anew: bool = True,
         allow_nd: bool = False,
+        chosen: options.Options | None = None,
     ) -> "Given":
         """Validate; errors come before any work.
 
@@ -110,16 +112,23 @@ class Given:
             Whether X may have other features than before.
         allow_nd : bool, default=False
             Whether X may have more than two axes.
+        chosen : Options or None
+            Of a fit whose rows may be elsewhere.
         """
         device = options.resolve_device(estimator.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        check_indices(X)
-        y_given = None if y is None else "no_validation"
-        X = validate_data(
-            model, X, y_given, reset=anew,
-            accept_sparse="csr", dtype=home.float_dtypes, allow_nd=allow_nd,
-        )  # fmt: skip
+        if chosen is not None and elsewhere.is_elsewhere(X):
+            y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
+            X = elsewhere.adopt(model, X, _num_samples(y), chosen, device, anew)
+        else:
+            elsewhere.refuse(X, f"MultiLabel({type(estimator).__name__}) here")
+            check_indices(X)
+            y_given = None if y is None else "no_validation"
+            X = validate_data(
+                model, X, y_given, reset=anew,
+                accept_sparse="csr", dtype=home.float_dtypes, allow_nd=allow_nd,
+            )  # fmt: skip
         options.check_device_takes(device, X)
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)

@@ -7,10 +7,12 @@ import scipy.sparse as sp
 from sklearn.utils import gen_batches
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn, where
+from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators.arrays import Home, check_same_namespace
+from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace
+from skorch_logreg.estimators.chunks import chunks_of, is_chunked
+from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.per_label import numbers
 from skorch_logreg.estimators.neural import networks
@@ -42,6 +44,7 @@ class LabelPrediction(LogisticPrediction):
     sparsify = available_if(_has_coefficients)(LogisticPrediction.sparsify)
     densify = available_if(_has_coefficients)(LogisticPrediction.densify)
 
+    @lazy_on_dask
     def decision_function(self, X: Any) -> Any:
         """Compute the logits ``X coef' + intercept``.
 
@@ -58,6 +61,7 @@ class LabelPrediction(LogisticPrediction):
         logits, home = self._logits(X, "decision_function")
         return home.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
 
+    @lazy_on_dask
     def predict(self, X: Any) -> Any:
         """Predict which labels are present.
 
@@ -77,19 +81,21 @@ class LabelPrediction(LogisticPrediction):
         ValueError
             If `threshold` was set to something that is not allowed.
         """
-        X, home = self._rows(X, "predict")
+        if is_chunked(X):
+            home, some = NUMPY, chunks_of(self, X)
+        else:
+            X, home = self._rows(X, "predict")
+            at_once = fitting.at_once(self.n_labels_, self.memory_budget)
+            some = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
-        at_once = fitting.at_once(self.n_labels_, self.memory_budget)
-        if X.shape[0] <= at_once:
-            return self._decide(self._of_rows(X), thresholds, home)
-        parts = [
-            self._decide(self._of_rows(X[rows, ...]), thresholds, home)
-            for rows in gen_batches(X.shape[0], at_once)
-        ]
+        parts = [self._decide(self._of_rows(rows), thresholds, home) for rows in some]
+        if len(parts) == 1:
+            return parts[0]
         if sp.issparse(parts[0]):
             return sp.vstack(parts, format="csr")
         return np.concatenate(parts) if home.xp is None else home.xp.concat(parts)
 
+    @lazy_on_dask
     def predict_proba(self, X: Any) -> Any:
         """Compute the probability of every label.
 
@@ -111,6 +117,7 @@ class LabelPrediction(LogisticPrediction):
             return home.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
         return home.from_tensor(logits.sigmoid_())
 
+    @lazy_on_dask
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
 
@@ -152,6 +159,8 @@ class LabelPrediction(LogisticPrediction):
         return X, home
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+        if is_chunked(X):
+            return cat([self._of_rows(rows) for rows in chunks_of(self, X)]), NUMPY
         X, home = self._rows(X, method)
         return self._of_rows(X), home
 

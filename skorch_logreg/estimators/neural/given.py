@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import epochs, options, soft, weights
+from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.neural import networks
@@ -159,6 +159,7 @@ class Given:
         device = options.resolve_device(model.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
+        elsewhere.refuse(X, type(model).__name__)
         check_indices(X)
         n_features = getattr(model, "n_features_in_", None)
         X, y = validate_data(

@@ -17,7 +17,7 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.estimators import persistence
+from skorch_logreg.estimators import elsewhere, persistence
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.search.candidates import groups_of, may_batch, refuse_checkpoints
@@ -62,6 +62,7 @@ class _BatchedSearch:
         -------
         self
         """
+        elsewhere.refuse(X, type(self).__name__)
         with persistence.all_or_nothing(self):
             if y is None or not may_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]

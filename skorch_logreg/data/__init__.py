@@ -2,9 +2,10 @@
 
 from skorch_logreg.data.chunked import Chunked, Chunks, from_chunks
 from skorch_logreg.data.dense import DenseBlock
-from skorch_logreg.data.distributed import Distributed, from_parts
+from skorch_logreg.data.distributed import Distributed, as_it_is, from_parts
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.on_dask import DaskParts
+from skorch_logreg.data.on_disk import ScratchParts
 from skorch_logreg.data.on_ranks import Rank, RankParts, RankRows
 from skorch_logreg.data.partitioned import Survey
 from skorch_logreg.data.protocol import Block, Data
@@ -32,9 +33,11 @@ __all__ = [
     "RankParts",
     "RankRows",
     "RemoteRows",
+    "ScratchParts",
     "SmallBlock",
     "SparseBlock",
     "Survey",
+    "as_it_is",
     "as_tensor",
     "from_arrays",
     "from_chunks",

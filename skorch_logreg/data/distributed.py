@@ -103,7 +103,7 @@ class Distributed(Partitioned):
         return replace(
             self,
             parts=self.parts.holding(handle),
-            read=_as_it_is,
+            read=as_it_is,
             center=self.center[columns],
             scale=self.scale[columns],
             survey=Survey(),
@@ -183,7 +183,8 @@ def _beside(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
     return targets[rows].clone(), weight[rows].clone(), weight.sum(dim=0)
 
 
-def _as_it_is(X: Any, index: int, check: bool) -> Any:
+def as_it_is(X: Any, index: int, check: bool) -> Any:
+    """Read what is a Tensor or csr_array already."""
     return X
 
 

@@ -34,6 +34,9 @@ class ArrayChunks(_OnDisk):
         Anything with ``shape``, ``dtype`` and slices of rows.
     rows : int or None, default=None
         Rows of a chunk; None: 64 MiB of them.
+    scratch : str, path or None, default=None
+        Folder for files of what is as long as the data, while a fit lasts; None: that is in
+        memory.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class ArrayChunks(_OnDisk):
 
     array: Any
     rows: int | None = None
+    scratch: Any = None
 
     @cached_property
     def _rows(self) -> int:
@@ -56,6 +60,12 @@ class ArrayChunks(_OnDisk):
     def __len__(self) -> int:
         """Count the chunks."""
         return -(-self.array.shape[0] // self._rows)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of every chunk."""
+        n_rows = self.array.shape[0]
+        return [min(self._rows, n_rows - start) for start in range(0, n_rows, self._rows)]
 
     def chunk(self, index: int) -> Any:
         """Read rows, into memory of their own."""
@@ -71,6 +81,8 @@ class NpyChunks(_OnDisk):
     ----------
     files : path of a folder, or sequence of paths
         Of a folder its ``.npy`` and ``.npz`` files, sorted by name.
+    scratch : str, path or None, default=None
+        As `ArrayChunks` has it.
 
     Raises
     ------
@@ -79,6 +91,7 @@ class NpyChunks(_OnDisk):
     """
 
     files: Any
+    scratch: Any = None
 
     @cached_property
     def _paths(self) -> list[Path]:
@@ -93,6 +106,14 @@ class NpyChunks(_OnDisk):
     def __len__(self) -> int:
         """Count the files."""
         return len(self._paths)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of every file, of which no more is read."""
+        return [
+            int(np.load(path)["shape"][0] if path.suffix == ".npz" else len(np.load(path, "r")))
+            for path in self._paths
+        ]
 
     def chunk(self, index: int) -> Any:
         """Read a file."""
@@ -114,6 +135,8 @@ class ParquetChunks(_OnDisk):
         What `pyarrow.dataset.dataset` takes.
     columns : sequence of str or None, default=None
         Of X, in this order; None: all.
+    scratch : str, path or None, default=None
+        As `ArrayChunks` has it.
 
     Raises
     ------
@@ -123,6 +146,7 @@ class ParquetChunks(_OnDisk):
 
     source: Any
     columns: Sequence[str] | None = None
+    scratch: Any = None
 
     @cached_property
     def _dataset(self) -> Any:
@@ -177,6 +201,11 @@ class ParquetChunks(_OnDisk):
     def __len__(self) -> int:
         """Count the row groups."""
         return len(self._groups)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of every row group, as the files say."""
+        return [group.count_rows() for group in self._groups]
 
     def chunk(self, index: int) -> Any:
         """Read a row group: dense, or sparse where a column is one of dictionaries."""

@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.data import Data, Survey, from_chunks
+from skorch_logreg.data import Data, ScratchParts, Survey, as_it_is, from_chunks, from_parts
 
 __all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
 
@@ -88,7 +88,16 @@ class ChunkedRows:
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Put targets and weights beside the rows."""
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
-        return from_chunks(self, self.shape[1], dtype, targets, weight, self._survey)
+        scratch = getattr(self._source, "scratch", None)
+        if scratch is None:
+            return from_chunks(self, self.shape[1], dtype, targets, weight, self._survey)
+        lengths = getattr(self._source, "lengths", None)
+        if lengths is None:
+            lengths = [int(self._read(index).shape[0]) for index in range(len(self))]
+        if sum(lengths) != self.shape[0]:
+            raise ValueError(f"The chunks of X have {sum(lengths)} and not {self.shape[0]} rows.")
+        parts = ScratchParts.within(self, lengths, scratch)
+        return from_parts(parts, as_it_is, self.shape[1], dtype, targets, weight, self._survey)
 
 
 def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:

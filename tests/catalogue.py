@@ -81,7 +81,12 @@ CLASSES = {
     },
     data: {
         data.ArrayChunks,
-        data.Chunked,
+        data.ChunkParts,
+        data.DaskParts,
+        data.InParts,
+        data.RankParts,
+        data.RankRows,
+        data.RemoteRows,
         data.DenseBlock,
         data.InMemory,
         data.NpyChunks,
@@ -92,7 +97,7 @@ CLASSES = {
 }
 NOT_CATALOGUED = {
     "Block", "Checkpoint", "Chunks", "Curvature", "Data", "Iterate", "Loss", "MiniBatch", "Outcome",
-    "Penalty", "Solver", "Status",
+    "Parts", "Penalty", "Rank", "Solver", "Status", "Survey",
 }  # fmt: skip
 
 

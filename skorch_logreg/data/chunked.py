@@ -1,18 +1,20 @@
-"""Rows that come in chunks, from disk or wherever they live."""
+"""Parts of rows that are chunks, read one after the other."""
 
-from collections.abc import Iterator
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import scipy.sparse as sp
-import torch
 from torch import Tensor
 
-from skorch_logreg.data.memory import InMemory, from_arrays
-from skorch_logreg.data.partitioned import Partitioned, Survey
-from skorch_logreg.data.protocol import Kernel
+from skorch_logreg.data.parts import Survey
+from skorch_logreg.data.remote import Work
 
 _COPIED = 1 << 28  # bytes of columns that are copied into memory
 
@@ -27,173 +29,179 @@ class Chunks(Protocol):
         """Read rows: Tensor or csr_array (rows, n_features), of one float type in all chunks."""
 
 
-@dataclass(kw_only=True)
-class Chunked(Partitioned):
-    """Row blocks of chunks; see `Data` for the methods.
+@dataclass(frozen=True)
+class ChunkParts:
+    """A piece of work is done chunk by chunk; one thread reads the next chunk meanwhile.
 
-    One chunk is multiplied while a thread reads the next, so three of them are in memory at most:
-    these two and a sample of the rows, on which a fit starts.
+    What a chunk holds is in memory, or in files: then nothing in memory is as long as the data.
 
     Parameters
     ----------
     source : Chunks
+    lengths : list of int
+        Rows of every part.
+    indices : list of int
+        Which chunk that is: those without rows are none.
+    home : TemporaryDirectory or None
+        Of the files, each of which is gone when nothing needs it any more.
     """
 
     source: Chunks
+    lengths: list[int]
+    indices: list[int]
+    home: Any = None
+    names: Iterator[int] = field(default_factory=count)
 
-    def reduce(
-        self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False
-    ) -> tuple[Tensor, ...]:
-        """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
-        if not reads:
-            return self._without_columns.reduce(kernel, *row_arrays, reads=0)
-        self.reads[0] += reads
+    @classmethod
+    def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":
+        """Take the chunks that have rows; files go into a folder inside the one that is named."""
+        indices = [index for index, length in enumerate(lengths) if length]
+        home = None
+        if scratch is not None:
+            home = tempfile.TemporaryDirectory(prefix="scratch-", dir=scratch)
+        return cls(source, [lengths[index] for index in indices], indices, home)
+
+    def scatter(self, values: Sequence[Any]) -> Any:
+        """Hand every part something to hold, and return the handle."""
+        handle = self._handle()
+        for value in values:
+            handle.add(value)
+        return handle
+
+    def run(
+        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+    ) -> tuple[tuple[Tensor, ...], list[Any]]:
+        """Sum the terms of work over all parts."""
+        handles = [self._handle() for _ in range(n_kept)]
         totals: tuple[Tensor, ...] = ()
-        for rows, X in self._chunks():
-            terms = self._part(rows, X).reduce(kernel, *(a[rows] for a in row_arrays), few=few)
+        for index, X in self._chunks(reads):
+            terms, kept = work(X, index, [handle.chunk(index) for handle in held])
             del X
+            for handle, value in zip(handles, kept, strict=True):
+                handle.add(value)
             if not totals:
                 totals = terms
                 continue
             for total, term in zip(totals, terms, strict=True):
                 total.add_(term)
-        return totals
+        return totals, handles
 
-    def _chunks(self) -> Iterator[tuple[slice, Any]]:
-        """Chunks that have rows, and which rows these are; the next is read meanwhile."""
-        lengths, start = self.survey.lengths, 0
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self.source.chunk, 0)
-            for index in range(len(self.source)):
-                X = coming.result()
-                if index + 1 < len(self.source):
-                    coming = reader.submit(self.source.chunk, index + 1)
-                length = int(X.shape[0])
-                if index == len(lengths):
-                    lengths.append(length)
-                if length != lengths[index]:
-                    raise ValueError(
-                        f"Chunk {index} of X has {length} rows, and had {lengths[index]} when it "
-                        "was first read."
-                    )
-                rows = slice(start, start + length)
-                if rows.stop > self.n_samples:
-                    break
-                if length:
-                    yield rows, X
-                del X  # before the chunk after the next is read
-                start = rows.stop
-        if sum(lengths) != self.n_samples:
-            more = "more than" if sum(lengths) > self.n_samples else f"{sum(lengths)} and not"
-            raise ValueError(f"The chunks of X have {more} {self.n_samples} rows, as y has.")
+    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every part, in their order."""
+        return [
+            work(X, index, [handle.chunk(index) for handle in held])[0]
+            for index, X in self._chunks(reads)
+        ]
 
-    def _part(self, rows: slice, X: Any) -> InMemory:
-        part = from_arrays(X, self.targets[rows], self.weight[rows])
-        return replace(part, center=self.center, scale=self.scale, n_logits=self.n_logits)
+    def holding(self, handle: Any) -> "ChunkParts":
+        """Put something that the parts hold in the place of X."""
+        places = list(range(len(self.lengths)))
+        return ChunkParts(handle, self.lengths, places, self.home, self.names)
 
-    @cached_property
-    def _without_columns(self) -> InMemory:
-        """All rows without what is on disk."""
-        none = torch.empty(self.n_samples, 0, dtype=torch.float64)
-        return replace(from_arrays(none, self.targets, self.weight), n_logits=self.n_logits)
+    def may_hold(self, n_bytes: int) -> bool:
+        """Whether there is room for something that is so large in all parts."""
+        return self.home is not None or n_bytes <= _COPIED
 
-    def empty_rows(self, *shape: int) -> Tensor:
-        """Make an array as long as the data, of the products' type."""
-        return torch.empty(self.n_samples, *shape, dtype=torch.float64)
+    def _chunks(self, reads: bool) -> Iterator[tuple[int, Any]]:
+        if not reads:
+            yield from ((index, None) for index in range(len(self.lengths)))
+            return
+        for place, X in enumerate(read_ahead(self.source, self.indices)):
+            if int(X.shape[0]) != self.lengths[place]:
+                raise ValueError(
+                    f"Chunk {self.indices[place]} of X has {X.shape[0]} rows, and had "
+                    f"{self.lengths[place]} when it was first read."
+                )
+            yield place, X
+            del X  # before the chunk after the next is read
 
-    def beside(self, rows: Tensor) -> Tensor:
-        """Keep an array as long as the data in memory."""
-        return rows
-
-    def _keep(self) -> None:
-        """Read all chunks once: their rows are counted, and a sample of them is kept."""
-        self.reads[0] += 1
-        survey, kept = self.survey, list[Any]()
-        for rows, X in self._chunks():
-            if not kept:
-                survey.step = -(-self.n_samples // int(X.shape[0]))
-            some = X[survey.of_part(rows.start) :: survey.step]
-            kept.append(some.clone() if isinstance(some, Tensor) else some)
-            del X
-        survey.keep(kept)
-
-    def select(self, models: Tensor) -> Self:
-        """Keep the targets and weights of some models, where each has its own."""
-        own = self._without_columns.select(models)
-        return replace(self, targets=own.targets, weight=own.weight, n_logits=own.n_logits)
-
-    def take_columns(self, columns: Tensor) -> Any:
-        """Copy some columns into memory, or where they are many, read them from every chunk."""
-        source = _ColumnChunks(self.source, columns)
-        center, scale = self.center[columns], self.scale[columns]
-        if 8 * self.n_samples * len(columns) > _COPIED:
-            return replace(
-                self,
-                source=source,
-                center=center,
-                scale=scale,
-                survey=Survey(list(self.survey.lengths)),
-            )
-        self.reads[0] += 1
-        parts = [X for _, X in replace(self, source=source)._chunks()]
-        X = sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else torch.cat(parts)
-        own = from_arrays(X, self.targets, self.weight)
-        return own.standardised(center, scale, self.targets, self.n_logits)
-
-    def recast(self, X: Tensor) -> InMemory:
-        """Put other rows (n, r) under the same targets and weights, as they are."""
-        return self._without_columns.recast(X)
+    def _handle(self) -> Any:
+        return _Kept() if self.home is None else _Files(self.home, str(next(self.names)))
 
 
-@dataclass(frozen=True)
-class _ColumnChunks:
-    """Some columns of every chunk."""
+def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
+    """Read some chunks; the next is read while one is looked at."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(source.chunk, indices[0])
+        for after in [*indices[1:], None]:
+            X = coming.result()
+            if after is not None:
+                coming = reader.submit(source.chunk, after)
+            yield X
+            del X  # before the chunk after the next is read
 
-    source: Chunks
-    columns: Tensor
+
+def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
+    """Read all chunks once: their rows are counted, and a sample of them is kept.
+
+    Raises
+    ------
+    ValueError
+        If they have not ``n_samples`` rows.
+    """
+    survey, lengths, kept = Survey(), list[int](), list[Any]()
+    for X in read_ahead(source, range(len(source))):
+        length = int(X.shape[0])
+        if length and not kept:
+            survey.step = -(-n_samples // length)  # as many as the first chunk has
+        some = X[survey.of_part(sum(lengths))]
+        kept.append(some.clone() if isinstance(some, Tensor) else some)
+        lengths.append(length)
+        del X, some
+        if sum(lengths) > n_samples:
+            break
+    if sum(lengths) != n_samples:
+        more = "more than" if sum(lengths) > n_samples else f"{sum(lengths)} and not"
+        raise ValueError(f"The chunks of X have {more} {n_samples} rows, as y has.")
+    survey.keep(kept)
+    return lengths, survey
+
+
+class _Kept:
+    """Values of all parts, in memory; a source of chunks as well."""
+
+    def __init__(self) -> None:
+        self._values: list[Any] = []
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._values)
+
+    def add(self, value: Any) -> None:
+        """Hold the value of the next part."""
+        self._values.append(value)
 
     def chunk(self, index: int) -> Any:
-        """Read rows of these columns."""
-        X = self.source.chunk(index)
-        return X[:, self.columns] if isinstance(X, Tensor) else X[:, self.columns.numpy()]
+        """Return it."""
+        return self._values[index]
 
 
-def from_chunks(
-    source: Chunks,
-    n_features: int,
-    dtype: torch.dtype,
-    y: Tensor,
-    sample_weight: Any = None,
-    survey: Survey | None = None,
-) -> Chunked:
-    """Wrap chunks of rows.
+class _Files:
+    """Values of all parts, a file each; a source of chunks as well."""
 
-    Parameters
-    ----------
-    source : Chunks
-    n_features : int
-    dtype : torch.dtype
-        Of the entries.
-    y, sample_weight : array
-        Of all rows, as in `from_arrays`.
-    survey : Survey or None
-        Of an earlier pass over the same chunks, or to be filled by the first.
+    def __init__(self, home: Any, name: str) -> None:
+        self._home, self._name = home, name
+        self._paths: list[Path] = []
+        weakref.finalize(self, _remove, self._paths)
 
-    Returns
-    -------
-    data : Chunked
-    """
-    rows = from_arrays(torch.empty(len(y), 0, dtype=torch.float64), y, sample_weight)
-    center = torch.zeros(n_features, dtype=torch.float64)
-    return Chunked(
-        source=source,
-        targets=rows.targets,
-        weight=rows.weight,
-        center=center,
-        scale=torch.ones_like(center),
-        dtype=dtype,
-        survey=Survey() if survey is None else survey,
-    )
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def add(self, value: Any) -> None:
+        """Write the value of the next part."""
+        suffix = ".npz" if sp.issparse(value) else ".npy"
+        path = Path(self._home.name) / f"{self._name}-{len(self._paths)}{suffix}"
+        self._paths.append(path)
+        if sp.issparse(value):
+            sp.save_npz(path, value, compressed=False)
+        else:
+            np.save(path, value)
+
+    def chunk(self, index: int) -> Any:
+        """Read it."""
+        path = self._paths[index]
+        return sp.load_npz(path) if path.suffix == ".npz" else np.load(path)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

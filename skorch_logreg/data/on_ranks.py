@@ -225,6 +225,10 @@ class RankParts:
         """Return the terms of every part, in their order."""
         return [part for part in self._order(work, held, 0, reads, False)[0] if part is not None]
 
+    def may_hold(self, n_bytes: int) -> bool:
+        """Say yes: what is a share of X fits beside it."""
+        return True
+
     def holding(self, handle: Any) -> "RankParts":
         """Put something that the parts hold in the place of X."""
         return RankParts(self.rank, self.lengths, handle, self.keys, self.dropped)

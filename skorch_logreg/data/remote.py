@@ -37,6 +37,9 @@ class Parts(Protocol):
     def collect(self, work: "Work", held: Sequence[Any], reads: bool) -> list[Any]:
         """Return the terms of every part, in their order."""
 
+    def may_hold(self, n_bytes: int) -> bool:
+        """Whether there is room for something that is so large in all parts."""
+
     def holding(self, handle: Any) -> "Parts":
         """Put something that the parts hold in the place of X."""
 

@@ -61,12 +61,6 @@ class ArrayChunks(_OnDisk):
         """Count the chunks."""
         return -(-self.array.shape[0] // self._rows)
 
-    @property
-    def lengths(self) -> list[int]:
-        """Rows of every chunk."""
-        n_rows = self.array.shape[0]
-        return [min(self._rows, n_rows - start) for start in range(0, n_rows, self._rows)]
-
     def chunk(self, index: int) -> Any:
         """Read rows, into memory of their own."""
         rows = self.array[index * self._rows : (index + 1) * self._rows]
@@ -106,14 +100,6 @@ class NpyChunks(_OnDisk):
     def __len__(self) -> int:
         """Count the files."""
         return len(self._paths)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Rows of every file, of which no more is read."""
-        return [
-            int(np.load(path)["shape"][0] if path.suffix == ".npz" else len(np.load(path, "r")))
-            for path in self._paths
-        ]
 
     def chunk(self, index: int) -> Any:
         """Read a file."""
@@ -201,11 +187,6 @@ class ParquetChunks(_OnDisk):
     def __len__(self) -> int:
         """Count the row groups."""
         return len(self._groups)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Rows of every row group, as the files say."""
-        return [group.count_rows() for group in self._groups]
 
     def chunk(self, index: int) -> Any:
         """Read a row group: dense, or sparse where a column is one of dictionaries."""

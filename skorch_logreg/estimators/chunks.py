@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.data import Data, ScratchParts, Survey, as_it_is, from_chunks, from_parts
+from skorch_logreg.data import ChunkParts, Data, Survey, as_it_is, from_parts, look_through
 
 __all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
 
@@ -49,6 +49,7 @@ class ChunkedRows:
             raise ValueError(f"Found array with 0 sample(s): {source!r} has no chunk.")
         self._source = source
         self._seen: set[int] = set()
+        self._parts: ChunkParts | None = None
         self._survey = Survey()
         first = self._read(0)
         self._is_sparse = sp.issparse(first)
@@ -86,18 +87,16 @@ class ChunkedRows:
         return X
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
-        """Put targets and weights beside the rows."""
+        """Put targets and weights beside the rows; the first time these are looked through."""
+        n_passes = 0
+        if self._parts is None:
+            lengths, self._survey = look_through(self, self.shape[0])
+            self._parts = ChunkParts.of(self, lengths, getattr(self._source, "scratch", None))
+            n_passes = 1
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
-        scratch = getattr(self._source, "scratch", None)
-        if scratch is None:
-            return from_chunks(self, self.shape[1], dtype, targets, weight, self._survey)
-        lengths = getattr(self._source, "lengths", None)
-        if lengths is None:
-            lengths = [int(self._read(index).shape[0]) for index in range(len(self))]
-        if sum(lengths) != self.shape[0]:
-            raise ValueError(f"The chunks of X have {sum(lengths)} and not {self.shape[0]} rows.")
-        parts = ScratchParts.within(self, lengths, scratch)
-        return from_parts(parts, as_it_is, self.shape[1], dtype, targets, weight, self._survey)
+        return from_parts(
+            self._parts, as_it_is, self.shape[1], dtype, targets, weight, self._survey, n_passes
+        )
 
 
 def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:

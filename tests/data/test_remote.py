@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import softplus
 
 from skorch_logreg.data import DaskParts
-from skorch_logreg.data.distributed import scattered
+from skorch_logreg.data.parts import scattered
 from skorch_logreg.losses.softmax import softmax
 
 dask = pytest.importorskip("dask")

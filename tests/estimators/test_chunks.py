@@ -96,6 +96,22 @@ def test_soft_labels():
     np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-7)
 
 
+@pytest.mark.parametrize("options", ["ridge", "lasso", "newton-cg"])
+@pytest.mark.parametrize("wrap", [np.asarray, sp.csr_array])
+def test_what_is_as_long_as_the_data_may_be_in_files(options, wrap, tmp_path):
+    X, y = rows(n_classes=3)
+    expected = fit(X, y, OPTIONS[options])
+    source = Listed(*(wrap(X)[a:b] for a, b in ((0, 700), (700, 700), (700, 2000))))
+    source.scratch = tmp_path
+    found = fit(source, y, OPTIONS[options])
+    scale = X.std(axis=0)
+    np.testing.assert_allclose(found.coef_ * scale, expected.coef_ * scale, rtol=1e-8, atol=1e-8)
+    assert not list(tmp_path.iterdir())
+    source.scratch = tmp_path / "nowhere"
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fit(source, y)
+
+
 class Listed:
     """Chunks that are at hand."""
 

@@ -5,7 +5,16 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.data import DaskParts, chunked, distributed, from_arrays, from_chunks, from_parts
+from skorch_logreg.data import (
+    ChunkParts,
+    DaskParts,
+    as_it_is,
+    chunked,
+    from_arrays,
+    from_parts,
+    look_through,
+    parts,
+)
 from tests.catalogue import LOSSES, problem
 
 
@@ -24,18 +33,22 @@ class Chunks:
 
 
 def as_chunks(X, length, y, weight=None):
-    return from_chunks(Chunks(X, length), X.shape[1], torch.float64, y, weight)
+    chunks = Chunks(X, length)
+    lengths, survey = look_through(chunks, X.shape[0])
+    weight = None if weight is None else torch.as_tensor(weight)
+    read = ChunkParts.of(chunks, lengths)
+    return from_parts(read, as_it_is, X.shape[1], torch.float64, y, weight, survey, 1)
 
 
 def as_blocks(X, length, y, weight=None):
     dask = pytest.importorskip("dask")
     starts = range(0, X.shape[0], length)
-    parts = DaskParts(
+    blocks = DaskParts(
         [dask.delayed(X[start : start + length]) for start in starts],
         [min(length, X.shape[0] - start) for start in starts],
     )
     weight = None if weight is None else torch.as_tensor(weight)
-    return from_parts(parts, read, X.shape[1], torch.float64, y, weight)
+    return from_parts(blocks, read, X.shape[1], torch.float64, y, weight)
 
 
 def read(X, index, check):
@@ -102,33 +115,33 @@ def test_sums(both):
 
 
 def test_moments_and_passes(both):
-    parts, whole = both
-    for part, expected in zip(parts.column_moments(), whole.column_moments(), strict=True):
+    found, whole = both
+    for part, expected in zip(found.column_moments(), whole.column_moments(), strict=True):
         close(part, expected)
-    assert parts.n_passes == 2
+    assert found.n_passes == 2
 
 
 def test_moments_of_many_rows_are_those_of_a_sample(make, monkeypatch):
     """And of all, where a column is constant in it."""
-    monkeypatch.setattr(distributed, "_KEPT", 2000 * 3 * 8)
+    monkeypatch.setattr(parts, "_KEPT", 2000 * 3 * 8)
     X = torch.randn(8000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    parts = make(X.numpy(), 2000, (X[:, 0] > 0).long())
-    close(parts.column_moments()[0], X[2::4].mean(dim=0))
-    assert parts.n_passes == 1
+    found = make(X.numpy(), 2000, (X[:, 0] > 0).long())
+    close(found.column_moments()[0], X[2::4].mean(dim=0))
+    assert found.n_passes == 1
     X[:, 2] = 0.0
     X[0, 2] = 1.0
-    parts = make(X.numpy(), 2000, (X[:, 0] > 0).long())
-    close(parts.column_moments()[1], X.std(dim=0, correction=0))
-    assert parts.n_passes == 2
+    found = make(X.numpy(), 2000, (X[:, 0] > 0).long())
+    close(found.column_moments()[1], X.std(dim=0, correction=0))
+    assert found.n_passes == 2
 
 
 @pytest.mark.parametrize("n_rows", [5, 11, 10_000])
 def test_a_sample_is_of_the_rows_that_it_names(both, n_rows):
-    parts, whole = both
-    rows = parts.sampled(n_rows)
-    part = parts.sample(n_rows)
+    found, whole = both
+    rows = found.sampled(n_rows)
+    part = found.sample(n_rows)
     assert part.n_samples == len(range(*rows.indices(whole.n_samples))) <= max(n_rows, 16)
-    params = torch.linspace(-1, 1, parts.n_features + 1, dtype=torch.float64)[None, None]
+    params = torch.linspace(-1, 1, found.n_features + 1, dtype=torch.float64)[None, None]
 
     def kernel(block, rows):
         block.matmul(params, out=rows)

@@ -1,0 +1,322 @@
+"""Rows that are in parts, not all at hand: work goes to them, and sums come back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skorch_logreg.data.memory import InMemory, columns, from_arrays
+from skorch_logreg.data.protocol import Block, Kernel
+from skorch_logreg.data.recipes import Node, Recipes
+from skorch_logreg.data.remote import Parts, RemoteRows, collected
+from skorch_logreg.data.tensors import take_columns
+from skorch_logreg.data.work import Columns, Look, Sum, as_it_is
+
+_KEPT = 64 << 20  # bytes of the rows on which a fit starts
+_MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
+
+
+@dataclass
+class Survey:
+    """What the first pass finds out, for all passes to come.
+
+    Attributes
+    ----------
+    step : int
+        Every so many-th row is kept.
+    kept : Tensor, csr_array or None
+        These rows.
+    """
+
+    step: int = 1
+    kept: Any = None
+
+    def keep(self, parts: list[Any]) -> None:
+        """Keep rows of all parts."""
+        sparse = any(sp.issparse(part) for part in parts)
+        self.kept = sp.vstack(parts, format="csr") if sparse else torch.cat(parts)
+
+    def of_part(self, start: int) -> slice:
+        """Say which rows of a part are kept, where it begins at row ``start`` of all."""
+        return slice((self.step // 2 - start) % self.step, None, self.step)
+
+
+@dataclass
+class InParts:
+    """Row blocks of parts, wherever these are; see `Data` for the methods.
+
+    A sum is one piece of work for every part, so what travels is the kernel with its
+    parameters, to the parts, and the sums back.  Targets, weights and logits lie beside their
+    rows (`RemoteRows`).  A sample of the rows comes here once, to start on: it stands for the
+    rest wherever that will do.
+
+    Parameters
+    ----------
+    parts : Parts
+    read : callable
+        ``read(X of a part, index, check) -> Tensor or csr_array``; with ``check`` it looks at
+        every entry.
+    targets, weight : RemoteRows
+        As `InMemory` has them, of all rows.
+    center, scale : Tensor of shape (n_features,), float64
+    dtype : torch.dtype
+        Type of X's entries.
+    n_logits : int
+        Logits a row, of all models.
+    """
+
+    parts: Parts
+    read: Callable[[Any, int, bool], Any]
+    targets: Any
+    weight: Any
+    center: Tensor
+    scale: Tensor
+    dtype: torch.dtype
+    n_logits: int = 1
+    reads: list[int] = field(default_factory=lambda: [0], compare=False)
+    survey: Survey = field(default_factory=Survey, compare=False)
+
+    whole = None
+    single_block = False
+    is_split = True
+    device = torch.device("cpu")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Stay here: work that travels may mention it, and has rows of its own."""
+        return _NoData, ()
+
+    @property
+    def n_passes(self) -> int:
+        """Full reads of X so far, by whatever was derived from this data."""
+        return self.reads[0]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return len(self.weight)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return len(self.center)
+
+    @property
+    def row_size(self) -> float:
+        """What reading a row costs, in numbers of a dense one."""
+        return self._sampled_rows.row_size
+
+    @property
+    def n_weights(self) -> int:
+        """Columns of weights: 1 for all models, or m."""
+        return int(self.weight.shape[1])
+
+    @property
+    def exact(self) -> Self:
+        """The same data: all products are float64."""
+        return self
+
+    def rough(self) -> Self:
+        """Take the same data: to read it costs more than to multiply it."""
+        return self
+
+    def reduce(
+        self, kernel: Kernel, *row_arrays: Any, reads: int = 1, few: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
+        self.reads[0] += reads
+        recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+        work = Sum(
+            kernel,
+            recipes,
+            self.parts.lengths,
+            self.read if reads else None,
+            (self.center, self.scale, self.n_logits),
+            few,
+        )
+        terms, handles = self.parts.run(work, recipes.held, recipes.n_new, reads > 0)
+        recipes.keep(handles)
+        return terms
+
+    def empty_rows(self, *shape: int) -> Any:
+        """Make an array as long as the data, of the products' type."""
+        return RemoteRows(self.parts, Node(torch.empty(0, *shape, dtype=torch.float64)))
+
+    def beside(self, rows: Tensor) -> Any:
+        """Hand every part its rows of an array."""
+        return scattered(self.parts, rows)
+
+    def column_moments(self) -> tuple[Tensor, Tensor]:
+        """Weighted mean and standard deviation (p,) of the columns of X.
+
+        Of the rows that the first pass keeps, if they are many and no column is constant there.
+        """
+        sample = self._sampled_rows
+        found = sample.column_moments()
+        if sample.n_samples < _MOMENT_ROWS or not bool((found[1] > 0).all()):
+            return self._exact_moments(found[0])
+        return found
+
+    def _exact_moments(self, about: Tensor) -> tuple[Tensor, Tensor]:
+        """Take moments of all rows about a mean of some, which leaves little to cancel."""
+
+        def kernel(block: Block) -> tuple[Tensor, ...]:
+            weight = block.weight.mean(dim=1, keepdim=True)
+            return block.rmatmul(weight[..., None])[0, 0], block.column_squares(weight)[0]
+
+        shifted = replace(self, center=about, scale=torch.ones_like(about))
+        first, second = shifted.reduce(kernel)
+        shift, variance = first[:-1] / first[-1], second[:-1] / first[-1]
+        mean = about + shift
+        deviation = (variance - shift.square()).clamp(min=0.0).sqrt()
+        # what rounding of a constant leaves is not a deviation
+        return mean, deviation * (deviation > 1e-13 * mean.abs())
+
+    @cached_property
+    def _sampled_rows(self) -> InMemory:
+        """The rows that are kept, with the weight of all."""
+        if self.survey.kept is None:
+            self._keep()
+        targets, weight, total = self._beside_kept(
+            slice(self.survey.step // 2, None, self.survey.step)
+        )
+        factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
+        part = from_arrays(self.survey.kept, targets, weight * factor)
+        return replace(part, center=self.center, scale=self.scale, n_logits=self.n_logits)
+
+    def _keep(self) -> None:
+        """Look at all entries, and bring a sample of the rows here."""
+        self.reads[0] += 1
+        survey, begin, slices = self.survey, 0, []
+        kept = max(_KEPT // (8 * max(self.n_features, 1)), 1)
+        survey.step = -(-self.n_samples // kept)
+        for length in self.parts.lengths:
+            slices.append(survey.of_part(begin))
+            begin += length
+        work = Look(self.read, self.parts.lengths, slices)
+        survey.keep(self.parts.collect(work, [], reads=True))
+
+    def _beside_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets and weights of the rows that are kept, and the weight of all: in one go."""
+        found = collected([self.targets, self.weight], rows, _beside)
+        targets, weight, total = zip(*found, strict=True)
+        return torch.cat(targets), torch.cat(weight), torch.stack(total).sum(dim=0)
+
+    def sampled(self, n_rows: int) -> slice:
+        """Say which rows a sample has: of those that are kept."""
+        among, step = self._sampled_rows.sampled(n_rows), self.survey.step
+        return slice(step // 2 + step * among.start, None, step * among.step)
+
+    def sample(self, n_rows: int, columns: Tensor | None = None) -> InMemory:
+        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns.
+
+        In memory, and as many as were kept at most.
+        """
+        return self._sampled_rows.sample(n_rows, columns)
+
+    def select(self, models: Tensor) -> Self:
+        """Keep the targets and weights of some models, where each has its own."""
+        own = [
+            take_columns(rows, models) if rows.shape[1] > 1 else rows
+            for rows in (self.targets, self.weight)
+        ]
+        columns = max(self.targets.shape[1], self.weight.shape[1])
+        n_logits = max(self.n_logits * min(len(models), columns) // columns, 1)
+        return replace(self, targets=own[0], weight=own[1], n_logits=n_logits)
+
+    def take_columns(self, columns: Tensor) -> "InParts":
+        """Copy some columns, beside their rows; or read them anew, where these are too many."""
+        some = Columns(self.read, columns)
+        own = replace(self, center=self.center[columns], scale=self.scale[columns], survey=Survey())
+        if not self.parts.may_hold(8 * self.n_samples * len(columns)):
+            return replace(own, read=some.read_some)
+        self.reads[0] += 1
+        _, (handle,) = self.parts.run(some, [], 1, reads=True)
+        return replace(own, parts=self.parts.holding(handle), read=as_it_is, reads=[0])
+
+    def recast(self, X: Tensor) -> InMemory:
+        """Refuse: rows of another kind would have to be here."""
+        raise ValueError("rows that live elsewhere have no other columns")
+
+    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+        """Refuse: no block holds all rows."""
+        raise ValueError("rows in parts have no matrix of all their pairs")
+
+    def standardised(self, center: Tensor, scale: Tensor, targets: Any, n_logits: int = 1) -> Self:
+        """Take the rows as ``(X - center) / scale``, with encoded targets."""
+        return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
+
+
+class _NoData:
+    """What is left of data where it is not."""
+
+
+def _beside(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
+    targets, weight = arrays
+    return targets[rows].clone(), weight[rows].clone(), weight.sum(dim=0)
+
+
+def from_parts(
+    parts: Parts,
+    read: Callable[[Any, int, bool], Any],
+    n_features: int,
+    dtype: torch.dtype,
+    y: Tensor,
+    sample_weight: Tensor | None = None,
+    survey: Survey | None = None,
+    n_passes: int = 0,
+) -> InParts:
+    """Wrap parts of rows, and hand each its targets and weights.
+
+    Parameters
+    ----------
+    parts : Parts
+    read : callable
+        As `InParts` has it.
+    n_features : int
+    dtype : torch.dtype
+        Of the entries.
+    y : Tensor
+    sample_weight : Tensor or None
+        Of all rows, as in `from_arrays`.
+    survey : Survey or None
+        Of an earlier pass over the same parts, or to be filled by the first.
+    n_passes : int
+        Reads of X that have been made for this data.
+
+    Returns
+    -------
+    data : InParts
+    """
+    center = torch.zeros(n_features, dtype=torch.float64)
+    targets = scattered(parts, columns(_narrow(y)))
+    if sample_weight is None:
+        weight = torch.ones_like(targets[:, :1], dtype=torch.float64)
+    else:
+        weight = scattered(parts, columns(sample_weight.to(torch.float64)))
+    return InParts(
+        parts=parts,
+        read=read,
+        targets=targets,
+        weight=weight,
+        center=center,
+        scale=torch.ones_like(center),
+        dtype=dtype,
+        reads=[n_passes],
+        survey=Survey() if survey is None else survey,
+    )
+
+
+def _narrow(y: Tensor) -> Tensor:
+    """Take a byte for a class index, where that will do."""
+    return y.to(torch.int8) if not y.is_floating_point() and int(y.max()) < 128 else y
+
+
+def scattered(parts: Parts, rows: Tensor) -> Any:
+    """Hand every part its rows of an array."""
+    pieces: Sequence[Tensor] = rows.split(parts.lengths)
+    handle = parts.scatter([piece.numpy() for piece in pieces])
+    return RemoteRows(parts, Node(rows[:0].clone(), handle))

@@ -8,6 +8,7 @@ from skorch_logreg.data.on_ranks import Rank, RankParts, RankRows
 from skorch_logreg.data.parts import InParts, Survey, from_parts
 from skorch_logreg.data.protocol import Block, Data
 from skorch_logreg.data.remote import Parts, RemoteRows
+from skorch_logreg.data.scratch import scratch_folders
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.data.sparse import SparseBlock
@@ -40,5 +41,6 @@ __all__ = [
     "from_arrays",
     "from_parts",
     "look_through",
+    "scratch_folders",
     "take_columns",
 ]

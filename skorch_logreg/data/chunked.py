@@ -1,6 +1,5 @@
 """Parts of rows that are chunks, read one after the other."""
 
-import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from skorch_logreg.data.parts import Survey
 from skorch_logreg.data.remote import Work
+from skorch_logreg.data.scratch import scratch_folder
 
 _COPIED = 1 << 28  # bytes of columns that are copied into memory
 
@@ -42,23 +42,21 @@ class ChunkParts:
         Rows of every part.
     indices : list of int
         Which chunk that is: those without rows are none.
-    home : TemporaryDirectory or None
-        Of the files, each of which is gone when nothing needs it any more.
+    home : Path or None
+        Folder of the files, each of which is gone when nothing needs it any more.
     """
 
     source: Chunks
     lengths: list[int]
     indices: list[int]
-    home: Any = None
+    home: Path | None = None
     names: Iterator[int] = field(default_factory=count)
 
     @classmethod
     def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":
         """Take the chunks that have rows; files go into a folder inside the one that is named."""
         indices = [index for index, length in enumerate(lengths) if length]
-        home = None
-        if scratch is not None:
-            home = tempfile.TemporaryDirectory(prefix="scratch-", dir=scratch)
+        home = None if scratch is None else scratch_folder(scratch)
         return cls(source, [lengths[index] for index in indices], indices, home)
 
     def scatter(self, values: Sequence[Any]) -> Any:
@@ -178,7 +176,7 @@ class _Kept:
 class _Files:
     """Values of all parts, a file each; a source of chunks as well."""
 
-    def __init__(self, home: Any, name: str) -> None:
+    def __init__(self, home: Path, name: str) -> None:
         self._home, self._name = home, name
         self._paths: list[Path] = []
         weakref.finalize(self, _remove, self._paths)
@@ -189,7 +187,7 @@ class _Files:
     def add(self, value: Any) -> None:
         """Write the value of the next part."""
         suffix = ".npz" if sp.issparse(value) else ".npy"
-        path = Path(self._home.name) / f"{self._name}-{len(self._paths)}{suffix}"
+        path = self._home / f"{self._name}-{len(self._paths)}{suffix}"
         self._paths.append(path)
         if sp.issparse(value):
             sp.save_npz(path, value, compressed=False)

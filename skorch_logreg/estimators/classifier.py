@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from skorch_logreg import fitting
-from skorch_logreg.data import RankRows
+from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import (
     convergence,
     dask,
@@ -296,7 +296,7 @@ class TorchLogisticClassifier(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             if isinstance(X, RankRows):
                 ranks.fit_together(self, X, y, sample_weight)
             else:

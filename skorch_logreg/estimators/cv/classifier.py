@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import validate_data
 
+from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import (
     convergence,
     elsewhere,
@@ -299,7 +300,7 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
         _raise_for_params(params, self, "fit")
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             self._fit(X, y, sample_weight, params)
         return self
 

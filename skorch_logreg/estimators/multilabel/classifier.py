@@ -16,6 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import options, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
@@ -234,7 +235,7 @@ class MultiLabel(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             self._fit(X, y, sample_weight, label_mask)
         return self
 

@@ -1,6 +1,6 @@
 """Show what a fit of rows on disk costs beside reading them.
 
-    python -m benchmarks.from_disk [--rows 10000000] [--columns 30] [--dtype float32] [--folder .]
+    python -m benchmarks.from_disk [--rows 10000000] [--columns 30] [--dtype float32] [--folder .] [--scratch]
 
 Rows are generated into a file, read in chunks of 64 MiB and fitted to ``tol=1e-3``, three times.
 Before every pass the file leaves the page cache, where the system can be asked for that; the raw
@@ -20,7 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from skorch_logreg import TorchLogisticClassifier
-from skorch_logreg.data import Chunked
+from skorch_logreg.data import chunked
 
 _BYTES = 64 << 20
 _WRITTEN = 200_000
@@ -33,6 +33,7 @@ class Rows:
         self.path, self.n_columns, self.dtype = path, n_columns, np.dtype(dtype)
         self.length = _BYTES // (n_columns * self.dtype.itemsize)
         self.passes = []
+        self.scratch = None
 
     @property
     def size(self):
@@ -77,13 +78,13 @@ def written(path, n_rows, n_columns, dtype):
     return np.concatenate(labels)
 
 
-def watched(rows, chunks=Chunked._chunks):
+def watched(rows, chunks=chunked.read_ahead):
     """Return a pass that begins with a cold file and notes its seconds."""
 
-    def read(data):
+    def read(source, indices):
         rows.forget()
         begun = perf_counter()
-        yield from chunks(data)
+        yield from chunks(source, indices)
         rows.passes.append(perf_counter() - begun)
 
     return read
@@ -98,12 +99,14 @@ def main(arguments=None):
     parser.add_argument("--columns", type=int, default=30)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--folder", type=Path, default=None, help="on the disk that is to be read")
+    parser.add_argument("--scratch", action="store_true", help="keep logits in files as well")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "rows.bin"
         y = written(path, options.rows, options.columns, options.dtype)
         rows = Rows(path, options.columns, options.dtype)
-        Chunked._chunks = watched(rows)
+        chunked.read_ahead = watched(rows)
+        rows.scratch = folder if options.scratch else None
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print("| seconds | passes | raw GB/s | share of it, pass by pass | median | peak MB |")
         print("| --- " * 6 + "|")

@@ -109,26 +109,34 @@ class Recipes:
 
     def made(self, held: list[Any], n_rows: int) -> list[Tensor]:
         """Make all arrays, of a part of so many rows."""
-        known: dict[int, Tensor] = {}
-
-        def make(recipe: _Recipe) -> Tensor:
-            if id(recipe) not in known:
-                if isinstance(recipe, _Held):
-                    made = as_tensor(held[recipe.place])
-                elif isinstance(recipe, _Empty):
-                    made = torch.empty(n_rows, *recipe.shape, dtype=recipe.dtype)
-                else:
-                    args = mapped(recipe.args, _Recipe, make)
-                    made = recipe.function(*args, **mapped(recipe.kwargs, _Recipe, make))
-                known[id(recipe)] = made
-            return known[id(recipe)]
-
-        return [make(recipe) for recipe in self._recipes]
+        part = _Part(held, n_rows)
+        return [part.make(recipe) for recipe in self._recipes]
 
     def new(self, values: list[Tensor]) -> list[Any]:
         """Those of the values that are not held as yet."""
         pairs = zip(values, self._recipes, strict=True)
         return [value.numpy() for value, recipe in pairs if not isinstance(recipe, _Held)]
+
+
+class _Part:
+    """What is made for one part; no closure, whose cycle would keep it longer than it is used."""
+
+    def __init__(self, held: list[Any], n_rows: int) -> None:
+        self._held, self._n_rows = held, n_rows
+        self._known: dict[int, Tensor] = {}
+
+    def make(self, recipe: _Recipe) -> Tensor:
+        """Make an array, or return it where it was made before."""
+        if id(recipe) not in self._known:
+            if isinstance(recipe, _Held):
+                made = as_tensor(self._held[recipe.place])
+            elif isinstance(recipe, _Empty):
+                made = torch.empty(self._n_rows, *recipe.shape, dtype=recipe.dtype)
+            else:
+                args = mapped(recipe.args, _Recipe, self.make)
+                made = recipe.function(*args, **mapped(recipe.kwargs, _Recipe, self.make))
+            self._known[id(recipe)] = made
+        return self._known[id(recipe)]
 
 
 def mapped(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:

@@ -1,6 +1,7 @@
 """Show what a fit of rows on disk costs beside reading them.
 
-    python -m benchmarks.from_disk [--rows 10000000] [--columns 30] [--dtype float32] [--folder .] [--scratch]
+    python -m benchmarks.from_disk [--rows 10000000] [--columns 30] [--dtype float32]
+        [--folder .] [--scratch]
 
 Rows are generated into a file, read in chunks of 64 MiB and fitted to ``tol=1e-3``, three times.
 Before every pass the file leaves the page cache, where the system can be asked for that; the raw

@@ -18,6 +18,7 @@ from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import (
     convergence,
     dask,
+    datasets,
     elsewhere,
     epochs,
     liblinear,
@@ -313,7 +314,9 @@ class TorchLogisticClassifier(
                 if streams.streams(X, chosen.solver):
                     fit_stream(self, X, chosen, place, seed)
                     return
-                X, y, sample_weight = streams.read(X)
+                X, y, sample_weight = datasets.read(
+                    X, again=not isinstance(chosen.solver, MiniBatch)
+                )
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         if elsewhere.is_elsewhere(X):

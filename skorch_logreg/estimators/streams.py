@@ -19,17 +19,18 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
+    "EMPTY",
     "Survey",
+    "batches",
     "is_stream",
     "loader_of",
-    "read",
+    "plain",
     "refuse_beside",
     "streams",
     "targets_of",
 ]
 
-_EMPTY = "Found array with 0 sample(s): the data set is empty."
-_ROWS = 4096  # that are asked of a data set at a time
+EMPTY = "Found array with 0 sample(s): the data set is empty."
 
 
 def is_stream(X: Any) -> bool:
@@ -53,25 +54,6 @@ def streams(X: Any, solver: Any) -> bool:
             "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer."
         )
     return trains and (one_by_one or isinstance(X, DataLoader))
-
-
-def read(X: Any) -> tuple[Any, Any, Any]:
-    """Read all rows of a map-style data set or its loader into memory.
-
-    Returns
-    -------
-    X, y, sample_weight : ndarray
-        The last None where the data set has none.
-    """
-    loader = X if isinstance(X, DataLoader) else DataLoader(X, batch_size=_ROWS)
-    parts = list(zip(*_items(loader), strict=True))
-    if not parts:
-        raise ValueError(_EMPTY)
-    joined = [
-        None if part[0] is None else np.concatenate([_plain(item) for item in part])
-        for part in parts
-    ]
-    return joined[0], joined[1], joined[2]
 
 
 def loader_of(X: Any, solver: MiniBatch) -> DataLoader[Any]:
@@ -133,21 +115,21 @@ class Survey:
         first: Any = None
         seen, totals = [], []
         n_samples = 0
-        for X, y, weight in _items(loader):
+        for X, y, weight in batches(loader):
             rows = check_array(
-                X if sp.issparse(X) else _plain(X),
+                X if sp.issparse(X) else plain(X),
                 dtype=[np.float64, np.float32],
                 allow_nd=True,
                 input_name="X",
             )
-            y = _plain(y)
+            y = plain(y)
             first = (rows[:2], y[:2]) if first is None else first
             if rows.shape[1:] != first[0].shape[1:]:
                 raise ValueError(
                     f"A batch has rows of shape {rows.shape[1:]}, the first has "
                     f"{first[0].shape[1:]}."
                 )
-            counts = np.ones(len(rows)) if weight is None else _plain(weight).astype(np.float64)
+            counts = np.ones(len(rows)) if weight is None else plain(weight).astype(np.float64)
             if not (y.shape[:1] == counts.shape == rows.shape[:1] and (y.ndim == 1 or soft_labels)):
                 raise ValueError(
                     f"A batch has X of shape {rows.shape}, y of shape {y.shape} and weights of "
@@ -167,7 +149,7 @@ class Survey:
                 totals.append(np.bincount(index, weights=counts))
             n_samples += len(rows)
         if first is None:
-            raise ValueError(_EMPTY)
+            raise ValueError(EMPTY)
         classes, index = np.unique(np.concatenate(seen), return_inverse=True)
         by_class = np.bincount(index, weights=np.concatenate(totals))
         if not by_class.any():
@@ -195,8 +177,8 @@ class StreamTargets:
 
     def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
         """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
-        labels = soft.encode(_plain(y), self.soft_labels, self.label_smoothing, self.classes)
-        rows = None if weight is None else to_tensor(_plain(weight)).to(torch.float64)
+        labels = soft.encode(plain(y), self.soft_labels, self.label_smoothing, self.classes)
+        rows = None if weight is None else to_tensor(plain(weight)).to(torch.float64)
         if isinstance(labels, SoftTargets):
             share = labels.share
             if self.by_class is not None:
@@ -238,7 +220,7 @@ def refuse_beside(y: Any, sample_weight: Any) -> None:
             )
 
 
-def _items(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
+def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
     """Batches of X, y and the weight or None."""
     lengths: tuple[int, ...] = (2, 3)
     for item in loader:
@@ -251,5 +233,6 @@ def _items(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
         yield item[0], item[1], item[2] if len(item) == 3 else None
 
 
-def _plain(array: Any) -> np.ndarray:
+def plain(array: Any) -> np.ndarray:
+    """Return an array of NumPy."""
     return to_tensor(array).cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)

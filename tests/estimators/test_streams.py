@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from skorch_logreg import NeuralLogisticClassifier, TorchLogisticClassifier
+from skorch_logreg.estimators import datasets
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import SGD, Adam, Optimizer
 from tests.estimators.data import binary, multi
@@ -122,6 +123,52 @@ def test_a_convex_solver_reads_a_map_style_data_set(model, wrap):
     assert_same_model(got, clone(model).fit(X, y, sample_weight=weight), X)
     assert got.converged_
     assert got.optimality_ <= got.tol
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_large_data_set_is_read_in_every_pass(options, weighted, monkeypatch):
+    monkeypatch.setattr(datasets, "_IN_MEMORY", 100)
+    monkeypatch.setattr(datasets, "_CHUNK", 40 * 32)
+    X, y = multi()
+    columns = (X, y, weighed(y)) if weighted else (X, y)
+    asked = []
+
+    class Counted(TensorDataset):
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    rows = Counted(*tensors(*columns).tensors)
+    model = TorchLogisticClassifier(tol=1e-8)
+    got = clone(model).fit(DataLoader(rows, 7, **options), None)
+    assert_same_model(got, clone(model).fit(*columns), X, atol=1e-7)
+    assert len(asked) >= 4 * len(X)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"drop_last": True},
+        {"sampler": torch.utils.data.SubsetRandomSampler(range(40))},
+        {"sampler": torch.utils.data.RandomSampler(range(50), replacement=True)},
+    ],
+)
+def test_rows_that_a_loader_chooses_are_read_once(options, monkeypatch):
+    monkeypatch.setattr(datasets, "_IN_MEMORY", 100)
+    X, y = binary()
+    rows, drawn = tensors(X, y), []
+
+    def collate(batch):
+        drawn.extend(batch)
+        return torch.utils.data.default_collate(batch)
+
+    torch.manual_seed(0)
+    got = TorchLogisticClassifier().fit(DataLoader(rows, 7, collate_fn=collate, **options), None)
+    expected = TorchLogisticClassifier().fit(
+        np.array([x.numpy() for x, _ in drawn]), np.array([int(k) for _, k in drawn])
+    )
+    assert_same_model(got, expected, X)
 
 
 @each_model

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import Journal
 from skorch_logreg.data import Data, InMemory, from_arrays
-from skorch_logreg.estimators import convergence, epochs, partial, soft, streams
+from skorch_logreg.estimators import convergence, datasets, epochs, partial, soft, streams
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness
@@ -46,7 +46,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
                 stream = Stream.of(model, X, way.over_batches(X))
                 (X, y), classes = stream.survey.first, stream.survey.classes
             else:
-                X, y, sample_weight = streams.read(X)
+                X, y, sample_weight = datasets.read(X)
     warm = model.warm_start and hasattr(model, "module_")
     given = Given.of(model, X, y, sample_weight, seed, anew=True, classes=classes, warm=warm)
     rows, held_out = given.rows.counting(), None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.data.memory import InMemory, columns, from_arrays
 from skorch_logreg.data.protocol import Block, Kernel
-from skorch_logreg.data.recipes import Node, Recipes
+from skorch_logreg.data.recipes import Call, Node, Recipes
 from skorch_logreg.data.remote import Parts, RemoteRows, collected
 from skorch_logreg.data.tensors import take_columns
 from skorch_logreg.data.work import Columns, Look, Sum, as_it_is
@@ -294,7 +294,8 @@ def from_parts(
     center = torch.zeros(n_features, dtype=torch.float64)
     targets = scattered(parts, columns(_narrow(y)))
     if sample_weight is None:
-        weight = torch.ones_like(targets[:, :1], dtype=torch.float64)
+        one = torch.ones(1, 1, dtype=torch.float64)
+        weight = RemoteRows(parts, Node(one[:0], Call(_repeated, (one, targets.node), {})))
     else:
         weight = scattered(parts, columns(sample_weight.to(torch.float64)))
     return InParts(
@@ -308,6 +309,11 @@ def from_parts(
         reads=[n_passes],
         survey=Survey() if survey is None else survey,
     )
+
+
+def _repeated(value: Tensor, rows: Tensor) -> Tensor:
+    """Repeat a row as often as there are rows, in its own memory."""
+    return value.expand(len(rows), -1)
 
 
 def _narrow(y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
-from skorch_logreg.data import CONTAINERS, from_arrays
+from skorch_logreg.data import CONTAINERS, PLACES, from_arrays
 from skorch_logreg.fitting import Status, fit
 from skorch_logreg.losses import Binomial
 from skorch_logreg.penalties import L2, PENALTIES, Box, ElasticNet, GroupL2
@@ -51,6 +51,10 @@ def container_table():
     return markdown([["container", "what"], ["---"] * 2, *map(list, CONTAINERS.items())])
 
 
+def place_table():
+    return markdown([["where", "what"], ["---"] * 2, *map(list, PLACES.items())])
+
+
 def markdown(rows):
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -60,6 +64,7 @@ def with_tables(text):
     tables = {
         "solvers": solver_table(),
         "containers": container_table(),
+        "places": place_table(),
         "choices": markdown(test_choose.table()),
     }
     for name, table in tables.items():

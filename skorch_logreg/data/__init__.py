@@ -5,7 +5,7 @@ from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
 from skorch_logreg.data.on_dask import DaskParts
 from skorch_logreg.data.on_ranks import Rank, RankParts, RankRows
-from skorch_logreg.data.parts import InParts, Survey, from_parts
+from skorch_logreg.data.parts import PLACES, InParts, Survey, from_parts
 from skorch_logreg.data.protocol import Block, Data
 from skorch_logreg.data.remote import Parts, RemoteRows
 from skorch_logreg.data.scratch import scratch_folders
@@ -17,6 +17,7 @@ from skorch_logreg.data.work import as_it_is
 
 __all__ = [
     "CONTAINERS",
+    "PLACES",
     "ArrayChunks",
     "Block",
     "ChunkParts",

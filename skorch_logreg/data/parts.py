@@ -16,6 +16,13 @@ from skorch_logreg.data.remote import Parts, RemoteRows, collected
 from skorch_logreg.data.tensors import take_columns
 from skorch_logreg.data.work import Columns, Look, Sum, as_it_is
 
+PLACES = {
+    "memory": "arrays, as above",
+    "chunks": "`len(X)` and `X.chunk(i)`: `ArrayChunks`, `NpyChunks`, `ParquetChunks` or your own",
+    "Dask": "`dask.array` of dense or sparse blocks, `dask.dataframe`",
+    "ranks": "`RankRows` of every process of a group of `torch.distributed`",
+}
+
 _KEPT = 64 << 20  # bytes of the rows on which a fit starts
 _MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
 

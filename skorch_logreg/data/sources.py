@@ -18,8 +18,9 @@ class _OnDisk:
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         """Say so to whatever would have them as one."""
         raise TypeError(
-            f"{type(self).__name__} reads rows in chunks, which TorchLogisticClassifier fits and "
-            "predicts with; all else needs rows in memory: pass an array, or "
+            f"{type(self).__name__} reads rows in chunks, which TorchLogisticClassifier, "
+            "TorchLogisticClassifierCV and MultiLabel take; all else needs rows in memory: pass an "
+            "array, or "
             "np.concatenate([X.chunk(i) for i in range(len(X))])."
         )
 

@@ -257,13 +257,17 @@ class TorchLogisticClassifier(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} (n_samples, n_features), chunks, Dataset or DataLoader
+        X : {array-like, sparse matrix} (n_samples, n_features), chunks, Dask collection, \
+                RankRows, Dataset or DataLoader
             Rows; float32 stays float32. Not copied, never written. Chunks are an object with
             ``len(X)`` and ``X.chunk(i)``, such as those of `skorch_logreg.data`: rows that are
-            read again in every pass, two chunks at a time. A data set or loader of
+            read again in every pass, two chunks at a time. Of a Dask array or data frame the
+            blocks stay where they are; `RankRows` marks the rows of this rank of a process group,
+            all of which call `fit`. A data set or loader of
             `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight` are
             None then. Solvers of mini-batches take the batches of a loader, or of an
-            IterableDataset, as they come, and nothing is proven; all else is read into memory.
+            IterableDataset, as they come, and nothing is proven; all else is read into memory,
+            or if that is more than 1 GiB, again in every pass.
             A loader with ``pin_memory=True`` has its batches copied to `device` as it goes on.
         y : array-like of shape (n_samples,) or (n_samples, n_classes), or None
             Labels of two classes or more; probabilities with `soft_labels`.

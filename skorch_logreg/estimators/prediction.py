@@ -53,7 +53,7 @@ class LogitPrediction:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class LogitPrediction:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to classify.
+            Rows to classify; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class LogitPrediction:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class LogitPrediction:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------

@@ -269,7 +269,8 @@ class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMi
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; float32 stays float32. Not copied, never written.
+            Rows; float32 stays float32. Not copied, never written. Or chunks or a Dask
+            collection, as `TorchLogisticClassifier.fit` takes them.
         y : array-like of shape (n_samples,)
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), float or None, default=None

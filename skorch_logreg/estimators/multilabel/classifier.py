@@ -200,7 +200,8 @@ class MultiLabel(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows; float32 stays float32. Not copied, never written. Of shape (n_samples, ...)
-            where the `module` of a NeuralLogisticClassifier takes more axes.
+            where the `module` of a NeuralLogisticClassifier takes more axes. Or chunks or a Dask
+            collection, as `TorchLogisticClassifier.fit` takes them.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
             Indicator: 1 where a row has a label, else 0; nan where that is not known. Or one
             column of classes. A sparse one is never made dense as a whole. With

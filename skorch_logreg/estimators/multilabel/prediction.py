@@ -51,7 +51,7 @@ class LabelPrediction(LogisticPrediction):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class LabelPrediction(LogisticPrediction):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to classify.
+            Rows to classify; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class LabelPrediction(LogisticPrediction):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class LabelPrediction(LogisticPrediction):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
 
         Returns
         -------

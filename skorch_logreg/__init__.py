@@ -12,7 +12,18 @@ from skorch_logreg.exceptions import (
 from skorch_logreg.lazy import lazily
 
 if TYPE_CHECKING:
-    from skorch_logreg.analysis import RegularizationPath, regularization_path
+    from skorch_logreg.analysis import (
+        RegularizationPath,
+        bootstrap,
+        firth,
+        influence,
+        likelihood_ratio_test,
+        marginal_effects,
+        profile_intervals,
+        regularization_path,
+        separation,
+        summary,
+    )
     from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
     from skorch_logreg.estimators.multilabel import MultiLabel
     from skorch_logreg.estimators.neural import NeuralLogisticClassifier
@@ -30,7 +41,15 @@ __all__ = [
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
     "VersionMismatchWarning",
+    "bootstrap",
+    "firth",
+    "influence",
+    "likelihood_ratio_test",
+    "marginal_effects",
+    "profile_intervals",
     "regularization_path",
+    "separation",
+    "summary",
 ]
 
 __version__ = "0.1.0"
@@ -45,7 +64,15 @@ __getattr__ = lazily(
         "NeuralLogisticClassifier": "estimators.neural",
         "RegularizationPath": "analysis",
         "TorchLogisticClassifierCV": "estimators.cv",
+        "bootstrap": "analysis",
+        "firth": "analysis",
+        "influence": "analysis",
+        "likelihood_ratio_test": "analysis",
+        "marginal_effects": "analysis",
+        "profile_intervals": "analysis",
         "regularization_path": "analysis",
+        "separation": "analysis",
+        "summary": "analysis",
     },
 )
 

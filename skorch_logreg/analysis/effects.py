@@ -1,0 +1,210 @@
+"""What a feature does to the probability, and what a row does to the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy import linalg, stats
+from scipy.special import expit
+
+from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.inference import inverse
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["Influence", "MarginalEffects", "influence", "marginal_effects"]
+
+
+@dataclass(frozen=True)
+class MarginalEffects:
+    """Average changes of the probability, with what they may be off.
+
+    Attributes
+    ----------
+    names : tuple of str
+    effect, standard_error, z, p_value : ndarray of shape (n_features,)
+    interval : ndarray of shape (n_features, 2)
+    """
+
+    names: tuple[str, ...]
+    effect: np.ndarray
+    standard_error: np.ndarray
+    level: float
+
+    @property
+    def z(self) -> np.ndarray:
+        """Effects over their standard errors."""
+        return self.effect / self.standard_error
+
+    @property
+    def p_value(self) -> np.ndarray:
+        """Probability of a larger ``|z|`` where there is no effect."""
+        return 2 * stats.norm.sf(np.abs(self.z))
+
+    @property
+    def interval(self) -> np.ndarray:
+        """Lower and upper end, by the normal distribution."""
+        half = stats.norm.ppf((1 + self.level) / 2) * self.standard_error
+        return np.column_stack([self.effect - half, self.effect + half])
+
+
+def marginal_effects(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    discrete: Sequence[int] = (),
+    level: float = 0.95,
+) -> MarginalEffects:
+    """Average over the rows what a feature does to the probability of the second class.
+
+    Of a feature j that is ``mean_i p_i (1 - p_i) w_j``, its derivative; of a discrete one what
+    the probability gains from 0 to 1.  Standard errors are by the delta method from the
+    covariance "model" of `summary`.
+
+    Parameters
+    ----------
+    estimator, X, y, sample_weight
+        As `summary` takes them; two classes.
+    discrete : sequence of int, default=()
+        Columns that are 0 or 1.
+    level : float, default=0.95
+        Of the intervals.
+
+    Returns
+    -------
+    effects : MarginalEffects
+
+    Raises
+    ------
+    ParameterError
+        If there are more than two classes, or a discrete column has other values.
+
+    References
+    ----------
+    Greene (2012). Econometric Analysis, section 17.3.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> from skorch_logreg.analysis import marginal_effects
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = TorchLogisticClassifier(C=float("inf")).fit(X[:, :2], y)
+    >>> marginal_effects(model, X[:, :2], y).effect.round(3)
+    array([-0.083, -0.017])
+    """
+    fit = _binary(estimator, X, y, sample_weight, "marginal_effects")
+    information = fit.information()
+    bread = inverse(fit, information)
+    spread = fit.outward @ bread @ information @ bread @ fit.outward.T
+    share, p = fit.weight / fit.n_samples, fit.proba[:, 0]
+    slope = p * (1 - p)
+    bend = slope * (1 - 2 * p)
+    coef, n_features = fit.params[0, :-1], fit.X.shape[1]
+    effect = coef * (share @ slope)
+    jacobian = np.zeros((n_features, n_features + 1))
+    jacobian[:, :-1] = np.eye(n_features) * (share @ slope)
+    drift = np.append(np.asarray(fit.X.T @ (share * bend)).ravel(), share @ bend)
+    jacobian += np.outer(coef, drift)
+    for j in discrete:
+        column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
+        if not np.isin(column, (0, 1)).all():
+            raise ParameterError(f"discrete has column {j}, which holds values other than 0 and 1.")
+        others = np.asarray(fit.X @ coef).ravel() + fit.params[0, -1] - column * coef[j]
+        effect[j], jacobian[j] = 0.0, 0.0
+        for value, sign in ((1.0, 1.0), (0.0, -1.0)):
+            q = expit(others + value * coef[j])
+            own = share * q * (1 - q)
+            effect[j] += sign * (share @ q)
+            moved = np.asarray(fit.X.T @ own).ravel()
+            moved[j] = own.sum() * value
+            jacobian[j] += sign * np.append(moved, own.sum())
+    error = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, spread, jacobian))
+    return MarginalEffects(fit.names[:-1], effect, error, level)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """How much every row holds the model where it is.
+
+    Attributes
+    ----------
+    leverage : ndarray of shape (n_samples,)
+        ``h_i = s_i p_i (1 - p_i) x_i' B x_i``: they sum to the parameters, or under a ridge to
+        the effective ones.
+    pearson, deviance : ndarray of shape (n_samples,)
+        Residuals.
+    cooks_distance : ndarray of shape (n_samples,)
+        ``pearson^2 h / (1 - h)^2 / k``.
+    """
+
+    leverage: np.ndarray
+    pearson: np.ndarray
+    deviance: np.ndarray
+    cooks_distance: np.ndarray
+
+
+def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> Influence:
+    """Find the rows that a fit of two classes leans on.
+
+    Parameters
+    ----------
+    estimator, X, y, sample_weight
+        As `summary` takes them; two classes.
+
+    Returns
+    -------
+    influence : Influence
+
+    Raises
+    ------
+    ParameterError
+        If there are more than two classes.
+
+    References
+    ----------
+    Pregibon (1981). Logistic regression diagnostics, Annals of Statistics 9.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> from skorch_logreg.analysis import influence
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = TorchLogisticClassifier(C=float("inf")).fit(X[:, :2], y)
+    >>> float(influence(model, X[:, :2], y).leverage.sum().round(6))
+    3.0
+    """
+    fit = _binary(estimator, X, y, sample_weight, "influence")
+    half = linalg.cholesky(_regular(inverse(fit, fit.information()), fit.fit_intercept), lower=True)
+    p = fit.proba[:, 0]
+    variance = p * (1 - p)
+    leverage = np.empty(len(p))
+    for rows, Z in fit.pieces():
+        leverage[rows] = ((Z @ half) ** 2).sum(axis=1)
+    leverage *= fit.weight * variance
+    pearson = np.sqrt(fit.weight) * fit.residual[:, 0] / np.sqrt(variance)
+    own = fit.log_proba[np.arange(len(p)), fit.index]
+    deviance = np.sign(fit.residual[:, 0]) * np.sqrt(-2 * fit.weight * own)
+    k = len(fit.names) - (not fit.fit_intercept)
+    cooks = pearson**2 * leverage / (1 - leverage) ** 2 / k
+    return Influence(leverage, pearson, deviance, cooks)
+
+
+def _regular(matrix: np.ndarray, fit_intercept: bool) -> np.ndarray:
+    """Give the intercept that is not there a variance, which meets columns of zero."""
+    if fit_intercept:
+        return matrix
+    matrix = matrix.copy()
+    matrix[-1, -1] = 1.0
+    return matrix
+
+
+def _binary(estimator: Any, X: Any, y: Any, sample_weight: Any, what: str) -> Fitted:
+    fit = Fitted.of(estimator, X, y, sample_weight)
+    if fit.n_outputs > 1:
+        raise ParameterError(f"{what} is for two classes; the model has {len(fit.classes)}.")
+    return fit

@@ -1,0 +1,234 @@
+"""A fitted model beside its rows, in the terms of inference."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import log_softmax
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from skorch_logreg.exceptions import ParameterError
+
+_NUMBERS = 1 << 20  # of a dense piece of the rows
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Coefficients of K outputs, and the rows that they were fitted to.
+
+    Parameters
+    ----------
+    X : ndarray or csr_matrix of shape (n_samples, n_features), float64
+    index : ndarray of shape (n_samples,)
+        Class of every row.
+    weight : ndarray of shape (n_samples,)
+        How often every row counts.
+    classes : ndarray of shape (n_classes,)
+    names : tuple of str
+        Of the features, and at the end of the intercept.
+    params : ndarray of shape (K, n_features + 1)
+        Coefficients and intercept of one output for two classes, else of each class.
+    ridge : ndarray of shape (n_features + 1,)
+        Second derivative of the penalty, ``f_j / C``; 0 for the intercept.
+    fit_intercept : bool
+    """
+
+    X: Any
+    index: np.ndarray
+    weight: np.ndarray
+    classes: np.ndarray
+    names: tuple[str, ...]
+    params: np.ndarray
+    ridge: np.ndarray
+    fit_intercept: bool
+
+    @classmethod
+    def of(cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Take a fitted classifier apart; of a pipeline the last step, on the rows that it gets.
+
+        Raises
+        ------
+        ParameterError
+            If its coefficients are not those of a smooth likelihood with a ridge.
+        """
+        if hasattr(estimator, "steps"):
+            X, estimator = estimator[:-1].transform(X), estimator[-1]
+        check_is_fitted(estimator, "coef_")
+        _refuse(estimator)
+        names = getattr(estimator, "feature_names_in_", None)
+        X = check_array(X, accept_sparse="csr", dtype=np.float64)
+        y = column_or_1d(y)
+        check_consistent_length(X, y)
+        coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
+        coef = np.asarray(coef, dtype=np.float64)
+        if X.shape[1] != coef.shape[1]:
+            raise ValueError(f"X has {X.shape[1]} features, but the model has {coef.shape[1]}.")
+        classes = np.asarray(estimator.classes_)
+        index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+        if (classes[index] != y).any():
+            strange = np.unique(y[classes[index] != y])
+            raise ValueError(f"y holds {strange}, but the model's classes are {classes}.")
+        weight = np.ones(len(y))
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        if estimator.class_weight is not None:
+            weight = weight * compute_sample_weight(estimator.class_weight, y)
+        if names is None:
+            names = [f"x{j}" for j in range(X.shape[1])]
+        factor = getattr(estimator, "penalty_factor", None)
+        factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
+        unpenalised = estimator.penalty is None or not np.isfinite(estimator.C)
+        strength = 0.0 if unpenalised else 1.0 / estimator.C
+        intercept = np.broadcast_to(np.asarray(estimator.intercept_, float).ravel(), len(coef))
+        return cls(
+            X=X,
+            index=index,
+            weight=weight,
+            classes=classes,
+            names=(*map(str, names), "intercept"),
+            params=np.column_stack([coef, intercept]),
+            ridge=np.append(strength * factor if strength else 0.0 * factor, 0.0),
+            fit_intercept=bool(estimator.fit_intercept),
+        )
+
+    @property
+    def n_samples(self) -> float:
+        """Rows, as often as they count."""
+        return float(self.weight.sum())
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the model."""
+        return len(self.params)
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether there is a ridge."""
+        return bool(self.ridge.any())
+
+    @cached_property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of every column, in which the algebra is done."""
+        total = self.n_samples
+        if sp.issparse(self.X):
+            mean = np.asarray(self.X.T @ self.weight).ravel() / total
+            square = np.asarray(self.X.multiply(self.X).T @ self.weight).ravel() / total
+            variance = np.maximum(square - mean**2, 0.0)
+        else:
+            mean = self.weight @ self.X / total
+            variance = sum(
+                self.weight[rows] @ (self.X[rows] - mean) ** 2 for rows in self._slices()
+            )
+            variance = variance / total
+        if not self.fit_intercept:
+            return np.zeros_like(mean), np.where(
+                variance + mean**2 > 0, np.sqrt(variance + mean**2), 1
+            )
+        return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
+
+    def pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows of ``[Z 1]`` with ``Z = (X - mean) / deviation``, dense, some at a time."""
+        mean, deviation = self.units
+        for rows in self._slices():
+            some = self.X[rows]
+            some = some.toarray() if sp.issparse(some) else some
+            last = np.full(len(some), float(self.fit_intercept))
+            yield rows, np.column_stack([(some - mean) / deviation, last])
+
+    def _slices(self) -> Iterator[slice]:
+        step = max(_NUMBERS // (self.X.shape[1] + 1), 1)
+        for start in range(0, self.X.shape[0], step):
+            yield slice(start, min(start + step, self.X.shape[0]))
+
+    @cached_property
+    def outward(self) -> np.ndarray:
+        """Matrix (p + 1, p + 1) from parameters of ``[Z 1]`` to those of ``[X 1]``."""
+        mean, deviation = self.units
+        matrix = np.diag(np.append(1 / deviation, float(self.fit_intercept)))
+        matrix[-1, :-1] = -mean / deviation * self.fit_intercept
+        return matrix
+
+    @cached_property
+    def log_proba(self) -> np.ndarray:
+        """Log-probabilities (n_samples, n_classes)."""
+        logits = np.asarray(self.X @ self.params[:, :-1].T) + self.params[:, -1]
+        if self.n_outputs == 1:
+            logits = np.column_stack([np.zeros(len(logits)), logits])
+        return log_softmax(logits, axis=1)
+
+    @property
+    def proba(self) -> np.ndarray:
+        """Probabilities (n_samples, K) of the outputs: of the second class for two."""
+        proba = np.exp(self.log_proba)
+        return proba[:, 1:] if self.n_outputs == 1 else proba
+
+    @property
+    def residual(self) -> np.ndarray:
+        """What was observed less the probability, (n_samples, K)."""
+        observed = self.index[:, None] == (
+            np.array([1]) if self.n_outputs == 1 else np.arange(self.n_outputs)
+        )
+        return observed - self.proba
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the rows."""
+        return float(self.weight @ self.log_proba[np.arange(len(self.index)), self.index])
+
+    @property
+    def null_log_likelihood(self) -> float:
+        """Of the model with an intercept alone; without one, of equal probabilities."""
+        if not self.fit_intercept:
+            return -self.n_samples * float(np.log(len(self.classes)))
+        counts = np.bincount(self.index, weights=self.weight, minlength=len(self.classes))
+        counts = counts[counts > 0]
+        return float(counts @ np.log(counts / counts.sum()))
+
+    def information(self) -> np.ndarray:
+        """Second derivatives of the loss in parameters of ``[Z 1]``, (K (p + 1), K (p + 1))."""
+        proba, K, side = self.proba, self.n_outputs, self.params.shape[1]
+        total = np.zeros((K, side, K, side))
+        for rows, Z in self.pieces():
+            p, s = proba[rows], self.weight[rows]
+            for k in range(K):
+                for j in range(k, K):
+                    own = p[:, k] * ((k == j) - p[:, j]) if K > 1 else p[:, 0] * (1 - p[:, 0])
+                    total[k, :, j] += (Z * (s * own)[:, None]).T @ Z
+        for k in range(K):
+            for j in range(k):
+                total[k, :, j] = total[j, :, k].T
+        return total.reshape(K * side, K * side)
+
+    def ridge_of_units(self) -> np.ndarray:
+        """Second derivatives (K (p + 1),) of the penalty, likewise."""
+        own = self.ridge / np.append(self.units[1], 1.0) ** 2
+        return np.tile(own, self.n_outputs)
+
+
+def _refuse(estimator: Any) -> None:
+    """Refuse what has no such standard errors."""
+    name = type(estimator).__name__
+    if getattr(estimator, "target_kind_", None) is not None:
+        raise ParameterError(f"{name} has many models; analyse each label by itself.")
+    l1 = getattr(estimator, "l1_ratio", 0.0)
+    if estimator.penalty == "l1" or (l1 and np.isfinite(estimator.C)):
+        raise ParameterError(
+            f"{name} has l1_ratio={l1!r}: coefficients that may be exactly zero have no normal "
+            "distribution. Use bootstrap_intervals, or fit the chosen features again with "
+            "C=float('inf') on other rows."
+        )
+    if hasattr(estimator.penalty, "of_features") or getattr(estimator, "bounds", None) is not None:
+        raise ParameterError(
+            f"{name} has penalty={estimator.penalty!r} and bounds="
+            f"{getattr(estimator, 'bounds', None)!r}: at a bound, or a group of zeros, there is no "
+            "normal distribution. Use bootstrap_intervals."
+        )
+    for parameter in ("soft_labels", "label_smoothing"):
+        if getattr(estimator, parameter, False):
+            raise ParameterError(
+                f"{parameter}={getattr(estimator, parameter)!r} has no likelihood."
+            )

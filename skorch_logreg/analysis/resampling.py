@@ -1,0 +1,282 @@
+"""Intervals from many fits to resampled rows, all of them in a few solves."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from skorch_logreg.data import from_arrays
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.fitting import Params, Status, fit, models_at_once
+from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.penalties import L2, ElasticNet, Penalty
+
+__all__ = ["Bootstrap", "bootstrap"]
+
+_METHODS = ("percentile", "basic", "normal")
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Coefficients of the fits to resampled rows.
+
+    Attributes
+    ----------
+    coefs : ndarray of shape (n_kept, K, n_features)
+        K is 1 for two classes, else the number of classes.
+    intercepts : ndarray of shape (n_kept, K)
+    coef : ndarray of shape (K, n_features)
+    intercept : ndarray of shape (K,)
+        Of the model itself.
+    n_lost : int
+        Resamples without a finite fit, which are left out: a class was missing, or separable.
+    n_passes : int
+        Reads of X by all fits together.
+    """
+
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    coef: np.ndarray
+    intercept: np.ndarray
+    n_lost: int
+    n_passes: int
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Standard deviation (K, n_features) of the coefficients."""
+        return self.coefs.std(axis=0, ddof=1)
+
+    def interval(self, level: float = 0.95, method: str = "percentile") -> np.ndarray:
+        """Confidence intervals of the coefficients.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+        method : {"percentile", "basic", "normal"}, default="percentile"
+            Quantiles of the resampled coefficients; these reflected at the estimate; or the
+            estimate and standard errors.
+
+        Returns
+        -------
+        intervals : ndarray of shape (K, n_features, 2)
+
+        References
+        ----------
+        Davison, Hinkley (1997). Bootstrap Methods and their Application, section 5.2.
+        """
+        if method not in _METHODS:
+            raise ParameterError(f"method={method!r}; expected one of {list(_METHODS)}.")
+        if not 0 < level < 1:
+            raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
+        if method == "normal":
+            half = stats.norm.ppf((1 + level) / 2) * self.standard_error
+            return np.stack([self.coef - half, self.coef + half], axis=-1)
+        low, high = np.quantile(self.coefs, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        if method == "basic":
+            low, high = 2 * self.coef - high, 2 * self.coef - low
+        return np.stack([low, high], axis=-1)
+
+
+def bootstrap(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    n_resamples: int = 1000,
+    sample_weight: Any = None,
+    groups: Any = None,
+    random_state: Any = None,
+    memory_budget: int | None = None,
+) -> Bootstrap:
+    """Fit a model again to many resamples of its rows.
+
+    A resample is a weight for every row, how often it was drawn, so all refits share their passes
+    over X and what is known of its curvature, and start from the model.
+
+    Parameters
+    ----------
+    estimator : TorchLogisticClassifier, or anything with its parameters and attributes
+        Fitted; ridge, lasso, elastic net, groups or no penalty. A pipeline that ends in one keeps
+        its transformers as they are.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Rows that it was fitted to.
+    y : array-like of shape (n_samples,)
+    n_resamples : int, default=1000
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Those of the fit; they multiply how often a row was drawn.
+    groups : array-like of shape (n_samples,) or None, default=None
+        Where rows of a group depend on each other, whole groups are drawn.
+    random_state : int, RandomState or None, default=None
+    memory_budget : int or None, default=None
+        Bytes for what is as long as the data; None: 1 GiB.
+
+    Returns
+    -------
+    bootstrap : Bootstrap
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not allowed, or fewer than two resamples can be fitted.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If resamples have no finite fit, which are left out, or do not reach the estimator's tol.
+
+    References
+    ----------
+    Efron, Tibshirani (1993). An Introduction to the Bootstrap, section 6.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skorch_logreg import TorchLogisticClassifier, bootstrap
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = TorchLogisticClassifier().fit(scale(X), y)
+    >>> found = bootstrap(model, scale(X), y, random_state=0)
+    >>> found.interval(0.9).shape
+    (1, 30, 2)
+    """
+    if n_resamples < 2:
+        raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
+    if hasattr(estimator, "steps"):
+        X, estimator = estimator[:-1].transform(X), estimator[-1]
+    check_is_fitted(estimator, "coef_")
+    if getattr(estimator, "bounds", None) is not None:
+        raise ParameterError(f"bounds={estimator.bounds!r} are not resampled.")
+    X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    y = column_or_1d(y)
+    check_consistent_length(X, y)
+    classes = np.asarray(estimator.classes_)
+    index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+    if (classes[index] != y).any():
+        raise ValueError(f"y holds other labels than the model's classes {classes}.")
+    weight = np.ones(len(y))
+    if sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    draw = _Draw.of(len(y), groups, check_random_state(random_state))
+    loss: Loss = Binomial() if len(classes) == 2 else Multinomial(len(classes))
+    K, p = loss.n_outputs, X.shape[1]
+    coef = np.array(estimator.coef_, dtype=np.float64).reshape(K, p)
+    intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), (K,)).copy()
+    penalty, C = _penalty(estimator, p)
+    at_once = models_at_once(len(y), p, K, memory_budget)
+    kept: list[Params] = []
+    n_passes = n_unsure = 0
+    for start in range(0, n_resamples, at_once):
+        drawn = draw.counts(min(at_once, n_resamples - start)) * weight[:, None]
+        weights, shown = _with_class_weight(estimator.class_weight, classes, index, drawn)
+        weights = weights[:, shown]
+        m = weights.shape[1]
+        if not m:
+            continue
+        first = Params(
+            torch.from_numpy(coef).expand(m, K, p), torch.from_numpy(intercept).expand(m, K)
+        )
+        solution = fit(
+            from_arrays(X, index, weights),
+            loss,
+            penalty,
+            C=torch.full((m,), C, dtype=torch.float64),
+            fit_intercept=estimator.fit_intercept,
+            tol=estimator.tol,
+            max_iter=estimator.max_iter,
+            start=first,
+            bound=False,
+        )
+        n_passes += int(solution.n_passes)
+        finite = torch.tensor([status is not Status.SEPARABLE for status in solution.status])
+        n_unsure += sum(
+            status not in (Status.CONVERGED, Status.SEPARABLE) for status in solution.status
+        )
+        kept.append(Params(solution.params.coef[finite], solution.params.intercept[finite]))
+    n_kept = sum(len(params.coef) for params in kept)
+    if n_kept < 2:
+        raise ParameterError(
+            f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
+        )
+    _warn(n_resamples - n_kept, n_unsure, n_resamples)
+    return Bootstrap(
+        coefs=torch.cat([params.coef for params in kept]).numpy(),
+        intercepts=torch.cat([params.intercept for params in kept]).numpy(),
+        coef=coef,
+        intercept=intercept,
+        n_lost=n_resamples - n_kept,
+        n_passes=n_passes,
+    )
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws rows, or groups of them, with replacement."""
+
+    place: np.ndarray
+    n_groups: int
+    random: Any
+
+    @classmethod
+    def of(cls, n_samples: int, groups: Any, random: Any) -> "_Draw":
+        if groups is None:
+            return cls(np.arange(n_samples), n_samples, random)
+        groups = np.asarray(groups)
+        if groups.shape != (n_samples,):
+            raise ParameterError(
+                f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
+            )
+        labels, place = np.unique(groups, return_inverse=True)
+        return cls(place, len(labels), random)
+
+    def counts(self, n_resamples: int) -> np.ndarray:
+        """How often every row is in each resample, (n_samples, n_resamples)."""
+        counts = np.empty((len(self.place), n_resamples))
+        for b in range(n_resamples):
+            drawn = self.random.randint(self.n_groups, size=self.n_groups)
+            counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.place]
+        return counts
+
+
+def _penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
+    """Penalty and C of the estimator's parameters."""
+    factor = getattr(estimator, "penalty_factor", None)
+    if factor is not None:
+        factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
+    C = float("inf") if estimator.penalty is None else float(estimator.C)
+    if hasattr(estimator.penalty, "of_features"):
+        return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
+    l1 = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, getattr(estimator, "l1_ratio", 0.0) or 0.0)
+    return (ElasticNet(float(l1), factor) if l1 else L2(factor)), C
+
+
+def _with_class_weight(
+    class_weight: Any, classes: np.ndarray, index: np.ndarray, drawn: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of all resamples, and which of them show all classes."""
+    totals = np.stack([drawn[index == k].sum(axis=0) for k in range(len(classes))])
+    shown = np.asarray((totals > 0).all(axis=0))
+    if isinstance(class_weight, str):
+        with np.errstate(divide="ignore"):
+            by_class = totals.sum(axis=0) / (len(classes) * totals)
+        drawn = drawn * np.where(np.isfinite(by_class), by_class, 0.0)[index]
+    elif class_weight is not None:
+        by_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()])
+        drawn = drawn * by_class[index][:, None]
+    return drawn, shown
+
+
+def _warn(n_lost: int, n_unsure: int, n_resamples: int) -> None:
+    if n_lost or n_unsure:
+        warnings.warn(
+            f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "
+            f"classes are separable) and are left out, and {n_unsure} did not reach tol. Give a "
+            "penalty, or raise max_iter.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,253 @@
+"""Standard errors, tests, intervals and effects are statsmodels', on the data that it ships."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import statsmodels.api as sm
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skorch_logreg import (
+    TorchLogisticClassifier,
+    influence,
+    likelihood_ratio_test,
+    marginal_effects,
+    profile_intervals,
+    summary,
+)
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.penalties import GroupL2
+
+FREE = TorchLogisticClassifier(C=np.inf, tol=1e-10)
+GOLDEN = 1e-6
+
+
+def spector():
+    held = sm.datasets.spector.load_pandas()
+    return held.exog, held.endog
+
+
+def anes96():
+    held = sm.datasets.anes96.load_pandas()
+    return held.exog[["logpopul", "selfLR", "age", "educ", "income"]], held.endog
+
+
+def with_constant(X):
+    return sm.add_constant(X, prepend=False)
+
+
+def close(found, expected, tolerance=GOLDEN):
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=1e-12)
+
+
+KINDS = {
+    "model": {},
+    "sandwich": {"cov_type": "HC0"},
+    "cluster": {"cov_type": "cluster", "cov_kwds": {"groups": np.arange(32) // 4}},
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda X: X, lambda X: X.to_numpy(), sp.csr_matrix])
+@pytest.mark.parametrize("covariance", KINDS)
+def test_two_classes(covariance, wrap):
+    X, y = spector()
+    expected = sm.Logit(y, with_constant(X)).fit(disp=0, tol=1e-12, **KINDS[covariance])
+    groups = np.arange(32) // 4 if covariance == "cluster" else None
+    model = FREE.fit(wrap(X), y)
+    found = summary(model, wrap(X), y, covariance=covariance, groups=groups)
+    close(found.coef, expected.params)
+    close(found.covariance, expected.cov_params())
+    close(found.standard_error, expected.bse)
+    close(found.p_value, expected.pvalues)
+    close(found.interval, expected.conf_int())
+    close(found.odds_ratio, np.exp(expected.params))
+    close(found.log_likelihood, expected.llf)
+    close(found.null_log_likelihood, expected.llnull)
+    close([found.aic, found.bic], [expected.aic, expected.bic])
+    close(found.pseudo_r2, expected.prsquared)
+    assert found.df_model == expected.df_model
+
+
+@pytest.mark.parametrize("covariance", ["model", "sandwich"])
+def test_several_classes_against_the_first(covariance):
+    X, y = anes96()
+    expected = sm.MNLogit(y, with_constant(X)).fit(disp=0, tol=1e-12, **KINDS[covariance])
+    found = summary(FREE.fit(X, y), X, y, covariance=covariance)
+    close(found.coef, expected.params.to_numpy().T.ravel())
+    close(found.covariance, expected.cov_params())
+    close([found.aic, found.bic], [expected.aic, expected.bic])
+    assert found.names[:2] == ("1.0: logpopul", "1.0: selfLR")
+    assert found.names[-1] == "6.0: intercept"
+
+
+def test_without_an_intercept():
+    X, y = spector()
+    model = TorchLogisticClassifier(C=np.inf, tol=1e-10, fit_intercept=False).fit(X, y)
+    expected = sm.Logit(y, X).fit(disp=0, tol=1e-12)
+    found = summary(model, X, y)
+    close(found.coef, expected.params)
+    close(found.covariance, expected.cov_params())
+    assert found.names == tuple(X.columns)
+
+
+def test_units_and_means_do_not_matter():
+    X, y = spector()
+    found = summary(FREE.fit(X, y), X, y)
+    moved = X.to_numpy() * [1e8, 1.0, 1e-8] + [0, 1e6, 0]
+    far = summary(FREE.fit(moved, y), moved, y)
+    close(far.z[:-1], found.z[:-1], 1e-5)
+
+
+@pytest.mark.parametrize("covariance", ["model", "sandwich"])
+def test_weights_are_repetitions(covariance):
+    X, y = spector()
+    weight = np.random.default_rng(0).integers(1, 4, len(y))
+    model = TorchLogisticClassifier(C=np.inf, tol=1e-10).fit(X, y, weight)
+    found = summary(model, X, y, sample_weight=weight, covariance=covariance)
+    again = np.repeat(np.arange(len(y)), weight)
+    expected = summary(model, X.iloc[again], y.iloc[again], covariance=covariance)
+    close(found.covariance, expected.covariance)
+    close([found.aic, found.bic], [expected.aic, expected.bic])
+
+
+def dense_ridge(model, X, y):
+    """Information and penalty of [X 1] at the model's coefficients."""
+    Z = np.column_stack([X, np.ones(len(X))])
+    p = model.predict_proba(X)[:, 1]
+    information = (Z * (p * (1 - p))[:, None]).T @ Z
+    return information, np.diag(np.append(np.full(X.shape[1], 1 / model.C), 0.0))
+
+
+@pytest.mark.parametrize("make", [TorchLogisticClassifier, LogisticRegression])
+def test_ridge_has_conventions(make):
+    X, y = spector()
+    X = X.to_numpy()
+    model = make(C=0.5, tol=1e-8).fit(X, y)
+    information, penalty = dense_ridge(model, X, y)
+    bread = np.linalg.inv(information + penalty)
+    close(summary(model, X, y, covariance="posterior").covariance, bread)
+    found = summary(model, X, y)
+    close(found.covariance, bread @ information @ bread)
+    close(found.df_model, np.trace(bread @ information) - 1)
+    assert "sampling variance" in found.convention
+
+
+def test_a_pipeline_is_analysed_where_its_classifier_is():
+    X, y = spector()
+    pipeline = make_pipeline(StandardScaler(), TorchLogisticClassifier(C=np.inf, tol=1e-10))
+    found = summary(pipeline.fit(X, y), X, y)
+    close(found.z[:-1], summary(FREE.fit(X, y), X, y).z[:-1])
+
+
+def test_likelihood_ratio():
+    X, y = spector()
+    larger = summary(FREE.fit(X, y), X, y)
+    smaller = summary(FREE.fit(X[["GPA"]], y), X[["GPA"]], y)
+    statistic, df, p = likelihood_ratio_test(larger, smaller)
+    full, part = (sm.Logit(y, with_constant(Z)).fit(disp=0) for Z in (X, X[["GPA"]]))
+    close(statistic, 2 * (full.llf - part.llf))
+    assert df == 2
+    close(p, stats.chi2.sf(statistic, 2))
+    with pytest.raises(ParameterError, match="features and more"):
+        likelihood_ratio_test(smaller, larger)
+    ridge = summary(TorchLogisticClassifier().fit(X, y), X, y)
+    with pytest.raises(ParameterError, match="without a penalty"):
+        likelihood_ratio_test(ridge, smaller)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_marginal_effects(discrete):
+    X, y = spector()
+    expected = sm.Logit(y, with_constant(X)).fit(disp=0, tol=1e-12).get_margeff(dummy=discrete)
+    found = marginal_effects(FREE.fit(X, y), X, y, discrete=[2] if discrete else [])
+    close(found.effect, expected.margeff)
+    close(found.standard_error, expected.margeff_se)
+    close(found.p_value, expected.pvalues)
+    close(found.interval, expected.conf_int())
+    with pytest.raises(ParameterError, match="discrete has column 0"):
+        marginal_effects(FREE, X, y, discrete=[0])
+
+
+def test_influence():
+    X, y = spector()
+    fit = sm.GLM(y, with_constant(X), family=sm.families.Binomial()).fit(tol=1e-12)
+    expected = fit.get_influence(observed=False)
+    found = influence(FREE.fit(X, y), X, y)
+    close(found.leverage, expected.hat_matrix_diag)
+    close(found.cooks_distance, expected.cooks_distance[0])
+    close(found.pearson, fit.resid_pearson)
+    close(found.deviance, fit.resid_deviance)
+
+
+def test_the_profile_falls_by_the_quantile_at_both_ends():
+    X, y = spector()
+    ends = profile_intervals(FREE.fit(X, y), X, y, level=0.9)
+    Z, best = with_constant(X).to_numpy(), sm.Logit(y, with_constant(X)).fit(disp=0).llf
+    for j, pair in enumerate(ends):
+        for end in pair:
+            held = sm.GLM(
+                y, np.delete(Z, j, axis=1), offset=Z[:, j] * end, family=sm.families.Binomial()
+            ).fit(tol=1e-12)
+            close(2 * (best - held.llf), stats.chi2.ppf(0.9, 1))
+    with pytest.raises(ParameterError, match="without a penalty"):
+        profile_intervals(TorchLogisticClassifier().fit(X, y), X, y)
+
+
+def test_tables():
+    X, y = spector()
+    found = summary(FREE.fit(X, y), X, y)
+    table = found.table()
+    assert isinstance(table, pd.DataFrame)
+    assert table.index.tolist() == ["GPA", "TUCE", "PSI", "intercept"]
+    close(table["coef"], found.coef)
+    text = str(found)
+    assert "GPA" in text
+    assert "pseudo R2 0.374" in text
+
+
+def lasso(X, y):
+    return TorchLogisticClassifier(l1_ratio=1.0).fit(X, y), X, y
+
+
+REFUSED = {
+    "lasso": (lasso, {}, "l1_ratio=1.0"),
+    "groups": (
+        lambda X, y: (TorchLogisticClassifier(penalty=GroupL2([[0, 1], [2]])).fit(X, y), X, y),
+        {},
+        "normal distribution",
+    ),
+    "bounds": (
+        lambda X, y: (TorchLogisticClassifier(bounds=(0, None)).fit(X, y), X, y),
+        {},
+        "bounds",
+    ),
+    "soft": (
+        lambda X, y: (TorchLogisticClassifier(label_smoothing=0.1).fit(X, y), X, y),
+        {},
+        "label_smoothing=0.1",
+    ),
+    "covariance": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "hc3"}, "covariance='hc3'"),
+    "no groups": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "cluster"}, "needs them"),
+    "level": (lambda X, y: (FREE.fit(X, y), X, y), {"level": 95}, "level=95"),
+    "features": (lambda X, y: (FREE.fit(X, y), X[["GPA"]], y), {}, "X has 1 features"),
+    "labels": (lambda X, y: (FREE.fit(X, y), X, y + 1), {}, "y holds"),
+    "collinear": (
+        lambda X, y: (
+            FREE.fit(np.column_stack([X, X.GPA]), y),
+            np.column_stack([X, X.GPA]),
+            y,
+        ),
+        {},
+        "x0, x3 are constant or collinear",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_has_no_such_standard_errors_is_refused(what):
+    make, options, match = REFUSED[what]
+    with pytest.raises(ValueError, match=match):
+        summary(*make(*spector()), **options)

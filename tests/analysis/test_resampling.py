@@ -1,0 +1,96 @@
+"""The bootstrap: refits in a batch are refits alone, and their spread is the standard error."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from skorch_logreg import TorchLogisticClassifier, bootstrap, summary
+from skorch_logreg.exceptions import ParameterError
+
+
+def rows(n=300, n_classes=2):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 3)) * [1, 10, 0.1] + 2
+    score = X @ [1, 0.1, 10] + rng.logistic(size=n)
+    return X, np.digitize(score, np.quantile(score, np.linspace(0, 1, n_classes + 1)[1:-1]))
+
+
+def drawn(seed, n, b):
+    random = np.random.RandomState(seed)
+    return [np.bincount(random.randint(n, size=n), minlength=n) for _ in range(b)]
+
+
+OPTIONS = {
+    "ridge": {},
+    "none": {"C": np.inf},
+    "lasso": {"l1_ratio": 1.0, "C": 0.1},
+    "balanced": {"class_weight": "balanced"},
+    "dict": {"class_weight": {0: 2.0}},
+    "factor": {"penalty_factor": [1.0, 0.0, 5.0]},
+}
+
+
+@pytest.mark.parametrize("budget", [None, 300 * 64 * 3])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_every_refit_is_the_fit_to_its_rows(options, n_classes, budget):
+    if options == "none" and n_classes == 3:
+        pytest.skip("a constant for all classes is free")
+    X, y = rows(n_classes=n_classes)
+    model = TorchLogisticClassifier(tol=1e-7, **OPTIONS[options]).fit(X, y)
+    found = bootstrap(model, X, y, n_resamples=5, random_state=3, memory_budget=budget)
+    for b, counts in enumerate(drawn(3, len(y), 5)):
+        again = np.repeat(np.arange(len(y)), counts)
+        alone = TorchLogisticClassifier(tol=1e-7, **OPTIONS[options]).fit(X[again], y[again])
+        np.testing.assert_allclose(found.coefs[b], alone.coef_, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.intercepts[b], alone.intercept_, rtol=1e-4, atol=1e-5)
+
+
+def test_spread_is_the_standard_error_of_the_model():
+    X, y = rows(3000)
+    model = TorchLogisticClassifier(C=np.inf).fit(X, y)
+    found, known = bootstrap(model, X, y, random_state=0), summary(model, X, y)
+    np.testing.assert_allclose(found.standard_error[0], known.standard_error[:-1], rtol=0.1)
+    for method in ("percentile", "basic", "normal"):
+        ends = found.interval(method=method)[0]
+        np.testing.assert_allclose(
+            ends, known.interval[:-1], atol=0.3 * known.standard_error[:-1].max()
+        )
+    assert found.n_passes < 100
+
+
+def test_groups_are_drawn_whole():
+    X, y = rows()
+    groups = np.arange(len(y)) // 10
+    model = TorchLogisticClassifier().fit(X, y)
+    found = bootstrap(model, sp.csr_array(X), y, groups=groups, n_resamples=3, random_state=1)
+    counts = drawn(1, 30, 1)[0][groups]
+    alone = TorchLogisticClassifier(tol=1e-7).fit(X, y, counts)
+    np.testing.assert_allclose(found.coefs[0], alone.coef_, rtol=1e-3)
+
+
+def test_resamples_without_a_finite_fit_are_told():
+    X = np.arange(12.0)[:, None]
+    y = (np.arange(12) >= 6).astype(int)
+    y[[5, 6]] = 1, 0
+    model = TorchLogisticClassifier(C=np.inf).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="have no finite fit"):
+        found = bootstrap(model, X, y, n_resamples=200, random_state=0)
+    assert 0 < found.n_lost < 200
+    assert len(found.coefs) == 200 - found.n_lost
+    assert np.isfinite(found.coefs).all()
+
+
+def test_refused():
+    X, y = rows()
+    model = TorchLogisticClassifier().fit(X, y)
+    with pytest.raises(ParameterError, match="n_resamples=1"):
+        bootstrap(model, X, y, n_resamples=1)
+    with pytest.raises(ParameterError, match="groups has shape"):
+        bootstrap(model, X, y, groups=[0, 1])
+    with pytest.raises(ParameterError, match="bounds"):
+        bootstrap(TorchLogisticClassifier(bounds=(0, None)).fit(X, y), X, y)
+    found = bootstrap(model, X, y, n_resamples=3, random_state=0)
+    with pytest.raises(ParameterError, match="method='bca'"):
+        found.interval(method="bca")

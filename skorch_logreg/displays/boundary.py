@@ -23,11 +23,11 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
     ----------
     surface_ : matplotlib ContourSet or list of them
         The areas, as in scikit-learn.
-    contours_ : matplotlib ContourSet
-        Lines of equal probability.
-    boundary_ : matplotlib ContourSet or None
-        Where the probability is the estimator's threshold; of three classes or more, where the
-        likeliest class changes.
+    contours_ : matplotlib ContourSet or None
+        Lines of equal probability; None where it hardly changes.
+    boundary_ : list of matplotlib ContourSet
+        Where the probability is the estimator's threshold; of three classes or more, one a
+        class, where it is as likely as the likeliest other. Empty where nothing changes.
     points_ : list of matplotlib PathCollection
         Rows, one a class.
     ax_ : matplotlib Axes
@@ -45,7 +45,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
     >>> X, y = make_moons(200, noise=0.2, random_state=0)
     >>> model = NeuralLogisticClassifier((16,), threshold=0.3).fit(X, y)
     >>> display = DecisionBoundaryDisplay.from_estimator(model, X, y)
-    >>> display.boundary_.levels
+    >>> display.boundary_[0].levels
     array([0.3])
     """
 
@@ -56,7 +56,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         X: Any,
         y: Any = None,
         *,
-        grid_resolution: int = 100,
+        grid_resolution: int = 200,
         eps: float = 0.5,
         xlabel: str | None = None,
         ylabel: str | None = None,
@@ -73,7 +73,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             Rows, which say how far the axes go.
         y : array-like of shape (n_samples,) or None
             Their labels; None: the rows are not drawn.
-        grid_resolution : int, default=100
+        grid_resolution : int, default=200
             Points of the grid along each axis.
         eps : float, default=0.5
             By which the axes go beyond the rows.
@@ -151,17 +151,18 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         likeliest = self.response if binary else self.response.max(axis=2)
         levels = _LEVELS[(likeliest.min() < _LEVELS) & (likeliest.max() > _LEVELS)]
         lines = {"colors": [ink(ax)], "linewidths": 0.6, "alpha": 0.6}
-        self.contours_ = self.boundary_ = None
+        self.contours_ = None
         if len(levels):
             self.contours_ = ax.contour(self.xx0, self.xx1, likeliest, levels=levels, **lines)
             ax.clabel(self.contours_, fmt="%.1f", fontsize="x-small")
-        where, at = self.response, np.array([self.threshold])
-        if not binary:
-            where = self.response.argmax(axis=2)
-            at = np.arange(1, self.response.shape[2]) - 0.5
-        if where.min() < at[-1] and where.max() > at[0]:
-            lines = {"colors": [ink(ax)], "linewidths": 2}
-            self.boundary_ = ax.contour(self.xx0, self.xx1, where, levels=at, **lines)
+        lines = {"colors": [ink(ax)], "linewidths": 2}
+        fields = [self.response] if binary else _margins(self.response)
+        at = self.threshold if binary else 0.0
+        self.boundary_ = [
+            ax.contour(self.xx0, self.xx1, field, levels=[at], **lines)
+            for field in fields
+            if field.min() < at < field.max()
+        ]
         return self
 
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
@@ -187,3 +188,10 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             if (y == label).any()
         ]  # fmt: skip
         self.ax_.legend(fontsize="small")
+
+
+def _margins(probability: np.ndarray) -> list[np.ndarray]:
+    """Of every class, by how much it is likelier than the likeliest other."""
+    n_classes = probability.shape[2]
+    others = (np.delete(probability, k, axis=2).max(axis=2) for k in range(n_classes))
+    return [probability[:, :, k] - other for k, other in enumerate(others)]

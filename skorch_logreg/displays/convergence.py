@@ -32,6 +32,7 @@ class ConvergenceDisplay:
     ----------
     line_ : matplotlib Line2D
     tol_line_ : matplotlib Line2D or None
+        None too where the axes have one.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
@@ -212,10 +213,11 @@ class ConvergenceDisplay:
         if len(known) and (known >= 0).all() and (known > 0).any():
             ax.set_yscale("log", nonpositive="mask")
         self.tol_line_ = None
-        if self.tol is not None:
+        goal = None if self.tol is None else f"tol = {self.tol:g}"
+        if goal is not None and goal not in [text.get_text() for text in ax.texts]:
             self.tol_line_ = ax.axhline(self.tol, color=ink(ax), linestyle=":", linewidth=1)
             ax.annotate(
-                f"tol = {self.tol:g}",
+                goal,
                 xy=(1, self.tol),
                 xycoords=("axes fraction", "data"),
                 xytext=(-3, 3),

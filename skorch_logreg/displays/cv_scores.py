@@ -152,7 +152,8 @@ class CVScoresDisplay:
             if error is not None:
                 ends = mean[k] - error[k], mean[k] + error[k]
                 color = line.get_color()
-                self.bands_.append(ax.fill_between(x, *ends, color=color, alpha=0.2, linewidth=0))
+                alpha = 0.2 if len(ratios) == 1 else 0.12
+                self.bands_.append(ax.fill_between(x, *ends, color=color, alpha=alpha, linewidth=0))
         finite = np.where(np.isnan(mean), -np.inf, mean)
         c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # of equals the first C
         self.best_ = (float(Cs[c]), ratios[ratio])

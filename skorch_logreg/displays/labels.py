@@ -5,7 +5,7 @@ from sklearn.isotonic import isotonic_regression
 
 __all__ = ["elided", "spread"]
 
-_LONGEST = 28  # characters
+_LONGEST = 32  # characters
 
 
 def elided(name: object, longest: int = _LONGEST) -> str:
@@ -13,7 +13,7 @@ def elided(name: object, longest: int = _LONGEST) -> str:
     # a dollar would begin a formula
     text = str(name)
     if len(text) > longest:
-        head = longest // 2
+        head = longest // 4
         text = f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
     return text.replace("$", r"\$")
 

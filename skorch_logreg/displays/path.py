@@ -161,7 +161,7 @@ class CoefficientPathDisplay:
         from matplotlib.collections import LineCollection
 
         lines = [np.column_stack([x, column]) for column in coefs.T]
-        faint = 0.35 if len(lines) < 100 else 0.15
+        faint = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
         self.others_ = LineCollection(
             lines, colors=[ink(ax)], alpha=faint, linewidths=0.8, zorder=1
         )

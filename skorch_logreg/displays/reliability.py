@@ -78,14 +78,12 @@ class ReliabilityDisplay(CalibrationDisplay):
         self
         """
         ax = axes_for(self, ax, (6.4, 5.6))
-        from mpl_toolkits.axes_grid1 import make_axes_locatable
-
         self.reference_ = None
         if ref_line:  # scikit-learn's own is black
             style = {"color": ink(ax), "linestyle": ":", "label": "Perfectly calibrated"}
             (self.reference_,) = ax.plot([0, 1], [0, 1], **style)
         super().plot(ax=ax, name=name, ref_line=False, **kwargs)
-        below = make_axes_locatable(ax).append_axes("bottom", "30%", pad=0.12, sharex=ax)
+        below = _space_below(ax)
         counts, edges = np.histogram(self.y_prob, bins=_N_BINS, range=(0, 1))
         color = self.line_.get_color()
         self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
@@ -93,6 +91,18 @@ class ReliabilityDisplay(CalibrationDisplay):
         below.set_ylabel("rows")
         ax.set(xlabel="", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.tick_params(labelbottom=False)
-        ax.legend(loc="upper left")
+        ax.legend(loc="best")
         self.ax_histogram_ = below
         return self
+
+
+def _space_below(ax: Any) -> Any:
+    """Give up the lower quarter of axes for new ones, whatever lays them out."""
+    place = ax.get_subplotspec()
+    if place is None:
+        left, bottom, width, height = ax.get_position().bounds
+        ax.set_position((left, bottom + 0.3 * height, width, 0.7 * height))
+        return ax.figure.add_axes((left, bottom, width, 0.25 * height), sharex=ax)
+    upper, lower = place.subgridspec(2, 1, height_ratios=(3, 1))
+    ax.set_subplotspec(upper)
+    return ax.figure.add_subplot(lower, sharex=ax)

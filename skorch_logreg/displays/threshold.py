@@ -272,5 +272,14 @@ class ThresholdDisplay:
         of = "" if self.name is None else f" of {elided(self.name)!r}"
         ax.set_xlabel(f"threshold on the probability{of}")
         ax.set_ylabel("precision, recall, F1")
-        ax.legend(handles=handles, loc="lower center", fontsize="small", ncols=2)
+        ax.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1),
+            ncols=len(handles),
+            columnspacing=1,
+            handlelength=1.5,
+            fontsize="small",
+            frameon=False,
+        )
         return self

@@ -253,6 +253,6 @@ class _Record:
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
         """Keep an iteration's figures; the end of the fit, and an epoch, has none."""
-        if context.parent is not None and hasattr(fitted_estimator, "n_passes_"):
+        if context.task_name == "solver-iter" and hasattr(fitted_estimator, "n_passes_"):
             self.passes.append(fitted_estimator.n_passes_)
             self.optimality.append(fitted_estimator.optimality_)

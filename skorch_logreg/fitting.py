@@ -62,6 +62,8 @@ class Progress:
     ----------
     n_iter : int
     value, optimality : Tensor of shape (m,)
+    n_passes : int
+        Full reads of X so far.
     params : callable
         Gives the present `Params`; nothing is computed unless it is called.
     """
@@ -69,13 +71,15 @@ class Progress:
     n_iter: int
     value: Tensor
     optimality: Tensor
+    n_passes: int
     params: Callable[[], Params]
 
     @classmethod
     def of_epoch(cls, epoch: Epoch, weight: Tensor, params: Callable[[], Params]) -> "Progress":
         """Sum the mean loss over a weight (m,) of all rows; nothing is known of optimality."""
         value = epoch.loss * weight.to(epoch.loss.device)
-        return cls(epoch.n_epochs, value, torch.full_like(value, torch.nan), params)
+        unknown = torch.full_like(value, torch.nan)
+        return cls(epoch.n_epochs, value, unknown, epoch.n_epochs, params)
 
 
 @dataclass(frozen=True)
@@ -387,7 +391,8 @@ def _trained(
     n_epochs = trained.n_epochs
 
     def go_on(progress: Progress) -> bool:
-        return bool(callback and callback(replace(progress, n_iter=n_epochs + progress.n_iter)))
+        n_iter, n_passes = n_epochs + progress.n_iter, n_epochs + progress.n_passes
+        return bool(callback and callback(replace(progress, n_iter=n_iter, n_passes=n_passes)))
 
     watch = go_on if exact and callback is not None else None
     smooth = _acting(model.penalty, 1 / model.C).smooth
@@ -454,6 +459,7 @@ def _solve(
             iterate.n_iter,
             iterate.value,
             iterate.optimality,
+            iterate.n_passes,
             lambda: balanced(units.outward(iterate.params, penalty)),
         )
         with torch.inference_mode(False):  # a callback's own tensors may want gradients

@@ -10,7 +10,10 @@ import pytest
 import skorch_logreg
 from tests import catalogue
 
-ROOMS = ["losses", "penalties", "data", "curvature", "solvers", "estimators", "analysis"]
+ROOMS = [
+    *("losses", "penalties", "data", "curvature", "solvers", "estimators", "analysis"),
+    "displays",
+]
 
 
 @pytest.mark.parametrize("room", ["", *ROOMS])
@@ -41,7 +44,8 @@ def test_importing_the_package_leaves_out_what_takes_long():
     """Cross-validation, searches and their part of scikit-learn come when they are asked for."""
     code = (
         "import sys, skorch_logreg as s; "
-        "late = {'sklearn.linear_model', 'sklearn.model_selection', 'skorch_logreg.analysis'}; "
+        "late = {'sklearn.linear_model', 'sklearn.model_selection', 'skorch_logreg.analysis', "
+        "'skorch_logreg.displays'}; "
         "assert not late & set(sys.modules); "
         "assert set(s.__all__) <= set(dir(s)); "
         "assert s.MultiLabel is s.MultiLabel and not hasattr(s, 'Multilabel')"

@@ -96,7 +96,10 @@ class IterationReporter:
         ended, self._iteration = self._iteration, None
         stop = ended.call_on_fit_task_end(
             **self._task,
-            reconstruction_attributes=lambda: self._reconstruct(progress.params()),
+            reconstruction_attributes=lambda: {
+                **self._reconstruct(progress.params()),
+                **_proof(progress),
+            },
         )
         if not stop:
             self._begin(progress.n_iter, progress.params)
@@ -106,3 +109,11 @@ class IterationReporter:
         """End the task of an iteration that never ran."""
         if self._iteration is not None:
             self._iteration.call_on_fit_task_end(estimator=self._estimator)
+
+
+def _proof(progress: Progress) -> dict[str, Any]:
+    """Fitted attributes of an iterate of which something is proven; an epoch has none."""
+    optimality = float(progress.optimality[0])
+    if math.isnan(optimality):
+        return {}
+    return {"optimality_": optimality, "n_passes_": progress.n_passes}

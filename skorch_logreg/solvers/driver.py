@@ -33,12 +33,15 @@ class Iterate:
         Of all models, those that have ended included.
     value, optimality : Tensor
         Of the models that are still at work.
+    n_passes : int
+        Full reads of X so far.
     """
 
     n_iter: int
     params: Tensor
     value: Tensor
     optimality: Tensor
+    n_passes: int
 
 
 def drive(
@@ -293,7 +296,10 @@ class _Loop:
         if self._callback is not None and run.n_iter > run.first:
             self._everyone[list(run.models)] = run.state.point.params
             optimality = self._params.new_tensor(reached)
-            iterate = Iterate(run.n_iter, self._everyone, run.state.point.value, optimality)
+            n_passes = self._whole.data.n_passes + self._earlier
+            iterate = Iterate(
+                run.n_iter, self._everyone, run.state.point.value, optimality, n_passes
+            )
             self._stopped = bool(self._callback(iterate))
 
     def _keep(self, run: _Run) -> None:

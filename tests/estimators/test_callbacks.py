@@ -72,6 +72,18 @@ def test_a_request_to_stop_is_heard(solver):
     assert not model.converged_
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_model_that_is_shown_knows_how_far_it_is(solver):
+    recorder = Recorder()
+    model = TorchLogisticClassifier(solver=solver, tol=1e-8).set_callbacks(recorder)
+    model.fit(*multi() if solver != "liblinear" else binary())
+    optimality = [shown.optimality_ for shown in recorder.models]
+    assert optimality[-1] == model.optimality_ <= 1e-8 < optimality[0]
+    n_passes = [shown.n_passes_ for shown in recorder.models]
+    assert n_passes == sorted(n_passes)
+    assert 0 < n_passes[0] <= n_passes[-1] <= model.n_passes_
+
+
 def test_no_iterations_no_tasks():
     recorder = Recorder()
     with pytest.warns(ConvergenceWarning):

@@ -1,0 +1,197 @@
+"""Probabilities over the plane of two features."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn import inspection
+
+from skorch_logreg.displays.axes import axes_for, ink
+from skorch_logreg.displays.fitted import numpy_of, threshold_of
+
+__all__ = ["DecisionBoundaryDisplay"]
+
+_LEVELS = np.arange(1, 10) / 10
+
+
+class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
+    """Probabilities over two features: contours at 0.1 to 0.9, and where the decision changes.
+
+    scikit-learn's display, made by `from_estimator`, with lines. Of three classes or more the
+    probability is that of the likeliest.
+
+    Attributes
+    ----------
+    surface_ : matplotlib ContourSet or list of them
+        The areas, as in scikit-learn.
+    contours_ : matplotlib ContourSet or None
+        Lines of equal probability; None where it hardly changes.
+    boundary_ : list of matplotlib ContourSet
+        Where the probability is the estimator's threshold; of three classes or more, one a
+        class, where it is as likely as the likeliest other. Empty where nothing changes.
+    points_ : list of matplotlib PathCollection
+        Rows, one a class.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    sklearn.inspection.DecisionBoundaryDisplay : For any response and any estimator.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from skorch_logreg import NeuralLogisticClassifier
+    >>> from skorch_logreg.displays import DecisionBoundaryDisplay
+    >>> X, y = make_moons(200, noise=0.2, random_state=0)
+    >>> model = NeuralLogisticClassifier((16,), threshold=0.3).fit(X, y)
+    >>> display = DecisionBoundaryDisplay.from_estimator(model, X, y)
+    >>> display.boundary_[0].levels
+    array([0.3])
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        grid_resolution: int = 200,
+        eps: float = 0.5,
+        xlabel: str | None = None,
+        ylabel: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the probabilities of a fitted classifier of two features.
+
+        Parameters
+        ----------
+        estimator : fitted classifier
+            With `predict_proba`.
+        X : array-like or data frame of shape (n_samples, 2)
+            Rows, which say how far the axes go.
+        y : array-like of shape (n_samples,) or None
+            Their labels; None: the rows are not drawn.
+        grid_resolution : int, default=200
+            Points of the grid along each axis.
+        eps : float, default=0.5
+            By which the axes go beyond the rows.
+        xlabel, ylabel : str or None
+            None: the columns of a data frame.
+        ax : matplotlib Axes or None
+            None: of a new figure.
+        **kwargs
+            For `matplotlib.axes.Axes.contourf`.
+
+        Returns
+        -------
+        display : DecisionBoundaryDisplay
+
+        Raises
+        ------
+        ValueError
+            If X has not two columns.
+        """
+        display: Self = super().from_estimator(
+            estimator,
+            X,
+            response_method="predict_proba",
+            grid_resolution=grid_resolution,
+            eps=eps,
+            xlabel=xlabel,
+            ylabel=ylabel,
+            ax=ax,
+            threshold=threshold_of(estimator),
+            **kwargs,
+        )
+        if y is not None:
+            display.scatter(X, y, estimator.classes_)
+        return display
+
+    def plot(
+        self,
+        plot_method: str = "contourf",
+        ax: Any = None,
+        xlabel: str | None = None,
+        ylabel: str | None = None,
+        *,
+        threshold: float | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        plot_method : {"contourf", "contour", "pcolormesh"}, default="contourf"
+            How areas are drawn.
+        ax : matplotlib Axes or None
+            None: of a new figure.
+        xlabel, ylabel : str or None
+            None: those of the display.
+        threshold : float or None
+            Of two classes, where the decision changes; None: as before, or 0.5.
+        **kwargs
+            For the method.
+
+        Returns
+        -------
+        self
+        """
+        if threshold is not None or not hasattr(self, "threshold"):
+            self.threshold = 0.5 if threshold is None else threshold
+        ax = axes_for(self, ax)
+        binary = self.response.ndim == 2
+        style = {"alpha": 0.5, **kwargs}
+        if plot_method != "pcolormesh":
+            style.setdefault("levels", np.r_[0, _LEVELS, 1])
+        if binary:
+            style.setdefault("cmap", "coolwarm")
+        super().plot(plot_method=plot_method, ax=ax, xlabel=xlabel, ylabel=ylabel, **style)
+        likeliest = self.response if binary else self.response.max(axis=2)
+        levels = _LEVELS[(likeliest.min() < _LEVELS) & (likeliest.max() > _LEVELS)]
+        lines = {"colors": [ink(ax)], "linewidths": 0.6, "alpha": 0.6}
+        self.contours_ = None
+        if len(levels):
+            self.contours_ = ax.contour(self.xx0, self.xx1, likeliest, levels=levels, **lines)
+            ax.clabel(self.contours_, fmt="%.1f", fontsize="x-small")
+        lines = {"colors": [ink(ax)], "linewidths": 2}
+        fields = [self.response] if binary else _margins(self.response)
+        at = self.threshold if binary else 0.0
+        self.boundary_ = [
+            ax.contour(self.xx0, self.xx1, field, levels=[at], **lines)
+            for field in fields
+            if field.min() < at < field.max()
+        ]
+        return self
+
+    def scatter(self, X: Any, y: Any, classes: Any) -> None:
+        """Draw rows over the areas, in the colours of their classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, 2)
+        y : array-like of shape (n_samples,)
+        classes : array-like of shape (n_classes,)
+            Those that y lacks have no points, and keep their colours.
+        """
+        from matplotlib import colormaps
+
+        X, y, classes = np.asarray(X), np.asarray(y), numpy_of(classes)
+        colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"]([0.0, 1.0]))
+        self.points_ = [
+            self.ax_.scatter(
+                *X[y == label].T, s=18, color=colors[k], edgecolors=[ink(self.ax_)],
+                linewidths=0.5, label=str(label),
+            )
+            for k, label in enumerate(classes)
+            if (y == label).any()
+        ]  # fmt: skip
+        self.ax_.legend(fontsize="small")
+
+
+def _margins(probability: np.ndarray) -> list[np.ndarray]:
+    """Of every class, by how much it is likelier than the likeliest other."""
+    n_classes = probability.shape[2]
+    others = (np.delete(probability, k, axis=2).max(axis=2) for k in range(n_classes))
+    return [probability[:, :, k] - other for k, other in enumerate(others)]

@@ -1,0 +1,88 @@
+"""What displays read from a fitted model: of a pipeline its last step, of a search the best."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
+
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["class_names", "feature_names", "last_step", "numpy_of", "place_of", "threshold_of"]
+
+
+def last_step(estimator: Any) -> Any:
+    """Find the classifier in pipelines and searches."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    return last_step(estimator[-1]) if hasattr(estimator, "steps") else estimator
+
+
+def numpy_of(array: Any) -> np.ndarray:
+    """Make an array of any library, or a sparse one, dense and NumPy's."""
+    if sparse.issparse(array):
+        return np.asarray(array.toarray())
+    return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+
+
+def feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
+    """Names that are given, or else known to the model, or else x0, x1, ...
+
+    Parameters
+    ----------
+    estimator : fitted estimator, or None
+    given : array-like of shape (n_features,) or None
+    n_features : int
+
+    Raises
+    ------
+    ParameterError
+        If another number of names is given.
+    """
+    if given is None:
+        given = _known_names(getattr(estimator, "best_estimator_", estimator))
+    if given is None:
+        return np.array([f"x{i}" for i in range(n_features)], dtype=object)
+    names = np.asarray(given, dtype=object)
+    if names.shape != (n_features,):
+        raise ParameterError(
+            f"feature_names has shape {names.shape}, expected (n_features,) = ({n_features},)."
+        )
+    return names
+
+
+def _known_names(estimator: Any) -> Any:
+    """Names of the features that the last step saw."""
+    if hasattr(estimator, "steps") and len(estimator) > 1:
+        try:
+            return estimator[:-1].get_feature_names_out()
+        except (AttributeError, ValueError):  # a step that cannot name what it makes
+            return None
+    return getattr(last_step(estimator), "feature_names_in_", None)
+
+
+def class_names(estimator: Any) -> np.ndarray:
+    """Labels of a model of many labels, by name where they have some; else its classes."""
+    check_is_fitted(estimator)
+    return np.asarray(getattr(estimator, "label_names_", numpy_of(estimator.classes_)))
+
+
+def place_of(name: Any, names: np.ndarray, parameter: str) -> int:
+    """Find a class or label.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of them.
+    """
+    found = np.flatnonzero(np.asarray(names) == name)
+    if not len(found):
+        known = ", ".join(map(repr, names.tolist()[:10])) + (", ..." if len(names) > 10 else "")
+        raise ParameterError(f"{parameter} is {name!r}; it must be one of {known}.")
+    return int(found[0])
+
+
+def threshold_of(estimator: Any, label: int | None = None) -> float:
+    """Probability from which on the model says yes; 0.5 where it has no threshold."""
+    threshold = np.asarray(getattr(last_step(estimator), "threshold", 0.5), dtype=np.float64)
+    return float(threshold if threshold.ndim == 0 else threshold[label or 0])

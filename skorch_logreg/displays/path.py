@@ -1,0 +1,202 @@
+"""Coefficients along a path of regularisation strengths."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from skorch_logreg.displays.axes import axes_for, ink
+from skorch_logreg.displays.fitted import feature_names, numpy_of, place_of
+from skorch_logreg.displays.labels import elided, spread
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["CoefficientPathDisplay"]
+
+_names = feature_names  # whose name is a parameter here
+
+
+class CoefficientPathDisplay:
+    """Coefficients against the strength of the penalty.
+
+    Parameters
+    ----------
+    Cs : array-like of shape (n_Cs,)
+        Inverse strengths, positive, in any order.
+    coefs : array-like of shape (n_Cs, n_features) or (n_Cs, n_classes, n_features)
+        Of three axes the Euclidean norm over the classes is drawn.
+    feature_names : array-like of shape (n_features,) or None
+        None: x0, x1, ...
+
+    Attributes
+    ----------
+    features_ : ndarray of shape (n_labels,)
+        Columns that are labelled, the largest at the end of the path first.
+    lines_ : list of matplotlib Line2D
+        Theirs.
+    others_ : matplotlib LineCollection
+        All other features that are ever not zero.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    skorch_logreg.regularization_path : Finds the path.
+
+    References
+    ----------
+    Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
+    coordinate descent.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skorch_logreg import regularization_path
+    >>> from skorch_logreg.displays import CoefficientPathDisplay
+    >>> data = load_breast_cancer()
+    >>> path = regularization_path(scale(data.data), data.target, Cs=20, C_max=1.0)
+    >>> display = CoefficientPathDisplay.from_path(path, feature_names=data.feature_names)
+    >>> display.lines_[0].get_label()
+    'radius error'
+    """
+
+    def __init__(self, Cs: Any, coefs: Any, *, feature_names: Any = None) -> None:
+        self.Cs = Cs
+        self.coefs = coefs
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_path(
+        cls,
+        path: Any,
+        *,
+        feature_names: Any = None,
+        class_of_interest: Any = None,
+        against: str = "C",
+        n_labels: int = 8,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw what `regularization_path` found.
+
+        Parameters
+        ----------
+        path : RegularizationPath
+            Or what has its `Cs`, `coefs` and `classes`.
+        feature_names : array-like of shape (n_features,) or None
+            None: x0, x1, ...
+        class_of_interest : class, default=None
+            Of three or more, the class whose coefficients are drawn. None: the norm over all.
+        against : {"C", "lambda"}, default="C"
+            Horizontal axis; lambda is ``1 / C``, and falls to the right.
+        n_labels : int, default=8
+            Features that are named, those largest at the end of the path.
+        ax : matplotlib Axes or None
+            None: of a new figure.
+        **kwargs
+            For `matplotlib.axes.Axes.plot`, of the named features.
+
+        Returns
+        -------
+        display : CoefficientPathDisplay
+
+        Raises
+        ------
+        ParameterError
+            If the names or the class do not go with the path.
+        """
+        coefs = numpy_of(path.coefs)
+        names = _names(None, feature_names, coefs.shape[-1])
+        if class_of_interest is not None:
+            place = place_of(class_of_interest, path.classes, "class_of_interest")
+            if coefs.ndim == 3:
+                coefs = coefs[:, place]
+            elif place == 0:  # of two classes the coefficients are the second's
+                coefs = -coefs
+        display = cls(path.Cs, coefs, feature_names=names)
+        return display.plot(ax, against=against, n_labels=n_labels, **kwargs)
+
+    def plot(self, ax: Any = None, *, against: str = "C", n_labels: int = 8, **kwargs: Any) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax, against, n_labels, **kwargs
+            As in `from_path`.
+
+        Returns
+        -------
+        self
+        """
+        if against not in ("C", "lambda"):
+            raise ParameterError(f"against is {against!r}; it must be 'C' or 'lambda'.")
+        ax = axes_for(self, ax)
+        order = np.argsort(self.Cs, kind="stable")
+        Cs, coefs = np.asarray(self.Cs)[order], numpy_of(self.coefs)[order].astype(np.float64)
+        is_norm = coefs.ndim == 3
+        if is_norm:
+            coefs = np.linalg.norm(coefs, axis=1)
+        x = Cs if against == "C" else 1 / Cs
+        active = np.flatnonzero((coefs != 0).any(axis=0))
+        largest = active[np.argsort(-np.abs(coefs[-1, active]), kind="stable")]
+        self.features_, rest = largest[:n_labels], largest[n_labels:]
+        self._draw_others(ax, x, coefs[:, rest])
+        names = _names(None, self.feature_names, coefs.shape[1])
+        self.lines_ = [
+            ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
+        ]
+        ax.axhline(0, color=ink(ax), linewidth=0.8, zorder=0)
+        ax.set_xscale("log")
+        if len(x) > 1:
+            ax.set_xlim(x[0], x[-1])
+        ax.set_xlabel("C" if against == "C" else "lambda = 1 / C")
+        ax.set_ylabel("norm of the coefficients over the classes" if is_norm else "coefficient")
+        if len(self.features_):
+            self._name_lines(ax, coefs[-1, self.features_])
+        else:
+            ax.text(0.5, 0.6, "all coefficients are zero", transform=ax.transAxes, ha="center")
+        return self
+
+    def _draw_others(self, ax: Any, x: np.ndarray, coefs: np.ndarray) -> None:
+        """Draw what has no name as one artist: there may be thousands of lines."""
+        from matplotlib.collections import LineCollection
+
+        lines = [np.column_stack([x, column]) for column in coefs.T]
+        faint = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
+        self.others_ = LineCollection(
+            lines, colors=[ink(ax)], alpha=faint, linewidths=0.8, zorder=1
+        )
+        ax.add_collection(self.others_)
+        ax.autoscale_view()
+
+    def _name_lines(self, ax: Any, ends: np.ndarray) -> None:
+        """Write the names beside the ends of their lines, moved apart where those are close."""
+        from matplotlib import pyplot as plt
+
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high)
+        size = plt.rcParams["font.size"] * 0.85
+        inches = ax.get_position().height * ax.figure.get_figheight()
+        gap = min(1.35 * size / 72 / inches, 1 / len(ends))
+        heights = (ends - low) / (high - low)
+        for line, end, height in zip(
+            self.lines_, heights, spread(heights, gap, gap / 2, 1 - gap / 2), strict=True
+        ):
+            ax.annotate(
+                elided(line.get_label()),
+                xy=(1, end),
+                xytext=(1.05, height),
+                xycoords="axes fraction",
+                textcoords="axes fraction",
+                color=line.get_color(),
+                fontsize=size,
+                va="center",
+                annotation_clip=False,
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": line.get_color(),
+                    "linewidth": 0.7,
+                    "relpos": (0, 0.5),
+                    "shrinkA": 1,
+                    "shrinkB": 0,
+                },
+            )

@@ -1,0 +1,108 @@
+"""How often what a probability says comes true."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.calibration import CalibrationDisplay
+
+from skorch_logreg.displays.axes import axes_for, ink
+
+__all__ = ["ReliabilityDisplay"]
+
+_N_BINS = 20  # of the histogram, over [0, 1]
+
+
+class ReliabilityDisplay(CalibrationDisplay):
+    """Calibration curve, with a histogram of the probabilities below.
+
+    scikit-learn's display, whose parameters, `from_estimator` and `from_predictions` it has,
+    with the histogram that says how many rows a point of the curve stands for.
+
+    Parameters
+    ----------
+    prob_true, prob_pred : ndarray of shape (n_bins,)
+        Share of positive rows, and mean probability, of every bin that has rows.
+    y_prob : ndarray of shape (n_samples,)
+        Probability of the positive class.
+    estimator_name : str or None
+    pos_label : class or None
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve.
+    reference_ : matplotlib Line2D or None
+        Where probabilities would come true.
+    bars_ : matplotlib BarContainer
+        The histogram, of 20 bins.
+    ax_ : matplotlib Axes
+    ax_histogram_ : matplotlib Axes
+        Its space is taken from the axes given.
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    sklearn.calibration.CalibrationDisplay : Without the histogram.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> from skorch_logreg.displays import ReliabilityDisplay
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = TorchLogisticClassifier().fit(scale(X), y)
+    >>> display = ReliabilityDisplay.from_estimator(model, scale(X), y)
+    >>> int(display.bars_.datavalues.sum()) == len(y)
+    True
+    """
+
+    def plot(
+        self, *, ax: Any = None, name: str | None = None, ref_line: bool = True, **kwargs: Any
+    ) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None
+            None: of a new figure.
+        name : str or None
+            For the legend; None: `estimator_name`.
+        ref_line : bool, default=True
+            Whether the diagonal is drawn.
+        **kwargs
+            For `matplotlib.axes.Axes.plot`, of the curve.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(self, ax, (6.4, 5.6))
+        self.reference_ = None
+        if ref_line:  # scikit-learn's own is black
+            style = {"color": ink(ax), "linestyle": ":", "label": "Perfectly calibrated"}
+            (self.reference_,) = ax.plot([0, 1], [0, 1], **style)
+        super().plot(ax=ax, name=name, ref_line=False, **kwargs)
+        below = _space_below(ax)
+        counts, edges = np.histogram(self.y_prob, bins=_N_BINS, range=(0, 1))
+        color = self.line_.get_color()
+        self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
+        below.set_xlabel(ax.get_xlabel().strip())
+        below.set_ylabel("rows")
+        ax.set(xlabel="", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        ax.tick_params(labelbottom=False)
+        ax.legend(loc="best")
+        self.ax_histogram_ = below
+        return self
+
+
+def _space_below(ax: Any) -> Any:
+    """Give up the lower quarter of axes for new ones, whatever lays them out."""
+    place = ax.get_subplotspec()
+    if place is None:
+        left, bottom, width, height = ax.get_position().bounds
+        ax.set_position((left, bottom + 0.3 * height, width, 0.7 * height))
+        return ax.figure.add_axes((left, bottom, width, 0.25 * height), sharex=ax)
+    upper, lower = place.subgridspec(2, 1, height_ratios=(3, 1))
+    ax.set_subplotspec(upper)
+    return ax.figure.add_subplot(lower, sharex=ax)

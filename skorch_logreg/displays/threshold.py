@@ -1,0 +1,285 @@
+"""What every threshold would bring."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.metrics import confusion_matrix_at_thresholds
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from skorch_logreg.displays.axes import axes_for, ink
+from skorch_logreg.displays.fitted import (
+    class_names,
+    last_step,
+    numpy_of,
+    place_of,
+    threshold_of,
+)
+from skorch_logreg.displays.labels import elided
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["ThresholdDisplay"]
+
+
+class ThresholdDisplay:
+    """Precision, recall, F1 and cost against the threshold.
+
+    Parameters
+    ----------
+    thresholds : ndarray of shape (n_thresholds,)
+        Distinct probabilities, rising: a row is positive where its own is at least the threshold.
+    precision, recall, f1 : ndarray of shape (n_thresholds,)
+    cost : ndarray of shape (n_thresholds,) or None
+        Mean a row.
+    threshold : float or None
+        To be marked.
+    name : str or None
+        What is positive.
+
+    Attributes
+    ----------
+    lines_ : dict of str to matplotlib Line2D
+        By "precision", "recall", "f1" and "cost".
+    threshold_line_ : matplotlib Line2D or None
+    ax_ : matplotlib Axes
+    ax_cost_ : matplotlib Axes or None
+        The axis on the right.
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    sklearn.metrics.PrecisionRecallDisplay : Precision against recall.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> from skorch_logreg.displays import ThresholdDisplay
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = TorchLogisticClassifier(threshold=0.4).fit(scale(X), y)
+    >>> display = ThresholdDisplay.from_estimator(
+    ...     model, scale(X), y, cost_matrix=[[0, 5], [1, 0]]
+    ... )
+    >>> bool(0.4 < display.thresholds[display.cost.argmin()])
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        thresholds: np.ndarray,
+        precision: np.ndarray,
+        recall: np.ndarray,
+        f1: np.ndarray,
+        cost: np.ndarray | None = None,
+        threshold: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.thresholds = thresholds
+        self.precision = precision
+        self.recall = recall
+        self.f1 = f1
+        self.cost = cost
+        self.threshold = threshold
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        label: Any = None,
+        sample_weight: Any = None,
+        cost_matrix: Any = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the thresholds of a fitted classifier, its own marked.
+
+        Parameters
+        ----------
+        estimator : fitted classifier, Pipeline or search
+            Of two classes, or of many labels.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            As its `predict_proba` takes it.
+        y : array-like of shape (n_samples,), or (n_samples, n_labels)
+        label : label, default=None
+            Of many labels, the one that is drawn.
+        sample_weight : array-like of shape (n_samples,) or None
+        cost_matrix : array-like of shape (2, 2) or None
+            Cost of a row by class, first axis, and prediction. None: no cost is drawn.
+        ax : matplotlib Axes or None
+            None: of a new figure.
+        **kwargs
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : ThresholdDisplay
+
+        Raises
+        ------
+        ParameterError
+            If there are more classes than two, no row is positive, or the label or the costs do
+            not go with the rest.
+        """
+        check_is_fitted(estimator)
+        probability = numpy_of(estimator.predict_proba(X))
+        target = numpy_of(y)
+        names = class_names(estimator)
+        place, positive, column, name = None, names[-1], 1, names[-1]
+        if target.ndim == 2 and target.shape[1] > 1:
+            if label is None:
+                raise ParameterError(
+                    f"y has {target.shape[1]} labels, and one is drawn: name it by label=."
+                )
+            place = place_of(label, names, "label")
+            target, positive, column, name = target[:, place], 1, place, names[place]
+        else:
+            if label is not None:
+                raise ParameterError(f"label is {label!r}, but y has one column.")
+            if probability.shape[1] != 2:
+                raise ParameterError(
+                    f"{type(last_step(estimator)).__name__} has {probability.shape[1]} classes; a "
+                    "threshold is of two."
+                )
+        return cls.from_predictions(
+            target,
+            probability[:, column],
+            pos_label=positive,
+            sample_weight=sample_weight,
+            cost_matrix=cost_matrix,
+            threshold=threshold_of(estimator, place),
+            name=str(name),
+            ax=ax,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: Any,
+        y_prob: Any,
+        *,
+        pos_label: Any = 1,
+        sample_weight: Any = None,
+        cost_matrix: Any = None,
+        threshold: float | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the thresholds of probabilities.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            Labels; all but `pos_label` are negative.
+        y_prob : array-like of shape (n_samples,)
+            Probability of `pos_label`.
+        pos_label : class, default=1
+        sample_weight, cost_matrix, ax, **kwargs
+            As in `from_estimator`.
+        threshold : float or None
+            To be marked.
+        name : str or None
+            What is positive.
+
+        Returns
+        -------
+        display : ThresholdDisplay
+        """
+        positive = column_or_1d(numpy_of(y_true)) == pos_label
+        probability = column_or_1d(numpy_of(y_prob))
+        check_consistent_length(positive, probability)
+        if not positive.any():
+            raise ParameterError(
+                f"y holds no row of the positive class, {pos_label!r}: there is nothing to recall."
+            )
+        tn, fp, fn, tp, thresholds = (
+            counts[::-1]  # rising
+            for counts in confusion_matrix_at_thresholds(
+                positive, probability, pos_label=True, sample_weight=sample_weight
+            )
+        )
+        cost = None
+        if cost_matrix is not None:
+            costs = np.asarray(cost_matrix, dtype=np.float64)
+            if costs.shape != (2, 2) or not np.isfinite(costs).all():
+                raise ParameterError(
+                    f"cost_matrix is {cost_matrix!r}; expected shape (2, 2), finite: cost by "
+                    "class and prediction."
+                )
+            cells = np.array([[tn, fp], [fn, tp]])
+            cost = np.einsum("ij,ijt->t", costs, cells) / cells.sum(axis=(0, 1))
+        display = cls(
+            thresholds=thresholds,
+            precision=tp / (tp + fp),
+            recall=tp / (tp + fn),
+            f1=2 * tp / (2 * tp + fp + fn),
+            cost=cost,
+            threshold=threshold,
+            name=name,
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax, **kwargs
+            As in `from_estimator`.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(self, ax)
+        # up to a probability its row is positive: a value holds to the left
+        style = {"drawstyle": "steps-pre", **kwargs}
+        curves = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        # below the least probability as at it: all rows are positive
+        x = np.r_[min(0.0, self.thresholds[0]), self.thresholds]
+        self.lines_ = {
+            key: ax.plot(x, np.r_[values[0], values], label=key.capitalize(), **style)[0]
+            for key, values in curves.items()
+        }
+        self.ax_cost_ = None
+        handles = list(self.lines_.values())
+        if self.cost is not None:
+            self.ax_cost_ = ax.twinx()
+            shades = {"color": f"C{len(curves)}", "linestyle": "--", "label": "Cost"}
+            costs = np.r_[self.cost[0], self.cost]
+            (line,) = self.ax_cost_.plot(x, costs, **{**shades, **style})
+            self.lines_["cost"] = line
+            self.ax_cost_.set_ylabel("mean cost of a row")
+            handles.append(line)
+        self.threshold_line_ = None
+        if self.threshold is not None:
+            self.threshold_line_ = ax.axvline(
+                self.threshold,
+                color=ink(ax),
+                linestyle=":",
+                label=f"threshold = {self.threshold:.3g}",
+            )
+            handles.append(self.threshold_line_)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(-0.02, 1.02)
+        of = "" if self.name is None else f" of {elided(self.name)!r}"
+        ax.set_xlabel(f"threshold on the probability{of}")
+        ax.set_ylabel("precision, recall, F1")
+        ax.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1),
+            ncols=len(handles),
+            columnspacing=1,
+            handlelength=1.5,
+            fontsize="small",
+            frameon=False,
+        )
+        return self

@@ -1,0 +1,122 @@
+"""The bars drawn are the model's coefficients, the largest first, by name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from sklearn.datasets import load_wine, make_multilabel_classification
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skorch_logreg import (
+    MultiLabel,
+    NeuralLogisticClassifier,
+    ParameterError,
+    TorchLogisticClassifier,
+)
+from skorch_logreg.displays import CoefficientDisplay
+from tests.estimators.data import binary
+
+
+def drawn(points):
+    return np.asarray(points.lines[0].get_xdata())
+
+
+def names(display):
+    return [label.get_text() for label in display.ax_.get_yticklabels()]
+
+
+def test_the_largest_come_first_and_by_name():
+    X, y = binary()
+    model = TorchLogisticClassifier().fit(pd.DataFrame(X).add_prefix("column "), y)
+    display = CoefficientDisplay.from_estimator(model, n_features=3)
+    order = sorted(range(X.shape[1]), key=lambda j: -abs(model.coef_[0, j]))[:3]
+    assert names(display) == [f"column {j}" for j in order]
+    np.testing.assert_array_equal(drawn(display.points_[0]), model.coef_[0, order])
+    top, bottom = display.ax_.get_ylim()[::-1]
+    assert top < 0 < 2 < bottom  # the first row is the upper one
+
+
+def test_a_colour_a_class():
+    X, y = load_wine(return_X_y=True)
+    model = make_pipeline(StandardScaler(), TorchLogisticClassifier()).fit(X, y)
+    display = CoefficientDisplay.from_estimator(model)
+    coef = model[-1].coef_
+    assert len(display.points_) == 3
+    for k, points in enumerate(display.points_):
+        np.testing.assert_array_equal(drawn(points), coef[k, display.features_])
+    assert len({points.lines[0].get_color() for points in display.points_}) == 3
+    legend = display.ax_.get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["0", "1", "2"]
+    one = CoefficientDisplay.from_estimator(model, class_of_interest=1)
+    np.testing.assert_array_equal(drawn(one.points_[0]), coef[1, one.features_])
+
+
+def test_names_come_from_the_steps_before():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    model = make_pipeline(StandardScaler(), TorchLogisticClassifier()).fit(X, y)
+    assert "proline" in names(CoefficientDisplay.from_estimator(model))
+
+
+def test_intervals_are_the_ends_of_the_bars():
+    X, y = binary()
+    model = TorchLogisticClassifier().fit(X, y)
+    ends = np.column_stack([model.coef_[0] - 0.5, model.coef_[0] + 0.25])
+    display = CoefficientDisplay.from_estimator(model, intervals=ends)
+    (bars,) = display.points_[0].lines[2]
+    found = np.array([segment[:, 0] for segment in bars.get_segments()])
+    np.testing.assert_allclose(found, ends[display.features_])
+    with pytest.raises(ParameterError, match=r"intervals has shape \(2,\).*expected"):
+        CoefficientDisplay.from_estimator(model, intervals=ends[0])
+
+
+@pytest.mark.parametrize("kind", ["sparse", "float32", "torch"])
+def test_every_kind_of_coef(kind):
+    X, y = binary()
+    model = TorchLogisticClassifier(C=0.05, l1_ratio=1.0).fit(X.astype(np.float32), y)
+    coef = np.array(model.coef_[0], dtype=np.float64)
+    if kind == "sparse":
+        model.sparsify()
+    if kind == "torch":
+        model.coef_ = torch.tensor(model.coef_)
+    display = CoefficientDisplay.from_estimator(model)
+    assert 0 < len(display.features_) == (coef != 0).sum()
+    np.testing.assert_array_equal(drawn(display.points_[0]), coef[display.features_])
+
+
+def test_many_features_are_few_rows():
+    coef = np.random.default_rng(0).standard_normal(2000)
+    display = CoefficientDisplay(coef).plot()
+    assert len(names(display)) == 20
+    assert names(display)[0] == f"x{np.abs(coef).argmax()}"
+
+
+def test_nothing_but_zeros_says_so():
+    display = CoefficientDisplay(np.zeros(3)).plot()
+    assert [text.get_text() for text in display.ax_.texts] == ["all coefficients are zero"]
+
+
+def test_labels_by_name():
+    X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+    model = MultiLabel().fit(X, pd.DataFrame(Y, columns=["a", "b", "c"]))
+    display = CoefficientDisplay.from_estimator(model, class_of_interest="b")
+    np.testing.assert_array_equal(drawn(display.points_[0]), model.coef_[1, display.features_])
+    with pytest.raises(ParameterError, match="class_of_interest is 'd'; it must be one of 'a'"):
+        CoefficientDisplay.from_estimator(model, class_of_interest="d")
+
+
+def test_axes_in_axes_out():
+    _, ax = plt.subplots()
+    display = CoefficientDisplay([1.0, -2.0], feature_names=["a", "b"]).plot(ax, color="red")
+    assert display.ax_ is ax
+    assert display.figure_ is ax.figure
+    assert display.points_[0].lines[0].get_color() == "red"
+    with pytest.raises(ParameterError, match=r"feature_names has shape \(1,\)"):
+        CoefficientDisplay([1.0, -2.0], feature_names=["a"]).plot()
+
+
+def test_a_network_has_none():
+    model = NeuralLogisticClassifier((4,)).fit(*binary())
+    with pytest.raises(ParameterError, match="has no coef_"):
+        CoefficientDisplay.from_estimator(model)

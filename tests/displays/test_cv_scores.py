@@ -1,0 +1,91 @@
+"""Means, errors and choices are those of the classifier."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from sklearn.datasets import make_classification, make_multilabel_classification
+
+from skorch_logreg import (
+    MultiLabel,
+    ParameterError,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+)
+from skorch_logreg.displays import CVScoresDisplay
+
+X, Y = make_classification(200, 20, flip_y=0.3, random_state=0)
+
+
+def fitted(**parameters):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return TorchLogisticClassifierCV(scoring="neg_log_loss", **parameters).fit(X, Y)
+
+
+@pytest.mark.parametrize("l1_ratios", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("Cs", [5, [1.0, 0.01, 0.1]])
+def test_both_layouts(l1_ratios, legacy, Cs):
+    options = {"Cs": Cs, "l1_ratios": l1_ratios}
+    model = fitted(use_legacy_attributes=legacy, **options)
+    display = CVScoresDisplay.from_estimator(model)
+    new = fitted(use_legacy_attributes=False, **options)
+    order = np.argsort(new.Cs_)
+    assert len(display.lines_) == new.scores_.shape[1]
+    for k, (line, band) in enumerate(zip(display.lines_, display.bands_, strict=True)):
+        scores = new.scores_[:, k, order]
+        mean, error = scores.mean(axis=0), scores.std(axis=0, ddof=1) / np.sqrt(5)
+        np.testing.assert_allclose(line.get_data(), [new.Cs_[order], mean])
+        points = {tuple(point) for point in band.get_paths()[0].vertices}
+        ends = [*zip(new.Cs_[order], mean - error), *zip(new.Cs_[order], mean + error)]  # noqa: B905
+        assert set(ends) <= points
+    simple = fitted(use_legacy_attributes=False, selection="1se", **options)
+    assert display.best_[0] == new.C_
+    assert display.simplest_[0] == simple.C_ < new.C_ or display.simplest_[0] == new.C_
+    if l1_ratios is not None:
+        assert display.best_[1] == new.l1_ratio_
+        assert display.simplest_[1] == simple.l1_ratio_
+    assert display.ax_.get_ylabel() == "neg log loss"
+    assert display.ax_.get_xscale() == "log"
+
+
+def test_no_penalty_stands_at_the_right_end():
+    model = fitted(Cs=[1.0, np.inf, 0.1], use_legacy_attributes=False, l1_ratios=(0,))
+    display = CVScoresDisplay.from_estimator(model)
+    np.testing.assert_allclose(display.lines_[0].get_xdata(), [0.1, 1.0, 10.0])
+    assert [text.get_text() for text in display.ax_.texts] == ["no penalty"]
+    assert display.best_[0] == model.C_
+
+
+def test_one_label_of_many():
+    X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+    model = MultiLabel(TorchLogisticClassifierCV(Cs=4, l1_ratios=(0,), scoring=None, cv=3)).fit(
+        X, Y
+    )
+    display = CVScoresDisplay.from_estimator(model, label=1)
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), model.scores_[1, :, 0].mean(axis=0))
+    assert display.best_[0] == model.C_[1]
+    assert display.ax_.get_ylabel() == "accuracy"
+    with pytest.raises(ParameterError, match="3 labels, and one is drawn"):
+        CVScoresDisplay.from_estimator(model)
+
+
+def test_one_fold_has_no_error():
+    display = CVScoresDisplay([0.1, 1.0], [[[0.5, 0.7]]]).plot()
+    assert display.bands_ == []
+    assert display.simplest_ is None
+    assert display.best_ == (1.0, None)
+
+
+def test_axes_in_axes_out():
+    _, ax = plt.subplots()
+    model = fitted(use_legacy_attributes=False, Cs=3)
+    display = CVScoresDisplay.from_estimator(model, ax=ax, color="red")
+    assert display.ax_ is ax
+    assert display.lines_[0].get_color() == "red"
+    with pytest.raises(ParameterError, match="has no scores_"):
+        CVScoresDisplay.from_estimator(TorchLogisticClassifier().fit(X, Y))
+    with pytest.raises(ParameterError, match="label is 1, but the model has none"):
+        CVScoresDisplay.from_estimator(model, label=1)

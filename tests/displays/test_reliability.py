@@ -1,0 +1,43 @@
+"""The curve is scikit-learn's, and the histogram counts the rows."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from sklearn.calibration import calibration_curve
+
+from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.displays import ReliabilityDisplay
+from tests.estimators.data import binary
+
+
+@pytest.mark.parametrize("positions", [False, True])
+def test_curve_and_histogram(positions):
+    X, y = binary()
+    model = TorchLogisticClassifier(C=0.01).fit(X, y)
+    ax = plt.figure().add_axes((0.1, 0.1, 0.8, 0.8)) if positions else None
+    display = ReliabilityDisplay.from_estimator(model, X, y, n_bins=4, ax=ax)
+    probability = model.predict_proba(X)[:, 1]
+    expected = calibration_curve(y, probability, n_bins=4)
+    np.testing.assert_array_equal(display.line_.get_data(), expected[::-1])
+    counts = np.histogram(probability, np.linspace(0, 1, 21))[0]
+    np.testing.assert_array_equal(display.bars_.datavalues, counts)
+    assert ax is None or display.ax_ is ax
+    above, below = display.ax_.get_position(), display.ax_histogram_.get_position()
+    assert below.y1 < above.y0
+    assert (below.x0, below.x1) == pytest.approx((above.x0, above.x1))
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["Perfectly calibrated", "TorchLogisticClassifier"]
+
+
+def test_the_diagonal_is_seen_on_a_dark_background():
+    with plt.style.context("dark_background"):
+        display = ReliabilityDisplay.from_predictions([0, 1, 1], [0.2, 0.4, 0.9])
+    assert display.reference_.get_color() == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_a_class_that_is_missing():
+    X, y = binary()
+    model = TorchLogisticClassifier().fit(X, y)
+    display = ReliabilityDisplay.from_estimator(model, X[y == 1], y[y == 1], ref_line=False)
+    assert (np.asarray(display.line_.get_ydata()) == 1).all()
+    assert display.reference_ is None

@@ -8,6 +8,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import skops.io
 import torch
 from sklearn import config_context
 from sklearn.base import clone
@@ -186,6 +187,25 @@ def test_the_copy_is_one():
     assert b"skorch" not in pickle.dumps(theirs)
     again = LogisticRegression(C=0.3).fit(X, y)
     assert vars(theirs).keys() == vars(again).keys()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        TorchLogisticClassifier(threshold=0.3),
+        TorchLogisticClassifierCV(**COMMON, use_legacy_attributes=False),
+        MultiLabel(),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_skops_asks_for_trust_in_the_class_alone_and_in_nothing_of_the_copy(model):
+    model.fit(*binary())
+    own = f"{type(model).__module__}.{type(model).__name__}"
+    assert skops.io.get_untrusted_types(data=skops.io.dumps(model)) == [own]
+    saved = skops.io.dumps(model.to_sklearn())
+    assert skops.io.get_untrusted_types(data=saved) == []
+    copy = skops.io.loads(saved)
+    np.testing.assert_array_equal(copy.predict(binary()[0]), model.predict(binary()[0]))
 
 
 def test_the_copy_is_pickled_without_this_package():

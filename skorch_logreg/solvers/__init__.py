@@ -9,7 +9,7 @@ factorisation cost (`solvers/choose.py` and `curvature/cost.py` hold the model).
 | what there is | what "auto" runs |
 | --- | --- |
 | a ridge or no penalty, and few columns or few rows | Newton's method with the exact Hessian |
-| the same, but the Hessian costs more than a pass or two | L-BFGS under a model of the Hessian |
+| the same, where the Hessian is dear | L-BFGS, or chord steps, with a model of the Hessian |
 | lasso, elastic net, groups, bounds | `ProximalNewton` |
 | many models over the same rows | the same; they share passes and one factorisation |
 

@@ -1,4 +1,32 @@
-"""How far a point is from the optimum, proven by duality."""
+"""How far a point is from the optimum, proven by duality.
+
+## Exactness and certificates
+
+Every fit comes with two figures for how good it is, and neither needs the optimum F* to be known.
+
+- `optimality_` is ``sqrt((F - F*) / F)`` as the solver's last quadratic model predicts it. It has
+  one meaning for every solver, penalty and container, and `tol` is its bound: at ``tol=1e-4`` the
+  objective is within about 1e-8 of its minimum, relatively. A prediction is taken for true where
+  an exact Hessian, or the steps before, confirmed it; else the fit goes on.
+- `duality_gap_` is a theorem, not a prediction: by weak duality the objective at any dual point is
+  at most F*, so ``(F - F*) / F`` is at most this. It is larger than the truth, mostly by little.
+  It is nan where no finite bound exists: with ``C=inf``, with a feature of penalty 0.
+
+`converged_` says that ``optimality_ <= tol``. Where it is False, one `ConvergenceWarning` says
+why: too few iterations, separable classes without a penalty, or the rounding of the data's type.
+
+What the objective's distance means for the coefficients is a matter of its curvature: where
+columns nearly repeat each other, coefficients may move far at no cost. Take ``tol=1e-8`` to compare
+coefficients rather than probabilities.
+
+>>> from sklearn.datasets import load_breast_cancer
+>>> from sklearn.preprocessing import scale
+>>> from skorch_logreg import TorchLogisticClassifier
+>>> X, y = load_breast_cancer(return_X_y=True)
+>>> model = TorchLogisticClassifier(tol=1e-6).fit(scale(X), y)
+>>> model.optimality_ <= 1e-6, model.duality_gap_ <= 1e-10
+(True, True)
+"""
 
 import torch
 from torch import Tensor

@@ -31,3 +31,7 @@ __getattr__ = lazily(
         "TorchLogisticClassifierCV": "cv",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

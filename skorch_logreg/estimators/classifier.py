@@ -34,8 +34,8 @@ from skorch_logreg.estimators.arrays import Home, is_plain, labels_are_plain
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness, plain_torch
+from skorch_logreg.estimators.leaving import Leaving
 from skorch_logreg.estimators.parameters import ValidatedParameters
-from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.estimators.sparsity import check_indices
@@ -47,7 +47,7 @@ __all__ = ["TorchLogisticClassifier"]
 
 
 class TorchLogisticClassifier(
-    ValidatedParameters, CallbackSupportMixin, LogisticPrediction, ClassifierMixin, BaseEstimator
+    ValidatedParameters, CallbackSupportMixin, Leaving, ClassifierMixin, BaseEstimator
 ):
     """Logistic regression that takes the place of scikit-learn's and runs on PyTorch.
 

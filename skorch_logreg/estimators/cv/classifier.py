@@ -36,7 +36,7 @@ from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.dask import collected
 from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.prediction import LogisticPrediction
+from skorch_logreg.estimators.leaving import Leaving
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.estimators.sparsity import check_indices
@@ -46,7 +46,7 @@ from skorch_logreg.exceptions import ParameterError
 __all__ = ["TorchLogisticClassifierCV"]
 
 
-class TorchLogisticClassifierCV(RoutesToScorer, LogisticPrediction, ClassifierMixin, BaseEstimator):
+class TorchLogisticClassifierCV(RoutesToScorer, Leaving, ClassifierMixin, BaseEstimator):
     """Logistic regression whose C, and l1_ratio, are chosen by cross-validation.
 
     Takes the place of `sklearn.linear_model.LogisticRegressionCV`. The models of all folds and

@@ -30,7 +30,7 @@ from skorch_logreg.estimators.multilabel.ends import warn
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
+from skorch_logreg.estimators.multilabel.leaving import LabelLeaving
 from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
@@ -48,7 +48,7 @@ _SOMETIMES = {
 
 
 class MultiLabel(
-    LabelPrediction, MultiOutputMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+    LabelLeaving, MultiOutputMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 ):
     """One logistic regression a label, all labels solved together.
 

@@ -135,7 +135,7 @@ class NeuralLogisticClassifier(
     >>> TorchLogisticClassifier().fit(X, y).score(X, y) < 0.9
     True
     >>> model = NeuralLogisticClassifier((32,)).fit(X, y)
-    >>> model.score(X, y) > 0.98
+    >>> model.score(X, y) > 0.95
     True
     >>> model.module_.head
     Linear(in_features=32, out_features=1, bias=True)

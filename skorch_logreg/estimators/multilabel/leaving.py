@@ -1,0 +1,115 @@
+"""Ways out for many labels: scikit-learn's own meta-estimators, and one ONNX graph."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.leaving import (
+    Leaving,
+    copied,
+    logistic_regression,
+    parameters,
+    with_threshold,
+)
+from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has_coefficients
+
+__all__ = ["LabelLeaving"]
+
+
+class LabelLeaving(Leaving, LabelPrediction):
+    """Labels that can leave this package."""
+
+    C: Any
+    class_weight: Any
+    n_iter_: Any
+
+    to_onnx = available_if(_has_coefficients)(Leaving.to_onnx)
+
+    @available_if(_has_coefficients)
+    def to_sklearn(self) -> Any:
+        """Copy the labels' models into scikit-learn's own LogisticRegressions.
+
+        Returns
+        -------
+        model : MultiOutputClassifier, OneVsRestClassifier, LogisticRegression or \
+                FixedThresholdClassifier
+            Fitted, in NumPy, and free of this package. The first for an indicator, with a
+            FixedThresholdClassifier for every label whose `threshold` is not 0.5: it predicts
+            dense indicators, and its `predict_proba` is a list with an array a label. The second
+            for a 1-D y of three classes or more, the others for one of two.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Notes
+        -----
+        As of `TorchLogisticClassifier.to_sklearn`. Not with a network.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_multilabel_classification
+        >>> from skorch_logreg import MultiLabel
+        >>> X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+        >>> MultiLabel(C=0.1).fit(X, Y).to_sklearn()
+        MultiOutputClassifier(estimator=LogisticRegression(C=0.1))
+        """
+        kind, classes, thresholds = self._decision()
+        pair = np.arange(2) if kind == "one-vs-rest" else copied(classes)
+        models = [self._label(label, pair) for label in range(self.n_labels_)]
+        models = [with_threshold(*each) for each in zip(models, thresholds, strict=True)]
+        if kind == "binary":
+            return models[0]
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.multiclass import OneVsRestClassifier
+        from sklearn.multioutput import MultiOutputClassifier
+        from sklearn.preprocessing import LabelBinarizer
+
+        template = LogisticRegression(**self._parameters(None))
+        if kind == "indicator":
+            model = MultiOutputClassifier(template)
+            model.classes_ = [each.classes_ for each in models]
+        else:
+            model = OneVsRestClassifier(template)
+            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(copied(classes))
+            model.classes_ = model.label_binarizer_.classes_
+        model.estimators_ = models
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(model, name, getattr(self, name))
+        return model
+
+    def _label(self, label: int, pair: np.ndarray) -> Any:
+        """Model of one label, as a LogisticRegression between two answers."""
+        row = slice(label, label + 1)
+        fitted = {name: copied(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
+        fitted |= {"n_iter_": copied(self.n_iter_[row]), "classes_": pair}
+        return logistic_regression(self, self._parameters(label), fitted)
+
+    def _parameters(self, label: int | None) -> dict[str, Any]:
+        """Those of a label; None: where labels differ, the estimator's."""
+        found = parameters(self.estimator or TorchLogisticClassifier())
+        weights = self.class_weight
+        if isinstance(weights, (list, tuple)):
+            weights = None if label is None else weights[label]
+        if weights is not None:
+            found["class_weight"] = weights
+        for name, own in (
+            ("C", self.C),
+            ("C", getattr(self, "C_", None)),
+            ("l1_ratio", getattr(self, "l1_ratio_", None)),
+        ):
+            if own is not None and (np.ndim(own) == 0 or label is not None):
+                found[name] = float(np.broadcast_to(own, self.n_labels_)[label or 0])
+        return found
+
+    def _decision(self) -> tuple[str, Any, Any]:
+        check_is_fitted(self)
+        thresholds = self._thresholds(self.target_kind_, self.n_labels_).tolist()
+        kind = {"binary": "binary", "multiclass": "one-vs-rest"}.get(self.target_kind_, "indicator")
+        pair = np.arange(2).astype(self.target_dtype_)
+        return kind, pair if kind == "indicator" else self.classes_, thresholds

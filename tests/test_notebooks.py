@@ -1,4 +1,7 @@
-"""The stored notebooks are whole: numbered, run from top to bottom, without errors or leftovers."""
+"""The stored notebooks are whole: numbered, run from top to bottom, without errors or leftovers.
+
+Run as a program, it runs them and stores what they show; `pip install ".[notebooks]"` first.
+"""
 
 import json
 import re
@@ -40,3 +43,19 @@ def test_a_notebook_begins_with_its_number_and_its_question(path):
     assert first["cell_type"] == "markdown"
     assert title.startswith(f"# {int(path.name[:2])}. ")
     assert re.fullmatch(r"\*[^*]+\?\*", question)
+
+
+def run(path):
+    """Run a notebook and store its outputs, without times or versions."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, kernel_name="python3", record_timing=False).execute()
+    notebook.metadata.language_info = {"name": "python"}
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for path in NOTEBOOKS:
+        run(path)

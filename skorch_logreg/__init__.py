@@ -12,7 +12,14 @@ from skorch_logreg.exceptions import (
 from skorch_logreg.lazy import lazily
 
 if TYPE_CHECKING:
-    from skorch_logreg.analysis import RegularizationPath, regularization_path
+    from skorch_logreg.analysis import (
+        RegularizationPath,
+        TunedThreshold,
+        correct_prior,
+        expected_cost_decision,
+        regularization_path,
+        tune_threshold,
+    )
     from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
     from skorch_logreg.estimators.multilabel import MultiLabel
     from skorch_logreg.estimators.neural import NeuralLogisticClassifier
@@ -29,8 +36,12 @@ __all__ = [
     "RegularizationPath",
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
+    "TunedThreshold",
     "VersionMismatchWarning",
+    "correct_prior",
+    "expected_cost_decision",
     "regularization_path",
+    "tune_threshold",
 ]
 
 __version__ = "0.1.0"
@@ -45,7 +56,11 @@ __getattr__ = lazily(
         "NeuralLogisticClassifier": "estimators.neural",
         "RegularizationPath": "analysis",
         "TorchLogisticClassifierCV": "estimators.cv",
+        "TunedThreshold": "analysis",
+        "correct_prior": "analysis",
+        "expected_cost_decision": "analysis",
         "regularization_path": "analysis",
+        "tune_threshold": "analysis",
     },
 )
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn import metrics
 
+from skorch_logreg.exceptions import ParameterError
+
 __all__ = ["Counts", "Split", "best", "fbeta", "formula", "micro", "total"]
 
 _SAME = 1e-12  # scores that differ by less differ by rounding
@@ -86,8 +88,11 @@ class Split:
 
 def best(thresholds: np.ndarray, scores: np.ndarray) -> int:
     """Find the largest score; of equal ones that whose threshold is nearest to 0.5."""
-    room = _SAME * np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
-    good = np.flatnonzero(scores >= np.nanmax(scores) - room)
+    finite = np.isfinite(scores)
+    if not finite.any():
+        raise ParameterError("scoring gives no threshold a finite score.")
+    room = _SAME * np.abs(scores[finite]).max()
+    good = np.flatnonzero(finite & (scores >= scores[finite].max() - room))
     return int(good[np.abs(thresholds[good] - 0.5).argmin()])
 
 

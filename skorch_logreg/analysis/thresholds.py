@@ -1,21 +1,20 @@
 """The threshold of the best score, or of the least cost, over all that differ."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn import metrics
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_method_params, _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight
 
-from skorch_logreg.analysis import curves, held_out
-from skorch_logreg.analysis.costs import check_cost_matrix
-from skorch_logreg.analysis.curves import Counts, Split
+from skorch_logreg.analysis import curves, held_out, judges
+from skorch_logreg.analysis.curves import Split
+from skorch_logreg.analysis.judges import Column
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["TunedThreshold", "tune_threshold"]
@@ -175,14 +174,14 @@ def tune_threshold(
         columns = _label_columns(found, targets, weight, rows, grid)
     else:
         columns = [_class_column(found, targets == classes[1], weight, rows, grid)]
-    beta = _micro_beta(scorer) if many and scorer is not None else None
+    beta = judges.beta_of_all(scorer) if many and scorer is not None else None
     if beta is not None:
-        places, scores = _joint(columns, beta)
+        places, scores = judges.of_all(columns, beta)
     else:
         if scorer is None:
-            judge = _costs(cost_matrix, columns, len(targets), many)
+            judge = judges.costs_of(cost_matrix, columns, len(targets), many)
         else:
-            judge = _judge(scorer, scoring, classes, X, for_score, many)
+            judge = judges.judge_of(scorer, scoring, classes, X, for_score, many)
         scores = [judge(column) for column in columns]
         places = [curves.best(c.split.thresholds, s) for c, s in zip(columns, scores, strict=True)]
     chosen = np.array([c.split.thresholds[i] for c, i in zip(columns, places, strict=True)])
@@ -196,151 +195,19 @@ def tune_threshold(
     )
 
 
-@dataclass(frozen=True)
-class _Column:
-    """Held-out rows of one binary problem.
-
-    Parameters
-    ----------
-    label : int
-        Its number; 0 where there is one problem.
-    rows : ndarray of shape (n_held,), int
-        Where they are in X.
-    probabilities, positive, weight : ndarray of shape (n_held,)
-    split : Split
-    """
-
-    label: int
-    rows: np.ndarray
-    probabilities: np.ndarray
-    positive: np.ndarray
-    weight: np.ndarray
-    split: Split
-
-    @property
-    def counts(self) -> Counts:
-        return self.split.counts(self.positive, self.weight)
-
-
-class _Decided(ClassifierMixin, BaseEstimator):
-    """What a scorer takes for a classifier: decisions that are made, whatever X.
-
-    Parameters
-    ----------
-    classes_ : ndarray of shape (2,)
-    positive : ndarray of shape (n_rows,), bool
-    """
-
-    def __init__(self, classes_: np.ndarray, positive: np.ndarray) -> None:
-        self.classes_ = classes_
-        self.positive = positive
-
-    def predict(self, X: Any) -> np.ndarray:
-        return self.classes_[self.positive.astype(int)]
-
-
-_Judge = Callable[[_Column], np.ndarray]
-
-
-def _judge(
-    scorer: Any, scoring: Any, classes: np.ndarray, X: Any, params: dict[str, Any], many: bool
-) -> _Judge:
-    """Score all thresholds of a column: by a formula, or one after the other."""
-    options = dict(getattr(scorer, "_kwargs", {}))
-    if many and options.get("average") == "macro":  # over the labels, each by itself
-        del options["average"]
-        options.pop("pos_label", None)
-    elif many and options.get("average", "binary") != "binary":
-        raise ParameterError(
-            f"scoring={scoring!r} averages over labels in a way that has no threshold for each; "
-            'take a metric of two classes, such as "f1", which is then of each label, or '
-            '"f1_micro", an F-beta of all together.'
-        )
-    formula = None
-    if not params.keys() - {"sample_weight"}:
-        formula = curves.formula(getattr(scorer, "_score_func", None), options, classes)
-    if formula is not None:
-        sign, compute = scorer._sign, formula
-        return lambda column: sign * compute(column.counts)
-    if many and "average" in getattr(scorer, "_kwargs", {}).keys() - options.keys():
-        raise ParameterError(
-            f"scoring={scoring!r} has options that are known for one label at a time alone; "
-            'leave out average="macro", which is then taken over the labels.'
-        )
-
-    def call(column: _Column) -> np.ndarray:
-        of_rows = _safe_indexing(X, column.rows)
-        labels = classes[column.positive.astype(int)]
-        own = _check_method_params(X, params, indices=column.rows)
-        return np.array(
-            [
-                scorer(_Decided(classes, column.probabilities >= threshold), of_rows, labels, **own)
-                for threshold in column.split.thresholds
-            ]
-        )
-
-    return call
-
-
-def _costs(cost_matrix: Any, columns: list[_Column], n_samples: int, many: bool) -> _Judge:
-    """Score by minus the mean cost of a row."""
-    each: list[tuple[int, ...]] = [(), (n_samples,)]
-    if many:
-        each = [(), (len(columns),), (n_samples, len(columns))]
-    costs = check_cost_matrix(cost_matrix, (2, 2), each)
-
-    def gain(column: _Column) -> np.ndarray:
-        own = costs
-        if many and costs.ndim > 2:
-            own = costs[..., column.label, :, :]
-        own = own[column.rows] if own.ndim == 3 else own[None]
-        place = np.arange(len(own)) if len(own) > 1 else 0
-        paid = own[place, column.positive.astype(int)] * column.weight[:, None]
-        total = column.split.below(paid[:, 0]) + column.split.above(paid[:, 1])
-        return -total / column.weight.sum()
-
-    return gain
-
-
-def _joint(columns: list[_Column], beta: float) -> tuple[list[int], list[np.ndarray]]:
-    """Choose for the F-beta of all labels together."""
-    counts = [column.counts for column in columns]
-    places = curves.micro([column.split for column in columns], counts, beta)
-    at_best = curves.total(counts, places)
-    scores = []
-    for own, place in zip(counts, places, strict=True):
-        moved = (
-            getattr(at_best, cell) - getattr(own, cell)[place] + getattr(own, cell)
-            for cell in ("tp", "fp", "fn", "tn")
-        )
-        scores.append(curves.fbeta(Counts(*moved), beta))
-    return places, scores
-
-
-def _micro_beta(scorer: Any) -> float | None:
-    """Beta of an F-beta of all labels together; None for another scorer."""
-    options = dict(getattr(scorer, "_kwargs", {}))
-    of_all = options.pop("average", None) == "micro" and scorer._sign == 1
-    options.pop("pos_label", None)
-    score = getattr(scorer, "_score_func", None)
-    if not of_all or score not in (metrics.f1_score, metrics.fbeta_score):
-        return None
-    return float(options.pop("beta", 1.0)) if not options.keys() - {"beta"} else None
-
-
 def _class_column(
     found: np.ndarray,
     positive: np.ndarray,
     weight: np.ndarray,
     rows: np.ndarray,
     grid: np.ndarray | None,
-) -> _Column:
+) -> Column:
     positive, weight = positive[rows], weight[rows]
     if not weight[positive].sum() > 0 or not weight[~positive].sum() > 0:
         raise ParameterError(
             "y has one class alone in the held-out rows with a weight; a threshold needs both."
         )
-    return _Column(0, rows, found, positive, weight, Split.of(found, grid))
+    return Column(0, rows, found, positive, weight, Split.of(found, grid))
 
 
 def _label_columns(
@@ -349,7 +216,7 @@ def _label_columns(
     weight: np.ndarray,
     rows: np.ndarray,
     grid: np.ndarray | None,
-) -> list[_Column]:
+) -> list[Column]:
     """Rows of every label, without the cells that are not known."""
     if targets.ndim != 2 or targets.shape[1] != found.shape[1]:
         raise ParameterError(
@@ -363,7 +230,7 @@ def _label_columns(
         if not weight[own].sum() > 0:
             raise ParameterError(f"y has no known cell with a weight for label {label}.")
         positive = targets[own, label] == 1
-        columns.append(_Column(label, own, p, positive, weight[own], Split.of(p, grid)))
+        columns.append(Column(label, own, p, positive, weight[own], Split.of(p, grid)))
     return columns
 
 

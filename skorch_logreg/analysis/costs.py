@@ -86,7 +86,8 @@ def check_cost_matrix(
     if not fits:
         last = f"{n_classes}, {n_decisions or 'n_decisions'}"
         allowed = " or ".join(
-            f"({''.join(f'{length}, ' for length in lengths)}{last})" for lengths in each
+            f"({''.join(f'{length}, ' for length in lengths)}{last})"
+            for lengths in dict.fromkeys(each)
         )
         raise ParameterError(
             f"cost_matrix has shape {costs.shape}, expected {allowed}: a row for each true class, "

@@ -212,6 +212,7 @@ def formula(score: Any, options: dict[str, Any], classes: Any) -> Callable[[Coun
         return lambda c: (rate(c, **beta) + rate(c.swapped, **beta)) / 2
     if average != "binary":
         return None
-    if options.get("pos_label") is None or options["pos_label"] == classes[1]:
+    pos_label = options.get("pos_label")
+    if pos_label is None or pos_label == classes[1]:
         return lambda c: rate(c, **beta)
-    return lambda c: rate(c.swapped, **beta)
+    return (lambda c: rate(c.swapped, **beta)) if pos_label == classes[0] else None

@@ -1,7 +1,8 @@
-"""What every threshold of a binary problem scores on held-out rows."""
+"""What every threshold of binary problems scores on held-out rows, and the best of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from skorch_logreg.analysis.costs import check_cost_matrix
 from skorch_logreg.analysis.curves import Counts, Split
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Column", "Judge", "beta_of_all", "costs_of", "judge_of", "of_all"]
+__all__ = ["Choose", "Column", "by_cost", "by_score"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Column:
 
     @property
     def counts(self) -> Counts:
+        """Count the rows at every threshold."""
         return self.split.counts(self.positive, self.weight)
 
 
@@ -61,13 +63,31 @@ class _Decided(ClassifierMixin, BaseEstimator):
         return self.classes_[self.positive.astype(int)]
 
 
-Judge = Callable[[Column], np.ndarray]
+# from columns to the place of each one's threshold, and the scores of all of its
+Choose = Callable[[list[Column]], tuple[list[int], list[np.ndarray]]]
 
 
-def judge_of(
+def by_score(
     scorer: Any, scoring: Any, classes: np.ndarray, X: Any, params: dict[str, Any], many: bool
-) -> Judge:
-    """Score all thresholds of a column: by a formula, or one after the other."""
+) -> Choose:
+    """Score by a formula, or by the scorer one threshold after the other.
+
+    Parameters
+    ----------
+    scorer : scorer
+        Of predicted classes.
+    scoring : str or callable
+        Its name.
+    classes : ndarray of shape (2,)
+    X : array-like of shape (n_samples, n_features)
+    params : dict
+        What the scorer takes beside.
+    many : bool
+        Whether columns are labels.
+    """
+    beta = _beta_of_all(scorer) if many else None
+    if beta is not None:
+        return partial(_of_all, beta=beta)
     options = dict(getattr(scorer, "_kwargs", {}))
     if many and options.get("average") == "macro":  # over the labels, each by itself
         del options["average"]
@@ -83,7 +103,7 @@ def judge_of(
         formula = curves.formula(getattr(scorer, "_score_func", None), options, classes)
     if formula is not None:
         sign, compute = scorer._sign, formula
-        return lambda column: sign * compute(column.counts)
+        return _each(lambda column: sign * compute(column.counts))
     if many and "average" in getattr(scorer, "_kwargs", {}).keys() - options.keys():
         raise ParameterError(
             f"scoring={scoring!r} has options that are known for one label at a time alone; "
@@ -101,30 +121,44 @@ def judge_of(
             ]
         )
 
-    return call
+    return _each(call)
 
 
-def costs_of(cost_matrix: Any, columns: list[Column], n_samples: int, many: bool) -> Judge:
-    """Score by minus the mean cost of a row."""
-    each: list[tuple[int, ...]] = [(), (n_samples,)]
-    if many:
-        each = [(), (len(columns),), (n_samples, len(columns))]
-    costs = check_cost_matrix(cost_matrix, (2, 2), each)
+def by_cost(cost_matrix: Any, shape: tuple[int, ...]) -> Choose:
+    """Score by minus the mean cost of a row.
+
+    Parameters
+    ----------
+    cost_matrix : array-like
+    shape : tuple
+        Of y: (n_samples,) or (n_samples, n_labels).
+    """
+    costs = check_cost_matrix(cost_matrix, (2, 2), [(), shape[1:], shape])
+    of_rows = costs.ndim == 2 + len(shape)
 
     def gain(column: Column) -> np.ndarray:
-        own = costs
-        if many and costs.ndim > 2:
-            own = costs[..., column.label, :, :]
-        own = own[column.rows] if own.ndim == 3 else own[None]
-        place = np.arange(len(own)) if len(own) > 1 else 0
-        paid = own[place, column.positive.astype(int)] * column.weight[:, None]
+        own = costs if costs.ndim == 2 or len(shape) == 1 else costs[..., column.label, :, :]
+        own = own[column.rows] if of_rows else own[None]
+        true = np.where(column.positive[:, None], own[:, 1], own[:, 0])
+        paid = true * column.weight[:, None]
         total = column.split.below(paid[:, 0]) + column.split.above(paid[:, 1])
         return -total / column.weight.sum()
 
-    return gain
+    return _each(gain)
 
 
-def of_all(columns: list[Column], beta: float) -> tuple[list[int], list[np.ndarray]]:
+def _each(judge: Callable[[Column], np.ndarray]) -> Choose:
+    """Choose for every column by itself."""
+
+    def choose(columns: list[Column]) -> tuple[list[int], list[np.ndarray]]:
+        scores = [judge(column) for column in columns]
+        pairs = zip(columns, scores, strict=True)
+        return [curves.best(column.split.thresholds, own) for column, own in pairs], scores
+
+    return choose
+
+
+def _of_all(columns: list[Column], beta: float) -> tuple[list[int], list[np.ndarray]]:
     """Choose for the F-beta of all labels together."""
     counts = [column.counts for column in columns]
     places = curves.micro([column.split for column in columns], counts, beta)
@@ -139,7 +173,7 @@ def of_all(columns: list[Column], beta: float) -> tuple[list[int], list[np.ndarr
     return places, scores
 
 
-def beta_of_all(scorer: Any) -> float | None:
+def _beta_of_all(scorer: Any) -> float | None:
     """Beta of an F-beta of all labels together; None for another scorer."""
     options = dict(getattr(scorer, "_kwargs", {}))
     of_all = options.pop("average", None) == "micro" and scorer._sign == 1

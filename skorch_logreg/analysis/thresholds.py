@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
-from skorch_logreg.analysis import curves, held_out, judges
+from skorch_logreg.analysis import held_out, judges
 from skorch_logreg.analysis.curves import Split
 from skorch_logreg.analysis.judges import Column
 from skorch_logreg.exceptions import ParameterError
@@ -147,43 +147,32 @@ def tune_threshold(
     params = {} if params is None else params
     grid = _grid(thresholds)
     targets = _targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
-    check_consistent_length(X, targets, sample_weight, groups)
+    check_consistent_length(targets, sample_weight, groups)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
+    model = held_out.copy_of_fitted(estimator)
+    classes = _classes(targets, model)
+    many = targets.ndim == 2
     scorer = _scorer(estimator, scoring) if cost_matrix is None else None
     for_fit, for_score = held_out.routed(estimator, scorer, sample_weight, params)
-    model = held_out.copy_of_fitted(estimator)
+    if scorer is None:
+        choose = judges.by_cost(cost_matrix, targets.shape)
+    else:
+        choose = judges.by_score(scorer, scoring, classes, X, for_score, many)
     if isinstance(cv, str):
         if model is None:
             raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
-        classes = _classes(targets, model)
         found, rows = held_out.probabilities(model, X), np.arange(len(targets))
+        check_consistent_length(found, targets)
     else:
-        classes = _classes(targets, model)
-        splitter = check_cv(cv, targets, classifier=targets.ndim == 1)
-        splits = splitter.split(X, targets, groups)
+        splits = check_cv(cv, targets, classifier=not many).split(X, targets, groups)
         found, rows = held_out.cross_validated(estimator, X, y, splits, for_fit)
         if model is None:
             model = clone(estimator).fit(X, y, **for_fit)
-    weight = for_score.get("sample_weight")
-    weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
-    many = held_out.has_labels(model)
-    if many:
-        columns = _label_columns(found, targets, weight, rows, grid)
-    else:
-        columns = [_class_column(found, targets == classes[1], weight, rows, grid)]
-    beta = judges.beta_of_all(scorer) if many and scorer is not None else None
-    if beta is not None:
-        places, scores = judges.of_all(columns, beta)
-    else:
-        if scorer is None:
-            judge = judges.costs_of(cost_matrix, columns, len(targets), many)
-        else:
-            judge = judges.judge_of(scorer, scoring, classes, X, for_score, many)
-        scores = [judge(column) for column in columns]
-        places = [curves.best(c.split.thresholds, s) for c, s in zip(columns, scores, strict=True)]
+    columns = _columns(found, rows, targets, classes, for_score.get("sample_weight"), grid)
+    places, scores = choose(columns)
     chosen = np.array([c.split.thresholds[i] for c, i in zip(columns, places, strict=True)])
     value = chosen if many else float(chosen[0])
     return TunedThreshold(
@@ -195,42 +184,36 @@ def tune_threshold(
     )
 
 
-def _class_column(
+def _columns(
     found: np.ndarray,
-    positive: np.ndarray,
-    weight: np.ndarray,
     rows: np.ndarray,
-    grid: np.ndarray | None,
-) -> Column:
-    positive, weight = positive[rows], weight[rows]
-    if not weight[positive].sum() > 0 or not weight[~positive].sum() > 0:
-        raise ParameterError(
-            "y has one class alone in the held-out rows with a weight; a threshold needs both."
-        )
-    return Column(0, rows, found, positive, weight, Split.of(found, grid))
-
-
-def _label_columns(
-    found: np.ndarray,
     targets: np.ndarray,
-    weight: np.ndarray,
-    rows: np.ndarray,
+    classes: np.ndarray,
+    weight: Any,
     grid: np.ndarray | None,
 ) -> list[Column]:
-    """Rows of every label, without the cells that are not known."""
-    if targets.ndim != 2 or targets.shape[1] != found.shape[1]:
+    """Take the held-out rows of every binary problem, without cells that are not known."""
+    if found.shape[1:] != targets.shape[1:]:
         raise ParameterError(
-            f"y has shape {targets.shape}, expected (n_samples, n_labels) = "
-            f"({len(targets)}, {found.shape[1]}), as the estimator was fitted."
+            f"y has shape {targets.shape}, but the estimator was fitted to "
+            + ("one column of classes." if found.ndim == 1 else f"{found.shape[1]} labels.")
         )
+    weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
+    many = targets.ndim == 2
+    cells = targets if many else np.where(targets == classes[1], 1.0, 0.0)[:, None]
     columns = []
-    for label in range(found.shape[1]):
-        known = ~np.isnan(targets[rows, label])
-        own, p = rows[known], found[known, label]
-        if not weight[own].sum() > 0:
-            raise ParameterError(f"y has no known cell with a weight for label {label}.")
-        positive = targets[own, label] == 1
-        columns.append(Column(label, own, p, positive, weight[own], Split.of(p, grid)))
+    for label, p in enumerate(found.reshape(len(rows), -1).T):
+        known = ~np.isnan(cells[rows, label])
+        own = rows[known]
+        positive = cells[own, label] == 1
+        columns.append(
+            Column(label, own, p[known], positive, weight[own], Split.of(p[known], grid))
+        )
+    for column in columns:
+        there = {bool(value) for value in column.positive[column.weight > 0]}
+        if len(there) < (1 if many else 2):
+            what = f"no known cell of label {column.label}" if many else "no two classes"
+            raise ParameterError(f"y has {what} in the held-out rows that have a weight.")
     return columns
 
 
@@ -276,9 +259,14 @@ def _targets(y: Any, label_mask: Any) -> np.ndarray:
     targets = held_out.as_numpy(y)
     if targets.ndim != 2:
         return column_or_1d(targets)
+    targets = targets.astype(np.float64)
+    if not ((targets == 0) | (targets == 1) | np.isnan(targets)).all():
+        raise ParameterError(
+            f"y has shape {targets.shape} and is no indicator of zeros and ones (nan: not known)."
+        )
     if label_mask is None:
         return targets
-    return np.where(held_out.as_numpy(label_mask) != 0, targets.astype(np.float64), np.nan)
+    return np.where(held_out.as_numpy(label_mask) != 0, targets, np.nan)
 
 
 def _classes(targets: np.ndarray, model: Any) -> np.ndarray:

@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import (
+    BatchedGridSearchCV,
     MultiLabel,
     ParameterError,
     TorchLogisticClassifier,
@@ -30,6 +31,7 @@ from skorch_logreg import (
     expected_cost_decision,
     tune_threshold,
 )
+from skorch_logreg.data import ArrayChunks
 from tests.estimators.labels import labels
 
 COSTS = np.array([[-1.0, 2.0], [9.0, 0.5]])
@@ -210,6 +212,16 @@ def test_pipelines_frames_and_names(fitted):
     assert tuned.threshold == pytest.approx(plain.threshold, rel=1e-12)
     assert set(tuned.estimator.predict(frame)) == {"no", "yes"}
     assert model[-1].threshold == 0.5
+
+
+def test_rows_in_chunks():
+    """Where the estimator is fitted, rows of any kind that it predicts."""
+    X, y, _ = rows()
+    model = TorchLogisticClassifier().fit(X, y)
+    chunks = tune_threshold(model, ArrayChunks(X, rows=50), y, cv="prefit")
+    assert chunks.threshold == pytest.approx(tune_threshold(model, X, y, cv="prefit").threshold)
+    with pytest.raises(ValueError, match="inconsistent"):
+        tune_threshold(model, ArrayChunks(X, rows=50), y[1:], cv="prefit")
 
 
 @pytest.mark.parametrize("make", [sp.csr_array, torch.from_numpy])
@@ -428,12 +440,17 @@ def test_what_has_no_threshold():
     X, y, _ = rows()
     with pytest.raises(ParameterError, match="LogisticRegression, which has no parameter"):
         tune_threshold(LogisticRegression(), X, y)
+    with pytest.raises(ParameterError, match="of a search take best_estimator_"):
+        tune_threshold(BatchedGridSearchCV(TorchLogisticClassifier(), {"C": [1.0]}), X, y)
+    scorer = make_scorer(metrics.f1_score, pos_label=7)
+    with pytest.raises(ValueError, match="pos_label=7 is not a valid label"):
+        tune_threshold(TorchLogisticClassifier(), X, y, scoring=scorer)
     with pytest.raises(ParameterError, match="y has 3 classes"):
         tune_threshold(TorchLogisticClassifier(), X, np.arange(len(y)) % 3)
     model = TorchLogisticClassifier().fit(X, y)
     with pytest.raises(NotFittedError, match='cv="prefit"'):
         tune_threshold(TorchLogisticClassifier(), X, y, cv="prefit")
-    with pytest.raises(ParameterError, match="y has one class alone"):
+    with pytest.raises(ParameterError, match="y has no two classes"):
         tune_threshold(model, X, np.zeros(len(y), dtype=int), cv="prefit")
     with pytest.raises(ParameterError, match="fitted to"):
         tune_threshold(model, X, y + 1, cv="prefit")
@@ -448,7 +465,7 @@ def test_averages_that_no_label_has_a_threshold_for(scoring):
         tune_threshold(MultiLabel(), X, Y, scoring=scoring)
     with pytest.raises(ParameterError, match=r"expected \(2, 2\) or \(3, 2, 2\)"):
         tune_threshold(MultiLabel(), X, Y, cost_matrix=np.zeros((len(Y), 2, 2)))
-    with pytest.raises(ParameterError, match=r"expected \(n_samples, n_labels\) = \(120, 3\)"):
+    with pytest.raises(ParameterError, match=r"y has shape \(120, 2\), but .* 3 labels"):
         tune_threshold(MultiLabel().fit(X, Y), X, Y[:, :2], cv="prefit")
 
 
@@ -462,3 +479,27 @@ def test_scores_that_are_no_numbers():
     assert 0.2 < tuned.score <= 0.25
     with pytest.raises(ParameterError, match="no threshold a finite score"):
         tune_threshold(TorchLogisticClassifier(), X, y, scoring=lambda model, X, y: np.nan)
+
+
+def test_indicators_that_do_not_fit():
+    X, Y = labels()
+    with pytest.raises(ParameterError, match="no indicator"):
+        tune_threshold(MultiLabel(), X, Y + 1)
+    known = np.where([[True, False, True]], Y, np.nan)
+    with pytest.raises(ParameterError, match="no known cell of label 1"):
+        tune_threshold(MultiLabel().fit(X, Y), X, known, cv="prefit")
+    with pytest.raises(ParameterError, match="one column of classes"):
+        tune_threshold(TorchLogisticClassifier().fit(X, Y[:, 0]), X, Y[:, :1], cv="prefit")
+
+
+def test_refused_before_any_fit(monkeypatch):
+    X, Y = labels()
+
+    def fit(self, X, y):
+        pytest.fail("fitted")
+
+    monkeypatch.setattr(MultiLabel, "fit", fit)
+    with pytest.raises(ParameterError, match="cost_matrix"):
+        tune_threshold(MultiLabel(), X, Y, cost_matrix=np.zeros((2, 2, 2)))
+    with pytest.raises(ParameterError, match="averages"):
+        tune_threshold(MultiLabel(), X, Y, scoring="f1_weighted")

@@ -84,7 +84,10 @@ from skorch_logreg.lazy import lazily
 if TYPE_CHECKING:
     from skorch_logreg.analysis import (
         RegularizationPath,
+        TunedThreshold,
         bootstrap,
+        correct_prior,
+        expected_cost_decision,
         firth,
         influence,
         likelihood_ratio_test,
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
         regularization_path,
         separation,
         summary,
+        tune_threshold,
     )
     from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
     from skorch_logreg.estimators.multilabel import MultiLabel
@@ -110,8 +114,11 @@ __all__ = [
     "RegularizationPath",
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
+    "TunedThreshold",
     "VersionMismatchWarning",
     "bootstrap",
+    "correct_prior",
+    "expected_cost_decision",
     "firth",
     "influence",
     "likelihood_ratio_test",
@@ -120,6 +127,7 @@ __all__ = [
     "regularization_path",
     "separation",
     "summary",
+    "tune_threshold",
 ]
 
 __version__ = "0.1.0"
@@ -134,7 +142,10 @@ __getattr__ = lazily(
         "NeuralLogisticClassifier": "estimators.neural",
         "RegularizationPath": "analysis",
         "TorchLogisticClassifierCV": "estimators.cv",
+        "TunedThreshold": "analysis",
         "bootstrap": "analysis",
+        "correct_prior": "analysis",
+        "expected_cost_decision": "analysis",
         "firth": "analysis",
         "influence": "analysis",
         "likelihood_ratio_test": "analysis",
@@ -143,6 +154,7 @@ __getattr__ = lazily(
         "regularization_path": "analysis",
         "separation": "analysis",
         "summary": "analysis",
+        "tune_threshold": "analysis",
     },
 )
 

@@ -1,12 +1,15 @@
 """What one does with a fit."""
 
 from skorch_logreg.analysis.bias_reduction import FirthFit, firth
+from skorch_logreg.analysis.costs import expected_cost_decision
 from skorch_logreg.analysis.effects import Influence, MarginalEffects, influence, marginal_effects
 from skorch_logreg.analysis.inference import Inference, likelihood_ratio_test, summary
 from skorch_logreg.analysis.path import RegularizationPath, regularization_path
+from skorch_logreg.analysis.prior import correct_prior
 from skorch_logreg.analysis.profile import profile_intervals
 from skorch_logreg.analysis.resampling import Bootstrap, bootstrap
 from skorch_logreg.analysis.separable import Separation, separation
+from skorch_logreg.analysis.thresholds import TunedThreshold, tune_threshold
 
 __all__ = [
     "Bootstrap",
@@ -16,7 +19,10 @@ __all__ = [
     "MarginalEffects",
     "RegularizationPath",
     "Separation",
+    "TunedThreshold",
     "bootstrap",
+    "correct_prior",
+    "expected_cost_decision",
     "firth",
     "influence",
     "likelihood_ratio_test",
@@ -25,4 +31,5 @@ __all__ = [
     "regularization_path",
     "separation",
     "summary",
+    "tune_threshold",
 ]

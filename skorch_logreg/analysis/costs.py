@@ -1,0 +1,98 @@
+"""What decisions cost."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["check_cost_matrix", "expected_cost_decision"]
+
+
+def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
+    """Decide for the least expected cost: the smallest of ``probabilities @ cost_matrix``.
+
+    A decision may be a class, or anything else that can be done: there may be more decisions than
+    classes, such as to have a case looked at.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n_samples, n_classes)
+        Of `predict_proba`; columns in the order of `classes_`.
+    cost_matrix : array-like of shape (n_classes, n_decisions) or \
+            (n_samples, n_classes, n_decisions)
+        What each decision (column) costs where a class (row) is the true one; gains are
+        negative. With three axes each row of the data has its own.
+
+    Returns
+    -------
+    decisions : ndarray of shape (n_samples,), int
+        Columns of `cost_matrix`; of equal costs the first.
+
+    Raises
+    ------
+    ParameterError
+        If `cost_matrix` is not finite or not of that shape.
+
+    Notes
+    -----
+    The probabilities are taken at their word: calibrate them, or choose a threshold with
+    `tune_threshold`, where they are not right.
+
+    References
+    ----------
+    Elkan (2001). The foundations of cost-sensitive learning. IJCAI 17, 973-978, equation 1.
+
+    Examples
+    --------
+    Three classes; the fourth decision is to ask somebody, at a quarter of the cost of an error:
+
+    >>> import numpy as np
+    >>> from skorch_logreg import expected_cost_decision
+    >>> cost_matrix = np.c_[1 - np.eye(3), np.full(3, 0.25)]
+    >>> expected_cost_decision([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2]], cost_matrix)
+    array([0, 3])
+    """
+    probabilities = check_array(probabilities, dtype=np.float64, input_name="probabilities")
+    n_samples, n_classes = probabilities.shape
+    costs = check_cost_matrix(cost_matrix, (n_classes, None), [(), (n_samples,)])
+    if costs.ndim == 2:
+        return (probabilities @ costs).argmin(axis=1)
+    return np.einsum("nk,nkd->nd", probabilities, costs).argmin(axis=1)
+
+
+def check_cost_matrix(
+    cost_matrix: Any, shape: tuple[int, int | None], each: list[tuple[int, ...]]
+) -> np.ndarray:
+    """Validate costs (..., n_classes, n_decisions).
+
+    Parameters
+    ----------
+    cost_matrix : array-like
+    shape : tuple
+        Classes, and decisions if their number is fixed.
+    each : list of tuple
+        Shapes that may stand before the last two axes.
+    """
+    costs = np.asarray(cost_matrix, dtype=np.float64)
+    n_classes, n_decisions = shape
+    fits = (
+        costs.ndim >= 2
+        and costs.shape[-2] == n_classes
+        and costs.shape[-1] == (n_decisions or max(costs.shape[-1], 1))
+        and costs.shape[:-2] in each
+    )
+    if not fits:
+        last = f"{n_classes}, {n_decisions or 'n_decisions'}"
+        allowed = " or ".join(
+            f"({''.join(f'{length}, ' for length in lengths)}{last})"
+            for lengths in dict.fromkeys(each)
+        )
+        raise ParameterError(
+            f"cost_matrix has shape {costs.shape}, expected {allowed}: a row for each true class, "
+            "a column for each decision."
+        )
+    if not np.isfinite(costs).all():
+        raise ParameterError("cost_matrix holds nan or inf; costs must be finite.")
+    return costs

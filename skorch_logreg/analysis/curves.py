@@ -1,0 +1,218 @@
+"""Scores of all thresholds at once, from sorted probabilities.
+
+A threshold splits the rows into those whose probability is at least as large, a tie included,
+and the rest; what is summed over either part is one cumulative sum for all thresholds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn import metrics
+
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["Counts", "Split", "best", "fbeta", "formula", "micro", "total"]
+
+_SAME = 1e-12  # scores that differ by less differ by rounding
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Weights of rows by what they are and what they are called, one entry a threshold.
+
+    Parameters
+    ----------
+    tp, fp, fn, tn : ndarray of shape (n_thresholds,)
+    """
+
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+    tn: np.ndarray
+
+    @property
+    def swapped(self) -> "Counts":
+        """The same, seen from the other class."""
+        return Counts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows sorted by their probability, and where thresholds cut them.
+
+    Parameters
+    ----------
+    thresholds : ndarray of shape (n_thresholds,)
+    order : ndarray of shape (n_rows,), int
+        Rows from small to large probability.
+    cut : ndarray of shape (n_thresholds,), int
+        How many lie below each threshold.
+    """
+
+    thresholds: np.ndarray
+    order: np.ndarray
+    cut: np.ndarray
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> "Split":
+        """Sort rows; without given thresholds, list all that differ in what they do to the rows.
+
+        These are the distinct probabilities; 1, above them all; and 0.5, which is kept where it
+        is as good as any.
+        """
+        if thresholds is None:
+            thresholds = np.unique(np.r_[probabilities, 0.5, 1.0])
+        order = np.argsort(probabilities, kind="stable")
+        return cls(thresholds, order, np.searchsorted(probabilities[order], thresholds))
+
+    def above(self, values: np.ndarray) -> np.ndarray:
+        """Sum values of rows at or above each threshold."""
+        return np.r_[values[self.order][::-1].cumsum()[::-1], 0.0][self.cut]
+
+    def below(self, values: np.ndarray) -> np.ndarray:
+        """Sum values of rows below each threshold: a sum of its own, so that of none is zero."""
+        return np.r_[0.0, values[self.order].cumsum()][self.cut]
+
+    def counts(self, positive: np.ndarray, weight: np.ndarray) -> Counts:
+        """Count rows, each by its weight."""
+        there, not_there = weight * positive, weight * ~positive
+        return Counts(
+            tp=self.above(there),
+            fp=self.above(not_there),
+            fn=self.below(there),
+            tn=self.below(not_there),
+        )
+
+
+def best(thresholds: np.ndarray, scores: np.ndarray) -> int:
+    """Find the largest score; of equal ones that whose threshold is nearest to 0.5."""
+    finite = np.isfinite(scores)
+    if not finite.any():
+        raise ParameterError("scoring gives no threshold a finite score.")
+    room = _SAME * np.abs(scores[finite]).max()
+    good = np.flatnonzero(finite & (scores >= scores[finite].max() - room))
+    return int(good[np.abs(thresholds[good] - 0.5).argmin()])
+
+
+def micro(splits: list[Split], counts: list[Counts], beta: float) -> list[int]:
+    """Find the thresholds of the largest F-beta of all labels together.
+
+    It is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``. With F
+    its value, ``(1 + beta^2) TP - F (TP + FP)`` is maximised by every label alone, and the ratio
+    there is larger than F, until F is the largest.
+
+    Returns
+    -------
+    places : list of int
+        Of each label's threshold.
+
+    References
+    ----------
+    Dinkelbach (1967). On nonlinear fractional programming. Management Science 13(7), 492-498.
+    """
+    value, better = -1.0, 0.0
+    places: list[int] = []
+    while better > value + _SAME:
+        value = better
+        places = [
+            best(split.thresholds, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
+            for split, c in zip(splits, counts, strict=True)
+        ]
+        better = float(fbeta(total(counts, places), beta))
+    return places
+
+
+def total(counts: list[Counts], places: list[int]) -> Counts:
+    """Sum the counts of all labels, each at its own threshold."""
+    cells = [(c.tp[i], c.fp[i], c.fn[i], c.tn[i]) for c, i in zip(counts, places, strict=True)]
+    return Counts(*np.sum(cells, axis=0))
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    """Divide; 0 where there is nothing, as scikit-learn has it."""
+    whole = np.asarray(whole)
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
+
+
+def accuracy(c: Counts) -> np.ndarray:
+    """Compute the share of rows that are called what they are."""
+    return _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn)
+
+
+def balanced_accuracy(c: Counts) -> np.ndarray:
+    """Average the recalls of the classes that are there."""
+    recalls = recall(c) + recall(c.swapped)
+    return recalls / np.maximum((c.tp + c.fn > 0).astype(int) + (c.tn + c.fp > 0), 1)
+
+
+def fbeta(c: Counts, beta: float = 1.0) -> np.ndarray:
+    """Compute F-beta."""
+    gain = 1 + beta**2
+    return _ratio(gain * c.tp, gain * c.tp + beta**2 * c.fn + c.fp)
+
+
+def precision(c: Counts) -> np.ndarray:
+    """Compute the share of the rows called positive that are."""
+    return _ratio(c.tp, c.tp + c.fp)
+
+
+def recall(c: Counts) -> np.ndarray:
+    """Compute the share of the positive rows that are called so."""
+    return _ratio(c.tp, c.tp + c.fn)
+
+
+def jaccard(c: Counts) -> np.ndarray:
+    """Compute intersection over union."""
+    return _ratio(c.tp, c.tp + c.fn + c.fp)
+
+
+def matthews(c: Counts) -> np.ndarray:
+    """Correlate what rows are with what they are called."""
+    scale = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn)
+    scale = scale * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
+    return np.where(scale > 0, (c.tp * c.tn - c.fp * c.fn) / np.where(scale > 0, scale, 1), 0.0)
+
+
+_SYMMETRIC: dict[Any, Callable[..., np.ndarray]] = {
+    metrics.accuracy_score: accuracy,
+    metrics.balanced_accuracy_score: balanced_accuracy,
+    metrics.matthews_corrcoef: matthews,
+}
+_OF_ONE_CLASS: dict[Any, Callable[..., np.ndarray]] = {
+    metrics.f1_score: fbeta,
+    metrics.fbeta_score: fbeta,
+    metrics.precision_score: precision,
+    metrics.recall_score: recall,
+    metrics.jaccard_score: jaccard,
+}
+
+
+def formula(score: Any, options: dict[str, Any], classes: Any) -> Callable[[Counts], Any] | None:
+    """Find what computes one of scikit-learn's metrics from counts; None if nothing does.
+
+    Parameters
+    ----------
+    score : callable
+        A function of `sklearn.metrics`.
+    options : dict
+        Its keyword arguments.
+    classes : ndarray of shape (2,)
+        Without a `pos_label` the second is positive.
+    """
+    if score in _SYMMETRIC and not options:
+        return _SYMMETRIC[score]
+    if score not in _OF_ONE_CLASS or options.keys() - {"average", "beta", "pos_label"}:
+        return None
+    rate = _OF_ONE_CLASS[score]
+    beta = {"beta": options["beta"]} if "beta" in options else {}
+    average = options.get("average", "binary")
+    if average == "macro":
+        return lambda c: (rate(c, **beta) + rate(c.swapped, **beta)) / 2
+    if average != "binary":
+        return None
+    pos_label = options.get("pos_label")
+    if pos_label is None or pos_label == classes[1]:
+        return lambda c: rate(c, **beta)
+    return (lambda c: rate(c.swapped, **beta)) if pos_label == classes[0] else None

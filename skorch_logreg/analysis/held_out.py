@@ -1,0 +1,111 @@
+"""Probabilities of rows that a fit has not seen, and what goes to fits and scorers."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.validation import _check_method_params, check_is_fitted
+from torch import Tensor
+
+__all__ = [
+    "as_numpy",
+    "copy_of_fitted",
+    "cross_validated",
+    "has_labels",
+    "last_step",
+    "probabilities",
+    "routed",
+]
+
+
+def last_step(estimator: Any) -> tuple[str, Any]:
+    """Find the classifier at the end of pipelines, and what its parameters begin with."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
+
+
+def copy_of_fitted(estimator: Any) -> Any:
+    """Copy a fitted estimator, its memory included; None if it is not fitted."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return None
+    return copy.deepcopy(estimator)
+
+
+def as_numpy(array: Any) -> np.ndarray:
+    """Make an array of any library, or a sparse one, a dense one of NumPy."""
+    if isinstance(array, Tensor):
+        return array.detach().cpu().numpy()
+    return array.toarray() if sp.issparse(array) else np.asarray(array)
+
+
+def has_labels(model: Any) -> bool:
+    """Whether a fitted model has predictions for many labels, not for classes."""
+    kind = getattr(last_step(model)[1], "target_kind_", "binary")
+    return kind not in ("binary", "multiclass")
+
+
+def probabilities(model: Any, X: Any) -> np.ndarray:
+    """Probabilities (n_rows,) of the second class, or (n_rows, n_labels); float64."""
+    found = as_numpy(model.predict_proba(X)).astype(np.float64)
+    return found if has_labels(model) else found[:, 1]
+
+
+def cross_validated(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    splits: Iterable[tuple[np.ndarray, np.ndarray]],
+    params: dict[str, Any],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit to the training rows of every split, and predict the others.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n_held,) or (n_held, n_labels)
+    rows : ndarray of shape (n_held,), int
+        Whose they are.
+    """
+    parts, rows = [], []
+    for train, test in splits:
+        model = clone(estimator).fit(
+            _safe_indexing(X, train),
+            _safe_indexing(y, train),
+            **_check_method_params(X, params, indices=train),
+        )
+        parts.append(probabilities(model, _safe_indexing(X, test)))
+        rows.append(test)
+    return np.concatenate(parts), np.concatenate(rows)
+
+
+def routed(
+    estimator: Any, scorer: Any, sample_weight: np.ndarray | None, params: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split metadata into those for `fit` and those for the scorer.
+
+    With scikit-learn's metadata routing each gets what it requests; else `fit` gets all, and the
+    scorer the weights.
+    """
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if not get_config()["enable_metadata_routing"]:
+        prefix, _ = last_step(estimator)
+        return params | {f"{prefix}{name}": value for name, value in weight.items()}, weight
+    router = MetadataRouter(owner="tune_threshold").add(
+        estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
+    )
+    if scorer is not None:
+        router.add(scorer=scorer, method_mapping=MethodMapping().add(caller="fit", callee="score"))
+    found = process_routing(router, "fit", **(params | weight))
+    return found.estimator.fit, weight if scorer is None else found.scorer.score

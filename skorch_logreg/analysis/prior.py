@@ -1,0 +1,194 @@
+"""Probabilities for another share of the classes than that of the rows that were fitted."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import compute_class_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from skorch_logreg.analysis.held_out import as_numpy, has_labels, last_step
+from skorch_logreg.exceptions import ParameterError
+
+__all__ = ["correct_prior"]
+
+
+def correct_prior(
+    estimator: Any,
+    prior: Any,
+    *,
+    y: Any = None,
+    sample_weight: Any = None,
+    sample_prior: Any = None,
+) -> Any:
+    """Move the intercept of a fit to case-control or resampled rows to the true class rates.
+
+    Where rows were drawn by their class, coefficients are right and the intercept alone is
+    not. With ``tau`` the true rate of the positive class and ``ybar`` that of the rows,
+
+        intercept + log(tau / (1 - tau)) - log(ybar / (1 - ybar)),
+
+    and with more classes ``log(tau_k / ybar_k)`` for each, less the mean of these.
+
+    Parameters
+    ----------
+    estimator : fitted linear classifier, or Pipeline that ends in one
+        Such as `TorchLogisticClassifier`, or `MultiLabel` of an indicator. Not changed.
+    prior : float or array-like of shape (n_classes,) or (n_labels,)
+        True rate of ``classes_[1]``; or of every class, summing to 1. Of many labels the rate
+        of each.
+    y : array-like of shape (n_samples,) or indicator of shape (n_samples, n_labels), or None
+        Of the rows that were fitted, for their rates; `class_weight` of the estimator counts.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Of the fit; with `y`.
+    sample_prior : as `prior`, or None
+        Rates in the rows that were fitted, in place of `y`.
+
+    Returns
+    -------
+    corrected : estimator
+        A copy with another `intercept_`; what else was fitted is as it was.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ParameterError
+        If rates are not allowed, or the estimator has no intercept to move.
+
+    Notes
+    -----
+    What was sampled by class alone is needed: the correction knows no other selection. A
+    penalty on coefficients does not change it, and a `threshold` stays where it is. It undoes
+    ``class_weight="balanced"`` too: that is a fit to rows of equal rates.
+
+    References
+    ----------
+    King, Zeng (2001). Logistic regression in rare events data. Political Analysis 9(2),
+    137-163, equation 7.
+
+    Saerens, Latinne, Decaestecker (2002). Adjusting the outputs of a classifier to new a priori
+    probabilities: a simple procedure. Neural Computation 14(1), 21-41: more classes.
+
+    Examples
+    --------
+    As many cases as controls, of something that one in a hundred has:
+
+    >>> from sklearn.datasets import make_classification
+    >>> from skorch_logreg import TorchLogisticClassifier, correct_prior
+    >>> X, y = make_classification(weights=[0.5, 0.5], random_state=0)
+    >>> model = TorchLogisticClassifier().fit(X, y)
+    >>> corrected = correct_prior(model, 0.01, y=y)
+    >>> shift = corrected.intercept_ - model.intercept_
+    >>> shift.round(3)  # log(0.01 / 0.99): the rows' own rate is a half
+    array([-4.595])
+    """
+    check_is_fitted(estimator)
+    corrected = copy.deepcopy(estimator)
+    _, model = last_step(corrected)
+    shape = _shape(model)
+    of_classes = shape != () and not has_labels(model)
+    if (y is None) == (sample_prior is None):
+        given = "neither" if y is None else "both"
+        raise ParameterError(
+            f"{given} of y and sample_prior given; the rates of the rows that were fitted come "
+            "from one of them."
+        )
+    if y is None:
+        if sample_weight is not None:
+            raise ParameterError("sample_weight goes with y, not with sample_prior.")
+        sample = _rates("sample_prior", sample_prior, shape, of_classes)
+    else:
+        sample = _rates("the rate in y", _observed(model, y, sample_weight), shape, of_classes)
+    true = _rates("prior", prior, shape, of_classes)
+    if of_classes:
+        shift = np.log(true) - np.log(sample)
+        shift -= shift.mean()
+    else:
+        shift = np.log(true) - np.log1p(-true) - np.log(sample) + np.log1p(-sample)
+    model.intercept_ = _moved(model.intercept_, shift)
+    return corrected
+
+
+def _shape(model: Any) -> tuple[int, ...]:
+    """Shape of rates; refuse what has no intercept that they would move."""
+    name = type(model).__name__
+    if not hasattr(model, "intercept_"):
+        raise ParameterError(
+            f"estimator is or ends in a {name}, which has no intercept_; the correction is of a "
+            "linear model's."
+        )
+    own = getattr(model, "estimator", None)  # that of many labels has the parameters
+    if not getattr(model if own is None else own, "fit_intercept", True):
+        raise ParameterError(
+            f"estimator is or ends in a {name} with fit_intercept=False; there is no intercept to "
+            "correct."
+        )
+    if getattr(model, "target_kind_", None) == "multiclass":
+        raise ParameterError(
+            "estimator is a MultiLabel of classes, each against the rest, which is no longer the "
+            "same rest at other rates; fit a TorchLogisticClassifier."
+        )
+    if has_labels(model):
+        return (model.n_labels_,)
+    n_classes = len(model.classes_)
+    return () if n_classes == 2 else (n_classes,)
+
+
+def _rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
+    """Validate rates, strictly between 0 and 1; if `sums`, of all classes, which add up to 1."""
+    found = np.asarray(rates, dtype=np.float64)
+    if found.shape != shape:
+        raise ParameterError(
+            f"{name} has shape {found.shape}, expected {shape}: one rate of classes_[1] for two "
+            "classes, else one for every class or label."
+        )
+    if not ((found > 0) & (found < 1)).all():
+        raise ParameterError(f"{name} is {rates}; it must lie in (0, 1).")
+    if sums and abs(found.sum() - 1) > 1e-6:
+        raise ParameterError(f"{name} sums to {found.sum():.6g}; rates of classes sum to 1.")
+    return found
+
+
+def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
+    """Weighted rates in the rows that were fitted, in the shape of a prior."""
+    targets = as_numpy(y)
+    if sample_weight is None:
+        weight = np.ones(len(targets))
+    else:
+        weight = _check_sample_weight(
+            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
+        )
+    class_weight = _class_weight(model)
+    if has_labels(model):
+        if class_weight is not None:
+            raise ParameterError(
+                "y does not tell the rates of labels with a class_weight; give sample_prior."
+            )
+        known = weight[:, None] * ~np.isnan(targets)
+        return (known * (targets == 1)).sum(axis=0) / known.sum(axis=0)
+    classes = as_numpy(model.classes_)
+    if not np.isin(targets, classes).all():
+        raise ParameterError(
+            f"y holds {np.unique(targets)}, but the estimator was fitted to {classes}."
+        )
+    own = compute_class_weight(class_weight, classes=classes, y=targets, sample_weight=weight)
+    total = own * [weight[targets == label].sum() for label in classes]
+    rates = total / total.sum()
+    return rates[1] if len(classes) == 2 else rates
+
+
+def _class_weight(model: Any) -> Any:
+    """Class weights of a classifier, or of labels and the estimator that they have in common."""
+    own = getattr(model, "class_weight", None)
+    if own is None and hasattr(model, "n_labels_"):
+        return getattr(model.estimator, "class_weight", None)
+    return own
+
+
+def _moved(intercept: Any, shift: np.ndarray) -> Any:
+    """Add to an intercept of any library, in its type."""
+    if isinstance(intercept, torch.Tensor):
+        return intercept + torch.as_tensor(shift, dtype=intercept.dtype, device=intercept.device)
+    return intercept + np.asarray(shift, dtype=intercept.dtype)

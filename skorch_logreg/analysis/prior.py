@@ -38,11 +38,11 @@ def correct_prior(
     prior : float or array-like of shape (n_classes,) or (n_labels,)
         True rate of ``classes_[1]``; or of every class, summing to 1. Of many labels the rate
         of each.
-    y : array-like of shape (n_samples,) or indicator of shape (n_samples, n_labels), or None
+    y : array-like of shape (n_samples,) or indicator (n_samples, n_labels), or None, default=None
         Of the rows that were fitted, for their rates; `class_weight` of the estimator counts.
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Of the fit; with `y`.
-    sample_prior : as `prior`, or None
+    sample_prior : float, array-like of the shape of `prior` or None, default=None
         Rates in the rows that were fitted, in place of `y`.
 
     Returns
@@ -59,9 +59,9 @@ def correct_prior(
 
     Notes
     -----
-    What was sampled by class alone is needed: the correction knows no other selection. A
-    penalty on coefficients does not change it, and a `threshold` stays where it is. It undoes
-    ``class_weight="balanced"`` too: that is a fit to rows of equal rates.
+    Rows must have been drawn by their class alone. `threshold` stays where it is, though the
+    probabilities move. ``class_weight="balanced"`` is a fit to rows of equal rates, which this
+    undoes too.
 
     References
     ----------

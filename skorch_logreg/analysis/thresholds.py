@@ -141,6 +141,15 @@ def tune_threshold(
     True
     >>> tuned.estimator[-1].threshold == tuned.threshold
     True
+
+    A threshold for each label, for the largest F1 of all together:
+
+    >>> from sklearn.datasets import make_multilabel_classification
+    >>> from skorch_logreg import MultiLabel
+    >>> X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+    >>> tuned = tune_threshold(MultiLabel(), X, Y, scoring="f1_micro")
+    >>> tuned.threshold.shape
+    (3,)
     """
     prefix, classifier = held_out.last_step(estimator)
     _check_parameters(classifier, scoring, cost_matrix, cv)

@@ -132,6 +132,7 @@ def fit(
     bound: bool = True,
     judge: Callable[[Params], float] | None = None,
     seed: int = 0,
+    offset: Tensor | None = None,
 ) -> Solution:
     """Minimise ``sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)``.
 
@@ -163,6 +164,8 @@ def fit(
         is best.
     seed : int, default=0
         Of the order of mini-batches.
+    offset : Tensor of shape (n, 1, 1) or (n, 1, K), float64, or None
+        Added to the logits of every row; not with solvers of mini-batches.
 
     Returns
     -------
@@ -176,7 +179,8 @@ def fit(
         If training on mini-batches ends at no finite loss.
     """
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
-    model = _Model(data, loss, penalty, C, fit_intercept)
+    offset = None if offset is None else data.beside(offset)
+    model = _Model(data, loss, penalty, C, fit_intercept, offset)
     if isinstance(solver, MiniBatch):
         return _trained(model, solver, tol, max_iter, start, callback, bound, judge, seed)
     return _minimised(model, solver, tol, max_iter, start, callback, bound)
@@ -191,6 +195,7 @@ class _Model:
     penalty: Penalty
     C: Tensor
     fit_intercept: bool
+    offset: Tensor | None
 
 
 def _minimised(
@@ -215,6 +220,7 @@ def _minimised(
             penalty.in_units(units.scale),
             1 / C,
             model.fit_intercept,
+            model.offset,
         )
         # where threads take blocks, what lies between them is short: a second thread would spin;
         # so it would between the many small solves of a penalty that is not smooth

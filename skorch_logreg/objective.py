@@ -90,6 +90,8 @@ class Objective:
     strength : Tensor of shape (m,)
         ``1 / C``; 0 for no penalty.
     fit_intercept : bool
+    offset : Tensor of shape (n, 1, 1) or (n, 1, K), or None
+        What is added to the logits of every row, as it is.
     """
 
     data: Data
@@ -97,6 +99,7 @@ class Objective:
     penalty: Penalty
     strength: Tensor
     fit_intercept: bool
+    offset: Tensor | None = None
 
     @cached_property
     def _lambda(self) -> Tensor:
@@ -156,12 +159,15 @@ class Objective:
         """Value and gradient in one pass over X; for ``last`` see `move`."""
         terms = self._terms(last)
 
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        def kernel(block: Block, logits: Tensor, *offset: Tensor) -> tuple[Tensor, ...]:
             block.matmul(params, out=logits)
+            for constant in offset:
+                logits.add_(constant)
             return terms(block, logits)
 
         logits = self.data.empty_rows(*self.shape[:2])
-        return self._point(params, logits, self.data.reduce(kernel, logits))
+        constant = () if self.offset is None else (self.offset,)
+        return self._point(params, logits, self.data.reduce(kernel, logits, *constant))
 
     def move(self, point: Point, direction: Tensor, last: bool = False) -> Point:
         """Go the whole direction in one pass over X.
@@ -179,8 +185,16 @@ class Objective:
         found = self.data.reduce(kernel, point.logits, new)
         return self._point(point.params + direction, new, found)
 
+    def with_offset(self, logits: Tensor) -> Tensor:
+        """Add the offset to logits of parameters."""
+        return logits if self.offset is None else logits + self.offset
+
+    def without_offset(self, logits: Tensor) -> Tensor:
+        """Take it off, so that they are those of parameters."""
+        return logits if self.offset is None else logits - self.offset
+
     def logits(self, params: Tensor) -> Tensor:
-        """Logits (n, m, K) of parameters, or of a direction."""
+        """Logits (n, m, K) of parameters, or of a direction; without the offset."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             block.matmul(params, out=logits)
@@ -509,7 +523,10 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
 
 def on_sample(objective: Objective, n_rows: int) -> Objective:
     """Take evenly spaced rows, scaled to the weight of all."""
-    return replace(objective, data=objective.data.sample(n_rows))
+    offset = objective.offset
+    if offset is not None:
+        offset = offset[objective.data.sampled(n_rows)]
+    return replace(objective, data=objective.data.sample(n_rows), offset=offset)
 
 
 def sampled_at(objective: Objective, point: Point, n_rows: int | None) -> tuple[Objective, Point]:

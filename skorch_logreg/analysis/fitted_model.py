@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import log_softmax
+from scipy.optimize import brentq
+from scipy.special import expit, log_expit, log_softmax
 from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
@@ -35,6 +36,8 @@ class Fitted:
     ridge : ndarray of shape (n_features + 1,)
         Second derivative of the penalty, ``f_j / C``; 0 for the intercept.
     fit_intercept : bool
+    offset : ndarray of shape (n_samples,) or None
+        Added to the logits of two classes.
     """
 
     X: Any
@@ -45,9 +48,12 @@ class Fitted:
     params: np.ndarray
     ridge: np.ndarray
     fit_intercept: bool
+    offset: np.ndarray | None = None
 
     @classmethod
-    def of(cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def of(
+        cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None, offset: Any = None
+    ) -> Self:
         """Take a fitted classifier apart; of a pipeline the last step, on the rows that it gets.
 
         Raises
@@ -77,6 +83,13 @@ class Fitted:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         if estimator.class_weight is not None:
             weight = weight * compute_sample_weight(estimator.class_weight, y)
+        if offset is not None:
+            offset = np.asarray(offset, dtype=np.float64)
+            if offset.shape != y.shape or len(classes) > 2:
+                raise ParameterError(
+                    f"offset has shape {offset.shape}, expected (n_samples,) = {y.shape}, for two "
+                    "classes."
+                )
         if names is None:
             names = [f"x{j}" for j in range(X.shape[1])]
         factor = getattr(estimator, "penalty_factor", None)
@@ -93,6 +106,7 @@ class Fitted:
             params=np.column_stack([coef, intercept]),
             ridge=np.append(strength * factor if strength else 0.0 * factor, 0.0),
             fit_intercept=bool(estimator.fit_intercept),
+            offset=offset,
         )
 
     @property
@@ -156,6 +170,8 @@ class Fitted:
     def log_proba(self) -> np.ndarray:
         """Log-probabilities (n_samples, n_classes)."""
         logits = np.asarray(self.X @ self.params[:, :-1].T) + self.params[:, -1]
+        if self.offset is not None:
+            logits = logits + self.offset[:, None]
         if self.n_outputs == 1:
             logits = np.column_stack([np.zeros(len(logits)), logits])
         return log_softmax(logits, axis=1)
@@ -182,11 +198,24 @@ class Fitted:
     @property
     def null_log_likelihood(self) -> float:
         """Of the model with an intercept alone; without one, of equal probabilities."""
+        if self.offset is not None:
+            return self._null_with_offset(self.offset)
         if not self.fit_intercept:
             return -self.n_samples * float(np.log(len(self.classes)))
         counts = np.bincount(self.index, weights=self.weight, minlength=len(self.classes))
         counts = counts[counts > 0]
         return float(counts @ np.log(counts / counts.sum()))
+
+    def _null_with_offset(self, offset: np.ndarray) -> float:
+        """Of the model of the offset and an intercept."""
+        sign = np.where(self.index == 1, 1.0, -1.0)
+
+        def slope(intercept: float) -> float:
+            return float(self.weight @ (sign * expit(-sign * (offset + intercept))))
+
+        far = float(np.abs(offset).max()) + 40.0
+        intercept = brentq(slope, -far, far, xtol=1e-13) if self.fit_intercept else 0.0
+        return float(self.weight @ log_expit(sign * (offset + intercept)))
 
     def information(self) -> np.ndarray:
         """Second derivatives of the loss in parameters of ``[Z 1]``, (K (p + 1), K (p + 1))."""

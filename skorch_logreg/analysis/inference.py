@@ -154,6 +154,7 @@ def summary(
     sample_weight: Any = None,
     covariance: str = "model",
     groups: Any = None,
+    offset: Any = None,
     level: float = 0.95,
 ) -> Inference:
     """Say how certain the coefficients of a fitted logistic regression are.
@@ -183,6 +184,8 @@ def summary(
     covariance : {"model", "posterior", "sandwich", "cluster"}, default="model"
     groups : array-like of shape (n_samples,) or None, default=None
         Labels of groups, for "cluster".
+    offset : array-like of shape (n_samples,) or None, default=None
+        That of the fit; for two classes.
     level : float, default=0.95
         Of the intervals.
 
@@ -232,7 +235,7 @@ def summary(
         )
     if not 0 < level < 1:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
-    fit = Fitted.of(estimator, X, y, sample_weight)
+    fit = Fitted.of(estimator, X, y, sample_weight, offset)
     information = fit.information()
     bread = inverse(fit, information)
     if covariance == "posterior":

@@ -252,7 +252,7 @@ class TorchLogisticClassifier(
         self.label_smoothing = label_smoothing
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
         """Fit the model.
 
         Parameters
@@ -274,6 +274,10 @@ class TorchLogisticClassifier(
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row: 2 is the row twice, 0 is none. Successes and
             trials go in as two weighted rows.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
+            Log-odds that every row has of its own, added to its logits as they are; with more
+            than two classes those of each. Predictions are without it: add it to
+            `decision_function`. Not for solvers of mini-batches, data sets of torch or ranks.
 
         Returns
         -------
@@ -303,16 +307,18 @@ class TorchLogisticClassifier(
         """
         with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             if isinstance(X, RankRows):
+                weights.refuse_offset(offset, "RankRows")
                 ranks.fit_together(self, X, y, sample_weight)
             else:
-                self._fit(X, y, sample_weight)
+                self._fit(X, y, sample_weight, offset)
         return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
         chosen = options.resolve(self)
         device = options.resolve_device(self.device)
         if streams.is_stream(X):
             streams.refuse_beside(y, sample_weight)
+            weights.refuse_offset(offset, "a data set of torch")
             seed, place = epochs.seed_of(self.random_state), device or torch.device("cpu")
             with own_randomness(seed, place):
                 if streams.streams(X, chosen.solver):
@@ -340,9 +346,11 @@ class TorchLogisticClassifier(
         targets = soft.encode(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        offset = weights.check_offset(dask.collected(offset), len(y), targets.n_classes)
         seed, rows, held_out = 0, Rows(X, y, targets, sample_weight), None
         trains = isinstance(chosen.solver, MiniBatch)
         if trains:
+            weights.refuse_offset(offset, f"solver={self.solver!r}")
             seed = epochs.seed_of(self.random_state)
             rows, held_out = epochs.split(rows, chosen.solver, seed)
         problem = Problem.of(
@@ -387,6 +395,7 @@ class TorchLogisticClassifier(
             callback=reporter,
             judge=judge,
             seed=seed,
+            offset=offset,
         )
         if reporter is not None:
             reporter.close()

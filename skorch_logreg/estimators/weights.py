@@ -15,9 +15,11 @@ from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = [
+    "check_offset",
     "check_penalty_factor",
     "check_sample_weight",
     "of_classes",
+    "refuse_offset",
     "refuse_zero",
     "with_class_weight",
 ]
@@ -55,6 +57,39 @@ def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
     if not bool((to_tensor(checked) > 0).any()):
         raise ValueError(_ALL_ZERO)  # scikit-learn 1.8 does not look
     return checked
+
+
+def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
+    """Validate what is added to the logits.
+
+    Returns
+    -------
+    offset : Tensor of shape (n_samples, 1, 1) or (n_samples, 1, n_classes), float64, or None
+
+    Raises
+    ------
+    ParameterError
+        If the shape is another, or a value is not finite.
+    """
+    if offset is None:
+        return None
+    try:
+        found = to_tensor(np.asarray(offset, dtype=np.float64)).clone()
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"offset must hold numbers: {error}") from error
+    expected = (n_samples,) if n_classes == 2 else (n_samples, n_classes)
+    if tuple(found.shape) != expected:
+        raise ParameterError(f"offset has shape {tuple(found.shape)}, expected {expected}.")
+    if not bool(found.isfinite().all()):
+        place = (~found.isfinite()).nonzero()[0].tolist()
+        raise ParameterError(f"offset{place} is {float(found[tuple(place)])}; it must be finite.")
+    return found.reshape(n_samples, 1, -1)
+
+
+def refuse_offset(offset: Any, what: str) -> None:
+    """Refuse an offset where there is no place for it."""
+    if offset is not None:
+        raise ParameterError(f"offset is given, but {what} has no place for it; leave offset=None.")
 
 
 def with_class_weight(

@@ -424,7 +424,7 @@ def _separated(objective: Objective, point: Point) -> list[bool]:
         (wrong,) = objective.data.reduce(kernel, logits, reads=0)
         return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
 
-    apart = separates(point.logits)
+    apart = separates(objective.without_offset(point.logits))
     coef = point.params[..., :-1]
     growing = objective.penalty.growing(coef)
     if not any(apart) or torch.equal(growing, coef):

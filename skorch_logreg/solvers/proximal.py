@@ -107,7 +107,7 @@ class ProximalNewton(Resumable):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
             logits = objective.logits(params)
-        return _settle(objective, params, logits, _GOAL * tol**2)
+        return _settle(objective, params, objective.with_offset(logits), _GOAL * tol**2)
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective

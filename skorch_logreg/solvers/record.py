@@ -141,6 +141,7 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
         "fit_intercept": objective.fit_intercept,
         "n_samples": data.n_samples,
         "n_features": data.n_features,
+        "offset": None if objective.offset is None else digest(objective.offset[0:].float()),
         "sample_weight": digest(objective.row_weight()[0:]),
         "y": digest(data.targets[0:]),
         "X": digest(rows.logits(probe.to(data.device)).float()),

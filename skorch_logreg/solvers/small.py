@@ -75,7 +75,12 @@ class SmallNewton(Resumable):
 def serves(objective: Objective, model: Model) -> bool:
     """Whether `SmallNewton` can minimise a smooth objective, of which ``model`` is the best."""
     single = len(objective.strength) == 1 and objective.data.whole is not None
-    return single and model.build == ExactHessian.build and objective.penalty.quadratic
+    return (
+        single
+        and objective.offset is None
+        and model.build == ExactHessian.build
+        and objective.penalty.quadratic
+    )
 
 
 def _at(objective: Objective, params: Tensor, ridge: Tensor) -> SmallState:

@@ -1,0 +1,157 @@
+"""An offset is added to the logits as it is: the figures of statsmodels, and of shifted fits."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import sklearn
+import statsmodels.api as sm
+from sklearn.model_selection import GridSearchCV
+
+from skorch_logreg import TorchLogisticClassifier, summary
+from skorch_logreg.checkpoint import Journal
+from skorch_logreg.data import ArrayChunks, RankRows
+from skorch_logreg.exceptions import CheckpointError, ParameterError
+from skorch_logreg.solvers import LBFGS, SGD, Checkpoint
+
+
+def rows(n=600, p=4):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p)) * np.logspace(-1, 1, p) + 3
+    offset = 2 * rng.normal(size=n)
+    y = X[:, 0] * 5 - 15 + offset + rng.logistic(size=n) > 0
+    return X, y.astype(int), offset
+
+
+def fit(X, y, offset, **options):
+    return TorchLogisticClassifier(**{"tol": 1e-9} | options).fit(X, y, offset=offset)
+
+
+def blocks(X):
+    return pytest.importorskip("dask.array").from_array(X, chunks=(len(X) // 3, -1))
+
+
+@pytest.mark.parametrize("n", [200, 3000, 40_000])
+@pytest.mark.parametrize(
+    "wrap", [np.asarray, sp.csr_array, lambda X: ArrayChunks(X, len(X) // 3), blocks]
+)
+def test_it_is_that_of_a_generalised_linear_model(wrap, n):
+    X, y, offset = rows(n)
+    Z = sm.add_constant(X, prepend=False)
+    expected = sm.GLM(y, Z, offset=offset, family=sm.families.Binomial()).fit(tol=1e-13)
+    found = fit(wrap(X), y, offset, C=np.inf, tol=1e-8)
+    np.testing.assert_allclose(found.coef_[0], expected.params[:-1], rtol=1e-6)
+    np.testing.assert_allclose(found.intercept_, expected.params[-1:], rtol=1e-6)
+    if n == 200:
+        known = summary(found, X, y, offset=offset)
+        np.testing.assert_allclose(known.standard_error, expected.bse, rtol=1e-6)
+        np.testing.assert_allclose(known.log_likelihood, expected.llf, rtol=1e-9)
+        null = sm.GLM(y, np.ones(n), offset=offset, family=sm.families.Binomial()).fit().llf
+        np.testing.assert_allclose(known.null_log_likelihood, null, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton-cg", "newton-cholesky"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_what_columns_explain_is_taken_off_their_coefficients(solver, n_classes):
+    """Without a penalty an offset ``X v`` leaves ``w - v``."""
+    X, y, _ = rows()
+    y = y + (X[:, 1] > X[:, 1].mean()) * (np.arange(600) % 3 > 0) * (n_classes == 3)
+    known = np.random.default_rng(1).normal(size=(4, 1 if n_classes == 2 else 3)) / 5
+    offset = X @ known
+    options = {"C": np.inf, "solver": solver, "max_iter": 500, "tol": 1e-7}
+    plain = fit(X, y, None, **options)
+    moved = fit(X, y, offset[:, 0] if n_classes == 2 else offset, **options)
+    known = known - known.mean(axis=1, keepdims=True) * (n_classes == 3)
+    scale = X.std(axis=0)
+    np.testing.assert_allclose((moved.coef_ + known.T) * scale, plain.coef_ * scale, atol=1e-5)
+
+
+OPTIONS = {
+    "ridge": {"C": 0.1},
+    "lasso": {"C": 0.05, "l1_ratio": 1.0},
+    "bounds": {"bounds": (0, 1)},
+}
+
+
+@pytest.mark.parametrize("shape", [(600, 4), (40, 300), (3000, 30)])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_penalised_fit_is_at_its_optimum_and_proves_it(options, shape):
+    X, y, offset = rows(*shape)
+    found = fit(X, y, offset, **OPTIONS[options])
+    coef, lam = found.coef_[0], 1 / found.C
+    z = X @ coef + found.intercept_[0] + offset
+    slope = X.T @ (1 / (1 + np.exp(-z)) - y)
+    if options == "lasso":
+        left = np.where(coef, slope + lam * np.sign(coef), np.maximum(abs(slope) - lam, 0))
+    else:
+        left = slope + lam * coef
+    if options == "bounds":
+        left = np.where(coef <= 0, np.minimum(left, 0), left)
+        left = np.where(coef >= 1, np.maximum(left, 0), left)
+    assert abs(left / X.std(axis=0)).max() <= 1e-6 * len(y)
+    assert found.converged_
+    assert found.duality_gap_ <= 1e-8
+
+
+def test_a_constant_moves_the_intercept():
+    X, y, _ = rows()
+    plain, moved = fit(X, y, None), fit(X, y, np.full(600, 2.0))
+    np.testing.assert_allclose(moved.coef_, plain.coef_, rtol=1e-7)
+    np.testing.assert_allclose(moved.intercept_ + 2, plain.intercept_, rtol=1e-7)
+
+
+def test_rows_that_the_offset_alone_separates_are_not_separable():
+    X, y, _ = rows()
+    found = TorchLogisticClassifier(C=np.inf).fit(X, y, offset=3.0 * (2 * y - 1))
+    assert found.converged_
+
+
+def test_it_is_routed_like_weights():
+    X, y, offset = rows()
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = TorchLogisticClassifier().set_fit_request(offset=True)
+        search = GridSearchCV(model, {"C": [0.1, 1.0]}).fit(X, y, offset=offset)
+    best = TorchLogisticClassifier(**search.best_params_).fit(X, y, offset=offset)
+    np.testing.assert_allclose(search.best_estimator_.coef_, best.coef_, rtol=1e-6)
+
+
+def test_a_checkpoint_knows_its_offset(tmp_path, monkeypatch):
+    X, y, offset = rows()
+    solver = LBFGS(checkpoint=Checkpoint(tmp_path / "fit.npz"))
+    model, write = TorchLogisticClassifier(solver=solver, tol=1e-9), Journal.write
+
+    def killed(journal, *values):
+        write(journal, *values)
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "write", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            model.fit(X, y, offset=offset)
+    with pytest.raises(CheckpointError, match="offset"):
+        model.fit(X, y, offset=-offset)
+    found = model.fit(X, y, offset=offset)
+    expected = TorchLogisticClassifier(solver=LBFGS(), tol=1e-9).fit(X, y, offset=offset)
+    np.testing.assert_array_equal(found.coef_, expected.coef_)
+
+
+BAD = {
+    "shape": (np.zeros(5), r"offset has shape \(5,\), expected \(600,\)"),
+    "nan": (np.r_[np.nan, np.zeros(599)], r"offset\[0\] is nan; it must be finite"),
+    "text": (np.full(600, "a"), "offset must hold numbers"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_offsets_are_refused(what):
+    X, y, _ = rows()
+    offset, match = BAD[what]
+    with pytest.raises(ParameterError, match=match):
+        TorchLogisticClassifier().fit(X, y, offset=offset)
+
+
+def test_where_it_has_no_place_it_is_refused():
+    X, y, offset = rows()
+    with pytest.raises(ParameterError, match="SGD"):
+        TorchLogisticClassifier(solver=SGD(0.1)).fit(X, y, offset=offset)
+    with pytest.raises(ParameterError, match="RankRows has no place"):
+        TorchLogisticClassifier().fit(RankRows(X), y, offset=offset)

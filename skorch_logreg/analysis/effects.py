@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy import linalg, stats
+from scipy import linalg
 from scipy.special import expit
 
 from skorch_logreg.analysis.fitted_model import Fitted
 from skorch_logreg.analysis.inference import inverse
+from skorch_logreg.analysis.normal import NormalEstimates
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Influence", "MarginalEffects", "influence", "marginal_effects"]
 
 
 @dataclass(frozen=True)
-class MarginalEffects:
+class MarginalEffects(NormalEstimates):
     """Average changes of the probability, with what they may be off.
 
     Attributes
@@ -25,28 +26,25 @@ class MarginalEffects:
     names : tuple of str
     effect, standard_error, z, p_value : ndarray of shape (n_features,)
     interval : ndarray of shape (n_features, 2)
+    covariance : ndarray of shape (n_features, n_features)
+    level : float
+        Of the intervals.
     """
 
     names: tuple[str, ...]
     effect: np.ndarray
-    standard_error: np.ndarray
+    covariance: np.ndarray
     level: float
 
     @property
-    def z(self) -> np.ndarray:
-        """Effects over their standard errors."""
-        return self.effect / self.standard_error
+    def estimate(self) -> np.ndarray:
+        """Return the effects."""
+        return self.effect
 
     @property
-    def p_value(self) -> np.ndarray:
-        """Probability of a larger ``|z|`` where there is no effect."""
-        return 2 * stats.norm.sf(np.abs(self.z))
-
-    @property
-    def interval(self) -> np.ndarray:
-        """Lower and upper end, by the normal distribution."""
-        half = stats.norm.ppf((1 + self.level) / 2) * self.standard_error
-        return np.column_stack([self.effect - half, self.effect + half])
+    def standard_error(self) -> np.ndarray:
+        """Square roots of their variances, by the delta method."""
+        return np.sqrt(np.diag(self.covariance))
 
 
 def marginal_effects(
@@ -122,8 +120,8 @@ def marginal_effects(
             moved = np.asarray(fit.X.T @ own).ravel()
             moved[j] = own.sum() * value
             jacobian[j] += sign * np.append(moved, own.sum())
-    error = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, spread, jacobian))
-    return MarginalEffects(fit.names[:-1], effect, error, level)
+    covariance = jacobian @ spread @ jacobian.T
+    return MarginalEffects(fit.names[:-1], effect, covariance, level)
 
 
 @dataclass(frozen=True)

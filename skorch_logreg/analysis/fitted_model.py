@@ -185,9 +185,8 @@ class Fitted:
     @property
     def residual(self) -> np.ndarray:
         """What was observed less the probability, (n_samples, K)."""
-        observed = self.index[:, None] == (
-            np.array([1]) if self.n_outputs == 1 else np.arange(self.n_outputs)
-        )
+        labels = np.arange(self.n_outputs) if self.n_outputs > 1 else np.array([1])
+        observed = self.index[:, None] == labels
         return observed - self.proba
 
     @property

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy import linalg, stats
 
 from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.normal import NormalEstimates
 from skorch_logreg.exceptions import ParameterError
 
 _CONVENTIONS = {
@@ -21,7 +22,7 @@ _CONVENTIONS = {
 
 
 @dataclass(frozen=True)
-class Inference:
+class Inference(NormalEstimates):
     """What `summary` finds of every coefficient; the intercept is the last of its class.
 
     Attributes
@@ -61,25 +62,14 @@ class Inference:
     is_penalised: bool
 
     @property
+    def estimate(self) -> np.ndarray:
+        """Return the coefficients."""
+        return self.coef
+
+    @property
     def standard_error(self) -> np.ndarray:
         """Square roots of the variances."""
         return np.sqrt(np.diag(self.covariance))
-
-    @property
-    def z(self) -> np.ndarray:
-        """Estimates over their standard errors."""
-        return self.coef / self.standard_error
-
-    @property
-    def p_value(self) -> np.ndarray:
-        """Probability of a larger ``|z|`` where the coefficient is zero."""
-        return 2 * stats.norm.sf(np.abs(self.z))
-
-    @property
-    def interval(self) -> np.ndarray:
-        """Lower and upper end, by the normal distribution."""
-        half = stats.norm.ppf((1 + self.level) / 2) * self.standard_error
-        return np.column_stack([self.coef - half, self.coef + half])
 
     @property
     def odds_ratio(self) -> np.ndarray:

@@ -43,7 +43,7 @@ _WAYS_OUT = {
     Status.PRECISION: "Ask for less with a larger tol; {precision_advice}.",
     Status.SEPARABLE: "The coefficients returned are finite and separate the classes; for a "
     "minimiser set C to a finite value and leave no column, and no class, without a penalty "
-    "or weight.",
+    "or weight. skorch_logreg.separation names the columns, skorch_logreg.firth is finite.",
     Status.STOPPED: "Fit with warm_start=True to go on.",
     Status.EPOCHS: "Train longer, let the learning rate fall (schedule), or end with "
     "finish='exact'.",

@@ -28,9 +28,9 @@ from benchmarks import folder, machine, picture
 from benchmarks.peers import THREADS, named
 from benchmarks.problems import PROBLEMS, Recipe
 from benchmarks.race import TARGETS, Rules, field, race
+from benchmarks.result import MAIN, seconds, seconds_of, title
 
 DEFAULT = ("cancer", "digits", "tall", "square", "text", "lasso")
-MAIN = "1e-06"
 HEAD = ("peer", *(f"{t:g}" for t in TARGETS), "spread", "runs", "/ ours", "cpu", "passes")
 HEAD += ("peak", "import + convert + warm-up", "note")
 
@@ -47,38 +47,12 @@ def table(result):
     yield f"| {' | '.join(['---'] * len(HEAD))} |"
     ours = seconds(result, "ours")
     took_part = [entry for entry in result["peers"] if entry["ladder"] or entry["preparation"]]
-    for entry in sorted(took_part, key=lambda e: _seconds(e) or float("inf")):
+    for entry in sorted(took_part, key=lambda e: seconds_of(e) or float("inf")):
         yield f"| {' | '.join(_cells(entry, ours))} |"
     yield ""
     others = [entry for entry in result["peers"] if entry not in took_part]
     yield from (f"{entry['name']}: {entry['note']}" for entry in others)
     yield ""
-
-
-def title(result):
-    """State a problem in a few words."""
-    rows, columns = result["shape"]
-    kind = "CSR" if result["sparse"] else result["dtype"]
-    penalty = {0.0: "L2", 1.0: "L1"}.get(result["l1_ratio"], "elastic net")
-    classes = f", {result['classes']} classes" if result["classes"] > 2 else ""
-    return f"{result['name']}: {rows} x {columns} {kind}, {penalty}, C = {result['C']:.3g}{classes}"
-
-
-def seconds(result, name):
-    """Median seconds of a peer to 1e-6, None if it does not reach it."""
-    (entry,) = (entry for entry in result["peers"] if entry["name"] == name)
-    return _seconds(entry)
-
-
-def best_peer(result):
-    """Name and seconds of whoever is fastest to 1e-6 apart from ours; None if nobody is."""
-    found = {e["name"]: _seconds(e) for e in result["peers"] if e["name"] != "ours" and _seconds(e)}
-    return min(found.items(), key=lambda item: item[1], default=None)
-
-
-def _seconds(entry):
-    reached = entry["reached"][MAIN]
-    return reached and reached["seconds"]
 
 
 def _cells(entry, ours):

@@ -17,9 +17,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks import machine, race
-from benchmarks.curves import MAIN, add_rules, write
+from benchmarks.curves import add_rules, write
 from benchmarks.peers import Ours
 from benchmarks.problems import Recipe
+from benchmarks.result import MAIN
 
 PROBLEMS = ("tall-float32", "tall100-float32")
 

@@ -3,6 +3,8 @@
 import math
 from statistics import median
 
+from benchmarks.result import best_peer, seconds, title
+
 INK = "#808080"
 OURS = "#e8590c"
 LOOKS = {  # library: colour; the others share the last one
@@ -17,8 +19,6 @@ FLOOR = 1e-12  # a suboptimality below is rounding
 
 def curves(path, results):
     """Draw suboptimality over seconds, a panel a problem."""
-    from benchmarks.curves import best_peer, seconds, title
-
     columns = min(3, len(results))
     rows = math.ceil(len(results) / columns)
     figure, panels = _canvas(rows, columns)
@@ -92,10 +92,10 @@ def _curve(panel, entry):
     """Draw the points of a ladder that are better than all sooner ones."""
     points = sorted((median(p["seconds"]), max(p["suboptimality"])) for p in entry["ladder"])
     best, kept = math.inf, []
-    for seconds, suboptimality in points:
+    for time, suboptimality in points:
         if suboptimality < best:
             best = suboptimality
-            kept.append((seconds, max(best, FLOOR)))
+            kept.append((time, max(best, FLOOR)))
     if kept:
         ours = entry["name"] == "ours"
         panel.plot(*zip(*kept, strict=True), color=_colour(entry["library"]),

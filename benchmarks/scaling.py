@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import machine, picture, race
-from benchmarks.curves import MAIN, add_rules, best_peer, seconds, write
+from benchmarks.curves import add_rules, write
 from benchmarks.peers import named
 from benchmarks.problems import Shape
+from benchmarks.result import MAIN, best_peer, seconds
 
 DIRECTIONS = {
     "rows, of 20 columns": [Shape(10**k, 20) for k in range(3, 8)],

@@ -346,7 +346,7 @@ class TorchLogisticClassifier(
         targets = soft.encode(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)
-        offset = weights.check_offset(dask.collected(offset), len(y), targets.n_classes)
+        offset = weights.check_offset(dask.collected(offset), X.shape[0], targets.n_classes)
         seed, rows, held_out = 0, Rows(X, y, targets, sample_weight), None
         trains = isinstance(chosen.solver, MiniBatch)
         if trains:

@@ -10,7 +10,15 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.data import ChunkParts, Data, Survey, as_it_is, from_parts, look_through
+from skorch_logreg.data import (
+    ChunkParts,
+    Data,
+    Survey,
+    as_it_is,
+    as_tensor,
+    from_parts,
+    look_through,
+)
 
 __all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
 
@@ -74,7 +82,7 @@ class ChunkedRows:
             kinds = ("dense", "sparse") if self._is_sparse else ("sparse", "dense")
             raise ValueError(f"Chunk {index} of X is {kinds[0]}, the first is {kinds[1]}.")
         X = X.astype(self.dtype, copy=False)
-        return X if self._is_sparse else torch.from_numpy(X)
+        return X if self._is_sparse else as_tensor(X)
 
     def _read(self, index: int) -> Any:
         try:
@@ -100,7 +108,7 @@ class ChunkedRows:
 
 
 def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
-    """Validate some rows, perhaps none, as an array that may be written or a csr_array.
+    """Validate some rows, perhaps none, as an array or a csr_array.
 
     Parameters
     ----------
@@ -120,9 +128,7 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
         ensure_min_samples=0,
         input_name=name,
     )
-    if sp.issparse(X):
-        return sp.csr_array(X)
-    return X if X.flags.writeable else X.copy()
+    return sp.csr_array(X) if sp.issparse(X) else X
 
 
 def chunks_of(model: Any, X: Any) -> Iterator[Any]:

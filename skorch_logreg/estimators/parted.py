@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Data, Parts, Survey, from_parts
+from skorch_logreg.data import Data, Parts, Survey, as_tensor, from_parts
 from skorch_logreg.estimators.chunks import check_rows
 
 __all__ = ["PartedRows"]
@@ -56,4 +56,4 @@ class _Read:
                 f"Block {index} of X has {rows.shape[1]} columns, and should have "
                 f"{self.n_features}."
             )
-        return rows if sp.issparse(rows) else torch.from_numpy(rows)
+        return rows if sp.issparse(rows) else as_tensor(rows)

@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
     from skorch_logreg.estimators.multilabel import MultiLabel
     from skorch_logreg.estimators.neural import NeuralLogisticClassifier
+    from skorch_logreg.estimators.offset import OffsetLogisticClassifier
     from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "DeviceError",
     "MultiLabel",
     "NeuralLogisticClassifier",
+    "OffsetLogisticClassifier",
     "ParameterError",
     "RegularizationPath",
     "TorchLogisticClassifier",
@@ -140,6 +142,7 @@ __getattr__ = lazily(
         "BatchedRandomizedSearchCV": "estimators.search",
         "MultiLabel": "estimators.multilabel",
         "NeuralLogisticClassifier": "estimators.neural",
+        "OffsetLogisticClassifier": "estimators.offset",
         "RegularizationPath": "analysis",
         "TorchLogisticClassifierCV": "estimators.cv",
         "TunedThreshold": "analysis",

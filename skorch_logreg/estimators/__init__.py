@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
     from skorch_logreg.estimators.multilabel import MultiLabel
     from skorch_logreg.estimators.neural import NeuralLogisticClassifier
+    from skorch_logreg.estimators.offset import OffsetLogisticClassifier
     from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "BatchedRandomizedSearchCV",
     "MultiLabel",
     "NeuralLogisticClassifier",
+    "OffsetLogisticClassifier",
     "TorchLogisticClassifier",
     "TorchLogisticClassifierCV",
 ]
@@ -27,6 +29,7 @@ __getattr__ = lazily(
         "BatchedRandomizedSearchCV": "search",
         "MultiLabel": "multilabel",
         "NeuralLogisticClassifier": "neural",
+        "OffsetLogisticClassifier": "offset",
         "TorchLogisticClassifier": "classifier",
         "TorchLogisticClassifierCV": "cv",
     },

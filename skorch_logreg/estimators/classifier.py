@@ -252,7 +252,7 @@ class TorchLogisticClassifier(
         self.label_smoothing = label_smoothing
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
@@ -274,10 +274,6 @@ class TorchLogisticClassifier(
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row: 2 is the row twice, 0 is none. Successes and
             trials go in as two weighted rows.
-        offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
-            Log-odds that every row has of its own, added to its logits as they are; with more
-            than two classes those of each. Predictions are without it: add it to
-            `decision_function`. Not for solvers of mini-batches, data sets of torch or ranks.
 
         Returns
         -------
@@ -307,10 +303,9 @@ class TorchLogisticClassifier(
         """
         with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             if isinstance(X, RankRows):
-                weights.refuse_offset(offset, "RankRows")
                 ranks.fit_together(self, X, y, sample_weight)
             else:
-                self._fit(X, y, sample_weight, offset)
+                self._fit(X, y, sample_weight)
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:

@@ -7,7 +7,7 @@ import sklearn
 import statsmodels.api as sm
 from sklearn.model_selection import GridSearchCV
 
-from skorch_logreg import TorchLogisticClassifier, summary
+from skorch_logreg import OffsetLogisticClassifier, summary
 from skorch_logreg.checkpoint import Journal
 from skorch_logreg.data import ArrayChunks, RankRows
 from skorch_logreg.exceptions import CheckpointError, ParameterError
@@ -23,7 +23,7 @@ def rows(n=600, p=4):
 
 
 def fit(X, y, offset, **options):
-    return TorchLogisticClassifier(**{"tol": 1e-9} | options).fit(X, y, offset=offset)
+    return OffsetLogisticClassifier(**{"tol": 1e-9} | options).fit(X, y, offset=offset)
 
 
 def blocks(X):
@@ -101,23 +101,23 @@ def test_a_constant_moves_the_intercept():
 
 def test_rows_that_the_offset_alone_separates_are_not_separable():
     X, y, _ = rows()
-    found = TorchLogisticClassifier(C=np.inf).fit(X, y, offset=3.0 * (2 * y - 1))
+    found = OffsetLogisticClassifier(C=np.inf).fit(X, y, offset=3.0 * (2 * y - 1))
     assert found.converged_
 
 
 def test_it_is_routed_like_weights():
     X, y, offset = rows()
     with sklearn.config_context(enable_metadata_routing=True):
-        model = TorchLogisticClassifier().set_fit_request(offset=True)
+        model = OffsetLogisticClassifier().set_fit_request(offset=True)
         search = GridSearchCV(model, {"C": [0.1, 1.0]}).fit(X, y, offset=offset)
-    best = TorchLogisticClassifier(**search.best_params_).fit(X, y, offset=offset)
+    best = OffsetLogisticClassifier(**search.best_params_).fit(X, y, offset=offset)
     np.testing.assert_allclose(search.best_estimator_.coef_, best.coef_, rtol=1e-6)
 
 
 def test_a_checkpoint_knows_its_offset(tmp_path, monkeypatch):
     X, y, offset = rows()
     solver = LBFGS(checkpoint=Checkpoint(tmp_path / "fit.npz"))
-    model, write = TorchLogisticClassifier(solver=solver, tol=1e-9), Journal.write
+    model, write = OffsetLogisticClassifier(solver=solver, tol=1e-9), Journal.write
 
     def killed(journal, *values):
         write(journal, *values)
@@ -130,7 +130,7 @@ def test_a_checkpoint_knows_its_offset(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="offset"):
         model.fit(X, y, offset=-offset)
     found = model.fit(X, y, offset=offset)
-    expected = TorchLogisticClassifier(solver=LBFGS(), tol=1e-9).fit(X, y, offset=offset)
+    expected = OffsetLogisticClassifier(solver=LBFGS(), tol=1e-9).fit(X, y, offset=offset)
     np.testing.assert_array_equal(found.coef_, expected.coef_)
 
 
@@ -146,12 +146,12 @@ def test_bad_offsets_are_refused(what):
     X, y, _ = rows()
     offset, match = BAD[what]
     with pytest.raises(ParameterError, match=match):
-        TorchLogisticClassifier().fit(X, y, offset=offset)
+        OffsetLogisticClassifier().fit(X, y, offset=offset)
 
 
 def test_where_it_has_no_place_it_is_refused():
     X, y, offset = rows()
     with pytest.raises(ParameterError, match="SGD"):
-        TorchLogisticClassifier(solver=SGD(0.1)).fit(X, y, offset=offset)
+        OffsetLogisticClassifier(solver=SGD(0.1)).fit(X, y, offset=offset)
     with pytest.raises(ParameterError, match="RankRows has no place"):
-        TorchLogisticClassifier().fit(RankRows(X), y, offset=offset)
+        OffsetLogisticClassifier().fit(RankRows(X), y, offset=offset)

@@ -1,0 +1,65 @@
+"""Logistic regression of rows that have log-odds of their own."""
+
+from typing import Any, Self
+
+from sklearn.base import _fit_context
+
+from skorch_logreg.data import RankRows, scratch_folders
+from skorch_logreg.estimators import persistence, weights
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.isolation import plain_torch
+
+__all__ = ["OffsetLogisticClassifier"]
+
+
+class OffsetLogisticClassifier(TorchLogisticClassifier):
+    """A `TorchLogisticClassifier` whose `fit` takes an offset, added to each row's logits.
+
+    Parameters, attributes and all else are those of `TorchLogisticClassifier`, whose `fit` has
+    the signature of `sklearn.linear_model.LogisticRegression`. Under metadata routing
+    ``set_fit_request(offset=True)`` lets an offset through pipelines and searches.
+
+    See Also
+    --------
+    TorchLogisticClassifier : Without one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skorch_logreg import OffsetLogisticClassifier
+    >>> X, y = np.arange(8.0)[:, None], [0, 1, 0, 0, 1, 0, 1, 1]
+    >>> plain = OffsetLogisticClassifier(tol=1e-8).fit(X, y)
+    >>> moved = OffsetLogisticClassifier(tol=1e-8).fit(X, y, offset=np.full(8, 2.0))
+    >>> (plain.intercept_ - moved.intercept_).round(6)
+    array([2.])
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `TorchLogisticClassifier.fit`; no ranks.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
+            Log-odds that every row has of its own, added to its logits as they are; with more
+            than two classes those of each. Predictions are without it: add it to
+            `decision_function`. Not for solvers of mini-batches or data sets of torch.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            If it has another shape, holds what is not finite, or has no place; else as
+            `TorchLogisticClassifier.fit`.
+        """
+        if isinstance(X, RankRows):
+            weights.refuse_offset(offset, "RankRows")
+            return super().fit(X, y, sample_weight)
+        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+            self._fit(X, y, sample_weight, offset)
+        return self

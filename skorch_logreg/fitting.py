@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 _MEMORY_BUDGET = 1 << 30  # bytes
-_ROW_BYTES = 64  # of a row and a logit: target, weight, and the logits of three points
+ROW_BYTES = 72  # of a row and a logit: target, weight, the logits of three points, what is between
 _WIDEST = 512  # logits a row that are worth a wider batch
 _COEFFICIENTS = 1 << 21  # in all models: 16 MiB
 _LEAST = 16  # logits a row that are worth it whatever the columns
@@ -521,7 +521,7 @@ def models_at_once(
 def at_once(size: int, memory_budget: int | None = None) -> int:
     """Columns of ``size`` rows, with what a solve keeps beside them, that fit a budget."""
     budget = _MEMORY_BUDGET if memory_budget is None else memory_budget
-    return max(int(budget) // (_ROW_BYTES * size), 1)
+    return max(int(budget) // (ROW_BYTES * size), 1)
 
 
 def _solver(solver: str | Solver, smooth: bool, objective: Objective) -> Solver:

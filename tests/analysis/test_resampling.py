@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg import TorchLogisticClassifier, bootstrap, summary
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.fitting import ROW_BYTES
 
 
 def rows(n=300, n_classes=2):
@@ -31,7 +32,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("budget", [None, 300 * 64 * 3])
+@pytest.mark.parametrize("budget", [None, 300 * ROW_BYTES * 3])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_every_refit_is_the_fit_to_its_rows(options, n_classes, budget):

@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit, Stratified
 
 from skorch_logreg import ParameterError, TorchLogisticClassifier, fitting
 from skorch_logreg import TorchLogisticClassifierCV as OursCV
+from skorch_logreg.fitting import ROW_BYTES
 from tests.estimators.cv import GRID, NEW, TIGHT, assert_close, data, ours, sample_weight, sklearns
 
 # ---------------------------------------------------------------- folds
@@ -178,7 +179,7 @@ def test_batches_keep_to_the_budget_and_change_nothing(monkeypatch, at_once, n_c
     monkeypatch.setattr(
         fitting, "fit", lambda *a, **k: sizes.append(len(torch.as_tensor(k["C"]))) or fit(*a, **k)
     )
-    budget = at_once * 64 * 90 * (1 if n_classes == 2 else 3)
+    budget = at_once * ROW_BYTES * 90 * (1 if n_classes == 2 else 3)
     model = ours(cv=4, memory_budget=budget).fit(X, y, weight)
     assert max(sizes) <= at_once
     assert sum(sizes) == 4 * 3 + 1

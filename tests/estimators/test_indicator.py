@@ -12,6 +12,7 @@ import torch
 
 from skorch_logreg import MultiLabel, TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import indicator
+from skorch_logreg.fitting import ROW_BYTES
 from tests.estimators.labels import labels
 
 NAMES = ["cat", "dog", "cow"]
@@ -135,7 +136,7 @@ def test_a_sparse_y_is_never_dense_as_a_whole(monkeypatch):
     monkeypatch.setattr(
         sp.csc_array, "toarray", lambda self, *a, **k: made.append(self.shape) or toarray(self)
     )
-    model = MultiLabel(memory_budget=10 * 64 * len(X)).fit(X, wide)
+    model = MultiLabel(memory_budget=10 * ROW_BYTES * len(X)).fit(X, wide)
     assert max(columns for _, columns in made) <= 10
     expected = MultiLabel().fit(X, wide.toarray())
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-6, atol=1e-8)

@@ -41,6 +41,7 @@ from skorch_logreg import (
     VersionMismatchWarning,
 )
 from skorch_logreg.estimators.multilabel import prediction as label_prediction
+from skorch_logreg.fitting import ROW_BYTES
 from skorch_logreg.solvers import Adam
 from tests.estimators.data import assert_same_state, binary, multi, state
 from tests.estimators.labels import labels
@@ -156,7 +157,7 @@ def test_strengths_of_features():
         several({"penalty_factor": [1, 2]}).fit(X, Y)
 
 
-@pytest.mark.parametrize("budget", [1, 64 * 120 * 2, None])
+@pytest.mark.parametrize("budget", [1, ROW_BYTES * 120 * 2, None])
 def test_any_budget_gives_the_same_models(budget):
     X, Y = labels(n_labels=7)
     model = several(memory_budget=budget).fit(X, Y)
@@ -177,7 +178,7 @@ def test_prediction_keeps_to_the_budget(form, monkeypatch):
     monkeypatch.setattr(
         label_prediction, "_affine", lambda X, *args: rows.append(X.shape[0]) or affine(X, *args)
     )
-    model.memory_budget = 64 * 3 * 7
+    model.memory_budget = ROW_BYTES * 3 * 7
     parts = model.predict(form(X))
     assert max(rows) == 7
     assert sum(rows) == len(X)
@@ -521,7 +522,7 @@ def test_parameters_are_checked(parameters, words):
 def test_all_or_nothing(monkeypatch):
     """Interrupted in its second batch, the estimator is as it was, names included."""
     X, Y = labels()
-    model = several(memory_budget=64 * len(X)).fit(X, pd.DataFrame(Y, columns=list("abc")))
+    model = several(memory_budget=ROW_BYTES * len(X)).fit(X, pd.DataFrame(Y, columns=list("abc")))
     before = state(model)
     keep = skorch_logreg.estimators.multilabel.classifier.Fits.keep
     calls = []

@@ -20,6 +20,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
+from skorch_logreg.fitting import ROW_BYTES
 from tests.estimators.data import assert_same_state, binary, multi, state
 from tests.estimators.labels import labels
 
@@ -117,10 +118,10 @@ def test_any_budget_gives_the_same_choice(models):
     """Less than one label's grid, one grid at a time, or two."""
     X, Y = labels()
     expected = MultiLabel(searcher()).fit(X, Y)
-    model = MultiLabel(searcher(), memory_budget=models * 64 * len(X)).fit(X, Y)
+    model = MultiLabel(searcher(), memory_budget=models * ROW_BYTES * len(X)).fit(X, Y)
     np.testing.assert_allclose(model.scores_, expected.scores_, rtol=1e-7)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
-    inner = MultiLabel(searcher(memory_budget=models * 64 * len(X))).fit(X, Y)
+    inner = MultiLabel(searcher(memory_budget=models * ROW_BYTES * len(X))).fit(X, Y)
     assert inner.n_passes_ == model.n_passes_
 
 

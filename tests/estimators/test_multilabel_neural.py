@@ -20,6 +20,7 @@ from skorch_logreg import (
     ParameterError,
     TorchLogisticClassifier,
 )
+from skorch_logreg.fitting import ROW_BYTES
 from skorch_logreg.solvers import SGD, Adam
 from tests.estimators.data import multi
 from tests.estimators.labels import labels
@@ -227,7 +228,7 @@ def test_14_the_module_is_the_model():
     np.testing.assert_array_equal(model.predict(X), p >= [0.3, 0.5, 0.7])
     assert not hasattr(model, "coef_")
     whole = model.predict(X)
-    model.memory_budget = 64 * 3 * 7
+    model.memory_budget = ROW_BYTES * 3 * 7
     np.testing.assert_array_equal(model.predict(X), whole)
     with torch.no_grad():
         model.module_.head.bias.fill_(torch.nan)

@@ -21,6 +21,7 @@ from skorch_logreg import (
 )
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import DivergenceError
+from skorch_logreg.fitting import ROW_BYTES
 from skorch_logreg.solvers import LBFGS, SGD, Adam, AdamW, Optimizer
 from tests.estimators.data import multi
 from tests.estimators.labels import labels
@@ -102,7 +103,7 @@ def test_08_without_mini_batches_unknown_cells_are_rows_that_are_not_there():
     assert_equal_to(model, alone)
 
 
-@pytest.mark.parametrize("budget", [1, 64 * 120 * 2, None])
+@pytest.mark.parametrize("budget", [1, ROW_BYTES * 120 * 2, None])
 def test_any_budget_trains_the_same_models(budget):
     X, Y = labels(n_labels=5)
     estimator = TorchLogisticClassifier(solver=SOLVERS[0], random_state=1)

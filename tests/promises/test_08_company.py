@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg import ConstantLabelWarning, MultiLabel, TorchLogisticClassifier
 from skorch_logreg.data import from_arrays
-from skorch_logreg.fitting import fit
+from skorch_logreg.fitting import ROW_BYTES, fit
 from skorch_logreg.losses import Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
 from tests.promises.models import assert_same
@@ -117,7 +117,7 @@ def test_08_any_company(penalty):
     others = np.random.default_rng(3).permutation(Y.shape[1])
     moved = quiet(MultiLabel(estimator, C=C[others]), X, Y[:, others])
     few = quiet(MultiLabel(estimator, C=C[:3]), X, Y[:, :3])
-    pairs = quiet(MultiLabel(estimator, C=C, memory_budget=2 * 64 * len(X)), X, Y)
+    pairs = quiet(MultiLabel(estimator, C=C, memory_budget=2 * ROW_BYTES * len(X)), X, Y)
     single = quiet(MultiLabel(estimator, C=C, memory_budget=1), X, Y)
     for k in range(3):
         got = [moved.coef_[others == k], few.coef_[[k]], pairs.coef_[[k]], single.coef_[[k]]]

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit, log_softmax
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_sample_weight
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skorch_logreg.exceptions import ParameterError
@@ -61,10 +61,13 @@ class Fitted:
         ParameterError
             If its coefficients are not those of a smooth likelihood with a ridge.
         """
-        if hasattr(estimator, "steps"):
-            X, estimator = estimator[:-1].transform(X), estimator[-1]
-        check_is_fitted(estimator, "coef_")
+        estimator, X = unwrapped(estimator, X)
         _refuse(estimator)
+        if getattr(estimator, "has_offset_", False) and offset is None:
+            raise ParameterError(
+                "The model was fitted with an offset, without which its probabilities are others; "
+                "give it to summary. Nothing else here takes one."
+            )
         names = getattr(estimator, "feature_names_in_", None)
         X = check_array(X, accept_sparse="csr", dtype=np.float64)
         y = column_or_1d(y)
@@ -81,8 +84,7 @@ class Fitted:
         weight = np.ones(len(y))
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        if estimator.class_weight is not None:
-            weight = weight * compute_sample_weight(estimator.class_weight, y)
+        weight = with_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
         if offset is not None:
             offset = np.asarray(offset, dtype=np.float64)
             if offset.shape != y.shape or len(classes) > 2:
@@ -94,8 +96,7 @@ class Fitted:
             names = [f"x{j}" for j in range(X.shape[1])]
         factor = getattr(estimator, "penalty_factor", None)
         factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
-        unpenalised = estimator.penalty is None or not np.isfinite(estimator.C)
-        strength = 0.0 if unpenalised else 1.0 / estimator.C
+        C, _ = strength(estimator)
         intercept = np.broadcast_to(np.asarray(estimator.intercept_, float).ravel(), len(coef))
         return cls(
             X=X,
@@ -104,7 +105,7 @@ class Fitted:
             classes=classes,
             names=(*map(str, names), "intercept"),
             params=np.column_stack([coef, intercept]),
-            ridge=np.append(strength * factor if strength else 0.0 * factor, 0.0),
+            ridge=np.append(factor / C, 0.0),
             fit_intercept=bool(estimator.fit_intercept),
             offset=offset,
         )
@@ -237,23 +238,77 @@ class Fitted:
         return np.tile(own, self.n_outputs)
 
 
+def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Take a fitted classifier out of a search and a pipeline, and X as it gets it.
+
+    Raises
+    ------
+    ParameterError
+        If it is many models, or its objective another: liblinear penalises the intercept.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if hasattr(estimator, "steps"):
+        X, estimator = estimator[:-1].transform(X), estimator[-1]
+    check_is_fitted(estimator, "coef_")
+    name = type(estimator).__name__
+    if hasattr(estimator, "target_kind_"):
+        raise ParameterError(f"{name} has many models; analyse each label by itself.")
+    if estimator.solver == "liblinear" and estimator.fit_intercept:
+        raise ParameterError(
+            f"{name} has solver='liblinear', which penalises the intercept; choose another."
+        )
+    return estimator, X
+
+
+def strength(estimator: Any) -> tuple[float, float]:
+    """C, infinite where there is no penalty, and l1_ratio: as given, or as cross-validated."""
+    given: Any = getattr(estimator, "C_", None)
+    C = np.unique(estimator.C if given is None else given)
+    given = getattr(estimator, "l1_ratio_", getattr(estimator, "l1_ratio", None))
+    share = {float(ratio or 0.0) for ratio in np.ravel(given)}
+    if len(C) > 1 or len(share) > 1:
+        raise ParameterError(f"{type(estimator).__name__} has several C_: {C}; fit with one.")
+    (l1,) = share
+    if isinstance(estimator.penalty, str):
+        l1 = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, l1)
+    return (np.inf if estimator.penalty is None else float(C[0])), l1
+
+
+def with_class_weight(
+    class_weight: Any, classes: np.ndarray, index: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Multiply weights (n_samples, m) by class weights, which "balanced" counts by weights."""
+    if class_weight is None:
+        return weight
+    if isinstance(class_weight, str):
+        totals = np.stack([weight[index == k].sum(axis=0) for k in range(len(classes))])
+        by_class = totals.sum(axis=0) / (len(classes) * np.where(totals > 0, totals, np.inf))
+    else:
+        by_class = np.array([[class_weight.get(label, 1.0)] for label in classes.tolist()])
+    return weight * by_class[index]
+
+
 def _refuse(estimator: Any) -> None:
     """Refuse what has no such standard errors."""
     name = type(estimator).__name__
-    if getattr(estimator, "target_kind_", None) is not None:
-        raise ParameterError(f"{name} has many models; analyse each label by itself.")
-    l1 = getattr(estimator, "l1_ratio", 0.0)
-    if estimator.penalty == "l1" or (l1 and np.isfinite(estimator.C)):
+    C, l1 = strength(estimator)
+    if l1 and np.isfinite(C):
         raise ParameterError(
             f"{name} has l1_ratio={l1!r}: coefficients that may be exactly zero have no normal "
-            "distribution. Use bootstrap_intervals, or fit the chosen features again with "
-            "C=float('inf') on other rows."
+            "distribution. Use bootstrap, or fit the chosen features again with C=float('inf') on "
+            "other rows."
         )
     if hasattr(estimator.penalty, "of_features") or getattr(estimator, "bounds", None) is not None:
         raise ParameterError(
             f"{name} has penalty={estimator.penalty!r} and bounds="
             f"{getattr(estimator, 'bounds', None)!r}: at a bound, or a group of zeros, there is no "
-            "normal distribution. Use bootstrap_intervals."
+            "normal distribution. Use bootstrap."
+        )
+    factor = getattr(estimator, "penalty_factor", None)
+    if factor is not None and np.isinf(np.asarray(factor, dtype=np.float64)).any():
+        raise ParameterError(
+            "penalty_factor is inf for some features, which are not in the model; fit it again "
+            "without their columns."
         )
     for parameter in ("soft_labels", "label_smoothing"):
         if getattr(estimator, parameter, False):

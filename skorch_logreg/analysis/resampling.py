@@ -9,8 +9,9 @@ import torch
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight
 
+from skorch_logreg.analysis.fitted_model import strength, unwrapped, with_class_weight
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
@@ -147,9 +148,9 @@ def bootstrap(
     """
     if n_resamples < 2:
         raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
-    if hasattr(estimator, "steps"):
-        X, estimator = estimator[:-1].transform(X), estimator[-1]
-    check_is_fitted(estimator, "coef_")
+    estimator, X = unwrapped(estimator, X)
+    if getattr(estimator, "has_offset_", False):
+        raise ParameterError("The model was fitted with an offset, which is not resampled.")
     if getattr(estimator, "bounds", None) is not None:
         raise ParameterError(f"bounds={estimator.bounds!r} are not resampled.")
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
@@ -173,8 +174,9 @@ def bootstrap(
     n_passes = n_unsure = 0
     for start in range(0, n_resamples, at_once):
         drawn = draw.counts(min(at_once, n_resamples - start)) * weight[:, None]
-        weights, shown = _with_class_weight(estimator.class_weight, classes, index, drawn)
-        weights = weights[:, shown]
+        shown = [all(drawn[index == k, b].any() for k in range(len(classes)))
+                 for b in range(drawn.shape[1])]  # fmt: skip
+        weights = with_class_weight(estimator.class_weight, classes, index, drawn[:, shown])
         m = weights.shape[1]
         if not m:
             continue
@@ -248,27 +250,10 @@ def _penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
     factor = getattr(estimator, "penalty_factor", None)
     if factor is not None:
         factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
-    C = float("inf") if estimator.penalty is None else float(estimator.C)
+    C, l1 = strength(estimator)
     if hasattr(estimator.penalty, "of_features"):
         return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
-    l1 = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, getattr(estimator, "l1_ratio", 0.0) or 0.0)
-    return (ElasticNet(float(l1), factor) if l1 else L2(factor)), C
-
-
-def _with_class_weight(
-    class_weight: Any, classes: np.ndarray, index: np.ndarray, drawn: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of all resamples, and which of them show all classes."""
-    totals = np.stack([drawn[index == k].sum(axis=0) for k in range(len(classes))])
-    shown = np.asarray((totals > 0).all(axis=0))
-    if isinstance(class_weight, str):
-        with np.errstate(divide="ignore"):
-            by_class = totals.sum(axis=0) / (len(classes) * totals)
-        drawn = drawn * np.where(np.isfinite(by_class), by_class, 0.0)[index]
-    elif class_weight is not None:
-        by_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()])
-        drawn = drawn * by_class[index][:, None]
-    return drawn, shown
+    return (ElasticNet(l1, factor) if l1 else L2(factor)), C
 
 
 def _warn(n_lost: int, n_unsure: int, n_resamples: int) -> None:

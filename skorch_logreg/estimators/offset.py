@@ -15,9 +15,15 @@ __all__ = ["OffsetLogisticClassifier"]
 class OffsetLogisticClassifier(TorchLogisticClassifier):
     """A `TorchLogisticClassifier` whose `fit` takes an offset, added to each row's logits.
 
-    Parameters, attributes and all else are those of `TorchLogisticClassifier`, whose `fit` has
-    the signature of `sklearn.linear_model.LogisticRegression`. Under metadata routing
+    Parameters, attributes and all else, but `has_offset_`, are those of
+    `TorchLogisticClassifier`, whose `fit` has the signature of
+    `sklearn.linear_model.LogisticRegression`. Under metadata routing
     ``set_fit_request(offset=True)`` lets an offset through pipelines and searches.
+
+    Attributes
+    ----------
+    has_offset_ : bool
+        Whether the last fit had one: what predicts or analyses without it is of other rows.
 
     See Also
     --------
@@ -59,7 +65,10 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         """
         if isinstance(X, RankRows):
             weights.refuse_offset(offset, "RankRows")
-            return super().fit(X, y, sample_weight)
+            super().fit(X, y, sample_weight)
+            self.has_offset_ = False
+            return self
         with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             self._fit(X, y, sample_weight, offset)
+            self.has_offset_ = offset is not None
         return self

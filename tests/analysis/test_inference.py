@@ -11,7 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import (
+    BatchedGridSearchCV,
+    OffsetLogisticClassifier,
     TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+    bootstrap,
     influence,
     likelihood_ratio_test,
     marginal_effects,
@@ -229,6 +233,15 @@ REFUSED = {
         {},
         "label_smoothing=0.1",
     ),
+    "excluded": (
+        lambda X, y: (
+            TorchLogisticClassifier(penalty_factor=[1.0, np.inf, 1.0]).fit(X, y),
+            X,
+            y,
+        ),
+        {},
+        "penalty_factor is inf",
+    ),
     "covariance": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "hc3"}, "covariance='hc3'"),
     "no groups": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "cluster"}, "needs them"),
     "level": (lambda X, y: (FREE.fit(X, y), X, y), {"level": 95}, "level=95"),
@@ -251,3 +264,50 @@ def test_what_has_no_such_standard_errors_is_refused(what):
     make, options, match = REFUSED[what]
     with pytest.raises(ValueError, match=match):
         summary(*make(*spector()), **options)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_cross_validation_chose_is_analysed(legacy):
+    X, y = spector()
+    chosen = TorchLogisticClassifierCV(
+        Cs=[0.5], cv=2, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=legacy,
+        tol=1e-9,
+    ).fit(X, y)  # fmt: skip
+    plain = TorchLogisticClassifier(C=0.5, tol=1e-9).fit(X, y)
+    search = BatchedGridSearchCV(TorchLogisticClassifier(tol=1e-9), {"C": [0.5]}, cv=2).fit(X, y)
+    expected = summary(plain, X, y).standard_error
+    close(summary(chosen, X, y).standard_error, expected)
+    close(summary(search, X, y).standard_error, expected)
+
+
+def test_balanced_classes_count_weights():
+    X, y = spector()
+    weight = np.random.default_rng(0).integers(1, 4, len(y)).astype(float)
+    model = TorchLogisticClassifier(C=np.inf, class_weight="balanced", tol=1e-10)
+    found = summary(model.fit(X, y, weight), X, y, sample_weight=weight)
+    again = np.repeat(np.arange(len(y)), weight.astype(int))
+    known = summary(model.fit(X.iloc[again], y.iloc[again]), X.iloc[again], y.iloc[again])
+    close(found.covariance, known.covariance)
+    total = np.array([weight[y == k].sum() for k in (0, 1)])
+    expected = sm.GLM(
+        y, with_constant(X), family=sm.families.Binomial(),
+        freq_weights=weight * (total.sum() / (2 * total))[y.astype(int)],
+    ).fit(tol=1e-12)  # fmt: skip
+    close(found.standard_error, expected.bse)
+
+
+@pytest.mark.parametrize("analyse", [marginal_effects, influence, profile_intervals, bootstrap])
+def test_an_offset_is_not_forgotten(analyse):
+    X, y = spector()
+    model = OffsetLogisticClassifier(C=np.inf).fit(X, y, offset=np.ones(len(y)))
+    with pytest.raises(ParameterError, match="fitted with an offset"):
+        analyse(model, X, y)
+    with pytest.raises(ParameterError, match="fitted with an offset"):
+        summary(model, X, y)
+
+
+@pytest.mark.parametrize("analyse", [summary, bootstrap])
+def test_liblinear_has_another_objective(analyse):
+    X, y = spector()
+    with pytest.raises(ParameterError, match="penalises the intercept"):
+        analyse(TorchLogisticClassifier(solver="liblinear").fit(X, y), X, y)

@@ -33,8 +33,7 @@ class MultinomialBound:
         """Factor the bound in low precision: one pass over X, ``n (p + 1)^2`` operations."""
 
         def kernel(block: Block) -> tuple[Tensor, ...]:
-            halves = (block.weight / 2).split(1, dim=1)
-            return (torch.stack([block.rough_gram(half, None) for half in halves]),)
+            return (block.rough_grams(block.weight / 2),)
 
         (gram,) = objective.data.reduce(kernel, few=True)
         if not objective.fit_intercept:

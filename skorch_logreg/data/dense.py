@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram, centred_gram, is_near_zero, piece_rows
-from skorch_logreg.data.rough import rough_cross, rough_gram, rough_outer
+from skorch_logreg.data.rough import rough_cross, rough_gram, rough_grams, rough_outer
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
@@ -99,6 +99,11 @@ class DenseBlock:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
         n_columns = len(self._center) if columns is None else len(columns)
         return rough_gram(self._fill(columns), n_columns, weight, rank_one)
+
+    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
+        n_columns = len(self._center) if columns is None else len(columns)
+        return rough_grams(self._fill(columns), n_columns, weight)
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""

@@ -46,6 +46,12 @@ class Block(Protocol):
         weight and rank_one (rows, K).
         """
 
+    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight.
+
+        ``sum_i weight_ik [z_i 1]'[z_i 1]`` of weight (rows, k); only the lower triangles count.
+        """
+
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 _SIDE = 512  # columns of a strip of a symmetric product
 _FILLED = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
 _HELD = 1 << 22  # numbers of a product's factor, which a product is worth at least
+_LIFTED = 1 << 19  # numbers of weighted rows that are multiplied at a time
 _TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
 _FASTER = 1.5
 
@@ -104,6 +105,48 @@ def rough_gram(
         mine = slice(k * side, (k + 1) * side)
         gram[mine, mine] = blocks[k]
     return gram
+
+
+def rough_grams(
+    fill: Callable[[slice, Tensor], object],
+    n_columns: int,
+    weight: Tensor,
+    filled: int = _FILLED,
+) -> Tensor:
+    """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights, in low precision.
+
+    The rows are formed once and multiplied once for all weights, in one product of a size at
+    which matrix products are efficient.
+
+    Parameters
+    ----------
+    fill, n_columns, filled
+        As `rough_gram` has them.
+    weight : Tensor of shape (rows, k)
+
+    Returns
+    -------
+    grams : Tensor of shape (k, n_columns + 1, n_columns + 1), float32
+    """
+    n_rows, n_grams = weight.shape
+    side = n_columns + 1
+    dtype = rough_dtype(weight.device, side)
+    weight = weight.float()
+    total = torch.zeros(n_grams * side, side, dtype=torch.float32, device=weight.device)
+    piece = min(max(filled // side, _LIFTED // (n_grams * side), 16), n_rows)
+    design = total.new_ones(piece, side)
+    lifted = torch.empty(piece, n_grams, side, dtype=dtype, device=weight.device)
+    for start in range(0, n_rows, piece):
+        rows = slice(start, min(start + piece, n_rows))
+        z = design[: rows.stop - start]
+        fill(rows, z[:, :-1])
+        held = torch.mul(z[:, None, :], weight[rows, :, None], out=lifted[: len(z)])
+        flat = held.view(len(z), -1).T
+        if dtype is torch.float32:
+            total.addmm_(flat, z)
+        else:
+            total += flat @ z.to(dtype)
+    return total.view(n_grams, side, side)
 
 
 def rough_outer(

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from skorch_logreg.data.gram import add_blocks
-from skorch_logreg.data.rough import rough_gram
+from skorch_logreg.data.rough import rough_gram, rough_grams
 
 _LIFTED = 1 << 20  # numbers in a weighted copy of the rows
 
@@ -82,6 +82,15 @@ class SmallBlock:
             out.copy_(z[piece])
 
         return rough_gram(fill, z.shape[1], weight, rank_one)
+
+    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
+        z = self._design[:, :-1] if columns is None else self._design[:, columns]
+
+        def fill(piece: slice, out: Tensor) -> None:
+            out.copy_(z[piece])
+
+        return rough_grams(fill, z.shape[1], weight)
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import bordered_gram
-from skorch_logreg.data.rough import rough_gram
+from skorch_logreg.data.rough import rough_gram, rough_grams
 
 # A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
 _SPARSE_COST = 40
@@ -80,21 +80,41 @@ class SparseBlock:
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
-        X, center, scale = self._X, self._center, self._scale
-        if columns is not None:
-            X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
-        row_counts = np.diff(X.indptr).astype(np.float64)
-        n_columns = len(scale)
+        some = self._columns(columns)
+        if weight.shape[1] == 1 and some._has_short_rows:
+            return some._product_gram(weight[:, 0])
+        return rough_gram(some._fill, len(some._scale), weight, rank_one, _FILLED)
+
+    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
+        some = self._columns(columns)
+        if some._has_short_rows:
+            return torch.stack([some._product_gram(own) for own in weight.unbind(dim=1)])
+        return rough_grams(some._fill, len(some._scale), weight, _FILLED)
+
+    def _columns(self, columns: Tensor | None) -> "SparseBlock":
+        """Block of some columns."""
+        if columns is None:
+            return self
+        X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
+        return SparseBlock(X, self.targets, self.weight, center, scale)
+
+    @property
+    def _has_short_rows(self) -> bool:
+        """Whether a sparse Gram matrix costs less than a dense one of low precision."""
+        row_counts = np.diff(self._X.indptr).astype(np.float64)
+        n_columns = len(self._scale)
         dense_cost = len(row_counts) * n_columns * (1 + n_columns / _ROUGH_COST)
-        if weight.shape[1] == 1 and row_counts @ row_counts < dense_cost:
-            return _bordered_product(X, center, scale, weight[:, 0])[0, :, 0].float()
-        unit = 1 / scale
+        return bool(row_counts @ row_counts < dense_cost)
 
-        def fill(piece: slice, out: Tensor) -> None:
-            rows = torch.from_numpy(csr_rows(X, piece).toarray())
-            torch.mul(rows.sub_(center), unit, out=out)
+    def _product_gram(self, weight: Tensor) -> Tensor:
+        """Gram matrix (p + 1, p + 1) as a sparse product, float32."""
+        return _bordered_product(self._X, self._center, self._scale, weight)[0, :, 0].float()
 
-        return rough_gram(fill, len(scale), weight, rank_one, _FILLED)
+    def _fill(self, piece: slice, out: Tensor) -> None:
+        """Write rows of the design, made dense, into an array of float32."""
+        rows = torch.from_numpy(csr_rows(self._X, piece).toarray())
+        torch.mul(rows.sub_(self._center), 1 / self._scale, out=out)
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""

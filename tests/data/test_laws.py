@@ -124,6 +124,26 @@ def test_rough_gram(data, columns, rank_one, few):
     assert off.tril().abs().max() <= 0.01
 
 
+@pytest.mark.parametrize("columns", [None, [1, 4]])
+@pytest.mark.parametrize("few", [False, True])
+def test_rough_grams(data, columns, few):
+    """The lower triangles are those of the weighted products, to some thousandths."""
+    held, design = data
+    weight = _random(len(design), 4).square()
+    chosen = None if columns is None else torch.tensor(columns)
+
+    def kernel(block, w):
+        return (block.rough_grams(w, chosen),)
+
+    (grams,) = held.reduce(kernel, weight, few=few)
+    assert grams.dtype is torch.float32
+    z = design if columns is None else design[:, [*columns, -1]]
+    exact = torch.einsum("np,nk,nq->kpq", z, weight, z)
+    size = exact.diagonal(dim1=1, dim2=2).sqrt()
+    off = (grams - exact) / size[:, None] / size[..., None]
+    assert off.tril().abs().max() <= 0.005
+
+
 def test_a_rough_gram_of_many_rows_and_columns():
     """More columns than a strip of the product has, and more rows than are held at a time."""
     n_rows, n_columns = 9000, 1100

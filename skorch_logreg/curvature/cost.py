@@ -13,6 +13,7 @@ _NUMBERS = 1.5e9  # of dense rows read a second
 _ELEMENTS = 1e8  # values of the loss a second
 _FLOPS = 1e11  # a second, in float64
 _ROUGH_FLOPS = {torch.float32: 1.5e11, torch.bfloat16: 5e11}  # of symmetric products
+_BLOCK_FLOPS = 1.2e11  # of float32 products of all outputs' weighted rows with the rows
 _FILLED = 4e8  # numbers written a second into the factor of a rough product
 _FACTOR_FLOPS = 6e10  # of a float32 Cholesky factor
 
@@ -55,12 +56,12 @@ def solve_seconds(n_columns: int) -> float:
     return _CALLS + 2 * n_columns**3 / 3 / _FACTOR_FLOPS
 
 
-def blocks_seconds(
-    n_samples: int, n_rows: int, n_outputs: int, n_columns: int, row_size: float, n_models: int = 1
-) -> float:
-    """Time of building blocks of frequent columns: their products, and all diagonals."""
-    block = rough_seconds(n_rows, 1, n_columns, n_models * n_outputs)
-    return block + 3 * pass_seconds(n_samples, n_outputs, row_size, n_models)
+def blocks_seconds(n_rows: int, n_blocks: int, n_columns: int, n_models: int = 1) -> float:
+    """Time of building blocks of outputs, all in one product, and of their factors."""
+    side = n_columns + 1
+    rate = _BLOCK_FLOPS * side / (side + 25)
+    products = 2.0 * n_rows * side**2 / rate
+    return _CALLS + n_models * n_blocks * (products + side**3 / 3 / _FACTOR_FLOPS)
 
 
 def dual_cost(n_samples: int, n_outputs: int, n_models: int = 1) -> float:

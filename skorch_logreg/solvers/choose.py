@@ -23,7 +23,7 @@ from skorch_logreg.objective import Objective, Point, sampled_at
 _MAX_SIDE = 3000  # of a matrix that is factored
 _EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
 _SAMPLED = 0.1  # and one from a sample of the rows
-_DEAR = 4.0  # passes: beyond, classes of few columns start with a block each
+_DEAR = 4.0  # passes: beyond, an exact Hessian is not the first choice
 _DEAR_ROWS = 10.0  # passes: beyond, pairs of rows are multiplied in low precision first
 _FACTORS = 1 << 26  # numbers in the factors of all models: half a gigabyte
 _MAX_COST = 60.0  # passes over X that an exact Hessian may cost
@@ -36,8 +36,7 @@ _SAMPLE = 10_000  # rows that a sample has at least
 _TOLD_ROWS = 4  # a column, from which a decrement is told to some per cent
 _CHEAP = 1.5  # passes: up to here more rows are worth their price
 _ROUGH_ROWS = (100, 50, 25, 10)  # a coefficient, of a Hessian in low precision
-_DEAR_CLASSES = 20.0  # passes that a Hessian of all classes costs, from which one comes first
-_BOUND_ROWS = 100  # a column, from which the classes' bound is the better one
+_CLASSES_GAIN = 2.5  # how much less blocks of classes cost than their joint Hessian, at least
 _ROUGH_TIMES = 6  # that it is made before an exact one
 _ROUGH_SHARE = 2  # how many times as many rows the data must have
 _ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
@@ -98,10 +97,14 @@ class Model:
 
 
 def choose_curvature(objective: Objective) -> Model:
-    """Take what models of their own need, or for many the factorisation that they share."""
+    """Take what models of their own need, or for many the factorisation that they share.
+
+    Classes differ by more than a factor, so that blocks of their own save many steps.
+    """
     own = _own_curvature(objective)
-    m, _, side = objective.shape
-    if m < MANY or (own.exact and own.cost(m) <= _DEAR and m <= own.room()):
+    m, n_outputs, side = objective.shape
+    affordable = own.cost(m) <= _DEAR if own.exact else n_outputs > 1
+    if m < MANY or (affordable and m <= own.room()):
         return own
     columns = min(_FREQUENT, side - 1)
     rows = max(_SAMPLE_OFMANY, _ROWS_A_COLUMN * (columns + 1))
@@ -114,31 +117,30 @@ def _own_curvature(objective: Objective) -> Model:
     """Take the exact Hessian where it is affordable, else the cheapest that leads there.
 
     Columns or rows, whichever are fewer, are the side of the exact one.  Where that is dear, one
-    of a sample comes first, or several of low precision, and before those of classes one that
-    does not couple them.  Beyond that classes of few columns have the bound that all classes
-    share, and all others a block of the columns with most entries.
+    of a sample comes first, or several of low precision.  Several classes have a block each where
+    that costs much less, and all others a block of the columns with most entries.
     """
     _, n_outputs, side = objective.shape
-    n, p = objective.data.n_samples, side - 1
-    whole = n_outputs * side
+    n = objective.data.n_samples
     choices = []
-    if whole <= _MAX_SIDE:
+    if n_outputs * side <= _MAX_SIDE:
         choices.append(exact_hessian(objective))
     if n < 2 * side and n * n_outputs <= _MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
+    if n_outputs > 1 and n_outputs * side**2 <= _FACTORS:
+        blocks = _block_of(objective, side - 1)
+        least = max(_CLASSES_GAIN * blocks.cost(1), _DEAR)
+        if cheapest is None or cheapest.cost(1) > least:
+            return blocks
     if cheapest is not None:
         model = _sampled_hessian(objective, cheapest)
         if model is not None:
             return model
         model = _rough_hessian(objective, cheapest) or cheapest
         if model is not cheapest or model.cost(1) <= _MAX_COST or side <= 500:
-            exact = model.last.build == ExactHessian.build
-            if n_outputs > 2 and exact and model.cost(1) > _DEAR_CLASSES:
-                first = _bound(objective) if n >= _BOUND_ROWS * p else _frequent_columns(objective)
-                return replace(first, cost=model.cost, stronger=model, size=model.size)
             return model
-    if n_outputs > 2 and side <= _MAX_SIDE // 2:
+    if n_outputs > 1 and side <= _MAX_SIDE // 2:
         return _bound(objective)
     return _frequent_columns(objective)
 
@@ -224,12 +226,18 @@ def _frequent_columns(objective: Objective) -> Model:
 
 
 def _block_of(objective: Objective, columns: int) -> Model:
-    n_outputs, n = objective.loss.n_outputs, objective.data.n_samples
+    """Take a block of some columns for each output, and a diagonal for the rest."""
+    _, n_outputs, side = objective.shape
+    n = objective.data.n_samples
     rows = max(_FEW_BLOCK_ROWS, _BLOCK_ROWS * columns)
     n_rows = rows if n >= _ROUGH_SHARE * rows else None
     build = partial(FrequentColumns.build, n_columns=columns, n_rows=n_rows)
-    size = objective.data.row_size
-    cost = _passes(objective, partial(blocks_seconds, n, n_rows or n, n_outputs, columns, size))
+    products = _passes(objective, partial(blocks_seconds, n_rows or n, n_outputs, columns))
+    reads = 1 if columns == side - 1 else 3  # the curvature of rows; the diagonal
+
+    def cost(n_models: int) -> float:
+        return reads + products(n_models)
+
     return Model(build, False, cost, 0.0, size=n_outputs * columns**2)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skorch_logreg.certificate import duality_gap, penalty_gap
 from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model, choose_curvature
@@ -236,11 +237,15 @@ def _stretch(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
     """Find decrements of some models that can be trusted.
 
-    A cheap exact curvature is built; where that is dear, conjugate gradients find the decrement.
+    Where the duality gap is small enough, it is the decrement.  Else a cheap exact curvature is
+    built; where that is dear, conjugate gradients find the decrement.
     On a curvature that follows the model another step is cheaper than either, and if it
     contracts, a proof.
     """
+    state, models = _proven_by_duality(objective, state, models)
     build, ask = [], []
+    if not models:
+        return state
     room = room_left(state.tracks, state.tracks[models[0]].model)
     for i in models:
         track = state.tracks[i]
@@ -260,6 +265,9 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
 
 def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
     """State with Newton directions and decrements from conjugate gradients for some models."""
+    stale = [i for i in models if _is_stale(state.tracks[i])]
+    if stale:
+        state = renewed(objective, state, stale)
     objective, point = objective.exact, state.point.exact()
     tracks = list(state.tracks)
     for i in models:
@@ -284,3 +292,45 @@ def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) 
         trusted=trusted,
         tracks=tuple(tracks),
     )
+
+
+def _is_stale(track: Track) -> bool:
+    """Whether a better partial curvature can be built than the one at hand."""
+    model = track.model
+    return not model.next.exact and (track.rate > _STEADY or model.stronger is not None)
+
+
+def _proven_by_duality(
+    objective: Objective, state: SmoothState, models: Sequence[int]
+) -> tuple[SmoothState, list[int]]:
+    """Take the duality gap of some models as their decrement where it meets the goal.
+
+    Returns
+    -------
+    state : SmoothState
+    models : list of int
+        Those whose gap does not prove that they have converged.
+    """
+    goal = state.tol**2 * state.point.value
+    # the gradient's part of the gap needs no pass: mostly it tells that the rest is not worth one
+    hopeful = [i for i in models if bool((penalty_gap(objective, state.point)[0] <= goal)[i])]
+    if not hopeful or not objective.penalty.quadratic or objective.is_rough:
+        return state, list(models)
+    index = state.indices(hopeful)
+    part, point = objective.select(index), state.point.select(index)
+    excess = torch.zeros_like(point.value)
+    if objective.fit_intercept:
+        gradient, excess = part.feasible_gradient(point)
+        point = replace(point, gradient=gradient)
+    gap = duality_gap(part, point) + excess
+    proven = (gap <= goal[index]).tolist()
+    kept = [i for i, is_proven in zip(hopeful, proven, strict=True) if is_proven]
+    if not kept:
+        return state, list(models)
+    places = state.indices(kept)
+    gap = gap[torch.tensor(proven, device=gap.device)]
+    return replace(
+        state,
+        decrement=state.decrement.index_copy(0, places, gap),
+        trusted=state.trusted.index_fill(0, places, True),
+    ), [i for i in models if i not in kept]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Journal
+from skorch_logreg.continuation import by_strength, drive_in_turn
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.losses import Loss
@@ -19,6 +20,7 @@ from skorch_logreg.solvers import (
     SOLVERS,
     Iterate,
     NewtonCholesky,
+    Outcome,
     ProximalNewton,
     Solver,
     Status,
@@ -443,6 +445,44 @@ def _solve(
     def balanced(params: Params) -> Params:
         return params if loss.n_outputs == 1 else _balanced(params, acting)
 
+    def ended(outcome: Outcome, status: Status) -> Solution:
+        return Solution(
+            params=balanced(units.outward(outcome.params, penalty)),
+            status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
+            n_iter=outcome.n_iter,
+            n_passes=outcome.n_passes,
+            value=outcome.value,
+            optimality=outcome.optimality,
+            duality_gap=outcome.duality_gap,
+            logits=outcome.logits,
+            total_weight=objective.data.weight.sum(dim=0).expand(len(strength)),
+        )
+
+    def report(iterate: Iterate) -> bool:
+        progress = Progress(
+            iterate.n_iter,
+            iterate.value,
+            iterate.optimality,
+            iterate.n_passes,
+            lambda: balanced(units.outward(iterate.params, penalty)),
+        )
+        with torch.inference_mode(False):  # a callback's own tensors may want gradients
+            return bool(callback is not None and callback(progress))
+
+    watch = None if callback is None else report
+    groups = by_strength(objective)
+    resumable = chosen.checkpoint is not None or chosen.on_interrupt == "keep"
+    if len(groups) > 1 and smooth and start is None and max_iter > 0 and not resumable:
+        turns = drive_in_turn(
+            chosen,
+            objective,
+            groups,
+            tol=tol,
+            max_iter=max_iter,
+            callback=watch,
+            bound=bound,
+        )
+        return ended(turns, Status.MAX_ITER)
     keep, status = chosen.on_interrupt == "keep", Status.MAX_ITER
     known = {} if chosen.checkpoint is None else fingerprint(chosen, objective, tol)
     journal = Journal(chosen.checkpoint, known)
@@ -460,17 +500,6 @@ def _solve(
             first, n_iter = prior_start(objective), 0
             max_iter, status = 0, Status.INTERRUPTED
 
-    def report(iterate: Iterate) -> bool:
-        progress = Progress(
-            iterate.n_iter,
-            iterate.value,
-            iterate.optimality,
-            iterate.n_passes,
-            lambda: balanced(units.outward(iterate.params, penalty)),
-        )
-        with torch.inference_mode(False):  # a callback's own tensors may want gradients
-            return bool(callback is not None and callback(progress))
-
     outcome = drive(
         chosen,
         objective.rough() if smooth and (max_iter > 0 or written is not None) else objective,
@@ -478,23 +507,13 @@ def _solve(
         tol=tol,
         max_iter=max_iter,
         n_iter=n_iter,
-        callback=None if callback is None else report,
+        callback=watch,
         bound=bound,
         journal=journal,
         written=written,
         keep=keep,
     )
-    return Solution(
-        params=balanced(units.outward(outcome.params, penalty)),
-        status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
-        n_iter=outcome.n_iter,
-        n_passes=outcome.n_passes,
-        value=outcome.value,
-        optimality=outcome.optimality,
-        duality_gap=outcome.duality_gap,
-        logits=outcome.logits,
-        total_weight=objective.data.weight.sum(dim=0).expand(len(strength)),
-    )
+    return ended(outcome, status)
 
 
 def models_at_once(

@@ -1,6 +1,7 @@
 """How the models of a drive ended, with their proof."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Self
@@ -98,6 +99,33 @@ class Outcome:
             duality_gap=gap,
             logits=point.logits,
             n_passes=objective.data.n_passes + n_passes,
+        )
+
+    @classmethod
+    def joined(cls, outcomes: Sequence[Self], order: Tensor) -> Self:
+        """Put outcomes of parts of a batch, one after another over the same rows, into one.
+
+        Parameters
+        ----------
+        outcomes : sequence of Outcome
+            In the order in which they came to be.
+        order : Tensor of shape (m,)
+            Place of each model among those of all outcomes.
+        """
+
+        def together(name: str, dim: int = 0) -> Tensor:
+            return torch.cat([getattr(o, name) for o in outcomes], dim=dim)
+
+        status = [s for outcome in outcomes for s in outcome.status]
+        return cls(
+            params=together("params")[order],
+            status=tuple(status[i] for i in order.tolist()),
+            n_iter=together("n_iter")[order],
+            value=together("value")[order],
+            optimality=together("optimality")[order],
+            duality_gap=together("duality_gap")[order],
+            logits=together("logits", dim=1)[:, order],
+            n_passes=outcomes[-1].n_passes,
         )
 
 

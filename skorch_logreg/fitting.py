@@ -15,6 +15,7 @@ from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
+from skorch_logreg.rounding import stored, stored_dtype, stored_gap
 from skorch_logreg.solvers import (
     LBFGS,
     SOLVERS,
@@ -446,14 +447,18 @@ def _solve(
         return params if loss.n_outputs == 1 else _balanced(params, acting)
 
     def ended(outcome: Outcome, status: Status) -> Solution:
+        dtype = stored_dtype(objective.data.dtype)
+        params = stored(balanced(units.outward(outcome.params, penalty)), units, dtype)
+        reads = objective.data.n_passes
+        gap = stored_gap(objective, units, params, outcome, dtype)
         return Solution(
-            params=balanced(units.outward(outcome.params, penalty)),
+            params=params,
             status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
             n_iter=outcome.n_iter,
-            n_passes=outcome.n_passes,
+            n_passes=outcome.n_passes + objective.data.n_passes - reads,
             value=outcome.value,
             optimality=outcome.optimality,
-            duality_gap=outcome.duality_gap,
+            duality_gap=gap,
             logits=outcome.logits,
             total_weight=objective.data.weight.sum(dim=0).expand(len(strength)),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def marginal_effects(
     y: Any,
     *,
     sample_weight: Any = None,
-    discrete: Sequence[int] = (),
+    discrete: Sequence[int | str] = (),
     level: float = 0.95,
 ) -> MarginalEffects:
     """Average over the rows what a feature does to the probability of the second class.
@@ -66,8 +67,8 @@ def marginal_effects(
     ----------
     estimator, X, y, sample_weight
         As `summary` takes them; two classes.
-    discrete : sequence of int, default=()
-        Columns that are 0 or 1.
+    discrete : sequence of int or str, default=()
+        Columns that are 0 or 1, by place or name.
     level : float, default=0.95
         Of the intervals.
 
@@ -78,7 +79,8 @@ def marginal_effects(
     Raises
     ------
     ParameterError
-        If there are more than two classes, or a discrete column has other values.
+        If there are more than two classes, or a discrete column does not exist or has other
+        values.
 
     References
     ----------
@@ -107,10 +109,12 @@ def marginal_effects(
     jacobian[:, :-1] = np.eye(n_features) * (share @ slope)
     drift = np.append(np.asarray(fit.X.T @ (share * bend)).ravel(), share @ bend)
     jacobian += np.outer(coef, drift)
-    for j in discrete:
+    for j in _places(discrete, fit.names[:-1]):
         column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
         if not np.isin(column, (0, 1)).all():
-            raise ParameterError(f"discrete has column {j}, which holds values other than 0 and 1.")
+            raise ParameterError(
+                f"discrete has column {fit.names[j]}, which holds values other than 0 and 1."
+            )
         others = np.asarray(fit.X @ coef).ravel() + fit.params[0, -1] - column * coef[j]
         effect[j], jacobian[j] = 0.0, 0.0
         for value, sign in ((1.0, 1.0), (0.0, -1.0)):
@@ -122,6 +126,27 @@ def marginal_effects(
             jacobian[j] += sign * np.append(moved, own.sum())
     covariance = jacobian @ spread @ jacobian.T
     return MarginalEffects(fit.names[:-1], effect, covariance, level)
+
+
+def _places(columns: Any, names: tuple[str, ...]) -> list[int]:
+    """Places of columns that are given by place, from the end if negative, or by name."""
+    places = []
+    for column in [columns] if isinstance(columns, str | Integral) else columns:
+        if isinstance(column, str) and names.count(column) == 1:
+            places.append(names.index(column))
+        elif (
+            isinstance(column, Integral)
+            and not isinstance(column, bool)
+            and -len(names) <= int(column) < len(names)
+        ):
+            places.append(int(column) % len(names))
+        else:
+            known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            raise ParameterError(
+                f"discrete has {column!r}, which is no column: expected a place from 0 to "
+                f"{len(names) - 1}, or a name of {known}."
+            )
+    return places
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,15 @@ import scipy.sparse as sp
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_sample_weight,
+    _get_feature_names,
+    check_is_fitted,
+)
 
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import feature_names, last_step, transformed
 
 _NUMBERS = 1 << 20  # of a dense piece of the rows
 
@@ -61,6 +67,7 @@ class Fitted:
         ParameterError
             If its coefficients are not those of a smooth likelihood with a ridge.
         """
+        whole = estimator
         estimator, X = unwrapped(estimator, X)
         _refuse(estimator)
         if getattr(estimator, "has_offset_", False) and offset is None:
@@ -68,7 +75,7 @@ class Fitted:
                 "The model was fitted with an offset, without which its probabilities are others; "
                 "give it to summary. Nothing else here takes one."
             )
-        names = getattr(estimator, "feature_names_in_", None)
+        given = X
         X = check_array(X, accept_sparse="csr", dtype=np.float64)
         y = column_or_1d(y)
         check_consistent_length(X, y)
@@ -76,6 +83,7 @@ class Fitted:
         coef = np.asarray(coef, dtype=np.float64)
         if X.shape[1] != coef.shape[1]:
             raise ValueError(f"X has {X.shape[1]} features, but the model has {coef.shape[1]}.")
+        check_names(estimator, given)
         classes = np.asarray(estimator.classes_)
         index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
         if (classes[index] != y).any():
@@ -92,8 +100,6 @@ class Fitted:
                     f"offset has shape {offset.shape}, expected (n_samples,) = {y.shape}, for two "
                     "classes."
                 )
-        if names is None:
-            names = [f"x{j}" for j in range(X.shape[1])]
         factor = getattr(estimator, "penalty_factor", None)
         factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
         C, _ = strength(estimator)
@@ -103,7 +109,7 @@ class Fitted:
             index=index,
             weight=weight,
             classes=classes,
-            names=(*map(str, names), "intercept"),
+            names=(*map(str, feature_names(whole, X.shape[1])), "intercept"),
             params=np.column_stack([coef, intercept]),
             ridge=np.append(factor / C, 0.0),
             fit_intercept=bool(estimator.fit_intercept),
@@ -207,7 +213,9 @@ class Fitted:
         return float(counts @ np.log(counts / counts.sum()))
 
     def _null_with_offset(self, offset: np.ndarray) -> float:
-        """Of the model of the offset and an intercept."""
+        """Of the model of the offset and an intercept, which is infinite for rows of one class."""
+        if self.fit_intercept and len(np.unique(self.index[self.weight > 0])) < 2:
+            return 0.0
         sign = np.where(self.index == 1, 1.0, -1.0)
 
         def slope(intercept: float) -> float:
@@ -239,25 +247,32 @@ class Fitted:
 
 
 def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Take a fitted classifier out of a search and a pipeline, and X as it gets it.
+    """Take a fitted classifier out of searches and pipelines, and X as it gets it.
 
     Raises
     ------
     ParameterError
-        If it is many models, or its objective another: liblinear penalises the intercept.
+        If it is many models or none with coefficients, or its objective is another: liblinear
+        penalises the intercept.
     """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if hasattr(estimator, "steps"):
-        X, estimator = estimator[:-1].transform(X), estimator[-1]
-    check_is_fitted(estimator, "coef_")
+    X, estimator = transformed(estimator, X), last_step(estimator)
+    check_is_fitted(estimator)
     name = type(estimator).__name__
     if hasattr(estimator, "target_kind_"):
         raise ParameterError(f"{name} has many models; analyse each label by itself.")
+    if not hasattr(estimator, "coef_"):
+        raise ParameterError(f"{name} has no coef_; expected a fitted linear classifier.")
     if estimator.solver == "liblinear" and estimator.fit_intercept:
         raise ParameterError(
             f"{name} has solver='liblinear', which penalises the intercept; choose another."
         )
     return estimator, X
+
+
+def check_names(estimator: Any, X: Any) -> None:
+    """Refuse columns whose names, where both have some, are not those of the fit in its order."""
+    if hasattr(estimator, "feature_names_in_") and _get_feature_names(X) is not None:
+        _check_feature_names(estimator, X, reset=False)
 
 
 def strength(estimator: Any) -> tuple[float, float]:

@@ -89,7 +89,12 @@ class Inference(NormalEstimates):
 
     @property
     def pseudo_r2(self) -> float:
-        """McFadden's: 1 less the ratio of the log-likelihoods of this and the null model."""
+        """McFadden's: 1 less the ratio of the log-likelihoods of this and the null model.
+
+        nan for rows of one class, which the null model predicts with certainty.
+        """
+        if self.null_log_likelihood == 0:
+            return np.nan
         return 1 - self.log_likelihood / self.null_log_likelihood
 
     def table(self) -> Any:

@@ -7,15 +7,11 @@ import torch
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
+from skorch_logreg import pipelines
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import last_step
 
 __all__ = ["class_names", "feature_names", "last_step", "numpy_of", "place_of", "threshold_of"]
-
-
-def last_step(estimator: Any) -> Any:
-    """Find the classifier in pipelines and searches."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    return last_step(estimator[-1]) if hasattr(estimator, "steps") else estimator
 
 
 def numpy_of(array: Any) -> np.ndarray:
@@ -40,25 +36,13 @@ def feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
         If another number of names is given.
     """
     if given is None:
-        given = _known_names(getattr(estimator, "best_estimator_", estimator))
-    if given is None:
-        return np.array([f"x{i}" for i in range(n_features)], dtype=object)
+        return pipelines.feature_names(estimator, n_features)
     names = np.asarray(given, dtype=object)
     if names.shape != (n_features,):
         raise ParameterError(
             f"feature_names has shape {names.shape}, expected (n_features,) = ({n_features},)."
         )
     return names
-
-
-def _known_names(estimator: Any) -> Any:
-    """Names of the features that the last step saw."""
-    if hasattr(estimator, "steps") and len(estimator) > 1:
-        try:
-            return estimator[:-1].get_feature_names_out()
-        except (AttributeError, ValueError):  # a step that cannot name what it makes
-            return None
-    return getattr(last_step(estimator), "feature_names_in_", None)
 
 
 def class_names(estimator: Any) -> np.ndarray:

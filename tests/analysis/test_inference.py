@@ -171,7 +171,7 @@ def test_marginal_effects(discrete):
     close(found.standard_error, expected.margeff_se)
     close(found.p_value, expected.pvalues)
     close(found.interval, expected.conf_int())
-    with pytest.raises(ParameterError, match="discrete has column 0"):
+    with pytest.raises(ParameterError, match="discrete has column GPA"):
         marginal_effects(FREE, X, y, discrete=[0])
 
 

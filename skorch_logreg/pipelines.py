@@ -1,0 +1,66 @@
+"""The classifier at the end of searches and pipelines: its rows and the names of its features."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["feature_names", "last_step", "transformed"]
+
+
+def last_step(estimator: Any) -> Any:
+    """Return the classifier at the end of searches and pipelines, however they are nested."""
+    return _taken_apart(estimator)[1]
+
+
+def transformed(estimator: Any, X: Any) -> Any:
+    """Transform X by all steps before the last: what the classifier at the end gets."""
+    for steps in _taken_apart(estimator)[0]:
+        X = steps.transform(X)
+    return X
+
+
+def feature_names(estimator: Any, n_features: int) -> np.ndarray:
+    """Return the names of the features that the classifier at the end was fitted to.
+
+    Parameters
+    ----------
+    estimator : fitted estimator, search or pipeline
+    n_features : int
+        Of the classifier at the end.
+
+    Returns
+    -------
+    names : ndarray of shape (n_features,), object
+        Its `feature_names_in_`, or those that the steps before it give, or x0, x1, ...
+    """
+    steps_before, last = _taken_apart(estimator)
+    names = getattr(last, "feature_names_in_", None)
+    if names is None:
+        names = _names_out(steps_before)
+    if names is None or len(names) != n_features:
+        names = [f"x{j}" for j in range(n_features)]
+    return np.asarray(names, dtype=object)
+
+
+def _names_out(steps_before: list[Any]) -> Any:
+    names = None
+    for steps in steps_before:
+        try:
+            names = steps.get_feature_names_out(names)
+        except (AttributeError, TypeError, ValueError):  # a step that cannot name what it makes
+            return None
+    return names
+
+
+def _taken_apart(estimator: Any) -> tuple[list[Any], Any]:
+    """Split into pipelines of the steps before the last, outermost first, and the classifier."""
+    steps_before = []
+    while True:
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            if len(estimator.steps) > 1:  # a pipeline of no steps cannot transform
+                steps_before.append(estimator[:-1])
+            estimator = estimator[-1]
+        else:
+            return steps_before, estimator

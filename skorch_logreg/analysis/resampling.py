@@ -5,18 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
-from skorch_logreg.analysis.fitted_model import strength, unwrapped, with_class_weight
+from skorch_logreg.analysis.fitted_model import (
+    check_names,
+    strength,
+    unwrapped,
+    with_class_weight,
+)
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
+from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["Bootstrap", "bootstrap"]
 
@@ -103,11 +110,12 @@ def bootstrap(
     Parameters
     ----------
     estimator : TorchLogisticClassifier, or anything with its parameters and attributes
-        Fitted; ridge, lasso, elastic net, groups or no penalty. A pipeline that ends in one keeps
-        its transformers as they are.
+        Fitted; ridge, lasso, elastic net, groups or no penalty, and an exact solver. A pipeline
+        that ends in one keeps its transformers as they are.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows that it was fitted to.
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,), or (n_samples, n_classes) with `soft_labels`
+        Labels, or probabilities, of the fit.
     n_resamples : int, default=1000
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Those of the fit; they multiply how often a row was drawn.
@@ -124,12 +132,18 @@ def bootstrap(
     Raises
     ------
     ParameterError
-        If a parameter is not allowed, or fewer than two resamples can be fitted.
+        If a parameter is not allowed, the fit ended in mini-batches, or fewer than two resamples
+        can be fitted.
 
     Warns
     -----
     ConvergenceWarning
         If resamples have no finite fit, which are left out, or do not reach the estimator's tol.
+
+    Notes
+    -----
+    With `soft_labels` or `label_smoothing` a row is one of every class, with its share as weight,
+    so that X is copied once for every class.
 
     References
     ----------
@@ -149,27 +163,26 @@ def bootstrap(
     if n_resamples < 2:
         raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
     estimator, X = unwrapped(estimator, X)
-    if getattr(estimator, "has_offset_", False):
-        raise ParameterError("The model was fitted with an offset, which is not resampled.")
-    if getattr(estimator, "bounds", None) is not None:
-        raise ParameterError(f"bounds={estimator.bounds!r} are not resampled.")
+    _refuse(estimator)
+    given = X
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
+    check_names(estimator, given)
     classes = np.asarray(estimator.classes_)
-    index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-    if (classes[index] != y).any():
-        raise ValueError(f"y holds other labels than the model's classes {classes}.")
-    weight = np.ones(len(y))
+    index, share = _labels(estimator, X, y, classes)
+    weight = np.ones(X.shape[0])
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    draw = _Draw.of(len(y), groups, check_random_state(random_state))
+    draw = _Draw.of(X.shape[0], groups, check_random_state(random_state))
+    if share is not None:
+        X, index, rows = _every_class(X, share)
+        draw, weight = draw.take(rows), weight[rows] * share[rows, index]
     loss: Loss = Binomial() if len(classes) == 2 else Multinomial(len(classes))
     K, p = loss.n_outputs, X.shape[1]
-    coef = np.array(estimator.coef_, dtype=np.float64).reshape(K, p)
+    coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
+    coef = np.array(coef, dtype=np.float64).reshape(K, p)
     intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), (K,)).copy()
     penalty, C = _penalty(estimator, p)
-    at_once = models_at_once(len(y), p, K, memory_budget)
+    at_once = models_at_once(len(index), p, K, memory_budget)
     kept: list[Params] = []
     n_passes = n_unsure = 0
     for start in range(0, n_resamples, at_once):
@@ -236,13 +249,65 @@ class _Draw:
         labels, place = np.unique(groups, return_inverse=True)
         return cls(place, len(labels), random)
 
+    def take(self, rows: np.ndarray) -> "_Draw":
+        """Draw these rows as often as their own rows are drawn."""
+        return _Draw(self.place[rows], self.n_groups, self.random)
+
     def counts(self, n_resamples: int) -> np.ndarray:
-        """How often every row is in each resample, (n_samples, n_resamples)."""
+        """How often every row is in each resample, (n_rows, n_resamples)."""
         counts = np.empty((len(self.place), n_resamples))
         for b in range(n_resamples):
             drawn = self.random.randint(self.n_groups, size=self.n_groups)
             counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.place]
         return counts
+
+
+def _refuse(estimator: Any) -> None:
+    """Refuse fits that exact refits to other rows would not repeat."""
+    name = type(estimator).__name__
+    if getattr(estimator, "has_offset_", False):
+        raise ParameterError("The model was fitted with an offset, which is not resampled.")
+    if getattr(estimator, "bounds", None) is not None:
+        raise ParameterError(f"bounds={estimator.bounds!r} are not resampled.")
+    if isinstance(estimator.solver, MiniBatch) and estimator.solver.finish != "exact":
+        raise ParameterError(
+            f"{name} has solver={estimator.solver!r}: bootstrap refits exactly, which "
+            "mini-batches do not. Fit it with finish='exact', or with an exact solver."
+        )
+
+
+def _labels(
+    estimator: Any, X: Any, y: Any, classes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Class (n_samples,) of every row, and its shares (n_samples, n_classes) of all if soft."""
+    smoothing = getattr(estimator, "label_smoothing", 0.0)
+    if getattr(estimator, "soft_labels", False):
+        share = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        share = np.column_stack([1 - share, share]) if share.ndim == 1 else share
+        check_consistent_length(X, share)
+        wrong = share.shape[1] != len(classes) or not ((share >= 0) & (share <= 1)).all()
+        if wrong or (abs(share.sum(axis=1) - 1) > 1e-6).any():  # float32, or decimals of a file
+            raise ValueError(
+                f"y has shape {np.shape(y)}; with soft_labels=True it holds probabilities of "
+                f"{len(classes)} classes, which sum to 1."
+            )
+        index, share = share.argmax(axis=1), share / share.sum(axis=1, keepdims=True)
+    else:
+        y = column_or_1d(y)
+        check_consistent_length(X, y)
+        index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+        if (classes[index] != y).any():
+            raise ValueError(f"y holds other labels than the model's classes {classes}.")
+        if not smoothing:
+            return index, None
+        share = np.eye(len(classes))[index]
+    return index, (1 - smoothing) * share + smoothing / len(classes)
+
+
+def _every_class(X: Any, share: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Repeat rows for every class of which they have a share: X, their classes, their rows."""
+    rows, index = np.nonzero(share)
+    return X[rows], index, rows
 
 
 def _penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:

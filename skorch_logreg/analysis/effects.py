@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.special import expit
 
+from skorch_logreg.analysis.convergence import warn_of
 from skorch_logreg.analysis.fitted_model import Fitted
 from skorch_logreg.analysis.inference import inverse
 from skorch_logreg.analysis.normal import NormalEstimates
@@ -30,12 +31,15 @@ class MarginalEffects(NormalEstimates):
     covariance : ndarray of shape (n_features, n_features)
     level : float
         Of the intervals.
+    convergence_message : str or None
+        As in `Inference`.
     """
 
     names: tuple[str, ...]
     effect: np.ndarray
     covariance: np.ndarray
     level: float
+    convergence_message: str | None = None
 
     @property
     def estimate(self) -> np.ndarray:
@@ -82,6 +86,11 @@ def marginal_effects(
         If there are more than two classes, or a discrete column does not exist or has other
         values.
 
+    Warns
+    -----
+    ConvergenceWarning
+        As `summary`.
+
     References
     ----------
     Greene (2012). Econometric Analysis, section 17.3.2.
@@ -125,7 +134,8 @@ def marginal_effects(
             moved[j] = own.sum() * value
             jacobian[j] += sign * np.append(moved, own.sum())
     covariance = jacobian @ spread @ jacobian.T
-    return MarginalEffects(fit.names[:-1], effect, covariance, level)
+    warn_of(fit.convergence_message)
+    return MarginalEffects(fit.names[:-1], effect, covariance, level, fit.convergence_message)
 
 
 def _places(columns: Any, names: tuple[str, ...]) -> list[int]:
@@ -162,12 +172,15 @@ class Influence:
         Residuals.
     cooks_distance : ndarray of shape (n_samples,)
         ``pearson^2 h / (1 - h)^2 / k``.
+    convergence_message : str or None
+        As in `Inference`.
     """
 
     leverage: np.ndarray
     pearson: np.ndarray
     deviance: np.ndarray
     cooks_distance: np.ndarray
+    convergence_message: str | None = None
 
 
 def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> Influence:
@@ -186,6 +199,11 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     ------
     ParameterError
         If there are more than two classes.
+
+    Warns
+    -----
+    ConvergenceWarning
+        As `summary`.
 
     References
     ----------
@@ -214,7 +232,8 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     deviance = np.sign(fit.residual[:, 0]) * np.sqrt(-2 * fit.weight * own)
     k = len(fit.names) - (not fit.fit_intercept)
     cooks = pearson**2 * leverage / (1 - leverage) ** 2 / k
-    return Influence(leverage, pearson, deviance, cooks)
+    warn_of(fit.convergence_message)
+    return Influence(leverage, pearson, deviance, cooks, fit.convergence_message)
 
 
 def _regular(matrix: np.ndarray, fit_intercept: bool) -> np.ndarray:

@@ -17,8 +17,10 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
+from skorch_logreg.analysis import convergence
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import feature_names, last_step, transformed
+from skorch_logreg.solvers import MiniBatch
 
 _NUMBERS = 1 << 20  # of a dense piece of the rows
 
@@ -42,6 +44,8 @@ class Fitted:
     ridge : ndarray of shape (n_features + 1,)
         Second derivative of the penalty, ``f_j / C``; 0 for the intercept.
     fit_intercept : bool
+    estimator : classifier
+        Whose coefficients they are.
     offset : ndarray of shape (n_samples,) or None
         Added to the logits of two classes.
     """
@@ -54,6 +58,7 @@ class Fitted:
     params: np.ndarray
     ridge: np.ndarray
     fit_intercept: bool
+    estimator: Any
     offset: np.ndarray | None = None
 
     @classmethod
@@ -70,10 +75,15 @@ class Fitted:
         whole = estimator
         estimator, X = unwrapped(estimator, X)
         _refuse(estimator)
-        if getattr(estimator, "has_offset_", False) and offset is None:
+        has_offset = getattr(estimator, "has_offset_", False)
+        if has_offset and offset is None:
             raise ParameterError(
                 "The model was fitted with an offset, without which its probabilities are others; "
                 "give it to summary. Nothing else here takes one."
+            )
+        if offset is not None and not has_offset:
+            raise ParameterError(
+                "offset is given, but the model was fitted without one; leave offset=None."
             )
         given = X
         X = check_array(X, accept_sparse="csr", dtype=np.float64)
@@ -113,8 +123,14 @@ class Fitted:
             params=np.column_stack([coef, intercept]),
             ridge=np.append(factor / C, 0.0),
             fit_intercept=bool(estimator.fit_intercept),
+            estimator=estimator,
             offset=offset,
         )
+
+    @cached_property
+    def convergence_message(self) -> str | None:
+        """Why the coefficients are not at their optimum; None if they are, or nothing is known."""
+        return convergence.message_of(self.estimator, self)
 
     @property
     def n_samples(self) -> float:
@@ -174,13 +190,19 @@ class Fitted:
         return matrix
 
     @cached_property
-    def log_proba(self) -> np.ndarray:
-        """Log-probabilities (n_samples, n_classes)."""
+    def logits(self) -> np.ndarray:
+        """Logits (n_samples, n_classes) without the offset; of two classes the first has zeros."""
         logits = np.asarray(self.X @ self.params[:, :-1].T) + self.params[:, -1]
-        if self.offset is not None:
-            logits = logits + self.offset[:, None]
         if self.n_outputs == 1:
             logits = np.column_stack([np.zeros(len(logits)), logits])
+        return logits
+
+    @cached_property
+    def log_proba(self) -> np.ndarray:
+        """Log-probabilities (n_samples, n_classes)."""
+        logits = self.logits
+        if self.offset is not None:
+            logits = logits + np.column_stack([np.zeros_like(self.offset), self.offset])
         return log_softmax(logits, axis=1)
 
     @property
@@ -252,8 +274,8 @@ def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
     Raises
     ------
     ParameterError
-        If it is many models or none with coefficients, or its objective is another: liblinear
-        penalises the intercept.
+        If it is many models or none with coefficients, its objective is another (liblinear
+        penalises the intercept), or it was fitted to other rows than those of X.
     """
     X, estimator = transformed(estimator, X), last_step(estimator)
     check_is_fitted(estimator)
@@ -265,6 +287,16 @@ def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
     if estimator.solver == "liblinear" and estimator.fit_intercept:
         raise ParameterError(
             f"{name} has solver='liblinear', which penalises the intercept; choose another."
+        )
+    if not getattr(estimator, "refit", True):
+        raise ParameterError(
+            f"{name} has refit=False: its coefficients are means over the folds, the optimum of "
+            "no rows. Fit it with refit=True."
+        )
+    if isinstance(estimator.solver, MiniBatch) and estimator.solver.validation_fraction:
+        raise ParameterError(
+            f"{name} has solver={estimator.solver!r}, which held rows of X out of the fit. Fit it "
+            "with validation_fraction=0."
         )
     return estimator, X
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
 
+from skorch_logreg.analysis.convergence import warn_of
 from skorch_logreg.analysis.fitted_model import Fitted
 from skorch_logreg.analysis.normal import NormalEstimates
 from skorch_logreg.exceptions import ParameterError
@@ -47,6 +48,9 @@ class Inference(NormalEstimates):
     df_model : float
         Parameters without the intercepts; under a penalty the trace of ``B I`` takes their place.
     is_penalised : bool
+    convergence_message : str or None
+        Why the coefficients are not at their optimum, of which the figures here hold; None if
+        they are, or if the estimator does not say.
     """
 
     names: tuple[str, ...]
@@ -60,6 +64,7 @@ class Inference(NormalEstimates):
     df_model: float
     n_intercepts: int
     is_penalised: bool
+    convergence_message: str | None = None
 
     @property
     def estimate(self) -> np.ndarray:
@@ -138,6 +143,8 @@ class Inference(NormalEstimates):
             f"BIC {self.bic:.6g}, {self.n_samples:g} rows"
         )
         lines.append(f"covariance: {self.convention}; intervals of {self.level:.0%}")
+        if self.convergence_message is not None:
+            lines.append(self.convergence_message)
         return "\n".join(lines)
 
 
@@ -195,6 +202,12 @@ def summary(
     ValueError
         If the information is singular: columns are collinear, or separate the classes.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the fit did not converge, or its coefficients separate the classes completely: why,
+        and the way out. The table says it too.
+
     Notes
     -----
     One pass over X, and ``n p^2 + p^3`` operations; some megabytes of rows are dense at a time.
@@ -246,6 +259,7 @@ def summary(
     coef = contrast @ fit.params.ravel()
     kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
+    warn_of(fit.convergence_message)
     df = float(np.trace(bread @ information)) if fit.is_penalised else len(kept)
     return Inference(
         names=tuple(np.array(_names(fit), dtype=object)[kept]),
@@ -259,6 +273,7 @@ def summary(
         df_model=df - n_intercepts,
         n_intercepts=n_intercepts,
         is_penalised=fit.is_penalised,
+        convergence_message=fit.convergence_message,
     )
 
 
@@ -281,7 +296,8 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     Raises
     ------
     ParameterError
-        If one is penalised, the rows differ in number, or the models are not nested.
+        If one is penalised or did not converge, the rows differ in number, or the models are
+        not nested.
 
     References
     ----------
@@ -290,6 +306,11 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     """
     if larger.is_penalised or smaller.is_penalised:
         raise ParameterError("A likelihood ratio needs fits without a penalty: C=float('inf').")
+    for name, model in (("larger", larger), ("smaller", smaller)):
+        if model.convergence_message is not None:
+            raise ParameterError(
+                f"{name} is not at the maximum of its likelihood: {model.convergence_message}"
+            )
     if larger.n_samples != smaller.n_samples:
         raise ParameterError(
             f"The models are of {larger.n_samples:g} and {smaller.n_samples:g} rows; they have to "

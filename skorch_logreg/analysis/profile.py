@@ -181,7 +181,7 @@ def profile_intervals(
     Raises
     ------
     ParameterError
-        If there is a penalty, or are more than two classes.
+        If there is a penalty, the fit did not converge, or there are more than two classes.
 
     Notes
     -----
@@ -206,6 +206,10 @@ def profile_intervals(
         )
     if fit.is_penalised:
         raise ParameterError("profile_intervals needs a fit without a penalty: C=float('inf').")
+    if fit.convergence_message is not None:
+        raise ParameterError(
+            f"profile_intervals begins at the maximum of the likelihood. {fit.convergence_message}"
+        )
     rows = fit.X.toarray() if sp.issparse(fit.X) else fit.X
     target = (fit.index == 1).astype(np.float64)
     likelihood = Likelihood.of(rows, target, fit.weight, fit.fit_intercept)

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
+from skorch_logreg.analysis import convergence
 from skorch_logreg.analysis.fitted_model import (
     check_names,
     strength,
@@ -132,8 +133,8 @@ def bootstrap(
     Raises
     ------
     ParameterError
-        If a parameter is not allowed, the fit ended in mini-batches, or fewer than two resamples
-        can be fitted.
+        If a parameter is not allowed, the fit did not converge or ended in mini-batches, or fewer
+        than two resamples can be fitted.
 
     Warns
     -----
@@ -274,6 +275,9 @@ def _refuse(estimator: Any) -> None:
             f"{name} has solver={estimator.solver!r}: bootstrap refits exactly, which "
             "mini-batches do not. Fit it with finish='exact', or with an exact solver."
         )
+    message = convergence.message_of(estimator)
+    if message is not None:
+        raise ParameterError(f"bootstrap refits to convergence. {message}")
 
 
 def _labels(

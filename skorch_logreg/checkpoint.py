@@ -20,7 +20,16 @@ from torch import Tensor
 
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
-__all__ = ["Checkpoint", "Journal", "Resumable", "digest", "named", "require_no_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Journal",
+    "Resumable",
+    "decoded",
+    "digest",
+    "encoded",
+    "named",
+    "require_no_checkpoint",
+]
 
 _KIND = "skorch_logreg checkpoint"
 _FORMAT = 1  # raise it when a tree of the same fingerprint would be read otherwise
@@ -276,6 +285,23 @@ def digest(*arrays: Tensor) -> str:
 def named(thing: object) -> str:
     """Stand for settings in a fingerprint: their repr, without addresses in this process."""
     return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
+
+
+def encoded(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """Encode a tree, as a `Journal` holds it, as JSON and arrays, which may share its memory.
+
+    Raises
+    ------
+    TypeError
+        If it holds something else.
+    """
+    writer = _Writer()
+    return json.dumps(writer.value(tree)), writer.arrays
+
+
+def decoded(document: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Decode a tree that `encoded` has made; its tensors are new."""
+    return _Reader(arrays).value(json.loads(document))
 
 
 def _require_path(path: object, name: str = "path", others: str = "") -> None:

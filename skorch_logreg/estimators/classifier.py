@@ -47,7 +47,12 @@ __all__ = ["TorchLogisticClassifier"]
 
 
 class TorchLogisticClassifier(
-    ValidatedParameters, CallbackSupportMixin, Leaving, ClassifierMixin, BaseEstimator
+    persistence.VersionedState,
+    ValidatedParameters,
+    CallbackSupportMixin,
+    Leaving,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Logistic regression that takes the place of scikit-learn's and runs on PyTorch.
 
@@ -481,11 +486,3 @@ class TorchLogisticClassifier(
         named = isinstance(self.solver, str)
         tags.classifier_tags.multi_class = not (named and self.solver == "liblinear")
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State with the version that wrote it."""
-        return persistence.pack(super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read a state; warn if another version wrote it."""
-        super().__setstate__(persistence.unpack(state, type(self).__name__))

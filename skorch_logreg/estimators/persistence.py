@@ -1,6 +1,7 @@
 """What of a model travels, and what a fit that fails leaves behind."""
 
 import copy
+import copyreg
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,47 @@ import torch
 from torch import Tensor, nn
 
 import skorch_logreg
+from skorch_logreg.checkpoint import decoded, encoded
 from skorch_logreg.exceptions import VersionMismatchWarning
 
-__all__ = ["TRAINING", "all_or_nothing", "fitted", "pack", "replace_fitted", "unpack"]
+__all__ = [
+    "TRAINING",
+    "VersionedState",
+    "all_or_nothing",
+    "fitted",
+    "pack",
+    "replace_fitted",
+    "unpack",
+]
 
 TRAINING = "_training"  # from where `partial_fit` goes on
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
+_TENSORS = "_skorch_logreg_tensors"
+
+
+class VersionedState:
+    """State of an estimator for pickle, copy and skops, with the version that wrote it.
+
+    pickle and copy take tensors and modules as they are, through `__reduce_ex__`. skops reads
+    `__getstate__`, and knows neither: tensors are arrays there, of modules too.
+    """
+
+    def _state(self) -> dict[str, Any]:
+        """Return the state of a pickle."""
+        state: Any = super().__getstate__()
+        return pack(state)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Reduce to a new object and its state."""
+        return copyreg.__newobj__, (type(self),), self._state()  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without tensors."""
+        return _without_tensors(self._state(), type(self).__name__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read a state; warn if another version wrote it."""
+        super().__setstate__(unpack(state, type(self).__name__))  # type: ignore[misc]
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +72,7 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
     VersionMismatchWarning
         If another version wrote the state.
     """
-    state = dict(state)
+    state = _with_tensors(dict(state))
     version, devices = state.pop(_VERSION, "unknown"), state.pop(_DEVICES, {})
     if version != skorch_logreg.__version__:
         warnings.warn(
@@ -52,6 +88,73 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
     except (RuntimeError, AssertionError, NotImplementedError):  # no such device here
         moved = {}
     return state | moved
+
+
+def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
+    """Set tensors of a state aside as arrays.
+
+    Raises
+    ------
+    TypeError
+        If a module or the state of an optimiser holds what cannot be an array.
+    """
+    state, tree = dict(state), {}
+    for name in [name for name, value in state.items() if isinstance(value, nn.Module)]:
+        state[name], tree[name] = _hollow(state[name], name, estimator_name)
+    for name in [n for n, value in state.items() if n == TRAINING or isinstance(value, Tensor)]:
+        tree[name] = state.pop(name)
+    if not tree:
+        return state
+    try:
+        document, arrays = encoded(tree)
+    except TypeError as error:
+        raise TypeError(f"{estimator_name} cannot be saved but by pickle: {error}.") from error
+    return state | {_TENSORS: {"document": document, "arrays": arrays}}
+
+
+def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """Put the tensors back that `_without_tensors` has set aside."""
+    aside = state.pop(_TENSORS, None)
+    for name, value in ({} if aside is None else decoded(**aside)).items():
+        if isinstance(state.get(name), nn.Module):
+            _fill(state[name], value)
+        else:
+            state[name] = value
+    return state
+
+
+def _hollow(module: nn.Module, name: str, estimator_name: str) -> tuple[nn.Module, list[Any]]:
+    """Copy a module with numbers in the place of its tensors; the tensors by these numbers.
+
+    Each goes with whether it is a parameter that requires a gradient, None for a buffer; a
+    tensor that the module holds twice has one number.
+    """
+    found: dict[int, tuple[Tensor, bool | None]]
+    found = {id(t): (t, t.requires_grad) for t in module.parameters()}
+    found |= {id(t): (t, None) for t in module.buffers()}
+    places = {key: place for place, key in enumerate(found)}
+    try:
+        hollow = copy.deepcopy(module, dict(places))
+    except Exception as error:  # a module that does something with them as it is copied
+        raise TypeError(
+            f"{name} of {estimator_name} cannot be saved but by pickle: {error}."
+        ) from error
+    for part in hollow.modules():
+        for attribute, value in vars(part).items():
+            if isinstance(value, Tensor):
+                raise TypeError(
+                    f"{name} of {estimator_name} cannot be saved but by pickle: {attribute} of "
+                    f"{type(part).__name__} is a tensor; register it as a buffer."
+                )
+    return hollow, list(found.values())
+
+
+def _fill(hollow: nn.Module, tensors: list[Any]) -> None:
+    """Put tensors in the place of their numbers."""
+    filled = [t if grad is None else nn.Parameter(t, grad) for t, grad in tensors]
+    for part in hollow.modules():
+        for held in (part._parameters, part._buffers):
+            held.update({key: filled[n] for key, n in held.items() if n is not None})
 
 
 @contextmanager

@@ -87,9 +87,9 @@ class HeldOut(TorchLogisticClassifier):
             return self._held[1], Home.of(X)
         return super()._logits(X, method)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         """State of a classifier, without the rows."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_held"}
+        return {name: value for name, value in super()._state().items() if name != "_held"}
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,7 @@ def test_13_travels(tmp_path):
 def test_13_a_model_of_a_gpu_travels_to_the_cpu():
     X, y = binary()
     model = NeuralLogisticClassifier((8,), solver=QUICK, device="cuda").fit(X, y)
-    state = model.__getstate__()
+    state = model.__reduce_ex__(4)[2]
     assert {p.device.type for p in state["module_"].parameters()} == {"cpu"}
     other = pickle.loads(pickle.dumps(model)).partial_fit(X, y)
     assert other.module_.head.weight.device.type == "cuda"

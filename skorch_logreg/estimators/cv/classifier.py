@@ -46,7 +46,9 @@ from skorch_logreg.exceptions import ParameterError
 __all__ = ["TorchLogisticClassifierCV"]
 
 
-class TorchLogisticClassifierCV(RoutesToScorer, Leaving, ClassifierMixin, BaseEstimator):
+class TorchLogisticClassifierCV(
+    persistence.VersionedState, RoutesToScorer, Leaving, ClassifierMixin, BaseEstimator
+):
     """Logistic regression whose C, and l1_ratio, are chosen by cross-validation.
 
     Takes the place of `sklearn.linear_model.LogisticRegressionCV`. The models of all folds and
@@ -412,14 +414,6 @@ class TorchLogisticClassifierCV(RoutesToScorer, Leaving, ClassifierMixin, BaseEs
         named = isinstance(self.solver, str)
         tags.classifier_tags.multi_class = not (named and self.solver == "liblinear")
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State with the version that wrote it."""
-        return persistence.pack(super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read a state; warn if another version wrote it."""
-        super().__setstate__(persistence.unpack(state, type(self).__name__))
 
 
 def _default_folds(y: np.ndarray) -> int:

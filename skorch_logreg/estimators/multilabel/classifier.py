@@ -48,7 +48,12 @@ _SOMETIMES = {
 
 
 class MultiLabel(
-    LabelLeaving, MultiOutputMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+    persistence.VersionedState,
+    LabelLeaving,
+    MultiOutputMixin,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """One logistic regression a label, all labels solved together.
 
@@ -397,14 +402,6 @@ class MultiLabel(
         plain = isinstance(self.threshold, Real) and self.threshold == 0.5
         tags.classifier_tags.multi_class = plain
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State with the version that wrote it."""
-        return persistence.pack(super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read a state; warn if another version wrote it."""
-        super().__setstate__(persistence.unpack(state, type(self).__name__))
 
 
 def _in_new_layout(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:

@@ -25,7 +25,11 @@ _CONVEX = ("auto", "lbfgs", "newton-cg", "newton-cholesky")
 
 
 class NeuralLogisticClassifier(
-    CallbackSupportMixin, LogitPrediction, ClassifierMixin, BaseEstimator
+    persistence.VersionedState,
+    CallbackSupportMixin,
+    LogitPrediction,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Logistic regression on what a network makes of the rows.
 
@@ -297,11 +301,3 @@ class NeuralLogisticClassifier(
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State with the version that wrote it."""
-        return persistence.pack(super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read a state; warn if another version wrote it."""
-        super().__setstate__(persistence.unpack(state, type(self).__name__))

@@ -212,12 +212,18 @@ def test_many_classes_and_a_class_of_one_row(tmp_path, rng, capsys):
         ([1, "a", 2.5], ["1", "a", "2.5"]),
         (["b", "a"], ["b", "a"]),
         ([0.5, 1.5], ["0.5", "1.5"]),
+        ([1e300, 2e300, 1.0], ["1e+300", "2e+300", "1.0"]),  # no integers of 64 bits
+        ([2.0**63, 2.0**62], ["9.223372036854776e+18", "4.611686018427388e+18"]),
+        ([np.inf, 0.0], ["inf", "0.0"]),
+        (pd.Series([10**400, 2], dtype=object), [str(10**400), "2"]),
+        (pd.array([3, None, 2], dtype="Int64"), [3, 2]),
+        ([2**64 - 1, 0], [2**64 - 1, 0]),
         (pd.to_datetime(["2020-01-01", "2021-01-01"]).date, ["2020-01-01", "2021-01-01"]),
     ],
 )
 def test_target_labels(values, expected):
     labels = command.target_labels(pd.Series(values, name="y").dropna())
-    assert labels.dtype.kind in "biU"
+    assert labels.dtype.kind in "biuU"
     assert labels.tolist() == expected
 
 
@@ -314,6 +320,28 @@ def test_missing_file(tmp_path, capsys):
     line = refused(capsys, tmp_path / "absent.csv", "--target", "y")
     assert "Cannot read" in line
     assert "No such file or directory" in line
+
+
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_integers_of_any_length(tmp_path, column):
+    """pandas reads them as objects, as infinite or, where it is 3.0, sometimes not at all."""
+    long = "1" * 400
+    frame = pd.DataFrame({"x": [0, 3, 3, 1, 5, 2, 1, 0] * 5, "y": [0, 1] * 20}).astype(str)
+    frame.loc[::4, column] = long
+    frame.loc[1::8, column] = f"-{long}"
+    path = tmp_path / "long.csv"
+    frame.to_csv(path, index=False)
+    assert main([str(path), "--target", "y", "--predict", str(path)]) in (0, 2)
+
+
+def test_integers_that_pandas_cannot_read(tmp_path, capsys, monkeypatch):
+    def read_csv(*args, **kwargs):
+        raise OverflowError("int too large to convert to float")
+
+    monkeypatch.setattr(pd, "read_csv", read_csv)
+    path = tmp_path / "long.csv"
+    path.write_text("x,y\n1,0\n")
+    assert "int too large to convert" in refused(capsys, path, "--target", "y")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,16 @@ def target_labels(values: Any) -> np.ndarray:
         If there is only one label, or so many that they can hardly be classes.
     """
     types = optional("pandas", "Reading a table").api.types
-    values = values.infer_objects()
+    with suppress(OverflowError):  # pandas 3.0, of integers beyond 64 bits, which are words here
+        values = values.infer_objects()
     simple = types.is_bool_dtype(values) or types.is_numeric_dtype(values)
-    labels = np.array(values.tolist() if simple else [str(value) for value in values])
+    labels = values.to_numpy() if simple else np.array([str(value) for value in values])
+    if labels.dtype.kind == "O":  # pandas 2, of its own types of numbers
+        labels = np.array(values.tolist())
     fractions = labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels))
-    if labels.dtype.kind not in "biuU":
-        labels = labels.astype(str if fractions else np.int64)
+    if labels.dtype.kind == "f":
+        fit_int64 = not fractions and np.abs(labels).max() < 2.0**63
+        labels = labels.astype(np.int64 if fit_int64 else str)
     distinct = np.unique(labels)
     if len(distinct) == 1:
         raise CommandError(

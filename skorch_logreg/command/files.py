@@ -66,7 +66,8 @@ def read_table(path: Path) -> Any:
         raise CommandError(f"Cannot read {path}: it is not UTF-8 text.") from error
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:  # pandas' and pyarrow's parser errors are ValueErrors
+    # pandas' and pyarrow's parser errors are ValueErrors; pandas 3.0 has others for long integers
+    except (ValueError, OverflowError) as error:
         raise CommandError(f"Cannot read {path}: {first_line(error)}") from error
     if len(frame) == 0:
         raise CommandError(f"Cannot read {path}: it has no rows.")

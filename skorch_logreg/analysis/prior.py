@@ -40,6 +40,7 @@ def correct_prior(
         of each.
     y : array-like of shape (n_samples,) or indicator (n_samples, n_labels), or None, default=None
         Of the rows that were fitted, for their rates; `class_weight` of the estimator counts.
+        Not with `soft_labels` or `label_smoothing`, whose rates are others.
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Of the fit; with `y`.
     sample_prior : float, array-like of the shape of `prior` or None, default=None
@@ -153,6 +154,12 @@ def _rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndar
 
 def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
     """Weighted rates in the rows that were fitted, in the shape of a prior."""
+    for parameter in ("soft_labels", "label_smoothing"):
+        if _parameter(model, parameter):
+            raise ParameterError(
+                f"y does not tell the rates that were fitted with {parameter}="
+                f"{_parameter(model, parameter)!r}; give sample_prior."
+            )
     targets = as_numpy(y)
     if sample_weight is None:
         weight = np.ones(len(targets))
@@ -160,7 +167,7 @@ def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
         weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
-    class_weight = _class_weight(model)
+    class_weight = _parameter(model, "class_weight")
     if has_labels(model):
         if class_weight is not None:
             raise ParameterError(
@@ -179,11 +186,11 @@ def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
     return rates[1] if len(classes) == 2 else rates
 
 
-def _class_weight(model: Any) -> Any:
-    """Class weights of a classifier, or of labels and the estimator that they have in common."""
-    own = getattr(model, "class_weight", None)
+def _parameter(model: Any, name: str) -> Any:
+    """Parameter of a classifier, or of labels and the estimator that they have in common."""
+    own = getattr(model, name, None)
     if own is None and hasattr(model, "n_labels_"):
-        return getattr(model.estimator, "class_weight", None)
+        return getattr(model.estimator, name, None)
     return own
 
 

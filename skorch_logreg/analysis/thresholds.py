@@ -154,6 +154,11 @@ def tune_threshold(
     prefix, classifier = held_out.last_step(estimator)
     _check_parameters(classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
+    if params.get(f"{prefix}offset", params.get("offset")) is not None:
+        raise ParameterError(
+            "params has an offset, which the probabilities of held-out rows are without; choose a "
+            "threshold from decision_function plus the offset."
+        )
     grid = _grid(thresholds)
     targets = _targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
     check_consistent_length(targets, sample_weight, groups)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn import inspection
 
 from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import numpy_of, threshold_of
+from skorch_logreg.displays.fitted import check_classes, numpy_of, threshold_of
 
 __all__ = ["DecisionBoundaryDisplay"]
 
@@ -91,8 +91,10 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         Raises
         ------
         ValueError
-            If X has not two columns.
+            If X has not two columns, or y holds others than the classes.
         """
+        if y is not None:
+            check_classes(numpy_of(y), numpy_of(estimator.classes_))
         display: Self = super().from_estimator(
             estimator,
             X,

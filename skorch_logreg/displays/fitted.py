@@ -11,7 +11,15 @@ from skorch_logreg import pipelines
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import last_step
 
-__all__ = ["class_names", "feature_names", "last_step", "numpy_of", "place_of", "threshold_of"]
+__all__ = [
+    "check_classes",
+    "class_names",
+    "feature_names",
+    "last_step",
+    "numpy_of",
+    "place_of",
+    "threshold_of",
+]
 
 
 def numpy_of(array: Any) -> np.ndarray:
@@ -49,6 +57,22 @@ def class_names(estimator: Any) -> np.ndarray:
     """Labels of a model of many labels, by name where they have some; else its classes."""
     check_is_fitted(estimator)
     return np.asarray(getattr(estimator, "label_names_", numpy_of(estimator.classes_)))
+
+
+def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
+    """Refuse labels that are no classes of the model, such as probabilities.
+
+    Raises
+    ------
+    ParameterError
+        If y holds some.
+    """
+    strange = np.setdiff1d(y, classes)
+    if len(strange):
+        raise ParameterError(
+            f"y holds {strange.tolist()[:5]}, expected classes of the model, "
+            f"{np.asarray(classes).tolist()[:10]}."
+        )
 
 
 def place_of(name: Any, names: np.ndarray, parameter: str) -> int:

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import axes_for, ink
 from skorch_logreg.displays.fitted import (
+    check_classes,
     class_names,
     last_step,
     numpy_of,
@@ -106,6 +107,7 @@ class ThresholdDisplay:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             As its `predict_proba` takes it.
         y : array-like of shape (n_samples,), or (n_samples, n_labels)
+            Classes; or an indicator, where nan is not known and does not count.
         label : label, default=None
             Of many labels, the one that is drawn.
         sample_weight : array-like of shape (n_samples,) or None
@@ -123,8 +125,8 @@ class ThresholdDisplay:
         Raises
         ------
         ParameterError
-            If there are more classes than two, no row is positive, or the label or the costs do
-            not go with the rest.
+            If there are more classes than two, no row is positive, y holds others than the
+            classes, or the label or the costs do not go with the rest.
         """
         check_is_fitted(estimator)
         probability = numpy_of(estimator.predict_proba(X))
@@ -138,6 +140,10 @@ class ThresholdDisplay:
                 )
             place = place_of(label, names, "label")
             target, positive, column, name = target[:, place], 1, place, names[place]
+            known = ~np.isnan(target.astype(np.float64))
+            target, probability = target[known], probability[known]
+            if sample_weight is not None:
+                sample_weight = np.asarray(sample_weight)[known]
         else:
             if label is not None:
                 raise ParameterError(f"label is {label!r}, but y has one column.")
@@ -146,6 +152,7 @@ class ThresholdDisplay:
                     f"{type(last_step(estimator)).__name__} has {probability.shape[1]} classes; a "
                     "threshold is of two."
                 )
+            check_classes(target, numpy_of(estimator.classes_))
         return cls.from_predictions(
             target,
             probability[:, column],

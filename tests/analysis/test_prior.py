@@ -168,3 +168,22 @@ def test_what_has_no_intercept_to_correct():
         correct_prior(MultiLabel(class_weight="balanced").fit(X, Y), [0.1] * 3, y=Y)
     with pytest.raises(ParameterError, match="fit_intercept=False"):
         correct_prior(MultiLabel(TorchLogisticClassifier(fit_intercept=False)).fit(X, Y), 0.1, y=Y)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, MultiLabel])
+def test_rates_of_labels_that_were_smoothed_are_not_those_of_y(wrap):
+    X, Y = labels()
+    Y = Y[:, 0] if wrap is not MultiLabel else Y
+    model = wrap(TorchLogisticClassifier(label_smoothing=0.2)).fit(X, Y)
+    prior = 0.1 if Y.ndim == 1 else [0.1] * 3
+    with pytest.raises(ParameterError, match=r"label_smoothing=0.2; give sample_prior"):
+        correct_prior(model, prior, y=Y)
+
+
+def test_rates_of_probabilities_are_given():
+    X, y = cells(2)
+    model = TorchLogisticClassifier(soft_labels=True).fit(X, 0.2 + 0.6 * y)
+    with pytest.raises(ParameterError, match="soft_labels=True; give sample_prior"):
+        correct_prior(model, 0.1, y=0.2 + 0.6 * y)
+    moved = correct_prior(model, 0.1, sample_prior=0.5)
+    np.testing.assert_allclose(moved.intercept_ - model.intercept_, np.log(0.1 / 0.9))

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch_logreg import (
     BatchedGridSearchCV,
     MultiLabel,
+    OffsetLogisticClassifier,
     ParameterError,
     TorchLogisticClassifier,
     TunedThreshold,
@@ -497,3 +498,12 @@ def test_refused_before_any_fit(monkeypatch):
         tune_threshold(MultiLabel(), X, Y, cost_matrix=np.zeros((2, 2, 2)))
     with pytest.raises(ParameterError, match="averages"):
         tune_threshold(MultiLabel(), X, Y, scoring="f1_weighted")
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, make_pipeline])
+def test_an_offset_is_not_forgotten(wrap):
+    X, y, _ = rows()
+    model = wrap(OffsetLogisticClassifier())
+    name = "offset" if not hasattr(model, "steps") else "offsetlogisticclassifier__offset"
+    with pytest.raises(ParameterError, match="params has an offset"):
+        tune_threshold(model, X, y, params={name: np.ones(len(y))})

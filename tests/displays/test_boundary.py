@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.datasets import load_iris, make_moons
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import ParameterError, TorchLogisticClassifier
 from skorch_logreg.displays import DecisionBoundaryDisplay
 
 
@@ -72,3 +72,11 @@ def test_axes_in_axes_out_and_drawn_again():
     assert again.boundary_[0].levels == [0.2]
     with pytest.raises(ValueError, match="n_features must be equal to 2"):
         DecisionBoundaryDisplay.from_estimator(model, np.zeros((3, 4)))
+
+
+def test_labels_that_the_model_does_not_know_are_refused():
+    X, y = make_moons(100, noise=0.2, random_state=0)
+    model = TorchLogisticClassifier(soft_labels=True).fit(X, 0.1 + 0.8 * y)
+    for wrong in (0.1 + 0.8 * y, y + 1):
+        with pytest.raises(ParameterError, match="expected classes of the model"):
+            DecisionBoundaryDisplay.from_estimator(model, X, wrong)

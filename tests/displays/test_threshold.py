@@ -96,3 +96,29 @@ def test_three_classes_have_no_threshold():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ParameterError, match="has 3 classes; a threshold is of two"):
         ThresholdDisplay.from_estimator(TorchLogisticClassifier().fit(X, y), X, y)
+
+
+def test_cells_that_are_not_known_do_not_count():
+    X, y = make_multilabel_classification(n_classes=3, random_state=0)
+    y = y.astype(float)
+    y[::4, 1] = np.nan
+    weight = np.random.default_rng(0).uniform(size=len(y))
+    model = MultiLabel().fit(X, y)
+    display = ThresholdDisplay.from_estimator(model, X, y, label=1, sample_weight=weight)
+    known = ~np.isnan(y[:, 1])
+    expected = ThresholdDisplay.from_estimator(
+        model, X[known], y[known], label=1, sample_weight=weight[known]
+    )
+    np.testing.assert_array_equal(display.precision, expected.precision)
+    predicted = model.predict_proba(X[known])[:, 1] >= display.thresholds[9]
+    options = {"sample_weight": weight[known]}
+    precision = precision_score(y[known, 1], predicted, **options)
+    assert display.precision[9] == pytest.approx(precision, rel=1e-12)
+
+
+def test_probabilities_are_no_classes():
+    X, y = binary()
+    q = np.where(np.arange(len(y)) % 3 == 0, 1.0, 0.1 + 0.8 * y)
+    model = TorchLogisticClassifier(soft_labels=True).fit(X, q)
+    with pytest.raises(ParameterError, match=r"y holds \[.*\], expected classes of the model"):
+        ThresholdDisplay.from_estimator(model, X, q)

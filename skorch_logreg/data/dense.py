@@ -6,7 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.gram import bordered_gram, centred_gram, is_near_zero, piece_rows
+from skorch_logreg.data.gram import (
+    bordered_gram,
+    centred_gram,
+    deviation_sums,
+    is_near_zero,
+    piece_rows,
+)
 from skorch_logreg.data.rough import rough_cross, rough_gram, rough_grams, rough_outer
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
@@ -22,7 +28,8 @@ class DenseBlock:
 
     float64 rows with a unit stride are used where they lie.  All others (float32, general
     strides) go through a float64 workspace of the block's size, once a block and pass, so that
-    every product and sum is one of float64.  Rough products have a float32 one.
+    every product and sum is one of float64; rows far from zero are centred there.  Rough
+    products have a float32 one.
 
     Parameters
     ----------
@@ -32,6 +39,8 @@ class DenseBlock:
         The design is ``(X - center) / scale``.
     workspace : Tensor or None
         float64, or float32 for rough products; at least as many rows.
+    centred : bool, default=False
+        Whether rows in the workspace are centred.
     """
 
     def __init__(
@@ -42,21 +51,34 @@ class DenseBlock:
         center: Tensor,
         scale: Tensor,
         workspace: Tensor | None = None,
+        *,
+        centred: bool = False,
     ) -> None:
         self._X, self.targets, self.weight = X, targets, weight
         self._center, self._scale, self._workspace = center, scale, workspace
+        self._is_centred = centred and workspace is not None
 
     @cached_property
     def _values(self) -> Tensor:
         """Rows in the type of the products; without a workspace they are so already."""
         if self._workspace is None:
             return self._X
-        return self._workspace[: len(self._X)].copy_(self._X)
+        values = self._workspace[: len(self._X)]
+        if not self._is_centred:
+            return values.copy_(self._X)
+        if self._X.dtype == values.dtype:
+            return torch.sub(self._X, self._center, out=values)
+        return values.copy_(self._X).sub_(self._center)  # faster than a sum of two types
+
+    @cached_property
+    def _left(self) -> Tensor:
+        """What has still to be subtracted from the values."""
+        return torch.zeros_like(self._center) if self._is_centred else self._center
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
         slope = params[..., :-1] / self._scale
-        shift = params[..., -1] - slope @ self._center
+        shift = params[..., -1] - slope @ self._left
         values = self._values
         flat = slope.reshape(-1, slope.shape[-1]).T.to(values.dtype)
         if out is None:
@@ -73,13 +95,13 @@ class DenseBlock:
         flat = residual.reshape(len(residual), -1)
         raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
-        return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
+        return torch.cat([(raw - self._left * total) / self._scale, total], dim=-1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
-        values, center, scale = self._values, self._center, self._scale
+        values, center, scale = self._values, self._left, self._scale
         plain = columns is None and weight.shape[1:].numel() == 1 and values.dtype == weight.dtype
         if plain and is_near_zero(center, scale):
             gram = centred_gram(values, center, scale, weight.flatten())
@@ -97,7 +119,7 @@ class DenseBlock:
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
-        n_columns = len(self._center) if columns is None else len(columns)
+        n_columns = len(self._left) if columns is None else len(columns)
         return rough_gram(self._fill(columns), n_columns, weight, rank_one)
 
     def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -110,14 +132,14 @@ class DenseBlock:
         if rough and len(columns) >= _MANY:
             sides = len(columns), len(others)
             return rough_cross(self._fill(columns), self._fill(others), *sides, weight)
-        z = gather_columns(self._values, columns).sub_(self._center[columns])
+        z = gather_columns(self._values, columns).sub_(self._left[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
         if len(others) * _MOST > self._values.shape[1]:  # to copy them costs more than the rest
             product = (z.T @ self._values)[:, others]
         else:
             product = z.T @ gather_columns(self._values, others)
-        inner = (product - border * self._center[others]) / self._scale[others]
+        inner = (product - border * self._left[others]) / self._scale[others]
         return torch.cat([inner, border], dim=1)
 
     def _fill(self, columns: Tensor | None) -> Callable[[slice, Tensor], None]:
@@ -136,16 +158,25 @@ class DenseBlock:
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         total = torch.zeros(
-            weight.shape[1], len(self._center), dtype=weight.dtype, device=weight.device
+            weight.shape[1], len(self._left), dtype=weight.dtype, device=weight.device
         )
-        step = max(_PIECE // max(len(self._center), 1), 8)
-        held = torch.empty(step, len(self._center), dtype=weight.dtype, device=weight.device)
+        step = max(_PIECE // max(len(self._left), 1), 8)
+        held = torch.empty(step, len(self._left), dtype=weight.dtype, device=weight.device)
         for start in range(0, len(weight), step):
             rows = self._values[start : start + step]
-            z = torch.sub(rows, self._center, out=held[: len(rows)])
+            z = torch.sub(rows, self._left, out=held[: len(rows)])
             total.addmm_(weight[start : start + step].T, z.square_())
         total /= self._scale.square()
         return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
+
+    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
+        values, center, scale = self._values, self._left[columns], self._scale[columns]
+
+        def fill(rows: slice, out: Tensor) -> None:
+            torch.sub(gather_columns(values[rows], columns), center, out=out).div_(scale)
+
+        return deviation_sums(fill, len(columns), weight)
 
     def column_counts(self) -> Tensor:
         """Rows, for every column alike."""
@@ -153,7 +184,7 @@ class DenseBlock:
 
     def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
-        values, center = self._values, self._center
+        values, center = self._values, self._left
         root = column_weight.sqrt() / self._scale
         n_rows, step = len(values), piece_rows(len(values))
 

@@ -6,12 +6,23 @@ import torch
 from torch import Tensor
 
 _NEAR = 8  # deviations from zero to the mean
+_FAR = 1e3  # from which three of the sixteen digits of a gradient would be lost
 _PIECE = 1 << 17  # numbers in a piece: 1 MiB stays in a core's cache
 
 
+def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
+    """Say of which columns little is lost by centring after their products: three bits, or six."""
+    return center.abs() <= _NEAR * scale
+
+
 def is_near_zero(center: Tensor, scale: Tensor) -> bool:
-    """Whether little is lost by centring columns after their products: three bits, or six."""
-    return bool((center.abs() <= _NEAR * scale).all())
+    """Whether all columns are so."""
+    return bool(are_near_zero(center, scale).all())
+
+
+def is_far(center: Tensor, scale: Tensor) -> bool:
+    """Whether a column is so far from zero that even sums of its entries are worth centring."""
+    return bool((center.abs() > _FAR * scale).any())
 
 
 def piece_rows(width: int) -> int:
@@ -110,6 +121,30 @@ def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) 
     inner.sub_(torch.outer(total * center, center)).div_(scale).div_(scale[:, None])
     gram[:-1, -1] = gram[-1, :-1] = first / scale
     return gram
+
+
+def deviation_sums(
+    fill: Callable[[slice, Tensor], object], n_columns: int, weight: Tensor
+) -> Tensor:
+    """Sum ``weight z`` and ``weight z^2`` over rows, (2, n_columns).
+
+    Parameters
+    ----------
+    fill : callable
+        ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns).
+    n_columns : int
+    weight : Tensor of shape (rows,)
+    """
+    sums = weight.new_zeros(2, n_columns)
+    step = min(piece_rows(n_columns), len(weight))
+    held = weight.new_empty(step, n_columns)
+    for start in range(0, len(weight), step):
+        rows = slice(start, min(start + step, len(weight)))
+        z, own = held[: rows.stop - start], weight[rows]
+        fill(rows, z)
+        sums[0].addmv_(z.T, own)
+        sums[1].addmv_(z.square_().T, own)
+    return sums
 
 
 def add_blocks(gram: Tensor, blocks: Tensor) -> None:

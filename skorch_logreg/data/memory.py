@@ -12,10 +12,11 @@ from torch import Tensor
 
 from skorch_logreg.data.columns import ColumnCopy, copy_columns
 from skorch_logreg.data.dense import DenseBlock
-from skorch_logreg.data.gram import is_near_zero
+from skorch_logreg.data.gram import is_far, is_near_zero
+from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
-from skorch_logreg.data.sparse import SparseBlock, csr_rows
+from skorch_logreg.data.sparse import SparseBlock, csr_rows, near_zero
 from skorch_logreg.data.tensors import as_tensor, take_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
@@ -154,14 +155,18 @@ class InMemory:
         return SimpleQueue()
 
     @property
+    def _multiplies(self) -> bool:
+        """Whether rows are of the products' type and layout."""
+        wanted = torch.float64 if self.origin is None else torch.float32
+        return self.X.dtype == wanted and 1 in self.X.stride()
+
+    @property
     def _converts(self) -> bool:
         """Whether rows go through a buffer."""
         if self.is_sparse:
             return False
-        rough = self.origin is not None
-        wanted = torch.float32 if rough else torch.float64
-        as_they_are = self.X.dtype == wanted and 1 in self.X.stride()
-        return not as_they_are or (rough and not self._centred)
+        moved = self._is_far if self.origin is None else not self._centred
+        return moved or not self._multiplies
 
     @property
     def _step(self) -> int:
@@ -180,6 +185,11 @@ class InMemory:
         """Whether columns lie so near zero that float32 holds them as they are."""
         return is_near_zero(self.center, self.scale)
 
+    @cached_property
+    def _is_far(self) -> bool:
+        """Whether float64 rows are centred before they are multiplied."""
+        return self.design is None and is_far(self.center, self.scale)
+
     def _new_workspace(self, rows: int) -> Tensor:
         if self.origin is None:
             return torch.empty(rows, self.n_features, dtype=torch.float64, device=self.device)
@@ -195,7 +205,8 @@ class InMemory:
             self._standardise(rows, out=z[:, :-1])
             return SmallBlock(z, targets, weight)
         if not self.is_sparse:
-            return DenseBlock(self.X[rows], targets, weight, self.center, self.scale, workspace)
+            units, far = (self.center, self.scale), self.origin is None and self._is_far
+            return DenseBlock(self.X[rows], targets, weight, *units, workspace, centred=far)
         X = csr_rows(self.X, rows)
         return SparseBlock(X, targets, weight, self.center, self.scale)
 
@@ -357,7 +368,8 @@ class InMemory:
                 return product
         self.reads[0] += 1
         everything = slice(0, self.n_samples)
-        workspace = self._new_workspace(self.n_samples) if self._converts else None
+        casts = not self.is_sparse and not self._multiplies
+        workspace = self._new_workspace(self.n_samples) if casts else None
         product = self._block(everything, workspace).outer(column_weight, rough)
         self.kernels[:] = [(column_weight, rough, product)]
         return product
@@ -385,46 +397,27 @@ class InMemory:
     ) -> Self:
         """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.
 
-        Less than a megabyte of a dense X is.
+        Less than a megabyte of a dense X is, and the entries of sparse rows with columns that
+        lie far from zero.
         """
-        data = replace(
-            self,
-            center=center,
-            scale=scale,
-            targets=targets,
-            n_logits=n_logits,
-            design=None,
-            kernels=[],
-        )
+        data = self.in_units(center, scale)
+        data = replace(data, targets=targets, n_logits=n_logits, design=None, kernels=[])
         if not self.is_small:
             return data
         design = center.new_ones(self.n_samples, self.n_features + 1)
         data._standardise(slice(None), out=design[:, :-1])
         return replace(data, design=design)
 
+    def in_units(self, center: Tensor, scale: Tensor) -> Self:
+        """Take the rows as ``(X - center) / scale``, virtually, but for what that would cancel."""
+        X = self.X
+        if self.is_sparse:
+            X, center = near_zero(X, center, scale)
+        return replace(self, X=X, center=center, scale=scale)
+
     def _standardise(self, rows: slice, out: Tensor) -> None:
         """Write the design of dense rows."""
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
-
-
-def moments(data: InMemory) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation (p,) of the columns of X, from two reads."""
-    weight = data.weight if data.n_weights == 1 else data.weight.mean(dim=1, keepdim=True)
-    weight = weight / weight.sum()
-    if data.is_small:  # the same in fewer calls
-        X, row = data.X.to(torch.float64), weight.T
-        mean = (row @ X)[0]
-        variance = (row @ (X - mean).square_())[0]
-        data.reads[0] += 2
-    else:
-        zero, one = torch.zeros_like(data.center), torch.ones_like(data.center)
-        plain = replace(data, center=zero, scale=one)
-        (mean,) = plain.reduce(lambda block, w: (block.rmatmul(w[..., None])[0, 0, :-1],), weight)
-        centred = replace(data, center=mean, scale=one)
-        (variance,) = centred.reduce(lambda block, w: (block.column_squares(w)[0, :-1],), weight)
-    deviation = variance.sqrt()
-    # what rounding of a constant leaves is not a deviation
-    return mean, deviation.mul_(deviation > 1e-13 * mean.abs())
 
 
 def from_arrays(

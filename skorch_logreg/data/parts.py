@@ -9,7 +9,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.gram import are_near_zero
 from skorch_logreg.data.memory import InMemory, columns, from_arrays
+from skorch_logreg.data.moments import LEFT, refined
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.recipes import Call, Node, Recipes
 from skorch_logreg.data.remote import Parts, RemoteRows, collected
@@ -164,7 +166,7 @@ class InParts:
         sample = self._sampled_rows
         found = sample.column_moments()
         if sample.n_samples < _MOMENT_ROWS or not bool((found[1] > 0).all()):
-            return self._exact_moments(found[0])
+            return self._exact_moments(found[0].nan_to_num(0.0))  # nan: the sample has no weight
         return found
 
     def _exact_moments(self, about: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,11 +178,13 @@ class InParts:
 
         shifted = replace(self, center=about, scale=torch.ones_like(about))
         first, second = shifted.reduce(kernel)
-        shift, variance = first[:-1] / first[-1], second[:-1] / first[-1]
-        mean = about + shift
-        deviation = (variance - shift.square()).clamp(min=0.0).sqrt()
-        # what rounding of a constant leaves is not a deviation
-        return mean, deviation * (deviation > 1e-13 * mean.abs())
+        shift, square = first[:-1] / first[-1], second[:-1] / first[-1]
+        mean, variance = about + shift, square - shift.square()
+        deviation = variance.clamp(min=0.0).sqrt()
+        doubtful = variance < LEFT * square
+        if self._sampled_rows.is_sparse:  # squares of far columns cancel
+            doubtful |= ~are_near_zero(mean, deviation)
+        return refined(self, mean, deviation, doubtful)
 
     @cached_property
     def _sampled_rows(self) -> InMemory:
@@ -192,7 +196,7 @@ class InParts:
         )
         factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
         part = from_arrays(self.survey.kept, targets, weight * factor)
-        return replace(part, center=self.center, scale=self.scale, n_logits=self.n_logits)
+        return replace(part.in_units(self.center, self.scale), n_logits=self.n_logits)
 
     def _keep(self) -> None:
         """Look at all entries, and bring a sample of the rows here."""

@@ -61,6 +61,12 @@ class Block(Protocol):
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""
 
+    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j.
+
+        Centred entry by entry, so that nothing cancels; weight (rows,).
+        """
+
     def column_counts(self) -> Tensor:
         """Count the stored entries of every column, (p,)."""
 

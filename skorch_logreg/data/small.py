@@ -102,6 +102,11 @@ class SmallBlock:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         return weight.T @ self._design.square()
 
+    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
+        z = self._design[:, columns]
+        return torch.stack([weight @ z, weight @ z.square()])
+
     def column_counts(self) -> Tensor:
         """Rows, for every column alike."""
         return torch.full_like(self._design[0, :-1], len(self._design))

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.gram import bordered_gram
+from skorch_logreg.data.gram import are_near_zero, bordered_gram, deviation_sums
 from skorch_logreg.data.rough import rough_gram, rough_grams
 
 # A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
@@ -20,7 +20,8 @@ class SparseBlock:
     """Rows of a CSR array; see `Block` for the methods.
 
     SciPy multiplies: on two cores torch's sparse products are no faster and warn of their beta
-    state.  Centring stays virtual, so no entry is filled in.
+    state.  Columns are centred after their products, so no entry is filled in; columns far from
+    zero, of which that would leave no digit, have been moved to it before (`near_zero`).
 
     Parameters
     ----------
@@ -140,6 +141,15 @@ class SparseBlock:
         squares = raw.clamp_(min=0.0) / self._scale.square()
         return torch.cat([squares, total], dim=1)
 
+    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
+        X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
+
+        def fill(rows: slice, out: Tensor) -> None:
+            torch.sub(torch.from_numpy(csr_rows(X, rows).toarray()), center, out=out).div_(scale)
+
+        return deviation_sums(fill, len(columns), weight)
+
     def column_counts(self) -> Tensor:
         """Count the stored entries of every column, (p,)."""
         counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
@@ -162,6 +172,58 @@ def csr_rows(X: Any, rows: slice) -> Any:
     pointers = X.indptr[rows.start : rows.stop + 1] - first
     shape = rows.stop - rows.start, X.shape[1]
     return sp.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=shape)
+
+
+def near_zero(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:
+    """Subtract their centres from columns that lie far from zero for their scale.
+
+    ``X'WX - w c c'`` of a column with mean c and deviation s has an error of ``eps (c / s)^2``:
+    none of its digits is right from a ratio of 1e8 on.  Such a column has few zeros, so it may
+    be stored as it is dense: its entries are its distances from the centre, zeros included.
+
+    Parameters
+    ----------
+    X : csr_array of shape (rows, n_features), float64
+        Read only; without such columns returned as it is.
+    center, scale : Tensor of shape (n_features,)
+
+    Returns
+    -------
+    X : csr_array of shape (rows, n_features)
+    center : Tensor of shape (n_features,)
+        What is still to be subtracted.
+
+    Notes
+    -----
+    Where weights are uneven, such a column may have many zeros, in rows that weigh little.
+    Columns that lack most are left as they are, so that no more than as many entries as X has
+    are filled in: ``(c / s)^2`` is at most the weight of all over that of such rows.
+    """
+    far = (~are_near_zero(center, scale)).nonzero()[:, 0].numpy()
+    if not len(far):
+        return X, center
+    if not X.has_canonical_format:  # of an entry in parts, the centre is subtracted once
+        X = X.copy()
+        X.sum_duplicates()
+    lacking = X.shape[0] - np.bincount(X.indices, minlength=X.shape[1])[far]
+    order = lacking.argsort(kind="stable")
+    moved = np.sort(far[order[lacking[order].cumsum() <= X.nnz]])
+    shift = np.zeros(X.shape[1])
+    shift[moved] = center[moved].numpy()
+    entries = shift[X.indices]
+    np.subtract(X.data, entries, out=entries)
+    holed = moved[np.isin(moved, far[lacking > 0])]
+    near = sp.csr_array((entries, X.indices, X.indptr), shape=X.shape)
+    if len(holed):
+        stored = X[:, holed].tocoo()
+        empty = np.ones((X.shape[0], len(holed)), dtype=bool)
+        empty[stored.row, stored.col] = False
+        rows, place = empty.nonzero()
+        filled = -shift[holed[place]], (rows, holed[place])
+        near = sp.csr_array(near + sp.csr_array(filled, shape=X.shape))
+    rest = center.clone()
+    rest[moved] = 0.0
+    return near, rest
 
 
 def _product(matrix: Any, dense: np.ndarray) -> Tensor:

@@ -36,7 +36,7 @@ class Sum:
             data = replace(from_arrays(none, targets, weight), n_logits=n_logits)
         else:
             data = from_arrays(self.read(X, index, False), targets, weight)
-            data = replace(data, center=center, scale=scale, n_logits=n_logits)
+            data = replace(data.in_units(center, scale), n_logits=n_logits)
         terms = data.reduce(self.kernel, *rows, few=self.few)
         return terms, self.recipes.new(values)
 

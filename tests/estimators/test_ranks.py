@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch.distributed as dist
 
 from skorch_logreg import TorchLogisticClassifier
@@ -23,6 +24,11 @@ CLASSES = {"two": 2, "three": 3}
 def labels(n_classes):
     X, y = rows(n_classes=n_classes)
     return X, np.array(["a", "bc", "d"])[y]
+
+
+def far_from_zero(X):
+    """Multiples of 1/64, of which a mean of 1e8 takes no digit."""
+    return (X * 64).round() / 64 + 1e8 * (np.arange(X.shape[1]) % 2)
 
 
 def run(rank, world, store, cuts, output):
@@ -45,6 +51,8 @@ def run(rank, world, store, cuts, output):
     model = TorchLogisticClassifier(tol=1e-8, class_weight="balanced")
     model.fit(RankRows(X[mine].astype(np.float32)), y[mine], weight[mine])
     found["weights"] = {"coef": model.coef_.tolist(), "dtype": str(model.coef_.dtype)}
+    far = TorchLogisticClassifier(tol=1e-8)
+    found["far"] = far.fit(RankRows(sp.csr_array(far_from_zero(X)[mine])), y[mine]).coef_.tolist()
 
     def refused(X, y, weight=None, **options):
         before = model.coef_
@@ -122,6 +130,13 @@ def test_weights_are_counted_over_all_ranks(found):
     for rank in found:
         assert rank["weights"]["dtype"] == "float32"
         np.testing.assert_allclose(rank["weights"]["coef"], expected.coef_, rtol=1e-4, atol=1e-5)
+
+
+def test_sparse_rows_far_from_zero(found):
+    X, y = labels(2)
+    expected = TorchLogisticClassifier(tol=1e-8).fit((X * 64).round() / 64, y).coef_
+    for rank in found:
+        np.testing.assert_allclose(rank["far"], expected, rtol=1e-6, atol=1e-7)
 
 
 REFUSED = {

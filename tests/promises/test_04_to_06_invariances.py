@@ -1,5 +1,7 @@
 """Promises 4 to 6: weights are repetitions, order does not matter, units do not matter."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.data import ArrayChunks
 from tests import problems
 from tests.promises.models import (
     PENALTIES,
@@ -16,7 +19,7 @@ from tests.promises.models import (
     parameters,
     tight,
 )
-from tests.reference import suboptimality
+from tests.reference import Task, minimise, suboptimality
 
 few = settings(
     max_examples=15,
@@ -236,6 +239,80 @@ def test_6_ill_scaled_data_need_no_warning_at_defaults(name, penalty):
     task, minimum = problems.solved(name, **PENALTIES[penalty])
     # b is of the order of 1e6, so its rounding alone costs up to 1e-13
     assert -1e-12 <= suboptimality(task, model.coef_, model.intercept_, minimum) <= 1e-7
+
+
+HELD = {
+    "dense": np.array,
+    "csr": sp.csr_array,
+    "csc": sp.csc_array,
+    "chunks": lambda X: ArrayChunks(X, rows=700),
+    "sparse chunks": lambda X: ArrayChunks(sp.csr_array(X), rows=700),
+}
+WEIGHTS = {
+    "even": lambda rng, y: np.ones(len(y)),
+    "class": lambda rng, y: np.where(y == 1, 1e5, 1.0),
+    "fold": lambda rng, y: (rng.random(len(y)) < 0.8).astype(float),
+    "log-uniform": lambda rng, y: 10 ** rng.uniform(-4, 4, len(y)),
+}
+
+
+@cache
+def near_zero(penalty, weight):
+    """Multiples of 1/64, of which a mean of 1e8 takes no digit, and their coefficients."""
+    rng = np.random.default_rng(0)
+    Z = (rng.normal(size=(2000, 34)) * 64).round() / 64
+    Z[:, ::3] = rng.random((2000, 12)) < 0.1
+    y = ((Z[:, :8] @ rng.normal(size=(8, 2))) / 2 + rng.gumbel(size=(2000, 2))).argmax(axis=1)
+    w = WEIGHTS[weight](rng, y)
+    model, task = tight(Z, y, w, **PENALTIES[penalty]), Task(Z, y, w, **PENALTIES[penalty])
+    assert suboptimality(task, model.coef_, model.intercept_, minimise(task)) <= 1e-12
+    return Z, y, w, model.coef_
+
+
+@pytest.mark.parametrize("held", HELD)
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("mean", [1e6, 1e8])
+def test_6_means_far_from_zero(mean, penalty, weight, held):
+    """Warnings are errors: it converges, for any weights; rows of weight 0 are anywhere."""
+    Z, y, w, coef = near_zero(penalty, weight)
+    rng = np.random.default_rng(1)
+    X = Z + mean * (np.arange(34) % 2)
+    X[w == 0] *= rng.random((int((w == 0).sum()), 34)) < 0.5
+    X = HELD[held](X)
+    assert TorchLogisticClassifier(**PENALTIES[penalty]).fit(X, y, w).converged_
+    model = tight(X, y, w, tol=1e-8, **PENALTIES[penalty])
+    assert_same(model.coef_, coef, 1e-6)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.csc_array])
+def test_6_a_far_column_is_not_constant(form):
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(400, 2))
+    y = (Z[:, 0] + rng.logistic(size=400) > 0) * 1
+    near, far = tight(Z[:, :1], y), tight(form(1e8 + Z[:, :1]), y)
+    assert_same(far.coef_, near.coef_, 1e-7)
+    rare = (rng.random(400) < 0.1) & (y == 0)
+    options = {"class_weight": {0: 1.0, 1: 1e5}}
+    near, far = (tight(form(m + 1.0 * rare[:, None]), y, **options) for m in (0.0, 1e6))
+    assert near.coef_[0, 0] < -10
+    assert_same(far.coef_, near.coef_, 1e-7)
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_6_a_column_of_equal_entries_is_constant(held):
+    """In the rows that count; an intercept then does what it would do."""
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(2000, 2)), np.full(2000, 1e8 + 0.1)]
+    y = (X[:, 0] + rng.logistic(size=2000) > 0) * 1
+    weight = rng.uniform(0.5, 2, size=2000)
+    weight[:5] = 0.0
+    X[:5, 2] = [0, 1, 1e8, 0, -3]
+    model = tight(HELD[held](X), y, weight)
+    assert model.coef_[0, 2] == 0
+    assert_same(model.coef_[:, :2], tight(X[:, :2], y, weight).coef_, 1e-8)
+    X[7, 2] = np.nextafter(X[8, 2], np.inf)
+    assert tight(HELD[held](X), y, weight).coef_[0, 2] != 0
 
 
 def test_6_float32_with_a_mean():

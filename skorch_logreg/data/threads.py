@@ -1,23 +1,60 @@
 """How many threads do the work: one on small problems, one a block on large ones."""
 
-import threading
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeVar
+from functools import cache, cached_property
+from typing import Any, TypeVar
 
 import torch
 
-_LOCK = threading.Lock()
-_HERE: ContextVar[bool] = ContextVar("here", default=False)
-_inside = 0
-_usual = 1
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@cache
+def _setters() -> tuple[Any, Any] | None:
+    """Find OpenMP's and MKL's own functions that set the count of the calling thread.
+
+    ``torch.set_num_threads`` calls both, and stores the count as that of every thread to come:
+    one that starts while a fit runs would keep the fit's count for life.  They are looked up in
+    what torch was linked to, since a process may have loaded several copies of either.  None
+    where torch has another backend; MKL's is None where it has another BLAS.
+    """
+    try:
+        linked = ctypes.CDLL(torch._C.__file__)
+        return linked.omp_set_num_threads, getattr(linked, "MKL_Set_Num_Threads_Local", None)
+    except (OSError, AttributeError):
+        return None
+
+
+def _set_threads(count: int, mkl_count: int | None = None) -> int:
+    """Set the threads that torch has in the calling thread, and return what MKL had there."""
+    torch.get_num_threads()  # torch sets up a thread in its first call, which would come too late
+    setters = _setters()
+    if setters is None:
+        torch.set_num_threads(count)
+        return 0
+    set_openmp, set_mkl = setters
+    set_openmp(count)
+    return 0 if set_mkl is None else set_mkl(count if mkl_count is None else mkl_count)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run torch on so many threads where it is called from this thread, and restore the count."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    mkl_before = _set_threads(count)
+    try:
+        yield
+    finally:
+        _set_threads(before, mkl_before)
 
 
 @contextmanager
@@ -25,27 +62,10 @@ def single_thread() -> Iterator[None]:
     """Run torch on one thread, and restore the count.
 
     Threads that meet at a barrier thousands of times a second cost more than they give, and
-    where other jobs hold the cores a hundred times more.  torch keeps one count a thread and one
-    for threads to come; fits that overlap agree on which count was the caller's.
+    where other jobs hold the cores a hundred times more.
     """
-    global _inside, _usual
-    count = torch.get_num_threads()
-    if _HERE.get() or (count == 1 and not _inside):
+    with _threads(1):
         yield
-        return
-    with _LOCK:
-        if not _inside:
-            _usual = count
-        _inside += 1
-    token = _HERE.set(True)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        _HERE.reset(token)
-        with _LOCK:
-            _inside -= 1
-            torch.set_num_threads(_usual)
 
 
 @dataclass(frozen=True)
@@ -57,7 +77,7 @@ class _Pool:
     @cached_property
     def executor(self) -> ThreadPoolExecutor:
         """The threads."""
-        return ThreadPoolExecutor(self.count, initializer=torch.set_num_threads, initargs=(1,))
+        return ThreadPoolExecutor(self.count, initializer=_set_threads, initargs=(1,))
 
     def close(self) -> None:
         """End them."""
@@ -100,15 +120,9 @@ def thread_count() -> int:
 @contextmanager
 def several_threads(wanted: bool = True) -> Iterator[None]:
     """Run torch on as many threads as the pool has: for what is large and has no blocks."""
-    pool, count = _POOL.get(), torch.get_num_threads()
-    if not wanted or pool is None or pool.count == count:
+    pool = _POOL.get()
+    with _threads(pool.count if wanted and pool is not None else torch.get_num_threads()):
         yield
-        return
-    torch.set_num_threads(pool.count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(count)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import torch
 from skorch_logreg import TorchLogisticClassifier
 from tests.containers import CONTAINERS, DENSE, SPARSE
 from tests.problems import load
-from tests.promises.models import PENALTIES, assert_same_model, tight
+from tests.promises.models import PENALTIES, TIGHT, assert_same_model, tight
 
 METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
 
@@ -184,6 +184,61 @@ def test_11_the_world_is_left_as_found_by_failures(kind):
     after = world()
     for name, state in before.items():
         assert after[name] == state, name
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_11_a_thread_that_starts_during_a_fit_has_the_callers_count(two_threads, penalty):
+    """And an overlapping fit the same bits (promise 9): its blocks are those of two threads."""
+    pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60_000, 30))
+    y = (X[:, :5].sum(axis=1) + rng.logistic(size=60_000) > 0).astype(int)
+    expected = tight(X, y, **PENALTIES[penalty])
+    counts, overlapping = [], []
+
+    def start():
+        def other():
+            counts.append(torch.get_num_threads())
+            overlapping.append(tight(X, y, **PENALTIES[penalty]))
+            counts.append(torch.get_num_threads())
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+
+    model = TorchLogisticClassifier(tol=TIGHT, max_iter=1000, **PENALTIES[penalty])
+    model.set_callbacks(_Once(start)).fit(X, y)
+    assert counts == [2, 2]
+    assert torch.get_num_threads() == 2
+    for found in (model, overlapping[0]):
+        assert found.coef_.tobytes() == expected.coef_.tobytes()
+        assert found.intercept_.tobytes() == expected.intercept_.tobytes()
+
+
+class _Once:
+    """Calls something after the first iteration."""
+
+    def __init__(self, call):
+        self.call, self.done = call, False
+
+    def setup(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context, **_): ...
+
+    def on_fit_task_end(self, estimator, context, **_):
+        if not self.done:
+            self.done = True
+            self.call()
+
+    def teardown(self, estimator, context): ...
 
 
 class _Raising:

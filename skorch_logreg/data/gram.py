@@ -83,7 +83,7 @@ def bordered_gram(
                 torch.mul(z[:, None, :], rank_one[piece, model][:, :, None], out=u)
                 gram[model].addmm_(flat.T, flat, alpha=-1)
     add_blocks(gram, diagonal)
-    unit = torch.cat([1 / scale, torch.ones_like(scale[:1])]).repeat(n_outputs)
+    unit = torch.cat([1 / scale, scale.new_ones(1)]).repeat(n_outputs)
     gram.mul_(unit).mul_(unit[:, None])
     return gram.view(n_models, n_outputs, side, n_outputs, side)
 

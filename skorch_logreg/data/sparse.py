@@ -64,7 +64,8 @@ class SparseBlock:
             X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
         row_counts = np.diff(X.indptr).astype(np.float64)
         dense_cost = X.shape[0] * float(X.shape[1]) ** 2
-        if weight.shape[2] > 1 or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
+        several = weight.shape[2] > 1 or rank_one is not None
+        if several or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
 
             def fill(piece: slice, out: Tensor) -> None:
                 torch.sub(

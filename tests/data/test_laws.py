@@ -78,14 +78,14 @@ def test_rmatmul(data):
     _close(total, torch.einsum("np,nmk->mkp", design, residual))
 
 
-@pytest.mark.parametrize("columns", [None, [1, 4]])
+@pytest.mark.parametrize("columns", [None, [1, 4], []])
 @pytest.mark.parametrize("rank_one", [False, True])
 @pytest.mark.parametrize("n_outputs", [1, K])
 def test_gram(data, columns, rank_one, n_outputs):
     held, design = data
     weight = _random(len(design), M, n_outputs).abs()
     q = 0.3 * _random(len(design), M, n_outputs, seed=1)
-    chosen = None if columns is None else torch.tensor(columns)
+    chosen = None if columns is None else torch.tensor(columns, dtype=torch.int64)
 
     def kernel(block, w, v):
         return (block.gram(w, v if rank_one else None, chosen),)
@@ -98,7 +98,7 @@ def test_gram(data, columns, rank_one, n_outputs):
     _close(gram, torch.einsum("np,nmkl,nq->mkplq", z, middle, z))
 
 
-@pytest.mark.parametrize("columns", [None, [1, 4]])
+@pytest.mark.parametrize("columns", [None, [1, 4], []])
 @pytest.mark.parametrize("rank_one", [False, True])
 @pytest.mark.parametrize("few", [False, True])
 def test_rough_gram(data, columns, rank_one, few):
@@ -106,7 +106,7 @@ def test_rough_gram(data, columns, rank_one, few):
     held, design = data
     weight = _random(len(design), K).abs()
     q = 0.3 * weight.sqrt() * _random(len(design), K, seed=1).tanh()
-    chosen = None if columns is None else torch.tensor(columns)
+    chosen = None if columns is None else torch.tensor(columns, dtype=torch.int64)
 
     def kernel(block, w, v):
         return (block.rough_gram(w, v if rank_one else None, chosen),)

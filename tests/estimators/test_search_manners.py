@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skorch_logreg import BatchedGridSearchCV, TorchLogisticClassifier
+from skorch_logreg import BatchedGridSearchCV, MultiLabel, TorchLogisticClassifier, fitting
 from tests.estimators.data import assert_same_state, binary, multi, state
 from tests.estimators.test_search import CS, assert_same_search, exact
 
@@ -237,3 +237,70 @@ def test_a_score_that_fails():
         with pytest.raises(RuntimeError, match="no"):
             model.set_params(error_score="raise").fit(*binary())
     assert model.batched_.all()
+
+
+class _UnexpectedError(Exception):
+    """What no part of a search expects."""
+
+
+def _fail_where(monkeypatch, fails):
+    """Let the core's fits of some strengths raise."""
+    whole = fitting.fit
+
+    def fit(*args, C, **how):
+        if fails(torch.as_tensor(C, dtype=torch.float64).flatten().tolist()):
+            raise _UnexpectedError("It cannot be done.")
+        return whole(*args, C=C, **how)
+
+    monkeypatch.setattr(fitting, "fit", fit)
+
+
+@pytest.mark.parametrize("several", ["classifier", "pipeline", "labels"])
+def test_a_batch_that_raises_anything_is_fitted_one_by_one(several, monkeypatch):
+    """And gives what the batch would have given."""
+    X, y = binary()
+    final = exact()
+    model = {
+        "classifier": final,
+        "pipeline": make_pipeline(StandardScaler(), final),
+        "labels": MultiLabel(final),
+    }[several]
+    names = {"pipeline": "torchlogisticclassifier__C", "labels": "estimator__C"}
+    grid = {names.get(several, "C"): [0.1, 1.0]}
+    y = np.stack([y, y[::-1]], axis=1) if several == "labels" else y
+    expected = GridSearchCV(model, grid, cv=2).fit(X, y)
+    _fail_where(monkeypatch, lambda strengths: len(set(strengths)) > 1)
+    got = BatchedGridSearchCV(model, grid, cv=2, error_score=0.0).fit(X, y)
+    assert not got.batched_.any()
+    assert_same_search(got, expected)
+
+
+@pytest.mark.parametrize("several", ["classifier", "labels"])
+def test_fits_that_fail_in_any_way_count_as_error_score(several, monkeypatch):
+    X, y = binary()
+    model, name = (
+        (exact(), "C") if several == "classifier" else (MultiLabel(exact()), "estimator__C")
+    )
+    y = np.stack([y, y[::-1]], axis=1) if several == "labels" else y
+    _fail_where(monkeypatch, lambda strengths: 0.1 in strengths)
+    texts = []
+    for search in (GridSearchCV, BatchedGridSearchCV):
+        with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4") as caught:
+            got = search(model, {name: [0.1, 1.0]}, cv=2, error_score=0.0).fit(X, y)
+        texts.append([str(w.message) for w in caught])
+        assert got.cv_results_["mean_test_score"][0] == 0
+        assert got.cv_results_["mean_test_score"][1] > 0
+        assert got.best_params_ == {name: 1.0}
+    assert "_UnexpectedError: It cannot be done." in texts[1][0]
+    assert len(texts[0]) == len(texts[1]) == 1
+    with pytest.raises(_UnexpectedError):
+        BatchedGridSearchCV(model, {name: [0.1, 1.0]}, cv=2, error_score="raise").fit(X, y)
+
+
+def test_an_interrupt_of_a_batch_comes_through(monkeypatch):
+    def fit(*args, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        BatchedGridSearchCV(exact(), CS, cv=2, error_score=0.0).fit(*binary())

@@ -119,7 +119,7 @@ class Design:
                 columns = [
                     weights.with_class_weight(class_weight, self.targets, fold) for fold in weight.T
                 ]
-            except ValueError:
+            except Exception:  # of any kind: the fits that follow one by one report it
                 return None
             weight = torch.stack(columns, dim=1)  # type: ignore[arg-type]
         total = weight.new_zeros(self.targets.n_classes, self.n_columns)
@@ -205,7 +205,8 @@ class Batch:
 def solve(final: Any, candidates: Sequence[Candidate], design: Design) -> Iterator[Batch]:
     """Solve candidates for all folds of a design; those that a batch cannot take are left out.
 
-    One solve a penalty, as a solve has one; more where a budget of memory asks for them.
+    So are the candidates of a solve that fails, whatever it raises.  One solve a penalty, as a
+    solve has one; more where a budget of memory asks for them.
 
     Parameters
     ----------
@@ -238,7 +239,7 @@ def solve(final: Any, candidates: Sequence[Candidate], design: Design) -> Iterat
         try:
             problem = design.problem(final, first.options)
             factor = weights.check_penalty_factor(first.values["penalty_factor"], n_features)
-        except ValueError:
+        except Exception:
             continue
         keys = list(models)
         for start in range(0, len(keys), at_once):
@@ -252,7 +253,7 @@ def solve(final: Any, candidates: Sequence[Candidate], design: Design) -> Iterat
                     [C for C, _ in part],
                     [by_class_weight[balance] for _, balance in part],
                 )
-            except ValueError:  # an ordinary fit says so
+            except Exception:  # of any kind: the fits that follow one by one report it
                 continue
             served = tuple(tuple(models[key]) for key in part)
             yield Batch(served, solution, problem, design)

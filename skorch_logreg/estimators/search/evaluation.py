@@ -73,7 +73,7 @@ class Evaluation:
             if design is None:
                 try:
                     design = self._all_folds(group)
-                except (ValueError, TypeError):  # an ordinary fit says so
+                except Exception:  # of any kind: ordinary fits meet it again
                     continue
                 with_all = self.refit and group.network is None and isinstance(design, Design)
                 if with_all and _is_small(design, n_candidates):

@@ -129,7 +129,8 @@ def solve_labels(
 ) -> Iterator[list[Labelled]]:
     """Solve candidates for all folds; those that a batch cannot take are left out.
 
-    As many settings and folds go together as a budget of memory allows for all their labels.
+    So are the candidates of a solve that fails, whatever it raises.  As many settings and folds
+    go together as a budget of memory allows for all their labels.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def solve_labels(
             model._thresholds(labels.kind, labels.n_labels)
             if key not in plans:
                 plans[key] = _plan(model, labels.n_labels)
-        except ValueError:  # an ordinary fit says so
+        except Exception:  # of any kind: the fits that follow one by one report it
             continue
         plans[key].models[candidate.place] = model
     by_penalty: dict[Any, list[_Plan]] = {}
@@ -161,7 +162,7 @@ def solve_labels(
         for start in range(0, len(units), together):
             try:
                 found = _solve(units[start : start + together], design)
-            except ValueError:
+            except Exception:
                 continue
             yield found
 

@@ -268,7 +268,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     -----
     Fitted by themselves, as scikit-learn does it, are candidates with a value that is not
     allowed (they fail in its words, under `error_score`), all candidates of a search in which a
-    fold's training rows lack a class, an estimator with callbacks or `verbose`, and a subclass.
+    fold's training rows lack a class, an estimator with callbacks or `verbose`, a subclass, and
+    the candidates of a batch that fails, whatever it raises.
 
     Callbacks of the search hear of a batched fit when the batch is done, and nothing of its
     iterations.

@@ -28,27 +28,36 @@ coefficients rather than probabilities.
 (True, True)
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import SUM_ROUNDING, Objective, Point, inner
 
 _EPS = torch.finfo(torch.float64).eps
+_SHORT = 1e-3  # step of the intercepts, at most, that residuals take without a look
 _FAINT = 1e-200  # strength at which nothing but a constraint counts
 
 
 def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
-    """Bound ``F - F*`` (m,) where the intercept has been minimised; inf if there is no bound.
+    """Bound ``F - F*`` (m,), from the dual point that the residuals are; inf if there is none.
 
-    The residuals, scaled into the domain of the penalty's conjugate, are a dual point.  By
-    Fenchel and Young the gap is a sum of non-negative terms, one a row and one a feature;
-    neither is a difference of the two objectives.
+    The residuals are scaled into the domain of the penalty's conjugate.  An intercept has no
+    penalty, so they also have to sum to zero, else the dual value is minus infinity: where its
+    gradient is more than rounding they are moved first.  By Fenchel and Young the gap is a sum
+    of non-negative terms, one a row and one a feature; neither is a difference of the two
+    objectives.
 
     Parameters
     ----------
     slack : Tensor of shape (m,) or None
         Size of a gradient entry that counts as none: what its rounding may be.
+
+    Notes
+    -----
+    Far from the best intercept there is no bound. One pass over X where residuals are moved.
 
     References
     ----------
@@ -59,19 +68,41 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     held = penalty.coercive(objective.strength)
     if not any(held.tolist()):
         return torch.full_like(point.value, torch.inf)
+    sums, step = point.gradient[..., -1].abs().amax(dim=-1), None
+    if bool((sums > SUM_ROUNDING * point.value).any()):
+        gradient, step = objective.feasible_gradient(point)
+        point = replace(point, gradient=gradient)
     features, scale = penalty_gap(objective, point, slack)
-    if not bool((scale < 1).any()):
+    if step is None and not bool((scale < 1).any()):
         return torch.where(held, features, torch.inf)
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         value, residual = objective.loss.value_residual(logits, block.targets)
+        residual = objective.moved_residual(logits, residual, step)
         product = (residual * logits).sum(dim=-1) * scale
         conjugate = objective.loss.conjugate(residual * scale[:, None], block.targets)
         return (((value + conjugate - product) * block.weight).sum(dim=0),)
 
     (rows,) = objective.data.reduce(kernel, point.logits, reads=0)
-    gap = torch.where(scale < 1, rows, 0.0).clamp(min=0.0) + features
-    return torch.where(held, gap, torch.inf)
+    if step is None:
+        rows = torch.where(scale < 1, rows, 0.0)
+    else:
+        held = held & step.isfinite().all(dim=-1)
+    return torch.where(held, rows.clamp(min=0.0) + features, torch.inf)
+
+
+def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
+    """Bound ``F - F*`` (m,) of a smooth objective near its best intercepts, where no row is read.
+
+    None where the residuals of a model move too far for that.  The rows' share is the divergence
+    of Kullback and Leibler between their probabilities, which is half the chi-squared,
+    ``d'Hd / 2``, up to a factor of ``1 + |d|``.
+    """
+    gradient, step = objective.feasible_gradient(point)
+    if not bool((step.abs() <= _SHORT).all()):
+        return None
+    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _SHORT) / 2)
+    return duality_gap(objective, replace(point, gradient=gradient)) + rows
 
 
 def penalty_gap(
@@ -95,7 +126,7 @@ def penalty_gap(
     scale = penalty.dual_scale(dual)
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
-    return faint * features, scale
+    return (faint * features).clamp(min=0.0), scale
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:

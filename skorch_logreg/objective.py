@@ -10,22 +10,20 @@ array (m, K, p + 1), whose last column is the intercept and has no penalty.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, Data, take_columns
+from skorch_logreg.intercepts import best_shift, outputs_inverse
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
-_INTERCEPT_STEPS = 50
-_LAST_STEP = 1e-8
 ROUGH_ROUNDING = 1e-6
-_HALVINGS = 30
-_SHORT = 1e-3  # step of the intercepts, at most, that residuals take without a look
-_SOUND = 1e-5  # share of the first pivot up to which a factor's inverse is one of the matrix
+SUM_ROUNDING = 128 * _EPS  # sum of residuals, relative to the value, that counts as none
+_LONGEST = 0.5  # step of the intercepts whose residuals are differences of probabilities for sure
 
 
 @dataclass(frozen=True)
@@ -347,7 +345,7 @@ class Objective:
         return torch.cat([point.gradient[..., :-1] - pull, point.gradient[..., -1:]], dim=-1)
 
     def minimise_intercept(self, params: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Best intercept for given coefficients, by Newton steps on the logits.
+        """Best intercept for given coefficients, by Newton's method on the logits.
 
         Returns
         -------
@@ -356,29 +354,8 @@ class Objective:
         """
         if not self.fit_intercept:
             return params, logits
-        shift = torch.zeros_like(params[..., -1])
-        gradient, hessian, size = self._intercept_terms(logits, shift)
-        for _ in range(_INTERCEPT_STEPS):
-            now = gradient.abs().amax(dim=-1)
-            left = max(n / s if s > 0 else 0.0 for n, s in zip(now.tolist(), size, strict=True))
-            if left <= 1e-14:
-                break
-            step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
-            step = step.clamp(-4.0, 4.0)
-            if left <= _LAST_STEP:
-                shift = shift + step  # Newton squares what is left: no need to look again
-                break
-            for _ in range(_HALVINGS):
-                trial = self._intercept_terms(logits, shift + step)
-                # the gradient of a convex function still points ahead, or has become smaller
-                beyond = (trial[0] * step).sum(dim=-1) > 0.5 * (gradient * step).sum(dim=-1).abs()
-                if not bool(beyond.any()):
-                    break
-                step = torch.where(beyond[:, None], step / 4, step)
-            shift = shift + step
-            gradient, hessian, size = trial
-            if bool((gradient.abs().amax(dim=-1) > 0.9 * now).all()):
-                break
+        terms = partial(self._intercept_terms, logits)
+        shift = best_shift(terms, torch.zeros_like(params[..., -1]))
         moved = params.clone()
         moved[..., -1] += shift
         return moved, logits + shift
@@ -392,10 +369,8 @@ class Objective:
         Returns
         -------
         gradient : Tensor of shape (m, K, p + 1)
-        excess : Tensor of shape (m,)
-            How far these residuals are from the dual of the logits, at most: the divergences of
-            Kullback and Leibler are half the chi-squared, ``d'Hd / 2``, up to a factor of
-            ``1 + |d|``.  inf where the step is not short.
+        step : Tensor of shape (m, K)
+            ``d``; inf where it is too long for residuals, or leaves a sum beyond rounding.
 
         Notes
         -----
@@ -413,15 +388,13 @@ class Objective:
             step = (outputs_inverse(hessian) @ slope[..., None])[..., 0]
             change = self._coupling(point, step)
         gradient = point.gradient - change
-        sizes = (a.abs().amax(dim=-1).tolist() for a in (step, slope, gradient[..., -1]))
-        short = [
-            length <= _SHORT and left <= 1e-3 * before
-            for length, before, left in zip(*sizes, strict=True)
-        ]
-        excess = (slope * step).sum(dim=-1) * ((1 + _SHORT) / 2)
-        if not all(short):
-            excess = torch.where(torch.tensor(short, device=excess.device), excess, torch.inf)
-        return gradient, excess
+        sums = gradient[..., -1].abs().amax(dim=-1)
+        feasible = (step.abs().amax(dim=-1) <= _LONGEST) & (sums <= SUM_ROUNDING * point.value)
+        return gradient, torch.where(feasible[:, None], step, torch.inf)
+
+    def moved_residual(self, logits: Tensor, residual: Tensor, step: Tensor | None) -> Tensor:
+        """Residuals (rows, m, K) that sum to zero, of those and the step of `feasible_gradient`."""
+        return residual if step is None else residual - self._curve(logits, step)
 
     def _coupling(self, point: Point, step: Tensor) -> Tensor:
         """Hessian of the loss times a step (m, K) of the intercepts."""
@@ -501,24 +474,6 @@ class Objective:
             free = gradient if self.penalty.smooth else gradient[..., -1:]
             free -= free.mean(dim=1, keepdim=True)
         return gradient
-
-
-def outputs_inverse(hessian: Tensor) -> Tensor:
-    """Inverse of Hessians (..., K, K) in the intercepts.
-
-    A constant added to all classes has no curvature and no gradient, so it is given that of the
-    mean class; to invert around an eigenvalue of rounding would be a lottery.
-    """
-    n_outputs = hessian.shape[-1]
-    if n_outputs == 1:
-        return torch.where(hessian > 0, 1 / hessian, 0.0)
-    mean = hessian.diagonal(dim1=-2, dim2=-1).mean(dim=-1) / n_outputs
-    whole = hessian + mean[..., None, None]
-    factor, failed = torch.linalg.cholesky_ex(whole)
-    pivots = factor.diagonal(dim1=-2, dim2=-1)
-    if not any(failed.flatten().tolist()) and bool((pivots > _SOUND * pivots[..., :1]).all()):
-        return torch.cholesky_inverse(factor)
-    return torch.linalg.pinv(whole, hermitian=True)
 
 
 def on_sample(objective: Objective, n_rows: int) -> Objective:

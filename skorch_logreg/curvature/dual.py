@@ -8,7 +8,8 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, outputs_inverse
+from skorch_logreg.intercepts import outputs_inverse
+from skorch_logreg.objective import Objective, Point
 
 _PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 

@@ -1,6 +1,5 @@
 """How the models of a drive ended, with their proof."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -9,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import duality_gap
+from skorch_logreg.certificate import duality_gap, duality_gap_nearby
 from skorch_logreg.objective import Objective, Point
 
 _ROUNDING = 4e-16
@@ -155,13 +154,12 @@ def _gap(objective: Objective, point: Point) -> Tensor:
     if not objective.fit_intercept:
         return _relative(duality_gap(objective, point) + rounding, point)
     if objective.penalty.smooth:
-        gradient, excess = objective.feasible_gradient(point)
-        if all(map(math.isfinite, excess.tolist())):
-            bound = duality_gap(objective, replace(point, gradient=gradient)) + excess + rounding
-            return _relative(bound, point)
+        bound = duality_gap_nearby(objective, point)
+        if bound is not None:
+            return _relative(bound + rounding, point)
     params, logits = objective.minimise_intercept(point.params, point.logits)
-    best = replace(point, params=params, logits=logits)
-    best = replace(best, gradient=objective.gradient_at(params, logits))
+    gradient = objective.gradient_at(params, logits)
+    best = replace(point, params=params, logits=logits, gradient=gradient, coupling=None)
     bound = duality_gap(objective, best) + rounding
     # a convex function falls by no more than its slope says; where that counts, look
     shift = params[..., -1] - point.params[..., -1]

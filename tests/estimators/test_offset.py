@@ -5,6 +5,8 @@ import pytest
 import scipy.sparse as sp
 import sklearn
 import statsmodels.api as sm
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.model_selection import GridSearchCV
 
 from skorch_logreg import OffsetLogisticClassifier, summary
@@ -155,3 +157,43 @@ def test_where_it_has_no_place_it_is_refused():
         OffsetLogisticClassifier(solver=SGD(0.1)).fit(X, y, offset=offset)
     with pytest.raises(ParameterError, match="RankRows has no place"):
         OffsetLogisticClassifier().fit(RankRows(X), y, offset=offset)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("penalty", [{"l1_ratio": 1.0}, {"l1_ratio": 0.5}, {"l1_ratio": 0.0}])
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.parametrize("seed", [0, 8, 11])
+def test_far_offsets_are_minimised_and_certified(wrap, penalty, n_classes, seed):
+    """Promise 2: the best of a generic minimiser is no better than the gap allows.
+
+    Rows are so far out that a Newton step of the intercept sees no curvature.
+    """
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(100, 2)), rng.integers(0, n_classes, 100)
+    n_outputs = 1 if n_classes == 2 else n_classes
+    offset = 100 * rng.normal(size=(100, n_outputs))
+
+    def value(intercept):
+        z = offset + intercept
+        z = np.column_stack([np.zeros(100), z]) if n_outputs == 1 else z
+        return float((logsumexp(z, axis=1) - z[np.arange(100), y]).sum())
+
+    found = fit(wrap(X), y, offset.squeeze(), C=1e-4, tol=1e-6, **penalty)
+    if penalty["l1_ratio"] == 1.0:
+        assert (found.coef_ == 0).all()
+    starts = [np.zeros(n_outputs), found.intercept_, -offset.mean(axis=0)]
+    best = min(minimize(value, start, method="Powell", tol=1e-13).fun for start in starts)
+    reached = np.sum(reached_losses(found, X, y, offset)) + penalty_of(found, 1e-4, **penalty)
+    assert reached * (1 - found.duality_gap_ - 1e-14) <= best
+    assert found.duality_gap_ <= 1e-9
+
+
+def reached_losses(model, X, y, offset):
+    z = offset + X @ model.coef_.T + model.intercept_
+    z = np.column_stack([np.zeros(len(X)), z]) if z.shape[1] == 1 else z
+    return logsumexp(z, axis=1) - z[np.arange(len(X)), y]
+
+
+def penalty_of(model, C, l1_ratio):
+    lasso, ridge = np.abs(model.coef_).sum(), (model.coef_**2).sum() / 2
+    return (l1_ratio * lasso + (1 - l1_ratio) * ridge) / C

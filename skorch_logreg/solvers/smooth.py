@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import duality_gap, penalty_gap
+from skorch_logreg.certificate import duality_gap, duality_gap_nearby, penalty_gap
 from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model, choose_curvature
@@ -318,11 +318,9 @@ def _proven_by_duality(
         return state, list(models)
     index = state.indices(hopeful)
     part, point = objective.select(index), state.point.select(index)
-    excess = torch.zeros_like(point.value)
-    if objective.fit_intercept:
-        gradient, excess = part.feasible_gradient(point)
-        point = replace(point, gradient=gradient)
-    gap = duality_gap(part, point) + excess
+    gap = duality_gap_nearby(part, point) if part.fit_intercept else duality_gap(part, point)
+    if gap is None:
+        return state, list(models)
     proven = (gap <= goal[index]).tolist()
     kept = [i for i, is_proven in zip(hopeful, proven, strict=True) if is_proven]
     if not kept:

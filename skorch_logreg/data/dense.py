@@ -26,10 +26,10 @@ _ROWS = 256  # of a symmetric product that are made at a time
 class DenseBlock:
     """Rows of a dense array; see `Block` for the methods.
 
-    float64 rows with a unit stride are used where they lie.  All others (float32, general
-    strides) go through a float64 workspace of the block's size, once a block and pass, so that
-    every product and sum is one of float64; rows far from zero are centred there.  Rough
-    products have a float32 one.
+    float64 rows with a unit stride are used where they lie.  All others (float32, half
+    precision, integers, general strides) go through a float64 workspace of the block's size, once
+    a block and pass, so that every product and sum is one of float64; rows far from zero are
+    centred there.  Rough products have a float32 one.
 
     Parameters
     ----------
@@ -129,7 +129,9 @@ class DenseBlock:
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
-        if rough and len(columns) >= _MANY:
+        # only pieces of rows that are stored in another type are converted
+        stored = self._workspace is None and self._X.dtype not in (torch.float64, torch.float32)
+        if rough and (len(columns) >= _MANY or stored):
             sides = len(columns), len(others)
             return rough_cross(self._fill(columns), self._fill(others), *sides, weight)
         z = gather_columns(self._values, columns).sub_(self._left[columns])

@@ -17,7 +17,7 @@ from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sparse import SparseBlock, csr_rows, near_zero
-from skorch_logreg.data.tensors import as_tensor, take_columns
+from skorch_logreg.data.tensors import as_rows, as_tensor, float_dtype, take_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 CONTAINERS = {
@@ -110,8 +110,8 @@ class InMemory:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of X's entries."""
-        return self.X.dtype if isinstance(self.X, Tensor) else torch.float64
+        """Type of a model of X."""
+        return float_dtype(self.X.dtype) if isinstance(self.X, Tensor) else torch.float64
 
     @property
     def device(self) -> torch.device:
@@ -269,7 +269,8 @@ class InMemory:
         many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
         long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
         # float32 rows need no conversion then
-        free = self.dtype == torch.float32 and self.n_samples * self.n_features >= _FREE
+        as_it_is = not self.is_sparse and self.X.dtype == torch.float32
+        free = as_it_is and self.n_samples * self.n_features >= _FREE
         if not (many or long or (free and self._centred)):
             return self
         X = self.X
@@ -428,8 +429,8 @@ def from_arrays(
     Parameters
     ----------
     X : ndarray, Tensor or CSR array of shape (n_samples, n_features)
-        float32 or float64, of any strides; read only.  Sparse rows that are float32 get a
-        float64 copy of their entries (not of their structure).
+        Floating point numbers, integers or booleans, of any strides; read only.  Sparse rows
+        that are not float64 get a float64 copy of their entries (not of their structure).
     y : array of shape (n_samples,) or (n_samples, m)
         Class index of every row, or probability of the second of two classes; for m models
         solved together, of each. Or probabilities (n_samples, 1, n_classes) for all models.
@@ -448,7 +449,7 @@ def from_arrays(
         place = torch.device("cpu")
     else:
         X = X if isinstance(X, Tensor) else as_tensor(X)
-        X = X.detach() if device is None else X.detach().to(device)
+        X = as_rows(X.detach() if device is None else X.detach().to(device))
         place = X.device
     if not isinstance(y, Tensor):
         y = np.asarray(y)

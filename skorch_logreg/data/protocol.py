@@ -109,7 +109,7 @@ class Data(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of X's entries."""
+        """Type of a model of X: float32 or float64."""
 
     @property
     def device(self) -> torch.device:

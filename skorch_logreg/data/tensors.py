@@ -1,10 +1,11 @@
-"""NumPy arrays as tensors over the same memory."""
+"""Arrays as tensors over the same memory, of the types in which rows may be stored."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 _RUNS = 16  # up to here a run at a time is the faster
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 class _Writable:
@@ -27,6 +28,20 @@ def as_tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
 
 
+def as_rows(X: Tensor) -> Tensor:
+    """View rows in a type that torch subtracts: booleans are bytes of zeros and ones."""
+    return X.view(torch.uint8) if X.dtype == torch.bool else X
+
+
+def float_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of a model of rows that are stored in some type.
+
+    float32 for float32 and bfloat16, whose range that is; float64 for all others, as in
+    scikit-learn.
+    """
+    return torch.float32 if dtype in (torch.float32, torch.bfloat16) else torch.float64
+
+
 def take_columns(array: Tensor, columns: Tensor) -> Tensor:
     """Copy some columns ``array[:, columns]``; neighbours are copied together.
 
@@ -43,4 +58,9 @@ def take_columns(array: Tensor, columns: Tensor) -> Tensor:
 
 def gather_columns(array: Tensor, columns: Tensor, out: Tensor | None = None) -> Tensor:
     """Copy scattered columns of rows, twice as fast as ``index_select`` does."""
-    return torch.gather(array, 1, columns.expand(len(array), -1), out=out)
+    index, signed = columns.expand(len(array), -1), _SIGNED.get(array.dtype)
+    if signed is None:
+        return torch.gather(array, 1, index, out=out)
+    # torch gathers wide unsigned integers as signed ones only; the bits are the same
+    into = None if out is None else out.view(signed)
+    return torch.gather(array.view(signed), 1, index, out=into).view(array.dtype)

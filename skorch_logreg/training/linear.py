@@ -71,7 +71,7 @@ def train_linear(
             batches,
             objective,
             solver,
-            forward=head.logits if data.is_sparse else None,
+            forward=None if not data.is_sparse and data.X.dtype == dtype else head.logits,
             judge=judge,
             callback=callback,
             journal=journal_of(layer, data, loss, penalty, strength, solver, seed),
@@ -175,7 +175,7 @@ class LinearHead:
     def logits(self, X: Any) -> Tensor:
         """Logits (rows, m K) of dense or sparse rows."""
         if isinstance(X, Tensor):
-            return self.layer(X)
+            return self.layer(X.to(self.layer.weight.dtype))
         product: Any = _SparseProduct.apply
         logits: Tensor = product(self.layer.weight, X)
         return logits if self.layer.bias is None else logits + self.layer.bias

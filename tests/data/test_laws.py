@@ -293,6 +293,98 @@ def test_float32_is_summed_in_float64(order):
     torch.testing.assert_close(outs[0], outs[1], rtol=1e-14, atol=1e-14)
 
 
+STORED = [
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16,
+    torch.uint32, torch.uint64, torch.float16, torch.bfloat16, torch.float32,
+]  # fmt: skip
+UNSIGNED = {torch.uint16: 2**9, torch.uint32: 2**25, torch.uint64: 2**57}
+PRODUCTS = {
+    "matmul": lambda block, w: block.matmul(_random(M, K, 6)).square().sum(dim=0),
+    "rmatmul": lambda block, w: block.rmatmul(w[..., None]),
+    "gram": lambda block, w: block.gram(w[..., None], None),
+    "gram of columns": lambda block, w: block.gram(w[..., None], None, torch.tensor([3, 0])),
+    "column squares": lambda block, w: block.column_squares(w),
+    "cross": lambda block, w: block.cross(w[:, 0], torch.tensor([3]), torch.tensor([0, 4])),
+    "outer": lambda block, w: block.outer(_random(5).abs()),
+}
+ROUGH = {
+    "gram": lambda block, w: block.rough_gram(w, None),
+    "gram of columns": lambda block, w: block.rough_gram(w, None, torch.tensor([3, 0])),
+    "cross": lambda block, w: block.cross(w[:, 0], torch.tensor([3]), torch.tensor([0, 4]), True),
+}
+
+
+@pytest.fixture(params=STORED, ids=str)
+def stored(request):
+    """Rows in a type, and the same numbers in float64; rows are not formed."""
+    X, y, weight = problem(LOSSES["binomial"])
+    numbers = torch.from_numpy(X).abs().mul(3).round().clamp(max=127)
+    # those of wide unsigned integers reach beyond the signed ones
+    low = (numbers * UNSIGNED.get(request.param, 1)).to(request.param)
+    pair = []
+    for rows in (low, low.to(torch.float64)):
+        held = from_arrays(rows, y, weight)
+        held = held.standardised(*held.column_moments(), held.targets)
+        held.design = None
+        pair.append(held)
+    return pair
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_rows_of_every_type_multiply_as_in_float64(stored, product):
+    """Promise 7: and they are stored as they are."""
+    weight = _random(60, 1).abs()
+    found, expected = (
+        held.reduce(lambda block, w: (PRODUCTS[product](block, w),), weight)[0] for held in stored
+    )
+    _close(found, expected)
+
+
+def test_rows_of_every_type_are_kept_in_it(stored, request):
+    dtype = request.node.callspec.params["stored"]
+    assert stored[0].X.element_size() == dtype.itemsize
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("product", ROUGH)
+def test_rough_products_of_every_type(stored, product, few):
+    weight = _random(60, 1).abs()
+    found, expected = (
+        held.reduce(lambda block, w: (ROUGH[product](block, w),), weight, few=few)[0].tril()
+        for held in stored
+    )
+    assert (found - expected).abs().max() <= 0.01 * expected.abs().max()
+
+
+def test_columns_and_samples_of_every_type(stored):
+    for part, whole in (
+        [held.take_columns(torch.tensor([3, 0])) for held in stored],
+        [held.sample(10) for held in stored],
+    ):
+        assert part.X.element_size() == stored[0].X.element_size()
+        params = _random(1, 1, part.n_features + 1)
+        _close(
+            *(held.reduce(lambda block, p=params: (block.matmul(p).sum(dim=0),))[0]
+              for held in (part, whole))
+        )  # fmt: skip
+
+
+def test_rough_rows_of_every_type_are_float32_of_centred_ones(stored):
+    """Under so many logits that it pays, whether the rows are kept or not."""
+    low, _ = stored
+    rows = low.X.repeat(400, 1)
+    held = from_arrays(rows, np.arange(len(rows)) % 2)
+    held = held.standardised(*held.column_moments(), held.targets, 64)
+    rough, params = held.rough(), _random(64, 1, 6)
+    assert rough is not held
+    exact = held.reduce(lambda block: (block.matmul(params).sum(dim=0),))[0]
+    for formed in (True, False):
+        if not formed:
+            rough.design = None
+        found = rough.reduce(lambda block: (block.matmul(params).sum(dim=0),))[0]
+        assert (found - exact).abs().max() <= 1e-5 * len(rows)
+
+
 @pytest.mark.parametrize("name", ["c-order", "f-order", "strided", "read-only", "blocks-of-7"])
 def test_dense_rows_are_not_copied(name):
     """Promise 10."""

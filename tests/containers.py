@@ -1,12 +1,14 @@
 """Every container that the estimator takes, made from one dense float array.
 
 `CONTAINERS[name](X)` holds the same numbers as X (n_samples, n_features); none of them shares
-memory with it. `DENSE`, `SPARSE` and `FRAMES` are the names of each kind.
+memory with it. `DENSE`, `SPARSE`, `FRAMES` and `TENSORS` are the names of each kind; of the last
+are those of torch that NumPy or SciPy read in no way of their own.
 """
 
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +18,7 @@ CONTAINERS: dict[str, Callable[[np.ndarray], object]] = {}
 DENSE: list[str] = []
 SPARSE: list[str] = []
 FRAMES: list[str] = []
+TENSORS: list[str] = []
 
 
 def _enter(kind):
@@ -28,6 +31,7 @@ def _enter(kind):
 
 
 dense, sparse, frame = _enter(DENSE), _enter(SPARSE), _enter(FRAMES)
+tensor = _enter(TENSORS)
 
 
 # ---------------------------------------------------------------- dense
@@ -258,3 +262,71 @@ def pyarrow_table(X):
     import pyarrow as pa
 
     return pa.table(dict(zip(feature_names(X), np.ascontiguousarray(X.T), strict=True)))
+
+
+# ---------------------------------------------------------------- tensors
+
+
+@tensor
+def torch_strided(X):
+    """Every other row and column of a larger tensor whose rest is NaN."""
+    import torch
+
+    return torch.from_numpy(strided(X))
+
+
+@tensor
+def torch_requires_grad(X):
+    return torch_tensor(X).requires_grad_()
+
+
+@tensor
+def torch_not_a_leaf(X):
+    """What a layer gives."""
+    return torch_requires_grad(X) * 1.0
+
+
+@tensor
+def torch_csr(X):
+    return _sparse_tensor(X, "to_sparse_csr")
+
+
+@tensor
+def torch_csc(X):
+    return _sparse_tensor(X, "to_sparse_csc")
+
+
+@tensor
+def torch_coo(X):
+    return _sparse_tensor(X, "to_sparse_coo")
+
+
+@tensor
+def torch_bsr(X):
+    return _sparse_tensor(X, "to_sparse_bsr", (2, 2))
+
+
+@tensor
+def torch_coo_requires_grad(X):
+    return torch_coo(X).requires_grad_()
+
+
+@tensor
+def torch_coo_duplicates(X):
+    """Every entry twice at half its value."""
+    import torch
+
+    made = torch_coo(X).coalesce()
+    indices, values = made.indices(), made.values() / 2
+    return torch.sparse_coo_tensor(
+        torch.cat([indices, indices], dim=1),
+        torch.cat([values, values]),
+        made.shape,
+        check_invariants=True,
+    )
+
+
+def _sparse_tensor(X, method, *arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says once that its sparse rows are in beta state
+        return getattr(torch_tensor(X), method)(*arguments)

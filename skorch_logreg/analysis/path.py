@@ -17,6 +17,7 @@ from torch import Tensor
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Solution, Status, fit, fit_path, models_at_once
+from skorch_logreg.inputs import checked, to_numpy, torch_dtype, viewed
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
 
@@ -81,7 +82,7 @@ def regularization_path(
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        float32 stays float32.
+        An array or tensor keeps its type; coefficients are float32 for float32 and bfloat16.
     y : array-like of shape (n_samples,)
         Labels of two classes or more.
     Cs : int or array-like of shape (n_Cs,), default=100
@@ -138,7 +139,9 @@ def regularization_path(
     >>> bool(path.converged.all())
     True
     """
-    X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    X, y, sample_weight = viewed(X), to_numpy(y), to_numpy(sample_weight)
+    found = checked(X, check_array)
+    X = X if isinstance(X, Tensor) else found
     y = column_or_1d(y, warn=True)
     check_consistent_length(X, y)
     check_classification_targets(y)
@@ -156,12 +159,13 @@ def regularization_path(
         data=data,
         loss=Binomial() if len(classes) == 2 else Multinomial(len(classes)),
         l1_ratio=float(l1_ratio),
-        factor=_factor(penalty_factor, data.n_features),
+        factor=_factor(penalty_factor, data.n_features, data.device),
         options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},
     )
     given, order = _given(Cs, C_max)
     points = task.lasso(given, Cs, C_max) if l1_ratio > 0 else task.ridge(given, Cs, C_max)
-    path = _collected(points, order, classes, X.dtype)
+    dtype = np.dtype(np.float32 if torch_dtype(X) == torch.float32 else np.float64)
+    path = _collected(points, order, classes, dtype)
     if not path.converged.all():
         warnings.warn(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -231,8 +235,8 @@ class _Part:
     @classmethod
     def of(cls, solution: Solution, model: int) -> "_Part":
         return cls(
-            solution.params.coef[model].numpy(),
-            solution.params.intercept[model].numpy(),
+            solution.params.coef[model].cpu().numpy(),
+            solution.params.intercept[model].cpu().numpy(),
             float(solution.duality_gap[model]),
             float(solution.optimality[model]),
             solution.status[model] is Status.CONVERGED,
@@ -290,14 +294,14 @@ def _given(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray 
     return given[order], order
 
 
-def _factor(penalty_factor: Any, n_features: int) -> Tensor | None:
+def _factor(penalty_factor: Any, n_features: int, device: torch.device) -> Tensor | None:
     """Per-feature strengths, float64, of their own memory."""
     if penalty_factor is None:
         return None
-    factor = np.array(penalty_factor, dtype=np.float64)
+    factor = np.array(to_numpy(penalty_factor), dtype=np.float64)
     if factor.shape != (n_features,) or not (factor >= 0).all():
         raise ParameterError(
             f"penalty_factor has shape {factor.shape} and least value {factor.min():g}; expected "
             f"(n_features,) = ({n_features},) non-negative numbers."
         )
-    return torch.from_numpy(factor)
+    return torch.from_numpy(factor).to(device)

@@ -21,8 +21,13 @@ from skorch_logreg.data.tensors import as_rows, as_tensor, float_dtype, take_col
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 CONTAINERS = {
-    "dense": "NumPy array of any layout, data frame, torch tensor, array API array",
-    "sparse": "SciPy sparse array or matrix of any format, 32 or 64 bit indices",
+    "dense": (
+        "NumPy array or torch tensor of any layout and type, on any device, each kept in that "
+        "type; data frame; array API array"
+    ),
+    "sparse": (
+        "SciPy sparse array or matrix of any format, 32 or 64 bit indices; torch's COO, CSR, CSC"
+    ),
 }
 
 _BLOCK_BYTES = 64 << 20  # of rows that lie as they are: calls must not show, nor their logits

@@ -1,7 +1,7 @@
 """A caller's arrays to tensors and back: the one file that knows scikit-learn's array API.
 
-``array_api_dispatch`` decides: without it every input is an array-like and NumPy arrays come
-out; with it results are of X's library and on X's device.
+``array_api_dispatch`` decides where results go: without it they are arrays of NumPy, whatever X
+is; with it they are of X's library and on X's device. Tensors are taken as they are either way.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sklearn.utils._array_api import get_namespace_and_device, move_to
 from torch import Tensor
 
 from skorch_logreg.data import as_tensor
-from skorch_logreg.data.threads import map_blocks, thread_count
+from skorch_logreg.inputs import to_numpy, viewed
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -31,13 +31,10 @@ __all__ = [
     "Home",
     "are_floats",
     "check_same_namespace",
-    "is_plain",
     "labels_are_plain",
     "to_tensor",
-    "torch_dtype",
 ]
 
-_LONG = 1 << 22  # numbers that are worth a second thread
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -61,6 +58,8 @@ class Home:
         """Find out where ``X`` lives."""
         if not get_config()["array_api_dispatch"]:
             return NUMPY
+        if isinstance(X, Tensor) and X.layout is not torch.strided:
+            return NUMPY  # as for SciPy's arrays, which they become
         xp, is_array_api, device = get_namespace_and_device(X)
         if not is_array_api or xp.__name__.endswith(".numpy"):
             return NUMPY
@@ -77,8 +76,25 @@ class Home:
         xp = np if self.xp is None else self.xp
         return [xp.float64, xp.float32]
 
+    def rows(self, X: Any) -> Any:
+        """View rows without gradients: as NumPy or SciPy has them, unless tensors live here."""
+        if type(X) is np.ndarray:
+            return X
+        if isinstance(X, np.memmap):
+            return np.asarray(X)
+        if not (self.is_torch and isinstance(X, Tensor)):
+            return viewed(X)
+        return X.detach()
+
+    def beside(self, array: Any) -> Any:
+        """Take what stands beside the rows: tensors without gradients, else as arrays of NumPy."""
+        if not isinstance(array, Tensor):
+            return array
+        return array.detach() if self.is_torch else to_numpy(array)
+
     def adopt(self, array: Any) -> Any:
         """Bring an array, a number or None here."""
+        array = self.beside(array)
         if self.xp is None or array is None or np.isscalar(array):
             return array
         return move_to(array, xp=self.xp, device=self.device)
@@ -99,34 +115,9 @@ def are_floats(X: Any) -> bool:
     return type(X) is np.ndarray and X.dtype in FLOATS and X.ndim == 2 and X.size > 0
 
 
-def is_plain(X: Any) -> bool:
-    """Whether X is an array of finite floats in which scikit-learn's validation would find nothing.
-
-    That takes longer than the fit of a few rows; this is a sum.
-    """
-    if not are_floats(X):
-        return False
-    if X.size < _LONG:
-        return _has_finite_sum(X)
-    lines = X if X.flags.c_contiguous else X.T
-    return all(map_blocks(_has_finite_sum, np.array_split(lines, thread_count())))
-
-
-def _has_finite_sum(X: np.ndarray) -> bool:
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(X.sum()))
-
-
 def labels_are_plain(y: Any, n_samples: int) -> bool:
-    """Whether y is an array of so many integers or booleans, likewise."""
+    """Whether y is an array of so many integers or booleans, which needs no validation."""
     return type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == (n_samples,)
-
-
-def torch_dtype(X: Any) -> torch.dtype:
-    """Type of validated rows of any library: float32 or float64."""
-    if isinstance(X.dtype, np.dtype):  # whose name takes long to find
-        return torch.float32 if X.dtype == np.float32 else torch.float64
-    return torch.float32 if str(X.dtype).endswith("float32") else torch.float64
 
 
 def to_tensor(array: Any) -> Tensor:
@@ -145,4 +136,6 @@ def to_tensor(array: Any) -> Tensor:
     elif not isinstance(array, np.ndarray):
         plain = isinstance(array, (list, tuple)) or np.isscalar(array)
         array = np.asarray(array if plain else move_to(array, xp=np, device="cpu"))
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)  # torch has no longer ones
     return as_tensor(array)

@@ -19,6 +19,7 @@ from skorch_logreg.data import (
     from_parts,
     look_through,
 )
+from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
 
@@ -121,7 +122,7 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
         Whether to look for what is not finite.
     """
     X = check_array(
-        raw,
+        to_numpy(raw),
         accept_sparse="csr",
         dtype=[np.float64, np.float32] if dtype is None else dtype,
         ensure_all_finite=check,

@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
 
 from skorch_logreg import fitting
 from skorch_logreg.data import RankRows, scratch_folders
@@ -30,7 +29,7 @@ from skorch_logreg.estimators import (
     streams,
     weights,
 )
-from skorch_logreg.estimators.arrays import Home, is_plain, labels_are_plain
+from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness, plain_torch
@@ -38,8 +37,8 @@ from skorch_logreg.estimators.leaving import Leaving
 from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
-from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.streamed import fit_stream
+from skorch_logreg.estimators.validate import validated
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
 
@@ -134,7 +133,8 @@ class TorchLogisticClassifier(
     classes_ : array of shape (n_classes,)
         Sorted labels, of y's dtype.
     coef_ : array of shape (1, n_features) or (n_classes, n_features)
-        Coefficients, one row for two classes. float32 for float32 data, else float64.
+        Coefficients, one row for two classes: float32 for data of float32 or bfloat16, float64
+        for all others. NumPy arrays; under array API dispatch of X's library, on its device.
     intercept_ : array of shape (1,) or (n_classes,)
         Intercepts.
     n_iter_ : array of shape (1,), int32
@@ -264,7 +264,10 @@ class TorchLogisticClassifier(
         ----------
         X : {array-like, sparse matrix} (n_samples, n_features), chunks, Dask collection, \
                 RankRows, Dataset or DataLoader
-            Rows; float32 stays float32. Not copied, never written. Chunks are an object with
+            Rows. Not copied, never written: an array or a tensor keeps its type, half precision,
+            integers and booleans included, which are multiplied block by block in float64. A
+            torch tensor needs no switch: it is fitted on its device, and gets no gradient; a
+            sparse one is what SciPy makes of it, on the CPU. Chunks are an object with
             ``len(X)`` and ``X.chunk(i)``, such as those of `skorch_logreg.data`: rows that are
             read again in every pass, two chunks at a time. Of a Dask array or data frame the
             blocks stay where they are; `RankRows` marks the rows of this rank of a process group,
@@ -333,15 +336,8 @@ class TorchLogisticClassifier(
             y = elsewhere.check_labels(y, self.soft_labels)
             X = elsewhere.adopt(self, X, len(y), chosen, device)
             sample_weight = dask.collected(sample_weight)
-        elif is_plain(X) and labels_are_plain(y, len(X)):
-            self.n_features_in_ = X.shape[1]
-            self.__dict__.pop("feature_names_in_", None)
         else:
-            check_indices(X)
-            X, y = validate_data(
-                self, X, y,
-                accept_sparse="csr", dtype=home.float_dtypes, multi_output=self.soft_labels,
-            )  # fmt: skip
+            X, y = validated(self, X, y, multi_output=self.soft_labels)
         options.check_device_takes(device, X)
         targets = soft.encode(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)

@@ -11,6 +11,7 @@ from skorch_logreg.estimators.dask import collected, is_dask, rows_of
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.parted import PartedRows
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["RowsElsewhere", "adopt", "check_labels", "for_splitter", "is_elsewhere", "refuse"]
@@ -82,7 +83,7 @@ def check_labels(y: Any, multi_output: bool = False) -> Any:
     """Validate labels that stand beside such rows; those of a Dask collection come here."""
     if y is None:
         raise ValueError("y is None; pass the labels of all rows beside X.")
-    return _check_y(collected(y), multi_output=multi_output)
+    return _check_y(to_numpy(collected(y)), multi_output=multi_output)
 
 
 def for_splitter(X: Any) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skorch_logreg import fitting
@@ -16,7 +15,7 @@ from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import SoftTargets
-from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import Trained
@@ -32,12 +31,8 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     home = Home.of(X)
     sample_weight = home.adopt(sample_weight)
     elsewhere.refuse(X, "partial_fit")
-    check_indices(X)
-    first = _check_partial_fit_first_call(model, classes)
-    X, y = validate_data(
-        model, X, y, reset=first,
-        accept_sparse="csr", dtype=home.float_dtypes, multi_output=model.soft_labels,
-    )  # fmt: skip
+    first = _check_partial_fit_first_call(model, home.beside(classes))
+    X, y = validated(model, X, y, reset=first, multi_output=model.soft_labels)
     options.check_device_takes(device, X)
     labels = soft.encode(y, model.soft_labels, model.label_smoothing, model.classes_)
     model._check_classes(model.classes_, chosen)

@@ -8,9 +8,10 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks
 from skorch_logreg.estimators.arrays import (
     FLOATS,
@@ -18,13 +19,13 @@ from skorch_logreg.estimators.arrays import (
     Home,
     are_floats,
     check_same_namespace,
-    is_plain,
     to_tensor,
 )
 from skorch_logreg.estimators.chunks import chunks_of, is_chunked
 from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.options import check_threshold_classes
-from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.estimators.validate import validated
+from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
@@ -59,7 +60,8 @@ class LogitPrediction:
         -------
         logits : array of shape (n_samples,) or (n_samples, n_classes)
             For two classes the log-odds of ``classes_[1]``; of a linear model
-            ``X coef' + intercept``, of X's float type, or the coefficients' if that is wider.
+            ``X coef' + intercept``, of X's float type, or the coefficients' if that is wider:
+            float32 for bfloat16, float64 for half precision and integers.
 
         Raises
         ------
@@ -157,9 +159,27 @@ class LogitPrediction:
         underflows = probabilities < torch.finfo(logits.dtype).tiny
         return home.from_tensor(torch.where(underflows, exact, probabilities.log()))
 
-    def _is_plain(self, X: Any) -> bool:
-        """Whether X is an array that needs no validation, which takes longer than a few rows."""
-        return is_plain(X) and self._are_features(X)
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Compute the accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Their labels.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            Share of the rows, or of their weight, that are classified correctly.
+        """
+        home = Home.of(X)
+        labels, weight = home.beside(y), home.beside(sample_weight)
+        accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
+        return accuracy
 
     def _are_features(self, X: Any) -> bool:
         """Whether there are as many as in `fit`, where they had no names."""
@@ -231,16 +251,15 @@ class LogisticPrediction(LogitPrediction):
         check_is_fitted(self)
         if is_chunked(X):
             return self._chunk_logits(X), NUMPY
-        check_same_namespace(X, self, attribute="coef_", method=method)
         home = Home.of(X)
-        coef = self.coef_
+        X, coef = home.rows(X), self.coef_
+        check_same_namespace(X, self, attribute="coef_", method=method)
         if are_floats(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
             # an entry that is not finite shows in the logits; at zeros a product may not look
             logits = _affine(X, coef, self.intercept_)
             if math.isfinite(float(logits.sum())):
                 return logits, home
-        check_indices(X)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        X = validated(self, X, reset=False, dtype="numeric")
         return _affine(X, coef, self.intercept_), home
 
     def _chunk_logits(self, X: Any) -> Tensor:
@@ -250,35 +269,46 @@ class LogisticPrediction(LogitPrediction):
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
-    """``X coef' + intercept`` (n_samples, n_outputs), as `module_` computes it."""
-    X = _as_floats(X)
+    """``X coef' + intercept`` (n_samples, n_outputs), as `module_` computes it.
+
+    Of X's float type, or the coefficients' if that is wider; other numbers are made floats block
+    by block.
+    """
     if sp.issparse(X) or sp.issparse(coef):
+        coef, intercept = (p if sp.issparse(p) else to_numpy(p) for p in (coef, intercept))
+        X = to_numpy(X)
+        X = X if X.dtype in FLOATS else X.astype(np.float64)
         return torch.from_numpy(safe_sparse_dot(X, coef.T, dense_output=True) + intercept)
     X, coef, intercept = to_tensor(X), to_tensor(coef), to_tensor(intercept)
     if not X.dtype == coef.dtype == intercept.dtype or X.device != coef.device:
-        dtype = torch.promote_types(X.dtype, torch.promote_types(coef.dtype, intercept.dtype))
-        X, coef, intercept = (part.to(X.device, dtype) for part in (X, coef, intercept))
+        dtype = torch.promote_types(coef.dtype, intercept.dtype)
+        dtype = torch.promote_types(float_dtype(X.dtype), dtype)
+        coef, intercept = (part.to(X.device, dtype) for part in (coef, intercept))
+    converts, on_cpu = X.dtype != coef.dtype, X.device.type == "cpu"
+
+    def product(rows: Tensor) -> Tensor:
+        rows = rows.to(coef.dtype) if converts else rows
+        return nn.functional.linear(rows, coef, intercept)
+
     with torch.autocast(X.device.type, enabled=False):
-        if X.device.type != "cpu" or X.numel() <= _LARGE:
-            return nn.functional.linear(X, coef, intercept)
+        if X.numel() <= _LARGE or not (on_cpu or converts):
+            return product(X)
     # in each block, some BLAS would take one thread for a product with one column
-    logits = X.new_empty(X.shape[0], coef.shape[0])
+    logits = coef.new_empty(X.shape[0], coef.shape[0])
     step = max(_LARGE // X.shape[1] & -_ALIGNED, _ALIGNED)
 
     def part(start: int) -> None:
         rows = slice(start, start + step)
-        logits[rows] = nn.functional.linear(X[rows], coef, intercept)
+        with torch.autocast(X.device.type, enabled=False):  # a thread's own setting
+            logits[rows] = product(X[rows])
 
-    map_blocks(part, range(0, X.shape[0], step))
+    blocks = range(0, X.shape[0], step)
+    if on_cpu:
+        map_blocks(part, blocks)
+    else:
+        for start in blocks:
+            part(start)
     return logits
-
-
-def _as_floats(X: Any) -> Any:
-    """Make numbers other than float32 and float64 float64, as NumPy's product would."""
-    if isinstance(X, np.ndarray) or sp.issparse(X):
-        return X if X.dtype in FLOATS else X.astype(np.float64)
-    X = to_tensor(X)
-    return X if X.dtype in (torch.float64, torch.float32) else X.to(torch.float64)
 
 
 def _both_signs(logits: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
-from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
+from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.bounds import check_bounds, within
 from skorch_logreg.estimators.elsewhere import RowsElsewhere
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 from skorch_logreg.solvers import MiniBatch
@@ -129,7 +130,7 @@ class Problem:
         """
         if isinstance(X, RowsElsewhere):
             return X
-        X = X if self.home.xp is None else to_tensor(X)
+        X = X if self.home.xp is None or sp.issparse(X) else to_tensor(X)
         if self.has_column:
             X = liblinear.append_constant(X, self.intercept_scaling)
         if sp.issparse(X):

@@ -15,6 +15,7 @@ from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.chunks import check_rows
 from skorch_logreg.estimators.parted import PartedRows
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = ["fit_together"]
 
@@ -99,10 +100,10 @@ def _own(X: RankRows, y: Any, sample_weight: Any) -> tuple[Any, tuple[Any, Any],
         raise ParameterError(f"RankRows takes rows in the memory of the CPU, not of {X.X.device}.")
     rows = check_rows(X.X, "X", None, False)
     names = _get_feature_names(X.X)
-    y = np.asarray(y)
+    y = np.asarray(to_numpy(y))
     weight = sample_weight
     if weight is not None:
-        weight = np.asarray(weight, dtype=np.float64)
+        weight = np.asarray(to_numpy(weight), dtype=np.float64)
         weight = np.full(len(y), weight) if weight.ndim == 0 else weight
     check_consistent_length(rows, y, weight)
     share = _Share(

@@ -16,6 +16,7 @@ from skorch_logreg.estimators import soft, weights
 from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
@@ -235,4 +236,4 @@ def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
 
 def plain(array: Any) -> np.ndarray:
     """Return an array of NumPy."""
-    return to_tensor(array).cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    return np.asarray(to_numpy(array))

@@ -13,6 +13,7 @@ from torch import Tensor
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = [
     "check_offset",
@@ -74,7 +75,7 @@ def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
     if offset is None:
         return None
     try:
-        found = to_tensor(np.asarray(offset, dtype=np.float64)).clone()
+        found = to_tensor(np.asarray(to_numpy(offset), dtype=np.float64)).clone()
     except (TypeError, ValueError) as error:
         raise ParameterError(f"offset must hold numbers: {error}") from error
     expected = (n_samples,) if n_classes == 2 else (n_samples, n_classes)

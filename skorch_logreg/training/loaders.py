@@ -39,7 +39,7 @@ class LoaderBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Give the batches of an epoch; copies from pinned memory do not wait for each other."""
         for X, y, *rest in self.loader:
-            rows = X if isinstance(X, Tensor) else as_tensor(np.asarray(X))
+            rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
             targets, weight = self.encode(y, rest[0] if rest else None)
             if targets.is_floating_point():
                 targets = self._moved(targets)

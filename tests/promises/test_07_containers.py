@@ -57,8 +57,8 @@ def test_7_same_model_and_same_probabilities(container, n_classes, penalty, dtyp
 
 
 # lists and objects hold Python floats; the others scikit-learn reads as float64
-WIDENED = ["big_endian", "objects", "nested_list", "torch_tensor", "pandas_sparse_frame",
-           "polars_frame", "pyarrow_table"]  # fmt: skip
+WIDENED = ["big_endian", "objects", "nested_list", "pandas_sparse_frame", "polars_frame",
+           "pyarrow_table"]  # fmt: skip
 
 
 @pytest.mark.parametrize("container", [name for name in CONTAINERS if name not in WIDENED])

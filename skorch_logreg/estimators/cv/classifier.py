@@ -16,7 +16,6 @@ from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOpt
 from sklearn.utils.metadata_routing import (
     _raise_for_params,
 )
-from sklearn.utils.validation import validate_data
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import (
@@ -39,8 +38,8 @@ from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.leaving import Leaving
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
-from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets, encode
+from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["TorchLogisticClassifierCV"]
@@ -119,7 +118,8 @@ class TorchLogisticClassifierCV(
     classes_ : ndarray of shape (n_classes,)
         Sorted labels, of y's dtype.
     coef_ : array of shape (1, n_features) or (n_classes, n_features)
-        Coefficients, one row for two classes. float32 for float32 data, else float64.
+        Coefficients, one row for two classes: float32 for data of float32 or bfloat16, float64
+        for all others. NumPy arrays; under array API dispatch of X's library, on its device.
     intercept_ : array of shape (1,) or (n_classes,)
         Intercepts.
     Cs_ : ndarray of shape (n_cs,)
@@ -161,7 +161,7 @@ class TorchLogisticClassifierCV(
 
     Notes
     -----
-    X is validated once and not copied; float32 stays float32, with sums in float64. Scorers that
+    X is validated once and not copied; it keeps its type, with sums in float64. Scorers that
     are means over rows ("neg_log_loss", "accuracy", "neg_brier_score", "balanced_accuracy") and
     "roc_auc" are computed for all models at once; others get a fitted classifier and the
     held-out rows of X.
@@ -271,7 +271,7 @@ class TorchLogisticClassifierCV(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; float32 stays float32. Not copied, never written. Or chunks or a Dask
+            Rows. Not copied, never written; an array or tensor keeps its type. Or chunks or a Dask
             collection, as `TorchLogisticClassifier.fit` takes them.
         y : array-like of shape (n_samples,)
             Labels of two classes or more.
@@ -319,8 +319,7 @@ class TorchLogisticClassifierCV(
             X = elsewhere.adopt(self, X, len(y), chosen.options(chosen.shares[0]), device)
             sample_weight = collected(sample_weight)
         else:
-            check_indices(X)
-            X, y = validate_data(self, X, y, accept_sparse="csr", dtype=home.float_dtypes)
+            X, y = validated(self, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)

@@ -139,7 +139,7 @@ class FoldScores:
                     "a metric of scikit-learn, or pass make_scorer(metric)."
                 )
             return np.empty((len(rows), 0))
-        return self.X[place.to(self.X.device)] if self.home.is_torch else self.X[rows]
+        return self.X[place.to(self.X.device)] if isinstance(self.X, Tensor) else self.X[rows]
 
     def _ask(
         self, fold: int, cs: Sequence[int], models: Sequence[int], logits: Tensor, params: Params

@@ -18,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import options, persistence
+from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
@@ -204,9 +205,9 @@ class MultiLabel(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; float32 stays float32. Not copied, never written. Of shape (n_samples, ...)
-            where the `module` of a NeuralLogisticClassifier takes more axes. Or chunks or a Dask
-            collection, as `TorchLogisticClassifier.fit` takes them.
+            Rows. Not copied, never written; an array or tensor keeps its type. Of shape
+            (n_samples, ...) where the `module` of a NeuralLogisticClassifier takes more axes. Or
+            chunks or a Dask collection, as `TorchLogisticClassifier.fit` takes them.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
             Indicator: 1 where a row has a label, else 0; nan where that is not known. Or one
             column of classes. A sparse one is never made dense as a whole. With
@@ -302,6 +303,7 @@ class MultiLabel(
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
         estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
+        y = Home.of(X).beside(y)
         if isinstance(estimator, NeuralLogisticClassifier):
             network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
             self._keep(network.attributes, network.given.labels)

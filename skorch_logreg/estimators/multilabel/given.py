@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, validate_data
+from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
 from skorch_logreg.estimators import elsewhere, options, weights
@@ -16,8 +16,8 @@ from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.dask import collected
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets
+from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Given", "checked_estimator"]
@@ -118,17 +118,14 @@ class Given:
         device = options.resolve_device(estimator.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
+        y, label_mask = home.beside(y), home.beside(label_mask)
         if chosen is not None and elsewhere.is_elsewhere(X):
             y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
             X = elsewhere.adopt(model, X, _num_samples(y), chosen, device, anew)
         else:
             elsewhere.refuse(X, f"MultiLabel({type(estimator).__name__}) here")
-            check_indices(X)
-            y_given = None if y is None else "no_validation"
-            X = validate_data(
-                model, X, y_given, reset=anew,
-                accept_sparse="csr", dtype=home.float_dtypes, allow_nd=allow_nd,
-            )  # fmt: skip
+            beside = () if y is not None else (None,)  # which scikit-learn refuses
+            X = validated(model, X, *beside, reset=anew, allow_nd=allow_nd)
         options.check_device_takes(device, X)
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)

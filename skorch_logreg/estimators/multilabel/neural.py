@@ -199,7 +199,7 @@ class _Begun(NetworkGiven):
         warm : bool
             Whether to start from there if there is one.
         """
-        device, dtype = place(estimator, given.X, given.home, given.device)
+        device, dtype = place(estimator, given.X, given.device)
         known = copy.copy(estimator)
         labels: Any = given.labels
         rows = Rows(given.X, None, labels, None)

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import gen_batches
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
@@ -18,7 +18,7 @@ from skorch_logreg.estimators.multilabel.per_label import numbers
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
-from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["LabelPrediction"]
@@ -147,16 +147,11 @@ class LabelPrediction(LogisticPrediction):
         check_is_fitted(self)
         network = self._network()
         if network is None:
-            check_same_namespace(X, self, attribute="coef_", method=method)
-        home = Home.of(X)
-        if not self._is_plain(X):
-            check_indices(X)
-            how: dict[str, Any] = {}
-            if network is not None:
-                allow_nd = getattr(self.estimator, "module", None) is not None
-                how = {"dtype": home.float_dtypes, "allow_nd": allow_nd}
-            X = validate_data(self, X, accept_sparse="csr", reset=False, **how)
-        return X, home
+            check_same_namespace(Home.of(X).rows(X), self, attribute="coef_", method=method)
+        how: dict[str, Any] = {"dtype": "numeric"}
+        if network is not None:
+            how = {"allow_nd": getattr(self.estimator, "module", None) is not None}
+        return validated(self, X, reset=False, **how), Home.of(X)
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
         if is_chunked(X):

@@ -123,7 +123,8 @@ class NeuralLogisticClassifier(
     Notes
     -----
     Rows of sparse X become dense mini-batch by mini-batch. X may have more than two axes where
-    `module` is given. The network is of X's float type, or of the module's.
+    `module` is given. The network is of X's float type (float32 for bfloat16, float64
+    for half precision and integers), or of the module's; mini-batches are converted to it.
 
     Rows of weight 0 are left out before training begins, but not out of a loader's batches, of
     which `freeze_backbone` computes the features anew every epoch.
@@ -291,10 +292,7 @@ class NeuralLogisticClassifier(
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
         check_is_fitted(self)
-        home = Home.of(X)
-        if not self._is_plain(X):
-            X = rows_like_before(self, X, home)
-        return networks.logits(self.module_, X), home
+        return networks.logits(self.module_, rows_like_before(self, X)), Home.of(X)
 
     def __sklearn_tags__(self) -> Tags:
         """Say what it takes: sparse data."""

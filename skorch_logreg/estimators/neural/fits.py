@@ -17,6 +17,7 @@ from skorch_logreg import fitting
 from skorch_logreg.checkpoint import Journal
 from skorch_logreg.data import Data, InMemory, from_arrays
 from skorch_logreg.estimators import convergence, datasets, epochs, partial, soft, streams
+from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness
@@ -80,7 +81,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
     """Go on with a `NeuralLogisticClassifier` for one epoch over some rows."""
     way = Way.by_parts(model)
-    first = _check_partial_fit_first_call(model, classes)
+    first = _check_partial_fit_first_call(model, Home.of(X).beside(classes))
     seed = epochs.seed_of(model.random_state)
     given = Given.of(
         model, X, y, sample_weight, seed, anew=first, classes=model.classes_, warm=not first
@@ -116,7 +117,7 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     given = Given.of(model, X, y, None, seed, anew=True, classes=None, warm=False)
     with own_randomness(seed, given.device):
         run = Run.of(given, given.network(frozen=True))
-    checked = (rows_like_before(model, rows, given.home) for rows in others)
+    checked = (rows_like_before(model, rows) for rows in others)
     return [run.features(rows).cpu().numpy() for rows in (given.rows.X, *checked)]
 
 

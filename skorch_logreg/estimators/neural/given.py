@@ -6,16 +6,16 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from sklearn.utils.validation import validate_data
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor, torch_dtype
+from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.sparsity import check_indices
+from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.solvers import Adam, MiniBatch
 
 __all__ = ["Given", "Way", "check_sizes", "place", "rows_like_before"]
@@ -23,14 +23,9 @@ __all__ = ["Given", "Way", "check_sizes", "place", "rows_like_before"]
 _DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
 
 
-def rows_like_before(model: Any, X: Any, home: Home) -> Any:
+def rows_like_before(model: Any, X: Any) -> Any:
     """Validate rows that have to have the features of those before."""
-    check_indices(X)
-    return validate_data(
-        model, X,
-        accept_sparse="csr", dtype=home.float_dtypes, reset=False,
-        allow_nd=model.module is not None,
-    )  # fmt: skip
+    return validated(model, X, reset=False, allow_nd=model.module is not None)
 
 
 @dataclass(frozen=True)
@@ -160,14 +155,10 @@ class Given:
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         elsewhere.refuse(X, type(model).__name__)
-        check_indices(X)
         n_features = getattr(model, "n_features_in_", None)
-        X, y = validate_data(
-            model, X, y, reset=anew,
-            accept_sparse="csr", dtype=home.float_dtypes, multi_output=model.soft_labels,
-            allow_nd=model.module is not None,
-        )  # fmt: skip
-        device, dtype = place(model, X, home, device)
+        allow_nd = model.module is not None
+        X, y = validated(model, X, y, reset=anew, multi_output=model.soft_labels, allow_nd=allow_nd)
+        device, dtype = place(model, X, device)
         labels = soft.encode(y, model.soft_labels, model.label_smoothing, classes)
         if labels.n_classes < 2:
             raise ValueError(
@@ -228,17 +219,13 @@ class Given:
         return network.to(self.dtype) if self.model.module is None else network
 
 
-def place(
-    model: Any, X: Any, home: Home, device: torch.device | None
-) -> tuple[torch.device, torch.dtype]:
+def place(model: Any, X: Any, device: torch.device | None) -> tuple[torch.device, torch.dtype]:
     """Device and type of the network of validated rows.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
-    X : array
-    home : Home
-        Of X.
+    X : array or Tensor
     device : torch.device or None
         That is asked for.
     """
@@ -247,7 +234,7 @@ def place(
     if own is not None:
         device, dtype = own[0] if device is None else device, own[1]
     if device is None:
-        device = to_tensor(X).device if home.is_torch else torch.device("cpu")
+        device = X.device if isinstance(X, Tensor) else torch.device("cpu")
     options.check_device_takes(device, X)
     return device, dtype
 

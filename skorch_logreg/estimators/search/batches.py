@@ -4,10 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
-import scipy.sparse as sp
 import torch
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skorch_logreg import fitting
@@ -15,10 +12,11 @@ from skorch_logreg.estimators import options, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.partial import memory
 from skorch_logreg.estimators.persistence import TRAINING
+from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.search.candidates import Candidate, token
-from skorch_logreg.estimators.sparsity import check_indices
 from skorch_logreg.estimators.targets import Targets, encode
+from skorch_logreg.estimators.validate import validated
 
 __all__ = ["COLUMNS", "Batch", "Design", "solve"]
 
@@ -74,8 +72,7 @@ class Design:
         home = Home.of(X)
         if home.xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        check_indices(X)
-        X, y = validate_data(final, X, y, accept_sparse="csr", dtype=home.float_dtypes)
+        X, y = validated(final, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         if targets.n_classes < 2:
@@ -162,12 +159,8 @@ class Batch:
     def logits_on(self, X: Any) -> Tensor:
         """Logits (n_rows, m, K) of other, validated rows."""
         params = self.problem.without_column(self.solution.params)
-        coef, intercept = params.coef.flatten(0, 1).cpu(), params.intercept.flatten().cpu()
-        if sp.issparse(X):
-            product = torch.from_numpy(np.asarray(X @ coef.numpy().T))
-        else:
-            product = to_tensor(X).to(torch.float64) @ coef.T
-        return (product + intercept).unflatten(1, params.coef.shape[:2])
+        logits = _affine(X, params.coef.flatten(0, 1), params.intercept.flatten())
+        return logits.unflatten(1, params.coef.shape[:2])
 
     @property
     def logits(self) -> Tensor:

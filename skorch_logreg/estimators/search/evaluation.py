@@ -13,7 +13,6 @@ from sklearn.utils.validation import (
     _check_method_params,
     _num_samples,
     column_or_1d,
-    validate_data,
 )
 
 from skorch_logreg import fitting
@@ -25,6 +24,7 @@ from skorch_logreg.estimators.search.label_batches import LabelDesign, Labelled,
 from skorch_logreg.estimators.search.results import Ends, SearchResults
 from skorch_logreg.estimators.search.scores import Behind, CandidateScores, Held
 from skorch_logreg.estimators.targets import encode
+from skorch_logreg.estimators.validate import validated
 
 __all__ = ["Evaluation"]
 
@@ -130,10 +130,7 @@ class Evaluation:
                 else:
                     design = Design.of(group.final, X, y, **params)
                     rows = self._rows(design, train, test)
-                floats = design.home.float_dtypes
-                X_test = validate_data(
-                    group.final, X_test, accept_sparse="csr", dtype=floats, reset=False
-                )
+                X_test = validated(group.final, X_test, reset=False)
             except Exception:  # of any kind, as transformers are; ordinary fits meet it again
                 return
             if isinstance(design, LabelDesign):

@@ -63,14 +63,38 @@ class _BatchedSearch:
         self
         """
         elsewhere.refuse(X, type(self).__name__)
+        home = Home.of(X)
+        X, y = home.rows(X), home.beside(y)
+        params = {name: home.beside(value) for name, value in params.items()}
         with persistence.all_or_nothing(self):
             if y is None or not may_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 nothing = np.zeros(len(self.cv_results_["params"]), dtype=bool)
-                self.batched_ = Home.of(X).adopt(nothing)
+                self.batched_ = home.adopt(nothing)
             else:
                 self._fit(X, y, params)
         return self
+
+    def score(self, X: Any, y: Any = None, **params: Any) -> float:
+        """Score the best candidate, fitted to all rows, with `scoring`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        **params : dict of str -> object
+            For the scorer, where metadata routing asks for it.
+
+        Returns
+        -------
+        score : float
+        """
+        home = Home.of(X)
+        params = {name: home.beside(value) for name, value in params.items()}
+        found: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
+        return found
 
     @_fit_context(prefer_skip_nested_validation=False)
     def _fit(self: Any, X: Any, y: Any, params: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
 from skorch_logreg.analysis.profile import Likelihood, maximise, profile_interval, profiled
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import to_numpy
 
 __all__ = ["FirthFit", "firth"]
 
@@ -134,6 +135,7 @@ def firth(
     if not 0 < level < 1:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
     names = _get_feature_names(X)
+    X, y, sample_weight = map(to_numpy, (X, y, sample_weight))
     X = check_array(X, accept_sparse="csr", dtype=np.float64)
     X = X.toarray() if sp.issparse(X) else X
     y = column_or_1d(y)

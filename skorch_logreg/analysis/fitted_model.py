@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 
 from skorch_logreg.analysis import convergence
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import to_numpy
 from skorch_logreg.pipelines import feature_names, last_step, transformed
 from skorch_logreg.solvers import MiniBatch
 
@@ -87,6 +88,7 @@ class Fitted:
             )
         given = X
         X = check_array(X, accept_sparse="csr", dtype=np.float64)
+        y, sample_weight, offset = map(to_numpy, (y, sample_weight, offset))
         y = column_or_1d(y)
         check_consistent_length(X, y)
         coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
@@ -277,7 +279,7 @@ def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
         If it is many models or none with coefficients, its objective is another (liblinear
         penalises the intercept), or it was fitted to other rows than those of X.
     """
-    X, estimator = transformed(estimator, X), last_step(estimator)
+    X, estimator = transformed(estimator, to_numpy(X)), last_step(estimator)
     check_is_fitted(estimator)
     name = type(estimator).__name__
     if hasattr(estimator, "target_kind_"):

@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, check_is_fitted
-from torch import Tensor
+
+from skorch_logreg.inputs import to_numpy
 
 __all__ = [
     "as_numpy",
@@ -46,8 +47,7 @@ def copy_of_fitted(estimator: Any) -> Any:
 
 def as_numpy(array: Any) -> np.ndarray:
     """Make an array of any library, or a sparse one, a dense one of NumPy."""
-    if isinstance(array, Tensor):
-        return array.detach().cpu().numpy()
+    array = to_numpy(array)
     return array.toarray() if sp.issparse(array) else np.asarray(array)
 
 

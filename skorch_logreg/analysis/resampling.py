@@ -22,6 +22,7 @@ from skorch_logreg.analysis.fitted_model import (
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
+from skorch_logreg.inputs import to_numpy
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 from skorch_logreg.solvers import MiniBatch
@@ -168,6 +169,7 @@ def bootstrap(
     given = X
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     check_names(estimator, given)
+    y, sample_weight, groups = map(to_numpy, (y, sample_weight, groups))
     classes = np.asarray(estimator.classes_)
     index, share = _labels(estimator, X, y, classes)
     weight = np.ones(X.shape[0])

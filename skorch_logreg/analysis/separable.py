@@ -10,6 +10,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import _get_feature_names
 
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import to_numpy
 
 _NONE = 1e-9  # of a direction in the box of one, and of a margin
 
@@ -77,6 +78,7 @@ def separation(X: Any, y: Any, *, fit_intercept: bool = True) -> Separation:
     (True, True)
     """
     names = _get_feature_names(X)
+    X, y = to_numpy(X), to_numpy(y)
     X = check_array(X, accept_sparse="csr", dtype=np.float64)
     y = column_or_1d(y)
     check_consistent_length(X, y)

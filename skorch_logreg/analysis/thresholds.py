@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn import metrics
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -11,11 +12,13 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
 
 from skorch_logreg.analysis import held_out, judges
 from skorch_logreg.analysis.curves import Split
 from skorch_logreg.analysis.judges import Column
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import to_numpy, viewed
 
 __all__ = ["TunedThreshold", "tune_threshold"]
 
@@ -161,6 +164,9 @@ def tune_threshold(
         )
     grid = _grid(thresholds)
     targets = _targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
+    sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
+    if isinstance(X, Tensor) and X.layout is not torch.strided:
+        X = viewed(X)  # of which folds can be taken
     check_consistent_length(targets, sample_weight, groups)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(

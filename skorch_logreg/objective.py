@@ -433,7 +433,7 @@ class Objective:
         value, residual = self.loss.value_residual(logits, block.targets)
         weight = block.weight
         residual = residual.mul_(weight[..., None])
-        return (value * weight).sum(dim=0), block.rmatmul(residual)
+        return value.mul_(weight).sum(dim=0), block.rmatmul(residual)
 
     def _terms(self, last: bool) -> Callable[[Block, Tensor], tuple[Tensor, ...]]:
         """Choose what a pass sums."""
@@ -444,12 +444,14 @@ class Objective:
         """As `_loss_terms`, with the Hessian in the intercepts: X is multiplied once."""
         value, residual = self.loss.value_residual(logits, block.targets)
         weight = block.weight
+        value = value.mul_(weight).sum(dim=0)
         both = torch.cat([residual, self.loss.curvature(logits)[0]], dim=1)
+        del residual
         both = block.rmatmul(
             both.unflatten(1, (2, -1)).mul_(weight[:, None, :, None]).flatten(1, 2)
         )
         gradient, coupling = both.chunk(2)
-        return (value * weight).sum(dim=0), gradient, coupling
+        return value, gradient, coupling
 
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
         value, gradient, *coupling = terms

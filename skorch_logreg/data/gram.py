@@ -106,14 +106,14 @@ def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) 
     """
     n_rows, n_columns = values.shape
     gram = weight.new_zeros(n_columns + 1, n_columns + 1)
-    root = weight.sqrt()[:, None]
     step = min(piece_rows(n_columns), n_rows)
     lifted = weight.new_empty(step, n_columns + 1)
     for start in range(0, n_rows, step):
         rows = slice(start, min(start + step, n_rows))
         flat = lifted[: rows.stop - start]
-        torch.mul(values[rows], root[rows], out=flat[:, :-1])
-        flat[:, -1:] = root[rows]
+        root = weight[rows, None].sqrt()
+        torch.mul(values[rows], root, out=flat[:, :-1])
+        flat[:, -1:] = root
         gram.addmm_(flat.T, flat)
     inner, border, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
     first = border - total * center

@@ -31,7 +31,7 @@ CONTAINERS = {
 }
 
 _BLOCK_BYTES = 64 << 20  # of rows that lie as they are: calls must not show, nor their logits
-_CONVERTED = 1 << 20  # numbers of a block that is converted
+_CONVERTED = 1 << 19  # numbers of a block that is converted: half as many cost more calls
 _LEAST = 1 << 17  # numbers of a block, at least
 _WIDE = 1 << 17  # logits of a block: what is done to them stays in a cache
 _WIDE_ROWS = 256  # that a block has at least
@@ -460,7 +460,8 @@ def from_arrays(
         y = np.asarray(y)
         y = as_tensor(y if y.dtype.kind == "f" else y.astype(np.int64, copy=False))
     if sample_weight is None:
-        weight = torch.ones(X.shape[0], 1, dtype=torch.float64, device=place)
+        # one number, repeated where it lies
+        weight = torch.ones(1, 1, dtype=torch.float64, device=place).expand(X.shape[0], 1)
     elif isinstance(sample_weight, Tensor):
         weight = sample_weight.detach().to(place, torch.float64)
     else:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 _SIDE = 512  # columns of a strip of a symmetric product
 _FILLED = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
-_HELD = 1 << 22  # numbers of a product's factor, which a product is worth at least
+_HELD = 1 << 22  # numbers of a product's factor, at most
+_LEAST_HELD = 1 << 20  # and at least, so that calls do not show
+_ROWS = 2048  # of one: with fewer, adding the products costs more than some per cent of them
 _LIFTED = 1 << 19  # numbers of weighted rows that are multiplied at a time
 _TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
 _FASTER = 1.5
@@ -75,7 +77,8 @@ def rough_gram(
     second = None if rank_one is None else rank_one.float()
     blocks = torch.zeros(n_outputs, side, side, dtype=torch.float32, device=weight.device)
     gram = blocks[0] if second is None else blocks.new_zeros(width, width)
-    step = min(max(_HELD // width, 256), n_rows)
+    held = min(max(_ROWS * width, _LEAST_HELD), _HELD)
+    step = min(max(held // width, 256), n_rows)
     piece = max(filled // side, 16)
     design = blocks.new_ones(step, side) if second is not None else blocks.new_ones(piece, side)
     lifted = torch.empty(step, width, dtype=dtype, device=weight.device)
@@ -91,10 +94,10 @@ def rough_gram(
             else:
                 out = lifted[at].view(-1, n_outputs, side)
                 torch.mul(z[:, None, :], second[rows, :, None], out=out)
-        held = lifted[: stop - start]
-        _add_gram(gram, held)
+        factor = lifted[: stop - start]
+        _add_gram(gram, factor)
         if second is not None:
-            once = held[:, :side]
+            once = factor[:, :side]
             for k in range(n_outputs):
                 torch.mul(design[: stop - start], roots[start:stop, k, None], out=once)
                 _add_gram(blocks[k], once)

@@ -15,7 +15,7 @@ from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
-from skorch_logreg.rounding import stored, stored_dtype, stored_gap
+from skorch_logreg.rounding import stored, stored_gap
 from skorch_logreg.solvers import (
     LBFGS,
     SOLVERS,
@@ -136,6 +136,7 @@ def fit(
     judge: Callable[[Params], float] | None = None,
     seed: int = 0,
     offset: Tensor | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> Solution:
     """Minimise ``sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)``.
 
@@ -169,6 +170,9 @@ def fit(
         Of the order of mini-batches.
     offset : Tensor of shape (n, 1, 1) or (n, 1, K), float64, or None
         Added to the logits of every row; not with solvers of mini-batches.
+    dtype : torch.dtype, default=torch.float64
+        Type in which the parameters will be stored: they are rounded to it, and the duality gap
+        counts what that costs.
 
     Returns
     -------
@@ -183,7 +187,7 @@ def fit(
     """
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     offset = None if offset is None else data.beside(offset)
-    model = _Model(data, loss, penalty, C, fit_intercept, offset)
+    model = _Model(data, loss, penalty, C, fit_intercept, offset, dtype)
     if isinstance(solver, MiniBatch):
         return _trained(model, solver, tol, max_iter, start, callback, bound, judge, seed)
     return _minimised(model, solver, tol, max_iter, start, callback, bound)
@@ -199,6 +203,7 @@ class _Model:
     C: Tensor
     fit_intercept: bool
     offset: Tensor | None
+    dtype: torch.dtype
 
 
 def _minimised(
@@ -228,7 +233,8 @@ def _minimised(
         # where threads take blocks, what lies between them is short: a second thread would spin;
         # so it would between the many small solves of a penalty that is not smooth
         with several_threads(penalty.smooth and not (small or objective.data.is_split)):
-            return _solve(objective, units, penalty, solver, tol, max_iter, start, callback, bound)
+            how = solver, tol, max_iter, start, callback, bound
+            return _solve(objective, units, penalty, model.dtype, *how)
 
 
 @np.errstate(all="ignore")
@@ -431,6 +437,7 @@ def _solve(
     objective: Objective,
     units: Units,
     penalty: Penalty,
+    dtype: torch.dtype,
     solver: str | Solver,
     tol: float,
     max_iter: int,
@@ -447,7 +454,6 @@ def _solve(
         return params if loss.n_outputs == 1 else _balanced(params, acting)
 
     def ended(outcome: Outcome, status: Status) -> Solution:
-        dtype = stored_dtype(objective.data.dtype)
         params = stored(balanced(units.outward(outcome.params, penalty)), units, dtype)
         reads = objective.data.n_passes
         gap = stored_gap(objective, units, params, outcome, dtype)

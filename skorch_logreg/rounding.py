@@ -15,12 +15,6 @@ _DEVIATION = 2.0  # root mean square of a column, at most, where a sample of row
 _NEGLIGIBLE = 0.1  # share of a gap that a bound without a pass over X may add
 
 
-def stored_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type of the coefficients of rows of a type."""
-    single = dtype in (torch.float32, torch.bfloat16)
-    return torch.float32 if single else torch.float64
-
-
 def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
     """Round parameters to ``dtype``; they are returned in float64.
 

@@ -3,6 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.penalties import GroupL2
@@ -70,6 +71,15 @@ def test_bounds_and_groups(options):
     model = TorchLogisticClassifier(tol=1e-7, **options).fit(X, y)
     wide = TorchLogisticClassifier(tol=1e-9, **options).fit(X.astype(np.float64), y)
     assert wide.duality_gap_ <= 1e-12 < model.duality_gap_
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_sparse_rows_are_rounded_as_dense_ones(l1_ratio):
+    X, y = _problem(1e6, np.float32)
+    dense = TorchLogisticClassifier(l1_ratio=l1_ratio).fit(X, y)
+    sparse = TorchLogisticClassifier(l1_ratio=l1_ratio).fit(sp.csr_array(X), y)
+    assert sparse.coef_.dtype == np.float32
+    assert sparse.duality_gap_ == pytest.approx(dense.duality_gap_, rel=0.5)
 
 
 def test_an_ordinary_fit_pays_no_pass():

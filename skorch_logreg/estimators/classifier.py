@@ -392,6 +392,7 @@ class TorchLogisticClassifier(
             judge=judge,
             seed=seed,
             offset=offset,
+            dtype=problem.stored_dtype,
         )
         if reporter is not None:
             reporter.close()

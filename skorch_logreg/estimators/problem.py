@@ -207,6 +207,11 @@ class Problem:
         """Parameters on the data's device."""
         return Params(params.coef.to(device), params.intercept.to(device))
 
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """Type of the fitted attributes; liblinear's are always float64."""
+        return torch.float64 if self.options.is_liblinear else self.dtype
+
     def without_column(self, params: Params) -> Params:
         """Parameters as the user knows them: liblinear's column is an intercept."""
         if not self.has_column:
@@ -219,8 +224,8 @@ class Problem:
         coef, intercept = params.coef[model], params.intercept[model]
         if self.bounds is not None:  # a mean of several models is rounded
             coef = self.penalty(None, coef.device).feasible(coef, coef)
-        dtype = torch.float64 if self.options.is_liblinear else self.dtype
+        own, dtype = torch.contiguous_format, self.stored_dtype
         return {
-            name: self.home.from_tensor(part.to(dtype).clone(memory_format=torch.contiguous_format))
+            name: self.home.from_tensor(part.to(dtype).clone(memory_format=own))
             for name, part in (("coef_", coef), ("intercept_", intercept))
         }

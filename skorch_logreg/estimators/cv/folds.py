@@ -242,6 +242,7 @@ class FoldProblem:
             start=None if start is None else Problem.on(data.device, start),
             callback=_report if self.verbose else None,
             bound=len(Cs) == 1,
+            dtype=self.problem.stored_dtype,
         )
         return Batch(
             params=solution.params,

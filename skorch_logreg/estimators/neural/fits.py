@@ -266,6 +266,7 @@ class Run:
             solver=solver,
             tol=self.given.model.tol,
             seed=self.given.seed,
+            dtype=self.head.weight.dtype,
             **how,
         )
         LinearHead(self.head, 1).load(solution.params.coef, solution.params.intercept)

@@ -279,4 +279,5 @@ def _fit(
         tol=final.tol,
         max_iter=final.max_iter,
         bound=design.n_columns > design.n_folds,  # then one of them is refitted to all rows
+        dtype=problem.stored_dtype,
     )

@@ -4,15 +4,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.optimize import linprog
+import torch
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.validation import _get_feature_names
+from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
+from skorch_logreg.data import from_arrays
+from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
+from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.objective import Objective
+from skorch_logreg.penalties import L2
+from skorch_logreg.recession import count_gains, find_direction
+from skorch_logreg.units import Units
 
-_NONE = 1e-9  # of a direction in the box of one, and of a margin
+_NONE = 1e-9  # of a direction in the box of one
 
 
 @dataclass(frozen=True)
@@ -24,31 +30,40 @@ class Separation:
     is_separated : bool
         Whether some coefficients have no finite estimate of maximum likelihood.
     is_complete : bool
-        Whether a plane has all rows of a class on one side and none upon it.
-    direction : dict of str to float
-        Features (and "intercept") that go to infinity, and the sign.
+        Whether all rows can be told from every other class: planes have the rows of each class
+        on one side and none upon them.
+    direction : dict
+        Columns (and "intercept") whose coefficients go to infinity, and the sign. Of two
+        classes, of the second: ``{column: sign}``. Of more, ``{class: {column: sign}}``, of the
+        classes that have some; signs are those against the median class.
     n_separated : int
-        Rows that are not on the plane.
+        Rows whose loss these coefficients lower.
     """
 
     is_separated: bool
     is_complete: bool
-    direction: dict[str, float]
+    direction: dict[Any, Any]
     n_separated: int
 
 
-def separation(X: Any, y: Any, *, fit_intercept: bool = True) -> Separation:
-    """Find out whether a plane separates two classes, and which columns make it.
+@np.errstate(all="ignore")
+def separation(
+    X: Any, y: Any, *, sample_weight: Any = None, fit_intercept: bool = True
+) -> Separation:
+    """Find out whether classes can be separated, and which columns do it.
 
-    The linear programme: of all directions ``w`` in the box ``|w_j| <= 1`` that put no row on the
-    wrong side, ``t_i x_i w >= 0`` with ``t_i`` 1 or -1, take the one with the largest sum of
-    margins.  Where that is zero, the estimate of maximum likelihood is finite.
+    A direction ``W`` separates if ``x_i (w_y - w_k) >= 0`` for the class y of every row i and all
+    others k, and is not zero for all: along it the likelihood grows for ever.  Linear programmes
+    look for it in the box ``|w_kj| <= 1``, until every row that can be separated is.  Where there
+    is none, the estimate of maximum likelihood is finite.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
-        Labels of two classes.
+        Labels of two classes or more.
+    sample_weight : array-like of shape (n_samples,), float or None, default=None
+        Rows of weight 0 do not count; all others count alike.
     fit_intercept : bool, default=True
 
     Returns
@@ -58,11 +73,12 @@ def separation(X: Any, y: Any, *, fit_intercept: bool = True) -> Separation:
     Raises
     ------
     ParameterError
-        If there are not two classes.
+        If the rows that count have fewer than two classes.
 
     Notes
     -----
-    Columns are scaled to a largest value of one.  For more than two classes ask for each pair.
+    Columns are scaled to a deviation of about one.  A programme has the rows that hold its
+    solution, and a pass over X looks for others.
 
     References
     ----------
@@ -76,45 +92,68 @@ def separation(X: Any, y: Any, *, fit_intercept: bool = True) -> Separation:
     >>> found = separation([[0, 3], [0, 1], [1, 2], [1, 0]], ["no", "no", "no", "yes"])
     >>> found.is_separated, found.is_complete
     (True, True)
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> found = separation(X, y)
+    >>> found.is_separated, found.is_complete, found.n_separated
+    (True, False, 150)
     """
     names = _get_feature_names(X)
     X, y = to_numpy(X), to_numpy(y)
     X = check_array(X, accept_sparse="csr", dtype=np.float64)
     y = column_or_1d(y)
     check_consistent_length(X, y)
-    classes = np.unique(y)
-    if len(classes) != 2:
-        raise ParameterError(f"y holds {len(classes)} classes; separation is asked of two.")
+    weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    classes, index = np.unique(y, return_inverse=True)
+    present = np.unique(index[weight > 0])
+    if len(present) < 2:
+        raise ParameterError(
+            f"The rows of y that have a weight hold {len(present)} classes; separation is asked "
+            "of two or more."
+        )
+    index = np.searchsorted(present, index).clip(max=len(present) - 1)  # others have no weight
     if names is None:
         names = [f"x{j}" for j in range(X.shape[1])]
-    largest = np.asarray(abs(X).max(axis=0).todense()).ravel() if sp.issparse(X) else abs(X).max(0)
-    scale = np.where(largest > 0, largest, 1.0)
-    sign = np.where(y == classes[1], 1.0, -1.0)
-    rows = sp.csr_matrix(X).multiply(sign[:, None]).multiply(1 / scale).tocsr()
-    if fit_intercept:
-        rows = sp.hstack([rows, sign[:, None]], format="csr")
-    direction = _best(rows, np.asarray(rows.sum(axis=0)).ravel())
-    margin = rows @ direction
-    apart = int((margin > _NONE * max(abs(margin).max(), 1.0)).sum())
-    if not apart:
-        return Separation(False, False, {}, 0)
-    # the widest corridor: a column more, that every margin has to be above
-    corridor = sp.hstack([rows, -np.ones((len(y), 1))], format="csr")
-    width = _best(corridor, np.append(np.zeros(rows.shape[1]), 1.0))[-1]
-    moved = {
-        name: float(np.sign(value))
-        for name, value in zip([*map(str, names), "intercept"], direction, strict=False)
-        if abs(value) > _NONE
-    }
-    is_complete = bool(width > _NONE)
-    return Separation(True, is_complete, moved, len(y) if is_complete else apart)
+    columns = [*map(str, names), "intercept"]
+    with workers(), single_thread():
+        objective = _objective(X, index, weight, len(present), fit_intercept)
+        direction = find_direction(objective)
+        if direction is None:
+            return Separation(False, False, {}, 0)
+        n_rows, n_lower, n_zero = count_gains(objective, direction)
+    signs = _signs(objective, direction)
+    each = zip(classes[present].tolist(), signs, strict=False)
+    moved: dict[Any, Any] = {label: _named(own, columns) for label, own in each if own.any()}
+    if len(present) == 2:
+        moved = _named(signs[0], columns)
+    return Separation(True, n_zero == n_rows, moved, n_lower)
 
 
-def _best(rows: Any, gain: np.ndarray) -> np.ndarray:
-    """Maximise ``gain w`` over the box where ``rows w >= 0``."""
-    found = linprog(
-        -gain, A_ub=-rows, b_ub=np.zeros(rows.shape[0]), bounds=(-1.0, 1.0), method="highs"
-    )
-    if found.x is None:
-        raise RuntimeError(f"The linear programme has no answer: {found.message}")
-    return found.x
+def _objective(
+    X: Any, index: np.ndarray, weight: np.ndarray, n_classes: int, fit_intercept: bool
+) -> Objective:
+    """Objective without a penalty, in columns of deviation one."""
+    loss: Loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
+    data = from_arrays(X, index, weight)
+    units = Units.of(data, fit_intercept, None)
+    data = data.standardised(units.center, units.scale, loss.encode(data.targets), loss.n_outputs)
+    strength = torch.zeros(1, dtype=torch.float64)
+    return Objective(data, loss, L2(), strength, fit_intercept)
+
+
+def _signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
+    """Signs (K, p + 1) of a direction in the units of X; of more classes, against the median."""
+    if len(direction) > 1:
+        direction = direction - direction.median(dim=0).values
+    shift = direction[:, :-1] * (objective.data.center / objective.data.scale)
+    last = direction[:, -1] - shift.sum(dim=1)
+    size = direction[:, -1].abs() + shift.abs().sum(dim=1)
+    last = torch.where(last.abs() > _NONE * size, last, 0.0)
+    whole = torch.cat([direction[:, :-1], last[:, None]], dim=1)
+    small = whole.abs() <= _NONE
+    small[:, -1] = last == 0
+    return torch.where(small, 0.0, whole).sign().numpy()
+
+
+def _named(signs: np.ndarray, columns: list[str]) -> dict[str, float]:
+    return {name: float(s) for name, s in zip(columns, signs, strict=True) if s}

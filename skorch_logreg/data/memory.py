@@ -1,5 +1,6 @@
 """Rows that live in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from queue import Empty, SimpleQueue
@@ -342,6 +343,13 @@ class InMemory:
             copy=ColumnCopy(),
         )
 
+    def pick(
+        self, choose: Callable[..., Tensor], *row_arrays: Tensor
+    ) -> tuple[Any, Tensor, Tensor]:
+        """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
+        rows = choose(self.targets, self.weight, *row_arrays)
+        return picked(self.X, self.targets, self.weight, rows)
+
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.
 
@@ -424,6 +432,15 @@ class InMemory:
     def _standardise(self, rows: slice, out: Tensor) -> None:
         """Write the design of dense rows."""
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
+
+
+def picked(X: Any, targets: Tensor, weight: Tensor, rows: Tensor) -> tuple[Any, Tensor, Tensor]:
+    """Copy some rows as float64 ndarray or csr_array, with targets and weights."""
+    if isinstance(X, Tensor):
+        some = X[rows].to("cpu", torch.float64).numpy()
+    else:
+        some = X[rows.numpy()].astype(np.float64)
+    return some, targets[rows].cpu(), weight[rows].cpu()
 
 
 def from_arrays(

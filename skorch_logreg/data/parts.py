@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.recipes import Call, Node, Recipes
 from skorch_logreg.data.remote import Parts, RemoteRows, collected
 from skorch_logreg.data.tensors import take_columns
-from skorch_logreg.data.work import Columns, Look, Sum, as_it_is
+from skorch_logreg.data.work import Columns, Look, Pick, Sum, as_it_is
 
 PLACES = {
     "memory": "arrays, as above",
@@ -157,6 +158,16 @@ class InParts:
     def beside(self, rows: Tensor) -> Any:
         """Hand every part its rows of an array."""
         return scattered(self.parts, rows)
+
+    def pick(self, choose: Callable[..., Tensor], *row_arrays: Any) -> tuple[Any, Tensor, Tensor]:
+        """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
+        self.reads[0] += 1
+        recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+        work = Pick(choose, recipes, self.parts.lengths, self.read)
+        found = self.parts.collect(work, recipes.held, reads=True)
+        X, targets, weight = zip(*found, strict=True)
+        rows = sp.vstack(X, format="csr") if sp.issparse(X[0]) else np.concatenate(X)
+        return rows, torch.cat(targets), torch.cat(weight)
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.

@@ -1,7 +1,7 @@
 """What data must offer: rows that multiply, and sums over them."""
 
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -86,6 +86,8 @@ class Data(Protocol):
 
     targets: Tensor
     weight: Tensor
+    center: Tensor
+    scale: Tensor
 
     @property
     def n_passes(self) -> int:
@@ -154,6 +156,16 @@ class Data(Protocol):
 
     def sample(self, n_rows: int, columns: Tensor | None = None) -> "Data":
         """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns."""
+
+    def pick(
+        self, choose: Callable[..., Tensor], *row_arrays: Tensor
+    ) -> tuple[Any, Tensor, Tensor]:
+        """Copy rows of X as they are, with their targets and weights, to this machine's memory.
+
+        ``choose(targets, weight, *rows of row_arrays)`` gives the places of the rows that are
+        wanted among those at hand, which may be a part of all.  The first is an ndarray or a
+        csr_array.  One read of X where rows are not in memory.
+        """
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X."""

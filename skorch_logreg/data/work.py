@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.memory import from_arrays
+from skorch_logreg.data.memory import from_arrays, picked
 from skorch_logreg.data.protocol import Kernel
 from skorch_logreg.data.recipes import Recipes
 from skorch_logreg.data.tensors import take_columns
@@ -39,6 +39,22 @@ class Sum:
             data = replace(data.in_units(center, scale), n_logits=n_logits)
         terms = data.reduce(self.kernel, *rows, few=self.few)
         return terms, self.recipes.new(values)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Copy the rows of a part that a function of targets, weights and other arrays chooses."""
+
+    choose: Callable[..., Tensor]
+    recipes: Recipes
+    lengths: list[int]
+    read: Callable[[Any, int, bool], Any]
+
+    def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+        """Rows, targets and weights."""
+        targets, weight, *rows = self.recipes.made(held, self.lengths[index])
+        chosen = self.choose(targets, weight, *rows)
+        return picked(self.read(X, index, False), targets, weight, chosen), []
 
 
 @dataclass(frozen=True)

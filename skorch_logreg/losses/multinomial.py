@@ -80,6 +80,11 @@ class Multinomial:
         right = torch.special.xlog1py(1 - wrong, -wrong)
         return torch.special.xlogy(others, others).sum(dim=-1) + right
 
+    def shares(self, y: Tensor) -> Tensor:
+        """One for the class of a row, (rows, m, K)."""
+        share = torch.zeros(*y.shape[:2], self.n_outputs, dtype=torch.float64, device=y.device)
+        return share.scatter_(-1, y, 1.0)
+
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
         """``z_y - max of the others`` (rows, m)."""
         index = y.expand(-1, logits.shape[1], 1)

@@ -50,6 +50,9 @@ class Loss(Protocol):
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
         """Convex conjugate (rows, m) at a dual point (rows, m, K) in its domain."""
 
+    def shares(self, y: Tensor) -> Tensor:
+        """Share of every class in a row, (rows, m, classes)."""
+
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
         """By how much (rows, m) the row's own class leads the best other one, in logits.
 

@@ -60,6 +60,10 @@ class SoftBinomial(Binomial):
         smaller = torch.minimum(y + dual, (1 - y) - dual)[..., 0].clamp(0.0, 0.5)
         return torch.special.xlogy(smaller, smaller) + torch.special.xlog1py(1 - smaller, -smaller)
 
+    def shares(self, y: Tensor) -> Tensor:
+        """Shares (rows, m, 2) of the two classes."""
+        return torch.cat([1 - y, y], dim=-1)
+
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
         """``-|z|`` (rows, m) where both classes have a share."""
         first = torch.where(y < 1, -logits, torch.inf)

@@ -64,6 +64,10 @@ class SoftMultinomial(Multinomial):
         right = torch.special.xlog1py(1 - wrong, -wrong)
         return torch.special.xlogy(others, others).sum(dim=-1) + right
 
+    def shares(self, y: Tensor) -> Tensor:
+        """Shares (rows, m, K), as they are."""
+        return y
+
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
         """``z_k - max of the others`` (rows, m), of the last of the classes with a share."""
         two = logits.topk(2, dim=-1)

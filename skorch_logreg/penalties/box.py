@@ -146,6 +146,11 @@ class Box(Penalty):
         endless = torch.where(coef > 0, self.high, -self.low).isinf()
         return torch.where(endless, coef, 0.0)
 
+    def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+        """Which coefficients may go to minus infinity, and to infinity, at no cost, (m, 1, p)."""
+        down, up = self.penalty.recession(coef, strength)
+        return down & self.low.isinf(), up & self.high.isinf()
+
 
 def _slopes(coef: Tensor, lasso: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Least and largest subgradient of ``lasso |w|`` within bounds."""

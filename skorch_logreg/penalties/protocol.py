@@ -82,6 +82,17 @@ class Penalty(Protocol):
         """Take the part of the coefficients that may grow without end at a strength of zero."""
         return coef
 
+    def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+        """Which coefficients may go to minus infinity, and to infinity, at no cost, (m, 1, p).
+
+        ``coef`` (m, K, p) tells the shape; ``strength`` (m,).
+        """
+        factor = getattr(self, "factor", None)
+        free = (strength == 0)[:, None, None].expand(-1, 1, coef.shape[-1])
+        if factor is not None:
+            free = free | (factor == 0)
+        return free, free
+
     def pooled(self, distance: Tensor) -> Tensor:
         """Give coefficients that leave zero together the largest of their distances (K, p)."""
         return distance

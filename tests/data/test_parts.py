@@ -169,3 +169,24 @@ def test_models_are_selected(both):
     part, whole = (data.select(index) for data in both)
     close(part.weight[0:], whole.weight)
     close(part.reduce(squares)[0], whole.reduce(squares)[0])
+
+
+def test_rows_that_are_chosen_come_here(both):
+    """As they are, in the order of the rows, by targets, weights and other arrays."""
+
+    def choose(targets, weight, logits):
+        return ((logits[:, 0, 0] > 0) & (weight[:, 0] > 0)).nonzero()[:, 0]
+
+    generator = torch.Generator().manual_seed(1)
+    params = torch.randn(1, 1, both[0].n_features + 1, dtype=torch.float64, generator=generator)
+    found = []
+    for data in both:
+        logits = data.empty_rows(1, 1)
+        data.reduce(lambda block, rows: (block.matmul(params, out=rows).sum(dim=0),), logits)
+        before = data.n_passes
+        X, targets, weight = data.pick(choose, logits)
+        assert data.n_passes - before == (data is both[0])
+        found.append((X.toarray() if sp.issparse(X) else X, targets, weight))
+    assert 0 < len(found[0][0]) < both[0].n_samples
+    for part, whole in zip(*found, strict=True):
+        np.testing.assert_array_equal(part, whole)

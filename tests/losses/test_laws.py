@@ -95,6 +95,11 @@ def test_margin_tells_who_leads(loss):
     torch.testing.assert_close(loss.margin(z, y)[several], -behind[several])
 
 
+def test_shares_are_those_that_were_encoded(loss):
+    _, y, share = _rows(loss)
+    torch.testing.assert_close(loss.shares(y)[:, 0], share.expand_as(loss.shares(y)[:, 0]))
+
+
 def test_probabilities(loss):
     z, _, _ = _rows(loss, size=200.0)
     p, log_p = loss.predict_proba(z), loss.log_proba(z)

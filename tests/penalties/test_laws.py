@@ -117,6 +117,24 @@ def test_excluded_features(penalty):
     assert finite.factor.tolist() == [1.0, 1.0, 2.0, 1.0, 1.0]
 
 
+def test_recession(penalty):
+    """Coefficients that go to infinity at no cost are those along which the penalty stays 0."""
+    factor = torch.tensor([1.0, 0.0, 2.0, 0.0, 1.0], dtype=torch.float64)
+    if isinstance(penalty, Box):
+        changed = replace(penalty, penalty=replace(penalty.penalty, factor=factor))
+    else:
+        changed = replace(penalty, factor=factor)
+    allowed = changed.prox(0 * _coef()[:, :1], torch.zeros(2, dtype=torch.float64))
+    strength = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    for sign, free in zip((-1, 1), changed.recession(_coef(), strength), strict=True):
+        for j in range(5):
+            far = allowed.clone()
+            far[..., j] = sign * 1e6
+            value = changed.value(far) - changed.value(allowed)
+            costs = torch.where(value.isinf(), value, strength * value)
+            assert free[:, 0, j].tolist() == (costs == 0).tolist()
+
+
 def test_columns(penalty):
     """The penalty of some features is that of all where the others' coefficients are 0."""
     coef, columns = _coef(), torch.tensor([0, 3])

@@ -1,0 +1,184 @@
+"""A Newton step as a proof that an objective has a minimiser."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Objective, Point
+from skorch_logreg.recession.saturated import LEFT, one_sided
+
+MOST_COEFFICIENTS = 600  # in a Hessian whose eigenvalues are wanted: 0.1 s
+_MOST_FLAT = 32  # directions without curvature that are looked at
+_STEPS = 4  # until the entries that are held tell of a direction
+_FLAT = 1e-12  # eigenvalue of a Hessian of unit diagonal that rounding may have made
+_CONSTANT = 1e-8  # change of logits along such a direction that is rounding
+
+
+class Steps(Protocol):
+    """What gives Newton steps of one model, from one Hessian."""
+
+    @property
+    def flat(self) -> Tensor:
+        """Directions (r, K, p + 1) in which rounding may have hidden the curvature of rows."""
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """Newton step (K, p + 1) for a gradient (K, p + 1)."""
+
+
+@dataclass(frozen=True)
+class NewtonSteps:
+    """Newton steps of one model over its coefficients without a penalty, from one Hessian.
+
+    Attributes
+    ----------
+    columns : Tensor of int
+        Places of the coefficients among the columns and the intercept.
+    shape : tuple (K, p + 1)
+    scale : Tensor of shape (K * c,)
+        What makes the Hessian's diagonal one.
+    vectors, values : Tensor
+        Eigenvectors and eigenvalues then, but for the directions without curvature.
+    flat : Tensor of shape (r, K, p + 1)
+        These, in which rounding may have hidden the curvature of some rows.
+    """
+
+    columns: Tensor
+    shape: tuple[int, int]
+    scale: Tensor
+    vectors: Tensor
+    values: Tensor
+    flat: Tensor
+
+    @classmethod
+    def at(cls, objective: Objective, point: Point, columns: Tensor) -> "NewtonSteps | None":
+        """Take the Hessian at a point; None where too many directions have no curvature.
+
+        Notes
+        -----
+        One pass over X, and ``(K c)^3`` operations.
+        """
+        n_outputs, width = objective.shape[1:]
+        gram = objective.gram(point, columns)[0]
+        total = gram[:, -1, :, -1].diagonal().sum()
+        within = torch.cat([columns, columns.new_tensor([width - 1])])
+        if n_outputs > 1:  # a constant for all classes has no curvature: any will do
+            shared = gram.diagonal(dim1=0, dim2=2).sum(dim=-1) / n_outputs**2
+            gram = gram + shared[None, :, None, :]
+        if not objective.fit_intercept:
+            gram, within = gram[:, :-1, :, :-1], columns
+        side = n_outputs * len(within)
+        matrix = gram.reshape(side, side)
+        diagonal = matrix.diagonal()
+        scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+        values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
+        curved = values > _FLAT
+        if int((~curved).sum()) > _MOST_FLAT:
+            return None
+        empty = scale.new_zeros(0, n_outputs, width)
+        steps = cls(within, (n_outputs, width), scale, vectors[:, curved], values[curved], empty)
+        flat = vectors[:, ~curved].T * scale * total.sqrt()
+        return replace(steps, flat=steps.whole(flat))
+
+    def whole(self, part: Tensor) -> Tensor:
+        """Directions (r, K, p + 1), zero where coefficients have a penalty."""
+        out = part.new_zeros(len(part), *self.shape)
+        out[..., self.columns] = part.reshape(len(part), self.shape[0], len(self.columns))
+        return out
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """Newton step (K, p + 1) for a gradient (K, p + 1)."""
+        flat = gradient[:, self.columns].reshape(-1) * self.scale
+        solved = self.vectors @ ((self.vectors.T @ flat) / self.values)
+        return self.whole(-(solved * self.scale)[None])[0]
+
+
+def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
+    """Whether Newton steps prove that one model has no direction of recession.
+
+    Let ``r`` be the residuals of the rows, ``V`` their Hessians in the logits and ``u`` the change
+    of the logits by the Newton step over all coefficients that carry no penalty.  Then
+    ``X'(r + V u) = 0`` over these.  If every entry of ``r + V u`` has the sign of that of r, then
+    no direction that lowers the loss of a row leaves those of all others as they are or lowers
+    them (Stiemke's lemma).  Entries that would change their sign are held at a part of r, and
+    another step on the same Hessian makes up for them: where such rows are not the only ones
+    along a direction, the others can.
+
+    Parameters
+    ----------
+    objective : Objective
+        Of one model.
+    point : Point
+        Near the optimum.
+    steps : Steps
+
+    Returns
+    -------
+    proven : bool
+        False if the steps prove nothing.
+
+    Notes
+    -----
+    One pass over X, and one for every further step.
+
+    References
+    ----------
+    Albert, Anderson (1984). On the existence of maximum likelihood estimates in logistic
+    regression models, Biometrika 71.
+    """
+    loss = objective.loss
+    gradient = objective.loss_gradient(point)[0]
+    taken: list[Tensor] = []
+    for _ in range(_STEPS):
+        taken.append(steps.step(gradient))
+        directions = torch.cat([torch.stack(taken), steps.flat])
+
+        def kernel(
+            block: Block, logits: Tensor, directions: Tensor = directions, n: int = len(taken)
+        ) -> tuple[Tensor, ...]:
+            counts = block.weight > 0
+            change = block.matmul(directions)
+            sided = one_sided(loss, block.targets)
+            residual, diagonal, rank_one = loss.residual_curvature(logits, block.targets)
+            left = residual
+            for own in change[:, :n].split(1, dim=1):
+                left = left + _bend(own, diagonal, rank_one)
+                lost = sided & ~(left / residual >= LEFT)
+                left = _held(left, torch.where(lost, LEFT * residual, left), block.targets, loss)
+            others = change[:, n:]
+            spread = others.abs().amax(dim=-1)
+            if loss.n_outputs > 1:
+                spread = others.amax(dim=-1) - others.amin(dim=-1)
+            moved = (spread > _CONSTANT).any(dim=-1)
+            return (
+                (lost.any(dim=-1) & counts).sum(),
+                (moved[:, None] & counts).sum(),
+                block.rmatmul(left * block.weight[..., None]),
+            )
+
+        lost, moved, gradient = objective.data.reduce(kernel, point.logits)
+        gradient = gradient[0]
+        if not int(lost) or int(moved):
+            break
+    return not int(lost) and not int(moved)
+
+
+def _bend(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
+    """Hessian in the logits times a change of them, row by row."""
+    bend = diagonal * change
+    if rank_one is not None:
+        bend = bend - rank_one * (rank_one * change).sum(dim=-1, keepdim=True)
+    return bend
+
+
+def _held(free: Tensor, held: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """Entries of a dual point as they were held, whose sum over the classes is still zero."""
+    if loss.n_outputs == 1:
+        return held
+    share = loss.shares(targets).expand_as(held)
+    absent = torch.where(share == 0, held, free)
+    own = share.argmax(dim=-1, keepdim=True)
+    return absent.scatter_add(-1, own, -absent.sum(dim=-1, keepdim=True))

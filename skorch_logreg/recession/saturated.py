@@ -1,0 +1,107 @@
+"""Which models may have their optimum at infinity: a test on logits."""
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Objective, Point
+
+_FACTOR = 20.0  # 2 of the theorem, and 10: a decrement is known up to this (promise 2)
+LEFT = 0.1  # share of a residual that a step has to leave, far above the rounding of a step
+_QUIET = 0.1  # change of a logarithm: a tenth of what an exact step makes on its way to infinity
+_ROUNDING = 1e-13  # a decrement relative to the value, below which it is rounding
+
+
+def saturation(point: Point, decrement: Tensor) -> Tensor:
+    """Weighted probability (m,) up to which a wrong class may be one that goes to zero."""
+    return _FACTOR * decrement.clamp(min=0.0) + _ROUNDING * point.value.abs()
+
+
+def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[bool]:
+    """Whether some row gives a wrong class no more than a weighted probability ``limit`` (m,).
+
+    Let ``D`` be a direction of recession and ``d >= 0`` what it adds to the lead of the right
+    class over the wrong class k of row i.  The Newton decrement is at least
+    ``1/2 (g'D)^2 / D'HD``, and with ``g'D = -sum s p d`` and ``D'HD <= sum s p d^2`` at least
+    ``1/2 s p`` of the pair (i, k) with the largest d.  Where ``s p`` is above twice the
+    decrement in every row, there is none.
+
+    Notes
+    -----
+    X is not read.
+    """
+    loss = objective.loss
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        residual = loss.residual_curvature(logits, block.targets)[0]
+        counts = one_sided(loss, block.targets) & (block.weight > 0)[..., None]
+        wrong = torch.where(counts, residual.abs() * block.weight[..., None], torch.inf)
+        return ((wrong <= limit[:, None]).any(dim=-1).sum(dim=0),)
+
+    (count,) = objective.data.reduce(kernel, point.logits, reads=0)
+    return [n > 0 for n in count.tolist()]
+
+
+def is_quiet(
+    objective: Objective, before: Tensor, point: Point, limit: Tensor, exact: Tensor
+) -> list[bool]:
+    """Whether a step left saturated rows as they were, model by model.
+
+    On its way to infinity a Newton step lowers the logarithm of some wrong class' probability by
+    one at least, wherever it starts; near a minimiser it changes none by more than a fraction.
+    Where the step is one of the Hessian itself, the whole way, that is a proof: see
+    `proves_minimiser`.  A step of another curvature has to be shorter.
+
+    Parameters
+    ----------
+    before : Tensor of shape (n, m, K)
+        Logits before the step.
+    point : Point
+        After it.
+    limit : Tensor of shape (m,)
+        As in `saturated_models`.
+    exact : Tensor of bool of shape (m,)
+        Whether the step is Newton's.
+
+    Notes
+    -----
+    X is not read.
+    """
+    loss = objective.loss
+    most = torch.where(exact, 1 - LEFT, _QUIET)[:, None].to(limit.dtype)
+    limit = torch.where(exact, torch.inf, limit)[:, None]
+
+    def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
+        fall, wrong = _falls(loss, old, new - old, block.targets)
+        moved = ~(fall <= most) & (wrong * block.weight[..., None] <= limit)
+        moved &= one_sided(loss, block.targets) & (block.weight > 0)[..., None]
+        return (moved.any(dim=-1).sum(dim=0),)
+
+    (count,) = objective.data.reduce(kernel, before, point.logits, reads=0)
+    return [n == 0 for n in count.tolist()]
+
+
+def _falls(loss: Loss, logits: Tensor, change: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute what logarithms of wrong classes' probabilities lose by a step, and these.
+
+    (rows, m, K) each; to first order, where a class has no share in the row.
+    """
+    if loss.n_outputs == 1:
+        residual, bend, _ = loss.residual_curvature(logits, y)
+        return -bend * change / residual, residual.abs()
+    proba = loss.curvature(logits)[0]
+    mean = (proba * change).sum(dim=-1, keepdim=True)
+    # a class that has all of the row gains
+    return torch.where(loss.shares(y) == 0, mean - change, 0.0), proba
+
+
+def one_sided(loss: Loss, targets: Tensor) -> Tensor:
+    """Which logits of a row (rows, m, K) can go to one end only without a growing loss.
+
+    A class without a share in the row may lose probability for ever, and one that has all of it
+    may gain; a class that shares a row with others can do neither.
+    """
+    share = loss.shares(targets)
+    share = share[..., :1] if loss.n_outputs == 1 else share
+    return (share == 0) | (share == 1)

@@ -1,0 +1,352 @@
+"""The search for a direction of recession, on as few rows as will decide."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective
+from skorch_logreg.recession.programme import Cone
+from skorch_logreg.recession.saturated import one_sided
+
+_ROWS = 200  # of a first programme, at least
+_ROWS_A_DIRECTION = 4  # and for each of its variables
+_ROUNDS = 60  # in which rows that a direction makes worse are added
+_PARTS = 20  # directions that are added up
+_EPS = torch.finfo(torch.float64).eps
+_AHEAD = 1e-9  # lead of a class in the box of one, that rounding does not make
+
+
+def find_direction(
+    objective: Objective,
+    logits: Tensor | None = None,
+    limit: float = torch.inf,
+    columns: Tensor | None = None,
+) -> Tensor | None:
+    """Find a direction along which one model's objective falls for ever.
+
+    Such a direction leaves no row worse off: the classes that have a share in a row stay level,
+    and ahead of all others as much as they were or more.  It goes to infinity only where
+    the penalty allows that at no cost.  Directions are found one after the other, until each row
+    that can gain does so in one of them, and are added up.
+
+    Parameters
+    ----------
+    objective : Objective
+        Of one model, whose rows have weights.
+    logits : Tensor of shape (n, 1, K) or None
+        Of a point; with a limit, only rows are asked about that give a wrong class there no more
+        than so much weighted probability.
+    limit : float
+    columns : Tensor of int or None
+        Columns that may take part; None: all.
+
+    Returns
+    -------
+    direction : Tensor of shape (K, p + 1) or None
+        In the solver's units; None: there is none.
+
+    Notes
+    -----
+    A linear programme over some rows is a relaxation: where it has no solution, there is none.
+    Where it has, a pass over X looks for rows that it makes worse, and these are added.
+
+    References
+    ----------
+    Albert, Anderson (1984). On the existence of maximum likelihood estimates in logistic
+    regression models, Biometrika 71. Konis (2007). Linear programming algorithms for detecting
+    separated data in binary logistic regression models, thesis, Oxford, section 4.4.
+    """
+    search = _Search.of(objective, columns)
+    if search is None:
+        return None
+    rows = (logits,) if logits is not None and limit < torch.inf else ()
+    total, cone = None, search.cone(rows, limit)
+    for _ in range(_PARTS):
+        gain = search.gain(rows, limit, total)
+        if not gain.any():
+            break
+        found = search.best(cone, gain)
+        if found is None:
+            break
+        total = found if total is None else total + found
+    return None if total is None else total / total.abs().max()
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search among the directions that a penalty allows.
+
+    Parameters
+    ----------
+    objective : Objective
+    columns : Tensor of int
+        Places of the columns, and the intercept, that may take part.
+    low, high : ndarray of shape (K * c,)
+        Bounds of their coefficients.
+    """
+
+    objective: Objective
+    columns: Tensor
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, objective: Objective, columns: Tensor | None) -> "_Search | None":
+        down, up = free_ends(objective)
+        if columns is not None:
+            chosen = torch.zeros_like(down)
+            chosen[columns] = True
+            chosen[-1] = True
+            down, up = down & chosen, up & chosen
+        places = (down | up).nonzero()[:, 0]
+        if not len(places):
+            return None
+        low = np.tile(-down[places].cpu().numpy().astype(float), objective.loss.n_outputs)
+        high = np.tile(up[places].cpu().numpy().astype(float), objective.loss.n_outputs)
+        return cls(objective, places, low, high)
+
+    @property
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """Origin and unit (p,) of the columns, near their mean and deviation.
+
+        The unit is a power of two and the origin a multiple of it, so that integers, and all
+        other columns that are far from zero, are shifted and scaled without rounding.
+        """
+        center, scale = self.objective.data.center, self.objective.data.scale
+        unit = torch.exp2(torch.where(scale.isinf(), 1.0, scale).log2().floor())
+        return (center / unit).round() * unit, unit
+
+    @property
+    def _change_of_units(self) -> tuple[Tensor, Tensor]:
+        """Factor and shift (p,) from columns in the solver's units to columns in these."""
+        origin, unit = self._units
+        center, scale = self.objective.data.center, self.objective.data.scale
+        free = ~scale.isinf()
+        return torch.where(free, scale / unit, 0.0), torch.where(
+            free, (center - origin) / unit, 0.0
+        )
+
+    @property
+    def size(self) -> int:
+        """Variables of a linear programme."""
+        return len(self.low)
+
+    @property
+    def _n_rows(self) -> int:
+        """Rows to take at a time."""
+        n_classes = max(self.objective.loss.n_outputs, 2)
+        return max(_ROWS, _ROWS_A_DIRECTION * self.size // (n_classes - 1))
+
+    def cone(self, rows: tuple[Tensor, ...], limit: float) -> Cone:
+        """Take rows evenly, and as many of those that are asked about."""
+        data, loss = self.objective.data, self.objective.loss
+        share = self._n_rows / max(data.n_samples, 1)
+
+        def choose(targets: Tensor, weight: Tensor, *logits: Tensor) -> Tensor:
+            counts = weight[:, 0] > 0
+            some = _evenly(counts.nonzero()[:, 0], share)
+            if logits:
+                asked = _asked(loss, targets, weight, limit, *logits).any(dim=-1)[:, 0]
+                more = max(int(share * len(weight)), 1) / max(int(asked.sum()), 1)
+                some = torch.cat([some, _evenly(asked.nonzero()[:, 0], more)]).unique()
+            return some
+
+        cone = Cone(self.low, self.high)
+        cone.add(self._constraints(*data.pick(choose, *rows)[:2]))
+        return cone
+
+    def gain(self, rows: tuple[Tensor, ...], limit: float, known: Tensor | None) -> np.ndarray:
+        """Sum of what the right classes gain in the rows, and on the classes, that are asked about.
+
+        Those that gain by a direction that is known are not.
+        """
+        objective, loss = self.objective, self.objective.loss
+        direction = None if known is None else known[None]
+
+        def kernel(block: Block, *logits: Tensor) -> tuple[Tensor, ...]:
+            targets = block.targets
+            asked = _asked(loss, targets, block.weight, limit, *logits)
+            share = loss.shares(targets)
+            if direction is not None:
+                asked = asked & ~_gains(block.matmul(direction), share)
+            if loss.n_outputs == 1:
+                residual = asked * (share[..., 1:] - share[..., :1])
+            else:
+                residual = share * asked.sum(dim=-1, keepdim=True) - asked.to(share.dtype)
+            return (block.rmatmul(residual),)
+
+        (gain,) = objective.data.reduce(kernel, *rows)
+        factor, shift = self._change_of_units
+        gain = gain[0]
+        coef = gain[:, :-1] * factor + gain[:, -1:] * shift
+        gain = torch.cat([coef, gain[:, -1:]], dim=1)
+        return gain[:, self.columns].cpu().numpy().ravel()
+
+    def best(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
+        """Find the best direction that makes no row worse, over few columns."""
+        for _ in range(_ROUNDS):
+            found = cone.best(gain)
+            if found is None:
+                return None
+            logits = self.objective.logits(self._inward(found)[None])
+            rows = self._made_worse(found, logits)
+            if rows.shape[0]:
+                cone.add(rows)
+                continue
+            gaining = self._gaining(logits)
+            if not gaining.shape[0]:
+                return None
+            cone.add(gaining)
+            costs = (self.columns < self.objective.data.n_features).cpu().numpy().astype(float)
+            sparse = cone.sparsest(found, gain, np.tile(costs, self.objective.loss.n_outputs))
+            if sparse is found:
+                return self._inward(found)
+            logits = self.objective.logits(self._inward(sparse)[None])
+            fails = self._made_worse(sparse, logits).shape[0] > 0
+            return self._inward(found if fails else sparse)
+        return None
+
+    def _made_worse(self, found: np.ndarray, logits: Tensor) -> Any:
+        """Rows that a direction makes worse by more than rounding, those most that do so most."""
+        data, loss = self.objective.data, self.objective.loss
+        coef = self._inward(found)[:, :-1]
+        unit = torch.where(data.scale.isinf(), 0.0, data.center / data.scale).abs()
+        size = float((coef.abs() * (1 + unit)).sum()) + 1.0
+        limit, most = -16 * _EPS * size, self._n_rows
+
+        def choose(targets: Tensor, weight: Tensor, logits: Tensor) -> Tensor:
+            lead = loss.margin(logits, targets)[:, 0]
+            worse = ((lead < limit) & (weight[:, 0] > 0)).nonzero()[:, 0]
+            return worse[lead[worse].argsort()[:most]]
+
+        rows = self._constraints(*data.pick(choose, logits)[:2])
+        return rows[np.flatnonzero(Cone.wrong(rows, found))]
+
+    def _gaining(self, logits: Tensor) -> Any:
+        """Take some of the rows whose loss a direction lowers."""
+        loss, most = self.objective.loss, self._n_rows
+
+        def choose(targets: Tensor, weight: Tensor, logits: Tensor) -> Tensor:
+            gains = _gains(logits, loss.shares(targets)).any(dim=-1) & (weight > 0)
+            rows = gains[:, 0].nonzero()[:, 0]
+            return _evenly(rows, most / max(len(rows), 1))
+
+        return self._constraints(*self.objective.data.pick(choose, logits)[:2])
+
+    def _constraints(self, X: Any, targets: Tensor) -> Any:
+        """Rows ``(lead of a class with a share) >= 0``, sparse, over the coefficients."""
+        data = self.objective.data
+        within = self.columns[self.columns < data.n_features].cpu()
+        origin, unit = (of.cpu()[within].numpy() for of in self._units)
+        X = X[:, within.numpy()]
+        away, near = np.flatnonzero(origin), np.flatnonzero(origin == 0)
+        shifted = X[:, away].toarray() if sp.issparse(X) else X[:, away]
+        Z = sp.hstack([sp.csr_array(X[:, near]), sp.csr_array(shifted - origin[away])])
+        Z = sp.csc_array(Z)[:, np.argsort(np.concatenate([near, away]))]
+        Z = sp.csr_array(Z.multiply(1 / unit))
+        if len(within) < len(self.columns):
+            Z = sp.hstack([Z, np.ones((Z.shape[0], 1))], format="csr")
+        share = self.objective.loss.shares(targets)[:, 0].numpy()
+        if self.objective.loss.n_outputs == 1:
+            ahead = [(share[:, 1] > 0, 1.0), (share[:, 0] > 0, -1.0)]
+            parts = [sign * Z[np.flatnonzero(mask)] for mask, sign in ahead]
+            return sp.vstack(parts, format="csr")
+        return _leads(Z, share)
+
+    def _inward(self, found: np.ndarray) -> Tensor:
+        """Direction (K, p + 1) in the solver's units."""
+        data = self.objective.data
+        n_outputs, width = self.objective.shape[1:]
+        direction = torch.zeros(n_outputs, width, dtype=torch.float64, device=data.device)
+        values = torch.from_numpy(found).view(n_outputs, -1)
+        direction[:, self.columns] = values.to(direction.device)
+        factor, shift = self._change_of_units
+        coef = direction[:, :-1]
+        if self.objective.fit_intercept:
+            direction[:, -1] += coef @ shift
+        coef.mul_(factor)
+        return direction
+
+
+def count_gains(objective: Objective, direction: Tensor) -> tuple[int, int, int]:
+    """Count rows with a weight, those whose loss a direction lowers, and those it lowers to zero.
+
+    One pass over X.
+    """
+    loss = objective.loss
+
+    def kernel(block: Block) -> tuple[Tensor, ...]:
+        share = loss.shares(block.targets)
+        gains = _gains(block.matmul(direction[None]), share)
+        own = share.amax(dim=-1, keepdim=True) == 1
+        least = gains if loss.n_outputs == 1 else gains | (share > 0)
+        counts = block.weight > 0
+        lower, zero = gains.any(dim=-1), (least & own).all(dim=-1)
+        return tuple((counts & rows).sum() for rows in (counts, lower, zero))
+
+    return tuple(int(n) for n in objective.data.reduce(kernel))  # type: ignore[return-value]
+
+
+def free_ends(objective: Objective) -> tuple[Tensor, Tensor]:
+    """Which coefficients (p + 1,) of one model may go to minus infinity, and to infinity."""
+    shape = objective.zeros()[..., :-1]
+    held = objective.data.scale.isinf()  # a column that takes no part
+    ends = []
+    for end in objective.penalty.recession(shape, objective.strength):
+        last = torch.tensor([objective.fit_intercept], device=end.device)
+        ends.append(torch.cat([end[0, 0] & ~held, last]))
+    return ends[0], ends[1]
+
+
+def _asked(loss: Any, targets: Tensor, weight: Tensor, limit: float, *logits: Tensor) -> Tensor:
+    """Which classes (rows, 1, K) without a share in a row are asked about."""
+    asked = one_sided(loss, targets) & (weight[..., None] > 0)
+    if loss.n_outputs > 1:
+        asked = asked & (loss.shares(targets) == 0)
+    if logits:
+        wrong = loss.residual_curvature(logits[0], targets)[0].abs() * weight[..., None]
+        asked = asked & (wrong <= limit)
+    return asked
+
+
+def _gains(logits: Tensor, share: Tensor) -> Tensor:
+    """Which classes (rows, 1, K) without a share fall behind along a direction."""
+    if logits.shape[-1] == 1:
+        return logits * (share[..., 1:] - share[..., :1]) > _AHEAD
+    return (share * logits).sum(dim=-1, keepdim=True) - logits > _AHEAD
+
+
+def _leads(Z: Any, share: np.ndarray) -> Any:
+    """Rows of every class less a class that has a share, and the reverse where both have one."""
+    own = share.argmax(axis=1)
+    n_classes = share.shape[1]
+    parts = []
+    for k in range(n_classes):
+        for other in range(n_classes):
+            rows = np.flatnonzero((own == k) & (other != k))
+            parts += [_difference(Z, rows, k, other, n_classes)]
+            level = rows[share[rows, other] > 0]
+            parts += [_difference(Z, level, other, k, n_classes)]
+    return sp.vstack(parts, format="csr")
+
+
+def _difference(Z: Any, rows: np.ndarray, first: int, second: int, n_classes: int) -> Any:
+    if not len(rows):
+        return sp.csr_array((0, n_classes * Z.shape[1]))
+    some = sp.coo_array(Z[rows])
+    width = Z.shape[1]
+    columns = np.concatenate([some.col + first * width, some.col + second * width])
+    values = np.concatenate([some.data, -some.data])
+    place = np.concatenate([some.row, some.row])
+    return sp.csr_array((values, (place, columns)), shape=(len(rows), n_classes * width))
+
+
+def _evenly(places: Tensor, share: float) -> Tensor:
+    """Take about a share of places, at least one."""
+    step = max(int(1 / max(share, 1e-12)), 1)
+    return places[::step]

@@ -105,6 +105,9 @@ class Solution:
         ``sum_i s_i``.
     trained : Trained or None
         The epochs, with a solver of mini-batches.
+    directions : tuple of (Tensor of shape (K, p + 1) or None)
+        Of models that are separable: where coefficients of columns of deviation one, and the
+        intercept last, go to infinity.
     """
 
     params: Params
@@ -117,6 +120,7 @@ class Solution:
     logits: Tensor
     total_weight: Tensor
     trained: Trained | None = None
+    directions: tuple[Tensor | None, ...] = ()
 
 
 @np.errstate(all="ignore")  # what overflows is looked at, not warned about
@@ -467,6 +471,7 @@ def _solve(
             duality_gap=gap,
             logits=outcome.logits,
             total_weight=objective.data.weight.sum(dim=0).expand(len(strength)),
+            directions=outcome.directions,
         )
 
     def report(iterate: Iterate) -> bool:

@@ -99,7 +99,7 @@ def separation(
     (True, False, 150)
     """
     names = _get_feature_names(X)
-    X, y = to_numpy(X), to_numpy(y)
+    X, y, sample_weight = map(to_numpy, (X, y, sample_weight))
     X = check_array(X, accept_sparse="csr", dtype=np.float64)
     y = column_or_1d(y)
     check_consistent_length(X, y)

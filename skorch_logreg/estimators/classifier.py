@@ -153,7 +153,8 @@ class TorchLogisticClassifier(
     duality_gap_ : float
         Upper bound of the relative distance to the minimum; nan where there is none.
     converged_ : bool
-        Whether ``optimality_ <= tol`` was reached.
+        Whether ``optimality_ <= tol`` was reached, at a minimiser that exists: False where
+        classes are separable by coefficients without a penalty, partly or completely.
     n_passes_ : int
         How often all of X was read.
     module_ : torch.nn.Linear
@@ -406,7 +407,10 @@ class TorchLogisticClassifier(
         (status,) = solution.status
         self.converged_ = status is fitting.Status.CONVERGED
         if not convergence.is_as_asked(status):
-            self._warn(status, problem.dtype)
+            columns = convergence.columns_to_infinity(
+                solution.directions[0], getattr(self, "feature_names_in_", None)
+            )
+            self._warn(status, problem.dtype, columns)
         context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
 
     @available_if(partial.offered)
@@ -463,7 +467,7 @@ class TorchLogisticClassifier(
             raise ValueError(liblinear.MULTICLASS)
         options.check_threshold_classes(self.threshold, n_classes)
 
-    def _warn(self, status: fitting.Status, dtype: torch.dtype) -> None:
+    def _warn(self, status: fitting.Status, dtype: torch.dtype, columns: str) -> None:
         text = convergence.message(
             status,
             solver=self.solver,
@@ -472,6 +476,7 @@ class TorchLogisticClassifier(
             optimality=self.optimality_,
             tol=self.tol,
             dtype=str(dtype).removeprefix("torch."),
+            columns=columns,
         )
         warnings.warn(text, ConvergenceWarning, stacklevel=5)
 

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from skorch_logreg.fitting import Status
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
+    "columns_to_infinity",
     "is_as_asked",
     "message",
     "message_of_interrupted",
@@ -14,6 +17,9 @@ __all__ = [
     "message_of_stream",
     "most_iterations",
 ]
+
+_SHOWN = 5  # columns that are named
+_NO_GROWTH = 1e-9  # relative to the largest, what rounding makes of a coefficient that stays
 
 # scikit-learn's texts, by which its users filter
 _AT_MAX_ITER = {
@@ -32,7 +38,7 @@ _REASONS = {
     Status.MAX_ITER: "max_iter was reached",
     Status.PRECISION: "the precision of {dtype} arithmetic was reached",
     Status.SEPARABLE: "the classes are separable by coefficients that carry no penalty, so "
-    "that they grow without bound and no minimiser exists",
+    "that they grow without bound and no minimiser exists{columns}",
     Status.STOPPED: "a callback asked to stop",
     Status.EPOCHS: "the epochs are over",
     Status.INTERRUPTED: "it was interrupted",
@@ -41,14 +47,38 @@ _WAYS_OUT = {
     Status.MAX_ITER: "Increase the number of iterations to improve the convergence "
     "(max_iter={max_iter}).",
     Status.PRECISION: "Ask for less with a larger tol; {precision_advice}.",
-    Status.SEPARABLE: "The coefficients returned are finite and separate the classes; for a "
-    "minimiser set C to a finite value and leave no column, and no class, without a penalty "
-    "or weight. skorch_logreg.separation names the columns, skorch_logreg.firth is finite.",
+    Status.SEPARABLE: "The coefficients returned are finite; for a minimiser set C to a finite "
+    "value and leave no column, and no class, without a penalty or weight. "
+    "skorch_logreg.separation names the columns of each class, skorch_logreg.firth is finite.",
     Status.STOPPED: "Fit with warm_start=True to go on.",
     Status.EPOCHS: "Train longer, let the learning rate fall (schedule), or end with "
     "finish='exact'.",
     Status.INTERRUPTED: "Fit with its checkpoint, or with warm_start=True, to go on.",
 }
+
+
+def columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) -> str:
+    """Name the columns whose coefficients grow, those that grow most first.
+
+    Parameters
+    ----------
+    direction : Tensor of shape (K, n_features + 1) or None
+        Of columns of deviation one, the intercept last.
+    names : sequence of str or None
+        None: x0, x1 and so on.
+    """
+    if direction is None:
+        return ""
+    if len(direction) > 1:  # a constant for all classes is free: most have none
+        direction = direction - direction.median(dim=0).values
+    size = direction.abs().amax(dim=0)
+    order = size[:-1].argsort(descending=True, stable=True).tolist()
+    growing = [j for j in order if size[j] > _NO_GROWTH * size.max()]
+    if not growing:
+        return " (that of the intercept)"
+    shown = [f"x{j}" if names is None else str(names[j]) for j in growing[:_SHOWN]]
+    more = f" and {len(growing) - _SHOWN} more" if len(growing) > _SHOWN else ""
+    return f" (columns {', '.join(shown)}{more})"
 
 
 def is_as_asked(status: Status) -> bool:
@@ -65,6 +95,7 @@ def message(
     optimality: float,
     tol: float,
     dtype: str,
+    columns: str = "",
 ) -> str:
     """Word the warning of a fit that ended with ``status``.
 
@@ -79,6 +110,8 @@ def message(
         Reached, and asked for.
     dtype : str
         Type of the data.
+    columns : str, default=""
+        Of `columns_to_infinity`.
     """
     name = solver if isinstance(solver, str) else type(solver).__name__
     leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
@@ -95,6 +128,7 @@ def message(
         tol=tol,
         dtype=dtype,
         precision_advice=advice,
+        columns=columns,
     )
 
 
@@ -123,7 +157,7 @@ def message_of_several(
     return (
         f"{len(failed)} of {len(ends)} {what} failed to converge. The worst reached optimality_ "
         f"= {worst:.2g} where tol = {tol:.2g} was asked for: "
-        f"{_REASONS[status].format(dtype=dtype)}. {way_out}"
+        f"{_REASONS[status].format(dtype=dtype, columns='')}. {way_out}"
     )
 
 

@@ -141,11 +141,6 @@ class Box(Penalty):
             coef = torch.where(near & bound.isfinite(), bound, coef)
         return coef.clamp(self.low, self.high)
 
-    def growing(self, coef: Tensor) -> Tensor:
-        """Coefficients that are on their way to no bound; zero for the others."""
-        endless = torch.where(coef > 0, self.high, -self.low).isinf()
-        return torch.where(endless, coef, 0.0)
-
     def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         """Which coefficients may go to minus infinity, and to infinity, at no cost, (m, 1, p)."""
         down, up = self.penalty.recession(coef, strength)

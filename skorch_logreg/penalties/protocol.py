@@ -78,10 +78,6 @@ class Penalty(Protocol):
         """Nearest coefficients that are allowed; the rounding of ``size`` counts as none."""
         return coef
 
-    def growing(self, coef: Tensor) -> Tensor:
-        """Take the part of the coefficients that may grow without end at a strength of zero."""
-        return coef
-
     def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         """Which coefficients may go to minus infinity, and to infinity, at no cost, (m, 1, p).
 

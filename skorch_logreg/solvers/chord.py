@@ -46,6 +46,11 @@ class ChordState:
     tol: float
     is_own: bool = True
 
+    @property
+    def is_newton(self) -> tuple[bool, ...]:
+        """Whether the next step is from the Hessian of the point."""
+        return (self.is_own,)
+
     def select(self, models: Tensor, objective: Objective) -> Self:
         """Keep the one model."""
         return self

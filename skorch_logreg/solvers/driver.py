@@ -3,20 +3,25 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Journal
-from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective
+from skorch_logreg.recession import is_quiet, saturation
 from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.record import from_tree, to_tree
+from skorch_logreg.solvers.unbounded import free_columns, rare_classes, receding, separated
 
 _STALLS = 4  # steps without progress after which rounding is what is left
 _ROUNDING = 4e-16
+_NEAR = 1e-2  # optimality from which the reason that a model ended may be an optimum at infinity
+_QUIET_NEAR = 1e-5  # optimality from which steps are asked whether they lead to infinity
+_QUIET_FAR = 1e-6  # up to which a Hessian holds the way there to some digits
 _ROUGH_ITER = 8  # steps on rough products, at most
 _ROUGH_TOL = 3e-5  # optimality up to which they are good for
 _MOST = 0.5  # share of the models that are nearly there before products become exact
@@ -131,6 +136,8 @@ class _Run:
         Iterations of the start, and all so far.
     before : tuple of float
         Optimality before the last step on rough products.
+    quiet : tuple of (bool or None)
+        Whether a step has shown that a model is not on its way to infinity; None: not yet.
     ends : tuple of End
     """
 
@@ -141,12 +148,15 @@ class _Run:
     first: int
     n_iter: int
     before: tuple[float, ...]
+    quiet: tuple[bool | None, ...]
     ends: tuple[End, ...] = ()
 
     @classmethod
     def of(cls, objective: Objective, state: Any, n_iter: int) -> "_Run":
         m = len(objective.strength)
-        return cls(objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m)
+        return cls(
+            objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
+        )
 
 
 class _Loop:
@@ -204,6 +214,7 @@ class _Loop:
                 written["first"],
                 written["n_iter"],
                 written["before"],
+                written["quiet"],
                 ends,
             )
             self._earlier = written["n_passes"] - self._whole.data.n_passes
@@ -251,11 +262,8 @@ class _Loop:
                 self.run = run = replace(run, state=state)
             if not self._stopped:
                 self._ask(run, reached)
-            status = _verdicts(run.objective, state, reached, self._tol, run.stalls)
-            if self._stopped or run.n_iter >= self._max_iter:
-                rest = Status.STOPPED if self._stopped else Status.MAX_ITER
-                status = [rest if s is None else s for s in status]
-            self.run = run = self._without(run, status, reached)
+            status, directions = self._verdicts(run, reached)
+            self.run = run = self._without(run, status, reached, directions)
             if not run.models:
                 return
             moved = self._solver.step(run.objective, run.state)
@@ -266,7 +274,8 @@ class _Loop:
             )
             # overflow: the point before is the last good one
             state = run.state if None in stuck else moved
-            self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls))
+            quiet = self._quiet(run, state)
+            self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls, quiet=quiet))
 
     def interrupt(self) -> None:
         """End the models that are at work where they are."""
@@ -277,7 +286,8 @@ class _Loop:
         if run.objective.is_rough:
             point = run.objective.exact.evaluate(point.params)
         status = (Status.INTERRUPTED,) * len(run.models)
-        end = End(run.models, point, tuple(_optimality(run.state)), status, run.n_iter)
+        none = (None,) * len(run.models)
+        end = End(run.models, point, tuple(_optimality(run.state)), status, run.n_iter, none)
         self.run = replace(run, models=(), ends=(*run.ends, end))
 
     def outcome(self, bound: bool) -> Outcome:
@@ -302,6 +312,95 @@ class _Loop:
             )
             self._stopped = bool(self._callback(iterate))
 
+    def _verdicts(
+        self, run: _Run, reached: list[float]
+    ) -> tuple[list[Status | None], list[Tensor | None]]:
+        """Say how models have ended; of those whose optimum is at infinity, where that is."""
+        state = run.state
+        status: list[Status | None] = []
+        for r, trusted, stalls in zip(reached, state.trusted.tolist(), run.stalls, strict=True):
+            if trusted and r <= self._tol:
+                status.append(Status.CONVERGED)
+            elif stalls >= _STALLS:
+                status.append(Status.PRECISION)
+            elif run.n_iter >= self._max_iter:
+                status.append(Status.MAX_ITER)
+            else:
+                status.append(None)
+        directions = self._away(run, status, reached)
+        for i, direction in enumerate(directions):
+            if direction is not None:
+                status[i] = Status.SEPARABLE
+        if self._stopped:
+            status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
+        return status, directions
+
+    def _away(
+        self, run: _Run, status: list[Status | None], reached: list[float]
+    ) -> list[Tensor | None]:
+        """Directions in which objectives fall for ever, looked for where that may be."""
+        objective, point = run.objective, run.state.point
+        free = [self._free[i] for i in run.models]
+        asked = [f and s is not Status.CONVERGED for f, s in zip(free, status, strict=True)]
+        if run.n_iter == run.first:  # of classes without weight the start knows
+            rare = rare_classes(objective, point)
+            asked = [a or r for a, r in zip(asked, rare, strict=True)]
+        directions = separated(objective, point, asked)
+        near = [
+            i
+            for i, how in enumerate(status)
+            if directions[i] is None and how is not None and reached[i] <= _NEAR
+        ]
+        if near and self._proof:
+            quiet = [
+                known and how is Status.CONVERGED
+                for known, how in zip(run.quiet, status, strict=True)
+            ]
+            doubted = [f and not q for f, q in zip(free, quiet, strict=True)]
+            found = receding(objective, point, run.state.decrement, near, doubted)
+            for i, direction in zip(near, found, strict=True):
+                directions[i] = direction
+        return directions
+
+    def _quiet(self, run: _Run, state: Any) -> tuple[bool | None, ...]:
+        """Whether steps have shown that models are not on their way to infinity.
+
+        A model that came too near to the optimum without that is not asked any more: rounding may
+        hide the way.
+        """
+        if state is run.state or not self._proof or not any(self._free):
+            return run.quiet
+        near = max(self._tol, _QUIET_NEAR)
+        figures = zip(_optimality(state), state.trusted.tolist(), strict=True)
+        asked = [
+            known is None and trusted and reached <= near and self._free[i]
+            for i, known, (reached, trusted) in zip(run.models, run.quiet, figures, strict=True)
+        ]
+        quiet = [False] * len(asked)
+        if any(asked):
+            quiet = self._is_quiet(run, state)
+        now = [
+            True if ask and found else False if reached < _QUIET_FAR else None
+            for ask, found, reached in zip(asked, quiet, _optimality(state), strict=True)
+        ]
+        return tuple(
+            new if known is None else known for known, new in zip(run.quiet, now, strict=True)
+        )
+
+    def _is_quiet(self, run: _Run, state: Any) -> list[bool]:
+        before, point = run.state.point, state.point
+        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(run.models)))
+        exact = exact.to(point.params.device)
+        if bool(exact.any()):  # the whole way, and not a part of it
+            whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
+            exact = exact & whole
+        limit = saturation(point, torch.maximum(state.decrement, self._tol**2 * point.value))
+        return is_quiet(run.objective, before.logits, point, limit, exact)
+
+    @cached_property
+    def _free(self) -> list[bool]:
+        return free_columns(self._whole)
+
     def _keep(self, run: _Run) -> None:
         """Take over the run after an iteration, and write it if it is due."""
         self.run = run
@@ -313,12 +412,19 @@ class _Loop:
                 "first": run.first,
                 "n_iter": run.n_iter,
                 "before": run.before,
+                "quiet": run.quiet,
                 "ends": to_tree(run.ends),
                 "n_passes": self._whole.data.n_passes + self._earlier,
             }
             self._journal.write(run.n_iter, tree)
 
-    def _without(self, run: _Run, status: list[Status | None], reached: list[float]) -> _Run:
+    def _without(
+        self,
+        run: _Run,
+        status: list[Status | None],
+        reached: list[float],
+        directions: list[Tensor | None],
+    ) -> _Run:
         """Run without the models that have ended."""
         if not any(status):
             return run
@@ -334,6 +440,7 @@ class _Loop:
             tuple(reached[i] for i in gone),
             tuple(how for how in status if how is not None),
             run.n_iter,
+            tuple(directions[i] for i in gone),
         )
         ends = (*run.ends, end)
         if not kept:
@@ -346,6 +453,7 @@ class _Loop:
             state=run.state.select(index, objective),
             models=tuple(run.models[i] for i in kept),
             stalls=tuple(run.stalls[i] for i in kept),
+            quiet=tuple(run.quiet[i] for i in kept),
             ends=ends,
         )
 
@@ -380,21 +488,6 @@ def _optimality(state: Any) -> list[float]:
     return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
 
 
-def _verdicts(
-    objective: Objective, state: Any, reached: list[float], tol: float, stalls: tuple[int, ...]
-) -> list[Status | None]:
-    apart = _separated(objective, state.point)
-    verdicts: list[Status | None] = []
-    for i, trusted in enumerate(state.trusted.tolist()):
-        if trusted and reached[i] <= tol:
-            verdicts.append(Status.CONVERGED)
-        elif apart[i]:
-            verdicts.append(Status.SEPARABLE)
-        else:
-            verdicts.append(Status.PRECISION if stalls[i] >= _STALLS else None)
-    return verdicts
-
-
 def _stuck(before: Any, state: Any) -> list[bool | None]:
     """Whether neither value nor decrement of a model got better; None where it overflowed."""
     old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
@@ -405,28 +498,3 @@ def _stuck(before: Any, state: Any) -> list[bool | None]:
         else None
         for (f0, d0), (f1, d1) in zip(old, new, strict=True)
     ]
-
-
-def _separated(objective: Objective, point: Point) -> list[bool]:
-    """Whether a model without penalty separates the classes: its optimum is at infinity.
-
-    Coefficients that a constraint holds back must not be needed for that.
-    """
-    strength = objective.strength.tolist()
-    if all(strength):
-        return [False] * len(strength)
-
-    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        wrong = objective.loss.margin(logits, block.targets) <= 0
-        return ((wrong & (block.weight > 0)).sum(dim=0),)
-
-    def separates(logits: Tensor) -> list[bool]:
-        (wrong,) = objective.data.reduce(kernel, logits, reads=0)
-        return [s == 0 and w == 0 for s, w in zip(strength, wrong.tolist(), strict=True)]
-
-    apart = separates(objective.without_offset(point.logits))
-    coef = point.params[..., :-1]
-    growing = objective.penalty.growing(coef)
-    if not any(apart) or torch.equal(growing, coef):
-        return apart
-    return separates(objective.logits(torch.cat([growing, point.params[..., -1:]], dim=-1)))

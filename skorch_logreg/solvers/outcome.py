@@ -30,13 +30,17 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class End:
-    """Last point of the models that ended together."""
+    """Last point of the models that ended together.
+
+    Where the optimum is at infinity there is a direction (K, p + 1) that goes there.
+    """
 
     models: tuple[int, ...]
     point: Point
     optimality: tuple[float, ...]
     status: tuple[Status, ...]
     n_iter: int
+    directions: tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Outcome:
     logits : Tensor of shape (n, m, K)
     n_passes : int
         Full reads of X, those before it was resumed included.
+    directions : tuple of (Tensor of shape (K, p + 1) or None)
+        Where the optimum of a model is at infinity, the way there.
     state : State or None
         Where a single model's solver ended.
     """
@@ -65,6 +71,7 @@ class Outcome:
     duality_gap: Tensor
     logits: Tensor
     n_passes: int
+    directions: tuple[Tensor | None, ...]
     state: Any = None
 
     @classmethod
@@ -88,6 +95,7 @@ class Outcome:
         optimality = [o for end in ends for o in end.optimality]
         status = [s for end in ends for s in end.status]
         n_iter = [end.n_iter for end in ends for _ in end.models]
+        directions = [direction for end in ends for direction in end.directions]
         gap = _gap(objective, point) if bound else torch.full_like(point.value, torch.nan)
         return cls(
             params=point.params,
@@ -98,6 +106,7 @@ class Outcome:
             duality_gap=gap,
             logits=point.logits,
             n_passes=objective.data.n_passes + n_passes,
+            directions=tuple(directions[i] for i in order),
         )
 
     @classmethod
@@ -116,6 +125,7 @@ class Outcome:
             return torch.cat([getattr(o, name) for o in outcomes], dim=dim)
 
         status = [s for outcome in outcomes for s in outcome.status]
+        directions = [d for outcome in outcomes for d in outcome.directions]
         return cls(
             params=together("params")[order],
             status=tuple(status[i] for i in order.tolist()),
@@ -125,6 +135,7 @@ class Outcome:
             duality_gap=together("duality_gap")[order],
             logits=together("logits", dim=1)[:, order],
             n_passes=outcomes[-1].n_passes,
+            directions=tuple(directions[i] for i in order.tolist()),
         )
 
 

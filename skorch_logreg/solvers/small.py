@@ -39,6 +39,11 @@ class SmallState:
     solved: Tensor
     ridge: Tensor
 
+    @property
+    def is_newton(self) -> tuple[bool, ...]:
+        """Yes: the next step is from the Hessian of the point."""
+        return (True,)
+
     def select(self, models: Tensor, objective: Objective) -> Self:
         """Keep the one model."""
         return self

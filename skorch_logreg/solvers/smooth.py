@@ -114,6 +114,11 @@ class SmoothState:
     pairs: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     direction: Tensor | None = None
 
+    @property
+    def is_newton(self) -> tuple[bool, ...]:
+        """Whether ``solved`` is from the Hessian of the point."""
+        return tuple(track.model.exact and track.age == 0 for track in self.tracks)
+
     def select(self, models: Tensor, objective: Objective) -> "SmoothState":
         """Keep some models."""
         return replace(

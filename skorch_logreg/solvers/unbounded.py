@@ -1,0 +1,190 @@
+"""Models whose optimum is at infinity: found where a fit seems to have converged."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective, Point
+from skorch_logreg.recession import (
+    MOST_COEFFICIENTS,
+    NewtonSteps,
+    find_direction,
+    free_ends,
+    proves_minimiser,
+    saturated_models,
+    saturation,
+)
+from skorch_logreg.solvers.choose import choose_curvature
+from skorch_logreg.solvers.conjugate_gradient import newton_direction
+
+_MOST_DIRECTIONS = 3000  # variables of a linear programme: some seconds
+_RARE = 5.0  # logit by which intercepts differ where a class may have no weight
+_SMALL = 0.1  # share of the penalty in an objective that goes to zero
+_STEP_TOL = 1e-8  # of conjugate gradients
+
+
+def free_columns(objective: Objective) -> list[bool]:
+    """Whether a model has columns that may go to infinity at no cost."""
+    penalty = objective.penalty
+    if not penalty.constrains and getattr(penalty, "factor", None) is None:
+        return [strength == 0 for strength in objective.strength.tolist()]
+    shape = objective.zeros()[..., :-1]
+    takes_part = ~objective.data.scale.isinf()
+    down, up = objective.penalty.recession(shape, objective.strength)
+    return ((down | up) & takes_part).any(dim=-1)[:, 0].tolist()
+
+
+def separated(objective: Objective, point: Point, asked: Sequence[bool]) -> list[Tensor | None]:
+    """Directions (K, p + 1) of models, of those asked about, that separate all rows strictly.
+
+    The objective falls to what offset and penalty leave of it, zero without them.  Parts of the
+    parameters that a penalty or bound holds back must not be needed for that.
+    """
+    none: list[Tensor | None] = [None] * len(asked)
+    asked = _may_separate(objective, point, asked)
+    if not any(asked):
+        return none
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        wrong = objective.loss.margin(logits, block.targets) <= 0
+        return ((wrong & (block.weight > 0)).sum(dim=0),)
+
+    def separates(logits: Tensor) -> list[bool]:
+        (wrong,) = objective.data.reduce(kernel, logits, reads=0)
+        return [a and w == 0 for a, w in zip(asked, wrong.tolist(), strict=True)]
+
+    apart = separates(objective.without_offset(point.logits))
+    if not any(apart):
+        return none
+    params = point.params
+    growing = _growing(objective, params)
+    if not torch.equal(growing, params):
+        still = separates(objective.logits(growing))
+        apart = [a and b for a, b in zip(apart, still, strict=True)]
+    return [growing[i] if found else None for i, found in enumerate(apart)]
+
+
+def receding(
+    objective: Objective,
+    point: Point,
+    decrement: Tensor,
+    models: Sequence[int],
+    doubted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Directions (K, p + 1) along which some models' objectives fall for ever.
+
+    In the order of ``models``; None for those that have a minimiser, or of which nothing is
+    proven.  ``doubted`` says of all models whether columns may go to infinity; of the others, only
+    intercepts of classes without weight do.
+
+    Notes
+    -----
+    X is read only where rows are saturated: see `saturated_models`.
+    """
+    found: list[Tensor | None] = [None] * len(models)
+    limit, saturated = decrement, [False] * len(doubted)
+    if any(doubted[i] for i in models):
+        limit = saturation(point, decrement)
+        saturated = saturated_models(objective, point, limit)
+    rare = rare_classes(objective, point)
+    for place, i in enumerate(models):
+        asked = doubted[i] and saturated[i]
+        if not (asked or rare[i]):
+            continue
+        index = torch.tensor([i], device=decrement.device)
+        part, at = objective.select(index), point.select(index)
+        found[place] = _without_weight(part)
+        if found[place] is None and asked:
+            found[place] = _direction(part, at, float(limit[i]))
+    return found
+
+
+def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
+    """Direction of recession of one model with saturated rows."""
+    down, up = free_ends(objective)
+    columns = (down & up)[:-1].nonzero()[:, 0]
+    n_outputs, width = objective.shape[1:]
+    size = point.params[0].abs().amax(dim=0)[:-1]
+    if torch.equal(down, up):
+        if n_outputs * (len(columns) + 1) <= MOST_COEFFICIENTS:
+            steps = NewtonSteps.at(objective, point, columns)
+            if steps is not None and proves_minimiser(objective, point, steps):
+                return None
+        elif len(columns) + 1 == width and not bool(objective.strength.any()):
+            inexact = _ConjugateSteps(objective, point)
+            if proves_minimiser(objective, point, inexact):
+                return None
+            size = inexact.size
+    most = max(_MOST_DIRECTIONS // n_outputs - 1, 0)
+    chosen = None
+    if int((down | up)[:-1].sum()) > most:  # those that grow most
+        size = torch.where((down | up)[:-1], size, -1.0)
+        chosen = size.argsort(descending=True)[:most].sort().values
+    return find_direction(objective, point.logits, limit, chosen)
+
+
+def rare_classes(objective: Objective, point: Point) -> list[bool]:
+    """Whether intercepts differ as much as where a class has no weight."""
+    intercept = point.params[..., -1]
+    if not objective.fit_intercept:
+        return [False] * len(intercept)
+    if intercept.shape[1] == 1:
+        spread = intercept.abs()[:, 0]
+    else:
+        spread = intercept.amax(dim=1) - intercept.amin(dim=1)
+    return [s > _RARE for s in spread.tolist()]
+
+
+class _ConjugateSteps:
+    """Newton steps by conjugate gradients, where a Hessian is too large; see `NewtonSteps`."""
+
+    def __init__(self, objective: Objective, point: Point) -> None:
+        self._objective, self._point = objective, point
+        self._curvature = choose_curvature(objective).build(objective, point)
+        self.flat = point.params[:0]
+        self.size = point.params[0, 0, :-1]
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """Newton step (K, p + 1) for a gradient (K, p + 1), and the size of every column's."""
+        at = replace(self._point, gradient=gradient[None])
+        step = newton_direction(self._objective, at, self._curvature, _STEP_TOL)[0][0]
+        self.size = step.abs().amax(dim=0)[:-1]
+        return step
+
+
+def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> list[bool]:
+    """Whether the penalty of a model may be on its way to zero, as all else is."""
+    strength = objective.strength.tolist()
+    if all(not a or s == 0 for a, s in zip(asked, strength, strict=True)):
+        return list(asked)
+    penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
+    small = (penalty <= _SMALL * point.value).tolist()
+    return [a and (s == 0 or low) for a, s, low in zip(asked, strength, small, strict=True)]
+
+
+def _growing(objective: Objective, params: Tensor) -> Tensor:
+    """Take the part (m, K, p + 1) of parameters that may grow without end."""
+    coef = params[..., :-1]
+    down, up = objective.penalty.recession(coef, objective.strength)
+    growing = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
+    return torch.cat([growing, params[..., -1:]], dim=-1)
+
+
+def _without_weight(objective: Objective) -> Tensor | None:
+    """Direction of the intercepts where classes have no weight."""
+    if not objective.fit_intercept:
+        return None
+
+    def kernel(block: Block) -> tuple[Tensor, ...]:
+        return (objective.loss.class_weight(block.targets, block.weight),)
+
+    (weight,) = objective.data.reduce(kernel, reads=0)
+    absent = (weight[0] == 0).to(torch.float64)
+    if not bool(absent.any()):
+        return None
+    direction = objective.zeros()[0]
+    direction[:, -1] = -absent if len(direction) > 1 else absent[:1] - absent[1:]
+    return direction

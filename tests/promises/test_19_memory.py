@@ -78,9 +78,17 @@ print(json.dumps({"start": start, "held": held, "peak": peak, "X": bytes_of(X)})
 """
 
 
-def measure(**options):
+# what is freed goes back at once: how much is kept of it differs from run to run
+FREED = {
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+def measure(environment=None, **options):
     options = {"classes": 2, "parameters": {}} | options
-    return json.loads(run_python(MEASURE, json.dumps(options)))
+    return json.loads(run_python(MEASURE, json.dumps(options), **environment or {}))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -103,6 +111,36 @@ def test_19_dense_other_fits(classes, parameters):
         classes=classes, parameters=parameters,
     )  # fmt: skip
     assert seen["peak"] - seen["start"] <= 1.3 * seen["X"], seen
+
+
+def law(n, p, n_classes, X):
+    """Bytes of a fit's peak, as the documentation states them."""
+    n_logits = n_classes if n_classes > 2 else 1
+    side = n_logits * (p + 1)
+    factored = side <= 3000
+    rows = n * (32 + (16 if factored else 48) * n_logits)
+    return 1.07 * X + rows + 32 * side**2 * factored + 12e6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("classes", "shape"),
+    [
+        (2, (50_000, 50)),
+        (2, (400_000, 50)),
+        (3, (200_000, 20)),
+        (10, (50_000, 50)),
+        (10, (200_000, 50)),
+        (100, (50_000, 50)),
+        (1000, (3_000, 20)),
+    ],
+)
+def test_19_law(classes, shape, dtype):
+    """What rows and classes take beside X; y counts too."""
+    seen = measure(
+        FREED, kind="dense", shape=shape, make=(dtype, "C"), small=(dtype, "C"), classes=classes
+    )
+    assert seen["peak"] - seen["start"] <= law(*shape, classes, seen["X"]), seen
 
 
 def test_19_sparse():
@@ -231,7 +269,6 @@ def test_19_labels_keep_to_the_budget(kind):
     Beside it there are a sparse y by columns, 3 MB, and dense predictions, 20 MB.
     """
     budget = 40_000_000
-    # what is freed goes back at once: how much is kept of it differs from run to run
     held = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
     seen = json.loads(run_python(LABELS, kind, budget, **held))
     y, result = {"sparse": (3_000_000, 0), "dense": (0, 20_000_000)}[kind]

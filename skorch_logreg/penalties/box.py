@@ -74,15 +74,16 @@ class Box(Penalty):
         least, most = _slopes(coef, lam * lasso, self.low, self.high)
         return torch.maximum(pull - most, least - pull).clamp(min=0.0)
 
-    def minimise_quadratic(
-        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    def quadratic_step(
+        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
         """Solve for the bounds and signs of the minimiser."""
         lasso, ridge = (
-            w[index] if w.ndim else w.expand(len(index)) for w in self.penalty.weights(linear)
+            strength * (w[index] if w.ndim else w.expand(len(index)))
+            for w in self.penalty.weights(slope)
         )
-        own = _Pieces(strength * lasso, self.low[index], self.high[index])
-        return own.minimise(hessian + torch.diag(strength * ridge), linear, start)
+        own = _Pieces(lasso, self.low[index], self.high[index], start)
+        return own.step(hessian + torch.diag(ridge), slope + ridge * start)
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``sum_j max_w v_j w - penalty(w)`` within the bounds (m,); inf where there is no end."""
@@ -156,7 +157,7 @@ def _slopes(coef: Tensor, lasso: Tensor, low: Tensor, high: Tensor) -> tuple[Ten
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Minimises ``1/2 x'Hx - c'x + sum_j lasso_j |x_j|`` within bounds.
+    """Minimises ``1/2 d'Hd + slope'd + sum_j lasso_j |x_j|`` of ``x = start + d`` within bounds.
 
     The penalty is linear between its corners, which are zero (where there is a lasso) and the
     bounds.  A coordinate is fixed at a corner or free between two.
@@ -165,13 +166,14 @@ class _Pieces:
     lasso: Tensor
     low: Tensor
     high: Tensor
+    start: Tensor
 
-    def minimise(self, hessian: Tensor, linear: Tensor, start: Tensor) -> Tensor:
+    def step(self, hessian: Tensor, slope: Tensor) -> Tensor:
         """Guess which coordinates are free; where that goes round, take them one by one."""
-        x, exact = self._primal_dual(hessian, linear, start.clamp(self.low, self.high))
-        return x if exact else self._active_set(hessian, linear, x)
+        step, exact = self._primal_dual(hessian, slope)
+        return step if exact else self._active_set(hessian, slope, step)
 
-    def _primal_dual(self, hessian: Tensor, linear: Tensor, x: Tensor) -> tuple[Tensor, bool]:
+    def _primal_dual(self, hessian: Tensor, slope: Tensor) -> tuple[Tensor, bool]:
         """Guess the corners from a gradient step, solve for the rest, repeat.
 
         References
@@ -180,76 +182,83 @@ class _Pieces:
         Newton method, section 2.
         """
         unit = 1 / hessian.diagonal().clamp(min=1e-300)
-        best, least, before = x, torch.inf, (x, x)
+        step = self.start.clamp(self.low, self.high) - self.start
+        best, least, before = step, torch.inf, (step, step)
         for _ in range(_GUESSES):
-            allowed = x.clamp(self.low, self.high)
-            value = self._value(hessian, linear, allowed)
+            x = self.start + step
+            allowed = step + (x.clamp(self.low, self.high) - x)
+            value = self._value(hessian, slope, allowed)
             if value < least:
                 best, least = allowed, value
-            ahead = x + unit * (linear - hessian @ x)
+            ahead = x - unit * (slope + hessian @ step)
             ahead = ahead.sign() * (ahead.abs() - unit * self.lasso).clamp(min=0.0)
             ahead = ahead.clamp(self.low, self.high)
             free = ~self._at_corner(ahead)
             guess = free, torch.where(free, ahead.sign() * (self.lasso > 0), ahead)
             if all(map(torch.equal, guess, before)):
-                return x, True
-            x = self._among(free, hessian, linear, ahead)
+                return step, True
+            step = self._among(free, hessian, slope, ahead - self.start, ahead.sign())
             before = guess
         return best, False
 
-    def _active_set(self, hessian: Tensor, linear: Tensor, x: Tensor) -> Tensor:
+    def _active_set(self, hessian: Tensor, slope: Tensor, step: Tensor) -> Tensor:
         """Go to the exact minimiser, one corner at a time.
 
         Solve for the free coordinates; go there, or as far as the first corner, where one of
         them is fixed; where none is in the way, the one that is held most is freed.  The
         objective falls at every step, so it ends.
         """
-        x = x.clone()
+        x = self.start + step
         free, sign = ~self._at_corner(x), x.sign()
         stuck = torch.zeros_like(free)  # freed, but rounding kept them where they were
         worst = 0
         for _ in range(10 * len(x)):
-            target = self._among(free, hessian, linear, torch.where(free, sign, x))
+            ahead = self._among(free, hessian, slope, step, sign)
+            target = self.start + ahead
             left, right = self._between(sign)
             reach = torch.where(target > right, (right - x) / (target - x), torch.inf)
             reach = torch.where(target < left, (left - x) / (target - x), reach)
             reach = torch.where(free, reach, torch.inf).clamp(min=0.0)
-            step = float(reach.min())
-            if step < 1:
-                stops = reach == step
+            share = float(reach.min())
+            if share < 1:
+                stops = reach == share
                 corner = torch.where(target > x, right, left)
-                x = torch.where(free, x + step * (target - x), x)
-                x = torch.where(stops, corner, x)
+                step = torch.where(free, step + share * (ahead - step), step)
+                step = torch.where(stops, corner - self.start, step)
+                x = torch.where(stops, corner, torch.where(free, self.start + step, x))
                 free = free & ~stops
-                stuck = (stuck | stops) if step == 0 else torch.zeros_like(stuck)
+                stuck = (stuck | stops) if share == 0 else torch.zeros_like(stuck)
                 continue
-            x = torch.where(free, target, x)
+            step, x = torch.where(free, ahead, step), torch.where(free, target, x)
             stuck = stuck & ~free[worst]
-            rest = linear - hessian @ x
+            rest = -(slope + hessian @ step)
             least, most = _slopes(x, self.lasso, self.low, self.high)
             up, down = rest - most, least - rest
             violation = torch.where(free | stuck, 0.0, torch.maximum(up, down))
             worst = int(violation.argmax())
-            if violation[worst] <= _SETTLED * linear.abs().max():
+            if violation[worst] <= _SETTLED * (slope - hessian @ self.start).abs().max():
                 break
             free[worst] = True
             sign[worst] = self._sign_after(x, up > down)[worst]
-        return x
+        return step
 
-    def _value(self, hessian: Tensor, linear: Tensor, x: Tensor) -> float:
-        return float((hessian @ x / 2 - linear) @ x + self.lasso @ x.abs())
+    def _value(self, hessian: Tensor, slope: Tensor, step: Tensor) -> float:
+        penalty = self.lasso * ((self.start + step).abs() - self.start.abs())
+        return float((hessian @ step / 2 + slope) @ step + penalty.sum())
 
     def _at_corner(self, x: Tensor) -> Tensor:
         return (x <= self.low) | (x >= self.high) | ((x == 0) & (self.lasso > 0))
 
-    def _among(self, free: Tensor, hessian: Tensor, linear: Tensor, x: Tensor) -> Tensor:
-        """Minimiser over free coordinates of given signs, beside the others' values in ``x``."""
-        sign, x = x.sign(), torch.where(free, 0.0, x)
+    def _among(
+        self, free: Tensor, hessian: Tensor, slope: Tensor, step: Tensor, sign: Tensor
+    ) -> Tensor:
+        """Step to the minimiser over free coordinates of given signs, beside the others' steps."""
+        step = torch.where(free, 0.0, step)
         chosen = free.nonzero()[:, 0]
         if len(chosen):
-            rhs = (linear - hessian @ x - self.lasso * sign)[chosen]
-            x[chosen] = solve(hessian[chosen][:, chosen], rhs)
-        return x
+            target = -(slope + hessian @ step + self.lasso * sign)[chosen]
+            step[chosen] = solve(hessian[chosen][:, chosen], target)
+        return step
 
     def _between(self, sign: Tensor) -> tuple[Tensor, Tensor]:
         """Corners left and right of coordinates of given signs."""

@@ -80,20 +80,20 @@ class ElasticNet(Penalty):
         at_zero = (total.abs() - lam * lasso).clamp(min=0.0)
         return torch.where(coef == 0, at_zero, (total + lam * lasso * coef.sign()).abs())
 
-    def minimise_quadratic(
-        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    def quadratic_step(
+        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
         """Solve for the signs of the minimiser; unpenalised coordinates are eliminated first."""
-        lasso, ridge = (w[index] if w.ndim else w.expand(len(index)) for w in self.weights(linear))
-        lasso = strength * lasso
+        lasso, ridge = (w[index] if w.ndim else w.expand(len(index)) for w in self.weights(slope))
+        lasso, ridge = strength * lasso, strength * ridge
 
-        def penalised(hessian: Tensor, linear: Tensor, start: Tensor, held: Tensor) -> Tensor:
-            return _lasso(hessian, linear, lasso[held], start)
+        def penalised(hessian: Tensor, slope: Tensor, start: Tensor, held: Tensor) -> Tensor:
+            return _lasso(hessian, slope, lasso[held], start)
 
         if bool((ridge > 0).any()):
-            hessian = hessian.clone()
-            hessian.diagonal().add_(strength * ridge)
-        return eliminated(hessian, linear, start, lasso == 0, penalised)
+            hessian, slope = hessian.clone(), slope + ridge * start
+            hessian.diagonal().add_(ridge)
+        return eliminated(hessian, slope, start, lasso == 0, penalised)
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``sum_j max(|v_j| - lasso_j, 0)^2 / (2 ridge_j)``; inf where ridge_j = 0 (m,)."""
@@ -150,23 +150,40 @@ class ElasticNet(Penalty):
         return self.l1_ratio * factor / scale, (1 - self.l1_ratio) * factor / scale.square()
 
 
-def _lasso(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Tensor:
-    """Minimise ``1/2 x'Hx - c'x + sum_j lasso_j |x_j|`` for positive ``lasso``."""
-    if not len(linear):
-        return linear
-    if len(linear) > _MANY and linear.device.type == "cpu" and _far(hessian, linear, lasso, start):
-        x, enough = _coordinate_descent(hessian, linear, lasso, start)
+def _lasso(hessian: Tensor, slope: Tensor, lasso: Tensor, start: Tensor) -> Tensor:
+    """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + sum_j lasso_j |start_j + d_j|``.
+
+    All ``lasso_j`` are positive.
+    """
+    if not len(slope):
+        return slope
+    step = torch.zeros_like(start)
+    if len(slope) > _MANY and slope.device.type == "cpu" and _far(hessian, slope, lasso, start):
+        x, enough = _coordinate_descent(hessian, hessian @ start - slope, lasso, start)
+        step = x - start
         if enough:
-            return x
-        start = x
-    x, exact = _primal_dual(hessian, linear, lasso, start)
-    return x if exact else _active_set(hessian, linear, lasso, x)
+            return step
+    step, exact = _primal_dual(hessian, slope, lasso, start, step)
+    return step if exact else _active_set(hessian, slope, lasso, start, step)
 
 
-def _far(hessian: Tensor, linear: Tensor, lasso: Tensor, x: Tensor) -> bool:
+def _far(hessian: Tensor, slope: Tensor, lasso: Tensor, x: Tensor) -> bool:
     """Whether many signs differ from those a gradient step ahead."""
-    changes = _sign_ahead(x, hessian @ x - linear, lasso, hessian.diagonal()) != x.sign()
+    changes = _sign_ahead(x, slope, lasso, hessian.diagonal()) != x.sign()
     return int(changes.sum()) > _SIGNS * len(x)
+
+
+def _for_signs(
+    hessian: Tensor, slope: Tensor, lasso: Tensor, start: Tensor, sign: Tensor
+) -> Tensor:
+    """Step from ``start`` to the minimiser among coordinates of given signs; the others are 0."""
+    chosen = sign.nonzero()[:, 0]
+    step = torch.where(sign == 0, -start, 0.0)
+    if len(chosen):
+        rest = slope + hessian @ step if bool((step != 0).any()) else slope
+        target = -rest[chosen] - lasso[chosen] * sign[chosen]
+        step[chosen] = solve(hessian[chosen][:, chosen], target)
+    return step
 
 
 def _sign_ahead(x: Tensor, slope: Tensor, lasso: Tensor, bend: Tensor) -> Tensor:
@@ -218,40 +235,37 @@ def _coordinate_descent(
 
 
 def _primal_dual(
-    hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor
+    hessian: Tensor, slope: Tensor, lasso: Tensor, start: Tensor, step: Tensor
 ) -> tuple[Tensor, bool]:
     """Guess the signs from a gradient step, solve for them, repeat.
 
     Where the signs repeat themselves the solution is exact.  From a good start it takes two or
     three solves, whatever the number of signs that change.  It may go round, and then the best
-    point so far is what it gives.
+    step so far is what it gives.
 
     References
     ----------
     Hintermüller, Ito, Kunisch (2002). The primal-dual active set strategy as a semismooth Newton
     method, section 2.
     """
-    bend = hessian.diagonal()
-    x, before = start, None
-    best, least = start, torch.inf
+    bend, before = hessian.diagonal(), None
+    best, least = step, torch.inf
     for _ in range(_GUESSES):
-        image = hessian @ x
-        value = float((image / 2 - linear) @ x + lasso @ x.abs())
+        image, x = hessian @ step, start + step
+        value = float((image / 2 + slope) @ step + lasso @ (x.abs() - start.abs()))
         if value < least:
-            best, least = x, value
-        sign = _sign_ahead(x, image - linear, lasso, bend)
+            best, least = step, value
+        sign = _sign_ahead(x, image + slope, lasso, bend)
         if before is not None and torch.equal(sign, before):
-            return x, True
-        chosen = sign.nonzero()[:, 0]
-        x = torch.zeros_like(linear)
-        if len(chosen):
-            rhs = linear[chosen] - lasso[chosen] * sign[chosen]
-            x[chosen] = solve(hessian[chosen][:, chosen], rhs)
+            return step, True
+        step = _for_signs(hessian, slope, lasso, start, sign)
         before = sign
     return best, False
 
 
-def _active_set(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -> Tensor:
+def _active_set(
+    hessian: Tensor, slope: Tensor, lasso: Tensor, start: Tensor, step: Tensor
+) -> Tensor:
     """Go to the exact minimiser, one sign at a time.
 
     Solve on the support for fixed signs; go there, or as far as the first coefficient that
@@ -263,28 +277,26 @@ def _active_set(hessian: Tensor, linear: Tensor, lasso: Tensor, start: Tensor) -
     Osborne, Presnell, Turlach (2000). A new approach to variable selection in least squares
     problems, section 3.
     """
-    x = start.clone()
-    support, sign = x != 0, x.sign()
+    sign = (start + step).sign()
     came_in = -1
-    for _ in range(10 * len(x)):
-        chosen = support.nonzero()[:, 0]
-        if len(chosen):
-            rhs = linear[chosen] - lasso[chosen] * sign[chosen]
-            target, here = solve(hessian[chosen][:, chosen], rhs), x[chosen]
-            crosses = target * sign[chosen] < 0
-            reach = torch.where(crosses, here / (here - target), torch.inf)
-            step = min(float(reach.min()), 1.0)
-            x[chosen] = here + step * (target - here)
-            if step < 1:
-                gone = chosen[reach == reach.min()]
-                x[gone], support[gone] = 0.0, False
-                if step == 0 and came_in in gone.tolist():
-                    break  # rounding: it neither may stay nor go
-                continue
-        rest = linear - hessian @ x
-        violation = torch.where(support, 0.0, rest.abs() / lasso - 1)
+    for _ in range(10 * len(step)):
+        target = _for_signs(hessian, slope, lasso, start, sign)
+        here, there = start + step, start + target
+        crosses = there * sign < 0
+        reach = torch.where(crosses, here / (here - there), torch.inf)
+        share = min(float(reach.min()), 1.0)
+        if share < 1:
+            gone = reach == reach.min()
+            step = torch.where(gone, -start, step + share * (target - step))
+            sign[gone] = 0.0
+            if share == 0 and came_in >= 0 and bool(gone[came_in]):
+                break  # rounding: it neither may stay nor go
+            continue
+        step = target
+        rest = -(slope + hessian @ step)
+        violation = torch.where(sign != 0, 0.0, rest.abs() / lasso - 1)
         worst = int(violation.argmax())
         if violation[worst] <= 1e-13:
             break
-        support[worst], sign[worst], came_in = True, rest[worst].sign(), worst
-    return x
+        sign[worst], came_in = rest[worst].sign(), worst
+    return step

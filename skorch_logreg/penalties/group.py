@@ -1,5 +1,6 @@
 """The group lasso: features that come in together or not at all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,12 +17,12 @@ from skorch_logreg.penalties.quadratic import eliminated, solve
 _EPS = torch.finfo(torch.float64).eps
 _ROOT_STEPS = 100
 _ROUNDS = 200
+_FALLS = 0.9  # share of the least violation that a round leaves, if it is not idle
+_IDLE = 4  # such rounds in a row: what is left is rounding
 _SWEEPS = 8
 _MANY = 256  # coordinates, from which a problem is not solved to the last digit
 _PART = 1e-3  # but to this part of what violates the conditions at the start
-_NEWTON_STEPS = 5
-_HALVINGS = 30
-_FAINT = 1e-20  # decrease, relative to the value, below which steps have to fall quickly
+_NEWTON_STEPS = 20
 _SOLVED = 1e-13  # largest violation of a condition, relative to the strength
 
 
@@ -130,19 +131,19 @@ class GroupL2(Penalty):
         slope = (gradient + strength[:, None, None] * unit).abs()
         return torch.where(norms > 0, slope, self.prox(-gradient, strength).abs())
 
-    def minimise_quadratic(
-        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    def quadratic_step(
+        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
         """Solve for the groups of the minimiser; coordinates without penalty go first."""
-        weight = self._weight(linear)[index]
+        weight = self._weight(slope)[index]
         group = self._place[index]
 
-        def group_lasso(hessian: Tensor, linear: Tensor, start: Tensor, held: Tensor) -> Tensor:
+        def group_lasso(hessian: Tensor, slope: Tensor, start: Tensor, held: Tensor) -> Tensor:
             own = weight[held]
             scaled = hessian / own[:, None] / own
-            return _group_lasso(scaled, linear / own, strength, group[held], start * own) / own
+            return _group_lasso(scaled, slope / own, strength, group[held], start * own) / own
 
-        return eliminated(hessian, linear, start, weight == 0, group_lasso)
+        return eliminated(hessian, slope, start, weight == 0, group_lasso)
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """Zero where ``|v / D| <= 1`` in every group, else inf (m,)."""
@@ -307,9 +308,9 @@ def _from_lists(groups: Sequence[Any], n_features: int) -> np.ndarray:
 
 
 def _group_lasso(
-    hessian: Tensor, linear: Tensor, strength: Tensor, group: Tensor, start: Tensor
+    hessian: Tensor, slope: Tensor, strength: Tensor, group: Tensor, start: Tensor
 ) -> Tensor:
-    """Minimise ``1/2 x'Hx - c'x + strength sum_g |x_g|``.
+    """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + strength sum_g |start_g + d_g|``.
 
     Newton's method among the groups that are not zero, where the objective is smooth, then a
     few rounds of majorised steps group by group, which decide which groups are zero.  Both lower
@@ -320,81 +321,103 @@ def _group_lasso(
     Yang, Zou (2015). A fast unified algorithm for solving group-lasso penalized learning
     problems, section 3.
     """
-    if not len(linear):
-        return linear
+    step = torch.zeros_like(start)
+    if not len(slope):
+        return step
     members = [(group == number).nonzero()[:, 0] for number in group.unique()]
     bends = [torch.linalg.eigvalsh(hessian[own][:, own])[-1].clamp(min=1e-300) for own in members]
-    slack = _SOLVED * float(strength + linear.abs().max())
-    if len(linear) > _MANY:
-        rest = linear - hessian @ start
-        slack = max(slack, _PART * max(_violation(rest[g], start[g], strength) for g in members))
-    x = start.clone()
+    size = hessian.abs()
+    x, gradient, least, idle = start.clone(), slope, math.inf, 0
+    goal = _SOLVED * float(strength + (hessian @ start - slope).abs().max())
+    if len(slope) > _MANY:
+        goal = max(goal, _PART * _violations(gradient, x, strength, members))
     for _ in range(_ROUNDS):
-        x = _among_groups(hessian, linear, strength, group, x, slack)
-        rest = linear - hessian @ x
-        if all(_violation(rest[own], x[own], strength) <= slack for own in members):
+        # what rounding alone may leave of a condition
+        slack = max(goal, _EPS * float((size @ step.abs() + slope.abs()).max()))
+        moved = _among_groups(hessian, slope + hessian @ step, strength, group, x, slack)
+        step, x = step + moved, x + moved
+        gradient = slope + hessian @ step
+        left = _violations(gradient, x, strength, members)
+        idle = 0 if left < _FALLS * least else idle + 1
+        if left <= slack or idle >= _IDLE:
             break
+        least = min(least, left)
         for _ in range(_SWEEPS):
             for own, bend in zip(members, bends, strict=True):
                 here = x[own]
-                ahead = here + rest[own] / bend
+                ahead = here - gradient[own] / bend
                 new = ahead * (1 - strength / (bend * ahead.norm())).clamp(min=0.0)
                 if bool((new != here).any()):
-                    rest -= hessian[:, own] @ (new - here)
+                    change = new - here
+                    gradient = torch.addmv(gradient, hessian[:, own], change)
+                    step[own] = torch.where(new == 0, -start[own], step[own] + change)
                     x[own] = new
-    return x
+    return step
 
 
-def _violation(rest: Tensor, here: Tensor, strength: Tensor) -> float:
+def _violations(gradient: Tensor, x: Tensor, strength: Tensor, members: list[Tensor]) -> float:
+    """How far the group that is farthest is from its optimality condition."""
+    return max(_violation(gradient[own], x[own], strength) for own in members)
+
+
+def _violation(gradient: Tensor, here: Tensor, strength: Tensor) -> float:
     """How far a group is from its optimality condition."""
     norm = here.norm()
     if float(norm) == 0:
-        return max(float(rest.norm() - strength), 0.0)
-    return float((rest - strength / norm * here).norm())
+        return max(float(gradient.norm() - strength), 0.0)
+    return float((gradient + strength / norm * here).norm())
 
 
 def _among_groups(
-    hessian: Tensor, linear: Tensor, strength: Tensor, group: Tensor, x: Tensor, slack: float
+    hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, slack: float
 ) -> Tensor:
-    """Lower the objective by Newton steps among groups that are not zero."""
+    """Step that lowers the objective among groups that are not zero.
+
+    Newton's, as long as it does; else the norms become the squares that touch them from above,
+    ``|y| <= |y|^2 / 2r + r / 2``, whose minimiser is lower for sure.  So a group that is to
+    vanish does, by a factor a step, however ill the Hessian's condition.
+
+    References
+    ----------
+    Hunter, Lange (2004). A tutorial on MM algorithms, section 4.
+    """
+    total = torch.zeros_like(x)
     support = torch.isin(group, group[x != 0])
     if not bool(support.any()):
-        return x
+        return total
     _, place = torch.unique(group[support], return_inverse=True)
     same = place[:, None] == place
-    quadratic, linear = hessian[support][:, support], linear[support]
+    quadratic, gradient = hessian[support][:, support], gradient[support]
 
-    def norms(y: Tensor) -> Tensor:
-        total = y.new_zeros(int(place.max()) + 1)
-        return total.index_add_(0, place, y.square()).sqrt_()
+    def sums(values: Tensor) -> Tensor:
+        return values.new_zeros(int(place.max()) + 1).index_add_(0, place, values)
 
-    def value(y: Tensor) -> float:
-        return float((quadratic @ y / 2 - linear) @ y + strength * norms(y).sum())
+    def change(move: Tensor, image: Tensor) -> float:
+        """Of the objective along a move, from terms that are all as small as it is."""
+        along, square, ahead = sums(y * move), sums(move * move), sums((y + move) ** 2).sqrt_()
+        growth = (2 * along + square) / (ahead + radius)
+        curved = (radius * square - along * growth) / (radius * (ahead + radius))
+        return float((slope + image / 2) @ move + strength * curved.sum())
 
-    y = x[support]
-    now, before = value(y), np.inf
+    begin = y = x[support]
     for _ in range(_NEWTON_STEPS):
-        bend = strength / norms(y)[place]
-        slope = quadratic @ y - linear + bend * y
+        radius = sums(y * y).sqrt_()
+        bend = strength / radius[place]
+        slope = gradient + bend * y
         if float(slope.norm()) <= slack:
             break
         # the norm's Hessian, strength / |y| (I - yy' / |y|^2), group by group
         bent = torch.addcmul(quadratic, same, torch.outer(y * bend**3 / -(strength**2), y))
         bent.diagonal().add_(bend)
         move = -solve(bent, slope)
-        fall = float(-slope @ move)
-        step = 1.0
-        for _ in range(_HALVINGS):
-            then = value(y + step * move)
-            if then <= now - 1e-4 * step * fall + 1e-15 * abs(now):
-                break
-            step /= 2
-        else:
-            break
-        y, now = y + step * move, min(then, now)
-        if fall <= _FAINT * abs(now) and fall > before / 4:
-            break  # the steps are rounding
-        before = fall
-    x = x.clone()
-    x[support] = y
-    return x
+        image = quadratic @ move
+        if not change(move, image) <= 1e-4 * float(slope @ move):
+            majorised = quadratic.clone()
+            majorised.diagonal().add_(bend)
+            move = -solve(majorised, slope)
+            image = quadratic @ move
+            if not change(move, image) < 0:
+                break  # the steps are rounding
+        y, gradient = y + move, gradient + image
+    total[support] = y - begin
+    return total

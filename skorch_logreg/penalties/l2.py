@@ -59,13 +59,14 @@ class L2(Penalty):
         """``|gradient + strength f w|`` (m, K, p)."""
         return (gradient + strength[:, None, None] * self._weight * coef).abs()
 
-    def minimise_quadratic(
-        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    def quadratic_step(
+        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
-        """Solve ``(H + strength f) x = linear``."""
-        weight = torch.as_tensor(self._weight, dtype=linear.dtype, device=linear.device)
+        """Solve ``(H + strength f) d = -(slope + strength f start)``."""
+        weight = torch.as_tensor(self._weight, dtype=slope.dtype, device=slope.device)
         ridge = strength * (weight[index] if weight.ndim else weight.expand(len(index)))
-        return torch.linalg.lstsq(hessian + torch.diag(ridge), linear[:, None]).solution[:, 0]
+        total = -(slope + ridge * start)
+        return torch.linalg.lstsq(hessian + torch.diag(ridge), total[:, None]).solution[:, 0]
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``1/2 sum_j v_j^2 / f_j`` (m,)."""

@@ -44,13 +44,15 @@ class Penalty(Protocol):
     def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
         """Distance (m, K, p) of ``-gradient`` to ``strength`` times the subdifferential."""
 
-    def minimise_quadratic(
-        self, hessian: Tensor, linear: Tensor, start: Tensor, index: Tensor, strength: Tensor
+    def quadratic_step(
+        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
     ) -> Tensor:
-        """Minimiser of ``1/2 x'Hx - linear'x + strength * penalty(x)`` over chosen features.
+        """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + strength * penalty(start + d)``.
 
-        ``hessian`` (q, q), ``linear``, ``start`` (q,), ``index`` (q,): which feature each
-        entry belongs to; ``strength`` a scalar.
+        Over chosen features: ``hessian`` (q, q), ``slope``, ``start`` (q,), ``index`` (q,): which
+        feature each entry belongs to; ``strength`` a scalar.  A short step is right to its own
+        digits, not to those of ``start``: where columns nearly repeat each other, coefficients
+        are long and their sum is not.
         """
 
     def conjugate(self, dual: Tensor) -> Tensor:

@@ -10,32 +10,32 @@ _ROUNDING = 1e-13  # of the largest eigenvalue
 
 def eliminated(
     hessian: Tensor,
-    linear: Tensor,
+    slope: Tensor,
     start: Tensor,
     free: Tensor,
-    minimise: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    step_of_held: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Minimise ``1/2 x'Hx - c'x + penalty(x)`` where some coordinates have no penalty.
+    """Minimise ``1/2 d'Hd + slope'd + penalty(start + d)`` where some coordinates have no penalty.
 
-    ``x_free = H_ff^-1 (c_f - H_fp x_p)`` leaves a problem in the others alone, which
-    ``minimise(hessian, linear, start, held)`` solves; ``held`` (q,) says which they are.
+    ``d_free = -H_ff^-1 (slope_f + H_fp d_p)`` leaves a problem in the others alone, which
+    ``step_of_held(hessian, slope, start, held)`` solves; ``held`` (q,) says which they are.
     """
     held = ~free
     if not bool(free.any()):
-        return minimise(hessian, linear, start, held)
+        return step_of_held(hessian, slope, start, held)
     # a constant for all classes has no curvature, but for rounding
     inverse = torch.linalg.pinv(hessian[free][:, free], rtol=_ROUNDING, hermitian=True)
     cross = inverse @ hessian[free][:, held]
-    base = inverse @ linear[free]
-    x = torch.empty_like(linear)
-    x[held] = minimise(
+    base = inverse @ slope[free]
+    step = torch.empty_like(slope)
+    step[held] = step_of_held(
         hessian[held][:, held] - hessian[held][:, free] @ cross,
-        linear[held] - hessian[held][:, free] @ base,
+        slope[held] - hessian[held][:, free] @ base,
         start[held],
         held,
     )
-    x[free] = base - cross @ x[held]
-    return x
+    step[free] = -base - cross @ step[held]
+    return step
 
 
 def solve(matrix: Tensor, rhs: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class ProximalNewton(Resumable):
     The quadratic problem is solved over a working set: the coordinates that are not zero and
     those that violate their optimality condition most, at most four times as many as are not
     zero.
-    The penalty solves it itself (`Penalty.minimise_quadratic`), after the intercepts were
+    The penalty solves it itself (`Penalty.quadratic_step`), after the intercepts were
     eliminated.  Every point has its best intercept, so that the duality gap is finite.
 
     References
@@ -425,9 +425,9 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         reduced = gradient_w
     out = torch.zeros_like(gradient)
     if len(coef):
-        linear = quadratic @ coef - reduced
-        best = own.penalty.minimise_quadratic(quadratic, linear, coef, index, own.strength[0])
-        out[:, :-1][working] = best - coef
+        out[:, :-1][working] = own.penalty.quadratic_step(
+            quadratic, reduced, coef, index, own.strength[0]
+        )
     if own.fit_intercept:
         out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
     return out

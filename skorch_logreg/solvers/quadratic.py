@@ -84,13 +84,16 @@ class QuadraticModel:
         gradient = objective.loss_gradient(point)[0, 0]
         coef, slope = point.params[0, 0, self.columns], gradient[self.columns]
         hessian, border, inverse = self._eliminated(objective.fit_intercept)
-        linear = hessian @ coef - slope + border * (inverse * gradient[-1])
-        best = objective.penalty.minimise_quadratic(
-            hessian, linear, coef, self.columns, objective.strength[0]
+        step = objective.penalty.quadratic_step(
+            hessian,
+            slope - border * (inverse * gradient[-1]),
+            coef,
+            self.columns,
+            objective.strength[0],
         )
         out = torch.zeros_like(point.params)
-        out[0, 0, self.columns] = best - coef
-        out[0, 0, -1] = -inverse * (gradient[-1] + border @ (best - coef))
+        out[0, 0, self.columns] = step
+        out[0, 0, -1] = -inverse * (gradient[-1] + border @ step)
         return out
 
     def steps_left(self, gap: float, goal: float) -> float:

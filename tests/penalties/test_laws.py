@@ -158,7 +158,7 @@ def test_quadratic_is_minimised(name, rank):
     index = torch.arange(10) % 5
     start = torch.zeros(10, dtype=torch.float64)
     strength = torch.tensor(2.0 if name == "group" else 0.2, dtype=torch.float64)
-    x = penalty.minimise_quadratic(hessian, linear, start, index, strength)
+    x = start + penalty.quadratic_step(hessian, hessian @ start - linear, start, index, strength)
     distance = penalty.of_columns(index).subgradient_distance(
         x.view(1, 1, -1), (hessian @ x - linear).view(1, 1, -1), strength.view(1)
     )
@@ -176,7 +176,7 @@ def test_unpenalised_features_of_a_quadratic():
     hessian, linear = root.T @ root, 3 * torch.randn(5, generator=generator, dtype=torch.float64)
     index = torch.arange(5)
     strength = torch.tensor(1.0, dtype=torch.float64)
-    x = penalty.minimise_quadratic(hessian, linear, torch.zeros_like(linear), index, strength)
+    x = penalty.quadratic_step(hessian, -linear, torch.zeros_like(linear), index, strength)
     rest = (hessian @ x - linear).view(1, 1, -1)
     assert penalty.subgradient_distance(x.view(1, 1, -1), rest, strength.view(1)).max() < 1e-11
 
@@ -192,7 +192,7 @@ def test_unpenalised_features_of_classes():
     hessian[3:, 3:] += 1e-15 * hessian.diagonal().max()
     index, strength = torch.arange(6) // 3, torch.tensor(0.5, dtype=torch.float64)
     penalty = ElasticNet(0.4, torch.tensor([1.0, 0.0], dtype=torch.float64))
-    x = penalty.minimise_quadratic(hessian, linear, torch.zeros_like(linear), index, strength)
+    x = penalty.quadratic_step(hessian, -linear, torch.zeros_like(linear), index, strength)
     rest = (hessian @ x - linear).view(1, 1, -1)
     distance = penalty.of_columns(index).subgradient_distance(
         x.view(1, 1, -1), rest, strength.view(1)
@@ -217,7 +217,7 @@ def test_a_quadratic_of_many_coordinates(condition):
     linear = root.T @ torch.randn(n, generator=generator, dtype=torch.float64)
     strength, start = torch.tensor(10.0, dtype=torch.float64), torch.zeros_like(linear)
     filters = list(warnings.filters)
-    x = penalty.minimise_quadratic(hessian, linear, start, torch.arange(p), strength)
+    x = penalty.quadratic_step(hessian, -linear, start, torch.arange(p), strength)
     assert warnings.filters == filters
 
     def value(x):
@@ -225,7 +225,8 @@ def test_a_quadratic_of_many_coordinates(condition):
 
     again = x
     for _ in range(30):
-        again = penalty.minimise_quadratic(hessian, linear, again, torch.arange(p), strength)
+        slope = hessian @ again - linear
+        again = again + penalty.quadratic_step(hessian, slope, again, torch.arange(p), strength)
     assert value(x) - value(again) <= 0.1 * (value(start) - value(again))
     rest = (hessian @ again - linear).view(1, 1, -1)
     distance = penalty.subgradient_distance(again.view(1, 1, -1), rest, strength.view(1))

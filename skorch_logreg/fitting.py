@@ -288,7 +288,7 @@ def fit_path(
             state = found.state
             params = units.outward(found.params, penalty)
             yield Solution(
-                params=params if loss.n_outputs == 1 else _balanced(params, penalty),
+                params=params if loss.n_outputs == 1 else _balanced(params, penalty, at.strength),
                 status=found.status,
                 n_iter=found.n_iter,
                 n_passes=found.n_passes - reads,
@@ -455,7 +455,7 @@ def _solve(
     chosen = _solver(solver, smooth, objective)
 
     def balanced(params: Params) -> Params:
-        return params if loss.n_outputs == 1 else _balanced(params, acting)
+        return params if loss.n_outputs == 1 else _balanced(params, acting, strength)
 
     def ended(outcome: Outcome, status: Status) -> Solution:
         params = stored(balanced(units.outward(outcome.params, penalty)), units, dtype)
@@ -590,11 +590,11 @@ def _acting(penalty: Penalty, strength: Tensor) -> Penalty:
     return penalty if penalty.constrains or bool(strength.any()) else L2()
 
 
-def _balanced(params: Params, penalty: Penalty) -> Params:
+def _balanced(params: Params, penalty: Penalty, strength: Tensor) -> Params:
     """Take out what is free: a constant added to the intercepts, or coefficients, of all classes.
 
     Under a smooth penalty the minimiser's coefficients sum to zero by themselves, and this
     removes rounding.
     """
     mean = params.intercept.mean(dim=1, keepdim=True)
-    return Params(penalty.balanced(params.coef), params.intercept - mean)
+    return Params(penalty.balanced(params.coef, strength), params.intercept - mean)

@@ -171,6 +171,12 @@ class TorchLogisticClassifier(
     classes), ``32 s^2`` bytes for a Hessian of side ``s = K (n_features + 1)``, 7 % of X for
     samples of its rows and 12 MB of buffers; where s exceeds 3000 it takes ``n (32 + 48 K)``
     bytes and has no such Hessian.
+
+    With three classes or more, a constant added to a feature's coefficients of all classes changes
+    no probability. Where the penalty and the bounds do not settle it (no penalty; the lasso of an
+    even number of classes), `coef_` is the minimiser of least norm, so that it does not depend on
+    the order of rows: the limit of an elastic net whose ridge vanishes.
+
     The one deliberate difference from scikit-learn is a tie at a probability of 0.5: here
     ``classes_[1]`` is predicted, there ``classes_[0]``.
 

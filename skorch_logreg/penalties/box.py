@@ -105,9 +105,12 @@ class Box(Penalty):
         # rounding must not leave a product just above its bound
         return room.amin(dim=(1, 2)).mul(1 - 4e-16).clamp(max=1.0)
 
-    def balanced(self, coef: Tensor) -> Tensor:
-        """Leave the coefficients: a constant for all classes would lead off their bounds."""
-        return coef
+    def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
+        """As the other penalty has it, as far as the bounds allow."""
+        low = self.low - coef.amin(dim=1, keepdim=True)
+        high = self.high - coef.amax(dim=1, keepdim=True)
+        moved = coef + self.penalty.constant(coef, strength, low, high)
+        return self.feasible(moved, coef)
 
     def coercive(self, strength: Tensor) -> Tensor:
         """Whether every feature has a positive strength or two bounds (m,)."""

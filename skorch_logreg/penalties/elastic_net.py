@@ -117,9 +117,34 @@ class ElasticNet(Penalty):
         lasso = self.weights(gradient)[0]
         return torch.where(lasso > 0, gradient.abs() / lasso, 0.0).amax(dim=(1, 2))
 
-    def balanced(self, coef: Tensor) -> Tensor:
-        """Leave the coefficients: a constant for all classes would fill their zeros."""
-        return coef
+    def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
+        """Of all minimisers that differ by a constant for all classes, take that of least norm.
+
+        The lasso of a feature is least where as many of its coefficients are negative as are
+        positive: for an even number of classes anywhere between the middle two.  Without a
+        penalty any constant will do; with a ridge there is no choice.
+        """
+        endless = coef.new_tensor(torch.inf)
+        return coef + self.constant(coef, strength, -endless, endless)
+
+    def constant(self, coef: Tensor, strength: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Constants (m, 1, p), between ``low`` and ``high``, of `balanced`.
+
+        Parameters
+        ----------
+        coef : Tensor of shape (m, K, p)
+        strength : Tensor of shape (m,)
+        low, high : Tensor of shape (m, 1, p) or ()
+        """
+        lasso, ridge = (strength[:, None, None] * weight for weight in self.weights(coef))
+        ordered = coef.sort(dim=1).values
+        n_classes = coef.shape[1]
+        # where the sum of absolute values is least
+        first = torch.where(lasso > 0, -ordered[:, n_classes // 2, None], -torch.inf)
+        last = torch.where(lasso > 0, -ordered[:, (n_classes - 1) // 2, None], torch.inf)
+        best = -coef.mean(dim=1, keepdim=True)
+        first, last = (end.clamp(low, high) for end in (first, last))
+        return torch.where(ridge > 0, 0.0, torch.minimum(torch.maximum(best, first), last))
 
     def coercive(self, strength: Tensor) -> Tensor:
         """Whether every feature has a positive strength (m,)."""

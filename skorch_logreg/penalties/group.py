@@ -157,7 +157,7 @@ class GroupL2(Penalty):
         room = 1 - 2 * _EPS * (1 + largest**0.5)
         return (room / norms.amax(dim=1)).clamp(max=1.0)
 
-    def balanced(self, coef: Tensor) -> Tensor:
+    def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
         """Coefficients (m, K, p) that sum to zero over the classes: the norms are then least."""
         return coef - coef.mean(dim=1, keepdim=True)
 

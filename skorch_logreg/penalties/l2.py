@@ -77,8 +77,8 @@ class L2(Penalty):
         """One: the conjugate is finite everywhere."""
         return torch.ones(len(dual), dtype=dual.dtype, device=dual.device)
 
-    def balanced(self, coef: Tensor) -> Tensor:
-        """Coefficients (m, K, p) that sum to zero over the classes."""
+    def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
+        """Coefficients (m, K, p) that sum to zero over the classes, as the minimiser's do."""
         return coef - coef.mean(dim=1, keepdim=True)
 
     def coercive(self, strength: Tensor) -> Tensor:

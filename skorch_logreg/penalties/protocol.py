@@ -61,8 +61,13 @@ class Penalty(Protocol):
     def dual_scale(self, dual: Tensor) -> Tensor:
         """Largest factor (m,) in [0, 1] that brings the dual point into the domain."""
 
-    def balanced(self, coef: Tensor) -> Tensor:
-        """Take out a constant for all classes, where the minimiser has none."""
+    def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
+        """Of all minimisers that differ by a constant for all classes, take that of least norm.
+
+        A constant (m, 1, p) for the classes changes no probability.  Where ``strength`` times the
+        penalty does not settle it, it is the one that leaves the least squares; so the result is
+        unique, continuous, and the limit of an elastic net whose ridge vanishes.
+        """
 
     def coercive(self, strength: Tensor) -> Tensor:
         """Whether every column is held, so that a finite duality gap exists, (m,)."""

@@ -242,3 +242,35 @@ def test_entry_strength_is_where_the_first_coefficient_enters(name):
     assert (penalty.subgradient_distance(zero, gradient, 1.0001 * entry) == 0).all()
     below = penalty.subgradient_distance(zero, gradient, 0.9999 * entry)
     assert (below > 0).sum(dim=(1, 2)).tolist() == [1, 1]
+
+
+# with a ridge beside a lasso or bounds the minimiser is the solver's: there is no choice
+@pytest.mark.parametrize("name", ["l2", "l2-factor", "lasso", "group"])
+def test_balanced_coefficients_cost_the_least(name):
+    """Of all that differ by a constant for all classes; the differences of classes are kept."""
+    penalty, coef = PENALTIES[name], _coef(7)
+    found = penalty.balanced(coef, STRENGTH)
+    torch.testing.assert_close(found - found[:, :1], coef - coef[:, :1])
+    torch.testing.assert_close(penalty.balanced(found, STRENGTH), found)
+    cost = penalty.value(found)
+    assert (cost <= penalty.value(coef) + 1e-14).all()
+    for constant in (-0.3, -0.01, 0.01, 0.3):
+        moved = found + constant
+        as_cheap = penalty.value(moved) <= cost + 1e-14
+        assert (moved.square().sum(dim=(1, 2)) >= found.square().sum(dim=(1, 2)))[as_cheap].all()
+
+
+def test_balanced_coefficients_of_four_classes():
+    """The lasso's constant lies between the middle two: as near to the mean as it can."""
+    coef = torch.tensor([[-1.0, -1.0, 0.0], [0.2, 0.0, 0.0], [0.6, 0.1, 0.0], [9.0, 1.0, 2.0]])
+    coef, strength = coef.double()[None], torch.ones(1).double()
+    found = ElasticNet(1.0).balanced(coef, strength)
+    constant = torch.tensor([-0.6, -0.025, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(found - coef, constant.expand_as(coef))
+    assert (found[0, 2, 0], found[0, 0, 2]) == (0, 0)
+    free = ElasticNet(1.0).balanced(coef, 0 * strength)
+    torch.testing.assert_close(free, coef - coef.mean(dim=1, keepdim=True))
+    bounds = (torch.full((3,), end, dtype=torch.float64) for end in (-1.2, 9.0))
+    held = Box(ElasticNet(1.0), *bounds).balanced(coef, strength)
+    assert held[0, 0, 0] == -1.2
+    torch.testing.assert_close(held[..., 1:], found[..., 1:])

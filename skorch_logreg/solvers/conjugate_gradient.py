@@ -11,7 +11,7 @@ _WITNESSES = 4  # products that must add little before a decrement counts as kno
 
 
 def newton_direction(
-    objective: Objective, point: Point, curvature: Curvature, tol: float
+    objective: Objective, point: Point, curvature: Curvature, tol: float, hidden: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Solve ``H d = -gradient`` as far as it pays.
 
@@ -22,6 +22,9 @@ def newton_direction(
         Preconditioner.
     tol : float
         The optimality that will be asked for.
+    hidden : float, default=1.0
+        Least curvature over the preconditioner's: where that was damped, what looks like little
+        may be much, and the residual has to be as much smaller.
 
     Returns
     -------
@@ -50,12 +53,18 @@ def newton_direction(
     # squared relative residual: 1 % at least, less near the optimum, no less than needed
     forcing = torch.minimum(ratio.sqrt() * 0.1, torch.full_like(ratio, 0.01))
     forcing = torch.maximum(forcing, 0.05 * goal / first.clamp(min=1e-300)).clamp(max=0.25)
+    if hidden < 1:
+        forcing = torch.minimum(forcing, 0.05 * hidden * goal / first.clamp(min=1e-300))
     decrement = torch.zeros_like(rz)
     recent: list[Tensor] = []
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
         bend = inner(search, image)
         live = (bend > 0) & (rz > 0)
+        flat = (bend <= 0) & (rz > 0) & (decrement == 0)
+        if bool(flat.any()):  # the objective falls at this slope, by no more than its value
+            direction = torch.where(flat[:, None, None], search, direction)
+            decrement = torch.where(flat, point.value, decrement)
         if not bool(live.any()):
             break
         step = torch.where(live, rz / bend, 0.0)

@@ -7,6 +7,7 @@ from skorch_logreg.objective import ROUGH_ROUNDING, Objective, Point, inner
 
 _FLAT = 0.5  # the slope that a full step may leave before it is searched for
 _LINE_STEPS = 40
+_WIDE = 16.0  # high end of a bracket over its low one, from which it is cut by powers
 _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
 
 
@@ -87,33 +88,42 @@ def _searched(
         point = objective.evaluate(point.params)
     change = moved.logits - point.logits
     step = line_search(objective, point, direction, change)
-    scaled = direction * step[:, None, None]
-    logits = torch.addcmul(point.logits, change, step[:, None].to(change.dtype))
+    # 0 times what has overflowed is no number
+    scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
+    factor = step[:, None].to(change.dtype)
+    logits = torch.where(factor > 0, torch.addcmul(point.logits, change, factor), point.logits)
     return objective.at_logits(point.params + scaled, logits), scaled
 
 
 def line_search(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-    """Step (m,) along a descent direction of a smooth objective.
+    """Step (m,) along a descent direction of a smooth objective; 0 where none is found.
 
     Newton's method on the slope, kept inside a bracket: heavy-tailed columns throw an
-    unguarded one to infinity.  Costs a few sums over rows and no read of X.
+    unguarded one to infinity.  Where the bracket spans powers of ten it is cut by powers: where
+    rows are certain there is next to no curvature, and a direction may be 1e40 times too long.
+    The objective is convex, so that it has fallen wherever the slope is still negative: that is
+    the step of a search that ends otherwise.  Costs a few sums over rows and no read of X.
     """
     start = inner(point.gradient, direction)
     step = torch.ones_like(start)
     low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
+    shrink, fine = torch.full_like(start, 0.5), torch.zeros_like(start, dtype=torch.bool)
     for _ in range(_LINE_STEPS):
         value, slope, curvature = objective.along(point, direction, change, step)
         left = slope < 0
         limit = point.value + objective.rounding * point.value.abs()
         fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & (value <= limit)
         # beyond this nothing can be told from rounding
-        fine |= high.isfinite() & (high - low <= 1e-10 * high)
-        if bool((fine | (start >= 0)).all()):
+        ended = fine | (high.isfinite() & (high - low <= 1e-10 * high))
+        if bool((ended | (start >= 0)).all()):
             break
-        low = torch.where(left, step, low)
-        high = torch.where(left, high, step)
+        low = torch.where(left & ~fine, step, low)
+        high = torch.where(left | fine, high, step)
         newton = step - slope / curvature
-        middle = torch.where(high.isinf(), 4 * step, (low + high) / 2)
+        middle = torch.where(high > _WIDE * low, (low * high).sqrt(), (low + high) / 2)
+        middle = torch.where(low > 0, middle, shrink * high)
+        middle = torch.where(high.isinf(), 4 * step, middle)
+        shrink = torch.where(low > 0, shrink, shrink.square())
         inside = (newton > low) & (newton < high) & (newton <= 10 * step)
         step = torch.where(fine, step, torch.where(inside, newton, middle))
-    return torch.where(start < 0, step, torch.zeros_like(step))
+    return torch.where(start < 0, torch.where(fine, step, low), torch.zeros_like(step))

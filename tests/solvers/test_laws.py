@@ -7,6 +7,8 @@ import torch
 
 from skorch_logreg.objective import inner
 from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
+from skorch_logreg.solvers.choose import choose_curvature
+from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import line_search
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 from tests.catalogue import SOLVERS as INSTANCES
@@ -129,12 +131,46 @@ def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
 
 
 def test_line_search_of_a_huge_step(loss):
-    """A direction a million times too long, and one as much too short."""
-    of = objective(loss, strength=(0.7, 0.7))
+    """Directions a million and 1e41 times too long, and one a million times too short."""
+    of = objective(loss, strength=(0.7, 0.7, 0.7))
     point = of.evaluate(parameters(of))
-    size = torch.tensor([1e6, 1e-6], dtype=torch.float64)
+    size = torch.tensor([1e6, 1e-6, 1e41], dtype=torch.float64)
     direction = -point.gradient * size[:, None, None]
     step = line_search(of, point, direction, of.logits(direction))
     value, slope, _ = of.along(point, direction, of.logits(direction), step)
     assert (value < point.value).all()
     assert (slope.abs() <= 0.31 * inner(point.gradient, direction).abs()).all()
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "lbfgs", "newton-cholesky"])
+@pytest.mark.parametrize("strength", [1.0, 1e-9])
+def test_saturated_rows_never_raise_the_objective(loss, solver, strength):
+    """Logits of hundreds on the wrong side: no curvature, and directions without measure."""
+    of = objective(loss, strength=(strength,), n=40)
+    offset = 300 * parameters(objective(loss, n=40)).new_ones(40, 1, of.shape[1])
+    offset[::2] *= -1
+    offset[..., ::2] *= -1
+    of = replace(of, offset=offset)
+    state = INSTANCES[solver].init(of, of.zeros(), 1e-3)
+    values = [float(state.point.value)]
+    for _ in range(20):
+        assert float(state.decrement) > 0
+        state = INSTANCES[solver].step(of, state)
+        values.append(float(state.point.value))
+    assert all(
+        after <= before * (1 + 1e-13) for before, after in zip(values, values[1:], strict=False)
+    )
+
+
+def test_no_curvature_is_no_decrement_of_zero(loss):
+    """Where the Hessian underflows and the gradient does not, the objective may fall by all."""
+    of = objective(loss, strength=(0.0,), n=40)
+    curvature = choose_curvature(of).build(of, of.evaluate(of.zeros()))
+    sign = torch.ones(40, 1, of.shape[1], dtype=torch.float64)
+    sign[..., 1:] = -1  # one class is certain, which is wrong for most rows
+    of = replace(of, offset=1e4 * sign)
+    point = of.evaluate(of.zeros())
+    assert not bool(of.hessian_product(point)(point.gradient).any())
+    direction, decrement = newton_direction(of, point, curvature, 1e-3)
+    assert float(decrement) > 0.5 * float(point.value)
+    assert float(inner(direction, point.gradient)) < 0

@@ -16,6 +16,11 @@ def rough_damping(device: torch.device, side: int) -> float:
 
 
 def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:
+    """Factor positive semidefinite matrices as `damped_cholesky` does; return no shift."""
+    return damped_cholesky(matrix, damping)[:2]
+
+
+def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Factor positive semidefinite matrices after scaling their diagonal to one.
 
     Duplicated columns and a constant beside the intercept make the Hessian singular; the
@@ -35,22 +40,28 @@ def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tenso
         Lower triangular factor of the scaled matrices.
     scale : Tensor of shape (m, q)
         The inverse is approximately ``scale * (factor factor')^-1 * scale``.
+    shift : Tensor of shape (m,)
+        What was added to the scaled diagonals.
     """
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
     scaled = (matrix * scale[..., None]).mul_(scale[..., None, :])
     shift = 1e-14 * matrix.shape[-1] if damping is None else damping
     with several_threads(matrix.shape[-1] >= LARGE):
-        return _damped_factor(scaled, shift), scale
+        factor, added = _damped_factor(scaled, shift)
+    return factor, scale, added
 
 
-def _damped_factor(matrix: Tensor, shift: float) -> Tensor:
-    """Factor matrices of unit diagonal, which are overwritten."""
+def _damped_factor(matrix: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Factor matrices of unit diagonal, which are overwritten; those that fail are shifted more."""
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    diagonal += shift
+    diagonal += least
+    shift = torch.full_like(diagonal[:, 0], least)
     while True:
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        if not any(failed.tolist()) or shift > 1e6:
-            return factor
-        diagonal += 99 * shift
-        shift *= 100
+        wrong = failed > 0
+        if not any(failed.tolist()) or bool((shift[wrong] > 1e6).all()):
+            return factor, shift
+        more = torch.where(wrong, 99 * shift, 0.0)
+        diagonal += more[:, None]
+        shift += more

@@ -32,6 +32,7 @@ class DualHessian:
     """
 
     exact: ClassVar[bool] = True
+    reads: ClassVar[int] = 2
     objective: Objective
     root: Tensor
     unit: Tensor
@@ -103,6 +104,10 @@ class DualHessian:
         raised = _raise(self.root, self.unit, raised)
         (back,) = self.objective.data.reduce(lambda block, r: (block.rmatmul(r),), raised)
         return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Return zeros (m,): what is added to ``T`` makes decrements larger."""
+        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "DualHessian":
         """Stay as it is."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import damped_cholesky
 from skorch_logreg.objective import Objective, Point
 
 
@@ -21,20 +21,30 @@ class ExactHessian:
     """
 
     exact: ClassVar[bool] = True
+    reads: ClassVar[int] = 0
     factor: Tensor
     scale: Tensor
+    shift: Tensor
 
     @classmethod
     def build(cls, objective: Objective, point: Point) -> "ExactHessian":
         """Factor the Hessian at a point: one pass over X, ``2 n (K (p + 1))^2`` operations."""
         ridge = objective.penalty_diagonal(point.params)
-        return cls(*scaled_cholesky(whole_hessian(objective, objective.gram(point), ridge)))
+        return cls(*damped_cholesky(whole_hessian(objective, objective.gram(point), ridge)))
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``H^-1 gradient`` (m, K, p + 1)."""
         flat = gradient.reshape(len(gradient), -1) * self.scale
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
-        return (solved * self.scale).view_as(gradient)
+        solved = (solved * self.scale).view_as(gradient)
+        if gradient.shape[1] > 1:  # a constant for all classes is rounding, which a penalty counts
+            solved -= solved.mean(dim=1, keepdim=True)
+        return solved
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Part (m,) of the decrement that the shift of the diagonal holds back."""
+        flat = solved.reshape(len(solved), -1) / self.scale
+        return flat.square_().sum(dim=-1) * self.shift / 2
 
     def at(self, point: Point, models: Tensor | None = None) -> "ExactHessian":
         """Stay as it is."""
@@ -42,7 +52,7 @@ class ExactHessian:
 
     def select(self, models: Tensor, objective: Objective) -> "ExactHessian":
         """Keep some models."""
-        return ExactHessian(self.factor[models], self.scale[models])
+        return ExactHessian(self.factor[models], self.scale[models], self.shift[models])
 
 
 def whole_hessian(objective: Objective, gram: Tensor, ridge: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class FrequentColumns:
     """
 
     exact: ClassVar[bool] = False
+    reads: ClassVar[int] = 0
     columns: Tensor
     factor: Tensor
     scale: Tensor
@@ -75,6 +76,10 @@ class FrequentColumns:
         if out.shape[1] > 1:  # blocks of their own take classes off the plane of zero sums
             out -= out.mean(dim=1, keepdim=True)
         return out
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Return zeros (m,): it is not exact."""
+        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "FrequentColumns":
         """Stay as it is."""

@@ -23,11 +23,23 @@ class MixedCurvature:
     exact: ClassVar[bool] = False
     parts: tuple[tuple[Tensor, Curvature], ...]
 
+    @property
+    def reads(self) -> int:
+        """Reads of X that a solve takes."""
+        return max(curvature.reads for _, curvature in self.parts)
+
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1), part by part."""
         out = torch.empty_like(gradient)
         for models, curvature in self.parts:
             out[models] = curvature.solve(gradient[models])
+        return out
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Part (m,) of the decrement that keeps it definite, part by part."""
+        out = solved.new_empty(len(solved))
+        for models, curvature in self.parts:
+            out[models] = curvature.damping(solved[models])
         return out
 
     def at(self, point: Point, models: Tensor | None = None) -> "MixedCurvature":

@@ -25,6 +25,7 @@ class MultinomialBound:
     """
 
     exact: ClassVar[bool] = False
+    reads: ClassVar[int] = 0
     factor: Tensor
     scale: Tensor
 
@@ -49,6 +50,10 @@ class MultinomialBound:
         flat = (gradient * self.scale[:, None]).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat.mT, self.factor).mT
         return (solved * self.scale[:, None]).to(gradient.dtype)
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Return zeros (m,): it is not exact."""
+        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "MultinomialBound":
         """Stay as it is."""

@@ -14,12 +14,25 @@ class Curvature(Protocol):
     ----------
     exact : bool
         Whether it is the Hessian itself at the point where it was built.
+    reads : int
+        Reads of X that a solve takes.
     """
 
     exact: ClassVar[bool]
 
+    @property
+    def reads(self) -> int:
+        """Reads of X that a solve takes."""
+
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1), for all models."""
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Part (m,) of the decrement ``1/2 gradient'solved`` that keeps an exact one definite.
+
+        A small part may hide a large decrement: along directions whose curvature is far below
+        what was added to it.  0 of a model that is not exact, which steps have to prove.
+        """
 
     def at(self, point: Point, models: Tensor | None = None) -> Self:
         """Bring up to a point what costs no read of X; the factors stay.

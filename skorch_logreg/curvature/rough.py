@@ -26,6 +26,7 @@ class RoughHessian:
     """
 
     exact: ClassVar[bool] = False
+    reads: ClassVar[int] = 0
     factor: Tensor
     scale: Tensor
 
@@ -43,6 +44,10 @@ class RoughHessian:
         flat = (gradient.reshape(len(gradient), -1) * self.scale).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
         return (solved * self.scale).view_as(gradient)
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Return zeros (m,): it is not exact."""
+        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "RoughHessian":
         """Stay as it is."""

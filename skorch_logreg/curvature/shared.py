@@ -56,6 +56,7 @@ class SharedHessian:
     """
 
     exact: ClassVar[bool] = False
+    reads: ClassVar[int] = 0
     loss: Loss
     fit_intercept: bool
     strength: Tensor
@@ -143,6 +144,10 @@ class SharedHessian:
         if out.shape[1] > 1:  # classes of different weights leave the plane of zero sums
             out -= out.mean(dim=1, keepdim=True)
         return out
+
+    def damping(self, solved: Tensor) -> Tensor:
+        """Return zeros (m,): it is not exact."""
+        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "SharedHessian":
         """Take the weights of the rows at a point; X is not read."""

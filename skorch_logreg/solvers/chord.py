@@ -12,7 +12,9 @@ from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import Curvature, ExactHessian
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model, exact_hessian, is_small
+from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.smooth import HIDDEN, MARGIN, flattening, is_damped
 
 _DEAR = 4.0  # passes that a Hessian may cost
 _AHEAD = 2.0  # steps that a new Hessian takes itself
@@ -36,6 +38,8 @@ class ChordState:
         The optimality that will be asked for.
     is_own : bool
         Whether the Hessian is that of this point.
+    is_conjugate : bool
+        Whether ``solved`` comes from conjugate gradients.
     """
 
     point: Point
@@ -45,6 +49,7 @@ class ChordState:
     curvature: Curvature
     tol: float
     is_own: bool = True
+    is_conjugate: bool = False
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
@@ -78,15 +83,23 @@ class ChordNewton(Resumable):
     def step(self, objective: Objective, state: ChordState) -> ChordState:
         """One step, and a new Hessian where the old one has become too dear."""
         point, _ = descend(objective, state.point, -state.solved)
+        if state.is_conjugate:
+            return _renewed(objective, point, state.tol)
         solved = state.curvature.solve(point.gradient)
         decrement = inner(point.gradient, solved).div_(2)
-        now, before = float(decrement), float(state.decrement)
+        now, before = float(decrement), float(inner(state.point.gradient, state.solved)) / 2
         rate = now / before if before > 0 else 1.0
         far = now / max(state.tol**2 * float(point.value), 1e-300)
         model = exact_hessian(objective)
         if far > 1 and _steps_left(rate, far) > model.cost(1) + _AHEAD:
             return _renewed(objective, point, state.tol)
         proven = rate <= (model.trust if state.is_own else _LATER)
+        if far <= 1:
+            distance = decrement * flattening(state.point, point)
+            if float(distance) > MARGIN * now / far:
+                decrement, proven = distance, False
+            elif bool(is_damped(state.curvature, solved, point, decrement, state.tol)):
+                proven = False
         return replace(
             state,
             point=point,
@@ -97,8 +110,16 @@ class ChordNewton(Resumable):
         )
 
     def confirm(self, objective: Objective, state: ChordState, models: Sequence[int]) -> ChordState:
-        """Find the decrement of the same point with its own Hessian."""
-        return _renewed(objective, state.point, state.tol)
+        """Find the decrement of the same point with its own Hessian, or conjugate gradients."""
+        if not state.is_own:
+            state = _renewed(objective, state.point, state.tol)
+        if bool(state.trusted):
+            return state
+        found = newton_direction(objective, state.point, state.curvature, state.tol, HIDDEN)
+        trusted = torch.ones_like(state.trusted)
+        return replace(
+            state, solved=-found[0], decrement=found[1], trusted=trusted, is_conjugate=True
+        )
 
 
 def serves(objective: Objective, model: Model) -> bool:
@@ -120,5 +141,5 @@ def _renewed(objective: Objective, point: Point, tol: float) -> ChordState:
     curvature = ExactHessian.build(objective, point)
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved).div_(2)
-    trusted = torch.ones_like(decrement, dtype=torch.bool)
+    trusted = ~is_damped(curvature, solved, point, decrement, tol)
     return ChordState(point, decrement, trusted, solved, curvature, tol)

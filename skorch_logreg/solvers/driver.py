@@ -251,6 +251,7 @@ class _Loop:
 
     def finish(self) -> None:
         """Go on, on exact products, until every model has ended."""
+        before = None
         while True:
             run = self._at_work
             if self._proof:
@@ -259,7 +260,9 @@ class _Loop:
                 state = replace(run.state, trusted=torch.ones_like(run.state.trusted))
                 reached = _optimality(state)
             if state is not run.state:
-                self.run = run = replace(run, state=state)
+                # a step that an unproven decrement made look good
+                stalls = run.stalls if before is None else _stalls(before, state)
+                self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._ask(run, reached)
             status, directions = self._verdicts(run, reached)
@@ -268,12 +271,11 @@ class _Loop:
                 return
             moved = self._solver.step(run.objective, run.state)
             stuck = _stuck(run.state, moved)
-            stalls = tuple(
-                _STALLS if s is None else s * (n + 1)
-                for s, n in zip(stuck, run.stalls, strict=True)
-            )
+            stalls = _stalls(run, moved)
             # overflow: the point before is the last good one
-            state = run.state if None in stuck else moved
+            overflows = None in stuck
+            before = None if overflows else run
+            state = run.state if overflows else moved
             quiet = self._quiet(run, state)
             self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls, quiet=quiet))
 
@@ -498,3 +500,11 @@ def _stuck(before: Any, state: Any) -> list[bool | None]:
         else None
         for (f0, d0), (f1, d1) in zip(old, new, strict=True)
     ]
+
+
+def _stalls(before: _Run, state: Any) -> tuple[int, ...]:
+    """Count the steps in which each model was stuck."""
+    return tuple(
+        _STALLS if s is None else s * (n + 1)
+        for s, n in zip(_stuck(before.state, state), before.stalls, strict=True)
+    )

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
-from skorch_logreg.objective import Objective, inner
+from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import (
+    MARGIN,
     SmoothState,
     Track,
     confirmed,
     conjugated,
+    flattening,
+    is_damped,
     moved,
+    newton_step,
     renewed,
     room_left,
     start,
@@ -69,13 +73,13 @@ class LBFGS(Resumable):
         if worn:
             state = renewed(objective, state, worn)
         point = state.point
-        direction = _direction(state)
+        direction = newton_step(state, -_two_loop(state))
         last = all(track.age and track.far * track.rate <= 1 for track in state.tracks)
         target, change = descend(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
         kept = min(self.memory, max(_PAIR_NUMBERS // (2 * change.numel()), _FEW_PAIRS))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
-        return self._conjugated(objective, state)
+        return self._conjugated(objective, _doubted(point, state))
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]
@@ -92,6 +96,29 @@ class LBFGS(Resumable):
         if not models:
             return state
         return conjugated(objective, replace(state, tracks=tracks), models)
+
+
+def _doubted(before: Point, state: SmoothState) -> SmoothState:
+    """State whose decrement is that of the last steps where it is far beyond the curvature's.
+
+    Where rows have become certain since the curvature was built, the objective is flatter than
+    it says; the pairs have seen that up to the last step, whose end the values tell.
+    """
+    goal = state.tol**2 * state.point.value
+    near = state.decrement <= goal
+    if not bool(near.any()):
+        return state
+    seen = state.decrement
+    if not state.curvature.reads:
+        seen = torch.maximum(inner(state.point.gradient, _two_loop(state)) / 2, seen)
+    seen = seen * flattening(before, state.point)
+    near &= seen > MARGIN * goal
+    damped = is_damped(state.curvature, state.solved, state.point, state.decrement, state.tol)
+    return replace(
+        state,
+        decrement=torch.where(near, seen, state.decrement),
+        trusted=state.trusted & ~near & ~damped,
+    )
 
 
 def _worn(tracks: Sequence[Track]) -> list[int]:
@@ -132,17 +159,6 @@ def _is_last(track: Track) -> bool:
 def _is_slow(track: Track) -> bool:
     """Whether no exact Hessian is affordable and the partial one is not enough."""
     return _is_last(track) and track.age >= _PATIENCE and track.steps_left() > _SLOW_STEPS
-
-
-def _direction(state: SmoothState) -> Tensor:
-    """Where to go: Newton directions that are at hand, else those of the pairs."""
-    directed = [i for i, track in enumerate(state.tracks) if track.directed]
-    if not directed or state.direction is None:
-        return -_two_loop(state)
-    if len(directed) == len(state.tracks):
-        return state.direction
-    index = state.indices(directed)
-    return (-_two_loop(state)).index_copy(0, index, state.direction[index])
 
 
 def _two_loop(state: SmoothState) -> Tensor:

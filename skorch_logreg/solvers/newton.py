@@ -9,7 +9,14 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.descent import descend
-from skorch_logreg.solvers.smooth import SmoothState, confirmed, conjugated, renewed, start
+from skorch_logreg.solvers.smooth import (
+    SmoothState,
+    confirmed,
+    conjugated,
+    newton_step,
+    renewed,
+    start,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class NewtonCholesky(Resumable):
         """One Newton step."""
         if not state.tracks[0].model.next.exact:
             return _newton_step(objective, state)
-        point, _ = descend(objective, state.point, -state.solved)
+        point, _ = descend(objective, state.point, newton_step(state, -state.solved))
         return _renewed_at(objective, state, point)
 
     def confirm(

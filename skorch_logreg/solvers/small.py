@@ -1,7 +1,7 @@
 """Newton's method where calls cost more than arithmetic."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
@@ -9,12 +9,14 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import damped_cholesky
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import Model
+from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import settle
+from skorch_logreg.solvers.smooth import HIDDEN, is_damped
 
 _SHIFT = 1e-14  # of the diagonal, a row of the matrix: what makes a singular one definite
 
@@ -31,6 +33,8 @@ class SmallState:
         ``H^-1 gradient``.
     ridge : Tensor of shape (1, K, p + 1)
         Diagonal of the penalty's Hessian, the same everywhere.
+    tol : float
+        The optimality that will be asked for.
     """
 
     point: Point
@@ -38,6 +42,7 @@ class SmallState:
     trusted: Tensor
     solved: Tensor
     ridge: Tensor
+    tol: float
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
@@ -64,17 +69,22 @@ class SmallNewton(Resumable):
         ridge = objective.penalty_diagonal(params)
         if not objective.fit_intercept:  # which is zero, and of no consequence
             ridge[..., -1] = 1.0
-        return _at(objective, params, ridge)
+        return _at(objective, params, ridge, tol)
 
     def step(self, objective: Objective, state: SmallState) -> SmallState:
         """One Newton step."""
-        moved = _at(objective, state.point.params - state.solved, state.ridge)
+        moved = _at(objective, state.point.params - state.solved, state.ridge, state.tol)
         point, _ = settle(objective, state.point, -state.solved, moved.point)
-        return moved if point is moved.point else _at(objective, point.params, state.ridge)
+        if point is moved.point:
+            return moved
+        return _at(objective, point.params, state.ridge, state.tol)
 
     def confirm(self, objective: Objective, state: SmallState, models: Sequence[int]) -> SmallState:
-        """Return the state: its decrement is exact already."""
-        return state
+        """Find the decrement with conjugate gradients: the factor was damped."""
+        curvature = ExactHessian.build(objective, state.point)
+        found = newton_direction(objective, state.point, curvature, state.tol, HIDDEN)
+        trusted = torch.ones_like(state.trusted)
+        return replace(state, solved=-found[0], decrement=found[1], trusted=trusted)
 
 
 def serves(objective: Objective, model: Model) -> bool:
@@ -88,7 +98,7 @@ def serves(objective: Objective, model: Model) -> bool:
     )
 
 
-def _at(objective: Objective, params: Tensor, ridge: Tensor) -> SmallState:
+def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> SmallState:
     objective = objective.exact
     loss = objective.loss
 
@@ -111,15 +121,16 @@ def _at(objective: Objective, params: Tensor, ridge: Tensor) -> SmallState:
     value.add_(inner(pull, params), alpha=0.5)
     point = Point(params, logits, value, objective.add_pull(gradient, pull[..., :-1]))
     matrix = whole_hessian(objective, gram, ridge)
-    solved = _solve(matrix, gradient)
-    decrement = inner(gradient, solved).div_(2)
-    return SmallState(point, decrement, torch.ones_like(decrement, dtype=torch.bool), solved, ridge)
-
-
-def _solve(matrix: Tensor, gradient: Tensor) -> Tensor:
-    """``H^-1 gradient``; what a factor loses by rounding does not depend on the scale of H."""
-    matrix.diagonal(dim1=-2, dim2=-1).mul_(1 + _SHIFT * matrix.shape[-1])
+    # what a factor loses by rounding does not depend on the scale of the matrix
+    shift = _SHIFT * matrix.shape[-1]
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1).mul_(1 + shift)
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed.item():
-        return ExactHessian(*scaled_cholesky(matrix)).solve(gradient)
-    return torch.cholesky_solve(gradient.view(1, -1, 1), factor).view_as(gradient)
+        curvature = ExactHessian(*damped_cholesky(matrix))
+        solved = curvature.solve(gradient)
+    else:
+        curvature = ExactHessian(factor, diagonal.rsqrt(), diagonal.new_tensor([shift]))
+        solved = torch.cholesky_solve(gradient.view(1, -1, 1), factor).view_as(gradient)
+    decrement = inner(gradient, solved).div_(2)
+    trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    return SmallState(point, decrement, trusted, solved, ridge, tol)

@@ -16,6 +16,11 @@ from skorch_logreg.solvers.conjugate_gradient import newton_direction
 _TRUST_LATER = 0.03  # contraction that proves the decrement of a Hessian some steps old
 _STEADY = 0.2  # contraction that is steady
 _CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
+_UNTOLD = 1e-12  # slope of a step relative to the value, below which rounding decides
+HIDDEN = 1e-4  # least curvature over the shift of a factor that rounding can tell from none
+_FLOOR = 1e-13  # distance over the value that rounding may leave
+MARGIN = 5.0  # distance over its goal that is still one: half of what is promised
+_STEEPEST = 100.0  # what a curvature that the cubic of a step does not tell may have fallen by
 _PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is bought
 
 
@@ -160,9 +165,27 @@ def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> Smoo
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
     trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
+    if model.exact:
+        trusted = ~is_damped(curvature, solved, point, decrement, tol)
     tracks = (Track(model),) * len(decrement)
     stretch = torch.ones_like(decrement)
     return SmoothState(point, decrement, trusted, tol, curvature, solved, tracks, stretch)
+
+
+def is_damped(
+    curvature: Curvature, solved: Tensor, point: Point, decrement: Tensor, tol: float
+) -> Tensor:
+    """Whether the damping of a factor may hide that decrements (m,) have not met their goal.
+
+    Of columns that are nearly collinear, a direction may have less curvature than is added for
+    the factorisation.
+    """
+    goal = tol**2 * point.value
+    near = decrement <= goal
+    if not any(near.tolist()):
+        return near
+    allowed = HIDDEN * torch.maximum(MARGIN * goal, _FLOOR * point.value)
+    return near & (curvature.damping(solved) > allowed)
 
 
 def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
@@ -222,6 +245,27 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     )
 
 
+def flattening(before: Point, after: Point) -> Tensor:
+    """Curvature (m,) that a step was made for over that at its end, 1 at least.
+
+    The curvature at the end is that of the cubic through both values and slopes.  Where rows
+    become certain along the step, it is far smaller than what slopes alone tell, and a decrement
+    as much too small.
+
+    References
+    ----------
+    Nocedal, Wright (2006). Numerical Optimization, equation 3.59.
+    """
+    step = after.params - before.params
+    first, last = inner(before.gradient, step), inner(after.gradient, step)
+    end = 6 * (before.value - after.value) + 2 * first + 4 * last
+    larger = torch.maximum(-first, last - first)
+    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _STEEPEST)
+    # of a step that the values hardly tell nothing can be said
+    told = larger > _UNTOLD * before.value
+    return torch.where(told, ratio, 1.0)
+
+
 def _stretch(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
     """Curvature of the model along the last step over that of the objective, 1 at least.
 
@@ -248,7 +292,8 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     contracts, a proof.
     """
     state, models = _proven_by_duality(objective, state, models)
-    build, ask = [], []
+    build: list[int] = []
+    ask: list[int] = []
     if not models:
         return state
     room = room_left(state.tracks, state.tracks[models[0]].model)
@@ -258,6 +303,9 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         if track.model.follows and 0 < track.age and track.unproven < _PROOF_STEPS:
             continue
         cheap = model.exact and model.cost(len(models)) <= _CHEAP and not track.conjugate
+        if track.model.exact and track.age == 0:  # the factor was damped
+            ask.append(i)
+            continue
         if cheap and (room > 0 or not track.model.follows):
             room -= track.model.follows
             build.append(i)
@@ -265,6 +313,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
             ask.append(i)
     if build:
         state = renewed(objective, state, build)
+        ask += [i for i in build if not bool(state.trusted[i])]
     return conjugated(objective, state, ask) if ask else state
 
 
@@ -278,14 +327,13 @@ def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) 
     for i in models:
         tracks[i] = replace(tracks[i], directed=True)
     if len(models) == len(tracks):
-        found = newton_direction(objective, point, state.curvature, state.tol)
-        direction, decrement = found
+        direction, decrement = _conjugate(objective, point, state.curvature, state)
         trusted = torch.ones_like(state.trusted)
     else:
         index = state.indices(models)
         part = objective.select(index)
         curvature = state.curvature.select(index, part)
-        found = newton_direction(part, point.select(index), curvature, state.tol)
+        found = _conjugate(part, point.select(index), curvature, state.select(index, part))
         old = torch.zeros_like(state.solved) if state.direction is None else state.direction
         direction = old.index_copy(0, index, found[0])
         decrement = state.decrement.index_copy(0, index, found[1])
@@ -297,6 +345,26 @@ def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) 
         trusted=trusted,
         tracks=tuple(tracks),
     )
+
+
+def _conjugate(
+    objective: Objective, point: Point, curvature: Curvature, state: SmoothState
+) -> tuple[Tensor, Tensor]:
+    """Direction and decrement, as exact as a damped preconditioner needs."""
+    damped = is_damped(curvature, state.solved, point, state.decrement, state.tol)
+    hidden = HIDDEN if bool(damped.any()) else 1.0
+    return newton_direction(objective, point, curvature, state.tol, hidden)
+
+
+def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
+    """Newton directions that are at hand, else other ones."""
+    directed = [i for i, track in enumerate(state.tracks) if track.directed]
+    if not directed or state.direction is None:
+        return otherwise
+    if len(directed) == len(state.tracks):
+        return state.direction
+    index = state.indices(directed)
+    return otherwise.index_copy(0, index, state.direction[index])
 
 
 def _is_stale(track: Track) -> bool:

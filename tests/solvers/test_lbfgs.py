@@ -1,0 +1,48 @@
+"""A decrement on an old Hessian counts only where the last steps do not deny it (promise 2)."""
+
+import numpy as np
+import pytest
+import torch
+
+from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.solvers.smooth import flattening
+from tests.catalogue import objective, parameters
+
+
+@pytest.mark.parametrize("seed", [404, 414, 608, 704, 956])
+def test_rows_that_become_certain_are_not_taken_for_a_minimum(seed):
+    """More columns than rows and no penalty: probabilities are met, F* is their entropy."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(3, 40))
+    y = rng.dirichlet([0.1, 0.1], 3)[:, 1].clip(1e-6, 1 - 1e-6)
+    tol = 10 ** -rng.uniform(1, 4)
+    model = TorchLogisticClassifier(
+        C=np.inf, soft_labels=True, solver="lbfgs", tol=tol, max_iter=1000
+    ).fit(X, y)
+    assert model.converged_
+    found = 1 / (1 + np.exp(-(X @ model.coef_[0] + model.intercept_[0])))
+    entropy = -(y * np.log(y) + (1 - y) * np.log1p(-y)).sum()
+    excess = (y * np.log(y / found) + (1 - y) * np.log((1 - y) / (1 - found))).sum()
+    assert excess <= max(10 * tol**2, 1e-13) * (entropy + excess) + 1e-14
+
+
+def test_flattening_is_that_of_the_curvature():
+    of = objective(strength=(1e-3,))
+    before = of.evaluate(parameters(of))
+    step = -0.2 * before.gradient / before.gradient.abs().max()
+    after = of.evaluate(before.params + step)
+    start, end = ((of.hessian_product(p)(step) * step).sum() for p in (before, after))
+    slopes = [(p.gradient * step).sum() for p in (before, after)]
+    secant = slopes[1] - slopes[0]
+    expected = max(torch.stack([secant, -slopes[0]])) / end
+    assert start > 0
+    torch.testing.assert_close(
+        flattening(before, after), expected.clamp(1.0, 100.0)[None], rtol=0.02, atol=0
+    )
+
+
+def test_a_quadratic_does_not_flatten():
+    of = objective(strength=(1e6,))
+    before = of.evaluate(parameters(of))
+    after = of.evaluate(before.params - before.gradient / 1e6)
+    assert float(flattening(before, after)) < 1.01

@@ -1,0 +1,220 @@
+"""What has to hold of a fit, judged by its minimum in extended precision."""
+
+import signal
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from tests.hunt.draws import Problem
+from tests.hunt.infinity import recedes
+from tests.hunt.minimum import Minimum, minimise
+from tests.hunt.objective import LD, Task
+
+FLOOR = 1e-13  # relative suboptimality that float64 may leave
+SECONDS = 1.0  # of the processor, for a fit of a few kilobytes
+_LIMIT = 5.0  # after which it is ended
+_PROVEN = 1e-15  # relative decrease left, up to which a reference is one
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A law that does not hold.
+
+    Parameters
+    ----------
+    law : str
+    seed : int
+    text : str
+        The figures.
+    """
+
+    law: str
+    seed: int
+    text: str
+
+    def __str__(self):
+        return f"{self.law}: python -m tests.hunt --seed {self.seed} --fits 1  # {self.text}"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit with all that it said, and its price."""
+
+    model: object
+    caught: tuple
+    error: Exception | None
+    seconds: float
+
+
+class TooLongError(Exception):
+    """A fit took more than its time."""
+
+
+@contextmanager
+def _limited(seconds):
+    """End what takes more of the processor."""
+
+    def end(*_):
+        raise TooLongError
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def fitted(problem: Problem, **options) -> Fitted:
+    """Fit, and catch whatever comes."""
+    model = error = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        begin = time.process_time()
+        try:
+            with _limited(_LIMIT):
+                model = problem.fit(**options)
+        except Exception as raised:  # noqa: BLE001
+            error = raised
+        seconds = time.process_time() - begin
+    return Fitted(model, tuple(caught), error, seconds)
+
+
+def check(problem: Problem) -> list[Finding]:
+    """All findings of one problem; empty if its laws hold."""
+    fit, found = fitted(problem), []
+
+    def finding(law, text):
+        found.append(Finding(law, problem.seed, f"{text} [{describe(problem)}]"))
+
+    if isinstance(fit.error, TooLongError):
+        finding("time", f"more than {_LIMIT} s")
+        return found
+    if fit.error is not None:
+        finding("error", f"{type(fit.error).__name__}: {str(fit.error)[:150]!r}")
+        return found
+    model = fit.model
+    for text in _manners(problem, fit):
+        finding("manners", text)
+    if fit.seconds > SECONDS and fitted(problem).seconds > SECONDS:
+        finding("time", f"{fit.seconds:.1f} s, {model.n_passes_} passes")
+    if not np.isfinite(np.asarray(model.coef_)).all():
+        return found
+    task = problem.task()
+    coef, intercept = problem.parameters(model)
+    if recedes(task):
+        if model.converged_:
+            finding("infinity", f"converged, optimality {model.optimality_:.1e}")
+        return found
+    theta = task.inward(coef, intercept)
+    minimum = minimise(task, theta)
+    if minimum.left > _PROVEN:
+        finding("judge", f"the reference has {minimum.left:.1e} left")
+        return found
+    for law, text in judged(task, minimum, theta, model, (coef, intercept)):
+        finding(law, text)
+    return found
+
+
+def judged(task: Task, minimum: Minimum, theta, model, parameters):
+    """Laws of optimality and gap for parameters of a model."""
+    inside = outside_bounds(task, parameters[0])
+    if inside:
+        yield "bounds", inside
+    here = task.value(theta)
+    excess = float((here - minimum.value) / minimum.value)
+    rounding = rounded(task, minimum, parameters)
+    goal = max(10 * model.tol**2, FLOOR)
+    if model.converged_:
+        if not model.optimality_ <= model.tol:
+            yield "optimality", f"converged at {model.optimality_:.1e} > tol {model.tol:.1e}"
+        if excess > goal + rounding:
+            yield (
+                "optimality",
+                f"{excess:.2e} from the minimum = {excess / model.tol**2:.1f} tol^2, rounding "
+                f"{rounding:.1e}, claims {model.optimality_**2:.1e}, gap {model.duality_gap_:.1e}",
+            )
+    elif model.n_iter_[0] < model.max_iter and excess > goal + 4 * rounding:
+        yield "gives up", f"{excess:.1e} from the minimum, claims {model.optimality_:.1e}"
+    gap = float((here - minimum.value) / here)
+    if model.duality_gap_ < gap - 1e-17 - 2 * minimum.left:
+        law = "gap of rounding" if gap <= model.duality_gap_ + 4 * rounding else "gap"
+        yield law, f"claims {model.duality_gap_:.2e}, is {gap:.2e}, rounding {rounding:.1e}"
+
+
+def rounded(task: Task, minimum: Minimum, parameters) -> float:
+    """What rounding coefficients and intercepts to their type can cost, relative to F."""
+    coef, intercept = parameters
+    eps = [np.finfo(np.asarray(a).dtype).eps / 2 for a in (coef, intercept)]
+    own, b = task.outward(minimum.theta)
+    error = np.c_[np.abs(own).astype(LD) * LD(eps[0]) * task.scale, np.abs(b) * LD(eps[1])]
+    # an intercept that comes from coefficients shares their error
+    error[:, -1] += (np.abs(own) * LD(eps[0]) * np.abs(task.center)).sum(axis=1)
+    _, share, other = task.gradient(minimum.theta)
+    hessian = np.abs(task.hessian(share, other))
+    flat = error.ravel()
+    return float(flat @ hessian @ flat / 2 / minimum.value)
+
+
+def outside_bounds(task, coef):
+    """Say which coefficients are beyond their bounds, or not zero though excluded."""
+    wrong = (coef < task.low) | (coef > task.high)
+    return f"{wrong.sum()} coefficients out of bounds" if wrong.any() else ""
+
+
+def _manners(problem, fit):
+    """Warnings, attributes, shapes."""
+    model = fit.model
+    others = [w for w in fit.caught if not issubclass(w.category, ConvergenceWarning)]
+    if others:
+        yield f"warns {others[0].category.__name__}: {str(others[0].message)[:120]!r}"
+    n_warned = len(fit.caught) - len(others)
+    if n_warned != (not model.converged_):
+        yield f"{n_warned} ConvergenceWarning, converged_ = {model.converged_}"
+    for name in ("coef_", "intercept_", "optimality_", "n_iter_", "n_passes_"):
+        if not np.isfinite(np.asarray(getattr(model, name))).all():
+            yield f"{name} is not finite"
+    if np.isinf(model.duality_gap_):
+        yield "duality_gap_ is inf"
+    if model.n_features_in_ != problem.X.shape[1]:
+        yield "n_features_in_"
+    n_outputs = 1 if len(model.classes_) == 2 else len(model.classes_)
+    if model.coef_.shape != (n_outputs, problem.X.shape[1]):
+        yield f"coef_ has shape {model.coef_.shape}"
+    expected = np.float32 if problem.X.dtype == np.float32 else np.float64
+    if problem.get("solver") == "liblinear":
+        expected = np.float64
+    if model.coef_.dtype != expected:
+        yield f"coef_ is {model.coef_.dtype}"
+    if not model.converged_ and model.n_iter_[0] < model.max_iter:
+        (text,) = [str(w.message) for w in fit.caught if w not in others][:1] or [""]
+        if "precision" not in text and "separable" not in text:
+            yield f"stopped after {model.n_iter_[0]} of {model.max_iter}: {text[:100]!r}"
+
+
+def describe(problem) -> str:
+    """Shape, type, container and parameters in one line."""
+    parts = [f"{problem.X.shape} {problem.X.dtype} {problem.container}"]
+    parts += [f"{name}={_short(value)}" for name, value in problem.options.items()]
+    for name in ("sample_weight", "offset"):
+        value = getattr(problem, name)
+        if value is not None:
+            parts.append(f"{name} {np.min(value):.0e}..{np.max(value):.0e}")
+    k = len(np.unique(problem.y)) if not problem.get("soft_labels") else problem.mass().shape[1]
+    return ", ".join([*parts, f"{k} classes"])
+
+
+def _short(value):
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, np.ndarray):
+        return "array"
+    if isinstance(value, tuple):
+        return "bounds"
+    text = str(value)
+    return text if len(text) < 40 else type(value).__name__

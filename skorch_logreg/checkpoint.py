@@ -4,10 +4,9 @@ import json
 import math
 import os
 import re
-import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from numbers import Integral, Real
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skorch_logreg import lock
+from skorch_logreg.archive import Archive, Reader, Writer
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "decoded",
     "digest",
     "encoded",
+    "exclusive",
     "named",
     "require_no_checkpoint",
 ]
@@ -36,13 +38,6 @@ _FORMAT = 1  # raise it when a tree of the same fingerprint would be read otherw
 _DOCUMENT = "document"
 _ZIP = b"PK\x03\x04"  # what an .npz begins with
 _SHORT = 40  # characters of a value that a message shows; a digest has more
-_DTYPES = {
-    str(dtype): dtype
-    for dtype in (
-        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,8 @@ class Checkpoint:
     Parameters
     ----------
     path : str or path-like
-        One ``.npz`` of arrays and JSON, replaced in one step; its folder has to exist.
+        One ``.npz`` of arrays and JSON, replaced in one step; its folder has to exist. It is for
+        one fit at a time: while that runs, ``path.lock`` keeps out others, of any process.
     every : int, default=1
         Iterations (of a solver of mini-batches, epochs) from one writing to the next, at least.
     seconds : float or None, default=None
@@ -65,6 +61,12 @@ class Checkpoint:
 
     Notes
     -----
+    The file is not trusted: it is read only if its headers promise no more than its fit can have
+    written, and no code is loaded. Where a fit goes on, the objective is evaluated again at the
+    parameters that were read, and a model that then converges is proven with a curvature of its
+    own, which costs a pass and a Hessian, or its products. `CheckpointError` says that a file is
+    damaged, of another fit, or in use.
+
     A writing takes what the arrays of a solver's state take: the logits of all rows, and the
     factored curvature.  It reads no X.
 
@@ -142,6 +144,28 @@ def require_no_checkpoint(solver: Any) -> None:
         )
 
 
+def exclusive(
+    checkpoint: str | os.PathLike[str] | Checkpoint | None,
+) -> AbstractContextManager[None]:
+    """Keep other fits from a checkpoint while one runs.
+
+    Parameters
+    ----------
+    checkpoint : str, path-like, Checkpoint or None
+        None: there is nothing to keep them from.
+
+    Raises
+    ------
+    CheckpointError
+        If another fit that is running has it, or its folder does not exist or cannot be written.
+    """
+    if checkpoint is None:
+        return nullcontext()
+    path = Path(checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint)
+    _require_folder(path)
+    return lock.exclusive(path)
+
+
 class Journal:
     """The checkpoint of one fit.
 
@@ -156,6 +180,9 @@ class Journal:
     fingerprint : dict
         What has to be the same for a continuation to mean anything: numbers, strings and lists
         of them, by name.
+    limit : int or None, default=None
+        Bytes that the trees of this fit take at most; a file of more is not read. None: any
+        number.
     clock : callable, default=time.monotonic
         Seconds.
     """
@@ -164,6 +191,7 @@ class Journal:
         self,
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
         fingerprint: dict[str, Any],
+        limit: int | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -171,7 +199,7 @@ class Journal:
             checkpoint = Checkpoint(checkpoint)
         self._settings = checkpoint
         self._path = None if checkpoint is None else Path(checkpoint.path)
-        self._fingerprint = fingerprint
+        self._fingerprint, self._limit = fingerprint, limit
         self._clock = clock
         self._time, self._n_iter = clock(), 0
 
@@ -185,24 +213,62 @@ class Journal:
         """
         if self._path is None:
             return None
-        if not self._path.parent.is_dir():
-            raise CheckpointError(
-                f"checkpoint is {str(self._path)!r}, and the folder "
-                f"{str(self._path.parent)!r} does not exist; make it first."
-            )
+        _require_folder(self._path)
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoint {str(self._path)!r} cannot be read: {error}."
+            ) from error
         with file:
-            document, arrays = _read(self._path, file)
-        self._compare(document["fingerprint"])
+            archive = self._opened(file)
+            document = self._document(archive)
+            try:
+                tree = Reader(archive, document["sums"], self._limit).value(document["tree"])
+                self._n_iter = int(document["n_iter"])
+            except Exception as error:
+                raise self.damaged() from error
+        return tree
+
+    def _opened(self, file: Any) -> Archive:
+        """Open an archive of ours, of which the headers make sense and promise not too much."""
+        if not _ZIP.startswith(file.peek(len(_ZIP))[: len(_ZIP)]):
+            raise _foreign(self._path)
+        size = os.fstat(file.fileno()).st_size
         try:
-            tree = _Reader(arrays).value(document["tree"])
-            self._n_iter = int(document["n_iter"])
+            archive = Archive(file, size)
+        except Exception as error:  # zipfile has a dozen of them
+            raise self.damaged() from error
+        if _DOCUMENT not in archive.names:
+            raise _foreign(self._path)
+        try:
+            archive.check()
+            if self._limit is not None and archive.size > self._limit:
+                raise ValueError(f"its fit writes at most {self._limit} bytes")
         except Exception as error:
             raise self.damaged() from error
-        return tree
+        return archive
+
+    def _document(self, archive: Archive) -> dict[str, Any]:
+        """Read what an archive says of itself, and compare it with this fit."""
+        try:
+            document = json.loads(archive[_DOCUMENT].tobytes())
+        except Exception as error:
+            raise self.damaged() from error
+        if not isinstance(document, dict) or document.get("kind") != _KIND:
+            raise _foreign(self._path)
+        if document.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"The checkpoint {str(self._path)!r} has format {document.get('format')!r}, and "
+                f"this version of the package reads format {_FORMAT}; go on with the version "
+                "that wrote it, or delete the file."
+            )
+        if not {"fingerprint", "n_iter", "tree", "sums"} <= document.keys():
+            raise self.damaged()
+        self._compare(document["fingerprint"])
+        return document
 
     def damaged(self) -> CheckpointError:
         """Make the error of a file whose tree makes no sense."""
@@ -223,13 +289,14 @@ class Journal:
         """Replace the file in one step by the state after ``n_iter`` iterations."""
         if self._path is None:
             return
-        writer = _Writer()
+        writer = Writer()
         document = {
             "kind": _KIND,
             "format": _FORMAT,
             "fingerprint": writer.value(self._fingerprint),
             "n_iter": n_iter,
             "tree": writer.value(tree),
+            "sums": writer.sums,
         }
         text = json.dumps(document, allow_nan=False).encode("ascii")
         arrays: Any = writer.arrays | {_DOCUMENT: np.frombuffer(text, dtype=np.uint8)}
@@ -257,7 +324,7 @@ class Journal:
         return self._path.with_name(self._path.name + ".partial")
 
     def _compare(self, stored: Any) -> None:
-        here = json.loads(json.dumps(_Writer().value(self._fingerprint)))
+        here = json.loads(json.dumps(Writer().value(self._fingerprint)))
         there, here = _by_name(stored), _by_name(here)
         differing = [
             _difference(name, there.get(name), here.get(name))
@@ -295,13 +362,13 @@ def encoded(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
     TypeError
         If it holds something else.
     """
-    writer = _Writer()
+    writer = Writer()
     return json.dumps(writer.value(tree)), writer.arrays
 
 
 def decoded(document: str, arrays: dict[str, np.ndarray]) -> Any:
     """Decode a tree that `encoded` has made; its tensors are new."""
-    return _Reader(arrays).value(json.loads(document))
+    return Reader(arrays).value(json.loads(document))
 
 
 def _require_path(path: object, name: str = "path", others: str = "") -> None:
@@ -309,36 +376,18 @@ def _require_path(path: object, name: str = "path", others: str = "") -> None:
         raise ParameterError(f"{name} is {path!r}, expected the path of a file{others}.")
 
 
-def _read(path: Path, file: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Document and arrays of a file of ours; nothing is built from it that is code."""
-    foreign = CheckpointError(
+def _require_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise CheckpointError(
+            f"checkpoint is {str(path)!r}, and the folder {str(path.parent)!r} does not exist; "
+            "make it first."
+        )
+
+
+def _foreign(path: Path | None) -> CheckpointError:
+    return CheckpointError(
         f"{str(path)!r} is no checkpoint of this package; it is left as it is. Name another file."
     )
-    head = file.peek(len(_ZIP))[: len(_ZIP)]
-    if not _ZIP.startswith(head):
-        raise foreign
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # zipfile and NumPy have a dozen of them
-        raise _damaged(path) from error
-    if _DOCUMENT not in arrays:
-        raise foreign
-    try:
-        document = json.loads(arrays.pop(_DOCUMENT).tobytes())
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path) from error
-    if not isinstance(document, dict) or document.get("kind") != _KIND:
-        raise foreign
-    if document.get("format") != _FORMAT:
-        raise CheckpointError(
-            f"The checkpoint {str(path)!r} has format {document.get('format')!r}, and this "
-            f"version of the package reads format {_FORMAT}; go on with the version that wrote "
-            "it, or delete the file."
-        )
-    if not {"fingerprint", "n_iter", "tree"} <= document.keys():
-        raise _damaged(path)
-    return document, arrays
 
 
 def _damaged(path: Path | None) -> CheckpointError:
@@ -360,89 +409,3 @@ def _difference(name: Any, there: Any, here: Any) -> str:
     if max(map(len, values)) > _SHORT:
         return str(name)
     return f"{name} (there {values[0]}, here {values[1]})"
-
-
-class _Writer:
-    """Makes JSON of a tree, and sets its arrays aside."""
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, np.ndarray] = {}
-
-    def value(self, tree: Any) -> Any:
-        """Encode one value.
-
-        What JSON has stands for itself, anything else is an object with one name that says
-        what it is.
-        """
-        match tree:
-            case None | bool() | str():
-                return tree
-            case int():
-                return int(tree)
-            case float():
-                # the shortest decimals that are read as this number; no others are written
-                finite = math.isfinite(tree)
-                return float(tree) if finite else {"bits": struct.pack(">d", tree).hex()}
-            case list():
-                return [self.value(item) for item in tree]
-            case tuple():
-                return {"tuple": [self.value(item) for item in tree]}
-            case dict():
-                return {"dict": [[self.value(k), self.value(v)] for k, v in tree.items()]}
-            case Tensor():
-                return {"tensor": self._tensor(tree)}
-            case np.ndarray() if not tree.dtype.hasobject:
-                return {"array": self._keep(tree)}
-        raise TypeError(f"a checkpoint holds no {type(tree).__name__}")
-
-    def _tensor(self, tensor: Tensor) -> list[Any]:
-        tensor = tensor.detach()
-        shape, strides = list(tensor.shape), list(tensor.stride())
-        for axis, stride in enumerate(strides):
-            if stride == 0:  # expanded: one of each is enough
-                tensor = tensor.narrow(axis, 0, min(shape[axis], 1))
-        flat = tensor.cpu().contiguous()
-        if flat.dtype is torch.bfloat16:  # which NumPy does not have
-            flat = flat.view(torch.int16)
-        return [self._keep(flat.numpy()), str(tensor.dtype), shape, strides]
-
-    def _keep(self, array: np.ndarray) -> str:
-        name = f"array_{len(self.arrays)}"
-        self.arrays[name] = array
-        return name
-
-
-class _Reader:
-    """Makes a tree of JSON and arrays."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self._arrays = arrays
-
-    def value(self, encoded: Any) -> Any:
-        """Decode one value."""
-        match encoded:
-            case None | bool() | int() | float() | str():
-                return encoded
-            case list():
-                return [self.value(item) for item in encoded]
-            case {"bits": text}:
-                return struct.unpack(">d", bytes.fromhex(text))[0]
-            case {"tuple": items}:
-                return tuple(self.value(item) for item in items)
-            case {"dict": pairs}:
-                return {self.value(key): self.value(item) for key, item in pairs}
-            case {"tensor": [name, dtype, shape, strides]}:
-                return self._tensor(name, _DTYPES[dtype], shape, strides)
-            case {"array": name}:
-                return self._arrays[name]
-        raise ValueError(encoded)
-
-    def _tensor(
-        self, name: str, dtype: torch.dtype, shape: list[int], strides: list[int]
-    ) -> Tensor:
-        stored = torch.from_numpy(self._arrays[name])
-        stored = stored.view(dtype) if dtype is torch.bfloat16 else stored
-        if stored.dtype is not dtype:
-            raise ValueError(name)
-        tensor = torch.empty_strided(stored.shape, strides, dtype=dtype).copy_(stored)
-        return tensor.expand(shape)

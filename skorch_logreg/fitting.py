@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import Journal, exclusive
 from skorch_logreg.continuation import by_strength, drive_in_turn
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
@@ -32,7 +32,7 @@ from skorch_logreg.solvers import (
 from skorch_logreg.solvers.appraisal import Appraisal
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.solvers.record import fingerprint
+from skorch_logreg.solvers.record import fingerprint, most_bytes
 from skorch_logreg.starts import cold_start, prior_start
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
 from skorch_logreg.units import Params, Units
@@ -186,15 +186,18 @@ def fit(
     ------
     ValueError
         If the solver lacks what the penalty needs.
+    CheckpointError
+        If the solver's checkpoint is damaged, of another fit, or in use.
     DivergenceError
         If training on mini-batches ends at no finite loss.
     """
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     offset = None if offset is None else data.beside(offset)
     model = _Model(data, loss, penalty, C, fit_intercept, offset, dtype)
-    if isinstance(solver, MiniBatch):
-        return _trained(model, solver, tol, max_iter, start, callback, bound, judge, seed)
-    return _minimised(model, solver, tol, max_iter, start, callback, bound)
+    with exclusive(getattr(solver, "checkpoint", None)):
+        if isinstance(solver, MiniBatch):
+            return _trained(model, solver, tol, max_iter, start, callback, bound, judge, seed)
+        return _minimised(model, solver, tol, max_iter, start, callback, bound)
 
 
 @dataclass(frozen=True)
@@ -501,7 +504,7 @@ def _solve(
         return ended(turns, Status.MAX_ITER)
     keep, status = chosen.on_interrupt == "keep", Status.MAX_ITER
     known = {} if chosen.checkpoint is None else fingerprint(chosen, objective, tol)
-    journal = Journal(chosen.checkpoint, known)
+    journal = Journal(chosen.checkpoint, known, most_bytes(chosen, objective))
     written = journal.resume()
     if written is not None:
         first, n_iter = objective.zeros(), 0

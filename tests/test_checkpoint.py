@@ -1,16 +1,21 @@
 """The file of a fit that may be cut: what it holds, and what is refused (promises 17 and 21)."""
 
+import errno
 import io
 import json
 import math
 import struct
+import sys
+import threading
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from skorch_logreg.checkpoint import Checkpoint, Journal, digest
+from skorch_logreg import lock
+from skorch_logreg.checkpoint import Checkpoint, Journal, digest, exclusive
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 FINGERPRINT = {"solver": "LBFGS(memory=10)", "tol": 1e-4, "strength": [0.5, math.inf], "rows": 7}
@@ -56,7 +61,10 @@ UGLY = {
         torch.empty(0, 3, dtype=torch.int64),
         torch.ones(3, requires_grad=True).detach(),
     ],
-    "arrays": [np.arange(3, dtype=">i2"), np.array(["ab", "c"]), np.asfortranarray(np.eye(2))],
+    "arrays": [
+        *(np.arange(3, dtype=">i2"), np.array(["ab", "c"]), np.asfortranarray(np.eye(2))),
+        *(np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2), np.arange(9.0)[::2], np.array(2.5)),
+    ],
 }
 
 
@@ -277,6 +285,176 @@ def test_a_folder_that_does_not_exist_is_refused_before_any_work(tmp_path):
     path = tmp_path / "nowhere" / "fit.npz"
     with pytest.raises(CheckpointError, match="nowhere' does not exist; make it first"):
         Journal(path, FINGERPRINT).resume()
+
+
+# ---------------------------------------------------------------------------- refused by headers
+
+
+@pytest.mark.parametrize("save", [np.savez_compressed, np.savez])
+@pytest.mark.parametrize("name", ["array_0", "array_999", "document"])
+def test_promise_21_what_unpacks_to_more_than_its_fit_writes_is_not_read(path, name, save):
+    """Sixteen megabytes where one is the limit: nothing is read but headers."""
+    with np.load(written(path)) as archive:
+        arrays = dict(archive)
+    save(path, **arrays | {name: np.zeros(1 << 21)})
+    journal = Journal(path, FINGERPRINT, 1 << 20)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="damaged"):
+        journal.resume()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_promise_21_tensors_that_their_strides_make_large_are_not_made(path, fill):
+    tensor = torch.full((1,), fill).expand(1 << 22)
+    assert Journal(written(path, tensor), FINGERPRINT).resume().shape == tensor.shape
+    with pytest.raises(CheckpointError, match="damaged"):
+        Journal(path, FINGERPRINT, 1 << 20).resume()
+    gaps = torch.empty_strided((2,), (1 << 22,)).fill_(fill)
+    with pytest.raises(CheckpointError, match="damaged"):
+        Journal(written(path, gaps), FINGERPRINT, 1 << 20).resume()
+
+
+def test_promise_21_arrays_that_lie_inside_each_other_are_refused(path):
+    """Each is as long as it says, and all together are longer than the file."""
+
+    def npy(content):
+        out = io.BytesIO()
+        np.lib.format.write_array(out, np.frombuffer(content, dtype=np.uint8))
+        return out.getvalue()
+
+    with np.load(written(path)) as archive:
+        arrays = dict(archive)
+    entry = io.BytesIO()
+    with zipfile.ZipFile(entry, "w") as inner:
+        inner.writestr("array_900.npy", npy(bytes(50_000)))
+        (info,) = inner.infolist()
+        stored = entry.getvalue()  # up to here there is no directory
+    np.savez(path, **arrays | {"array_901": np.frombuffer(stored, dtype=np.uint8)})
+    with zipfile.ZipFile(path, "a") as outer:
+        info.header_offset = path.read_bytes().index(stored)
+        outer.filelist.append(info)
+        outer._didModify = True
+    with zipfile.ZipFile(path) as whole:
+        assert len(whole.read("array_900.npy")) > 50_000
+    refused(path, "damaged")
+
+
+def test_promise_21_a_compressed_file_is_none_of_ours(path):
+    with np.load(written(path)) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(path, **arrays)
+    refused(path, "damaged")
+
+
+def test_numbers_that_another_program_has_changed_are_noticed(path):
+    """Though the checksums of the zip are right again."""
+    with np.load(written(path, torch.arange(1000.0))) as archive:
+        arrays = dict(archive)
+    arrays["array_0"][500] += 1.0
+    np.savez(path, **arrays)
+    refused(path, "damaged")
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Journal(tmp_path, FINGERPRINT).resume()
+
+
+# ---------------------------------------------------------------------------- one fit at a time
+
+
+def test_a_path_is_for_one_fit_at_a_time(tmp_path, path):
+    in_use = pytest.raises(CheckpointError, match="in use by another fit")
+    with exclusive(path), in_use, exclusive(Checkpoint(path)):
+        pass
+    with exclusive(path), exclusive(tmp_path / "other.npz"), exclusive(None):
+        assert {p.name for p in tmp_path.iterdir()} == {"fit.npz.lock", "other.npz.lock"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_free_when_its_fit_fails(path):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), exclusive(path):
+            raise KeyboardInterrupt
+
+
+def test_a_lock_file_that_was_left_is_no_lock(tmp_path, path):
+    (tmp_path / "fit.npz.lock").write_bytes(b"")
+    with exclusive(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_exclude_each_other(path):
+    """A hundred short turns of four threads: never two at once, and no error but ours."""
+    inside, most, others = [], [], []
+
+    def work():
+        for _ in range(100):
+            try:
+                with exclusive(path):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+            except CheckpointError as error:
+                others.append("in use" in str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) + len(others) == 400
+    assert max(most) == 1
+    assert all(others)
+    assert not path.with_name("fit.npz.lock").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
+def test_a_lock_file_that_is_removed_as_it_is_taken_is_made_again(path, monkeypatch):
+    """Its fit came to an end between the two: who comes next would hold another one."""
+    acquire, name, times = lock._acquire, path.with_name("fit.npz.lock"), []
+
+    def late(file):
+        if not times:
+            name.unlink()
+        times.append(1)
+        acquire(file)
+
+    monkeypatch.setattr(lock, "_acquire", late)
+    with exclusive(path):
+        assert name.exists()
+        in_use = pytest.raises(CheckpointError, match="in use by another fit")
+        with in_use, exclusive(path):
+            pass
+    assert len(times) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions as POSIX has them")
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, path, monkeypatch):
+    def refuses(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refuses)
+    refused = pytest.raises(CheckpointError, match="cannot be written: .*Permission denied")
+    with refused, exclusive(path):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks as POSIX has them")
+def test_a_file_system_without_locks_is_taken_as_it_is(tmp_path, path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------------- settings

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,7 @@ from torch import Tensor
 from skorch_logreg.data.parts import Survey
 from skorch_logreg.data.remote import Work
 from skorch_logreg.data.scratch import scratch_folder
+from skorch_logreg.data.work import Checksum
 
 _COPIED = 1 << 28  # bytes of columns that are copied into memory
 
@@ -46,6 +47,7 @@ class ChunkParts:
         Folder of the files, each of which is gone when nothing needs it any more.
     """
 
+    is_read_again: ClassVar[bool] = True
     source: Chunks
     lengths: list[int]
     indices: list[int]
@@ -130,7 +132,7 @@ def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
 
 
 def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
-    """Read all chunks once: their rows are counted, and a sample of them is kept.
+    """Read all chunks once: rows are counted and summed, and a sample of them is kept.
 
     Raises
     ------
@@ -138,6 +140,7 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
         If they have not ``n_samples`` rows.
     """
     survey, lengths, kept = Survey(), list[int](), list[Any]()
+    survey.checksums = []
     for X in read_ahead(source, range(len(source))):
         length = int(X.shape[0])
         if length and not kept:
@@ -145,6 +148,8 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
         some = X[survey.of_part(sum(lengths))]
         kept.append(some.clone() if isinstance(some, Tensor) else some)
         lengths.append(length)
+        if length:
+            survey.checksums.append(Checksum.of(X))
         del X, some
         if sum(lengths) > n_samples:
             break

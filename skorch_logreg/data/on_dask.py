@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ class DaskParts:
     lengths : list of int
     """
 
+    is_read_again: ClassVar[bool] = True
     blocks: list[Any]
     lengths: list[int]
 

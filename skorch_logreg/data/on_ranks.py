@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -202,6 +202,7 @@ class RankParts:
         Handle of what stands in the place of X.
     """
 
+    is_read_again: ClassVar[bool] = False
     rank: Rank
     lengths: list[int]
     rows: Any = None

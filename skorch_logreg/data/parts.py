@@ -17,7 +17,7 @@ from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.recipes import Call, Node, Recipes
 from skorch_logreg.data.remote import Parts, RemoteRows, collected
 from skorch_logreg.data.tensors import take_columns
-from skorch_logreg.data.work import Columns, Look, Pick, Sum, as_it_is
+from skorch_logreg.data.work import Checksum, Columns, Look, Pick, Sum, Unchanged, as_it_is
 
 PLACES = {
     "memory": "arrays, as above",
@@ -40,10 +40,13 @@ class Survey:
         Every so many-th row is kept.
     kept : Tensor, csr_array or None
         These rows.
+    checksums : list of Checksum or None
+        One for each part with rows.
     """
 
     step: int = 1
     kept: Any = None
+    checksums: list[Checksum] | None = None
 
     def keep(self, parts: list[Any]) -> None:
         """Keep rows of all parts."""
@@ -143,7 +146,7 @@ class InParts:
             kernel,
             recipes,
             self.parts.lengths,
-            self.read if reads else None,
+            self._reader if reads else None,
             (self.center, self.scale, self.n_logits),
             few,
         )
@@ -197,6 +200,14 @@ class InParts:
             doubtful |= ~are_near_zero(mean, deviation)
         return refined(self, mean, deviation, doubtful)
 
+    @property
+    def _reader(self) -> Callable[[Any, int, bool], Any]:
+        """Read rows that are still what the first pass found, if it has been."""
+        checksums = self.survey.checksums
+        if checksums is None:
+            return self.read
+        return Unchanged(self.read, checksums, self.n_passes)
+
     @cached_property
     def _sampled_rows(self) -> InMemory:
         """The rows that are kept, with the weight of all."""
@@ -219,7 +230,9 @@ class InParts:
             slices.append(survey.of_part(begin))
             begin += length
         work = Look(self.read, self.parts.lengths, slices)
-        survey.keep(self.parts.collect(work, [], reads=True))
+        found = self.parts.collect(work, [], reads=True)
+        survey.keep([some for some, _ in found])
+        survey.checksums = [c for _, c in found] if self.parts.is_read_again else None
 
     def _beside_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Targets and weights of the rows that are kept, and the weight of all: in one go."""
@@ -251,7 +264,7 @@ class InParts:
 
     def take_columns(self, columns: Tensor) -> "InParts":
         """Copy some columns, beside their rows; or read them anew, where these are too many."""
-        some = Columns(self.read, columns)
+        some = Columns(self._reader, columns)
         own = replace(self, center=self.center[columns], scale=self.scale[columns], survey=Survey())
         if not self.parts.may_hold(8 * self.n_samples * len(columns)):
             return replace(own, read=some.read_some)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +16,14 @@ class Parts(Protocol):
     """Where rows live, part by part.
 
     Something *held* stays with its part, and is known here by a handle.
+
+    Attributes
+    ----------
+    is_read_again : bool
+        Whether every pass reads or computes the rows, so that they may change.
     """
+
+    is_read_again: ClassVar[bool]
 
     @property
     def lengths(self) -> list[int]:

@@ -1,13 +1,18 @@
 """Where chunks of rows are read from: arrays on disk, files of NumPy, Parquet."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from torch import Tensor
+
+from skorch_logreg.exceptions import ParameterError
 
 _BYTES = 64 << 20  # of a chunk
 
@@ -39,6 +44,11 @@ class ArrayChunks(_OnDisk):
         Folder for files of what is as long as the data, while a fit lasts; None: that is in
         memory.
 
+    Raises
+    ------
+    ParameterError
+        If the array has no shape and dtype, or `rows` is not a whole number from 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,11 +61,23 @@ class ArrayChunks(_OnDisk):
     rows: int | None = None
     scratch: Any = None
 
+    def __post_init__(self) -> None:
+        shape, dtype = (getattr(self.array, name, None) for name in ("shape", "dtype"))
+        if not shape or not hasattr(dtype, "itemsize"):
+            raise ParameterError(
+                f"array is of type {type(self.array).__name__}, expected an array with shape, "
+                "dtype and slices of rows."
+            )
+        rows = self.rows
+        whole = isinstance(rows, Integral) and not isinstance(rows, bool)
+        if rows is not None and not (whole and rows >= 1):
+            raise ParameterError(f"rows is {rows!r}, expected a whole number from 1, or None.")
+
     @cached_property
     def _rows(self) -> int:
         if self.rows is not None:
             return self.rows
-        width = int(np.prod(self.array.shape[1:])) * np.dtype(self.array.dtype).itemsize
+        width = int(np.prod(self.array.shape[1:])) * int(self.array.dtype.itemsize)
         return max(_BYTES // max(width, 1), 1)
 
     def __len__(self) -> int:
@@ -65,6 +87,8 @@ class ArrayChunks(_OnDisk):
     def chunk(self, index: int) -> Any:
         """Read rows, into memory of their own."""
         rows = self.array[index * self._rows : (index + 1) * self._rows]
+        if isinstance(rows, Tensor):  # NumPy does not have all of its types
+            return rows.clone()
         return rows if sp.issparse(rows) else np.array(rows)
 
 
@@ -82,7 +106,7 @@ class NpyChunks(_OnDisk):
     Raises
     ------
     ValueError
-        If there are none.
+        If there are none, or one holds no array of numbers. Nothing that is pickled is loaded.
     """
 
     files: Any
@@ -91,7 +115,10 @@ class NpyChunks(_OnDisk):
     @cached_property
     def _paths(self) -> list[Path]:
         if isinstance(self.files, (str, Path)):
-            found = sorted(f for f in Path(self.files).iterdir() if f.suffix in (".npy", ".npz"))
+            folder = Path(self.files)
+            if folder.is_file():
+                raise ValueError(f"files={self.files!r} is a file; pass a folder, or a list of it.")
+            found = sorted(f for f in folder.iterdir() if f.suffix in (".npy", ".npz"))
         else:
             found = [Path(file) for file in self.files]
         if not found:
@@ -105,7 +132,16 @@ class NpyChunks(_OnDisk):
     def chunk(self, index: int) -> Any:
         """Read a file."""
         path = self._paths[index]
-        return sp.load_npz(path) if path.suffix == ".npz" else np.load(path)
+        try:
+            with path.open("rb") as file:
+                if path.suffix == ".npz":
+                    return sp.load_npz(file)
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except OSError:  # it is gone, or may not be read
+            raise
+        except Exception as error:  # NumPy, zipfile and SciPy have a dozen of them
+            kind = "a sparse array" if path.suffix == ".npz" else "an array"
+            raise ValueError(f"{str(path)!r} cannot be read as {kind}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -113,8 +149,9 @@ class ParquetChunks(_OnDisk):
     """Chunks of a Parquet data set: some columns of every row group.
 
     Numbers and booleans are columns of X as they are; dictionary columns (pandas' categories)
-    become one column for each of their values, sparse. Needs pyarrow
-    (``pip install skorch-logreg[parquet]``).
+    become one column for each value that occurs, sparse. A null is none of the values: its row is
+    zero in all of them, as `pandas.get_dummies` has it; a null among numbers is NaN, which fits
+    refuse. Needs pyarrow (``pip install skorch-logreg[parquet]``).
 
     Parameters
     ----------
@@ -128,7 +165,8 @@ class ParquetChunks(_OnDisk):
     Raises
     ------
     ValueError
-        If a column is neither a number nor a dictionary.
+        If a column does not exist or is neither a number nor a dictionary, or two features would
+        have one name: a column ``c_u`` and the value ``u`` of a dictionary column ``c``.
     """
 
     source: Any
@@ -137,8 +175,12 @@ class ParquetChunks(_OnDisk):
 
     @cached_property
     def _dataset(self) -> Any:
-        from pyarrow import dataset
-
+        try:
+            from pyarrow import dataset
+        except ImportError as error:
+            raise ImportError(
+                'ParquetChunks needs pyarrow: pip install "skorch-logreg[parquet]".'
+            ) from error
         if isinstance(self.source, dataset.Dataset):
             return self.source
         return dataset.dataset(self.source, format="parquet")
@@ -151,24 +193,54 @@ class ParquetChunks(_OnDisk):
 
     @cached_property
     def _names(self) -> list[str]:
-        return list(self._dataset.schema.names if self.columns is None else self.columns)
+        known = self._dataset.schema.names
+        if self.columns is None:
+            return list(known)
+        if isinstance(self.columns, str) or not len(self.columns):
+            raise ValueError(f"columns is {self.columns!r}, expected a sequence of names, or None.")
+        missing = [name for name in self.columns if name not in known]
+        if missing:
+            raise ValueError(f"columns has {missing!r}; the columns of the data are {known!r}.")
+        return list(self.columns)
 
     @cached_property
-    def _values(self) -> dict[str, np.ndarray]:
+    def _values(self) -> dict[str, list[str]]:
         """Sorted values of the dictionary columns, from a pass over these."""
         from pyarrow import types
 
-        schema, found = self._dataset.schema, {}
+        schema, found = self._dataset.schema, dict[str, list[str]]()
         for name in self._names:
             kind = schema.field(name).type
             if types.is_dictionary(kind):
-                found[name] = np.unique(self.target(name).astype(str))
+                occur = set[str]()
+                for group in self._groups:
+                    for values, place in _encoded(group.to_table(columns=[name]).column(name)):
+                        occur.update(values[i] for i in np.unique(place[place >= 0]))
+                found[name] = sorted(occur)
             elif not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
                 raise ValueError(
                     f"Column {name!r} is of type {kind}; expected numbers, booleans or a "
                     "dictionary (pandas: astype('category')). Leave it out of columns=."
                 )
+        self._require_names(found)
         return found
+
+    def _require_names(self, values: dict[str, list[str]]) -> None:
+        """Refuse features that would have one name."""
+        features = [(f"column {name!r}", name) for name in self._names if name not in values]
+        features += [
+            (f"value {value!r} of column {name!r}", f"{name}_{value}")
+            for name in self._names
+            for value in values.get(name, [])
+        ]
+        times = Counter(feature for _, feature in features)
+        for feature, n in times.items():
+            if n > 1:
+                which = " and ".join(origin for origin, other in features if other == feature)
+                raise ValueError(
+                    f"{n} features would have the name {feature!r}: {which}. Rename one of the "
+                    "columns, or leave it out of columns=."
+                )
 
     @property
     def feature_names(self) -> list[str]:
@@ -181,8 +253,9 @@ class ParquetChunks(_OnDisk):
 
     def target(self, name: str) -> np.ndarray:
         """Read one column of all rows: the labels, or the weights."""
-        table = [group.to_table(columns=[name]).column(name) for group in self._groups]
-        parts = [part.to_pandas().to_numpy() for part in table]
+        tables = [group.to_table(columns=[name]) for group in self._groups]
+        tables = tables or [self._dataset.schema.empty_table()]
+        parts = [table.column(name).to_pandas().to_numpy() for table in tables]
         return np.concatenate(parts)
 
     def __len__(self) -> int:
@@ -191,16 +264,34 @@ class ParquetChunks(_OnDisk):
 
     def chunk(self, index: int) -> Any:
         """Read a row group: dense, or sparse where a column is one of dictionaries."""
+        every = self._values
         table = self._groups[index].to_table(columns=self._names)
         parts: list[Any] = []
         for name in self._names:
-            column, values = table.column(name), self._values.get(name)
+            column, values = table.column(name), every.get(name)
             if values is None:
                 parts.append(column.to_numpy().astype(np.float64)[:, None])
                 continue
-            labels = column.to_pandas().to_numpy().astype(str)
-            place = np.searchsorted(values, labels)
-            n = len(labels)
-            ones = (np.ones(n), place, np.arange(n + 1))
-            parts.append(sp.csr_array(ones, shape=(n, len(values))))
-        return sp.hstack(parts, format="csr") if self._values else np.hstack(parts)
+            parts.append(_indicators(column, values))
+        return sp.hstack(parts, format="csr") if every else np.hstack(parts)
+
+
+def _encoded(column: Any) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Values of the parts of a dictionary column, and which of them every row has; -1: null."""
+    for part in column.chunks:
+        place = part.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
+        yield [str(value) for value in part.dictionary.to_pylist()], place
+
+
+def _indicators(column: Any, values: list[str]) -> sp.csr_array:
+    """Make indicator columns of the values of a dictionary column; zero where it is null."""
+    places = {value: i for i, value in enumerate(values)}
+    found = [
+        np.array([places.get(value, -1) for value in known] + [-1])[place]
+        for known, place in _encoded(column)
+    ]
+    place = np.concatenate([np.empty(0, dtype=np.int64), *found])
+    known = place >= 0
+    indptr = np.concatenate([[0], np.cumsum(known)])
+    ones = np.ones(int(indptr[-1]))
+    return sp.csr_array((ones, place[known], indptr), shape=(len(place), len(values)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -11,7 +12,14 @@ from torch import Tensor
 from skorch_logreg.data.memory import from_arrays, picked
 from skorch_logreg.data.protocol import Kernel
 from skorch_logreg.data.recipes import Recipes
-from skorch_logreg.data.tensors import take_columns
+from skorch_logreg.data.tensors import as_tensor, take_columns
+
+_EVERY = (
+    17  # rows, or entries of sparse ones, of which one is summed by itself: no pattern is as long
+)
+_SMALL = 1 << 17  # numbers of a part that are summed in less than the calls of a pass take
+_TURNS = 4  # passes from one sum of a large part to the next: 3 % of them, where rows are at hand
+_ROUNDING = 1000.0  # units in the last place by which entries may differ that are computed
 
 
 @dataclass(frozen=True)
@@ -58,15 +66,103 @@ class Pick:
 
 
 @dataclass(frozen=True)
+class Checksum:
+    """Sums that tell whether rows are still those of the first pass.
+
+    Where rows are computed, rounding may differ from pass to pass: sums differ by no more, and
+    digests would differ as a whole.
+
+    Attributes
+    ----------
+    total, some : float
+        Sum of all entries, and one of every few rows that depends on their order and on that of
+        the columns.
+    columns : int or None
+        Sum of the column indices of sparse rows.
+    limit : float
+        By how much rounding may change a sum.
+    """
+
+    total: float
+    some: float
+    columns: int | None
+    limit: float
+
+    @classmethod
+    def of(cls, rows: Any) -> "Checksum":
+        """Sum a Tensor or csr_array, in one read."""
+        entries = as_tensor(rows.data) if sp.issparse(rows) else rows
+        total, some, columns = _sums(rows)
+        # independent errors add up like the root of their squares; sums round as well
+        size = _EVERY**0.5 * float(torch.linalg.vector_norm(entries[::_EVERY]))
+        limit = torch.finfo(entries.dtype).eps * (_ROUNDING * size + _EVERY * abs(total))
+        return cls(total, some, columns, limit)
+
+    def is_of(self, rows: Any, whole: bool) -> bool:
+        """Whether rows are those whose sums these are: in one read, or in a bit of one."""
+        total, some, columns = _sums(rows, whole)
+        apart = [abs(some - self.some), abs(total - self.total) if whole else 0.0]
+        # sums that overflow tell nothing
+        return columns in (None, self.columns) and not any(a > self.limit for a in apart)
+
+
+def _sums(rows: Any, whole: bool = True) -> tuple[float, float, int | None]:
+    """Sum some of the rows, and all if that is wanted."""
+    if sp.issparse(rows):
+        entries = as_tensor(rows.data)
+        some = float(entries[::_EVERY].sum())
+        columns = int(rows.indices.sum(dtype=np.int64)) if whole else None
+    else:
+        entries, columns = rows, None
+        few = rows[::_EVERY].sum(dim=0)
+        some = float(few @ torch.linspace(1.0, 2.0, len(few), dtype=few.dtype))
+    return float(entries.sum()) if whole else 0.0, some, columns
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Read a part, and refuse rows that are not those of the first pass.
+
+    Large parts are summed whole by turns, and some of their rows always.
+
+    Parameters
+    ----------
+    read : callable
+        As `InParts` has it.
+    checksums : list of Checksum
+        One a part.
+    turn : int
+        Number of the pass.
+    """
+
+    read: Callable[[Any, int, bool], Any]
+    checksums: list[Checksum]
+    turn: int
+
+    def __call__(self, X: Any, index: int, check: bool) -> Any:
+        """Read the rows."""
+        rows = self.read(X, index, check)
+        n_numbers = rows.nnz if sp.issparse(rows) else rows.numel()
+        whole = n_numbers <= _SMALL or (self.turn + index) % _TURNS == 0
+        if not self.checksums[index].is_of(rows, whole):
+            raise ValueError(
+                f"Part {index} of X has other numbers than when it was first read. A fit reads "
+                "all rows several times, and has to find the same ones: draw at random, shuffle "
+                "and augment before it."
+            )
+        return rows
+
+
+@dataclass(frozen=True)
 class Look:
-    """Check all rows of a part and take some."""
+    """Check all rows of a part, sum them and take some."""
 
     read: Callable[[Any, int, bool], Any]
     lengths: list[int]
     slices: list[slice]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        """Rows that are kept."""
+        """Rows that are kept, and the sums of all."""
         rows = self.read(X, index, True)
         if rows.shape[0] != self.lengths[index]:
             raise ValueError(
@@ -74,7 +170,7 @@ class Look:
                 f"{self.lengths[index]}."
             )
         some = rows[self.slices[index]]
-        return (some.clone() if isinstance(some, Tensor) else some), []
+        return (some.clone() if isinstance(some, Tensor) else some, Checksum.of(rows)), []
 
 
 @dataclass(frozen=True)

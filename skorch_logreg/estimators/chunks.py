@@ -19,6 +19,7 @@ from skorch_logreg.data import (
     from_parts,
     look_through,
 )
+from skorch_logreg.inputs.sparsity import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
@@ -40,6 +41,8 @@ class ChunkedRows:
         A chunk is an array-like or sparse matrix (rows, n_features), perhaps of no row.
     n_samples : int
         Rows of all chunks, as they are said to be.
+    numeric : bool, default=False
+        Whether numbers as text are refused.
 
     Attributes
     ----------
@@ -53,10 +56,10 @@ class ChunkedRows:
         If there is no chunk, or the first is none.
     """
 
-    def __init__(self, source: Any, n_samples: int) -> None:
+    def __init__(self, source: Any, n_samples: int, numeric: bool = False) -> None:
         if not len(source):
             raise ValueError(f"Found array with 0 sample(s): {source!r} has no chunk.")
-        self._source = source
+        self._source, self._numeric = source, numeric
         self._seen: set[int] = set()
         self._parts: ChunkParts | None = None
         self._survey = Survey()
@@ -87,7 +90,9 @@ class ChunkedRows:
 
     def _read(self, index: int) -> Any:
         try:
-            raw = self._source.chunk(index)
+            raw = to_numpy(self._source.chunk(index))
+            if self._numeric and not sp.issparse(raw):
+                raw = check_array(raw, ensure_all_finite=False, ensure_min_samples=0)
             X = check_rows(raw, f"chunk {index} of X", None, index not in self._seen)
         except Exception as error:
             error.add_note(f"Chunk {index} of {len(self._source)} was being read.")
@@ -121,8 +126,10 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
     check : bool
         Whether to look for what is not finite.
     """
+    raw = to_numpy(raw)
+    check_indices(raw)
     X = check_array(
-        to_numpy(raw),
+        raw,
         accept_sparse="csr",
         dtype=[np.float64, np.float32] if dtype is None else dtype,
         ensure_all_finite=check,
@@ -133,8 +140,12 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
 
 
 def chunks_of(model: Any, X: Any) -> Iterator[Any]:
-    """Yield the validated rows of every chunk, as `fit` had them, for a prediction."""
-    rows = ChunkedRows(X, 0)
+    """Yield the validated rows of every chunk, as `fit` had them, for a prediction.
+
+    Strings are refused, as predictions refuse arrays of them: `fit` takes numbers as text, as
+    scikit-learn's does.
+    """
+    rows = ChunkedRows(X, 0, numeric=True)
     check_features(model, rows.shape[1], rows.feature_names)
     yield from map(rows.chunk, range(len(rows)))
 

@@ -83,7 +83,12 @@ def check_labels(y: Any, multi_output: bool = False) -> Any:
     """Validate labels that stand beside such rows; those of a Dask collection come here."""
     if y is None:
         raise ValueError("y is None; pass the labels of all rows beside X.")
-    return _check_y(to_numpy(collected(y)), multi_output=multi_output)
+    y = _check_y(to_numpy(collected(y)), multi_output=multi_output)
+    if not y.shape[0]:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={y.shape}) while a minimum of 1 is required."
+        )
+    return y
 
 
 def for_splitter(X: Any) -> Any:

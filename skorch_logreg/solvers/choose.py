@@ -20,7 +20,7 @@ from skorch_logreg.curvature import (
 )
 from skorch_logreg.objective import Objective, Point, sampled_at
 
-_MAX_SIDE = 3000  # of a matrix that is factored
+MAX_SIDE = 3000  # of a matrix that is factored
 _EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
 _SAMPLED = 0.1  # and one from a sample of the rows
 _DEAR = 4.0  # passes: beyond, an exact Hessian is not the first choice
@@ -123,9 +123,9 @@ def _own_curvature(objective: Objective) -> Model:
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
     choices = []
-    if n_outputs * side <= _MAX_SIDE:
+    if n_outputs * side <= MAX_SIDE:
         choices.append(exact_hessian(objective))
-    if n < 2 * side and n * n_outputs <= _MAX_SIDE and allows_dual(objective):
+    if n < 2 * side and n * n_outputs <= MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
     cheapest = min(choices, key=lambda model: model.cost(1), default=None)
     if n_outputs > 1 and n_outputs * side**2 <= _FACTORS:
@@ -140,7 +140,7 @@ def _own_curvature(objective: Objective) -> Model:
         model = _rough_hessian(objective, cheapest) or cheapest
         if model is not cheapest or model.cost(1) <= _MAX_COST or side <= 500:
             return model
-    if n_outputs > 1 and side <= _MAX_SIDE // 2:
+    if n_outputs > 1 and side <= MAX_SIDE // 2:
         return _bound(objective)
     return _frequent_columns(objective)
 
@@ -286,7 +286,7 @@ def rough_curvature(objective: Objective) -> Model:
     best = choose_curvature(objective)
     m, n_outputs, side = objective.shape
     rows = _TOLD_ROWS * n_outputs * side
-    if m > 1 or n_outputs * side > _MAX_SIDE or objective.data.n_samples < 2 * rows:
+    if m > 1 or n_outputs * side > MAX_SIDE or objective.data.n_samples < 2 * rows:
         return best
     sampled = partial(_on_sample, n_rows=rows)
     return Model(sampled, False, best.cost, 0.0, best.next, size=best.size)

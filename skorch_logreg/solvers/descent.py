@@ -9,6 +9,7 @@ _FLAT = 0.5  # the slope that a full step may leave before it is searched for
 _LINE_STEPS = 40
 _WIDE = 16.0  # high end of a bracket over its low one, from which it is cut by powers
 _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
+_FAR = 100.0  # times a whole step: the rounding of its logits grows as many times
 
 
 def descend(
@@ -90,9 +91,25 @@ def _searched(
     step = line_search(objective, point, direction, change)
     # 0 times what has overflowed is no number
     scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
+    if bool((step > _FAR).any()):
+        return _far(objective, point, scaled)
     factor = step[:, None].to(change.dtype)
     logits = torch.where(factor > 0, torch.addcmul(point.logits, change, factor), point.logits)
     return objective.at_logits(point.params + scaled, logits), scaled
+
+
+def _far(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
+    """Evaluate the end of a step many times as long as the one whose logits are known.
+
+    At the optimum a whole step changes logits by their rounding, and a line search on that would
+    find a fall that the parameters do not have.
+    """
+    target = objective.evaluate(point.params + scaled)
+    falls = target.value <= point.value + objective.rounding * point.value.abs()
+    if bool(falls.all()):
+        return target, scaled
+    scaled = torch.where(falls[:, None, None], scaled, 0.0)
+    return objective.evaluate(point.params + scaled), scaled
 
 
 def line_search(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:

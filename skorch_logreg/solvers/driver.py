@@ -1,7 +1,7 @@
 """The only loop: limits, convergence model by model, non-finite checks, callbacks, checkpoints."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.record import from_tree, to_tree
 from skorch_logreg.solvers.unbounded import free_columns, rare_classes, receding, separated
+from skorch_logreg.solvers.verify import Distrusted, check_run, is_own, is_proven
 
 _STALLS = 4  # steps without progress after which rounding is what is left
 _ROUNDING = 4e-16
@@ -108,6 +109,7 @@ def drive(
         objective = objective.exact  # rough products are kept no longer than they are used
         loop.approach()
         loop.finish()
+        loop.prove()
         found = loop.outcome(bound)
     except KeyboardInterrupt:
         if not keep:
@@ -175,11 +177,12 @@ class _Loop:
         journal: Journal,
         proof: bool,
     ) -> None:
-        self._solver, self._whole = solver, whole
+        self._solver: Any = solver
+        self._whole = whole
         self._tol, self._max_iter = tol, max_iter
         self._callback, self._journal, self._proof = callback, journal, proof
         self._params, self._everyone = params, params.clone()
-        self._earlier = 0  # passes before the run was resumed, but for those made again
+        self._earlier = 0  # passes before the run was resumed, but for those that check it
         self._stopped = False
 
     def begin(
@@ -198,15 +201,18 @@ class _Loop:
         self.run = _Run.of(objective, state, n_iter)
 
     def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
+        """Go on from a file, as far as its points are what their parameters give."""
         try:
             ends = from_tree(written["ends"], objective, objective)
             own, models = objective, tuple(range(len(self._params)))
             for end in ends:  # as they were left out, one end after another
+                if len(set(end.models) & set(models)) < len(end.models):
+                    raise ValueError(f"{end.models} have ended before")
                 kept = [i for i, model in enumerate(models) if model not in end.models]
                 models = tuple(models[i] for i in kept)
-                own = own.select(torch.tensor(kept, device=self._params.device))
+                own = own.select(self._index(kept))
                 self._everyone[list(end.models)] = end.point.params
-            self.run = _Run(
+            run = _Run(
                 own if written["is_rough"] else own.exact,
                 from_tree(written["state"], own, objective),
                 models,
@@ -217,10 +223,30 @@ class _Loop:
                 written["quiet"],
                 ends,
             )
-            self._earlier = written["n_passes"] - self._whole.data.n_passes
+            points = [(self._whole.select(self._index(end.models)), end.point) for end in ends]
+            points.append((run.objective, run.state.point))
+            check_run(run, points, written["n_passes"])
         except Exception as error:
             raise self._journal.damaged() from error
+        if not all(is_own(part, point) for part, point in points):
+            raise self._journal.damaged()
+        self.run = run
+        # what was read to check the file does not count: it is no part of the fit
+        self._earlier = written["n_passes"] - self._whole.data.n_passes
+        self._solver = Distrusted(self._solver, self._tol, self._journal.damaged)
         written.clear()
+
+    def prove(self) -> None:
+        """Prove the models that have converged after a file was read, from their parameters."""
+        if not isinstance(self._solver, Distrusted):
+            return
+        solver, before = self._solver.solver, self._whole.data.n_passes
+        if not all(is_proven(solver, self._whole, end, self._tol) for end in self._at_work.ends):
+            raise self._journal.damaged()
+        self._earlier -= self._whole.data.n_passes - before
+
+    def _index(self, models: Sequence[int]) -> Tensor:
+        return torch.tensor(models, device=self._params.device)
 
     def approach(self) -> None:
         """Go most of the way on rough products, where those are faster."""

@@ -1,7 +1,8 @@
 """States of solvers as trees of tensors and numbers, and what fit a tree is of."""
 
 from dataclasses import fields, is_dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from skorch_logreg.data import RemoteRows
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
-from skorch_logreg.solvers.choose import Model, choose_curvature
+from skorch_logreg.solvers.choose import MAX_SIDE, Model, choose_curvature
 from skorch_logreg.solvers.outcome import End, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
@@ -24,6 +25,10 @@ _KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, QuadraticMod
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
 _ROWS = 1000  # that stand for all in a fingerprint
+_ROW_ARRAYS = 8  # of a point, of a curvature and of models that have ended, at most
+_PARAM_ARRAYS = 32  # the same, as long as the parameters
+_DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
+_MODEL = 1 << 12  # bytes of JSON that say how a model fares
 
 
 def to_tree(value: Any) -> Any:
@@ -76,6 +81,8 @@ def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
 def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
     match tree:
         case Tensor():
+            if bool(tree.isnan().any()):
+                raise ValueError("a state holds no NaN")
             return tree.to(objective.data.device)
         case tuple():
             return tuple(_read(item, objective, chain) for item in tree)
@@ -94,18 +101,41 @@ def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
                 found["loss"] = objective.loss
             if found.keys() != names:
                 raise ValueError(f"{name} has other fields")
+            for field, hint in get_type_hints(kind).items():
+                if field in names - {"loss"} and not _is_of(found[field], hint):
+                    raise ValueError(f"{field} of {name} is {type(found[field]).__name__}")
             return kind(**found)
         case {"model": place}:
             return chain[-1 - place]
         case {"objective": is_rough}:
             return objective if is_rough else objective.exact
         case {"rows": rows}:
-            return objective.data.beside(rows)
+            return objective.data.beside(_read(rows, objective, chain))
         case {"status": name}:
             return Status(name)
         case {"slice": ends}:
             return slice(*ends)
     return tree
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that a field of a state is annotated with."""
+    arguments = get_args(hint)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if arguments[-1] is Ellipsis:
+            return all(_is_of(item, arguments[0]) for item in value)
+        return len(value) == len(arguments) and all(map(_is_of, value, arguments))
+    if arguments:  # a union
+        return any(_is_of(value, argument) for argument in arguments)
+    if hint is Tensor:
+        return isinstance(value, Tensor | RemoteRows)
+    if hint in (float, int, bool):
+        return type(value) is hint or (hint is float and type(value) is int)
+    if hint is curvature.Curvature:
+        return type(value).__name__ in curvature.__all__
+    return hint is Any or isinstance(value, NoneType if hint is None else hint)
 
 
 def _weaker_than_last(model: Model) -> int:
@@ -146,6 +176,23 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
         "y": digest(data.targets[0:]),
         "X": digest(rows.logits(probe.to(data.device)).float()),
     }
+
+
+def most_bytes(solver: Solver, objective: Objective) -> int:
+    """Bound what a checkpoint of a fit takes: rows, parameters and curvatures, twice over.
+
+    A curvature has a matrix of all columns, or rows, and outputs of a model where that is small
+    enough to be factored, and else one of columns for each output; no more of these are factored
+    than that, but for penalties that are not smooth, whose working set may be of all columns.
+    """
+    n, (m, n_outputs, side) = objective.data.n_samples, objective.shape
+    rows = n * m * (n_outputs + 1) * _ROW_ARRAYS
+    params = m * n_outputs * side * (_PARAM_ARRAYS + 2 * getattr(solver, "memory", 0))
+    columns = min(side, MAX_SIDE) if objective.penalty.smooth else side
+    sides = [size * n_outputs for size in (side, min(n, 2 * side))]
+    whole = max((size for size in sides if size <= MAX_SIDE), default=0)
+    factors = m * (n_outputs * columns**2 + whole**2)
+    return 2 * 8 * (rows + params + factors) + _DOCUMENT + _MODEL * m
 
 
 def settings(solver: Any, loss: Loss, penalty: Penalty, strength: Tensor) -> dict[str, Any]:

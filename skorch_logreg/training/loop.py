@@ -122,13 +122,14 @@ def train(
     run = _Run.start(network, solver)
     if state is not None:
         run.restore(state)
+    epochs = solver.epochs if epochs is None else epochs
     written = journal.resume()
     if written is not None:
         try:
             run.restore(written)
+            run.check(epochs)
         except Exception as error:
             raise journal.damaged() from error
-    epochs = solver.epochs if epochs is None else epochs
     forward = network if forward is None else forward
     begun = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
     try:
@@ -137,7 +138,14 @@ def train(
             if seed is not None:
                 reseed(mixed(seed, run.n_epochs), head.weight.device)
             rate = float(run.optimizer.param_groups[0]["lr"])
-            loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
+            try:
+                loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
+            except Exception as error:
+                # the same epoch went well before the file was written
+                if written is not None:
+                    raise journal.damaged() from error
+                raise
+            written = None
             total = sum(loss.tolist())
             seconds = time.perf_counter() - begun
             score = None
@@ -300,3 +308,30 @@ class _Run:
         if "network" in tree:
             self.network.load_state_dict(tree["network"])
             self.best, self.best_epoch = tree["best"], tree["best_epoch"]
+
+    def check(self, epochs: int) -> None:
+        """Check what a checkpoint said, as far as an epoch would not.
+
+        Raises
+        ------
+        Exception
+            Of any kind, if it is of no number of epochs, or a weight is not finite.
+        """
+        lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
+        sound = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
+        if not sound or lengths != {self.n_epochs}:
+            raise ValueError(f"a history of {lengths} epochs, not {self.n_epochs}")
+        scores, known = self.history.get("valid_score", []), self.network.state_dict()
+        numbers = [*(x for values in self.history.values() for x in values)]
+        numbers += [group["lr"] for group in self.optimizer.param_groups]
+        if not all(isinstance(x, float | int | Tensor) for x in numbers):
+            raise ValueError("a history holds numbers")
+        best = known if self.best is None else self.best
+        shapes, expected = ({k: v.shape for k, v in w.items()} for w in (best, known))
+        if (self.best is None) is bool(scores) or shapes != expected:
+            raise ValueError("the best weights are of another network")
+        if type(self.best_epoch) is not int or not 0 <= self.best_epoch < max(len(scores), 1):
+            raise ValueError(f"the best of {len(scores)} epochs is not {self.best_epoch}")
+        weights = [w for w in [*known.values(), *best.values()] if isinstance(w, Tensor)]
+        if not all(bool(w.isfinite().all()) for w in weights):
+            raise ValueError("a weight is not finite")

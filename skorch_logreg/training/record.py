@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skorch_logreg.checkpoint import Journal, digest, named
@@ -13,6 +14,9 @@ from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import settings
 
 _ROWS = 1000  # that stand for all, at least, where there are so many
+_COPIES = 16  # of the weights: their own, the best, and what an optimiser keeps of each
+_DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
+_EPOCH = 1 << 8  # bytes of the history of an epoch
 
 
 def journal_of(
@@ -37,7 +41,20 @@ def journal_of(
         "X": digest(*_some_rows(data)),
         "start": digest(*(v for v in network.state_dict().values() if isinstance(v, Tensor))),
     }
-    return Journal(solver.checkpoint, fingerprint)
+    return Journal(solver.checkpoint, fingerprint, _most_bytes(network, solver))
+
+
+def _most_bytes(network: nn.Module, solver: MiniBatch) -> int:
+    """Bound what a checkpoint takes; no optimiser keeps more steps than one of its settings says.
+
+    That of `torch.optim.LBFGS` is ``history_size``, and there are two arrays a step.
+    """
+    optimizer = solver.optimizer([nn.Parameter(torch.zeros(1))])
+    numbers = [n for n in optimizer.defaults.values() if type(n) is int]
+    weights = [v for v in network.state_dict().values() if isinstance(v, Tensor)]
+    # an optimiser may keep float64 beside weights of any type
+    n_bytes = sum(8 * v.numel() + _DOCUMENT // 64 for v in weights)
+    return n_bytes * (_COPIES + 2 * max(numbers, default=0)) + _DOCUMENT + _EPOCH * solver.epochs
 
 
 def _some_rows(data: InMemory) -> list[Tensor]:

@@ -175,6 +175,149 @@ def test_a_chunk_that_changes_its_length_is_refused():
         fit(Shrinks(X[:900], X[900:]), y)
 
 
+class Passes(Listed):
+    """Chunks that a function changes, given the number of the pass and that of the chunk."""
+
+    def __init__(self, *parts, change):
+        super().__init__(*parts)
+        self.change, self.times = change, [0] * len(parts)
+
+    def chunk(self, index):
+        self.times[index] += 1
+        return self.change(super().chunk(index), self.times[index], index)
+
+
+def noisy(X, n_pass, index):
+    return X + 1e-3 * np.random.default_rng([n_pass, index]).normal(size=X.shape)
+
+
+def shuffled(X, n_pass, index):
+    return X[np.random.default_rng([n_pass, index]).permutation(X.shape[0])]
+
+
+def other_entry(X, n_pass, index):
+    X = X.copy()
+    if n_pass > 4 and index == 1:
+        X[7, 2] += 0.1
+    return X
+
+
+def other_chunk(X, n_pass, index):
+    return -X if n_pass > 4 and index == 0 else X
+
+
+CHANGES = {
+    "noise": noisy,
+    "order": shuffled,
+    "an entry": other_entry,
+    "a chunk": other_chunk,
+    "growing": lambda X, n_pass, index: X * (1 + 0.01 * n_pass),
+    "columns": lambda X, n_pass, index: X[:, np.roll(np.arange(X.shape[1]), n_pass)],
+}
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("options", ["ridge", "lasso", "newton-cg"])
+@pytest.mark.parametrize("wrap", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("change", CHANGES)
+def test_numbers_that_change_between_passes_are_refused(change, wrap, options, n_classes):
+    """Whatever changes, and wherever: a certificate would be of no data at all."""
+    X, y = rows(n_classes=n_classes)
+    source = Passes(wrap(X[:900]), wrap(X[900:]), change=CHANGES[change])
+    model = TorchLogisticClassifier(tol=1e-9, **OPTIONS[options])
+    with pytest.raises(ValueError, match="has other numbers than when it was first read"):
+        model.fit(source, y)
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("wrap", [np.asarray, sp.csr_array])
+def test_rounding_may_differ_between_passes(wrap, dtype):
+    """Features that a network computes are not always the same to the last bit."""
+
+    def rounded(X, n_pass, index):
+        if n_pass == 1:
+            return X
+        X, some = X.copy(), np.random.default_rng([n_pass, index])
+        entries = X.data if sp.issparse(X) else X
+        off = 1 + 100 * np.finfo(dtype).eps * some.uniform(-1, 1, size=entries.shape)
+        entries *= off.astype(dtype)
+        return X
+
+    X, y = rows(dtype=dtype)
+    X -= X.mean(axis=0)  # sums are no larger than chance makes them
+    whole = TorchLogisticClassifier().fit(X, y)
+    found = TorchLogisticClassifier().fit(Passes(wrap(X[:900]), wrap(X[900:]), change=rounded), y)
+    assert found.converged_
+    np.testing.assert_allclose(found.predict_proba(X), whole.predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.parametrize("first", [3, 4, 5, 6])
+@pytest.mark.parametrize("n_rows", [900, 40_000])
+def test_an_entry_that_changes_in_a_large_chunk_is_seen_within_four_passes(n_rows, first):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2 * n_rows, 8))
+    y = X[:, 0] + rng.logistic(size=len(X)) > 0
+
+    def changed(X, n_pass, index):
+        X = X.copy()
+        X[5, 3] += 1.0 * (n_pass >= first and index == 1)
+        return X
+
+    source = Passes(X[:n_rows], X[n_rows:], change=changed)
+    with pytest.raises(ValueError, match="Part 1 of X has other numbers"):
+        TorchLogisticClassifier(solver="newton-cg", tol=1e-10).fit(source, y)
+    assert source.times[1] < first + (1 if n_rows == 900 else 4)
+
+
+@pytest.mark.parametrize(
+    "value", [1e300, 1e-300, np.finfo(float).max / 4], ids=["large", "small", "overflow"]
+)
+def test_sums_that_overflow_refuse_nothing(value):
+    X, y = rows()
+    X[:, 0] = np.where(X[:, 0] > X[:, 0].mean(), value, -value / 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            TorchLogisticClassifier().fit(ArrayChunks(X, 700), y)
+        except ValueError as error:
+            assert "other numbers" not in str(error)  # noqa: PT017
+
+
+TEXT = {
+    "unicode": lambda X: X.astype(str),
+    "bytes": lambda X: X.astype(bytes),
+    "list": lambda X: X.astype(str).tolist(),
+    "words": lambda X: np.full(X.shape, "a"),
+    "objects": lambda X: np.full(X.shape, "a", dtype=object),
+    "complex": lambda X: X * 1j,
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "predict", "predict_proba", "decision_function"])
+@pytest.mark.parametrize("kind", TEXT)
+def test_chunks_of_strings_are_refused_as_arrays_of_them_are(kind, method):
+    """With the same text; `fit` takes numbers as text, as scikit-learn's does."""
+    X, y = rows()
+    fitted = TorchLogisticClassifier().fit(X, y)
+
+    def outcome(make):
+        model = TorchLogisticClassifier() if method == "fit" else fitted
+        arguments = (y,) if method == "fit" else ()
+        try:
+            found = getattr(model, method)(make(), *arguments)
+        except ValueError as error:
+            return str(error).split("\n")[0]
+        return "taken" if found is model else found.tolist()
+
+    text = TEXT[kind]
+    of_array, of_chunks = (
+        outcome(lambda: text(X)),
+        outcome(lambda: Listed(text(X[:900]), text(X[900:]))),
+    )
+    assert of_chunks == of_array
+
+
 def test_what_needs_rows_in_memory_says_so():
     X, y = rows()
     chunks = ArrayChunks(X, 300)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam
-from tests.estimators.test_chunks import OPTIONS, fit, rows
+from tests.estimators.test_chunks import CHANGES, OPTIONS, Passes, fit, rows
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -228,6 +228,29 @@ def test_soft_labels_and_warm_start():
     close(found, fit(X, share, soft_labels=True), X)
     model = fit(blocks, y, warm_start=True)
     assert model.fit(blocks, y).n_iter_[0] <= 1
+
+
+@pytest.mark.parametrize("options", ["ridge", "lasso", "newton-cg"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_blocks_that_are_other_rows_when_computed_again_are_refused(change, options):
+    """Random draws without a seed, say; persisted blocks are computed once."""
+    X, y = rows()
+    edges = (0, 900), (900, 2000)
+    source = Passes(*(X[a:b] for a, b in edges), change=CHANGES[change])
+    blocks = da.concatenate(
+        [
+            da.from_delayed(
+                dask.delayed(lambda i: source.chunk(i), pure=False)(i), (b - a, 8), meta=X[:0]
+            )
+            for i, (a, b) in enumerate(edges)
+        ]
+    )
+    model = TorchLogisticClassifier(tol=1e-9, **OPTIONS[options])
+    with pytest.raises(ValueError, match="has other numbers than when it was first read"):
+        model.fit(blocks, y)
+    assert not hasattr(model, "coef_")
+    kept = blocks.persist()
+    close(fit(kept, y, OPTIONS[options]), fit(kept.compute(), y, OPTIONS[options]), X, 1e-8)
 
 
 @pytest.mark.slow

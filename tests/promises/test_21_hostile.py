@@ -156,8 +156,13 @@ def test_21_extreme_columns_stay_finite_or_are_refused(size, form):
 # Sparse matrices whose index arrays lie: each in a process of its own, where a crash is seen.
 CORRUPT = """
 import os, sys, numpy as np, scipy.sparse as sp, torch
+from itertools import product
 from skorch_logreg import TorchLogisticClassifier
 torch.set_num_threads(1)
+class Chunks:
+    def __init__(self, *parts): self.parts = parts
+    def __len__(self): return len(self.parts)
+    def chunk(self, index): return self.parts[index]
 rng = np.random.default_rng(0)
 X = sp.csr_array(rng.random((200, 5)) * (rng.random((200, 5)) < 0.5))
 y = np.arange(200) % 2
@@ -179,19 +184,19 @@ def refuses(use):
     except (ValueError, IndexError, RuntimeError):
         return True
     return False
-for kind in sys.argv[1:]:
-    for name in ("fit", "predict_proba"):
-        child = os.fork()
-        if not child:
-            bad = spoiled(kind)
-            if name == "fit":
-                refused = refuses(lambda: TorchLogisticClassifier().fit(bad, y))
-            else:
-                refused = refuses(lambda: model.predict_proba(bad))
-            os._exit(0 if refused else 1)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status:
-            print(kind, name, "accepted" if status > 0 else f"crashed with signal {-status}")
+for kind, name, wrap in product(sys.argv[1:], ("fit", "predict_proba"), (False, True)):
+    child = os.fork()
+    if not child:
+        bad = Chunks(spoiled(kind)) if wrap else spoiled(kind)
+        if name == "fit":
+            refused = refuses(lambda: TorchLogisticClassifier().fit(bad, y))
+        else:
+            refused = refuses(lambda: model.predict_proba(bad))
+        os._exit(0 if refused else 1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        how = "accepted" if status > 0 else f"crashed with signal {-status}"
+        print(kind, name, "in chunks" * wrap, how)
 """
 
 

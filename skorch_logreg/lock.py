@@ -1,0 +1,84 @@
+"""Locks that keep two fits from writing to one file."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from skorch_logreg.exceptions import CheckpointError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _acquire(file: IO[bytes]) -> None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+    def _release(file: IO[bytes]) -> None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _acquire(file: IO[bytes]) -> None:
+        # of the open file, not of the process: two threads exclude each other as well
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _release(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)  # also for what a forked process has inherited
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other fits, of any thread or process, from a path.
+
+    The operating system frees the lock of a process that dies.
+
+    Parameters
+    ----------
+    path : Path
+        Beside it stands ``path.lock`` for as long as the lock is held.
+
+    Raises
+    ------
+    CheckpointError
+        If another fit has it, or nothing can be written there.
+    """
+    name = path.with_name(path.name + ".lock")
+    file = _locked(path, name)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            name.unlink()
+        with suppress(OSError):
+            _release(file)
+        file.close()
+        if sys.platform == "win32":
+            with suppress(OSError):
+                name.unlink()
+
+
+def _locked(path: Path, name: Path) -> IO[bytes]:
+    while True:
+        try:
+            file = name.open("ab")
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoint {str(path)!r} cannot be written: {error}."
+            ) from error
+        try:
+            _acquire(file)
+        except (BlockingIOError, PermissionError) as error:
+            file.close()
+            raise CheckpointError(
+                f"The checkpoint {str(path)!r} is in use by another fit that is running. Wait "
+                "until it has ended, or name another file."
+            ) from error
+        except OSError:  # a file system without locks
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), name.stat()):
+                return file
+        file.close()  # its fit ended, and removed it, between the two calls

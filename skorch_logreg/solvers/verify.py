@@ -1,0 +1,174 @@
+"""Check what was read from a checkpoint against the objective itself.
+
+Nothing that a file says of a fit is believed: points are evaluated again at their parameters, and
+models that converge after a resume are proven from these alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective, Point
+from skorch_logreg.solvers.outcome import End, Status
+from skorch_logreg.solvers.protocol import Solver
+
+_PROVEN = 10.0  # times tol squared: what a converged model may be away from its optimum
+_RELATIVE = 1e-13  # the same, where rounding is larger
+
+
+def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) -> None:
+    """Check the shapes of a run that was read, and those of its numbers that nothing proves.
+
+    Parameters
+    ----------
+    run : object
+        As `drive` has it: models at work, those that have ended, and counts.
+    points : list of (Objective, Point)
+        Its points, with the objective of their models.
+    n_passes : int
+
+    Raises
+    ------
+    Exception
+        Of any kind, if a number is of another type, or an array of other models.
+    """
+    state, m = run.state, len(run.models)
+    for part, point in points:
+        _check_shapes(part, point)
+    if any(not len(end.models) == len(end.optimality) == len(end.status) for end in run.ends):
+        raise ValueError("an end is of other models")
+    counts = [run.first, run.n_iter, n_passes, *run.stalls]
+    if not all(type(n) is int and n >= 0 for n in counts):
+        raise ValueError(f"{counts} are counts")
+    if not all(type(x) is float for x in run.before):
+        raise ValueError(f"{run.before} are optimalities")
+    if not (m > 0 and len(run.stalls) == m and len(run.before) >= m):
+        raise ValueError(f"there are {m} models at work")
+    if not (state.decrement.shape == state.trusted.shape == (m,)):
+        raise ValueError("decrements are of other models")
+    if state.trusted.dtype is not torch.bool or not bool(state.decrement.isfinite().all()):
+        raise ValueError("decrements are numbers")
+
+
+def _check_shapes(objective: Objective, point: Point) -> None:
+    n, (m, n_outputs, side) = objective.data.n_samples, objective.shape
+    expected = {
+        "params": (m, n_outputs, side),
+        "logits": (n, m, n_outputs),
+        "value": (m,),
+        "gradient": (m, n_outputs, side),
+    }
+    for name, shape in expected.items():
+        found = getattr(point, name)
+        if tuple(found.shape) != shape or not found.dtype.is_floating_point:
+            raise ValueError(f"{name} has shape {tuple(found.shape)}, expected {shape}")
+    if point.params.dtype is not torch.float64 or not bool(point.params.isfinite().all()):
+        raise ValueError("params are not finite")
+
+
+def is_own(objective: Objective, point: Point) -> bool:
+    """Whether a point is what its parameters give, up to the rounding of past steps.
+
+    Logits are sums over the steps, and their error grows with the means of the columns over their
+    deviations. Half of the digits are asked for: an objective whose logits differ by less has its
+    optimum within a square of that, and a proof at the end evaluates its own.
+    """
+    exact, m = objective.exact, len(point.value)
+    own = exact.evaluate(point.params)
+    digits = math.sqrt(objective.rounding)
+    data: Any = exact.data
+    means = (data.center / data.scale).abs()
+    size = 1 + point.params[..., :-1].abs() @ (1 + digits * means)
+    error = digits * (size + point.params[..., -1].abs()).amax(dim=-1)
+
+    def kernel(block: Block, read: Tensor, new: Tensor) -> tuple[Tensor, ...]:
+        apart = (read - new).square().sum(dim=-1)
+        return (apart * block.weight).sum(dim=0), block.weight.sum(dim=0).expand(m)
+
+    apart, weight = exact.data.reduce(kernel, point.logits, own.logits, reads=0)
+    slope = (point.gradient - own.gradient).abs().amax(dim=(1, 2))
+    sound = (
+        (apart <= weight * error.square())
+        & ((point.value - own.value).abs() <= error * own.value)
+        & (slope <= error * weight)
+    )
+    return bool(sound.all())
+
+
+def is_proven(solver: Solver, whole: Objective, end: End, tol: float) -> bool:
+    """Whether the models of an end that have converged are where they say.
+
+    Parameters
+    ----------
+    solver : Solver
+    whole : Objective
+        Of all models.
+    end : End
+    tol : float
+        That they have met.
+    """
+    pairs = zip(end.models, end.status, strict=True)
+    places = [i for i, (_, how) in enumerate(pairs) if how is Status.CONVERGED]
+    if not places:
+        return True
+    device = end.point.params.device
+    objective = whole.select(torch.tensor([end.models[i] for i in places], device=device)).exact
+    params = end.point.params[torch.tensor(places, device=device)]
+    state = solver.init(objective, params, tol)
+    doubted = [i for i, trusted in enumerate(state.trusted.tolist()) if not trusted]
+    # a duality gap is a proof as it is; a step would be of another point
+    if doubted and objective.penalty.smooth:
+        state = solver.confirm(objective, state, doubted)
+    limit = state.point.value * max(_PROVEN * tol**2, _RELATIVE)
+    return bool((state.decrement <= limit).all())
+
+
+@dataclass(frozen=True)
+class Distrusted:
+    """A solver whose state was read from a file, which is to blame where a step is none.
+
+    Parameters
+    ----------
+    solver : Solver
+    tol : float
+        That will be asked for.
+    damaged : callable
+        Makes the error of a file that makes no sense.
+    """
+
+    solver: Solver
+    tol: float
+    damaged: Callable[[], Exception]
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> Any:
+        """State at given parameters."""
+        return self.solver.init(objective, params, tol)
+
+    def step(self, objective: Objective, state: Any) -> Any:
+        """State after one iteration."""
+        moved = self._try(self.solver.step, objective, state)
+        if not _is_finite(moved):
+            own = self.solver.init(objective, state.point.params, self.tol)
+            if _is_finite(self.solver.step(objective, own)):
+                raise self.damaged()
+        return moved
+
+    def confirm(self, objective: Objective, state: Any, models: Sequence[int]) -> Any:
+        """Find decrements of some models that can be trusted."""
+        return self._try(self.solver.confirm, objective, state, models)
+
+    def _try(self, call: Callable[..., Any], objective: Objective, state: Any, *rest: Any) -> Any:
+        try:
+            return call(objective, state, *rest)
+        except Exception as error:
+            objective.exact.evaluate(state.point.params)  # rows that cannot be read say so
+            raise self.damaged() from error
+
+
+def _is_finite(state: Any) -> bool:
+    return bool((state.point.value + state.decrement).isfinite().all())

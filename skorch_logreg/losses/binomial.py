@@ -67,6 +67,10 @@ class Binomial:
         wrong = dual.abs()[..., 0].clamp(max=1.0)
         return torch.special.xlogy(wrong, wrong) + torch.special.xlog1py(1 - wrong, -wrong)
 
+    def one_sided(self, y: Tensor) -> Tensor | None:
+        """All logits can go to one end only without a growing loss."""
+        return None
+
     def shares(self, y: Tensor) -> Tensor:
         """One for the class of a row, (rows, m, 2)."""
         return torch.cat([1 + y, 1 - y], dim=-1) / 2

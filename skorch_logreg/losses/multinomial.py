@@ -80,6 +80,10 @@ class Multinomial:
         right = torch.special.xlog1py(1 - wrong, -wrong)
         return torch.special.xlogy(others, others).sum(dim=-1) + right
 
+    def one_sided(self, y: Tensor) -> Tensor | None:
+        """All logits can go to one end only without a growing loss."""
+        return None
+
     def shares(self, y: Tensor) -> Tensor:
         """One for the class of a row, (rows, m, K)."""
         share = torch.zeros(*y.shape[:2], self.n_outputs, dtype=torch.float64, device=y.device)

@@ -50,6 +50,13 @@ class Loss(Protocol):
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
         """Convex conjugate (rows, m) at a dual point (rows, m, K) in its domain."""
 
+    def one_sided(self, y: Tensor) -> Tensor | None:
+        """Which logits of a row (rows, m, K) can go to one end only without a growing loss.
+
+        A class without a share in the row may lose probability for ever, and one that has all of
+        it may gain; a class that shares a row with others can do neither.  None: all of them.
+        """
+
     def shares(self, y: Tensor) -> Tensor:
         """Share of every class in a row, (rows, m, classes)."""
 

@@ -60,6 +60,10 @@ class SoftBinomial(Binomial):
         smaller = torch.minimum(y + dual, (1 - y) - dual)[..., 0].clamp(0.0, 0.5)
         return torch.special.xlogy(smaller, smaller) + torch.special.xlog1py(1 - smaller, -smaller)
 
+    def one_sided(self, y: Tensor) -> Tensor | None:
+        """Which logits (rows, m, K) can go to one end only: those of shares of 0 and 1."""
+        return (y == 0) | (y == 1)
+
     def shares(self, y: Tensor) -> Tensor:
         """Shares (rows, m, 2) of the two classes."""
         return torch.cat([1 - y, y], dim=-1)

@@ -64,6 +64,10 @@ class SoftMultinomial(Multinomial):
         right = torch.special.xlog1py(1 - wrong, -wrong)
         return torch.special.xlogy(others, others).sum(dim=-1) + right
 
+    def one_sided(self, y: Tensor) -> Tensor | None:
+        """Which logits (rows, m, K) can go to one end only: those of shares of 0 and 1."""
+        return (y == 0) | (y == 1)
+
     def shares(self, y: Tensor) -> Tensor:
         """Shares (rows, m, K), as they are."""
         return y

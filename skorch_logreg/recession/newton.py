@@ -9,7 +9,7 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.recession.saturated import LEFT, one_sided
+from skorch_logreg.recession.saturated import LEFT
 
 MOST_COEFFICIENTS = 600  # in a Hessian whose eigenvalues are wanted: 0.1 s
 _MOST_FLAT = 32  # directions without curvature that are looked at
@@ -141,12 +141,13 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
         ) -> tuple[Tensor, ...]:
             counts = block.weight > 0
             change = block.matmul(directions)
-            sided = one_sided(loss, block.targets)
+            sided = loss.one_sided(block.targets)
             residual, diagonal, rank_one = loss.residual_curvature(logits, block.targets)
             left = residual
             for own in change[:, :n].split(1, dim=1):
                 left = left + _bend(own, diagonal, rank_one)
-                lost = sided & ~(left / residual >= LEFT)
+                lost = ~(left / residual >= LEFT)
+                lost = lost if sided is None else lost & sided
                 left = _held(left, torch.where(lost, LEFT * residual, left), block.targets, loss)
             others = change[:, n:]
             spread = others.abs().amax(dim=-1)

@@ -34,10 +34,9 @@ def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[
     loss = objective.loss
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        residual = loss.residual_curvature(logits, block.targets)[0]
-        counts = one_sided(loss, block.targets) & (block.weight > 0)[..., None]
-        wrong = torch.where(counts, residual.abs() * block.weight[..., None], torch.inf)
-        return ((wrong <= limit[:, None]).any(dim=-1).sum(dim=0),)
+        wrong = loss.residual_curvature(logits, block.targets)[0].abs_()
+        low = wrong.mul_(block.weight[..., None]) <= limit[:, None]
+        return (_counted(loss, low, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, point.logits, reads=0)
     return [n > 0 for n in count.tolist()]
@@ -75,8 +74,7 @@ def is_quiet(
     def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
         fall, wrong = _falls(loss, old, new - old, block.targets)
         moved = ~(fall <= most) & (wrong * block.weight[..., None] <= limit)
-        moved &= one_sided(loss, block.targets) & (block.weight > 0)[..., None]
-        return (moved.any(dim=-1).sum(dim=0),)
+        return (_counted(loss, moved, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, before, point.logits, reads=0)
     return [n == 0 for n in count.tolist()]
@@ -85,23 +83,18 @@ def is_quiet(
 def _falls(loss: Loss, logits: Tensor, change: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Compute what logarithms of wrong classes' probabilities lose by a step, and these.
 
-    (rows, m, K) each; to first order, where a class has no share in the row.
+    (rows, m, K) each; to first order.
     """
     if loss.n_outputs == 1:
         residual, bend, _ = loss.residual_curvature(logits, y)
         return -bend * change / residual, residual.abs()
     proba = loss.curvature(logits)[0]
-    mean = (proba * change).sum(dim=-1, keepdim=True)
-    # a class that has all of the row gains
-    return torch.where(loss.shares(y) == 0, mean - change, 0.0), proba
+    return (proba * change).sum(dim=-1, keepdim=True) - change, proba
 
 
-def one_sided(loss: Loss, targets: Tensor) -> Tensor:
-    """Which logits of a row (rows, m, K) can go to one end only without a growing loss.
-
-    A class without a share in the row may lose probability for ever, and one that has all of it
-    may gain; a class that shares a row with others can do neither.
-    """
-    share = loss.shares(targets)
-    share = share[..., :1] if loss.n_outputs == 1 else share
-    return (share == 0) | (share == 1)
+def _counted(loss: Loss, logits: Tensor, block: Block) -> Tensor:
+    """Rows (rows, m) with a weight and one of some logits that can go to one end only."""
+    sided = loss.one_sided(block.targets)
+    logits = logits if sided is None else logits & sided
+    rows = logits[..., 0] if loss.n_outputs == 1 else logits.any(dim=-1)
+    return rows & (block.weight > 0)

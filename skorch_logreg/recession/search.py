@@ -11,7 +11,6 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective
 from skorch_logreg.recession.programme import Cone
-from skorch_logreg.recession.saturated import one_sided
 
 _ROWS = 200  # of a first programme, at least
 _ROWS_A_DIRECTION = 4  # and for each of its variables
@@ -305,9 +304,12 @@ def free_ends(objective: Objective) -> tuple[Tensor, Tensor]:
 
 def _asked(loss: Any, targets: Tensor, weight: Tensor, limit: float, *logits: Tensor) -> Tensor:
     """Which classes (rows, 1, K) without a share in a row are asked about."""
-    asked = one_sided(loss, targets) & (weight[..., None] > 0)
+    share, sided = loss.shares(targets), loss.one_sided(targets)
     if loss.n_outputs > 1:
-        asked = asked & (loss.shares(targets) == 0)
+        asked = share == 0
+    else:
+        asked = torch.ones_like(share[..., :1], dtype=torch.bool) if sided is None else sided
+    asked = asked & (weight[..., None] > 0)
     if logits:
         wrong = loss.residual_curvature(logits[0], targets)[0].abs() * weight[..., None]
         asked = asked & (wrong <= limit)

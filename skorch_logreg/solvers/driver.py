@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Journal
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession import is_quiet, saturation
+from skorch_logreg.recession import is_quiet, saturated_models, saturation
 from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.record import from_tree, to_tree
@@ -417,12 +417,15 @@ class _Loop:
 
     def _is_quiet(self, run: _Run, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
-        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(run.models)))
+        limit = saturation(point, state.decrement)
+        saturated = saturated_models(run.objective, point, limit)
+        if not any(saturated):
+            return [True] * len(saturated)
+        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
         exact = exact.to(point.params.device)
         if bool(exact.any()):  # the whole way, and not a part of it
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
-        limit = saturation(point, torch.maximum(state.decrement, self._tol**2 * point.value))
         return is_quiet(run.objective, before.logits, point, limit, exact)
 
     @cached_property

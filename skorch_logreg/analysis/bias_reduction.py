@@ -6,14 +6,24 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, gen_batches
 from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
-from skorch_logreg.analysis.profile import Likelihood, maximise, profile_interval, profiled
+from skorch_logreg.analysis.likelihood import (
+    HigherMaximumError,
+    Likelihood,
+    NoMaximumError,
+    damped_factor,
+    maximise,
+)
+from skorch_logreg.analysis.profile import Profile
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 
 __all__ = ["FirthFit", "firth"]
+
+_MAX_STARTS = 20  # one is usual, and two where few rows are separable
+_NUMBERS = 1 << 20  # of products of some rows at a time
 
 
 @dataclass(frozen=True)
@@ -51,23 +61,77 @@ class _Jeffreys(Likelihood):
     """Log-likelihood plus half the log-determinant of the information."""
 
     def value(self, theta: np.ndarray) -> float:
-        """Penalised log-likelihood."""
-        try:
-            _, factor = self._factored(theta)
-        except linalg.LinAlgError:  # so far away that probabilities are 0 and 1
+        """Penalised log-likelihood; it has no bound where the information is singular."""
+        diagonal = np.abs(np.diag(np.linalg.qr(self._rows(theta), mode="r")))
+        if not (diagonal > 0).all():
             return -np.inf
-        return super().value(theta) + float(np.log(np.diag(factor)).sum())
+        return super().value(theta) + float(np.log(diagonal).sum())
 
     def score(self, theta: np.ndarray) -> np.ndarray:
         """``Z' (s (y - p) + h (1/2 - p))`` with the leverages h."""
-        p, factor = self._factored(theta)
-        root = np.sqrt(self.weight * p * (1 - p))
-        half = linalg.solve_triangular(factor, (self.Z * root[:, None]).T, lower=True)
-        leverage = (half**2).sum(axis=0)
-        return self.Z.T @ (self.weight * (self.y - p) + leverage * (0.5 - p))
+        leverage = (self._orthogonal(theta) ** 2).sum(axis=1)
+        return super().score(theta) - self.Z.T @ (leverage * self._tilt(theta) / 2)
 
-    def _factored(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.proba(theta), linalg.cholesky(self.information(theta), lower=True)
+    def factor(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        """Factor the negative Hessian, or where it is indefinite that of leverages held fixed.
+
+        With the rows ``u_i`` of the orthogonal factor of the information's square root and
+        ``M = sum_i (2 p_i - 1) z_i (u_i x u_i)'``, half the log-determinant has the second
+        derivatives ``sum_i h_i (1 - 6 p_i (1 - p_i)) z_i z_i' / 2 - M M' / 2``.
+        """
+        rows, tilt = self._orthogonal(theta), self._tilt(theta)
+        own, leverage = super().curvature(theta), (rows**2).sum(axis=1)
+        design = self.Z @ basis
+        spread = (1 - tilt**2) / 4  # p (1 - p)
+        mixed = _mixed(design * tilt[:, None], rows)
+        hessian = (design * (own - leverage * (0.5 - 3 * spread))[:, None]).T @ design
+        try:
+            return linalg.cholesky(hessian + mixed @ mixed.T / 2)
+        except linalg.LinAlgError:
+            return damped_factor(np.sqrt(own + leverage * spread)[:, None] * design)
+
+    def _tilt(self, theta: np.ndarray) -> np.ndarray:
+        """``2 p - 1``."""
+        return np.tanh(self.Z @ theta / 2)
+
+    def _rows(self, theta: np.ndarray) -> np.ndarray:
+        """Square root of the information, (n_samples, n_params)."""
+        return np.sqrt(super().curvature(theta))[:, None] * self.Z
+
+    def _orthogonal(self, theta: np.ndarray) -> np.ndarray:
+        return np.linalg.qr(self._rows(theta), mode="reduced").Q
+
+
+def _profiled(
+    likelihood: Likelihood, quantile: float, intervals: str
+) -> tuple[list[Profile], np.ndarray, np.ndarray]:
+    """Maximise from zero, and profile; where a profile finds a higher maximum, begin there."""
+    theta = np.zeros(likelihood.Z.shape[1])
+    for _ in range(_MAX_STARTS):
+        theta = maximise(likelihood, theta, np.eye(len(theta)))
+        covariance = likelihood.covariance(theta)
+        profiles = [Profile.of(likelihood, theta, covariance, j) for j in range(len(theta))]
+        if intervals == "wald":
+            coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
+            ends = np.column_stack([coef - quantile * error, coef + quantile * error])
+            return profiles, ends, (coef / error) ** 2
+        try:
+            ends = np.array([profile.interval(quantile) for profile in profiles])
+            statistic = np.array([profile.deviance_at(0.0) for profile in profiles])
+        except HigherMaximumError as higher:
+            theta = higher.theta
+        else:
+            return profiles, ends, statistic
+    raise NoMaximumError(f"of {_MAX_STARTS} maxima each was above the last.")
+
+
+def _mixed(design: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Sum ``z_i (u_i x u_i)'`` over rows, with each pair of entries of u once."""
+    i, j = np.triu_indices(rows.shape[1])
+    total = np.zeros((design.shape[1], len(i)))
+    for part in gen_batches(len(rows), max(_NUMBERS // len(i), 1)):
+        total += design[part].T @ (rows[part][:, i] * rows[part][:, j])
+    return total * np.where(i == j, 1.0, np.sqrt(2.0))
 
 
 def firth(
@@ -107,12 +171,15 @@ def firth(
     ParameterError
         If there are not two classes, or a parameter is not allowed.
     ValueError
-        If the columns are collinear.
+        If columns are collinear, or the maximum or an end of an interval was not reached.
 
     Notes
     -----
     This penalty depends on the rows, so it is no ``penalty=`` of an estimator; it takes some
-    Newton steps of ``n p^2``, and a profile as many for every end of an interval.
+    Newton steps of ``n p^3``, and a profile as many for every end of an interval.
+
+    On separable rows the penalised likelihood may have several maxima.  Maximisation begins at
+    zero; where a profile reaches a higher maximum, it begins there again ("wald" has no profile).
 
     References
     ----------
@@ -147,38 +214,22 @@ def firth(
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
     names = [f"x{j}" for j in range(X.shape[1])] if names is None else list(names)
-    likelihood = _Jeffreys.of(X, (y == classes[1]).astype(float), weight, fit_intercept)
+    if fit_intercept:
+        names.append("intercept")
+    names = list(map(str, names))
+    likelihood = _Jeffreys.of(X, y == classes[1], weight, names, fit_intercept)
+    quantile = float(stats.norm.ppf((1 + level) / 2))
     try:
-        theta = maximise(likelihood, np.zeros(likelihood.Z.shape[1]))
-    except linalg.LinAlgError as failure:
-        raise ValueError("The columns of X are collinear or constant; leave one out.") from failure
-    outward = likelihood.outward()
-    covariance = outward @ linalg.inv(likelihood.information(theta)) @ outward.T
-    coef, error = outward @ theta, np.sqrt(np.diag(covariance))
-    quantile, best = float(stats.norm.ppf((1 + level) / 2)), likelihood.value(theta)
-    if intervals == "wald":
-        interval = np.column_stack([coef - quantile * error, coef + quantile * error])
-        statistic = (coef / error) ** 2
-    else:
-        ends = [profile_interval(likelihood, coef, error[j], j, quantile) for j in range(len(coef))]
-        interval = np.array(ends)
-        without = [_without(likelihood, coef, j) for j in range(len(coef))]
-        statistic = 2 * (best - np.array(without))
+        profiles, interval, statistic = _profiled(likelihood, quantile, intervals)
+    except NoMaximumError as failure:
+        raise ValueError(f"The penalised likelihood was not maximised: {failure}") from failure
     return FirthFit(
-        names=(*map(str, names), *(["intercept"] if fit_intercept else [])),
-        coef=coef,
-        standard_error=error,
+        names=tuple(names),
+        coef=np.array([profile.estimate for profile in profiles]),
+        standard_error=np.array([profile.error for profile in profiles]),
         interval=interval,
         statistic=statistic,
         p_value=stats.chi2.sf(statistic, 1),
-        log_likelihood=best + float(np.log(likelihood.scale).sum()),
+        log_likelihood=profiles[0].value - float(np.linalg.slogdet(likelihood.outward)[1]),
         classes=classes,
     )
-
-
-def _without(likelihood: Likelihood, coef: np.ndarray, place: int) -> float:
-    """Highest value where a parameter is zero."""
-    if place == len(likelihood.scale):
-        likelihood = likelihood.around_zero()
-    theta = np.linalg.solve(likelihood.outward(), coef)
-    return profiled(likelihood, theta, place, 0.0)[0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from skorch_logreg.analysis.convergence import warn_of
 from skorch_logreg.analysis.fitted_model import Fitted
@@ -171,7 +171,8 @@ class Influence:
     pearson, deviance : ndarray of shape (n_samples,)
         Residuals.
     cooks_distance : ndarray of shape (n_samples,)
-        ``pearson^2 h / (1 - h)^2 / k``.
+        ``pearson^2 h / (1 - h)^2 / k``, which is ``d' (I + P) d / k`` with the change d of the
+        coefficients by one Newton step without the row.
     convergence_message : str or None
         As in `Inference`.
     """
@@ -221,17 +222,19 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     """
     fit = _binary(estimator, X, y, sample_weight, "influence")
     half = linalg.cholesky(_regular(inverse(fit, fit.information()), fit.fit_intercept), lower=True)
-    p = fit.proba[:, 0]
-    variance = p * (1 - p)
-    leverage = np.empty(len(p))
+    sign = np.where(fit.index == 1, 1.0, -1.0)
+    # log-probabilities of a row's own class and the other, exact where one rounds to 1
+    margin = sign * (fit.logits[:, 1] - fit.logits[:, 0])
+    own, other = log_expit(margin), log_expit(-margin)
+    spread = np.empty(len(sign))  # x_i' B x_i
     for rows, Z in fit.pieces():
-        leverage[rows] = ((Z @ half) ** 2).sum(axis=1)
-    leverage *= fit.weight * variance
-    pearson = np.sqrt(fit.weight) * fit.residual[:, 0] / np.sqrt(variance)
-    own = fit.log_proba[np.arange(len(p)), fit.index]
-    deviance = np.sign(fit.residual[:, 0]) * np.sqrt(-2 * fit.weight * own)
+        spread[rows] = ((Z @ half) ** 2).sum(axis=1)
+    leverage = fit.weight * np.exp(own + other) * spread
     k = len(fit.names) - (not fit.fit_intercept)
-    cooks = pearson**2 * leverage / (1 - leverage) ** 2 / k
+    with np.errstate(over="ignore", divide="ignore"):
+        pearson = sign * np.sqrt(fit.weight) * np.exp(-margin / 2)
+        cooks = (fit.weight * np.exp(other)) ** 2 * spread / (1 - leverage) ** 2 / k
+    deviance = sign * np.sqrt(-2 * fit.weight * own)
     warn_of(fit.convergence_message)
     return Influence(leverage, pearson, deviance, cooks, fit.convergence_message)
 

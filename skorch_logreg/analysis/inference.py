@@ -20,6 +20,11 @@ _CONVENTIONS = {
     "cluster": "B S B with S the sum of squared scores of G groups, times "
     "G / (G - 1) (n - 1) / (n - k)",
 }
+_WEIGHT_TYPES = {
+    "frequency": "weights count rows, n is their sum",
+    "probability": "weights are inverse probabilities of selection, n counts rows",
+}
+_ROBUST = ("sandwich", "cluster")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Inference(NormalEstimates):
         Estimate, its standard error, their ratio and the probability of a larger one.
     interval : ndarray of shape (n_params, 2)
     odds_ratio : ndarray of shape (n_params,)
-        ``exp(coef)``.
+        ``exp(coef)``; inf or 0 where float64 does not hold it (``coef`` beyond 709 or -745), where
+        the printed table has it as ``e^coef``.
     covariance : ndarray of shape (n_params, n_params)
     convention : str
         What the covariance is, with ``I`` the information and ``B`` the inverse of that and the
@@ -44,13 +50,16 @@ class Inference(NormalEstimates):
         Of the intervals.
     log_likelihood, null_log_likelihood : float
     n_samples : float
-        Rows, as often as they count.
+        Sum of the weights; with ``weight_type="probability"`` the number of rows of positive
+        weight.
     df_model : float
         Parameters without the intercepts; under a penalty the trace of ``B I`` takes their place.
     is_penalised : bool
     convergence_message : str or None
         Why the coefficients are not at their optimum, of which the figures here hold; None if
         they are, or if the estimator does not say.
+    weight_type : {"frequency", "probability"}
+        What the weights are.
     """
 
     names: tuple[str, ...]
@@ -65,6 +74,7 @@ class Inference(NormalEstimates):
     n_intercepts: int
     is_penalised: bool
     convergence_message: str | None = None
+    weight_type: str = "frequency"
 
     @property
     def estimate(self) -> np.ndarray:
@@ -79,7 +89,8 @@ class Inference(NormalEstimates):
     @property
     def odds_ratio(self) -> np.ndarray:
         """Factor of the odds for a feature that is larger by one."""
-        return np.exp(self.coef)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.exp(self.coef)
 
     @property
     def aic(self) -> float:
@@ -125,18 +136,19 @@ class Inference(NormalEstimates):
         heads = ("coef", "std err", "z", "p", "lower", "upper", "odds ratio")
         lines = [" " * width + "".join(f"{head:>12}" for head in heads)]
         numbers = np.column_stack(
-            [
-                self.coef,
-                self.standard_error,
-                self.z,
-                self.p_value,
-                self.interval,
-                self.odds_ratio,
-            ]
+            [self.coef, self.standard_error, self.z, self.p_value, self.interval]
         )
-        for name, row in zip(self.names, numbers, strict=True):
+        ratios = self.odds_ratio
+        is_outside = np.isinf(ratios) | (ratios == 0)
+        odds = np.where(
+            is_outside,
+            [f"e^{coef:.3g}" for coef in self.coef],
+            [f"{ratio:.4g}" for ratio in ratios],
+        )
+        for name, row, ratio in zip(self.names, numbers, odds, strict=True):
             short = name if len(name) <= width else name[: width - 1] + "…"
-            lines.append(f"{short:<{width}}" + "".join(f"{value:>12.4g}" for value in row))
+            cells = "".join(f"{value:>12.4g}" for value in row)
+            lines.append(f"{short:<{width}}{cells}{ratio:>12}")
         lines.append(
             f"log-likelihood {self.log_likelihood:.6g}, of the null model "
             f"{self.null_log_likelihood:.6g}, pseudo R2 {self.pseudo_r2:.4g}, AIC {self.aic:.6g}, "
@@ -145,6 +157,11 @@ class Inference(NormalEstimates):
         lines.append(f"covariance: {self.convention}; intervals of {self.level:.0%}")
         if self.convergence_message is not None:
             lines.append(self.convergence_message)
+        if is_outside.any():
+            lines.append(
+                "odds ratios written as e^x are beyond the range of float64: a difference of one "
+                "is very large for these features; scale them."
+            )
         return "\n".join(lines)
 
 
@@ -158,6 +175,7 @@ def summary(
     groups: Any = None,
     offset: Any = None,
     level: float = 0.95,
+    weight_type: str = "frequency",
 ) -> Inference:
     """Say how certain the coefficients of a fitted logistic regression are.
 
@@ -169,7 +187,8 @@ def summary(
     - ``"sandwich"``: ``B S B`` with ``S`` the sum of the rows' squared scores: it holds where
       the variance is not that of the model (HC0);
     - ``"cluster"``: the same with scores summed over groups of rows that depend on each other,
-      and the usual correction for few groups.
+      times ``G / (G - 1) (n - 1) / (n - k)`` for G groups with a row of positive weight, n rows
+      and k parameters (the trace of ``B I`` where there is a penalty).
 
     Under a ridge coefficients are drawn to zero: ``"model"`` and ``"sandwich"`` are of their
     variance alone, not of that bias.
@@ -182,7 +201,7 @@ def summary(
         Rows that it was fitted to.
     y : array-like of shape (n_samples,)
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Those of the fit: how often a row counts.
+        Those of the fit; ``weight_type`` says what they are.
     covariance : {"model", "posterior", "sandwich", "cluster"}, default="model"
     groups : array-like of shape (n_samples,) or None, default=None
         Labels of groups, for "cluster".
@@ -190,6 +209,13 @@ def summary(
         That of the fit; for two classes.
     level : float, default=0.95
         Of the intervals.
+    weight_type : {"frequency", "probability"}, default="frequency"
+        What the sample weights are.  "frequency": numbers of equal rows (statsmodels'
+        ``freq_weights``, Stata's fweight): results are those of the rows repeated, and n is the
+        sum of the weights.  "probability": inverse probabilities of selection, known up to a
+        factor (Stata's pweight; the robust covariances of statsmodels' ``var_weights``): a row's
+        score counts with its weight squared, and n is the number of rows of positive weight; for
+        "sandwich" and "cluster".
 
     Returns
     -------
@@ -243,37 +269,50 @@ def summary(
         )
     if not 0 < level < 1:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
+    if weight_type not in _WEIGHT_TYPES:
+        raise ParameterError(f"weight_type={weight_type!r}; expected one of {list(_WEIGHT_TYPES)}.")
+    is_frequency = weight_type == "frequency"
+    if not is_frequency and covariance not in _ROBUST:
+        raise ParameterError(
+            f"weight_type={weight_type!r} with covariance={covariance!r}; the information of rows "
+            f"that were selected says nothing of their variance. Choose one of {list(_ROBUST)}."
+        )
     fit = Fitted.of(estimator, X, y, sample_weight, offset)
+    n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
     information = fit.information()
     bread = inverse(fit, information)
+    contrast = _contrasts(fit)
+    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.outward)
+    coef = contrast @ fit.params.ravel()
+    kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
+    df = float(np.trace(bread @ information)) if fit.is_penalised else len(kept)
     if covariance == "posterior":
         spread = bread
     elif covariance == "model":
         spread = bread @ information @ bread
     elif covariance == "sandwich":
-        spread = bread @ _meat(fit) @ bread
+        spread = bread @ _meat(fit, fit.weight if is_frequency else fit.weight**2) @ bread
     else:
-        spread = bread @ _cluster_meat(fit, groups) @ bread
-    contrast = _contrasts(fit)
-    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.outward)
-    coef = contrast @ fit.params.ravel()
-    kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
+        meat, n_groups = _cluster_meat(fit, groups)
+        spread = bread @ meat @ bread * _small_sample(n_groups, n_samples, df)
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
     warn_of(fit.convergence_message)
-    df = float(np.trace(bread @ information)) if fit.is_penalised else len(kept)
     return Inference(
         names=tuple(np.array(_names(fit), dtype=object)[kept]),
         coef=coef[kept],
         covariance=(moved @ spread @ moved.T)[np.ix_(kept, kept)],
-        convention=_CONVENTIONS[covariance],
+        convention=f"{_CONVENTIONS[covariance]}; {_WEIGHT_TYPES[weight_type]}"
+        if covariance in _ROBUST and sample_weight is not None
+        else _CONVENTIONS[covariance],
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
-        n_samples=fit.n_samples,
+        n_samples=n_samples,
         df_model=df - n_intercepts,
         n_intercepts=n_intercepts,
         is_penalised=fit.is_penalised,
         convergence_message=fit.convergence_message,
+        weight_type=weight_type,
     )
 
 
@@ -296,8 +335,8 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     Raises
     ------
     ParameterError
-        If one is penalised or did not converge, the rows differ in number, or the models are
-        not nested.
+        If one is penalised, did not converge or has probability weights, the rows differ in
+        number, or the models are not nested.
 
     References
     ----------
@@ -311,6 +350,11 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
             raise ParameterError(
                 f"{name} is not at the maximum of its likelihood: {model.convergence_message}"
             )
+    if "probability" in (larger.weight_type, smaller.weight_type):
+        raise ParameterError(
+            "weight_type='probability': twice the difference of such log-likelihoods is not "
+            "chi-squared. Test the coefficients by their covariance."
+        )
     if larger.n_samples != smaller.n_samples:
         raise ParameterError(
             f"The models are of {larger.n_samples:g} and {smaller.n_samples:g} rows; they have to "
@@ -366,28 +410,32 @@ def _singular(fit: Fitted, columns: np.ndarray) -> str:
     )
 
 
-def _meat(fit: Fitted) -> np.ndarray:
-    """Sum of the squared scores of rows, each as often as it counts."""
+def _meat(fit: Fitted, weight: np.ndarray) -> np.ndarray:
+    """Weighted sum of the squared scores of rows."""
     residual, K, side = fit.residual, fit.n_outputs, fit.params.shape[1]
     total = np.zeros((K, side, K, side))
     for rows, Z in fit.pieces():
-        r, s = residual[rows], fit.weight[rows]
+        r, s = residual[rows], weight[rows]
         for k in range(K):
             for j in range(K):
                 total[k, :, j] += (Z * (s * r[:, k] * r[:, j])[:, None]).T @ Z
     return total.reshape(K * side, K * side)
 
 
-def _cluster_meat(fit: Fitted, groups: Any) -> np.ndarray:
-    """Sum of the squared scores of groups, corrected for their number."""
+def _cluster_meat(fit: Fitted, groups: Any) -> tuple[np.ndarray, int]:
+    """Sum of the squared scores of groups, and how many have a row of positive weight."""
     groups = np.asarray(groups)
     if groups.shape != fit.index.shape:
         raise ParameterError(
             f"groups has shape {groups.shape}, expected (n_samples,) = {fit.index.shape}."
         )
     labels, place = np.unique(groups, return_inverse=True)
-    if len(labels) < 2:
-        raise ParameterError("groups has one label; a variance needs two groups at least.")
+    n_groups = len(np.unique(place[fit.weight > 0]))
+    if n_groups < 2:
+        raise ParameterError(
+            f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
+            "at least."
+        )
     K, side = fit.n_outputs, fit.params.shape[1]
     scores = np.zeros((len(labels), K, side))
     residual = fit.residual * fit.weight[:, None]
@@ -399,9 +447,19 @@ def _cluster_meat(fit: Fitted, groups: Any) -> np.ndarray:
             )
             scores[:, k] += member @ Z
     flat = scores.reshape(len(labels), K * side)
-    n, g = fit.n_samples, len(labels)
-    k = (len(fit.classes) - 1) * (side - (not fit.fit_intercept))
-    return flat.T @ flat * (g / (g - 1) * (n - 1) / (n - k))
+    return flat.T @ flat, n_groups
+
+
+def _small_sample(n_groups: int, n_samples: float, n_params: float) -> float:
+    """Correction of a clustered covariance for few groups and rows."""
+    # a sum of weights that is k up to rounding, as well
+    if n_samples - max(n_params, 1.0) <= 1e-9 * n_samples:
+        raise ParameterError(
+            f"n_samples={n_samples:g} with {n_params:g} parameters; (n - 1) / (n - k) needs more "
+            "rows than parameters. With weight_type='frequency' weights count rows; weights that "
+            "are known up to a factor need weight_type='probability'."
+        )
+    return n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - n_params)
 
 
 def _contrasts(fit: Fitted) -> np.ndarray:

@@ -1,165 +1,191 @@
-"""Likelihood of two classes as a function, and where its profile says that a parameter ends."""
+"""Confidence intervals from the profile of a likelihood."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
-from scipy.special import expit, log_expit
 
+from skorch_logreg.analysis.convergence import _SEPARABLE, _separating
 from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.likelihood import (
+    HigherMaximumError,
+    Likelihood,
+    NoMaximumError,
+    maximise,
+)
 from skorch_logreg.exceptions import ParameterError
 
-_STEPS = 100
-_HALVINGS = 40
-_LARGEST = 5.0  # step of a standardised parameter
-_DONE = 1e-11  # step of a parameter that is none
-_WIDE = 1e4  # standard errors without an end
+__all__ = ["Profile", "profile_intervals"]
+
+_MAX_POINTS = 200  # of a profile; 5 to 10 are usual
+_DONE = 1e-9  # relative distance of the root of the deviance from its quantile
+_ACCURATE = 1e-6  # relative distance of the deviance from its quantile that is returned
 
 
 @dataclass(frozen=True)
-class Likelihood:
-    """Log-likelihood of parameters of ``[Z 1]``, ``Z = (X - center) / scale``.
+class Profile:
+    """Largest log-likelihood where one coefficient is held, as a function of that coefficient.
+
+    The coefficient is a linear function of the parameters, ``a theta``: for the intercept of
+    columns that are not centered it has a part of every parameter.  The others move in an
+    orthonormal basis of what leaves it as it is, so that a mean of X has no part in how well
+    conditioned the maximisation is.
 
     Parameters
     ----------
-    Z : ndarray of shape (n_samples, n_params)
-    y : ndarray of shape (n_samples,), 0 or 1
-    weight : ndarray of shape (n_samples,)
-    center, scale : ndarray of shape (n_features,)
-    fit_intercept : bool
-    """
-
-    Z: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
-    fit_intercept: bool
-
-    @classmethod
-    def of(cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray, fit_intercept: bool) -> Self:
-        """Standardise the columns of X."""
-        center = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
-        scale = np.sqrt(weight @ (X - center) ** 2 / weight.sum())
-        scale = np.where(scale > 0, scale, 1.0)
-        Z = (X - center) / scale
-        if fit_intercept:
-            Z = np.column_stack([Z, np.ones(len(Z))])
-        return cls(Z, y, weight, center, scale, fit_intercept)
-
-    def around_zero(self) -> Self:
-        """Take no centres: the last parameter is the intercept of X then."""
-        Z = self.Z.copy()
-        Z[:, : len(self.scale)] += self.center / self.scale
-        return replace(self, Z=Z, center=np.zeros_like(self.center))
-
-    def outward(self) -> np.ndarray:
-        """Matrix from these parameters to those of X."""
-        if not self.fit_intercept:
-            return np.diag(1 / self.scale)
-        matrix = np.diag(np.append(1 / self.scale, 1.0))
-        matrix[-1, :-1] = -self.center / self.scale
-        return matrix
-
-    def proba(self, theta: np.ndarray) -> np.ndarray:
-        """Probability of the second class."""
-        return expit(self.Z @ theta)
-
-    def value(self, theta: np.ndarray) -> float:
-        """Log-likelihood."""
-        return float(self.weight @ log_expit((2 * self.y - 1) * (self.Z @ theta)))
-
-    def score(self, theta: np.ndarray) -> np.ndarray:
-        """Its gradient."""
-        return self.Z.T @ (self.weight * (self.y - self.proba(theta)))
-
-    def information(self, theta: np.ndarray) -> np.ndarray:
-        """Its negative Hessian."""
-        p = self.proba(theta)
-        return (self.Z * (self.weight * p * (1 - p))[:, None]).T @ self.Z
-
-
-def maximise(likelihood: Likelihood, theta: np.ndarray, fixed: int | None = None) -> np.ndarray:
-    """Climb by Newton steps, which are halved where they lead down; one parameter may stay."""
-    free = np.array([j for j in range(len(theta)) if j != fixed], dtype=int)
-    value = likelihood.value(theta)
-    for _ in range(_STEPS):
-        score = likelihood.score(theta)[free]
-        information = likelihood.information(theta)[np.ix_(free, free)]
-        step = linalg.solve(information, score, assume_a="pos")
-        if np.abs(step).max(initial=0.0) <= _DONE * (1 + np.abs(theta).max()):
-            return theta
-        step *= min(1.0, _LARGEST / np.abs(step).max())
-        for _ in range(_HALVINGS):
-            trial = theta.copy()
-            trial[free] += step
-            new = likelihood.value(trial)
-            if new >= value - 1e-14 * abs(value):
-                break
-            step /= 2
-        theta, value = trial, new
-    return theta
-
-
-def profiled(
-    likelihood: Likelihood, theta: np.ndarray, place: int, at: float
-) -> tuple[float, float, np.ndarray]:
-    """Highest value where one parameter, in units of X, is held; its slope there, and where."""
-    unit = likelihood.scale[place] if place < len(likelihood.scale) else 1.0
-    theta = theta.copy()
-    theta[place] = at * unit
-    theta = maximise(likelihood, theta, fixed=place)
-    return likelihood.value(theta), float(likelihood.score(theta)[place] * unit), theta
-
-
-def profile_interval(
-    likelihood: Likelihood, coef: np.ndarray, error: float, place: int, quantile: float
-) -> tuple[float, float]:
-    """Where twice the log-likelihood is ``quantile ** 2`` below its maximum at ``coef``.
-
-    The root of that difference is nearly linear in the parameter, so Newton's method on it takes
-    few steps; it is kept in a bracket.  An end may be infinite.
+    likelihood : Likelihood
+    theta : ndarray of shape (n_params,)
+        Its maximum.
+    value : float
+        The log-likelihood there.
+    estimate : float
+        The coefficient there.
+    error : float
+        Standard error of the coefficient, the unit of its distance from the estimate.
+    direction : ndarray of shape (n_params,)
+        Change of theta with a change of the coefficient by a standard error: the direction in
+        which the likelihood falls least.
+    basis : ndarray of shape (n_params, n_params - 1)
+        Directions that leave the coefficient as it is.
 
     References
     ----------
     Venzon, Moolgavkar (1988). A method for computing profile-likelihood-based confidence
     intervals, Applied Statistics 37.
     """
-    if place == len(likelihood.scale):
-        likelihood = likelihood.around_zero()
-    best_theta = np.linalg.solve(likelihood.outward(), coef)
-    best, ends = likelihood.value(best_theta), []
-    for side in (-1.0, 1.0):
-        theta, near, far = best_theta, 0.0, np.inf
-        away = quantile * error
-        while True:
+
+    likelihood: Likelihood
+    theta: np.ndarray
+    value: float
+    estimate: float
+    error: float
+    direction: np.ndarray
+    basis: np.ndarray
+
+    @classmethod
+    def of(
+        cls, likelihood: Likelihood, theta: np.ndarray, covariance: np.ndarray, place: int
+    ) -> Self:
+        """Profile the coefficient at a place of the table, with the intercept last.
+
+        The covariance is that of theta.
+        """
+        function = likelihood.outward[place]
+        error = float(np.sqrt(function @ covariance @ function))
+        orthogonal, _ = linalg.qr(function[:, None] / linalg.norm(function))
+        return cls(
+            likelihood,
+            theta,
+            likelihood.value(theta),
+            float(function @ theta),
+            error,
+            covariance @ function / error,
+            orthogonal[:, 1:],
+        )
+
+    def interval(self, quantile: float) -> tuple[float, float]:
+        """Find the ends, at which the deviance is ``quantile ** 2``."""
+        low, high = (self.estimate + self.end(side, quantile) * self.error for side in (-1.0, 1.0))
+        return low, high
+
+    def deviance_at(self, coef: float) -> float:
+        """Compare the maximum with the largest likelihood at a value of the coefficient."""
+        distance = (coef - self.estimate) / self.error
+        return self.deviance(distance, self.theta + distance * self.direction)[0]
+
+    def deviance(self, distance: float, start: np.ndarray) -> tuple[float, float, np.ndarray]:
+        """Compare with the maximum at a distance from the estimate.
+
+        Parameters
+        ----------
+        distance : float
+            In standard errors.
+        start : ndarray of shape (n_params,)
+            A point at that distance.
+
+        Returns
+        -------
+        deviance : float
+            Twice what the log-likelihood loses.
+        slope : float
+            Its derivative with respect to the distance.
+        theta : ndarray of shape (n_params,)
+            Where the likelihood is largest at that distance.
+
+        Raises
+        ------
+        NoMaximumError
+            If that was not found.
+        HigherMaximumError
+            If it is above what was taken for the maximum.
+        """
+        theta = maximise(self.likelihood, start, self.basis)
+        slope = -2 * float(self.likelihood.score(theta) @ self.direction)
+        deviance = 2 * (self.value - self.likelihood.value(theta))
+        if deviance < -_ACCURATE:
+            raise HigherMaximumError(theta)
+        return deviance, slope, theta
+
+    def end(self, side: float, quantile: float) -> float:
+        """Find the distance at which the deviance is ``quantile ** 2``.
+
+        Its root is nearly linear in the distance, so Newton's method on it takes few steps; it
+        is kept in a bracket.
+
+        Parameters
+        ----------
+        side : {-1.0, 1.0}
+        quantile : float
+
+        Returns
+        -------
+        distance : float
+            In standard errors.
+
+        Raises
+        ------
+        NoMaximumError
+            If the deviance at the end is not that, to 1e-6.
+        """
+        near, theta, away = 0.0, self.theta, quantile
+        far, far_from = np.inf, 0.0  # the second: where `far` was approached from
+        deviance, failure = 0.0, ""
+        for _ in range(_MAX_POINTS):
+            # from within, so that a small step stays with the same maximum if there are several
+            start = theta + side * (away - near) * self.direction
+            ahead = 0.0
             try:
-                value, slope, theta = profiled(likelihood, theta, place, coef[place] + side * away)
-            except linalg.LinAlgError:  # so far away that there is no information
-                far = away
-                away = (near + far) / 2
-                if far - near <= 1e-12 * far:
+                deviance, slope, reached = self.deviance(side * away, start)
+            except NoMaximumError as error:
+                far, far_from, failure = away, near, str(error)
+            else:
+                root = np.sqrt(max(deviance, 0.0))
+                if abs(root - quantile) <= _DONE * quantile:
                     break
-                continue
-            root = np.sqrt(max(2 * (best - value), 0.0))
-            if abs(root - quantile) <= 1e-9 * quantile:
-                break
-            near, far = (away, far) if root < quantile else (near, away)
-            rise = -side * slope / root if root > 0 else 0.0
-            step = (quantile - root) / rise if rise > 0 else np.inf
-            ahead = away + step
-            if not near < ahead < min(far, 3 * away if np.isinf(far) else far):
-                ahead = 3 * away if np.isinf(far) else (near + far) / 2
-            if ahead > _WIDE * error:
-                away = np.inf
-                break
-            if abs(ahead - away) <= 1e-12 * away:
+                if root < quantile:
+                    near, theta, far = away, reached, far if far > away else np.inf
+                else:
+                    far, far_from = away, near
+                rise = side * slope / (2 * root) if root > 0 else 0.0
+                ahead = away + (quantile - root) / rise if rise > 0 else np.inf
+            if not near < ahead < min(far, 3 * away):
+                if np.isinf(far):
+                    ahead = 3 * away
+                elif ahead >= far and far_from < near:
+                    ahead = far  # another maximum was found there, from farther away
+                else:
+                    ahead = (near + far) / 2
+            if abs(ahead - away) <= 1e-15 * away:
                 break
             away = ahead
-        ends.append(coef[place] + side * away)
-    return ends[0], ends[1]
+        if not abs(deviance - quantile**2) <= _ACCURATE * quantile**2:
+            raise NoMaximumError(
+                f"the deviance is {deviance:.6g} in place of {quantile**2:.6g} at "
+                f"{side * away:.6g} standard errors from the estimate; {failure}"
+            )
+        return side * away
 
 
 def profile_intervals(
@@ -176,16 +202,22 @@ def profile_intervals(
     Returns
     -------
     intervals : ndarray of shape (n_params, 2)
-        Of the coefficients, and of the intercept at the end; an end may be infinite.
+        Lower and upper end for each coefficient, and for the intercept in the last row.
 
     Raises
     ------
     ParameterError
-        If there is a penalty, the fit did not converge, or there are more than two classes.
+        If there is a penalty, the fit did not converge, or there are more than two classes; or
+        if level is not between 0 and 1.
+    ValueError
+        If columns are collinear or separate the classes, or the deviance at an end is not the
+        quantile of chi-squared to 1e-6.
 
     Notes
     -----
     X becomes dense; every end takes some Newton steps of ``n p^2``.
+
+    Where the likelihood has a maximum it falls in every direction, so every end is finite.
 
     Examples
     --------
@@ -199,6 +231,8 @@ def profile_intervals(
            [-0.29, -0.15],
            [16.61, 23.59]])
     """
+    if not 0 < level < 1:
+        raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
     fit = Fitted.of(estimator, X, y, sample_weight)
     if fit.n_outputs > 1:
         raise ParameterError(
@@ -211,14 +245,29 @@ def profile_intervals(
             f"profile_intervals begins at the maximum of the likelihood. {fit.convergence_message}"
         )
     rows = fit.X.toarray() if sp.issparse(fit.X) else fit.X
-    target = (fit.index == 1).astype(np.float64)
-    likelihood = Likelihood.of(rows, target, fit.weight, fit.fit_intercept)
+    target = fit.index == 1
+    likelihood = Likelihood.of(rows, target, fit.weight, fit.names, fit.fit_intercept)
     coef = fit.params[0] if fit.fit_intercept else fit.params[0, :-1]
-    theta = maximise(likelihood, np.linalg.solve(likelihood.outward(), coef))
-    coef = likelihood.outward() @ theta
-    covariance = linalg.inv(likelihood.information(theta))
-    error = np.sqrt(np.diag(likelihood.outward() @ covariance @ likelihood.outward().T))
     quantile = float(stats.norm.ppf((1 + level) / 2))
-    return np.array(
-        [profile_interval(likelihood, coef, error[j], j, quantile) for j in range(len(coef))]
-    )
+    try:
+        start = np.linalg.solve(likelihood.outward, coef)
+        theta = maximise(likelihood, start, np.eye(len(coef)))
+        covariance = likelihood.covariance(theta)
+    except NoMaximumError as failure:
+        raise ValueError(_why(fit, failure)) from failure
+    ends = []
+    for place in range(len(coef)):
+        try:
+            ends.append(Profile.of(likelihood, theta, covariance, place).interval(quantile))
+        except (NoMaximumError, HigherMaximumError) as failure:
+            name = fit.names[place]
+            raise ValueError(f"The profile of {name} was not reached: {failure}") from failure
+    return np.array(ends)
+
+
+def _why(fit: Fitted, failure: NoMaximumError) -> str:
+    """Say why the maximum was not reached."""
+    columns = _separating(fit)
+    if columns:
+        return f"{', '.join(columns[:5])} separate the classes, {_SEPARABLE}."
+    return f"The maximum of the likelihood was not reached: {failure}"

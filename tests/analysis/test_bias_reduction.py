@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from scipy import optimize
+from scipy import optimize, stats
 
 from skorch_logreg import firth, separation
+from skorch_logreg.analysis.bias_reduction import _Jeffreys
 from skorch_logreg.exceptions import ParameterError
+from tests.analysis.exact_profile import deviance
 
 # Heinze and Schemper's study of urinary tract infections: case, age, oc, vic, vicl, vis, dia, and
 # how often; and what logistf 1.24 prints of it (its manual)
@@ -77,6 +79,83 @@ def test_it_maximises_the_penalised_likelihood():
     np.testing.assert_allclose(found.coef[:3] * X.std(0), best.x[:3], rtol=1e-4)
     assert np.isfinite(found.standard_error).all()
     assert found.interval[0, 0] > 0
+
+
+@pytest.mark.parametrize("seed", [95, 298, 1224])
+def test_the_highest_of_several_maxima(seed):
+    """Twelve separable rows; from zero one reaches the lower maximum."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(12, 2)).round(1)
+    y = (X @ [1.0, 1.0] > 0).astype(int)
+    Z = np.column_stack([X, np.ones(12)])
+
+    def loss(theta):
+        z = Z @ theta
+        p = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
+        information = (Z * (p * (1 - p))[:, None]).T @ Z
+        log_det = np.linalg.slogdet(information)[1]
+        return np.logaddexp(0, np.where(y, -z, z)).sum() - 0.5 * max(log_det, -1e3)
+
+    starts = rng.normal(size=(20, 3)) * 5
+    best = min((optimize.minimize(loss, start) for start in starts), key=lambda end: end.fun)
+    found = firth(X, y)
+    assert found.log_likelihood == pytest.approx(-best.fun, abs=1e-6)
+    np.testing.assert_allclose(found.coef, best.x, rtol=1e-3)
+    assert firth(X, y, intervals="wald").log_likelihood < found.log_likelihood - 0.1
+
+
+@pytest.mark.parametrize("mean", [100.0, 1e6])
+def test_published_figures_off_centre(mean):
+    X, y, weight = sex2()
+    found = firth(X + mean, y, sample_weight=weight)
+    columns = found.coef, found.standard_error, *found.interval.T, found.statistic
+    np.testing.assert_allclose(np.column_stack(columns)[:-1], LOGISTF[:-1], rtol=2e-5, atol=2e-6)
+    assert found.log_likelihood == pytest.approx(-132.5394, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "seeds"), [(40.0, range(20)), (100.0, range(5)), (1e6, range(5))])
+def test_means_and_units_do_not_matter(mean, seeds):
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(30, 3)), rng.integers(0, 2, 30)
+        scale = np.array([1.0, 1e6, 1e-6])
+        expected, found = firth(X, y), firth((X + mean) * scale, y)
+        for name in ("coef", "standard_error", "interval"):
+            slopes = getattr(found, name)[:-1].T * scale
+            np.testing.assert_allclose(slopes, getattr(expected, name)[:-1].T, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(found.p_value[:-1], expected.p_value[:-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+@pytest.mark.parametrize("cells", [[(3, 9), (6, 2), (5, 5)], [(0, 9), (7, 0), (1, 0)]])
+def test_profile_of_a_saturated_model(cells, mean):
+    """There the determinant is the product of n p (1 - p): half a row more in every cell."""
+    X = np.repeat([[0.0, 0], [1, 0], [0, 1]], 2, axis=0) + mean
+    y, weight = np.tile([1, 0], 3), np.ravel(cells).astype(float)
+    found = firth(X, y, sample_weight=weight)
+    rows = np.column_stack([X, np.ones(6)])
+    quantile = stats.chi2.ppf(0.95, 1)
+    for place in range(3):
+        for end in found.interval[place]:
+            assert deviance(rows, y, weight + 0.5, place, end) == pytest.approx(quantile, rel=2e-6)
+        lost = deviance(rows, y, weight + 0.5, place, 0.0)
+        assert found.statistic[place] == pytest.approx(lost, rel=1e-6)
+    np.testing.assert_allclose(found.p_value, stats.chi2.sf(found.statistic, 1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_newton_has_the_second_derivatives_of_the_penalised_likelihood(seed):
+    """Against differences of the score, which is itself the difference of the value."""
+    rng = np.random.default_rng(seed)
+    X, weight = rng.normal(size=(25, 3)) + 7, rng.uniform(0.5, 3, 25)
+    names = ("x0", "x1", "x2", "intercept")
+    found = _Jeffreys.of(X, rng.random(25) < 0.5, weight, names, True)
+    theta, near = rng.normal(size=4), 1e-5 * np.eye(4)
+    score = [(found.value(theta + d) - found.value(theta - d)) / 2e-5 for d in near]
+    np.testing.assert_allclose(found.score(theta), score, rtol=1e-6, atol=1e-7)
+    hessian = [(found.score(theta + d) - found.score(theta - d)) / 2e-5 for d in near]
+    factor = found.factor(theta, np.eye(4))
+    np.testing.assert_allclose(factor.T @ factor, -np.array(hessian), rtol=1e-5, atol=1e-7)
 
 
 def test_refused():

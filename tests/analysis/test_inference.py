@@ -311,3 +311,20 @@ def test_liblinear_has_another_objective(analyse):
     X, y = spector()
     with pytest.raises(ParameterError, match="penalises the intercept"):
         analyse(TorchLogisticClassifier(solver="liblinear").fit(X, y), X, y)
+
+
+def test_odds_ratios_beyond_float64_are_printed_from_their_logarithms():
+    """Where a feature is small, a difference of one is a large one."""
+    X, y = spector()
+    X = X[["GPA", "TUCE"]] * [1e-8, 1.0]
+    found = summary(FREE.fit(X, y), X, y)
+    assert found.odds_ratio[0] == np.inf
+    close(found.odds_ratio[1:], np.exp(found.coef[1:]))
+    line = str(found).splitlines()[1]
+    assert line.endswith(f" e^{found.coef[0]:.3g}")
+    assert "beyond the range of float64" in str(found)
+    X["GPA"] *= -1
+    found = summary(FREE.fit(X, y), X, y)
+    assert found.odds_ratio[0] == 0
+    assert str(found).splitlines()[1].endswith(f" e^{found.coef[0]:.3g}")
+    assert "e^" not in str(summary(FREE.fit(X[["TUCE"]], y), X[["TUCE"]], y))

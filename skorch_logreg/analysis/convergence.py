@@ -105,10 +105,13 @@ def _separates(fit: "Fitted") -> bool:
 
 
 def _separating(fit: "Fitted") -> list[str]:
-    """Names of the columns without a penalty that separate two classes; none if none do."""
+    """Names of the columns without a penalty that separate classes; none if none do."""
     counts, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
-    if not len(free) or len(np.unique(fit.index[counts])) != 2:
+    n_classes = len(np.unique(fit.index[counts]))
+    if not len(free) or n_classes < 2:
         return []
     found = separation(fit.X[counts][:, free], fit.index[counts], fit_intercept=fit.fit_intercept)
-    places = [int(name[1:]) for name in found.direction if name != "intercept"]
+    directions: Any = [found.direction] if n_classes == 2 else found.direction.values()
+    names = {name for of_class in directions for name in of_class} - {"intercept"}
+    places = sorted(int(name[1:]) for name in names)
     return [fit.names[free[place]] for place in places]

@@ -166,7 +166,7 @@ class InParts:
         """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
         self.reads[0] += 1
         recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        work = Pick(choose, recipes, self.parts.lengths, self.read)
+        work = Pick(choose, recipes, self.parts.lengths, self._reader)
         found = self.parts.collect(work, recipes.held, reads=True)
         X, targets, weight = zip(*found, strict=True)
         rows = sp.vstack(X, format="csr") if sp.issparse(X[0]) else np.concatenate(X)

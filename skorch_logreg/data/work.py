@@ -14,9 +14,7 @@ from skorch_logreg.data.protocol import Kernel
 from skorch_logreg.data.recipes import Recipes
 from skorch_logreg.data.tensors import as_tensor, take_columns
 
-_EVERY = (
-    17  # rows, or entries of sparse ones, of which one is summed by itself: no pattern is as long
-)
+_EVERY = 17  # rows, or entries of sparse ones, of which one is summed: no pattern is as long
 _SMALL = 1 << 17  # numbers of a part that are summed in less than the calls of a pass take
 _TURNS = 4  # passes from one sum of a large part to the next: 3 % of them, where rows are at hand
 _ROUNDING = 1000.0  # units in the last place by which entries may differ that are computed

@@ -162,6 +162,16 @@ def test_columns_are_copied_or_read(both, copied, monkeypatch):
     close(part, whole)
 
 
+def test_rows_that_are_picked_are_those_of_the_first_pass():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    found = as_chunks(X, 10, torch.arange(40) % 2)
+    every = torch.arange(10)
+    np.testing.assert_array_equal(found.pick(lambda *rows: every)[0], X)
+    X[33, 1] += 1.0
+    with pytest.raises(ValueError, match="Part 3 of X has other numbers"):
+        found.pick(lambda *rows: every)
+
+
 def test_models_are_selected(both):
     if both[0].n_weights == 1:
         pytest.skip("one weight for all models")

@@ -40,14 +40,20 @@ def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) ->
     state, m = run.state, len(run.models)
     for part, point in points:
         _check_shapes(part, point)
-    if any(not len(end.models) == len(end.optimality) == len(end.status) for end in run.ends):
-        raise ValueError("an end is of other models")
+    for end in run.ends:
+        if {len(end.optimality), len(end.status), len(end.directions)} != {len(end.models)}:
+            raise ValueError("an end is of other models")
+        shape = end.point.params.shape[1:]
+        if any(d is not None and d.shape != shape for d in end.directions):
+            raise ValueError("a direction is of other coefficients")
     counts = [run.first, run.n_iter, n_passes, *run.stalls]
     if not all(type(n) is int and n >= 0 for n in counts):
         raise ValueError(f"{counts} are counts")
     if not all(type(x) is float for x in run.before):
         raise ValueError(f"{run.before} are optimalities")
-    if not (m > 0 and len(run.stalls) == m and len(run.before) >= m):
+    if not all(known in (True, False, None) for known in run.quiet):
+        raise ValueError(f"{run.quiet} are answers")
+    if not (m > 0 and len(run.stalls) == len(run.quiet) == m <= len(run.before)):
         raise ValueError(f"there are {m} models at work")
     if not (state.decrement.shape == state.trusted.shape == (m,)):
         raise ValueError("decrements are of other models")

@@ -135,6 +135,8 @@ def test_a_claim_that_it_has_converged_is_proven_again(name, away, forge, monkey
         (["stalls"], (0, 0)),
         (["stalls"], (-1,)),
         (["before"], ()),
+        (["quiet"], ()),
+        (["quiet"], ("yes",)),
         (["state", "tol"], "1"),
         (["state", "tracks"], ()),
         (["state", "tracks"], 3),
@@ -182,6 +184,8 @@ def test_models_cannot_end_twice_and_have_to_be_proven_too(tmp_path, monkeypatch
     for change in (
         lambda ends: ends[0].update(models=(7,)),
         lambda ends: ends[0].update(status=()),
+        lambda ends: ends[0].update(directions=()),
+        lambda ends: ends[0].update(directions=(torch.ones(1, 2),) * len(ends[0]["models"])),
         lambda ends: ends[0].update(models=ends[0]["models"] * 2),
         lambda ends: ends[0]["point"].update(params=torch.ones(1, 1, 2, dtype=torch.float64)),
         lambda ends: ends[0]["point"]["value"].mul_(0.99),

@@ -25,8 +25,8 @@ _KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, QuadraticMod
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
 _ROWS = 1000  # that stand for all in a fingerprint
-_ROW_ARRAYS = 8  # of a point, of a curvature and of models that have ended, at most
-_PARAM_ARRAYS = 32  # the same, as long as the parameters
+_ROW_ARRAYS = 8  # arrays as long as the rows: a point, a curvature, models that have ended
+_PARAM_ARRAYS = 32  # arrays as long as the parameters, likewise
 _DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
 _MODEL = 1 << 12  # bytes of JSON that say how a model fares
 

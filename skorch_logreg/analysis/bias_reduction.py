@@ -180,6 +180,8 @@ def firth(
 
     On separable rows the penalised likelihood may have several maxima.  Maximisation begins at
     zero; where a profile reaches a higher maximum, it begins there again ("wald" has no profile).
+    The profiles may have several as well: an end is that of the maximum that is reached from the
+    estimate, as in logistf; one that another maximum would have may be farther away.
 
     References
     ----------

@@ -81,13 +81,12 @@ def test_it_maximises_the_penalised_likelihood():
     assert found.interval[0, 0] > 0
 
 
-@pytest.mark.parametrize("seed", [95, 298, 1224])
-def test_the_highest_of_several_maxima(seed):
-    """Twelve separable rows; from zero one reaches the lower maximum."""
+def separable(seed, n, p):
+    """Rows on two sides of a plane, and their penalised loss."""
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(12, 2)).round(1)
-    y = (X @ [1.0, 1.0] > 0).astype(int)
-    Z = np.column_stack([X, np.ones(12)])
+    X = rng.normal(size=(n, p)).round(1)
+    y = (X.sum(axis=1) > 0).astype(int)
+    Z = np.column_stack([X, np.ones(n)])
 
     def loss(theta):
         z = Z @ theta
@@ -96,6 +95,30 @@ def test_the_highest_of_several_maxima(seed):
         log_det = np.linalg.slogdet(information)[1]
         return np.logaddexp(0, np.where(y, -z, z)).sum() - 0.5 * max(log_det, -1e3)
 
+    return rng, X, y, loss
+
+
+def test_a_profile_goes_on_where_a_step_ends_at_another_maximum():
+    """A long step beyond the end finds a lower maximum, and no end comes before it."""
+    rng, X, y, loss = separable(235, 20, 3)
+    found = firth(X, y)
+    for place, pair in enumerate(found.interval):
+        for end in pair:
+            starts = np.delete(found.coef, place) * [[1.0], [end / found.coef[place]]]
+
+            def held(others, place=place, end=end):
+                return loss(np.insert(others, place, end))
+
+            starts = np.vstack([starts, rng.normal(size=(6, 3)) * 5])
+            lost = min(optimize.minimize(held, start).fun for start in starts)
+            lost = 2 * (lost + found.log_likelihood)
+            assert lost == pytest.approx(stats.chi2.ppf(0.95, 1), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", [95, 298, 1224])
+def test_the_highest_of_several_maxima(seed):
+    """From zero one reaches a lower maximum."""
+    rng, X, y, loss = separable(seed, 12, 2)
     starts = rng.normal(size=(20, 3)) * 5
     best = min((optimize.minimize(loss, start) for start in starts), key=lambda end: end.fun)
     found = firth(X, y)

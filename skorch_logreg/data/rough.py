@@ -135,8 +135,9 @@ def rough_grams(
     side = n_columns + 1
     dtype = rough_dtype(weight.device, side)
     weight = weight.float()
-    total = torch.zeros(n_grams * side, side, dtype=torch.float32, device=weight.device)
-    piece = min(max(filled // side, _LIFTED // (n_grams * side), 16), n_rows)
+    width = n_grams * side
+    total = torch.zeros(width, side, dtype=torch.float32, device=weight.device)
+    piece = min(max(filled // side, _LIFTED // width), max(_HELD // width, 16), n_rows)
     design = total.new_ones(piece, side)
     lifted = torch.empty(piece, n_grams, side, dtype=dtype, device=weight.device)
     for start in range(0, n_rows, piece):

@@ -116,9 +116,10 @@ def choose_curvature(objective: Objective) -> Model:
 def _own_curvature(objective: Objective) -> Model:
     """Take the exact Hessian where it is affordable, else the cheapest that leads there.
 
-    Columns or rows, whichever are fewer, are the side of the exact one.  Where that is dear, one
-    of a sample comes first, or several of low precision.  Several classes have a block each where
-    that costs much less, and all others a block of the columns with most entries.
+    Columns or rows, whichever are fewer, are the side of the exact one.  Where that is expensive,
+    one of a sample comes first, or several of low precision.  Blocks of classes do not see how
+    classes are coupled, as ordered ones are: they are taken where they cost much less than all of
+    these.  What is left has a block of the columns with most entries.
     """
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
@@ -127,19 +128,19 @@ def _own_curvature(objective: Objective) -> Model:
         choices.append(exact_hessian(objective))
     if n < 2 * side and n * n_outputs <= MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
-    cheapest = min(choices, key=lambda model: model.cost(1), default=None)
+    joint = exact = min(choices, key=lambda model: model.cost(1), default=None)
+    if exact is not None:
+        sampled = _sampled_hessian(objective, exact)
+        if sampled is not None:
+            return sampled
+        joint = _rough_hessian(objective, exact) or exact
     if n_outputs > 1 and n_outputs * side**2 <= _FACTORS:
         blocks = _block_of(objective, side - 1)
         least = max(_CLASSES_GAIN * blocks.cost(1), _DEAR)
-        if cheapest is None or cheapest.cost(1) > least:
+        if joint is None or joint.cost(1) > least:
             return blocks
-    if cheapest is not None:
-        model = _sampled_hessian(objective, cheapest)
-        if model is not None:
-            return model
-        model = _rough_hessian(objective, cheapest) or cheapest
-        if model is not cheapest or model.cost(1) <= _MAX_COST or side <= 500:
-            return model
+    if joint is not None and (joint is not exact or joint.cost(1) <= _MAX_COST or side <= 500):
+        return joint
     if n_outputs > 1 and side <= MAX_SIDE // 2:
         return _bound(objective)
     return _frequent_columns(objective)

@@ -24,14 +24,14 @@ def by_strength(objective: Objective) -> list[Tensor]:
     penalty saves more iterations than reads cost.
     """
     m, n_outputs, _ = objective.shape
+    data = objective.data
     everything = [torch.arange(m, device=objective.strength.device)]
+    if m == 1 or n_outputs == 1 or not isinstance(data, InMemory):
+        return everything
     strengths = objective.strength.unique(sorted=True).flip(0)
     groups = [(objective.strength == strength).nonzero()[:, 0] for strength in strengths]
     size = m // len(groups)
-    data = objective.data
-    if n_outputs == 1 or len(groups) == 1 or not isinstance(data, InMemory):
-        return everything
-    if any(len(group) != size for group in groups):
+    if len(groups) == 1 or any(len(group) != size for group in groups):
         return everything
     apart = pass_seconds(data.n_samples, n_outputs, data.row_size, size) * len(groups)
     together = pass_seconds(data.n_samples, n_outputs, data.row_size, m)

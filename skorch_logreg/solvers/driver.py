@@ -369,6 +369,8 @@ class _Loop:
         """Directions in which objectives fall for ever, looked for where that may be."""
         objective, point = run.objective, run.state.point
         free = [self._free[i] for i in run.models]
+        if run.n_iter > run.first and not any(free) and not any(status):
+            return [None] * len(free)
         asked = [f and s is not Status.CONVERGED for f, s in zip(free, status, strict=True)]
         if run.n_iter == run.first:  # of classes without weight the start knows
             rare = rare_classes(objective, point)

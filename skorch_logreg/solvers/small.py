@@ -129,8 +129,12 @@ def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> Smal
         curvature = ExactHessian(*damped_cholesky(matrix))
         solved = curvature.solve(gradient)
     else:
-        curvature = ExactHessian(factor, diagonal.rsqrt(), diagonal.new_tensor([shift]))
+        curvature = None
         solved = torch.cholesky_solve(gradient.view(1, -1, 1), factor).view_as(gradient)
     decrement = inner(gradient, solved).div_(2)
-    trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    trusted = torch.ones_like(decrement, dtype=torch.bool)
+    if decrement.item() <= tol**2 * value.item():
+        if curvature is None:
+            curvature = ExactHessian(factor, diagonal.rsqrt(), diagonal.new_tensor([shift]))
+        trusted = ~is_damped(curvature, solved, point, decrement, tol)
     return SmallState(point, decrement, trusted, solved, ridge, tol)

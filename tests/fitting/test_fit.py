@@ -28,7 +28,7 @@ def test_a_start_on_a_sample_changes_nothing(events, penalty, monkeypatch):
     """Promise 2, also where the sample has none of the events."""
     X, y = _many_rows(events=events)
     sampled = fit(from_arrays(X, y), Binomial(), penalty)
-    monkeypatch.setattr("skorch_logreg.starts.sample_sizes", lambda objective: ())
+    monkeypatch.setattr("skorch_logreg.fitting.starts.sample_sizes", lambda objective: ())
     monkeypatch.setattr("skorch_logreg.solvers.choose.sample_rows", lambda objective: None)
     whole = fit(from_arrays(X, y), Binomial(), penalty, tol=1e-8)
     assert sampled.status == (Status.CONVERGED,)

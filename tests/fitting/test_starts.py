@@ -6,10 +6,10 @@ import torch
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Status, fit
+from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import LBFGS, drive
-from skorch_logreg.starts import cold_start
 from tests.catalogue import LOSSES, objective
 
 
@@ -48,7 +48,7 @@ def test_the_row_space_holds_the_solution(K, C, fit_intercept, monkeypatch):
     found = fit(from_arrays(X, y, weight), loss, L2(factor), tol=1e-8, **options)
     assert found.status == (Status.CONVERGED,)
     assert found.n_passes <= 14
-    monkeypatch.setattr("skorch_logreg.starts._FEW_ROWS", 0)
+    monkeypatch.setattr("skorch_logreg.fitting.starts._FEW_ROWS", 0)
     direct = fit(from_arrays(X, y, weight), loss, L2(factor), tol=1e-8, **options)
     assert direct.n_passes > found.n_passes
     torch.testing.assert_close(found.value, direct.value, rtol=1e-12, atol=0)

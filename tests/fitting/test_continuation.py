@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from skorch_logreg.continuation import by_strength
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Status, fit
+from skorch_logreg.fitting.continuation import by_strength
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from skorch_logreg.curvature import pass_seconds
 from skorch_logreg.data import InMemory
+from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers import Outcome, Solver, drive
-from skorch_logreg.starts import cold_start
 
 _AHEAD = 0.7  # share of the last change of the parameters that the next strength is expected to add
 _WORSE = 2.0  # times the cost of joint passes that passes for each strength may have

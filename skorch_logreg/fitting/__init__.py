@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Journal, exclusive
-from skorch_logreg.continuation import by_strength, drive_in_turn
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
+from skorch_logreg.fitting.continuation import by_strength, drive_in_turn
+from skorch_logreg.fitting.rounding import stored, stored_gap
+from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
-from skorch_logreg.rounding import stored, stored_gap
 from skorch_logreg.solvers import (
     LBFGS,
     SOLVERS,
@@ -33,7 +34,6 @@ from skorch_logreg.solvers.appraisal import Appraisal
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import fingerprint, most_bytes
-from skorch_logreg.starts import cold_start, prior_start
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
 from skorch_logreg.units import Params, Units
 

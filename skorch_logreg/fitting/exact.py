@@ -1,0 +1,199 @@
+"""Exact fits: standardise the columns, choose a solver, minimise and certify."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.checkpoint import Journal
+from skorch_logreg.data.threads import several_threads, single_thread, workers
+from skorch_logreg.fitting.continuation import by_strength, drive_in_turn
+from skorch_logreg.fitting.request import FitRequest
+from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.fitting.rounding import stored, stored_gap
+from skorch_logreg.fitting.starts import cold_start, prior_start
+from skorch_logreg.objective import Objective
+from skorch_logreg.penalties import Penalty
+from skorch_logreg.solvers import (
+    LBFGS,
+    SOLVERS,
+    Iterate,
+    NewtonCholesky,
+    Outcome,
+    ProximalNewton,
+    Solver,
+    Status,
+    chord,
+    drive,
+    small,
+)
+from skorch_logreg.solvers.choose import choose_curvature, is_small
+from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.solvers.record import fingerprint, most_bytes
+from skorch_logreg.units import Params, Units
+
+# cost in passes over X up to which a new Hessian at every step is the fastest choice
+_NEWTON_COST = 1.5
+
+
+def minimise(request: FitRequest) -> Solution:
+    """Minimise on virtually standardised columns."""
+    data, loss, C = request.data, request.loss, request.C
+    penalty, excluded = request.penalty.without_excluded()
+    request = replace(request, penalty=penalty)
+    small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
+    # calls are a quarter cheaper on tensors that never have gradients
+    with workers(1 if small else None), single_thread(), torch.inference_mode(small):
+        units = Units.of(data, request.fit_intercept, excluded)
+        encoded = loss.encode(data.targets)
+        objective = Objective(
+            data.standardised(units.center, units.scale, encoded, len(C) * loss.n_outputs),
+            loss,
+            penalty.in_units(units.scale),
+            1 / C,
+            request.fit_intercept,
+            request.offset,
+        )
+        # where threads take blocks, the work between them is short: a second thread would spin;
+        # so it would between the many small solves of a penalty that is not smooth
+        with several_threads(penalty.smooth and not (small or objective.data.is_split)):
+            return _solve(request, objective, units)
+
+
+def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
+    """Choose solver and start, and run them."""
+    solver = _choose_solver(request, objective)
+    callback = None if request.callback is None else _Report(request, units)
+    groups = by_strength(objective)
+    resumable = solver.checkpoint is not None or solver.on_interrupt == "keep"
+    smooth, starts_cold = request.effective_penalty.smooth, request.start is None
+    if len(groups) > 1 and smooth and starts_cold and request.max_iter > 0 and not resumable:
+        outcome = drive_in_turn(
+            solver,
+            objective,
+            groups,
+            tol=request.tol,
+            max_iter=request.max_iter,
+            callback=callback,
+            bound=request.bound,
+        )
+        return _solution(request, objective, units, outcome)
+    keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
+    known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
+    journal = Journal(solver.checkpoint, known, most_bytes(solver, objective))
+    written = journal.resume()
+    if written is not None:
+        first, n_iter = objective.zeros(), 0
+    elif request.start is not None:
+        first, n_iter = units.inward(_free_of_constants(request, request.start)), 0
+    else:
+        try:
+            first, n_iter = cold_start(objective, solver, request.tol, max_iter)
+        except KeyboardInterrupt:
+            if not keep:
+                raise
+            first, n_iter = prior_start(objective), 0
+            max_iter, status = 0, Status.INTERRUPTED
+    outcome = drive(
+        solver,
+        objective.rough() if smooth and (max_iter > 0 or written is not None) else objective,
+        first,
+        tol=request.tol,
+        max_iter=max_iter,
+        n_iter=n_iter,
+        callback=callback,
+        bound=request.bound,
+        journal=journal,
+        written=written,
+        keep=keep,
+    )
+    return _solution(request, objective, units, outcome, status)
+
+
+class _Report:
+    """Pass a solver's iterates on to the callback of a fit, in the units of X."""
+
+    def __init__(self, request: FitRequest, units: Units) -> None:
+        self._request, self._units = request, units
+
+    def __call__(self, iterate: Iterate) -> bool:
+        request, units = self._request, self._units
+        progress = Progress(
+            iterate.n_iter,
+            iterate.value,
+            iterate.optimality,
+            iterate.n_passes,
+            lambda: _free_of_constants(request, units.outward(iterate.params, request.penalty)),
+        )
+        with torch.inference_mode(False):  # a callback's own tensors may need gradients
+            return bool(request.callback is not None and request.callback(progress))
+
+
+def _solution(
+    request: FitRequest,
+    objective: Objective,
+    units: Units,
+    outcome: Outcome,
+    status: Status = Status.MAX_ITER,
+) -> Solution:
+    """Round the parameters to the type in which they are stored, and certify those."""
+    params = units.outward(outcome.params, request.penalty)
+    params = stored(_free_of_constants(request, params), units, request.dtype)
+    reads = objective.data.n_passes
+    gap = stored_gap(objective, units, params, outcome, request.dtype)
+    return Solution(
+        params=params,
+        status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
+        n_iter=outcome.n_iter,
+        n_passes=outcome.n_passes + objective.data.n_passes - reads,
+        value=outcome.value,
+        optimality=outcome.optimality,
+        duality_gap=gap,
+        logits=outcome.logits,
+        total_weight=objective.data.weight.sum(dim=0).expand(len(request.C)),
+        directions=outcome.directions,
+    )
+
+
+def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
+    """Return a solver that can minimise the objective, or continue what another one began."""
+    solver, smooth = request.solver, request.effective_penalty.smooth
+    if isinstance(solver, MiniBatch):
+        auto: Any = _choose_solver(replace(request, solver="auto"), objective)
+        return replace(auto, on_interrupt=solver.on_interrupt)
+    if solver == "auto":
+        if not smooth:
+            return ProximalNewton()
+        model = choose_curvature(objective)
+        if model.exact and model.cost(len(objective.strength)) <= _NEWTON_COST:
+            return small.SmallNewton() if small.serves(objective, model) else NewtonCholesky()
+        return chord.ChordNewton() if chord.serves(objective, model) else LBFGS()
+    chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
+    if isinstance(chosen, NewtonCholesky) and smooth:
+        # a Hessian for every model at every step has to fit: else they get theirs in turn
+        fits = len(objective.strength) <= choose_curvature(objective).room()
+        return chosen if fits else LBFGS(**chosen.resuming())
+    if "smooth" in chosen.requires and not smooth:
+        raise ValueError(
+            f"{type(chosen).__name__} needs a smooth penalty, and this one is not; "
+            "use solver='auto' or ProximalNewton()."
+        )
+    return chosen
+
+
+def _free_of_constants(request: FitRequest, params: Params) -> Params:
+    """Remove constants that are common to all classes; two classes have none."""
+    if request.loss.n_outputs == 1:
+        return params
+    return balanced(params, request.effective_penalty, 1 / request.C)
+
+
+def balanced(params: Params, penalty: Penalty, strength: Tensor) -> Params:
+    """Remove what is not determined: a constant added to the parameters of all classes.
+
+    Under a smooth penalty the coefficients of the minimiser sum to zero by themselves, and this
+    removes rounding.
+    """
+    mean = params.intercept.mean(dim=1, keepdim=True)
+    return Params(penalty.balanced(params.coef, strength), params.intercept - mean)

@@ -1,0 +1,134 @@
+"""Fits on mini-batches, and the certificate of their last point."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.checkpoint import Journal
+from skorch_logreg.data import Data, InMemory
+from skorch_logreg.fitting.exact import minimise
+from skorch_logreg.fitting.request import FitRequest
+from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.losses import Loss
+from skorch_logreg.penalties import Penalty
+from skorch_logreg.solvers import Solver, Status
+from skorch_logreg.solvers.appraisal import Appraisal
+from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
+from skorch_logreg.units import Params
+
+
+def train(
+    data: Data,
+    loss: Loss,
+    penalty: Penalty,
+    *,
+    C: float | Tensor,
+    fit_intercept: bool,
+    solver: MiniBatch,
+    start: Params | None = None,
+    callback: Callable[[Progress], bool] | None = None,
+    judge: Callable[[Params], float] | None = None,
+    seed: int = 0,
+    state: dict[str, Any] | None = None,
+    epochs: int | None = None,
+    total_weight: Tensor | None = None,
+) -> tuple[Params, Trained]:
+    """Train on mini-batches, from any start and state, without a certificate.
+
+    Parameters
+    ----------
+    data, loss, penalty, C, fit_intercept, start, callback, judge, seed
+        As in `fit`.
+    solver : MiniBatch
+        Settings of the training loop.
+    state, epochs, total_weight
+        As in `training.train_linear`.
+
+    Returns
+    -------
+    params : Params
+        Parameters after the last epoch, or after the best one with early stopping.
+    trained : Trained
+        Result of the epochs.
+    """
+    assert isinstance(data, InMemory)  # estimators refuse mini-batches of other rows
+    C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+    weight = data.weight.sum(dim=0) if total_weight is None else total_weight
+    head = LinearHead.of(
+        data.n_features, len(C), loss.n_outputs, fit_intercept, data.dtype, data.device
+    )
+    if start is not None:
+        head.load(start.coef, start.intercept)
+
+    def params() -> Params:
+        return Params(*head.params())
+
+    def report(epoch: Epoch) -> bool:
+        return bool(callback and callback(Progress.of_epoch(epoch, weight, params)))
+
+    trained = train_linear(
+        data,
+        loss,
+        penalty,
+        1 / C,
+        solver,
+        head,
+        seed=seed,
+        judge=None if judge is None else lambda: judge(params()),
+        callback=None if callback is None else report,
+        state=state,
+        epochs=epochs,
+        total_weight=weight,
+    )
+    return params(), trained
+
+
+def fit_minibatch(
+    request: FitRequest, judge: Callable[[Params], float] | None, seed: int
+) -> Solution:
+    """Train on mini-batches, then certify the last point or go on to the minimum from there."""
+    solver: Any = request.solver
+    reached, trained = train(
+        request.data,
+        request.loss,
+        request.penalty,
+        C=request.C,
+        fit_intercept=request.fit_intercept,
+        solver=solver,
+        start=request.start,
+        callback=request.callback,
+        judge=judge,
+        seed=seed,
+    )
+    exact = solver.finish == "exact" and trained.is_complete
+    n_epochs, callback = trained.n_epochs, request.callback
+
+    def with_epochs(progress: Progress) -> bool:
+        n_iter, n_passes = n_epochs + progress.n_iter, n_epochs + progress.n_passes
+        return bool(callback and callback(replace(progress, n_iter=n_iter, n_passes=n_passes)))
+
+    certifier: str | Solver = Appraisal() if request.effective_penalty.smooth else "auto"
+    certified = replace(request, solver=certifier, max_iter=0, start=reached, callback=None)
+    polished = replace(request, start=reached, callback=callback and with_epochs)
+    try:
+        found = minimise(polished if exact else certified)
+    except KeyboardInterrupt:
+        if solver.on_interrupt != "keep":
+            raise
+        exact, trained = False, replace(trained, status=Status.INTERRUPTED)
+        found = minimise(certified)
+    if Status.INTERRUPTED not in (trained.status, *found.status):
+        Journal(solver.checkpoint, {}).finish()
+    final = (Status.CONVERGED, Status.SEPARABLE)
+    return replace(
+        found,
+        params=found.params if exact else reached,
+        status=tuple(end if exact or end in final else trained.status for end in found.status),
+        n_iter=found.n_iter + n_epochs,
+        n_passes=found.n_passes + n_epochs,
+        trained=trained,
+    )

@@ -1,0 +1,98 @@
+"""Regularization paths: one model at decreasing strengths of the penalty."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Data
+from skorch_logreg.data.threads import single_thread, workers
+from skorch_logreg.fitting.exact import balanced
+from skorch_logreg.fitting.result import Solution
+from skorch_logreg.fitting.starts import prior_start
+from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Objective
+from skorch_logreg.penalties import ElasticNet
+from skorch_logreg.solvers import ProximalNewton, drive
+from skorch_logreg.units import Units
+
+
+@np.errstate(all="ignore")
+def fit_path(
+    data: Data,
+    loss: Loss,
+    penalty: ElasticNet,
+    grid: Callable[[float], Sequence[float]],
+    *,
+    fit_intercept: bool = True,
+    tol: float = 1e-4,
+    max_iter: int = 100,
+) -> Iterator[Solution]:
+    """Minimise along a path of ``C``, each from the solution before.
+
+    The solver's state is carried over: a change of strength needs no read of X, and the Hessian
+    over the working set is kept while it is accurate enough.
+
+    Parameters
+    ----------
+    data, loss, penalty, fit_intercept, tol, max_iter
+        As in `fit`; ``max_iter`` holds for each point.
+    grid : callable
+        Takes the largest C at which all penalised coefficients are zero and returns the path,
+        in increasing order of C.
+
+    Yields
+    ------
+    solution : Solution
+        Solution of one model, in the path's order, without logits; passes are this point's own.
+    """
+    penalty, excluded = penalty.without_excluded()
+    solver = ProximalNewton()
+    with workers(), single_thread():
+        units = Units.of(data, fit_intercept, excluded)
+        scaled = data.standardised(
+            units.center, units.scale, loss.encode(data.targets), loss.n_outputs
+        )
+        strength = torch.ones(1, dtype=torch.float64, device=data.device)
+        at = Objective(scaled, loss, penalty.in_units(units.scale), strength, fit_intercept)
+        at, state, entry = _entered(at, solver, tol, max_iter)
+        reads = 0
+        for C in grid(entry):
+            before, at = at, replace(at, strength=torch.full_like(strength, 1 / C))
+            state = solver.carried(state, before, at)
+            found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
+            state = found.state
+            params = units.outward(found.params, penalty)
+            yield Solution(
+                params=params if loss.n_outputs == 1 else balanced(params, penalty, at.strength),
+                status=found.status,
+                n_iter=found.n_iter,
+                n_passes=found.n_passes - reads,
+                value=found.value,
+                optimality=found.optimality,
+                duality_gap=found.duality_gap,
+                logits=found.logits[:0],
+                total_weight=at.data.weight.sum(dim=0),
+            )
+            reads = found.n_passes
+
+
+def _entered(
+    objective: Objective, solver: ProximalNewton, tol: float, max_iter: int
+) -> tuple[Objective, Any, float]:
+    """Return the state where no penalised coefficient is active, and the largest C of it."""
+    penalty: Any = objective.penalty
+
+    def entry(state: Any) -> Tensor:
+        return penalty.entry_strength(objective.loss_gradient(state.point)[..., :-1])
+
+    state = solver.init(objective, prior_start(objective), tol)
+    if bool(penalty.coercive(objective.strength).all()):
+        return objective, state, float(1 / entry(state))
+    # columns without a penalty come first, while the others are held at zero
+    unpenalised = replace(objective, strength=1e3 * entry(state).clamp(min=1.0))
+    found = drive(solver, unpenalised, state.point.params, tol=min(tol, 1e-6), max_iter=max_iter)
+    return unpenalised, found.state, float(1 / entry(found.state))

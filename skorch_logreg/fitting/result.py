@@ -1,0 +1,83 @@
+"""Results of a fit, and its progress for callbacks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.solvers import Status
+from skorch_logreg.training import Epoch, Trained
+from skorch_logreg.units import Params
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a fit after an iteration, as a callback receives it.
+
+    Attributes
+    ----------
+    n_iter : int
+        Number of iterations so far.
+    value, optimality : Tensor of shape (m,)
+        Objective of each model, and its predicted distance from the optimum.
+    n_passes : int
+        Number of full reads of X so far.
+    params : callable
+        Returns the current `Params`; nothing is computed unless it is called.
+    """
+
+    n_iter: int
+    value: Tensor
+    optimality: Tensor
+    n_passes: int
+    params: Callable[[], Params]
+
+    @classmethod
+    def of_epoch(cls, epoch: Epoch, weight: Tensor, params: Callable[[], Params]) -> "Progress":
+        """Return the progress after an epoch, with a mean loss of rows of total weight (m,)."""
+        value = epoch.loss * weight.to(epoch.loss.device)
+        unknown = torch.full_like(value, torch.nan)
+        return cls(epoch.n_epochs, value, unknown, epoch.n_epochs, params)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Fitted models with their certificates.
+
+    Attributes
+    ----------
+    params : Params
+        Coefficients and intercepts in the units of X.
+    status : tuple of Status
+        Reason why each model stopped.
+    n_iter : Tensor of shape (m,)
+        Number of iterations of each model.
+    n_passes : int
+        Number of full reads of X.
+    value, optimality, duality_gap : Tensor of shape (m,)
+        Objective ``sum_i s_i loss_i + penalty / C``, ``sqrt((F - F*) / F)`` as predicted, and a
+        rigorous relative bound (nan where there is none).
+    logits : Tensor of shape (n, m, K)
+        Logits of all rows, including those of weight 0, so that held-out rows are scored
+        without another pass.
+    total_weight : Tensor of shape (m,)
+        ``sum_i s_i``.
+    trained : Trained or None
+        Result of the epochs, with a mini-batch solver.
+    directions : tuple of (Tensor of shape (K, p + 1) or None)
+        Directions along which the parameters of separable models diverge, in units of columns
+        with standard deviation one; the intercept is last.
+    """
+
+    params: Params
+    status: tuple[Status, ...]
+    n_iter: Tensor
+    n_passes: int
+    value: Tensor
+    optimality: Tensor
+    duality_gap: Tensor
+    logits: Tensor
+    total_weight: Tensor
+    trained: Trained | None = None
+    directions: tuple[Tensor | None, ...] = ()

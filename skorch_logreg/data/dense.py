@@ -71,14 +71,14 @@ class DenseBlock:
         return values.copy_(self._X).sub_(self._center)  # faster than a sum of two types
 
     @cached_property
-    def _left(self) -> Tensor:
+    def _remaining_center(self) -> Tensor:
         """What has still to be subtracted from the values."""
         return torch.zeros_like(self._center) if self._is_centred else self._center
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
         slope = params[..., :-1] / self._scale
-        shift = params[..., -1] - slope @ self._left
+        shift = params[..., -1] - slope @ self._remaining_center
         values = self._values
         flat = slope.reshape(-1, slope.shape[-1]).T.to(values.dtype)
         if out is None:
@@ -95,13 +95,13 @@ class DenseBlock:
         flat = residual.reshape(len(residual), -1)
         raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
-        return torch.cat([(raw - self._left * total) / self._scale, total], dim=-1)
+        return torch.cat([(raw - self._remaining_center * total) / self._scale, total], dim=-1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
-        values, center, scale = self._values, self._left, self._scale
+        values, center, scale = self._values, self._remaining_center, self._scale
         plain = columns is None and weight.shape[1:].numel() == 1 and values.dtype == weight.dtype
         if plain and is_near_zero(center, scale):
             gram = centred_gram(values, center, scale, weight.flatten())
@@ -119,7 +119,7 @@ class DenseBlock:
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
-        n_columns = len(self._left) if columns is None else len(columns)
+        n_columns = len(self._remaining_center) if columns is None else len(columns)
         return rough_gram(self._fill(columns), n_columns, weight, rank_one)
 
     def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -134,14 +134,14 @@ class DenseBlock:
         if rough and (len(columns) >= _MANY or stored):
             sides = len(columns), len(others)
             return rough_cross(self._fill(columns), self._fill(others), *sides, weight)
-        z = gather_columns(self._values, columns).sub_(self._left[columns])
+        z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
         if len(others) * _MOST > self._values.shape[1]:  # to copy them costs more than the rest
             product = (z.T @ self._values)[:, others]
         else:
             product = z.T @ gather_columns(self._values, others)
-        inner = (product - border * self._left[others]) / self._scale[others]
+        inner = (product - border * self._remaining_center[others]) / self._scale[others]
         return torch.cat([inner, border], dim=1)
 
     def _fill(self, columns: Tensor | None) -> Callable[[slice, Tensor], None]:
@@ -160,20 +160,22 @@ class DenseBlock:
     def column_squares(self, weight: Tensor) -> Tensor:
         """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         total = torch.zeros(
-            weight.shape[1], len(self._left), dtype=weight.dtype, device=weight.device
+            weight.shape[1], len(self._remaining_center), dtype=weight.dtype, device=weight.device
         )
-        step = max(_PIECE // max(len(self._left), 1), 8)
-        held = torch.empty(step, len(self._left), dtype=weight.dtype, device=weight.device)
+        step = max(_PIECE // max(len(self._remaining_center), 1), 8)
+        held = torch.empty(
+            step, len(self._remaining_center), dtype=weight.dtype, device=weight.device
+        )
         for start in range(0, len(weight), step):
             rows = self._values[start : start + step]
-            z = torch.sub(rows, self._left, out=held[: len(rows)])
+            z = torch.sub(rows, self._remaining_center, out=held[: len(rows)])
             total.addmm_(weight[start : start + step].T, z.square_())
         total /= self._scale.square()
         return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
         """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
-        values, center, scale = self._values, self._left[columns], self._scale[columns]
+        values, center, scale = self._values, self._remaining_center[columns], self._scale[columns]
 
         def fill(rows: slice, out: Tensor) -> None:
             torch.sub(gather_columns(values[rows], columns), center, out=out).div_(scale)
@@ -186,7 +188,7 @@ class DenseBlock:
 
     def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
-        values, center = self._values, self._left
+        values, center = self._values, self._remaining_center
         root = column_weight.sqrt() / self._scale
         n_rows, step = len(values), piece_rows(len(values))
 

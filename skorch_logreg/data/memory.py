@@ -17,7 +17,7 @@ from skorch_logreg.data.gram import is_far, is_near_zero
 from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
-from skorch_logreg.data.sparse import SparseBlock, csr_rows, near_zero
+from skorch_logreg.data.sparse import SparseBlock, center_far_columns, csr_rows
 from skorch_logreg.data.tensors import as_rows, as_tensor, float_dtype, take_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
@@ -348,7 +348,7 @@ class InMemory:
     ) -> tuple[Any, Tensor, Tensor]:
         """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
         rows = choose(self.targets, self.weight, *row_arrays)
-        return picked(self.X, self.targets, self.weight, rows)
+        return pick_rows(self.X, self.targets, self.weight, rows)
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         """Weighted mean and standard deviation (p,) of the columns of X.
@@ -426,7 +426,7 @@ class InMemory:
         """Take the rows as ``(X - center) / scale``, virtually, but for what that would cancel."""
         X = self.X
         if self.is_sparse:
-            X, center = near_zero(X, center, scale)
+            X, center = center_far_columns(X, center, scale)
         return replace(self, X=X, center=center, scale=scale)
 
     def _standardise(self, rows: slice, out: Tensor) -> None:
@@ -434,7 +434,7 @@ class InMemory:
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
 
 
-def picked(X: Any, targets: Tensor, weight: Tensor, rows: Tensor) -> tuple[Any, Tensor, Tensor]:
+def pick_rows(X: Any, targets: Tensor, weight: Tensor, rows: Tensor) -> tuple[Any, Tensor, Tensor]:
     """Copy some rows as float64 ndarray or csr_array, with targets and weights."""
     if isinstance(X, Tensor):
         some = X[rows].to("cpu", torch.float64).numpy()
@@ -486,15 +486,15 @@ def from_arrays(
     center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     return InMemory(
         X=X,
-        targets=columns(y.to(place)),
-        weight=columns(weight),
+        targets=as_columns(y.to(place)),
+        weight=as_columns(weight),
         center=center,
         scale=torch.ones_like(center),
         block_rows=_block_rows(X),
     )
 
 
-def columns(array: Tensor) -> Tensor:
+def as_columns(array: Tensor) -> Tensor:
     """One column a model, or one for all."""
     return array if array.ndim > 1 else array[:, None]
 

@@ -11,9 +11,9 @@ from skorch_logreg.data.protocol import Block
 
 if TYPE_CHECKING:
     from skorch_logreg.data.memory import InMemory
-    from skorch_logreg.data.parts import InParts
+    from skorch_logreg.data.partitioned import PartitionedData
 
-    Rows = TypeVar("Rows", InMemory, InParts)
+    Rows = TypeVar("Rows", InMemory, PartitionedData)
 
 _EPS = torch.finfo(torch.float64).eps
 LEFT = 1e-6  # share of a mean square that is left of it without the mean: nine digits are
@@ -45,17 +45,17 @@ def moments(data: "InMemory") -> tuple[Tensor, Tensor]:
     else:  # what rounding of the mean alone may make of a constant
         rounding = 2 * _EPS * data.n_samples * mean.abs()
         doubtful = (deviation > 0) & (deviation <= rounding)
-    return refined(data, mean, deviation, doubtful)
+    return refine_moments(data, mean, deviation, doubtful)
 
 
-def refined(
+def refine_moments(
     data: "Rows", mean: Tensor, deviation: Tensor, doubtful: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Take moments of some columns again, about their means, until nothing cancels.
 
     Parameters
     ----------
-    data : InMemory or InParts
+    data : InMemory or PartitionedData
     mean, deviation : Tensor of shape (p,)
         The means are those of the doubtful columns to some digits.
     doubtful : Tensor of shape (p,), bool

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.recipes import Call, Node, Recipes, mapped
+from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, map_nested
 
-_TOLD = frozenset({"dtype", "device", "ndim"})  # by a part without rows as by all
+_LIKE_ATTRIBUTES = frozenset({"dtype", "device", "ndim"})  # by a part without rows as by all
 
 
-class Parts(Protocol):
+class Partitions(Protocol):
     """Where rows live, part by part.
 
     Something *held* stays with its part, and is known here by a handle.
@@ -33,7 +33,7 @@ class Parts(Protocol):
         """Hand every part something to hold, and return the handle."""
 
     def run(
-        self, work: "Work", held: Sequence[Any], n_kept: int, reads: bool
+        self, work: "Task", held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
         """Sum the terms of ``work(X or None, index, held values)`` over all parts.
 
@@ -41,17 +41,17 @@ class Parts(Protocol):
         returned.  X is at hand if it ``reads``.
         """
 
-    def collect(self, work: "Work", held: Sequence[Any], reads: bool) -> list[Any]:
+    def collect(self, work: "Task", held: Sequence[Any], reads: bool) -> list[Any]:
         """Return the terms of every part, in their order."""
 
     def may_hold(self, n_bytes: int) -> bool:
         """Whether there is room for something that is so large in all parts."""
 
-    def holding(self, handle: Any) -> "Parts":
+    def holding(self, handle: Any) -> "Partitions":
         """Put something that the parts hold in the place of X."""
 
 
-Work = Callable[[Any, int, list[Any]], tuple[Any, list[Any]]]
+Task = Callable[[Any, int, list[Any]], tuple[Any, list[Any]]]
 
 
 class RemoteRows:
@@ -63,7 +63,7 @@ class RemoteRows:
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     node : Node
         What it is made from.
 
@@ -72,7 +72,7 @@ class RemoteRows:
     PyTorch documentation, Extending PyTorch: ``__torch_function__`` of a type that is no tensor.
     """
 
-    def __init__(self, parts: Parts, node: Node) -> None:
+    def __init__(self, parts: Partitions, node: Node) -> None:
         self.parts, self.node = parts, node
 
     @property
@@ -88,7 +88,7 @@ class RemoteRows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stay here: work that travels may mention it, and cannot use it."""
-        return _Elsewhere, ()
+        return _UnavailableRows, ()
 
     @classmethod
     def __torch_function__(
@@ -104,8 +104,8 @@ class RemoteRows:
             found.append(rows)
             return rows.node
 
-        args, kwargs = mapped(args, cls, node), mapped(kwargs, cls, node)
-        like = function(*mapped(args, Node, _no_row), **mapped(kwargs, Node, _no_row))
+        args, kwargs = map_nested(args, cls, node), map_nested(kwargs, cls, node)
+        like = function(*map_nested(args, Node, _no_row), **map_nested(kwargs, Node, _no_row))
         if not isinstance(like, Tensor) or like.ndim == 0 or len(like):
             raise TypeError(
                 f"{getattr(function, '__name__', function)} of rows that live elsewhere is not as "
@@ -116,7 +116,7 @@ class RemoteRows:
 
     def __getattr__(self, name: str) -> Any:
         """Methods of tensors; one that would write in place puts its result in this place."""
-        if name in _TOLD:
+        if name in _LIKE_ATTRIBUTES:
             return getattr(self.node.like, name)
         writes = name.endswith("_")
         if name.startswith("_") or not hasattr(Tensor, name.rstrip("_")) and name != "copy_":
@@ -141,16 +141,16 @@ class RemoteRows:
             )
         if not isinstance(first, slice) or others:
             raise TypeError("of rows that live elsewhere a slice can be taken")
-        return torch.cat(collected([self], first, _slice))
+        return torch.cat(collect_rows([self], first, _slice))
 
     def sum(self, dim: Any = None, **kwargs: Any) -> Any:
         """Sum over rows, here; or over another axis, beside them."""
         if dim not in (None, 0):
             return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
-        recipes = Recipes([self.node])
+        lazy_rows = LazyRows([self.node])
         lengths = self.parts.lengths
-        work = _OfRows(recipes, lengths, [slice(None)] * len(lengths), _total)
-        (total,), _ = self.parts.run(work, recipes.held, 0, reads=False)
+        task = _RowArraysTask(lazy_rows, lengths, [slice(None)] * len(lengths), _total)
+        (total,), _ = self.parts.run(task, lazy_rows.held, 0, reads=False)
         return total if dim == 0 else total.sum()
 
 
@@ -163,11 +163,11 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
     setattr(RemoteRows, f"__{_name}__", _operator(f"__{_name}__"))
 
 
-class _Elsewhere:
+class _UnavailableRows:
     """What is left of rows where they are not."""
 
 
-def collected(
+def collect_rows(
     arrays: Sequence[RemoteRows], rows: slice, function: Callable[[list[Tensor], slice], Any]
 ) -> list[Any]:
     """Bring ``function(arrays, rows)`` of every part here; each has its own share of the slice."""
@@ -177,22 +177,22 @@ def collected(
         first = start - begin if start >= begin else (start - begin) % step
         slices.append(slice(first, max(min(stop - begin, length), 0), step))
         begin += length
-    recipes = Recipes([array.node for array in arrays])
-    work = _OfRows(recipes, parts.lengths, slices, function)
-    return parts.collect(work, recipes.held, reads=False)
+    lazy_rows = LazyRows([array.node for array in arrays])
+    task = _RowArraysTask(lazy_rows, parts.lengths, slices, function)
+    return parts.collect(task, lazy_rows.held, reads=False)
 
 
 @dataclass(frozen=True)
-class _OfRows:
+class _RowArraysTask:
     """Work that looks at arrays alone."""
 
-    recipes: Recipes
+    lazy_rows: LazyRows
     lengths: list[int]
     slices: list[slice]
     function: Callable[[list[Tensor], slice], Any]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        arrays = self.recipes.made(held, self.lengths[index])
+        arrays = self.lazy_rows.made(held, self.lengths[index])
         return self.function(arrays, self.slices[index]), []
 
 

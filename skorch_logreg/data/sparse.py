@@ -21,7 +21,7 @@ class SparseBlock:
 
     SciPy multiplies: on two cores torch's sparse products are no faster and warn of their beta
     state.  Columns are centred after their products, so no entry is filled in; columns far from
-    zero, of which that would leave no digit, have been moved to it before (`near_zero`).
+    zero, of which that would leave no digit, have been moved to it before (`center_far_columns`).
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def csr_rows(X: Any, rows: slice) -> Any:
     return sp.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=shape)
 
 
-def near_zero(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:
+def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:
     """Subtract their centres from columns that lie far from zero for their scale.
 
     ``X'WX - w c c'`` of a column with mean c and deviation s has an error of ``eps (c / s)^2``:

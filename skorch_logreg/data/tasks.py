@@ -9,9 +9,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.memory import from_arrays, picked
+from skorch_logreg.data.lazy_rows import LazyRows
+from skorch_logreg.data.memory import from_arrays, pick_rows
 from skorch_logreg.data.protocol import Kernel
-from skorch_logreg.data.recipes import Recipes
 from skorch_logreg.data.tensors import as_tensor, take_columns
 
 _EVERY = 17  # rows, or entries of sparse ones, of which one is summed: no pattern is as long
@@ -21,11 +21,11 @@ _ROUNDING = 1000.0  # units in the last place by which entries may differ that a
 
 
 @dataclass(frozen=True)
-class Sum:
+class SumKernel:
     """Sum a kernel over the blocks of a part."""
 
     kernel: Kernel
-    recipes: Recipes
+    lazy_rows: LazyRows
     lengths: list[int]
     read: Callable[[Any, int, bool], Any] | None
     units: tuple[Tensor, Tensor, int]
@@ -34,7 +34,7 @@ class Sum:
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
         """Terms of all blocks together, and the arrays that are new."""
         n_rows = self.lengths[index]
-        values = self.recipes.made(held, n_rows)
+        values = self.lazy_rows.made(held, n_rows)
         targets, weight, *rows = values
         center, scale, n_logits = self.units
         if self.read is None:
@@ -44,23 +44,23 @@ class Sum:
             data = from_arrays(self.read(X, index, False), targets, weight)
             data = replace(data.in_units(center, scale), n_logits=n_logits)
         terms = data.reduce(self.kernel, *rows, few=self.few)
-        return terms, self.recipes.new(values)
+        return terms, self.lazy_rows.new(values)
 
 
 @dataclass(frozen=True)
-class Pick:
+class PickRows:
     """Copy the rows of a part that a function of targets, weights and other arrays chooses."""
 
     choose: Callable[..., Tensor]
-    recipes: Recipes
+    lazy_rows: LazyRows
     lengths: list[int]
     read: Callable[[Any, int, bool], Any]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
         """Rows, targets and weights."""
-        targets, weight, *rows = self.recipes.made(held, self.lengths[index])
+        targets, weight, *rows = self.lazy_rows.made(held, self.lengths[index])
         chosen = self.choose(targets, weight, *rows)
-        return picked(self.read(X, index, False), targets, weight, chosen), []
+        return pick_rows(self.read(X, index, False), targets, weight, chosen), []
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _sums(rows: Any, whole: bool = True) -> tuple[float, float, int | None]:
 
 
 @dataclass(frozen=True)
-class Unchanged:
+class UnchangedReader:
     """Read a part, and refuse rows that are not those of the first pass.
 
     Large parts are summed whole by turns, and some of their rows always.
@@ -126,7 +126,7 @@ class Unchanged:
     Parameters
     ----------
     read : callable
-        As `InParts` has it.
+        As `PartitionedData` has it.
     checksums : list of Checksum
         One a part.
     turn : int
@@ -152,7 +152,7 @@ class Unchanged:
 
 
 @dataclass(frozen=True)
-class Look:
+class InspectPart:
     """Check all rows of a part, sum them and take some."""
 
     read: Callable[[Any, int, bool], Any]
@@ -172,7 +172,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Columns:
+class CopyColumns:
     """Copy some columns of a part."""
 
     read: Callable[[Any, int, bool], Any]

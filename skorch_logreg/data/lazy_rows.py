@@ -50,10 +50,10 @@ class _Empty:
     dtype: torch.dtype
 
 
-_Recipe = Call | _Held | _Empty
+_Expression = Call | _Held | _Empty
 
 
-class Recipes:
+class LazyRows:
     """How each of several arrays is made; what they share is made once.
 
     Parameters
@@ -68,33 +68,33 @@ class Recipes:
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.held: list[Any] = []
-        self._known: dict[int, _Recipe] = {}
-        self._recipes = [self._recipe(node) for node in nodes]
-        pairs = zip(nodes, self._recipes, strict=True)
-        self._new = [node for node, recipe in pairs if not isinstance(recipe, _Held)]
+        self._known: dict[int, _Expression] = {}
+        self._expressions = [self._expression(node) for node in nodes]
+        pairs = zip(nodes, self._expressions, strict=True)
+        self._new = [node for node, expression in pairs if not isinstance(expression, _Held)]
 
-    def __getstate__(self) -> list[_Recipe]:
+    def __getstate__(self) -> list[_Expression]:
         """Take along what the work needs."""
-        return self._recipes
+        return self._expressions
 
-    def __setstate__(self, recipes: list[_Recipe]) -> None:
-        self._recipes = recipes
+    def __setstate__(self, expressions: list[_Expression]) -> None:
+        self._expressions = expressions
 
-    def _recipe(self, node: Node) -> _Recipe:
+    def _expression(self, node: Node) -> _Expression:
         if id(node) not in self._known:
             source = node.source
             if source is None:
-                recipe: _Recipe = _Empty(tuple(node.like.shape[1:]), node.like.dtype)
+                expression: _Expression = _Empty(tuple(node.like.shape[1:]), node.like.dtype)
             elif isinstance(source, Call):
-                recipe = Call(
+                expression = Call(
                     source.function,
-                    mapped(source.args, Node, self._recipe),
-                    mapped(source.kwargs, Node, self._recipe),
+                    map_nested(source.args, Node, self._expression),
+                    map_nested(source.kwargs, Node, self._expression),
                 )
             else:
-                recipe = _Held(len(self.held))
+                expression = _Held(len(self.held))
                 self.held.append(source)
-            self._known[id(node)] = recipe
+            self._known[id(node)] = expression
         return self._known[id(node)]
 
     @property
@@ -109,42 +109,44 @@ class Recipes:
 
     def made(self, held: list[Any], n_rows: int) -> list[Tensor]:
         """Make all arrays, of a part of so many rows."""
-        part = _Part(held, n_rows)
-        return [part.make(recipe) for recipe in self._recipes]
+        part = _PartEvaluation(held, n_rows)
+        return [part.make(expression) for expression in self._expressions]
 
     def new(self, values: list[Tensor]) -> list[Any]:
         """Those of the values that are not held as yet."""
-        pairs = zip(values, self._recipes, strict=True)
-        return [value.numpy() for value, recipe in pairs if not isinstance(recipe, _Held)]
+        pairs = zip(values, self._expressions, strict=True)
+        return [value.numpy() for value, expression in pairs if not isinstance(expression, _Held)]
 
 
-class _Part:
+class _PartEvaluation:
     """What is made for one part; no closure, whose cycle would keep it longer than it is used."""
 
     def __init__(self, held: list[Any], n_rows: int) -> None:
         self._held, self._n_rows = held, n_rows
         self._known: dict[int, Tensor] = {}
 
-    def make(self, recipe: _Recipe) -> Tensor:
+    def make(self, expression: _Expression) -> Tensor:
         """Make an array, or return it where it was made before."""
-        if id(recipe) not in self._known:
-            if isinstance(recipe, _Held):
-                made = as_tensor(self._held[recipe.place])
-            elif isinstance(recipe, _Empty):
-                made = torch.empty(self._n_rows, *recipe.shape, dtype=recipe.dtype)
+        if id(expression) not in self._known:
+            if isinstance(expression, _Held):
+                made = as_tensor(self._held[expression.place])
+            elif isinstance(expression, _Empty):
+                made = torch.empty(self._n_rows, *expression.shape, dtype=expression.dtype)
             else:
-                args = mapped(recipe.args, _Recipe, self.make)
-                made = recipe.function(*args, **mapped(recipe.kwargs, _Recipe, self.make))
-            self._known[id(recipe)] = made
-        return self._known[id(recipe)]
+                args = map_nested(expression.args, _Expression, self.make)
+                made = expression.function(
+                    *args, **map_nested(expression.kwargs, _Expression, self.make)
+                )
+            self._known[id(expression)] = made
+        return self._known[id(expression)]
 
 
-def mapped(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
+def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
     """Replace all that is of a kind in nested arguments."""
     if isinstance(tree, kind):
         return function(tree)
     if isinstance(tree, (tuple, list)):
-        return type(tree)(mapped(part, kind, function) for part in tree)
+        return type(tree)(map_nested(part, kind, function) for part in tree)
     if isinstance(tree, dict):
-        return {name: mapped(part, kind, function) for name, part in tree.items()}
+        return {name: map_nested(part, kind, function) for name, part in tree.items()}
     return tree

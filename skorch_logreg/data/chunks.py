@@ -12,10 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
-from skorch_logreg.data.parts import Survey
-from skorch_logreg.data.remote import Work
+from skorch_logreg.data.partitioned import FirstPassSample
+from skorch_logreg.data.remote import Task
 from skorch_logreg.data.scratch import scratch_folder
-from skorch_logreg.data.work import Checksum
+from skorch_logreg.data.tasks import Checksum
 
 _COPIED = 1 << 28  # bytes of columns that are copied into memory
 
@@ -69,7 +69,7 @@ class ChunkParts:
         return handle
 
     def run(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
         """Sum the terms of work over all parts."""
         handles = [self._handle() for _ in range(n_kept)]
@@ -86,7 +86,7 @@ class ChunkParts:
                 total.add_(term)
         return totals, handles
 
-    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
         """Return the terms of every part, in their order."""
         return [
             work(X, index, [handle.chunk(index) for handle in held])[0]
@@ -131,7 +131,7 @@ def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
             del X  # before the chunk after the next is read
 
 
-def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
+def look_through(source: Chunks, n_samples: int) -> tuple[list[int], FirstPassSample]:
     """Read all chunks once: rows are counted and summed, and a sample of them is kept.
 
     Raises
@@ -139,7 +139,7 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
     ValueError
         If they have not ``n_samples`` rows.
     """
-    survey, lengths, kept = Survey(), list[int](), list[Any]()
+    survey, lengths, kept = FirstPassSample(), list[int](), list[Any]()
     survey.checksums = []
     for X in read_ahead(source, range(len(source))):
         length = int(X.shape[0])

@@ -11,13 +11,21 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import are_near_zero
-from skorch_logreg.data.memory import InMemory, columns, from_arrays
-from skorch_logreg.data.moments import LEFT, refined
+from skorch_logreg.data.lazy_rows import Call, LazyRows, Node
+from skorch_logreg.data.memory import InMemory, as_columns, from_arrays
+from skorch_logreg.data.moments import LEFT, refine_moments
 from skorch_logreg.data.protocol import Block, Kernel
-from skorch_logreg.data.recipes import Call, Node, Recipes
-from skorch_logreg.data.remote import Parts, RemoteRows, collected
+from skorch_logreg.data.remote import Partitions, RemoteRows, collect_rows
+from skorch_logreg.data.tasks import (
+    Checksum,
+    CopyColumns,
+    InspectPart,
+    PickRows,
+    SumKernel,
+    UnchangedReader,
+    as_it_is,
+)
 from skorch_logreg.data.tensors import take_columns
-from skorch_logreg.data.work import Checksum, Columns, Look, Pick, Sum, Unchanged, as_it_is
 
 PLACES = {
     "memory": "arrays, as above",
@@ -31,7 +39,7 @@ _MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
 
 
 @dataclass
-class Survey:
+class FirstPassSample:
     """What the first pass finds out, for all passes to come.
 
     Attributes
@@ -59,7 +67,7 @@ class Survey:
 
 
 @dataclass
-class InParts:
+class PartitionedData:
     """Row blocks of parts, wherever these are; see `Data` for the methods.
 
     A sum is one piece of work for every part, so what travels is the kernel with its
@@ -69,7 +77,7 @@ class InParts:
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     read : callable
         ``read(X of a part, index, check) -> Tensor or csr_array``; with ``check`` it looks at
         every entry.
@@ -82,7 +90,7 @@ class InParts:
         Logits a row, of all models.
     """
 
-    parts: Parts
+    parts: Partitions
     read: Callable[[Any, int, bool], Any]
     targets: Any
     weight: Any
@@ -91,7 +99,7 @@ class InParts:
     dtype: torch.dtype
     n_logits: int = 1
     reads: list[int] = field(default_factory=lambda: [0], compare=False)
-    survey: Survey = field(default_factory=Survey, compare=False)
+    survey: FirstPassSample = field(default_factory=FirstPassSample, compare=False)
 
     whole = None
     single_block = False
@@ -100,7 +108,7 @@ class InParts:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stay here: work that travels may mention it, and has rows of its own."""
-        return _NoData, ()
+        return _UnavailableData, ()
 
     @property
     def n_passes(self) -> int:
@@ -141,17 +149,17 @@ class InParts:
     ) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
         self.reads[0] += reads
-        recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        work = Sum(
+        lazy_rows = LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+        task = SumKernel(
             kernel,
-            recipes,
+            lazy_rows,
             self.parts.lengths,
             self._reader if reads else None,
             (self.center, self.scale, self.n_logits),
             few,
         )
-        terms, handles = self.parts.run(work, recipes.held, recipes.n_new, reads > 0)
-        recipes.keep(handles)
+        terms, handles = self.parts.run(task, lazy_rows.held, lazy_rows.n_new, reads > 0)
+        lazy_rows.keep(handles)
         return terms
 
     def empty_rows(self, *shape: int) -> Any:
@@ -160,14 +168,14 @@ class InParts:
 
     def beside(self, rows: Tensor) -> Any:
         """Hand every part its rows of an array."""
-        return scattered(self.parts, rows)
+        return scatter_rows(self.parts, rows)
 
     def pick(self, choose: Callable[..., Tensor], *row_arrays: Any) -> tuple[Any, Tensor, Tensor]:
         """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
         self.reads[0] += 1
-        recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        work = Pick(choose, recipes, self.parts.lengths, self._reader)
-        found = self.parts.collect(work, recipes.held, reads=True)
+        lazy_rows = LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+        task = PickRows(choose, lazy_rows, self.parts.lengths, self._reader)
+        found = self.parts.collect(task, lazy_rows.held, reads=True)
         X, targets, weight = zip(*found, strict=True)
         rows = sp.vstack(X, format="csr") if sp.issparse(X[0]) else np.concatenate(X)
         return rows, torch.cat(targets), torch.cat(weight)
@@ -198,7 +206,7 @@ class InParts:
         doubtful = variance < LEFT * square
         if self._sampled_rows.is_sparse:  # squares of far columns cancel
             doubtful |= ~are_near_zero(mean, deviation)
-        return refined(self, mean, deviation, doubtful)
+        return refine_moments(self, mean, deviation, doubtful)
 
     @property
     def _reader(self) -> Callable[[Any, int, bool], Any]:
@@ -206,14 +214,14 @@ class InParts:
         checksums = self.survey.checksums
         if checksums is None:
             return self.read
-        return Unchanged(self.read, checksums, self.n_passes)
+        return UnchangedReader(self.read, checksums, self.n_passes)
 
     @cached_property
     def _sampled_rows(self) -> InMemory:
         """The rows that are kept, with the weight of all."""
         if self.survey.kept is None:
             self._keep()
-        targets, weight, total = self._beside_kept(
+        targets, weight, total = self._targets_of_kept(
             slice(self.survey.step // 2, None, self.survey.step)
         )
         factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
@@ -229,14 +237,14 @@ class InParts:
         for length in self.parts.lengths:
             slices.append(survey.of_part(begin))
             begin += length
-        work = Look(self.read, self.parts.lengths, slices)
-        found = self.parts.collect(work, [], reads=True)
+        task = InspectPart(self.read, self.parts.lengths, slices)
+        found = self.parts.collect(task, [], reads=True)
         survey.keep([some for some, _ in found])
         survey.checksums = [c for _, c in found] if self.parts.is_read_again else None
 
-    def _beside_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def _targets_of_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Targets and weights of the rows that are kept, and the weight of all: in one go."""
-        found = collected([self.targets, self.weight], rows, _beside)
+        found = collect_rows([self.targets, self.weight], rows, _targets_and_weight)
         targets, weight, total = zip(*found, strict=True)
         return torch.cat(targets), torch.cat(weight), torch.stack(total).sum(dim=0)
 
@@ -262,10 +270,12 @@ class InParts:
         n_logits = max(self.n_logits * min(len(models), columns) // columns, 1)
         return replace(self, targets=own[0], weight=own[1], n_logits=n_logits)
 
-    def take_columns(self, columns: Tensor) -> "InParts":
+    def take_columns(self, columns: Tensor) -> "PartitionedData":
         """Copy some columns, beside their rows; or read them anew, where these are too many."""
-        some = Columns(self._reader, columns)
-        own = replace(self, center=self.center[columns], scale=self.scale[columns], survey=Survey())
+        some = CopyColumns(self._reader, columns)
+        own = replace(
+            self, center=self.center[columns], scale=self.scale[columns], survey=FirstPassSample()
+        )
         if not self.parts.may_hold(8 * self.n_samples * len(columns)):
             return replace(own, read=some.read_some)
         self.reads[0] += 1
@@ -285,55 +295,55 @@ class InParts:
         return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
 
 
-class _NoData:
+class _UnavailableData:
     """What is left of data where it is not."""
 
 
-def _beside(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
+def _targets_and_weight(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
     targets, weight = arrays
     return targets[rows].clone(), weight[rows].clone(), weight.sum(dim=0)
 
 
 def from_parts(
-    parts: Parts,
+    parts: Partitions,
     read: Callable[[Any, int, bool], Any],
     n_features: int,
     dtype: torch.dtype,
     y: Tensor,
     sample_weight: Tensor | None = None,
-    survey: Survey | None = None,
+    survey: FirstPassSample | None = None,
     n_passes: int = 0,
-) -> InParts:
+) -> PartitionedData:
     """Wrap parts of rows, and hand each its targets and weights.
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     read : callable
-        As `InParts` has it.
+        As `PartitionedData` has it.
     n_features : int
     dtype : torch.dtype
         Of the entries.
     y : Tensor
     sample_weight : Tensor or None
         Of all rows, as in `from_arrays`.
-    survey : Survey or None
+    survey : FirstPassSample or None
         Of an earlier pass over the same parts, or to be filled by the first.
     n_passes : int
         Reads of X that have been made for this data.
 
     Returns
     -------
-    data : InParts
+    data : PartitionedData
     """
     center = torch.zeros(n_features, dtype=torch.float64)
-    targets = scattered(parts, columns(_narrow(y)))
+    targets = scatter_rows(parts, as_columns(_narrow(y)))
     if sample_weight is None:
         one = torch.ones(1, 1, dtype=torch.float64)
         weight = RemoteRows(parts, Node(one[:0], Call(_repeated, (one, targets.node), {})))
     else:
-        weight = scattered(parts, columns(sample_weight.to(torch.float64)))
-    return InParts(
+        weight = scatter_rows(parts, as_columns(sample_weight.to(torch.float64)))
+    return PartitionedData(
         parts=parts,
         read=read,
         targets=targets,
@@ -342,7 +352,7 @@ def from_parts(
         scale=torch.ones_like(center),
         dtype=dtype,
         reads=[n_passes],
-        survey=Survey() if survey is None else survey,
+        survey=FirstPassSample() if survey is None else survey,
     )
 
 
@@ -356,7 +366,7 @@ def _narrow(y: Tensor) -> Tensor:
     return y.to(torch.int8) if not y.is_floating_point() and int(y.max()) < 128 else y
 
 
-def scattered(parts: Parts, rows: Tensor) -> Any:
+def scatter_rows(parts: Partitions, rows: Tensor) -> Any:
     """Hand every part its rows of an array."""
     pieces: Sequence[Tensor] = rows.split(parts.lengths)
     handle = parts.scatter([piece.numpy() for piece in pieces])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from skorch_logreg.data.remote import Work
+from skorch_logreg.data.remote import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 
@@ -153,7 +153,7 @@ class Rank:
             message = self.tell(None)
             if isinstance(message, _Order):
                 self.perform(message)
-            elif isinstance(message, _Gift):
+            elif isinstance(message, _Scatter):
                 self.take(message.key, None)
             else:
                 return message
@@ -173,7 +173,7 @@ class _Order:
 
 
 @dataclass(frozen=True)
-class _Gift:
+class _Scatter:
     """Something for every rank to hold comes next."""
 
     key: int
@@ -212,17 +212,17 @@ class RankParts:
     def scatter(self, values: Sequence[Any]) -> Any:
         """Hand every part something to hold, and return the handle."""
         handle = _Handle(next(self.keys), self.dropped)
-        self.rank.tell(_Gift(handle.key))
+        self.rank.tell(_Scatter(handle.key))
         self.rank.take(handle.key, list(values))
         return handle
 
     def run(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
         """Sum the terms of work over all parts."""
         return self._order(work, held, n_kept, reads, True)
 
-    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
         """Return the terms of every part, in their order."""
         return [part for part in self._order(work, held, 0, reads, False)[0] if part is not None]
 
@@ -235,7 +235,7 @@ class RankParts:
         return RankParts(self.rank, self.lengths, handle, self.keys, self.dropped)
 
     def _order(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool, sums: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool, sums: bool
     ) -> tuple[Any, list[Any]]:
         import cloudpickle
 

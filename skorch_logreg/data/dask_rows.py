@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skorch_logreg.data.remote import Work
+from skorch_logreg.data.remote import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 _FAN_IN = 8  # sums that are added in one place
@@ -40,7 +40,7 @@ class DaskParts:
         return _Handle([persist(delayed(_given)(value))[0] for value in values], 0)
 
     def run(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
         """Sum the terms of work over all parts."""
         from dask import delayed, persist
@@ -58,7 +58,7 @@ class DaskParts:
         total, *results = persist(*terms, *results)
         return total.compute(), [_Handle(results, place) for place in range(n_kept)]
 
-    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
         """Return the terms of every part, in their order."""
         from dask import compute
 
@@ -74,7 +74,7 @@ class DaskParts:
 
         return DaskParts([delayed(_value)(r, handle.place) for r in handle.results], self.lengths)
 
-    def _tasks(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
+    def _tasks(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
         import cloudpickle
         from dask import delayed
 

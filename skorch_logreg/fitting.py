@@ -521,7 +521,9 @@ def _solve(
 
     outcome = drive(
         chosen,
-        objective.rough() if smooth and (max_iter > 0 or written is not None) else objective,
+        objective.low_precision()
+        if smooth and (max_iter > 0 or written is not None)
+        else objective,
         first,
         tol=tol,
         max_iter=max_iter,

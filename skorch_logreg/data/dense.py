@@ -13,7 +13,12 @@ from skorch_logreg.data.gram import (
     is_near_zero,
     piece_rows,
 )
-from skorch_logreg.data.rough import rough_cross, rough_gram, rough_grams, rough_outer
+from skorch_logreg.data.low_precision import (
+    bfloat16_cross,
+    bfloat16_gram,
+    bfloat16_grams,
+    bfloat16_outer,
+)
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
@@ -38,7 +43,7 @@ class DenseBlock:
     center, scale : Tensor of shape (n_features,)
         The design is ``(X - center) / scale``.
     workspace : Tensor or None
-        float64, or float32 for rough products; at least as many rows.
+        float64, or float32 for low-precision products; at least as many rows.
     centred : bool, default=False
         Whether rows in the workspace are centred.
     """
@@ -115,25 +120,27 @@ class DenseBlock:
 
         return bordered_gram(fill, scale, weight, rank_one)
 
-    def rough_gram(
+    def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
         n_columns = len(self._remaining_center) if columns is None else len(columns)
-        return rough_gram(self._fill(columns), n_columns, weight, rank_one)
+        return bfloat16_gram(self._fill(columns), n_columns, weight, rank_one)
 
-    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
         n_columns = len(self._center) if columns is None else len(columns)
-        return rough_grams(self._fill(columns), n_columns, weight)
+        return bfloat16_grams(self._fill(columns), n_columns, weight)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         # only pieces of rows that are stored in another type are converted
         stored = self._workspace is None and self._X.dtype not in (torch.float64, torch.float32)
-        if rough and (len(columns) >= _MANY or stored):
+        if low_precision and (len(columns) >= _MANY or stored):
             sides = len(columns), len(others)
-            return rough_cross(self._fill(columns), self._fill(others), *sides, weight)
+            return bfloat16_cross(self._fill(columns), self._fill(others), *sides, weight)
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
@@ -186,7 +193,7 @@ class DenseBlock:
         """Rows, for every column alike."""
         return torch.full_like(self._center, len(self._X))
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
         values, center = self._values, self._remaining_center
         root = column_weight.sqrt() / self._scale
@@ -196,8 +203,8 @@ class DenseBlock:
             torch.sub(values[rows, columns], center[columns], out=out).mul_(root[columns])
 
         def part(columns: range) -> Tensor:
-            if rough:
-                return rough_outer(fill, n_rows, columns)
+            if low_precision:
+                return bfloat16_outer(fill, n_rows, columns)
             total = root.new_zeros(n_rows, n_rows)
             for start in columns[::step]:
                 piece = slice(start, min(start + step, columns.stop))

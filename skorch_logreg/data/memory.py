@@ -67,7 +67,8 @@ class InMemory:
     design : Tensor or None
         The whole of ``[Z 1]``, where that is small.
     origin : InMemory or None
-        The data of which these are the rough products; weight and targets are float32 then.
+        The data with float64 products, where these are float32; weight and targets are float32
+        then.
     kernels : list of (Tensor, bool, Tensor)
         What the last `outer` was asked, and what it gave.
     copy : ColumnCopy
@@ -264,7 +265,7 @@ class InMemory:
         """The same data with float64 products."""
         return self if self.origin is None else self.origin
 
-    def rough(self) -> "InMemory":
+    def low_precision(self) -> "InMemory":
         """Take float32 products, where those are faster for many passes.
 
         Products and what is done to logits take less than half of the time, which pays for the
@@ -375,17 +376,17 @@ class InMemory:
         origin = None if self.origin is None else self.origin.select(models)
         return replace(self, targets=targets, weight=weight, n_logits=n_logits, origin=origin)
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
-        for known, was_rough, product in self.kernels:
-            if was_rough == rough and torch.equal(known, column_weight):
+        for known, was_low_precision, product in self.kernels:
+            if was_low_precision == low_precision and torch.equal(known, column_weight):
                 return product
         self.reads[0] += 1
         everything = slice(0, self.n_samples)
         casts = not self.is_sparse and not self._multiplies
         workspace = self._new_workspace(self.n_samples) if casts else None
-        product = self._block(everything, workspace).outer(column_weight, rough)
-        self.kernels[:] = [(column_weight, rough, product)]
+        product = self._block(everything, workspace).outer(column_weight, low_precision)
+        self.kernels[:] = [(column_weight, low_precision, product)]
         return product
 
     def take_columns(self, columns: Tensor) -> "InMemory":

@@ -140,7 +140,7 @@ class PartitionedData:
         """The same data: all products are float64."""
         return self
 
-    def rough(self) -> Self:
+    def low_precision(self) -> Self:
         """Take the same data: to read it costs more than to multiply it."""
         return self
 
@@ -286,7 +286,7 @@ class PartitionedData:
         """Refuse: rows of another kind would have to be here."""
         raise ValueError("rows that live elsewhere have no other columns")
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """Refuse: no block holds all rows."""
         raise ValueError("rows in parts have no matrix of all their pairs")
 

@@ -38,7 +38,7 @@ class Block(Protocol):
         rank_one (rows, m, K).
         """
 
-    def rough_gram(
+    def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle.
@@ -46,16 +46,18 @@ class Block(Protocol):
         weight and rank_one (rows, K).
         """
 
-    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight.
 
         ``sum_i weight_ik [z_i 1]'[z_i 1]`` of weight (rows, k); only the lower triangles count.
         """
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k.
 
-        With ``rough`` perhaps in low precision.
+        With ``low_precision`` perhaps in low precision.
         """
 
     def column_squares(self, weight: Tensor) -> Tensor:
@@ -70,8 +72,8 @@ class Block(Protocol):
     def column_counts(self) -> Tensor:
         """Count the stored entries of every column, (p,)."""
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
-        """``Z diag(column_weight) Z'`` (rows, rows); with ``rough`` perhaps in low precision."""
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
+        """``Z diag(column_weight) Z'`` (rows, rows), perhaps in low precision."""
 
 
 Kernel = Callable[..., tuple[Tensor, ...]]
@@ -133,7 +135,7 @@ class Data(Protocol):
     def exact(self) -> Self:
         """The same data with float64 products."""
 
-    def rough(self) -> Self:
+    def low_precision(self) -> Self:
         """Take float32 products, where those are faster for many passes."""
 
     def reduce(
@@ -173,7 +175,7 @@ class Data(Protocol):
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where each has its own."""
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
 
     def take_columns(self, columns: Tensor) -> "Data":

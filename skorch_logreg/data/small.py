@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from skorch_logreg.data.gram import add_blocks
-from skorch_logreg.data.rough import rough_gram, rough_grams
+from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
 
 _LIFTED = 1 << 20  # numbers in a weighted copy of the rows
 
@@ -20,7 +20,7 @@ class SmallBlock:
     Parameters
     ----------
     design : Tensor of shape (rows, n_features + 1)
-        Float64, or float32 for rough products.
+        Float64, or float32 for low-precision products.
     targets, weight : Tensor
     """
 
@@ -72,7 +72,7 @@ class SmallBlock:
         add_blocks(gram, blocks)
         return gram.view(n_models, n_outputs, side, n_outputs, side)
 
-    def rough_gram(
+    def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
@@ -81,18 +81,20 @@ class SmallBlock:
         def fill(piece: slice, out: Tensor) -> None:
             out.copy_(z[piece])
 
-        return rough_gram(fill, z.shape[1], weight, rank_one)
+        return bfloat16_gram(fill, z.shape[1], weight, rank_one)
 
-    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
         z = self._design[:, :-1] if columns is None else self._design[:, columns]
 
         def fill(piece: slice, out: Tensor) -> None:
             out.copy_(z[piece])
 
-        return rough_grams(fill, z.shape[1], weight)
+        return bfloat16_grams(fill, z.shape[1], weight)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         z = self._design
         other = torch.cat([z[:, others], z[:, -1:]], dim=1)
@@ -111,7 +113,7 @@ class SmallBlock:
         """Rows, for every column alike."""
         return torch.full_like(self._design[0, :-1], len(self._design))
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
         z = self._design[:, :-1] * column_weight.sqrt()
         return z @ z.T

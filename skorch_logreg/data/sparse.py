@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import are_near_zero, bordered_gram, deviation_sums
-from skorch_logreg.data.rough import rough_gram, rough_grams
+from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
 
 # A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
 _SPARSE_COST = 40
@@ -26,7 +26,7 @@ class SparseBlock:
     Parameters
     ----------
     X : csr_array of shape (rows, n_features)
-        Float64, or float32 for rough products.
+        Float64, or float32 for low-precision products.
     targets, weight : Tensor
     center, scale : Tensor of shape (n_features,)
         The design is ``(X - center) / scale``.
@@ -78,21 +78,21 @@ class SparseBlock:
         models = weight[..., 0].unbind(dim=1)
         return torch.stack([_bordered_product(X, center, scale, own) for own in models])
 
-    def rough_gram(
+    def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
         some = self._columns(columns)
         if weight.shape[1] == 1 and some._has_short_rows:
             return some._product_gram(weight[:, 0])
-        return rough_gram(some._fill, len(some._scale), weight, rank_one, _FILLED)
+        return bfloat16_gram(some._fill, len(some._scale), weight, rank_one, _FILLED)
 
-    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
         some = self._columns(columns)
         if some._has_short_rows:
             return torch.stack([some._product_gram(own) for own in weight.unbind(dim=1)])
-        return rough_grams(some._fill, len(some._scale), weight, _FILLED)
+        return bfloat16_grams(some._fill, len(some._scale), weight, _FILLED)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
         """Block of some columns."""
@@ -118,7 +118,9 @@ class SparseBlock:
         rows = torch.from_numpy(csr_rows(self._X, piece).toarray())
         torch.mul(rows.sub_(self._center), 1 / self._scale, out=out)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         X, center = self._X, self._center[others]
         if not torch.equal(others, torch.arange(X.shape[1])):
@@ -156,7 +158,7 @@ class SparseBlock:
         counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
         return torch.from_numpy(counts.astype(np.float64))
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """``Z diag(column_weight) Z'`` (rows, rows)."""
         root = column_weight.sqrt() / self._scale
         scaled = _scale_columns(self._X, root.numpy())

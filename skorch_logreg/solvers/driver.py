@@ -251,7 +251,7 @@ class _Loop:
     def approach(self) -> None:
         """Go most of the way on rough products, where those are faster."""
         run, solver = self._at_work, self._solver
-        if not run.objective.is_rough:
+        if not run.objective.is_low_precision:
             return
         while True:
             reached = _optimality(run.state)
@@ -311,7 +311,7 @@ class _Loop:
         if not run.models:
             return
         point = run.state.point
-        if run.objective.is_rough:
+        if run.objective.is_low_precision:
             point = run.objective.exact.evaluate(point.params)
         status = (Status.INTERRUPTED,) * len(run.models)
         none = (None,) * len(run.models)
@@ -439,7 +439,7 @@ class _Loop:
         self.run = run
         if self._journal.due(run.n_iter):
             tree = {
-                "is_rough": run.objective.is_rough,
+                "is_rough": run.objective.is_low_precision,
                 "state": to_tree(run.state),
                 "stalls": run.stalls,
                 "first": run.first,

@@ -41,7 +41,7 @@ def to_tree(value: Any) -> Any:
         case Model():
             return {"model": _weaker_than_last(value)}
         case Objective():
-            return {"objective": value.is_rough}
+            return {"objective": value.is_low_precision}
         case RemoteRows():
             return {"rows": value[0:]}
         case Status():

@@ -181,7 +181,7 @@ def test_low_precision_far_from_zero(n_logits):
     center, scale = held.column_moments()
     encoded = LOSSES["binomial"].encode(held.targets)
     held = held.standardised(center, scale, encoded, n_logits)
-    rough = held.rough()
+    rough = held.low_precision()
     assert rough is not held
     params = torch.ones(n_logits, 1, 5).double()
     logits = rough.empty_rows(n_logits, 1)

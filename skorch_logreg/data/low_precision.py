@@ -17,7 +17,7 @@ _TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
 _FASTER = 1.5
 
 
-def rough_dtype(device: torch.device, side: int) -> torch.dtype:
+def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
     """Tell in which type a product of so many columns is made.
 
     bfloat16 where the machine has units for it, and the product, not its factors, is what costs.
@@ -40,7 +40,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return seconds[torch.float32] > _FASTER * seconds[torch.bfloat16]
 
 
-def rough_gram(
+def bfloat16_gram(
     fill: Callable[[slice, Tensor], object],
     n_columns: int,
     weight: Tensor,
@@ -49,7 +49,8 @@ def rough_gram(
 ) -> Tensor:
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows, roughly.
 
-    Factors are `rough_dtype`, sums float32: an entry is right to some thousandths of itself.
+    Factors have the type `low_precision_dtype`, sums are float32: the relative error of an entry
+    is some thousandths.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def rough_gram(
     n_rows, n_outputs = weight.shape
     side = n_columns + 1
     width = n_outputs * side
-    dtype = rough_dtype(weight.device, width)
+    dtype = low_precision_dtype(weight.device, width)
     # of an output with itself d - q q is positive; as a difference of two products it would
     # drown in their rounding
     own = (weight if rank_one is None else weight - rank_one.square()).clamp(min=0.0)
@@ -110,7 +111,7 @@ def rough_gram(
     return gram
 
 
-def rough_grams(
+def bfloat16_grams(
     fill: Callable[[slice, Tensor], object],
     n_columns: int,
     weight: Tensor,
@@ -124,7 +125,7 @@ def rough_grams(
     Parameters
     ----------
     fill, n_columns, filled
-        As `rough_gram` has them.
+        As `bfloat16_gram` has them.
     weight : Tensor of shape (rows, k)
 
     Returns
@@ -133,7 +134,7 @@ def rough_grams(
     """
     n_rows, n_grams = weight.shape
     side = n_columns + 1
-    dtype = rough_dtype(weight.device, side)
+    dtype = low_precision_dtype(weight.device, side)
     weight = weight.float()
     width = n_grams * side
     total = torch.zeros(width, side, dtype=torch.float32, device=weight.device)
@@ -153,7 +154,7 @@ def rough_grams(
     return total.view(n_grams, side, side)
 
 
-def rough_outer(
+def bfloat16_outer(
     fill: Callable[[slice, slice, Tensor], object], n_rows: int, columns: range
 ) -> Tensor:
     """Sum ``z_j z_j'`` over some columns, roughly.
@@ -172,7 +173,7 @@ def rough_outer(
     """
     total = torch.zeros(n_rows, n_rows)
     width = min(max(_HELD // n_rows, 256), len(columns))
-    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device, len(columns)))
+    held = torch.empty(n_rows, width, dtype=low_precision_dtype(total.device, len(columns)))
     piece = max(_FILLED // width, 1)
     z = torch.empty(piece, width)
     for start in columns[::width]:
@@ -187,7 +188,7 @@ def rough_outer(
     return total
 
 
-def rough_cross(
+def bfloat16_cross(
     fill: Callable[[slice, Tensor], object],
     fill_others: Callable[[slice, Tensor], object],
     n_columns: int,
@@ -208,7 +209,7 @@ def rough_cross(
     -------
     cross : Tensor of shape (n_columns, n_others + 1), float32
     """
-    dtype = rough_dtype(weight.device, n_others)
+    dtype = low_precision_dtype(weight.device, n_others)
     step = min(max(_HELD // (n_columns + n_others), 256), len(weight))
     piece = max(_FILLED // (n_columns + n_others), 16)
     factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()

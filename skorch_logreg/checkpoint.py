@@ -23,13 +23,13 @@ from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 __all__ = [
     "Checkpoint",
-    "Journal",
+    "CheckpointWriter",
     "Resumable",
-    "decoded",
+    "decode_tree",
     "digest",
-    "encoded",
+    "encode_tree",
     "exclusive",
-    "named",
+    "stable_repr",
     "require_no_checkpoint",
 ]
 
@@ -166,7 +166,7 @@ def exclusive(
     return lock.exclusive(path)
 
 
-class Journal:
+class CheckpointWriter:
     """The checkpoint of one fit.
 
     Trees are nested dicts, lists and tuples of tensors, arrays, numbers, strings, booleans and
@@ -274,7 +274,7 @@ class Journal:
         """Make the error of a file whose tree makes no sense."""
         return _damaged(self._path)
 
-    def behind(self, n_iter: int) -> bool:
+    def is_outdated(self, n_iter: int) -> bool:
         """Whether the file is of fewer iterations."""
         return self._settings is not None and n_iter > self._n_iter
 
@@ -349,13 +349,15 @@ def digest(*arrays: Tensor) -> str:
     return found.hexdigest()
 
 
-def named(thing: object) -> str:
+def stable_repr(thing: object) -> str:
     """Stand for settings in a fingerprint: their repr, without addresses in this process."""
     return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
 
 
-def encoded(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """Encode a tree, as a `Journal` holds it, as JSON and arrays, which may share its memory.
+def encode_tree(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """Encode a tree as JSON and arrays.
+
+    The trees are those of `CheckpointWriter`; the arrays may share their memory.
 
     Raises
     ------
@@ -366,8 +368,8 @@ def encoded(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
     return json.dumps(writer.value(tree)), writer.arrays
 
 
-def decoded(document: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Decode a tree that `encoded` has made; its tensors are new."""
+def decode_tree(document: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Decode a tree that `encode_tree` has made; its tensors are new."""
     return Reader(arrays).value(json.loads(document))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Journal, exclusive
+from skorch_logreg.checkpoint import CheckpointWriter, exclusive
 from skorch_logreg.continuation import by_strength, drive_in_turn
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
@@ -428,7 +428,7 @@ def _trained(
         exact, trained = False, replace(trained, status=Status.INTERRUPTED)
         found = _minimised(model, proof, tol, 0, reached, None, bound)
     if Status.INTERRUPTED not in (trained.status, *found.status):
-        Journal(solver.checkpoint, {}).finish()
+        CheckpointWriter(solver.checkpoint, {}).finish()
     told = (Status.CONVERGED, Status.SEPARABLE)
     return replace(
         found,
@@ -504,8 +504,8 @@ def _solve(
         return ended(turns, Status.MAX_ITER)
     keep, status = chosen.on_interrupt == "keep", Status.MAX_ITER
     known = {} if chosen.checkpoint is None else fingerprint(chosen, objective, tol)
-    journal = Journal(chosen.checkpoint, known, most_bytes(chosen, objective))
-    written = journal.resume()
+    writer = CheckpointWriter(chosen.checkpoint, known, most_bytes(chosen, objective))
+    written = writer.resume()
     if written is not None:
         first, n_iter = objective.zeros(), 0
     elif start is not None:
@@ -530,7 +530,7 @@ def _solve(
         n_iter=n_iter,
         callback=watch,
         bound=bound,
-        journal=journal,
+        journal=writer,
         written=written,
         keep=keep,
     )

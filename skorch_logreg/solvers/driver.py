@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import Objective
 from skorch_logreg.recession import is_quiet, saturated_models, saturation
 from skorch_logreg.solvers.outcome import End, Outcome, Status
@@ -60,7 +60,7 @@ def drive(
     n_iter: int = 0,
     callback: Callable[[Iterate], bool] | None = None,
     bound: bool = True,
-    journal: Journal | None = None,
+    journal: CheckpointWriter | None = None,
     written: dict[str, Any] | None = None,
     keep: bool = False,
     state: Any = None,
@@ -86,7 +86,7 @@ def drive(
         Called after every iteration; true stops all models.
     bound : bool, default=True
         Whether the duality gap is wanted, which costs two passes or so; else it is nan.
-    journal : Journal or None
+    journal : CheckpointWriter or None
         Where to write how far the models have come; the file is gone at the end.
     written : dict or None
         What the journal was found to hold: go on from there.  It is emptied.
@@ -102,7 +102,7 @@ def drive(
     -------
     outcome : Outcome
     """
-    journal = Journal(None, {}) if journal is None else journal
+    journal = CheckpointWriter(None, {}) if journal is None else journal
     loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal, proof)
     try:
         loop.begin(objective, n_iter, written, state)
@@ -174,7 +174,7 @@ class _Loop:
         tol: float,
         max_iter: int,
         callback: Callable[[Iterate], bool] | None,
-        journal: Journal,
+        journal: CheckpointWriter,
         proof: bool,
     ) -> None:
         self._solver: Any = solver

@@ -37,7 +37,7 @@ _KIND = "skorch_logreg checkpoint"
 _FORMAT = 1  # raise it when a tree of the same fingerprint would be read otherwise
 _DOCUMENT = "document"
 _ZIP = b"PK\x03\x04"  # what an .npz begins with
-_SHORT = 40  # characters of a value that a message shows; a digest has more
+_MAX_SHOWN_LENGTH = 40  # characters of a value that a message shows; a digest has more
 
 
 @dataclass(frozen=True)
@@ -408,6 +408,6 @@ def _by_name(encoded: Any) -> dict[Any, Any]:
 
 def _difference(name: Any, there: Any, here: Any) -> str:
     values = str(there), str(here)
-    if max(map(len, values)) > _SHORT:
+    if max(map(len, values)) > _MAX_SHOWN_LENGTH:
         return str(name)
     return f"{name} (there {values[0]}, here {values[1]})"

@@ -17,7 +17,7 @@ from skorch_logreg.data.remote import Task
 from skorch_logreg.data.scratch import scratch_folder
 from skorch_logreg.data.tasks import Checksum
 
-_COPIED = 1 << 28  # bytes of columns that are copied into memory
+_MAX_COPIED_BYTES = 1 << 28  # bytes of columns that are copied into memory
 
 
 class Chunks(Protocol):
@@ -100,7 +100,7 @@ class ChunkParts:
 
     def may_hold(self, n_bytes: int) -> bool:
         """Whether there is room for something that is so large in all parts."""
-        return self.home is not None or n_bytes <= _COPIED
+        return self.home is not None or n_bytes <= _MAX_COPIED_BYTES
 
     def _chunks(self, reads: bool) -> Iterator[tuple[int, Any]]:
         if not reads:
@@ -116,7 +116,9 @@ class ChunkParts:
             del X  # before the chunk after the next is read
 
     def _handle(self) -> Any:
-        return _Kept() if self.home is None else _Files(self.home, str(next(self.names)))
+        return (
+            _MemoryValues() if self.home is None else _FileValues(self.home, str(next(self.names)))
+        )
 
 
 def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
@@ -160,7 +162,7 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], FirstPassSa
     return lengths, survey
 
 
-class _Kept:
+class _MemoryValues:
     """Values of all parts, in memory; a source of chunks as well."""
 
     def __init__(self) -> None:
@@ -178,7 +180,7 @@ class _Kept:
         return self._values[index]
 
 
-class _Files:
+class _FileValues:
     """Values of all parts, a file each; a source of chunks as well."""
 
     def __init__(self, home: Path, name: str) -> None:

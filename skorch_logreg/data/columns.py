@@ -9,8 +9,10 @@ from torch import Tensor
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
-_MOSTLY_HELD = 2  # columns that are wanted for one that the last copy lacks, from which it serves
-_LEAST = 1 << 17  # numbers that are worth a thread
+_WANTED_PER_MISSING = (
+    2  # columns that are wanted for one that the last copy lacks, from which it serves
+)
+_MIN_THREAD_SIZE = 1 << 17  # numbers that are worth a thread
 
 
 class ColumnCopy:
@@ -30,7 +32,7 @@ class ColumnCopy:
             Whether X had to be read.
         """
         new = columns if self._held is None else columns[~torch.isin(columns, self._held)]
-        if self._held is None or len(new) * _MOSTLY_HELD > len(columns):
+        if self._held is None or len(new) * _WANTED_PER_MISSING > len(columns):
             self._held, self._copy = columns, copy_columns(X, columns)
             return self._copy, True
         if len(new):
@@ -54,6 +56,6 @@ def copy_columns(X: Any, columns: Tensor) -> Any:
     def part(rows: slice) -> None:
         gather_columns(X[rows], columns, out=out[rows])
 
-    step = max(-(-len(X) // thread_count()), _LEAST // max(X.shape[1], 1))
+    step = max(-(-len(X) // thread_count()), _MIN_THREAD_SIZE // max(X.shape[1], 1))
     map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])
     return out

@@ -10,7 +10,7 @@ from skorch_logreg.data.remote import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 _FAN_IN = 8  # sums that are added in one place
-_LONG = 1 << 14  # bytes of work that are not sent with every task
+_MAX_SENT_BYTES = 1 << 14  # bytes of work that are not sent with every task
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class DaskParts:
         from dask import delayed
 
         sent = cloudpickle.dumps(work)
-        if len(sent) > _LONG:  # then one value in the graph, which workers hand on to each other
+        if (
+            len(sent) > _MAX_SENT_BYTES
+        ):  # then one value in the graph, which workers hand on to each other
             sent = delayed(sent)
         places = [handle.place for handle in held]
         return [

@@ -22,10 +22,10 @@ from skorch_logreg.data.low_precision import (
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
-_PIECE = 1 << 16  # numbers of rows that are squared at a time
-_MANY = 64  # columns, from which a product is worth low precision
-_MOST = 4  # a share of the columns that is most of them
-_ROWS = 256  # of a symmetric product that are made at a time
+_PIECE_SIZE = 1 << 16  # numbers of rows that are squared at a time
+_MIN_COLUMNS = 64  # columns, from which a product is worth low precision
+_FULL_PRODUCT_RATIO = 4  # a share of the columns that is most of them
+_OUTER_ROWS = 256  # of a symmetric product that are made at a time
 
 
 class DenseBlock:
@@ -138,13 +138,15 @@ class DenseBlock:
         """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         # only pieces of rows that are stored in another type are converted
         stored = self._workspace is None and self._X.dtype not in (torch.float64, torch.float32)
-        if low_precision and (len(columns) >= _MANY or stored):
+        if low_precision and (len(columns) >= _MIN_COLUMNS or stored):
             sides = len(columns), len(others)
             return bfloat16_cross(self._fill(columns), self._fill(others), *sides, weight)
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
-        if len(others) * _MOST > self._values.shape[1]:  # to copy them costs more than the rest
+        if (
+            len(others) * _FULL_PRODUCT_RATIO > self._values.shape[1]
+        ):  # to copy them costs more than the rest
             product = (z.T @ self._values)[:, others]
         else:
             product = z.T @ gather_columns(self._values, others)
@@ -169,7 +171,7 @@ class DenseBlock:
         total = torch.zeros(
             weight.shape[1], len(self._remaining_center), dtype=weight.dtype, device=weight.device
         )
-        step = max(_PIECE // max(len(self._remaining_center), 1), 8)
+        step = max(_PIECE_SIZE // max(len(self._remaining_center), 1), 8)
         held = torch.empty(
             step, len(self._remaining_center), dtype=weight.dtype, device=weight.device
         )
@@ -210,8 +212,8 @@ class DenseBlock:
                 piece = slice(start, min(start + step, columns.stop))
                 z = root.new_empty(n_rows, piece.stop - start)
                 fill(slice(None), piece, z)
-                for row in range(0, n_rows, _ROWS):  # the lower triangle is enough
-                    rows, end = slice(row, row + _ROWS), row + _ROWS
+                for row in range(0, n_rows, _OUTER_ROWS):  # the lower triangle is enough
+                    rows, end = slice(row, row + _OUTER_ROWS), row + _OUTER_ROWS
                     total[rows, :end].addmm_(z[rows], z[:end].T)
             return total
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_NEAR = 8  # deviations from zero to the mean
-_FAR = 1e3  # from which three of the sixteen digits of a gradient would be lost
-_PIECE = 1 << 17  # numbers in a piece: 1 MiB stays in a core's cache
+_NEAR_DEVIATIONS = 8  # deviations from zero to the mean
+_FAR_DEVIATIONS = 1e3  # from which three of the sixteen digits of a gradient would be lost
+_PIECE_SIZE = 1 << 17  # numbers in a piece: 1 MiB stays in a core's cache
 
 
 def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
     """Say of which columns little is lost by centring after their products: three bits, or six."""
-    return center.abs() <= _NEAR * scale
+    return center.abs() <= _NEAR_DEVIATIONS * scale
 
 
 def is_near_zero(center: Tensor, scale: Tensor) -> bool:
@@ -22,12 +22,12 @@ def is_near_zero(center: Tensor, scale: Tensor) -> bool:
 
 def is_far(center: Tensor, scale: Tensor) -> bool:
     """Whether a column is so far from zero that even sums of its entries are worth centring."""
-    return bool((center.abs() > _FAR * scale).any())
+    return bool((center.abs() > _FAR_DEVIATIONS * scale).any())
 
 
 def piece_rows(width: int) -> int:
     """Rows of a piece of so many columns."""
-    return max(_PIECE // max(width, 1), 64)
+    return max(_PIECE_SIZE // max(width, 1), 64)
 
 
 def bordered_gram(

@@ -7,14 +7,14 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-_SIDE = 512  # columns of a strip of a symmetric product
-_FILLED = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
-_HELD = 1 << 22  # numbers of a product's factor, at most
-_LEAST_HELD = 1 << 20  # and at least, so that calls do not show
-_ROWS = 2048  # of one: with fewer, adding the products costs more than some per cent of them
-_LIFTED = 1 << 19  # numbers of weighted rows that are multiplied at a time
-_TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
-_FASTER = 1.5
+_STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
+_FILL_SIZE = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
+_MAX_FACTOR_SIZE = 1 << 22  # numbers of a product's factor, at most
+_MIN_FACTOR_SIZE = 1 << 20  # and at least, so that calls do not show
+_FACTOR_ROWS = 2048  # of one: with fewer, adding the products costs more than some per cent of them
+_WEIGHTED_SIZE = 1 << 19  # numbers of weighted rows that are multiplied at a time
+_TRIAL_SIDE = 384  # side of the matrices by whose product bfloat16 is tried
+_MIN_SPEEDUP = 1.5
 
 
 def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
@@ -22,7 +22,7 @@ def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
 
     bfloat16 where the machine has units for it, and the product, not its factors, is what costs.
     """
-    return torch.bfloat16 if side > _SIDE and has_fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if side > _STRIP_COLUMNS and has_fast_bfloat16(device) else torch.float32
 
 
 @cache
@@ -30,14 +30,14 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Find out, once, by the best of some products of less than a millisecond."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(_TRIAL, _TRIAL, dtype=dtype, device=device)
+        matrix = torch.ones(_TRIAL_SIDE, _TRIAL_SIDE, dtype=dtype, device=device)
         taken = []
         for _ in range(6):
             begun = perf_counter()
             float((matrix @ matrix)[0, 0])
             taken.append(perf_counter() - begun)
         seconds[dtype] = min(taken)
-    return seconds[torch.float32] > _FASTER * seconds[torch.bfloat16]
+    return seconds[torch.float32] > _MIN_SPEEDUP * seconds[torch.bfloat16]
 
 
 def bfloat16_gram(
@@ -45,7 +45,7 @@ def bfloat16_gram(
     n_columns: int,
     weight: Tensor,
     rank_one: Tensor | None,
-    filled: int = _FILLED,
+    filled: int = _FILL_SIZE,
 ) -> Tensor:
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows, roughly.
 
@@ -78,7 +78,7 @@ def bfloat16_gram(
     second = None if rank_one is None else rank_one.float()
     blocks = torch.zeros(n_outputs, side, side, dtype=torch.float32, device=weight.device)
     gram = blocks[0] if second is None else blocks.new_zeros(width, width)
-    held = min(max(_ROWS * width, _LEAST_HELD), _HELD)
+    held = min(max(_FACTOR_ROWS * width, _MIN_FACTOR_SIZE), _MAX_FACTOR_SIZE)
     step = min(max(held // width, 256), n_rows)
     piece = max(filled // side, 16)
     design = blocks.new_ones(step, side) if second is not None else blocks.new_ones(piece, side)
@@ -115,7 +115,7 @@ def bfloat16_grams(
     fill: Callable[[slice, Tensor], object],
     n_columns: int,
     weight: Tensor,
-    filled: int = _FILLED,
+    filled: int = _FILL_SIZE,
 ) -> Tensor:
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights, in low precision.
 
@@ -138,7 +138,9 @@ def bfloat16_grams(
     weight = weight.float()
     width = n_grams * side
     total = torch.zeros(width, side, dtype=torch.float32, device=weight.device)
-    piece = min(max(filled // side, _LIFTED // width), max(_HELD // width, 16), n_rows)
+    piece = min(
+        max(filled // side, _WEIGHTED_SIZE // width), max(_MAX_FACTOR_SIZE // width, 16), n_rows
+    )
     design = total.new_ones(piece, side)
     lifted = torch.empty(piece, n_grams, side, dtype=dtype, device=weight.device)
     for start in range(0, n_rows, piece):
@@ -172,9 +174,9 @@ def bfloat16_outer(
         Only the lower triangle counts.
     """
     total = torch.zeros(n_rows, n_rows)
-    width = min(max(_HELD // n_rows, 256), len(columns))
+    width = min(max(_MAX_FACTOR_SIZE // n_rows, 256), len(columns))
     held = torch.empty(n_rows, width, dtype=low_precision_dtype(total.device, len(columns)))
-    piece = max(_FILLED // width, 1)
+    piece = max(_FILL_SIZE // width, 1)
     z = torch.empty(piece, width)
     for start in columns[::width]:
         across = slice(start, min(start + width, columns.stop))
@@ -210,8 +212,8 @@ def bfloat16_cross(
     cross : Tensor of shape (n_columns, n_others + 1), float32
     """
     dtype = low_precision_dtype(weight.device, n_others)
-    step = min(max(_HELD // (n_columns + n_others), 256), len(weight))
-    piece = max(_FILLED // (n_columns + n_others), 16)
+    step = min(max(_MAX_FACTOR_SIZE // (n_columns + n_others), 256), len(weight))
+    piece = max(_FILL_SIZE // (n_columns + n_others), 16)
     factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()
     z, u = total.new_empty(piece, n_columns), total.new_empty(piece, n_others)
     left = total.new_empty(step, n_columns, dtype=dtype)
@@ -232,6 +234,6 @@ def bfloat16_cross(
 def _add_gram(total: Tensor, rows: Tensor) -> None:
     """Add ``rows' rows`` to the lower triangle, in place, strip by strip."""
     side = rows.shape[1]
-    for start in range(0, side, _SIDE):
-        strip = slice(start, min(start + _SIDE, side))
+    for start in range(0, side, _STRIP_COLUMNS):
+        strip = slice(start, min(start + _STRIP_COLUMNS, side))
         total[start:, strip] += rows[:, start:].T @ rows[:, strip]

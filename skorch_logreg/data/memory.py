@@ -32,21 +32,21 @@ CONTAINERS = {
 }
 
 _BLOCK_BYTES = 64 << 20  # of rows that lie as they are: calls must not show, nor their logits
-_CONVERTED = 1 << 19  # numbers of a block that is converted: half as many cost more calls
-_LEAST = 1 << 17  # numbers of a block, at least
-_WIDE = 1 << 17  # logits of a block: what is done to them stays in a cache
-_WIDE_ROWS = 256  # that a block has at least
-_MANY = 8  # logits a row that float32 products pay for
-_ROUGH = 1 << 17  # and of all rows
-_FREE = 1 << 20  # numbers of float32 rows that products without conversion pay for
-_SPARSE_ROWS = 4096  # of a block of sparse rows, at least
-_SPARSE_ENTRIES = 1 << 19  # of all, which a second thread pays for
-_ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
-_SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
-_MOMENT_ROWS = 2500  # moments only set the units of the solver: a sample serves
-_MOMENT_NUMBERS = 1 << 20  # in them, where columns are many
-_FEW_ROWS = 1250  # of them, at least
-_LONG_ROW = 512  # numbers that are as quick where they lie as in a copy
+_MAX_CONVERTED_SIZE = 1 << 19  # numbers of a block that is converted: half as many cost more calls
+_MIN_BLOCK_SIZE = 1 << 17  # numbers of a block, at least
+_MAX_BLOCK_LOGITS = 1 << 17  # logits of a block: what is done to them stays in a cache
+_MIN_BLOCK_ROWS = 256  # that a block has at least
+_MIN_LOGITS_PER_ROW = 8  # logits a row that float32 products pay for
+_MIN_LOGITS = 1 << 17  # and of all rows
+_MIN_FLOAT32_SIZE = 1 << 20  # numbers of float32 rows that products without conversion pay for
+_MIN_SPARSE_ROWS = 4096  # of a block of sparse rows, at least
+_MIN_SPARSE_ENTRIES = 1 << 19  # of all, which a second thread pays for
+_ENTRY_COST = 5.0  # dense numbers that an entry of a sparse row costs
+_SMALL_SIZE = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
+_MAX_MOMENT_ROWS = 2500  # moments only set the units of the solver: a sample serves
+_MOMENT_SIZE = 1 << 20  # in them, where columns are many
+_MIN_MOMENT_ROWS = 1250  # of them, at least
+_LONG_ROW_SIZE = 512  # numbers that are as quick where they lie as in a copy
 
 
 @dataclass
@@ -108,7 +108,7 @@ class InMemory:
         """What reading a row costs, in numbers of a dense one."""
         if isinstance(self.X, Tensor):
             return float(self.n_features)
-        return _ENTRY * self.X.nnz / max(self.n_samples, 1)
+        return _ENTRY_COST * self.X.nnz / max(self.n_samples, 1)
 
     @property
     def n_weights(self) -> int:
@@ -133,7 +133,7 @@ class InMemory:
     @property
     def is_small(self) -> bool:
         """Whether a float64 copy costs less than the calls that it saves."""
-        return not self.is_sparse and self.n_samples * self.n_features <= _SMALL
+        return not self.is_sparse and self.n_samples * self.n_features <= _SMALL_SIZE
 
     @property
     def single_block(self) -> bool:
@@ -180,12 +180,16 @@ class InMemory:
         """Rows of a block; of sparse rows there are as many blocks as threads."""
         if self.is_sparse:
             split = -(-self.n_samples // thread_count())
-            long = split >= _SPARSE_ROWS and self.X.nnz >= _SPARSE_ENTRIES
+            long = split >= _MIN_SPARSE_ROWS and self.X.nnz >= _MIN_SPARSE_ENTRIES
             return split if long else self.block_rows
         width = max(self.n_features, 1)
-        share = max(-(-self.n_samples // thread_count()), _LEAST // width)
-        rows = min(self.block_rows, share, max(_WIDE // self.n_logits, _WIDE_ROWS))
-        return min(rows, max(_CONVERTED // width, _WIDE_ROWS)) if self._converts else rows
+        share = max(-(-self.n_samples // thread_count()), _MIN_BLOCK_SIZE // width)
+        rows = min(self.block_rows, share, max(_MAX_BLOCK_LOGITS // self.n_logits, _MIN_BLOCK_ROWS))
+        return (
+            min(rows, max(_MAX_CONVERTED_SIZE // width, _MIN_BLOCK_ROWS))
+            if self._converts
+            else rows
+        )
 
     @cached_property
     def _centred(self) -> bool:
@@ -273,11 +277,13 @@ class InMemory:
         Dense rows whose means are far from zero are centred before they are rounded; they are
         kept where they take no more room than a point's logits.
         """
-        many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
-        long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
+        many = (
+            self.n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * self.n_logits >= _MIN_LOGITS
+        )
+        long = self.is_sparse and self.X.nnz >= _MIN_SPARSE_ENTRIES
         # float32 rows need no conversion then
         as_it_is = not self.is_sparse and self.X.dtype == torch.float32
-        free = as_it_is and self.n_samples * self.n_features >= _FREE
+        free = as_it_is and self.n_samples * self.n_features >= _MIN_FLOAT32_SIZE
         if not (many or long or (free and self._centred)):
             return self
         X = self.X
@@ -327,7 +333,7 @@ class InMemory:
         if columns is not None:
             X, design = copy_columns(X, columns), None
             center, scale = center[columns], scale[columns]
-        if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW:
+        if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW_SIZE:
             X = X.contiguous()
         return replace(
             self,
@@ -356,7 +362,9 @@ class InMemory:
 
         From some thousand rows where there are many; constant columns have deviation 0.
         """
-        rows = min(max(int(_MOMENT_NUMBERS / max(self.row_size, 1.0)), _FEW_ROWS), _MOMENT_ROWS)
+        rows = min(
+            max(int(_MOMENT_SIZE / max(self.row_size, 1.0)), _MIN_MOMENT_ROWS), _MAX_MOMENT_ROWS
+        )
         if self.n_samples >= 2 * rows:
             mean, deviation = moments(self._taken(rows))
             if bool((deviation > 0).all()):

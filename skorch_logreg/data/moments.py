@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", InMemory, PartitionedData)
 
 _EPS = torch.finfo(torch.float64).eps
-LEFT = 1e-6  # share of a mean square that is left of it without the mean: nine digits are
-_ROUNDS = 5  # each leaves of the distance to the mean what rounding makes of it
+MIN_VARIANCE_SHARE = (
+    1e-6  # share of a mean square that is left of it without the mean: nine digits are
+)
+_MAX_ROUNDS = 5  # each leaves of the distance to the mean what rounding makes of it
 
 
 def moments(data: "InMemory") -> tuple[Tensor, Tensor]:
@@ -82,14 +84,14 @@ def refine_moments(
         weight = block.weight.mean(dim=1)
         return weight.sum(), block.deviations(weight, columns)
 
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         about = mean[columns]
         centred = replace(data, center=mean, scale=torch.ones_like(mean))
         total, sums = centred.reduce(kernel)
         shift, square = sums / total
         variance = square - shift.square()
         mean = mean.index_copy(0, columns, about + shift)
-        settled = (variance >= LEFT * square) | (mean[columns] == about)
+        settled = (variance >= MIN_VARIANCE_SHARE * square) | (mean[columns] == about)
         if bool(settled.all()):
             break
     return mean, deviation.index_copy(0, columns, variance.clamp(min=0.0).sqrt())

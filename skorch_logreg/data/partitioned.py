@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.data.gram import are_near_zero
 from skorch_logreg.data.lazy_rows import Call, LazyRows, Node
 from skorch_logreg.data.memory import InMemory, as_columns, from_arrays
-from skorch_logreg.data.moments import LEFT, refine_moments
+from skorch_logreg.data.moments import MIN_VARIANCE_SHARE, refine_moments
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.remote import Partitions, RemoteRows, collect_rows
 from skorch_logreg.data.tasks import (
@@ -34,8 +34,8 @@ PLACES = {
     "ranks": "`RankRows` of every process of a group of `torch.distributed`",
 }
 
-_KEPT = 64 << 20  # bytes of the rows on which a fit starts
-_MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
+_SAMPLE_BYTES = 64 << 20  # bytes of the rows on which a fit starts
+_MIN_MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
 
 
 @dataclass
@@ -187,7 +187,7 @@ class PartitionedData:
         """
         sample = self._sampled_rows
         found = sample.column_moments()
-        if sample.n_samples < _MOMENT_ROWS or not bool((found[1] > 0).all()):
+        if sample.n_samples < _MIN_MOMENT_ROWS or not bool((found[1] > 0).all()):
             return self._exact_moments(found[0].nan_to_num(0.0))  # nan: the sample has no weight
         return found
 
@@ -203,7 +203,7 @@ class PartitionedData:
         shift, square = first[:-1] / first[-1], second[:-1] / first[-1]
         mean, variance = about + shift, square - shift.square()
         deviation = variance.clamp(min=0.0).sqrt()
-        doubtful = variance < LEFT * square
+        doubtful = variance < MIN_VARIANCE_SHARE * square
         if self._sampled_rows.is_sparse:  # squares of far columns cancel
             doubtful |= ~are_near_zero(mean, deviation)
         return refine_moments(self, mean, deviation, doubtful)
@@ -232,7 +232,7 @@ class PartitionedData:
         """Look at all entries, and bring a sample of the rows here."""
         self.reads[0] += 1
         survey, begin, slices = self.survey, 0, []
-        kept = max(_KEPT // (8 * max(self.n_features, 1)), 1)
+        kept = max(_SAMPLE_BYTES // (8 * max(self.n_features, 1)), 1)
         survey.step = -(-self.n_samples // kept)
         for length in self.parts.lengths:
             slices.append(survey.of_part(begin))

@@ -7,7 +7,7 @@ from torch.nn.functional import linear
 from skorch_logreg.data.gram import add_blocks
 from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
 
-_LIFTED = 1 << 20  # numbers in a weighted copy of the rows
+_WEIGHTED_SIZE = 1 << 20  # numbers in a weighted copy of the rows
 
 
 class SmallBlock:
@@ -50,7 +50,7 @@ class SmallBlock:
         n_rows, n_models, n_outputs = weight.shape
         if n_models == n_outputs == 1:
             return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
-        at_once = max(_LIFTED // (z.numel() * n_outputs), 1)
+        at_once = max(_WEIGHTED_SIZE // (z.numel() * n_outputs), 1)
         if n_models > at_once:
             parts = zip(
                 weight.split(at_once, dim=1),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
 
-_BYTES = 64 << 20  # of a chunk
+_CHUNK_BYTES = 64 << 20  # of a chunk
 
 
 class _OnDisk:
@@ -78,7 +78,7 @@ class ArrayChunks(_OnDisk):
         if self.rows is not None:
             return self.rows
         width = int(np.prod(self.array.shape[1:])) * int(self.array.dtype.itemsize)
-        return max(_BYTES // max(width, 1), 1)
+        return max(_CHUNK_BYTES // max(width, 1), 1)
 
     def __len__(self) -> int:
         """Count the chunks."""

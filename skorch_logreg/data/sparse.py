@@ -12,8 +12,8 @@ from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
 
 # A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
 _SPARSE_COST = 40
-_ROUGH_COST = 1000  # columns of a product of low precision that cost as much as filling one in
-_FILLED = 1 << 19  # numbers of a low-precision product that are made dense at a time
+_FILL_COST = 1000  # columns of a product of low precision that cost as much as filling one in
+_FILL_SIZE = 1 << 19  # numbers of a low-precision product that are made dense at a time
 
 
 class SparseBlock:
@@ -85,14 +85,14 @@ class SparseBlock:
         some = self._columns(columns)
         if weight.shape[1] == 1 and some._has_short_rows:
             return some._product_gram(weight[:, 0])
-        return bfloat16_gram(some._fill, len(some._scale), weight, rank_one, _FILLED)
+        return bfloat16_gram(some._fill, len(some._scale), weight, rank_one, _FILL_SIZE)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
         some = self._columns(columns)
         if some._has_short_rows:
             return torch.stack([some._product_gram(own) for own in weight.unbind(dim=1)])
-        return bfloat16_grams(some._fill, len(some._scale), weight, _FILLED)
+        return bfloat16_grams(some._fill, len(some._scale), weight, _FILL_SIZE)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
         """Block of some columns."""
@@ -106,7 +106,7 @@ class SparseBlock:
         """Whether a sparse Gram matrix costs less than a dense one of low precision."""
         row_counts = np.diff(self._X.indptr).astype(np.float64)
         n_columns = len(self._scale)
-        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _ROUGH_COST)
+        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _FILL_COST)
         return bool(row_counts @ row_counts < dense_cost)
 
     def _product_gram(self, weight: Tensor) -> Tensor:

@@ -14,10 +14,16 @@ from skorch_logreg.data.memory import from_arrays, pick_rows
 from skorch_logreg.data.protocol import Kernel
 from skorch_logreg.data.tensors import as_tensor, take_columns
 
-_EVERY = 17  # rows, or entries of sparse ones, of which one is summed: no pattern is as long
-_SMALL = 1 << 17  # numbers of a part that are summed in less than the calls of a pass take
-_TURNS = 4  # passes from one sum of a large part to the next: 3 % of them, where rows are at hand
-_ROUNDING = 1000.0  # units in the last place by which entries may differ that are computed
+_CHECKED_EVERY = (
+    17  # rows, or entries of sparse ones, of which one is summed: no pattern is as long
+)
+_SMALL_PART_SIZE = (
+    1 << 17
+)  # numbers of a part that are summed in less than the calls of a pass take
+_FULL_CHECK_PASSES = (
+    4  # passes from one sum of a large part to the next: 3 % of them, where rows are at hand
+)
+_ROUNDING_ULPS = 1000.0  # units in the last place by which entries may differ that are computed
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,10 @@ class Checksum:
         entries = as_tensor(rows.data) if sp.issparse(rows) else rows
         total, some, columns = _sums(rows)
         # independent errors add up like the root of their squares; sums round as well
-        size = _EVERY**0.5 * float(torch.linalg.vector_norm(entries[::_EVERY]))
-        limit = torch.finfo(entries.dtype).eps * (_ROUNDING * size + _EVERY * abs(total))
+        size = _CHECKED_EVERY**0.5 * float(torch.linalg.vector_norm(entries[::_CHECKED_EVERY]))
+        limit = torch.finfo(entries.dtype).eps * (
+            _ROUNDING_ULPS * size + _CHECKED_EVERY * abs(total)
+        )
         return cls(total, some, columns, limit)
 
     def is_of(self, rows: Any, whole: bool) -> bool:
@@ -108,11 +116,11 @@ def _sums(rows: Any, whole: bool = True) -> tuple[float, float, int | None]:
     """Sum some of the rows, and all if that is wanted."""
     if sp.issparse(rows):
         entries = as_tensor(rows.data)
-        some = float(entries[::_EVERY].sum())
+        some = float(entries[::_CHECKED_EVERY].sum())
         columns = int(rows.indices.sum(dtype=np.int64)) if whole else None
     else:
         entries, columns = rows, None
-        few = rows[::_EVERY].sum(dim=0)
+        few = rows[::_CHECKED_EVERY].sum(dim=0)
         some = float(few @ torch.linspace(1.0, 2.0, len(few), dtype=few.dtype))
     return float(entries.sum()) if whole else 0.0, some, columns
 
@@ -141,7 +149,7 @@ class UnchangedReader:
         """Read the rows."""
         rows = self.read(X, index, check)
         n_numbers = rows.nnz if sp.issparse(rows) else rows.numel()
-        whole = n_numbers <= _SMALL or (self.turn + index) % _TURNS == 0
+        whole = n_numbers <= _SMALL_PART_SIZE or (self.turn + index) % _FULL_CHECK_PASSES == 0
         if not self.checksums[index].is_of(rows, whole):
             raise ValueError(
                 f"Part {index} of X has other numbers than when it was first read. A fit reads "

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_RUNS = 16  # up to here a run at a time is the faster
+_MAX_RUNS = 16  # up to here a run at a time is the faster
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
@@ -49,7 +49,7 @@ def take_columns(array: Tensor, columns: Tensor) -> Tensor:
     """
     index = columns.tolist()
     breaks = [i for i in range(1, len(index)) if index[i] != index[i - 1] + 1]
-    if len(breaks) >= _RUNS:
+    if len(breaks) >= _MAX_RUNS:
         return array[:, columns]
     edges = [0, *breaks, len(index)]
     runs = [array[:, index[a] : index[b - 1] + 1] for a, b in zip(edges, edges[1:], strict=False)]

@@ -9,16 +9,16 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.recession.saturated import LEFT
+from skorch_logreg.recession.saturated import MIN_RESIDUAL_SHARE
 
-MOST_COEFFICIENTS = 600  # in a Hessian whose eigenvalues are wanted: 0.1 s
-_MOST_FLAT = 32  # directions without curvature that are looked at
-_STEPS = 4  # until the entries that are held tell of a direction
-_FLAT = 1e-12  # eigenvalue of a Hessian of unit diagonal that rounding may have made
-_CONSTANT = 1e-8  # change of logits along such a direction that is rounding
+MAX_COEFFICIENTS = 600  # in a Hessian whose eigenvalues are wanted: 0.1 s
+_MAX_FLAT = 32  # directions without curvature that are looked at
+_MAX_STEPS = 4  # until the entries that are held tell of a direction
+_FLAT_EIGENVALUE = 1e-12  # eigenvalue of a Hessian of unit diagonal that rounding may have made
+_CONSTANT_LOGIT = 1e-8  # change of logits along such a direction that is rounding
 
 
-class Steps(Protocol):
+class NewtonStepper(Protocol):
     """What gives Newton steps of one model, from one Hessian."""
 
     @property
@@ -75,8 +75,8 @@ class NewtonSteps:
         diagonal = matrix.diagonal()
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
-        curved = values > _FLAT
-        if int((~curved).sum()) > _MOST_FLAT:
+        curved = values > _FLAT_EIGENVALUE
+        if int((~curved).sum()) > _MAX_FLAT:
             return None
         empty = scale.new_zeros(0, n_outputs, width)
         steps = cls(within, (n_outputs, width), scale, vectors[:, curved], values[curved], empty)
@@ -96,7 +96,7 @@ class NewtonSteps:
         return self.whole(-(solved * self.scale)[None])[0]
 
 
-def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
+def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -> bool:
     """Whether Newton steps prove that one model has no direction of recession.
 
     Let ``r`` be the residuals of the rows, ``V`` their Hessians in the logits and ``u`` the change
@@ -113,7 +113,7 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
         Of one model.
     point : Point
         Near the optimum.
-    steps : Steps
+    steps : NewtonStepper
 
     Returns
     -------
@@ -132,7 +132,7 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
     loss = objective.loss
     gradient = objective.loss_gradient(point)[0]
     taken: list[Tensor] = []
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         taken.append(steps.step(gradient))
         directions = torch.cat([torch.stack(taken), steps.flat])
 
@@ -145,15 +145,20 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
             residual, diagonal, rank_one = loss.residual_curvature(logits, block.targets)
             left = residual
             for own in change[:, :n].split(1, dim=1):
-                left = left + _bend(own, diagonal, rank_one)
-                lost = ~(left / residual >= LEFT)
+                left = left + _hessian_product(own, diagonal, rank_one)
+                lost = ~(left / residual >= MIN_RESIDUAL_SHARE)
                 lost = lost if sided is None else lost & sided
-                left = _held(left, torch.where(lost, LEFT * residual, left), block.targets, loss)
+                left = _zero_sum(
+                    left,
+                    torch.where(lost, MIN_RESIDUAL_SHARE * residual, left),
+                    block.targets,
+                    loss,
+                )
             others = change[:, n:]
             spread = others.abs().amax(dim=-1)
             if loss.n_outputs > 1:
                 spread = others.amax(dim=-1) - others.amin(dim=-1)
-            moved = (spread > _CONSTANT).any(dim=-1)
+            moved = (spread > _CONSTANT_LOGIT).any(dim=-1)
             return (
                 (lost.any(dim=-1) & counts).sum(),
                 (moved[:, None] & counts).sum(),
@@ -167,7 +172,7 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
     return not int(lost) and not int(moved)
 
 
-def _bend(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
+def _hessian_product(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
     """Hessian in the logits times a change of them, row by row."""
     bend = diagonal * change
     if rank_one is not None:
@@ -175,7 +180,7 @@ def _bend(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
     return bend
 
 
-def _held(free: Tensor, held: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+def _zero_sum(free: Tensor, held: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     """Entries of a dual point as they were held, whose sum over the classes is still zero."""
     if loss.n_outputs == 1:
         return held

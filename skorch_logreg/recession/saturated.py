@@ -7,15 +7,19 @@ from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point
 
-_FACTOR = 20.0  # 2 of the theorem, and 10: a decrement is known up to this (promise 2)
-LEFT = 0.1  # share of a residual that a step has to leave, far above the rounding of a step
-_QUIET = 0.1  # change of a logarithm: a tenth of what an exact step makes on its way to infinity
+_DECREMENT_FACTOR = 20.0  # 2 of the theorem, and 10: a decrement is known up to this (promise 2)
+MIN_RESIDUAL_SHARE = (
+    0.1  # share of a residual that a step has to leave, far above the rounding of a step
+)
+_MAX_LOG_CHANGE = (
+    0.1  # change of a logarithm: a tenth of what an exact step makes on its way to infinity
+)
 _ROUNDING = 1e-13  # a decrement relative to the value, below which it is rounding
 
 
-def saturation(point: Point, decrement: Tensor) -> Tensor:
+def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
     """Weighted probability (m,) up to which a wrong class may be one that goes to zero."""
-    return _FACTOR * decrement.clamp(min=0.0) + _ROUNDING * point.value.abs()
+    return _DECREMENT_FACTOR * decrement.clamp(min=0.0) + _ROUNDING * point.value.abs()
 
 
 def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[bool]:
@@ -36,13 +40,13 @@ def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         wrong = loss.residual_curvature(logits, block.targets)[0].abs_()
         low = wrong.mul_(block.weight[..., None]) <= limit[:, None]
-        return (_counted(loss, low, block).sum(dim=0),)
+        return (_rows_with(loss, low, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, point.logits, reads=0)
     return [n > 0 for n in count.tolist()]
 
 
-def is_quiet(
+def keeps_saturated_rows(
     objective: Objective, before: Tensor, point: Point, limit: Tensor, exact: Tensor
 ) -> list[bool]:
     """Whether a step left saturated rows as they were, model by model.
@@ -68,19 +72,21 @@ def is_quiet(
     X is not read.
     """
     loss = objective.loss
-    most = torch.where(exact, 1 - LEFT, _QUIET)[:, None].to(limit.dtype)
+    most = torch.where(exact, 1 - MIN_RESIDUAL_SHARE, _MAX_LOG_CHANGE)[:, None].to(limit.dtype)
     limit = torch.where(exact, torch.inf, limit)[:, None]
 
     def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
-        fall, wrong = _falls(loss, old, new - old, block.targets)
+        fall, wrong = _log_probability_falls(loss, old, new - old, block.targets)
         moved = ~(fall <= most) & (wrong * block.weight[..., None] <= limit)
-        return (_counted(loss, moved, block).sum(dim=0),)
+        return (_rows_with(loss, moved, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, before, point.logits, reads=0)
     return [n == 0 for n in count.tolist()]
 
 
-def _falls(loss: Loss, logits: Tensor, change: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _log_probability_falls(
+    loss: Loss, logits: Tensor, change: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
     """Compute what logarithms of wrong classes' probabilities lose by a step, and these.
 
     (rows, m, K) each; to first order.
@@ -92,7 +98,7 @@ def _falls(loss: Loss, logits: Tensor, change: Tensor, y: Tensor) -> tuple[Tenso
     return (proba * change).sum(dim=-1, keepdim=True) - change, proba
 
 
-def _counted(loss: Loss, logits: Tensor, block: Block) -> Tensor:
+def _rows_with(loss: Loss, logits: Tensor, block: Block) -> Tensor:
     """Rows (rows, m) with a weight and one of some logits that can go to one end only."""
     sided = loss.one_sided(block.targets)
     logits = logits if sided is None else logits & sided

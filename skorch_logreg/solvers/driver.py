@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession import is_quiet, saturated_models, saturation
+from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.record import from_tree, to_tree
@@ -419,7 +419,7 @@ class _Loop:
 
     def _is_quiet(self, run: _Run, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
-        limit = saturation(point, state.decrement)
+        limit = saturation_limit(point, state.decrement)
         saturated = saturated_models(run.objective, point, limit)
         if not any(saturated):
             return [True] * len(saturated)
@@ -428,7 +428,7 @@ class _Loop:
         if bool(exact.any()):  # the whole way, and not a part of it
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
-        return is_quiet(run.objective, before.logits, point, limit, exact)
+        return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
 
     @cached_property
     def _free(self) -> list[bool]:

@@ -86,7 +86,7 @@ def test_a_constant_has_equal_entries_where_rows_have_weight(hold):
 @pytest.mark.parametrize("make", [as_chunks, as_blocks])
 def test_the_rows_of_a_sample_may_have_no_weight(make, sparse, monkeypatch):
     """Their moments are none; those of all rows are found from scratch."""
-    monkeypatch.setattr(partitioned, "_KEPT", 12 * 3 * 8)
+    monkeypatch.setattr(partitioned, "_SAMPLE_BYTES", 12 * 3 * 8)
     X = np.random.default_rng(0).normal(size=(N, 3)) + [0.0, 1e8, 1e8]
     X[:, 2] = 1e8
     weight = np.ones(N)

@@ -8,10 +8,10 @@ import scipy.sparse as sp
 
 _EPS = np.finfo(np.float64).eps
 _TOLERANCE = 1e-10  # the least that HiGHS takes
-_NOTHING = 1e-9  # gain in the box of one: what the solver's tolerance may make of zero
-_NEAR = (1e-7, 1e-9, 1e-11)  # a row that near to zero may be one of those that hold the vertex
-_SHARE = 0.1  # of what rows gain that fewer columns may leave
-_SOLVES = 8  # with rows scaled up that rounding of the solver let through
+_MIN_GAIN = 1e-9  # gain in the box of one: what the solver's tolerance may make of zero
+_NEAR_ZERO = (1e-7, 1e-9, 1e-11)  # a row that near to zero may be one of those that hold the vertex
+_MIN_SHARE = 0.1  # of what rows gain that fewer columns may leave
+_MAX_SOLVES = 8  # with rows scaled up that rounding of the solver let through
 
 
 class Cone:
@@ -31,7 +31,7 @@ class Cone:
         """Add rows; each is scaled to a largest entry of one."""
         self._rows = sp.vstack([self._rows, _unit_rows(sp.csr_array(rows))], format="csr")
 
-    def best(self, gain: np.ndarray) -> np.ndarray | None:
+    def maximise(self, gain: np.ndarray) -> np.ndarray | None:
         """Maximise ``gain w``.
 
         HiGHS lets a row be wrong by its tolerance.  Its vertex is computed again from the rows
@@ -45,18 +45,18 @@ class Cone:
         """
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = self._rows
-        for _ in range(_SOLVES):
+        for _ in range(_MAX_SOLVES):
             found = _solve(rows, gain, self._bounds)
-            if found is None or gain @ found <= _NOTHING:
+            if found is None or gain @ found <= _MIN_GAIN:
                 return None
-            for near, is_free in product(_NEAR, (False, True)):
+            for near, is_free in product(_NEAR_ZERO, (False, True)):
                 vertex = self._vertex(found, near, is_free)
-                if not self.wrong(self._rows, vertex).any():
-                    return vertex if gain @ vertex > _NOTHING else None
-            wrong = self.wrong(self._rows, found)
-            if not wrong.any():
+                if not self.violated(self._rows, vertex).any():
+                    return vertex if gain @ vertex > _MIN_GAIN else None
+            violated = self.violated(self._rows, found)
+            if not violated.any():
                 return found
-            size = np.where(wrong, 1e-2 / np.abs(self._rows @ found).clip(_EPS), 1.0)
+            size = np.where(violated, 1e-2 / np.abs(self._rows @ found).clip(_EPS), 1.0)
             rows = sp.csr_array(rows.multiply(np.maximum(size, 1.0)[:, None]))
         return None
 
@@ -70,22 +70,25 @@ class Cone:
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = sp.vstack([self._rows, gain[None]], format="csr")
         lead = rows @ direction
-        least = np.where(lead > _NOTHING, _SHARE * lead, 0.0)
+        least = np.where(lead > _MIN_GAIN, _MIN_SHARE * lead, 0.0)
         both = sp.hstack([rows, -rows], format="csr")
         bounds = np.column_stack([np.zeros(2 * len(low)), np.concatenate([high, -low])])
         found = _solve(both, -np.tile(costs, 2), bounds, least)
         if found is None:
             return direction
         found = found[: len(low)] - found[len(low) :]
-        for near in _NEAR:
+        for near in _NEAR_ZERO:
             vertex = self._vertex(found, near, False)
             lead = rows @ vertex
-            if not self.wrong(self._rows, vertex).any() and (lead >= least / 2 - _TOLERANCE).all():
+            if (
+                not self.violated(self._rows, vertex).any()
+                and (lead >= least / 2 - _TOLERANCE).all()
+            ):
                 return vertex
         return direction
 
     @staticmethod
-    def wrong(rows: Any, direction: np.ndarray) -> np.ndarray:
+    def violated(rows: Any, direction: np.ndarray) -> np.ndarray:
         """Which rows are below zero by more than rounding."""
         return rows @ direction < -64 * _EPS * (abs(rows) @ np.abs(direction))
 

@@ -1,4 +1,4 @@
-"""Data: how rows multiply, and where they live."""
+"""Row containers: dense, sparse, chunked, on Dask or in a process group."""
 
 from skorch_logreg.data.chunks import ChunkParts, Chunks, look_through
 from skorch_logreg.data.dask_rows import DaskParts

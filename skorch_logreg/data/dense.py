@@ -1,4 +1,4 @@
-"""How rows of a dense array multiply."""
+"""Products of rows of a dense array."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -22,30 +22,30 @@ from skorch_logreg.data.low_precision import (
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
-_PIECE_SIZE = 1 << 16  # numbers of rows that are squared at a time
-_MIN_COLUMNS = 64  # columns, from which a product is worth low precision
-_FULL_PRODUCT_RATIO = 4  # a share of the columns that is most of them
-_OUTER_ROWS = 256  # of a symmetric product that are made at a time
+_PIECE_SIZE = 1 << 16  # entries that column_squares squares at a time
+_MIN_COLUMNS = 64  # columns from which a low-precision cross product is faster
+_FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
+_OUTER_ROWS = 256  # rows of a symmetric product that are computed at a time
 
 
 class DenseBlock:
     """Rows of a dense array; see `Block` for the methods.
 
-    float64 rows with a unit stride are used where they lie.  All others (float32, half
-    precision, integers, general strides) go through a float64 workspace of the block's size, once
-    a block and pass, so that every product and sum is one of float64; rows far from zero are
-    centred there.  Rough products have a float32 one.
+    float64 rows with a unit stride are multiplied without a copy. All others (float32, half
+    precision, integers, general strides) are copied to a float64 workspace of the block's size,
+    once per block and pass, so that every product and sum is computed in float64; columns far
+    from zero are centred there. Low-precision products use a float32 workspace.
 
     Parameters
     ----------
     X : Tensor of shape (rows, n_features)
     targets, weight : Tensor
     center, scale : Tensor of shape (n_features,)
-        The design is ``(X - center) / scale``.
+        The design matrix is ``(X - center) / scale``.
     workspace : Tensor or None
-        float64, or float32 for low-precision products; at least as many rows.
+        Buffer with at least as many rows: float64, or float32 for low-precision products.
     centred : bool, default=False
-        Whether rows in the workspace are centred.
+        If True, rows in the workspace are centred.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class DenseBlock:
 
     @cached_property
     def _values(self) -> Tensor:
-        """Rows in the type of the products; without a workspace they are so already."""
+        """Rows in the type of the products: those of the workspace, or X itself without one."""
         if self._workspace is None:
             return self._X
         values = self._workspace[: len(self._X)]
@@ -77,11 +77,11 @@ class DenseBlock:
 
     @cached_property
     def _remaining_center(self) -> Tensor:
-        """What has still to be subtracted from the values."""
+        """Center that is not yet subtracted from `_values`."""
         return torch.zeros_like(self._center) if self._is_centred else self._center
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
+        """Compute logits (rows, m, K) of params (m, K, p + 1), into ``out`` if it is given."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._remaining_center
         values = self._values
@@ -96,7 +96,7 @@ class DenseBlock:
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """``[Z 1]' residual`` (m, K, p + 1)."""
+        """Compute ``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
@@ -105,7 +105,7 @@ class DenseBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
+        """Compute Gram matrices (m, K, c + 1, K, c + 1) of some columns and the intercept."""
         values, center, scale = self._values, self._remaining_center, self._scale
         plain = columns is None and weight.shape[1:].numel() == 1 and values.dtype == weight.dtype
         if plain and is_near_zero(center, scale):
@@ -123,20 +123,20 @@ class DenseBlock:
     def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        """Compute a Gram matrix (K (c + 1), K (c + 1)) of one model in low precision."""
         n_columns = len(self._remaining_center) if columns is None else len(columns)
         return bfloat16_gram(self._fill(columns), n_columns, weight, rank_one)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
+        """Compute Gram matrices (k, c + 1, c + 1) in low precision, one per column of weight."""
         n_columns = len(self._center) if columns is None else len(columns)
         return bfloat16_grams(self._fill(columns), n_columns, weight)
 
     def cross(
         self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
     ) -> Tensor:
-        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
-        # only pieces of rows that are stored in another type are converted
+        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+        # rows of another type are converted piece by piece, not as a whole
         stored = self._workspace is None and self._X.dtype not in (torch.float64, torch.float32)
         if low_precision and (len(columns) >= _MIN_COLUMNS or stored):
             sides = len(columns), len(others)
@@ -144,9 +144,8 @@ class DenseBlock:
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
-        if (
-            len(others) * _FULL_PRODUCT_RATIO > self._values.shape[1]
-        ):  # to copy them costs more than the rest
+        # copying so many columns would cost more than multiplying all of them
+        if len(others) * _FULL_PRODUCT_RATIO > self._values.shape[1]:
             product = (z.T @ self._values)[:, others]
         else:
             product = z.T @ gather_columns(self._values, others)
@@ -154,7 +153,7 @@ class DenseBlock:
         return torch.cat([inner, border], dim=1)
 
     def _fill(self, columns: Tensor | None) -> Callable[[slice, Tensor], None]:
-        """Write rows of some columns of the design, or of all, into an array of float32."""
+        """Return a function that writes float32 rows of the design matrix into an array."""
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
@@ -167,7 +166,7 @@ class DenseBlock:
         return fill
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
+        """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         total = torch.zeros(
             weight.shape[1], len(self._remaining_center), dtype=weight.dtype, device=weight.device
         )
@@ -183,7 +182,7 @@ class DenseBlock:
         return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
+        """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j."""
         values, center, scale = self._values, self._remaining_center[columns], self._scale[columns]
 
         def fill(rows: slice, out: Tensor) -> None:
@@ -192,11 +191,11 @@ class DenseBlock:
         return deviation_sums(fill, len(columns), weight)
 
     def column_counts(self) -> Tensor:
-        """Rows, for every column alike."""
+        """Return the number of rows, for every column."""
         return torch.full_like(self._center, len(self._X))
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
-        """``Z diag(column_weight) Z'`` (rows, rows)."""
+        """Compute ``Z diag(column_weight) Z'`` (rows, rows)."""
         values, center = self._values, self._remaining_center
         root = column_weight.sqrt() / self._scale
         n_rows, step = len(values), piece_rows(len(values))

@@ -1,4 +1,4 @@
-"""How arrays are made from what their parts hold, as it travels to the rows."""
+"""Expressions of arrays with one entry per row, which are evaluated where the rows are."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from skorch_logreg.data.tensors import as_tensor
 
 @dataclass(eq=False)
 class Node:
-    """An array that is held, or will be.
+    """An array with one entry per row, stored or still to be computed.
 
     Parameters
     ----------
     like : Tensor of shape (0, ...)
-        No row of it, which tells shape and type.
+        Array without rows, of the same type and trailing shape.
     source : object or None
-        A handle, or a `Call` that is still to be done; None: nothing was written yet.
+        Handle of stored values, or a `Call` that computes them; None: not yet written.
     """
 
     like: Tensor
@@ -28,7 +28,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A function of nodes that is still to be done."""
+    """A function of nodes that is still to be called."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -37,14 +37,14 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """One of the values that come with the work."""
+    """Reference to one of the stored values that are passed to a task."""
 
     place: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Empty:
-    """Rows that the work writes."""
+    """An uninitialised array that the task writes."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -54,7 +54,7 @@ _Expression = Call | _Held | _Empty
 
 
 class LazyRows:
-    """How each of several arrays is made; what they share is made once.
+    """Expressions of several arrays; common subexpressions are evaluated once.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ class LazyRows:
     Attributes
     ----------
     held : list
-        Handles of what they are made from, in the order in which the work has them.
+        Handles of the stored values that the expressions use, in the order in which tasks get
+        them.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
@@ -74,7 +75,7 @@ class LazyRows:
         self._new = [node for node, expression in pairs if not isinstance(expression, _Held)]
 
     def __getstate__(self) -> list[_Expression]:
-        """Take along what the work needs."""
+        """Pickle only the expressions, which is all that a task needs."""
         return self._expressions
 
     def __setstate__(self, expressions: list[_Expression]) -> None:
@@ -99,34 +100,37 @@ class LazyRows:
 
     @property
     def n_new(self) -> int:
-        """Count the arrays that are not held as yet."""
+        """Number of arrays that are not stored yet."""
         return len(self._new)
 
     def keep(self, handles: list[Any]) -> None:
-        """Note where these are held from now on."""
+        """Set the handles of the arrays that were not stored before."""
         for node, handle in zip(self._new, handles, strict=True):
             node.source = handle
 
     def made(self, held: list[Any], n_rows: int) -> list[Tensor]:
-        """Make all arrays, of a part of so many rows."""
+        """Evaluate all arrays for a partition of ``n_rows`` rows."""
         part = _PartEvaluation(held, n_rows)
         return [part.make(expression) for expression in self._expressions]
 
     def new(self, values: list[Tensor]) -> list[Any]:
-        """Those of the values that are not held as yet."""
+        """Select the values of arrays that are not stored yet."""
         pairs = zip(values, self._expressions, strict=True)
         return [value.numpy() for value, expression in pairs if not isinstance(expression, _Held)]
 
 
 class _PartEvaluation:
-    """What is made for one part; no closure, whose cycle would keep it longer than it is used."""
+    """Evaluation of expressions for one partition, with a cache.
+
+    Not a closure: its reference cycle would keep the arrays longer than they are used.
+    """
 
     def __init__(self, held: list[Any], n_rows: int) -> None:
         self._held, self._n_rows = held, n_rows
         self._known: dict[int, Tensor] = {}
 
     def make(self, expression: _Expression) -> Tensor:
-        """Make an array, or return it where it was made before."""
+        """Evaluate an expression, or return its cached value."""
         if id(expression) not in self._known:
             if isinstance(expression, _Held):
                 made = as_tensor(self._held[expression.place])
@@ -142,7 +146,7 @@ class _PartEvaluation:
 
 
 def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
-    """Replace all that is of a kind in nested arguments."""
+    """Apply a function to all instances of a type in nested arguments."""
     if isinstance(tree, kind):
         return function(tree)
     if isinstance(tree, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Directions of recession: along them an objective falls for ever, so it has no minimiser."""
+"""Directions of recession, along which an objective decreases for ever and has no minimiser."""
 
 from skorch_logreg.recession.newton import MAX_COEFFICIENTS, NewtonSteps, proves_minimiser
 from skorch_logreg.recession.saturated import (

@@ -1,4 +1,4 @@
-"""The search for a direction of recession, on as few rows as will decide."""
+"""Search for a direction of recession, using as few rows as possible."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,12 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective
 from skorch_logreg.recession.linear_program import Cone
 
-_MIN_ROWS = 200  # of a first programme, at least
-_ROWS_PER_VARIABLE = 4  # and for each of its variables
-_MAX_ROUNDS = 60  # in which rows that a direction makes worse are added
-_MAX_DIRECTIONS = 20  # directions that are added up
+_MIN_ROWS = 200  # rows of the first linear program, at least
+_ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
+_MAX_ROUNDS = 60  # solves after which a search stops adding rows that get worse
+_MAX_DIRECTIONS = 20  # directions that are summed, at most
 _EPS = torch.finfo(torch.float64).eps
-_MIN_LEAD = 1e-9  # lead of a class in the box of one, that rounding does not make
+_MIN_LEAD = 1e-9  # change of a lead in the unit box that is not a rounding error
 
 
 def find_direction(
@@ -26,33 +26,34 @@ def find_direction(
     limit: float = torch.inf,
     columns: Tensor | None = None,
 ) -> Tensor | None:
-    """Find a direction along which one model's objective falls for ever.
+    """Find a direction along which one model's objective decreases for ever.
 
-    Such a direction leaves no row worse off: the classes that have a share in a row stay level,
-    and ahead of all others as much as they were or more.  It goes to infinity only where
-    the penalty allows that at no cost.  Directions are found one after the other, until each row
-    that can gain does so in one of them, and are added up.
+    Such a direction does not increase the loss of any row: the logits of classes with positive
+    probability in a row change equally, and those of all other classes not more. It goes to
+    infinity only where the penalty stays constant. Directions are found one after the other,
+    until each row whose loss can decrease does so along one of them, and are summed.
 
     Parameters
     ----------
     objective : Objective
-        Of one model, whose rows have weights.
+        Objective of one model, whose rows have weights.
     logits : Tensor of shape (n, 1, K) or None
-        Of a point; with a limit, only rows are asked about that give a wrong class there no more
-        than so much weighted probability.
+        Logits of a point. With a finite limit only the rows are considered that give a wrong
+        class at most that weighted probability there.
     limit : float
+        Weighted probability.
     columns : Tensor of int or None
-        Columns that may take part; None: all.
+        Columns that the direction may use; None: all.
 
     Returns
     -------
     direction : Tensor of shape (K, p + 1) or None
-        In the solver's units; None: there is none.
+        Direction in the solver's units; None if none exists.
 
     Notes
     -----
-    A linear programme over some rows is a relaxation: where it has no solution, there is none.
-    Where it has, a pass over X looks for rows that it makes worse, and these are added.
+    A linear program over some rows is a relaxation: if it has no solution, no direction exists.
+    If it has one, a pass over X searches for rows that it makes worse, and these are added.
 
     References
     ----------
@@ -78,13 +79,13 @@ def find_direction(
 
 @dataclass(frozen=True)
 class _Search:
-    """A search among the directions that a penalty allows.
+    """Search among the directions that a penalty allows.
 
     Parameters
     ----------
     objective : Objective
     columns : Tensor of int
-        Places of the columns, and the intercept, that may take part.
+        Indices of the columns, and the intercept, that directions may use.
     low, high : ndarray of shape (K * c,)
         Bounds of their coefficients.
     """
@@ -122,7 +123,7 @@ class _Search:
 
     @property
     def _change_of_units(self) -> tuple[Tensor, Tensor]:
-        """Factor and shift (p,) from columns in the solver's units to columns in these."""
+        """Factor and shift (p,) from columns in the solver's units to columns in `_units`."""
         origin, unit = self._units
         center, scale = self.objective.data.center, self.objective.data.scale
         free = ~scale.isinf()
@@ -132,17 +133,17 @@ class _Search:
 
     @property
     def size(self) -> int:
-        """Variables of a linear programme."""
+        """Number of variables of a linear program."""
         return len(self.low)
 
     @property
     def _n_rows(self) -> int:
-        """Rows to take at a time."""
+        """Number of rows to add at a time."""
         n_classes = max(self.objective.loss.n_outputs, 2)
         return max(_MIN_ROWS, _ROWS_PER_VARIABLE * self.size // (n_classes - 1))
 
     def cone(self, rows: tuple[Tensor, ...], limit: float) -> Cone:
-        """Take rows evenly, and as many of those that are asked about."""
+        """Return a cone with evenly spaced rows, and as many of those that are considered."""
         data, loss = self.objective.data, self.objective.loss
         share = self._n_rows / max(data.n_samples, 1)
 
@@ -160,9 +161,10 @@ class _Search:
         return cone
 
     def gain(self, rows: tuple[Tensor, ...], limit: float, known: Tensor | None) -> np.ndarray:
-        """Sum of what the right classes gain in the rows, and on the classes, that are asked about.
+        """Return the gradient of the summed leads of right classes over wrong ones.
 
-        Those that gain by a direction that is known are not.
+        Only the rows and classes that are considered are summed, without those that gain along a
+        known direction.
         """
         objective, loss = self.objective, self.objective.loss
         direction = None if known is None else known[None]
@@ -187,7 +189,7 @@ class _Search:
         return gain[:, self.columns].cpu().numpy().ravel()
 
     def best_direction(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
-        """Find the best direction that makes no row worse, over few columns."""
+        """Find the best direction that makes no row worse, with few columns."""
         for _ in range(_MAX_ROUNDS):
             found = cone.maximise(gain)
             if found is None:
@@ -211,7 +213,7 @@ class _Search:
         return None
 
     def _worse_rows(self, found: np.ndarray, logits: Tensor) -> Any:
-        """Rows that a direction makes worse by more than rounding, those most that do so most."""
+        """Return rows that a direction makes worse by more than rounding, the worst ones first."""
         data, loss = self.objective.data, self.objective.loss
         coef = self._to_solver_units(found)[:, :-1]
         unit = torch.where(data.scale.isinf(), 0.0, data.center / data.scale).abs()
@@ -227,7 +229,7 @@ class _Search:
         return rows[np.flatnonzero(Cone.violated(rows, found))]
 
     def _gaining_rows(self, logits: Tensor) -> Any:
-        """Take some of the rows whose loss a direction lowers."""
+        """Return some of the rows whose loss a direction lowers."""
         loss, most = self.objective.loss, self._n_rows
 
         def choose(targets: Tensor, weight: Tensor, logits: Tensor) -> Tensor:
@@ -238,7 +240,7 @@ class _Search:
         return self._constraints(*self.objective.data.pick(choose, logits)[:2])
 
     def _constraints(self, X: Any, targets: Tensor) -> Any:
-        """Rows ``(lead of a class with a share) >= 0``, sparse, over the coefficients."""
+        """Return sparse rows of ``(lead of a class with positive probability) >= 0``."""
         data = self.objective.data
         within = self.columns[self.columns < data.n_features].cpu()
         origin, unit = (part.cpu()[within].numpy() for part in self._units)
@@ -258,7 +260,7 @@ class _Search:
         return _class_differences(Z, share)
 
     def _to_solver_units(self, found: np.ndarray) -> Tensor:
-        """Direction (K, p + 1) in the solver's units."""
+        """Return a direction (K, p + 1) in the solver's units."""
         data = self.objective.data
         n_outputs, width = self.objective.shape[1:]
         direction = torch.zeros(n_outputs, width, dtype=torch.float64, device=data.device)
@@ -292,9 +294,9 @@ def count_separated_rows(objective: Objective, direction: Tensor) -> tuple[int, 
 
 
 def unbounded_directions(objective: Objective) -> tuple[Tensor, Tensor]:
-    """Which coefficients (p + 1,) of one model may go to minus infinity, and to infinity."""
+    """Return masks (p + 1,) of coefficients that may go to minus infinity, and to infinity."""
     shape = objective.zeros()[..., :-1]
-    held = objective.data.scale.isinf()  # a column that takes no part
+    held = objective.data.scale.isinf()  # columns that are not used
     ends = []
     for end in objective.penalty.recession(shape, objective.strength):
         last = torch.tensor([objective.fit_intercept], device=end.device)
@@ -305,7 +307,7 @@ def unbounded_directions(objective: Objective) -> tuple[Tensor, Tensor]:
 def _open_classes(
     loss: Any, targets: Tensor, weight: Tensor, limit: float, *logits: Tensor
 ) -> Tensor:
-    """Which classes (rows, 1, K) without a share in a row are asked about."""
+    """Return a mask (rows, 1, K) of classes with probability 0 in a row that are considered."""
     share, sided = loss.shares(targets), loss.one_sided(targets)
     if loss.n_outputs > 1:
         asked = share == 0
@@ -319,14 +321,17 @@ def _open_classes(
 
 
 def _falls_behind(logits: Tensor, share: Tensor) -> Tensor:
-    """Which classes (rows, 1, K) without a share fall behind along a direction."""
+    """Return a mask (rows, 1, K) of probability-0 classes that fall behind along a direction."""
     if logits.shape[-1] == 1:
         return logits * (share[..., 1:] - share[..., :1]) > _MIN_LEAD
     return (share * logits).sum(dim=-1, keepdim=True) - logits > _MIN_LEAD
 
 
 def _class_differences(Z: Any, share: np.ndarray) -> Any:
-    """Rows of every class less a class that has a share, and the reverse where both have one."""
+    """Return rows of every class subtracted from one with positive probability.
+
+    And the reverse, if both classes have a positive probability.
+    """
     own = share.argmax(axis=1)
     n_classes = share.shape[1]
     parts = []
@@ -351,6 +356,6 @@ def _difference(Z: Any, rows: np.ndarray, first: int, second: int, n_classes: in
 
 
 def _thin_out(places: Tensor, share: float) -> Tensor:
-    """Take about a share of places, at least one."""
+    """Return about a share of indices, evenly spaced, at least one."""
     step = max(int(1 / max(share, 1e-12)), 1)
     return places[::step]

@@ -21,7 +21,7 @@ from time import perf_counter
 import numpy as np
 
 from skorch_logreg import TorchLogisticClassifier
-from skorch_logreg.data import chunked
+from skorch_logreg.data import chunks
 
 _BYTES = 64 << 20
 _WRITTEN = 200_000
@@ -79,13 +79,13 @@ def written(path, n_rows, n_columns, dtype):
     return np.concatenate(labels)
 
 
-def watched(rows, chunks=chunked.read_ahead):
+def watched(rows, read_ahead=chunks.read_ahead):
     """Return a pass that begins with a cold file and notes its seconds."""
 
     def read(source, indices):
         rows.forget()
         begun = perf_counter()
-        yield from chunks(source, indices)
+        yield from read_ahead(source, indices)
         rows.passes.append(perf_counter() - begun)
 
     return read
@@ -106,7 +106,7 @@ def main(arguments=None):
         path = Path(folder) / "rows.bin"
         y = written(path, options.rows, options.columns, options.dtype)
         rows = Rows(path, options.columns, options.dtype)
-        chunked.read_ahead = watched(rows)
+        chunks.read_ahead = watched(rows)
         rows.scratch = folder if options.scratch else None
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print("| seconds | passes | raw GB/s | share of it, pass by pass | median | peak MB |")

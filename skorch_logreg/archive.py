@@ -1,4 +1,4 @@
-"""Archives of arrays and JSON: trees of tensors and numbers as an ``.npz`` without pickles."""
+"""Archives of tensors and JSON: an ``.npz`` file without pickled data."""
 
 import math
 import struct
@@ -23,21 +23,21 @@ _SUFFIX = ".npy"
 
 
 class Archive:
-    """An ``.npz`` whose headers are checked before an array is read.
+    """An ``.npz`` file whose headers are checked before an array is read.
 
-    `numpy.savez` compresses nothing, so an archive unpacks to no more than its own length: one
-    that says otherwise was not written by it.
+    `numpy.savez` does not compress, so that an archive unpacks to at most its own length. A file
+    whose headers claim more was not written by it.
 
     Parameters
     ----------
     file : binary file
     n_bytes : int
-        Its length.
+        Length of the file.
 
     Raises
     ------
     Exception
-        Of any kind, if it is no zip.
+        Any exception of zipfile, if the file is not a zip.
     """
 
     def __init__(self, file: Any, n_bytes: int) -> None:
@@ -56,8 +56,8 @@ class Archive:
         Raises
         ------
         Exception
-            Of any kind, if they promise more than the file's length, or a member is encrypted, of
-            another length than its array, there twice, or would have to be unpickled.
+            Any exception, if the headers claim more than the file's length, or a member is
+            encrypted, has another length than its array, occurs twice or has to be unpickled.
         """
         if len(set(self.names)) < len(self._infos):
             raise ValueError("a name is there twice")
@@ -68,7 +68,7 @@ class Archive:
 
     @property
     def size(self) -> int:
-        """Bytes of all arrays."""
+        """Number of bytes of all arrays."""
         return sum(info.file_size for info in self._infos)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -92,13 +92,15 @@ class Archive:
 
 
 class Writer:
-    """Makes JSON of a tree, and sets its arrays aside.
+    """Encoder of trees as JSON, with their arrays stored separately.
 
     Attributes
     ----------
     arrays : dict of str to ndarray
+        Arrays of the encoded trees, by name.
     sums : dict of str to int
-        Their checksums: those of a zip are right again after any program has written it.
+        Checksums of the arrays. Those of the zip format do not protect: any program that
+        rewrites the file updates them.
     """
 
     def __init__(self) -> None:
@@ -108,8 +110,8 @@ class Writer:
     def value(self, tree: Any) -> Any:
         """Encode one value.
 
-        What JSON has stands for itself, anything else is an object with one name that says
-        what it is.
+        Values that JSON has are encoded as themselves, all others as an object with one name, which
+        is their type.
         """
         match tree:
             case None | bool() | str():
@@ -117,7 +119,7 @@ class Writer:
             case int():
                 return int(tree)
             case float():
-                # the shortest decimals that are read as this number; no others are written
+                # JSON writes the shortest decimals that are read as the same number
                 finite = math.isfinite(tree)
                 return float(tree) if finite else {"bits": struct.pack(">d", tree).hex()}
             case list():
@@ -136,10 +138,10 @@ class Writer:
         tensor = tensor.detach()
         shape, strides = list(tensor.shape), list(tensor.stride())
         for axis, stride in enumerate(strides):
-            if stride == 0:  # expanded: one of each is enough
+            if stride == 0:  # expanded: store one entry
                 tensor = tensor.narrow(axis, 0, min(shape[axis], 1))
         flat = tensor.cpu().contiguous()
-        if flat.dtype is torch.bfloat16:  # which NumPy does not have
+        if flat.dtype is torch.bfloat16:  # a type that NumPy lacks
             flat = flat.view(torch.int16)
         return [self._keep(flat.numpy()), str(tensor.dtype), shape, strides]
 
@@ -150,16 +152,17 @@ class Writer:
 
 
 class Reader:
-    """Makes a tree of JSON and arrays.
+    """Decoder of trees from JSON and arrays.
 
     Parameters
     ----------
     arrays : Archive or dict of str to ndarray
+        Arrays, by name.
     sums : dict of str to int, or None
-        Checksums of the arrays, as `Writer` has them; None: they are believed.
+        Checksums of the arrays, as in `Writer`; None: they are not checked.
     limit : int or None
-        Bytes that all tensors may take, with what their strides leave out and expand; None:
-        any number.
+        Number of bytes that all tensors may take, including gaps and repetitions of their
+        strides; None: unlimited.
     """
 
     def __init__(self, arrays: Any, sums: Any = None, limit: int | None = None) -> None:
@@ -211,6 +214,6 @@ class Reader:
 
 
 def _sum(array: np.ndarray) -> int:
-    """Return a checksum of entries, in the order in which they are written."""
+    """Return a checksum of the entries in the order in which they are written."""
     order: Any = "F" if array.flags.fnc else "C"
     return zlib.crc32(array.ravel(order=order).view(np.uint8).data)

@@ -1,4 +1,4 @@
-"""Where a fit writes down how far it has come, and from where it goes on."""
+"""Checkpoint files, from which an interrupted fit continues."""
 
 import json
 import math
@@ -23,52 +23,53 @@ from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 __all__ = [
     "Checkpoint",
-    "Journal",
+    "CheckpointWriter",
     "Resumable",
-    "decoded",
+    "decode_tree",
     "digest",
-    "encoded",
+    "encode_tree",
     "exclusive",
-    "named",
+    "stable_repr",
     "require_no_checkpoint",
 ]
 
 _KIND = "skorch_logreg checkpoint"
-_FORMAT = 1  # raise it when a tree of the same fingerprint would be read otherwise
+_FORMAT = 1  # version of the format; raise it if equal fingerprints would be read differently
 _DOCUMENT = "document"
-_ZIP = b"PK\x03\x04"  # what an .npz begins with
-_SHORT = 40  # characters of a value that a message shows; a digest has more
+_ZIP = b"PK\x03\x04"  # first bytes of an .npz
+_MAX_SHOWN_LENGTH = 40  # characters of a value in a message, at most; digests are longer
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file to which a fit writes how far it has come.
+    """A file to which a fit writes its state.
 
-    A fit that finds the file goes on from it, and ends with the same bits as one that was never
-    cut.  The file is removed when a fit has come to its end, converged or not, and stays when it
-    was interrupted, failed or killed.
+    A fit that finds the file continues from it, and its result has the same bits as that of an
+    uninterrupted fit. The file is removed at the end of a fit, converged or not, and remains if
+    the fit was interrupted, failed or killed.
 
     Parameters
     ----------
     path : str or path-like
-        One ``.npz`` of arrays and JSON, replaced in one step; its folder has to exist. It is for
-        one fit at a time: while that runs, ``path.lock`` keeps out others, of any process.
+        Path of the file, an ``.npz`` of arrays and JSON, which is replaced atomically. Its folder
+        has to exist. It can be used by one fit at a time: during a fit the file ``path.lock``
+        keeps out others, of any process.
     every : int, default=1
-        Iterations (of a solver of mini-batches, epochs) from one writing to the next, at least.
+        Minimum number of iterations between two writes (epochs for mini-batch solvers).
     seconds : float or None, default=None
-        Seconds from one writing to the next, at least; None: none.  Where both are given, both
-        have to have passed.
+        Minimum number of seconds between two writes; None: 0. If both are given, both have to
+        have passed.
 
     Notes
     -----
-    The file is not trusted: it is read only if its headers promise no more than its fit can have
-    written, and no code is loaded. Where a fit goes on, the objective is evaluated again at the
-    parameters that were read, and a model that then converges is proven with a curvature of its
-    own, which costs a pass and a Hessian, or its products. `CheckpointError` says that a file is
-    damaged, of another fit, or in use.
+    The file is not trusted: it is read only if its headers claim no more than its fit can have
+    written, and no code is loaded. A continued fit evaluates the objective at the parameters
+    that it reads, and a model that then converges is proven with a new curvature, which costs a
+    pass and a Hessian, or its products. `CheckpointError` is raised if a file is damaged,
+    belongs to another fit, or is in use.
 
-    A writing takes what the arrays of a solver's state take: the logits of all rows, and the
-    factored curvature.  It reads no X.
+    A write takes the memory of the arrays of a solver's state: the logits of all rows, and the
+    factored curvature. It does not read X.
 
     Examples
     --------
@@ -93,19 +94,19 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Resumable:
-    """What every solver offers to a fit that may be cut.
+    """Parameters of all solvers for fits that may be interrupted.
 
     Parameters
     ----------
     checkpoint : str, path-like, Checkpoint or None, default=None
-        Where a fit writes its state, and from where it goes on; None: nowhere.  A path is
-        ``Checkpoint(path)``, which writes at every iteration.
+        File to which a fit writes its state and from which it continues; None: no file. A path
+        is ``Checkpoint(path)``, which writes at every iteration.
     on_interrupt : {"raise", "keep"}, default="raise"
-        What a KeyboardInterrupt does: it comes through and leaves the estimator as it was, or
-        the fit ends at the best state so far, not converged.
+        Effect of a KeyboardInterrupt: "raise" lets it through and leaves the estimator as it
+        was; "keep" ends the fit at the best state so far, not converged.
     """
 
-    # they do not change what a fit finds, so a solver's repr leaves them out
+    # not in a solver's repr, because they do not change the result of a fit
     checkpoint: str | os.PathLike[str] | Checkpoint | None = field(default=None, repr=False)
     on_interrupt: Literal["raise", "keep"] = field(default="raise", repr=False)
 
@@ -118,17 +119,17 @@ class Resumable:
             )
 
     def resuming(self) -> dict[str, Any]:
-        """Return these two settings, for a solver that takes the place of this one."""
+        """Return these two parameters, for a solver that replaces this one."""
         return {"checkpoint": self.checkpoint, "on_interrupt": self.on_interrupt}
 
 
 def require_no_checkpoint(solver: Any) -> None:
-    """Refuse what is for one fit, where there are many.
+    """Raise an error if a solver has parameters for a single fit.
 
     Raises
     ------
     ParameterError
-        If the solver has a checkpoint or keeps what an interrupted fit has reached.
+        If the solver has a checkpoint or ``on_interrupt="keep"``.
     """
     if not isinstance(solver, Resumable):
         return
@@ -147,17 +148,17 @@ def require_no_checkpoint(solver: Any) -> None:
 def exclusive(
     checkpoint: str | os.PathLike[str] | Checkpoint | None,
 ) -> AbstractContextManager[None]:
-    """Keep other fits from a checkpoint while one runs.
+    """Lock a checkpoint against other fits.
 
     Parameters
     ----------
     checkpoint : str, path-like, Checkpoint or None
-        None: there is nothing to keep them from.
+        Checkpoint to lock; None: nothing is locked.
 
     Raises
     ------
     CheckpointError
-        If another fit that is running has it, or its folder does not exist or cannot be written.
+        If another running fit uses it, or its folder does not exist or cannot be written to.
     """
     if checkpoint is None:
         return nullcontext()
@@ -166,25 +167,25 @@ def exclusive(
     return lock.exclusive(path)
 
 
-class Journal:
-    """The checkpoint of one fit.
+class CheckpointWriter:
+    """Writer and reader of the checkpoint of one fit.
 
     Trees are nested dicts, lists and tuples of tensors, arrays, numbers, strings, booleans and
-    None.  They come back bit for bit, tensors on the CPU and with their strides: the order of a
-    sum may hang on those.
+    None. They are restored bit for bit, as tensors on the CPU with the same strides, because the
+    order of a sum may depend on these.
 
     Parameters
     ----------
     checkpoint : str, path-like, Checkpoint or None
-        None: nothing is written or read, and nothing is ever due.
+        File; None: nothing is written or read, and `due` returns False.
     fingerprint : dict
-        What has to be the same for a continuation to mean anything: numbers, strings and lists
+        Properties of the fit that have to be equal when it continues: numbers, strings and lists
         of them, by name.
     limit : int or None, default=None
-        Bytes that the trees of this fit take at most; a file of more is not read. None: any
-        number.
+        Maximum number of bytes of the trees of this fit; a larger file is not read. None:
+        unlimited.
     clock : callable, default=time.monotonic
-        Seconds.
+        Function that returns the time in seconds.
     """
 
     def __init__(
@@ -204,12 +205,12 @@ class Journal:
         self._time, self._n_iter = clock(), 0
 
     def resume(self) -> Any:
-        """Return the tree that was written last; None where there is no file.
+        """Return the tree that was written last, or None without a file.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged, foreign, too new or of another fit, or cannot be written.
+            If the file is damaged, foreign, too new, of another fit, or cannot be written.
         """
         if self._path is None:
             return None
@@ -233,13 +234,13 @@ class Journal:
         return tree
 
     def _opened(self, file: Any) -> Archive:
-        """Open an archive of ours, of which the headers make sense and promise not too much."""
+        """Open an archive, and check that its headers are valid and within the limit."""
         if not _ZIP.startswith(file.peek(len(_ZIP))[: len(_ZIP)]):
             raise _foreign(self._path)
         size = os.fstat(file.fileno()).st_size
         try:
             archive = Archive(file, size)
-        except Exception as error:  # zipfile has a dozen of them
+        except Exception as error:  # zipfile raises many kinds
             raise self.damaged() from error
         if _DOCUMENT not in archive.names:
             raise _foreign(self._path)
@@ -252,7 +253,7 @@ class Journal:
         return archive
 
     def _document(self, archive: Archive) -> dict[str, Any]:
-        """Read what an archive says of itself, and compare it with this fit."""
+        """Read the JSON document of an archive, and compare its fingerprint with this fit."""
         try:
             document = json.loads(archive[_DOCUMENT].tobytes())
         except Exception as error:
@@ -271,22 +272,22 @@ class Journal:
         return document
 
     def damaged(self) -> CheckpointError:
-        """Make the error of a file whose tree makes no sense."""
+        """Return the error for a file whose tree is invalid."""
         return _damaged(self._path)
 
-    def behind(self, n_iter: int) -> bool:
-        """Whether the file is of fewer iterations."""
+    def is_outdated(self, n_iter: int) -> bool:
+        """Return True if the file is from an earlier iteration."""
         return self._settings is not None and n_iter > self._n_iter
 
     def due(self, n_iter: int) -> bool:
-        """Whether the state after ``n_iter`` iterations is to be written."""
+        """Return True if the state after ``n_iter`` iterations has to be written."""
         if self._settings is None or n_iter - self._n_iter < self._settings.every:
             return False
         seconds = self._settings.seconds
         return seconds is None or self._clock() - self._time >= seconds
 
     def write(self, n_iter: int, tree: Any) -> None:
-        """Replace the file in one step by the state after ``n_iter`` iterations."""
+        """Replace the file atomically by the state after ``n_iter`` iterations."""
         if self._path is None:
             return
         writer = Writer()
@@ -313,10 +314,10 @@ class Journal:
         self._time, self._n_iter = self._clock(), n_iter
 
     def finish(self) -> None:
-        """Remove the file: the fit has come to its end."""
+        """Remove the file at the end of a fit."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-            self._partial.unlink(missing_ok=True)  # of a process that was killed as it wrote
+            self._partial.unlink(missing_ok=True)  # of a process killed during a write
 
     @property
     def _partial(self) -> Path:
@@ -340,7 +341,7 @@ class Journal:
 
 
 def digest(*arrays: Tensor) -> str:
-    """Stand for tensors in a fingerprint: for their types, shapes and numbers."""
+    """Return a hash of the types, shapes and entries of tensors, for a fingerprint."""
     found = sha256()
     for array in arrays:
         found.update(f"{array.dtype} {tuple(array.shape)};".encode())
@@ -349,25 +350,27 @@ def digest(*arrays: Tensor) -> str:
     return found.hexdigest()
 
 
-def named(thing: object) -> str:
-    """Stand for settings in a fingerprint: their repr, without addresses in this process."""
+def stable_repr(thing: object) -> str:
+    """Return the repr of an object without memory addresses, for a fingerprint."""
     return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
 
 
-def encoded(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """Encode a tree, as a `Journal` holds it, as JSON and arrays, which may share its memory.
+def encode_tree(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """Encode a tree as JSON and arrays.
+
+    Trees are those of `CheckpointWriter`. The arrays may share their memory.
 
     Raises
     ------
     TypeError
-        If it holds something else.
+        If the tree contains another type.
     """
     writer = Writer()
     return json.dumps(writer.value(tree)), writer.arrays
 
 
-def decoded(document: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Decode a tree that `encoded` has made; its tensors are new."""
+def decode_tree(document: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Decode a tree of `encode_tree`; its tensors have new memory."""
     return Reader(arrays).value(json.loads(document))
 
 
@@ -398,7 +401,7 @@ def _damaged(path: Path | None) -> CheckpointError:
 
 
 def _by_name(encoded: Any) -> dict[Any, Any]:
-    """Pairs of an encoded dict, still encoded; of anything else, none."""
+    """Return the pairs of an encoded dict, still encoded; an empty dict for anything else."""
     with suppress(TypeError, ValueError, KeyError):
         return dict(encoded["dict"])
     return {}
@@ -406,6 +409,6 @@ def _by_name(encoded: Any) -> dict[Any, Any]:
 
 def _difference(name: Any, there: Any, here: Any) -> str:
     values = str(there), str(here)
-    if max(map(len, values)) > _SHORT:
+    if max(map(len, values)) > _MAX_SHOWN_LENGTH:
         return str(name)
     return f"{name} (there {values[0]}, here {values[1]})"

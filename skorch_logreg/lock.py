@@ -1,4 +1,4 @@
-"""Locks that keep two fits from writing to one file."""
+"""File locks that prevent two fits from writing to one file."""
 
 import os
 import sys
@@ -22,35 +22,35 @@ else:
     import fcntl
 
     def _acquire(file: IO[bytes]) -> None:
-        # of the open file, not of the process: two threads exclude each other as well
+        # flock locks the open file, not the process, so that threads exclude each other as well
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _release(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)  # also for what a forked process has inherited
+        fcntl.flock(file, fcntl.LOCK_UN)  # unlocks inherited copies in forked processes as well
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Keep other fits, of any thread or process, from a path.
+    """Lock a path against other fits of any thread or process.
 
-    The operating system frees the lock of a process that dies.
+    The operating system releases the lock of a process that dies.
 
     Parameters
     ----------
     path : Path
-        Beside it stands ``path.lock`` for as long as the lock is held.
+        File to lock. The file ``path.lock`` exists while the lock is held.
 
     Raises
     ------
     CheckpointError
-        If another fit has it, or nothing can be written there.
+        If another fit holds the lock, or the lock file cannot be written.
     """
     name = path.with_name(path.name + ".lock")
     file = _locked(path, name)
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file
+        with suppress(OSError):  # Windows does not remove open files
             name.unlink()
         with suppress(OSError):
             _release(file)
@@ -81,4 +81,4 @@ def _locked(path: Path, name: Path) -> IO[bytes]:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), name.stat()):
                 return file
-        file.close()  # its fit ended, and removed it, between the two calls
+        file.close()  # another fit removed the file between open and lock

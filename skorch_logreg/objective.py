@@ -113,28 +113,28 @@ class Objective:
         return replace(self, data=self.data.select(models), strength=self.strength[models])
 
     @property
-    def is_rough(self) -> bool:
+    def is_low_precision(self) -> bool:
         """Whether products are float32: good for a direction, not for a proof."""
         return self.data.exact is not self.data
 
     @property
     def exact(self) -> "Objective":
         """The same objective with float64 products."""
-        return replace(self, data=self.data.exact) if self.is_rough else self
+        return replace(self, data=self.data.exact) if self.is_low_precision else self
 
     @property
     def rounding(self) -> float:
         """What rounding alone may add to a value, relative to it."""
-        return ROUGH_ROUNDING if self.is_rough else 1e-14
+        return ROUGH_ROUNDING if self.is_low_precision else 1e-14
 
     @property
     def logits_dtype(self) -> torch.dtype:
         """Type of the logits of its points."""
-        return torch.float32 if self.is_rough else torch.float64
+        return torch.float32 if self.is_low_precision else torch.float64
 
-    def rough(self) -> "Objective":
+    def low_precision(self) -> "Objective":
         """Take float32 products, where those are faster."""
-        return replace(self, data=self.data.rough())
+        return replace(self, data=self.data.low_precision())
 
     def zeros(self) -> Tensor:
         """Parameters of zero."""
@@ -244,15 +244,15 @@ class Objective:
             curvature + self.strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
 
-    def row_kernel(self, params: Tensor, rough: bool = False) -> tuple[Tensor, Tensor]:
+    def row_kernel(self, params: Tensor, low_precision: bool = False) -> tuple[Tensor, Tensor]:
         """``Z P^-1 Z'`` (n, n) and the penalty's diagonal P (p,), of any output at strength 1.
 
-        Columns without a penalty, which take no part, have 1.  With ``rough`` the first may be
-        of low precision.
+        Columns without a penalty, which take no part, have 1.  With ``low_precision`` the first may
+        be of low precision.
         """
         diagonal = self.penalty.hess_diagonal(params[:1, :1, :-1])[0, 0]
         diagonal = torch.where(diagonal > 0, diagonal, 1.0)
-        return self.data.outer(1 / diagonal, rough), diagonal
+        return self.data.outer(1 / diagonal, low_precision), diagonal
 
     def hessian_product(self, point: Point) -> Callable[[Tensor], Tensor]:
         """Exact Hessian at a point, as a function of parameters; one pass over X a call."""
@@ -275,7 +275,9 @@ class Objective:
 
         return product
 
-    def gram(self, point: Point, columns: Tensor | None = None, rough: bool = False) -> Tensor:
+    def gram(
+        self, point: Point, columns: Tensor | None = None, low_precision: bool = False
+    ) -> Tensor:
         """Hessian of the loss over some columns and the intercept, (m, K, c + 1, K, c + 1).
 
         A rough one is of low precision, of one model with one output.
@@ -289,15 +291,15 @@ class Objective:
 
         def rough_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             diagonal = self.loss.curvature(logits)[0][:, 0]
-            return (block.rough_gram(diagonal * block.weight, None, columns),)
+            return (block.bfloat16_gram(diagonal * block.weight, None, columns),)
 
-        if not rough:
+        if not low_precision:
             return self.data.reduce(kernel, point.logits)[0]
         lower = self.data.reduce(rough_kernel, point.logits, few=True)[0].tril().to(torch.float64)
         return (lower + lower.tril(-1).T)[None, None, :, None]
 
     def cross_gram(
-        self, point: Point, columns: Tensor, others: Tensor, rough: bool = False
+        self, point: Point, columns: Tensor, others: Tensor, low_precision: bool = False
     ) -> Tensor:
         """Block (c, o + 1) of the loss's Hessian: columns by others and the intercept.
 
@@ -305,10 +307,10 @@ class Objective:
         """
 
         def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-            return (block.cross(weight, columns, others, rough),)
+            return (block.cross(weight, columns, others, low_precision),)
 
         weight = self.output_curvature(point)[:, 0, 0]
-        return self.data.reduce(kernel, weight, few=rough)[0].to(torch.float64)
+        return self.data.reduce(kernel, weight, few=low_precision)[0].to(torch.float64)
 
     def output_curvature(self, point: Point) -> Tensor:
         """Weighted curvature (n, m, K) of every row in each of its logits alone."""
@@ -437,7 +439,9 @@ class Objective:
 
     def _terms(self, last: bool) -> Callable[[Block, Tensor], tuple[Tensor, ...]]:
         """Choose what a pass sums."""
-        last = last and self.fit_intercept and self.loss.n_outputs == 1 and not self.is_rough
+        last = (
+            last and self.fit_intercept and self.loss.n_outputs == 1 and not self.is_low_precision
+        )
         return self._last_terms if last else self._loss_terms
 
     def _last_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:

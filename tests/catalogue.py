@@ -96,8 +96,8 @@ CLASSES = {
     },
 }
 NOT_CATALOGUED = {
-    "Block", "Checkpoint", "Chunks", "Curvature", "Data", "Iterate", "Loss", "MiniBatch", "Outcome",
-    "Parts", "Penalty", "Rank", "Solver", "Status", "Survey",
+    "Block", "Checkpoint", "Chunks", "Curvature", "Data", "FirstPassSample", "Iterate", "Loss",
+    "MiniBatch", "Outcome", "Partitions", "Penalty", "Rank", "Solver", "Status",
 }  # fmt: skip
 
 

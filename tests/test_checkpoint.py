@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from skorch_logreg import lock
-from skorch_logreg.checkpoint import Checkpoint, Journal, digest, exclusive
+from skorch_logreg.checkpoint import Checkpoint, CheckpointWriter, digest, exclusive
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 FINGERPRINT = {"solver": "LBFGS(memory=10)", "tol": 1e-4, "strength": [0.5, math.inf], "rows": 7}
@@ -74,17 +74,17 @@ def path(tmp_path):
 
 
 def written(path, tree=UGLY, n_iter=3, **changes):
-    Journal(path, FINGERPRINT | changes).write(n_iter, tree)
+    CheckpointWriter(path, FINGERPRINT | changes).write(n_iter, tree)
     return path
 
 
 def test_promise_17_a_tree_comes_back_bit_for_bit(path):
-    assert bits(Journal(written(path), FINGERPRINT).resume()) == bits(UGLY)
+    assert bits(CheckpointWriter(written(path), FINGERPRINT).resume()) == bits(UGLY)
 
 
 def test_a_tree_does_not_share_memory_with_what_was_written(path):
     tensor = torch.zeros(3)
-    tree = Journal(written(path, [tensor, tensor]), FINGERPRINT).resume()
+    tree = CheckpointWriter(written(path, [tensor, tensor]), FINGERPRINT).resume()
     tree[0] += 1
     assert tensor.sum() == tree[1].sum() == 0
 
@@ -97,25 +97,25 @@ def test_what_has_no_place_in_a_tree_is_refused_and_no_file_is_left(tmp_path, pa
 
 
 def test_no_file_means_a_new_start(path):
-    assert Journal(path, FINGERPRINT).resume() is None
+    assert CheckpointWriter(path, FINGERPRINT).resume() is None
 
 
 def test_no_checkpoint_does_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    journal = Journal(None, FINGERPRINT)
-    assert journal.resume() is None
-    assert not journal.due(1_000_000)
-    journal.write(1, UGLY)
-    journal.finish()
+    writer = CheckpointWriter(None, FINGERPRINT)
+    assert writer.resume() is None
+    assert not writer.due(1_000_000)
+    writer.write(1, UGLY)
+    writer.finish()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_finish_removes_the_file_and_what_a_killed_writer_left(tmp_path, path):
     written(path)
     (tmp_path / "fit.npz.partial").write_bytes(b"PK")
-    journal = Journal(path, FINGERPRINT)
-    journal.finish()
-    journal.finish()
+    writer = CheckpointWriter(path, FINGERPRINT)
+    writer.finish()
+    writer.finish()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,48 +130,50 @@ def test_a_writing_that_fails_leaves_the_file_before(tmp_path, path, monkeypatch
     with pytest.raises(OSError, match="No space"):
         written(path, "after")
     assert list(tmp_path.iterdir()) == [path]
-    assert Journal(path, FINGERPRINT).resume() == "before"
+    assert CheckpointWriter(path, FINGERPRINT).resume() == "before"
 
 
 # ---------------------------------------------------------------------------- when it is due
 
 
 def test_due_every_so_many_iterations(path):
-    journal = Journal(Checkpoint(path, every=3), FINGERPRINT)
+    writer = CheckpointWriter(Checkpoint(path, every=3), FINGERPRINT)
     due = []
     for n_iter in range(1, 10):
-        if journal.due(n_iter):
+        if writer.due(n_iter):
             due.append(n_iter)
-            journal.write(n_iter, None)
+            writer.write(n_iter, None)
     assert due == [3, 6, 9]
 
 
 def test_a_resumed_fit_counts_on_from_the_last_writing(path):
     written(path, n_iter=5)
-    journal = Journal(Checkpoint(path, every=3), FINGERPRINT)
-    journal.resume()
-    assert [journal.due(n) for n in (5, 7, 8)] == [False, False, True]
+    writer = CheckpointWriter(Checkpoint(path, every=3), FINGERPRINT)
+    writer.resume()
+    assert [writer.due(n) for n in (5, 7, 8)] == [False, False, True]
 
 
 def test_due_when_so_many_seconds_have_passed(path):
     now = [100.0]
     settings = Checkpoint(path, seconds=10)
-    journal = Journal(settings, FINGERPRINT, clock=lambda: now[0])
+    writer = CheckpointWriter(settings, FINGERPRINT, clock=lambda: now[0])
     due = []
     for n_iter in range(1, 9):
         now[0] += 4
-        if journal.due(n_iter):
+        if writer.due(n_iter):
             due.append(n_iter)
-            journal.write(n_iter, None)
+            writer.write(n_iter, None)
     assert due == [3, 6]
 
 
 def test_both_have_to_have_passed(path):
     now = [0.0]
-    journal = Journal(Checkpoint(path, every=4, seconds=10), FINGERPRINT, clock=lambda: now[0])
+    writer = CheckpointWriter(
+        Checkpoint(path, every=4, seconds=10), FINGERPRINT, clock=lambda: now[0]
+    )
     now[0] = 20.0
-    assert not journal.due(3)
-    assert journal.due(4)
+    assert not writer.due(3)
+    assert writer.due(4)
 
 
 # ---------------------------------------------------------------------------- what is refused
@@ -180,7 +182,7 @@ def test_both_have_to_have_passed(path):
 def refused(path, text, fingerprint=FINGERPRINT):
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match=text) as caught:
-        Journal(path, fingerprint).resume()
+        CheckpointWriter(path, fingerprint).resume()
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
 
@@ -284,7 +286,7 @@ def test_a_name_that_is_missing_differs(path):
 def test_a_folder_that_does_not_exist_is_refused_before_any_work(tmp_path):
     path = tmp_path / "nowhere" / "fit.npz"
     with pytest.raises(CheckpointError, match="nowhere' does not exist; make it first"):
-        Journal(path, FINGERPRINT).resume()
+        CheckpointWriter(path, FINGERPRINT).resume()
 
 
 # ---------------------------------------------------------------------------- refused by headers
@@ -297,10 +299,10 @@ def test_promise_21_what_unpacks_to_more_than_its_fit_writes_is_not_read(path, n
     with np.load(written(path)) as archive:
         arrays = dict(archive)
     save(path, **arrays | {name: np.zeros(1 << 21)})
-    journal = Journal(path, FINGERPRINT, 1 << 20)
+    writer = CheckpointWriter(path, FINGERPRINT, 1 << 20)
     tracemalloc.start()
     with pytest.raises(CheckpointError, match="damaged"):
-        journal.resume()
+        writer.resume()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
@@ -309,12 +311,12 @@ def test_promise_21_what_unpacks_to_more_than_its_fit_writes_is_not_read(path, n
 @pytest.mark.parametrize("fill", [0.0, 1.0])
 def test_promise_21_tensors_that_their_strides_make_large_are_not_made(path, fill):
     tensor = torch.full((1,), fill).expand(1 << 22)
-    assert Journal(written(path, tensor), FINGERPRINT).resume().shape == tensor.shape
+    assert CheckpointWriter(written(path, tensor), FINGERPRINT).resume().shape == tensor.shape
     with pytest.raises(CheckpointError, match="damaged"):
-        Journal(path, FINGERPRINT, 1 << 20).resume()
+        CheckpointWriter(path, FINGERPRINT, 1 << 20).resume()
     gaps = torch.empty_strided((2,), (1 << 22,)).fill_(fill)
     with pytest.raises(CheckpointError, match="damaged"):
-        Journal(written(path, gaps), FINGERPRINT, 1 << 20).resume()
+        CheckpointWriter(written(path, gaps), FINGERPRINT, 1 << 20).resume()
 
 
 def test_promise_21_arrays_that_lie_inside_each_other_are_refused(path):
@@ -360,7 +362,7 @@ def test_numbers_that_another_program_has_changed_are_noticed(path):
 
 def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
-        Journal(tmp_path, FINGERPRINT).resume()
+        CheckpointWriter(tmp_path, FINGERPRINT).resume()
 
 
 # ---------------------------------------------------------------------------- one fit at a time

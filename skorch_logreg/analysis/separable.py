@@ -15,7 +15,7 @@ from skorch_logreg.inputs import to_numpy
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
-from skorch_logreg.recession import count_gains, find_direction
+from skorch_logreg.recession import count_separated_rows, find_direction
 from skorch_logreg.units import Units
 
 _NONE = 1e-9  # of a direction in the box of one
@@ -120,7 +120,7 @@ def separation(
         direction = find_direction(objective)
         if direction is None:
             return Separation(False, False, {}, 0)
-        n_rows, n_lower, n_zero = count_gains(objective, direction)
+        n_rows, n_lower, n_zero = count_separated_rows(objective, direction)
     signs = _signs(objective, direction)
     each = zip(classes[present].tolist(), signs, strict=False)
     moved: dict[Any, Any] = {label: _named(own, columns) for label, own in each if own.any()}

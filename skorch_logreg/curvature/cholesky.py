@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.rough import rough_dtype
+from skorch_logreg.data.low_precision import low_precision_dtype
 from skorch_logreg.data.threads import several_threads
 
 LARGE = 512  # side of a matrix whose factor is worth all threads
@@ -12,7 +12,7 @@ _DAMPING = {torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 def rough_damping(device: torch.device, side: int) -> float:
     """Say what a low-precision product of so many columns needs on a diagonal of one."""
-    return _DAMPING[rough_dtype(device, side)]
+    return _DAMPING[low_precision_dtype(device, side)]
 
 
 def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ Constants are those of two cores of a server; only their ratios count.
 
 import torch
 
-from skorch_logreg.data.rough import rough_dtype
+from skorch_logreg.data.low_precision import low_precision_dtype
 
 _CALLS = 5e-4  # seconds of calls in a pass
 _NUMBERS = 1.5e9  # of dense rows read a second
@@ -46,7 +46,7 @@ def exact_seconds(n_samples: int, n_outputs: int, n_columns: int, n_models: int 
 def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1) -> float:
     """Time of building Hessians from low-precision products of some rows."""
     side = n_outputs * (n_columns + 1)
-    rate = _ROUGH_FLOPS[rough_dtype(torch.device("cpu"), side)] * side / (side + 300)
+    rate = _ROUGH_FLOPS[low_precision_dtype(torch.device("cpu"), side)] * side / (side + 300)
     products = 1.2 * n_rows * side**2 / rate
     return _CALLS + n_models * (products + n_rows * side / _FILLED + side**3 / 3 / _FACTOR_FLOPS)
 

@@ -50,7 +50,7 @@ class FrequentColumns:
             data, among = data.sample(n_rows, columns), None
 
         def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-            return (block.rough_grams(weight.reshape(len(weight), -1), among),)
+            return (block.bfloat16_grams(weight.reshape(len(weight), -1), among),)
 
         (blocks,) = data.reduce(product, own, few=True)
         if not objective.fit_intercept:

@@ -34,7 +34,7 @@ class MultinomialBound:
         """Factor the bound in low precision: one pass over X, ``n (p + 1)^2`` operations."""
 
         def kernel(block: Block) -> tuple[Tensor, ...]:
-            return (block.rough_grams(block.weight / 2),)
+            return (block.bfloat16_grams(block.weight / 2),)
 
         (gram,) = objective.data.reduce(kernel, few=True)
         if not objective.fit_intercept:

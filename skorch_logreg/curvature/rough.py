@@ -16,8 +16,8 @@ class RoughHessian:
     """Cholesky factor of the whole Hessian in float32, from products of low precision.
 
     Where columns are many, an exact Hessian costs as much as dozens of passes, and one from
-    bfloat16 products (`data.rough`) a tenth of that.  It only has to point the way: gradients
-    are exact, and pairs of the solver's steps correct what it gets wrong.
+    bfloat16 products (`data.low_precision`) a tenth of that.  It only has to point the way:
+    gradients are exact, and pairs of the solver's steps correct what it gets wrong.
 
     References
     ----------
@@ -68,7 +68,7 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
         diagonal, rank_one = own.loss.curvature(logits)
         weight = block.weight[..., None]
         second = None if rank_one is None else (rank_one * weight.sqrt())[:, 0]
-        return (block.rough_gram((diagonal * weight)[:, 0], second),)
+        return (block.bfloat16_gram((diagonal * weight)[:, 0], second),)
 
     (gram,) = own.data.reduce(kernel, point.logits, few=True)
     matrix = gram.view(n_outputs, side, n_outputs, side)

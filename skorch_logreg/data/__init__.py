@@ -1,19 +1,22 @@
-"""Data: how rows multiply, and where they live."""
+"""Row containers: dense, sparse, chunked, on Dask or in a process group."""
 
-from skorch_logreg.data.chunked import ChunkParts, Chunks, look_through
+from skorch_logreg.data.chunks import ChunkParts, Chunks, look_through
+from skorch_logreg.data.dask_rows import DaskParts
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
-from skorch_logreg.data.on_dask import DaskParts
-from skorch_logreg.data.on_ranks import Rank, RankParts, RankRows
-from skorch_logreg.data.parts import PLACES, InParts, Survey, from_parts
+from skorch_logreg.data.partitioned import PLACES, from_parts
+from skorch_logreg.data.partitioned import FirstPassSample as Survey
+from skorch_logreg.data.partitioned import PartitionedData as InParts
+from skorch_logreg.data.process_group import Rank, RankParts, RankRows
 from skorch_logreg.data.protocol import Block, Data
-from skorch_logreg.data.remote import Parts, RemoteRows
+from skorch_logreg.data.remote import Partitions as Parts
+from skorch_logreg.data.remote import RemoteRows
 from skorch_logreg.data.scratch import scratch_folders
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.data.sparse import SparseBlock
+from skorch_logreg.data.tasks import as_it_is
 from skorch_logreg.data.tensors import as_tensor, take_columns
-from skorch_logreg.data.work import as_it_is
 
 __all__ = [
     "CONTAINERS",

@@ -1,4 +1,4 @@
-"""Copies of some columns of rows."""
+"""Copies of selected columns."""
 
 from typing import Any
 
@@ -9,28 +9,29 @@ from torch import Tensor
 from skorch_logreg.data.tensors import gather_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
-_MOSTLY_HELD = 2  # columns that are wanted for one that the last copy lacks, from which it serves
-_LEAST = 1 << 17  # numbers that are worth a thread
+# wanted columns per column that the last copy lacks, from which that copy is extended
+_WANTED_PER_MISSING = 2
+_MIN_THREAD_SIZE = 1 << 17  # entries to copy per thread, at least
 
 
 class ColumnCopy:
-    """The last copy of some columns of an array: most of what is wanted next lies there."""
+    """Cache of the last copied columns of an array, from which most of the next ones are taken."""
 
     def __init__(self) -> None:
         self._held: Tensor | None = None
         self._copy: Any = None
 
     def take(self, X: Any, columns: Tensor) -> tuple[Any, bool]:
-        """Copy some columns of X (n, p), which is the same array every time.
+        """Copy some columns of X (n, p), which must be the same array in every call.
 
         Returns
         -------
         copy : Tensor or csr_array of shape (n, c)
         is_read : bool
-            Whether X had to be read.
+            True if X was read.
         """
         new = columns if self._held is None else columns[~torch.isin(columns, self._held)]
-        if self._held is None or len(new) * _MOSTLY_HELD > len(columns):
+        if self._held is None or len(new) * _WANTED_PER_MISSING > len(columns):
             self._held, self._copy = columns, copy_columns(X, columns)
             return self._copy, True
         if len(new):
@@ -46,7 +47,7 @@ class ColumnCopy:
 
 
 def copy_columns(X: Any, columns: Tensor) -> Any:
-    """Copy some columns of rows, dense ones on all threads."""
+    """Copy some columns of rows; dense rows are copied by all threads."""
     if not isinstance(X, Tensor):
         return X[:, columns.numpy()]
     out = torch.empty(len(X), len(columns), dtype=X.dtype, device=X.device)
@@ -54,6 +55,6 @@ def copy_columns(X: Any, columns: Tensor) -> Any:
     def part(rows: slice) -> None:
         gather_columns(X[rows], columns, out=out[rows])
 
-    step = max(-(-len(X) // thread_count()), _LEAST // max(X.shape[1], 1))
+    step = max(-(-len(X) // thread_count()), _MIN_THREAD_SIZE // max(X.shape[1], 1))
     map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])
     return out

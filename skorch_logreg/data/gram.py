@@ -1,33 +1,37 @@
-"""The bordered Gram matrix of dense rows, piece by piece."""
+"""Bordered Gram matrices of dense rows, computed in pieces."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-_NEAR = 8  # deviations from zero to the mean
-_FAR = 1e3  # from which three of the sixteen digits of a gradient would be lost
-_PIECE = 1 << 17  # numbers in a piece: 1 MiB stays in a core's cache
+_NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
+# |mean| / deviation from which a gradient would lose three of its sixteen digits
+_FAR_DEVIATIONS = 1e3
+_PIECE_SIZE = 1 << 17  # numbers in a piece: 1 MiB fits into a core's cache
 
 
 def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
-    """Say of which columns little is lost by centring after their products: three bits, or six."""
-    return center.abs() <= _NEAR * scale
+    """Return a mask of the columns that may be centred after their products.
+
+    The products lose at most three bits of precision, or six for squares.
+    """
+    return center.abs() <= _NEAR_DEVIATIONS * scale
 
 
 def is_near_zero(center: Tensor, scale: Tensor) -> bool:
-    """Whether all columns are so."""
+    """Return True if all columns may be centred after their products."""
     return bool(are_near_zero(center, scale).all())
 
 
 def is_far(center: Tensor, scale: Tensor) -> bool:
-    """Whether a column is so far from zero that even sums of its entries are worth centring."""
-    return bool((center.abs() > _FAR * scale).any())
+    """Return True if a column is so far from zero that its entries need centring before any sum."""
+    return bool((center.abs() > _FAR_DEVIATIONS * scale).any())
 
 
 def piece_rows(width: int) -> int:
-    """Rows of a piece of so many columns."""
-    return max(_PIECE // max(width, 1), 64)
+    """Return the number of rows of a piece with ``width`` columns."""
+    return max(_PIECE_SIZE // max(width, 1), 64)
 
 
 def bordered_gram(
@@ -43,9 +47,9 @@ def bordered_gram(
     fill : callable
         ``fill(rows, out)`` writes a slice of rows of ``z * scale`` into out (r, n_columns).
     scale : Tensor of shape (n_columns,)
-        Applied to the product, where it costs nothing.
+        Scale of the columns; the product is divided by it, which is cheaper than dividing rows.
     weight : Tensor of shape (rows, m, K)
-        Non-negative.
+        Non-negative weights.
     rank_one : Tensor of shape (rows, m, K) or None
 
     Returns
@@ -54,8 +58,8 @@ def bordered_gram(
 
     Notes
     -----
-    ``2 rows m (K (n_columns + 1))^2`` floating point operations, one read of the rows, pieces of
-    1 MiB: a whole weighted copy of the rows would cost several reads.
+    ``2 rows m (K (n_columns + 1))^2`` floating point operations and one read of the rows, in
+    pieces of 1 MiB: a weighted copy of all rows would cost several reads.
     """
     n_rows, n_models, n_outputs = weight.shape
     side = len(scale) + 1
@@ -91,8 +95,8 @@ def bordered_gram(
 def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
     """Sum ``weight [z 1]'[z 1]`` of ``z = (values - center) / scale``, centred after the sum.
 
-    A write less of all rows than `bordered_gram`, for columns that lie so near zero that little
-    cancels.
+    Writes the rows once less than `bordered_gram`. Only for columns so near zero that the
+    subtraction cancels few digits.
 
     Parameters
     ----------

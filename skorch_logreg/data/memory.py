@@ -1,4 +1,4 @@
-"""Rows that live in memory."""
+"""Data in memory: one dense or sparse array."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from skorch_logreg.data.gram import is_far, is_near_zero
 from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Block, Kernel
 from skorch_logreg.data.small import SmallBlock
-from skorch_logreg.data.sparse import SparseBlock, csr_rows, near_zero
+from skorch_logreg.data.sparse import SparseBlock, center_far_columns, csr_rows
 from skorch_logreg.data.tensors import as_rows, as_tensor, float_dtype, take_columns
 from skorch_logreg.data.threads import map_blocks, thread_count
 
@@ -31,22 +31,24 @@ CONTAINERS = {
     ),
 }
 
-_BLOCK_BYTES = 64 << 20  # of rows that lie as they are: calls must not show, nor their logits
-_CONVERTED = 1 << 19  # numbers of a block that is converted: half as many cost more calls
-_LEAST = 1 << 17  # numbers of a block, at least
-_WIDE = 1 << 17  # logits of a block: what is done to them stays in a cache
-_WIDE_ROWS = 256  # that a block has at least
-_MANY = 8  # logits a row that float32 products pay for
-_ROUGH = 1 << 17  # and of all rows
-_FREE = 1 << 20  # numbers of float32 rows that products without conversion pay for
-_SPARSE_ROWS = 4096  # of a block of sparse rows, at least
-_SPARSE_ENTRIES = 1 << 19  # of all, which a second thread pays for
-_ENTRY = 5.0  # dense numbers that an entry of a sparse row costs
-_SMALL = 1 << 16  # numbers: a copy of half a megabyte saves more calls than it costs
-_MOMENT_ROWS = 2500  # moments only set the units of the solver: a sample serves
-_MOMENT_NUMBERS = 1 << 20  # in them, where columns are many
-_FEW_ROWS = 1250  # of them, at least
-_LONG_ROW = 512  # numbers that are as quick where they lie as in a copy
+# bytes of a block of unconverted rows: large enough to hide the cost of function calls
+_BLOCK_BYTES = 64 << 20
+_MAX_CONVERTED_SIZE = 1 << 19  # entries of a converted block; with half, function calls cost more
+_MIN_BLOCK_SIZE = 1 << 17  # entries of a block, at least
+_MAX_BLOCK_LOGITS = 1 << 17  # logits of a block, so that they stay in a cache
+_MIN_BLOCK_ROWS = 256  # rows of a block, at least
+_MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
+_MIN_LOGITS = 1 << 17  # logits of all rows from which float32 products are faster
+_MIN_FLOAT32_SIZE = 1 << 20  # entries of a float32 X from which float32 products are faster
+_MIN_SPARSE_ROWS = 4096  # rows of a block of sparse rows, at least
+_MIN_SPARSE_ENTRIES = 1 << 19  # stored entries from which several threads are faster
+_ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
+_SMALL_SIZE = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
+# rows from which column moments are computed, at most: they only set the solver's units
+_MAX_MOMENT_ROWS = 2500
+_MOMENT_SIZE = 1 << 20  # entries from which they are computed, if there are many columns
+_MIN_MOMENT_ROWS = 1250  # rows from which they are computed, at least
+_LONG_ROW_SIZE = 512  # columns from which a strided sample is as fast as a contiguous copy
 
 
 @dataclass
@@ -56,22 +58,26 @@ class InMemory:
     Parameters
     ----------
     X : Tensor or csr_array of shape (n_samples, n_features)
-        Never written, never copied as a whole.
+        Rows; never written to and never copied as a whole.
     targets : Tensor of shape (n_samples, 1) or (n_samples, m), perhaps by n_classes
-        Classes of all models, or of each; once encoded, always with a third axis.
+        Classes, for all models or per model; once encoded, always with a third axis.
     weight : Tensor of shape (n_samples, 1) or (n_samples, m), float64
     center, scale : Tensor of shape (n_features,), float64
     block_rows : int
+        Number of rows of a block, at most.
     n_logits : int
-        Logits a row, of all models: with many, blocks have fewer rows.
+        Number of logits per row, over all models. The more there are, the fewer rows a block has.
+    reads : list of int
+        One number, shared with all data derived from this: the full reads of X so far.
     design : Tensor or None
-        The whole of ``[Z 1]``, where that is small.
+        The whole matrix ``[Z 1]``, if it is small.
     origin : InMemory or None
-        The data of which these are the rough products; weight and targets are float32 then.
+        The data with float64 products, if those of this data are float32; weight and targets
+        are float32 then.
     kernels : list of (Tensor, bool, Tensor)
-        What the last `outer` was asked, and what it gave.
+        Arguments and result of the last call of `outer`.
     copy : ColumnCopy
-        Of the columns that were taken last.
+        Cache of the columns that were copied last.
     """
 
     X: Any
@@ -89,7 +95,7 @@ class InMemory:
 
     @property
     def n_passes(self) -> int:
-        """Full reads of X so far, by whatever was derived from this data."""
+        """Number of full reads of X so far, by this data and all data derived from it."""
         return self.reads[0]
 
     @property
@@ -104,51 +110,51 @@ class InMemory:
 
     @property
     def row_size(self) -> float:
-        """What reading a row costs, in numbers of a dense one."""
+        """Cost of reading one row, in numbers of a dense row."""
         if isinstance(self.X, Tensor):
             return float(self.n_features)
-        return _ENTRY * self.X.nnz / max(self.n_samples, 1)
+        return _ENTRY_COST * self.X.nnz / max(self.n_samples, 1)
 
     @property
     def n_weights(self) -> int:
-        """Columns of weights: 1 for all models, or m."""
+        """Number of weight columns: 1 for all models, or m."""
         return int(self.weight.shape[1])
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of a model of X."""
+        """Type of the coefficients of a model fitted to X."""
         return float_dtype(self.X.dtype) if isinstance(self.X, Tensor) else torch.float64
 
     @property
     def device(self) -> torch.device:
-        """Where the rows live."""
+        """Device that holds the rows."""
         return self.weight.device
 
     @property
     def is_sparse(self) -> bool:
-        """Whether only non-zero entries are stored."""
+        """Return True if only non-zero entries are stored."""
         return not isinstance(self.X, Tensor)
 
     @property
     def is_small(self) -> bool:
-        """Whether a float64 copy costs less than the calls that it saves."""
-        return not self.is_sparse and self.n_samples * self.n_features <= _SMALL
+        """Return True if a float64 copy costs less than the function calls it saves."""
+        return not self.is_sparse and self.n_samples * self.n_features <= _SMALL_SIZE
 
     @property
     def single_block(self) -> bool:
-        """Whether one block holds all rows."""
+        """Return True if one block holds all rows."""
         return self.block_rows >= self.n_samples
 
     @cached_property
     def whole(self) -> SmallBlock | None:
-        """The block of all rows, where they are few enough to have been formed."""
+        """Block of all rows, if the design matrix is stored."""
         if self.design is None or self.is_split:
             return None
         return SmallBlock(self.design, self.targets, self.weight)
 
     @property
     def is_split(self) -> bool:
-        """Whether a pass has several blocks."""
+        """Return True if a pass has several blocks."""
         return self._step < self.n_samples
 
     @cached_property
@@ -157,18 +163,18 @@ class InMemory:
 
     @cached_property
     def _workspaces(self) -> SimpleQueue[Tensor]:
-        """Float64 buffers of a block, as many as were in use at once."""
+        """Buffers of one block each, as many as were in use at once."""
         return SimpleQueue()
 
     @property
     def _multiplies(self) -> bool:
-        """Whether rows are of the products' type and layout."""
+        """Return True if rows have the type and layout of the products."""
         wanted = torch.float64 if self.origin is None else torch.float32
         return self.X.dtype == wanted and 1 in self.X.stride()
 
     @property
     def _converts(self) -> bool:
-        """Whether rows go through a buffer."""
+        """Return True if rows are copied to a buffer before they are multiplied."""
         if self.is_sparse:
             return False
         moved = self._is_far if self.origin is None else not self._centred
@@ -176,24 +182,28 @@ class InMemory:
 
     @property
     def _step(self) -> int:
-        """Rows of a block; of sparse rows there are as many blocks as threads."""
+        """Number of rows of a block; sparse rows have as many blocks as threads."""
         if self.is_sparse:
             split = -(-self.n_samples // thread_count())
-            long = split >= _SPARSE_ROWS and self.X.nnz >= _SPARSE_ENTRIES
+            long = split >= _MIN_SPARSE_ROWS and self.X.nnz >= _MIN_SPARSE_ENTRIES
             return split if long else self.block_rows
         width = max(self.n_features, 1)
-        share = max(-(-self.n_samples // thread_count()), _LEAST // width)
-        rows = min(self.block_rows, share, max(_WIDE // self.n_logits, _WIDE_ROWS))
-        return min(rows, max(_CONVERTED // width, _WIDE_ROWS)) if self._converts else rows
+        share = max(-(-self.n_samples // thread_count()), _MIN_BLOCK_SIZE // width)
+        rows = min(self.block_rows, share, max(_MAX_BLOCK_LOGITS // self.n_logits, _MIN_BLOCK_ROWS))
+        return (
+            min(rows, max(_MAX_CONVERTED_SIZE // width, _MIN_BLOCK_ROWS))
+            if self._converts
+            else rows
+        )
 
     @cached_property
     def _centred(self) -> bool:
-        """Whether columns lie so near zero that float32 holds them as they are."""
+        """Return True if float32 may store the columns without centring."""
         return is_near_zero(self.center, self.scale)
 
     @cached_property
     def _is_far(self) -> bool:
-        """Whether float64 rows are centred before they are multiplied."""
+        """Return True if float64 rows are centred before they are multiplied."""
         return self.design is None and is_far(self.center, self.scale)
 
     def _new_workspace(self, rows: int) -> Tensor:
@@ -251,12 +261,12 @@ class InMemory:
         return first
 
     def empty_rows(self, *shape: int) -> Tensor:
-        """Make an array as long as the data, of the products' type."""
+        """Return an uninitialised array with one entry per row, of the products' type."""
         dtype = torch.float64 if self.origin is None else torch.float32
         return torch.empty(self.n_samples, *shape, dtype=dtype, device=self.device)
 
     def beside(self, rows: Tensor) -> Tensor:
-        """Put an array as long as the data to where its rows are."""
+        """Move an array with one entry per row to the device of the rows."""
         return rows.to(self.device)
 
     @property
@@ -264,19 +274,21 @@ class InMemory:
         """The same data with float64 products."""
         return self if self.origin is None else self.origin
 
-    def rough(self) -> "InMemory":
-        """Take float32 products, where those are faster for many passes.
+    def low_precision(self) -> "InMemory":
+        """Return data with float32 products, if those are faster over many passes.
 
-        Products and what is done to logits take less than half of the time, which pays for the
-        rounding where logits are many, or rows are sparse and keep it, or float32 as they are.
-        Dense rows whose means are far from zero are centred before they are rounded; they are
-        kept where they take no more room than a point's logits.
+        Products and functions of logits take less than half the time in float32. That pays for
+        the conversion if there are many logits, or if rows are sparse (and keep their converted
+        entries) or float32 already. Dense rows with means far from zero are centred before they
+        are rounded; the result is stored if it takes at most the memory of a point's logits.
         """
-        many = self.n_logits >= _MANY and self.n_samples * self.n_logits >= _ROUGH
-        long = self.is_sparse and self.X.nnz >= _SPARSE_ENTRIES
-        # float32 rows need no conversion then
+        many = (
+            self.n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * self.n_logits >= _MIN_LOGITS
+        )
+        long = self.is_sparse and self.X.nnz >= _MIN_SPARSE_ENTRIES
+        # float32 rows need no conversion
         as_it_is = not self.is_sparse and self.X.dtype == torch.float32
-        free = as_it_is and self.n_samples * self.n_features >= _FREE
+        free = as_it_is and self.n_samples * self.n_features >= _MIN_FLOAT32_SIZE
         if not (many or long or (free and self._centred)):
             return self
         X = self.X
@@ -301,14 +313,15 @@ class InMemory:
         )
 
     def sampled(self, n_rows: int) -> slice:
-        """Say which rows a sample has."""
+        """Return the slice of rows that `sample` takes."""
         step = max(self.n_samples // n_rows, 1)
         return slice(step // 2, None, step)
 
     def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
-        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns.
+        """Return evenly spaced rows, optionally of some columns.
 
-        Short rows are copied, and the last sample of all columns is kept.
+        Weights are scaled up to the total weight of all rows. Short rows are copied. The last
+        sample of all columns is cached.
         """
         if columns is not None:
             return self._taken(n_rows, columns)
@@ -326,7 +339,7 @@ class InMemory:
         if columns is not None:
             X, design = copy_columns(X, columns), None
             center, scale = center[columns], scale[columns]
-        if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW:
+        if not self.is_sparse and design is None and X.shape[1] < _LONG_ROW_SIZE:
             X = X.contiguous()
         return replace(
             self,
@@ -346,25 +359,27 @@ class InMemory:
     def pick(
         self, choose: Callable[..., Tensor], *row_arrays: Tensor
     ) -> tuple[Any, Tensor, Tensor]:
-        """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
+        """Copy selected rows of X, their targets and weights to the memory of this process."""
         rows = choose(self.targets, self.weight, *row_arrays)
-        return picked(self.X, self.targets, self.weight, rows)
+        return pick_rows(self.X, self.targets, self.weight, rows)
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
-        """Weighted mean and standard deviation (p,) of the columns of X.
+        """Compute the weighted mean and standard deviation (p,) of the columns of X.
 
-        From some thousand rows where there are many; constant columns have deviation 0.
+        Large data are sampled: some thousand rows are used. Constant columns have deviation 0.
         """
-        rows = min(max(int(_MOMENT_NUMBERS / max(self.row_size, 1.0)), _FEW_ROWS), _MOMENT_ROWS)
+        rows = min(
+            max(int(_MOMENT_SIZE / max(self.row_size, 1.0)), _MIN_MOMENT_ROWS), _MAX_MOMENT_ROWS
+        )
         if self.n_samples >= 2 * rows:
             mean, deviation = moments(self._taken(rows))
             if bool((deviation > 0).all()):
                 return mean, deviation
-        # a column may be constant in a sample and not in the data
+        # a column that is constant in a sample may vary in the data
         return moments(self)
 
     def select(self, models: Tensor) -> Self:
-        """Keep the targets and weights of some models, where each has its own."""
+        """Keep the targets and weights of some models, where models have their own."""
         targets, weight = (
             take_columns(array, models) if array.shape[1] > 1 else array
             for array in (self.targets, self.weight)
@@ -375,21 +390,21 @@ class InMemory:
         origin = None if self.origin is None else self.origin.select(models)
         return replace(self, targets=targets, weight=weight, n_logits=n_logits, origin=origin)
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
-        """``Z diag(column_weight) Z'`` (n, n), where one block holds all rows."""
-        for known, was_rough, product in self.kernels:
-            if was_rough == rough and torch.equal(known, column_weight):
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
+        """Compute ``Z diag(column_weight) Z'`` (n, n), if one block holds all rows."""
+        for known, was_low_precision, product in self.kernels:
+            if was_low_precision == low_precision and torch.equal(known, column_weight):
                 return product
         self.reads[0] += 1
         everything = slice(0, self.n_samples)
         casts = not self.is_sparse and not self._multiplies
         workspace = self._new_workspace(self.n_samples) if casts else None
-        product = self._block(everything, workspace).outer(column_weight, rough)
-        self.kernels[:] = [(column_weight, rough, product)]
+        product = self._block(everything, workspace).outer(column_weight, low_precision)
+        self.kernels[:] = [(column_weight, low_precision, product)]
         return product
 
     def take_columns(self, columns: Tensor) -> "InMemory":
-        """Copy some columns, under the same targets and weights and in the same units."""
+        """Copy some columns, with the same targets, weights and units."""
         X, is_read = self.copy.take(self.X, columns)
         self.reads[0] += is_read
         plain = replace(
@@ -399,7 +414,7 @@ class InMemory:
         return plain.standardised(center, scale, self.targets, self.n_logits)
 
     def recast(self, X: Tensor) -> "InMemory":
-        """Put other rows (n, r) under the same targets and weights, as they are."""
+        """Replace X by other rows (n, r), unscaled, with the same targets and weights."""
         center = self.center.new_zeros(X.shape[1])
         plain = replace(
             self, X=X, origin=None, block_rows=_block_rows(X), reads=[0], copy=ColumnCopy()
@@ -409,10 +424,10 @@ class InMemory:
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
     ) -> Self:
-        """Take the rows as ``(X - center) / scale``, with encoded targets; X is not copied.
+        """Return the data as ``(X - center) / scale`` with encoded targets; X is not copied.
 
-        Less than a megabyte of a dense X is, and the entries of sparse rows with columns that
-        lie far from zero.
+        Two exceptions: dense rows of less than a megabyte, and the entries of sparse columns far
+        from zero, are copied.
         """
         data = self.in_units(center, scale)
         data = replace(data, targets=targets, n_logits=n_logits, design=None, kernels=[])
@@ -423,18 +438,22 @@ class InMemory:
         return replace(data, design=design)
 
     def in_units(self, center: Tensor, scale: Tensor) -> Self:
-        """Take the rows as ``(X - center) / scale``, virtually, but for what that would cancel."""
+        """Return the data as ``(X - center) / scale``; X is not copied.
+
+        Sparse columns far from zero are centred in a copy of the entries, because centring their
+        products would cancel.
+        """
         X = self.X
         if self.is_sparse:
-            X, center = near_zero(X, center, scale)
+            X, center = center_far_columns(X, center, scale)
         return replace(self, X=X, center=center, scale=scale)
 
     def _standardise(self, rows: slice, out: Tensor) -> None:
-        """Write the design of dense rows."""
+        """Write rows of the design matrix of dense rows into ``out``."""
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
 
 
-def picked(X: Any, targets: Tensor, weight: Tensor, rows: Tensor) -> tuple[Any, Tensor, Tensor]:
+def pick_rows(X: Any, targets: Tensor, weight: Tensor, rows: Tensor) -> tuple[Any, Tensor, Tensor]:
     """Copy some rows as float64 ndarray or csr_array, with targets and weights."""
     if isinstance(X, Tensor):
         some = X[rows].to("cpu", torch.float64).numpy()
@@ -446,20 +465,21 @@ def picked(X: Any, targets: Tensor, weight: Tensor, rows: Tensor) -> tuple[Any, 
 def from_arrays(
     X: Any, y: Any, sample_weight: Any = None, *, device: str | torch.device | None = None
 ) -> InMemory:
-    """Wrap arrays as row blocks.
+    """Make a data set of arrays.
 
     Parameters
     ----------
     X : ndarray, Tensor or CSR array of shape (n_samples, n_features)
-        Floating point numbers, integers or booleans, of any strides; read only.  Sparse rows
+        Floating point numbers, integers or booleans, of any strides; read only. Sparse rows
         that are not float64 get a float64 copy of their entries (not of their structure).
     y : array of shape (n_samples,) or (n_samples, m)
-        Class index of every row, or probability of the second of two classes; for m models
-        solved together, of each. Or probabilities (n_samples, 1, n_classes) for all models.
+        Class index of every row, or probability of the second of two classes; one column per
+        model for m models solved together. Or probabilities (n_samples, 1, n_classes) for all
+        models.
     sample_weight : array of shape (n_samples,) or (n_samples, m) or None
-        Non-negative; None: 1 for all.
+        Non-negative weights; None: 1 for all rows.
     device : str, torch.device or None
-        Where a dense X is moved; None: where it is.
+        Device to which a dense X is moved; None: X stays on its device.
 
     Returns
     -------
@@ -477,7 +497,7 @@ def from_arrays(
         y = np.asarray(y)
         y = as_tensor(y if y.dtype.kind == "f" else y.astype(np.int64, copy=False))
     if sample_weight is None:
-        # one number, repeated where it lies
+        # one number with stride 0, not n_samples of them
         weight = torch.ones(1, 1, dtype=torch.float64, device=place).expand(X.shape[0], 1)
     elif isinstance(sample_weight, Tensor):
         weight = sample_weight.detach().to(place, torch.float64)
@@ -486,21 +506,21 @@ def from_arrays(
     center = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     return InMemory(
         X=X,
-        targets=columns(y.to(place)),
-        weight=columns(weight),
+        targets=as_columns(y.to(place)),
+        weight=as_columns(weight),
         center=center,
         scale=torch.ones_like(center),
         block_rows=_block_rows(X),
     )
 
 
-def columns(array: Tensor) -> Tensor:
-    """One column a model, or one for all."""
+def as_columns(array: Tensor) -> Tensor:
+    """Return a 2-d array: one column per model, or one for all models."""
     return array if array.ndim > 1 else array[:, None]
 
 
 def _block_rows(X: Any) -> int:
-    """Rows of a block: all of a sparse array, whose slices are copies."""
+    """Return the rows of a block: all rows of a sparse array, because slicing copies it."""
     if not isinstance(X, Tensor):
         return max(int(X.shape[0]), 1)
     return max(_BLOCK_BYTES // (8 * max(int(X.shape[1]), 1)), 1024)

@@ -1,4 +1,4 @@
-"""Weighted moments of columns, however far from zero these lie."""
+"""Weighted means and standard deviations of columns, exact for columns far from zero."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -11,24 +11,24 @@ from skorch_logreg.data.protocol import Block
 
 if TYPE_CHECKING:
     from skorch_logreg.data.memory import InMemory
-    from skorch_logreg.data.parts import InParts
+    from skorch_logreg.data.partitioned import PartitionedData
 
-    Rows = TypeVar("Rows", InMemory, InParts)
+    Rows = TypeVar("Rows", InMemory, PartitionedData)
 
 _EPS = torch.finfo(torch.float64).eps
-LEFT = 1e-6  # share of a mean square that is left of it without the mean: nine digits are
-_ROUNDS = 5  # each leaves of the distance to the mean what rounding makes of it
+# least variance relative to the mean square: with it, nine digits of the variance are right
+MIN_VARIANCE_SHARE = 1e-6
+_MAX_ROUNDS = 5  # each shrinks the distance to the mean to its rounding error
 
 
 def moments(data: "InMemory") -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation (p,) of the columns of X, from two reads.
+    """Compute the weighted mean and standard deviation (p,) of the columns of X in two reads.
 
-    The deviation is 0 where all entries are equal, those of rows of weight 0 apart, and only
-    there.
+    The deviation is 0 if and only if all entries in rows of positive weight are equal.
     """
     weight = data.weight if data.n_weights == 1 else data.weight.mean(dim=1, keepdim=True)
     weight = weight / weight.sum()
-    if data.is_small:  # the same in fewer calls
+    if data.is_small:  # same result with fewer function calls
         X, row = data.X.to(torch.float64), weight.T
         mean = (row @ X)[0]
         variance = (row @ (X - mean).square_())[0]
@@ -40,34 +40,35 @@ def moments(data: "InMemory") -> tuple[Tensor, Tensor]:
         centred = replace(data, center=mean, scale=one)
         (variance,) = centred.reduce(lambda block, w: (block.column_squares(w)[0, :-1],), weight)
     deviation = variance.sqrt()
-    if data.is_sparse:  # squares of far columns cancel
+    if data.is_sparse:  # the squares of columns far from zero cancel
         doubtful = ~are_near_zero(mean, deviation)
-    else:  # what rounding of the mean alone may make of a constant
+    else:  # deviations that rounding of the mean gives to a constant column
         rounding = 2 * _EPS * data.n_samples * mean.abs()
         doubtful = (deviation > 0) & (deviation <= rounding)
-    return refined(data, mean, deviation, doubtful)
+    return refine_moments(data, mean, deviation, doubtful)
 
 
-def refined(
+def refine_moments(
     data: "Rows", mean: Tensor, deviation: Tensor, doubtful: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Take moments of some columns again, about their means, until nothing cancels.
+    """Recompute moments of some columns about their means, until nothing cancels.
 
     Parameters
     ----------
-    data : InMemory or InParts
+    data : InMemory or PartitionedData
     mean, deviation : Tensor of shape (p,)
-        The means are those of the doubtful columns to some digits.
+        Moments; the means of the doubtful columns need only some correct digits.
     doubtful : Tensor of shape (p,), bool
+        Mask of the columns to recompute.
 
     Returns
     -------
     mean, deviation : Tensor of shape (p,)
-        Of a column with equal entries, this entry and 0.
+        Refined moments. A column with equal entries has this entry as mean, and deviation 0.
 
     Notes
     -----
-    A pass over X; two, where columns are constant.
+    One pass over X; two if columns are constant.
 
     References
     ----------
@@ -82,14 +83,14 @@ def refined(
         weight = block.weight.mean(dim=1)
         return weight.sum(), block.deviations(weight, columns)
 
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         about = mean[columns]
         centred = replace(data, center=mean, scale=torch.ones_like(mean))
         total, sums = centred.reduce(kernel)
         shift, square = sums / total
         variance = square - shift.square()
         mean = mean.index_copy(0, columns, about + shift)
-        settled = (variance >= LEFT * square) | (mean[columns] == about)
+        settled = (variance >= MIN_VARIANCE_SHARE * square) | (mean[columns] == about)
         if bool(settled.all()):
             break
     return mean, deviation.index_copy(0, columns, variance.clamp(min=0.0).sqrt())

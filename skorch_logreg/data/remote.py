@@ -1,4 +1,4 @@
-"""Arrays as long as the data that stay beside its rows."""
+"""Arrays with one entry per row that are stored where the rows are."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,77 +7,80 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.recipes import Call, Node, Recipes, mapped
+from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, map_nested
 
-_TOLD = frozenset({"dtype", "device", "ndim"})  # by a part without rows as by all
+# attributes that an array without rows has in common with the whole
+_LIKE_ATTRIBUTES = frozenset({"dtype", "device", "ndim"})
 
 
-class Parts(Protocol):
-    """Where rows live, part by part.
+class Partitions(Protocol):
+    """A place of rows, divided into partitions.
 
-    Something *held* stays with its part, and is known here by a handle.
+    A *held* value is stored with its partition; here it is represented by a handle.
 
     Attributes
     ----------
     is_read_again : bool
-        Whether every pass reads or computes the rows, so that they may change.
+        True if every pass reads or computes the rows, so that they may change.
     """
 
     is_read_again: ClassVar[bool]
 
     @property
     def lengths(self) -> list[int]:
-        """Rows of every part."""
+        """Number of rows of every partition."""
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Hand every part something to hold, and return the handle."""
+        """Store one value per partition, and return a handle of them."""
 
     def run(
-        self, work: "Work", held: Sequence[Any], n_kept: int, reads: bool
+        self, work: "Task", held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of ``work(X or None, index, held values)`` over all parts.
+        """Sum the terms of ``work(X or None, index, held values)`` over all partitions.
 
-        It returns terms and ``n_kept`` values, which the part holds: their handles are
-        returned.  X is at hand if it ``reads``.
+        The task returns terms and ``n_kept`` values, which the partition stores: their handles are
+        returned. X is passed if ``reads`` is True.
         """
 
-    def collect(self, work: "Work", held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every part, in their order."""
+    def collect(self, work: "Task", held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every partition, in order."""
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Whether there is room for something that is so large in all parts."""
+        """Return True if there is room for values of so many bytes in total."""
 
-    def holding(self, handle: Any) -> "Parts":
-        """Put something that the parts hold in the place of X."""
+    def holding(self, handle: Any) -> "Partitions":
+        """Return partitions whose X are the values of a handle."""
 
 
-Work = Callable[[Any, int, list[Any]], tuple[Any, list[Any]]]
+Task = Callable[[Any, int, list[Any]], tuple[Any, list[Any]]]
 
 
 class RemoteRows:
-    """An array as long as the data, in parts that lie where the rows do.
+    """An array with one entry per row, stored in partitions where the rows are.
 
-    torch's functions and methods give another: what they do to each row is noted, and done
-    where the rows are when a sum asks for it.  A sum over rows, or a slice of them, is made at
-    once and is a tensor here.  All else that is not as long as the data is refused.
+    torch's functions and methods return another such array: operations on each row are recorded,
+    and run where the rows are when a sum needs them. A sum over rows, or a slice of them, is
+    computed at once and returned as a tensor. Operations with any other result that has not one
+    entry per row raise an error.
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     node : Node
-        What it is made from.
+        Expression of the array.
 
     References
     ----------
-    PyTorch documentation, Extending PyTorch: ``__torch_function__`` of a type that is no tensor.
+    PyTorch documentation, Extending PyTorch: ``__torch_function__`` of a type that does not
+    subclass Tensor.
     """
 
-    def __init__(self, parts: Parts, node: Node) -> None:
+    def __init__(self, parts: Partitions, node: Node) -> None:
         self.parts, self.node = parts, node
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole."""
+        """Shape of the whole array."""
         return sum(self.parts.lengths), *self.node.like.shape[1:]
 
     def __len__(self) -> int:
@@ -87,8 +90,8 @@ class RemoteRows:
         raise TypeError("rows that live elsewhere are neither true nor false")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Stay here: work that travels may mention it, and cannot use it."""
-        return _Elsewhere, ()
+        """Pickle a placeholder: tasks may refer to the array and cannot use it."""
+        return _UnavailableRows, ()
 
     @classmethod
     def __torch_function__(
@@ -104,8 +107,8 @@ class RemoteRows:
             found.append(rows)
             return rows.node
 
-        args, kwargs = mapped(args, cls, node), mapped(kwargs, cls, node)
-        like = function(*mapped(args, Node, _no_row), **mapped(kwargs, Node, _no_row))
+        args, kwargs = map_nested(args, cls, node), map_nested(kwargs, cls, node)
+        like = function(*map_nested(args, Node, _no_row), **map_nested(kwargs, Node, _no_row))
         if not isinstance(like, Tensor) or like.ndim == 0 or len(like):
             raise TypeError(
                 f"{getattr(function, '__name__', function)} of rows that live elsewhere is not as "
@@ -115,8 +118,8 @@ class RemoteRows:
         return cls(found[0].parts, Node(like, source))
 
     def __getattr__(self, name: str) -> Any:
-        """Methods of tensors; one that would write in place puts its result in this place."""
-        if name in _TOLD:
+        """Return a method of tensors; in-place methods replace this array's node."""
+        if name in _LIKE_ATTRIBUTES:
             return getattr(self.node.like, name)
         writes = name.endswith("_")
         if name.startswith("_") or not hasattr(Tensor, name.rstrip("_")) and name != "copy_":
@@ -133,7 +136,7 @@ class RemoteRows:
         return method
 
     def __getitem__(self, index: Any) -> Any:
-        """Columns stay with the rows; a slice of rows comes here."""
+        """Return columns as another remote array, or a slice of rows as a tensor."""
         first, *others = index if isinstance(index, tuple) else (index,)
         if first is Ellipsis or (isinstance(first, slice) and first == slice(None)):
             return (
@@ -141,16 +144,16 @@ class RemoteRows:
             )
         if not isinstance(first, slice) or others:
             raise TypeError("of rows that live elsewhere a slice can be taken")
-        return torch.cat(collected([self], first, _slice))
+        return torch.cat(collect_rows([self], first, _slice))
 
     def sum(self, dim: Any = None, **kwargs: Any) -> Any:
-        """Sum over rows, here; or over another axis, beside them."""
+        """Sum over rows, as a tensor, or over another axis, as another remote array."""
         if dim not in (None, 0):
             return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
-        recipes = Recipes([self.node])
+        lazy_rows = LazyRows([self.node])
         lengths = self.parts.lengths
-        work = _OfRows(recipes, lengths, [slice(None)] * len(lengths), _total)
-        (total,), _ = self.parts.run(work, recipes.held, 0, reads=False)
+        task = _RowArraysTask(lazy_rows, lengths, [slice(None)] * len(lengths), _total)
+        (total,), _ = self.parts.run(task, lazy_rows.held, 0, reads=False)
         return total if dim == 0 else total.sum()
 
 
@@ -163,36 +166,36 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
     setattr(RemoteRows, f"__{_name}__", _operator(f"__{_name}__"))
 
 
-class _Elsewhere:
-    """What is left of rows where they are not."""
+class _UnavailableRows:
+    """Placeholder for remote rows in another process."""
 
 
-def collected(
+def collect_rows(
     arrays: Sequence[RemoteRows], rows: slice, function: Callable[[list[Tensor], slice], Any]
 ) -> list[Any]:
-    """Bring ``function(arrays, rows)`` of every part here; each has its own share of the slice."""
+    """Evaluate ``function(arrays, rows)`` in every partition, for its share of a slice of rows."""
     parts, slices, begin = arrays[0].parts, [], 0
     start, stop, step = rows.indices(len(arrays[0]))
     for length in parts.lengths:
         first = start - begin if start >= begin else (start - begin) % step
         slices.append(slice(first, max(min(stop - begin, length), 0), step))
         begin += length
-    recipes = Recipes([array.node for array in arrays])
-    work = _OfRows(recipes, parts.lengths, slices, function)
-    return parts.collect(work, recipes.held, reads=False)
+    lazy_rows = LazyRows([array.node for array in arrays])
+    task = _RowArraysTask(lazy_rows, parts.lengths, slices, function)
+    return parts.collect(task, lazy_rows.held, reads=False)
 
 
 @dataclass(frozen=True)
-class _OfRows:
-    """Work that looks at arrays alone."""
+class _RowArraysTask:
+    """Task that reads arrays with one entry per row, and not X."""
 
-    recipes: Recipes
+    lazy_rows: LazyRows
     lengths: list[int]
     slices: list[slice]
     function: Callable[[list[Tensor], slice], Any]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        arrays = self.recipes.made(held, self.lengths[index])
+        arrays = self.lazy_rows.made(held, self.lengths[index])
         return self.function(arrays, self.slices[index]), []
 
 

@@ -1,4 +1,4 @@
-"""Folders for files that are needed for a while, inside those that a user has named."""
+"""Temporary folders for files of a fit, inside folders that the user names."""
 
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ _FOLDERS: ContextVar[list[Path] | None] = ContextVar("folders", default=None)
 
 @contextmanager
 def scratch_folders() -> Iterator[None]:
-    """Remove at the end what `scratch_folder` has made."""
+    """Remove the folders that `scratch_folder` makes inside this context, at its end."""
     folders: list[Path] = []
     token = _FOLDERS.set(folders)
     try:
@@ -25,8 +25,8 @@ def scratch_folders() -> Iterator[None]:
 
 
 def scratch_folder(within: Any) -> Path:
-    """Make an empty folder, to be used inside `scratch_folders`."""
+    """Make an empty folder; only inside the context `scratch_folders`."""
     folders = _FOLDERS.get()
-    assert folders is not None  # every fit has one around it
+    assert folders is not None  # every fit enters scratch_folders first
     folders.append(Path(tempfile.mkdtemp(prefix="scratch-", dir=within)))
     return folders[-1]

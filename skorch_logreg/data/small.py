@@ -1,26 +1,26 @@
-"""How rows multiply that were formed in the solver's units."""
+"""Products of rows whose design matrix is stored."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from skorch_logreg.data.gram import add_blocks
-from skorch_logreg.data.rough import rough_gram, rough_grams
+from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
 
-_LIFTED = 1 << 20  # numbers in a weighted copy of the rows
+_WEIGHTED_SIZE = 1 << 20  # numbers in a weighted copy of the rows, at most
 
 
 class SmallBlock:
-    """Rows of ``[Z 1]`` that were formed; see `Block` for the methods.
+    """Rows of a stored design matrix ``[Z 1]``; see `Block` for the methods.
 
-    On small arrays the calls cost more than the arithmetic, and centring or scaling in every
-    product doubles them: a copy of less than a megabyte is the price of leaving it out.  And
-    float32 rows have to be centred before they are rounded.
+    For small arrays function calls cost more than arithmetic, and centring or scaling in every
+    product doubles their number. A copy of less than a megabyte avoids that. In float32 the rows
+    have to be centred before they are rounded, which a stored design matrix also does.
 
     Parameters
     ----------
     design : Tensor of shape (rows, n_features + 1)
-        Float64, or float32 for rough products.
+        Design matrix: float64, or float32 for low-precision products.
     targets, weight : Tensor
     """
 
@@ -28,7 +28,7 @@ class SmallBlock:
         self._design, self.targets, self.weight = design, targets, weight
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
+        """Compute logits (rows, m, K) of params (m, K, p + 1), into ``out`` if it is given."""
         flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
         if out is None:
             return linear(self._design, flat).view(-1, *params.shape[:-1])
@@ -36,21 +36,21 @@ class SmallBlock:
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """``[Z 1]' residual`` (m, K, p + 1)."""
+        """Compute ``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         return (flat.T @ self._design).view(*residual.shape[1:], -1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
+        """Compute Gram matrices (m, K, c + 1, K, c + 1) of some columns and the intercept."""
         z = self._design
         if columns is not None:
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
         n_rows, n_models, n_outputs = weight.shape
         if n_models == n_outputs == 1:
             return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
-        at_once = max(_LIFTED // (z.numel() * n_outputs), 1)
+        at_once = max(_WEIGHTED_SIZE // (z.numel() * n_outputs), 1)
         if n_models > at_once:
             parts = zip(
                 weight.split(at_once, dim=1),
@@ -72,46 +72,48 @@ class SmallBlock:
         add_blocks(gram, blocks)
         return gram.view(n_models, n_outputs, side, n_outputs, side)
 
-    def rough_gram(
+    def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        """Compute a Gram matrix (K (c + 1), K (c + 1)) of one model in low precision."""
         z = self._design[:, :-1] if columns is None else self._design[:, columns]
 
         def fill(piece: slice, out: Tensor) -> None:
             out.copy_(z[piece])
 
-        return rough_gram(fill, z.shape[1], weight, rank_one)
+        return bfloat16_gram(fill, z.shape[1], weight, rank_one)
 
-    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Compute Gram matrices (k, c + 1, c + 1) in low precision, one per column of weight."""
         z = self._design[:, :-1] if columns is None else self._design[:, columns]
 
         def fill(piece: slice, out: Tensor) -> None:
             out.copy_(z[piece])
 
-        return rough_grams(fill, z.shape[1], weight)
+        return bfloat16_grams(fill, z.shape[1], weight)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
-        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
+        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         z = self._design
         other = torch.cat([z[:, others], z[:, -1:]], dim=1)
         return (z[:, columns] * weight[:, None]).T @ other
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
+        """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         return weight.T @ self._design.square()
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
+        """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j."""
         z = self._design[:, columns]
         return torch.stack([weight @ z, weight @ z.square()])
 
     def column_counts(self) -> Tensor:
-        """Rows, for every column alike."""
+        """Return the number of rows, for every column."""
         return torch.full_like(self._design[0, :-1], len(self._design))
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
-        """``Z diag(column_weight) Z'`` (rows, rows)."""
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
+        """Compute ``Z diag(column_weight) Z'`` (rows, rows)."""
         z = self._design[:, :-1] * column_weight.sqrt()
         return z @ z.T

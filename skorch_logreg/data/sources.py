@@ -1,4 +1,4 @@
-"""Where chunks of rows are read from: arrays on disk, files of NumPy, Parquet."""
+"""Chunks of rows from arrays on disk, NumPy files and Parquet files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
 
-_BYTES = 64 << 20  # of a chunk
+_CHUNK_BYTES = 64 << 20  # bytes of a chunk, by default
 
 
 class _OnDisk:
-    """Rows that are no array."""
+    """Base class of rows that cannot be converted to an array implicitly."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        """Say so to whatever would have them as one."""
+        """Raise an error that names the classes that accept chunks."""
         raise TypeError(
             f"{type(self).__name__} reads rows in chunks, which TorchLogisticClassifier, "
             "TorchLogisticClassifierCV and MultiLabel take; all else needs rows in memory: pass an "
@@ -32,17 +32,17 @@ class _OnDisk:
 
 @dataclass(frozen=True)
 class ArrayChunks(_OnDisk):
-    """Chunks of an array that lives on disk, or of whatever is sliced like one.
+    """Chunks of an array on disk, or of any object that is sliced like an array.
 
     Parameters
     ----------
     array : numpy.memmap, h5py or zarr data set, or array of shape (n_samples, n_features)
         Anything with ``shape``, ``dtype`` and slices of rows.
     rows : int or None, default=None
-        Rows of a chunk; None: 64 MiB of them.
+        Number of rows of a chunk; None: as many as take 64 MiB.
     scratch : str, path or None, default=None
-        Folder for files of what is as long as the data, while a fit lasts; None: that is in
-        memory.
+        Folder for temporary files of arrays with one entry per row, which are removed after a
+        fit; None: these arrays are in memory.
 
     Raises
     ------
@@ -78,35 +78,36 @@ class ArrayChunks(_OnDisk):
         if self.rows is not None:
             return self.rows
         width = int(np.prod(self.array.shape[1:])) * int(self.array.dtype.itemsize)
-        return max(_BYTES // max(width, 1), 1)
+        return max(_CHUNK_BYTES // max(width, 1), 1)
 
     def __len__(self) -> int:
-        """Count the chunks."""
+        """Return the number of chunks."""
         return -(-self.array.shape[0] // self._rows)
 
     def chunk(self, index: int) -> Any:
-        """Read rows, into memory of their own."""
+        """Read the rows of a chunk into new memory."""
         rows = self.array[index * self._rows : (index + 1) * self._rows]
-        if isinstance(rows, Tensor):  # NumPy does not have all of its types
+        if isinstance(rows, Tensor):  # NumPy lacks some types of torch
             return rows.clone()
         return rows if sp.issparse(rows) else np.array(rows)
 
 
 @dataclass(frozen=True)
 class NpyChunks(_OnDisk):
-    """Chunks that are files: ``.npy`` for dense rows, ``.npz`` of `scipy.sparse.save_npz`.
+    """Chunks that are files: ``.npy`` of dense rows, ``.npz`` of `scipy.sparse.save_npz`.
 
     Parameters
     ----------
     files : path of a folder, or sequence of paths
-        Of a folder its ``.npy`` and ``.npz`` files, sorted by name.
+        Files in this order. Of a folder all ``.npy`` and ``.npz`` files are used, sorted by name.
     scratch : str, path or None, default=None
-        As `ArrayChunks` has it.
+        Folder for temporary files, as in `ArrayChunks`.
 
     Raises
     ------
     ValueError
-        If there are none, or one holds no array of numbers. Nothing that is pickled is loaded.
+        If a folder or list is empty, or a file holds anything but numbers. Pickled data are not
+        loaded.
     """
 
     files: Any
@@ -126,7 +127,7 @@ class NpyChunks(_OnDisk):
         return found
 
     def __len__(self) -> int:
-        """Count the files."""
+        """Return the number of files."""
         return len(self._paths)
 
     def chunk(self, index: int) -> Any:
@@ -137,9 +138,9 @@ class NpyChunks(_OnDisk):
                 if path.suffix == ".npz":
                     return sp.load_npz(file)
                 return np.lib.format.read_array(file, allow_pickle=False)
-        except OSError:  # it is gone, or may not be read
+        except OSError:  # the file is missing, or not readable
             raise
-        except Exception as error:  # NumPy, zipfile and SciPy have a dozen of them
+        except Exception as error:  # NumPy, zipfile and SciPy raise many kinds
             kind = "a sparse array" if path.suffix == ".npz" else "an array"
             raise ValueError(f"{str(path)!r} cannot be read as {kind}: {error}") from error
 
@@ -148,25 +149,27 @@ class NpyChunks(_OnDisk):
 class ParquetChunks(_OnDisk):
     """Chunks of a Parquet data set: some columns of every row group.
 
-    Numbers and booleans are columns of X as they are; dictionary columns (pandas' categories)
-    become one column for each value that occurs, sparse. A null is none of the values: its row is
-    zero in all of them, as `pandas.get_dummies` has it; a null among numbers is NaN, which fits
-    refuse. Needs pyarrow (``pip install skorch-logreg[parquet]``).
+    Numeric and boolean columns become one column of X each. Dictionary columns (pandas'
+    categories) become one sparse indicator column for each value that occurs. A null in a
+    dictionary column is zero in all of its indicators, as in `pandas.get_dummies`; a null in a
+    numeric column is NaN, which fits reject. Needs pyarrow
+    (``pip install skorch-logreg[parquet]``).
 
     Parameters
     ----------
     source : str, path, list of paths or pyarrow.dataset.Dataset
-        What `pyarrow.dataset.dataset` takes.
+        Data set, as `pyarrow.dataset.dataset` takes it.
     columns : sequence of str or None, default=None
-        Of X, in this order; None: all.
+        Columns of the data set that make X, in this order; None: all.
     scratch : str, path or None, default=None
-        As `ArrayChunks` has it.
+        Folder for temporary files, as in `ArrayChunks`.
 
     Raises
     ------
     ValueError
-        If a column does not exist or is neither a number nor a dictionary, or two features would
-        have one name: a column ``c_u`` and the value ``u`` of a dictionary column ``c``.
+        If a column does not exist or is neither numeric nor a dictionary, or if two features
+        would have the same name: a column ``c_u`` and the value ``u`` of a dictionary column
+        ``c``.
     """
 
     source: Any
@@ -205,7 +208,7 @@ class ParquetChunks(_OnDisk):
 
     @cached_property
     def _values(self) -> dict[str, list[str]]:
-        """Sorted values of the dictionary columns, from a pass over these."""
+        """Sorted values of the dictionary columns, from one pass over these columns."""
         from pyarrow import types
 
         schema, found = self._dataset.schema, dict[str, list[str]]()
@@ -226,7 +229,7 @@ class ParquetChunks(_OnDisk):
         return found
 
     def _require_names(self, values: dict[str, list[str]]) -> None:
-        """Refuse features that would have one name."""
+        """Raise an error if two features would have the same name."""
         features = [(f"column {name!r}", name) for name in self._names if name not in values]
         features += [
             (f"value {value!r} of column {name!r}", f"{name}_{value}")
@@ -244,7 +247,7 @@ class ParquetChunks(_OnDisk):
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of X's columns, in their order."""
+        """Names of X's columns, in order."""
         names = []
         for name in self._names:
             values = self._values.get(name)
@@ -252,18 +255,18 @@ class ParquetChunks(_OnDisk):
         return names
 
     def target(self, name: str) -> np.ndarray:
-        """Read one column of all rows: the labels, or the weights."""
+        """Read one column of all rows, such as the labels or weights."""
         tables = [group.to_table(columns=[name]) for group in self._groups]
         tables = tables or [self._dataset.schema.empty_table()]
         parts = [table.column(name).to_pandas().to_numpy() for table in tables]
         return np.concatenate(parts)
 
     def __len__(self) -> int:
-        """Count the row groups."""
+        """Return the number of row groups."""
         return len(self._groups)
 
     def chunk(self, index: int) -> Any:
-        """Read a row group: dense, or sparse where a column is one of dictionaries."""
+        """Read a row group: dense, or sparse if there is a dictionary column."""
         every = self._values
         table = self._groups[index].to_table(columns=self._names)
         parts: list[Any] = []
@@ -277,14 +280,14 @@ class ParquetChunks(_OnDisk):
 
 
 def _encoded(column: Any) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Values of the parts of a dictionary column, and which of them every row has; -1: null."""
+    """Yield the values of each part of a dictionary column, and their index per row (-1: null)."""
     for part in column.chunks:
         place = part.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
         yield [str(value) for value in part.dictionary.to_pylist()], place
 
 
 def _indicators(column: Any, values: list[str]) -> sp.csr_array:
-    """Make indicator columns of the values of a dictionary column; zero where it is null."""
+    """Return indicator columns of a dictionary column's values; nulls are zero in all."""
     places = {value: i for i, value in enumerate(values)}
     found = [
         np.array([places.get(value, -1) for value in known] + [-1])[place]

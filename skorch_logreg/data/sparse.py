@@ -1,4 +1,4 @@
-"""How rows of a sparse array multiply."""
+"""Products of rows of a sparse array."""
 
 from typing import Any
 
@@ -8,28 +8,29 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import are_near_zero, bordered_gram, deviation_sums
-from skorch_logreg.data.rough import rough_gram, rough_grams
+from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
 
-# A product of sparse rows costs about so many multiply-adds of a dense one of the same size.
+# cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _SPARSE_COST = 40
-_ROUGH_COST = 1000  # columns of a product of low precision that cost as much as filling one in
-_FILLED = 1 << 19  # numbers of a low-precision product that are made dense at a time
+_FILL_COST = 1000  # columns whose low-precision product costs as much as making them dense
+_FILL_SIZE = 1 << 19  # entries of a low-precision product that are made dense at a time
 
 
 class SparseBlock:
     """Rows of a CSR array; see `Block` for the methods.
 
-    SciPy multiplies: on two cores torch's sparse products are no faster and warn of their beta
-    state.  Columns are centred after their products, so no entry is filled in; columns far from
-    zero, of which that would leave no digit, have been moved to it before (`near_zero`).
+    SciPy computes the products: on two cores torch's sparse products are not faster, and they
+    warn that they are in beta. Columns are centred after their products, so that no zero is
+    stored. For columns far from zero that would cancel all digits, so they have been centred
+    before (`center_far_columns`).
 
     Parameters
     ----------
     X : csr_array of shape (rows, n_features)
-        Float64, or float32 for rough products.
+        Rows: float64, or float32 for low-precision products.
     targets, weight : Tensor
     center, scale : Tensor of shape (n_features,)
-        The design is ``(X - center) / scale``.
+        The design matrix is ``(X - center) / scale``.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class SparseBlock:
         self._center, self._scale = center, scale
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        """Logits (rows, m, K) of params (m, K, p + 1), into ``out`` if there is one."""
+        """Compute logits (rows, m, K) of params (m, K, p + 1), into ``out`` if it is given."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
@@ -48,7 +49,7 @@ class SparseBlock:
         return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """``[Z 1]' residual`` (m, K, p + 1)."""
+        """Compute ``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = _product(self._X.T, flat.numpy()).T.reshape(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
@@ -57,7 +58,7 @@ class SparseBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrices (m, K, c + 1, K, c + 1) of some columns and the last."""
+        """Compute Gram matrices (m, K, c + 1, K, c + 1) of some columns and the intercept."""
         X, center, scale = self._X, self._center, self._scale
         weight = weight.to(scale.dtype)
         if columns is not None:
@@ -78,24 +79,24 @@ class SparseBlock:
         models = weight[..., 0].unbind(dim=1)
         return torch.stack([_bordered_product(X, center, scale, own) for own in models])
 
-    def rough_gram(
+    def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Gram matrix (K (c + 1), K (c + 1)) of one model in low precision, lower triangle."""
+        """Compute a Gram matrix (K (c + 1), K (c + 1)) of one model in low precision."""
         some = self._columns(columns)
         if weight.shape[1] == 1 and some._has_short_rows:
             return some._product_gram(weight[:, 0])
-        return rough_gram(some._fill, len(some._scale), weight, rank_one, _FILLED)
+        return bfloat16_gram(some._fill, len(some._scale), weight, rank_one, _FILL_SIZE)
 
-    def rough_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Gram matrices (k, c + 1, c + 1) in low precision, one for each column of weight."""
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Compute Gram matrices (k, c + 1, c + 1) in low precision, one per column of weight."""
         some = self._columns(columns)
         if some._has_short_rows:
             return torch.stack([some._product_gram(own) for own in weight.unbind(dim=1)])
-        return rough_grams(some._fill, len(some._scale), weight, _FILLED)
+        return bfloat16_grams(some._fill, len(some._scale), weight, _FILL_SIZE)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
-        """Block of some columns."""
+        """Return a block of some columns."""
         if columns is None:
             return self
         X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
@@ -103,23 +104,25 @@ class SparseBlock:
 
     @property
     def _has_short_rows(self) -> bool:
-        """Whether a sparse Gram matrix costs less than a dense one of low precision."""
+        """Return True if a sparse Gram matrix costs less than a dense low-precision one."""
         row_counts = np.diff(self._X.indptr).astype(np.float64)
         n_columns = len(self._scale)
-        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _ROUGH_COST)
+        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _FILL_COST)
         return bool(row_counts @ row_counts < dense_cost)
 
     def _product_gram(self, weight: Tensor) -> Tensor:
-        """Gram matrix (p + 1, p + 1) as a sparse product, float32."""
+        """Compute a Gram matrix (p + 1, p + 1) as a sparse product, float32."""
         return _bordered_product(self._X, self._center, self._scale, weight)[0, :, 0].float()
 
     def _fill(self, piece: slice, out: Tensor) -> None:
-        """Write rows of the design, made dense, into an array of float32."""
+        """Write dense float32 rows of the design matrix into ``out``."""
         rows = torch.from_numpy(csr_rows(self._X, piece).toarray())
         torch.mul(rows.sub_(self._center), 1 / self._scale, out=out)
 
-    def cross(self, weight: Tensor, columns: Tensor, others: Tensor, rough: bool = False) -> Tensor:
-        """``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
+        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         X, center = self._X, self._center[others]
         if not torch.equal(others, torch.arange(X.shape[1])):
             X = X[:, others.numpy()]
@@ -131,7 +134,7 @@ class SparseBlock:
         return torch.cat([raw.div_(self._scale[others]), border], dim=1).div_(scale)
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
+        """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         X = self._X
         squares = sp.csr_array((X.data * X.data, X.indices, X.indptr), shape=X.shape)
         raw = _product(squares.T, weight.numpy()).T
@@ -143,7 +146,7 @@ class SparseBlock:
         return torch.cat([squares, total], dim=1)
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """``sum_i weight_i z_ij`` and ``sum_i weight_i z_ij^2``, (2, c), of some columns j."""
+        """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j."""
         X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
 
         def fill(rows: slice, out: Tensor) -> None:
@@ -156,8 +159,8 @@ class SparseBlock:
         counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
         return torch.from_numpy(counts.astype(np.float64))
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
-        """``Z diag(column_weight) Z'`` (rows, rows)."""
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
+        """Compute ``Z diag(column_weight) Z'`` (rows, rows)."""
         root = column_weight.sqrt() / self._scale
         scaled = _scale_columns(self._X, root.numpy())
         cross = _product(scaled, (self._center * root).numpy()[:, None])
@@ -166,7 +169,7 @@ class SparseBlock:
 
 
 def csr_rows(X: Any, rows: slice) -> Any:
-    """Consecutive rows of a CSR array, over the same entries; SciPy's own slices are copies."""
+    """Return consecutive rows of a CSR array without a copy; SciPy's slices copy."""
     if rows.stop - rows.start == X.shape[0]:
         return X
     first, last = X.indptr[rows.start], X.indptr[rows.stop]
@@ -175,35 +178,35 @@ def csr_rows(X: Any, rows: slice) -> Any:
     return sp.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=shape)
 
 
-def near_zero(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:
-    """Subtract their centres from columns that lie far from zero for their scale.
+def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:
+    """Subtract the centres of columns that are far from zero relative to their scale.
 
     ``X'WX - w c c'`` of a column with mean c and deviation s has an error of ``eps (c / s)^2``:
-    none of its digits is right from a ratio of 1e8 on.  Such a column has few zeros, so it may
-    be stored as it is dense: its entries are its distances from the centre, zeros included.
+    from a ratio of 1e8 on none of its digits is right. Such a column has few zeros, so that it
+    may be stored as if it were dense, with its zeros centred as well.
 
     Parameters
     ----------
     X : csr_array of shape (rows, n_features), float64
-        Read only; without such columns returned as it is.
+        Rows; not modified, and returned as they are without such columns.
     center, scale : Tensor of shape (n_features,)
 
     Returns
     -------
     X : csr_array of shape (rows, n_features)
     center : Tensor of shape (n_features,)
-        What is still to be subtracted.
+        Center that is not yet subtracted.
 
     Notes
     -----
-    Where weights are uneven, such a column may have many zeros, in rows that weigh little.
-    Columns that lack most are left as they are, so that no more than as many entries as X has
-    are filled in: ``(c / s)^2`` is at most the weight of all over that of such rows.
+    With uneven weights such a column may have many zeros, in rows of small weight. The columns
+    with most zeros are skipped, so that X at most doubles its number of entries: for those
+    ``(c / s)^2`` is at most the total weight divided by the weight of the rows with zeros.
     """
     far = (~are_near_zero(center, scale)).nonzero()[:, 0].numpy()
     if not len(far):
         return X, center
-    if not X.has_canonical_format:  # of an entry in parts, the centre is subtracted once
+    if not X.has_canonical_format:  # duplicate entries get one centre
         X = X.copy()
         X.sum_duplicates()
     lacking = X.shape[0] - np.bincount(X.indices, minlength=X.shape[1])[far]
@@ -228,9 +231,9 @@ def near_zero(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:
 
 
 def _product(matrix: Any, dense: np.ndarray) -> Tensor:
-    """``matrix @ dense`` (a, k) of the matrix's type.
+    """Compute ``matrix @ dense`` (a, k) in the type of the matrix.
 
-    SciPy's loop over one column is the faster for a vector.
+    For one column, SciPy's product with a vector is faster.
     """
     dense = dense.astype(matrix.dtype, copy=False)
     if dense.shape[1] == 1:
@@ -248,13 +251,13 @@ def _scale_rows(X: Any, factor: np.ndarray) -> Any:
 
 
 def _bordered_product(X: Any, center: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    """Bordered Gram matrix of one output, (1, c + 1, 1, c + 1), as a sparse product."""
+    """Compute the Gram matrix (1, c + 1, 1, c + 1) of one output as a sparse product."""
     n_columns = X.shape[1]
     rooted = _scale_rows(X, weight.sqrt().numpy())
     first = torch.from_numpy(X.T @ weight.numpy())
     total = weight.sum()
     product = rooted.T @ rooted
-    # dense at once with the border's room: every array of this size costs as much as a product
+    # made dense with room for the border: a copy of this size would cost as much as a product
     pointers = np.append(product.indptr, product.indptr[-1])
     side = n_columns + 1
     bordered = sp.csr_array((product.data, product.indices, pointers), shape=(side, side))

@@ -1,15 +1,18 @@
-"""Arrays as tensors over the same memory, of the types in which rows may be stored."""
+"""Conversion of arrays to tensors that share their memory."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_RUNS = 16  # up to here a run at a time is the faster
+_MAX_RUNS = 16  # runs of columns up to which copying run by run is faster
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 class _Writable:
-    """Lets torch see a read-only array without its warning; nothing ever writes into it."""
+    """Wrapper that hides from torch that an array is read-only, to avoid its warning.
+
+    Nothing writes into the array.
+    """
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
@@ -19,7 +22,10 @@ class _Writable:
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """View an array as a tensor; only strides and byte orders that torch lacks are copied."""
+    """Return a tensor that shares an array's memory.
+
+    Only strides and byte orders that torch does not support are copied.
+    """
     if not array.flags.writeable:
         array = np.asarray(_Writable(array))
     try:
@@ -29,27 +35,27 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 
 def as_rows(X: Tensor) -> Tensor:
-    """View rows in a type that torch subtracts: booleans are bytes of zeros and ones."""
+    """View booleans as bytes of zeros and ones, which torch can subtract."""
     return X.view(torch.uint8) if X.dtype == torch.bool else X
 
 
 def float_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type of a model of rows that are stored in some type.
+    """Return the type of a model's coefficients for rows stored in some type.
 
-    float32 for float32 and bfloat16, whose range that is; float64 for all others, as in
+    float32 for float32 and bfloat16, which have the same range; float64 for all others, as in
     scikit-learn.
     """
     return torch.float32 if dtype in (torch.float32, torch.bfloat16) else torch.float64
 
 
 def take_columns(array: Tensor, columns: Tensor) -> Tensor:
-    """Copy some columns ``array[:, columns]``; neighbours are copied together.
+    """Copy columns ``array[:, columns]``, runs of neighbours at once.
 
-    Picking columns one by one costs ten times as much as copying a run of them.
+    Picking columns one by one is ten times as slow as copying a run of them.
     """
     index = columns.tolist()
     breaks = [i for i in range(1, len(index)) if index[i] != index[i - 1] + 1]
-    if len(breaks) >= _RUNS:
+    if len(breaks) >= _MAX_RUNS:
         return array[:, columns]
     edges = [0, *breaks, len(index)]
     runs = [array[:, index[a] : index[b - 1] + 1] for a, b in zip(edges, edges[1:], strict=False)]

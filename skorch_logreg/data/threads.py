@@ -1,4 +1,4 @@
-"""How many threads do the work: one on small problems, one a block on large ones."""
+"""Number of threads: one for small problems, one per block for large ones."""
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +17,12 @@ Result = TypeVar("Result")
 
 @cache
 def _setters() -> tuple[Any, Any] | None:
-    """Find OpenMP's and MKL's own functions that set the count of the calling thread.
+    """Return OpenMP's and MKL's functions that set the number of threads of the calling thread.
 
-    ``torch.set_num_threads`` calls both, and stores the count as that of every thread to come:
-    one that starts while a fit runs would keep the fit's count for life.  They are looked up in
-    what torch was linked to, since a process may have loaded several copies of either.  None
-    where torch has another backend; MKL's is None where it has another BLAS.
+    ``torch.set_num_threads`` calls both, and also sets the number for all threads that start
+    later: one that starts during a fit would keep the fit's number. The functions are looked up
+    in the libraries that torch is linked to, because a process may have loaded several copies.
+    None if torch has another backend; MKL's is None if torch has another BLAS.
     """
     try:
         linked = ctypes.CDLL(torch._C.__file__)
@@ -32,8 +32,8 @@ def _setters() -> tuple[Any, Any] | None:
 
 
 def _set_threads(count: int, mkl_count: int | None = None) -> int:
-    """Set the threads that torch has in the calling thread, and return what MKL had there."""
-    torch.get_num_threads()  # torch sets up a thread in its first call, which would come too late
+    """Set torch's number of threads in the calling thread, and return MKL's previous one."""
+    torch.get_num_threads()  # torch's first call initialises the thread, and would undo this
     setters = _setters()
     if setters is None:
         torch.set_num_threads(count)
@@ -45,7 +45,7 @@ def _set_threads(count: int, mkl_count: int | None = None) -> int:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Run torch on so many threads where it is called from this thread, and restore the count."""
+    """Run torch on ``count`` threads in the calling thread, and restore the number after."""
     before = torch.get_num_threads()
     if count == before:
         yield
@@ -59,10 +59,10 @@ def _threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Run torch on one thread, and restore the count.
+    """Run torch on one thread, and restore the number after.
 
-    Threads that meet at a barrier thousands of times a second cost more than they give, and
-    where other jobs hold the cores a hundred times more.
+    Threads that synchronise thousands of times a second cost more time than they save, and a
+    hundred times more if other jobs use the cores.
     """
     with _threads(1):
         yield
@@ -70,17 +70,17 @@ def single_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Pool:
-    """So many threads that take blocks; they start when they are first needed."""
+    """A pool of threads for blocks, which start when they are first used."""
 
     count: int
 
     @cached_property
     def executor(self) -> ThreadPoolExecutor:
-        """The threads."""
+        """Executor that owns the threads."""
         return ThreadPoolExecutor(self.count, initializer=_set_threads, initargs=(1,))
 
     def close(self) -> None:
-        """End them."""
+        """Stop the threads."""
         if "executor" in vars(self):
             self.executor.shutdown()
 
@@ -90,12 +90,15 @@ _POOL: ContextVar[_Pool | None] = ContextVar("pool", default=None)
 
 @contextmanager
 def workers(count: int | None = None) -> Iterator[_Pool]:
-    """Keep one pool of threads; it ends with the outermost of these that asks for as many.
+    """Share one pool of threads inside this context.
+
+    Nested contexts that ask for the same number of threads use the outer pool, which stops at
+    the end of the outermost.
 
     Parameters
     ----------
     count : int or None
-        None: those of the pool around, or as many as torch has.
+        Number of threads; None: that of the enclosing pool, or torch's number.
     """
     pool = _POOL.get()
     if pool is not None and count in (None, pool.count):
@@ -112,14 +115,14 @@ def workers(count: int | None = None) -> Iterator[_Pool]:
 
 
 def thread_count() -> int:
-    """Threads of the pool around, or as many as torch has."""
+    """Return the number of threads of the enclosing pool, or torch's number."""
     pool = _POOL.get()
     return torch.get_num_threads() if pool is None else pool.count
 
 
 @contextmanager
 def several_threads(wanted: bool = True) -> Iterator[None]:
-    """Run torch on as many threads as the pool has: for what is large and has no blocks."""
+    """Run torch on as many threads as the pool has, for large arrays without blocks."""
     pool = _POOL.get()
     with _threads(pool.count if wanted and pool is not None else torch.get_num_threads()):
         yield
@@ -133,11 +136,11 @@ def quiet() -> Iterator[None]:
 
 
 def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> list[Result]:
-    """Apply a function to all blocks, side by side, and keep their order.
+    """Apply a function to all blocks in parallel, and return results in order.
 
-    A thread takes a whole block through all its operations: products with one column run on one
-    thread in some BLAS, and a barrier after every operation costs more than the end of a block.
-    The threads end with the `workers` around, or here.
+    A thread runs all operations of a block: products with one column use one thread in some
+    BLAS, and synchronising after every operation costs more than waiting for the last block.
+    The threads belong to the enclosing `workers`, or stop at the end of this call.
     """
     with workers() as pool:
         if pool.count == 1 or len(blocks) == 1:

@@ -8,7 +8,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.checkpoint import named
+from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
 from skorch_logreg.estimators.arrays import NUMPY, Home
 from skorch_logreg.estimators.epochs import Rows
@@ -94,7 +94,7 @@ def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None
     if before is None:
         return None, total
     known = torch.tensor(before["weight"], dtype=torch.float64, device=total.device)
-    state = before["state"] if before["solver"] == named(solver) else None
+    state = before["state"] if before["solver"] == stable_repr(solver) else None
     return state, total + known
 
 
@@ -122,7 +122,7 @@ def memory(weight: Tensor, trained: Trained | None = None, solver: Any = None) -
     """Value of the attribute that holds what `partial_fit` goes on from."""
     if trained is None:
         return {"weight": weight.tolist(), "state": None, "solver": None}
-    return {"weight": weight.tolist(), "state": trained.state, "solver": named(solver)}
+    return {"weight": weight.tolist(), "state": trained.state, "solver": stable_repr(solver)}
 
 
 def offered(model: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import skorch_logreg
-from skorch_logreg.checkpoint import decoded, encoded
+from skorch_logreg.checkpoint import decode_tree, encode_tree
 from skorch_logreg.exceptions import VersionMismatchWarning
 
 __all__ = [
@@ -106,7 +106,7 @@ def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, An
     if not tree:
         return state
     try:
-        document, arrays = encoded(tree)
+        document, arrays = encode_tree(tree)
     except TypeError as error:
         raise TypeError(f"{estimator_name} cannot be saved but by pickle: {error}.") from error
     return state | {_TENSORS: {"document": document, "arrays": arrays}}
@@ -115,7 +115,7 @@ def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, An
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
     """Put the tensors back that `_without_tensors` has set aside."""
     aside = state.pop(_TENSORS, None)
-    for name, value in ({} if aside is None else decoded(**aside)).items():
+    for name, value in ({} if aside is None else decode_tree(**aside)).items():
         if isinstance(state.get(name), nn.Module):
             _fill(state[name], value)
         else:

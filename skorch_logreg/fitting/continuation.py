@@ -75,7 +75,7 @@ def drive_in_turn(
                 first = first + _AHEAD * (first - outcomes[-2].params)
         outcome = drive(
             solver,
-            part.rough(),
+            part.low_precision(),
             first,
             tol=tol,
             max_iter=max_iter,

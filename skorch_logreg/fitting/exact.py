@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.fitting.continuation import by_strength, drive_in_turn
 from skorch_logreg.fitting.request import FitRequest
@@ -81,8 +81,8 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
         return _solution(request, objective, units, outcome)
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
     known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
-    journal = Journal(solver.checkpoint, known, most_bytes(solver, objective))
-    written = journal.resume()
+    writer = CheckpointWriter(solver.checkpoint, known, most_bytes(solver, objective))
+    written = writer.resume()
     if written is not None:
         first, n_iter = objective.zeros(), 0
     elif request.start is not None:
@@ -97,14 +97,16 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
             max_iter, status = 0, Status.INTERRUPTED
     outcome = drive(
         solver,
-        objective.rough() if smooth and (max_iter > 0 or written is not None) else objective,
+        objective.low_precision()
+        if smooth and (max_iter > 0 or written is not None)
+        else objective,
         first,
         tol=request.tol,
         max_iter=max_iter,
         n_iter=n_iter,
         callback=callback,
         bound=request.bound,
-        journal=journal,
+        journal=writer,
         written=written,
         keep=keep,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.request import FitRequest
@@ -122,7 +122,7 @@ def fit_minibatch(
         exact, trained = False, replace(trained, status=Status.INTERRUPTED)
         found = minimise(certified)
     if Status.INTERRUPTED not in (trained.status, *found.status):
-        Journal(solver.checkpoint, {}).finish()
+        CheckpointWriter(solver.checkpoint, {}).finish()
     final = (Status.CONVERGED, Status.SEPARABLE)
     return replace(
         found,

@@ -49,7 +49,7 @@ def cold_start(
         steps = min(max_iter, _SAMPLE_ITER if found is zero else _NEXT_ITER)
         tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
         outcome = drive(
-            solver, part.rough(), found, tol=tol, max_iter=steps, bound=False, proof=False
+            solver, part.low_precision(), found, tol=tol, max_iter=steps, bound=False, proof=False
         )
         # a sample without one of the classes, or separable, has its solution at infinity
         bounded = [status is Status.CONVERGED for status in outcome.status]

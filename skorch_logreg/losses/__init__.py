@@ -1,4 +1,4 @@
-"""Losses: what a row's logits cost."""
+"""Loss functions of the logits of a row."""
 
 from skorch_logreg.losses.binomial import Binomial
 from skorch_logreg.losses.multinomial import Multinomial

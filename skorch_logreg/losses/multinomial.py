@@ -1,4 +1,4 @@
-"""The multinomial logistic loss of three classes or more."""
+"""Multinomial logistic loss of three or more classes."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from skorch_logreg.losses.softmax import log_softmax, softmax
 class Multinomial:
     """Multinomial loss ``log(sum_k exp(z_k)) - z_y`` of K logits and a class y in 0..K-1.
 
-    Every class has its own logit (no reference class), so a constant added to all of them
-    changes nothing.  The loss of a well classified row comes from the probability ``e`` of all
-    other classes, as ``-log(1 - e)``: the difference of logits would lose it.
+    Every class has its own logit (no reference class), so that adding a constant to all of them
+    changes nothing. The loss of a well classified row is computed as ``-log(1 - e)`` from the
+    probability ``e`` of all other classes, because the difference of logits would round it to 0.
 
     Parameters
     ----------
@@ -38,20 +38,20 @@ class Multinomial:
     n_outputs: int
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Class indices (rows, m, 1)."""
+        """Return class indices (rows, m, 1)."""
         return classes.to(torch.int64)[..., None]
 
     def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Weights (m, K) of the classes."""
+        """Sum the weights of each class, (m, K)."""
         total = weight.new_zeros(self.n_outputs, weight.shape[1])
         return total.scatter_add_(0, y[..., 0].expand_as(weight), weight).T
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Loss (rows, m)."""
+        """Compute the loss (rows, m)."""
         return self.value_residual(logits, y)[0]
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (rows, m) and ``softmax(z) - onehot(y)`` (rows, m, K)."""
+        """Compute the loss (rows, m) and ``softmax(z) - onehot(y)`` (rows, m, K)."""
         index = y.expand(-1, logits.shape[1], 1)
         top = logits.amax(dim=-1, keepdim=True)
         residual = (logits - top).exp_()
@@ -64,16 +64,16 @@ class Multinomial:
         return value[..., 0], residual
 
     def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``softmax(z) - onehot(y)`` and the Hessian's d and q (rows, m, K)."""
+        """Compute ``softmax(z) - onehot(y)`` and the Hessian's d and q (rows, m, K)."""
         return (self.value_residual(logits, y)[1], *self.curvature(logits))
 
     def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """``d = q = softmax(z)`` (rows, m, K): the Hessian is ``diag(p) - p p'``."""
+        """Compute ``d = q = softmax(z)`` (rows, m, K) of the Hessian ``diag(p) - p p'``."""
         proba = softmax(logits)
         return proba, proba
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
-        """Negative entropy (rows, m) of the probabilities ``dual + onehot(y)``."""
+        """Compute the negative entropy (rows, m) of the probabilities ``dual + onehot(y)``."""
         index = y.expand(-1, dual.shape[1], 1)
         others = dual.scatter(-1, index, 0.0).clamp(min=0.0)
         wrong = others.sum(dim=-1).clamp(max=1.0)
@@ -81,24 +81,24 @@ class Multinomial:
         return torch.special.xlogy(others, others).sum(dim=-1) + right
 
     def one_sided(self, y: Tensor) -> Tensor | None:
-        """All logits can go to one end only without a growing loss."""
+        """Return None: every logit may go to infinity in one direction."""
         return None
 
     def shares(self, y: Tensor) -> Tensor:
-        """One for the class of a row, (rows, m, K)."""
+        """Return the one-hot encoded class of every row, (rows, m, K)."""
         share = torch.zeros(*y.shape[:2], self.n_outputs, dtype=torch.float64, device=y.device)
         return share.scatter_(-1, y, 1.0)
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        """``z_y - max of the others`` (rows, m)."""
+        """Compute ``z_y`` minus the largest other logit (rows, m)."""
         index = y.expand(-1, logits.shape[1], 1)
         others = logits.scatter(-1, index, -torch.inf).amax(dim=-1)
         return logits.gather(-1, index)[..., 0] - others
 
     def predict_proba(self, logits: Tensor) -> Tensor:
-        """Probabilities (rows, m, K)."""
+        """Compute the probabilities (rows, m, K)."""
         return softmax(logits)
 
     def log_proba(self, logits: Tensor) -> Tensor:
-        """Log-probabilities (rows, m, K)."""
+        """Compute the log-probabilities (rows, m, K)."""
         return log_softmax(logits)

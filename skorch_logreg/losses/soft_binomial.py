@@ -1,4 +1,4 @@
-"""The logistic loss of two classes, of which a row has a share of each."""
+"""Logistic loss of two classes with probabilities as targets."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from skorch_logreg.losses.binomial import Binomial
 class SoftBinomial(Binomial):
     """Logistic loss ``(1 - q) log(1 + exp(z)) + q log(1 + exp(-z))`` of a probability q.
 
-    q in [0, 1] is the second class's.  Values, and what both classes pull, are sums of
-    non-negative terms: at q = 0 and q = 1 no digit of `Binomial` is lost.
+    q in [0, 1] is the probability of the second class. Values are sums of non-negative terms, and
+    so is what each class adds to a residual: at q = 0 and q = 1 no digit of `Binomial` is lost.
 
     References
     ----------
@@ -31,45 +31,48 @@ class SoftBinomial(Binomial):
     """
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Probabilities (rows, m, 1) of the second class, of (rows, m)."""
+        """Return probabilities (rows, m, 1) of the second class, from (rows, m)."""
         return classes.to(torch.float64)[..., None]
 
     def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Weights (m, 2) of the two classes' shares."""
+        """Sum weight times probability of each of the two classes, (m, 2)."""
         share = y[..., 0]
         return torch.stack([(weight * (1 - share)).sum(dim=0), (weight * share).sum(dim=0)], dim=-1)
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Loss (rows, m)."""
-        # finite at infinite logits, so that a share of zero has no part in them
+        """Compute the loss (rows, m)."""
+        # clamp infinite logits, because a probability of zero times infinity is NaN
         size = logits.abs().clamp_(max=torch.finfo(logits.dtype).max)
         wrong = torch.where(logits > 0, 1 - y, y)
         return softplus(-size).addcmul_(wrong, size)[..., 0]
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (rows, m) and ``(1 - q) sigmoid(z) - q sigmoid(-z)`` (rows, m, 1)."""
+        """Compute the loss (rows, m) and ``(1 - q) sigmoid(z) - q sigmoid(-z)`` (rows, m, 1)."""
         return self.value(logits, y), _residual(torch.sigmoid(logits), torch.sigmoid(-logits), y)
 
     def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, None]:
-        """``(1 - q) sigmoid(z) - q sigmoid(-z)`` and ``sigmoid(z) sigmoid(-z)`` (rows, m, 1)."""
+        """Compute residual and curvature (rows, m, 1).
+
+        These are ``(1 - q) sigmoid(z) - q sigmoid(-z)`` and ``sigmoid(z) sigmoid(-z)``.
+        """
         second, first = torch.sigmoid(logits), torch.sigmoid(-logits)
         return _residual(second, first, y), first.mul_(second), None
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
-        """Negative entropy (rows, m) of the probability ``dual + q``."""
+        """Compute the negative entropy (rows, m) of the probability ``dual + q``."""
         smaller = torch.minimum(y + dual, (1 - y) - dual)[..., 0].clamp(0.0, 0.5)
         return torch.special.xlogy(smaller, smaller) + torch.special.xlog1py(1 - smaller, -smaller)
 
     def one_sided(self, y: Tensor) -> Tensor | None:
-        """Which logits (rows, m, K) can go to one end only: those of shares of 0 and 1."""
+        """Return a mask (rows, m, K) of the logits of targets that are 0 or 1."""
         return (y == 0) | (y == 1)
 
     def shares(self, y: Tensor) -> Tensor:
-        """Shares (rows, m, 2) of the two classes."""
+        """Return the probabilities (rows, m, 2) of the two classes."""
         return torch.cat([1 - y, y], dim=-1)
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        """``-|z|`` (rows, m) where both classes have a share."""
+        """Compute ``-|z|`` (rows, m) if both probabilities are positive."""
         first = torch.where(y < 1, -logits, torch.inf)
         second = torch.where(y > 0, logits, torch.inf)
         return torch.minimum(first, second)[..., 0]

@@ -1,4 +1,4 @@
-"""The multinomial logistic loss of three classes or more, of which a row has shares."""
+"""Multinomial logistic loss of three or more classes with probabilities as targets."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from skorch_logreg.losses.softmax import log_softmax
 class SoftMultinomial(Multinomial):
     """Multinomial loss ``log(sum_k exp(z_k)) - sum_k q_k z_k`` of probabilities q.
 
-    q_k >= 0 sum to 1.  The class that leads, whose probability may be 1 but for rounding, is
-    seen through the sum of all others, as in `Multinomial`.
+    q_k >= 0 sum to 1. The probability of the class with the largest logit, which may round to 1,
+    is computed from the sum of all others, as in `Multinomial`.
 
     Parameters
     ----------
@@ -36,15 +36,15 @@ class SoftMultinomial(Multinomial):
     """
 
     def encode(self, classes: Tensor) -> Tensor:
-        """Probabilities (rows, m, K), as they are."""
+        """Return the probabilities (rows, m, K) as float64."""
         return classes.to(torch.float64)
 
     def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Weights (m, K) of the classes' shares."""
+        """Sum weight times probability of each class, (m, K)."""
         return (y * weight[..., None]).sum(dim=0)
 
     def value_residual(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (rows, m) and ``softmax(z) - q`` (rows, m, K)."""
+        """Compute the loss (rows, m) and ``softmax(z) - q`` (rows, m, K)."""
         log_proba = log_softmax(logits)
         far, leader = log_proba.max(dim=-1, keepdim=True)
         residual = log_proba.exp()
@@ -52,12 +52,12 @@ class SoftMultinomial(Multinomial):
         share = y.expand_as(logits).gather(-1, leader)
         residual = (residual - y).scatter_(-1, leader, (1 - share) - wrong)
         log_proba.scatter_(-1, leader, torch.where(wrong < 0.5, torch.log1p(-wrong), far))
-        # finite at overflow, so that a share of zero has no part in it
+        # clamp at overflow, because a probability of zero times infinity is NaN
         log_proba.clamp_(min=torch.finfo(logits.dtype).min)
         return -(log_proba * y).sum(dim=-1), residual
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
-        """Negative entropy (rows, m) of the probabilities ``dual + q``."""
+        """Compute the negative entropy (rows, m) of the probabilities ``dual + q``."""
         proba = (dual + y).clamp_(min=0.0)
         others = proba.scatter(-1, proba.argmax(dim=-1, keepdim=True), 0.0)
         wrong = others.sum(dim=-1).clamp(max=1.0)
@@ -65,15 +65,15 @@ class SoftMultinomial(Multinomial):
         return torch.special.xlogy(others, others).sum(dim=-1) + right
 
     def one_sided(self, y: Tensor) -> Tensor | None:
-        """Which logits (rows, m, K) can go to one end only: those of shares of 0 and 1."""
+        """Return a mask (rows, m, K) of the logits of targets that are 0 or 1."""
         return (y == 0) | (y == 1)
 
     def shares(self, y: Tensor) -> Tensor:
-        """Shares (rows, m, K), as they are."""
+        """Return the probabilities (rows, m, K) unchanged."""
         return y
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        """``z_k - max of the others`` (rows, m), of the last of the classes with a share."""
+        """Compute the smallest margin (rows, m) of the classes with positive probability."""
         two = logits.topk(2, dim=-1)
         leads = torch.arange(self.n_outputs, device=logits.device) == two.indices[..., :1]
         best_other = torch.where(leads, two.values[..., 1:], two.values[..., :1])

@@ -1,15 +1,15 @@
-"""Softmax over few classes, which torch's own functions take four times as long for."""
+"""Softmax over few classes, four times as fast as torch's own functions."""
 
 from torch import Tensor
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Probabilities along the last axis, in new memory."""
+    """Compute probabilities along the last axis, in new memory."""
     share = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
     return share.div_(share.sum(dim=-1, keepdim=True))
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Logarithm of `softmax`, finite where that underflows; in new memory."""
+    """Compute the logarithm of `softmax` in new memory, finite where that underflows."""
     below = logits - logits.amax(dim=-1, keepdim=True)
     return below.sub_(below.exp().sum(dim=-1, keepdim=True).log_())

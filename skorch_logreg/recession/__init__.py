@@ -1,17 +1,25 @@
-"""Directions of recession: along them an objective falls for ever, so it has no minimiser."""
+"""Directions of recession, along which an objective decreases for ever and has no minimiser."""
 
-from skorch_logreg.recession.newton import MOST_COEFFICIENTS, NewtonSteps, proves_minimiser
-from skorch_logreg.recession.saturated import is_quiet, saturated_models, saturation
-from skorch_logreg.recession.search import count_gains, find_direction, free_ends
+from skorch_logreg.recession.newton import MAX_COEFFICIENTS, NewtonSteps, proves_minimiser
+from skorch_logreg.recession.saturated import (
+    keeps_saturated_rows,
+    saturated_models,
+    saturation_limit,
+)
+from skorch_logreg.recession.search import (
+    count_separated_rows,
+    find_direction,
+    unbounded_directions,
+)
 
 __all__ = [
-    "MOST_COEFFICIENTS",
+    "MAX_COEFFICIENTS",
     "NewtonSteps",
-    "count_gains",
+    "count_separated_rows",
     "find_direction",
-    "free_ends",
-    "is_quiet",
+    "unbounded_directions",
+    "keeps_saturated_rows",
     "proves_minimiser",
     "saturated_models",
-    "saturation",
+    "saturation_limit",
 ]

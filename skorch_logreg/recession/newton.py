@@ -1,4 +1,4 @@
-"""A Newton step as a proof that an objective has a minimiser."""
+"""Proof by a Newton step that an objective has a minimiser."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -9,24 +9,25 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.recession.saturated import LEFT
+from skorch_logreg.recession.saturated import MIN_RESIDUAL_SHARE
 
-MOST_COEFFICIENTS = 600  # in a Hessian whose eigenvalues are wanted: 0.1 s
-_MOST_FLAT = 32  # directions without curvature that are looked at
-_STEPS = 4  # until the entries that are held tell of a direction
-_FLAT = 1e-12  # eigenvalue of a Hessian of unit diagonal that rounding may have made
-_CONSTANT = 1e-8  # change of logits along such a direction that is rounding
+MAX_COEFFICIENTS = 600  # side of a Hessian whose eigenvalues are computed, in 0.1 s
+_MAX_FLAT = 32  # directions without curvature that are checked
+_MAX_STEPS = 4  # Newton steps after which a proof is given up
+# eigenvalue of a Hessian with unit diagonal that may be a rounding error
+_FLAT_EIGENVALUE = 1e-12
+_CONSTANT_LOGIT = 1e-8  # change of logits along a flat direction that counts as rounding
 
 
-class Steps(Protocol):
-    """What gives Newton steps of one model, from one Hessian."""
+class NewtonStepper(Protocol):
+    """Protocol of Newton steps of one model from one Hessian."""
 
     @property
     def flat(self) -> Tensor:
-        """Directions (r, K, p + 1) in which rounding may have hidden the curvature of rows."""
+        """Directions (r, K, p + 1) in which rounding may hide the curvature of some rows."""
 
     def step(self, gradient: Tensor) -> Tensor:
-        """Newton step (K, p + 1) for a gradient (K, p + 1)."""
+        """Compute the Newton step (K, p + 1) for a gradient (K, p + 1)."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,15 @@ class NewtonSteps:
     Attributes
     ----------
     columns : Tensor of int
-        Places of the coefficients among the columns and the intercept.
+        Indices of these coefficients among the columns and the intercept.
     shape : tuple (K, p + 1)
+        Shape of the parameters.
     scale : Tensor of shape (K * c,)
-        What makes the Hessian's diagonal one.
+        Scale of the coefficients that makes the Hessian's diagonal 1.
     vectors, values : Tensor
-        Eigenvectors and eigenvalues then, but for the directions without curvature.
+        Eigenvectors and eigenvalues of the scaled Hessian, without flat directions.
     flat : Tensor of shape (r, K, p + 1)
-        These, in which rounding may have hidden the curvature of some rows.
+        Directions without curvature: rounding may hide the curvature of some rows there.
     """
 
     columns: Tensor
@@ -55,7 +57,7 @@ class NewtonSteps:
 
     @classmethod
     def at(cls, objective: Objective, point: Point, columns: Tensor) -> "NewtonSteps | None":
-        """Take the Hessian at a point; None where too many directions have no curvature.
+        """Compute the Hessian at a point; None if too many directions have no curvature.
 
         Notes
         -----
@@ -65,7 +67,7 @@ class NewtonSteps:
         gram = objective.gram(point, columns)[0]
         total = gram[:, -1, :, -1].diagonal().sum()
         within = torch.cat([columns, columns.new_tensor([width - 1])])
-        if n_outputs > 1:  # a constant for all classes has no curvature: any will do
+        if n_outputs > 1:  # a constant for all classes has no curvature: add any
             shared = gram.diagonal(dim1=0, dim2=2).sum(dim=-1) / n_outputs**2
             gram = gram + shared[None, :, None, :]
         if not objective.fit_intercept:
@@ -75,8 +77,8 @@ class NewtonSteps:
         diagonal = matrix.diagonal()
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
-        curved = values > _FLAT
-        if int((~curved).sum()) > _MOST_FLAT:
+        curved = values > _FLAT_EIGENVALUE
+        if int((~curved).sum()) > _MAX_FLAT:
             return None
         empty = scale.new_zeros(0, n_outputs, width)
         steps = cls(within, (n_outputs, width), scale, vectors[:, curved], values[curved], empty)
@@ -84,36 +86,36 @@ class NewtonSteps:
         return replace(steps, flat=steps.whole(flat))
 
     def whole(self, part: Tensor) -> Tensor:
-        """Directions (r, K, p + 1), zero where coefficients have a penalty."""
+        """Return directions (r, K, p + 1) that are zero for coefficients with a penalty."""
         out = part.new_zeros(len(part), *self.shape)
         out[..., self.columns] = part.reshape(len(part), self.shape[0], len(self.columns))
         return out
 
     def step(self, gradient: Tensor) -> Tensor:
-        """Newton step (K, p + 1) for a gradient (K, p + 1)."""
+        """Compute the Newton step (K, p + 1) for a gradient (K, p + 1)."""
         flat = gradient[:, self.columns].reshape(-1) * self.scale
         solved = self.vectors @ ((self.vectors.T @ flat) / self.values)
         return self.whole(-(solved * self.scale)[None])[0]
 
 
-def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
-    """Whether Newton steps prove that one model has no direction of recession.
+def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -> bool:
+    """Return True if Newton steps prove that one model has no direction of recession.
 
     Let ``r`` be the residuals of the rows, ``V`` their Hessians in the logits and ``u`` the change
-    of the logits by the Newton step over all coefficients that carry no penalty.  Then
-    ``X'(r + V u) = 0`` over these.  If every entry of ``r + V u`` has the sign of that of r, then
-    no direction that lowers the loss of a row leaves those of all others as they are or lowers
-    them (Stiemke's lemma).  Entries that would change their sign are held at a part of r, and
-    another step on the same Hessian makes up for them: where such rows are not the only ones
-    along a direction, the others can.
+    of the logits by the Newton step over all coefficients without a penalty. Then
+    ``X'(r + V u) = 0`` over these coefficients. If every entry of ``r + V u`` has the sign of the
+    same entry of r, then no direction lowers the loss of a row without raising that of another
+    (Stiemke's lemma). Entries that would change their sign are fixed at a share of r, and another
+    step with the same Hessian compensates for them. This works unless such rows are the only ones
+    that a direction changes.
 
     Parameters
     ----------
     objective : Objective
-        Of one model.
+        Objective of one model.
     point : Point
-        Near the optimum.
-    steps : Steps
+        Point near the optimum.
+    steps : NewtonStepper
 
     Returns
     -------
@@ -132,7 +134,7 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
     loss = objective.loss
     gradient = objective.loss_gradient(point)[0]
     taken: list[Tensor] = []
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         taken.append(steps.step(gradient))
         directions = torch.cat([torch.stack(taken), steps.flat])
 
@@ -145,15 +147,20 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
             residual, diagonal, rank_one = loss.residual_curvature(logits, block.targets)
             left = residual
             for own in change[:, :n].split(1, dim=1):
-                left = left + _bend(own, diagonal, rank_one)
-                lost = ~(left / residual >= LEFT)
+                left = left + _hessian_product(own, diagonal, rank_one)
+                lost = ~(left / residual >= MIN_RESIDUAL_SHARE)
                 lost = lost if sided is None else lost & sided
-                left = _held(left, torch.where(lost, LEFT * residual, left), block.targets, loss)
+                left = _zero_sum(
+                    left,
+                    torch.where(lost, MIN_RESIDUAL_SHARE * residual, left),
+                    block.targets,
+                    loss,
+                )
             others = change[:, n:]
             spread = others.abs().amax(dim=-1)
             if loss.n_outputs > 1:
                 spread = others.amax(dim=-1) - others.amin(dim=-1)
-            moved = (spread > _CONSTANT).any(dim=-1)
+            moved = (spread > _CONSTANT_LOGIT).any(dim=-1)
             return (
                 (lost.any(dim=-1) & counts).sum(),
                 (moved[:, None] & counts).sum(),
@@ -167,16 +174,16 @@ def proves_minimiser(objective: Objective, point: Point, steps: Steps) -> bool:
     return not int(lost) and not int(moved)
 
 
-def _bend(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
-    """Hessian in the logits times a change of them, row by row."""
+def _hessian_product(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
+    """Compute the Hessian in the logits times a change of them, row by row."""
     bend = diagonal * change
     if rank_one is not None:
         bend = bend - rank_one * (rank_one * change).sum(dim=-1, keepdim=True)
     return bend
 
 
-def _held(free: Tensor, held: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """Entries of a dual point as they were held, whose sum over the classes is still zero."""
+def _zero_sum(free: Tensor, held: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """Return a dual point with the entries ``held``, adjusted to sum to zero over classes."""
     if loss.n_outputs == 1:
         return held
     share = loss.shares(targets).expand_as(held)

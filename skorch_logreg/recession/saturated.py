@@ -1,4 +1,4 @@
-"""Which models may have their optimum at infinity: a test on logits."""
+"""Test on logits for models that may have their optimum at infinity."""
 
 import torch
 from torch import Tensor
@@ -7,25 +7,28 @@ from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point
 
-_FACTOR = 20.0  # 2 of the theorem, and 10: a decrement is known up to this (promise 2)
-LEFT = 0.1  # share of a residual that a step has to leave, far above the rounding of a step
-_QUIET = 0.1  # change of a logarithm: a tenth of what an exact step makes on its way to infinity
-_ROUNDING = 1e-13  # a decrement relative to the value, below which it is rounding
+# 2 of the theorem times 10, the factor up to which a decrement is known (promise 2)
+_DECREMENT_FACTOR = 20.0
+# share of a residual that has to remain after a step; far above the rounding of a step
+MIN_RESIDUAL_SHARE = 0.1
+# largest change of a log-probability: a tenth of that of an exact step towards infinity
+_MAX_LOG_CHANGE = 0.1
+_ROUNDING = 1e-13  # decrement relative to the value that rounding may produce
 
 
-def saturation(point: Point, decrement: Tensor) -> Tensor:
-    """Weighted probability (m,) up to which a wrong class may be one that goes to zero."""
-    return _FACTOR * decrement.clamp(min=0.0) + _ROUNDING * point.value.abs()
+def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
+    """Return the weighted probability (m,) below which that of a wrong class may go to zero."""
+    return _DECREMENT_FACTOR * decrement.clamp(min=0.0) + _ROUNDING * point.value.abs()
 
 
 def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[bool]:
-    """Whether some row gives a wrong class no more than a weighted probability ``limit`` (m,).
+    """Return True for each model with a wrong class of at most probability ``limit`` (m,) in a row.
 
-    Let ``D`` be a direction of recession and ``d >= 0`` what it adds to the lead of the right
-    class over the wrong class k of row i.  The Newton decrement is at least
-    ``1/2 (g'D)^2 / D'HD``, and with ``g'D = -sum s p d`` and ``D'HD <= sum s p d^2`` at least
-    ``1/2 s p`` of the pair (i, k) with the largest d.  Where ``s p`` is above twice the
-    decrement in every row, there is none.
+    Probabilities are multiplied by the weight of the row. Let ``D`` be a direction of recession
+    and ``d >= 0`` its change of the right class's logit minus that of the wrong class k of row i.
+    The Newton decrement is at least ``1/2 (g'D)^2 / D'HD``, and with ``g'D = -sum s p d`` and
+    ``D'HD <= sum s p d^2`` at least ``1/2 s p`` of the pair (i, k) with the largest d. If ``s p``
+    is above twice the decrement in every row, no such direction exists.
 
     Notes
     -----
@@ -36,54 +39,57 @@ def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         wrong = loss.residual_curvature(logits, block.targets)[0].abs_()
         low = wrong.mul_(block.weight[..., None]) <= limit[:, None]
-        return (_counted(loss, low, block).sum(dim=0),)
+        return (_rows_with(loss, low, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, point.logits, reads=0)
     return [n > 0 for n in count.tolist()]
 
 
-def is_quiet(
+def keeps_saturated_rows(
     objective: Objective, before: Tensor, point: Point, limit: Tensor, exact: Tensor
 ) -> list[bool]:
-    """Whether a step left saturated rows as they were, model by model.
+    """Return True for each model in which a step has changed no saturated row.
 
-    On its way to infinity a Newton step lowers the logarithm of some wrong class' probability by
-    one at least, wherever it starts; near a minimiser it changes none by more than a fraction.
-    Where the step is one of the Hessian itself, the whole way, that is a proof: see
-    `proves_minimiser`.  A step of another curvature has to be shorter.
+    On its way to infinity a Newton step lowers the logarithm of some wrong class's probability by
+    at least 1 from any starting point; near a minimiser it changes none by more than a fraction.
+    For a full step of the exact Hessian that is a proof: see `proves_minimiser`. Steps of other
+    curvatures have to be shorter.
 
     Parameters
     ----------
+    objective : Objective
     before : Tensor of shape (n, m, K)
         Logits before the step.
     point : Point
-        After it.
+        Point after the step.
     limit : Tensor of shape (m,)
-        As in `saturated_models`.
+        Limit of `saturated_models`.
     exact : Tensor of bool of shape (m,)
-        Whether the step is Newton's.
+        True if the step is a full Newton step.
 
     Notes
     -----
     X is not read.
     """
     loss = objective.loss
-    most = torch.where(exact, 1 - LEFT, _QUIET)[:, None].to(limit.dtype)
+    most = torch.where(exact, 1 - MIN_RESIDUAL_SHARE, _MAX_LOG_CHANGE)[:, None].to(limit.dtype)
     limit = torch.where(exact, torch.inf, limit)[:, None]
 
     def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
-        fall, wrong = _falls(loss, old, new - old, block.targets)
+        fall, wrong = _log_probability_falls(loss, old, new - old, block.targets)
         moved = ~(fall <= most) & (wrong * block.weight[..., None] <= limit)
-        return (_counted(loss, moved, block).sum(dim=0),)
+        return (_rows_with(loss, moved, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, before, point.logits, reads=0)
     return [n == 0 for n in count.tolist()]
 
 
-def _falls(loss: Loss, logits: Tensor, change: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute what logarithms of wrong classes' probabilities lose by a step, and these.
+def _log_probability_falls(
+    loss: Loss, logits: Tensor, change: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute the wrong classes' probabilities and the decrease of their logarithms by a step.
 
-    (rows, m, K) each; to first order.
+    Returns the decrease, to first order in the step, and the probabilities, (rows, m, K) each.
     """
     if loss.n_outputs == 1:
         residual, bend, _ = loss.residual_curvature(logits, y)
@@ -92,8 +98,8 @@ def _falls(loss: Loss, logits: Tensor, change: Tensor, y: Tensor) -> tuple[Tenso
     return (proba * change).sum(dim=-1, keepdim=True) - change, proba
 
 
-def _counted(loss: Loss, logits: Tensor, block: Block) -> Tensor:
-    """Rows (rows, m) with a weight and one of some logits that can go to one end only."""
+def _rows_with(loss: Loss, logits: Tensor, block: Block) -> Tensor:
+    """Return a mask (rows, m) of rows with a weight and a one-sided logit in a mask ``logits``."""
     sided = loss.one_sided(block.targets)
     logits = logits if sided is None else logits & sided
     rows = logits[..., 0] if loss.n_outputs == 1 else logits.any(dim=-1)

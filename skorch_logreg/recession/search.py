@@ -1,4 +1,4 @@
-"""The search for a direction of recession, on as few rows as will decide."""
+"""Search for a direction of recession, using as few rows as possible."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession.programme import Cone
+from skorch_logreg.recession.linear_program import Cone
 
-_ROWS = 200  # of a first programme, at least
-_ROWS_A_DIRECTION = 4  # and for each of its variables
-_ROUNDS = 60  # in which rows that a direction makes worse are added
-_PARTS = 20  # directions that are added up
+_MIN_ROWS = 200  # rows of the first linear program, at least
+_ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
+_MAX_ROUNDS = 60  # solves after which a search stops adding rows that get worse
+_MAX_DIRECTIONS = 20  # directions that are summed, at most
 _EPS = torch.finfo(torch.float64).eps
-_AHEAD = 1e-9  # lead of a class in the box of one, that rounding does not make
+_MIN_LEAD = 1e-9  # change of a lead in the unit box that is not a rounding error
 
 
 def find_direction(
@@ -26,33 +26,34 @@ def find_direction(
     limit: float = torch.inf,
     columns: Tensor | None = None,
 ) -> Tensor | None:
-    """Find a direction along which one model's objective falls for ever.
+    """Find a direction along which one model's objective decreases for ever.
 
-    Such a direction leaves no row worse off: the classes that have a share in a row stay level,
-    and ahead of all others as much as they were or more.  It goes to infinity only where
-    the penalty allows that at no cost.  Directions are found one after the other, until each row
-    that can gain does so in one of them, and are added up.
+    Such a direction does not increase the loss of any row: the logits of classes with positive
+    probability in a row change equally, and those of all other classes not more. It goes to
+    infinity only where the penalty stays constant. Directions are found one after the other,
+    until each row whose loss can decrease does so along one of them, and are summed.
 
     Parameters
     ----------
     objective : Objective
-        Of one model, whose rows have weights.
+        Objective of one model, whose rows have weights.
     logits : Tensor of shape (n, 1, K) or None
-        Of a point; with a limit, only rows are asked about that give a wrong class there no more
-        than so much weighted probability.
+        Logits of a point. With a finite limit only the rows are considered that give a wrong
+        class at most that weighted probability there.
     limit : float
+        Weighted probability.
     columns : Tensor of int or None
-        Columns that may take part; None: all.
+        Columns that the direction may use; None: all.
 
     Returns
     -------
     direction : Tensor of shape (K, p + 1) or None
-        In the solver's units; None: there is none.
+        Direction in the solver's units; None if none exists.
 
     Notes
     -----
-    A linear programme over some rows is a relaxation: where it has no solution, there is none.
-    Where it has, a pass over X looks for rows that it makes worse, and these are added.
+    A linear program over some rows is a relaxation: if it has no solution, no direction exists.
+    If it has one, a pass over X searches for rows that it makes worse, and these are added.
 
     References
     ----------
@@ -65,11 +66,11 @@ def find_direction(
         return None
     rows = (logits,) if logits is not None and limit < torch.inf else ()
     total, cone = None, search.cone(rows, limit)
-    for _ in range(_PARTS):
+    for _ in range(_MAX_DIRECTIONS):
         gain = search.gain(rows, limit, total)
         if not gain.any():
             break
-        found = search.best(cone, gain)
+        found = search.best_direction(cone, gain)
         if found is None:
             break
         total = found if total is None else total + found
@@ -78,13 +79,13 @@ def find_direction(
 
 @dataclass(frozen=True)
 class _Search:
-    """A search among the directions that a penalty allows.
+    """Search among the directions that a penalty allows.
 
     Parameters
     ----------
     objective : Objective
     columns : Tensor of int
-        Places of the columns, and the intercept, that may take part.
+        Indices of the columns, and the intercept, that directions may use.
     low, high : ndarray of shape (K * c,)
         Bounds of their coefficients.
     """
@@ -96,7 +97,7 @@ class _Search:
 
     @classmethod
     def of(cls, objective: Objective, columns: Tensor | None) -> "_Search | None":
-        down, up = free_ends(objective)
+        down, up = unbounded_directions(objective)
         if columns is not None:
             chosen = torch.zeros_like(down)
             chosen[columns] = True
@@ -122,7 +123,7 @@ class _Search:
 
     @property
     def _change_of_units(self) -> tuple[Tensor, Tensor]:
-        """Factor and shift (p,) from columns in the solver's units to columns in these."""
+        """Factor and shift (p,) from columns in the solver's units to columns in `_units`."""
         origin, unit = self._units
         center, scale = self.objective.data.center, self.objective.data.scale
         free = ~scale.isinf()
@@ -132,27 +133,27 @@ class _Search:
 
     @property
     def size(self) -> int:
-        """Variables of a linear programme."""
+        """Number of variables of a linear program."""
         return len(self.low)
 
     @property
     def _n_rows(self) -> int:
-        """Rows to take at a time."""
+        """Number of rows to add at a time."""
         n_classes = max(self.objective.loss.n_outputs, 2)
-        return max(_ROWS, _ROWS_A_DIRECTION * self.size // (n_classes - 1))
+        return max(_MIN_ROWS, _ROWS_PER_VARIABLE * self.size // (n_classes - 1))
 
     def cone(self, rows: tuple[Tensor, ...], limit: float) -> Cone:
-        """Take rows evenly, and as many of those that are asked about."""
+        """Return a cone with evenly spaced rows, and as many of those that are considered."""
         data, loss = self.objective.data, self.objective.loss
         share = self._n_rows / max(data.n_samples, 1)
 
         def choose(targets: Tensor, weight: Tensor, *logits: Tensor) -> Tensor:
             counts = weight[:, 0] > 0
-            some = _evenly(counts.nonzero()[:, 0], share)
+            some = _thin_out(counts.nonzero()[:, 0], share)
             if logits:
-                asked = _asked(loss, targets, weight, limit, *logits).any(dim=-1)[:, 0]
+                asked = _open_classes(loss, targets, weight, limit, *logits).any(dim=-1)[:, 0]
                 more = max(int(share * len(weight)), 1) / max(int(asked.sum()), 1)
-                some = torch.cat([some, _evenly(asked.nonzero()[:, 0], more)]).unique()
+                some = torch.cat([some, _thin_out(asked.nonzero()[:, 0], more)]).unique()
             return some
 
         cone = Cone(self.low, self.high)
@@ -160,19 +161,20 @@ class _Search:
         return cone
 
     def gain(self, rows: tuple[Tensor, ...], limit: float, known: Tensor | None) -> np.ndarray:
-        """Sum of what the right classes gain in the rows, and on the classes, that are asked about.
+        """Return the gradient of the summed leads of right classes over wrong ones.
 
-        Those that gain by a direction that is known are not.
+        Only the rows and classes that are considered are summed, without those that gain along a
+        known direction.
         """
         objective, loss = self.objective, self.objective.loss
         direction = None if known is None else known[None]
 
         def kernel(block: Block, *logits: Tensor) -> tuple[Tensor, ...]:
             targets = block.targets
-            asked = _asked(loss, targets, block.weight, limit, *logits)
+            asked = _open_classes(loss, targets, block.weight, limit, *logits)
             share = loss.shares(targets)
             if direction is not None:
-                asked = asked & ~_gains(block.matmul(direction), share)
+                asked = asked & ~_falls_behind(block.matmul(direction), share)
             if loss.n_outputs == 1:
                 residual = asked * (share[..., 1:] - share[..., :1])
             else:
@@ -186,34 +188,34 @@ class _Search:
         gain = torch.cat([coef, gain[:, -1:]], dim=1)
         return gain[:, self.columns].cpu().numpy().ravel()
 
-    def best(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
-        """Find the best direction that makes no row worse, over few columns."""
-        for _ in range(_ROUNDS):
-            found = cone.best(gain)
+    def best_direction(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
+        """Find the best direction that makes no row worse, with few columns."""
+        for _ in range(_MAX_ROUNDS):
+            found = cone.maximise(gain)
             if found is None:
                 return None
-            logits = self.objective.logits(self._inward(found)[None])
-            rows = self._made_worse(found, logits)
+            logits = self.objective.logits(self._to_solver_units(found)[None])
+            rows = self._worse_rows(found, logits)
             if rows.shape[0]:
                 cone.add(rows)
                 continue
-            gaining = self._gaining(logits)
+            gaining = self._gaining_rows(logits)
             if not gaining.shape[0]:
                 return None
             cone.add(gaining)
             costs = (self.columns < self.objective.data.n_features).cpu().numpy().astype(float)
             sparse = cone.sparsest(found, gain, np.tile(costs, self.objective.loss.n_outputs))
             if sparse is found:
-                return self._inward(found)
-            logits = self.objective.logits(self._inward(sparse)[None])
-            fails = self._made_worse(sparse, logits).shape[0] > 0
-            return self._inward(found if fails else sparse)
+                return self._to_solver_units(found)
+            logits = self.objective.logits(self._to_solver_units(sparse)[None])
+            fails = self._worse_rows(sparse, logits).shape[0] > 0
+            return self._to_solver_units(found if fails else sparse)
         return None
 
-    def _made_worse(self, found: np.ndarray, logits: Tensor) -> Any:
-        """Rows that a direction makes worse by more than rounding, those most that do so most."""
+    def _worse_rows(self, found: np.ndarray, logits: Tensor) -> Any:
+        """Return rows that a direction makes worse by more than rounding, the worst ones first."""
         data, loss = self.objective.data, self.objective.loss
-        coef = self._inward(found)[:, :-1]
+        coef = self._to_solver_units(found)[:, :-1]
         unit = torch.where(data.scale.isinf(), 0.0, data.center / data.scale).abs()
         size = float((coef.abs() * (1 + unit)).sum()) + 1.0
         limit, most = -16 * _EPS * size, self._n_rows
@@ -224,24 +226,24 @@ class _Search:
             return worse[lead[worse].argsort()[:most]]
 
         rows = self._constraints(*data.pick(choose, logits)[:2])
-        return rows[np.flatnonzero(Cone.wrong(rows, found))]
+        return rows[np.flatnonzero(Cone.violated(rows, found))]
 
-    def _gaining(self, logits: Tensor) -> Any:
-        """Take some of the rows whose loss a direction lowers."""
+    def _gaining_rows(self, logits: Tensor) -> Any:
+        """Return some of the rows whose loss a direction lowers."""
         loss, most = self.objective.loss, self._n_rows
 
         def choose(targets: Tensor, weight: Tensor, logits: Tensor) -> Tensor:
-            gains = _gains(logits, loss.shares(targets)).any(dim=-1) & (weight > 0)
+            gains = _falls_behind(logits, loss.shares(targets)).any(dim=-1) & (weight > 0)
             rows = gains[:, 0].nonzero()[:, 0]
-            return _evenly(rows, most / max(len(rows), 1))
+            return _thin_out(rows, most / max(len(rows), 1))
 
         return self._constraints(*self.objective.data.pick(choose, logits)[:2])
 
     def _constraints(self, X: Any, targets: Tensor) -> Any:
-        """Rows ``(lead of a class with a share) >= 0``, sparse, over the coefficients."""
+        """Return sparse rows of ``(lead of a class with positive probability) >= 0``."""
         data = self.objective.data
         within = self.columns[self.columns < data.n_features].cpu()
-        origin, unit = (of.cpu()[within].numpy() for of in self._units)
+        origin, unit = (part.cpu()[within].numpy() for part in self._units)
         X = X[:, within.numpy()]
         away, near = np.flatnonzero(origin), np.flatnonzero(origin == 0)
         shifted = X[:, away].toarray() if sp.issparse(X) else X[:, away]
@@ -255,10 +257,10 @@ class _Search:
             ahead = [(share[:, 1] > 0, 1.0), (share[:, 0] > 0, -1.0)]
             parts = [sign * Z[np.flatnonzero(mask)] for mask, sign in ahead]
             return sp.vstack(parts, format="csr")
-        return _leads(Z, share)
+        return _class_differences(Z, share)
 
-    def _inward(self, found: np.ndarray) -> Tensor:
-        """Direction (K, p + 1) in the solver's units."""
+    def _to_solver_units(self, found: np.ndarray) -> Tensor:
+        """Return a direction (K, p + 1) in the solver's units."""
         data = self.objective.data
         n_outputs, width = self.objective.shape[1:]
         direction = torch.zeros(n_outputs, width, dtype=torch.float64, device=data.device)
@@ -272,7 +274,7 @@ class _Search:
         return direction
 
 
-def count_gains(objective: Objective, direction: Tensor) -> tuple[int, int, int]:
+def count_separated_rows(objective: Objective, direction: Tensor) -> tuple[int, int, int]:
     """Count rows with a weight, those whose loss a direction lowers, and those it lowers to zero.
 
     One pass over X.
@@ -281,7 +283,7 @@ def count_gains(objective: Objective, direction: Tensor) -> tuple[int, int, int]
 
     def kernel(block: Block) -> tuple[Tensor, ...]:
         share = loss.shares(block.targets)
-        gains = _gains(block.matmul(direction[None]), share)
+        gains = _falls_behind(block.matmul(direction[None]), share)
         own = share.amax(dim=-1, keepdim=True) == 1
         least = gains if loss.n_outputs == 1 else gains | (share > 0)
         counts = block.weight > 0
@@ -291,10 +293,10 @@ def count_gains(objective: Objective, direction: Tensor) -> tuple[int, int, int]
     return tuple(int(n) for n in objective.data.reduce(kernel))  # type: ignore[return-value]
 
 
-def free_ends(objective: Objective) -> tuple[Tensor, Tensor]:
-    """Which coefficients (p + 1,) of one model may go to minus infinity, and to infinity."""
+def unbounded_directions(objective: Objective) -> tuple[Tensor, Tensor]:
+    """Return masks (p + 1,) of coefficients that may go to minus infinity, and to infinity."""
     shape = objective.zeros()[..., :-1]
-    held = objective.data.scale.isinf()  # a column that takes no part
+    held = objective.data.scale.isinf()  # columns that are not used
     ends = []
     for end in objective.penalty.recession(shape, objective.strength):
         last = torch.tensor([objective.fit_intercept], device=end.device)
@@ -302,8 +304,10 @@ def free_ends(objective: Objective) -> tuple[Tensor, Tensor]:
     return ends[0], ends[1]
 
 
-def _asked(loss: Any, targets: Tensor, weight: Tensor, limit: float, *logits: Tensor) -> Tensor:
-    """Which classes (rows, 1, K) without a share in a row are asked about."""
+def _open_classes(
+    loss: Any, targets: Tensor, weight: Tensor, limit: float, *logits: Tensor
+) -> Tensor:
+    """Return a mask (rows, 1, K) of classes with probability 0 in a row that are considered."""
     share, sided = loss.shares(targets), loss.one_sided(targets)
     if loss.n_outputs > 1:
         asked = share == 0
@@ -316,15 +320,18 @@ def _asked(loss: Any, targets: Tensor, weight: Tensor, limit: float, *logits: Te
     return asked
 
 
-def _gains(logits: Tensor, share: Tensor) -> Tensor:
-    """Which classes (rows, 1, K) without a share fall behind along a direction."""
+def _falls_behind(logits: Tensor, share: Tensor) -> Tensor:
+    """Return a mask (rows, 1, K) of probability-0 classes that fall behind along a direction."""
     if logits.shape[-1] == 1:
-        return logits * (share[..., 1:] - share[..., :1]) > _AHEAD
-    return (share * logits).sum(dim=-1, keepdim=True) - logits > _AHEAD
+        return logits * (share[..., 1:] - share[..., :1]) > _MIN_LEAD
+    return (share * logits).sum(dim=-1, keepdim=True) - logits > _MIN_LEAD
 
 
-def _leads(Z: Any, share: np.ndarray) -> Any:
-    """Rows of every class less a class that has a share, and the reverse where both have one."""
+def _class_differences(Z: Any, share: np.ndarray) -> Any:
+    """Return rows of every class subtracted from one with positive probability.
+
+    And the reverse, if both classes have a positive probability.
+    """
     own = share.argmax(axis=1)
     n_classes = share.shape[1]
     parts = []
@@ -348,7 +355,7 @@ def _difference(Z: Any, rows: np.ndarray, first: int, second: int, n_classes: in
     return sp.csr_array((values, (place, columns)), shape=(len(rows), n_classes * width))
 
 
-def _evenly(places: Tensor, share: float) -> Tensor:
-    """Take about a share of places, at least one."""
+def _thin_out(places: Tensor, share: float) -> Tensor:
+    """Return about a share of indices, evenly spaced, at least one."""
     step = max(int(1 / max(share, 1e-12)), 1)
     return places[::step]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession import is_quiet, saturated_models, saturation
+from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.record import from_tree, to_tree
@@ -60,7 +60,7 @@ def drive(
     n_iter: int = 0,
     callback: Callable[[Iterate], bool] | None = None,
     bound: bool = True,
-    journal: Journal | None = None,
+    journal: CheckpointWriter | None = None,
     written: dict[str, Any] | None = None,
     keep: bool = False,
     state: Any = None,
@@ -86,7 +86,7 @@ def drive(
         Called after every iteration; true stops all models.
     bound : bool, default=True
         Whether the duality gap is wanted, which costs two passes or so; else it is nan.
-    journal : Journal or None
+    journal : CheckpointWriter or None
         Where to write how far the models have come; the file is gone at the end.
     written : dict or None
         What the journal was found to hold: go on from there.  It is emptied.
@@ -102,7 +102,7 @@ def drive(
     -------
     outcome : Outcome
     """
-    journal = Journal(None, {}) if journal is None else journal
+    journal = CheckpointWriter(None, {}) if journal is None else journal
     loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal, proof)
     try:
         loop.begin(objective, n_iter, written, state)
@@ -174,7 +174,7 @@ class _Loop:
         tol: float,
         max_iter: int,
         callback: Callable[[Iterate], bool] | None,
-        journal: Journal,
+        journal: CheckpointWriter,
         proof: bool,
     ) -> None:
         self._solver: Any = solver
@@ -251,7 +251,7 @@ class _Loop:
     def approach(self) -> None:
         """Go most of the way on rough products, where those are faster."""
         run, solver = self._at_work, self._solver
-        if not run.objective.is_rough:
+        if not run.objective.is_low_precision:
             return
         while True:
             reached = _optimality(run.state)
@@ -311,7 +311,7 @@ class _Loop:
         if not run.models:
             return
         point = run.state.point
-        if run.objective.is_rough:
+        if run.objective.is_low_precision:
             point = run.objective.exact.evaluate(point.params)
         status = (Status.INTERRUPTED,) * len(run.models)
         none = (None,) * len(run.models)
@@ -419,7 +419,7 @@ class _Loop:
 
     def _is_quiet(self, run: _Run, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
-        limit = saturation(point, state.decrement)
+        limit = saturation_limit(point, state.decrement)
         saturated = saturated_models(run.objective, point, limit)
         if not any(saturated):
             return [True] * len(saturated)
@@ -428,7 +428,7 @@ class _Loop:
         if bool(exact.any()):  # the whole way, and not a part of it
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
-        return is_quiet(run.objective, before.logits, point, limit, exact)
+        return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
 
     @cached_property
     def _free(self) -> list[bool]:
@@ -439,7 +439,7 @@ class _Loop:
         self.run = run
         if self._journal.due(run.n_iter):
             tree = {
-                "is_rough": run.objective.is_rough,
+                "is_rough": run.objective.is_low_precision,
                 "state": to_tree(run.state),
                 "stalls": run.stalls,
                 "first": run.first,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import curvature
-from skorch_logreg.checkpoint import digest, named
+from skorch_logreg.checkpoint import digest, stable_repr
 from skorch_logreg.curvature.shared import Correction
 from skorch_logreg.data import RemoteRows
 from skorch_logreg.losses import Loss
@@ -41,7 +41,7 @@ def to_tree(value: Any) -> Any:
         case Model():
             return {"model": _weaker_than_last(value)}
         case Objective():
-            return {"objective": value.is_rough}
+            return {"objective": value.is_low_precision}
         case RemoteRows():
             return {"rows": value[0:]}
         case Status():
@@ -198,8 +198,8 @@ def most_bytes(solver: Solver, objective: Objective) -> int:
 def settings(solver: Any, loss: Loss, penalty: Penalty, strength: Tensor) -> dict[str, Any]:
     """Say what is minimised, and how, whatever the data."""
     return {
-        "solver": named(solver),
-        "loss": named(loss),
+        "solver": stable_repr(solver),
+        "loss": stable_repr(loss),
         "penalty": type(penalty).__name__,
         "settings of the penalty": _settings(penalty),
         "C": (1 / strength).tolist(),

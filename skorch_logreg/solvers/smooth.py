@@ -387,7 +387,7 @@ def _proven_by_duality(
     goal = state.tol**2 * state.point.value
     # the gradient's part of the gap needs no pass: mostly it tells that the rest is not worth one
     hopeful = [i for i in models if bool((penalty_gap(objective, state.point)[0] <= goal)[i])]
-    if not hopeful or not objective.penalty.quadratic or objective.is_rough:
+    if not hopeful or not objective.penalty.quadratic or objective.is_low_precision:
         return state, list(models)
     index = state.indices(hopeful)
     part, point = objective.select(index), state.point.select(index)

@@ -9,13 +9,13 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.recession import (
-    MOST_COEFFICIENTS,
+    MAX_COEFFICIENTS,
     NewtonSteps,
     find_direction,
-    free_ends,
     proves_minimiser,
     saturated_models,
-    saturation,
+    saturation_limit,
+    unbounded_directions,
 )
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -87,7 +87,7 @@ def receding(
     found: list[Tensor | None] = [None] * len(models)
     limit, saturated = decrement, [False] * len(doubted)
     if any(doubted[i] for i in models):
-        limit = saturation(point, decrement)
+        limit = saturation_limit(point, decrement)
         saturated = saturated_models(objective, point, limit)
     rare = rare_classes(objective, point)
     for place, i in enumerate(models):
@@ -104,12 +104,12 @@ def receding(
 
 def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
     """Direction of recession of one model with saturated rows."""
-    down, up = free_ends(objective)
+    down, up = unbounded_directions(objective)
     columns = (down & up)[:-1].nonzero()[:, 0]
     n_outputs, width = objective.shape[1:]
     size = point.params[0].abs().amax(dim=0)[:-1]
     if torch.equal(down, up):
-        if n_outputs * (len(columns) + 1) <= MOST_COEFFICIENTS:
+        if n_outputs * (len(columns) + 1) <= MAX_COEFFICIENTS:
             steps = NewtonSteps.at(objective, point, columns)
             if steps is not None and proves_minimiser(objective, point, steps):
                 return None

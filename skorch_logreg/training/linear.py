@@ -16,7 +16,7 @@ from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.batches import InMemoryBatches
 from skorch_logreg.training.loop import Epoch, Trained, train
 from skorch_logreg.training.objective import BatchObjective
-from skorch_logreg.training.record import journal_of
+from skorch_logreg.training.record import checkpoint_writer
 
 _THREADED = 1 << 17  # numbers of a batch from which on a second thread pays
 
@@ -74,7 +74,7 @@ def train_linear(
             forward=None if not data.is_sparse and data.X.dtype == dtype else head.logits,
             judge=judge,
             callback=callback,
-            journal=journal_of(layer, data, loss, penalty, strength, solver, seed),
+            writer=checkpoint_writer(layer, data, loss, penalty, strength, solver, seed),
             state=state,
             epochs=epochs,
         )

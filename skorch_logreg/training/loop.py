@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import DivergenceError
 from skorch_logreg.solvers import Status
 from skorch_logreg.solvers.minibatch import MiniBatch
@@ -76,7 +76,7 @@ def train(
     forward: Callable[[Any], Tensor] | None = None,
     judge: Callable[[], float] | None = None,
     callback: Callable[[Epoch], bool] | None = None,
-    journal: Journal | None = None,
+    writer: CheckpointWriter | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
@@ -98,7 +98,7 @@ def train(
         Score of the network on rows held out: the largest is best.
     callback : callable or None
         Called after every epoch; true stops.
-    journal : Journal or None
+    writer : CheckpointWriter or None
         Where the state is written, and from where it goes on; its file is the caller's to
         remove.
     state : dict or None
@@ -118,18 +118,18 @@ def train(
     DivergenceError
         If the loss is no longer finite.
     """
-    journal = Journal(None, {}) if journal is None else journal
+    writer = CheckpointWriter(None, {}) if writer is None else writer
     run = _Run.start(network, solver)
     if state is not None:
         run.restore(state)
     epochs = solver.epochs if epochs is None else epochs
-    written = journal.resume()
+    written = writer.resume()
     if written is not None:
         try:
             run.restore(written)
             run.check(epochs)
         except Exception as error:
-            raise journal.damaged() from error
+            raise writer.damaged() from error
     forward = network if forward is None else forward
     begun = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
     try:
@@ -143,7 +143,7 @@ def train(
             except Exception as error:
                 # the same epoch went well before the file was written
                 if written is not None:
-                    raise journal.damaged() from error
+                    raise writer.damaged() from error
                 raise
             written = None
             total = sum(loss.tolist())
@@ -161,8 +161,8 @@ def train(
                     f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
                     "example with StandardScaler), or set clip."
                 )
-            if journal.due(run.n_epochs):
-                journal.write(run.n_epochs, run.tree())
+            if writer.due(run.n_epochs):
+                writer.write(run.n_epochs, run.tree())
             if callback is not None and callback(Epoch(run.n_epochs, loss, seconds)):
                 status = Status.STOPPED
                 break
@@ -176,8 +176,8 @@ def train(
     if run.best is not None:
         network.load_state_dict(run.best)
     trained = Trained(run.n_epochs, status, run.history, run.state())
-    if trained.is_complete and journal.behind(run.n_epochs):
-        journal.write(run.n_epochs, run.tree())  # what comes next may be cut as well
+    if trained.is_complete and writer.is_outdated(run.n_epochs):
+        writer.write(run.n_epochs, run.tree())  # what comes next may be cut as well
     return trained
 
 

@@ -12,7 +12,7 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.linear import prepared
 from skorch_logreg.training.loop import Epoch, Trained, train
-from skorch_logreg.training.record import journal_of
+from skorch_logreg.training.record import checkpoint_writer
 
 _THREADED = 1 << 22  # products of a batch from which on a second thread pays
 
@@ -79,7 +79,7 @@ def train_network(
             forward=forward,
             judge=judge,
             callback=callback,
-            journal=journal_of(network, data, loss, penalty, strength, solver, seed),
+            writer=checkpoint_writer(network, data, loss, penalty, strength, solver, seed),
             state=state,
             epochs=epochs,
             seed=~seed,  # what layers draw has nothing in common with the order of the rows

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skorch_logreg.checkpoint import Journal, digest, named
+from skorch_logreg.checkpoint import CheckpointWriter, digest, stable_repr
 from skorch_logreg.data import InMemory
 from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.losses import Loss
@@ -19,7 +19,7 @@ _DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
 _EPOCH = 1 << 8  # bytes of the history of an epoch
 
 
-def journal_of(
+def checkpoint_writer(
     network: nn.Module,
     data: InMemory,
     loss: Loss,
@@ -27,21 +27,21 @@ def journal_of(
     strength: Tensor,
     solver: MiniBatch,
     seed: int,
-) -> Journal:
+) -> CheckpointWriter:
     """Open the checkpoint of a training that starts at the network's present weights."""
     if solver.checkpoint is None:
-        return Journal(None, {})
+        return CheckpointWriter(None, {})
     fingerprint = {
         **settings(solver, loss, penalty, strength),
         "random_state": seed,
-        "network": named(network),
+        "network": stable_repr(network),
         "shape of X": list(data.X.shape),
         "sample_weight": digest(data.weight),
         "y": digest(data.targets),
         "X": digest(*_some_rows(data)),
         "start": digest(*(v for v in network.state_dict().values() if isinstance(v, Tensor))),
     }
-    return Journal(solver.checkpoint, fingerprint, _most_bytes(network, solver))
+    return CheckpointWriter(solver.checkpoint, fingerprint, _most_bytes(network, solver))
 
 
 def _most_bytes(network: nn.Module, solver: MiniBatch) -> int:

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays, take_columns
-from skorch_logreg.data.rough import rough_cross, rough_gram
+from skorch_logreg.data.low_precision import bfloat16_cross, bfloat16_gram
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
 M, K = 2, 3
@@ -101,7 +101,7 @@ def test_gram(data, columns, rank_one, n_outputs):
 @pytest.mark.parametrize("columns", [None, [1, 4], []])
 @pytest.mark.parametrize("rank_one", [False, True])
 @pytest.mark.parametrize("few", [False, True])
-def test_rough_gram(data, columns, rank_one, few):
+def test_low_precision_gram(data, columns, rank_one, few):
     """Its lower triangle is that of the exact one, to some thousandths of its size."""
     held, design = data
     weight = _random(len(design), K).abs()
@@ -109,7 +109,7 @@ def test_rough_gram(data, columns, rank_one, few):
     chosen = None if columns is None else torch.tensor(columns, dtype=torch.int64)
 
     def kernel(block, w, v):
-        return (block.rough_gram(w, v if rank_one else None, chosen),)
+        return (block.bfloat16_gram(w, v if rank_one else None, chosen),)
 
     n_outputs = K if rank_one else 1
     (gram,) = held.reduce(kernel, weight[:, :n_outputs], q, few=few)
@@ -126,14 +126,14 @@ def test_rough_gram(data, columns, rank_one, few):
 
 @pytest.mark.parametrize("columns", [None, [1, 4]])
 @pytest.mark.parametrize("few", [False, True])
-def test_rough_grams(data, columns, few):
+def test_low_precision_grams(data, columns, few):
     """The lower triangles are those of the weighted products, to some thousandths."""
     held, design = data
     weight = _random(len(design), 4).square()
     chosen = None if columns is None else torch.tensor(columns)
 
     def kernel(block, w):
-        return (block.rough_grams(w, chosen),)
+        return (block.bfloat16_grams(w, chosen),)
 
     (grams,) = held.reduce(kernel, weight, few=few)
     assert grams.dtype is torch.float32
@@ -144,12 +144,12 @@ def test_rough_grams(data, columns, few):
     assert off.tril().abs().max() <= 0.005
 
 
-def test_a_rough_gram_of_many_rows_and_columns():
+def test_a_low_precision_gram_of_many_rows_and_columns():
     """More columns than a strip of the product has, and more rows than are held at a time."""
     n_rows, n_columns = 9000, 1100
     z = _random(n_rows, n_columns)
     weight = _random(n_rows, 1, seed=1).square()
-    gram = rough_gram(lambda rows, out: out.copy_(z[rows]), n_columns, weight, None)
+    gram = bfloat16_gram(lambda rows, out: out.copy_(z[rows]), n_columns, weight, None)
     design = torch.cat([z, torch.ones(n_rows, 1).double()], dim=1)
     exact = design.T @ (weight * design)
     off = (gram - exact).tril() / exact.diagonal().mean()
@@ -166,7 +166,7 @@ def test_cross(data, others):
     _close(cross, (design[:, columns] * weight[:, None]).T @ design[:, [*others, -1]])
 
 
-def test_rough_cross():
+def test_low_precision_cross():
     n_rows = 3000
     z, u = _random(n_rows, 80), _random(n_rows, 600, seed=1)
     u[:, :80] += z
@@ -175,7 +175,7 @@ def test_rough_cross():
     def fill(source):
         return lambda rows, out: out.copy_(source[rows])
 
-    cross = rough_cross(fill(z), fill(u), 80, 600, weight)
+    cross = bfloat16_cross(fill(z), fill(u), 80, 600, weight)
     exact = (z * weight[:, None]).T @ torch.cat([u, torch.ones(n_rows, 1).double()], dim=1)
     size = (z.square() * weight[:, None]).sum(dim=0).mean()
     assert 0 < (cross - exact).abs().max() <= 0.005 * size
@@ -221,7 +221,7 @@ def test_a_symmetric_product_of_many_rows(make):
         d = torch.from_numpy(np.random.default_rng(seed).uniform(0.5, 2, 900))
         _close(held.outer(d), (design * d) @ design.T)
         _close(held.outer(d), (design * d) @ design.T)
-        rough, size = held.outer(d, rough=True), ((design.square() * d).sum(dim=1)).sqrt()
+        rough, size = held.outer(d, low_precision=True), ((design.square() * d).sum(dim=1)).sqrt()
         off = (rough - (design * d) @ design.T) / size / size[:, None]
         assert off.abs().max() <= 0.01
     assert held.n_passes == before + 6
@@ -308,8 +308,8 @@ PRODUCTS = {
     "outer": lambda block, w: block.outer(_random(5).abs()),
 }
 ROUGH = {
-    "gram": lambda block, w: block.rough_gram(w, None),
-    "gram of columns": lambda block, w: block.rough_gram(w, None, torch.tensor([3, 0])),
+    "gram": lambda block, w: block.bfloat16_gram(w, None),
+    "gram of columns": lambda block, w: block.bfloat16_gram(w, None, torch.tensor([3, 0])),
     "cross": lambda block, w: block.cross(w[:, 0], torch.tensor([3]), torch.tensor([0, 4]), True),
 }
 
@@ -347,7 +347,7 @@ def test_rows_of_every_type_are_kept_in_it(stored, request):
 
 @pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("product", ROUGH)
-def test_rough_products_of_every_type(stored, product, few):
+def test_low_precision_products_of_every_type(stored, product, few):
     weight = _random(60, 1).abs()
     found, expected = (
         held.reduce(lambda block, w: (ROUGH[product](block, w),), weight, few=few)[0].tril()
@@ -369,13 +369,13 @@ def test_columns_and_samples_of_every_type(stored):
         )  # fmt: skip
 
 
-def test_rough_rows_of_every_type_are_float32_of_centred_ones(stored):
+def test_low_precision_rows_of_every_type_are_float32_of_centred_ones(stored):
     """Under so many logits that it pays, whether the rows are kept or not."""
     low, _ = stored
     rows = low.X.repeat(400, 1)
     held = from_arrays(rows, np.arange(len(rows)) % 2)
     held = held.standardised(*held.column_moments(), held.targets, 64)
-    rough, params = held.rough(), _random(64, 1, 6)
+    rough, params = held.low_precision(), _random(64, 1, 6)
     assert rough is not held
     exact = held.reduce(lambda block: (block.matmul(params).sum(dim=0),))[0]
     for formed in (True, False):
@@ -405,10 +405,10 @@ def _wide(name="c-order", n_logits=64, n=3000):
 
 @pytest.mark.parametrize("name", ["c-order", "f-order", "strided", "csr"])
 @pytest.mark.parametrize("kept", [True, False])
-def test_rough_products_are_float32_of_centred_rows(name, kept):
+def test_low_precision_products_are_float32_of_centred_rows(name, kept):
     """A mean of 1e4 costs dense data no digits: rows are centred before they are rounded."""
     exact = _wide(name, n=20_000)
-    rough = exact.rough()
+    rough = exact.low_precision()
     assert (rough.design is not None) == (name != "csr")
     if not kept:
         rough.design = None
@@ -429,14 +429,14 @@ def test_rough_products_are_float32_of_centred_rows(name, kept):
         assert 1e-9 < error < 1e-5
 
 
-def test_rough_products_are_for_many_logits():
+def test_low_precision_products_are_for_many_logits():
     few = _wide(n_logits=1)
-    assert few.rough() is few
+    assert few.low_precision() is few
 
 
 @pytest.mark.parametrize("n_logits", [1, 64])
 def test_a_sample_of_formed_rows_is_of_those_rows(n_logits):
-    held = _wide(n_logits=n_logits, n=10_000 // n_logits + 2000).rough()
+    held = _wide(n_logits=n_logits, n=10_000 // n_logits + 2000).low_precision()
     assert held.design is not None
     part = held.sample(100)
     params = _random(2, 1, 6)

@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.data import from_arrays, parts
+from skorch_logreg.data import from_arrays, partitioned
 from tests.catalogue import LOSSES
-from tests.data.test_parts import as_blocks, as_chunks
+from tests.data.test_partitioned import as_blocks, as_chunks
 
 N = 60
 UNEVEN = 10.0 ** np.random.default_rng(1).uniform(-8, 8, N)
@@ -86,7 +86,7 @@ def test_a_constant_has_equal_entries_where_rows_have_weight(hold):
 @pytest.mark.parametrize("make", [as_chunks, as_blocks])
 def test_the_rows_of_a_sample_may_have_no_weight(make, sparse, monkeypatch):
     """Their moments are none; those of all rows are found from scratch."""
-    monkeypatch.setattr(parts, "_KEPT", 12 * 3 * 8)
+    monkeypatch.setattr(partitioned, "_SAMPLE_BYTES", 12 * 3 * 8)
     X = np.random.default_rng(0).normal(size=(N, 3)) + [0.0, 1e8, 1e8]
     X[:, 2] = 1e8
     weight = np.ones(N)
@@ -181,7 +181,7 @@ def test_low_precision_far_from_zero(n_logits):
     center, scale = held.column_moments()
     encoded = LOSSES["binomial"].encode(held.targets)
     held = held.standardised(center, scale, encoded, n_logits)
-    rough = held.rough()
+    rough = held.low_precision()
     assert rough is not held
     params = torch.ones(n_logits, 1, 5).double()
     logits = rough.empty_rows(n_logits, 1)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import softplus
 
 from skorch_logreg.data import DaskParts
-from skorch_logreg.data.parts import scattered
+from skorch_logreg.data.partitioned import scatter_rows
 from skorch_logreg.losses.softmax import softmax
 
 dask = pytest.importorskip("dask")
@@ -20,7 +20,7 @@ def whole():
 
 @pytest.fixture
 def remote(whole):
-    return scattered(DaskParts([None] * 3, LENGTHS), whole)
+    return scatter_rows(DaskParts([None] * 3, LENGTHS), whole)
 
 
 def written_in_place(x):

@@ -13,7 +13,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import ArrayChunks
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import LBFGS, Checkpoint, NewtonCholesky, ProximalNewton
@@ -122,18 +122,18 @@ class KilledError(Exception):
 def test_a_killed_fit_goes_on_to_the_same_bits(wrap, make, options, tmp_path, monkeypatch):
     X, y = rows()
     written = []
-    write = Journal.write
+    write = CheckpointWriter.write
 
-    def killed(journal, *values):
-        write(journal, *values)
-        written.append(journal)
+    def killed(writer, *values):
+        write(writer, *values)
+        written.append(writer)
         if len(written) == 2:
             raise KilledError
 
     solver = make(checkpoint=Checkpoint(tmp_path / "fit.npz"))
     model = TorchLogisticClassifier(tol=1e-10, solver=solver, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", killed)
+        patch.setattr(CheckpointWriter, "write", killed)
         with pytest.raises(KilledError):
             model.fit(wrap(X), y)
     assert (tmp_path / "fit.npz").exists()

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from sklearn.model_selection import GridSearchCV
 
 from skorch_logreg import OffsetLogisticClassifier, summary
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import ArrayChunks, RankRows
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 from skorch_logreg.solvers import LBFGS, SGD, Checkpoint
@@ -119,14 +119,14 @@ def test_it_is_routed_like_weights():
 def test_a_checkpoint_knows_its_offset(tmp_path, monkeypatch):
     X, y, offset = rows()
     solver = LBFGS(checkpoint=Checkpoint(tmp_path / "fit.npz"))
-    model, write = OffsetLogisticClassifier(solver=solver, tol=1e-9), Journal.write
+    model, write = OffsetLogisticClassifier(solver=solver, tol=1e-9), CheckpointWriter.write
 
-    def killed(journal, *values):
-        write(journal, *values)
+    def killed(writer, *values):
+        write(writer, *values)
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", killed)
+        patch.setattr(CheckpointWriter, "write", killed)
         with pytest.raises(RuntimeError, match="killed"):
             model.fit(X, y, offset=offset)
     with pytest.raises(CheckpointError, match="offset"):

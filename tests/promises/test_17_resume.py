@@ -23,7 +23,7 @@ from skorch_logreg import (
     checkpoint,
     fitting,
 )
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 from skorch_logreg.penalties import L2
@@ -150,14 +150,14 @@ class CutError(Exception):
 
 def in_pieces(monkeypatch, call):
     """Result of a call that is cut after every writing, and how often it was."""
-    write = Journal.write
+    write = CheckpointWriter.write
 
     def cut(self, n_iter, tree):
         write(self, n_iter, tree)
         if self._path is not None:
             raise CutError
 
-    monkeypatch.setattr(Journal, "write", cut)
+    monkeypatch.setattr(CheckpointWriter, "write", cut)
     for n_cuts in range(100):
         with suppress(CutError):
             return call(), n_cuts
@@ -212,8 +212,8 @@ def test_17_every_curvature_goes_through_the_file(name, loss, tmp_path):
     params = parameters(of)
     point = of.evaluate(params)
     built = CURVATURES[name](of, point)
-    Journal(tmp_path / "fit.npz", {}).write(1, to_tree(built))
-    read = from_tree(Journal(tmp_path / "fit.npz", {}).resume(), of, of)
+    CheckpointWriter(tmp_path / "fit.npz", {}).write(1, to_tree(built))
+    read = from_tree(CheckpointWriter(tmp_path / "fit.npz", {}).resume(), of, of)
     assert type(read) is type(built)
     kept = torch.tensor([2, 0])
     some = of.select(kept)
@@ -256,10 +256,10 @@ print(bits(model.fit(*data())))
 """
 WRITER = """
 import sys, torch
-from skorch_logreg.checkpoint import Journal
-journal = Journal(sys.argv[1], {})
+from skorch_logreg.checkpoint import CheckpointWriter
+writer = CheckpointWriter(sys.argv[1], {})
 for n in range(10**9):
-    journal.write(n, torch.full((100_000,), n))
+    writer.write(n, torch.full((100_000,), n))
     print(n, flush=True)
 """
 
@@ -303,9 +303,9 @@ def test_17_a_killed_process_is_continued_by_another(name, end, tmp_path):
 def test_17_killed_as_it_writes_the_file_is_whole(tmp_path):
     path = tmp_path / "fit.npz"
     killed(WRITER, path, after="5")
-    journal = Journal(path, {})
-    assert len(set(journal.resume().tolist())) == 1
-    journal.finish()
+    writer = CheckpointWriter(path, {})
+    assert len(set(writer.resume().tolist())) == 1
+    writer.finish()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -321,9 +321,9 @@ def cut(tmp_path, monkeypatch):
             write(self, n_iter, tree)
             raise CutError
 
-        path, write = tmp_path / "fit.npz", Journal.write
+        path, write = tmp_path / "fit.npz", CheckpointWriter.write
         with monkeypatch.context() as patch:
-            patch.setattr(Journal, "write", stop)
+            patch.setattr(CheckpointWriter, "write", stop)
             with pytest.raises(CutError):
                 fit(name, checkpoint=path)
         return path
@@ -424,7 +424,9 @@ def test_17_what_is_no_whole_file_is_refused(name, cut):
 def test_17_a_newer_format_or_another_state_is_refused(name, cut, monkeypatch):
     path = cut(name)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "resume", lambda self: {"state": {"class": "Newer"}, "network": {}})
+        patch.setattr(
+            CheckpointWriter, "resume", lambda self: {"state": {"class": "Newer"}, "network": {}}
+        )
         refused(path, "damaged", lambda: fit(name, checkpoint=path))
     monkeypatch.setattr(checkpoint, "_FORMAT", 0)
     refused(
@@ -436,8 +438,8 @@ def test_17_addresses_in_a_process_are_no_difference(tmp_path):
     """Functions of the same name in another process stand elsewhere."""
     one, other = (AdamW(schedule=lambda o: StepLR(o, 2)) for _ in range(2))
     assert repr(one) != repr(other)
-    assert checkpoint.named(one) == checkpoint.named(other)
-    assert "lambda" in checkpoint.named(one)
+    assert checkpoint.stable_repr(one) == checkpoint.stable_repr(other)
+    assert "lambda" in checkpoint.stable_repr(one)
 
 
 # ---------------------------------------------------------------------------- when it is written
@@ -453,7 +455,7 @@ def test_17_it_writes_every_so_many_iterations_or_seconds(
     name, settings, expected, tmp_path, monkeypatch
 ):
     """Ten seconds an iteration, by the clock of the test."""
-    found, write, due, now = [], Journal.write, Journal.due, [0.0]
+    found, write, due, now = [], CheckpointWriter.write, CheckpointWriter.due, [0.0]
 
     def noted(self, n_iter, tree):
         found.append(n_iter)
@@ -463,9 +465,9 @@ def test_17_it_writes_every_so_many_iterations_or_seconds(
         now[0] += 10.0
         return due(self, n_iter)
 
-    monkeypatch.setattr(Journal, "write", noted)
-    monkeypatch.setattr(Journal, "due", later)
-    monkeypatch.setattr(Journal.__init__, "__kwdefaults__", {"clock": lambda: now[0]})
+    monkeypatch.setattr(CheckpointWriter, "write", noted)
+    monkeypatch.setattr(CheckpointWriter, "due", later)
+    monkeypatch.setattr(CheckpointWriter.__init__, "__kwdefaults__", {"clock": lambda: now[0]})
     fit(name, checkpoint=Checkpoint(tmp_path / "fit.npz", **settings))
     assert [n for n in found if n <= 3] == expected
     assert list(tmp_path.iterdir()) == []

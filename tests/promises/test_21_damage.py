@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import CheckpointError
 from tests import damage
 from tests.promises.test_17_resume import CASES, CutError, started
@@ -20,7 +20,7 @@ STRUCTURAL = [d for d in damage.DAMAGES if d not in (damage.forged, damage.other
 def cut(name, path, after):
     """Content of the file of a fit that was cut after so many writings."""
     data, make = CASES[name]
-    write = Journal.write
+    write = CheckpointWriter.write
 
     def stop(self, n_iter, tree):
         write(self, n_iter, tree)
@@ -28,7 +28,7 @@ def cut(name, path, after):
             raise CutError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "write", stop)
+        patch.setattr(CheckpointWriter, "write", stop)
         with pytest.raises(CutError):
             make(checkpoint=path).fit(*data())
     return path.read_bytes()

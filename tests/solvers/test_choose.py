@@ -15,7 +15,7 @@ from skorch_logreg.curvature import (
     RoughHessian,
     SharedHessian,
 )
-from skorch_logreg.data import rough
+from skorch_logreg.data import low_precision
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
@@ -86,7 +86,7 @@ def chain(model):
 
 def table():
     """Rows of a table of what is chosen where bfloat16 is fast."""
-    with mock.patch.object(rough, "has_fast_bfloat16", return_value=True):
+    with mock.patch.object(low_precision, "has_fast_bfloat16", return_value=True):
         yield ["rows", "columns", "classes", "models", "entries a row", "begins on", "curvature"]
         yield ["---"] * 7
         for shape in SHAPES:
@@ -99,7 +99,7 @@ def table():
 
 @pytest.fixture(params=[True, False], ids=["bfloat16", "float32"])
 def fast(request, monkeypatch):
-    monkeypatch.setattr(rough, "has_fast_bfloat16", lambda device: request.param)
+    monkeypatch.setattr(low_precision, "has_fast_bfloat16", lambda device: request.param)
 
 
 @pytest.mark.usefixtures("fast")
@@ -143,6 +143,6 @@ def test_samples_grow_up_to_a_fifteenth():
 
 def test_the_same_is_chosen_by_any_clock(monkeypatch):
     """Promise 9: but for one fact of the machine, a written model decides."""
-    monkeypatch.setattr(rough, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(low_precision, "perf_counter", lambda: 0.0)
     first = [chain(choose_curvature(stated(*shape))) for shape in SHAPES]
     assert first == [chain(choose_curvature(stated(*shape))) for shape in SHAPES]

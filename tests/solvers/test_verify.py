@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg import TorchLogisticClassifier, fitting
-from skorch_logreg.checkpoint import Journal
+from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import CheckpointError
 from skorch_logreg.penalties import L2, ElasticNet
@@ -47,7 +47,7 @@ def forge(tmp_path, monkeypatch):
     """Leave a file behind whose tree was changed before it was written, with right checksums."""
 
     def forge(name, change, **how):
-        write, path = Journal.write, tmp_path / "fit.npz"
+        write, path = CheckpointWriter.write, tmp_path / "fit.npz"
 
         def changed(self, n_iter, tree):
             tree = copy.deepcopy(tree)
@@ -56,7 +56,7 @@ def forge(tmp_path, monkeypatch):
             raise CutError
 
         with monkeypatch.context() as patch:
-            patch.setattr(Journal, "write", changed)
+            patch.setattr(CheckpointWriter, "write", changed)
             with pytest.raises(CutError):
                 solve(name, path=path, **how)
         return path
@@ -163,21 +163,21 @@ def test_what_is_of_another_type_or_shape_is_refused(path, value, forge):
 def test_models_cannot_end_twice_and_have_to_be_proven_too(tmp_path, monkeypatch):
     """Those that left the batch before the file was written."""
     C, path = (1e-4, 1.0, 1e4, 0.05, 10.0), tmp_path / "fit.npz"
-    write, files = Journal.write, []
+    write, files = CheckpointWriter.write, []
 
     def noted(self, n_iter, tree):
         files.append((self, n_iter, copy.deepcopy(tree)))
         write(self, n_iter, tree)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", noted)
+        patch.setattr(CheckpointWriter, "write", noted)
         whole = solve("lbfgs", C, path=path)
-    journal, n_iter, tree = next(file for file in files if file[2]["ends"])
+    writer, n_iter, tree = next(file for file in files if file[2]["ends"])
 
     def resumed(change):
         mine = copy.deepcopy(tree)
         change(mine["ends"])
-        write(journal, n_iter, mine)
+        write(writer, n_iter, mine)
         return solve("lbfgs", C, path=path)
 
     assert torch.equal(resumed(lambda ends: None).params.coef, whole.params.coef)
@@ -250,14 +250,14 @@ class Gone(Listed):
 @pytest.mark.parametrize("left", range(2, 18, 3))
 def test_rows_that_cannot_be_read_are_not_the_files_fault(left, tmp_path, monkeypatch):
     X, y, _ = problem(LOSSES["binomial"], n=300)
-    source, path, write = Gone(X[:100], X[100:]), tmp_path / "fit.npz", Journal.write
+    source, path, write = Gone(X[:100], X[100:]), tmp_path / "fit.npz", CheckpointWriter.write
 
     def cut(self, n_iter, tree):
         write(self, n_iter, tree)
         raise CutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", cut)
+        patch.setattr(CheckpointWriter, "write", cut)
         with pytest.raises(CutError):
             TorchLogisticClassifier(solver=LBFGS(checkpoint=path), tol=1e-9).fit(source, y)
     source.left = left
@@ -279,7 +279,7 @@ def test_what_a_callback_raises_comes_through_after_a_resume(forge):
 @pytest.mark.parametrize("name", ["lbfgs", "classes", "wide", "wide classes", "l1", "sparse"])
 def test_no_file_is_larger_than_its_fit_says_and_none_much_smaller(name, tmp_path, monkeypatch):
     """Without the megabyte that stands for JSON."""
-    sizes, limits, write, init = [], [], Journal.write, Journal.__init__
+    sizes, limits, write, init = [], [], CheckpointWriter.write, CheckpointWriter.__init__
 
     def noted(self, n_iter, tree):
         write(self, n_iter, tree)
@@ -289,8 +289,8 @@ def test_no_file_is_larger_than_its_fit_says_and_none_much_smaller(name, tmp_pat
         limits.append(limit - (1 << 20))
         init(self, checkpoint, fingerprint, limit, **how)
 
-    monkeypatch.setattr(Journal, "write", noted)
-    monkeypatch.setattr(Journal, "__init__", opened)
+    monkeypatch.setattr(CheckpointWriter, "write", noted)
+    monkeypatch.setattr(CheckpointWriter, "__init__", opened)
     data, make = CASES[name]
     make(checkpoint=tmp_path / "fit.npz").fit(*data())
     assert max(sizes) <= limits[0] <= 30 * max(sizes)
@@ -299,7 +299,7 @@ def test_no_file_is_larger_than_its_fit_says_and_none_much_smaller(name, tmp_pat
 @pytest.mark.parametrize("part", ["step", "product"])
 def test_pairs_that_overflow_do_not_mislead(part, tmp_path, monkeypatch):
     """Pairs of past steps that no steps have left: the fit refuses them, or goes on without."""
-    path, write = tmp_path / "fit.npz", Journal.write
+    path, write = tmp_path / "fit.npz", CheckpointWriter.write
     data, make = CASES["sparse"]
 
     def forged(self, n_iter, tree):
@@ -311,7 +311,7 @@ def test_pairs_that_overflow_do_not_mislead(part, tmp_path, monkeypatch):
             raise CutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", forged)
+        patch.setattr(CheckpointWriter, "write", forged)
         with pytest.raises(CutError):
             make(checkpoint=path).fit(*data())
     model = make(checkpoint=path)

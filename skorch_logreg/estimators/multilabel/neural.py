@@ -9,7 +9,7 @@ import torch
 from sklearn.utils import _safe_indexing
 from torch import Tensor, nn
 
-from skorch_logreg.checkpoint import named
+from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.estimators import epochs, options
 from skorch_logreg.estimators import partial as parts
@@ -105,7 +105,7 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_ma
     state = None if trained is None else trained.state
     if way.frozen:
         state = _of_all(fits, len(run.C))
-    memory = {"weight": company.total.tolist(), "state": state, "solver": named(way.solver)}
+    memory = {"weight": company.total.tolist(), "state": state, "solver": stable_repr(way.solver)}
     return Fitted(given, found, memory, work, fits)
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.checkpoint import named
+from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import epochs, options, partial
 from skorch_logreg.estimators.multilabel import per_label
@@ -86,7 +86,7 @@ def memory(
         Labels that were trained together, and the state of their optimiser.
     """
     groups = [{"labels": labels.tolist(), "state": state} for labels, state in trained]
-    return {"weight": total.tolist(), "solver": named(solver), "groups": groups}
+    return {"weight": total.tolist(), "solver": stable_repr(solver), "groups": groups}
 
 
 def read(
@@ -196,7 +196,7 @@ class _Run:
     ) -> Iterator[tuple[np.ndarray, dict[str, Any] | None]]:
         """Labels that go together: those that did, and those that no optimiser has seen."""
         new = np.ones(len(self.C), dtype=bool)
-        if before is not None and before["solver"] == named(self.work.problem.options.solver):
+        if before is not None and before["solver"] == stable_repr(self.work.problem.options.solver):
             for group in before["groups"]:
                 labels = np.array(group["labels"])
                 new[labels] = False

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor, nn
 
 from skorch_logreg import fitting
-from skorch_logreg.checkpoint import Journal, exclusive
+from skorch_logreg.checkpoint import CheckpointWriter, exclusive
 from skorch_logreg.data import Data, InMemory, from_arrays
 from skorch_logreg.estimators import convergence, datasets, epochs, partial, soft, streams
 from skorch_logreg.estimators.arrays import Home
@@ -208,7 +208,7 @@ class Run:
                 solution = self.polish(way, rows, trained, callback)
             ends = {trained.status} if solution is None else {trained.status, *solution.status}
             if Status.INTERRUPTED not in ends:
-                Journal(way.solver.checkpoint, {}).finish()
+                CheckpointWriter(way.solver.checkpoint, {}).finish()
         return trained, solution, data.weight.sum(dim=0)
 
     def polish(self, way: Way, rows: Rows, trained: Trained, callback: Any) -> Solution:

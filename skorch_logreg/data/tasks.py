@@ -1,4 +1,4 @@
-"""What is done with a part of the rows, where it is."""
+"""Tasks that run on a partition of the rows, where it is stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,32 +9,35 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.memory import from_arrays, picked
+from skorch_logreg.data.lazy_rows import LazyRows
+from skorch_logreg.data.memory import from_arrays, pick_rows
 from skorch_logreg.data.protocol import Kernel
-from skorch_logreg.data.recipes import Recipes
 from skorch_logreg.data.tensors import as_tensor, take_columns
 
-_EVERY = 17  # rows, or entries of sparse ones, of which one is summed: no pattern is as long
-_SMALL = 1 << 17  # numbers of a part that are summed in less than the calls of a pass take
-_TURNS = 4  # passes from one sum of a large part to the next: 3 % of them, where rows are at hand
-_ROUNDING = 1000.0  # units in the last place by which entries may differ that are computed
+# step between the checked rows, or sparse entries; longer than repeating patterns of rows
+_CHECKED_EVERY = 17
+# entries of a part up to which summing all takes less time than the calls of a pass
+_SMALL_PART_SIZE = 1 << 17
+# passes between two full checksums of a large part: 3 % of the time of passes in memory
+_FULL_CHECK_PASSES = 4
+_ROUNDING_ULPS = 1000.0  # units in the last place by which recomputed entries may differ
 
 
 @dataclass(frozen=True)
-class Sum:
-    """Sum a kernel over the blocks of a part."""
+class SumKernel:
+    """Task that sums a kernel over the blocks of a partition."""
 
     kernel: Kernel
-    recipes: Recipes
+    lazy_rows: LazyRows
     lengths: list[int]
     read: Callable[[Any, int, bool], Any] | None
     units: tuple[Tensor, Tensor, int]
     few: bool
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        """Terms of all blocks together, and the arrays that are new."""
+        """Return the sums, and the arrays that are not stored yet."""
         n_rows = self.lengths[index]
-        values = self.recipes.made(held, n_rows)
+        values = self.lazy_rows.made(held, n_rows)
         targets, weight, *rows = values
         center, scale, n_logits = self.units
         if self.read is None:
@@ -44,41 +47,41 @@ class Sum:
             data = from_arrays(self.read(X, index, False), targets, weight)
             data = replace(data.in_units(center, scale), n_logits=n_logits)
         terms = data.reduce(self.kernel, *rows, few=self.few)
-        return terms, self.recipes.new(values)
+        return terms, self.lazy_rows.new(values)
 
 
 @dataclass(frozen=True)
-class Pick:
-    """Copy the rows of a part that a function of targets, weights and other arrays chooses."""
+class PickRows:
+    """Task that copies rows chosen by a function of targets, weights and other arrays."""
 
     choose: Callable[..., Tensor]
-    recipes: Recipes
+    lazy_rows: LazyRows
     lengths: list[int]
     read: Callable[[Any, int, bool], Any]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        """Rows, targets and weights."""
-        targets, weight, *rows = self.recipes.made(held, self.lengths[index])
+        """Return rows, targets and weights."""
+        targets, weight, *rows = self.lazy_rows.made(held, self.lengths[index])
         chosen = self.choose(targets, weight, *rows)
-        return picked(self.read(X, index, False), targets, weight, chosen), []
+        return pick_rows(self.read(X, index, False), targets, weight, chosen), []
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """Sums that tell whether rows are still those of the first pass.
+    """Sums that show if rows have changed since the first pass.
 
-    Where rows are computed, rounding may differ from pass to pass: sums differ by no more, and
-    digests would differ as a whole.
+    Rows that are computed may differ in rounding from pass to pass: that changes sums by a
+    bounded amount, and a digest completely.
 
     Attributes
     ----------
     total, some : float
-        Sum of all entries, and one of every few rows that depends on their order and on that of
-        the columns.
+        Sum of all entries, and a sum over every 17th row that depends on the order of rows and
+        columns.
     columns : int or None
         Sum of the column indices of sparse rows.
     limit : float
-        By how much rounding may change a sum.
+        Largest change of a sum that rounding may cause.
     """
 
     total: float
@@ -88,47 +91,50 @@ class Checksum:
 
     @classmethod
     def of(cls, rows: Any) -> "Checksum":
-        """Sum a Tensor or csr_array, in one read."""
+        """Compute the checksum of a Tensor or csr_array in one read."""
         entries = as_tensor(rows.data) if sp.issparse(rows) else rows
         total, some, columns = _sums(rows)
-        # independent errors add up like the root of their squares; sums round as well
-        size = _EVERY**0.5 * float(torch.linalg.vector_norm(entries[::_EVERY]))
-        limit = torch.finfo(entries.dtype).eps * (_ROUNDING * size + _EVERY * abs(total))
+        # the squares of independent errors add; the sums are rounded as well
+        size = _CHECKED_EVERY**0.5 * float(torch.linalg.vector_norm(entries[::_CHECKED_EVERY]))
+        limit = torch.finfo(entries.dtype).eps * (
+            _ROUNDING_ULPS * size + _CHECKED_EVERY * abs(total)
+        )
         return cls(total, some, columns, limit)
 
     def is_of(self, rows: Any, whole: bool) -> bool:
-        """Whether rows are those whose sums these are: in one read, or in a bit of one."""
+        """Return True if rows match the checksum: all entries if ``whole``, else a part."""
         total, some, columns = _sums(rows, whole)
         apart = [abs(some - self.some), abs(total - self.total) if whole else 0.0]
-        # sums that overflow tell nothing
+        # sums that overflow are not comparable, and pass
         return columns in (None, self.columns) and not any(a > self.limit for a in apart)
 
 
 def _sums(rows: Any, whole: bool = True) -> tuple[float, float, int | None]:
-    """Sum some of the rows, and all if that is wanted."""
+    """Sum a part of the rows, and all of them if ``whole``."""
     if sp.issparse(rows):
         entries = as_tensor(rows.data)
-        some = float(entries[::_EVERY].sum())
+        some = float(entries[::_CHECKED_EVERY].sum())
         columns = int(rows.indices.sum(dtype=np.int64)) if whole else None
     else:
         entries, columns = rows, None
-        few = rows[::_EVERY].sum(dim=0)
+        few = rows[::_CHECKED_EVERY].sum(dim=0)
         some = float(few @ torch.linspace(1.0, 2.0, len(few), dtype=few.dtype))
     return float(entries.sum()) if whole else 0.0, some, columns
 
 
 @dataclass(frozen=True)
-class Unchanged:
-    """Read a part, and refuse rows that are not those of the first pass.
+class UnchangedReader:
+    """Reader of a partition that raises an error if rows differ from those of the first pass.
 
-    Large parts are summed whole by turns, and some of their rows always.
+    Of large partitions a part of the rows is checked in every pass, and all of them every few
+    passes.
 
     Parameters
     ----------
     read : callable
-        As `InParts` has it.
+        As in `PartitionedData`.
     checksums : list of Checksum
-        One a part.
+        One per partition.
     turn : int
         Number of the pass.
     """
@@ -138,10 +144,10 @@ class Unchanged:
     turn: int
 
     def __call__(self, X: Any, index: int, check: bool) -> Any:
-        """Read the rows."""
+        """Read and check the rows."""
         rows = self.read(X, index, check)
         n_numbers = rows.nnz if sp.issparse(rows) else rows.numel()
-        whole = n_numbers <= _SMALL or (self.turn + index) % _TURNS == 0
+        whole = n_numbers <= _SMALL_PART_SIZE or (self.turn + index) % _FULL_CHECK_PASSES == 0
         if not self.checksums[index].is_of(rows, whole):
             raise ValueError(
                 f"Part {index} of X has other numbers than when it was first read. A fit reads "
@@ -152,15 +158,15 @@ class Unchanged:
 
 
 @dataclass(frozen=True)
-class Look:
-    """Check all rows of a part, sum them and take some."""
+class InspectPart:
+    """Task that validates all rows of a partition, computes a checksum and takes a sample."""
 
     read: Callable[[Any, int, bool], Any]
     lengths: list[int]
     slices: list[slice]
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        """Rows that are kept, and the sums of all."""
+        """Return the sample and the checksum."""
         rows = self.read(X, index, True)
         if rows.shape[0] != self.lengths[index]:
             raise ValueError(
@@ -172,19 +178,19 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Copy some columns of a part."""
+class CopyColumns:
+    """Task that copies some columns of a partition."""
 
     read: Callable[[Any, int, bool], Any]
     columns: Tensor
 
     def __call__(self, X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-        """No terms, and the columns, to be held."""
+        """Return no terms, and the columns as a value to store."""
         some = self.read_some(X, index, False)
         return (), [some if sp.issparse(some) else some.numpy()]
 
     def read_some(self, X: Any, index: int, check: bool) -> Any:
-        """Read these columns alone."""
+        """Read only these columns."""
         rows = self.read(X, index, check)
         if sp.issparse(rows):
             return rows[:, self.columns.numpy()]
@@ -192,5 +198,5 @@ class Columns:
 
 
 def as_it_is(X: Any, index: int, check: bool) -> Any:
-    """Read what is a Tensor or csr_array already."""
+    """Return rows that are a Tensor or csr_array already."""
     return X

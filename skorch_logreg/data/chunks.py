@@ -1,4 +1,4 @@
-"""Parts of rows that are chunks, read one after the other."""
+"""Partitions that are chunks of rows, read one after the other."""
 
 import weakref
 from collections.abc import Iterator, Sequence
@@ -12,39 +12,43 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
-from skorch_logreg.data.parts import Survey
-from skorch_logreg.data.remote import Work
+from skorch_logreg.data.partitioned import FirstPassSample
+from skorch_logreg.data.remote import Task
 from skorch_logreg.data.scratch import scratch_folder
-from skorch_logreg.data.work import Checksum
+from skorch_logreg.data.tasks import Checksum
 
-_COPIED = 1 << 28  # bytes of columns that are copied into memory
+_MAX_COPIED_BYTES = 1 << 28  # bytes of columns that are copied to memory, at most
 
 
 class Chunks(Protocol):
-    """Consecutive rows of a design, read again in every pass."""
+    """Consecutive rows of a data set, which are read in every pass."""
 
     def __len__(self) -> int:
-        """Count the chunks."""
+        """Return the number of chunks."""
 
     def chunk(self, index: int) -> Any:
-        """Read rows: Tensor or csr_array (rows, n_features), of one float type in all chunks."""
+        """Read a chunk: Tensor or csr_array (rows, n_features), of one float type in all chunks."""
 
 
 @dataclass(frozen=True)
 class ChunkParts:
-    """A piece of work is done chunk by chunk; one thread reads the next chunk meanwhile.
+    """Partitions that run a task chunk by chunk, while one thread reads the next chunk.
 
-    What a chunk holds is in memory, or in files: then nothing in memory is as long as the data.
+    Values that the chunks hold are stored in memory, or in files: then nothing in memory has as
+    many rows as the data.
 
     Parameters
     ----------
     source : Chunks
     lengths : list of int
-        Rows of every part.
+        Number of rows of every partition.
     indices : list of int
-        Which chunk that is: those without rows are none.
+        Index of the chunk of every partition; chunks without rows have no partition.
     home : Path or None
-        Folder of the files, each of which is gone when nothing needs it any more.
+        Folder for the files; None: values are stored in memory. A file is removed when nothing
+        refers to it.
+    names : iterator of int
+        Numbers for the names of files.
     """
 
     is_read_again: ClassVar[bool] = True
@@ -56,22 +60,22 @@ class ChunkParts:
 
     @classmethod
     def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":
-        """Take the chunks that have rows; files go into a folder inside the one that is named."""
+        """Make partitions of the chunks that have rows; files go to a new folder in ``scratch``."""
         indices = [index for index, length in enumerate(lengths) if length]
         home = None if scratch is None else scratch_folder(scratch)
         return cls(source, [lengths[index] for index in indices], indices, home)
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Hand every part something to hold, and return the handle."""
+        """Store one value per partition, and return a handle of them."""
         handle = self._handle()
         for value in values:
             handle.add(value)
         return handle
 
     def run(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of work over all parts."""
+        """Sum the terms of a task over all partitions."""
         handles = [self._handle() for _ in range(n_kept)]
         totals: tuple[Tensor, ...] = ()
         for index, X in self._chunks(reads):
@@ -86,21 +90,21 @@ class ChunkParts:
                 total.add_(term)
         return totals, handles
 
-    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every part, in their order."""
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every partition, in order."""
         return [
             work(X, index, [handle.chunk(index) for handle in held])[0]
             for index, X in self._chunks(reads)
         ]
 
     def holding(self, handle: Any) -> "ChunkParts":
-        """Put something that the parts hold in the place of X."""
+        """Return partitions whose X are the values of a handle."""
         places = list(range(len(self.lengths)))
         return ChunkParts(handle, self.lengths, places, self.home, self.names)
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Whether there is room for something that is so large in all parts."""
-        return self.home is not None or n_bytes <= _COPIED
+        """Return True if there is room for values of so many bytes in total."""
+        return self.home is not None or n_bytes <= _MAX_COPIED_BYTES
 
     def _chunks(self, reads: bool) -> Iterator[tuple[int, Any]]:
         if not reads:
@@ -116,11 +120,13 @@ class ChunkParts:
             del X  # before the chunk after the next is read
 
     def _handle(self) -> Any:
-        return _Kept() if self.home is None else _Files(self.home, str(next(self.names)))
+        return (
+            _MemoryValues() if self.home is None else _FileValues(self.home, str(next(self.names)))
+        )
 
 
 def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
-    """Read some chunks; the next is read while one is looked at."""
+    """Yield some chunks; the next chunk is read in a thread at the same time."""
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(source.chunk, indices[0])
         for after in [*indices[1:], None]:
@@ -131,20 +137,20 @@ def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
             del X  # before the chunk after the next is read
 
 
-def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
-    """Read all chunks once: rows are counted and summed, and a sample of them is kept.
+def look_through(source: Chunks, n_samples: int) -> tuple[list[int], FirstPassSample]:
+    """Read all chunks once: count rows, compute checksums and keep a sample.
 
     Raises
     ------
     ValueError
-        If they have not ``n_samples`` rows.
+        If the number of rows is not ``n_samples``.
     """
-    survey, lengths, kept = Survey(), list[int](), list[Any]()
+    survey, lengths, kept = FirstPassSample(), list[int](), list[Any]()
     survey.checksums = []
     for X in read_ahead(source, range(len(source))):
         length = int(X.shape[0])
         if length and not kept:
-            survey.step = -(-n_samples // length)  # as many as the first chunk has
+            survey.step = -(-n_samples // length)  # the sample has as many rows as the first chunk
         some = X[survey.of_part(sum(lengths))]
         kept.append(some.clone() if isinstance(some, Tensor) else some)
         lengths.append(length)
@@ -160,8 +166,8 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], Survey]:
     return lengths, survey
 
 
-class _Kept:
-    """Values of all parts, in memory; a source of chunks as well."""
+class _MemoryValues:
+    """Values of all partitions in memory; also a source of chunks."""
 
     def __init__(self) -> None:
         self._values: list[Any] = []
@@ -170,16 +176,16 @@ class _Kept:
         return len(self._values)
 
     def add(self, value: Any) -> None:
-        """Hold the value of the next part."""
+        """Store the value of the next partition."""
         self._values.append(value)
 
     def chunk(self, index: int) -> Any:
-        """Return it."""
+        """Return the value of a partition."""
         return self._values[index]
 
 
-class _Files:
-    """Values of all parts, a file each; a source of chunks as well."""
+class _FileValues:
+    """Values of all partitions in one file each; also a source of chunks."""
 
     def __init__(self, home: Path, name: str) -> None:
         self._home, self._name = home, name
@@ -190,7 +196,7 @@ class _Files:
         return len(self._paths)
 
     def add(self, value: Any) -> None:
-        """Write the value of the next part."""
+        """Write the value of the next partition."""
         suffix = ".npz" if sp.issparse(value) else ".npy"
         path = self._home / f"{self._name}-{len(self._paths)}{suffix}"
         self._paths.append(path)
@@ -200,7 +206,7 @@ class _Files:
             np.save(path, value)
 
     def chunk(self, index: int) -> Any:
-        """Read it."""
+        """Read the value of a partition."""
         path = self._paths[index]
         return sp.load_npz(path) if path.suffix == ".npz" else np.load(path)
 

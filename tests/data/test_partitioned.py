@@ -9,12 +9,12 @@ from skorch_logreg.data import (
     ChunkParts,
     DaskParts,
     as_it_is,
-    chunked,
     from_arrays,
     from_parts,
     look_through,
-    parts,
+    partitioned,
 )
+from skorch_logreg.data import chunks as chunk_module
 from tests.catalogue import LOSSES, problem
 
 
@@ -123,7 +123,7 @@ def test_moments_and_passes(both):
 
 def test_moments_of_many_rows_are_those_of_a_sample(make, monkeypatch):
     """And of all, where a column is constant in it."""
-    monkeypatch.setattr(parts, "_KEPT", 2000 * 3 * 8)
+    monkeypatch.setattr(partitioned, "_SAMPLE_BYTES", 2000 * 3 * 8)
     X = torch.randn(8000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = make(X.numpy(), 2000, (X[:, 0] > 0).long())
     close(found.column_moments()[0], X[2::4].mean(dim=0))
@@ -156,7 +156,7 @@ def test_a_sample_is_of_the_rows_that_it_names(both, n_rows):
 
 @pytest.mark.parametrize("copied", [0, 1 << 28])
 def test_columns_are_copied_or_read(both, copied, monkeypatch):
-    monkeypatch.setattr(chunked, "_COPIED", copied)
+    monkeypatch.setattr(chunk_module, "_MAX_COPIED_BYTES", copied)
     columns = torch.tensor([3, 0])
     part, whole = (data.take_columns(columns).reduce(squares)[0] for data in both)
     close(part, whole)

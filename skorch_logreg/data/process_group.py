@@ -1,4 +1,4 @@
-"""Parts of rows that are the ranks of a process group of torch.distributed."""
+"""Partitions that are the ranks of a process group of torch.distributed."""
 
 import weakref
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from skorch_logreg.data.remote import Work
+from skorch_logreg.data.remote import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 
@@ -18,15 +18,16 @@ from skorch_logreg.data.threads import single_thread, workers
 class RankRows:
     """Mark an array as this rank's share of the rows of a fit.
 
-    Every rank of a process group that was initialised calls `fit` with its own rows, labels and
-    weights, and every rank ends with the same model: that of all rows.
+    Every rank of an initialised process group calls `fit` with its own rows, labels and weights.
+    All ranks get the same model, fitted to all rows.
 
     Parameters
     ----------
     X : array-like or sparse matrix of shape (rows, n_features)
-        In the memory of the CPU; a rank may have no row.
+        Rows of this rank, in the memory of the CPU. A rank may have no rows.
     group : torch.distributed.ProcessGroup or None, default=None
-        None: all processes. It has to sum tensors of the CPU ("gloo", "cpu:gloo,cuda:nccl").
+        Process group; None: all processes. It has to sum tensors of the CPU ("gloo",
+        "cpu:gloo,cuda:nccl").
 
     Examples
     --------
@@ -43,7 +44,7 @@ class RankRows:
     group: Any = None
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        """Say what it is for, to whatever would have it as an array."""
+        """Raise an error that names the use of this class."""
         raise TypeError(
             "RankRows marks rows for TorchLogisticClassifier.fit; all else takes a rank's rows "
             "as they are."
@@ -52,16 +53,19 @@ class RankRows:
 
 @dataclass
 class Rank:
-    """What one process has: its rows, and what it holds beside them.
+    """One process of a fit: its rows, and the values it holds for them.
 
     Parameters
     ----------
     X : object
+        Rows of this rank.
     places : list of int
-        Place of every rank among those that have rows; -1: it has none.
+        Index of every rank among those with rows; -1 for ranks without.
     leader : int
-        The rank that asks.
+        Rank that runs the solver and sends orders to the others.
     group : ProcessGroup or None
+    held : dict of int to object
+        Values that this rank holds, by key.
     """
 
     X: Any
@@ -71,25 +75,25 @@ class Rank:
     held: dict[int, Any] = field(default_factory=dict)
 
     def tell(self, message: Any) -> Any:
-        """Tell all others, or hear, what the leader has to say."""
+        """Broadcast a message of the leader, and return it."""
         box = [message]
         dist.broadcast_object_list(box, src=self._leader, group=self.group)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Bring a value of every rank to the leader; others get nothing."""
+        """Send a value of every rank to the leader; other ranks get an empty list."""
         values = [None] * len(self.places) if self.leads else None
         dist.gather_object(value, values, dst=self._leader, group=self.group)
         return values or []
 
     @property
     def index(self) -> int:
-        """Place of this rank."""
+        """Index of this rank among those with rows; -1 if it has none."""
         return self.places[dist.get_rank(self.group)]
 
     @property
     def leads(self) -> bool:
-        """Whether this rank asks."""
+        """Return True if this rank is the leader."""
         return dist.get_rank(self.group) == self.leader
 
     @property
@@ -97,7 +101,7 @@ class Rank:
         return self.leader if self.group is None else dist.get_global_rank(self.group, self.leader)
 
     def take(self, key: int, values: list[Any] | None) -> None:
-        """Hold what the leader has for each rank that has rows."""
+        """Scatter one value of the leader to each rank with rows, which store it."""
         box = [None]
         if values is not None:
             given = iter(values)
@@ -107,7 +111,7 @@ class Rank:
             self.held[key] = box[0]
 
     def perform(self, order: "_Order") -> Any:
-        """Do one piece of work together with all ranks; return what the leader asked for."""
+        """Run an order on all ranks, and return the result to the leader."""
         for key in order.dropped:
             self.held.pop(key, None)
         terms, error = None, None
@@ -148,12 +152,12 @@ class Rank:
         return terms
 
     def serve(self) -> Any:
-        """Work until the leader says how it ended, and return that."""
+        """Run orders until the leader sends its final message, and return that."""
         while True:
             message = self.tell(None)
             if isinstance(message, _Order):
                 self.perform(message)
-            elif isinstance(message, _Gift):
+            elif isinstance(message, _Scatter):
                 self.take(message.key, None)
             else:
                 return message
@@ -161,7 +165,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class _Order:
-    """What all ranks are to do."""
+    """A task for all ranks, with the keys of the values that it reads, keeps and drops."""
 
     work: bytes
     held: list[int]
@@ -173,14 +177,14 @@ class _Order:
 
 
 @dataclass(frozen=True)
-class _Gift:
-    """Something for every rank to hold comes next."""
+class _Scatter:
+    """Announcement that values for all ranks follow."""
 
     key: int
 
 
 class _Handle:
-    """Something that every rank holds until nobody knows of it."""
+    """Reference to a value that every rank holds until the handle is deleted."""
 
     def __init__(self, key: int, dropped: list[int]) -> None:
         self.key = key
@@ -189,17 +193,21 @@ class _Handle:
 
 @dataclass(frozen=True)
 class RankParts:
-    """A piece of work is done by all ranks at once, and summed by their group.
+    """Partitions that are ranks; all of them run a task at once, and their group sums the terms.
 
-    This is the leader's side; all others `serve`.
+    The leader uses this class; all other ranks call `Rank.serve`.
 
     Parameters
     ----------
     rank : Rank
     lengths : list of int
-        Rows of every rank that has some.
+        Number of rows of every rank that has some.
     rows : object or None
-        Handle of what stands in the place of X.
+        Handle of the values that replace X.
+    keys : iterator of int
+        Keys of new values.
+    dropped : list of int
+        Keys of values that ranks are to drop with the next order.
     """
 
     is_read_again: ClassVar[bool] = False
@@ -210,32 +218,32 @@ class RankParts:
     dropped: list[int] = field(default_factory=list)
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Hand every part something to hold, and return the handle."""
+        """Store one value per partition, and return a handle of them."""
         handle = _Handle(next(self.keys), self.dropped)
-        self.rank.tell(_Gift(handle.key))
+        self.rank.tell(_Scatter(handle.key))
         self.rank.take(handle.key, list(values))
         return handle
 
     def run(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of work over all parts."""
+        """Sum the terms of a task over all partitions."""
         return self._order(work, held, n_kept, reads, True)
 
-    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every part, in their order."""
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every partition, in order."""
         return [part for part in self._order(work, held, 0, reads, False)[0] if part is not None]
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Say yes: what is a share of X fits beside it."""
+        """Return True: values that are a share of X are assumed to fit into memory."""
         return True
 
     def holding(self, handle: Any) -> "RankParts":
-        """Put something that the parts hold in the place of X."""
+        """Return partitions whose X are the values of a handle."""
         return RankParts(self.rank, self.lengths, handle, self.keys, self.dropped)
 
     def _order(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool, sums: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool, sums: bool
     ) -> tuple[Any, list[Any]]:
         import cloudpickle
 

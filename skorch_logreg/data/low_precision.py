@@ -1,4 +1,4 @@
-"""Low-precision Gram matrices, for curvature that is corrected by exact gradients."""
+"""Gram matrices in low precision, for curvature that exact gradients correct."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,77 +7,83 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-_SIDE = 512  # columns of a strip of a symmetric product
-_FILLED = 1 << 16  # numbers that are filled in at a time: they stay in a core's cache
-_HELD = 1 << 22  # numbers of a product's factor, at most
-_LEAST_HELD = 1 << 20  # and at least, so that calls do not show
-_ROWS = 2048  # of one: with fewer, adding the products costs more than some per cent of them
-_LIFTED = 1 << 19  # numbers of weighted rows that are multiplied at a time
-_TRIAL = 384  # side of the matrices by whose product bfloat16 is tried
-_FASTER = 1.5
+_STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
+_FILL_SIZE = 1 << 16  # entries written at a time, which fit into a core's cache
+_MAX_FACTOR_SIZE = 1 << 22  # entries of a product's factor, at most
+_MIN_FACTOR_SIZE = 1 << 20  # entries of a factor, at least, to hide the cost of function calls
+_FACTOR_ROWS = 2048  # rows of a factor; with fewer, adding the products takes some per cent
+_WEIGHTED_SIZE = 1 << 19  # entries of weighted rows that are multiplied at a time
+_TRIAL_SIDE = 384  # side of the matrices whose product measures the speed of bfloat16
+_MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 
 
-def rough_dtype(device: torch.device, side: int) -> torch.dtype:
-    """Tell in which type a product of so many columns is made.
+def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
+    """Return the type of the factors of a product with ``side`` columns.
 
-    bfloat16 where the machine has units for it, and the product, not its factors, is what costs.
+    bfloat16 if the device multiplies it faster and the product, not forming its factors, takes
+    most of the time; else float32.
     """
-    return torch.bfloat16 if side > _SIDE and has_fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if side > _STRIP_COLUMNS and has_fast_bfloat16(device) else torch.float32
 
 
 @cache
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Find out, once, by the best of some products of less than a millisecond."""
+    """Return True if the device multiplies bfloat16 matrices faster than float32 ones.
+
+    Measured once, as the best of some products of less than a millisecond.
+    """
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(_TRIAL, _TRIAL, dtype=dtype, device=device)
+        matrix = torch.ones(_TRIAL_SIDE, _TRIAL_SIDE, dtype=dtype, device=device)
         taken = []
         for _ in range(6):
             begun = perf_counter()
             float((matrix @ matrix)[0, 0])
             taken.append(perf_counter() - begun)
         seconds[dtype] = min(taken)
-    return seconds[torch.float32] > _FASTER * seconds[torch.bfloat16]
+    return seconds[torch.float32] > _MIN_SPEEDUP * seconds[torch.bfloat16]
 
 
-def rough_gram(
+def bfloat16_gram(
     fill: Callable[[slice, Tensor], object],
     n_columns: int,
     weight: Tensor,
     rank_one: Tensor | None,
-    filled: int = _FILLED,
+    filled: int = _FILL_SIZE,
 ) -> Tensor:
-    """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows, roughly.
+    """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows in low precision.
 
-    Factors are `rough_dtype`, sums float32: an entry is right to some thousandths of itself.
+    Factors have the type `low_precision_dtype`, sums are float32: the relative error of an entry
+    is some thousandths.
 
     Parameters
     ----------
     fill : callable
         ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns), float32.
     n_columns : int
+        Number of columns of z.
     weight, rank_one : Tensor of shape (rows, K)
-        Of one model.
+        Weights of one model.
     filled : int
-        Numbers that are filled in at a time.
+        Number of entries that one call of ``fill`` writes.
 
     Returns
     -------
     gram : Tensor of shape (K (n_columns + 1), K (n_columns + 1)), float32
-        Only the lower triangle counts.
+        Gram matrix; only the lower triangle is valid.
     """
     n_rows, n_outputs = weight.shape
     side = n_columns + 1
     width = n_outputs * side
-    dtype = rough_dtype(weight.device, width)
-    # of an output with itself d - q q is positive; as a difference of two products it would
-    # drown in their rounding
+    dtype = low_precision_dtype(weight.device, width)
+    # the diagonal block of an output has the weight d - q q > 0: computed as a difference of two
+    # products it would be smaller than their rounding errors
     own = (weight if rank_one is None else weight - rank_one.square()).clamp(min=0.0)
     roots = own.sqrt().float()
     second = None if rank_one is None else rank_one.float()
     blocks = torch.zeros(n_outputs, side, side, dtype=torch.float32, device=weight.device)
     gram = blocks[0] if second is None else blocks.new_zeros(width, width)
-    held = min(max(_ROWS * width, _LEAST_HELD), _HELD)
+    held = min(max(_FACTOR_ROWS * width, _MIN_FACTOR_SIZE), _MAX_FACTOR_SIZE)
     step = min(max(held // width, 256), n_rows)
     piece = max(filled // side, 16)
     design = blocks.new_ones(step, side) if second is not None else blocks.new_ones(piece, side)
@@ -110,21 +116,21 @@ def rough_gram(
     return gram
 
 
-def rough_grams(
+def bfloat16_grams(
     fill: Callable[[slice, Tensor], object],
     n_columns: int,
     weight: Tensor,
-    filled: int = _FILLED,
+    filled: int = _FILL_SIZE,
 ) -> Tensor:
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights, in low precision.
 
-    The rows are formed once and multiplied once for all weights, in one product of a size at
-    which matrix products are efficient.
+    The rows are formed once and multiplied by all weights in one product, of a size at which
+    matrix products are efficient.
 
     Parameters
     ----------
     fill, n_columns, filled
-        As `rough_gram` has them.
+        As in `bfloat16_gram`.
     weight : Tensor of shape (rows, k)
 
     Returns
@@ -133,11 +139,13 @@ def rough_grams(
     """
     n_rows, n_grams = weight.shape
     side = n_columns + 1
-    dtype = rough_dtype(weight.device, side)
+    dtype = low_precision_dtype(weight.device, side)
     weight = weight.float()
     width = n_grams * side
     total = torch.zeros(width, side, dtype=torch.float32, device=weight.device)
-    piece = min(max(filled // side, _LIFTED // width), max(_HELD // width, 16), n_rows)
+    piece = min(
+        max(filled // side, _WEIGHTED_SIZE // width), max(_MAX_FACTOR_SIZE // width, 16), n_rows
+    )
     design = total.new_ones(piece, side)
     lifted = torch.empty(piece, n_grams, side, dtype=dtype, device=weight.device)
     for start in range(0, n_rows, piece):
@@ -153,27 +161,29 @@ def rough_grams(
     return total.view(n_grams, side, side)
 
 
-def rough_outer(
+def bfloat16_outer(
     fill: Callable[[slice, slice, Tensor], object], n_rows: int, columns: range
 ) -> Tensor:
-    """Sum ``z_j z_j'`` over some columns, roughly.
+    """Sum ``z_j z_j'`` over some columns in low precision.
 
     Parameters
     ----------
     fill : callable
         ``fill(rows, columns, out)`` writes a part of ``z`` into out, float32.
     n_rows : int
+        Number of rows of z.
     columns : range
+        Columns to sum over.
 
     Returns
     -------
     outer : Tensor of shape (n_rows, n_rows), float32
-        Only the lower triangle counts.
+        Sum; only the lower triangle is valid.
     """
     total = torch.zeros(n_rows, n_rows)
-    width = min(max(_HELD // n_rows, 256), len(columns))
-    held = torch.empty(n_rows, width, dtype=rough_dtype(total.device, len(columns)))
-    piece = max(_FILLED // width, 1)
+    width = min(max(_MAX_FACTOR_SIZE // n_rows, 256), len(columns))
+    held = torch.empty(n_rows, width, dtype=low_precision_dtype(total.device, len(columns)))
+    piece = max(_FILL_SIZE // width, 1)
     z = torch.empty(piece, width)
     for start in columns[::width]:
         across = slice(start, min(start + width, columns.stop))
@@ -187,30 +197,30 @@ def rough_outer(
     return total
 
 
-def rough_cross(
+def bfloat16_cross(
     fill: Callable[[slice, Tensor], object],
     fill_others: Callable[[slice, Tensor], object],
     n_columns: int,
     n_others: int,
     weight: Tensor,
 ) -> Tensor:
-    """Sum ``weight z'[u 1]`` over rows, roughly.
+    """Sum ``weight z'[u 1]`` over rows in low precision.
 
     Parameters
     ----------
     fill, fill_others : callable
         ``fill(rows, out)`` writes a slice of rows of ``z``, or of ``u``, into out, float32.
     n_columns, n_others : int
-        Their columns.
+        Number of columns of z and of u.
     weight : Tensor of shape (rows,)
 
     Returns
     -------
     cross : Tensor of shape (n_columns, n_others + 1), float32
     """
-    dtype = rough_dtype(weight.device, n_others)
-    step = min(max(_HELD // (n_columns + n_others), 256), len(weight))
-    piece = max(_FILLED // (n_columns + n_others), 16)
+    dtype = low_precision_dtype(weight.device, n_others)
+    step = min(max(_MAX_FACTOR_SIZE // (n_columns + n_others), 256), len(weight))
+    piece = max(_FILL_SIZE // (n_columns + n_others), 16)
     factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()
     z, u = total.new_empty(piece, n_columns), total.new_empty(piece, n_others)
     left = total.new_empty(step, n_columns, dtype=dtype)
@@ -229,8 +239,8 @@ def rough_cross(
 
 
 def _add_gram(total: Tensor, rows: Tensor) -> None:
-    """Add ``rows' rows`` to the lower triangle, in place, strip by strip."""
+    """Add ``rows' rows`` to the lower triangle in place, one strip of columns at a time."""
     side = rows.shape[1]
-    for start in range(0, side, _SIDE):
-        strip = slice(start, min(start + _SIDE, side))
+    for start in range(0, side, _STRIP_COLUMNS):
+        strip = slice(start, min(start + _STRIP_COLUMNS, side))
         total[start:, strip] += rows[:, start:].T @ rows[:, strip]

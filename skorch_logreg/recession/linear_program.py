@@ -1,4 +1,4 @@
-"""Linear programmes over a cone of directions, to the last digits of float64."""
+"""Linear programs over a cone of directions, solved to float64 precision."""
 
 from itertools import product
 from typing import Any
@@ -7,11 +7,12 @@ import numpy as np
 import scipy.sparse as sp
 
 _EPS = np.finfo(np.float64).eps
-_TOLERANCE = 1e-10  # the least that HiGHS takes
-_NOTHING = 1e-9  # gain in the box of one: what the solver's tolerance may make of zero
-_NEAR = (1e-7, 1e-9, 1e-11)  # a row that near to zero may be one of those that hold the vertex
-_SHARE = 0.1  # of what rows gain that fewer columns may leave
-_SOLVES = 8  # with rows scaled up that rounding of the solver let through
+_TOLERANCE = 1e-10  # smallest feasibility tolerance that HiGHS accepts
+_MIN_GAIN = 1e-9  # gain in the unit box above what the solver's tolerance gives to zero
+# values below which a row may be active at a vertex, tried in turn
+_NEAR_ZERO = (1e-7, 1e-9, 1e-11)
+_MIN_SHARE = 0.1  # share of the rows' gains that a sparser direction has to keep
+_MAX_SOLVES = 8  # solves with violated rows scaled up, at most
 
 
 class Cone:
@@ -20,7 +21,7 @@ class Cone:
     Parameters
     ----------
     low, high : ndarray of shape (n_directions,)
-        Bounds, -1, 0 or 1.
+        Bounds of w: -1, 0 or 1.
     """
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
@@ -28,71 +29,74 @@ class Cone:
         self._rows = sp.csr_array((0, len(low)))
 
     def add(self, rows: Any) -> None:
-        """Add rows; each is scaled to a largest entry of one."""
+        """Add rows, each scaled to a largest entry of 1."""
         self._rows = sp.vstack([self._rows, _unit_rows(sp.csr_array(rows))], format="csr")
 
-    def best(self, gain: np.ndarray) -> np.ndarray | None:
+    def maximise(self, gain: np.ndarray) -> np.ndarray | None:
         """Maximise ``gain w``.
 
-        HiGHS lets a row be wrong by its tolerance.  Its vertex is computed again from the rows
-        that hold it; a row that is wrong by more than rounding is scaled up, and with it what its
-        error counts.
+        HiGHS allows rows to be negative by its tolerance. Its vertex is therefore recomputed from
+        the constraints that are active there. If a row is still violated by more than rounding, it
+        is scaled up, and its error with it, and the program is solved again.
 
         Returns
         -------
         direction : ndarray or None
-            None where zero is the best, or rounding decides.
+            None if zero is optimal, or if rounding decides.
         """
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = self._rows
-        for _ in range(_SOLVES):
+        for _ in range(_MAX_SOLVES):
             found = _solve(rows, gain, self._bounds)
-            if found is None or gain @ found <= _NOTHING:
+            if found is None or gain @ found <= _MIN_GAIN:
                 return None
-            for near, is_free in product(_NEAR, (False, True)):
+            for near, is_free in product(_NEAR_ZERO, (False, True)):
                 vertex = self._vertex(found, near, is_free)
-                if not self.wrong(self._rows, vertex).any():
-                    return vertex if gain @ vertex > _NOTHING else None
-            wrong = self.wrong(self._rows, found)
-            if not wrong.any():
+                if not self.violated(self._rows, vertex).any():
+                    return vertex if gain @ vertex > _MIN_GAIN else None
+            violated = self.violated(self._rows, found)
+            if not violated.any():
                 return found
-            size = np.where(wrong, 1e-2 / np.abs(self._rows @ found).clip(_EPS), 1.0)
+            size = np.where(violated, 1e-2 / np.abs(self._rows @ found).clip(_EPS), 1.0)
             rows = sp.csr_array(rows.multiply(np.maximum(size, 1.0)[:, None]))
         return None
 
     def sparsest(self, direction: np.ndarray, gain: np.ndarray, costs: np.ndarray) -> np.ndarray:
         """Find a direction with the least sum of ``costs`` times absolute values.
 
-        Every row, and the gain of all, has a tenth of what it has along ``direction``, at least.
-        Where columns repeat each other many directions are the same, and this one has few columns.
+        Every row, and the total gain, is at least a tenth of its value along ``direction``. If
+        columns are collinear there are many equivalent directions, and this one uses few columns.
         """
         low, high = self._bounds.T
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = sp.vstack([self._rows, gain[None]], format="csr")
         lead = rows @ direction
-        least = np.where(lead > _NOTHING, _SHARE * lead, 0.0)
+        least = np.where(lead > _MIN_GAIN, _MIN_SHARE * lead, 0.0)
         both = sp.hstack([rows, -rows], format="csr")
         bounds = np.column_stack([np.zeros(2 * len(low)), np.concatenate([high, -low])])
         found = _solve(both, -np.tile(costs, 2), bounds, least)
         if found is None:
             return direction
         found = found[: len(low)] - found[len(low) :]
-        for near in _NEAR:
+        for near in _NEAR_ZERO:
             vertex = self._vertex(found, near, False)
             lead = rows @ vertex
-            if not self.wrong(self._rows, vertex).any() and (lead >= least / 2 - _TOLERANCE).all():
+            if (
+                not self.violated(self._rows, vertex).any()
+                and (lead >= least / 2 - _TOLERANCE).all()
+            ):
                 return vertex
         return direction
 
     @staticmethod
-    def wrong(rows: Any, direction: np.ndarray) -> np.ndarray:
-        """Which rows are below zero by more than rounding."""
+    def violated(rows: Any, direction: np.ndarray) -> np.ndarray:
+        """Return a mask of the rows that are negative by more than rounding."""
         return rows @ direction < -64 * _EPS * (abs(rows) @ np.abs(direction))
 
     def _vertex(self, found: np.ndarray, near: float, is_free: bool) -> np.ndarray:
-        """Solve for a vertex from the rows, and the sides of the box, that hold it.
+        """Solve for a vertex from the rows and the bounds that are active there.
 
-        Entries near zero remain there unless that ``is_free``.
+        Entries near zero are set to zero unless ``is_free``.
         """
         low, high = self._bounds.T
         at_side = (found <= low + near) | (found >= high - near)
@@ -104,7 +108,7 @@ class Cone:
         if at_side.all() or not holding.shape[0]:
             return vertex
         free = holding[:, np.flatnonzero(~at_side)].toarray()
-        for _ in range(2):  # the second time refines
+        for _ in range(2):  # the second pass refines the first
             step = np.linalg.lstsq(free, -(holding @ vertex), rcond=1e-12)[0]
             vertex[~at_side] += step
         return vertex
@@ -113,8 +117,8 @@ class Cone:
 def _solve(
     rows: Any, gain: np.ndarray, bounds: np.ndarray, least: np.ndarray | None = None
 ) -> np.ndarray | None:
-    """Maximise ``gain w`` where ``rows w >= least``, which is zero if None."""
-    from scipy.optimize import linprog  # takes long to import, and is seldom wanted
+    """Maximise ``gain w`` subject to ``rows w >= least``, which is zero if None."""
+    from scipy.optimize import linprog  # slow to import, and rarely needed
 
     found = linprog(
         -gain,

@@ -1,4 +1,4 @@
-"""Parts of rows that are blocks of a Dask collection."""
+"""Partitions that are blocks of a Dask collection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,26 +6,28 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skorch_logreg.data.remote import Work
+from skorch_logreg.data.remote import Task
 from skorch_logreg.data.threads import single_thread, workers
 
-_FAN_IN = 8  # sums that are added in one place
-_LONG = 1 << 14  # bytes of work that are not sent with every task
+_FAN_IN = 8  # number of terms that one task adds
+# bytes of pickled work up to which it is sent with every task
+_MAX_SENT_BYTES = 1 << 14
 
 
 @dataclass(frozen=True)
 class DaskParts:
-    """A piece of work is a task; the scheduler brings it to its block.
+    """Partitions that are Dask blocks; work is run as Dask tasks.
 
-    Whatever scheduler Dask would take: the client's, or this process's threads.  What a part
-    holds is the result of a task that is kept; where a worker is lost, Dask makes it again from
-    the tasks before.
+    Any scheduler of Dask may be used: that of a client, or threads of this process. Values that
+    partitions hold are persisted results of tasks; if a worker is lost, Dask computes them
+    again.
 
     Parameters
     ----------
     blocks : list of Delayed
-        X of every part.
+        X of every partition.
     lengths : list of int
+        Number of rows of every partition.
     """
 
     is_read_again: ClassVar[bool] = True
@@ -33,16 +35,16 @@ class DaskParts:
     lengths: list[int]
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Hand every part something to hold, and return the handle."""
+        """Store one value per partition, and return a handle of them."""
         from dask import delayed, persist
 
-        # one by one: a graph that holds all values would be large
+        # one at a time, because a graph with all values would be large
         return _Handle([persist(delayed(_given)(value))[0] for value in values], 0)
 
     def run(
-        self, work: Work, held: Sequence[Any], n_kept: int, reads: bool
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of work over all parts."""
+        """Sum the terms of a task over all partitions."""
         from dask import delayed, persist
 
         results = self._tasks(work, held, reads)
@@ -58,28 +60,29 @@ class DaskParts:
         total, *results = persist(*terms, *results)
         return total.compute(), [_Handle(results, place) for place in range(n_kept)]
 
-    def collect(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every part, in their order."""
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every partition, in order."""
         from dask import compute
 
         return [_terms(result) for result in compute(*self._tasks(work, held, reads))]
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Say yes: what is a share of X fits beside it."""
+        """Return True: values that are a share of X are assumed to fit into memory."""
         return True
 
     def holding(self, handle: Any) -> "DaskParts":
-        """Put something that the parts hold in the place of X."""
+        """Return partitions whose X are the values of a handle."""
         from dask import delayed
 
         return DaskParts([delayed(_value)(r, handle.place) for r in handle.results], self.lengths)
 
-    def _tasks(self, work: Work, held: Sequence[Any], reads: bool) -> list[Any]:
+    def _tasks(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
         import cloudpickle
         from dask import delayed
 
         sent = cloudpickle.dumps(work)
-        if len(sent) > _LONG:  # then one value in the graph, which workers hand on to each other
+        # as one value of the graph, workers pass it to each other
+        if len(sent) > _MAX_SENT_BYTES:
             sent = delayed(sent)
         places = [handle.place for handle in held]
         return [
@@ -96,7 +99,7 @@ class DaskParts:
 
 @dataclass(frozen=True)
 class _Handle:
-    """One of the values that tasks have kept."""
+    """Reference to one of the values that tasks have kept, in all partitions."""
 
     results: list[Any]
     place: int

@@ -1,4 +1,4 @@
-"""Rows that are in parts, not all at hand: work goes to them, and sums come back."""
+"""Data in partitions, which may be on disk or in other processes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +11,21 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import are_near_zero
-from skorch_logreg.data.memory import InMemory, columns, from_arrays
-from skorch_logreg.data.moments import LEFT, refined
+from skorch_logreg.data.lazy_rows import Call, LazyRows, Node
+from skorch_logreg.data.memory import InMemory, as_columns, from_arrays
+from skorch_logreg.data.moments import MIN_VARIANCE_SHARE, refine_moments
 from skorch_logreg.data.protocol import Block, Kernel
-from skorch_logreg.data.recipes import Call, Node, Recipes
-from skorch_logreg.data.remote import Parts, RemoteRows, collected
+from skorch_logreg.data.remote import Partitions, RemoteRows, collect_rows
+from skorch_logreg.data.tasks import (
+    Checksum,
+    CopyColumns,
+    InspectPart,
+    PickRows,
+    SumKernel,
+    UnchangedReader,
+    as_it_is,
+)
 from skorch_logreg.data.tensors import take_columns
-from skorch_logreg.data.work import Checksum, Columns, Look, Pick, Sum, Unchanged, as_it_is
 
 PLACES = {
     "memory": "arrays, as above",
@@ -26,22 +34,22 @@ PLACES = {
     "ranks": "`RankRows` of every process of a group of `torch.distributed`",
 }
 
-_KEPT = 64 << 20  # bytes of the rows on which a fit starts
-_MOMENT_ROWS = 1000  # that tell of all, where no column is constant in them
+_SAMPLE_BYTES = 64 << 20  # bytes of the first-pass sample
+_MIN_MOMENT_ROWS = 1000  # rows of a sample that estimate moments, at least
 
 
 @dataclass
-class Survey:
-    """What the first pass finds out, for all passes to come.
+class FirstPassSample:
+    """Sample and checksums that the first pass over the rows collects for all later ones.
 
     Attributes
     ----------
     step : int
-        Every so many-th row is kept.
+        Step between the rows that are kept.
     kept : Tensor, csr_array or None
-        These rows.
+        Rows of the sample.
     checksums : list of Checksum or None
-        One for each part with rows.
+        One for each partition with rows.
     """
 
     step: int = 1
@@ -49,40 +57,43 @@ class Survey:
     checksums: list[Checksum] | None = None
 
     def keep(self, parts: list[Any]) -> None:
-        """Keep rows of all parts."""
+        """Store the sampled rows of all partitions."""
         sparse = any(sp.issparse(part) for part in parts)
         self.kept = sp.vstack(parts, format="csr") if sparse else torch.cat(parts)
 
     def of_part(self, start: int) -> slice:
-        """Say which rows of a part are kept, where it begins at row ``start`` of all."""
+        """Return the slice of sampled rows in a partition that begins at row ``start``."""
         return slice((self.step // 2 - start) % self.step, None, self.step)
 
 
 @dataclass
-class InParts:
-    """Row blocks of parts, wherever these are; see `Data` for the methods.
+class PartitionedData:
+    """Row blocks of partitions, in any place; see `Data` for the methods.
 
-    A sum is one piece of work for every part, so what travels is the kernel with its
-    parameters, to the parts, and the sums back.  Targets, weights and logits lie beside their
-    rows (`RemoteRows`).  A sample of the rows comes here once, to start on: it stands for the
-    rest wherever that will do.
+    A sum runs one task per partition, so that only the kernel with its parameters is sent to
+    the partitions, and only sums come back. Targets, weights and logits are stored with their
+    rows (`RemoteRows`). A sample of the rows is copied to this process once; solvers start on
+    it, and it estimates what need not be exact.
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     read : callable
-        ``read(X of a part, index, check) -> Tensor or csr_array``; with ``check`` it looks at
-        every entry.
+        ``read(X of a partition, index, check) -> Tensor or csr_array``; with ``check`` all
+        entries are validated.
     targets, weight : RemoteRows
-        As `InMemory` has them, of all rows.
+        Targets and weights of all rows, as in `InMemory`.
     center, scale : Tensor of shape (n_features,), float64
     dtype : torch.dtype
         Type of X's entries.
     n_logits : int
-        Logits a row, of all models.
+        Number of logits per row, over all models.
+    reads : list of int
+        One number, shared with data derived from this: the full reads of X so far.
+    survey : FirstPassSample
     """
 
-    parts: Parts
+    parts: Partitions
     read: Callable[[Any, int, bool], Any]
     targets: Any
     weight: Any
@@ -91,7 +102,7 @@ class InParts:
     dtype: torch.dtype
     n_logits: int = 1
     reads: list[int] = field(default_factory=lambda: [0], compare=False)
-    survey: Survey = field(default_factory=Survey, compare=False)
+    survey: FirstPassSample = field(default_factory=FirstPassSample, compare=False)
 
     whole = None
     single_block = False
@@ -99,12 +110,12 @@ class InParts:
     device = torch.device("cpu")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Stay here: work that travels may mention it, and has rows of its own."""
-        return _NoData, ()
+        """Pickle a placeholder: tasks may refer to the data and have rows of their own."""
+        return _UnavailableData, ()
 
     @property
     def n_passes(self) -> int:
-        """Full reads of X so far, by whatever was derived from this data."""
+        """Number of full reads of X so far, by this data and all data derived from it."""
         return self.reads[0]
 
     @property
@@ -119,21 +130,21 @@ class InParts:
 
     @property
     def row_size(self) -> float:
-        """What reading a row costs, in numbers of a dense one."""
+        """Cost of reading one row, in numbers of a dense row."""
         return self._sampled_rows.row_size
 
     @property
     def n_weights(self) -> int:
-        """Columns of weights: 1 for all models, or m."""
+        """Number of weight columns: 1 for all models, or m."""
         return int(self.weight.shape[1])
 
     @property
     def exact(self) -> Self:
-        """The same data: all products are float64."""
+        """The same data, whose products are always float64."""
         return self
 
-    def rough(self) -> Self:
-        """Take the same data: to read it costs more than to multiply it."""
+    def low_precision(self) -> Self:
+        """Return the same data: reading rows costs more than multiplying them."""
         return self
 
     def reduce(
@@ -141,50 +152,50 @@ class InParts:
     ) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
         self.reads[0] += reads
-        recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        work = Sum(
+        lazy_rows = LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+        task = SumKernel(
             kernel,
-            recipes,
+            lazy_rows,
             self.parts.lengths,
             self._reader if reads else None,
             (self.center, self.scale, self.n_logits),
             few,
         )
-        terms, handles = self.parts.run(work, recipes.held, recipes.n_new, reads > 0)
-        recipes.keep(handles)
+        terms, handles = self.parts.run(task, lazy_rows.held, lazy_rows.n_new, reads > 0)
+        lazy_rows.keep(handles)
         return terms
 
     def empty_rows(self, *shape: int) -> Any:
-        """Make an array as long as the data, of the products' type."""
+        """Return an uninitialised array with one entry per row, of the products' type."""
         return RemoteRows(self.parts, Node(torch.empty(0, *shape, dtype=torch.float64)))
 
     def beside(self, rows: Tensor) -> Any:
-        """Hand every part its rows of an array."""
-        return scattered(self.parts, rows)
+        """Scatter an array with one entry per row to the partitions."""
+        return scatter_rows(self.parts, rows)
 
     def pick(self, choose: Callable[..., Tensor], *row_arrays: Any) -> tuple[Any, Tensor, Tensor]:
-        """Copy rows of X as they are, with their targets and weights, to this machine's memory."""
+        """Copy selected rows of X, their targets and weights to the memory of this process."""
         self.reads[0] += 1
-        recipes = Recipes([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        work = Pick(choose, recipes, self.parts.lengths, self._reader)
-        found = self.parts.collect(work, recipes.held, reads=True)
+        lazy_rows = LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+        task = PickRows(choose, lazy_rows, self.parts.lengths, self._reader)
+        found = self.parts.collect(task, lazy_rows.held, reads=True)
         X, targets, weight = zip(*found, strict=True)
         rows = sp.vstack(X, format="csr") if sp.issparse(X[0]) else np.concatenate(X)
         return rows, torch.cat(targets), torch.cat(weight)
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
-        """Weighted mean and standard deviation (p,) of the columns of X.
+        """Compute the weighted mean and standard deviation (p,) of the columns of X.
 
-        Of the rows that the first pass keeps, if they are many and no column is constant there.
+        They are estimated from the first-pass sample if it has many rows and no constant column.
         """
         sample = self._sampled_rows
         found = sample.column_moments()
-        if sample.n_samples < _MOMENT_ROWS or not bool((found[1] > 0).all()):
+        if sample.n_samples < _MIN_MOMENT_ROWS or not bool((found[1] > 0).all()):
             return self._exact_moments(found[0].nan_to_num(0.0))  # nan: the sample has no weight
         return found
 
     def _exact_moments(self, about: Tensor) -> tuple[Tensor, Tensor]:
-        """Take moments of all rows about a mean of some, which leaves little to cancel."""
+        """Compute moments of all rows, centred by the means of a sample, so that little cancels."""
 
         def kernel(block: Block) -> tuple[Tensor, ...]:
             weight = block.weight.mean(dim=1, keepdim=True)
@@ -195,25 +206,25 @@ class InParts:
         shift, square = first[:-1] / first[-1], second[:-1] / first[-1]
         mean, variance = about + shift, square - shift.square()
         deviation = variance.clamp(min=0.0).sqrt()
-        doubtful = variance < LEFT * square
-        if self._sampled_rows.is_sparse:  # squares of far columns cancel
+        doubtful = variance < MIN_VARIANCE_SHARE * square
+        if self._sampled_rows.is_sparse:  # the squares of columns far from zero cancel
             doubtful |= ~are_near_zero(mean, deviation)
-        return refined(self, mean, deviation, doubtful)
+        return refine_moments(self, mean, deviation, doubtful)
 
     @property
     def _reader(self) -> Callable[[Any, int, bool], Any]:
-        """Read rows that are still what the first pass found, if it has been."""
+        """Reader of rows that checks their checksums, if the first pass has computed them."""
         checksums = self.survey.checksums
         if checksums is None:
             return self.read
-        return Unchanged(self.read, checksums, self.n_passes)
+        return UnchangedReader(self.read, checksums, self.n_passes)
 
     @cached_property
     def _sampled_rows(self) -> InMemory:
-        """The rows that are kept, with the weight of all."""
+        """First-pass sample, with the total weight of all rows."""
         if self.survey.kept is None:
             self._keep()
-        targets, weight, total = self._beside_kept(
+        targets, weight, total = self._targets_of_kept(
             slice(self.survey.step // 2, None, self.survey.step)
         )
         factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
@@ -221,39 +232,40 @@ class InParts:
         return replace(part.in_units(self.center, self.scale), n_logits=self.n_logits)
 
     def _keep(self) -> None:
-        """Look at all entries, and bring a sample of the rows here."""
+        """Validate all entries, and copy a sample of the rows to this process."""
         self.reads[0] += 1
         survey, begin, slices = self.survey, 0, []
-        kept = max(_KEPT // (8 * max(self.n_features, 1)), 1)
+        kept = max(_SAMPLE_BYTES // (8 * max(self.n_features, 1)), 1)
         survey.step = -(-self.n_samples // kept)
         for length in self.parts.lengths:
             slices.append(survey.of_part(begin))
             begin += length
-        work = Look(self.read, self.parts.lengths, slices)
-        found = self.parts.collect(work, [], reads=True)
+        task = InspectPart(self.read, self.parts.lengths, slices)
+        found = self.parts.collect(task, [], reads=True)
         survey.keep([some for some, _ in found])
         survey.checksums = [c for _, c in found] if self.parts.is_read_again else None
 
-    def _beside_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Targets and weights of the rows that are kept, and the weight of all: in one go."""
-        found = collected([self.targets, self.weight], rows, _beside)
+    def _targets_of_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return targets and weights of the sample, and the total weight, in one pass."""
+        found = collect_rows([self.targets, self.weight], rows, _targets_and_weight)
         targets, weight, total = zip(*found, strict=True)
         return torch.cat(targets), torch.cat(weight), torch.stack(total).sum(dim=0)
 
     def sampled(self, n_rows: int) -> slice:
-        """Say which rows a sample has: of those that are kept."""
+        """Return the slice of rows that `sample` takes, among those of the first-pass sample."""
         among, step = self._sampled_rows.sampled(n_rows), self.survey.step
         return slice(step // 2 + step * among.start, None, step * among.step)
 
     def sample(self, n_rows: int, columns: Tensor | None = None) -> InMemory:
-        """Evenly spaced rows, with weights scaled up to the weight of all; perhaps some columns.
+        """Return evenly spaced rows in memory, optionally of some columns.
 
-        In memory, and as many as were kept at most.
+        Weights are scaled up to the total weight of all rows. There are at most as many rows as in
+        the first-pass sample.
         """
         return self._sampled_rows.sample(n_rows, columns)
 
     def select(self, models: Tensor) -> Self:
-        """Keep the targets and weights of some models, where each has its own."""
+        """Keep the targets and weights of some models, where models have their own."""
         own = [
             take_columns(rows, models) if rows.shape[1] > 1 else rows
             for rows in (self.targets, self.weight)
@@ -262,10 +274,12 @@ class InParts:
         n_logits = max(self.n_logits * min(len(models), columns) // columns, 1)
         return replace(self, targets=own[0], weight=own[1], n_logits=n_logits)
 
-    def take_columns(self, columns: Tensor) -> "InParts":
-        """Copy some columns, beside their rows; or read them anew, where these are too many."""
-        some = Columns(self._reader, columns)
-        own = replace(self, center=self.center[columns], scale=self.scale[columns], survey=Survey())
+    def take_columns(self, columns: Tensor) -> "PartitionedData":
+        """Copy some columns to the partitions, or read them in every pass if they are too large."""
+        some = CopyColumns(self._reader, columns)
+        own = replace(
+            self, center=self.center[columns], scale=self.scale[columns], survey=FirstPassSample()
+        )
         if not self.parts.may_hold(8 * self.n_samples * len(columns)):
             return replace(own, read=some.read_some)
         self.reads[0] += 1
@@ -273,67 +287,69 @@ class InParts:
         return replace(own, parts=self.parts.holding(handle), read=as_it_is, reads=[0])
 
     def recast(self, X: Tensor) -> InMemory:
-        """Refuse: rows of another kind would have to be here."""
+        """Raise an error: other rows would have to be in this process."""
         raise ValueError("rows that live elsewhere have no other columns")
 
-    def outer(self, column_weight: Tensor, rough: bool = False) -> Tensor:
-        """Refuse: no block holds all rows."""
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
+        """Raise an error: no block holds all rows."""
         raise ValueError("rows in parts have no matrix of all their pairs")
 
     def standardised(self, center: Tensor, scale: Tensor, targets: Any, n_logits: int = 1) -> Self:
-        """Take the rows as ``(X - center) / scale``, with encoded targets."""
+        """Return the data as ``(X - center) / scale``, with encoded targets."""
         return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
 
 
-class _NoData:
-    """What is left of data where it is not."""
+class _UnavailableData:
+    """Placeholder for data in another process."""
 
 
-def _beside(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
+def _targets_and_weight(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
     targets, weight = arrays
     return targets[rows].clone(), weight[rows].clone(), weight.sum(dim=0)
 
 
 def from_parts(
-    parts: Parts,
+    parts: Partitions,
     read: Callable[[Any, int, bool], Any],
     n_features: int,
     dtype: torch.dtype,
     y: Tensor,
     sample_weight: Tensor | None = None,
-    survey: Survey | None = None,
+    survey: FirstPassSample | None = None,
     n_passes: int = 0,
-) -> InParts:
-    """Wrap parts of rows, and hand each its targets and weights.
+) -> PartitionedData:
+    """Make a data set of partitions, and scatter targets and weights to them.
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     read : callable
-        As `InParts` has it.
+        As in `PartitionedData`.
     n_features : int
+        Number of columns of X.
     dtype : torch.dtype
-        Of the entries.
+        Type of X's entries.
     y : Tensor
+        Targets of all rows, as in `from_arrays`.
     sample_weight : Tensor or None
-        Of all rows, as in `from_arrays`.
-    survey : Survey or None
-        Of an earlier pass over the same parts, or to be filled by the first.
+        Weights of all rows, as in `from_arrays`.
+    survey : FirstPassSample or None
+        Result of an earlier pass over the same partitions; None: the first pass collects it.
     n_passes : int
-        Reads of X that have been made for this data.
+        Number of reads of X that have been made for this data.
 
     Returns
     -------
-    data : InParts
+    data : PartitionedData
     """
     center = torch.zeros(n_features, dtype=torch.float64)
-    targets = scattered(parts, columns(_narrow(y)))
+    targets = scatter_rows(parts, as_columns(_narrow(y)))
     if sample_weight is None:
         one = torch.ones(1, 1, dtype=torch.float64)
         weight = RemoteRows(parts, Node(one[:0], Call(_repeated, (one, targets.node), {})))
     else:
-        weight = scattered(parts, columns(sample_weight.to(torch.float64)))
-    return InParts(
+        weight = scatter_rows(parts, as_columns(sample_weight.to(torch.float64)))
+    return PartitionedData(
         parts=parts,
         read=read,
         targets=targets,
@@ -342,22 +358,22 @@ def from_parts(
         scale=torch.ones_like(center),
         dtype=dtype,
         reads=[n_passes],
-        survey=Survey() if survey is None else survey,
+        survey=FirstPassSample() if survey is None else survey,
     )
 
 
 def _repeated(value: Tensor, rows: Tensor) -> Tensor:
-    """Repeat a row as often as there are rows, in its own memory."""
+    """Repeat a row for all rows, with stride 0."""
     return value.expand(len(rows), -1)
 
 
 def _narrow(y: Tensor) -> Tensor:
-    """Take a byte for a class index, where that will do."""
+    """Convert class indices to bytes if they are less than 128."""
     return y.to(torch.int8) if not y.is_floating_point() and int(y.max()) < 128 else y
 
 
-def scattered(parts: Parts, rows: Tensor) -> Any:
-    """Hand every part its rows of an array."""
+def scatter_rows(parts: Partitions, rows: Tensor) -> Any:
+    """Store the rows of an array with their partitions."""
     pieces: Sequence[Tensor] = rows.split(parts.lengths)
     handle = parts.scatter([piece.numpy() for piece in pieces])
     return RemoteRows(parts, Node(rows[:0].clone(), handle))

@@ -25,14 +25,14 @@ from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
-from skorch_logreg.estimators.multilabel.cv import LabelFolds
-from skorch_logreg.estimators.multilabel.ends import warn
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
-from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
+from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
+from skorch_logreg.estimators.multilabel.convergence_warnings import warn
+from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
+from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.leaving import LabelLeaving
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.scores import LabelScores
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
@@ -50,7 +50,7 @@ _SOMETIMES = {
 
 class MultiLabel(
     persistence.VersionedState,
-    LabelLeaving,
+    LabelExportMixin,
     MultiOutputMixin,
     ClassifierMixin,
     MetaEstimatorMixin,
@@ -246,7 +246,7 @@ class MultiLabel(
             self._fit(X, y, sample_weight, label_mask)
         return self
 
-    @available_if(partial.offered)
+    @available_if(partial.has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -297,8 +297,8 @@ class MultiLabel(
         """
         with persistence.all_or_nothing(self), plain_torch():
             network = isinstance(self.estimator, NeuralLogisticClassifier)
-            go_on = neural.partial_fit if network else partial.partial_fit
-            go_on(self, X, y, classes, sample_weight, label_mask)
+            run_epoch = neural.partial_fit if network else partial.partial_fit
+            run_epoch(self, X, y, classes, sample_weight, label_mask)
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
@@ -306,54 +306,71 @@ class MultiLabel(
         y = Home.of(X).beside(y)
         if isinstance(estimator, NeuralLogisticClassifier):
             network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
-            self._keep(network.attributes, network.given.labels)
-            setattr(self, persistence.TRAINING, network.memory)
-            if network.work is not None:
-                warn(estimator, network.work, network.fits)
+            self._set_fitted(network.attributes, network.inputs.labels)
+            setattr(self, persistence.TRAINING, network.training_state)
+            if network.label_problem is not None:
+                warn(estimator, network.label_problem, network.label_results)
             return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
             grid = resolve_cv(_in_new_layout(estimator))
-            chosen = grid.options(grid.shares[0])
+            resolved = grid.options(grid.shares[0])
         else:
-            chosen = options.resolve(per_label.WithC(estimator, self.C))
-            training.check_solver(chosen.solver)
-        given = self._validated(X, y, sample_weight, label_mask, estimator, chosen)
-        if isinstance(chosen.solver, MiniBatch):
-            given = given.counting()
-        labels = given.labels
+            resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
+            training.check_solver(resolved.solver)
+        inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved)
+        if isinstance(resolved.solver, MiniBatch):
+            inputs = inputs.without_zero_weights()
+        labels = inputs.labels
         if grid is not None:
-            splits = label_cv.split(estimator.cv, given.X, y, labels)
-        work = self._work(given, estimator, chosen)
-        fits = Fits(work.problem, work.company.constant, work.company.device)
+            splits = label_cv.split(estimator.cv, inputs.X, y, labels)
+        label_problem = self._label_problem(inputs, estimator, resolved)
+        label_results = LabelResults(
+            label_problem.problem,
+            label_problem.binary_problems.constant,
+            label_problem.binary_problems.device,
+        )
         found: dict[str, Any] = {}
         if grid is None:
-            C = per_label.strengths(self.C, estimator, chosen, labels.n_labels)
-            start = self._previous(work.problem, labels.n_labels) if estimator.warm_start else None
-            work.fit(fits, C, start, verbose=bool(estimator.verbose))
-            choice = None
+            C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
+            start = (
+                self._previous(label_problem.problem, labels.n_labels)
+                if estimator.warm_start
+                else None
+            )
+            label_problem.fit(label_results, C, start, verbose=bool(estimator.verbose))
+            cv_result = None
         else:
-            judge = LabelScores(
+            label_scores = LabelScores(
                 scoring=grid.scoring,
                 template=TorchLogisticClassifier(solver=estimator.solver),
-                X=given.X,
-                classes=labels.pair,
+                X=inputs.X,
+                classes=labels.class_pair,
                 Cs=grid.Cs,
-                thresholds=given.thresholds,
-                parts=[test for _, test in splits],
-                weight=given.weight,
-                home=given.home,
+                thresholds=inputs.thresholds,
+                held_out_rows=[test for _, test in splits],
+                weight=inputs.weight,
+                home=inputs.home,
             )
-            train = Rows.of([train for train, _ in splits], given.X.shape[0])
-            choice = LabelFolds(work, grid, train, judge, estimator.selection).search()
-            choice.fit(work, grid, fits)
-            found = choice.attributes(grid)
-        warn(estimator, work, fits if choice is None else choice, choice is not None)
-        self._keep(found | fits.attributes(), labels)
-        been = partial.memory(work.company.total, estimator.solver, fits.trained)
-        setattr(self, persistence.TRAINING, been)
+            train = Rows.of([train for train, _ in splits], inputs.X.shape[0])
+            cv_result = LabelCrossValidation(
+                label_problem, grid, train, label_scores, estimator.selection
+            ).search()
+            cv_result.fit(label_problem, grid, label_results)
+            found = cv_result.attributes(grid)
+        warn(
+            estimator,
+            label_problem,
+            label_results if cv_result is None else cv_result,
+            cv_result is not None,
+        )
+        self._set_fitted(found | label_results.attributes(), labels)
+        training_state = partial.training_state(
+            label_problem.binary_problems.total_weight, estimator.solver, label_results.trained
+        )
+        setattr(self, persistence.TRAINING, training_state)
 
-    def _keep(self, found: dict[str, Any], labels: Indicator) -> None:
+    def _set_fitted(self, found: dict[str, Any], labels: Indicator) -> None:
         """Set fitted attributes, and forget those of another kind of fit."""
         found |= {
             "classes_": labels.classes,
@@ -378,12 +395,16 @@ class MultiLabel(
         sample_weight: Any,
         label_mask: Any,
         estimator: Any,
-        chosen: options.Options | None = None,
-    ) -> Given:
-        return Given.of(self, estimator, X, y, sample_weight, label_mask, chosen=chosen)
+        resolved: options.Options | None = None,
+    ) -> ValidatedInput:
+        return ValidatedInput.of(
+            self, estimator, X, y, sample_weight, label_mask, resolved=resolved
+        )
 
-    def _work(self, given: Given, estimator: Any, chosen: options.Options) -> LabelProblem:
-        return LabelProblem.of(self, given, estimator, chosen)
+    def _label_problem(
+        self, inputs: ValidatedInput, estimator: Any, resolved: options.Options
+    ) -> LabelProblem:
+        return LabelProblem.of(self, inputs, estimator, resolved)
 
     def _previous(self, problem: Problem, n_labels: int) -> Params | None:
         """Where a warm fit starts; a label that was certain starts at zero."""
@@ -392,8 +413,8 @@ class MultiLabel(
         start = problem.previous(self.coef_, self.intercept_, n_labels)
         if start is None:
             return None
-        certain = (start.intercept.abs() == CERTAIN) & (start.coef == 0).all(dim=2)
-        return Params(start.coef, torch.where(certain, 0.0, start.intercept))
+        saturated = (start.intercept.abs() == SATURATED_LOGIT) & (start.coef == 0).all(dim=2)
+        return Params(start.coef, torch.where(saturated, 0.0, start.intercept))
 
     def __sklearn_tags__(self) -> Tags:
         """Say what it takes: indicators, sparse data, but for networks arrays of any library."""

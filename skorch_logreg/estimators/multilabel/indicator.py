@@ -19,8 +19,8 @@ from skorch_logreg.inputs.sparsity import check_indices
 
 __all__ = ["Indicator", "read", "write"]
 
-_CELLS = 1 << 20  # looked at at once
-_OF_TORCH = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
+_CELLS_PER_CHECK = 1 << 20  # looked at at once
+_TORCH_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _COLLECTIONS = (set, frozenset, list, tuple, dict, np.ndarray)
 _LABEL_SETS = (
     "y seems to hold sets of labels; make them an indicator of zeros and ones with "
@@ -64,7 +64,7 @@ class Indicator:
         return 1 if self.kind == "binary" else int(self.classes.shape[0])
 
     @property
-    def pair(self) -> np.ndarray:
+    def class_pair(self) -> np.ndarray:
         """What one problem has for absence and presence."""
         if self.kind != "binary":
             return np.arange(2)
@@ -115,7 +115,7 @@ class Indicator:
         return (targets if known is None else targets * known), known
 
 
-def of_column(y: Any) -> Targets:
+def encode_column(y: Any) -> Targets:
     """Find the classes of one column, two or more."""
     targets = encode(y)
     if targets.n_classes < 2:
@@ -132,7 +132,7 @@ def read(
     label_mask: Any,
     X: Any,
     soft_labels: bool = False,
-    column: Callable[[Any], Targets] = of_column,
+    column: Callable[[Any], Targets] = encode_column,
 ) -> Indicator:
     """Validate targets, and which of them are known.
 
@@ -166,7 +166,7 @@ def read(
             kind = "csr_array" if isinstance(y, sp.sparray) else "csr_matrix"
         found = Indicator(kind, classes, _dtype_name(y), names, values, is_soft=soft_labels)
     else:
-        _refuse_what_is_no_column(y)
+        _check_single_column(y)
         targets = column(_check_y(y))
         kind = "binary" if targets.n_classes == 2 else "multiclass"
         found = Indicator(kind, targets.classes, _dtype_name(y), None, targets.index)
@@ -228,13 +228,13 @@ def _as_array(array: Any, name: str) -> Any:
 def _cells(array: Any) -> Any:
     """Tensor or CSC array of zeros, ones and nan (n, K); None if it holds anything else."""
     entries = array.data if sp.issparse(array) else array
-    if isinstance(entries, np.ndarray) and entries.dtype.name not in _OF_TORCH:
+    if isinstance(entries, np.ndarray) and entries.dtype.name not in _TORCH_DTYPES:
         try:
             entries = entries.astype(np.float64)
         except (TypeError, ValueError):
             return None
     entries = to_tensor(entries)
-    if 0 in array.shape or _stranger(entries) is not None:
+    if 0 in array.shape or _find_invalid(entries) is not None:
         return None
     if sp.issparse(array):
         return sp.csc_array((entries.numpy(), array.indices, array.indptr), shape=array.shape)
@@ -267,21 +267,21 @@ def _probabilities(array: Any) -> Tensor:
     return cells
 
 
-def _stranger(entries: Tensor) -> Any:
+def _find_invalid(entries: Tensor) -> Any:
     """Return a value other than 0, 1 and nan, or None; looks at a part at a time."""
     if entries.dtype == torch.bool or entries.numel() == 0:
         return None
     if not entries.is_floating_point():
         low, high = (int(end) for end in entries.aminmax())
         return low if low < 0 else high if high > 1 else None
-    for part in entries.split(max(_CELLS // max(entries[0].numel(), 1), 1)):
-        strange = part[~((part == 0) | (part == 1) | part.isnan())]
-        if len(strange):
-            return float(strange[0])
+    for part in entries.split(max(_CELLS_PER_CHECK // max(entries[0].numel(), 1), 1)):
+        invalid = part[~((part == 0) | (part == 1) | part.isnan())]
+        if len(invalid):
+            return float(invalid[0])
     return None
 
 
-def _refuse_what_is_no_column(y: Any) -> None:
+def _check_single_column(y: Any) -> None:
     """Refuse what is neither an indicator nor one column of classes."""
     shape = tuple(y.shape)
     if not sp.issparse(y) and (y.ndim == 1 or (y.ndim == 2 and shape[1] == 1)):
@@ -293,7 +293,7 @@ def _refuse_what_is_no_column(y: Any) -> None:
     kind = getattr(y.dtype, "kind", "f")
     if kind in "OUS":
         raise ValueError(_LABEL_SETS)
-    value = y.flat[0] if kind in "mM" else _stranger(to_tensor(y.data if sp.issparse(y) else y))
+    value = y.flat[0] if kind in "mM" else _find_invalid(to_tensor(y.data if sp.issparse(y) else y))
     raise ValueError(
         f"Unknown label type: y of shape {shape} is no indicator of zeros and ones (nan: not "
         f"known), it holds {value}. Use sklearn.preprocessing.MultiLabelBinarizer for sets of "

@@ -15,19 +15,19 @@ from skorch_logreg.checkpoint import named
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import epochs, options, partial
 from skorch_logreg.estimators.multilabel import per_label
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
-from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.targets import Targets, encode_known
 from skorch_logreg.fitting import Params
 
-__all__ = ["memory", "offered", "partial_fit", "read"]
+__all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
 
 _COLUMN = ("binary", "multiclass")
 
 
-def offered(model: Any) -> bool:
+def has_partial_fit(model: Any) -> bool:
     """Whether `MultiLabel` can go on from some of the rows; see `partial.offered`."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     own = model.class_weight
@@ -48,15 +48,22 @@ def partial_fit(
 ) -> None:
     """Go on with every label for one epoch over some rows."""
     estimator = checked_estimator(model)
-    chosen = options.resolve(per_label.WithC(estimator, model.C))
-    chosen = replace(chosen, solver=epochs.partial_solver(chosen.solver))
-    given = read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
-    n_labels = given.labels.n_labels
-    work = LabelProblem.of(model, given, estimator, chosen, part=True)
-    start = model._previous(work.problem, n_labels)
-    before = getattr(model, TRAINING, None) if start is not None else None
-    run = _Run.of(work, per_label.strengths(model.C, estimator, chosen, n_labels), start, before)
-    groups = list(run.groups(before))
+    resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
+    resolved = replace(resolved, solver=epochs.partial_solver(resolved.solver))
+    inputs = validate_part(
+        model, estimator, X, y, classes, sample_weight, label_mask
+    ).without_zero_weights()
+    n_labels = inputs.labels.n_labels
+    label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
+    start = model._previous(label_problem.problem, n_labels)
+    previous = getattr(model, TRAINING, None) if start is not None else None
+    run = _PartialFit.of(
+        label_problem,
+        per_label.c_per_label(model.C, estimator, resolved, n_labels),
+        start,
+        previous,
+    )
+    groups = list(run.groups(previous))
     trained = [group for some in groups for group in run.train(some)]
     n_iter = torch.zeros(n_labels, dtype=torch.int32)
     for labels, state in trained:
@@ -66,14 +73,14 @@ def partial_fit(
         "optimality_": torch.full((n_labels,), torch.nan, dtype=torch.float64),
         "converged_": torch.zeros(n_labels, dtype=torch.bool),
     }
-    found = {name: given.home.from_tensor(value) for name, value in found.items()}
+    found = {name: inputs.home.from_tensor(value) for name, value in found.items()}
     found["n_passes_"] = getattr(model, "n_passes_", 0) + len(groups)
-    model._keep(found | run.attributes(), given.labels)
-    setattr(model, TRAINING, memory(run.total, chosen.solver, trained))
+    model._set_fitted(found | run.attributes(), inputs.labels)
+    setattr(model, TRAINING, training_state(run.total_weight, resolved.solver, trained))
 
 
-def memory(
-    total: Tensor, solver: Any, trained: list[tuple[np.ndarray, dict[str, Any]]]
+def training_state(
+    total_weight: Tensor, solver: Any, trained: list[tuple[np.ndarray, dict[str, Any]]]
 ) -> dict[str, Any]:
     """Value of the attribute that holds what `partial_fit` goes on from.
 
@@ -86,10 +93,10 @@ def memory(
         Labels that were trained together, and the state of their optimiser.
     """
     groups = [{"labels": labels.tolist(), "state": state} for labels, state in trained]
-    return {"weight": total.tolist(), "solver": named(solver), "groups": groups}
+    return {"weight": total_weight.tolist(), "solver": named(solver), "groups": groups}
 
 
-def read(
+def validate_part(
     model: Any,
     estimator: Any,
     X: Any,
@@ -97,7 +104,7 @@ def read(
     classes: Any,
     sample_weight: Any,
     label_mask: Any,
-) -> Given:
+) -> ValidatedInput:
     """Validate a part of the rows; its labels are those of the parts before.
 
     Raises
@@ -118,30 +125,30 @@ def read(
             raise ValueError(f"classes must be at least 2, got {classes!r}.")
         return encode_known(y, model.classes_)
 
-    given = Given.of(
+    inputs = ValidatedInput.of(
         model, estimator, X, y, sample_weight, label_mask,
-        column=column, anew=kind is None,
+        column=column, reset=kind is None,
         allow_nd=getattr(estimator, "module", None) is not None,
     )  # fmt: skip
-    labels = given.labels
+    labels = inputs.labels
     if labels.kind not in _COLUMN:
         if kind in _COLUMN:
             raise ValueError("y is an indicator, but it was one column of classes before.")
         if n_before not in (None, labels.n_labels):
             raise ValueError(f"y has {labels.n_labels} labels, but it had {n_before} before.")
-        _check_numbers(classes, labels.n_labels)
+        _check_indicator_classes(classes, labels.n_labels)
     if kind is None:
-        return given
+        return inputs
     names = getattr(model, "label_names_", None)
     if labels.names is not None and names is not None and any(names != labels.names):
         raise ValueError(f"y has columns {labels.names!r}, but they were {names!r} before.")
     labels = replace(
         labels, kind=kind, dtype=model.target_dtype_, classes=model.classes_, names=names
     )
-    return replace(given, labels=labels)
+    return replace(inputs, labels=labels)
 
 
-def _check_numbers(classes: Any, n_labels: int) -> None:
+def _check_indicator_classes(classes: Any, n_labels: int) -> None:
     """Refuse classes that are not those of an indicator."""
     if classes is None:
         return
@@ -154,11 +161,11 @@ def _check_numbers(classes: Any, n_labels: int) -> None:
         )
 
 
-_Trained = tuple[np.ndarray, dict[str, Any]]
+_TrainedGroup = tuple[np.ndarray, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class _Run:
+class _PartialFit:
     """All labels on their way.
 
     Parameters
@@ -172,55 +179,61 @@ class _Run:
         Weight of all cells so far; written into.
     """
 
-    work: LabelProblem
+    label_problem: LabelProblem
     C: Tensor
     coef: Tensor
     intercept: Tensor
-    total: Tensor
+    total_weight: Tensor
 
     @classmethod
     def of(
-        cls, work: LabelProblem, C: Tensor, start: Params | None, before: dict[str, Any] | None
-    ) -> "_Run":
+        cls,
+        label_problem: LabelProblem,
+        C: Tensor,
+        start: Params | None,
+        previous: dict[str, Any] | None,
+    ) -> "_PartialFit":
         """Begin where the parts before have ended."""
         if start is None:
-            zeros = work.problem.zeros()
+            zeros = label_problem.problem.zeros()
             start = Params(zeros.coef.repeat(len(C), 1, 1), zeros.intercept.repeat(len(C), 1))
-        total = torch.zeros_like(C)
-        if before is not None:
-            total += torch.tensor(before["weight"], dtype=torch.float64)
-        return cls(work, C, start.coef, start.intercept, total)
+        total_weight = torch.zeros_like(C)
+        if previous is not None:
+            total_weight += torch.tensor(previous["weight"], dtype=torch.float64)
+        return cls(label_problem, C, start.coef, start.intercept, total_weight)
 
     def groups(
-        self, before: dict[str, Any] | None
+        self, previous: dict[str, Any] | None
     ) -> Iterator[tuple[np.ndarray, dict[str, Any] | None]]:
         """Labels that go together: those that did, and those that no optimiser has seen."""
         new = np.ones(len(self.C), dtype=bool)
-        if before is not None and before["solver"] == named(self.work.problem.options.solver):
-            for group in before["groups"]:
+        if previous is not None and previous["solver"] == named(
+            self.label_problem.problem.options.solver
+        ):
+            for group in previous["groups"]:
                 labels = np.array(group["labels"])
                 new[labels] = False
                 yield labels, group["state"]
-        for labels in self.work.company.batches(np.flatnonzero(new)):
+        for labels in self.label_problem.binary_problems.batches(np.flatnonzero(new)):
             yield labels, None
 
-    def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_Trained]:
+    def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_TrainedGroup]:
         """Train a group; labels of which the part has no cell stay as they are."""
         labels, state = group
-        targets, weight = self.work.company.cells(labels)
-        own = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
+        targets, weight = self.label_problem.binary_problems.cells(labels)
+        part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
         if weight is not None:
-            own = weight.sum(dim=0).expand(len(labels)).cpu()
-        counts = own > 0
+            part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
+        counts = part_weight > 0
         if weight is not None and not bool(counts.all()):
             if state is not None:
-                yield labels[~counts.numpy()], _of_some(state, ~counts)
-                state = _of_some(state, counts)
-            labels, own = labels[counts.numpy()], own[counts]
+                yield labels[~counts.numpy()], _select_labels(state, ~counts)
+                state = _select_labels(state, counts)
+            labels, part_weight = labels[counts.numpy()], part_weight[counts]
             targets = targets[:, counts.to(targets.device)]
             weight = weight[:, counts.to(weight.device)]
         if len(labels):
-            yield labels, self._train(labels, state, targets, weight, own)
+            yield labels, self._train(labels, state, targets, weight, part_weight)
 
     def _train(
         self,
@@ -228,23 +241,23 @@ class _Run:
         state: dict[str, Any] | None,
         targets: Tensor,
         weight: Tensor | None,
-        own: Tensor,
+        part_weight: Tensor,
     ) -> dict[str, Any]:
-        problem, device = self.work.problem, self.work.company.device
-        self.total[labels] += own
+        problem, device = self.label_problem.problem, self.label_problem.binary_problems.device
+        self.total_weight[labels] += part_weight
         start = Params(self.coef[labels], self.intercept[labels])
         params, trained = fitting.train(
-            from_arrays(self.work.design, targets, weight),
+            from_arrays(self.label_problem.design, targets, weight),
             problem.loss,
-            problem.penalty(self.work.factor, device),
+            problem.penalty(self.label_problem.penalty_factor, device),
             C=self.C[labels].to(device),
             fit_intercept=problem.core_intercept,
             solver=problem.options.solver,
             start=problem.on(device, start),
-            seed=self.work.seed,
+            seed=self.label_problem.seed,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=self.total[labels].to(device),
+            total_weight=self.total_weight[labels].to(device),
         )
         self.coef[labels] = params.coef.cpu()
         self.intercept[labels] = params.intercept.cpu()
@@ -253,10 +266,10 @@ class _Run:
     def attributes(self) -> dict[str, Any]:
         """`coef_` and `intercept_`."""
         params = Params(self.coef[None, :, 0], self.intercept[None, :, 0])
-        return self.work.problem.fitted(params)
+        return self.label_problem.problem.fitted(params)
 
 
-def _of_some(state: dict[str, Any], which: Tensor) -> dict[str, Any]:
+def _select_labels(state: dict[str, Any], which: Tensor) -> dict[str, Any]:
     """State of the optimiser of some of its labels (m,)."""
 
     def part(value: Any) -> Any:

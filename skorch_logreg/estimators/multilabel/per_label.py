@@ -15,13 +15,13 @@ from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.estimators.weights import with_class_weight
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["ClassWeights", "WithC", "class_weights", "numbers", "strengths"]
+__all__ = ["ClassWeights", "EstimatorWithC", "class_weights", "broadcast_to_labels", "c_per_label"]
 
 _Weights = Mapping[Any, float] | str | None
 
 
-def numbers(
-    name: str, value: Any, n_labels: int, *, above: float | None = None, most: float
+def broadcast_to_labels(
+    name: str, value: Any, n_labels: int, *, lower: float | None = None, upper: float
 ) -> Tensor:
     """Numbers (n_labels,), float64, from one for all labels or one for each.
 
@@ -49,15 +49,15 @@ def numbers(
             f"{name} has shape {found.shape}, expected one number or (n_labels,) = ({n_labels},)."
         )
     each = np.broadcast_to(found, n_labels).astype(np.float64)
-    wrong = np.flatnonzero(~((each >= 0 if above is None else each > above) & (each <= most)))
+    wrong = np.flatnonzero(~((each >= 0 if lower is None else each > lower) & (each <= upper)))
     if len(wrong):
         place = f"{name}[{wrong[0]}]" if found.ndim else name
-        bounds = f"[0, {most:g}]" if above is None else f"({above:g}, {most:g}]"
+        bounds = f"[0, {upper:g}]" if lower is None else f"({lower:g}, {upper:g}]"
         raise ParameterError(f"{place} is {each[wrong[0]]}; it must be in {bounds}.")
     return torch.from_numpy(each)
 
 
-class WithC:
+class EstimatorWithC:
     """The estimator's parameters that `options.resolve` reads, with another C.
 
     Parameters
@@ -73,12 +73,12 @@ class WithC:
         self.n_jobs = estimator.n_jobs
         self.C = estimator.C
         if C is not None and np.size(C):
-            each = numbers("C", C, np.size(C), above=0, most=np.inf)
+            each = broadcast_to_labels("C", C, np.size(C), lower=0, upper=np.inf)
             # no penalty at all is a case of its own; liblinear refuses any
             self.C = float(each.max() if self.solver == "liblinear" else each.min())
 
 
-def strengths(C: Any, estimator: Any, chosen: Options, n_labels: int) -> Tensor:
+def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Tensor:
     """C of every label, (n_labels,).
 
     Parameters
@@ -87,16 +87,16 @@ def strengths(C: Any, estimator: Any, chosen: Options, n_labels: int) -> Tensor:
         None: the estimator's.
     estimator : TorchLogisticClassifier
     chosen : Options
-        That `options.resolve` made of `WithC`.
+        That `options.resolve` made of `EstimatorWithC`.
     n_labels : int
     """
     if C is None or estimator.penalty is None:
-        return torch.full((n_labels,), chosen.C, dtype=torch.float64)
-    return numbers("C", C, n_labels, above=0, most=np.inf)
+        return torch.full((n_labels,), resolved.C, dtype=torch.float64)
+    return broadcast_to_labels("C", C, n_labels, lower=0, upper=np.inf)
 
 
 def class_weights(
-    own: Any, default: _Weights, labels: Indicator, rows: Tensor | None
+    own: Any, default: _Weights, labels: Indicator, sample_weight: Tensor | None
 ) -> tuple[Tensor | None, "ClassWeights | None"]:
     """Weights of rows and, label by label, of classes.
 
@@ -117,8 +117,8 @@ def class_weights(
     """
     own = default if own is None else own
     if labels.kind == "multiclass" and isinstance(own, Mapping):
-        return with_class_weight(own, Targets(labels.classes, labels.values), rows), None
-    return rows, ClassWeights.of(own, default, labels.n_labels, labels.pair)
+        return with_class_weight(own, Targets(labels.classes, labels.values), sample_weight), None
+    return sample_weight, ClassWeights.of(own, default, labels.n_labels, labels.class_pair)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class ClassWeights:
         Where both shall have the same total instead.
     """
 
-    factors: Tensor
+    weights: Tensor
     balanced: Tensor
 
     @classmethod
@@ -168,16 +168,16 @@ class ClassWeights:
         for entry in each:
             if id(entry) not in read:
                 read[id(entry)] = _pair(entry, classes)
-        factors = torch.tensor([read[id(entry)] for entry in each], dtype=torch.float64)
+        weights = torch.tensor([read[id(entry)] for entry in each], dtype=torch.float64)
         balanced = torch.tensor([isinstance(entry, str) for entry in each])
-        return cls(factors, balanced)
+        return cls(weights, balanced)
 
     def balance(self, absent: Tensor, present: Tensor) -> Tensor:
         """Fill in the balanced ones, from the weights (n_labels,) of absence and presence."""
         totals = torch.stack([absent, present], dim=1)
         equal = totals.sum(dim=1, keepdim=True) / (2 * totals)
         equal = torch.where(totals > 0, equal, 0.0)
-        return torch.where(self.balanced[:, None], equal, self.factors)
+        return torch.where(self.balanced[:, None], equal, self.weights)
 
 
 def _pair(entry: Any, classes: Any) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace
 from skorch_logreg.estimators.chunks import chunks_of, is_chunked
 from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.multilabel import indicator
-from skorch_logreg.estimators.multilabel.per_label import numbers
+from skorch_logreg.estimators.multilabel.per_label import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
@@ -82,13 +82,16 @@ class LabelPrediction(LogisticPrediction):
             If `threshold` was set to something that is not allowed.
         """
         if is_chunked(X):
-            home, some = NUMPY, chunks_of(self, X)
+            home, blocks = NUMPY, chunks_of(self, X)
         else:
             X, home = self._rows(X, "predict")
             at_once = fitting.at_once(self.n_labels_, self.memory_budget)
-            some = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
+            blocks = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
-        parts = [self._decide(self._of_rows(rows), thresholds, home) for rows in some]
+        parts = [
+            self._labels_from_logits(self._compute_logits(rows), thresholds, home)
+            for rows in blocks
+        ]
         if len(parts) == 1:
             return parts[0]
         if sp.issparse(parts[0]):
@@ -110,7 +113,7 @@ class LabelPrediction(LogisticPrediction):
             That each label is present. After a fit to a 1-D y, (n_samples, n_classes) whose rows
             sum to 1.
         """
-        if self._kind() == "binary":
+        if self._target_kind() == "binary":
             return super().predict_proba(X)
         logits, home = self._logits(X, "predict_proba")
         if self.target_kind_ == "multiclass":
@@ -130,7 +133,7 @@ class LabelPrediction(LogisticPrediction):
         -------
         log_probabilities : array of the shape of `predict_proba`
         """
-        if self._kind() == "binary":
+        if self._target_kind() == "binary":
             return super().predict_log_proba(X)
         logits, home = self._logits(X, "predict_log_proba")
         found = nn.functional.logsigmoid(logits)
@@ -138,7 +141,7 @@ class LabelPrediction(LogisticPrediction):
             found.log_softmax(1) if self.target_kind_ == "multiclass" else found
         )
 
-    def _kind(self) -> str:
+    def _target_kind(self) -> str:
         check_is_fitted(self)
         return self.target_kind_
 
@@ -148,18 +151,18 @@ class LabelPrediction(LogisticPrediction):
         network = self._network()
         if network is None:
             check_same_namespace(Home.of(X).rows(X), self, attribute="coef_", method=method)
-        how: dict[str, Any] = {"dtype": "numeric"}
+        check_params: dict[str, Any] = {"dtype": "numeric"}
         if network is not None:
-            how = {"allow_nd": getattr(self.estimator, "module", None) is not None}
-        return validated(self, X, reset=False, **how), Home.of(X)
+            check_params = {"allow_nd": getattr(self.estimator, "module", None) is not None}
+        return validated(self, X, reset=False, **check_params), Home.of(X)
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
         if is_chunked(X):
-            return cat([self._of_rows(rows) for rows in chunks_of(self, X)]), NUMPY
+            return cat([self._compute_logits(rows) for rows in chunks_of(self, X)]), NUMPY
         X, home = self._rows(X, method)
-        return self._of_rows(X), home
+        return self._compute_logits(X), home
 
-    def _of_rows(self, X: Any) -> Tensor:
+    def _compute_logits(self, X: Any) -> Tensor:
         """Logits (n_rows, n_labels) of validated rows."""
         network = self._network()
         if network is None:
@@ -184,15 +187,15 @@ class LabelPrediction(LogisticPrediction):
     def module_(self) -> None:
         del vars(self)["module_"]
 
-    def _decide(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
+    def _labels_from_logits(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
         """Predictions from logits (n_rows, n_labels), which they overwrite."""
         if self.target_kind_ == "multiclass":
             return self._labels(logits.argmax(dim=1), home)
         positive = logits >= 0
         other = thresholds != 0.5
         if bool(other.any()):
-            least = thresholds.to(logits)
-            above = logits.sigmoid_() >= least
+            lower = thresholds.to(logits)
+            above = logits.sigmoid_() >= lower
             positive = where(other.to(logits.device), above, positive)
         if self.target_kind_ == "binary":
             return self._labels(positive[:, 0], home)
@@ -200,7 +203,7 @@ class LabelPrediction(LogisticPrediction):
 
     def _thresholds(self, kind: str, n_labels: int) -> Tensor:
         """Threshold of every label, (n_labels,)."""
-        found = numbers("threshold", self.threshold, n_labels, most=1)
+        found = broadcast_to_labels("threshold", self.threshold, n_labels, upper=1)
         if kind == "multiclass" and bool((found != 0.5).any()):
             raise ParameterError(
                 f"threshold={self.threshold} is for labels, but y is one column of {n_labels} "

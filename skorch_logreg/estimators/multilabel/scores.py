@@ -46,7 +46,7 @@ class LabelScores:
     classes: np.ndarray
     Cs: np.ndarray
     thresholds: Tensor
-    parts: list[np.ndarray]
+    held_out_rows: list[np.ndarray]
     weight: Tensor | None
     home: Home
 
@@ -79,7 +79,7 @@ class LabelScores:
         shape = len(folds), len(labels), len(cs)
         thresholds = self.thresholds[labels].tolist()
         if known is None and len(set(thresholds)) == 1 and metric_name(self.scoring) is not None:
-            rows = Rows.of([self.parts[fold] for fold in folds], len(targets))
+            rows = Rows.of([self.held_out_rows[fold] for fold in folds], len(targets))
             index = targets[rows.rows.to(targets.device)]
             found = fast_scores(
                 self.scoring,
@@ -95,7 +95,7 @@ class LabelScores:
         coef, intercept = (part.unflatten(0, shape) for part in (params.coef, params.intercept))
         return torch.stack(
             [
-                self._of_label(
+                self._score_label(
                     threshold,
                     folds,
                     cs,
@@ -108,7 +108,7 @@ class LabelScores:
             ]
         )
 
-    def _of_label(
+    def _score_label(
         self,
         threshold: float,
         folds: Sequence[int],
@@ -120,11 +120,18 @@ class LabelScores:
     ) -> Tensor:
         """Scores (n_folds, n_cs) of one label, where its rows can be scored."""
         weight = None if self.weight is None else self.weight.cpu()
-        parts = [self.parts[fold] if known is None else self._known(fold, known) for fold in folds]
-        usable = [i for i, part in enumerate(parts) if self._usable(index[part], weight, part)]
+        held_out_rows = [
+            self.held_out_rows[fold] if known is None else self._known_rows(fold, known)
+            for fold in folds
+        ]
+        usable = [
+            i
+            for i, part in enumerate(held_out_rows)
+            if self._can_be_scored(index[part], weight, part)
+        ]
         scores = torch.full((len(folds), len(cs)), torch.nan, dtype=torch.float64)
         if usable:
-            judge = FoldScores(
+            fold_scores = FoldScores(
                 scoring=self.scoring,
                 template=TorchLogisticClassifier(
                     **self.template.get_params(deep=False) | {"threshold": threshold}
@@ -134,20 +141,24 @@ class LabelScores:
                 index=index,
                 classes=self.classes,
                 Cs=self.Cs,
-                parts=parts,
+                parts=held_out_rows,
                 sample_weight=None if weight is None else weight.numpy(),
                 params={} if weight is None else {"sample_weight": weight.numpy()},
                 home=self.home,
             )
-            some = Params(params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1))
-            scores[usable] = judge(usable, cs, logits[:, usable].flatten(1, 2), some).cpu()
+            usable_params = Params(
+                params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1)
+            )
+            scores[usable] = fold_scores(
+                usable, cs, logits[:, usable].flatten(1, 2), usable_params
+            ).cpu()
         return scores
 
-    def _known(self, fold: int, known: np.ndarray) -> np.ndarray:
-        part = self.parts[fold]
+    def _known_rows(self, fold: int, known: np.ndarray) -> np.ndarray:
+        part = self.held_out_rows[fold]
         return part[known[part]]
 
-    def _usable(self, index: Tensor, weight: Tensor | None, part: np.ndarray) -> bool:
+    def _can_be_scored(self, index: Tensor, weight: Tensor | None, part: np.ndarray) -> bool:
         """Whether rows count, and show both classes where the metric compares them."""
         if weight is not None:
             index = index[weight[part] > 0]

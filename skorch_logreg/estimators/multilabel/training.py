@@ -9,10 +9,10 @@ from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["check_solver", "goes_side_by_side"]
+__all__ = ["check_solver", "can_train_together"]
 
 # what they do to a number depends on its own gradients alone
-_BY_ELEMENT = (
+_ELEMENTWISE_OPTIMIZERS = (
     torch.optim.ASGD,
     torch.optim.Adadelta,
     torch.optim.Adagrad,
@@ -44,10 +44,12 @@ def check_solver(solver: Any) -> None:
         )
 
 
-def goes_side_by_side(solver: Any) -> bool:
+def can_train_together(solver: Any) -> bool:
     """Whether many labels can be trained at once, and none knows of the others."""
     if not isinstance(solver, MiniBatch):
         return True
     optimizer = solver.optimizer([torch.nn.Parameter(torch.zeros(1, device="cpu"))])
     scheduler = solver.scheduler(optimizer)
-    return type(optimizer) in _BY_ELEMENT and not isinstance(scheduler, ReduceLROnPlateau)
+    return type(optimizer) in _ELEMENTWISE_OPTIMIZERS and not isinstance(
+        scheduler, ReduceLROnPlateau
+    )

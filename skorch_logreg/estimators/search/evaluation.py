@@ -249,7 +249,7 @@ class Evaluation:
             self.results.enter(place, fold, result)
         self.results.add_constant(fold, labelled.constant)
         place, model = next(iter(labelled.models.items()))
-        status, optimality = zip(*labelled.ends, strict=True)
+        status, optimality = zip(*labelled.final_points, strict=True)
         places = [place] * len(status)
         self._add_ends(places, status, optimality, model.estimator, model.coef_.dtype)
 

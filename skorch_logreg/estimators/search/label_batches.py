@@ -13,11 +13,11 @@ from skorch_logreg import fitting
 from skorch_logreg.estimators import options
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.multilabel.company import Company, Fits
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.per_label import WithC, strengths
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
 from skorch_logreg.estimators.search.batches import COLUMNS
 from skorch_logreg.estimators.search.candidates import Candidate, token
 
@@ -38,7 +38,7 @@ class LabelDesign:
         Fitted attributes that say what is known of the columns.
     """
 
-    given: Any
+    inputs: Any
     counts: Tensor | None
     columns: dict[str, Any]
 
@@ -61,14 +61,14 @@ class LabelDesign:
         """
         if Home.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        given = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
+        inputs = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
         columns = {name: vars(final)[name] for name in COLUMNS if name in vars(final)}
-        return cls(given, counts, columns)
+        return cls(inputs, counts, columns)
 
     @property
     def home(self) -> Home:
         """Where X lives."""
-        home: Home = self.given.home
+        home: Home = self.inputs.home
         return home
 
     @property
@@ -79,10 +79,11 @@ class LabelDesign:
     def of_fold(self, fold: int) -> Any:
         """Return what `MultiLabel.fit` would get in a fold; rows that it lacks weigh 0."""
         if self.counts is None:
-            return self.given
+            return self.inputs
         weight = self.counts[:, fold]
         return replace(
-            self.given, weight=weight if self.given.weight is None else weight * self.given.weight
+            self.inputs,
+            weight=weight if self.inputs.weight is None else weight * self.inputs.weight,
         )
 
 
@@ -103,7 +104,7 @@ class Labelled:
 
     fold: int
     models: dict[int, MultiLabel]
-    ends: list[tuple[fitting.Status, float]]
+    final_points: list[tuple[fitting.Status, float]]
     constant: np.ndarray
 
 
@@ -118,10 +119,10 @@ class _Plan:
     penalty: Any
     balance: Any
 
-    def work(self, given: Any) -> LabelProblem:
+    def label_problem(self, inputs: Any) -> LabelProblem:
         """State the fits of one fold."""
         model = next(iter(self.models.values()))
-        return model._work(given, self.estimator, self.asked)
+        return model._label_problem(inputs, self.estimator, self.asked)
 
 
 def solve_labels(
@@ -139,7 +140,7 @@ def solve_labels(
     candidates : sequence of Candidate
     design : LabelDesign
     """
-    labels: Indicator = design.given.labels
+    labels: Indicator = design.inputs.labels
     plans: dict[Any, _Plan] = {}
     for candidate in candidates:
         key = frozenset((n, token(v)) for n, v in candidate.values.items() if n != "threshold")
@@ -155,7 +156,7 @@ def solve_labels(
     by_penalty: dict[Any, list[_Plan]] = {}
     for plan in plans.values():
         by_penalty.setdefault(plan.penalty, []).append(plan)
-    size = labels.n_labels * sum(design.given.X.shape)  # of what is kept of a setting in a fold
+    size = labels.n_labels * sum(design.inputs.X.shape)  # of what is kept of a setting in a fold
     together = fitting.at_once(size, final.memory_budget)
     for alike in by_penalty.values():
         units = [(plan, fold) for plan in alike for fold in range(design.n_folds)]
@@ -180,8 +181,8 @@ def _with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
 
 def _plan(model: MultiLabel, n_labels: int) -> _Plan:
     estimator = model._checked_estimator()
-    asked = options.resolve(WithC(estimator, model.C))
-    C = strengths(model.C, estimator, asked, n_labels)
+    asked = options.resolve(EstimatorWithC(estimator, model.C))
+    C = c_per_label(model.C, estimator, asked, n_labels)
     balance = token(model.class_weight), token(estimator.class_weight)
     penalty = asked.l1_ratio, token(estimator.penalty_factor)
     return _Plan({}, estimator, asked, C, penalty, balance)
@@ -192,56 +193,62 @@ def _solve(units: Sequence[tuple[_Plan, int]], design: LabelDesign) -> list[Labe
     works: dict[Any, LabelProblem] = {}
     for plan, fold in units:
         if (plan.balance, fold) not in works:
-            work = plan.work(design.of_fold(fold))
-            first = next(iter(works.values()), work)
-            works[plan.balance, fold] = replace(work, design=first.design)
+            label_problem = plan.label_problem(design.of_fold(fold))
+            first = next(iter(works.values()), label_problem)
+            works[plan.balance, fold] = replace(label_problem, design=first.design)
     own = [works[plan.balance, fold] for plan, fold in units]
-    labels: Indicator = design.given.labels
-    lacking = any(work.company.constant.any() for work in own)
+    labels: Indicator = design.inputs.labels
+    lacking = any(label_problem.binary_problems.constant.any() for label_problem in own)
     if lacking and labels.kind in ("binary", "multiclass"):
         raise ValueError("A fold lacks a class: it is another model then.")
-    found = [Fits(w.problem, w.company.constant, w.company.device) for w in own]
-    size = max(own[0].company.at_once // len(units), 1)
+    found = [
+        LabelResults(w.problem, w.binary_problems.constant, w.binary_problems.device) for w in own
+    ]
+    size = max(own[0].binary_problems.max_models // len(units), 1)
     for start in range(0, labels.n_labels, size):
         part = np.arange(start, min(start + size, labels.n_labels))
         cells: dict[Any, Any] = {}
         wanted, where = [], []
-        for (plan, fold), work, fits in zip(units, own, found, strict=True):
-            free = part[work.company.constant[part] == 0]
+        for (plan, fold), label_problem, label_results in zip(units, own, found, strict=True):
+            free = part[label_problem.binary_problems.constant[part] == 0]
             if not len(free):
                 continue
             key = plan.balance, fold
             if key not in cells:
-                cells[key] = _cells(work, free)
+                cells[key] = _cells(label_problem, free)
             wanted.append((*cells[key], plan.C[free]))
-            where.append((fits, free))
+            where.append((label_results, free))
         if not wanted:
             continue
         targets, weight, C = (torch.cat(parts, -1) for parts in zip(*wanted, strict=True))
-        solution = own[0].models(targets, weight, C)
+        solution = own[0].solve(targets, weight, C)
         last = 0
-        for fits, free in where:
+        for label_results, free in where:
             last += len(free)
-            fits.keep(free, _models(solution, last - len(free), last))
+            label_results.store(free, _models(solution, last - len(free), last))
     return [
-        _labelled(plan, fold, fits, work.company, design)
-        for (plan, fold), fits, work in zip(units, found, own, strict=True)
+        _labelled(plan, fold, label_results, label_problem.binary_problems, design)
+        for (plan, fold), label_results, label_problem in zip(units, found, own, strict=True)
     ]
 
 
-def _cells(work: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+def _cells(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Targets and weights (n_samples, m) of some labels."""
-    targets, weight = work.company.cells(labels)
+    targets, weight = label_problem.binary_problems.cells(labels)
     if weight is None:
         weight = torch.ones_like(targets, dtype=torch.float64)
     return targets, weight if weight.ndim == 2 else weight[:, None].expand(targets.shape)
 
 
 def _labelled(
-    plan: _Plan, fold: int, fits: Fits, company: Company, design: LabelDesign
+    plan: _Plan,
+    fold: int,
+    label_results: LabelResults,
+    binary_problems: BinaryProblems,
+    design: LabelDesign,
 ) -> Labelled:
-    labels: Indicator = design.given.labels
-    fitted = fits.attributes() | {
+    labels: Indicator = design.inputs.labels
+    fitted = label_results.attributes() | {
         **design.columns,
         "classes_": labels.classes,
         "n_labels_": labels.n_labels,
@@ -254,7 +261,9 @@ def _labelled(
     for place, model in plan.models.items():
         models[place] = copy(model)
         models[place].__dict__.update(fitted)
-    return Labelled(fold, models, fits.ends(), np.flatnonzero(company.constant))
+    return Labelled(
+        fold, models, label_results.final_points(), np.flatnonzero(binary_problems.constant)
+    )
 
 
 def _models(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.scoring import CachedLogitsClassifier, Rows, fast_scores, metric_name
 from skorch_logreg.estimators.search.batches import Batch
 
 __all__ = ["CandidateScores", "Held"]
@@ -190,7 +190,7 @@ class CandidateScores:
                 fitted = batch.fitted(fold, model)
                 own = logits[:, model].contiguous()
                 for candidate in served:
-                    stand_in = HeldOut.of(final, fitted, X, own, **candidate.values)
+                    stand_in = CachedLogitsClassifier.of(final, fitted, X, own, **candidate.values)
                     whole: Any = stand_in
                     if behind is not None and not self.wants_predictions_alone:
                         whole = behind.ending_in(stand_in)

@@ -14,13 +14,13 @@ from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import smoothed
 from skorch_logreg.fitting import Params, Solution, Status
 
-__all__ = ["CERTAIN", "Company", "Fits"]
+__all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
 
-CERTAIN = 1000.0  # a logit whose probabilities are 0 and 1 to the last bit
+SATURATED_LOGIT = 1000.0  # a logit whose probabilities are 0 and 1 to the last bit
 
 
 @dataclass(frozen=True)
-class Company:
+class BinaryProblems:
     """Labels and what each of their cells counts.
 
     Parameters
@@ -43,25 +43,25 @@ class Company:
     """
 
     labels: Indicator
-    rows: Tensor | None
-    factors: Tensor | None
+    sample_weight: Tensor | None
+    class_weight: Tensor | None
     constant: np.ndarray
-    at_once: int
+    max_models: int
     device: torch.device
-    total: Tensor
+    total_weight: Tensor
     label_smoothing: float = 0.0
 
     @classmethod
     def of(
         cls,
         labels: Indicator,
-        rows: Tensor | None,
+        sample_weight: Tensor | None,
         class_weights: ClassWeights | None,
         *,
-        at_once: int,
+        max_models: int,
         device: torch.device,
         label_smoothing: float = 0.0,
-    ) -> "Company":
+    ) -> "BinaryProblems":
         """Count the cells of every label.
 
         Raises
@@ -69,50 +69,59 @@ class Company:
         ValueError
             If a label has no cell that is known and counts.
         """
-        rows = None if rows is None else rows.to(device)
-        alive = None if rows is None else (rows > 0).to(torch.float64)
+        sample_weight = None if sample_weight is None else sample_weight.to(device)
+        has_weight = None if sample_weight is None else (sample_weight > 0).to(torch.float64)
         counts = torch.zeros(2, labels.n_labels, dtype=torch.float64, device=device)
         totals = counts
-        if rows is not None:
+        if sample_weight is not None:
             totals = torch.zeros_like(counts)
-        for part in _parts(np.arange(labels.n_labels), at_once):
+        for part in _split_evenly(np.arange(labels.n_labels), max_models):
             targets, known = labels.columns(part, device)
-            counts[:, part] = _tally(targets, known, alive)
+            counts[:, part] = _count_cells(targets, known, has_weight)
             if totals is not counts:
-                totals[:, part] = _tally(targets, known, rows)
+                totals[:, part] = _count_cells(targets, known, sample_weight)
         _refuse_empty(labels, counts, "has no known cell, or none in a row with a weight")
         totals = _smoothed(totals, label_smoothing)
         counts = _smoothed(counts, label_smoothing)
-        factors = None
+        class_weight = None
         if class_weights is not None:
-            factors = class_weights.balance(*totals.cpu()).to(device)
-            counts = torch.where(factors.T > 0, counts, 0.0)
-            totals = totals * factors.T
+            class_weight = class_weights.balance(*totals.cpu()).to(device)
+            counts = torch.where(class_weight.T > 0, counts, 0.0)
+            totals = totals * class_weight.T
             _refuse_empty(labels, counts, "has no cell that class_weight gives a weight")
         absent, present = counts.cpu().numpy() > 0
         constant = np.where(absent & present, 0, np.where(present, 1, -1))
-        total = totals.sum(dim=0)
-        return cls(labels, rows, factors, constant, at_once, device, total, label_smoothing)
+        total_weight = totals.sum(dim=0)
+        return cls(
+            labels,
+            sample_weight,
+            class_weight,
+            constant,
+            max_models,
+            device,
+            total_weight,
+            label_smoothing,
+        )
 
     @classmethod
-    def of_part(
+    def of_partial_rows(
         cls,
         labels: Indicator,
-        rows: Tensor | None,
+        sample_weight: Tensor | None,
         class_weights: ClassWeights | None,
         *,
-        at_once: int,
+        max_models: int,
         device: torch.device,
         label_smoothing: float = 0.0,
-    ) -> "Company":
+    ) -> "BinaryProblems":
         """Take some of the rows: nothing is counted, and no label is called constant."""
         constant = np.zeros(labels.n_labels, dtype=int)
         return cls(
             labels,
-            None if rows is None else rows.to(device),
-            None if class_weights is None else class_weights.factors.to(device),
+            None if sample_weight is None else sample_weight.to(device),
+            None if class_weights is None else class_weights.weights.to(device),
             constant,
-            at_once,
+            max_models,
             device,
             torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
             label_smoothing,
@@ -132,7 +141,7 @@ class Company:
         """Labels to solve together, of some or of all; constant ones are left out."""
         free = self.constant == 0
         labels = np.flatnonzero(free) if among is None else among[free[among]]
-        return _parts(labels, self.at_once)
+        return _split_evenly(labels, self.max_models)
 
     def cells(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None: all 1.
@@ -143,17 +152,17 @@ class Company:
         targets, known = self.labels.columns(labels, self.device)
         if self.is_soft:
             targets = smoothed(targets.to(torch.float64), self.label_smoothing, 2)
-        weight = self.rows
-        if self.factors is not None:
-            absent, present = self.factors[torch.from_numpy(labels).to(self.device)].T
+        weight = self.sample_weight
+        if self.class_weight is not None:
+            absent, present = self.class_weight[torch.from_numpy(labels).to(self.device)].T
             if self.is_soft:
                 own = targets * present
                 weight = own + (1 - targets) * absent
                 targets = own / torch.where(weight > 0, weight, 1.0)
             else:
                 weight = torch.where(targets == 1, present, absent)
-            if self.rows is not None:
-                weight *= self.rows[:, None]
+            if self.sample_weight is not None:
+                weight *= self.sample_weight[:, None]
         if known is not None:
             if weight is None:
                 weight = known.to(torch.float64)
@@ -166,14 +175,14 @@ class Company:
         return self.labels.columns(labels, self.device)[1]
 
 
-class Fits:
+class LabelResults:
     """What is known of all labels: converged at certainty until a solution is kept.
 
     Parameters
     ----------
     problem : Problem
     constant : ndarray of shape (n_labels,)
-        Of the `Company`.
+        Of the `BinaryProblems`.
     device : torch.device
     """
 
@@ -182,18 +191,18 @@ class Fits:
         self._problem = problem
         self._coef = torch.zeros(n_labels, width, dtype=torch.float64, device=device)
         self._intercept = self._coef.new_zeros(n_labels)
-        certain = CERTAIN * torch.from_numpy(constant).to(self._coef)
+        saturated = SATURATED_LOGIT * torch.from_numpy(constant).to(self._coef)
         if problem.has_column:
-            self._coef[:, -1] = certain / problem.intercept_scaling
+            self._coef[:, -1] = saturated / problem.intercept_scaling
         else:
-            self._intercept += certain
+            self._intercept += saturated
         self._n_iter = torch.zeros(n_labels, dtype=torch.int32, device=device)
         self._optimality = self._coef.new_zeros(n_labels)
         self.n_passes = 0
         self.status = [Status.CONVERGED] * n_labels
         self.trained: list[tuple[np.ndarray, dict[str, Any]]] = []
 
-    def keep(self, labels: np.ndarray, solution: Solution) -> None:
+    def store(self, labels: np.ndarray, solution: Solution) -> None:
         """Take over what a solve found."""
         where = torch.from_numpy(labels).to(self._coef.device)
         self._coef[where] = solution.params.coef[:, 0]
@@ -211,7 +220,7 @@ class Fits:
         """Of all labels, (n_labels, 1, n_columns) and (n_labels, 1)."""
         return Params(self._coef[:, None], self._intercept[:, None])
 
-    def ends(self) -> list[tuple[Status, float]]:
+    def final_points(self) -> list[tuple[Status, float]]:
         """How the fit of every label ended, and the optimality reached."""
         return list(zip(self.status, self._optimality.tolist(), strict=True))
 
@@ -232,22 +241,22 @@ class Fits:
         return found | arrays | {"n_passes_": self.n_passes}
 
 
-def _parts(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def _split_evenly(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Cut into parts of about the same length, none above a size."""
     n_parts = -(-len(labels) // size)
     return iter(np.array_split(labels, n_parts)) if n_parts else iter(())
 
 
-def _tally(targets: Tensor, known: Tensor | None, rows: Tensor | None) -> Tensor:
+def _count_cells(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
     """Weights (2, m) of the cells that hold 0 and 1."""
-    if known is None and rows is None:
+    if known is None and sample_weight is None:
         present = targets.sum(dim=0).to(torch.float64)
         return torch.stack([targets.shape[0] - present, present])
     present = targets.to(torch.float64)
     absent = 1 - present if known is None else known.to(torch.float64).sub_(present)
-    if rows is None:
+    if sample_weight is None:
         return torch.stack([absent.sum(dim=0), present.sum(dim=0)])
-    return torch.stack([rows @ absent, rows @ present])
+    return torch.stack([sample_weight @ absent, sample_weight @ present])
 
 
 def _smoothed(counts: Tensor, label_smoothing: float) -> Tensor:

@@ -20,7 +20,7 @@ from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Given", "checked_estimator"]
+__all__ = ["ValidatedInput", "checked_estimator"]
 
 
 def checked_estimator(model: Any, *others: type) -> Any:
@@ -58,7 +58,7 @@ def checked_estimator(model: Any, *others: type) -> Any:
 
 
 @dataclass(frozen=True)
-class Given:
+class ValidatedInput:
     """Rows and labels, validated.
 
     Parameters
@@ -91,11 +91,11 @@ class Given:
         sample_weight: Any,
         label_mask: Any,
         *,
-        column: Callable[[Any], Targets] = indicator.of_column,
-        anew: bool = True,
+        column: Callable[[Any], Targets] = indicator.encode_column,
+        reset: bool = True,
         allow_nd: bool = False,
-        chosen: options.Options | None = None,
-    ) -> "Given":
+        resolved: options.Options | None = None,
+    ) -> "ValidatedInput":
         """Validate; errors come before any work.
 
         Parameters
@@ -119,13 +119,13 @@ class Given:
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         y, label_mask = home.beside(y), home.beside(label_mask)
-        if chosen is not None and elsewhere.is_elsewhere(X):
+        if resolved is not None and elsewhere.is_elsewhere(X):
             y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
-            X = elsewhere.adopt(model, X, _num_samples(y), chosen, device, anew)
+            X = elsewhere.adopt(model, X, _num_samples(y), resolved, device, reset)
         else:
             elsewhere.refuse(X, f"MultiLabel({type(estimator).__name__}) here")
-            beside = () if y is not None else (None,)  # which scikit-learn refuses
-            X = validated(model, X, *beside, reset=anew, allow_nd=allow_nd)
+            y_args = () if y is not None else (None,)  # which scikit-learn refuses
+            X = validated(model, X, *y_args, reset=reset, allow_nd=allow_nd)
         options.check_device_takes(device, X)
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)
@@ -135,7 +135,7 @@ class Given:
             weight = to_tensor(weight).to(torch.float64)
         return cls(X, labels, weight, thresholds, home, device)
 
-    def counting(self) -> "Given":
+    def without_zero_weights(self) -> "ValidatedInput":
         """Rows of a weight above 0: others would take part in the making of mini-batches."""
         if self.weight is None or bool((self.weight > 0).all()):
             return self

@@ -16,10 +16,10 @@ from skorch_logreg.estimators.leaving import (
 )
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has_coefficients
 
-__all__ = ["LabelLeaving"]
+__all__ = ["LabelExportMixin"]
 
 
-class LabelLeaving(Leaving, LabelPrediction):
+class LabelExportMixin(Leaving, LabelPrediction):
     """Labels that can leave this package."""
 
     C: Any

@@ -10,15 +10,15 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import epochs, weights
 from skorch_logreg.estimators.multilabel import per_label
-from skorch_logreg.estimators.multilabel.company import Company, Fits
-from skorch_logreg.estimators.multilabel.given import Given
-from skorch_logreg.estimators.multilabel.training import goes_side_by_side
+from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
+from skorch_logreg.estimators.multilabel.training import can_train_together
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import Params, Progress, Solution
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["LabelProblem", "Reporter", "company_of"]
+__all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LabelProblem:
 
     Parameters
     ----------
-    company : Company
+    company : BinaryProblems
     problem : Problem
         Of one label.
     design : object
@@ -40,17 +40,22 @@ class LabelProblem:
         Of the order of mini-batches.
     """
 
-    company: Company
+    binary_problems: BinaryProblems
     problem: Problem
     design: Any
-    factor: Tensor | None
+    penalty_factor: Tensor | None
     tol: float
     max_iter: int
     seed: int = 0
 
     @classmethod
     def of(
-        cls, model: Any, given: Given, estimator: Any, chosen: Options, part: bool = False
+        cls,
+        model: Any,
+        inputs: ValidatedInput,
+        estimator: Any,
+        resolved: Options,
+        part: bool = False,
     ) -> "LabelProblem":
         """State the fits of `MultiLabel` in the core's terms.
 
@@ -65,31 +70,31 @@ class LabelProblem:
         """
         problem = Problem.of(
             estimator,
-            chosen,
-            given.home,
-            given.X,
+            resolved,
+            inputs.home,
+            inputs.X,
             2,
-            given.labels.is_soft or _label_smoothing(estimator) > 0,
+            inputs.labels.is_soft or _label_smoothing(estimator) > 0,
         )
-        factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
-        design = problem.design(given.X, given.device)
+        penalty_factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
+        design = problem.design(inputs.X, inputs.device)
         device = design.device if isinstance(design, Tensor) else torch.device("cpu")
-        trains = isinstance(chosen.solver, MiniBatch)
+        trains = isinstance(resolved.solver, MiniBatch)
         return cls(
-            company_of(model, given, estimator, chosen.solver, device, part),
+            make_binary_problems(model, inputs, estimator, resolved.solver, device, part),
             problem,
             design,
-            factor,
+            penalty_factor,
             estimator.tol,
             estimator.max_iter,
             seed=epochs.seed_of(estimator.random_state) if trains else 0,
         )
 
-    def under(self, options: Options) -> "LabelProblem":
+    def with_options(self, options: Options) -> "LabelProblem":
         """Return the same problem under another penalty."""
         return replace(self, problem=replace(self.problem, options=options))
 
-    def models(
+    def solve(
         self,
         targets: Tensor,
         weight: Tensor | None,
@@ -98,11 +103,11 @@ class LabelProblem:
         report: Any = None,
     ) -> Solution:
         """Solve binary models with targets (n_samples, m) and C (m,)."""
-        device = self.company.device
+        device = self.binary_problems.device
         return fitting.fit(
             self.problem.beside(self.design, targets, weight),
             self.problem.loss,
-            self.problem.penalty(self.factor, device),
+            self.problem.penalty(self.penalty_factor, device),
             C=C.to(device),
             fit_intercept=self.problem.core_intercept,
             solver=self.problem.options.solver,
@@ -116,7 +121,7 @@ class LabelProblem:
 
     def fit(
         self,
-        fits: Fits,
+        label_results: LabelResults,
         C: Tensor,
         start: Params | None = None,
         *,
@@ -127,7 +132,7 @@ class LabelProblem:
 
         Parameters
         ----------
-        fits : Fits
+        fits : LabelResults
         C : Tensor of shape (n_labels,)
         start : Params or None
             Of all labels: (n_labels, 1, n_columns) and (n_labels, 1).
@@ -136,20 +141,22 @@ class LabelProblem:
         verbose : bool
             Whether to print a line an iteration.
         """
-        for part in self.company.batches(among):
+        for part in self.binary_problems.batches(among):
             own = None if start is None else Params(start.coef[part], start.intercept[part])
-            report = Reporter(part) if verbose else None
-            fits.keep(part, self.models(*self.company.cells(part), C[part], own, report))
+            report = ProgressPrinter(part) if verbose else None
+            label_results.store(
+                part, self.solve(*self.binary_problems.cells(part), C[part], own, report)
+            )
 
 
-def company_of(
+def make_binary_problems(
     model: Any,
-    given: Given,
+    inputs: ValidatedInput,
     estimator: Any,
     solver: Any,
     device: torch.device,
     part: bool = False,
-) -> Company:
+) -> BinaryProblems:
     """Count the cells of the labels of `MultiLabel`, but for a part of the rows.
 
     Parameters
@@ -163,21 +170,21 @@ def company_of(
     device : torch.device
     part : bool, default=False
     """
-    rows, class_weights = per_label.class_weights(
-        model.class_weight, estimator.class_weight, given.labels, given.weight
+    sample_weight, class_weights = per_label.class_weights(
+        model.class_weight, estimator.class_weight, inputs.labels, inputs.weight
     )
     budget = model.memory_budget
     if budget is None:
         budget = getattr(estimator, "memory_budget", None)
-    n_samples, n_features = given.X.shape[:2]
-    at_once = 1
-    if goes_side_by_side(solver):
-        at_once = fitting.models_at_once(int(n_samples), int(n_features), 1, budget)
-    return (Company.of_part if part else Company.of)(
-        given.labels,
-        rows,
+    n_samples, n_features = inputs.X.shape[:2]
+    max_models = 1
+    if can_train_together(solver):
+        max_models = fitting.models_at_once(int(n_samples), int(n_features), 1, budget)
+    return (BinaryProblems.of_partial_rows if part else BinaryProblems.of)(
+        inputs.labels,
+        sample_weight,
         class_weights,
-        at_once=at_once,
+        max_models=max_models,
         device=device,
         label_smoothing=_label_smoothing(estimator),
     )
@@ -188,7 +195,7 @@ def _label_smoothing(estimator: Any) -> float:
     return float(getattr(estimator, "label_smoothing", 0.0))
 
 
-class Reporter:
+class ProgressPrinter:
     """Prints a line an iteration.
 
     Parameters

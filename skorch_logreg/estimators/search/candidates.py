@@ -20,16 +20,16 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "Candidate",
-    "Group",
+    "CandidateGroup",
     "final_step",
-    "groups_of",
-    "may_batch",
+    "group_candidates",
+    "can_batch",
     "refuse_checkpoints",
-    "token",
+    "identity_key",
 ]
 
 # parameters in which the models of a batch may differ; what they share is a group's
-_VARYING = {
+_BATCHED_PARAMETERS = {
     TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),
     MultiLabel: (
         "C",
@@ -58,13 +58,13 @@ class Candidate:
         What they ask for; None for `MultiLabel`.
     """
 
-    place: int
+    index: int
     values: dict[str, Any]
     options: Any = None
 
 
 @dataclass(frozen=True)
-class Group:
+class CandidateGroup:
     """Candidates that share everything else: the other parameters and the transformers.
 
     Parameters
@@ -86,26 +86,28 @@ class Group:
         return final_step(self.estimator)
 
     @property
-    def is_alone(self) -> bool:
+    def has_no_transformers(self) -> bool:
         """Whether nothing is to be fitted before it."""
         return self.estimator is self.final
 
-    def columns(self, X: Any, y: Any, *others: Any) -> Any:
+    def classifier_inputs(self, X: Any, y: Any, *others: Any) -> Any:
         """Give what the classifier sees of the rows that come to the last step, and of others."""
         if self.network is None:
             return X, *others
         return frozen_features(self.network, X, y, *others)
 
 
-def may_batch(estimator: Any) -> bool:
+def can_batch(estimator: Any) -> bool:
     """Whether a search over ``estimator`` may have candidates for a batch.
 
     Subclasses may fit or predict otherwise, so they are never batched.
     """
-    return type(estimator) in _VARYING or type(estimator) is Pipeline
+    return type(estimator) in _BATCHED_PARAMETERS or type(estimator) is Pipeline
 
 
-def groups_of(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[Group]:
+def group_candidates(
+    estimator: Any, candidates: Sequence[Mapping[str, Any]]
+) -> list[CandidateGroup]:
     """Sort the candidates that a batch can take into groups.
 
     A candidate is left out, for an ordinary fit, if anything about it is unusual: a value that
@@ -114,17 +116,19 @@ def groups_of(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[G
 
     Parameters
     ----------
-    estimator : estimator for which `may_batch`
+    estimator : estimator for which `can_batch`
     candidates : sequence of dict
     """
     prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
     kind = type(final_step(estimator))
-    varying = _VARYING.get(kind, _VARYING[TorchLogisticClassifier])
+    varying = _BATCHED_PARAMETERS.get(kind, _BATCHED_PARAMETERS[TorchLogisticClassifier])
     names = {f"{prefix}{name}": name for name in varying}
     by_shared: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
-    for place, parameters in enumerate(candidates):
-        shared = [(name, token(value)) for name, value in parameters.items() if name not in names]
-        by_shared.setdefault(frozenset(shared), []).append((place, parameters))
+    for candidate_index, parameters in enumerate(candidates):
+        shared = [
+            (name, identity_key(value)) for name, value in parameters.items() if name not in names
+        ]
+        by_shared.setdefault(frozenset(shared), []).append((candidate_index, parameters))
     groups = (_group(estimator, members, names) for members in by_shared.values())
     return [group for group in groups if group is not None]
 
@@ -146,7 +150,7 @@ def final_step(estimator: Any) -> Any:
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
-def token(value: Any) -> tuple[Any, Any]:
+def identity_key(value: Any) -> tuple[Any, Any]:
     """Stand for a value: equal for equal numbers and strings of one type, and for one object."""
     if value is None or isinstance(value, (str, bytes, Number)):
         return type(value), value
@@ -155,26 +159,30 @@ def token(value: Any) -> tuple[Any, Any]:
 
 def _group(
     estimator: Any, members: list[tuple[int, Mapping[str, Any]]], names: Mapping[str, str]
-) -> Group | None:
+) -> CandidateGroup | None:
     shared = {name: value for name, value in members[0][1].items() if name not in names}
     try:
-        template = _with(estimator, shared)
+        template = _copy_with(estimator, shared)
         final = final_step(template)
-        unusual = _is_watched(template) or _is_soft(final) or _trains(final)
-        if _VARYING.get(type(final)) != tuple(names.values()) or unusual:
+        cannot_batch = (
+            _has_callbacks_or_verbose(template)
+            or _has_soft_labels(final)
+            or _uses_minibatches(final)
+        )
+        if _BATCHED_PARAMETERS.get(type(final)) != tuple(names.values()) or cannot_batch:
             return None
         network = None
         if type(final) is NeuralLogisticClassifier:
-            network, final = final, _head(final)
-            template = _ending_in(template, final)
+            network, final = final, _head_classifier(final)
+            template = _replace_final_step(template, final)
         settings = [
-            (place, {names[name]: v for name, v in parameters.items() if name in names})
-            for place, parameters in members
+            (candidate_index, {names[name]: v for name, v in parameters.items() if name in names})
+            for candidate_index, parameters in members
         ]
         if type(final) is MultiLabel:
-            found = [Candidate(place, values) for place, values in settings]
+            found = [Candidate(candidate_index, values) for candidate_index, values in settings]
         else:
-            found = _sound(final, settings)
+            found = _valid_candidates(final, settings)
             if not found:
                 return None
             final.__dict__.update(found[0].values)
@@ -184,10 +192,10 @@ def _group(
             )
     except Exception:  # whatever it is, an ordinary fit meets it again and has the words for it
         return None
-    return Group(template, tuple(found), network)
+    return CandidateGroup(template, tuple(found), network)
 
 
-def _with(estimator: Any, shared: dict[str, Any]) -> Any:
+def _copy_with(estimator: Any, shared: dict[str, Any]) -> Any:
     """Return an estimator of one's own; nothing is cloned where nothing will be fitted."""
     if not shared and type(estimator) is TorchLogisticClassifier:
         parameters = {name: value for name, value in vars(estimator).items() if name[-1] != "_"}
@@ -198,7 +206,7 @@ def _with(estimator: Any, shared: dict[str, Any]) -> Any:
     return template.set_params(**clone(shared, safe=False)) if shared else template
 
 
-def _head(network: Any) -> TorchLogisticClassifier:
+def _head_classifier(network: Any) -> TorchLogisticClassifier:
     """Make the classifier that finds a frozen network's head.
 
     Raises
@@ -214,7 +222,7 @@ def _head(network: Any) -> TorchLogisticClassifier:
     return TorchLogisticClassifier(solver=solver, **{n: getattr(network, n) for n in shared})
 
 
-def _ending_in(estimator: Any, final: Any) -> Any:
+def _replace_final_step(estimator: Any, final: Any) -> Any:
     """Put a classifier into the place of the last step."""
     if not isinstance(estimator, Pipeline):
         return final
@@ -222,24 +230,26 @@ def _ending_in(estimator: Any, final: Any) -> Any:
     return Pipeline([*estimator.steps[:-1], (name, final)], memory=estimator.memory)
 
 
-def _sound(final: Any, settings: Sequence[tuple[int, dict[str, Any]]]) -> list[Candidate]:
+def _valid_candidates(
+    final: Any, settings: Sequence[tuple[int, dict[str, Any]]]
+) -> list[Candidate]:
     """Keep what the estimator's constraints, and scikit-learn's table of penalties, allow."""
-    defaults = {name: getattr(final, name) for name in _VARYING[TorchLogisticClassifier]}
+    defaults = {name: getattr(final, name) for name in _BATCHED_PARAMETERS[TorchLogisticClassifier]}
     shared = {name: getattr(final, name) for name in ("penalty", "dual", "solver", "n_jobs")}
     found = []
-    for place, own in settings:
+    for candidate_index, own in settings:
         values = defaults | own
-        if not _is_sound(**values):
+        if not _is_valid(**values):
             continue
-        asked = SimpleNamespace(C=values["C"], l1_ratio=values["l1_ratio"], **shared)
+        resolved = SimpleNamespace(C=values["C"], l1_ratio=values["l1_ratio"], **shared)
         try:
-            found.append(Candidate(place, values, resolve(asked)))
+            found.append(Candidate(candidate_index, values, resolve(resolved)))
         except ValueError:
             continue
     return found
 
 
-def _is_sound(
+def _is_valid(
     C: Any, l1_ratio: Any, class_weight: Any, penalty_factor: Any, threshold: Any
 ) -> bool:
     """Whether the estimator's constraints are met; what depends on the data is seen later."""
@@ -256,7 +266,7 @@ def _is_sound(
     )
 
 
-def _is_soft(final: Any) -> bool:
+def _has_soft_labels(final: Any) -> bool:
     """Whether y holds probabilities, or is made to: scorers want classes, and so do batches.
 
     Smoothed labels of `MultiLabel` are its own business.
@@ -266,13 +276,13 @@ def _is_soft(final: Any) -> bool:
     return bool(getattr(final, "soft_labels", False) or getattr(final, "label_smoothing", False))
 
 
-def _trains(final: Any) -> bool:
+def _uses_minibatches(final: Any) -> bool:
     """Whether it goes through the rows in mini-batches, in an order of its own."""
     of_one = final.estimator if type(final) is MultiLabel else final
     return isinstance(getattr(of_one, "solver", None), MiniBatch)
 
 
-def _is_watched(estimator: Any) -> bool:
+def _has_callbacks_or_verbose(estimator: Any) -> bool:
     final = final_step(estimator)
     parts = [estimator, final]
     if type(final) is MultiLabel and final.estimator is not None:

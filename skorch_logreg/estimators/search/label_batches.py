@@ -18,14 +18,14 @@ from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
-from skorch_logreg.estimators.search.batches import COLUMNS
-from skorch_logreg.estimators.search.candidates import Candidate, token
+from skorch_logreg.estimators.search.batches import FEATURE_ATTRIBUTES
+from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 
-__all__ = ["LabelDesign", "Labelled", "solve_labels"]
+__all__ = ["LabelFoldData", "LabelFoldFit", "solve_labels"]
 
 
 @dataclass(frozen=True)
-class LabelDesign:
+class LabelFoldData:
     """Validated rows and labels, and how often each row is in every fold.
 
     Parameters
@@ -40,7 +40,7 @@ class LabelDesign:
 
     inputs: Any
     counts: Tensor | None
-    columns: dict[str, Any]
+    feature_attributes: dict[str, Any]
 
     @classmethod
     def of(
@@ -62,8 +62,10 @@ class LabelDesign:
         if Home.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
         inputs = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
-        columns = {name: vars(final)[name] for name in COLUMNS if name in vars(final)}
-        return cls(inputs, counts, columns)
+        feature_attributes = {
+            name: vars(final)[name] for name in FEATURE_ATTRIBUTES if name in vars(final)
+        }
+        return cls(inputs, counts, feature_attributes)
 
     @property
     def home(self) -> Home:
@@ -76,7 +78,7 @@ class LabelDesign:
         """Folds that are solved together."""
         return 1 if self.counts is None else int(self.counts.shape[1])
 
-    def of_fold(self, fold: int) -> Any:
+    def fold_inputs(self, fold: int) -> Any:
         """Return what `MultiLabel.fit` would get in a fold; rows that it lacks weigh 0."""
         if self.counts is None:
             return self.inputs
@@ -88,7 +90,7 @@ class LabelDesign:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelFoldFit:
     """A setting, fitted in one fold.
 
     Parameters
@@ -109,25 +111,25 @@ class Labelled:
 
 
 @dataclass
-class _Plan:
+class _LabelSetting:
     """Candidates that differ in nothing but their threshold."""
 
     models: dict[int, MultiLabel]
     estimator: TorchLogisticClassifier
-    asked: options.Options
+    resolved: options.Options
     C: Tensor
     penalty: Any
-    balance: Any
+    weight_key: Any
 
     def label_problem(self, inputs: Any) -> LabelProblem:
         """State the fits of one fold."""
         model = next(iter(self.models.values()))
-        return model._label_problem(inputs, self.estimator, self.asked)
+        return model._label_problem(inputs, self.estimator, self.resolved)
 
 
 def solve_labels(
-    final: MultiLabel, candidates: Sequence[Candidate], design: LabelDesign
-) -> Iterator[list[Labelled]]:
+    final: MultiLabel, candidates: Sequence[Candidate], fold_data: LabelFoldData
+) -> Iterator[list[LabelFoldFit]]:
     """Solve candidates for all folds; those that a batch cannot take are left out.
 
     So are the candidates of a solve that fails, whatever it raises.  As many settings and folds
@@ -138,37 +140,41 @@ def solve_labels(
     final : MultiLabel
         With the parameters that all candidates share.
     candidates : sequence of Candidate
-    design : LabelDesign
+    design : LabelFoldData
     """
-    labels: Indicator = design.inputs.labels
-    plans: dict[Any, _Plan] = {}
+    labels: Indicator = fold_data.inputs.labels
+    settings: dict[Any, _LabelSetting] = {}
     for candidate in candidates:
-        key = frozenset((n, token(v)) for n, v in candidate.values.items() if n != "threshold")
+        key = frozenset(
+            (n, identity_key(v)) for n, v in candidate.values.items() if n != "threshold"
+        )
         try:
-            model = _with(final, candidate.values)
+            model = _copy_with(final, candidate.values)
             model._validate_params()
             model._thresholds(labels.kind, labels.n_labels)
-            if key not in plans:
-                plans[key] = _plan(model, labels.n_labels)
+            if key not in settings:
+                settings[key] = _make_setting(model, labels.n_labels)
         except Exception:  # of any kind: the fits that follow one by one report it
             continue
-        plans[key].models[candidate.place] = model
-    by_penalty: dict[Any, list[_Plan]] = {}
-    for plan in plans.values():
-        by_penalty.setdefault(plan.penalty, []).append(plan)
-    size = labels.n_labels * sum(design.inputs.X.shape)  # of what is kept of a setting in a fold
+        settings[key].models[candidate.index] = model
+    by_penalty: dict[Any, list[_LabelSetting]] = {}
+    for setting in settings.values():
+        by_penalty.setdefault(setting.penalty, []).append(setting)
+    size = labels.n_labels * sum(fold_data.inputs.X.shape)  # of what is kept of a setting in a fold
     together = fitting.at_once(size, final.memory_budget)
-    for alike in by_penalty.values():
-        units = [(plan, fold) for plan in alike for fold in range(design.n_folds)]
-        for start in range(0, len(units), together):
+    for same_penalty in by_penalty.values():
+        setting_folds = [
+            (setting, fold) for setting in same_penalty for fold in range(fold_data.n_folds)
+        ]
+        for start in range(0, len(setting_folds), together):
             try:
-                found = _solve(units[start : start + together], design)
+                results = _solve(setting_folds[start : start + together], fold_data)
             except Exception:
                 continue
-            yield found
+            yield results
 
 
-def _with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
+def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
     """Return the estimator with a candidate's values; nothing is cloned, as nothing is fitted."""
     model: MultiLabel = copy(final)
     estimator = TorchLogisticClassifier() if final.estimator is None else copy(final.estimator)
@@ -179,56 +185,63 @@ def _with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
     return model
 
 
-def _plan(model: MultiLabel, n_labels: int) -> _Plan:
+def _make_setting(model: MultiLabel, n_labels: int) -> _LabelSetting:
     estimator = model._checked_estimator()
-    asked = options.resolve(EstimatorWithC(estimator, model.C))
-    C = c_per_label(model.C, estimator, asked, n_labels)
-    balance = token(model.class_weight), token(estimator.class_weight)
-    penalty = asked.l1_ratio, token(estimator.penalty_factor)
-    return _Plan({}, estimator, asked, C, penalty, balance)
+    resolved = options.resolve(EstimatorWithC(estimator, model.C))
+    C = c_per_label(model.C, estimator, resolved, n_labels)
+    weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)
+    penalty = resolved.l1_ratio, identity_key(estimator.penalty_factor)
+    return _LabelSetting({}, estimator, resolved, C, penalty, weight_key)
 
 
-def _solve(units: Sequence[tuple[_Plan, int]], design: LabelDesign) -> list[Labelled]:
+def _solve(
+    setting_folds: Sequence[tuple[_LabelSetting, int]], fold_data: LabelFoldData
+) -> list[LabelFoldFit]:
     """Solve settings in folds, which share a penalty."""
-    works: dict[Any, LabelProblem] = {}
-    for plan, fold in units:
-        if (plan.balance, fold) not in works:
-            label_problem = plan.label_problem(design.of_fold(fold))
-            first = next(iter(works.values()), label_problem)
-            works[plan.balance, fold] = replace(label_problem, design=first.design)
-    own = [works[plan.balance, fold] for plan, fold in units]
-    labels: Indicator = design.inputs.labels
-    lacking = any(label_problem.binary_problems.constant.any() for label_problem in own)
+    problem_by_key: dict[Any, LabelProblem] = {}
+    for setting, fold in setting_folds:
+        if (setting.weight_key, fold) not in problem_by_key:
+            label_problem = setting.label_problem(fold_data.fold_inputs(fold))
+            first = next(iter(problem_by_key.values()), label_problem)
+            problem_by_key[setting.weight_key, fold] = replace(label_problem, design=first.design)
+    label_problems = [problem_by_key[setting.weight_key, fold] for setting, fold in setting_folds]
+    labels: Indicator = fold_data.inputs.labels
+    lacking = any(label_problem.binary_problems.constant.any() for label_problem in label_problems)
     if lacking and labels.kind in ("binary", "multiclass"):
         raise ValueError("A fold lacks a class: it is another model then.")
-    found = [
-        LabelResults(w.problem, w.binary_problems.constant, w.binary_problems.device) for w in own
+    results = [
+        LabelResults(w.problem, w.binary_problems.constant, w.binary_problems.device)
+        for w in label_problems
     ]
-    size = max(own[0].binary_problems.max_models // len(units), 1)
+    size = max(label_problems[0].binary_problems.max_models // len(setting_folds), 1)
     for start in range(0, labels.n_labels, size):
         part = np.arange(start, min(start + size, labels.n_labels))
         cells: dict[Any, Any] = {}
-        wanted, where = [], []
-        for (plan, fold), label_problem, label_results in zip(units, own, found, strict=True):
+        solve_args, destinations = [], []
+        for (setting, fold), label_problem, label_results in zip(
+            setting_folds, label_problems, results, strict=True
+        ):
             free = part[label_problem.binary_problems.constant[part] == 0]
             if not len(free):
                 continue
-            key = plan.balance, fold
+            key = setting.weight_key, fold
             if key not in cells:
                 cells[key] = _cells(label_problem, free)
-            wanted.append((*cells[key], plan.C[free]))
-            where.append((label_results, free))
-        if not wanted:
+            solve_args.append((*cells[key], setting.C[free]))
+            destinations.append((label_results, free))
+        if not solve_args:
             continue
-        targets, weight, C = (torch.cat(parts, -1) for parts in zip(*wanted, strict=True))
-        solution = own[0].solve(targets, weight, C)
+        targets, weight, C = (torch.cat(parts, -1) for parts in zip(*solve_args, strict=True))
+        solution = label_problems[0].solve(targets, weight, C)
         last = 0
-        for label_results, free in where:
+        for label_results, free in destinations:
             last += len(free)
-            label_results.store(free, _models(solution, last - len(free), last))
+            label_results.store(free, _slice_result(solution, last - len(free), last))
     return [
-        _labelled(plan, fold, label_results, label_problem.binary_problems, design)
-        for (plan, fold), label_results, label_problem in zip(units, found, own, strict=True)
+        _make_fold_fit(setting, fold, label_results, label_problem.binary_problems, fold_data)
+        for (setting, fold), label_results, label_problem in zip(
+            setting_folds, results, label_problems, strict=True
+        )
     ]
 
 
@@ -240,16 +253,16 @@ def _cells(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Ten
     return targets, weight if weight.ndim == 2 else weight[:, None].expand(targets.shape)
 
 
-def _labelled(
-    plan: _Plan,
+def _make_fold_fit(
+    setting: _LabelSetting,
     fold: int,
     label_results: LabelResults,
     binary_problems: BinaryProblems,
-    design: LabelDesign,
-) -> Labelled:
-    labels: Indicator = design.inputs.labels
+    fold_data: LabelFoldData,
+) -> LabelFoldFit:
+    labels: Indicator = fold_data.inputs.labels
     fitted = label_results.attributes() | {
-        **design.columns,
+        **fold_data.feature_attributes,
         "classes_": labels.classes,
         "n_labels_": labels.n_labels,
         "target_kind_": labels.kind,
@@ -258,15 +271,15 @@ def _labelled(
     if labels.names is not None:
         fitted["label_names_"] = labels.names
     models = {}
-    for place, model in plan.models.items():
-        models[place] = copy(model)
-        models[place].__dict__.update(fitted)
-    return Labelled(
+    for candidate_index, model in setting.models.items():
+        models[candidate_index] = copy(model)
+        models[candidate_index].__dict__.update(fitted)
+    return LabelFoldFit(
         fold, models, label_results.final_points(), np.flatnonzero(binary_problems.constant)
     )
 
 
-def _models(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:
+def _slice_result(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:
     """Take some models of a solution."""
     params = solution.params
     return replace(

@@ -13,15 +13,15 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
 from skorch_logreg.estimators.scoring import CachedLogitsClassifier, Rows, fast_scores, metric_name
-from skorch_logreg.estimators.search.batches import Batch
+from skorch_logreg.estimators.search.batches import CandidateBatch
 
-__all__ = ["CandidateScores", "Held"]
+__all__ = ["CandidateScorer", "FoldLogits"]
 
 _BY_LABEL = ("accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
-class Held:
+class FoldLogits:
     """Rows to score, one fold's after another's.
 
     Parameters
@@ -40,7 +40,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Behind:
+class FittedPipeline:
     """What a fold's transformers have made.
 
     Parameters
@@ -55,7 +55,7 @@ class Behind:
     train: Any
     test: Any
 
-    def ending_in(self, final: Any) -> Any:
+    def with_final_step(self, final: Any) -> Any:
         """Return a pipeline with the same, fitted transformers and another last step."""
         whole = copy(self.pipeline)
         name, _ = self.pipeline.steps[-1]
@@ -64,7 +64,7 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class CandidateScores:
+class CandidateScorer:
     """What the scorer of a search says of the models of a batch.
 
     Parameters
@@ -91,17 +91,21 @@ class CandidateScores:
     error_score: Any
 
     def __call__(
-        self, batch: Batch, held: Held, final: Any, behind: Behind | None = None
+        self,
+        batch: CandidateBatch,
+        fold_logits: FoldLogits,
+        final: Any,
+        fitted_pipeline: FittedPipeline | None = None,
     ) -> dict[int, list[Any]]:
         """Score every candidate in every fold.
 
         Parameters
         ----------
-        batch : Batch
-        held : Held
+        batch : CandidateBatch
+        held : FoldLogits
         final : TorchLogisticClassifier
             With the shared parameters.
-        behind : Behind or None
+        behind : FittedPipeline or None
             Where there are transformers.
 
         Returns
@@ -109,10 +113,16 @@ class CandidateScores:
         scores : dict
             By a candidate's place, a list with a number, or a dict of numbers, a fold.
         """
-        scores = self._fast(batch, held)
-        return self._slow(batch, held, final, behind) if scores is None else scores
+        scores = self._score_together(batch, fold_logits)
+        return (
+            self._score_individually(batch, fold_logits, final, fitted_pipeline)
+            if scores is None
+            else scores
+        )
 
-    def _fast(self, batch: Batch, held: Held) -> dict[int, list[Any]] | None:
+    def _score_together(
+        self, batch: CandidateBatch, fold_logits: FoldLogits
+    ) -> dict[int, list[Any]] | None:
         several = getattr(self.scorer, "_scorers", None)
         scorers = {"": self.scorer if self.scoring is not None else None}
         metrics = {name: metric_name(s) for name, s in (several or scorers).items()}
@@ -124,19 +134,19 @@ class CandidateScores:
             known = len(self.params) == 1 and given.shape == (_num_samples(self.X),)
             if not known or (several and _routing_enabled()):
                 return None
-            weight = torch.from_numpy(given.astype(np.float64))[held.rows.rows]
+            weight = torch.from_numpy(given.astype(np.float64))[fold_logits.rows.rows]
         thresholds = {c.values["threshold"] for served in batch.models for c in served}
         table: dict[tuple[str, float], list[list[float]]] = {}
         for name, metric in metrics.items():
             for threshold in thresholds if metric in _BY_LABEL else {0.5}:
                 found = fast_scores(
                     metric,
-                    held.logits,
-                    held.index,
-                    held.rows.lengths,
+                    fold_logits.logits,
+                    fold_logits.index,
+                    fold_logits.rows.lengths,
                     weight,
                     threshold=threshold,
-                    classes=batch.design.targets.classes,
+                    classes=batch.fold_data.targets.classes,
                 )
                 if found is None:
                     return None
@@ -148,11 +158,11 @@ class CandidateScores:
                     name: table[name, candidate.values["threshold"] if m in _BY_LABEL else 0.5]
                     for name, m in metrics.items()
                 }
-                scores[candidate.place] = [
+                scores[candidate.index] = [
                     {name: column[fold][model] for name, column in columns.items()}
                     if several
                     else columns[""][fold][model]
-                    for fold in range(held.rows.n_folds)
+                    for fold in range(fold_logits.rows.n_folds)
                 ]
         return scores
 
@@ -161,45 +171,53 @@ class CandidateScores:
         X, y = _safe_split(self.estimator, self.X, self.y, rows)
         return X, y, _check_method_params(self.X, params=self.params, indices=rows)
 
-    def of_model(
+    def score_model(
         self,
         model: Any,
         X: Any,
         y: Any,
         params: dict[str, Any],
-        behind: Behind | None = None,
+        fitted_pipeline: FittedPipeline | None = None,
         part: str = "test",
     ) -> Any:
         """Ask the scorer about a fitted model on rows, as they were before any transformer."""
-        if behind is not None:
-            if self.wants_predictions_alone:
-                X = getattr(behind, part)
+        if fitted_pipeline is not None:
+            if self.needs_only_predictions:
+                X = getattr(fitted_pipeline, part)
             else:
-                model = behind.ending_in(model)
+                model = fitted_pipeline.with_final_step(model)
         return _score(model, X, y, self.scorer, params, self.error_score)
 
-    def _slow(
-        self, batch: Batch, held: Held, final: Any, behind: Behind | None
+    def _score_individually(
+        self,
+        batch: CandidateBatch,
+        fold_logits: FoldLogits,
+        final: Any,
+        fitted_pipeline: FittedPipeline | None,
     ) -> dict[int, list[Any]]:
-        scores: dict[int, list[Any]] = {c.place: [] for model in batch.models for c in model}
-        lengths = list(held.rows.lengths)
-        parts = zip(held.rows.rows.split(lengths), held.logits.split(lengths), strict=True)
+        scores: dict[int, list[Any]] = {c.index: [] for model in batch.models for c in model}
+        lengths = list(fold_logits.rows.lengths)
+        parts = zip(
+            fold_logits.rows.rows.split(lengths), fold_logits.logits.split(lengths), strict=True
+        )
         for fold, (rows, logits) in enumerate(parts):
             X, y, params = self.rows(rows.numpy())
             for model, served in enumerate(batch.models):
                 fitted = batch.fitted(fold, model)
-                own = logits[:, model].contiguous()
+                model_logits = logits[:, model].contiguous()
                 for candidate in served:
-                    stand_in = CachedLogitsClassifier.of(final, fitted, X, own, **candidate.values)
+                    stand_in = CachedLogitsClassifier.of(
+                        final, fitted, X, model_logits, **candidate.values
+                    )
                     whole: Any = stand_in
-                    if behind is not None and not self.wants_predictions_alone:
-                        whole = behind.ending_in(stand_in)
+                    if fitted_pipeline is not None and not self.needs_only_predictions:
+                        whole = fitted_pipeline.with_final_step(stand_in)
                     score = _score(whole, X, y, self.scorer, params, self.error_score)
-                    scores[candidate.place].append(score)
+                    scores[candidate.index].append(score)
         return scores
 
     @property
-    def wants_predictions_alone(self) -> bool:
+    def needs_only_predictions(self) -> bool:
         """Whether scikit-learn's scorers ask, not a function that may look into a pipeline."""
         scorers = getattr(self.scorer, "_scorers", {"": self.scorer}).values()
         return self.scoring is None or all(hasattr(s, "_response_method") for s in scorers)

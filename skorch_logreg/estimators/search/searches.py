@@ -20,11 +20,15 @@ from sklearn.utils.validation import _check_method_params
 from skorch_logreg.estimators import elsewhere, persistence
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.search.candidates import groups_of, may_batch, refuse_checkpoints
-from skorch_logreg.estimators.search.evaluation import Evaluation
-from skorch_logreg.estimators.search.ordinary import OrdinaryFits, root_task
-from skorch_logreg.estimators.search.results import Found, SearchResults
-from skorch_logreg.estimators.search.scores import CandidateScores
+from skorch_logreg.estimators.search.candidates import (
+    can_batch,
+    group_candidates,
+    refuse_checkpoints,
+)
+from skorch_logreg.estimators.search.evaluation import CandidateEvaluator
+from skorch_logreg.estimators.search.individual_fits import IndividualFits, begin_search_callbacks
+from skorch_logreg.estimators.search.results import BatchResults, EvaluatedCandidates
+from skorch_logreg.estimators.search.scores import CandidateScorer
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 
@@ -67,7 +71,7 @@ class _BatchedSearch:
         X, y = home.rows(X), home.beside(y)
         params = {name: home.beside(value) for name, value in params.items()}
         with persistence.all_or_nothing(self):
-            if y is None or not may_batch(self.estimator):
+            if y is None or not can_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 nothing = np.zeros(len(self.cv_results_["params"]), dtype=bool)
                 self.batched_ = home.adopt(nothing)
@@ -104,13 +108,13 @@ class _BatchedSearch:
         routed = self._get_routed_params_for_fit(params)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
-        root = root_task(self, task)
+        root = begin_search_callbacks(self, task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
-        scores = CandidateScores(
+        scores = CandidateScorer(
             self.estimator, X, y, scorers, self.scoring, routed.scorer.score, self.error_score
         )
-        found = Found()
+        found = EvaluatedCandidates()
 
         def evaluate(
             candidate_params: Iterable[Mapping[str, Any]],
@@ -127,13 +131,13 @@ class _BatchedSearch:
                     f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
                     f" totalling {len(candidates) * len(splits)} fits"
                 )
-            batched = SearchResults(len(splits))
+            batched = BatchResults(len(splits))
             rows = (splits, scores, routed.estimator.fit)
             with plain_torch():
-                groups = groups_of(self.estimator, candidates)
+                groups = group_candidates(self.estimator, candidates)
                 refit = bool(self.refit)
-                Evaluation(*rows, self.return_train_score, refit, batched).run(groups)
-            out = OrdinaryFits(self, *rows, candidates).complete(batched, callback_ctx)
+                CandidateEvaluator(*rows, self.return_train_score, refit, batched).run(groups)
+            out = IndividualFits(self, *rows, candidates).complete(batched, callback_ctx)
             if not out:
                 raise ValueError(
                     "No fits were performed. Was the CV iterator empty? Were there no candidates?"
@@ -144,7 +148,9 @@ class _BatchedSearch:
                 _insert_error_scores(out, self.error_score)
             found.candidates.extend(candidates)
             found.out.extend(out)
-            found.sources.extend((batched, place) for place in range(len(candidates)))
+            found.sources.extend(
+                (batched, candidate_index) for candidate_index in range(len(candidates))
+            )
             for key, value in (more_results or {}).items():
                 found.more[key].extend(value)
             found.results = self._format_results(
@@ -163,7 +169,7 @@ class _BatchedSearch:
             self._check_refit_for_multimetric(first_score)
             refit_metric = self.refit
         if self.refit or not self.multimetric_:
-            self._choose(found.results, refit_metric)
+            self._select_best(found.results, refit_metric)
         if self.refit:
             self._refit(found, routed.estimator.fit, root, task)
         several = isinstance(scorers, _MultimetricScorer)
@@ -173,14 +179,18 @@ class _BatchedSearch:
         if root is not None:
             root.call_on_fit_task_end(estimator=self, **task)
 
-    def _choose(self: Any, results: dict[str, Any], refit_metric: str) -> None:
+    def _select_best(self: Any, results: dict[str, Any], refit_metric: str) -> None:
         self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
         if not callable(self.refit):
             self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
         self.best_params_ = results["params"][self.best_index_]
 
     def _refit(
-        self: Any, found: Found, fit_params: dict[str, Any], root: Any, task: dict[str, Any]
+        self: Any,
+        found: EvaluatedCandidates,
+        fit_params: dict[str, Any],
+        root: Any,
+        task: dict[str, Any],
     ) -> None:
         """Fit the best candidate to all rows, from where its folds ended."""
         best = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
@@ -190,8 +200,8 @@ class _BatchedSearch:
             if refit is not None:
                 refit.call_on_fit_task_begin(estimator=self, **task)
             started = time.time()
-            watched = getattr(self, "_skl_callbacks", None)
-            fitted = None if watched else found.fitted(self.best_index_)
+            has_callbacks = getattr(self, "_skl_callbacks", None)
+            fitted = None if has_callbacks else found.fitted(self.best_index_)
             if fitted is not None:
                 vars(best).update(fitted)
             else:

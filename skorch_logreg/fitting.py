@@ -34,7 +34,7 @@ from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import fingerprint, most_bytes
 from skorch_logreg.starts import cold_start, prior_start
-from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
+from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_linear
 from skorch_logreg.units import Params, Units
 
 __all__ = [
@@ -78,7 +78,9 @@ class Progress:
     params: Callable[[], Params]
 
     @classmethod
-    def of_epoch(cls, epoch: Epoch, weight: Tensor, params: Callable[[], Params]) -> "Progress":
+    def of_epoch(
+        cls, epoch: EpochProgress, weight: Tensor, params: Callable[[], Params]
+    ) -> "Progress":
         """Sum the mean loss over a weight (m,) of all rows; nothing is known of optimality."""
         value = epoch.loss * weight.to(epoch.loss.device)
         unknown = torch.full_like(value, torch.nan)
@@ -103,7 +105,7 @@ class Solution:
         Of all rows, those of weight 0 included: held-out rows are scored at no cost.
     total_weight : Tensor of shape (m,)
         ``sum_i s_i``.
-    trained : Trained or None
+    trained : TrainingResult or None
         The epochs, with a solver of mini-batches.
     directions : tuple of (Tensor of shape (K, p + 1) or None)
         Of models that are separable: where coefficients of columns of deviation one, and the
@@ -119,7 +121,7 @@ class Solution:
     duality_gap: Tensor
     logits: Tensor
     total_weight: Tensor
-    trained: Trained | None = None
+    trained: TrainingResult | None = None
     directions: tuple[Tensor | None, ...] = ()
 
 
@@ -337,7 +339,7 @@ def train(
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
-) -> tuple[Params, Trained]:
+) -> tuple[Params, TrainingResult]:
     """Train on mini-batches, from any start and state; nothing is proven.
 
     Parameters
@@ -351,7 +353,7 @@ def train(
     Returns
     -------
     params : Params
-    trained : Trained
+    trained : TrainingResult
     """
     assert isinstance(data, InMemory)  # the one kind of data there is as yet
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
@@ -365,7 +367,7 @@ def train(
     def params() -> Params:
         return Params(*head.params())
 
-    def report(epoch: Epoch) -> bool:
+    def report(epoch: EpochProgress) -> bool:
         return bool(callback and callback(Progress.of_epoch(epoch, weight, params)))
 
     trained = train_linear(
@@ -376,7 +378,7 @@ def train(
         solver,
         head,
         seed=seed,
-        judge=None if judge is None else lambda: judge(params()),
+        held_out_score=None if judge is None else lambda: judge(params()),
         callback=None if callback is None else report,
         state=state,
         epochs=epochs,

@@ -78,7 +78,7 @@ class InMemoryBatches:
             for start in range(0, n, size):
                 yield self._rows(slice(start, start + size))
             return
-        self._generator.manual_seed(mixed(self.seed, number))
+        self._generator.manual_seed(mix_seed(self.seed, number))
         order = torch.randperm(n, generator=self._generator, device="cpu")
         dense = isinstance(self.X, Tensor)
         parts = (order.to(self.targets.device) if dense else order).split(size)
@@ -94,6 +94,6 @@ class InMemoryBatches:
         )
 
 
-def mixed(seed: int, number: int) -> int:
+def mix_seed(seed: int, number: int) -> int:
     """Make a seed of two numbers, so that epochs of neighbouring seeds have nothing in common."""
     return (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xBF58476D1CE4E5B9) % (1 << 63)

@@ -14,28 +14,28 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.batches import InMemoryBatches
-from skorch_logreg.training.loop import Epoch, Trained, train
+from skorch_logreg.training.loop import EpochProgress, TrainingResult, train
 from skorch_logreg.training.objective import BatchObjective
-from skorch_logreg.training.record import journal_of
+from skorch_logreg.training.state_io import open_checkpoint
 
-_THREADED = 1 << 17  # numbers of a batch from which on a second thread pays
+_MIN_THREADED_NUMBERS = 1 << 17  # numbers of a batch from which on a second thread pays
 
 
 def train_linear(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     head: "LinearHead",
     *,
     seed: int = 0,
-    judge: Callable[[], float] | None = None,
-    callback: Callable[[Epoch], bool] | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    callback: Callable[[EpochProgress], bool] | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train m linear models side by side; none knows of the others.
 
     Parameters
@@ -58,13 +58,15 @@ def train_linear(
 
     Returns
     -------
-    trained : Trained
+    trained : TrainingResult
     """
-    layer, n_models, n_outputs = head.layer, len(strength), loss.n_outputs
+    layer, n_models, n_outputs = head.layer, len(reg_strength), loss.n_outputs
     dtype = layer.weight.dtype
-    batches, objective = prepared(data, loss, penalty, strength, solver, seed, dtype, total_weight)
+    batches, objective = prepare_batches(
+        data, loss, penalty, reg_strength, solver, seed, dtype, total_weight
+    )
     rows = min(solver.batch_size or data.n_samples, data.n_samples)
-    with several_threads(rows * (data.n_features + n_models * n_outputs) >= _THREADED):
+    with several_threads(rows * (data.n_features + n_models * n_outputs) >= _MIN_THREADED_NUMBERS):
         return train(
             layer,
             layer,
@@ -72,37 +74,39 @@ def train_linear(
             objective,
             solver,
             forward=None if not data.is_sparse and data.X.dtype == dtype else head.logits,
-            judge=judge,
+            held_out_score=held_out_score,
             callback=callback,
-            journal=journal_of(layer, data, loss, penalty, strength, solver, seed),
+            checkpoint_writer=open_checkpoint(
+                layer, data, loss, penalty, reg_strength, solver, seed
+            ),
             state=state,
             epochs=epochs,
         )
 
 
-def prepared(
+def prepare_batches(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     seed: int,
     dtype: torch.dtype,
     total_weight: Tensor | None,
-    together: bool = False,
+    shared_scale: bool = False,
 ) -> tuple[InMemoryBatches, BatchObjective]:
     """Mini-batches of the rows, and the objective over them, in a network's type.
 
     Models that are trained together share their scale, so that a cell counts the same in each.
     """
-    n_models, n_outputs = len(strength), loss.n_outputs
+    n_models, n_outputs = len(reg_strength), loss.n_outputs
     targets = data.targets
     if n_outputs == 1:
         targets = targets.reshape(len(targets), -1).to(dtype)
     elif targets.is_floating_point():
         targets = targets.to(dtype)
     weight = data.weight.sum(dim=0)
-    if together:
+    if shared_scale:
         weight = weight.mean(dim=0, keepdim=True)
         total_weight = None if total_weight is None else total_weight.mean(dim=0, keepdim=True)
     weighted = bool((data.weight != 1).any())
@@ -114,8 +118,10 @@ def prepared(
         solver.shuffle,
         seed,
     )
-    share = 1.0 if total_weight is None else weight / total_weight
-    objective = BatchObjective.of(n_models, n_outputs, weight, penalty, strength * share, dtype)
+    weight_share = 1.0 if total_weight is None else weight / total_weight
+    objective = BatchObjective.of(
+        n_models, n_outputs, weight, penalty, reg_strength * weight_share, dtype
+    )
     return batches, objective
 
 

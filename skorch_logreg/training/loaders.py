@@ -42,12 +42,12 @@ class LoaderBatches:
             rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
             targets, weight = self.encode(y, rest[0] if rest else None)
             if targets.is_floating_point():
-                targets = self._moved(targets)
+                targets = self._to_device(targets)
             else:
                 targets = targets.to(self.device, non_blocking=True)
             if weight is not None:
-                weight = self._moved(weight / self.mean_weight)
-            yield Batch(self._moved(rows), targets, weight)
+                weight = self._to_device(weight / self.mean_weight)
+            yield Batch(self._to_device(rows), targets, weight)
 
-    def _moved(self, tensor: Tensor) -> Tensor:
+    def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype, non_blocking=True)

@@ -16,12 +16,12 @@ from skorch_logreg.checkpoint import Journal
 from skorch_logreg.exceptions import DivergenceError
 from skorch_logreg.solvers import Status
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training.batches import Batch, Batches, mixed
+from skorch_logreg.training.batches import Batch, Batches, mix_seed
 from skorch_logreg.training.objective import BatchObjective
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochProgress:
     """What a callback sees after an epoch.
 
     Attributes
@@ -40,7 +40,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """How training ended; the network holds the weights.
 
     Attributes
@@ -74,13 +74,13 @@ def train(
     solver: MiniBatch,
     *,
     forward: Callable[[Any], Tensor] | None = None,
-    judge: Callable[[], float] | None = None,
-    callback: Callable[[Epoch], bool] | None = None,
-    journal: Journal | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    callback: Callable[[EpochProgress], bool] | None = None,
+    checkpoint_writer: Journal | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train a network in place.
 
     Parameters
@@ -111,63 +111,63 @@ def train(
 
     Returns
     -------
-    trained : Trained
+    trained : TrainingResult
 
     Raises
     ------
     DivergenceError
         If the loss is no longer finite.
     """
-    journal = Journal(None, {}) if journal is None else journal
-    run = _Run.start(network, solver)
+    checkpoint_writer = Journal(None, {}) if checkpoint_writer is None else checkpoint_writer
+    run = _TrainingState.start(network, solver)
     if state is not None:
         run.restore(state)
     epochs = solver.epochs if epochs is None else epochs
-    written = journal.resume()
-    if written is not None:
+    saved_state = checkpoint_writer.resume()
+    if saved_state is not None:
         try:
-            run.restore(written)
+            run.restore(saved_state)
             run.check(epochs)
         except Exception as error:
-            raise journal.damaged() from error
+            raise checkpoint_writer.damaged() from error
     forward = network if forward is None else forward
-    begun = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
+    start_time = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
     try:
         network.train()
-        while run.n_epochs < epochs and not run.is_tired(solver.patience):
+        while run.n_epochs < epochs and not run.has_stalled(solver.patience):
             if seed is not None:
-                reseed(mixed(seed, run.n_epochs), head.weight.device)
-            rate = float(run.optimizer.param_groups[0]["lr"])
+                reseed(mix_seed(seed, run.n_epochs), head.weight.device)
+            learning_rate = float(run.optimizer.param_groups[0]["lr"])
             try:
                 loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
             except Exception as error:
                 # the same epoch went well before the file was written
-                if written is not None:
-                    raise journal.damaged() from error
+                if saved_state is not None:
+                    raise checkpoint_writer.damaged() from error
                 raise
-            written = None
+            saved_state = None
             total = sum(loss.tolist())
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start_time
             score = None
-            if judge is not None:
+            if held_out_score is not None:
                 network.eval()
                 with torch.no_grad():
-                    score = judge()
+                    score = held_out_score()
                 network.train()
-            run.enter(total, rate, seconds, score)
+            run.record_epoch(total, learning_rate, seconds, score)
             if not math.isfinite(total):
                 raise DivergenceError(
                     f"{type(solver).__name__} diverged: the loss is {total} in epoch "
                     f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
                     "example with StandardScaler), or set clip."
                 )
-            if journal.due(run.n_epochs):
-                journal.write(run.n_epochs, run.tree())
-            if callback is not None and callback(Epoch(run.n_epochs, loss, seconds)):
+            if checkpoint_writer.due(run.n_epochs):
+                checkpoint_writer.write(run.n_epochs, run.checkpoint_state())
+            if callback is not None and callback(EpochProgress(run.n_epochs, loss, seconds)):
                 status = Status.STOPPED
                 break
         else:
-            status = Status.EARLY if run.is_tired(solver.patience) else Status.EPOCHS
+            status = Status.EARLY if run.has_stalled(solver.patience) else Status.EPOCHS
     except KeyboardInterrupt:
         if solver.on_interrupt != "keep":
             raise
@@ -175,9 +175,10 @@ def train(
     network.eval()
     if run.best is not None:
         network.load_state_dict(run.best)
-    trained = Trained(run.n_epochs, status, run.history, run.state())
-    if trained.is_complete and journal.behind(run.n_epochs):
-        journal.write(run.n_epochs, run.tree())  # what comes next may be cut as well
+    trained = TrainingResult(run.n_epochs, status, run.history, run.state())
+    if trained.is_complete and checkpoint_writer.behind(run.n_epochs):
+        # an interruption of the steps after training must not lose the last epochs
+        checkpoint_writer.write(run.n_epochs, run.checkpoint_state())
     return trained
 
 
@@ -196,23 +197,23 @@ def _epoch(
     objective: BatchObjective,
     clip: float | None,
     forward: Callable[[Any], Tensor],
-    run: "_Run",
+    run: "_TrainingState",
 ) -> Tensor:
     """Go through all rows once; mean loss (m,) of the batches."""
-    alone = objective.n_models if network is head else 1
+    n_separate = objective.n_models if network is head else 1
     losses: list[Tensor] = []
     for batch in batches.epoch(run.n_epochs):
 
         def closure(batch: Batch = batch) -> Any:
             run.optimizer.zero_grad()
             loss = objective.loss(forward(batch.inputs), batch)
-            pull = objective.pull(head.weight)
-            if pull is not None:
-                loss = loss + pull
+            penalty_value = objective.penalty_value(head.weight)
+            if penalty_value is not None:
+                loss = loss + penalty_value
             total = loss.sum() if len(loss) > 1 else loss
             total.backward()
             if clip is not None:
-                _clip(network, clip, alone)
+                _clip(network, clip, n_separate)
             losses.append(loss.detach())
             return total.detach()
 
@@ -242,7 +243,7 @@ def _clip(network: nn.Module, clip: float, n_models: int) -> None:
 
 
 @dataclass
-class _Run:
+class _TrainingState:
     """How far training has come: all that a checkpoint holds."""
 
     network: nn.Module
@@ -254,17 +255,19 @@ class _Run:
     best_epoch: int = 0
 
     @classmethod
-    def start(cls, network: nn.Module, solver: MiniBatch) -> "_Run":
+    def start(cls, network: nn.Module, solver: MiniBatch) -> "_TrainingState":
         optimizer = solver.optimizer([p for p in network.parameters() if p.requires_grad])
         run = cls(network, optimizer, solver.scheduler(optimizer))
         run.history = {"loss": [], "learning_rate": [], "seconds": []}
         return run
 
-    def enter(self, loss: float, rate: float, seconds: float, score: float | None) -> None:
+    def record_epoch(
+        self, loss: float, learning_rate: float, seconds: float, score: float | None
+    ) -> None:
         """Enter an epoch into the history; keep the weights if none was better."""
         self.n_epochs += 1
         self.history["loss"].append(loss)
-        self.history["learning_rate"].append(rate)
+        self.history["learning_rate"].append(learning_rate)
         self.history["seconds"].append(seconds)
         if score is None:
             return
@@ -275,7 +278,7 @@ class _Run:
             self.best_epoch = len(scores) - 1
             self.best = {k: v.clone() for k, v in self.network.state_dict().items()}
 
-    def is_tired(self, patience: int | None) -> bool:
+    def has_stalled(self, patience: int | None) -> bool:
         """Whether no score was better for that many epochs."""
         scores = self.history.get("valid_score", [])
         return bool(scores and patience and len(scores) - 1 - self.best_epoch >= patience)
@@ -291,23 +294,23 @@ class _Run:
         }
         return copy.deepcopy(state)
 
-    def tree(self) -> dict[str, Any]:
+    def checkpoint_state(self) -> dict[str, Any]:
         """State for a checkpoint."""
         network = dict(self.network.state_dict())
         best = {"best": self.best, "best_epoch": self.best_epoch}
         return {"network": network, **self.state(), **best}
 
-    def restore(self, tree: dict[str, Any]) -> None:
+    def restore(self, checkpoint_state: dict[str, Any]) -> None:
         """Go on from an earlier training, or from where a checkpoint was written."""
         # a copy: the optimiser would write into what a caller may fall back on
-        self.optimizer.load_state_dict(copy.deepcopy(tree["optimizer"]))
-        if self.scheduler is not None and tree["scheduler"] is not None:
-            self.scheduler.load_state_dict(tree["scheduler"])
-        self.n_epochs = tree["n_epochs"]
-        self.history = {name: list(values) for name, values in tree["history"].items()}
-        if "network" in tree:
-            self.network.load_state_dict(tree["network"])
-            self.best, self.best_epoch = tree["best"], tree["best_epoch"]
+        self.optimizer.load_state_dict(copy.deepcopy(checkpoint_state["optimizer"]))
+        if self.scheduler is not None and checkpoint_state["scheduler"] is not None:
+            self.scheduler.load_state_dict(checkpoint_state["scheduler"])
+        self.n_epochs = checkpoint_state["n_epochs"]
+        self.history = {name: list(values) for name, values in checkpoint_state["history"].items()}
+        if "network" in checkpoint_state:
+            self.network.load_state_dict(checkpoint_state["network"])
+            self.best, self.best_epoch = checkpoint_state["best"], checkpoint_state["best_epoch"]
 
     def check(self, epochs: int) -> None:
         """Check what a checkpoint said, as far as an epoch would not.
@@ -318,8 +321,8 @@ class _Run:
             Of any kind, if it is of no number of epochs, or a weight is not finite.
         """
         lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
-        sound = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
-        if not sound or lengths != {self.n_epochs}:
+        is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
+        if not is_valid or lengths != {self.n_epochs}:
             raise ValueError(f"a history of {lengths} epochs, not {self.n_epochs}")
         scores, known = self.history.get("valid_score", []), self.network.state_dict()
         numbers = [*(x for values in self.history.values() for x in values)]

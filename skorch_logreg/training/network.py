@@ -10,11 +10,11 @@ from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training.linear import prepared
-from skorch_logreg.training.loop import Epoch, Trained, train
-from skorch_logreg.training.record import journal_of
+from skorch_logreg.training.linear import prepare_batches
+from skorch_logreg.training.loop import EpochProgress, TrainingResult, train
+from skorch_logreg.training.state_io import open_checkpoint
 
-_THREADED = 1 << 22  # products of a batch from which on a second thread pays
+_MIN_THREADED_PRODUCTS = 1 << 22  # products of a batch from which on a second thread pays
 
 
 def train_network(
@@ -23,17 +23,17 @@ def train_network(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     *,
     forward: Callable[[Any], Tensor],
     seed: int = 0,
-    judge: Callable[[], float] | None = None,
-    callback: Callable[[Epoch], bool] | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    callback: Callable[[EpochProgress], bool] | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train one network in place.
 
     Parameters
@@ -61,15 +61,15 @@ def train_network(
 
     Returns
     -------
-    trained : Trained
+    trained : TrainingResult
     """
     dtype = head.weight.dtype
-    batches, objective = prepared(
-        data, loss, penalty, strength, solver, seed, dtype, total_weight, together=True
+    batches, objective = prepare_batches(
+        data, loss, penalty, reg_strength, solver, seed, dtype, total_weight, shared_scale=True
     )
     n_rows = min(solver.batch_size or data.n_samples, data.n_samples)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    with several_threads(n_rows * n_parameters >= _THREADED):
+    with several_threads(n_rows * n_parameters >= _MIN_THREADED_PRODUCTS):
         return train(
             network,
             head,
@@ -77,9 +77,11 @@ def train_network(
             objective,
             solver,
             forward=forward,
-            judge=judge,
+            held_out_score=held_out_score,
             callback=callback,
-            journal=journal_of(network, data, loss, penalty, strength, solver, seed),
+            checkpoint_writer=open_checkpoint(
+                network, data, loss, penalty, reg_strength, solver, seed
+            ),
             state=state,
             epochs=epochs,
             seed=~seed,  # what layers draw has nothing in common with the order of the rows

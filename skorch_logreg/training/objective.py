@@ -31,7 +31,7 @@ class BatchObjective:
     n_models: int
     n_outputs: int
     penalty: Penalty
-    strength: Tensor | None
+    reg_strength: Tensor | None
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean loss (m,) of logits (rows, m K)."""
@@ -50,16 +50,16 @@ class BatchObjective:
         """Cross entropy (rows, m) of indices (rows, m) or probabilities (rows, m, K)."""
         by_class = logits.unflatten(1, (self.n_models, self.n_outputs)).movedim(2, 1)
         if targets.is_floating_point():
-            share = targets.movedim(2, 1).expand_as(by_class)
-            return cross_entropy(by_class, share, reduction="none")
+            probabilities = targets.movedim(2, 1).expand_as(by_class)
+            return cross_entropy(by_class, probabilities, reduction="none")
         return cross_entropy(by_class, targets.expand(-1, self.n_models), reduction="none")
 
-    def pull(self, weight: Tensor) -> Tensor | None:
+    def penalty_value(self, weight: Tensor) -> Tensor | None:
         """Penalty (m,) of the head's weights (m K, p); None: there is none."""
-        if self.strength is None:
+        if self.reg_strength is None:
             return None
         coef = weight.unflatten(0, (self.n_models, self.n_outputs))
-        return self.penalty.value(coef) * self.strength
+        return self.penalty.value(coef) * self.reg_strength
 
     @classmethod
     def of(
@@ -68,7 +68,7 @@ class BatchObjective:
         n_outputs: int,
         total_weight: Tensor,
         penalty: Penalty,
-        strength: Tensor,
+        reg_strength: Tensor,
         dtype: torch.dtype,
     ) -> "BatchObjective":
         """Scale by the weight of all rows.
@@ -84,5 +84,5 @@ class BatchObjective:
         dtype : torch.dtype
             Of the network.
         """
-        scaled = (strength / total_weight).to(dtype)
-        return cls(n_models, n_outputs, penalty, scaled if bool(strength.any()) else None)
+        scaled = (reg_strength / total_weight).to(dtype)
+        return cls(n_models, n_outputs, penalty, scaled if bool(reg_strength.any()) else None)

@@ -38,7 +38,7 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
-from skorch_logreg.training import LinearHead, Trained
+from skorch_logreg.training import LinearHead, TrainingResult
 
 __all__ = ["NetworkResult", "fit", "partial_fit"]
 
@@ -305,7 +305,7 @@ class _NetworkFit(Run):
         return from_arrays(self.problem.design(X), targets, weight, device=self.given.device)
 
     def attributes(
-        self, trained: Trained | None, label_results: LabelResults | None
+        self, trained: TrainingResult | None, label_results: LabelResults | None
     ) -> dict[str, Any]:
         """Fitted attributes."""
         network: nn.Module = self.network.eval()

@@ -13,18 +13,18 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import settings
 
-_ROWS = 1000  # that stand for all, at least, where there are so many
-_COPIES = 16  # of the weights: their own, the best, and what an optimiser keeps of each
-_DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
-_EPOCH = 1 << 8  # bytes of the history of an epoch
+_MIN_HASHED_ROWS = 1000  # that stand for all, at least, where there are so many
+_MAX_WEIGHT_COPIES = 16  # of the weights: their own, the best, and what an optimiser keeps of each
+_JSON_BYTES = 1 << 20  # bytes of JSON that depend on no size
+_HISTORY_BYTES_PER_EPOCH = 1 << 8  # bytes of the history of an epoch
 
 
-def journal_of(
+def open_checkpoint(
     network: nn.Module,
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     seed: int,
 ) -> Journal:
@@ -32,19 +32,19 @@ def journal_of(
     if solver.checkpoint is None:
         return Journal(None, {})
     fingerprint = {
-        **settings(solver, loss, penalty, strength),
+        **settings(solver, loss, penalty, reg_strength),
         "random_state": seed,
         "network": named(network),
         "shape of X": list(data.X.shape),
         "sample_weight": digest(data.weight),
         "y": digest(data.targets),
-        "X": digest(*_some_rows(data)),
+        "X": digest(*_sampled_rows(data)),
         "start": digest(*(v for v in network.state_dict().values() if isinstance(v, Tensor))),
     }
-    return Journal(solver.checkpoint, fingerprint, _most_bytes(network, solver))
+    return Journal(solver.checkpoint, fingerprint, _max_checkpoint_bytes(network, solver))
 
 
-def _most_bytes(network: nn.Module, solver: MiniBatch) -> int:
+def _max_checkpoint_bytes(network: nn.Module, solver: MiniBatch) -> int:
     """Bound what a checkpoint takes; no optimiser keeps more steps than one of its settings says.
 
     That of `torch.optim.LBFGS` is ``history_size``, and there are two arrays a step.
@@ -53,11 +53,15 @@ def _most_bytes(network: nn.Module, solver: MiniBatch) -> int:
     numbers = [n for n in optimizer.defaults.values() if type(n) is int]
     weights = [v for v in network.state_dict().values() if isinstance(v, Tensor)]
     # an optimiser may keep float64 beside weights of any type
-    n_bytes = sum(8 * v.numel() + _DOCUMENT // 64 for v in weights)
-    return n_bytes * (_COPIES + 2 * max(numbers, default=0)) + _DOCUMENT + _EPOCH * solver.epochs
+    n_bytes = sum(8 * v.numel() + _JSON_BYTES // 64 for v in weights)
+    return (
+        n_bytes * (_MAX_WEIGHT_COPIES + 2 * max(numbers, default=0))
+        + _JSON_BYTES
+        + _HISTORY_BYTES_PER_EPOCH * solver.epochs
+    )
 
 
-def _some_rows(data: InMemory) -> list[Tensor]:
+def _sampled_rows(data: InMemory) -> list[Tensor]:
     """Evenly spaced rows; of sparse ones, what is stored."""
-    X: Any = data.X[:: max(data.n_samples // _ROWS, 1)]
+    X: Any = data.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
     return [as_tensor(part) for part in (X.data, X.indices, X.indptr)] if data.is_sparse else [X]

@@ -1,4 +1,4 @@
-"""The classic training loop: mini-batches, an optimiser of torch, epochs."""
+"""Training in mini-batches with the optimisers of torch."""
 
 from skorch_logreg.training.batches import Batch, Batches, InMemoryBatches
 from skorch_logreg.training.linear import LinearHead, train_linear

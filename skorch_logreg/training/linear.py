@@ -1,4 +1,4 @@
-"""Linear models in the training loop, in the units of X."""
+"""Linear models trained in mini-batches, in the units of X."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from skorch_logreg.training.loop import EpochProgress, TrainingResult, train
 from skorch_logreg.training.objective import BatchObjective
 from skorch_logreg.training.state_io import open_checkpoint
 
-_MIN_THREADED_NUMBERS = 1 << 17  # numbers of a batch from which on a second thread pays
+# entries of X and logits in a batch from which on a second thread saves time
+_MIN_THREADED_NUMBERS = 1 << 17
 
 
 def train_linear(
@@ -36,29 +37,34 @@ def train_linear(
     epochs: int | None = None,
     total_weight: Tensor | None = None,
 ) -> TrainingResult:
-    """Train m linear models side by side; none knows of the others.
+    """Train m independent linear models together, in place.
 
     Parameters
     ----------
     data : InMemory
-        As it was given, not standardised.
+        Rows, targets and weights; not standardised.
     loss : Loss
+        Loss of one row.
     penalty : Penalty
-    strength : Tensor of shape (m,)
-        ``1 / C``.
+        Penalty on the coefficients.
+    reg_strength : Tensor of shape (m,)
+        Regularisation strength ``1 / C`` of each model.
     solver : MiniBatch
+        Settings of the optimiser and its schedule.
     head : LinearHead
-        Where training starts and, in place, ends.
+        Initial weights; overwritten with the trained ones.
     seed : int
-        Of the order of the rows.
-    judge, callback, state, epochs
+        Seed of the order of the rows.
+    held_out_score, callback, state, epochs
         As in `train`.
     total_weight : Tensor of shape (1,) or (m,), or None
-        Weight of all rows that the penalty stands beside; None: that of the data.
+        Total weight that scales the penalty, if the data is part of a larger set; None: the total
+        weight of the data.
 
     Returns
     -------
     trained : TrainingResult
+        Status, history and optimiser state.
     """
     layer, n_models, n_outputs = head.layer, len(reg_strength), loss.n_outputs
     dtype = layer.weight.dtype
@@ -95,9 +101,10 @@ def prepare_batches(
     total_weight: Tensor | None,
     shared_scale: bool = False,
 ) -> tuple[InMemoryBatches, BatchObjective]:
-    """Mini-batches of the rows, and the objective over them, in a network's type.
+    """Build the mini-batches and the objective over them, in the network's dtype.
 
-    Models that are trained together share their scale, so that a cell counts the same in each.
+    With ``shared_scale`` all models divide by the same mean weight, so that an entry of y counts
+    the same in each of them.
     """
     n_models, n_outputs = len(reg_strength), loss.n_outputs
     targets = data.targets
@@ -127,13 +134,14 @@ def prepare_batches(
 
 @dataclass(frozen=True)
 class LinearHead:
-    """The weights of m linear models, as a layer of torch.
+    """Weights of m linear models, stored as one `torch.nn.Linear`.
 
     Parameters
     ----------
     layer : nn.Linear
-        From p columns to m K logits.
+        Layer from p columns to m K logits.
     n_models : int
+        Number of models m.
     """
 
     layer: nn.Linear
@@ -149,8 +157,8 @@ class LinearHead:
         dtype: torch.dtype,
         device: torch.device,
     ) -> "LinearHead":
-        """Zeros."""
-        layer: nn.Linear = nn.utils.skip_init(  # a layer of its own draws from torch's generator
+        """Create a head whose weights are zero."""
+        layer: nn.Linear = nn.utils.skip_init(  # no draws from torch's generator
             nn.Linear,
             n_features,
             n_models * n_outputs,
@@ -163,14 +171,14 @@ class LinearHead:
         return cls(layer, n_models)
 
     def load(self, coef: Tensor, intercept: Tensor) -> None:
-        """Set the weights, of coefficients (m, K, p) and intercepts (m, K)."""
+        """Copy coefficients (m, K, p) and intercepts (m, K) into the layer."""
         with torch.no_grad():
             self.layer.weight.copy_(coef.reshape(self.layer.weight.shape))
             if self.layer.bias is not None:
                 self.layer.bias.copy_(intercept.reshape(-1))
 
     def params(self) -> tuple[Tensor, Tensor]:
-        """Coefficients (m, K, p) and intercepts (m, K), float64 and of memory of their own."""
+        """Return copies of the coefficients (m, K, p) and intercepts (m, K) in float64."""
         weight = self.layer.weight.detach().to(torch.float64, copy=True)
         coef = weight.unflatten(0, (self.n_models, -1))
         if self.layer.bias is None:
@@ -179,7 +187,7 @@ class LinearHead:
         return coef, bias.unflatten(0, (self.n_models, -1))
 
     def logits(self, X: Any) -> Tensor:
-        """Logits (rows, m K) of dense or sparse rows."""
+        """Compute the logits (rows, m K) of dense or sparse rows."""
         if isinstance(X, Tensor):
             return self.layer(X.to(self.layer.weight.dtype))
         product: Any = _SparseProduct.apply
@@ -188,7 +196,7 @@ class LinearHead:
 
 
 class _SparseProduct(torch.autograd.Function):
-    """``X weight'`` of a SciPy array: torch's own sparse rows are in beta, and warn of it."""
+    """Product ``X weight'`` with a SciPy array; torch's own sparse CSR tensors are in beta and warn."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, X: sp.csr_array) -> Tensor:

@@ -1,4 +1,4 @@
-"""The loop over epochs and mini-batches."""
+"""Loop over epochs and mini-batches."""
 
 import copy
 import math
@@ -22,16 +22,16 @@ from skorch_logreg.training.objective import BatchObjective
 
 @dataclass(frozen=True)
 class EpochProgress:
-    """What a callback sees after an epoch.
+    """Progress that is passed to a callback after every epoch.
 
     Attributes
     ----------
     n_epochs : int
-        Epochs so far.
+        Number of epochs so far.
     loss : Tensor of shape (m,)
-        Mean over the epoch's batches, each before its step, of the objective per unit of weight.
+        Objective per unit of weight, averaged over the epoch's batches, each before its step.
     seconds : float
-        Since the first epoch.
+        Time since the start of the first epoch.
     """
 
     n_epochs: int
@@ -41,18 +41,19 @@ class EpochProgress:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How training ended; the network holds the weights.
+    """Result of training; the weights are left in the network.
 
     Attributes
     ----------
     n_epochs : int
+        Number of epochs, including those before a resumption.
     status : Status
-        EPOCHS after all of them, EARLY where the scores got no better, STOPPED or INTERRUPTED.
+        EPOCHS after all epochs, EARLY after `patience` epochs without a better score, STOPPED by
+        the callback, or INTERRUPTED.
     history : dict of str to list
-        "loss", "learning_rate" and "seconds" of every epoch; "valid_score" where there are
-        rows held out.
+        "loss", "learning_rate" and "seconds" of every epoch; "valid_score" if rows are held out.
     state : dict
-        Of the optimiser and its schedule, with which training can go on.
+        State of the optimiser and its schedule, from which training can be resumed.
     """
 
     n_epochs: int
@@ -62,7 +63,7 @@ class TrainingResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it went on for as long as the solver said."""
+        """True if training ran for as many epochs as the solver allows."""
         return self.status in (Status.EPOCHS, Status.EARLY)
 
 
@@ -86,37 +87,41 @@ def train(
     Parameters
     ----------
     network : nn.Module
-        From inputs to logits (rows, m K); its parameters that require a gradient are trained.
+        Network from inputs to logits (rows, m K); parameters that require a gradient are trained.
     head : nn.Linear
-        Its last layer, whose weights carry the penalty.
+        Last layer of the network, whose weights are penalised.
     batches : Batches
+        Mini-batches of the training rows.
     objective : BatchObjective
+        Objective over a mini-batch.
     solver : MiniBatch
+        Settings of the optimiser and its schedule.
     forward : callable or None
-        What gives the logits of a batch's inputs; None: the network.
-    judge : callable or None
-        Score of the network on rows held out: the largest is best.
+        Function from a batch's inputs to its logits; None: the network.
+    held_out_score : callable or None
+        Function that returns the network's score on held-out rows; larger is better.
     callback : callable or None
-        Called after every epoch; true stops.
-    journal : Journal or None
-        Where the state is written, and from where it goes on; its file is the caller's to
-        remove.
+        Called with an `EpochProgress` after every epoch; training stops if it returns True.
+    checkpoint_writer : Journal or None
+        Checkpoint to resume from and to write to. The caller removes its file.
     state : dict or None
-        Of an earlier training that goes on.
+        `TrainingResult.state` of an earlier call, to resume its optimiser.
     epochs : int or None
-        At which to end, earlier ones included; None: the solver's.
+        Total number of epochs, earlier ones included; None: the solver's.
     seed : int or None
-        With which torch's own generator is set before every epoch, for layers and loaders that
-        draw from it; the caller keeps the generator's state. None: it is left alone.
+        Seed of torch's global generators, combined with the number of each epoch, for layers and
+        loaders that draw from them; the caller saves and restores the generators. None: they are
+        not seeded.
 
     Returns
     -------
     trained : TrainingResult
+        Status, history and optimiser state.
 
     Raises
     ------
     DivergenceError
-        If the loss is no longer finite.
+        If the loss is not finite.
     """
     checkpoint_writer = Journal(None, {}) if checkpoint_writer is None else checkpoint_writer
     run = _TrainingState.start(network, solver)
@@ -141,7 +146,7 @@ def train(
             try:
                 loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
             except Exception as error:
-                # the same epoch went well before the file was written
+                # this epoch ran without an error before the checkpoint was written
                 if saved_state is not None:
                     raise checkpoint_writer.damaged() from error
                 raise
@@ -183,7 +188,7 @@ def train(
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Set torch's own generators, of the CPU and of a device; no other is woken."""
+    """Seed torch's global generators of the CPU and of a device; no other device is initialised."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -199,7 +204,7 @@ def _epoch(
     forward: Callable[[Any], Tensor],
     run: "_TrainingState",
 ) -> Tensor:
-    """Go through all rows once; mean loss (m,) of the batches."""
+    """Train for one epoch and return the mean loss (m,) of its batches."""
     n_separate = objective.n_models if network is head else 1
     losses: list[Tensor] = []
     for batch in batches.epoch(run.n_epochs):
@@ -220,7 +225,7 @@ def _epoch(
         before = len(losses)
         with torch.enable_grad():
             run.optimizer.step(closure)
-        del losses[before + 1 :]  # some optimisers look more than once
+        del losses[before + 1 :]  # keep the loss before the step: L-BFGS evaluates several times
     if run.scheduler is not None:
         if isinstance(run.scheduler, ReduceLROnPlateau):
             run.scheduler.step(float(torch.stack(losses).mean(dim=0).sum()))
@@ -231,7 +236,7 @@ def _epoch(
 
 
 def _clip(network: nn.Module, clip: float, n_models: int) -> None:
-    """Scale gradients down to a norm: of the network, or of each of many linear models."""
+    """Clip the gradient norm: of the whole network, or of each of several linear models."""
     if n_models == 1:
         clip_grad_norm_(network.parameters(), clip)
         return
@@ -244,7 +249,7 @@ def _clip(network: nn.Module, clip: float, n_models: int) -> None:
 
 @dataclass
 class _TrainingState:
-    """How far training has come: all that a checkpoint holds."""
+    """Mutable state of training, as saved in a checkpoint."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -264,7 +269,7 @@ class _TrainingState:
     def record_epoch(
         self, loss: float, learning_rate: float, seconds: float, score: float | None
     ) -> None:
-        """Enter an epoch into the history; keep the weights if none was better."""
+        """Append an epoch to the history; save the weights if its score is the best so far."""
         self.n_epochs += 1
         self.history["loss"].append(loss)
         self.history["learning_rate"].append(learning_rate)
@@ -279,12 +284,12 @@ class _TrainingState:
             self.best = {k: v.clone() for k, v in self.network.state_dict().items()}
 
     def has_stalled(self, patience: int | None) -> bool:
-        """Whether no score was better for that many epochs."""
+        """Return True if the score has not improved for `patience` epochs."""
         scores = self.history.get("valid_score", [])
         return bool(scores and patience and len(scores) - 1 - self.best_epoch >= patience)
 
     def state(self) -> dict[str, Any]:
-        """State without the network's weights, that shares no memory with this run."""
+        """Return a deep copy of the state without the network's weights."""
         optimizer: Any = self.optimizer
         state = {
             "n_epochs": self.n_epochs,
@@ -295,14 +300,14 @@ class _TrainingState:
         return copy.deepcopy(state)
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """State for a checkpoint."""
+        """Return the state for a checkpoint."""
         network = dict(self.network.state_dict())
         best = {"best": self.best, "best_epoch": self.best_epoch}
         return {"network": network, **self.state(), **best}
 
     def restore(self, checkpoint_state: dict[str, Any]) -> None:
-        """Go on from an earlier training, or from where a checkpoint was written."""
-        # a copy: the optimiser would write into what a caller may fall back on
+        """Restore the state of an earlier training or of a checkpoint."""
+        # a copy, because the optimiser updates its state in place and the caller may reuse it
         self.optimizer.load_state_dict(copy.deepcopy(checkpoint_state["optimizer"]))
         if self.scheduler is not None and checkpoint_state["scheduler"] is not None:
             self.scheduler.load_state_dict(checkpoint_state["scheduler"])
@@ -313,12 +318,13 @@ class _TrainingState:
             self.best, self.best_epoch = checkpoint_state["best"], checkpoint_state["best_epoch"]
 
     def check(self, epochs: int) -> None:
-        """Check what a checkpoint said, as far as an epoch would not.
+        """Check what a checkpoint holds, as far as an epoch would not raise by itself.
 
         Raises
         ------
         Exception
-            Of any kind, if it is of no number of epochs, or a weight is not finite.
+            If the number of epochs is not valid, an entry does not match the network, or a weight is
+            not finite.
         """
         lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
         is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs

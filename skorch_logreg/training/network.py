@@ -1,4 +1,4 @@
-"""A network in the training loop: a backbone under a linear head."""
+"""Networks of a backbone and a linear head, trained in mini-batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,8 @@ from skorch_logreg.training.linear import prepare_batches
 from skorch_logreg.training.loop import EpochProgress, TrainingResult, train
 from skorch_logreg.training.state_io import open_checkpoint
 
-_MIN_THREADED_PRODUCTS = 1 << 22  # products of a batch from which on a second thread pays
+# multiplications per batch (rows x parameters) from which on a second thread saves time
+_MIN_THREADED_PRODUCTS = 1 << 22
 
 
 def train_network(
@@ -34,34 +35,39 @@ def train_network(
     epochs: int | None = None,
     total_weight: Tensor | None = None,
 ) -> TrainingResult:
-    """Train one network in place.
+    """Train a network in place.
 
     Parameters
     ----------
     network : nn.Module
-        From inputs to logits (rows, m K).
+        Network from inputs to logits (rows, m K).
     head : nn.Linear
-        Its last layer, or itself: the penalty is on its weights.
+        Last layer, or the network itself; its weights are penalised.
     data : InMemory
-        Rows of any number of axes, as they were given.
+        Rows with any number of axes, targets and weights; not standardised.
     loss : Loss
+        Loss of one row.
     penalty : Penalty
-    strength : Tensor of shape (m,)
-        ``1 / C``; of many models the sum of their objectives is followed.
+        Penalty on the weights of the head.
+    reg_strength : Tensor of shape (m,)
+        Regularisation strength ``1 / C`` of each model; the sum of the m objectives is minimised.
     solver : MiniBatch
+        Settings of the optimiser and its schedule.
     forward : callable
-        From rows of a batch, which may be views of the caller's or sparse, to logits.
+        Function from rows of a batch, which may be sparse or views of the caller's, to logits.
     seed : int
-        Of the order of the rows, and of layers that draw from torch's generator, whose state
-        the caller keeps.
-    judge, callback, state, epochs
+        Seed of the order of the rows, and of layers that draw from torch's global generator. The
+        caller saves and restores the generator.
+    held_out_score, callback, state, epochs
         As in `train`.
     total_weight : Tensor of shape (1,) or (m,), or None
-        Weight of all rows that the penalty stands beside; None: that of the data.
+        Total weight that scales the penalty, if the data is part of a larger set; None: the total
+        weight of the data.
 
     Returns
     -------
     trained : TrainingResult
+        Status, history and optimiser state.
     """
     dtype = head.weight.dtype
     batches, objective = prepare_batches(
@@ -84,5 +90,5 @@ def train_network(
             ),
             state=state,
             epochs=epochs,
-            seed=~seed,  # what layers draw has nothing in common with the order of the rows
+            seed=~seed,  # a stream of random numbers other than that of the order of the rows
         )

@@ -1,4 +1,4 @@
-"""The objective over a mini-batch: an unbiased share of the whole, per unit of weight."""
+"""Objective over a mini-batch, an unbiased estimate of the whole objective per unit of weight."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,22 @@ from skorch_logreg.training.batches import Batch
 
 @dataclass(frozen=True)
 class BatchObjective:
-    """``F / sum_i s_i`` of m models, with the loss taken from some rows.
+    """Objective ``F / sum_i s_i`` of m models, with the loss averaged over a mini-batch.
 
-    That is the mean of ``s_i loss_i``, where weights of mean 1 come with the batches, plus
-    ``penalty / (C sum_i s_i)``: over all rows it is the objective of the convex solvers, and over
-    rows drawn at random its mean is.
+    It is the mean of ``s_i loss_i``, where the batches carry weights of mean 1, plus
+    ``penalty / (C sum_i s_i)``. Over all rows this is the objective of the convex solvers, and its
+    expectation over rows drawn at random is the same.
 
     Parameters
     ----------
-    n_models, n_outputs : int
-        m, and the logits of each, K.
+    n_models : int
+        Number of models m.
+    n_outputs : int
+        Number of logits K of each model.
     penalty : Penalty
-    strength : Tensor of shape (m,) or None
-        ``1 / (C sum_i s_i)``; None: no penalty. Where it is not smooth, autograd's subgradient
-        is followed.
+        Penalty on the coefficients. If it is not smooth, autograd's subgradient is used.
+    reg_strength : Tensor of shape (m,) or None
+        ``1 / (C sum_i s_i)``; None: no penalty.
     """
 
     n_models: int
@@ -34,8 +36,8 @@ class BatchObjective:
     reg_strength: Tensor | None
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean loss (m,) of logits (rows, m K)."""
-        if batch.weight is None and self.n_models == 1:  # torch takes the mean by itself
+        """Compute the mean loss (m,) of logits (rows, m K)."""
+        if batch.weight is None and self.n_models == 1:  # without weights torch computes the mean
             if self.n_outputs == 1:
                 return binary_cross_entropy_with_logits(logits, batch.targets)[None]
             return cross_entropy(logits, batch.targets[:, 0])[None]
@@ -47,7 +49,7 @@ class BatchObjective:
         return (loss if batch.weight is None else loss * batch.weight).mean(dim=0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy (rows, m) of indices (rows, m) or probabilities (rows, m, K)."""
+        """Compute the cross entropy (rows, m) for indices (rows, m) or probabilities (rows, m, K)."""
         by_class = logits.unflatten(1, (self.n_models, self.n_outputs)).movedim(2, 1)
         if targets.is_floating_point():
             probabilities = targets.movedim(2, 1).expand_as(by_class)
@@ -55,7 +57,7 @@ class BatchObjective:
         return cross_entropy(by_class, targets.expand(-1, self.n_models), reduction="none")
 
     def penalty_value(self, weight: Tensor) -> Tensor | None:
-        """Penalty (m,) of the head's weights (m K, p); None: there is none."""
+        """Compute the penalty (m,) of the head's weights (m K, p); None without a penalty."""
         if self.reg_strength is None:
             return None
         coef = weight.unflatten(0, (self.n_models, self.n_outputs))
@@ -71,18 +73,22 @@ class BatchObjective:
         reg_strength: Tensor,
         dtype: torch.dtype,
     ) -> "BatchObjective":
-        """Scale by the weight of all rows.
+        """Create the objective from ``1 / C`` and the total weight of all rows.
 
         Parameters
         ----------
-        n_models, n_outputs : int
+        n_models : int
+            Number of models m.
+        n_outputs : int
+            Number of logits K of each model.
         total_weight : Tensor of shape (1,) or (m,), float64
-            ``sum_i s_i``.
+            Sum of the sample weights, ``sum_i s_i``.
         penalty : Penalty
-        strength : Tensor of shape (m,)
+            Penalty on the coefficients.
+        reg_strength : Tensor of shape (m,)
             ``1 / C``.
         dtype : torch.dtype
-            Of the network.
+            Floating-point type of the network.
         """
         scaled = (reg_strength / total_weight).to(dtype)
         return cls(n_models, n_outputs, penalty, scaled if bool(reg_strength.any()) else None)

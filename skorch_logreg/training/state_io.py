@@ -1,4 +1,4 @@
-"""What a training on mini-batches is of, for its checkpoint."""
+"""Checkpoints of training in mini-batches."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.record import settings
 
-_MIN_HASHED_ROWS = 1000  # that stand for all, at least, where there are so many
-_MAX_WEIGHT_COPIES = 16  # of the weights: their own, the best, and what an optimiser keeps of each
-_JSON_BYTES = 1 << 20  # bytes of JSON that depend on no size
-_HISTORY_BYTES_PER_EPOCH = 1 << 8  # bytes of the history of an epoch
+_MIN_HASHED_ROWS = 1000  # rows of X that are hashed, at least, if there are so many
+# arrays as large as the weights: current weights, best weights, and the optimiser's state
+_MAX_WEIGHT_COPIES = 16
+_JSON_BYTES = 1 << 20  # bytes of JSON that do not depend on the size of the problem
+_HISTORY_BYTES_PER_EPOCH = 1 << 8  # bytes of an epoch's history
 
 
 def open_checkpoint(
@@ -28,7 +29,7 @@ def open_checkpoint(
     solver: MiniBatch,
     seed: int,
 ) -> Journal:
-    """Open the checkpoint of a training that starts at the network's present weights."""
+    """Open the checkpoint of a training that starts at the network's current weights."""
     if solver.checkpoint is None:
         return Journal(None, {})
     fingerprint = {
@@ -45,14 +46,15 @@ def open_checkpoint(
 
 
 def _max_checkpoint_bytes(network: nn.Module, solver: MiniBatch) -> int:
-    """Bound what a checkpoint takes; no optimiser keeps more steps than one of its settings says.
+    """Bound the size of a checkpoint in bytes.
 
-    That of `torch.optim.LBFGS` is ``history_size``, and there are two arrays a step.
+    The optimiser state is bounded by the largest integer among its settings: `torch.optim.LBFGS`
+    keeps two arrays for each of its ``history_size`` steps.
     """
     optimizer = solver.optimizer([nn.Parameter(torch.zeros(1))])
     numbers = [n for n in optimizer.defaults.values() if type(n) is int]
     weights = [v for v in network.state_dict().values() if isinstance(v, Tensor)]
-    # an optimiser may keep float64 beside weights of any type
+    # an optimiser may keep float64 state for weights of any dtype
     n_bytes = sum(8 * v.numel() + _JSON_BYTES // 64 for v in weights)
     return (
         n_bytes * (_MAX_WEIGHT_COPIES + 2 * max(numbers, default=0))
@@ -62,6 +64,6 @@ def _max_checkpoint_bytes(network: nn.Module, solver: MiniBatch) -> int:
 
 
 def _sampled_rows(data: InMemory) -> list[Tensor]:
-    """Evenly spaced rows; of sparse ones, what is stored."""
+    """Return evenly spaced rows; of sparse ones, the arrays that store them."""
     X: Any = data.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
     return [as_tensor(part) for part in (X.data, X.indices, X.indptr)] if data.is_sparse else [X]

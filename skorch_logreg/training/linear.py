@@ -196,7 +196,7 @@ class LinearHead:
 
 
 class _SparseProduct(torch.autograd.Function):
-    """Product ``X weight'`` with a SciPy array; torch's own sparse CSR tensors are in beta and warn."""
+    """Product ``X weight'`` with a SciPy array; torch's own sparse tensors are in beta and warn."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, X: sp.csr_array) -> Tensor:

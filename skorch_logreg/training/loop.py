@@ -323,8 +323,8 @@ class _TrainingState:
         Raises
         ------
         Exception
-            If the number of epochs is not valid, an entry does not match the network, or a weight is
-            not finite.
+            If the number of epochs is not valid, an entry does not match the network, or a weight
+            is not finite.
         """
         lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
         is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs

@@ -49,7 +49,7 @@ class BatchObjective:
         return (loss if batch.weight is None else loss * batch.weight).mean(dim=0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute the cross entropy (rows, m) for indices (rows, m) or probabilities (rows, m, K)."""
+        """Compute the cross entropy (rows, m) for class indices or probabilities (rows, m, K)."""
         by_class = logits.unflatten(1, (self.n_models, self.n_outputs)).movedim(2, 1)
         if targets.is_floating_point():
             probabilities = targets.movedim(2, 1).expand_as(by_class)

@@ -1,4 +1,4 @@
-"""Binary problems over the same rows, in batches that fit a budget of memory."""
+"""Binary problems that share their rows, in batches that fit a memory budget."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,30 +16,32 @@ from skorch_logreg.fitting import Params, Solution, Status
 
 __all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
 
-SATURATED_LOGIT = 1000.0  # a logit whose probabilities are 0 and 1 to the last bit
+SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
 
 
 @dataclass(frozen=True)
 class BinaryProblems:
-    """Labels and what each of their cells counts.
+    """Targets and weights of all labels.
 
     Parameters
     ----------
     labels : Indicator
-    rows : Tensor of shape (n_samples,), float64, or None
+        Targets.
+    sample_weight : Tensor of shape (n_samples,), float64, or None
         Sample weights.
-    factors : Tensor of shape (n_labels, 2), float64, or None
+    class_weight : Tensor of shape (n_labels, 2), float64, or None
         Class weights of absence and presence.
     constant : ndarray of shape (n_labels,), int
-        1 or -1 where every cell that counts holds 1 or 0: there is no minimiser; else 0.
-    at_once : int
-        Models that a solve may take.
+        1 or -1 if all entries of a label with a positive weight are 1 or 0, so that the objective
+        has no minimiser; else 0.
+    max_models : int
+        Largest number of models per solve.
     device : torch.device
-        Where they are solved.
-    total : Tensor of shape (n_labels,), float64
-        Weight of all cells of a label.
+        Device of the solves.
+    total_weight : Tensor of shape (n_labels,), float64
+        Total weight of each label's entries.
     label_smoothing : float, default=0.0
-        Share of every known cell that is spread evenly over 0 and 1.
+        Fraction of every known target that is spread evenly over 0 and 1.
     """
 
     labels: Indicator
@@ -62,12 +64,12 @@ class BinaryProblems:
         device: torch.device,
         label_smoothing: float = 0.0,
     ) -> "BinaryProblems":
-        """Count the cells of every label.
+        """Count the entries of every label that are 0 and 1, and their weights.
 
         Raises
         ------
         ValueError
-            If a label has no cell that is known and counts.
+            If a label has no known entry with a positive weight.
         """
         sample_weight = None if sample_weight is None else sample_weight.to(device)
         has_weight = None if sample_weight is None else (sample_weight > 0).to(torch.float64)
@@ -114,7 +116,7 @@ class BinaryProblems:
         device: torch.device,
         label_smoothing: float = 0.0,
     ) -> "BinaryProblems":
-        """Take some of the rows: nothing is counted, and no label is called constant."""
+        """Create the problems of some of the rows, without sums of weights or constant labels."""
         constant = np.zeros(labels.n_labels, dtype=int)
         return cls(
             labels,
@@ -129,7 +131,7 @@ class BinaryProblems:
 
     @property
     def is_soft(self) -> bool:
-        """Whether targets are probabilities."""
+        """True if targets are probabilities."""
         return self.labels.is_soft or self.label_smoothing > 0
 
     @property
@@ -138,16 +140,16 @@ class BinaryProblems:
         return int(self.labels.values.shape[0])
 
     def batches(self, among: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Labels to solve together, of some or of all; constant ones are left out."""
+        """Yield the labels to solve together, from all or some of them, without constant ones."""
         free = self.constant == 0
         labels = np.flatnonzero(free) if among is None else among[free[among]]
         return _split_evenly(labels, self.max_models)
 
     def cells(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None: all 1.
+        """Return targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None (all 1).
 
-        A cell of probability q is one that holds 1 and one that holds 0, of weights q and
-        ``1 - q``; each has its class weight.
+        A target of probability q counts as a 1 of weight q and a 0 of weight ``1 - q``, each times
+        its class weight.
         """
         targets, known = self.labels.columns(labels, self.device)
         if self.is_soft:
@@ -171,19 +173,21 @@ class BinaryProblems:
         return targets, weight
 
     def known(self, labels: np.ndarray) -> Tensor | None:
-        """Where targets are known, (n_samples, m), bool; None: everywhere."""
+        """Return a mask (n_samples, m) of the known targets; None if all are known."""
         return self.labels.columns(labels, self.device)[1]
 
 
 class LabelResults:
-    """What is known of all labels: converged at certainty until a solution is kept.
+    """Results of all labels; a label without a stored solution has a saturated intercept.
 
     Parameters
     ----------
     problem : Problem
+        Problem of one label.
     constant : ndarray of shape (n_labels,)
-        Of the `BinaryProblems`.
+        `BinaryProblems.constant`.
     device : torch.device
+        Device of the solves.
     """
 
     def __init__(self, problem: Problem, constant: np.ndarray, device: torch.device) -> None:
@@ -203,7 +207,7 @@ class LabelResults:
         self.trained: list[tuple[np.ndarray, dict[str, Any]]] = []
 
     def store(self, labels: np.ndarray, solution: Solution) -> None:
-        """Take over what a solve found."""
+        """Store the solution of some labels."""
         where = torch.from_numpy(labels).to(self._coef.device)
         self._coef[where] = solution.params.coef[:, 0]
         self._intercept[where] = solution.params.intercept[:, 0]
@@ -217,19 +221,19 @@ class LabelResults:
 
     @property
     def params(self) -> Params:
-        """Of all labels, (n_labels, 1, n_columns) and (n_labels, 1)."""
+        """Parameters of all labels, (n_labels, 1, n_columns) and (n_labels, 1)."""
         return Params(self._coef[:, None], self._intercept[:, None])
 
     def final_points(self) -> list[tuple[Status, float]]:
-        """How the fit of every label ended, and the optimality reached."""
+        """Return the status and the optimality of every label."""
         return list(zip(self.status, self._optimality.tolist(), strict=True))
 
     def failed(self) -> np.ndarray:
-        """Whether the fit of a label did not converge, (n_labels,)."""
+        """Return a mask (n_labels,) of the labels whose fit did not converge."""
         return np.array([status is not Status.CONVERGED for status in self.status])
 
     def attributes(self) -> dict[str, Any]:
-        """Fitted attributes, where X lives."""
+        """Return the fitted attributes, in the array namespace of X."""
         converged = torch.from_numpy(~self.failed()).to(self._coef.device)
         found = self._problem.fitted(Params(self._coef[None], self._intercept[None]))
         rest = {
@@ -242,13 +246,13 @@ class LabelResults:
 
 
 def _split_evenly(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Cut into parts of about the same length, none above a size."""
+    """Split labels into parts of about the same length, none longer than a size."""
     n_parts = -(-len(labels) // size)
     return iter(np.array_split(labels, n_parts)) if n_parts else iter(())
 
 
 def _count_cells(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
-    """Weights (2, m) of the cells that hold 0 and 1."""
+    """Sum the weights (2, m) of the entries that are 0 and 1."""
     if known is None and sample_weight is None:
         present = targets.sum(dim=0).to(torch.float64)
         return torch.stack([targets.shape[0] - present, present])
@@ -260,7 +264,7 @@ def _count_cells(targets: Tensor, known: Tensor | None, sample_weight: Tensor | 
 
 
 def _smoothed(counts: Tensor, label_smoothing: float) -> Tensor:
-    """Weights (2, m) of smoothed cells."""
+    """Apply label smoothing to the weights (2, m)."""
     return counts * (1 - label_smoothing) + counts.sum(dim=0) * (label_smoothing / 2)
 
 

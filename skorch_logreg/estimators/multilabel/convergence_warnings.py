@@ -1,4 +1,4 @@
-"""What a fit of many labels warns of: at most once of each kind."""
+"""Warnings of a multi-label fit, at most one of each kind."""
 
 import warnings
 from typing import Any
@@ -14,17 +14,20 @@ __all__ = ["warn"]
 
 
 def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool = False) -> None:
-    """Say which labels are certain, and which have not converged; called by `MultiLabel._fit`.
+    """Warn of constant labels and of labels that have not converged.
+
+    Called by `MultiLabel._fit`, on which `stacklevel` depends.
 
     Parameters
     ----------
     estimator : classifier
-        That says `tol` and `max_iter`.
-    work : LabelProblem
-    found : LabelResults or Choice
-        How the fits ended.
+        Estimator whose `tol` and `max_iter` the message states.
+    label_problem : LabelProblem
+        Problem that was solved.
+    found : LabelResults or CVResult
+        Results with the status of every fit.
     several : bool, default=False
-        Whether a label has several.
+        Whether a label has several fits, so that `found` is a `CVResult`.
     """
     labels, constant = label_problem.binary_problems.labels, label_problem.binary_problems.constant
     if constant.any():

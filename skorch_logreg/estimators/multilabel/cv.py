@@ -1,4 +1,4 @@
-"""A C of its own for every label, chosen by cross-validation of all labels together."""
+"""Cross-validation of C and l1_ratio for each label, over all labels together."""
 
 import warnings
 from collections.abc import Sequence
@@ -27,23 +27,23 @@ __all__ = ["CVResult", "LabelCrossValidation", "split"]
 
 @dataclass
 class CVResult:
-    """What cross-validation found, label by label.
+    """Scores and chosen candidates of every label.
 
     Attributes
     ----------
     scores : ndarray of shape (n_labels, n_folds, n_l1_ratios, n_cs)
-        nan where the held-out rows of a fold have no score for a label.
-    ratio, c : ndarray of shape (n_labels,), int
-        Places of the chosen l1_ratio and C.
+        Held-out scores; nan if the held-out rows of a fold have no score for a label.
+    l1_ratio_index, c_index : ndarray of shape (n_labels,), int
+        Indices of the chosen l1_ratio and C.
     start : Params or None
-        Means over the folds of the chosen models (n_labels, 1, n_columns), where the fit on all
-        rows starts.
-    ends : list of (Status, float)
-        How the models of all folds ended, with their optimality.
+        Means over the folds of the chosen models (n_labels, 1, n_columns), from which the fit on
+        all rows starts.
+    final_points : list of (Status, float)
+        Status and optimality of the models of all folds.
     failed : ndarray of shape (n_labels,), bool
-        Whether a model of the label did not converge.
+        True if a model of the label did not converge.
     n_passes : int
-        Full reads of X.
+        Full passes over X.
     """
 
     scores: np.ndarray
@@ -68,7 +68,7 @@ class CVResult:
         self.failed |= label_results.failed()
 
     def attributes(self, grid: CVOptions) -> dict[str, Any]:
-        """Fitted attributes."""
+        """Return the fitted attributes."""
         ratio_values = grid.shares if grid.l1_ratios is None else grid.l1_ratios
         return {
             "C_": np.asarray(grid.Cs, dtype=np.float64)[self.c_index],
@@ -86,10 +86,11 @@ class _FoldModels:
     Parameters
     ----------
     logits : Tensor of shape (n_samples, m, 1)
+        Logits of all rows.
     params : Params
-        (m, 1, n_columns) and (m, 1).
+        Coefficients (m, 1, n_columns) and intercepts (m, 1).
     fitted : Tensor of shape (n_folds, n_labels), bool
-        Where the training rows show both classes, so that there is a minimiser.
+        True if the objective has a minimiser, because the training rows contain both classes.
     """
 
     logits: Tensor
@@ -99,18 +100,20 @@ class _FoldModels:
 
 @dataclass(frozen=True)
 class LabelCrossValidation:
-    """Labels, folds and candidates.
+    """Cross-validation of all labels, folds and candidates.
 
     Parameters
     ----------
-    work : LabelProblem
+    label_problem : LabelProblem
+        Problem on all rows.
     grid : CVOptions
         Candidates.
     train : Rows
         Training rows of the folds.
-    judge : LabelScores
-        Scores held-out rows.
+    label_scores : LabelScores
+        Scorer of held-out rows.
     selection : {"best", "1se"}
+        Rule that chooses a candidate from its scores.
     """
 
     label_problem: LabelProblem
@@ -120,12 +123,12 @@ class LabelCrossValidation:
     selection: str
 
     def search(self) -> CVResult:
-        """Fit and score all labels, folds and candidates, as many at once as memory allows.
+        """Fit and score all labels, folds and candidates, as many at a time as memory allows.
 
         Raises
         ------
         ParameterError
-            If a label has no known cell with a weight in the training rows of a fold.
+            If a label has no known target with a positive weight in a fold's training rows.
 
         Warns
         -----
@@ -169,13 +172,13 @@ class LabelCrossValidation:
     def _cross_validate(
         self, found: CVResult, labels: np.ndarray, counts: Tensor, l1_ratio: float
     ) -> Params | None:
-        """Enter the scores of some labels under one penalty.
+        """Score some labels under one penalty and store the scores in ``found``.
 
         Returns
         -------
         means : Params or None
-            Means over the folds, (n_labels, n_cs, n_columns) and (n_labels, n_cs); None where
-            memory does not allow for all of them at once.
+            Means over the folds, (n_labels, n_cs, n_columns) and (n_labels, n_cs); None if memory
+            does not allow for all folds and Cs at once.
         """
         label_problem = self.label_problem.with_options(self.grid.options(l1_ratio))
         ratio_values = [i for i, other in enumerate(self.grid.shares) if other == l1_ratio]
@@ -209,7 +212,7 @@ class LabelCrossValidation:
         folds: Sequence[int],
         cs: Sequence[int],
     ) -> _FoldModels:
-        """Solve some folds and Cs of some labels."""
+        """Fit some labels in some folds, for some Cs."""
         problem = label_problem.problem
         own = counts[:, folds, None].expand(-1, -1, len(labels))
         if weight is not None:
@@ -217,7 +220,7 @@ class LabelCrossValidation:
         present = torch.einsum("nfl,nl->fl", own, targets.to(own.dtype)) > 0
         absent = torch.einsum("nfl,nl->fl", own, (1 - targets).to(own.dtype)) > 0
         self._refuse_empty(labels, folds, present | absent)
-        # a penalised intercept, or none, has a minimiser all the same
+        # without an unpenalised intercept a minimiser exists even if a class is missing
         fitted = present & absent if problem.core_intercept else present | absent
         fitted = fitted & (
             torch.from_numpy(self.label_problem.binary_problems.constant[labels]) == 0
@@ -265,7 +268,7 @@ class LabelCrossValidation:
             )
 
     def _choose(self, scores: np.ndarray) -> tuple[int, int]:
-        """Choose from the folds that have scores; the first candidate where none has."""
+        """Choose a candidate from the folds that have scores; the first candidate if none has."""
         defined = ~np.isnan(scores).all(axis=(1, 2))
         if not defined.any():
             return 0, 0
@@ -290,14 +293,14 @@ class LabelCrossValidation:
 
 
 def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:
-    """Training and held-out rows of every fold, the same for all labels.
+    """Split the rows into training and held-out rows of every fold, the same for all labels.
 
-    A number of folds is stratified for one column of classes, else not.
+    If `cv` is a number, folds are stratified for a 1-D y only.
 
     Raises
     ------
     ParameterError
-        If there is no fold.
+        If `cv` yields no folds.
     """
     column = labels.kind in ("binary", "multiclass")
     index = labels.values.cpu().numpy() if column else None
@@ -310,7 +313,7 @@ def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:
 
 
 def _mean(models: _FoldModels, n_cs: int) -> Params:
-    """Mean over the folds that have a minimiser; 0 where none has."""
+    """Average over the folds that have a minimiser; 0 if there are none."""
     n_folds, n_labels = models.fitted.shape
     coef = models.params.coef[:, 0].unflatten(0, (n_folds, n_labels, n_cs))
     intercept = models.params.intercept[:, 0].unflatten(0, (n_folds, n_labels, n_cs))

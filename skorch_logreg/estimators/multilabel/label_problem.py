@@ -1,4 +1,4 @@
-"""Many labels under one penalty, solved batch by batch."""
+"""Solve the binary problems of all labels under one penalty, batch by batch."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,21 +23,24 @@ __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
 @dataclass(frozen=True)
 class LabelProblem:
-    """What is solved for every label, under one penalty.
+    """Binary problems of all labels under one penalty.
 
     Parameters
     ----------
-    company : BinaryProblems
+    binary_problems : BinaryProblems
+        Targets and weights of the labels.
     problem : Problem
-        Of one label.
+        Problem of one label.
     design : object
-        ``problem.design`` of the rows.
-    factor : Tensor of shape (n_features,) or None
-        Penalty of each feature.
+        Rows, as returned by ``problem.design``.
+    penalty_factor : Tensor of shape (n_features,) or None
+        Factor of the penalty for each feature.
     tol : float
+        Convergence threshold on the optimality.
     max_iter : int
+        Maximum number of iterations.
     seed : int, default=0
-        Of the order of mini-batches.
+        Seed of the order of mini-batches.
     """
 
     binary_problems: BinaryProblems
@@ -57,16 +60,20 @@ class LabelProblem:
         resolved: Options,
         part: bool = False,
     ) -> "LabelProblem":
-        """State the fits of `MultiLabel` in the core's terms.
+        """Create the problem of a `MultiLabel` fit.
 
         Parameters
         ----------
         model : MultiLabel
-        given : Given
+            Model to fit.
+        inputs : ValidatedInput
+            Rows and targets.
         estimator : TorchLogisticClassifier or TorchLogisticClassifierCV
-        chosen : Options
+            Parameters of every label's fit.
+        resolved : Options
+            Penalty and solver of the estimator.
         part : bool, default=False
-            Whether there are more rows than these.
+            Whether these are only some of the rows, as in `partial_fit`.
         """
         problem = Problem.of(
             estimator,
@@ -128,18 +135,20 @@ class LabelProblem:
         among: np.ndarray | None = None,
         verbose: bool = False,
     ) -> None:
-        """Fit labels, some or all, and enter them into ``fits``.
+        """Fit some or all labels and store them in ``label_results``.
 
         Parameters
         ----------
-        fits : LabelResults
+        label_results : LabelResults
+            Results, updated in place.
         C : Tensor of shape (n_labels,)
+            Inverse regularisation strengths.
         start : Params or None
-            Of all labels: (n_labels, 1, n_columns) and (n_labels, 1).
+            Initial parameters of all labels, (n_labels, 1, n_columns) and (n_labels, 1).
         among : ndarray of int or None
             Labels to fit; None: all.
         verbose : bool
-            Whether to print a line an iteration.
+            Whether to print a line per iteration.
         """
         for part in self.binary_problems.batches(among):
             own = None if start is None else Params(start.coef[part], start.intercept[part])
@@ -157,18 +166,22 @@ def make_binary_problems(
     device: torch.device,
     part: bool = False,
 ) -> BinaryProblems:
-    """Count the cells of the labels of `MultiLabel`, but for a part of the rows.
+    """Create the binary problems of a `MultiLabel` fit.
 
     Parameters
     ----------
     model : MultiLabel
-    given : Given
+        Model to fit.
+    inputs : ValidatedInput
+        Rows and targets.
     estimator : classifier
-        Whose `class_weight` and `label_smoothing` these are.
+        Estimator whose `class_weight` and `label_smoothing` apply.
     solver : str or Solver
-        That takes so many labels at once.
+        Solver of the labels.
     device : torch.device
+        Device of the solves.
     part : bool, default=False
+        Whether these are only some of the rows; then targets are not counted.
     """
     sample_weight, class_weights = per_label.class_weights(
         model.class_weight, estimator.class_weight, inputs.labels, inputs.weight
@@ -191,24 +204,24 @@ def make_binary_problems(
 
 
 def _label_smoothing(estimator: Any) -> float:
-    """Return what a TorchLogisticClassifierCV has not."""
+    """Return `label_smoothing`; 0 for a TorchLogisticClassifierCV, which lacks the parameter."""
     return float(getattr(estimator, "label_smoothing", 0.0))
 
 
 class ProgressPrinter:
-    """Prints a line an iteration.
+    """Callback that prints a line per iteration.
 
     Parameters
     ----------
     labels : ndarray
-        Of the batch.
+        Labels of the batch.
     """
 
     def __init__(self, labels: np.ndarray) -> None:
         self._labels = labels
 
     def __call__(self, progress: Progress) -> bool:
-        """Print it, and go on."""
+        """Print the progress; return False, so that the solve continues."""
         text = (
             f"iteration {progress.n_iter}: {len(progress.optimality)} of {len(self._labels)} at "
             f"work, largest optimality {float(progress.optimality.max()):.3g}"

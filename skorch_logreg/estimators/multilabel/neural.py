@@ -1,4 +1,4 @@
-"""One network for all labels: a backbone under a head with a logit for each."""
+"""Fit one network to all labels: a backbone and a head with one logit per label."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -50,18 +50,20 @@ _HEAD_PARAMETERS = (
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """A network for all labels.
+    """Result of fitting a network to all labels.
 
     Parameters
     ----------
-    given : Given
+    inputs : ValidatedInput
+        Rows and targets.
     attributes : dict
         Fitted attributes.
-    memory : dict
-        What `partial_fit` goes on from.
-    work : LabelProblem or None
-        The fit of an exact head to the features, and what became of it; None: there was none.
-    fits : LabelResults or None
+    training_state : dict
+        State from which `partial_fit` continues.
+    label_problem : LabelProblem or None
+        Problem of the head on the features, if the head was solved exactly.
+    label_results : LabelResults or None
+        Its results.
     """
 
     inputs: ValidatedInput
@@ -79,10 +81,16 @@ def fit(
     Parameters
     ----------
     model : MultiLabel
+        Model to fit.
     estimator : NeuralLogisticClassifier
-        Its estimator, validated.
+        Its validated estimator.
     X, y, sample_weight, label_mask
         As in `MultiLabel.fit`.
+
+    Returns
+    -------
+    result : NetworkResult
+        Fitted attributes and the state for `partial_fit`.
     """
     mode = Way.of(estimator)
     head, resolved = _head(model, estimator, mode)
@@ -142,7 +150,7 @@ def fit(
 def partial_fit(
     model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
 ) -> None:
-    """Go on with a network for one epoch over some rows."""
+    """Train the network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     mode = Way.by_parts(estimator)
     head, resolved = _head(model, estimator, mode)
@@ -183,13 +191,13 @@ def _head(model: Any, estimator: Any, mode: Way) -> tuple[TorchLogisticClassifie
 
 
 def _shared_training_state(label_results: Any, n_labels: int) -> dict[str, Any] | None:
-    """State of the optimiser of a head if it has seen all labels together."""
+    """Return the optimiser state of the head if all labels were trained together."""
     groups = label_results.trained
     return groups[0][1] if groups and len(groups[0][0]) == n_labels else None
 
 
 def _check_solver(solver: Any) -> None:
-    """Refuse what a network takes by itself alone."""
+    """Refuse settings that are only supported without `MultiLabel`."""
     for name, plain in (
         ("validation_fraction", 0.0),
         ("checkpoint", None),
@@ -205,11 +213,12 @@ def _check_solver(solver: Any) -> None:
 
 @dataclass(frozen=True)
 class _NetworkInput(NetworkGiven):
-    """What the network of all labels is fitted to.
+    """Input of a network with one logit per label.
 
     Parameters
     ----------
     labels : Indicator
+        Targets.
     """
 
     labels: Indicator
@@ -224,14 +233,14 @@ class _NetworkInput(NetworkGiven):
         n_features: int | None,
         warm: bool,
     ) -> "_NetworkInput":
-        """Begin with the network before, or with none.
+        """Create the input, with the previous network as the initial one if there is one.
 
         Parameters
         ----------
         n_features : int or None
-            Of the network before.
+            Number of features of the previous network.
         warm : bool
-            Whether to start from there if there is one.
+            Whether to start from the previous network.
         """
         device, dtype = place(estimator, inputs.X, inputs.device)
         known = copy.copy(estimator)
@@ -250,17 +259,18 @@ class _NetworkInput(NetworkGiven):
 
     @property
     def n_outputs(self) -> int:
-        """Logits a row."""
+        """Number of logits per row."""
         return self.labels.n_labels
 
 
 @dataclass(frozen=True)
 class _NetworkFit(Run):
-    """A network of all labels on its way.
+    """Fit of a network with one logit per label.
 
     Parameters
     ----------
     C : Tensor of shape (n_labels,)
+        Inverse regularisation strengths.
     """
 
     C: Tensor
@@ -269,7 +279,7 @@ class _NetworkFit(Run):
     def start(
         cls, network_input: _NetworkInput, model: Any, head: Any, resolved: Options, frozen: bool
     ) -> "_NetworkFit":
-        """Build the network."""
+        """Create the network and the problem of its head."""
         labels = network_input.labels
         network: Any = network_input.network(frozen)
         problem = Problem(
@@ -286,11 +296,11 @@ class _NetworkFit(Run):
         return cls(network_input, network, problem, C)
 
     def strength(self, device: torch.device) -> Tensor:
-        """``1 / C`` of every label."""
+        """Return ``1 / C`` of every label."""
         return (1 / self.C).to(device)
 
     def rows(self, binary_problems: BinaryProblems, on_features: bool) -> InMemory:
-        """Rows with a cell that counts, or what the backbone makes of them."""
+        """Return the rows that have a target of positive weight, or their features."""
         X: Any = self.given.rows.X
         targets, weight = binary_problems.cells(np.arange(len(self.C)))
         if weight is not None:
@@ -307,7 +317,7 @@ class _NetworkFit(Run):
     def attributes(
         self, trained: TrainingResult | None, label_results: LabelResults | None
     ) -> dict[str, Any]:
-        """Fitted attributes."""
+        """Return the fitted attributes."""
         network: nn.Module = self.network.eval()
         network.zero_grad()
         n_epochs = 0 if trained is None else trained.n_epochs

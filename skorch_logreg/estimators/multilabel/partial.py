@@ -1,4 +1,4 @@
-"""Fitting labels a part of the rows at a time."""
+"""Incremental fits of all labels, on some of the rows at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ _COLUMN = ("binary", "multiclass")
 
 
 def has_partial_fit(model: Any) -> bool:
-    """Whether `MultiLabel` can go on from some of the rows; see `partial.offered`."""
+    """Return True if `MultiLabel` supports `partial_fit`; see `estimators.partial.offered`."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     own = model.class_weight
     each = own if isinstance(own, (list, tuple)) else [own]
@@ -46,7 +46,7 @@ def has_partial_fit(model: Any) -> bool:
 def partial_fit(
     model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
 ) -> None:
-    """Go on with every label for one epoch over some rows."""
+    """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
     resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
     resolved = replace(resolved, solver=epochs.partial_solver(resolved.solver))
@@ -82,13 +82,14 @@ def partial_fit(
 def training_state(
     total_weight: Tensor, solver: Any, trained: list[tuple[np.ndarray, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """Value of the attribute that holds what `partial_fit` goes on from.
+    """Return the state from which `partial_fit` continues.
 
     Parameters
     ----------
-    total : Tensor of shape (n_labels,)
-        Weight of all cells so far.
+    total_weight : Tensor of shape (n_labels,)
+        Total weight of all rows so far.
     solver : object
+        Solver, whose settings are stored.
     trained : list of (ndarray of int, dict)
         Labels that were trained together, and the state of their optimiser.
     """
@@ -105,12 +106,12 @@ def validate_part(
     sample_weight: Any,
     label_mask: Any,
 ) -> ValidatedInput:
-    """Validate a part of the rows; its labels are those of the parts before.
+    """Validate some of the rows, whose labels must be those of earlier calls.
 
     Raises
     ------
     ValueError
-        If they are not, or classes of a column are missing.
+        If the labels differ, or the classes of a 1-D y are missing.
     """
     kind = getattr(model, "target_kind_", None)
     n_before = getattr(model, "n_labels_", None)
@@ -149,7 +150,7 @@ def validate_part(
 
 
 def _check_indicator_classes(classes: Any, n_labels: int) -> None:
-    """Refuse classes that are not those of an indicator."""
+    """Raise if classes are not those of an indicator."""
     if classes is None:
         return
     each = [np.asarray(entry).tolist() for entry in classes]
@@ -166,17 +167,20 @@ _TrainedGroup = tuple[np.ndarray, dict[str, Any]]
 
 @dataclass(frozen=True)
 class _PartialFit:
-    """All labels on their way.
+    """State of an incremental fit of all labels.
 
     Parameters
     ----------
-    work : LabelProblem
-        Of a part of the rows.
+    label_problem : LabelProblem
+        Problem on some of the rows.
     C : Tensor of shape (n_labels,)
-    coef, intercept : Tensor of shape (n_labels, 1, n_features) and (n_labels, 1)
-        Written into.
-    total : Tensor of shape (n_labels,)
-        Weight of all cells so far; written into.
+        Inverse regularisation strengths.
+    coef : Tensor of shape (n_labels, 1, n_features)
+        Coefficients, updated in place.
+    intercept : Tensor of shape (n_labels, 1)
+        Intercepts, updated in place.
+    total_weight : Tensor of shape (n_labels,)
+        Total weight of all rows so far, updated in place.
     """
 
     label_problem: LabelProblem
@@ -193,7 +197,7 @@ class _PartialFit:
         start: Params | None,
         previous: dict[str, Any] | None,
     ) -> "_PartialFit":
-        """Begin where the parts before have ended."""
+        """Create the state from the end of the previous call."""
         if start is None:
             zeros = label_problem.problem.zeros()
             start = Params(zeros.coef.repeat(len(C), 1, 1), zeros.intercept.repeat(len(C), 1))
@@ -205,7 +209,10 @@ class _PartialFit:
     def groups(
         self, previous: dict[str, Any] | None
     ) -> Iterator[tuple[np.ndarray, dict[str, Any] | None]]:
-        """Labels that go together: those that did, and those that no optimiser has seen."""
+        """Yield the labels to train together, with their optimiser state.
+
+        Labels that were trained together stay together; new labels have no state.
+        """
         new = np.ones(len(self.C), dtype=bool)
         if previous is not None and previous["solver"] == named(
             self.label_problem.problem.options.solver
@@ -218,7 +225,7 @@ class _PartialFit:
             yield labels, None
 
     def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_TrainedGroup]:
-        """Train a group; labels of which the part has no cell stay as they are."""
+        """Train a group of labels; labels without a known target among these rows are unchanged."""
         labels, state = group
         targets, weight = self.label_problem.binary_problems.cells(labels)
         part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
@@ -264,13 +271,13 @@ class _PartialFit:
         return trained.state
 
     def attributes(self) -> dict[str, Any]:
-        """`coef_` and `intercept_`."""
+        """Return `coef_` and `intercept_`."""
         params = Params(self.coef[None, :, 0], self.intercept[None, :, 0])
         return self.label_problem.problem.fitted(params)
 
 
 def _select_labels(state: dict[str, Any], which: Tensor) -> dict[str, Any]:
-    """State of the optimiser of some of its labels (m,)."""
+    """Return the optimiser state of the labels that a mask (m,) selects."""
 
     def part(value: Any) -> Any:
         by_label = isinstance(value, Tensor) and value.ndim and len(value) == len(which)

@@ -1,4 +1,4 @@
-"""What every label may have of its own: strength, threshold, class weights."""
+"""Parameters that may differ between labels: C, threshold and class weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,18 +23,20 @@ _Weights = Mapping[Any, float] | str | None
 def broadcast_to_labels(
     name: str, value: Any, n_labels: int, *, lower: float | None = None, upper: float
 ) -> Tensor:
-    """Numbers (n_labels,), float64, from one for all labels or one for each.
+    """Validate one number or an array of numbers and broadcast it to (n_labels,), float64.
 
     Parameters
     ----------
     name : str
-        Of the parameter.
+        Name of the parameter, for messages.
     value : number or array-like of shape (n_labels,)
+        Value to broadcast.
     n_labels : int
-    above : float or None, default=None
-        What they must exceed; None: 0 is the least.
-    most : float
-        Largest that is allowed.
+        Number of labels.
+    lower : float or None, default=None
+        Exclusive lower bound; None: an inclusive bound of 0.
+    upper : float
+        Inclusive upper bound.
 
     Raises
     ------
@@ -58,13 +60,14 @@ def broadcast_to_labels(
 
 
 class EstimatorWithC:
-    """The estimator's parameters that `options.resolve` reads, with another C.
+    """Parameters that `options.resolve` reads, with the C of `MultiLabel`.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier
+        Estimator whose other parameters are copied.
     C : number, array-like of shape (n_labels,) or None
-        None: the estimator's.
+        Inverse regularisation strength; None: the estimator's.
     """
 
     def __init__(self, estimator: Any, C: Any) -> None:
@@ -74,21 +77,24 @@ class EstimatorWithC:
         self.C = estimator.C
         if C is not None and np.size(C):
             each = broadcast_to_labels("C", C, np.size(C), lower=0, upper=np.inf)
-            # no penalty at all is a case of its own; liblinear refuses any
+            # C=inf means no penalty: liblinear refuses it for any label, other solvers drop
+            # the penalty if it holds for all labels
             self.C = float(each.max() if self.solver == "liblinear" else each.min())
 
 
 def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Tensor:
-    """C of every label, (n_labels,).
+    """Return the C of every label, (n_labels,).
 
     Parameters
     ----------
     C : number, array-like of shape (n_labels,) or None
-        None: the estimator's.
+        Inverse regularisation strength; None: the estimator's.
     estimator : TorchLogisticClassifier
-    chosen : Options
-        That `options.resolve` made of `EstimatorWithC`.
+        Estimator of the labels.
+    resolved : Options
+        Result of `options.resolve` for an `EstimatorWithC`.
     n_labels : int
+        Number of labels.
     """
     if C is None or estimator.penalty is None:
         return torch.full((n_labels,), resolved.C, dtype=torch.float64)
@@ -98,22 +104,25 @@ def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Ten
 def class_weights(
     own: Any, default: _Weights, labels: Indicator, sample_weight: Tensor | None
 ) -> tuple[Tensor | None, "ClassWeights | None"]:
-    """Weights of rows and, label by label, of classes.
+    """Resolve class weights into sample weights and class weights of each label.
 
     Parameters
     ----------
     own : dict, "balanced", None, or a list of n_labels of these
-        Of the labels; None stands for the default.
+        `class_weight` of `MultiLabel`; None stands for the default.
     default : dict, "balanced" or None
+        `class_weight` of the estimator.
     labels : Indicator
-    rows : Tensor of shape (n_samples,), float64, or None
+        Targets.
+    sample_weight : Tensor of shape (n_samples,), float64, or None
         Sample weights.
 
     Returns
     -------
-    rows : Tensor of shape (n_samples,), float64, or None
-        With the weights of more than two classes that a dict names.
+    sample_weight : Tensor of shape (n_samples,), float64, or None
+        Sample weights, times the class weights if a dict names the classes of a multiclass y.
     class_weights : ClassWeights or None
+        Class weights of each label.
     """
     own = default if own is None else own
     if labels.kind == "multiclass" and isinstance(own, Mapping):
@@ -123,14 +132,14 @@ def class_weights(
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """Weights of absence and presence, label by label.
+    """Weights of absence and presence for each label.
 
     Parameters
     ----------
-    factors : Tensor of shape (n_labels, 2), float64
-        Where they are given.
+    weights : Tensor of shape (n_labels, 2), float64
+        Given weights.
     balanced : Tensor of shape (n_labels,), bool
-        Where both shall have the same total instead.
+        True if both classes of a label shall have the same total weight instead.
     """
 
     weights: Tensor
@@ -138,21 +147,23 @@ class ClassWeights:
 
     @classmethod
     def of(cls, own: Any, default: _Weights, n_labels: int, classes: Any) -> "ClassWeights | None":
-        """Collect them; None where nothing is weighted.
+        """Collect the class weights; None if there are none.
 
         Parameters
         ----------
         own : dict, "balanced", None, or a list of n_labels of these
-            Of the labels; None stands for the default.
+            `class_weight` of `MultiLabel`; None stands for the default.
         default : dict, "balanced" or None
+            `class_weight` of the estimator.
         n_labels : int
+            Number of labels.
         classes : sequence of two
-            What dicts call absence and presence.
+            Keys of a dict for absence and presence.
 
         Raises
         ------
         ParameterError, ValueError
-            If a list has another length, or a dict names another class or an impossible weight.
+            If a list has another length, or a dict holds another class or an invalid weight.
         """
         each = list(own) if isinstance(own, (list, tuple)) else None
         if each is None:
@@ -173,7 +184,7 @@ class ClassWeights:
         return cls(weights, balanced)
 
     def balance(self, absent: Tensor, present: Tensor) -> Tensor:
-        """Fill in the balanced ones, from the weights (n_labels,) of absence and presence."""
+        """Compute balanced weights from the totals (n_labels,) of absence and presence."""
         totals = torch.stack([absent, present], dim=1)
         equal = totals.sum(dim=1, keepdim=True) / (2 * totals)
         equal = torch.where(totals > 0, equal, 0.0)
@@ -181,7 +192,7 @@ class ClassWeights:
 
 
 def _pair(entry: Any, classes: Any) -> tuple[float, float]:
-    """Weights of absence and presence that an entry gives; 1 where they are to be balanced."""
+    """Return the weights of absence and presence; 1 if they are to be balanced."""
     if entry is None or (isinstance(entry, str) and entry == "balanced"):
         return 1.0, 1.0
     if not isinstance(entry, Mapping):

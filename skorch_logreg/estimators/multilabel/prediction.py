@@ -1,4 +1,4 @@
-"""From the coefficients of many labels to predictions."""
+"""Predictions of many labels from coefficients or a network."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ __all__ = ["LabelPrediction"]
 
 
 def _has_coefficients(model: Any) -> bool:
-    """Whether the labels have coefficients, or would have."""
+    """Return True if the labels have coefficients, not a network."""
     return not isinstance(model.estimator, NeuralLogisticClassifier)
 
 
 class LabelPrediction(LogisticPrediction):
-    """Predictions of ``n_labels_`` binary models, in the form of the y that was fitted.
+    """Predictions of ``n_labels_`` binary models, in the form of the fitted y.
 
-    That is ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
+    The form is stored in ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
     """
 
     n_labels_: int
@@ -51,7 +51,7 @@ class LabelPrediction(LogisticPrediction):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
+            Rows to score; or chunks of rows; or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -79,7 +79,7 @@ class LabelPrediction(LogisticPrediction):
         Raises
         ------
         ValueError
-            If `threshold` was set to something that is not allowed.
+            If `threshold` was set to an invalid value.
         """
         if is_chunked(X):
             home, blocks = NUMPY, chunks_of(self, X)
@@ -110,8 +110,8 @@ class LabelPrediction(LogisticPrediction):
         Returns
         -------
         probabilities : array of shape (n_samples, n_labels)
-            That each label is present. After a fit to a 1-D y, (n_samples, n_classes) whose rows
-            sum to 1.
+            Probability that each label is present. After a fit to a 1-D y, of shape
+            (n_samples, n_classes) with rows that sum to 1.
         """
         if self._target_kind() == "binary":
             return super().predict_proba(X)
@@ -122,7 +122,7 @@ class LabelPrediction(LogisticPrediction):
 
     @lazy_on_dask
     def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
+        """Compute the logarithm of `predict_proba`, finite even if that underflows to 0.
 
         Parameters
         ----------
@@ -131,7 +131,8 @@ class LabelPrediction(LogisticPrediction):
 
         Returns
         -------
-        log_probabilities : array of the shape of `predict_proba`
+        log_probabilities : array
+            Log-probabilities, with the shape of `predict_proba`.
         """
         if self._target_kind() == "binary":
             return super().predict_log_proba(X)
@@ -146,7 +147,7 @@ class LabelPrediction(LogisticPrediction):
         return self.target_kind_
 
     def _rows(self, X: Any, method: str) -> tuple[Any, Home]:
-        """Validate rows to predict, and find out where they live."""
+        """Validate rows to predict; return them with their array namespace."""
         check_is_fitted(self)
         network = self._network()
         if network is None:
@@ -163,19 +164,19 @@ class LabelPrediction(LogisticPrediction):
         return self._compute_logits(X), home
 
     def _compute_logits(self, X: Any) -> Tensor:
-        """Logits (n_rows, n_labels) of validated rows."""
+        """Compute the logits (n_rows, n_labels) of validated rows."""
         network = self._network()
         if network is None:
             return _affine(X, self.coef_, self.intercept_)
         return networks.logits(network, X)
 
     def _network(self) -> Any:
-        """Return the network that was fitted; None: the labels have coefficients."""
+        """Return the fitted network; None if the labels have coefficients."""
         return vars(self).get("module_")
 
     @property
     def module_(self) -> Any:
-        """The fitted network; or all labels as a module over ``coef_`` and ``intercept_``."""
+        """Fitted network, or a linear module that shares memory with ``coef_`` and ``intercept_``."""
         network = self._network()
         return super().module_ if network is None else network
 
@@ -188,7 +189,7 @@ class LabelPrediction(LogisticPrediction):
         del vars(self)["module_"]
 
     def _labels_from_logits(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
-        """Predictions from logits (n_rows, n_labels), which they overwrite."""
+        """Convert logits (n_rows, n_labels), which are overwritten, to predictions."""
         if self.target_kind_ == "multiclass":
             return self._labels(logits.argmax(dim=1), home)
         positive = logits >= 0
@@ -202,7 +203,7 @@ class LabelPrediction(LogisticPrediction):
         return indicator.write(positive, self.target_kind_, self.target_dtype_, home)
 
     def _thresholds(self, kind: str, n_labels: int) -> Tensor:
-        """Threshold of every label, (n_labels,)."""
+        """Return the threshold of every label, (n_labels,)."""
         found = broadcast_to_labels("threshold", self.threshold, n_labels, upper=1)
         if kind == "multiclass" and bool((found != 0.5).any()):
             raise ParameterError(

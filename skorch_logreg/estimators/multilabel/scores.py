@@ -19,25 +19,28 @@ __all__ = ["LabelScores"]
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Scores each label as a classifier of its own.
+    """Scorer of each label as a binary classifier.
 
     Parameters
     ----------
     scoring : str, callable or None
+        As in `TorchLogisticClassifierCV`.
     template : TorchLogisticClassifier
-        Parameters of the models, but for ``C`` and ``threshold``.
+        Parameters of the models except ``C`` and ``threshold``.
     X : array of shape (n_samples, n_features)
-        Validated.
+        Validated rows.
     classes : ndarray of shape (2,)
-        What the scorer has for absence and presence.
+        Values that stand for absence and presence in the scorer's y.
     Cs : ndarray of shape (n_cs,)
+        Inverse regularisation strengths.
     thresholds : Tensor of shape (n_labels,)
-    parts : list of ndarray
+        Probability from which on a label is predicted.
+    held_out_rows : list of ndarray
         Held-out rows of every fold.
     weight : Tensor of shape (n_samples,) or None
         Sample weights.
     home : Home
-        Where X lives.
+        Array namespace and device of X.
     """
 
     scoring: Any
@@ -65,16 +68,20 @@ class LabelScores:
         Parameters
         ----------
         labels, folds, cs : sequence of int
+            Indices of the labels, folds and Cs.
         logits : Tensor of shape (n_samples, n_folds * n_labels * n_cs, 1)
+            Logits of all rows.
         targets : Tensor of shape (n_samples, n_labels), int64
+            Targets.
         known : Tensor of shape (n_samples, n_labels), bool, or None
+            True where targets are known; None if all are.
         params : Params
-            Of the models, in the order of the logits.
+            Parameters of the models, in the order of the logits.
 
         Returns
         -------
         scores : Tensor of shape (n_labels, n_folds, n_cs), float64
-            nan where the held-out rows show nothing that can be scored.
+            Scores; nan if the held-out rows cannot be scored.
         """
         shape = len(folds), len(labels), len(cs)
         thresholds = self.thresholds[labels].tolist()
@@ -118,7 +125,7 @@ class LabelScores:
         known: np.ndarray | None,
         params: Params,
     ) -> Tensor:
-        """Scores (n_folds, n_cs) of one label, where its rows can be scored."""
+        """Score one label, (n_folds, n_cs), in the folds whose rows can be scored."""
         weight = None if self.weight is None else self.weight.cpu()
         held_out_rows = [
             self.held_out_rows[fold] if known is None else self._known_rows(fold, known)
@@ -159,7 +166,7 @@ class LabelScores:
         return part[known[part]]
 
     def _can_be_scored(self, index: Tensor, weight: Tensor | None, part: np.ndarray) -> bool:
-        """Whether rows count, and show both classes where the metric compares them."""
+        """Return True if there are rows with weight, with both classes if the metric needs them."""
         if weight is not None:
             index = index[weight[part] > 0]
         if metric_name(self.scoring) == "roc_auc":

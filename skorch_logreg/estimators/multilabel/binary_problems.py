@@ -178,7 +178,7 @@ class BinaryProblems:
 
 
 class LabelResults:
-    """Results of all labels; a label without a stored solution has a saturated intercept.
+    """Results of all labels, filled in by `store`; constant labels have saturated intercepts.
 
     Parameters
     ----------

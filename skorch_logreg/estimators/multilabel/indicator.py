@@ -332,7 +332,7 @@ def _columns(values: Any, labels: np.ndarray) -> Tensor:
 
 
 def _dtype_name(y: Any) -> str:
-    """Return the name of y's dtype in native byte order; "float64" for numbers stored as objects."""
+    """Return the name of y's native dtype; "float64" for numbers that are stored as objects."""
     if getattr(y.dtype, "kind", "O") in "biuf":
         return str(y.dtype.name)
     name = str(y.dtype).rsplit(".", 1)[-1]

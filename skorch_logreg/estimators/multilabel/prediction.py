@@ -25,7 +25,7 @@ __all__ = ["LabelPrediction"]
 
 
 def _has_coefficients(model: Any) -> bool:
-    """Return True if the labels have coefficients, not a network."""
+    """Return True if the labels have coefficients instead of a network."""
     return not isinstance(model.estimator, NeuralLogisticClassifier)
 
 
@@ -176,7 +176,7 @@ class LabelPrediction(LogisticPrediction):
 
     @property
     def module_(self) -> Any:
-        """Fitted network, or a linear module that shares memory with ``coef_`` and ``intercept_``."""
+        """Fitted network, or a linear module sharing memory with ``coef_`` and ``intercept_``."""
         network = self._network()
         return super().module_ if network is None else network
 

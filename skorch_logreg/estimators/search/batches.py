@@ -1,4 +1,4 @@
-"""Many models on the same rows: all folds and settings of a search in as few solves as can be."""
+"""Solve many candidates on the same rows, all folds together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,22 +25,26 @@ FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 @dataclass(frozen=True)
 class FoldData:
-    """Validated rows, and what each counts in every fold.
+    """Validated rows and their weight in every fold.
 
     Parameters
     ----------
     X : array or csr array of shape (n_samples, n_features)
+        Rows.
     targets : Targets
-    weight : Tensor of shape (n_samples, n_columns), float64
-        How often a row is in the fold's training rows, times its sample weight.
-    rows : Tensor of shape (n_samples,) or None
+        Encoded classes.
+    fold_weight : Tensor of shape (n_samples, n_columns), float64
+        Number of times that a row is in the fold's training rows, times its sample weight.
+    sample_weight : Tensor of shape (n_samples,) or None
         Sample weights.
     home : Home
+        Array namespace and device of X.
     device : torch.device or None
-    columns : dict
-        Fitted attributes that say what is known of the columns.
+        Device of the solves.
+    feature_attributes : dict
+        Fitted attributes that describe the features.
     n_folds : int
-        Of the columns of ``weight``; one more stands for a fit to all rows.
+        Number of folds among the columns of ``fold_weight``; a further column is a fit to all rows.
     """
 
     X: Any
@@ -61,12 +65,12 @@ class FoldData:
         Parameters
         ----------
         counts : Tensor of shape (n_samples, n_folds) or None
-            How often every row is in every fold; None: one fold of all rows.
+            Number of times that every row is in every fold; None: one fold of all rows.
 
         Raises
         ------
         ValueError
-            If `fit` would refuse them, or a batch does.
+            If `fit` would raise, or the data is not supported in a batch.
         """
         device = options.resolve_device(final.device)
         home = Home.of(X)
@@ -100,12 +104,12 @@ class FoldData:
 
     @property
     def n_outputs(self) -> int:
-        """Logits a model."""
+        """Number of logits per model."""
         return 1 if self.targets.n_classes == 2 else self.targets.n_classes
 
     @property
     def n_columns(self) -> int:
-        """Models of one setting: one a fold, and perhaps one of all rows."""
+        """Number of models per candidate: one per fold, and possibly one on all rows."""
         return int(self.fold_weight.shape[1])
 
     def select_folds(self, first: int, last: int) -> Self:
@@ -113,7 +117,7 @@ class FoldData:
         return replace(self, fold_weight=self.fold_weight[:, first:last], n_folds=last - first)
 
     def with_all_rows(self) -> Self:
-        """Let every setting have a model of all rows, besides those of the folds."""
+        """Add a column for a model on all rows."""
         sample_weight = (
             torch.ones_like(self.fold_weight[:, 0])
             if self.sample_weight is None
@@ -124,10 +128,10 @@ class FoldData:
         )
 
     def apply_class_weight(self, class_weight: Any) -> Tensor | None:
-        """Weights (n_samples, n_columns) with class weights of each fold's own rows.
+        """Return the weights (n_samples, n_columns) times class weights from each fold's rows.
 
-        None where they are not allowed, or where a fold's training rows lack a class: it is
-        another model then, with fewer classes or no minimiser.
+        None if the class weights are invalid, or if a fold's training rows lack a class, so that
+        the model has fewer classes or no minimiser.
         """
         fold_weight = self.fold_weight
         if class_weight is not None:
@@ -136,7 +140,7 @@ class FoldData:
                     weights.with_class_weight(class_weight, self.targets, fold)
                     for fold in fold_weight.T
                 ]
-            except Exception:  # of any kind: the fits that follow one by one report it
+            except Exception:  # the individual fits report it
                 return None
             fold_weight = torch.stack(columns, dim=1)  # type: ignore[arg-type]
         class_totals = fold_weight.new_zeros(self.targets.n_classes, self.n_columns)
@@ -144,21 +148,24 @@ class FoldData:
         return fold_weight if bool((class_totals > 0).all()) else None
 
     def problem(self, final: Any, resolved: options.Options) -> Problem:
-        """State the fit in the core's terms."""
+        """Create the problem of one model."""
         return Problem.of(final, resolved, self.home, self.X, self.targets.n_classes)
 
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """Models that were solved together, those of a fold beside each other.
+    """Models that were solved together, ordered by fold, then by model.
 
     Parameters
     ----------
     models : tuple of tuple of Candidate
-        Of each model of a fold, the candidates that it serves: they differ in `threshold`.
+        For each of a fold's models the candidates that share it; they differ in `threshold`.
     solution : fitting.Solution
+        Solution of all models.
     problem : Problem
-    design : FoldData
+        Problem of one model.
+    fold_data : FoldData
+        Rows and weights.
     """
 
     models: tuple[tuple[Candidate, ...], ...]
@@ -168,16 +175,16 @@ class CandidateBatch:
 
     @property
     def n_candidates(self) -> int:
-        """Candidates that it serves."""
+        """Number of candidates."""
         return sum(map(len, self.models))
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of probabilities: the fitted coefficients'."""
+        """Floating-point type of the fitted coefficients, and so of probabilities."""
         return torch.float64 if self.problem.options.is_liblinear else self.problem.dtype
 
     def logits_on(self, X: Any) -> Tensor:
-        """Logits (n_rows, m, K) of other, validated rows."""
+        """Compute the logits (n_rows, m, K) of other, validated rows."""
         params = self.problem.without_column(self.solution.params)
         logits = _affine(X, params.coef.flatten(0, 1), params.intercept.flatten())
         return logits.unflatten(1, params.coef.shape[:2])
@@ -188,18 +195,18 @@ class CandidateBatch:
         return self.solution.logits[:, : self.fold_data.n_folds * len(self.models)]
 
     def sum_over_folds(self, model: int) -> tuple[Tensor, Tensor]:
-        """Sum over the folds of a model's coefficients (K, p) and intercepts (K,)."""
+        """Sum a model's coefficients (K, p) and intercepts (K,) over the folds."""
         params, g = self.problem.without_column(self.solution.params), len(self.models)
         last = self.fold_data.n_folds * g
         return params.coef[model:last:g].sum(dim=0), params.intercept[model:last:g].sum(dim=0)
 
     def without_logits(self) -> Self:
-        """Return what is small."""
+        """Return the batch without its logits, to save memory."""
         none = self.solution.logits[:0]
         return replace(self, solution=replace(self.solution, logits=none))
 
     def fitted(self, fold: int, model: int) -> dict[str, Any]:
-        """Fitted attributes of a model, as if it had been fitted alone."""
+        """Return the fitted attributes of a model, as of a single fit."""
         model_index = fold * len(self.models) + model
         solution = self.solution
         return {
@@ -220,17 +227,19 @@ class CandidateBatch:
 def solve_batches(
     final: Any, candidates: Sequence[Candidate], fold_data: FoldData
 ) -> Iterator[CandidateBatch]:
-    """Solve candidates for all folds of a design; those that a batch cannot take are left out.
+    """Solve candidates for all folds and yield a batch per penalty, or more if memory requires.
 
-    So are the candidates of a solve that fails, whatever it raises.  One solve a penalty, as a
-    solve has one; more where a budget of memory asks for them.
+    Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
+    of any type; they are then fitted individually.
 
     Parameters
     ----------
     final : TorchLogisticClassifier
-        With the parameters that all candidates share.
+        Classifier with the parameters that all candidates share.
     candidates : sequence of Candidate
-    design : FoldData
+        Candidates to solve.
+    fold_data : FoldData
+        Rows and weights.
     """
     n_samples, n_features = fold_data.X.shape
     n_classes = fold_data.targets.n_classes
@@ -272,7 +281,7 @@ def solve_batches(
                     [C for C, _ in part],
                     [by_class_weight[weight_key] for _, weight_key in part],
                 )
-            except Exception:  # of any kind: the fits that follow one by one report it
+            except Exception:  # the individual fits report it
                 continue
             served = tuple(tuple(models[key]) for key in part)
             yield CandidateBatch(served, solution, problem, fold_data)
@@ -286,7 +295,7 @@ def _solve(
     Cs: list[float],
     fold_weight: list[Any],
 ) -> fitting.Solution:
-    """Solve every strength, with its weights, in every fold."""
+    """Solve every C with its weights in every fold."""
     same_weight = all(columns is fold_weight[0] for columns in fold_weight)
     if same_weight and fold_data.n_columns == 1:
         combined = fold_weight[0]
@@ -304,6 +313,6 @@ def _solve(
         solver=problem.options.solver,
         tol=final.tol,
         max_iter=final.max_iter,
-        bound=fold_data.n_columns > fold_data.n_folds,  # then one of them is refitted to all rows
+        bound=fold_data.n_columns > fold_data.n_folds,  # a model on all rows needs its bound
         dtype=problem.stored_dtype,
     )

@@ -1,4 +1,4 @@
-"""Which candidates of a search one solve can take together."""
+"""Group the candidates of a search that can be solved together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ __all__ = [
     "identity_key",
 ]
 
-# parameters in which the models of a batch may differ; what they share is a group's
+# parameters that may differ within a batch; the others are shared by a group
 _BATCHED_PARAMETERS = {
     TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),
     MultiLabel: (
@@ -46,16 +46,17 @@ _BATCHED_PARAMETERS = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting of the parameters in which the models of a batch may differ.
+    """Values of the parameters that may differ within a batch.
 
     Parameters
     ----------
-    place : int
-        Among all candidates.
+    index : int
+        Index among all candidates.
     values : dict
-        For a `TorchLogisticClassifier` all of them, for `MultiLabel` those that the search sets.
+        For a `TorchLogisticClassifier` all such parameters, for `MultiLabel` those that the search
+        sets.
     options : Options or None
-        What they ask for; None for `MultiLabel`.
+        Resolved penalty and solver; None for `MultiLabel`.
     """
 
     index: int
@@ -65,15 +66,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CandidateGroup:
-    """Candidates that share everything else: the other parameters and the transformers.
+    """Candidates that share all other parameters and the transformers.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier, MultiLabel or Pipeline
-        Not fitted, with the shared parameters; the group's own.
+        Unfitted estimator with the shared parameters, owned by the group.
     candidates : tuple of Candidate
+        Candidates of the group.
     network : NeuralLogisticClassifier or None
-        Whose place the classifier takes: it is fitted to what the frozen backbone makes of rows.
+        Network with a frozen backbone, if the classifier stands for its head; the classifier is
+        fitted to the network's features.
     """
 
     estimator: Any
@@ -82,25 +85,25 @@ class CandidateGroup:
 
     @property
     def final(self) -> Any:
-        """The classifier."""
+        """Classifier, the last step of a pipeline."""
         return final_step(self.estimator)
 
     @property
     def has_no_transformers(self) -> bool:
-        """Whether nothing is to be fitted before it."""
+        """True if the estimator is not a pipeline."""
         return self.estimator is self.final
 
     def classifier_inputs(self, X: Any, y: Any, *others: Any) -> Any:
-        """Give what the classifier sees of the rows that come to the last step, and of others."""
+        """Convert the rows that reach the last step, and other rows, to the classifier's inputs."""
         if self.network is None:
             return X, *others
         return frozen_features(self.network, X, y, *others)
 
 
 def can_batch(estimator: Any) -> bool:
-    """Whether a search over ``estimator`` may have candidates for a batch.
+    """Return True if a search over ``estimator`` can solve candidates together.
 
-    Subclasses may fit or predict otherwise, so they are never batched.
+    Subclasses are never batched, as they may override `fit` or `predict`.
     """
     return type(estimator) in _BATCHED_PARAMETERS or type(estimator) is Pipeline
 
@@ -108,16 +111,23 @@ def can_batch(estimator: Any) -> bool:
 def group_candidates(
     estimator: Any, candidates: Sequence[Mapping[str, Any]]
 ) -> list[CandidateGroup]:
-    """Sort the candidates that a batch can take into groups.
+    """Group the candidates that can be solved together.
 
-    A candidate is left out, for an ordinary fit, if anything about it is unusual: a value that
-    is not allowed (the fit says so in its own words), another last step, soft labels, mini-batches,
-    callbacks or verbose output of a single fit, which a batch has not.
+    A candidate is left for an individual fit if it has an invalid value (the fit raises its own
+    error), another type of last step, soft labels, mini-batches, callbacks or verbose output, which
+    a batch does not support.
 
     Parameters
     ----------
-    estimator : estimator for which `can_batch`
+    estimator : estimator
+        Estimator for which `can_batch` is True.
     candidates : sequence of dict
+        Parameters of the candidates.
+
+    Returns
+    -------
+    groups : list of CandidateGroup
+        Groups of candidates.
     """
     prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
     kind = type(final_step(estimator))
@@ -134,11 +144,12 @@ def group_candidates(
 
 
 def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse solvers that are for one fit: a search has many, which would share the file.
+    """Refuse solvers with a checkpoint, whose file all fits of a search would share.
 
     Raises
     ------
     ParameterError
+        If a solver has a checkpoint.
     """
     for parameters in (estimator.get_params(), *candidates):
         for value in parameters.values():
@@ -146,12 +157,12 @@ def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) 
 
 
 def final_step(estimator: Any) -> Any:
-    """Last step of a pipeline; anything else is its own."""
+    """Return the last step of a pipeline, or the estimator itself."""
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
 def identity_key(value: Any) -> tuple[Any, Any]:
-    """Stand for a value: equal for equal numbers and strings of one type, and for one object."""
+    """Return a key that is equal for equal numbers or strings of one type, and for one object."""
     if value is None or isinstance(value, (str, bytes, Number)):
         return type(value), value
     return object, id(value)
@@ -190,13 +201,13 @@ def _group(
             validate_parameter_constraints(
                 final._parameter_constraints, parameters, caller_name=type(final).__name__
             )
-    except Exception:  # whatever it is, an ordinary fit meets it again and has the words for it
+    except Exception:  # the individual fits report it
         return None
     return CandidateGroup(template, tuple(found), network)
 
 
 def _copy_with(estimator: Any, shared: dict[str, Any]) -> Any:
-    """Return an estimator of one's own; nothing is cloned where nothing will be fitted."""
+    """Return a copy of the estimator with shared parameters; cloned only if it will be fitted."""
     if not shared and type(estimator) is TorchLogisticClassifier:
         parameters = {name: value for name, value in vars(estimator).items() if name[-1] != "_"}
         template = TorchLogisticClassifier.__new__(TorchLogisticClassifier)
@@ -207,12 +218,12 @@ def _copy_with(estimator: Any, shared: dict[str, Any]) -> Any:
 
 
 def _head_classifier(network: Any) -> TorchLogisticClassifier:
-    """Make the classifier that finds a frozen network's head.
+    """Return the classifier that finds the head of a frozen network.
 
     Raises
     ------
     ValueError
-        If the network is trained as well, or its backbone is another one in every fit.
+        If the backbone is trained as well, or differs between fits.
     """
     fixed = network.random_state is None or isinstance(network.random_state, Integral)
     if not (network.freeze_backbone and fixed):
@@ -223,7 +234,7 @@ def _head_classifier(network: Any) -> TorchLogisticClassifier:
 
 
 def _replace_final_step(estimator: Any, final: Any) -> Any:
-    """Put a classifier into the place of the last step."""
+    """Replace the last step of a pipeline."""
     if not isinstance(estimator, Pipeline):
         return final
     name, _ = estimator.steps[-1]
@@ -233,7 +244,7 @@ def _replace_final_step(estimator: Any, final: Any) -> Any:
 def _valid_candidates(
     final: Any, settings: Sequence[tuple[int, dict[str, Any]]]
 ) -> list[Candidate]:
-    """Keep what the estimator's constraints, and scikit-learn's table of penalties, allow."""
+    """Return the candidates that meet the parameter constraints and the table of penalties."""
     defaults = {name: getattr(final, name) for name in _BATCHED_PARAMETERS[TorchLogisticClassifier]}
     shared = {name: getattr(final, name) for name in ("penalty", "dual", "solver", "n_jobs")}
     found = []
@@ -252,7 +263,7 @@ def _valid_candidates(
 def _is_valid(
     C: Any, l1_ratio: Any, class_weight: Any, penalty_factor: Any, threshold: Any
 ) -> bool:
-    """Whether the estimator's constraints are met; what depends on the data is seen later."""
+    """Return True if the parameter constraints are met; the data is validated later."""
     return (
         all(isinstance(number, Real) for number in (C, l1_ratio, threshold))
         and C > 0
@@ -267,9 +278,9 @@ def _is_valid(
 
 
 def _has_soft_labels(final: Any) -> bool:
-    """Whether y holds probabilities, or is made to: scorers want classes, and so do batches.
+    """Return True if y holds probabilities or is smoothed, which scorers and batches do not take.
 
-    Smoothed labels of `MultiLabel` are its own business.
+    `MultiLabel` smooths labels itself.
     """
     if type(final) is MultiLabel:
         return bool(getattr(final.estimator, "soft_labels", False))
@@ -277,7 +288,7 @@ def _has_soft_labels(final: Any) -> bool:
 
 
 def _uses_minibatches(final: Any) -> bool:
-    """Whether it goes through the rows in mini-batches, in an order of its own."""
+    """Return True if the solver trains in mini-batches."""
     of_one = final.estimator if type(final) is MultiLabel else final
     return isinstance(getattr(of_one, "solver", None), MiniBatch)
 

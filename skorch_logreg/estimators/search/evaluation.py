@@ -1,4 +1,4 @@
-"""From groups of candidates to their results: what is solved together, and on which rows."""
+"""Evaluate groups of candidates on the folds of a search."""
 
 import time
 from collections.abc import Sequence
@@ -28,24 +28,28 @@ from skorch_logreg.estimators.validate import validated
 
 __all__ = ["CandidateEvaluator"]
 
-_MAX_SMALL_BATCH = 1 << 18  # numbers that a pass reads or makes, about 0.2 ms
+# numbers read or written per pass up to which a fit on all rows joins the batch, about 0.2 ms
+_MAX_SMALL_BATCH = 1 << 18
 
 
 @dataclass(frozen=True)
 class CandidateEvaluator:
-    """The rows of a search, and what is done with a group of candidates on them.
+    """Evaluation of groups of candidates on the folds of a search.
 
     Parameters
     ----------
     splits : sequence of (train, test)
+        Folds.
     scores : CandidateScorer
+        Rows of the search and its scorer.
     fit_params : dict
-        For the estimator's `fit`; values as long as X are split like it.
+        Parameters of the estimator's `fit`; values as long as X are split like it.
     return_train_score : bool
+        Whether to score training rows as well.
     refit : bool
         Whether the best candidate will be fitted to all rows.
     results : BatchResults
-        What is found goes there. A candidate that a batch cannot take gets none, or none in
+        Results, updated in place. A candidate that cannot be batched has no results, or none in
         some folds.
     """
 
@@ -73,7 +77,7 @@ class CandidateEvaluator:
             if fold_data is None:
                 try:
                     fold_data = self._validate_all_folds(group)
-                except Exception:  # of any kind: ordinary fits meet it again
+                except Exception:  # the individual fits report it
                     continue
                 with_all = self.refit and group.network is None and isinstance(fold_data, FoldData)
                 if with_all and _is_small(fold_data, n_candidates):
@@ -85,7 +89,7 @@ class CandidateEvaluator:
                 self._evaluate_classifier(group, fold_data, started)
 
     def _validate_all_folds(self, group: CandidateGroup) -> Any:
-        """Validate rows once for all folds, which are nothing but weights."""
+        """Validate the rows once for all folds, which are represented by weights."""
         n_samples = _num_samples(self.scores.X)
         counts = Rows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
         kind = LabelFoldData if type(group.final) is MultiLabel else FoldData
@@ -95,7 +99,7 @@ class CandidateEvaluator:
     def _evaluate_classifier(
         self, group: CandidateGroup, fold_data: FoldData, started: float
     ) -> None:
-        """Solve a classifier alone: all folds share a batch, as far as memory allows."""
+        """Evaluate a classifier without transformers, as many folds at a time as memory allows."""
         n_samples, n_splits = _num_samples(self.scores.X), len(self.splits)
         at_once = fitting.models_at_once(n_samples, fold_data.X.shape[1], fold_data.n_outputs)
         for first in range(0, n_splits, at_once):
@@ -122,7 +126,7 @@ class CandidateEvaluator:
                 started = time.perf_counter()
 
     def _evaluate_pipeline(self, group: CandidateGroup) -> None:
-        """Fit the transformers once a fold, and all classifiers on what comes out of them."""
+        """Fit the transformers once per fold, and all classifiers to their output."""
         remaining = group.candidates
         for fold, (train, test) in enumerate(self.splits):
             started = time.perf_counter()
@@ -135,7 +139,7 @@ class CandidateEvaluator:
                     fold_data = FoldData.of(group.final, X, y, **params)
                     rows = self._scored_rows(fold_data, train, test)
                 X_test = validated(group.final, X_test, reset=False)
-            except Exception:  # of any kind, as transformers are; ordinary fits meet it again
+            except Exception:  # of a transformer, for example; the individual fits report it
                 return
             if isinstance(fold_data, LabelFoldData):
                 self._evaluate_labels(group, fold_data, remaining, fold, fitted_pipeline, started)
@@ -154,7 +158,7 @@ class CandidateEvaluator:
     def _fit_transformers(
         self, group: CandidateGroup, train: Any, test: Any
     ) -> tuple[FittedPipeline, tuple[Any, Any, dict[str, Any]]]:
-        """Fit the transformers; what the last step gets is noted by one that fits nothing."""
+        """Fit the transformers, and record the input of the last step."""
         scores = self.scores
         pipeline = clone(group.estimator)
         name, final = pipeline.steps[-1]
@@ -171,7 +175,7 @@ class CandidateEvaluator:
         return FittedPipeline(pipeline, X, pipeline.predict(X_test)), (X, y, params)
 
     def _scored_rows(self, fold_data: FoldData, train: Any, test: Any) -> dict[str, Any]:
-        """Rows to score in a fold, with their class indices."""
+        """Return the rows to score in a fold, with their class indices."""
         targets = encode(column_or_1d(self.scores.y))
         if not np.array_equal(targets.classes, fold_data.targets.classes):
             raise ValueError("A fold lacks a class: it is another model then.")
@@ -188,7 +192,7 @@ class CandidateEvaluator:
         folds: range,
         started: float,
     ) -> None:
-        """Score a batch and enter its results, its time shared evenly among them."""
+        """Score a batch and store its results; its time is divided evenly among them."""
         solved = time.perf_counter()
         tested = self.scores(batch, fold_logits["test"], final, fitted_pipeline)
         scored = time.perf_counter()
@@ -233,7 +237,7 @@ class CandidateEvaluator:
         fitted_pipeline: FittedPipeline | None,
         started: float,
     ) -> None:
-        """Solve and score models of many labels."""
+        """Solve and score multi-label models."""
         for fold_fits in solve_labels(group.final, candidates, fold_data):
             elapsed = time.perf_counter() - started
             fit_time = elapsed / sum(len(fold_fit.models) for fold_fit in fold_fits)
@@ -277,6 +281,6 @@ class CandidateEvaluator:
 
 
 def _is_small(fold_data: FoldData, n_candidates: int) -> bool:
-    """Whether a fit's fixed cost is larger than that of a further model for every candidate."""
+    """Return True if a fit's fixed cost exceeds that of one more model per candidate."""
     n_samples, n_features = fold_data.X.shape
     return n_samples * (n_features + 8 * fold_data.n_outputs) * n_candidates <= _MAX_SMALL_BATCH

@@ -1,4 +1,4 @@
-"""The candidates of a search that are fitted one by one, as scikit-learn does it."""
+"""Fit candidates one by one, as scikit-learn does, if they cannot be solved together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["IndividualFits", "begin_search_callbacks"]
 
 
 def begin_search_callbacks(search: Any, task: dict[str, Any]) -> Any:
-    """Context of a search for its callbacks; None where scikit-learn has none yet (1.8)."""
+    """Begin the callbacks of a search; None if scikit-learn has none (version 1.8)."""
     if not hasattr(search, "_init_callback_context"):
         return None
     root = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
@@ -27,15 +27,20 @@ def begin_search_callbacks(search: Any, task: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class IndividualFits:
-    """Fits that complete the results of batches, and the report of both.
+    """Individual fits that complete the results of batches, and the report of both.
 
     Parameters
     ----------
     search : GridSearchCV or RandomizedSearchCV
+        Search with its parameters.
     splits : sequence of (train, test)
+        Folds.
     scores : CandidateScorer
+        Rows of the search and its scorer.
     fit_params : dict
+        Parameters of the estimator's `fit`.
     candidates : sequence of dict
+        Parameters of all candidates.
     """
 
     search: Any
@@ -45,14 +50,14 @@ class IndividualFits:
     candidates: Sequence[Mapping[str, Any]]
 
     def complete(self, batched: BatchResults, context: Any) -> list[dict[str, Any]]:
-        """Results of every candidate in every fold, in the order of scikit-learn.
+        """Return the results of every candidate in every fold, in scikit-learn's order.
 
         Parameters
         ----------
         batched : BatchResults
-            Of candidates solved in batches.
+            Results of the candidates that were solved in batches.
         context : CallbackContext or None
-            Of the search.
+            Callback context of the search.
         """
         pairs = [(p, f) for p in range(len(self.candidates)) for f in range(len(self.splits))]
         missing = [pair for pair in pairs if not batched.has(pair[0])]
@@ -110,7 +115,7 @@ class IndividualFits:
     def _report(
         self, candidate_index: int, fold: int, result: dict[str, Any], context: Any
     ) -> None:
-        """Tell callbacks of a fit that a batch has made, and print what its own would have."""
+        """Call the callbacks for a fit of a batch, and print what an individual fit would print."""
         if context is not None:
             scores, train = self.scores, self.splits[fold][0]
             X, y = _safe_split(scores.estimator, scores.X, scores.y, train)

@@ -1,4 +1,4 @@
-"""Searches over `MultiLabel`: labels, folds and settings in common solves."""
+"""Solve the candidates of a search over `MultiLabel`, all labels and folds together."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -26,16 +26,16 @@ __all__ = ["LabelFoldData", "LabelFoldFit", "solve_labels"]
 
 @dataclass(frozen=True)
 class LabelFoldData:
-    """Validated rows and labels, and how often each row is in every fold.
+    """Validated rows and labels, and the number of times that each row is in every fold.
 
     Parameters
     ----------
-    given : object
-        Of `MultiLabel._validated`.
+    inputs : ValidatedInput
+        Result of `MultiLabel._validated`.
     counts : Tensor of shape (n_samples, n_folds), float64, or None
-        How often a row is in the fold's training rows. None: one fold of all rows.
-    columns : dict
-        Fitted attributes that say what is known of the columns.
+        Number of times that a row is in the fold's training rows. None: one fold of all rows.
+    feature_attributes : dict
+        Fitted attributes that describe the features.
     """
 
     inputs: Any
@@ -57,7 +57,7 @@ class LabelFoldData:
         Raises
         ------
         ValueError
-            If `fit` would refuse them, or a batch does.
+            If `fit` would raise, or the data is not supported in a batch.
         """
         if Home.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
@@ -69,17 +69,17 @@ class LabelFoldData:
 
     @property
     def home(self) -> Home:
-        """Where X lives."""
+        """Array namespace and device of X."""
         home: Home = self.inputs.home
         return home
 
     @property
     def n_folds(self) -> int:
-        """Folds that are solved together."""
+        """Number of folds that are solved together."""
         return 1 if self.counts is None else int(self.counts.shape[1])
 
     def fold_inputs(self, fold: int) -> Any:
-        """Return what `MultiLabel.fit` would get in a fold; rows that it lacks weigh 0."""
+        """Return the input of a fit in a fold; rows outside the fold have weight 0."""
         if self.counts is None:
             return self.inputs
         weight = self.counts[:, fold]
@@ -91,15 +91,16 @@ class LabelFoldData:
 
 @dataclass(frozen=True)
 class LabelFoldFit:
-    """A setting, fitted in one fold.
+    """Candidates that share their models, fitted in one fold.
 
     Parameters
     ----------
     fold : int
+        Index of the fold.
     models : dict of int to MultiLabel
-        A fitted estimator for every candidate that it serves, by place.
-    ends : list of (Status, float)
-        How every label ended, and with what optimality.
+        A fitted estimator for every candidate, by its index.
+    final_points : list of (Status, float)
+        Status and optimality of every label.
     constant : ndarray of int
         Labels that have one value in the fold.
     """
@@ -112,7 +113,7 @@ class LabelFoldFit:
 
 @dataclass
 class _LabelSetting:
-    """Candidates that differ in nothing but their threshold."""
+    """Candidates that differ only in their threshold."""
 
     models: dict[int, MultiLabel]
     estimator: TorchLogisticClassifier
@@ -122,7 +123,7 @@ class _LabelSetting:
     weight_key: Any
 
     def label_problem(self, inputs: Any) -> LabelProblem:
-        """State the fits of one fold."""
+        """Create the problem of one fold."""
         model = next(iter(self.models.values()))
         return model._label_problem(inputs, self.estimator, self.resolved)
 
@@ -130,17 +131,19 @@ class _LabelSetting:
 def solve_labels(
     final: MultiLabel, candidates: Sequence[Candidate], fold_data: LabelFoldData
 ) -> Iterator[list[LabelFoldFit]]:
-    """Solve candidates for all folds; those that a batch cannot take are left out.
+    """Solve candidates for all folds, as many settings and folds at a time as memory allows.
 
-    So are the candidates of a solve that fails, whatever it raises.  As many settings and folds
-    go together as a budget of memory allows for all their labels.
+    Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
+    of any type; they are then fitted individually.
 
     Parameters
     ----------
     final : MultiLabel
-        With the parameters that all candidates share.
+        Estimator with the parameters that all candidates share.
     candidates : sequence of Candidate
-    design : LabelFoldData
+        Candidates to solve.
+    fold_data : LabelFoldData
+        Rows, labels and folds.
     """
     labels: Indicator = fold_data.inputs.labels
     settings: dict[Any, _LabelSetting] = {}
@@ -154,13 +157,13 @@ def solve_labels(
             model._thresholds(labels.kind, labels.n_labels)
             if key not in settings:
                 settings[key] = _make_setting(model, labels.n_labels)
-        except Exception:  # of any kind: the fits that follow one by one report it
+        except Exception:  # the individual fits report it
             continue
         settings[key].models[candidate.index] = model
     by_penalty: dict[Any, list[_LabelSetting]] = {}
     for setting in settings.values():
         by_penalty.setdefault(setting.penalty, []).append(setting)
-    size = labels.n_labels * sum(fold_data.inputs.X.shape)  # of what is kept of a setting in a fold
+    size = labels.n_labels * sum(fold_data.inputs.X.shape)  # numbers per setting and fold
     together = fitting.at_once(size, final.memory_budget)
     for same_penalty in by_penalty.values():
         setting_folds = [
@@ -175,7 +178,7 @@ def solve_labels(
 
 
 def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
-    """Return the estimator with a candidate's values; nothing is cloned, as nothing is fitted."""
+    """Return a shallow copy of the estimator with a candidate's values."""
     model: MultiLabel = copy(final)
     estimator = TorchLogisticClassifier() if final.estimator is None else copy(final.estimator)
     model.estimator = estimator
@@ -197,7 +200,7 @@ def _make_setting(model: MultiLabel, n_labels: int) -> _LabelSetting:
 def _solve(
     setting_folds: Sequence[tuple[_LabelSetting, int]], fold_data: LabelFoldData
 ) -> list[LabelFoldFit]:
-    """Solve settings in folds, which share a penalty."""
+    """Solve settings that share a penalty, each in its fold."""
     problem_by_key: dict[Any, LabelProblem] = {}
     for setting, fold in setting_folds:
         if (setting.weight_key, fold) not in problem_by_key:
@@ -246,7 +249,7 @@ def _solve(
 
 
 def _cells(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Targets and weights (n_samples, m) of some labels."""
+    """Return targets and weights (n_samples, m) of some labels."""
     targets, weight = label_problem.binary_problems.cells(labels)
     if weight is None:
         weight = torch.ones_like(targets, dtype=torch.float64)
@@ -280,7 +283,7 @@ def _make_fold_fit(
 
 
 def _slice_result(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:
-    """Take some models of a solution."""
+    """Return the solution of some of the models."""
     params = solution.params
     return replace(
         solution,

@@ -1,4 +1,4 @@
-"""What batches have found out about the candidates of a search."""
+"""Results of the candidates that were solved in batches."""
 
 import warnings
 from collections import defaultdict
@@ -16,23 +16,27 @@ from skorch_logreg.fitting import Status
 
 __all__ = ["FitStatuses", "EvaluatedCandidates", "BatchResults"]
 
-_MAX_STORED_COEFS = 1 << 24  # numbers: coefficients of all models, to start the refit from
+_MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start the refit from
 
 
 @dataclass(frozen=True)
 class FitStatuses:
-    """How the fits of a batch ended.
+    """Status and optimality of the fits of a batch.
 
     Parameters
     ----------
-    places : sequence of int
-        A candidate that each fit serves.
+    candidate_indices : sequence of int
+        Index of a candidate of each fit.
     status : sequence of Status
+        Status of each fit.
     optimality : sequence of float
+        Optimality of each fit.
     max_iter : int
+        Maximum number of iterations.
     tol : float
+        Convergence threshold on the optimality.
     dtype : str
-        Of the data.
+        Name of the data's dtype.
     """
 
     candidate_indices: Sequence[int]
@@ -45,11 +49,12 @@ class FitStatuses:
 
 @dataclass
 class BatchResults:
-    """Results of candidates by place and fold, and what is to be said about them.
+    """Results by candidate and fold, and the warnings about them.
 
     Parameters
     ----------
     n_splits : int
+        Number of folds.
     """
 
     n_splits: int
@@ -60,11 +65,11 @@ class BatchResults:
     _constant: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, candidate_index: int, fold: int, result: dict[str, Any]) -> None:
-        """Add what `_fit_and_score` would have returned."""
+        """Add a result in the format of scikit-learn's `_fit_and_score`."""
         self._results.setdefault(candidate_index, {})[fold] = {"fit_error": None, **result}
 
     def add_statuses(self, statuses: FitStatuses) -> None:
-        """Add how fits ended."""
+        """Add the statuses of fits, for `warn`."""
         self._statuses.append(statuses)
 
     def add_constant(self, fold: int, labels: np.ndarray) -> None:
@@ -72,7 +77,7 @@ class BatchResults:
         self._constant.update((fold, int(label)) for label in labels)
 
     def store_models(self, batch: CandidateBatch) -> None:
-        """Remember models for the refit, where they are few enough."""
+        """Store the models for the refit, up to a limit on their size."""
         self._n_stored += batch.solution.params.coef.numel()
         if self._n_stored <= _MAX_STORED_COEFS:
             batch = batch.without_logits()
@@ -81,7 +86,7 @@ class BatchResults:
                     self._models.setdefault(candidate.index, []).append((batch, model))
 
     def fitted(self, candidate_index: int) -> dict[str, Any] | None:
-        """Fitted attributes of a candidate on all rows, where a batch has them."""
+        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
         for batch, model in (
             self._models.get(candidate_index, ()) if self.has(candidate_index) else ()
         ):
@@ -91,7 +96,7 @@ class BatchResults:
         return None
 
     def start(self, candidate_index: int) -> dict[str, Any] | None:
-        """Mean over the folds of a candidate's coefficients, where the refit may start."""
+        """Return the mean of a candidate's coefficients over the folds, to start the refit from."""
         models = self._models.get(candidate_index)
         if not models or not self.has(candidate_index):
             return None
@@ -105,17 +110,17 @@ class BatchResults:
         }
 
     def has(self, candidate_index: int, n_folds: int | None = None) -> bool:
-        """Whether a candidate has results in all folds, or in so many."""
+        """Return True if a candidate has results in all folds, or in ``n_folds`` of them."""
         return len(self._results.get(candidate_index, ())) == (
             self.n_splits if n_folds is None else n_folds
         )
 
     def get(self, candidate_index: int, fold: int) -> dict[str, Any]:
-        """Return what was entered for a candidate in a fold."""
+        """Return the result of a candidate in a fold."""
         return self._results[candidate_index][fold]
 
     def warn(self, stacklevel: int) -> None:
-        """Say, once, what separate fits would have said one by one."""
+        """Warn once of everything that individual fits would warn of."""
         if self._constant:
             n_labels = len({label for _, label in self._constant})
             warnings.warn(
@@ -131,7 +136,7 @@ class BatchResults:
                 statuses.candidate_indices, statuses.status, statuses.optimality, strict=True
             ):
                 if not self.has(candidate_index):
-                    continue  # it was fitted again
+                    continue  # the candidate was fitted individually
                 final_points.append((status, reached))
                 if status is not Status.CONVERGED:
                     failed.append((reached, statuses))
@@ -149,7 +154,7 @@ class BatchResults:
 
 @dataclass
 class EvaluatedCandidates:
-    """Everything that a search has evaluated, in the order of the candidates."""
+    """All candidates that a search has evaluated, in order."""
 
     candidates: list[Mapping[str, Any]] = field(default_factory=list)
     out: list[dict[str, Any]] = field(default_factory=list)
@@ -159,17 +164,17 @@ class EvaluatedCandidates:
 
     @property
     def batched(self) -> np.ndarray:
-        """Whether a candidate was solved in a batch."""
+        """Mask of the candidates that were solved in a batch."""
         return np.array(
             [source.has(candidate_index) for source, candidate_index in self.sources], dtype=bool
         )
 
     def fitted(self, index: int) -> dict[str, Any] | None:
-        """Fitted attributes of a candidate on all rows, where a batch has them."""
+        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
         source, candidate_index = self.sources[index]
         return source.fitted(candidate_index)
 
     def start(self, index: int) -> dict[str, Any] | None:
-        """Where the refit of a candidate may start."""
+        """Return coefficients to start the refit of a candidate from."""
         source, candidate_index = self.sources[index]
         return source.start(candidate_index)

@@ -1,4 +1,4 @@
-"""Scores of the candidates of a batch: all at once where the metric is known, else one by one."""
+"""Score the candidates of a batch, all at once for known metrics, else one by one."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ _BY_LABEL = ("accuracy", "balanced_accuracy")
 
 @dataclass(frozen=True)
 class FoldLogits:
-    """Rows to score, one fold's after another's.
+    """Logits of the rows to score, one fold after the other.
 
     Parameters
     ----------
     logits : Tensor of shape (n_entries, g, K)
-        By the g models of the row's fold.
+        Logits of the g models of the row's fold.
     index : Tensor of shape (n_entries,)
-        Their class indices.
+        Class indices.
     rows : Rows
-        Their places in the X that was given to the search.
+        Indices of the rows in the X of the search.
     """
 
     logits: Tensor
@@ -41,12 +41,12 @@ class FoldLogits:
 
 @dataclass(frozen=True)
 class FittedPipeline:
-    """What a fold's transformers have made.
+    """Fitted transformers of a fold and the rows that they transformed.
 
     Parameters
     ----------
     pipeline : Pipeline
-        With fitted transformers; its last step stands for any.
+        Pipeline with fitted transformers; its last step is a placeholder.
     train, test : array-like
         Transformed rows.
     """
@@ -56,7 +56,7 @@ class FittedPipeline:
     test: Any
 
     def with_final_step(self, final: Any) -> Any:
-        """Return a pipeline with the same, fitted transformers and another last step."""
+        """Return a pipeline with the same fitted transformers and another last step."""
         whole = copy(self.pipeline)
         name, _ = self.pipeline.steps[-1]
         whole.steps = [*self.pipeline.steps[:-1], (name, final)]
@@ -65,21 +65,22 @@ class FittedPipeline:
 
 @dataclass(frozen=True)
 class CandidateScorer:
-    """What the scorer of a search says of the models of a batch.
+    """Scorer of the models of a batch.
 
     Parameters
     ----------
     estimator : estimator
-        The search's.
+        Estimator of the search.
     X, y : array-like
-        As the search has them.
+        Rows and targets of the search.
     scorer : callable
-        As `GridSearchCV` makes it: it gives a number, or a dict of numbers.
+        Scorer as created by `GridSearchCV`; returns a number or a dict of numbers.
     scoring : object
-        The search's parameter.
+        `scoring` parameter of the search.
     params : dict
-        For the scorer; values as long as X are split like it.
+        Parameters of the scorer; values as long as X are split like it.
     error_score : "raise" or float
+        As in `GridSearchCV`.
     """
 
     estimator: Any
@@ -102,16 +103,18 @@ class CandidateScorer:
         Parameters
         ----------
         batch : CandidateBatch
-        held : FoldLogits
+            Solved models.
+        fold_logits : FoldLogits
+            Logits of the rows to score.
         final : TorchLogisticClassifier
-            With the shared parameters.
-        behind : FittedPipeline or None
-            Where there are transformers.
+            Classifier with the shared parameters.
+        fitted_pipeline : FittedPipeline or None
+            Fitted transformers, if there are any.
 
         Returns
         -------
         scores : dict
-            By a candidate's place, a list with a number, or a dict of numbers, a fold.
+            By candidate index, a list with a number, or a dict of numbers, per fold.
         """
         scores = self._score_together(batch, fold_logits)
         return (
@@ -167,7 +170,7 @@ class CandidateScorer:
         return scores
 
     def rows(self, rows: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """Take rows of X and y, with what the scorer gets for them."""
+        """Return rows of X and y with their scorer parameters."""
         X, y = _safe_split(self.estimator, self.X, self.y, rows)
         return X, y, _check_method_params(self.X, params=self.params, indices=rows)
 
@@ -180,7 +183,7 @@ class CandidateScorer:
         fitted_pipeline: FittedPipeline | None = None,
         part: str = "test",
     ) -> Any:
-        """Ask the scorer about a fitted model on rows, as they were before any transformer."""
+        """Score a fitted model on rows that have not been transformed."""
         if fitted_pipeline is not None:
             if self.needs_only_predictions:
                 X = getattr(fitted_pipeline, part)
@@ -218,6 +221,6 @@ class CandidateScorer:
 
     @property
     def needs_only_predictions(self) -> bool:
-        """Whether scikit-learn's scorers ask, not a function that may look into a pipeline."""
+        """True for scikit-learn's scorers; False for a callable, which may inspect a pipeline."""
         scorers = getattr(self.scorer, "_scorers", {"": self.scorer}).values()
         return self.scoring is None or all(hasattr(s, "_response_method") for s in scorers)

@@ -222,17 +222,17 @@ def _epoch(
             losses.append(loss.detach())
             return total.detach()
 
-        before = len(losses)
+        n_before = len(losses)
         with torch.enable_grad():
             run.optimizer.step(closure)
-        del losses[before + 1 :]  # keep the loss before the step: L-BFGS evaluates several times
+        del losses[n_before + 1 :]  # keep the loss before the step: L-BFGS evaluates several times
     if run.scheduler is not None:
         if isinstance(run.scheduler, ReduceLROnPlateau):
             run.scheduler.step(float(torch.stack(losses).mean(dim=0).sum()))
         else:
             run.scheduler.step()
-    every = torch.stack(losses) if len(losses) > 1 else losses[0][None]
-    return every.to(torch.float64).mean(dim=0)
+    stacked = torch.stack(losses) if len(losses) > 1 else losses[0][None]
+    return stacked.to(torch.float64).mean(dim=0)
 
 
 def _clip(network: nn.Module, clip: float, n_models: int) -> None:
@@ -330,17 +330,17 @@ class _TrainingState:
         is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
         if not is_valid or lengths != {self.n_epochs}:
             raise ValueError(f"a history of {lengths} epochs, not {self.n_epochs}")
-        scores, known = self.history.get("valid_score", []), self.network.state_dict()
+        scores, current = self.history.get("valid_score", []), self.network.state_dict()
         numbers = [*(x for values in self.history.values() for x in values)]
         numbers += [group["lr"] for group in self.optimizer.param_groups]
         if not all(isinstance(x, float | int | Tensor) for x in numbers):
             raise ValueError("a history holds numbers")
-        best = known if self.best is None else self.best
-        shapes, expected = ({k: v.shape for k, v in w.items()} for w in (best, known))
+        best = current if self.best is None else self.best
+        shapes, expected = ({k: v.shape for k, v in w.items()} for w in (best, current))
         if (self.best is None) is bool(scores) or shapes != expected:
             raise ValueError("the best weights are of another network")
         if type(self.best_epoch) is not int or not 0 <= self.best_epoch < max(len(scores), 1):
             raise ValueError(f"the best of {len(scores)} epochs is not {self.best_epoch}")
-        weights = [w for w in [*known.values(), *best.values()] if isinstance(w, Tensor)]
+        weights = [w for w in [*current.values(), *best.values()] if isinstance(w, Tensor)]
         if not all(bool(w.isfinite().all()) for w in weights):
             raise ValueError("a weight is not finite")

@@ -79,9 +79,9 @@ class BinaryProblems:
             totals = torch.zeros_like(counts)
         for part in _split_evenly(np.arange(labels.n_labels), max_models):
             targets, known = labels.columns(part, device)
-            counts[:, part] = _count_cells(targets, known, has_weight)
+            counts[:, part] = _count_entries(targets, known, has_weight)
             if totals is not counts:
-                totals[:, part] = _count_cells(targets, known, sample_weight)
+                totals[:, part] = _count_entries(targets, known, sample_weight)
         _refuse_empty(labels, counts, "has no known cell, or none in a row with a weight")
         totals = _smoothed(totals, label_smoothing)
         counts = _smoothed(counts, label_smoothing)
@@ -141,11 +141,11 @@ class BinaryProblems:
 
     def batches(self, among: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yield the labels to solve together, from all or some of them, without constant ones."""
-        free = self.constant == 0
-        labels = np.flatnonzero(free) if among is None else among[free[among]]
+        is_free = self.constant == 0
+        labels = np.flatnonzero(is_free) if among is None else among[is_free[among]]
         return _split_evenly(labels, self.max_models)
 
-    def cells(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    def targets_and_weights(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Return targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None (all 1).
 
         A target of probability q counts as a 1 of weight q and a 0 of weight ``1 - q``, each times
@@ -191,9 +191,9 @@ class LabelResults:
     """
 
     def __init__(self, problem: Problem, constant: np.ndarray, device: torch.device) -> None:
-        n_labels, width = len(constant), problem.n_features + problem.has_column
+        n_labels, n_columns = len(constant), problem.n_features + problem.has_column
         self._problem = problem
-        self._coef = torch.zeros(n_labels, width, dtype=torch.float64, device=device)
+        self._coef = torch.zeros(n_labels, n_columns, dtype=torch.float64, device=device)
         self._intercept = self._coef.new_zeros(n_labels)
         saturated = SATURATED_LOGIT * torch.from_numpy(constant).to(self._coef)
         if problem.has_column:
@@ -208,11 +208,11 @@ class LabelResults:
 
     def store(self, labels: np.ndarray, solution: Solution) -> None:
         """Store the solution of some labels."""
-        where = torch.from_numpy(labels).to(self._coef.device)
-        self._coef[where] = solution.params.coef[:, 0]
-        self._intercept[where] = solution.params.intercept[:, 0]
-        self._n_iter[where] = solution.n_iter.to(torch.int32)
-        self._optimality[where] = solution.optimality
+        index = torch.from_numpy(labels).to(self._coef.device)
+        self._coef[index] = solution.params.coef[:, 0]
+        self._intercept[index] = solution.params.intercept[:, 0]
+        self._n_iter[index] = solution.n_iter.to(torch.int32)
+        self._optimality[index] = solution.optimality
         self.n_passes += int(solution.n_passes)
         if solution.trained is not None:
             self.trained.append((labels, solution.trained.state))
@@ -251,7 +251,7 @@ def _split_evenly(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return iter(np.array_split(labels, n_parts)) if n_parts else iter(())
 
 
-def _count_cells(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+def _count_entries(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
     """Sum the weights (2, m) of the entries that are 0 and 1."""
     if known is None and sample_weight is None:
         present = targets.sum(dim=0).to(torch.float64)
@@ -268,7 +268,7 @@ def _smoothed(counts: Tensor, label_smoothing: float) -> Tensor:
     return counts * (1 - label_smoothing) + counts.sum(dim=0) * (label_smoothing / 2)
 
 
-def _refuse_empty(labels: Indicator, counts: Tensor, what: str) -> None:
+def _refuse_empty(labels: Indicator, counts: Tensor, reason: str) -> None:
     empty = (counts.sum(dim=0) == 0).nonzero()[:, 0].cpu().numpy()
     if len(empty):
-        raise ValueError(f"Label {labels.describe(empty)} {what}: there is nothing to fit it to.")
+        raise ValueError(f"Label {labels.describe(empty)} {reason}: there is nothing to fit it to.")

@@ -31,7 +31,7 @@ from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
 from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.scores import LabelScores
+from skorch_logreg.estimators.multilabel.scores import LabelScorer
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
@@ -316,7 +316,7 @@ class MultiLabel(
             return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
-            grid = resolve_cv(_in_new_layout(estimator))
+            grid = resolve_cv(_without_legacy_attributes(estimator))
             resolved = grid.options(grid.shares[0])
         else:
             resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
@@ -337,14 +337,14 @@ class MultiLabel(
         if grid is None:
             C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
             start = (
-                self._previous(label_problem.problem, labels.n_labels)
+                self._warm_start_params(label_problem.problem, labels.n_labels)
                 if estimator.warm_start
                 else None
             )
             label_problem.fit(label_results, C, start, verbose=bool(estimator.verbose))
             cv_result = None
         else:
-            label_scores = LabelScores(
+            label_scorer = LabelScorer(
                 scoring=grid.scoring,
                 template=TorchLogisticClassifier(solver=estimator.solver),
                 X=inputs.X,
@@ -357,7 +357,7 @@ class MultiLabel(
             )
             train = Rows.of([train for train, _ in splits], inputs.X.shape[0])
             cv_result = LabelCrossValidation(
-                label_problem, grid, train, label_scores, estimator.selection
+                label_problem, grid, train, label_scorer, estimator.selection
             ).search()
             cv_result.fit(label_problem, grid, label_results)
             found = cv_result.attributes(grid)
@@ -409,7 +409,7 @@ class MultiLabel(
     ) -> LabelProblem:
         return LabelProblem.of(self, inputs, estimator, resolved)
 
-    def _previous(self, problem: Problem, n_labels: int) -> Params | None:
+    def _warm_start_params(self, problem: Problem, n_labels: int) -> Params | None:
         """Return the initial parameters of a warm start; constant labels start from zero."""
         if not hasattr(self, "coef_"):
             return None
@@ -430,7 +430,7 @@ class MultiLabel(
         return tags
 
 
-def _in_new_layout(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:
+def _without_legacy_attributes(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:
     """Return a copy of the estimator with `use_legacy_attributes` set to False."""
     estimator = copy.copy(estimator)
     estimator.use_legacy_attributes = False

@@ -17,7 +17,7 @@ from skorch_logreg.estimators.elsewhere import for_splitter
 from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.scores import LabelScores
+from skorch_logreg.estimators.multilabel.scores import LabelScorer
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status
@@ -110,7 +110,7 @@ class LabelCrossValidation:
         Candidates.
     train : Rows
         Training rows of the folds.
-    label_scores : LabelScores
+    label_scorer : LabelScorer
         Scorer of held-out rows.
     selection : {"best", "1se"}
         Rule that chooses a candidate from its scores.
@@ -119,7 +119,7 @@ class LabelCrossValidation:
     label_problem: LabelProblem
     grid: CVOptions
     train: Rows
-    label_scores: LabelScores
+    label_scorer: LabelScorer
     selection: str
 
     def search(self) -> CVResult:
@@ -182,14 +182,14 @@ class LabelCrossValidation:
         """
         label_problem = self.label_problem.with_options(self.grid.options(l1_ratio))
         ratio_values = [i for i, other in enumerate(self.grid.shares) if other == l1_ratio]
-        targets, weight = self.label_problem.binary_problems.cells(labels)
+        targets, weight = self.label_problem.binary_problems.targets_and_weights(labels)
         known = self.label_problem.binary_problems.known(labels)
         at_once = max(self.label_problem.binary_problems.max_models // len(labels), 1)
         folds = list(range(self.train.n_folds))
         means = None
         for group, cs in _rectangles(folds, len(self.grid.Cs), at_once):
             models = self._solve(found, label_problem, labels, targets, weight, counts, group, cs)
-            scores = self.label_scores(
+            scores = self.label_scorer(
                 labels, group, cs, models.logits, targets, known,
                 label_problem.problem.without_column(models.params),
             ).numpy()  # fmt: skip
@@ -239,24 +239,26 @@ class LabelCrossValidation:
             )
             logits, params = solution.logits[0:], solution.params
             found.final_points += zip(solution.status, solution.optimality.tolist(), strict=True)
-            bad = torch.tensor([status is not Status.CONVERGED for status in solution.status])
-            which = (pairs % len(labels)).cpu().repeat_interleave(len(cs))[bad]
-            found.failed[labels[which.numpy()]] = True
+            not_converged = torch.tensor(
+                [status is not Status.CONVERGED for status in solution.status]
+            )
+            fit_labels = (pairs % len(labels)).cpu().repeat_interleave(len(cs))[not_converged]
+            found.failed[labels[fit_labels.numpy()]] = True
             found.n_passes += int(solution.n_passes)
         if len(pairs) == fitted.numel():
             return _FoldModels(logits, params, fitted)
         saturated = torch.where(present, SATURATED_LOGIT, -SATURATED_LOGIT).flatten()
         intercept = saturated.to(own.dtype).repeat_interleave(len(cs))
-        where = fitted.flatten().repeat_interleave(len(cs))
-        every = intercept.expand(len(targets), -1).clone()[..., None]
-        every[:, where] = logits
+        is_fitted = fitted.flatten().repeat_interleave(len(cs))
+        all_logits = intercept.expand(len(targets), -1).clone()[..., None]
+        all_logits[:, is_fitted] = logits
         coef = own.new_zeros(len(intercept), 1, n_columns)
-        coef[where] = params.coef
+        coef[is_fitted] = params.coef
         if problem.has_column:
-            coef[~where, 0, -1] = intercept[~where] / problem.intercept_scaling
+            coef[~is_fitted, 0, -1] = intercept[~is_fitted] / problem.intercept_scaling
             intercept = torch.zeros_like(intercept)
-        intercept[where] = params.intercept[:, 0]
-        return _FoldModels(every, Params(coef, intercept[:, None]), fitted)
+        intercept[is_fitted] = params.intercept[:, 0]
+        return _FoldModels(all_logits, Params(coef, intercept[:, None]), fitted)
 
     def _refuse_empty(self, labels: np.ndarray, folds: Sequence[int], has_row: Tensor) -> None:
         empty = (~has_row).nonzero().tolist()
@@ -272,8 +274,8 @@ class LabelCrossValidation:
         defined = ~np.isnan(scores).all(axis=(1, 2))
         if not defined.any():
             return 0, 0
-        one = len(scores) > 1 and defined.sum() == 1
-        return choose(scores[defined], self.grid.Cs, "best" if one else self.selection)
+        single_fold = len(scores) > 1 and defined.sum() == 1
+        return choose(scores[defined], self.grid.Cs, "best" if single_fold else self.selection)
 
     def _warn_undefined(self, scores: np.ndarray) -> None:
         without_score = np.isnan(scores).all(axis=(2, 3))

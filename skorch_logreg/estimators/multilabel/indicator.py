@@ -19,7 +19,7 @@ from skorch_logreg.inputs.sparsity import check_indices
 
 __all__ = ["Indicator", "read", "write"]
 
-_CELLS_PER_CHECK = 1 << 20  # entries of y that are validated at a time, to bound memory
+_ENTRIES_PER_CHECK = 1 << 20  # entries of y that are validated at a time, to bound memory
 _TORCH_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _COLLECTIONS = (set, frozenset, list, tuple, dict, np.ndarray)
 _LABEL_SETS = (
@@ -157,7 +157,7 @@ def read(
     names = _label_names(y)
     y = _as_array(y, "y")
     check_consistent_length(X, y)
-    read_cells = _probabilities if soft_labels else _cells
+    read_cells = _probabilities if soft_labels else _parse_entries
     values = read_cells(y) if soft_labels or y.ndim == 2 else None
     if values is not None:
         # objects, as scorers would take the integers 0 and 1 of two labels for two classes
@@ -228,7 +228,7 @@ def _as_array(array: Any, name: str) -> Any:
         raise
 
 
-def _cells(array: Any) -> Any:
+def _parse_entries(array: Any) -> Any:
     """Return zeros, ones and nan (n, K) as a Tensor or CSC array; None for any other value."""
     entries = array.data if sp.issparse(array) else array
     if isinstance(entries, np.ndarray) and entries.dtype.name not in _TORCH_DTYPES:
@@ -277,7 +277,7 @@ def _find_invalid(entries: Tensor) -> Any:
     if not entries.is_floating_point():
         low, high = (int(end) for end in entries.aminmax())
         return low if low < 0 else high if high > 1 else None
-    for part in entries.split(max(_CELLS_PER_CHECK // max(entries[0].numel(), 1), 1)):
+    for part in entries.split(max(_ENTRIES_PER_CHECK // max(entries[0].numel(), 1), 1)):
         invalid = part[~((part == 0) | (part == 1) | part.isnan())]
         if len(invalid):
             return float(invalid[0])
@@ -312,7 +312,7 @@ def _read_mask(label_mask: Any, shape: tuple[int, int]) -> Any:
         raise ValueError(
             f"label_mask has shape {tuple(mask.shape)}, expected (n_samples, n_labels) = {shape}."
         )
-    cells = _cells(mask)
+    cells = _parse_entries(mask)
     entries = to_tensor(cells.data if sp.issparse(cells) else cells) if cells is not None else None
     if entries is None or (entries.is_floating_point() and bool(entries.isnan().any())):
         raise ValueError("label_mask must hold True where a label is known and False elsewhere.")

@@ -154,7 +154,8 @@ class LabelProblem:
             own = None if start is None else Params(start.coef[part], start.intercept[part])
             report = ProgressPrinter(part) if verbose else None
             label_results.store(
-                part, self.solve(*self.binary_problems.cells(part), C[part], own, report)
+                part,
+                self.solve(*self.binary_problems.targets_and_weights(part), C[part], own, report),
             )
 
 

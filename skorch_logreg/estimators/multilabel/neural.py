@@ -109,7 +109,7 @@ def fit(
     )
     trained = label_problem = label_results = None
     with own_randomness(seed, network_input.device):
-        run = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
+        network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
         binary_problems = make_binary_problems(
             model, inputs, head, resolved.solver, network_input.device
         )
@@ -119,10 +119,12 @@ def fit(
                 if estimator.verbose
                 else None
             )
-            trained = run.train(mode, run.rows(binary_problems, on_features=False), callback=report)
+            trained = network_fit.train(
+                mode, network_fit.rows(binary_problems, on_features=False), callback=report
+            )
         if mode.frozen or mode.polish:
             label_problem = LabelProblem.of(
-                model, replace(inputs, X=run.features(inputs.X)), head, resolved
+                model, replace(inputs, X=network_fit.features(inputs.X)), head, resolved
             )
             label_results = LabelResults(
                 label_problem.problem,
@@ -130,15 +132,17 @@ def fit(
                 label_problem.binary_problems.device,
             )
             warm = trained is not None or network_input.previous is not None
-            start = Params(*LinearHead(run.head, len(run.C)).params()) if warm else None
-            label_problem.fit(label_results, run.C, start, verbose=bool(estimator.verbose))
-            LinearHead(run.head, len(run.C)).load(
+            start = (
+                Params(*LinearHead(network_fit.head, len(network_fit.C)).params()) if warm else None
+            )
+            label_problem.fit(label_results, network_fit.C, start, verbose=bool(estimator.verbose))
+            LinearHead(network_fit.head, len(network_fit.C)).load(
                 label_results.params.coef, label_results.params.intercept
             )
-    found = run.attributes(trained, label_results)
+    found = network_fit.attributes(trained, label_results)
     state = None if trained is None else trained.state
     if mode.frozen:
-        state = _shared_training_state(label_results, len(run.C))
+        state = _shared_training_state(label_results, len(network_fit.C))
     training_state = {
         "weight": binary_problems.total_weight.tolist(),
         "state": state,
@@ -162,30 +166,30 @@ def partial_fit(
     seed = epochs.seed_of(estimator.random_state)
     network_input = _NetworkInput.start(model, estimator, inputs, seed, inputs.X.shape[1], True)
     with own_randomness(seed, network_input.device):
-        run = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
+        network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
         binary_problems = make_binary_problems(
             model, inputs, head, resolved.solver, network_input.device, part=True
         )
-        rows = run.rows(binary_problems, on_features=mode.frozen)
-        state, total = None, rows.weight.sum(dim=0).expand(len(run.C))
+        rows = network_fit.rows(binary_problems, on_features=mode.frozen)
+        state, total_weight = None, rows.weight.sum(dim=0).expand(len(network_fit.C))
         if network_input.previous is not None:
-            state, total = parts.past(model, mode.solver, rows.weight)
-        trained = run.train(
+            state, total_weight = parts.past(model, mode.solver, rows.weight)
+        trained = network_fit.train(
             mode,
             rows,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=total,
+            total_weight=total_weight,
         )
-    model._set_fitted(run.attributes(trained, None), inputs.labels)
-    setattr(model, TRAINING, parts.memory(total, trained, mode.solver))
+    model._set_fitted(network_fit.attributes(trained, None), inputs.labels)
+    setattr(model, TRAINING, parts.memory(total_weight, trained, mode.solver))
 
 
 def _head(model: Any, estimator: Any, mode: Way) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier that is fitted to the features of a frozen backbone."""
     solver = mode.solver if mode.frozen else "auto"
-    of_head = {name: getattr(estimator, name) for name in _HEAD_PARAMETERS}
-    head = TorchLogisticClassifier(solver=solver, **of_head)
+    head_params = {name: getattr(estimator, name) for name in _HEAD_PARAMETERS}
+    head = TorchLogisticClassifier(solver=solver, **head_params)
     resolved = options.resolve(per_label.EstimatorWithC(head, model.C))
     return head, resolved
 
@@ -302,14 +306,14 @@ class _NetworkFit(Run):
     def rows(self, binary_problems: BinaryProblems, on_features: bool) -> InMemory:
         """Return the rows that have a target of positive weight, or their features."""
         X: Any = self.given.rows.X
-        targets, weight = binary_problems.cells(np.arange(len(self.C)))
+        targets, weight = binary_problems.targets_and_weights(np.arange(len(self.C)))
         if weight is not None:
-            counts = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
-            if not bool(counts.any()):
+            has_weight = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
+            if not bool(has_weight.any()):
                 raise ValueError("No cell of y is known and counts: there is nothing to fit to.")
-            if not bool(counts.all()):
-                X = _safe_indexing(X, counts.nonzero()[:, 0].cpu().numpy())
-                targets, weight = targets[counts], weight[counts]
+            if not bool(has_weight.all()):
+                X = _safe_indexing(X, has_weight.nonzero()[:, 0].cpu().numpy())
+                targets, weight = targets[has_weight], weight[has_weight]
         if on_features:
             return from_arrays(self.features(X), targets, weight)
         return from_arrays(self.problem.design(X), targets, weight, device=self.given.device)

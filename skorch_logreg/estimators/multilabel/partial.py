@@ -55,7 +55,7 @@ def partial_fit(
     ).without_zero_weights()
     n_labels = inputs.labels.n_labels
     label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
-    start = model._previous(label_problem.problem, n_labels)
+    start = model._warm_start_params(label_problem.problem, n_labels)
     previous = getattr(model, TRAINING, None) if start is not None else None
     run = _PartialFit.of(
         label_problem,
@@ -64,7 +64,7 @@ def partial_fit(
         previous,
     )
     groups = list(run.groups(previous))
-    trained = [group for some in groups for group in run.train(some)]
+    trained = [group for labels_and_state in groups for group in run.train(labels_and_state)]
     n_iter = torch.zeros(n_labels, dtype=torch.int32)
     for labels, state in trained:
         n_iter[labels] = state["n_epochs"]
@@ -227,18 +227,18 @@ class _PartialFit:
     def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_TrainedGroup]:
         """Train a group of labels; labels without a known target among these rows are unchanged."""
         labels, state = group
-        targets, weight = self.label_problem.binary_problems.cells(labels)
+        targets, weight = self.label_problem.binary_problems.targets_and_weights(labels)
         part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
         if weight is not None:
             part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
-        counts = part_weight > 0
-        if weight is not None and not bool(counts.all()):
+        has_weight = part_weight > 0
+        if weight is not None and not bool(has_weight.all()):
             if state is not None:
-                yield labels[~counts.numpy()], _select_labels(state, ~counts)
-                state = _select_labels(state, counts)
-            labels, part_weight = labels[counts.numpy()], part_weight[counts]
-            targets = targets[:, counts.to(targets.device)]
-            weight = weight[:, counts.to(weight.device)]
+                yield labels[~has_weight.numpy()], _select_labels(state, ~has_weight)
+                state = _select_labels(state, has_weight)
+            labels, part_weight = labels[has_weight.numpy()], part_weight[has_weight]
+            targets = targets[:, has_weight.to(targets.device)]
+            weight = weight[:, has_weight.to(weight.device)]
         if len(labels):
             yield labels, self._train(labels, state, targets, weight, part_weight)
 

@@ -53,9 +53,9 @@ def broadcast_to_labels(
     each = np.broadcast_to(found, n_labels).astype(np.float64)
     wrong = np.flatnonzero(~((each >= 0 if lower is None else each > lower) & (each <= upper)))
     if len(wrong):
-        place = f"{name}[{wrong[0]}]" if found.ndim else name
+        entry_name = f"{name}[{wrong[0]}]" if found.ndim else name
         bounds = f"[0, {upper:g}]" if lower is None else f"({lower:g}, {upper:g}]"
-        raise ParameterError(f"{place} is {each[wrong[0]]}; it must be in {bounds}.")
+        raise ParameterError(f"{entry_name} is {each[wrong[0]]}; it must be in {bounds}.")
     return torch.from_numpy(each)
 
 

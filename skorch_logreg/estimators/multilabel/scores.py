@@ -14,11 +14,11 @@ from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.scoring import Rows, fast_scores, metric_name
 from skorch_logreg.fitting import Params
 
-__all__ = ["LabelScores"]
+__all__ = ["LabelScorer"]
 
 
 @dataclass(frozen=True)
-class LabelScores:
+class LabelScorer:
     """Scorer of each label as a binary classifier.
 
     Parameters

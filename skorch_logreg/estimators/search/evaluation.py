@@ -40,7 +40,7 @@ class CandidateEvaluator:
     ----------
     splits : sequence of (train, test)
         Folds.
-    scores : CandidateScorer
+    candidate_scorer : CandidateScorer
         Rows of the search and its scorer.
     fit_params : dict
         Parameters of the estimator's `fit`; values as long as X are split like it.
@@ -54,7 +54,7 @@ class CandidateEvaluator:
     """
 
     splits: Sequence[tuple[Any, Any]]
-    scores: CandidateScorer
+    candidate_scorer: CandidateScorer
     fit_params: dict[str, Any]
     return_train_score: bool
     refit: bool
@@ -67,7 +67,7 @@ class CandidateEvaluator:
         n_candidates = sum(len(group.candidates) for group in groups)
         fold_data_by_network: dict[int, Any] = {}
         for group in groups:
-            if group.network is not None and not self.scores.needs_only_predictions:
+            if group.network is not None and not self.candidate_scorer.needs_only_predictions:
                 continue
             if not group.has_no_transformers:
                 self._evaluate_pipeline(group)
@@ -90,17 +90,17 @@ class CandidateEvaluator:
 
     def _validate_all_folds(self, group: CandidateGroup) -> Any:
         """Validate the rows once for all folds, which are represented by weights."""
-        n_samples = _num_samples(self.scores.X)
+        n_samples = _num_samples(self.candidate_scorer.X)
         counts = Rows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
         kind = LabelFoldData if type(group.final) is MultiLabel else FoldData
-        (X,) = group.classifier_inputs(self.scores.X, self.scores.y)
-        return kind.of(group.final, X, self.scores.y, counts=counts, **self.fit_params)
+        (X,) = group.classifier_inputs(self.candidate_scorer.X, self.candidate_scorer.y)
+        return kind.of(group.final, X, self.candidate_scorer.y, counts=counts, **self.fit_params)
 
     def _evaluate_classifier(
         self, group: CandidateGroup, fold_data: FoldData, started: float
     ) -> None:
         """Evaluate a classifier without transformers, as many folds at a time as memory allows."""
-        n_samples, n_splits = _num_samples(self.scores.X), len(self.splits)
+        n_samples, n_splits = _num_samples(self.candidate_scorer.X), len(self.splits)
         at_once = fitting.models_at_once(n_samples, fold_data.X.shape[1], fold_data.n_outputs)
         for first in range(0, n_splits, at_once):
             folds = range(first, min(first + at_once, n_splits))
@@ -114,11 +114,11 @@ class CandidateEvaluator:
             for batch in solve_batches(group.final, group.candidates, part):
                 fold_logits = {
                     name: FoldLogits(
-                        some.take(batch.logits).to(batch.dtype),
-                        fold_data.targets.index[some.rows],
-                        some,
+                        fold_rows.take(batch.logits).to(batch.dtype),
+                        fold_data.targets.index[fold_rows.rows],
+                        fold_rows,
                     )
-                    for name, some in rows.items()
+                    for name, fold_rows in rows.items()
                 }
                 if self.refit and group.network is None:
                     self.results.store_models(batch)
@@ -147,8 +147,8 @@ class CandidateEvaluator:
                 for batch in solve_batches(group.final, remaining, fold_data):
                     logits = {"test": batch.logits_on(X_test), "train": batch.solution.logits}
                     fold_logits = {
-                        name: FoldLogits(logits[name].to(batch.dtype), index, some)
-                        for name, (some, index) in rows.items()
+                        name: FoldLogits(logits[name].to(batch.dtype), index, fold_rows)
+                        for name, (fold_rows, index) in rows.items()
                     }
                     folds = range(fold, fold + 1)
                     self._score(batch, fold_logits, group.final, fitted_pipeline, folds, started)
@@ -159,7 +159,7 @@ class CandidateEvaluator:
         self, group: CandidateGroup, train: Any, test: Any
     ) -> tuple[FittedPipeline, tuple[Any, Any, dict[str, Any]]]:
         """Fit the transformers, and record the input of the last step."""
-        scores = self.scores
+        candidate_scorer = self.candidate_scorer
         pipeline = clone(group.estimator)
         name, final = pipeline.steps[-1]
         recorded: list[Any] = []
@@ -168,20 +168,30 @@ class CandidateEvaluator:
         recorder.predict = lambda X: X
         recorder.seen_ = True
         pipeline.steps[-1] = (name, recorder)
-        X, y = _safe_split(scores.estimator, scores.X, scores.y, train)
-        pipeline.fit(X, y, **_check_method_params(scores.X, self.fit_params, indices=train))
-        X_test, _ = _safe_split(scores.estimator, scores.X, scores.y, test, train)
+        X, y = _safe_split(
+            candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, train
+        )
+        pipeline.fit(
+            X, y, **_check_method_params(candidate_scorer.X, self.fit_params, indices=train)
+        )
+        X_test, _ = _safe_split(
+            candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, test, train
+        )
         X, y, params = recorded
         return FittedPipeline(pipeline, X, pipeline.predict(X_test)), (X, y, params)
 
     def _scored_rows(self, fold_data: FoldData, train: Any, test: Any) -> dict[str, Any]:
         """Return the rows to score in a fold, with their class indices."""
-        targets = encode(column_or_1d(self.scores.y))
+        targets = encode(column_or_1d(self.candidate_scorer.y))
         if not np.array_equal(targets.classes, fold_data.targets.classes):
             raise ValueError("A fold lacks a class: it is another model then.")
         parts = {"test": test} | ({"train": train} if self.return_train_score else {})
-        found = {n: Rows.of([part], _num_samples(self.scores.X)) for n, part in parts.items()}
-        return {name: (some, targets.index[some.rows]) for name, some in found.items()}
+        found = {
+            n: Rows.of([part], _num_samples(self.candidate_scorer.X)) for n, part in parts.items()
+        }
+        return {
+            name: (fold_rows, targets.index[fold_rows.rows]) for name, fold_rows in found.items()
+        }
 
     def _score(
         self,
@@ -194,10 +204,10 @@ class CandidateEvaluator:
     ) -> None:
         """Score a batch and store its results; its time is divided evenly among them."""
         solved = time.perf_counter()
-        tested = self.scores(batch, fold_logits["test"], final, fitted_pipeline)
+        tested = self.candidate_scorer(batch, fold_logits["test"], final, fitted_pipeline)
         scored = time.perf_counter()
         trained = (
-            self.scores(batch, fold_logits["train"], final, fitted_pipeline)
+            self.candidate_scorer(batch, fold_logits["train"], final, fitted_pipeline)
             if "train" in fold_logits
             else None
         )
@@ -253,16 +263,18 @@ class CandidateEvaluator:
         fit_time: float,
     ) -> None:
         train, test = self.splits[fold]
-        test_rows = self.scores.rows(test)
-        train_rows = self.scores.rows(train) if self.return_train_score else None
+        test_rows = self.candidate_scorer.rows(test)
+        train_rows = self.candidate_scorer.rows(train) if self.return_train_score else None
         for candidate_index, model in fold_fit.models.items():
             score_started = time.perf_counter()
             result = {
-                "test_scores": self.scores.score_model(model, *test_rows, fitted_pipeline, "test")
+                "test_scores": self.candidate_scorer.score_model(
+                    model, *test_rows, fitted_pipeline, "test"
+                )
             }
             score_time = time.perf_counter() - score_started
             if train_rows is not None:
-                result["train_scores"] = self.scores.score_model(
+                result["train_scores"] = self.candidate_scorer.score_model(
                     model, *train_rows, fitted_pipeline, "train"
                 )
             result |= {

@@ -35,7 +35,7 @@ class IndividualFits:
         Search with its parameters.
     splits : sequence of (train, test)
         Folds.
-    scores : CandidateScorer
+    candidate_scorer : CandidateScorer
         Rows of the search and its scorer.
     fit_params : dict
         Parameters of the estimator's `fit`.
@@ -45,7 +45,7 @@ class IndividualFits:
 
     search: Any
     splits: Sequence[tuple[Any, Any]]
-    scores: CandidateScorer
+    candidate_scorer: CandidateScorer
     fit_params: dict[str, Any]
     candidates: Sequence[Mapping[str, Any]]
 
@@ -80,20 +80,20 @@ class IndividualFits:
         return [batched.get(p, f) if batched.has(p) else fitted[p, f] for p, f in pairs]
 
     def _fit(self, pairs: list[tuple[int, int]], contexts: dict[Any, Any]) -> list[dict[str, Any]]:
-        search, scores = self.search, self.scores
+        search, candidate_scorer = self.search, self.candidate_scorer
         base = clone(search.estimator)
         jobs = (
             delayed(_fit_and_score)(
                 clone(base),
-                scores.X,
-                scores.y,
-                scorer=scores.scorer,
+                candidate_scorer.X,
+                candidate_scorer.y,
+                scorer=candidate_scorer.scorer,
                 train=self.splits[fold][0],
                 test=self.splits[fold][1],
                 verbose=search.verbose,
                 parameters=self.candidates[candidate_index],
                 fit_params=self.fit_params,
-                score_params=scores.params,
+                score_params=candidate_scorer.params,
                 return_train_score=search.return_train_score,
                 return_n_test_samples=True,
                 return_times=True,
@@ -117,9 +117,11 @@ class IndividualFits:
     ) -> None:
         """Call the callbacks for a fit of a batch, and print what an individual fit would print."""
         if context is not None:
-            scores, train = self.scores, self.splits[fold][0]
-            X, y = _safe_split(scores.estimator, scores.X, scores.y, train)
-            params = _check_method_params(scores.X, self.fit_params, indices=train)
+            candidate_scorer, train = self.candidate_scorer, self.splits[fold][0]
+            X, y = _safe_split(
+                candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, train
+            )
+            params = _check_method_params(candidate_scorer.X, self.fit_params, indices=train)
             weight = params.get("sample_weight")
             metadata = None if weight is None else {"sample_weight": weight}
             context.call_on_fit_task_begin(estimator=self.search, X=X, y=y, metadata=metadata)
@@ -138,12 +140,12 @@ class IndividualFits:
             print(f"[CV{progress}] START {settings}".ljust(80, "."))
         text = settings + (";" if settings else "")
         if verbose > 2:
-            text += _scores(result["test_scores"], result.get("train_scores"))
+            text += _format_scores(result["test_scores"], result.get("train_scores"))
         text += f" total time={short_format_time(result['fit_time'] + result['score_time'])}"
         print(f"[CV{progress}] END ".ljust(80 - len(text), ".") + text)
 
 
-def _scores(test: Any, train: Any) -> str:
+def _format_scores(test: Any, train: Any) -> str:
     if not isinstance(test, dict):
         score = f"(train={train:.3f}, test={test:.3f})" if train is not None else f"{test:.3f}"
         return f", score={score}"

@@ -113,7 +113,23 @@ class LabelFoldFit:
 
 @dataclass
 class _LabelSetting:
-    """Candidates that differ only in their threshold."""
+    """Candidates that differ only in their threshold.
+
+    Parameters
+    ----------
+    models : dict of int to MultiLabel
+        An unfitted estimator for every candidate, by its index.
+    estimator : TorchLogisticClassifier
+        Estimator of the labels.
+    resolved : Options
+        Penalty and solver of the estimator.
+    C : Tensor of shape (n_labels,)
+        Inverse regularisation strengths.
+    penalty : object
+        Key that is equal for settings with the same penalty.
+    weight_key : object
+        Key that is equal for settings with the same class weights.
+    """
 
     models: dict[int, MultiLabel]
     estimator: TorchLogisticClassifier
@@ -224,22 +240,22 @@ def _solve(
         for (setting, fold), label_problem, label_results in zip(
             setting_folds, label_problems, results, strict=True
         ):
-            free = part[label_problem.binary_problems.constant[part] == 0]
-            if not len(free):
+            free_labels = part[label_problem.binary_problems.constant[part] == 0]
+            if not len(free_labels):
                 continue
             key = setting.weight_key, fold
             if key not in cells:
-                cells[key] = _cells(label_problem, free)
-            solve_args.append((*cells[key], setting.C[free]))
-            destinations.append((label_results, free))
+                cells[key] = _targets_and_weights(label_problem, free_labels)
+            solve_args.append((*cells[key], setting.C[free_labels]))
+            destinations.append((label_results, free_labels))
         if not solve_args:
             continue
         targets, weight, C = (torch.cat(parts, -1) for parts in zip(*solve_args, strict=True))
         solution = label_problems[0].solve(targets, weight, C)
         last = 0
-        for label_results, free in destinations:
-            last += len(free)
-            label_results.store(free, _slice_result(solution, last - len(free), last))
+        for label_results, free_labels in destinations:
+            last += len(free_labels)
+            label_results.store(free_labels, _slice_result(solution, last - len(free_labels), last))
     return [
         _make_fold_fit(setting, fold, label_results, label_problem.binary_problems, fold_data)
         for (setting, fold), label_results, label_problem in zip(
@@ -248,9 +264,9 @@ def _solve(
     ]
 
 
-def _cells(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return targets and weights (n_samples, m) of some labels."""
-    targets, weight = label_problem.binary_problems.cells(labels)
+    targets, weight = label_problem.binary_problems.targets_and_weights(labels)
     if weight is None:
         weight = torch.ones_like(targets, dtype=torch.float64)
     return targets, weight if weight.ndim == 2 else weight[:, None].expand(targets.shape)

@@ -154,11 +154,25 @@ class BatchResults:
 
 @dataclass
 class EvaluatedCandidates:
-    """All candidates that a search has evaluated, in order."""
+    """All candidates that a search has evaluated, in order.
+
+    Parameters
+    ----------
+    candidates : list of dict
+        Parameters of the candidates.
+    fold_results : list of dict
+        Result of every candidate in every fold, as returned by scikit-learn's `_fit_and_score`.
+    extra_results : dict of str to list
+        Further columns of ``cv_results_``.
+    sources : list of (BatchResults, int)
+        Results of the batches that a candidate belongs to, and its index among them.
+    results : dict
+        ``cv_results_``.
+    """
 
     candidates: list[Mapping[str, Any]] = field(default_factory=list)
-    out: list[dict[str, Any]] = field(default_factory=list)
-    more: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    fold_results: list[dict[str, Any]] = field(default_factory=list)
+    extra_results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     sources: list[tuple[BatchResults, int]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 

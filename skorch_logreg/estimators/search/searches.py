@@ -74,8 +74,8 @@ class _BatchedSearch:
         with persistence.all_or_nothing(self):
             if y is None or not can_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
-                nothing = np.zeros(len(self.cv_results_["params"]), dtype=bool)
-                self.batched_ = home.adopt(nothing)
+                none_batched = np.zeros(len(self.cv_results_["params"]), dtype=bool)
+                self.batched_ = home.adopt(none_batched)
             else:
                 self._fit(X, y, params)
         return self
@@ -99,8 +99,8 @@ class _BatchedSearch:
         """
         home = Home.of(X)
         params = {name: home.beside(value) for name, value in params.items()}
-        found: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
-        return found
+        result: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
+        return result
 
     @_fit_context(prefer_skip_nested_validation=False)
     def _fit(self: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
@@ -110,13 +110,13 @@ class _BatchedSearch:
         routed = self._get_routed_params_for_fit(params)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
-        root = begin_search_callbacks(self, task)
+        callback_context = begin_search_callbacks(self, task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
-        scores = CandidateScorer(
+        candidate_scorer = CandidateScorer(
             self.estimator, X, y, scorers, self.scoring, routed.scorer.score, self.error_score
         )
-        found = EvaluatedCandidates()
+        evaluated = EvaluatedCandidates()
 
         def evaluate(
             candidate_params: Iterable[Mapping[str, Any]],
@@ -134,52 +134,55 @@ class _BatchedSearch:
                     f" totalling {len(candidates) * len(splits)} fits"
                 )
             batched = BatchResults(len(splits))
-            rows = (splits, scores, routed.estimator.fit)
+            rows = (splits, candidate_scorer, routed.estimator.fit)
             with plain_torch():
                 groups = group_candidates(self.estimator, candidates)
                 refit = bool(self.refit)
                 CandidateEvaluator(*rows, self.return_train_score, refit, batched).run(groups)
-            out = IndividualFits(self, *rows, candidates).complete(batched, callback_ctx)
-            if not out:
+            fold_results = IndividualFits(self, *rows, candidates).complete(batched, callback_ctx)
+            if not fold_results:
                 raise ValueError(
                     "No fits were performed. Was the CV iterator empty? Were there no candidates?"
                 )
             batched.warn(stacklevel=6)
-            _warn_or_raise_about_fit_failures(out, self.error_score)
+            _warn_or_raise_about_fit_failures(fold_results, self.error_score)
             if callable(self.scoring):
-                _insert_error_scores(out, self.error_score)
-            found.candidates.extend(candidates)
-            found.out.extend(out)
-            found.sources.extend(
+                _insert_error_scores(fold_results, self.error_score)
+            evaluated.candidates.extend(candidates)
+            evaluated.fold_results.extend(fold_results)
+            evaluated.sources.extend(
                 (batched, candidate_index) for candidate_index in range(len(candidates))
             )
             for key, value in (more_results or {}).items():
-                found.more[key].extend(value)
-            found.results = self._format_results(
-                found.candidates, self.n_splits_, found.out, found.more
+                evaluated.extra_results[key].extend(value)
+            evaluated.results = self._format_results(
+                evaluated.candidates,
+                self.n_splits_,
+                evaluated.fold_results,
+                evaluated.extra_results,
             )
-            return found.results
+            return evaluated.results
 
         if "callback_ctx" in signature(self._run_search).parameters:
-            self._run_search(evaluate, callback_ctx=root)
+            self._run_search(evaluate, callback_ctx=callback_context)
         else:
             self._run_search(evaluate)
 
-        first_score = found.out[0]["test_scores"]
+        first_score = evaluated.fold_results[0]["test_scores"]
         self.multimetric_ = isinstance(first_score, dict)
         if callable(self.scoring) and self.multimetric_:
             self._check_refit_for_multimetric(first_score)
             refit_metric = self.refit
         if self.refit or not self.multimetric_:
-            self._select_best(found.results, refit_metric)
+            self._select_best(evaluated.results, refit_metric)
         if self.refit:
-            self._refit(found, routed.estimator.fit, root, task)
+            self._refit(evaluated, routed.estimator.fit, callback_context, task)
         several = isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers._scorers if several else scorers
-        self.cv_results_ = found.results
-        self.batched_ = Home.of(X).adopt(found.batched)
-        if root is not None:
-            root.call_on_fit_task_end(estimator=self, **task)
+        self.cv_results_ = evaluated.results
+        self.batched_ = Home.of(X).adopt(evaluated.batched)
+        if callback_context is not None:
+            callback_context.call_on_fit_task_end(estimator=self, **task)
 
     def _select_best(self: Any, results: dict[str, Any], refit_metric: str) -> None:
         self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
@@ -189,25 +192,29 @@ class _BatchedSearch:
 
     def _refit(
         self: Any,
-        found: EvaluatedCandidates,
+        evaluated: EvaluatedCandidates,
         fit_params: dict[str, Any],
-        root: Any,
+        callback_context: Any,
         task: dict[str, Any],
     ) -> None:
         """Fit the best candidate to all rows, starting from the mean of its folds' coefficients."""
         best = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
         self.best_estimator_ = best
-        refit = None if root is None else root.subcontext(task_name="refit-with-best-params")
+        refit = (
+            None
+            if callback_context is None
+            else callback_context.subcontext(task_name="refit-with-best-params")
+        )
         with nullcontext() if refit is None else refit.propagate_callback_context(best):
             if refit is not None:
                 refit.call_on_fit_task_begin(estimator=self, **task)
             started = time.time()
             has_callbacks = getattr(self, "_skl_callbacks", None)
-            fitted = None if has_callbacks else found.fitted(self.best_index_)
+            fitted = None if has_callbacks else evaluated.fitted(self.best_index_)
             if fitted is not None:
                 vars(best).update(fitted)
             else:
-                start = found.start(self.best_index_)
+                start = evaluated.start(self.best_index_)
                 warm_start = start is not None and best.warm_start
                 if start is not None:
                     vars(best).update(start, warm_start=True)

@@ -18,7 +18,7 @@ from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
-from skorch_logreg.training import Trained
+from skorch_logreg.training import TrainingResult
 
 __all__ = ["memory", "offered", "partial_fit", "past", "remember", "unproven"]
 
@@ -98,13 +98,15 @@ def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None
     return state, total + known
 
 
-def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = None) -> None:
+def remember(
+    model: Any, trained: TrainingResult | None, weight: Tensor, solver: Any = None
+) -> None:
     """Keep what `partial_fit` goes on from.
 
     Parameters
     ----------
     model : classifier
-    trained : Trained or None
+    trained : TrainingResult or None
         None: nothing was trained in epochs.
     weight : Tensor of shape (m,)
         Of all rows so far.
@@ -118,7 +120,9 @@ def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = 
         del model.history_
 
 
-def memory(weight: Tensor, trained: Trained | None = None, solver: Any = None) -> dict[str, Any]:
+def memory(
+    weight: Tensor, trained: TrainingResult | None = None, solver: Any = None
+) -> dict[str, Any]:
     """Value of the attribute that holds what `partial_fit` goes on from."""
     if trained is None:
         return {"weight": weight.tolist(), "state": None, "solver": None}

@@ -2,7 +2,7 @@
 
 A batch of models has the logits of all rows, those of weight 0 included. Here they become scores
 in one of two ways: `fast_scores` for the metrics that it knows, all models and folds at once, and
-`HeldOut`, a fitted classifier whose predictions are at hand, for every other scorer.
+`CachedLogitsClassifier`, a fitted classifier whose predictions are at hand, for every other scorer.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from skorch_logreg.estimators import metrics
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-__all__ = ["FAST_METRICS", "HeldOut", "Rows", "fast_scores", "metric_name"]
+__all__ = ["FAST_METRICS", "CachedLogitsClassifier", "Rows", "fast_scores", "metric_name"]
 
 FAST_METRICS = ("accuracy", "balanced_accuracy", "neg_brier_score", "neg_log_loss", "roc_auc")
 _NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")
 _WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # what they take for the classes is y's
 
 
-class HeldOut(TorchLogisticClassifier):
+class CachedLogitsClassifier(TorchLogisticClassifier):
     """A fitted classifier that knows its logits on one array and computes them on others.
 
     It stands for a model of a batch wherever a scorer wants an estimator. Predictions on the
@@ -38,9 +38,9 @@ class HeldOut(TorchLogisticClassifier):
     >>> import torch
     >>> from sklearn.metrics import get_scorer
     >>> from skorch_logreg import TorchLogisticClassifier
-    >>> from skorch_logreg.estimators.scoring import HeldOut
+    >>> from skorch_logreg.estimators.scoring import CachedLogitsClassifier
     >>> X, logits = np.ones((2, 1)), torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
-    >>> model = HeldOut.of(
+    >>> model = CachedLogitsClassifier.of(
     ...     TorchLogisticClassifier(),
     ...     {"classes_": np.array([0, 1]), "coef_": np.ones((1, 1)), "intercept_": np.zeros(1)},
     ...     X,
@@ -214,7 +214,8 @@ def fast_scores(
     Returns
     -------
     scores : Tensor of shape (n_folds, n_models), float64, or None
-        What scikit-learn's scorer gives on a `HeldOut`. None where it has to be asked: a scorer
+        What scikit-learn's scorer gives on a `CachedLogitsClassifier`. None where it has to be
+        asked: a scorer
         that is not known here, or a fold for which it would warn or raise.
 
     Examples

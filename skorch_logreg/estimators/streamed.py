@@ -18,10 +18,10 @@ from skorch_logreg.fitting import Params, Progress, Status
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import (
     BatchObjective,
-    Epoch,
+    EpochProgress,
     LinearHead,
     LoaderBatches,
-    Trained,
+    TrainingResult,
     train,
 )
 
@@ -64,7 +64,7 @@ class Stream:
         factor: Tensor | None,
         solver: MiniBatch,
         **how: Any,
-    ) -> Trained:
+    ) -> TrainingResult:
         """Train a network in place, with a penalty of some factors on its head."""
         device, dtype = head.weight.device, head.weight.dtype
         objective = BatchObjective.of(
@@ -130,7 +130,7 @@ def fit_stream(
     def params() -> Params:
         return Params(*head.params())
 
-    def report(epoch: Epoch) -> bool:
+    def report(epoch: EpochProgress) -> bool:
         return reporter(Progress.of_epoch(epoch, stream.weight, params))
 
     trained = stream.train(

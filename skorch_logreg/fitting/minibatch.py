@@ -17,7 +17,7 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
 from skorch_logreg.solvers.appraisal import Appraisal
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training import Epoch, LinearHead, Trained, train_linear
+from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_linear
 from skorch_logreg.units import Params
 
 
@@ -36,7 +36,7 @@ def train(
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
-) -> tuple[Params, Trained]:
+) -> tuple[Params, TrainingResult]:
     """Train on mini-batches, from any start and state, without a certificate.
 
     Parameters
@@ -52,7 +52,7 @@ def train(
     -------
     params : Params
         Parameters after the last epoch, or after the best one with early stopping.
-    trained : Trained
+    trained : TrainingResult
         Result of the epochs.
     """
     assert isinstance(data, InMemory)  # estimators refuse mini-batches of other rows
@@ -67,7 +67,7 @@ def train(
     def params() -> Params:
         return Params(*head.params())
 
-    def report(epoch: Epoch) -> bool:
+    def report(epoch: EpochProgress) -> bool:
         return bool(callback and callback(Progress.of_epoch(epoch, weight, params)))
 
     trained = train_linear(
@@ -78,7 +78,7 @@ def train(
         solver,
         head,
         seed=seed,
-        judge=None if judge is None else lambda: judge(params()),
+        held_out_score=None if judge is None else lambda: judge(params()),
         callback=None if callback is None else report,
         state=state,
         epochs=epochs,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.solvers import Status
-from skorch_logreg.training import Epoch, Trained
+from skorch_logreg.training import EpochProgress, TrainingResult
 from skorch_logreg.units import Params
 
 
@@ -34,7 +34,9 @@ class Progress:
     params: Callable[[], Params]
 
     @classmethod
-    def of_epoch(cls, epoch: Epoch, weight: Tensor, params: Callable[[], Params]) -> "Progress":
+    def of_epoch(
+        cls, epoch: EpochProgress, weight: Tensor, params: Callable[[], Params]
+    ) -> "Progress":
         """Return the progress after an epoch, with a mean loss of rows of total weight (m,)."""
         value = epoch.loss * weight.to(epoch.loss.device)
         unknown = torch.full_like(value, torch.nan)
@@ -63,7 +65,7 @@ class Solution:
         without another pass.
     total_weight : Tensor of shape (m,)
         ``sum_i s_i``.
-    trained : Trained or None
+    trained : TrainingResult or None
         Result of the epochs, with a mini-batch solver.
     directions : tuple of (Tensor of shape (K, p + 1) or None)
         Directions along which the parameters of separable models diverge, in units of columns
@@ -79,5 +81,5 @@ class Solution:
     duality_gap: Tensor
     logits: Tensor
     total_weight: Tensor
-    trained: Trained | None = None
+    trained: TrainingResult | None = None
     directions: tuple[Tensor | None, ...] = ()

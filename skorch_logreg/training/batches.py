@@ -1,4 +1,4 @@
-"""Rows in mini-batches."""
+"""Mini-batches of rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Some rows.
+    """Rows of one mini-batch.
 
     Attributes
     ----------
     inputs : object
-        What the network takes: rows of X.
+        Rows of X, as the network takes them.
     targets : Tensor of shape (rows, 1), (rows, m) or (rows, m, K)
-        Class indices or probabilities; for one logit a model floats, of the network's type.
+        Class indices or class probabilities; with one logit a model, floats in the network's dtype.
     weight : Tensor of shape (rows, 1) or (rows, m), or None
-        Of mean 1 over all rows; None: 1 for all.
+        Sample weights, scaled to mean 1 over all rows; None stands for 1 everywhere.
     """
 
     inputs: Any
@@ -28,29 +28,33 @@ class Batch(NamedTuple):
 
 
 class Batches(Protocol):
-    """All rows, batch by batch, once an epoch."""
+    """Source of mini-batches that passes over all rows once per epoch."""
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Give the batches of an epoch, in an order that depends on its number alone."""
+        """Yield the batches of an epoch, in an order that depends only on its number."""
 
 
 @dataclass(frozen=True)
 class InMemoryBatches:
-    """Mini-batches of arrays.
+    """Mini-batches of arrays in memory.
 
-    The order of an epoch is drawn from the seed and its number, so that training can go on in
-    the middle.
+    The order of the rows is drawn from the seed and the number of the epoch, so that resumed
+    training sees the same batches as uninterrupted training.
 
     Parameters
     ----------
     X : Tensor or csr_array of shape (n_samples, n_features)
+        Rows.
     targets : Tensor
-        As in `Batch`, of all rows.
+        Targets of all rows, as in `Batch`.
     weight : Tensor or None
+        Weights of all rows, as in `Batch`.
     batch_size : int or None
-        None: all rows at once, which are copied nowhere.
+        Rows per batch; None: all rows in one batch, without a copy.
     shuffle : bool
+        Whether to permute the rows in each epoch.
     seed : int
+        Seed of the permutations.
     """
 
     X: Any
@@ -68,7 +72,7 @@ class InMemoryBatches:
         return Batch(self.X, self.targets, self.weight)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Give the batches of an epoch; without `shuffle` they are views."""
+        """Yield the batches of an epoch; views if `shuffle` is False."""
         n = int(self.X.shape[0])
         size = self.batch_size or n
         if size >= n:
@@ -78,7 +82,7 @@ class InMemoryBatches:
             for start in range(0, n, size):
                 yield self._rows(slice(start, start + size))
             return
-        self._generator.manual_seed(mixed(self.seed, number))
+        self._generator.manual_seed(mix_seed(self.seed, number))
         order = torch.randperm(n, generator=self._generator, device="cpu")
         dense = isinstance(self.X, Tensor)
         parts = (order.to(self.targets.device) if dense else order).split(size)
@@ -94,6 +98,6 @@ class InMemoryBatches:
         )
 
 
-def mixed(seed: int, number: int) -> int:
-    """Make a seed of two numbers, so that epochs of neighbouring seeds have nothing in common."""
+def mix_seed(seed: int, number: int) -> int:
+    """Combine two numbers into one seed, so that epochs of neighbouring seeds are uncorrelated."""
     return (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xBF58476D1CE4E5B9) % (1 << 63)

@@ -1,4 +1,4 @@
-"""Linear models in the training loop, in the units of X."""
+"""Linear models trained in mini-batches, in the units of X."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,57 +14,65 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.batches import InMemoryBatches
-from skorch_logreg.training.loop import Epoch, Trained, train
+from skorch_logreg.training.loop import EpochProgress, TrainingResult, train
 from skorch_logreg.training.objective import BatchObjective
-from skorch_logreg.training.record import checkpoint_writer
+from skorch_logreg.training.state_io import open_checkpoint
 
-_THREADED = 1 << 17  # numbers of a batch from which on a second thread pays
+# entries of X and logits in a batch from which on a second thread saves time
+_MIN_THREADED_NUMBERS = 1 << 17
 
 
 def train_linear(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     head: "LinearHead",
     *,
     seed: int = 0,
-    judge: Callable[[], float] | None = None,
-    callback: Callable[[Epoch], bool] | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    callback: Callable[[EpochProgress], bool] | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
-) -> Trained:
-    """Train m linear models side by side; none knows of the others.
+) -> TrainingResult:
+    """Train m independent linear models together, in place.
 
     Parameters
     ----------
     data : InMemory
-        As it was given, not standardised.
+        Rows, targets and weights; not standardised.
     loss : Loss
+        Loss of one row.
     penalty : Penalty
-    strength : Tensor of shape (m,)
-        ``1 / C``.
+        Penalty on the coefficients.
+    reg_strength : Tensor of shape (m,)
+        Regularisation strength ``1 / C`` of each model.
     solver : MiniBatch
+        Settings of the optimiser and its schedule.
     head : LinearHead
-        Where training starts and, in place, ends.
+        Initial weights; overwritten with the trained ones.
     seed : int
-        Of the order of the rows.
-    judge, callback, state, epochs
+        Seed of the order of the rows.
+    held_out_score, callback, state, epochs
         As in `train`.
     total_weight : Tensor of shape (1,) or (m,), or None
-        Weight of all rows that the penalty stands beside; None: that of the data.
+        Total weight that scales the penalty, if the data is part of a larger set; None: the total
+        weight of the data.
 
     Returns
     -------
-    trained : Trained
+    trained : TrainingResult
+        Status, history and optimiser state.
     """
-    layer, n_models, n_outputs = head.layer, len(strength), loss.n_outputs
+    layer, n_models, n_outputs = head.layer, len(reg_strength), loss.n_outputs
     dtype = layer.weight.dtype
-    batches, objective = prepared(data, loss, penalty, strength, solver, seed, dtype, total_weight)
+    batches, objective = prepare_batches(
+        data, loss, penalty, reg_strength, solver, seed, dtype, total_weight
+    )
     rows = min(solver.batch_size or data.n_samples, data.n_samples)
-    with several_threads(rows * (data.n_features + n_models * n_outputs) >= _THREADED):
+    with several_threads(rows * (data.n_features + n_models * n_outputs) >= _MIN_THREADED_NUMBERS):
         return train(
             layer,
             layer,
@@ -72,37 +80,40 @@ def train_linear(
             objective,
             solver,
             forward=None if not data.is_sparse and data.X.dtype == dtype else head.logits,
-            judge=judge,
+            held_out_score=held_out_score,
             callback=callback,
-            writer=checkpoint_writer(layer, data, loss, penalty, strength, solver, seed),
+            checkpoint_writer=open_checkpoint(
+                layer, data, loss, penalty, reg_strength, solver, seed
+            ),
             state=state,
             epochs=epochs,
         )
 
 
-def prepared(
+def prepare_batches(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     seed: int,
     dtype: torch.dtype,
     total_weight: Tensor | None,
-    together: bool = False,
+    shared_scale: bool = False,
 ) -> tuple[InMemoryBatches, BatchObjective]:
-    """Mini-batches of the rows, and the objective over them, in a network's type.
+    """Build the mini-batches and the objective over them, in the network's dtype.
 
-    Models that are trained together share their scale, so that a cell counts the same in each.
+    With ``shared_scale`` all models divide by the same mean weight, so that an entry of y counts
+    the same in each of them.
     """
-    n_models, n_outputs = len(strength), loss.n_outputs
+    n_models, n_outputs = len(reg_strength), loss.n_outputs
     targets = data.targets
     if n_outputs == 1:
         targets = targets.reshape(len(targets), -1).to(dtype)
     elif targets.is_floating_point():
         targets = targets.to(dtype)
     weight = data.weight.sum(dim=0)
-    if together:
+    if shared_scale:
         weight = weight.mean(dim=0, keepdim=True)
         total_weight = None if total_weight is None else total_weight.mean(dim=0, keepdim=True)
     weighted = bool((data.weight != 1).any())
@@ -114,20 +125,23 @@ def prepared(
         solver.shuffle,
         seed,
     )
-    share = 1.0 if total_weight is None else weight / total_weight
-    objective = BatchObjective.of(n_models, n_outputs, weight, penalty, strength * share, dtype)
+    weight_share = 1.0 if total_weight is None else weight / total_weight
+    objective = BatchObjective.of(
+        n_models, n_outputs, weight, penalty, reg_strength * weight_share, dtype
+    )
     return batches, objective
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """The weights of m linear models, as a layer of torch.
+    """Weights of m linear models, stored as one `torch.nn.Linear`.
 
     Parameters
     ----------
     layer : nn.Linear
-        From p columns to m K logits.
+        Layer from p columns to m K logits.
     n_models : int
+        Number of models m.
     """
 
     layer: nn.Linear
@@ -143,8 +157,8 @@ class LinearHead:
         dtype: torch.dtype,
         device: torch.device,
     ) -> "LinearHead":
-        """Zeros."""
-        layer: nn.Linear = nn.utils.skip_init(  # a layer of its own draws from torch's generator
+        """Create a head whose weights are zero."""
+        layer: nn.Linear = nn.utils.skip_init(  # no draws from torch's generator
             nn.Linear,
             n_features,
             n_models * n_outputs,
@@ -157,14 +171,14 @@ class LinearHead:
         return cls(layer, n_models)
 
     def load(self, coef: Tensor, intercept: Tensor) -> None:
-        """Set the weights, of coefficients (m, K, p) and intercepts (m, K)."""
+        """Copy coefficients (m, K, p) and intercepts (m, K) into the layer."""
         with torch.no_grad():
             self.layer.weight.copy_(coef.reshape(self.layer.weight.shape))
             if self.layer.bias is not None:
                 self.layer.bias.copy_(intercept.reshape(-1))
 
     def params(self) -> tuple[Tensor, Tensor]:
-        """Coefficients (m, K, p) and intercepts (m, K), float64 and of memory of their own."""
+        """Return copies of the coefficients (m, K, p) and intercepts (m, K) in float64."""
         weight = self.layer.weight.detach().to(torch.float64, copy=True)
         coef = weight.unflatten(0, (self.n_models, -1))
         if self.layer.bias is None:
@@ -173,7 +187,7 @@ class LinearHead:
         return coef, bias.unflatten(0, (self.n_models, -1))
 
     def logits(self, X: Any) -> Tensor:
-        """Logits (rows, m K) of dense or sparse rows."""
+        """Compute the logits (rows, m K) of dense or sparse rows."""
         if isinstance(X, Tensor):
             return self.layer(X.to(self.layer.weight.dtype))
         product: Any = _SparseProduct.apply
@@ -182,7 +196,7 @@ class LinearHead:
 
 
 class _SparseProduct(torch.autograd.Function):
-    """``X weight'`` of a SciPy array: torch's own sparse rows are in beta, and warn of it."""
+    """Product ``X weight'`` with a SciPy array; torch's own sparse tensors are in beta and warn."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, X: sp.csr_array) -> Tensor:

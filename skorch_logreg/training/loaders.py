@@ -1,4 +1,4 @@
-"""Mini-batches that a loader of torch brings."""
+"""Mini-batches from a `torch.utils.data.DataLoader`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,19 +15,20 @@ from skorch_logreg.training.batches import Batch
 
 @dataclass(frozen=True)
 class LoaderBatches:
-    """The batches of a `DataLoader`, as it makes them, on a device.
+    """Batches of a `DataLoader`, moved to a device.
 
     Parameters
     ----------
     loader : DataLoader
-        Of (X, y) or (X, y, weight).
+        Loader that yields (X, y) or (X, y, weight).
     encode : callable
-        From a batch's y and weight to targets and weight, as they were given.
+        Function from the y and weight of a batch, as loaded, to targets and weight.
     mean_weight : Tensor of shape (1,), float64
-        Of all rows.
+        Mean weight of all rows.
     dtype : torch.dtype
-        Of the network.
+        Floating-point type of the network.
     device : torch.device
+        Device of the network.
     """
 
     loader: DataLoader[Any]
@@ -37,17 +38,17 @@ class LoaderBatches:
     device: torch.device
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Give the batches of an epoch; copies from pinned memory do not wait for each other."""
+        """Yield the batches of an epoch; copies from pinned memory are asynchronous."""
         for X, y, *rest in self.loader:
             rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
             targets, weight = self.encode(y, rest[0] if rest else None)
             if targets.is_floating_point():
-                targets = self._moved(targets)
+                targets = self._to_device(targets)
             else:
                 targets = targets.to(self.device, non_blocking=True)
             if weight is not None:
-                weight = self._moved(weight / self.mean_weight)
-            yield Batch(self._moved(rows), targets, weight)
+                weight = self._to_device(weight / self.mean_weight)
+            yield Batch(self._to_device(rows), targets, weight)
 
-    def _moved(self, tensor: Tensor) -> Tensor:
+    def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The loop over epochs and mini-batches."""
+"""Loop over epochs and mini-batches."""
 
 import copy
 import math
@@ -16,22 +16,22 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import DivergenceError
 from skorch_logreg.solvers import Status
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training.batches import Batch, Batches, mixed
+from skorch_logreg.training.batches import Batch, Batches, mix_seed
 from skorch_logreg.training.objective import BatchObjective
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What a callback sees after an epoch.
+class EpochProgress:
+    """Progress that is passed to a callback after every epoch.
 
     Attributes
     ----------
     n_epochs : int
-        Epochs so far.
+        Number of epochs so far.
     loss : Tensor of shape (m,)
-        Mean over the epoch's batches, each before its step, of the objective per unit of weight.
+        Objective per unit of weight, averaged over the epoch's batches, each before its step.
     seconds : float
-        Since the first epoch.
+        Time since the start of the first epoch.
     """
 
     n_epochs: int
@@ -40,19 +40,20 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """How training ended; the network holds the weights.
+class TrainingResult:
+    """Result of training; the weights are left in the network.
 
     Attributes
     ----------
     n_epochs : int
+        Number of epochs, including those before a resumption.
     status : Status
-        EPOCHS after all of them, EARLY where the scores got no better, STOPPED or INTERRUPTED.
+        EPOCHS after all epochs, EARLY after `patience` epochs without a better score, STOPPED by
+        the callback, or INTERRUPTED.
     history : dict of str to list
-        "loss", "learning_rate" and "seconds" of every epoch; "valid_score" where there are
-        rows held out.
+        "loss", "learning_rate" and "seconds" of every epoch; "valid_score" if rows are held out.
     state : dict
-        Of the optimiser and its schedule, with which training can go on.
+        State of the optimiser and its schedule, from which training can be resumed.
     """
 
     n_epochs: int
@@ -62,7 +63,7 @@ class Trained:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it went on for as long as the solver said."""
+        """True if training ran for as many epochs as the solver allows."""
         return self.status in (Status.EPOCHS, Status.EARLY)
 
 
@@ -74,100 +75,106 @@ def train(
     solver: MiniBatch,
     *,
     forward: Callable[[Any], Tensor] | None = None,
-    judge: Callable[[], float] | None = None,
-    callback: Callable[[Epoch], bool] | None = None,
-    writer: CheckpointWriter | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    callback: Callable[[EpochProgress], bool] | None = None,
+    checkpoint_writer: CheckpointWriter | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train a network in place.
 
     Parameters
     ----------
     network : nn.Module
-        From inputs to logits (rows, m K); its parameters that require a gradient are trained.
+        Network from inputs to logits (rows, m K); parameters that require a gradient are trained.
     head : nn.Linear
-        Its last layer, whose weights carry the penalty.
+        Last layer of the network, whose weights are penalised.
     batches : Batches
+        Mini-batches of the training rows.
     objective : BatchObjective
+        Objective over a mini-batch.
     solver : MiniBatch
+        Settings of the optimiser and its schedule.
     forward : callable or None
-        What gives the logits of a batch's inputs; None: the network.
-    judge : callable or None
-        Score of the network on rows held out: the largest is best.
+        Function from a batch's inputs to its logits; None: the network.
+    held_out_score : callable or None
+        Function that returns the network's score on held-out rows; larger is better.
     callback : callable or None
-        Called after every epoch; true stops.
-    writer : CheckpointWriter or None
-        Where the state is written, and from where it goes on; its file is the caller's to
-        remove.
+        Called with an `EpochProgress` after every epoch; training stops if it returns True.
+    checkpoint_writer : CheckpointWriter or None
+        Checkpoint to resume from and to write to. The caller removes its file.
     state : dict or None
-        Of an earlier training that goes on.
+        `TrainingResult.state` of an earlier call, to resume its optimiser.
     epochs : int or None
-        At which to end, earlier ones included; None: the solver's.
+        Total number of epochs, earlier ones included; None: the solver's.
     seed : int or None
-        With which torch's own generator is set before every epoch, for layers and loaders that
-        draw from it; the caller keeps the generator's state. None: it is left alone.
+        Seed of torch's global generators, combined with the number of each epoch, for layers and
+        loaders that draw from them; the caller saves and restores the generators. None: they are
+        not seeded.
 
     Returns
     -------
-    trained : Trained
+    trained : TrainingResult
+        Status, history and optimiser state.
 
     Raises
     ------
     DivergenceError
-        If the loss is no longer finite.
+        If the loss is not finite.
     """
-    writer = CheckpointWriter(None, {}) if writer is None else writer
-    run = _Run.start(network, solver)
+    checkpoint_writer = (
+        CheckpointWriter(None, {}) if checkpoint_writer is None else checkpoint_writer
+    )
+    run = _TrainingState.start(network, solver)
     if state is not None:
         run.restore(state)
     epochs = solver.epochs if epochs is None else epochs
-    written = writer.resume()
-    if written is not None:
+    saved_state = checkpoint_writer.resume()
+    if saved_state is not None:
         try:
-            run.restore(written)
+            run.restore(saved_state)
             run.check(epochs)
         except Exception as error:
-            raise writer.damaged() from error
+            raise checkpoint_writer.damaged() from error
     forward = network if forward is None else forward
-    begun = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
+    start_time = time.perf_counter() - (run.history["seconds"] or [0.0])[-1]
     try:
         network.train()
-        while run.n_epochs < epochs and not run.is_tired(solver.patience):
+        while run.n_epochs < epochs and not run.has_stalled(solver.patience):
             if seed is not None:
-                reseed(mixed(seed, run.n_epochs), head.weight.device)
-            rate = float(run.optimizer.param_groups[0]["lr"])
+                reseed(mix_seed(seed, run.n_epochs), head.weight.device)
+            learning_rate = float(run.optimizer.param_groups[0]["lr"])
             try:
                 loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
             except Exception as error:
-                # the same epoch went well before the file was written
-                if written is not None:
-                    raise writer.damaged() from error
+                # this epoch ran without an error before the checkpoint was written
+                if saved_state is not None:
+                    raise checkpoint_writer.damaged() from error
                 raise
-            written = None
+            saved_state = None
             total = sum(loss.tolist())
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start_time
             score = None
-            if judge is not None:
+            if held_out_score is not None:
                 network.eval()
                 with torch.no_grad():
-                    score = judge()
+                    score = held_out_score()
                 network.train()
-            run.enter(total, rate, seconds, score)
+            run.record_epoch(total, learning_rate, seconds, score)
             if not math.isfinite(total):
                 raise DivergenceError(
                     f"{type(solver).__name__} diverged: the loss is {total} in epoch "
                     f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
                     "example with StandardScaler), or set clip."
                 )
-            if writer.due(run.n_epochs):
-                writer.write(run.n_epochs, run.tree())
-            if callback is not None and callback(Epoch(run.n_epochs, loss, seconds)):
+            if checkpoint_writer.due(run.n_epochs):
+                checkpoint_writer.write(run.n_epochs, run.checkpoint_state())
+            if callback is not None and callback(EpochProgress(run.n_epochs, loss, seconds)):
                 status = Status.STOPPED
                 break
         else:
-            status = Status.EARLY if run.is_tired(solver.patience) else Status.EPOCHS
+            status = Status.EARLY if run.has_stalled(solver.patience) else Status.EPOCHS
     except KeyboardInterrupt:
         if solver.on_interrupt != "keep":
             raise
@@ -175,14 +182,15 @@ def train(
     network.eval()
     if run.best is not None:
         network.load_state_dict(run.best)
-    trained = Trained(run.n_epochs, status, run.history, run.state())
-    if trained.is_complete and writer.is_outdated(run.n_epochs):
-        writer.write(run.n_epochs, run.tree())  # what comes next may be cut as well
+    trained = TrainingResult(run.n_epochs, status, run.history, run.state())
+    if trained.is_complete and checkpoint_writer.is_outdated(run.n_epochs):
+        # an interruption of the steps after training must not lose the last epochs
+        checkpoint_writer.write(run.n_epochs, run.checkpoint_state())
     return trained
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Set torch's own generators, of the CPU and of a device; no other is woken."""
+    """Seed torch's global generators of the CPU and of a device; no other device is initialised."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -196,41 +204,41 @@ def _epoch(
     objective: BatchObjective,
     clip: float | None,
     forward: Callable[[Any], Tensor],
-    run: "_Run",
+    run: "_TrainingState",
 ) -> Tensor:
-    """Go through all rows once; mean loss (m,) of the batches."""
-    alone = objective.n_models if network is head else 1
+    """Train for one epoch and return the mean loss (m,) of its batches."""
+    n_separate = objective.n_models if network is head else 1
     losses: list[Tensor] = []
     for batch in batches.epoch(run.n_epochs):
 
         def closure(batch: Batch = batch) -> Any:
             run.optimizer.zero_grad()
             loss = objective.loss(forward(batch.inputs), batch)
-            pull = objective.pull(head.weight)
-            if pull is not None:
-                loss = loss + pull
+            penalty_value = objective.penalty_value(head.weight)
+            if penalty_value is not None:
+                loss = loss + penalty_value
             total = loss.sum() if len(loss) > 1 else loss
             total.backward()
             if clip is not None:
-                _clip(network, clip, alone)
+                _clip(network, clip, n_separate)
             losses.append(loss.detach())
             return total.detach()
 
-        before = len(losses)
+        n_before = len(losses)
         with torch.enable_grad():
             run.optimizer.step(closure)
-        del losses[before + 1 :]  # some optimisers look more than once
+        del losses[n_before + 1 :]  # keep the loss before the step: L-BFGS evaluates several times
     if run.scheduler is not None:
         if isinstance(run.scheduler, ReduceLROnPlateau):
             run.scheduler.step(float(torch.stack(losses).mean(dim=0).sum()))
         else:
             run.scheduler.step()
-    every = torch.stack(losses) if len(losses) > 1 else losses[0][None]
-    return every.to(torch.float64).mean(dim=0)
+    stacked = torch.stack(losses) if len(losses) > 1 else losses[0][None]
+    return stacked.to(torch.float64).mean(dim=0)
 
 
 def _clip(network: nn.Module, clip: float, n_models: int) -> None:
-    """Scale gradients down to a norm: of the network, or of each of many linear models."""
+    """Clip the gradient norm: of the whole network, or of each of several linear models."""
     if n_models == 1:
         clip_grad_norm_(network.parameters(), clip)
         return
@@ -242,8 +250,8 @@ def _clip(network: nn.Module, clip: float, n_models: int) -> None:
 
 
 @dataclass
-class _Run:
-    """How far training has come: all that a checkpoint holds."""
+class _TrainingState:
+    """Mutable state of training, as saved in a checkpoint."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -254,17 +262,19 @@ class _Run:
     best_epoch: int = 0
 
     @classmethod
-    def start(cls, network: nn.Module, solver: MiniBatch) -> "_Run":
+    def start(cls, network: nn.Module, solver: MiniBatch) -> "_TrainingState":
         optimizer = solver.optimizer([p for p in network.parameters() if p.requires_grad])
         run = cls(network, optimizer, solver.scheduler(optimizer))
         run.history = {"loss": [], "learning_rate": [], "seconds": []}
         return run
 
-    def enter(self, loss: float, rate: float, seconds: float, score: float | None) -> None:
-        """Enter an epoch into the history; keep the weights if none was better."""
+    def record_epoch(
+        self, loss: float, learning_rate: float, seconds: float, score: float | None
+    ) -> None:
+        """Append an epoch to the history; save the weights if its score is the best so far."""
         self.n_epochs += 1
         self.history["loss"].append(loss)
-        self.history["learning_rate"].append(rate)
+        self.history["learning_rate"].append(learning_rate)
         self.history["seconds"].append(seconds)
         if score is None:
             return
@@ -275,13 +285,13 @@ class _Run:
             self.best_epoch = len(scores) - 1
             self.best = {k: v.clone() for k, v in self.network.state_dict().items()}
 
-    def is_tired(self, patience: int | None) -> bool:
-        """Whether no score was better for that many epochs."""
+    def has_stalled(self, patience: int | None) -> bool:
+        """Return True if the score has not improved for `patience` epochs."""
         scores = self.history.get("valid_score", [])
         return bool(scores and patience and len(scores) - 1 - self.best_epoch >= patience)
 
     def state(self) -> dict[str, Any]:
-        """State without the network's weights, that shares no memory with this run."""
+        """Return a deep copy of the state without the network's weights."""
         optimizer: Any = self.optimizer
         state = {
             "n_epochs": self.n_epochs,
@@ -291,47 +301,48 @@ class _Run:
         }
         return copy.deepcopy(state)
 
-    def tree(self) -> dict[str, Any]:
-        """State for a checkpoint."""
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
         network = dict(self.network.state_dict())
         best = {"best": self.best, "best_epoch": self.best_epoch}
         return {"network": network, **self.state(), **best}
 
-    def restore(self, tree: dict[str, Any]) -> None:
-        """Go on from an earlier training, or from where a checkpoint was written."""
-        # a copy: the optimiser would write into what a caller may fall back on
-        self.optimizer.load_state_dict(copy.deepcopy(tree["optimizer"]))
-        if self.scheduler is not None and tree["scheduler"] is not None:
-            self.scheduler.load_state_dict(tree["scheduler"])
-        self.n_epochs = tree["n_epochs"]
-        self.history = {name: list(values) for name, values in tree["history"].items()}
-        if "network" in tree:
-            self.network.load_state_dict(tree["network"])
-            self.best, self.best_epoch = tree["best"], tree["best_epoch"]
+    def restore(self, checkpoint_state: dict[str, Any]) -> None:
+        """Restore the state of an earlier training or of a checkpoint."""
+        # a copy, because the optimiser updates its state in place and the caller may reuse it
+        self.optimizer.load_state_dict(copy.deepcopy(checkpoint_state["optimizer"]))
+        if self.scheduler is not None and checkpoint_state["scheduler"] is not None:
+            self.scheduler.load_state_dict(checkpoint_state["scheduler"])
+        self.n_epochs = checkpoint_state["n_epochs"]
+        self.history = {name: list(values) for name, values in checkpoint_state["history"].items()}
+        if "network" in checkpoint_state:
+            self.network.load_state_dict(checkpoint_state["network"])
+            self.best, self.best_epoch = checkpoint_state["best"], checkpoint_state["best_epoch"]
 
     def check(self, epochs: int) -> None:
-        """Check what a checkpoint said, as far as an epoch would not.
+        """Check what a checkpoint holds, as far as an epoch would not raise by itself.
 
         Raises
         ------
         Exception
-            Of any kind, if it is of no number of epochs, or a weight is not finite.
+            If the number of epochs is not valid, an entry does not match the network, or a weight
+            is not finite.
         """
         lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
-        sound = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
-        if not sound or lengths != {self.n_epochs}:
+        is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
+        if not is_valid or lengths != {self.n_epochs}:
             raise ValueError(f"a history of {lengths} epochs, not {self.n_epochs}")
-        scores, known = self.history.get("valid_score", []), self.network.state_dict()
+        scores, current = self.history.get("valid_score", []), self.network.state_dict()
         numbers = [*(x for values in self.history.values() for x in values)]
         numbers += [group["lr"] for group in self.optimizer.param_groups]
         if not all(isinstance(x, float | int | Tensor) for x in numbers):
             raise ValueError("a history holds numbers")
-        best = known if self.best is None else self.best
-        shapes, expected = ({k: v.shape for k, v in w.items()} for w in (best, known))
+        best = current if self.best is None else self.best
+        shapes, expected = ({k: v.shape for k, v in w.items()} for w in (best, current))
         if (self.best is None) is bool(scores) or shapes != expected:
             raise ValueError("the best weights are of another network")
         if type(self.best_epoch) is not int or not 0 <= self.best_epoch < max(len(scores), 1):
             raise ValueError(f"the best of {len(scores)} epochs is not {self.best_epoch}")
-        weights = [w for w in [*known.values(), *best.values()] if isinstance(w, Tensor)]
+        weights = [w for w in [*current.values(), *best.values()] if isinstance(w, Tensor)]
         if not all(bool(w.isfinite().all()) for w in weights):
             raise ValueError("a weight is not finite")

@@ -1,4 +1,4 @@
-"""A network in the training loop: a backbone under a linear head."""
+"""Networks of a backbone and a linear head, trained in mini-batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,12 @@ from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training.linear import prepared
-from skorch_logreg.training.loop import Epoch, Trained, train
-from skorch_logreg.training.record import checkpoint_writer
+from skorch_logreg.training.linear import prepare_batches
+from skorch_logreg.training.loop import EpochProgress, TrainingResult, train
+from skorch_logreg.training.state_io import open_checkpoint
 
-_THREADED = 1 << 22  # products of a batch from which on a second thread pays
+# multiplications per batch (rows x parameters) from which on a second thread saves time
+_MIN_THREADED_PRODUCTS = 1 << 22
 
 
 def train_network(
@@ -23,53 +24,58 @@ def train_network(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
-    strength: Tensor,
+    reg_strength: Tensor,
     solver: MiniBatch,
     *,
     forward: Callable[[Any], Tensor],
     seed: int = 0,
-    judge: Callable[[], float] | None = None,
-    callback: Callable[[Epoch], bool] | None = None,
+    held_out_score: Callable[[], float] | None = None,
+    callback: Callable[[EpochProgress], bool] | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
-) -> Trained:
-    """Train one network in place.
+) -> TrainingResult:
+    """Train a network in place.
 
     Parameters
     ----------
     network : nn.Module
-        From inputs to logits (rows, m K).
+        Network from inputs to logits (rows, m K).
     head : nn.Linear
-        Its last layer, or itself: the penalty is on its weights.
+        Last layer, or the network itself; its weights are penalised.
     data : InMemory
-        Rows of any number of axes, as they were given.
+        Rows with any number of axes, targets and weights; not standardised.
     loss : Loss
+        Loss of one row.
     penalty : Penalty
-    strength : Tensor of shape (m,)
-        ``1 / C``; of many models the sum of their objectives is followed.
+        Penalty on the weights of the head.
+    reg_strength : Tensor of shape (m,)
+        Regularisation strength ``1 / C`` of each model; the sum of the m objectives is minimised.
     solver : MiniBatch
+        Settings of the optimiser and its schedule.
     forward : callable
-        From rows of a batch, which may be views of the caller's or sparse, to logits.
+        Function from rows of a batch, which may be sparse or views of the caller's, to logits.
     seed : int
-        Of the order of the rows, and of layers that draw from torch's generator, whose state
-        the caller keeps.
-    judge, callback, state, epochs
+        Seed of the order of the rows, and of layers that draw from torch's global generator. The
+        caller saves and restores the generator.
+    held_out_score, callback, state, epochs
         As in `train`.
     total_weight : Tensor of shape (1,) or (m,), or None
-        Weight of all rows that the penalty stands beside; None: that of the data.
+        Total weight that scales the penalty, if the data is part of a larger set; None: the total
+        weight of the data.
 
     Returns
     -------
-    trained : Trained
+    trained : TrainingResult
+        Status, history and optimiser state.
     """
     dtype = head.weight.dtype
-    batches, objective = prepared(
-        data, loss, penalty, strength, solver, seed, dtype, total_weight, together=True
+    batches, objective = prepare_batches(
+        data, loss, penalty, reg_strength, solver, seed, dtype, total_weight, shared_scale=True
     )
     n_rows = min(solver.batch_size or data.n_samples, data.n_samples)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    with several_threads(n_rows * n_parameters >= _THREADED):
+    with several_threads(n_rows * n_parameters >= _MIN_THREADED_PRODUCTS):
         return train(
             network,
             head,
@@ -77,10 +83,12 @@ def train_network(
             objective,
             solver,
             forward=forward,
-            judge=judge,
+            held_out_score=held_out_score,
             callback=callback,
-            writer=checkpoint_writer(network, data, loss, penalty, strength, solver, seed),
+            checkpoint_writer=open_checkpoint(
+                network, data, loss, penalty, reg_strength, solver, seed
+            ),
             state=state,
             epochs=epochs,
-            seed=~seed,  # what layers draw has nothing in common with the order of the rows
+            seed=~seed,  # a stream of random numbers other than that of the order of the rows
         )

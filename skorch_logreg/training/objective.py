@@ -1,4 +1,4 @@
-"""The objective over a mini-batch: an unbiased share of the whole, per unit of weight."""
+"""Objective over a mini-batch, an unbiased estimate of the whole objective per unit of weight."""
 
 from dataclasses import dataclass
 
@@ -12,30 +12,32 @@ from skorch_logreg.training.batches import Batch
 
 @dataclass(frozen=True)
 class BatchObjective:
-    """``F / sum_i s_i`` of m models, with the loss taken from some rows.
+    """Objective ``F / sum_i s_i`` of m models, with the loss averaged over a mini-batch.
 
-    That is the mean of ``s_i loss_i``, where weights of mean 1 come with the batches, plus
-    ``penalty / (C sum_i s_i)``: over all rows it is the objective of the convex solvers, and over
-    rows drawn at random its mean is.
+    It is the mean of ``s_i loss_i``, where the batches carry weights of mean 1, plus
+    ``penalty / (C sum_i s_i)``. Over all rows this is the objective of the convex solvers, and its
+    expectation over rows drawn at random is the same.
 
     Parameters
     ----------
-    n_models, n_outputs : int
-        m, and the logits of each, K.
+    n_models : int
+        Number of models m.
+    n_outputs : int
+        Number of logits K of each model.
     penalty : Penalty
-    strength : Tensor of shape (m,) or None
-        ``1 / (C sum_i s_i)``; None: no penalty. Where it is not smooth, autograd's subgradient
-        is followed.
+        Penalty on the coefficients. If it is not smooth, autograd's subgradient is used.
+    reg_strength : Tensor of shape (m,) or None
+        ``1 / (C sum_i s_i)``; None: no penalty.
     """
 
     n_models: int
     n_outputs: int
     penalty: Penalty
-    strength: Tensor | None
+    reg_strength: Tensor | None
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean loss (m,) of logits (rows, m K)."""
-        if batch.weight is None and self.n_models == 1:  # torch takes the mean by itself
+        """Compute the mean loss (m,) of logits (rows, m K)."""
+        if batch.weight is None and self.n_models == 1:  # without weights torch computes the mean
             if self.n_outputs == 1:
                 return binary_cross_entropy_with_logits(logits, batch.targets)[None]
             return cross_entropy(logits, batch.targets[:, 0])[None]
@@ -47,19 +49,19 @@ class BatchObjective:
         return (loss if batch.weight is None else loss * batch.weight).mean(dim=0)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy (rows, m) of indices (rows, m) or probabilities (rows, m, K)."""
+        """Compute the cross entropy (rows, m) for class indices or probabilities (rows, m, K)."""
         by_class = logits.unflatten(1, (self.n_models, self.n_outputs)).movedim(2, 1)
         if targets.is_floating_point():
-            share = targets.movedim(2, 1).expand_as(by_class)
-            return cross_entropy(by_class, share, reduction="none")
+            probabilities = targets.movedim(2, 1).expand_as(by_class)
+            return cross_entropy(by_class, probabilities, reduction="none")
         return cross_entropy(by_class, targets.expand(-1, self.n_models), reduction="none")
 
-    def pull(self, weight: Tensor) -> Tensor | None:
-        """Penalty (m,) of the head's weights (m K, p); None: there is none."""
-        if self.strength is None:
+    def penalty_value(self, weight: Tensor) -> Tensor | None:
+        """Compute the penalty (m,) of the head's weights (m K, p); None without a penalty."""
+        if self.reg_strength is None:
             return None
         coef = weight.unflatten(0, (self.n_models, self.n_outputs))
-        return self.penalty.value(coef) * self.strength
+        return self.penalty.value(coef) * self.reg_strength
 
     @classmethod
     def of(
@@ -68,21 +70,25 @@ class BatchObjective:
         n_outputs: int,
         total_weight: Tensor,
         penalty: Penalty,
-        strength: Tensor,
+        reg_strength: Tensor,
         dtype: torch.dtype,
     ) -> "BatchObjective":
-        """Scale by the weight of all rows.
+        """Create the objective from ``1 / C`` and the total weight of all rows.
 
         Parameters
         ----------
-        n_models, n_outputs : int
+        n_models : int
+            Number of models m.
+        n_outputs : int
+            Number of logits K of each model.
         total_weight : Tensor of shape (1,) or (m,), float64
-            ``sum_i s_i``.
+            Sum of the sample weights, ``sum_i s_i``.
         penalty : Penalty
-        strength : Tensor of shape (m,)
+            Penalty on the coefficients.
+        reg_strength : Tensor of shape (m,)
             ``1 / C``.
         dtype : torch.dtype
-            Of the network.
+            Floating-point type of the network.
         """
-        scaled = (strength / total_weight).to(dtype)
-        return cls(n_models, n_outputs, penalty, scaled if bool(strength.any()) else None)
+        scaled = (reg_strength / total_weight).to(dtype)
+        return cls(n_models, n_outputs, penalty, scaled if bool(reg_strength.any()) else None)

@@ -55,7 +55,7 @@ def transformer():
 @pytest.mark.parametrize("small", [True, False])
 def test_all_folds_are_one_solve(solves, small, monkeypatch):
     if not small:
-        monkeypatch.setattr(evaluation, "_SMALL", 0)
+        monkeypatch.setattr(evaluation, "_MAX_SMALL_BATCH", 0)
     grid = {"C": [0.1, 1.0, 2.0], "class_weight": [None, "balanced"], "threshold": [0.3, 0.5]}
     search = BatchedGridSearchCV(TorchLogisticClassifier(), grid, cv=4, refit=False)
     search.fit(*binary())
@@ -85,7 +85,7 @@ def test_a_transformer_is_fitted_once_a_fold_and_setting(transformer, solves):
 def test_a_budget_of_memory_cuts_the_batch(models, solves, monkeypatch):
     expected = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(*binary())
     monkeypatch.setattr(fitting, "models_at_once", lambda *args: models)
-    monkeypatch.setattr(evaluation, "_SMALL", 0)
+    monkeypatch.setattr(evaluation, "_MAX_SMALL_BATCH", 0)
     solves.clear()
     got = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(*binary())
     assert sum(solves) == 9 + 1
@@ -198,7 +198,7 @@ def test_a_transformer_that_fails(broken, transformer, monkeypatch):
 @pytest.mark.parametrize("grid", [CS, {"C": [0.1, 1.0], "class_weight": ["balanced"]}], ids=str)
 def test_the_refit_is_the_fit_of_the_best(small, grid, monkeypatch):
     if not small:
-        monkeypatch.setattr(evaluation, "_SMALL", 0)
+        monkeypatch.setattr(evaluation, "_MAX_SMALL_BATCH", 0)
     X, y = multi()
     weight = np.random.default_rng(0).uniform(0, 2, len(y))
     search = BatchedGridSearchCV(exact(warm_start=False), grid, cv=3)

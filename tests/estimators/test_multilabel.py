@@ -524,7 +524,7 @@ def test_all_or_nothing(monkeypatch):
     X, Y = labels()
     model = several(memory_budget=ROW_BYTES * len(X)).fit(X, pd.DataFrame(Y, columns=list("abc")))
     before = state(model)
-    keep = skorch_logreg.estimators.multilabel.classifier.Fits.keep
+    keep = skorch_logreg.estimators.multilabel.classifier.LabelResults.store
     calls = []
 
     def interrupted(self, part, solution):
@@ -533,7 +533,9 @@ def test_all_or_nothing(monkeypatch):
             raise KeyboardInterrupt
         keep(self, part, solution)
 
-    monkeypatch.setattr(skorch_logreg.estimators.multilabel.classifier.Fits, "keep", interrupted)
+    monkeypatch.setattr(
+        skorch_logreg.estimators.multilabel.classifier.LabelResults, "store", interrupted
+    )
     with pytest.raises(KeyboardInterrupt):
         model.fit(2 * X[:, :2], 1 - Y)
     assert_same_state(state(model), before)

@@ -12,7 +12,13 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from skorch_logreg import TorchLogisticClassifier
-from skorch_logreg.estimators.scoring import FAST_METRICS, HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.scoring import (
+    FAST_METRICS,
+    CachedLogitsClassifier,
+    Rows,
+    fast_scores,
+    metric_name,
+)
 
 N, P, MODELS = 60, 3, 2
 LABELS = {
@@ -45,7 +51,9 @@ def models_of(fold, X_test, test, logits, classes, **parameters):
             "intercept_": np.zeros(outputs),
         }
         template = TorchLogisticClassifier(**parameters)
-        yield HeldOut.of(template, fitted, X_test, logits[torch.from_numpy(test), model])
+        yield CachedLogitsClassifier.of(
+            template, fitted, X_test, logits[torch.from_numpy(test), model]
+        )
 
 
 def by_scikit_learn(scorer, X, y, splits, logits, classes, weight=None, **parameters):
@@ -244,7 +252,7 @@ def fitted(n_classes):
     model = TorchLogisticClassifier(C=0.3).fit(X, y)
     logits = torch.from_numpy(model.decision_function(X).reshape(40, -1))
     attributes = {name: getattr(model, name) for name in ("classes_", "coef_", "intercept_")}
-    return X, y, model, HeldOut.of(model, attributes, X, logits + 1, C=2.0)
+    return X, y, model, CachedLogitsClassifier.of(model, attributes, X, logits + 1, C=2.0)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

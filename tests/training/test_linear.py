@@ -137,7 +137,7 @@ def test_mini_batches_add_up_to_the_objective(loss, name, batch_size):
     for batch in rows.epoch(0):
         logits = batch.inputs @ params[0, :, :-1].T + params[0, :, -1]
         total += shares.loss(logits, batch) * len(batch.inputs) / 60
-    total += shares.pull(params[0, :, :-1])
+    total += shares.penalty_value(params[0, :, :-1])
     expected = exact.evaluate(params).value / data.weight.sum()
     torch.testing.assert_close(total, expected, rtol=1e-12, atol=0)
 

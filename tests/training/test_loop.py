@@ -64,7 +64,7 @@ def test_the_best_epoch_is_kept(patience):
         return next(given)
 
     solver = SGD(0.4, epochs=6, patience=patience)
-    trained = train(head, head, batches, objective, solver, judge=judge)
+    trained = train(head, head, batches, objective, solver, held_out_score=judge)
     n_epochs, best = (4, 1) if patience else (6, 5)
     assert trained.n_epochs == n_epochs
     assert trained.status is (Status.EARLY if patience else Status.EPOCHS)

@@ -16,7 +16,7 @@ from torch import Tensor
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.elsewhere import RowsElsewhere
-from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.scoring import CachedLogitsClassifier, Rows, fast_scores, metric_name
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 
@@ -157,7 +157,9 @@ class FoldScores:
                 "coef_": self.home.from_tensor(params.coef[model]),
                 "intercept_": self.home.from_tensor(params.intercept[model]),
             }
-            held = HeldOut.of(self.template, fitted, X, logits[place, model], C=self.Cs[c])
+            held = CachedLogitsClassifier.of(
+                self.template, fitted, X, logits[place, model], C=self.Cs[c]
+            )
             if self.scoring is None:
                 score = held.score(X, y, **metadata)
             else:

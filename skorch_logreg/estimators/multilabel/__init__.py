@@ -1,4 +1,4 @@
-"""Many labels, one model each, in one solve."""
+"""Multi-label classification, one binary model per label."""
 
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 

@@ -1,4 +1,4 @@
-"""Many binary problems over the same rows, solved together."""
+"""Multi-label classifier whose binary problems share the rows and are solved together."""
 
 import copy
 from numbers import Integral, Real
@@ -25,14 +25,14 @@ from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
-from skorch_logreg.estimators.multilabel.cv import LabelFolds
-from skorch_logreg.estimators.multilabel.ends import warn
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
-from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
+from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
+from skorch_logreg.estimators.multilabel.convergence_warnings import warn
+from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
+from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.leaving import LabelLeaving
-from skorch_logreg.estimators.multilabel.scores import LabelScores
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.scores import LabelScorer
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
@@ -41,8 +41,8 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["MultiLabel"]
 
-# attributes of some fits alone
-_SOMETIMES = {
+# attributes that only some fits set
+_OPTIONAL_ATTRIBUTES = {
     *("C_", "Cs_", "l1_ratio_", "l1_ratios_", "label_names_", "scores_"),
     *("coef_", "intercept_", "module_", "history_", "optimality_", "converged_", "n_passes_"),
 }
@@ -50,108 +50,109 @@ _SOMETIMES = {
 
 class MultiLabel(
     persistence.VersionedState,
-    LabelLeaving,
+    LabelExportMixin,
     MultiOutputMixin,
     ClassifierMixin,
     MetaEstimatorMixin,
     BaseEstimator,
 ):
-    """One logistic regression a label, all labels solved together.
+    """Multi-label logistic regression, one binary model per label, all solved together.
 
-    What `sklearn.multiclass.OneVsRestClassifier` does by one fit a label: here the labels share
-    their passes over X and what is known of its curvature. Each label's model is the one that
-    `TorchLogisticClassifier` finds for its column alone, also in mini-batches and by parts. Or
-    the labels share a network, under which each has a logit.
+    A replacement for `sklearn.multiclass.OneVsRestClassifier`, which fits one label at a time: here
+    the labels share passes over X and curvature. Each label's model is the one that
+    `TorchLogisticClassifier` finds for its column, also with mini-batches and `partial_fit`. With a
+    `NeuralLogisticClassifier` the labels share a network with one logit per label.
 
     Parameters
     ----------
     estimator : classifier or None, default=None
-        The parameters of every label's fit; never fitted itself. None: the defaults of a
-        `TorchLogisticClassifier`. With a `TorchLogisticClassifierCV`, C and l1_ratio of every
-        label are chosen by cross-validation of that label, all labels, folds and candidates
-        together. With a `NeuralLogisticClassifier` one backbone is trained for all labels.
+        Parameters of every label's fit; it is not fitted itself. None: a `TorchLogisticClassifier`
+        with its defaults. With a `TorchLogisticClassifierCV`, C and l1_ratio of every label are
+        chosen by cross-validation, all labels, folds and candidates together. With a
+        `NeuralLogisticClassifier` one backbone is trained for all labels.
     threshold : float or array-like of shape (n_labels,), default=0.5
-        `predict` says that a label is present where its probability is at least this. May be
-        set after `fit`.
+        `predict` returns a label if its probability is at least this. May be set after `fit`.
     C : float, array-like of shape (n_labels,) or None, default=None
-        Inverse strength of the penalty, of all labels or of each. None: the estimator's, or
-        what it chooses.
+        Inverse regularisation strength, of all labels or of each. None: the estimator's, or the
+        one that it chooses.
     class_weight : dict, "balanced", list of these or None, default=None
         Weights ``{0: absence, 1: presence}``, for all labels or a list with an entry for each.
-        "balanced" counts each label's own known cells. None, also in a list: the estimator's.
-        For a 1-D y a dict names its classes.
+        "balanced" counts each label's known targets. None, also in a list: the estimator's.
+        For a 1-D y a dict has its classes as keys.
     memory_budget : int or None, default=None
-        Bytes that arrays as large as rows x labels may take, beside results: so many labels are
-        solved at once. None: 1 GiB.
+        Bytes for arrays of shape (n_samples, n_labels) in addition to the results; it limits the
+        number of labels per solve. None: 1 GiB.
 
     Attributes
     ----------
     classes_ : array of shape (n_labels,)
         Numbers of the labels, ``0 ... n_labels - 1``; for a 1-D y its classes.
     coef_ : array of shape (n_labels, n_features)
-        Coefficients; one row too for a 1-D y of two classes. Not with a network.
+        Coefficients; one row for a 1-D y of two classes. Not with a network.
     intercept_ : array of shape (n_labels,)
         Intercepts. Not with a network.
     n_labels_ : int
         Number of binary problems.
     label_names_ : ndarray of shape (n_labels,)
-        Columns of y, where it is a data frame with names that are strings.
+        Column names of y, if y is a data frame whose column names are strings.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names that are strings.
+        Feature names, if X has names that are strings.
     n_iter_ : array of shape (n_labels,), int32
-        Iterations, epochs included.
+        Number of iterations, epochs included.
     optimality_ : array of shape (n_labels,)
-        How far from its optimum each label may be, as in `TorchLogisticClassifier`; nan after
-        `partial_fit`. With a network this and the next two are of an exact head alone.
+        Bound on the distance of each label from its optimum, as in `TorchLogisticClassifier`; nan
+        after `partial_fit`. With a network this and the next two are set only if the head is
+        solved exactly.
     converged_ : array of shape (n_labels,), bool
-        Whether ``optimality_ <= tol`` was reached.
+        True if ``optimality_ <= tol`` was reached.
     n_passes_ : int
-        How often all of X was read, or of its features; by `partial_fit` all of a part.
+        Number of full passes over X, or over its features; for `partial_fit` over the given rows.
     C_, l1_ratio_ : ndarray of shape (n_labels,)
-        Chosen; these and the next by a TorchLogisticClassifierCV alone.
+        Chosen values; this and the next two only with a TorchLogisticClassifierCV.
     Cs_, l1_ratios_ : ndarray
         Candidates.
     scores_ : ndarray of shape (n_labels, n_folds, n_l1_ratios, n_cs)
-        Scores of the held-out rows; nan where they show nothing that can be scored.
+        Scores of the held-out rows; nan if they cannot be scored.
     target_kind_, target_dtype_ : str
-        What y was, and predictions are: "array", "csr_array", "csr_matrix", or "binary" and
+        Kind and dtype of y and of predictions: "array", "csr_array", "csr_matrix", or "binary" and
         "multiclass" for a 1-D y.
     history_ : dict of str to list
-        Of a network, as in `NeuralLogisticClassifier`; "loss" is the sum over the labels.
+        History of a network, as in `NeuralLogisticClassifier`; "loss" is the sum over the labels.
     module_ : torch.nn.Linear or torch.nn.Sequential
-        All labels as a module over the memory of `coef_` and `intercept_`; or the network.
+        All labels as a module that shares memory with `coef_` and `intercept_`; or the network.
 
     See Also
     --------
-    sklearn.multiclass.OneVsRestClassifier : The same models, one after the other.
+    sklearn.multiclass.OneVsRestClassifier : The same models, fitted one after the other.
 
     Notes
     -----
-    A label that has one value in all rows that count gets that value with certainty:
-    coefficients of 0 and an intercept of 1000 or -1000 (also without ``fit_intercept``).
-    ``label_smoothing`` of the estimator leaves it a share of the other value, and is of two
-    classes for each label. Where the labels share a network this holds for exact heads; as the
-    network is trained, such a label is one like any other, and so it is in `partial_fit`.
+    A label that has one value in all rows with a positive weight is predicted with probability 0
+    or 1: its coefficients are 0 and its intercept is 1000 or -1000 (also without
+    ``fit_intercept``). With ``label_smoothing`` of the estimator, which here spreads over the two
+    classes of each label, such a label has a finite optimum instead. With a network this holds if
+    the head is solved exactly; trained in mini-batches, such a label is fitted like any other, as
+    it is by `partial_fit`.
 
-    With a solver of mini-batches, such as `solvers.SGD`, the labels are trained side by side on
-    the same mini-batches, in which a cell that is not known has its place all the same.
-    Optimisers of torch whose step for one number hangs on others, such as L-BFGS, train them one
-    after the other. The solver can neither hold rows out nor have a checkpoint, which are for
-    one model.
+    With a mini-batch solver, such as `solvers.SGD`, the labels are trained together on the same
+    mini-batches, which also contain rows whose target is unknown. Optimisers of torch whose update
+    of an entry depends on other entries, such as L-BFGS, train one label after the other. The
+    solver can neither hold out rows nor have a checkpoint, which are for a single model.
 
-    A network minimises the sum of the labels' objectives: every known cell counts alike, by its
-    weights, and each label's `C` is of its row of the head. All labels are made dense for it.
-    With ``freeze_backbone`` the labels are solved on the features as they would be on X.
+    A network minimises the sum of the labels' objectives: every known target counts the same, up
+    to its weight, and `C` of a label applies to its row of the head. All labels are converted to
+    dense. With ``freeze_backbone`` the labels are solved on the features as they would be on X.
 
-    A 1-D y of three classes or more is split into one label a class, as `OneVsRestClassifier`
-    does; the class of the largest logit is predicted.
+    A 1-D y of three or more classes is split into one label per class, as in
+    `OneVsRestClassifier`; the class of the largest logit is predicted.
 
-    Folds are stratified for a 1-D y alone: a number of folds is `KFold` for an indicator, as in
-    scikit-learn. A label that a fold's training rows lack, or have everywhere, is certain there.
+    Folds are stratified for a 1-D y only: if `cv` is a number, an indicator gets `KFold`, as in
+    scikit-learn. In a fold whose training rows have one value of a label, that value is predicted
+    with probability 1.
 
-    `predict` gives NumPy or sparse arrays, never data frames.
+    `predict` returns NumPy or sparse arrays, never data frames.
 
     Examples
     --------
@@ -205,48 +206,49 @@ class MultiLabel(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows. Not copied, never written; an array or tensor keeps its type. Of shape
-            (n_samples, ...) where the `module` of a NeuralLogisticClassifier takes more axes. Or
-            chunks or a Dask collection, as `TorchLogisticClassifier.fit` takes them.
+            Rows. Neither copied nor modified; an array or tensor keeps its type. Of shape
+            (n_samples, ...) if the `module` of a NeuralLogisticClassifier takes more axes. Or
+            chunks or a Dask collection, as in `TorchLogisticClassifier.fit`.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
-            Indicator: 1 where a row has a label, else 0; nan where that is not known. Or one
-            column of classes. A sparse one is never made dense as a whole. With
-            ``soft_labels=True`` of the estimator, dense probabilities of shape
-            (n_samples, n_labels).
+            Indicator: 1 if a row has a label, else 0; nan if unknown. Or a 1-D array of classes. A
+            sparse y is never converted to dense as a whole. With ``soft_labels=True`` of the
+            estimator, dense probabilities of shape (n_samples, n_labels).
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row, for all labels.
         label_mask : {array-like, sparse matrix} of shape (n_samples, n_labels), default=None
-            True where y is known; elsewhere the row does not count for that label.
+            True where y is known; where it is False the row does not count for that label.
 
         Returns
         -------
-        self
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            If parameters, X, y or weights are not allowed, or a label has no known cell.
+            If parameters, X, y or weights are invalid, or a label has no known target.
         ParameterError
-            If a parameter does not go with the data.
+            If a parameter does not match the data.
         DivergenceError
-            If training on mini-batches ends at no finite loss.
+            If the loss of mini-batch training is not finite.
 
         Warns
         -----
         ConvergenceWarning
-            If ``optimality_ <= tol`` was not reached for all labels: how many, and the worst.
+            If ``optimality_ <= tol`` was not reached for all labels, with their number and the
+            worst optimality.
         ConstantLabelWarning
-            If labels have one value in all rows that count.
+            If labels have one value in all rows with a positive weight.
 
         Notes
         -----
-        A fit that raises or is interrupted leaves the fitted attributes as they were.
+        A fit that raises or is interrupted leaves the fitted attributes unchanged.
         """
         with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
             self._fit(X, y, sample_weight, label_mask)
         return self
 
-    @available_if(partial.offered)
+    @available_if(partial.has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -256,12 +258,12 @@ class MultiLabel(
         sample_weight: Any = None,
         label_mask: Any = None,
     ) -> Self:
-        """Go on with all labels for one epoch over some of the rows, from where they stand.
+        """Train all labels for one epoch over some of the rows, from their current parameters.
 
         Each label's model is the one that `TorchLogisticClassifier.partial_fit` finds for its
-        column alone, with the estimator's solver of mini-batches or the same default; or all
-        share the network. Optimiser and learning rate go on from call to call; a `fit` before
-        counts as well.
+        column, with the estimator's mini-batch solver or the same default; or all labels share the
+        network. The optimiser and the learning rate schedule continue from call to call, also after
+        a `fit`.
 
         Parameters
         ----------
@@ -270,35 +272,36 @@ class MultiLabel(
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
             As in `fit`; an indicator has the same columns in every call.
         classes : array-like or None, default=None
-            All classes of a 1-D y, needed in the first call where there was no `fit`. Of an
-            indicator, which has a column for each, it may be left out.
+            All classes of a 1-D y, required in the first call if there was no `fit`. Optional
+            for an indicator, which has a column for each.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             As in `fit`.
         label_mask : {array-like, sparse matrix} of shape (n_samples, n_labels), default=None
-            As in `fit`. Labels with no known cell among these rows stay as they are; only in a
-            network they move with the rest.
+            As in `fit`. Labels without a known target among these rows are unchanged, except in a
+            network, whose backbone is shared.
 
         Returns
         -------
-        self
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            As `fit`, or if y has other labels or classes than before.
+            As in `fit`, or if y has other labels or classes than before.
         ParameterError
-            If the solver cannot go on, or asks for what needs all rows.
+            If the solver cannot resume, or a parameter requires all rows.
 
         Notes
         -----
-        Nothing is proven: `optimality_` is nan and `converged_` False for every label, and with
-        a network there is neither. A label that has shown one value so far is trained like any
-        other; one that was certain after `fit` begins anew.
+        The optimum is not certified: `optimality_` is nan and `converged_` False for every label,
+        and a network has neither. A label that has had one value so far is trained like any other;
+        one that `fit` found constant starts from zero.
         """
         with persistence.all_or_nothing(self), plain_torch():
             network = isinstance(self.estimator, NeuralLogisticClassifier)
-            go_on = neural.partial_fit if network else partial.partial_fit
-            go_on(self, X, y, classes, sample_weight, label_mask)
+            run_epoch = neural.partial_fit if network else partial.partial_fit
+            run_epoch(self, X, y, classes, sample_weight, label_mask)
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
@@ -306,55 +309,72 @@ class MultiLabel(
         y = Home.of(X).beside(y)
         if isinstance(estimator, NeuralLogisticClassifier):
             network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
-            self._keep(network.attributes, network.given.labels)
-            setattr(self, persistence.TRAINING, network.memory)
-            if network.work is not None:
-                warn(estimator, network.work, network.fits)
+            self._set_fitted(network.attributes, network.inputs.labels)
+            setattr(self, persistence.TRAINING, network.training_state)
+            if network.label_problem is not None:
+                warn(estimator, network.label_problem, network.label_results)
             return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
-            grid = resolve_cv(_in_new_layout(estimator))
-            chosen = grid.options(grid.shares[0])
+            grid = resolve_cv(_without_legacy_attributes(estimator))
+            resolved = grid.options(grid.shares[0])
         else:
-            chosen = options.resolve(per_label.WithC(estimator, self.C))
-            training.check_solver(chosen.solver)
-        given = self._validated(X, y, sample_weight, label_mask, estimator, chosen)
-        if isinstance(chosen.solver, MiniBatch):
-            given = given.counting()
-        labels = given.labels
+            resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
+            training.check_solver(resolved.solver)
+        inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved)
+        if isinstance(resolved.solver, MiniBatch):
+            inputs = inputs.without_zero_weights()
+        labels = inputs.labels
         if grid is not None:
-            splits = label_cv.split(estimator.cv, given.X, y, labels)
-        work = self._work(given, estimator, chosen)
-        fits = Fits(work.problem, work.company.constant, work.company.device)
+            splits = label_cv.split(estimator.cv, inputs.X, y, labels)
+        label_problem = self._label_problem(inputs, estimator, resolved)
+        label_results = LabelResults(
+            label_problem.problem,
+            label_problem.binary_problems.constant,
+            label_problem.binary_problems.device,
+        )
         found: dict[str, Any] = {}
         if grid is None:
-            C = per_label.strengths(self.C, estimator, chosen, labels.n_labels)
-            start = self._previous(work.problem, labels.n_labels) if estimator.warm_start else None
-            work.fit(fits, C, start, verbose=bool(estimator.verbose))
-            choice = None
+            C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
+            start = (
+                self._warm_start_params(label_problem.problem, labels.n_labels)
+                if estimator.warm_start
+                else None
+            )
+            label_problem.fit(label_results, C, start, verbose=bool(estimator.verbose))
+            cv_result = None
         else:
-            judge = LabelScores(
+            label_scorer = LabelScorer(
                 scoring=grid.scoring,
                 template=TorchLogisticClassifier(solver=estimator.solver),
-                X=given.X,
-                classes=labels.pair,
+                X=inputs.X,
+                classes=labels.class_pair,
                 Cs=grid.Cs,
-                thresholds=given.thresholds,
-                parts=[test for _, test in splits],
-                weight=given.weight,
-                home=given.home,
+                thresholds=inputs.thresholds,
+                held_out_rows=[test for _, test in splits],
+                weight=inputs.weight,
+                home=inputs.home,
             )
-            train = Rows.of([train for train, _ in splits], given.X.shape[0])
-            choice = LabelFolds(work, grid, train, judge, estimator.selection).search()
-            choice.fit(work, grid, fits)
-            found = choice.attributes(grid)
-        warn(estimator, work, fits if choice is None else choice, choice is not None)
-        self._keep(found | fits.attributes(), labels)
-        been = partial.memory(work.company.total, estimator.solver, fits.trained)
-        setattr(self, persistence.TRAINING, been)
+            train = Rows.of([train for train, _ in splits], inputs.X.shape[0])
+            cv_result = LabelCrossValidation(
+                label_problem, grid, train, label_scorer, estimator.selection
+            ).search()
+            cv_result.fit(label_problem, grid, label_results)
+            found = cv_result.attributes(grid)
+        warn(
+            estimator,
+            label_problem,
+            label_results if cv_result is None else cv_result,
+            cv_result is not None,
+        )
+        self._set_fitted(found | label_results.attributes(), labels)
+        training_state = partial.training_state(
+            label_problem.binary_problems.total_weight, estimator.solver, label_results.trained
+        )
+        setattr(self, persistence.TRAINING, training_state)
 
-    def _keep(self, found: dict[str, Any], labels: Indicator) -> None:
-        """Set fitted attributes, and forget those of another kind of fit."""
+    def _set_fitted(self, found: dict[str, Any], labels: Indicator) -> None:
+        """Set fitted attributes and delete those of another kind of fit."""
         found |= {
             "classes_": labels.classes,
             "n_labels_": labels.n_labels,
@@ -363,7 +383,7 @@ class MultiLabel(
         }
         if labels.names is not None:
             found["label_names_"] = labels.names
-        for name in (_SOMETIMES - found.keys()) & vars(self).keys():
+        for name in (_OPTIONAL_ATTRIBUTES - found.keys()) & vars(self).keys():
             delattr(self, name)
         for name, value in found.items():
             setattr(self, name, value)
@@ -378,25 +398,29 @@ class MultiLabel(
         sample_weight: Any,
         label_mask: Any,
         estimator: Any,
-        chosen: options.Options | None = None,
-    ) -> Given:
-        return Given.of(self, estimator, X, y, sample_weight, label_mask, chosen=chosen)
+        resolved: options.Options | None = None,
+    ) -> ValidatedInput:
+        return ValidatedInput.of(
+            self, estimator, X, y, sample_weight, label_mask, resolved=resolved
+        )
 
-    def _work(self, given: Given, estimator: Any, chosen: options.Options) -> LabelProblem:
-        return LabelProblem.of(self, given, estimator, chosen)
+    def _label_problem(
+        self, inputs: ValidatedInput, estimator: Any, resolved: options.Options
+    ) -> LabelProblem:
+        return LabelProblem.of(self, inputs, estimator, resolved)
 
-    def _previous(self, problem: Problem, n_labels: int) -> Params | None:
-        """Where a warm fit starts; a label that was certain starts at zero."""
+    def _warm_start_params(self, problem: Problem, n_labels: int) -> Params | None:
+        """Return the initial parameters of a warm start; constant labels start from zero."""
         if not hasattr(self, "coef_"):
             return None
         start = problem.previous(self.coef_, self.intercept_, n_labels)
         if start is None:
             return None
-        certain = (start.intercept.abs() == CERTAIN) & (start.coef == 0).all(dim=2)
-        return Params(start.coef, torch.where(certain, 0.0, start.intercept))
+        saturated = (start.intercept.abs() == SATURATED_LOGIT) & (start.coef == 0).all(dim=2)
+        return Params(start.coef, torch.where(saturated, 0.0, start.intercept))
 
     def __sklearn_tags__(self) -> Tags:
-        """Say what it takes: indicators, sparse data, but for networks arrays of any library."""
+        """Declare support for indicators, sparse data and, without a network, the array API."""
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.array_api_support = not isinstance(self.estimator, NeuralLogisticClassifier)
@@ -406,8 +430,8 @@ class MultiLabel(
         return tags
 
 
-def _in_new_layout(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:
-    """Return the estimator without its question of layout, which labels have not."""
+def _without_legacy_attributes(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:
+    """Return a copy of the estimator with `use_legacy_attributes` set to False."""
     estimator = copy.copy(estimator)
     estimator.use_legacy_attributes = False
     return estimator

@@ -1,4 +1,4 @@
-"""Targets as columns of zeros and ones: read from what callers have, written back likewise."""
+"""Convert targets from and to a binary indicator with one column per label."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ from skorch_logreg.inputs.sparsity import check_indices
 
 __all__ = ["Indicator", "read", "write"]
 
-_CELLS = 1 << 20  # looked at at once
-_OF_TORCH = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
+_ENTRIES_PER_CHECK = 1 << 20  # entries of y that are validated at a time, to bound memory
+_TORCH_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _COLLECTIONS = (set, frozenset, list, tuple, dict, np.ndarray)
 _LABEL_SETS = (
     "y seems to hold sets of labels; make them an indicator of zeros and ones with "
@@ -30,24 +30,24 @@ _LABEL_SETS = (
 
 @dataclass(frozen=True)
 class Indicator:
-    """Which labels the rows have: one binary problem a column.
+    """Binary targets, one problem per column.
 
     Parameters
     ----------
     kind : {"array", "csr_array", "csr_matrix", "binary", "multiclass"}
-        What y was, and predictions will be; the last two are one column of classes.
+        Kind of y and of predictions; the last two stand for a 1-D y of classes.
     classes : array
-        Numbers of the labels, or the classes of a column.
+        Numbers of the labels, or the classes of a 1-D y.
     dtype : str
-        Of y.
+        Name of y's dtype.
     names : ndarray of shape (n_labels,) or None
-        Columns of a data frame.
+        Column names, if y is a data frame.
     values : Tensor or csc_array of shape (n_samples, n_labels), or Tensor of shape (n_samples,)
-        0, 1 or nan (not known); or class indices.
+        0, 1 or nan (unknown); or class indices.
     mask : Tensor or csc_array of shape (n_samples, n_labels) or None
-        0 for cells that are not known.
+        0 for unknown targets.
     is_soft : bool, default=False
-        Whether values are probabilities in place of 0 and 1.
+        Whether values are probabilities instead of 0 and 1.
     """
 
     kind: str
@@ -64,14 +64,14 @@ class Indicator:
         return 1 if self.kind == "binary" else int(self.classes.shape[0])
 
     @property
-    def pair(self) -> np.ndarray:
-        """What one problem has for absence and presence."""
+    def class_pair(self) -> np.ndarray:
+        """Values that stand for absence and presence in one problem."""
         if self.kind != "binary":
             return np.arange(2)
         return np.asarray(move_to(self.classes, xp=np, device="cpu"))
 
     def describe(self, labels: np.ndarray) -> str:
-        """Name some labels, the first few of many."""
+        """Name some labels for a message, at most the first five."""
         names = self.classes if self.names is None else self.names
         first = [names[int(label)] for label in labels[:5]]
         text = ", ".join(repr(name) if isinstance(name, str) else str(name) for name in first)
@@ -88,14 +88,14 @@ class Indicator:
         return replace(self, values=part(self.values), mask=part(self.mask))
 
     def columns(self, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Make some labels dense.
+        """Convert some labels to dense columns.
 
         Returns
         -------
-        targets : Tensor of shape (n_samples, m), int64, or float64 where soft
-            0 where not known.
+        targets : Tensor of shape (n_samples, m), int64, or float64 if soft
+            Targets; 0 if unknown.
         known : Tensor of shape (n_samples, m), bool, or None
-            None: all are.
+            True where targets are known; None if all are.
         """
         known = None
         if self.kind == "binary":
@@ -115,8 +115,8 @@ class Indicator:
         return (targets if known is None else targets * known), known
 
 
-def of_column(y: Any) -> Targets:
-    """Find the classes of one column, two or more."""
+def encode_column(y: Any) -> Targets:
+    """Encode a 1-D y of two or more classes."""
     targets = encode(y)
     if targets.n_classes < 2:
         raise ValueError(
@@ -132,41 +132,42 @@ def read(
     label_mask: Any,
     X: Any,
     soft_labels: bool = False,
-    column: Callable[[Any], Targets] = of_column,
+    column: Callable[[Any], Targets] = encode_column,
 ) -> Indicator:
-    """Validate targets, and which of them are known.
+    """Validate targets and the mask of known targets.
 
     Parameters
     ----------
     y : array-like, data frame or sparse array of shape (n_samples, n_labels) or (n_samples,)
-        Read only; viewed where that is possible, and never made dense.
+        Targets. Not modified, viewed if possible, and not converted from sparse to dense.
     label_mask : the same, of shape (n_samples, n_labels), or None
+        True where targets are known.
     X : array of shape (n_samples, n_features)
-        Validated.
+        Validated rows.
     soft_labels : bool, default=False
-        Whether y holds probabilities: it is dense and has two axes then.
+        Whether y holds probabilities; it must then be dense with two axes.
     column : callable
-        What makes targets of one column of classes.
+        Function that encodes a 1-D y.
 
     Raises
     ------
     ValueError
-        If y is neither an indicator nor one column of classes, or the shapes do not fit.
+        If y is neither an indicator nor a column of classes, or the shapes do not match.
     """
     names = _label_names(y)
     y = _as_array(y, "y")
     check_consistent_length(X, y)
-    read_cells = _probabilities if soft_labels else _cells
+    read_cells = _probabilities if soft_labels else _parse_entries
     values = read_cells(y) if soft_labels or y.ndim == 2 else None
     if values is not None:
-        # numbers as objects: those of two labels would be taken for two classes by scorers
+        # objects, as scorers would take the integers 0 and 1 of two labels for two classes
         classes: Any = np.arange(values.shape[1]).astype(object)
         kind = "array"
         if sp.issparse(y):
             kind = "csr_array" if isinstance(y, sp.sparray) else "csr_matrix"
         found = Indicator(kind, classes, _dtype_name(y), names, values, is_soft=soft_labels)
     else:
-        _refuse_what_is_no_column(y)
+        _check_single_column(y)
         targets = column(_check_y(y))
         kind = "binary" if targets.n_classes == 2 else "multiclass"
         found = Indicator(kind, targets.classes, _dtype_name(y), None, targets.index)
@@ -176,14 +177,16 @@ def read(
 
 
 def write(positive: Tensor, kind: str, dtype: str, home: Home) -> Any:
-    """Make predictions an indicator of y's own kind and type, where X lives.
+    """Convert predictions to the kind and dtype of y, in the array namespace of X.
 
     Parameters
     ----------
     positive : Tensor of shape (n_samples, n_labels), bool
+        True where a label is predicted.
     kind, dtype : str
-        Of the `Indicator` that was fitted.
+        Kind and dtype of the fitted `Indicator`.
     home : Home
+        Array namespace and device of the result.
     """
     if kind != "array":
         return getattr(sp, kind)(positive.cpu().numpy(), dtype=dtype)
@@ -193,7 +196,7 @@ def write(positive: Tensor, kind: str, dtype: str, home: Home) -> Any:
 
 
 def _label_names(y: Any) -> Any:
-    """Names of a data frame's columns if all are strings."""
+    """Return the column names of a data frame if all are strings, else None."""
     try:
         return _get_feature_names(y)
     except TypeError:
@@ -201,7 +204,7 @@ def _label_names(y: Any) -> Any:
 
 
 def _as_array(array: Any, name: str) -> Any:
-    """Return an array of any library and any shape, or a canonical CSC array or matrix."""
+    """Return an array of any library and shape, or a canonical CSC array or matrix."""
     if sp.issparse(array):
         if array.ndim != 2:
             raise ValueError(f"{name} is a sparse array of {array.ndim} dimensions, expected 2.")
@@ -225,16 +228,16 @@ def _as_array(array: Any, name: str) -> Any:
         raise
 
 
-def _cells(array: Any) -> Any:
-    """Tensor or CSC array of zeros, ones and nan (n, K); None if it holds anything else."""
+def _parse_entries(array: Any) -> Any:
+    """Return zeros, ones and nan (n, K) as a Tensor or CSC array; None for any other value."""
     entries = array.data if sp.issparse(array) else array
-    if isinstance(entries, np.ndarray) and entries.dtype.name not in _OF_TORCH:
+    if isinstance(entries, np.ndarray) and entries.dtype.name not in _TORCH_DTYPES:
         try:
             entries = entries.astype(np.float64)
         except (TypeError, ValueError):
             return None
     entries = to_tensor(entries)
-    if 0 in array.shape or _stranger(entries) is not None:
+    if 0 in array.shape or _find_invalid(entries) is not None:
         return None
     if sp.issparse(array):
         return sp.csc_array((entries.numpy(), array.indices, array.indptr), shape=array.shape)
@@ -242,7 +245,7 @@ def _cells(array: Any) -> Any:
 
 
 def _probabilities(array: Any) -> Tensor:
-    """Tensor of probabilities and nan (n, K)."""
+    """Return a Tensor of probabilities and nan (n, K)."""
     shape = tuple(array.shape)
     if sp.issparse(array) or len(shape) != 2 or 0 in shape:
         kind = "is sparse, of shape" if sp.issparse(array) else "has shape"
@@ -267,22 +270,22 @@ def _probabilities(array: Any) -> Tensor:
     return cells
 
 
-def _stranger(entries: Tensor) -> Any:
-    """Return a value other than 0, 1 and nan, or None; looks at a part at a time."""
+def _find_invalid(entries: Tensor) -> Any:
+    """Return a value other than 0, 1 and nan, or None; checks a part at a time."""
     if entries.dtype == torch.bool or entries.numel() == 0:
         return None
     if not entries.is_floating_point():
         low, high = (int(end) for end in entries.aminmax())
         return low if low < 0 else high if high > 1 else None
-    for part in entries.split(max(_CELLS // max(entries[0].numel(), 1), 1)):
-        strange = part[~((part == 0) | (part == 1) | part.isnan())]
-        if len(strange):
-            return float(strange[0])
+    for part in entries.split(max(_ENTRIES_PER_CHECK // max(entries[0].numel(), 1), 1)):
+        invalid = part[~((part == 0) | (part == 1) | part.isnan())]
+        if len(invalid):
+            return float(invalid[0])
     return None
 
 
-def _refuse_what_is_no_column(y: Any) -> None:
-    """Refuse what is neither an indicator nor one column of classes."""
+def _check_single_column(y: Any) -> None:
+    """Raise if y is neither an indicator nor a single column of classes."""
     shape = tuple(y.shape)
     if not sp.issparse(y) and (y.ndim == 1 or (y.ndim == 2 and shape[1] == 1)):
         if y.dtype == object and len(y) and isinstance(y.flat[0], _COLLECTIONS):
@@ -293,7 +296,7 @@ def _refuse_what_is_no_column(y: Any) -> None:
     kind = getattr(y.dtype, "kind", "f")
     if kind in "OUS":
         raise ValueError(_LABEL_SETS)
-    value = y.flat[0] if kind in "mM" else _stranger(to_tensor(y.data if sp.issparse(y) else y))
+    value = y.flat[0] if kind in "mM" else _find_invalid(to_tensor(y.data if sp.issparse(y) else y))
     raise ValueError(
         f"Unknown label type: y of shape {shape} is no indicator of zeros and ones (nan: not "
         f"known), it holds {value}. Use sklearn.preprocessing.MultiLabelBinarizer for sets of "
@@ -309,7 +312,7 @@ def _read_mask(label_mask: Any, shape: tuple[int, int]) -> Any:
         raise ValueError(
             f"label_mask has shape {tuple(mask.shape)}, expected (n_samples, n_labels) = {shape}."
         )
-    cells = _cells(mask)
+    cells = _parse_entries(mask)
     entries = to_tensor(cells.data if sp.issparse(cells) else cells) if cells is not None else None
     if entries is None or (entries.is_floating_point() and bool(entries.isnan().any())):
         raise ValueError("label_mask must hold True where a label is known and False elsewhere.")
@@ -317,7 +320,7 @@ def _read_mask(label_mask: Any, shape: tuple[int, int]) -> Any:
 
 
 def _columns(values: Any, labels: np.ndarray) -> Tensor:
-    """Make some columns dense; a view where they lie side by side."""
+    """Convert some columns to dense; a view if they are contiguous."""
     first, last = int(labels[0]), int(labels[-1])
     side_by_side = last - first == len(labels) - 1
     if sp.issparse(values):
@@ -329,7 +332,7 @@ def _columns(values: Any, labels: np.ndarray) -> Tensor:
 
 
 def _dtype_name(y: Any) -> str:
-    """Name of y's type, in native byte order; objects that are numbers become floats."""
+    """Return the name of y's native dtype; "float64" for numbers that are stored as objects."""
     if getattr(y.dtype, "kind", "O") in "biuf":
         return str(y.dtype.name)
     name = str(y.dtype).rsplit(".", 1)[-1]

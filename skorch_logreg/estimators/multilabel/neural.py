@@ -1,4 +1,4 @@
-"""One network for all labels: a backbone under a head with a logit for each."""
+"""Fit one network to all labels: a backbone and a head with one logit per label."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -17,10 +17,18 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.multilabel import partial, per_label
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Company, Fits
-from skorch_logreg.estimators.multilabel.fits import LabelProblem, Reporter, company_of
-from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
+from skorch_logreg.estimators.multilabel.binary_problems import (
+    SATURATED_LOGIT,
+    BinaryProblems,
+    LabelResults,
+)
 from skorch_logreg.estimators.multilabel.indicator import Indicator
+from skorch_logreg.estimators.multilabel.label_problem import (
+    LabelProblem,
+    ProgressPrinter,
+    make_binary_problems,
+)
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import Run
 from skorch_logreg.estimators.neural.given import Given as NetworkGiven
@@ -30,132 +38,170 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
-from skorch_logreg.training import LinearHead, Trained
+from skorch_logreg.training import LinearHead, TrainingResult
 
-__all__ = ["Fitted", "fit", "partial_fit"]
+__all__ = ["NetworkResult", "fit", "partial_fit"]
 
-_OF_THE_HEAD = (
+_HEAD_PARAMETERS = (
     *("C", "l1_ratio", "class_weight", "tol", "max_iter", "random_state", "verbose"),
     *("soft_labels", "label_smoothing"),
 )
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A network for all labels.
+class NetworkResult:
+    """Result of fitting a network to all labels.
 
     Parameters
     ----------
-    given : Given
+    inputs : ValidatedInput
+        Rows and targets.
     attributes : dict
         Fitted attributes.
-    memory : dict
-        What `partial_fit` goes on from.
-    work : LabelProblem or None
-        The fit of an exact head to the features, and what became of it; None: there was none.
-    fits : Fits or None
+    training_state : dict
+        State from which `partial_fit` continues.
+    label_problem : LabelProblem or None
+        Problem of the head on the features, if the head was solved exactly.
+    label_results : LabelResults or None
+        Its results.
     """
 
-    given: Given
+    inputs: ValidatedInput
     attributes: dict[str, Any]
-    memory: dict[str, Any]
-    work: LabelProblem | None
-    fits: Fits | None
+    training_state: dict[str, Any]
+    label_problem: LabelProblem | None
+    label_results: LabelResults | None
 
 
-def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> Fitted:
+def fit(
+    model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_mask: Any
+) -> NetworkResult:
     """Fit a network to all labels.
 
     Parameters
     ----------
     model : MultiLabel
+        Model to fit.
     estimator : NeuralLogisticClassifier
-        Its estimator, validated.
+        Its validated estimator.
     X, y, sample_weight, label_mask
         As in `MultiLabel.fit`.
+
+    Returns
+    -------
+    result : NetworkResult
+        Fitted attributes and the state for `partial_fit`.
     """
-    way = Way.of(estimator)
-    head, chosen = _head(model, estimator, way)
-    _check(way.solver)
+    mode = Way.of(estimator)
+    head, resolved = _head(model, estimator, mode)
+    _check_solver(mode.solver)
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     n_features = getattr(model, "n_features_in_", None)
-    given = Given.of(
+    inputs = ValidatedInput.of(
         model, estimator, X, y, sample_weight, label_mask, allow_nd=estimator.module is not None
     )
-    if way.trains:
-        given = given.counting()
+    if mode.trains:
+        inputs = inputs.without_zero_weights()
     seed = epochs.seed_of(estimator.random_state)
-    begun = _Begun.start(model, estimator, given, seed, n_features, estimator.warm_start)
-    trained = work = fits = None
-    with own_randomness(seed, begun.device):
-        run = _Run.start(begun, model, head, chosen, way.frozen)
-        company = company_of(model, given, head, chosen.solver, begun.device)
-        if not way.frozen:
-            report = Reporter(np.arange(company.labels.n_labels)) if estimator.verbose else None
-            trained = run.train(way, run.rows(company, on_features=False), callback=report)
-        if way.frozen or way.polish:
-            work = LabelProblem.of(model, replace(given, X=run.features(given.X)), head, chosen)
-            fits = Fits(work.problem, work.company.constant, work.company.device)
-            warm = trained is not None or begun.previous is not None
-            start = Params(*LinearHead(run.head, len(run.C)).params()) if warm else None
-            work.fit(fits, run.C, start, verbose=bool(estimator.verbose))
-            LinearHead(run.head, len(run.C)).load(fits.params.coef, fits.params.intercept)
-    found = run.attributes(trained, fits)
+    network_input = _NetworkInput.start(
+        model, estimator, inputs, seed, n_features, estimator.warm_start
+    )
+    trained = label_problem = label_results = None
+    with own_randomness(seed, network_input.device):
+        network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
+        binary_problems = make_binary_problems(
+            model, inputs, head, resolved.solver, network_input.device
+        )
+        if not mode.frozen:
+            report = (
+                ProgressPrinter(np.arange(binary_problems.labels.n_labels))
+                if estimator.verbose
+                else None
+            )
+            trained = network_fit.train(
+                mode, network_fit.rows(binary_problems, on_features=False), callback=report
+            )
+        if mode.frozen or mode.polish:
+            label_problem = LabelProblem.of(
+                model, replace(inputs, X=network_fit.features(inputs.X)), head, resolved
+            )
+            label_results = LabelResults(
+                label_problem.problem,
+                label_problem.binary_problems.constant,
+                label_problem.binary_problems.device,
+            )
+            warm = trained is not None or network_input.previous is not None
+            start = (
+                Params(*LinearHead(network_fit.head, len(network_fit.C)).params()) if warm else None
+            )
+            label_problem.fit(label_results, network_fit.C, start, verbose=bool(estimator.verbose))
+            LinearHead(network_fit.head, len(network_fit.C)).load(
+                label_results.params.coef, label_results.params.intercept
+            )
+    found = network_fit.attributes(trained, label_results)
     state = None if trained is None else trained.state
-    if way.frozen:
-        state = _of_all(fits, len(run.C))
-    memory = {"weight": company.total.tolist(), "state": state, "solver": stable_repr(way.solver)}
-    return Fitted(given, found, memory, work, fits)
+    if mode.frozen:
+        state = _shared_training_state(label_results, len(network_fit.C))
+    training_state = {
+        "weight": binary_problems.total_weight.tolist(),
+        "state": state,
+        "solver": stable_repr(mode.solver),
+    }
+    return NetworkResult(inputs, found, training_state, label_problem, label_results)
 
 
 def partial_fit(
     model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
 ) -> None:
-    """Go on with a network for one epoch over some rows."""
+    """Train the network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
-    way = Way.by_parts(estimator)
-    head, chosen = _head(model, estimator, way)
+    mode = Way.by_parts(estimator)
+    head, resolved = _head(model, estimator, mode)
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
-    given = partial.read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
+    inputs = partial.validate_part(
+        model, estimator, X, y, classes, sample_weight, label_mask
+    ).without_zero_weights()
     seed = epochs.seed_of(estimator.random_state)
-    begun = _Begun.start(model, estimator, given, seed, given.X.shape[1], True)
-    with own_randomness(seed, begun.device):
-        run = _Run.start(begun, model, head, chosen, way.frozen)
-        company = company_of(model, given, head, chosen.solver, begun.device, part=True)
-        rows = run.rows(company, on_features=way.frozen)
-        state, total = None, rows.weight.sum(dim=0).expand(len(run.C))
-        if begun.previous is not None:
-            state, total = parts.past(model, way.solver, rows.weight)
-        trained = run.train(
-            way,
+    network_input = _NetworkInput.start(model, estimator, inputs, seed, inputs.X.shape[1], True)
+    with own_randomness(seed, network_input.device):
+        network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
+        binary_problems = make_binary_problems(
+            model, inputs, head, resolved.solver, network_input.device, part=True
+        )
+        rows = network_fit.rows(binary_problems, on_features=mode.frozen)
+        state, total_weight = None, rows.weight.sum(dim=0).expand(len(network_fit.C))
+        if network_input.previous is not None:
+            state, total_weight = parts.past(model, mode.solver, rows.weight)
+        trained = network_fit.train(
+            mode,
             rows,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=total,
+            total_weight=total_weight,
         )
-    model._keep(run.attributes(trained, None), given.labels)
-    setattr(model, TRAINING, parts.memory(total, trained, way.solver))
+    model._set_fitted(network_fit.attributes(trained, None), inputs.labels)
+    setattr(model, TRAINING, parts.memory(total_weight, trained, mode.solver))
 
 
-def _head(model: Any, estimator: Any, way: Way) -> tuple[TorchLogisticClassifier, Options]:
+def _head(model: Any, estimator: Any, mode: Way) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier that is fitted to the features of a frozen backbone."""
-    solver = way.solver if way.frozen else "auto"
-    of_head = {name: getattr(estimator, name) for name in _OF_THE_HEAD}
-    head = TorchLogisticClassifier(solver=solver, **of_head)
-    chosen = options.resolve(per_label.WithC(head, model.C))
-    return head, chosen
+    solver = mode.solver if mode.frozen else "auto"
+    head_params = {name: getattr(estimator, name) for name in _HEAD_PARAMETERS}
+    head = TorchLogisticClassifier(solver=solver, **head_params)
+    resolved = options.resolve(per_label.EstimatorWithC(head, model.C))
+    return head, resolved
 
 
-def _of_all(fits: Any, n_labels: int) -> dict[str, Any] | None:
-    """State of the optimiser of a head if it has seen all labels together."""
-    groups = fits.trained
+def _shared_training_state(label_results: Any, n_labels: int) -> dict[str, Any] | None:
+    """Return the optimiser state of the head if all labels were trained together."""
+    groups = label_results.trained
     return groups[0][1] if groups and len(groups[0][0]) == n_labels else None
 
 
-def _check(solver: Any) -> None:
-    """Refuse what a network takes by itself alone."""
+def _check_solver(solver: Any) -> None:
+    """Refuse settings that are only supported without `MultiLabel`."""
     for name, plain in (
         ("validation_fraction", 0.0),
         ("checkpoint", None),
@@ -170,12 +216,13 @@ def _check(solver: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _Begun(NetworkGiven):
-    """What the network of all labels is fitted to.
+class _NetworkInput(NetworkGiven):
+    """Input of a network with one logit per label.
 
     Parameters
     ----------
     labels : Indicator
+        Targets.
     """
 
     labels: Indicator
@@ -185,97 +232,102 @@ class _Begun(NetworkGiven):
         cls,
         model: Any,
         estimator: Any,
-        given: Given,
+        inputs: ValidatedInput,
         seed: int,
         n_features: int | None,
         warm: bool,
-    ) -> "_Begun":
-        """Begin with the network before, or with none.
+    ) -> "_NetworkInput":
+        """Create the input, with the previous network as the initial one if there is one.
 
         Parameters
         ----------
         n_features : int or None
-            Of the network before.
+            Number of features of the previous network.
         warm : bool
-            Whether to start from there if there is one.
+            Whether to start from the previous network.
         """
-        device, dtype = place(estimator, given.X, given.device)
+        device, dtype = place(estimator, inputs.X, inputs.device)
         known = copy.copy(estimator)
-        labels: Any = given.labels
-        rows = Rows(given.X, None, labels, None)
-        begun = cls(known, rows, given.home, device, dtype, seed, None, labels)
+        labels: Any = inputs.labels
+        rows = Rows(inputs.X, None, labels, None)
+        network_input = cls(known, rows, inputs.home, device, dtype, seed, None, labels)
         if not warm or "module_" not in vars(model):
-            return begun
+            return network_input
         known.module_ = model.module_
-        previous = begun._previous(n_features)
+        previous = network_input._previous(n_features)
         head: Any = previous.head
         with torch.no_grad():
-            certain = (head.weight == 0).all(dim=1) & (head.bias.abs() == CERTAIN)
-            head.bias[certain] = 0
-        return replace(begun, previous=previous)
+            saturated = (head.weight == 0).all(dim=1) & (head.bias.abs() == SATURATED_LOGIT)
+            head.bias[saturated] = 0
+        return replace(network_input, previous=previous)
 
     @property
     def n_outputs(self) -> int:
-        """Logits a row."""
+        """Number of logits per row."""
         return self.labels.n_labels
 
 
 @dataclass(frozen=True)
-class _Run(Run):
-    """A network of all labels on its way.
+class _NetworkFit(Run):
+    """Fit of a network with one logit per label.
 
     Parameters
     ----------
     C : Tensor of shape (n_labels,)
+        Inverse regularisation strengths.
     """
 
     C: Tensor
 
     @classmethod
-    def start(cls, begun: _Begun, model: Any, head: Any, chosen: Options, frozen: bool) -> "_Run":
-        """Build the network."""
-        labels = begun.labels
-        network: Any = begun.network(frozen)
+    def start(
+        cls, network_input: _NetworkInput, model: Any, head: Any, resolved: Options, frozen: bool
+    ) -> "_NetworkFit":
+        """Create the network and the problem of its head."""
+        labels = network_input.labels
+        network: Any = network_input.network(frozen)
         problem = Problem(
-            options=chosen,
-            home=begun.home,
-            dtype=begun.dtype,
+            options=resolved,
+            home=network_input.home,
+            dtype=network_input.dtype,
             n_classes=2,
             n_features=int(network.head.in_features),
             fit_intercept=True,
             intercept_scaling=1.0,
             is_soft=labels.is_soft or head.label_smoothing > 0,
         )
-        C = per_label.strengths(model.C, head, chosen, labels.n_labels)
-        return cls(begun, network, problem, C)
+        C = per_label.c_per_label(model.C, head, resolved, labels.n_labels)
+        return cls(network_input, network, problem, C)
 
     def strength(self, device: torch.device) -> Tensor:
-        """``1 / C`` of every label."""
+        """Return ``1 / C`` of every label."""
         return (1 / self.C).to(device)
 
-    def rows(self, company: Company, on_features: bool) -> InMemory:
-        """Rows with a cell that counts, or what the backbone makes of them."""
+    def rows(self, binary_problems: BinaryProblems, on_features: bool) -> InMemory:
+        """Return the rows that have a target of positive weight, or their features."""
         X: Any = self.given.rows.X
-        targets, weight = company.cells(np.arange(len(self.C)))
+        targets, weight = binary_problems.targets_and_weights(np.arange(len(self.C)))
         if weight is not None:
-            counts = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
-            if not bool(counts.any()):
+            has_weight = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
+            if not bool(has_weight.any()):
                 raise ValueError("No cell of y is known and counts: there is nothing to fit to.")
-            if not bool(counts.all()):
-                X = _safe_indexing(X, counts.nonzero()[:, 0].cpu().numpy())
-                targets, weight = targets[counts], weight[counts]
+            if not bool(has_weight.all()):
+                X = _safe_indexing(X, has_weight.nonzero()[:, 0].cpu().numpy())
+                targets, weight = targets[has_weight], weight[has_weight]
         if on_features:
             return from_arrays(self.features(X), targets, weight)
         return from_arrays(self.problem.design(X), targets, weight, device=self.given.device)
 
-    def attributes(self, trained: Trained | None, fits: Fits | None) -> dict[str, Any]:
-        """Fitted attributes."""
+    def attributes(
+        self, trained: TrainingResult | None, label_results: LabelResults | None
+    ) -> dict[str, Any]:
+        """Return the fitted attributes."""
         network: nn.Module = self.network.eval()
         network.zero_grad()
         n_epochs = 0 if trained is None else trained.n_epochs
         found: dict[str, Any] = {}
-        if fits is not None:
-            found = fits.attributes()
+        if label_results is not None:
+            found = label_results.attributes()
             del found["coef_"], found["intercept_"]
             found["n_iter_"] = found["n_iter_"] + n_epochs
         else:

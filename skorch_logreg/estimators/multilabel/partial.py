@@ -1,4 +1,4 @@
-"""Fitting labels a part of the rows at a time."""
+"""Incremental fits of all labels, on some of the rows at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,20 +15,20 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import epochs, options, partial
 from skorch_logreg.estimators.multilabel import per_label
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
-from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.targets import Targets, encode_known
 from skorch_logreg.fitting import Params
 
-__all__ = ["memory", "offered", "partial_fit", "read"]
+__all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
 
 _COLUMN = ("binary", "multiclass")
 
 
-def offered(model: Any) -> bool:
-    """Whether `MultiLabel` can go on from some of the rows; see `partial.offered`."""
+def has_partial_fit(model: Any) -> bool:
+    """Return True if `MultiLabel` supports `partial_fit`; see `estimators.partial.offered`."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     own = model.class_weight
     each = own if isinstance(own, (list, tuple)) else [own]
@@ -46,18 +46,25 @@ def offered(model: Any) -> bool:
 def partial_fit(
     model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
 ) -> None:
-    """Go on with every label for one epoch over some rows."""
+    """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
-    chosen = options.resolve(per_label.WithC(estimator, model.C))
-    chosen = replace(chosen, solver=epochs.partial_solver(chosen.solver))
-    given = read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
-    n_labels = given.labels.n_labels
-    work = LabelProblem.of(model, given, estimator, chosen, part=True)
-    start = model._previous(work.problem, n_labels)
-    before = getattr(model, TRAINING, None) if start is not None else None
-    run = _Run.of(work, per_label.strengths(model.C, estimator, chosen, n_labels), start, before)
-    groups = list(run.groups(before))
-    trained = [group for some in groups for group in run.train(some)]
+    resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
+    resolved = replace(resolved, solver=epochs.partial_solver(resolved.solver))
+    inputs = validate_part(
+        model, estimator, X, y, classes, sample_weight, label_mask
+    ).without_zero_weights()
+    n_labels = inputs.labels.n_labels
+    label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
+    start = model._warm_start_params(label_problem.problem, n_labels)
+    previous = getattr(model, TRAINING, None) if start is not None else None
+    run = _PartialFit.of(
+        label_problem,
+        per_label.c_per_label(model.C, estimator, resolved, n_labels),
+        start,
+        previous,
+    )
+    groups = list(run.groups(previous))
+    trained = [group for labels_and_state in groups for group in run.train(labels_and_state)]
     n_iter = torch.zeros(n_labels, dtype=torch.int32)
     for labels, state in trained:
         n_iter[labels] = state["n_epochs"]
@@ -66,30 +73,31 @@ def partial_fit(
         "optimality_": torch.full((n_labels,), torch.nan, dtype=torch.float64),
         "converged_": torch.zeros(n_labels, dtype=torch.bool),
     }
-    found = {name: given.home.from_tensor(value) for name, value in found.items()}
+    found = {name: inputs.home.from_tensor(value) for name, value in found.items()}
     found["n_passes_"] = getattr(model, "n_passes_", 0) + len(groups)
-    model._keep(found | run.attributes(), given.labels)
-    setattr(model, TRAINING, memory(run.total, chosen.solver, trained))
+    model._set_fitted(found | run.attributes(), inputs.labels)
+    setattr(model, TRAINING, training_state(run.total_weight, resolved.solver, trained))
 
 
-def memory(
-    total: Tensor, solver: Any, trained: list[tuple[np.ndarray, dict[str, Any]]]
+def training_state(
+    total_weight: Tensor, solver: Any, trained: list[tuple[np.ndarray, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """Value of the attribute that holds what `partial_fit` goes on from.
+    """Return the state from which `partial_fit` continues.
 
     Parameters
     ----------
-    total : Tensor of shape (n_labels,)
-        Weight of all cells so far.
+    total_weight : Tensor of shape (n_labels,)
+        Total weight of all rows so far.
     solver : object
+        Solver, whose settings are stored.
     trained : list of (ndarray of int, dict)
         Labels that were trained together, and the state of their optimiser.
     """
     groups = [{"labels": labels.tolist(), "state": state} for labels, state in trained]
-    return {"weight": total.tolist(), "solver": stable_repr(solver), "groups": groups}
+    return {"weight": total_weight.tolist(), "solver": stable_repr(solver), "groups": groups}
 
 
-def read(
+def validate_part(
     model: Any,
     estimator: Any,
     X: Any,
@@ -97,13 +105,13 @@ def read(
     classes: Any,
     sample_weight: Any,
     label_mask: Any,
-) -> Given:
-    """Validate a part of the rows; its labels are those of the parts before.
+) -> ValidatedInput:
+    """Validate some of the rows, whose labels must be those of earlier calls.
 
     Raises
     ------
     ValueError
-        If they are not, or classes of a column are missing.
+        If the labels differ, or the classes of a 1-D y are missing.
     """
     kind = getattr(model, "target_kind_", None)
     n_before = getattr(model, "n_labels_", None)
@@ -118,31 +126,31 @@ def read(
             raise ValueError(f"classes must be at least 2, got {classes!r}.")
         return encode_known(y, model.classes_)
 
-    given = Given.of(
+    inputs = ValidatedInput.of(
         model, estimator, X, y, sample_weight, label_mask,
-        column=column, anew=kind is None,
+        column=column, reset=kind is None,
         allow_nd=getattr(estimator, "module", None) is not None,
     )  # fmt: skip
-    labels = given.labels
+    labels = inputs.labels
     if labels.kind not in _COLUMN:
         if kind in _COLUMN:
             raise ValueError("y is an indicator, but it was one column of classes before.")
         if n_before not in (None, labels.n_labels):
             raise ValueError(f"y has {labels.n_labels} labels, but it had {n_before} before.")
-        _check_numbers(classes, labels.n_labels)
+        _check_indicator_classes(classes, labels.n_labels)
     if kind is None:
-        return given
+        return inputs
     names = getattr(model, "label_names_", None)
     if labels.names is not None and names is not None and any(names != labels.names):
         raise ValueError(f"y has columns {labels.names!r}, but they were {names!r} before.")
     labels = replace(
         labels, kind=kind, dtype=model.target_dtype_, classes=model.classes_, names=names
     )
-    return replace(given, labels=labels)
+    return replace(inputs, labels=labels)
 
 
-def _check_numbers(classes: Any, n_labels: int) -> None:
-    """Refuse classes that are not those of an indicator."""
+def _check_indicator_classes(classes: Any, n_labels: int) -> None:
+    """Raise if classes are not those of an indicator."""
     if classes is None:
         return
     each = [np.asarray(entry).tolist() for entry in classes]
@@ -154,73 +162,85 @@ def _check_numbers(classes: Any, n_labels: int) -> None:
         )
 
 
-_Trained = tuple[np.ndarray, dict[str, Any]]
+_TrainedGroup = tuple[np.ndarray, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class _Run:
-    """All labels on their way.
+class _PartialFit:
+    """State of an incremental fit of all labels.
 
     Parameters
     ----------
-    work : LabelProblem
-        Of a part of the rows.
+    label_problem : LabelProblem
+        Problem on some of the rows.
     C : Tensor of shape (n_labels,)
-    coef, intercept : Tensor of shape (n_labels, 1, n_features) and (n_labels, 1)
-        Written into.
-    total : Tensor of shape (n_labels,)
-        Weight of all cells so far; written into.
+        Inverse regularisation strengths.
+    coef : Tensor of shape (n_labels, 1, n_features)
+        Coefficients, updated in place.
+    intercept : Tensor of shape (n_labels, 1)
+        Intercepts, updated in place.
+    total_weight : Tensor of shape (n_labels,)
+        Total weight of all rows so far, updated in place.
     """
 
-    work: LabelProblem
+    label_problem: LabelProblem
     C: Tensor
     coef: Tensor
     intercept: Tensor
-    total: Tensor
+    total_weight: Tensor
 
     @classmethod
     def of(
-        cls, work: LabelProblem, C: Tensor, start: Params | None, before: dict[str, Any] | None
-    ) -> "_Run":
-        """Begin where the parts before have ended."""
+        cls,
+        label_problem: LabelProblem,
+        C: Tensor,
+        start: Params | None,
+        previous: dict[str, Any] | None,
+    ) -> "_PartialFit":
+        """Create the state from the end of the previous call."""
         if start is None:
-            zeros = work.problem.zeros()
+            zeros = label_problem.problem.zeros()
             start = Params(zeros.coef.repeat(len(C), 1, 1), zeros.intercept.repeat(len(C), 1))
-        total = torch.zeros_like(C)
-        if before is not None:
-            total += torch.tensor(before["weight"], dtype=torch.float64)
-        return cls(work, C, start.coef, start.intercept, total)
+        total_weight = torch.zeros_like(C)
+        if previous is not None:
+            total_weight += torch.tensor(previous["weight"], dtype=torch.float64)
+        return cls(label_problem, C, start.coef, start.intercept, total_weight)
 
     def groups(
-        self, before: dict[str, Any] | None
+        self, previous: dict[str, Any] | None
     ) -> Iterator[tuple[np.ndarray, dict[str, Any] | None]]:
-        """Labels that go together: those that did, and those that no optimiser has seen."""
+        """Yield the labels to train together, with their optimiser state.
+
+        Labels that were trained together stay together; new labels have no state.
+        """
         new = np.ones(len(self.C), dtype=bool)
-        if before is not None and before["solver"] == stable_repr(self.work.problem.options.solver):
-            for group in before["groups"]:
+        if previous is not None and previous["solver"] == stable_repr(
+            self.label_problem.problem.options.solver
+        ):
+            for group in previous["groups"]:
                 labels = np.array(group["labels"])
                 new[labels] = False
                 yield labels, group["state"]
-        for labels in self.work.company.batches(np.flatnonzero(new)):
+        for labels in self.label_problem.binary_problems.batches(np.flatnonzero(new)):
             yield labels, None
 
-    def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_Trained]:
-        """Train a group; labels of which the part has no cell stay as they are."""
+    def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_TrainedGroup]:
+        """Train a group of labels; labels without a known target among these rows are unchanged."""
         labels, state = group
-        targets, weight = self.work.company.cells(labels)
-        own = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
+        targets, weight = self.label_problem.binary_problems.targets_and_weights(labels)
+        part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
         if weight is not None:
-            own = weight.sum(dim=0).expand(len(labels)).cpu()
-        counts = own > 0
-        if weight is not None and not bool(counts.all()):
+            part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
+        has_weight = part_weight > 0
+        if weight is not None and not bool(has_weight.all()):
             if state is not None:
-                yield labels[~counts.numpy()], _of_some(state, ~counts)
-                state = _of_some(state, counts)
-            labels, own = labels[counts.numpy()], own[counts]
-            targets = targets[:, counts.to(targets.device)]
-            weight = weight[:, counts.to(weight.device)]
+                yield labels[~has_weight.numpy()], _select_labels(state, ~has_weight)
+                state = _select_labels(state, has_weight)
+            labels, part_weight = labels[has_weight.numpy()], part_weight[has_weight]
+            targets = targets[:, has_weight.to(targets.device)]
+            weight = weight[:, has_weight.to(weight.device)]
         if len(labels):
-            yield labels, self._train(labels, state, targets, weight, own)
+            yield labels, self._train(labels, state, targets, weight, part_weight)
 
     def _train(
         self,
@@ -228,36 +248,36 @@ class _Run:
         state: dict[str, Any] | None,
         targets: Tensor,
         weight: Tensor | None,
-        own: Tensor,
+        part_weight: Tensor,
     ) -> dict[str, Any]:
-        problem, device = self.work.problem, self.work.company.device
-        self.total[labels] += own
+        problem, device = self.label_problem.problem, self.label_problem.binary_problems.device
+        self.total_weight[labels] += part_weight
         start = Params(self.coef[labels], self.intercept[labels])
         params, trained = fitting.train(
-            from_arrays(self.work.design, targets, weight),
+            from_arrays(self.label_problem.design, targets, weight),
             problem.loss,
-            problem.penalty(self.work.factor, device),
+            problem.penalty(self.label_problem.penalty_factor, device),
             C=self.C[labels].to(device),
             fit_intercept=problem.core_intercept,
             solver=problem.options.solver,
             start=problem.on(device, start),
-            seed=self.work.seed,
+            seed=self.label_problem.seed,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=self.total[labels].to(device),
+            total_weight=self.total_weight[labels].to(device),
         )
         self.coef[labels] = params.coef.cpu()
         self.intercept[labels] = params.intercept.cpu()
         return trained.state
 
     def attributes(self) -> dict[str, Any]:
-        """`coef_` and `intercept_`."""
+        """Return `coef_` and `intercept_`."""
         params = Params(self.coef[None, :, 0], self.intercept[None, :, 0])
-        return self.work.problem.fitted(params)
+        return self.label_problem.problem.fitted(params)
 
 
-def _of_some(state: dict[str, Any], which: Tensor) -> dict[str, Any]:
-    """State of the optimiser of some of its labels (m,)."""
+def _select_labels(state: dict[str, Any], which: Tensor) -> dict[str, Any]:
+    """Return the optimiser state of the labels that a mask (m,) selects."""
 
     def part(value: Any) -> Any:
         by_label = isinstance(value, Tensor) and value.ndim and len(value) == len(which)

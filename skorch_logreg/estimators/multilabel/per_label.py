@@ -1,4 +1,4 @@
-"""What every label may have of its own: strength, threshold, class weights."""
+"""Parameters that may differ between labels: C, threshold and class weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,26 +15,28 @@ from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.estimators.weights import with_class_weight
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["ClassWeights", "WithC", "class_weights", "numbers", "strengths"]
+__all__ = ["ClassWeights", "EstimatorWithC", "class_weights", "broadcast_to_labels", "c_per_label"]
 
 _Weights = Mapping[Any, float] | str | None
 
 
-def numbers(
-    name: str, value: Any, n_labels: int, *, above: float | None = None, most: float
+def broadcast_to_labels(
+    name: str, value: Any, n_labels: int, *, lower: float | None = None, upper: float
 ) -> Tensor:
-    """Numbers (n_labels,), float64, from one for all labels or one for each.
+    """Validate one number or an array of numbers and broadcast it to (n_labels,), float64.
 
     Parameters
     ----------
     name : str
-        Of the parameter.
+        Name of the parameter, for messages.
     value : number or array-like of shape (n_labels,)
+        Value to broadcast.
     n_labels : int
-    above : float or None, default=None
-        What they must exceed; None: 0 is the least.
-    most : float
-        Largest that is allowed.
+        Number of labels.
+    lower : float or None, default=None
+        Exclusive lower bound; None: an inclusive bound of 0.
+    upper : float
+        Inclusive upper bound.
 
     Raises
     ------
@@ -49,22 +51,23 @@ def numbers(
             f"{name} has shape {found.shape}, expected one number or (n_labels,) = ({n_labels},)."
         )
     each = np.broadcast_to(found, n_labels).astype(np.float64)
-    wrong = np.flatnonzero(~((each >= 0 if above is None else each > above) & (each <= most)))
+    wrong = np.flatnonzero(~((each >= 0 if lower is None else each > lower) & (each <= upper)))
     if len(wrong):
-        place = f"{name}[{wrong[0]}]" if found.ndim else name
-        bounds = f"[0, {most:g}]" if above is None else f"({above:g}, {most:g}]"
-        raise ParameterError(f"{place} is {each[wrong[0]]}; it must be in {bounds}.")
+        entry_name = f"{name}[{wrong[0]}]" if found.ndim else name
+        bounds = f"[0, {upper:g}]" if lower is None else f"({lower:g}, {upper:g}]"
+        raise ParameterError(f"{entry_name} is {each[wrong[0]]}; it must be in {bounds}.")
     return torch.from_numpy(each)
 
 
-class WithC:
-    """The estimator's parameters that `options.resolve` reads, with another C.
+class EstimatorWithC:
+    """Parameters that `options.resolve` reads, with the C of `MultiLabel`.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier
+        Estimator whose other parameters are copied.
     C : number, array-like of shape (n_labels,) or None
-        None: the estimator's.
+        Inverse regularisation strength; None: the estimator's.
     """
 
     def __init__(self, estimator: Any, C: Any) -> None:
@@ -73,86 +76,94 @@ class WithC:
         self.n_jobs = estimator.n_jobs
         self.C = estimator.C
         if C is not None and np.size(C):
-            each = numbers("C", C, np.size(C), above=0, most=np.inf)
-            # no penalty at all is a case of its own; liblinear refuses any
+            each = broadcast_to_labels("C", C, np.size(C), lower=0, upper=np.inf)
+            # C=inf means no penalty: liblinear refuses it for any label, other solvers drop
+            # the penalty if it holds for all labels
             self.C = float(each.max() if self.solver == "liblinear" else each.min())
 
 
-def strengths(C: Any, estimator: Any, chosen: Options, n_labels: int) -> Tensor:
-    """C of every label, (n_labels,).
+def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Tensor:
+    """Return the C of every label, (n_labels,).
 
     Parameters
     ----------
     C : number, array-like of shape (n_labels,) or None
-        None: the estimator's.
+        Inverse regularisation strength; None: the estimator's.
     estimator : TorchLogisticClassifier
-    chosen : Options
-        That `options.resolve` made of `WithC`.
+        Estimator of the labels.
+    resolved : Options
+        Result of `options.resolve` for an `EstimatorWithC`.
     n_labels : int
+        Number of labels.
     """
     if C is None or estimator.penalty is None:
-        return torch.full((n_labels,), chosen.C, dtype=torch.float64)
-    return numbers("C", C, n_labels, above=0, most=np.inf)
+        return torch.full((n_labels,), resolved.C, dtype=torch.float64)
+    return broadcast_to_labels("C", C, n_labels, lower=0, upper=np.inf)
 
 
 def class_weights(
-    own: Any, default: _Weights, labels: Indicator, rows: Tensor | None
+    own: Any, default: _Weights, labels: Indicator, sample_weight: Tensor | None
 ) -> tuple[Tensor | None, "ClassWeights | None"]:
-    """Weights of rows and, label by label, of classes.
+    """Resolve class weights into sample weights and class weights of each label.
 
     Parameters
     ----------
     own : dict, "balanced", None, or a list of n_labels of these
-        Of the labels; None stands for the default.
+        `class_weight` of `MultiLabel`; None stands for the default.
     default : dict, "balanced" or None
+        `class_weight` of the estimator.
     labels : Indicator
-    rows : Tensor of shape (n_samples,), float64, or None
+        Targets.
+    sample_weight : Tensor of shape (n_samples,), float64, or None
         Sample weights.
 
     Returns
     -------
-    rows : Tensor of shape (n_samples,), float64, or None
-        With the weights of more than two classes that a dict names.
+    sample_weight : Tensor of shape (n_samples,), float64, or None
+        Sample weights, times the class weights if a dict names the classes of a multiclass y.
     class_weights : ClassWeights or None
+        Class weights of each label.
     """
     own = default if own is None else own
     if labels.kind == "multiclass" and isinstance(own, Mapping):
-        return with_class_weight(own, Targets(labels.classes, labels.values), rows), None
-    return rows, ClassWeights.of(own, default, labels.n_labels, labels.pair)
+        return with_class_weight(own, Targets(labels.classes, labels.values), sample_weight), None
+    return sample_weight, ClassWeights.of(own, default, labels.n_labels, labels.class_pair)
 
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """Weights of absence and presence, label by label.
+    """Weights of absence and presence for each label.
 
     Parameters
     ----------
-    factors : Tensor of shape (n_labels, 2), float64
-        Where they are given.
+    weights : Tensor of shape (n_labels, 2), float64
+        Given weights.
     balanced : Tensor of shape (n_labels,), bool
-        Where both shall have the same total instead.
+        True if both classes of a label shall have the same total weight instead.
     """
 
-    factors: Tensor
+    weights: Tensor
     balanced: Tensor
 
     @classmethod
     def of(cls, own: Any, default: _Weights, n_labels: int, classes: Any) -> "ClassWeights | None":
-        """Collect them; None where nothing is weighted.
+        """Collect the class weights; None if there are none.
 
         Parameters
         ----------
         own : dict, "balanced", None, or a list of n_labels of these
-            Of the labels; None stands for the default.
+            `class_weight` of `MultiLabel`; None stands for the default.
         default : dict, "balanced" or None
+            `class_weight` of the estimator.
         n_labels : int
+            Number of labels.
         classes : sequence of two
-            What dicts call absence and presence.
+            Keys of a dict for absence and presence.
 
         Raises
         ------
         ParameterError, ValueError
-            If a list has another length, or a dict names another class or an impossible weight.
+            If a list has another length, or a dict holds another class or an invalid weight.
         """
         each = list(own) if isinstance(own, (list, tuple)) else None
         if each is None:
@@ -168,20 +179,20 @@ class ClassWeights:
         for entry in each:
             if id(entry) not in read:
                 read[id(entry)] = _pair(entry, classes)
-        factors = torch.tensor([read[id(entry)] for entry in each], dtype=torch.float64)
+        weights = torch.tensor([read[id(entry)] for entry in each], dtype=torch.float64)
         balanced = torch.tensor([isinstance(entry, str) for entry in each])
-        return cls(factors, balanced)
+        return cls(weights, balanced)
 
     def balance(self, absent: Tensor, present: Tensor) -> Tensor:
-        """Fill in the balanced ones, from the weights (n_labels,) of absence and presence."""
+        """Compute balanced weights from the totals (n_labels,) of absence and presence."""
         totals = torch.stack([absent, present], dim=1)
         equal = totals.sum(dim=1, keepdim=True) / (2 * totals)
         equal = torch.where(totals > 0, equal, 0.0)
-        return torch.where(self.balanced[:, None], equal, self.factors)
+        return torch.where(self.balanced[:, None], equal, self.weights)
 
 
 def _pair(entry: Any, classes: Any) -> tuple[float, float]:
-    """Weights of absence and presence that an entry gives; 1 where they are to be balanced."""
+    """Return the weights of absence and presence; 1 if they are to be balanced."""
     if entry is None or (isinstance(entry, str) and entry == "balanced"):
         return 1.0, 1.0
     if not isinstance(entry, Mapping):

@@ -1,4 +1,4 @@
-"""From the coefficients of many labels to predictions."""
+"""Predictions of many labels from coefficients or a network."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace
 from skorch_logreg.estimators.chunks import chunks_of, is_chunked
 from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.multilabel import indicator
-from skorch_logreg.estimators.multilabel.per_label import numbers
+from skorch_logreg.estimators.multilabel.per_label import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
@@ -25,14 +25,14 @@ __all__ = ["LabelPrediction"]
 
 
 def _has_coefficients(model: Any) -> bool:
-    """Whether the labels have coefficients, or would have."""
+    """Return True if the labels have coefficients instead of a network."""
     return not isinstance(model.estimator, NeuralLogisticClassifier)
 
 
 class LabelPrediction(LogisticPrediction):
-    """Predictions of ``n_labels_`` binary models, in the form of the y that was fitted.
+    """Predictions of ``n_labels_`` binary models, in the form of the fitted y.
 
-    That is ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
+    The form is stored in ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
     """
 
     n_labels_: int
@@ -51,7 +51,7 @@ class LabelPrediction(LogisticPrediction):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
+            Rows to score; or chunks of rows; or a Dask collection, for a lazy Dask array.
 
         Returns
         -------
@@ -79,16 +79,19 @@ class LabelPrediction(LogisticPrediction):
         Raises
         ------
         ValueError
-            If `threshold` was set to something that is not allowed.
+            If `threshold` was set to an invalid value.
         """
         if is_chunked(X):
-            home, some = NUMPY, chunks_of(self, X)
+            home, blocks = NUMPY, chunks_of(self, X)
         else:
             X, home = self._rows(X, "predict")
             at_once = fitting.at_once(self.n_labels_, self.memory_budget)
-            some = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
+            blocks = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
-        parts = [self._decide(self._of_rows(rows), thresholds, home) for rows in some]
+        parts = [
+            self._labels_from_logits(self._compute_logits(rows), thresholds, home)
+            for rows in blocks
+        ]
         if len(parts) == 1:
             return parts[0]
         if sp.issparse(parts[0]):
@@ -107,10 +110,10 @@ class LabelPrediction(LogisticPrediction):
         Returns
         -------
         probabilities : array of shape (n_samples, n_labels)
-            That each label is present. After a fit to a 1-D y, (n_samples, n_classes) whose rows
-            sum to 1.
+            Probability that each label is present. After a fit to a 1-D y, of shape
+            (n_samples, n_classes) with rows that sum to 1.
         """
-        if self._kind() == "binary":
+        if self._target_kind() == "binary":
             return super().predict_proba(X)
         logits, home = self._logits(X, "predict_proba")
         if self.target_kind_ == "multiclass":
@@ -119,7 +122,7 @@ class LabelPrediction(LogisticPrediction):
 
     @lazy_on_dask
     def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
+        """Compute the logarithm of `predict_proba`, finite even if that underflows to 0.
 
         Parameters
         ----------
@@ -128,9 +131,10 @@ class LabelPrediction(LogisticPrediction):
 
         Returns
         -------
-        log_probabilities : array of the shape of `predict_proba`
+        log_probabilities : array
+            Log-probabilities, with the shape of `predict_proba`.
         """
-        if self._kind() == "binary":
+        if self._target_kind() == "binary":
             return super().predict_log_proba(X)
         logits, home = self._logits(X, "predict_log_proba")
         found = nn.functional.logsigmoid(logits)
@@ -138,41 +142,41 @@ class LabelPrediction(LogisticPrediction):
             found.log_softmax(1) if self.target_kind_ == "multiclass" else found
         )
 
-    def _kind(self) -> str:
+    def _target_kind(self) -> str:
         check_is_fitted(self)
         return self.target_kind_
 
     def _rows(self, X: Any, method: str) -> tuple[Any, Home]:
-        """Validate rows to predict, and find out where they live."""
+        """Validate rows to predict; return them with their array namespace."""
         check_is_fitted(self)
         network = self._network()
         if network is None:
             check_same_namespace(Home.of(X).rows(X), self, attribute="coef_", method=method)
-        how: dict[str, Any] = {"dtype": "numeric"}
+        check_params: dict[str, Any] = {"dtype": "numeric"}
         if network is not None:
-            how = {"allow_nd": getattr(self.estimator, "module", None) is not None}
-        return validated(self, X, reset=False, **how), Home.of(X)
+            check_params = {"allow_nd": getattr(self.estimator, "module", None) is not None}
+        return validated(self, X, reset=False, **check_params), Home.of(X)
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
         if is_chunked(X):
-            return cat([self._of_rows(rows) for rows in chunks_of(self, X)]), NUMPY
+            return cat([self._compute_logits(rows) for rows in chunks_of(self, X)]), NUMPY
         X, home = self._rows(X, method)
-        return self._of_rows(X), home
+        return self._compute_logits(X), home
 
-    def _of_rows(self, X: Any) -> Tensor:
-        """Logits (n_rows, n_labels) of validated rows."""
+    def _compute_logits(self, X: Any) -> Tensor:
+        """Compute the logits (n_rows, n_labels) of validated rows."""
         network = self._network()
         if network is None:
             return _affine(X, self.coef_, self.intercept_)
         return networks.logits(network, X)
 
     def _network(self) -> Any:
-        """Return the network that was fitted; None: the labels have coefficients."""
+        """Return the fitted network; None if the labels have coefficients."""
         return vars(self).get("module_")
 
     @property
     def module_(self) -> Any:
-        """The fitted network; or all labels as a module over ``coef_`` and ``intercept_``."""
+        """Fitted network, or a linear module sharing memory with ``coef_`` and ``intercept_``."""
         network = self._network()
         return super().module_ if network is None else network
 
@@ -184,23 +188,23 @@ class LabelPrediction(LogisticPrediction):
     def module_(self) -> None:
         del vars(self)["module_"]
 
-    def _decide(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
-        """Predictions from logits (n_rows, n_labels), which they overwrite."""
+    def _labels_from_logits(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
+        """Convert logits (n_rows, n_labels), which are overwritten, to predictions."""
         if self.target_kind_ == "multiclass":
             return self._labels(logits.argmax(dim=1), home)
         positive = logits >= 0
         other = thresholds != 0.5
         if bool(other.any()):
-            least = thresholds.to(logits)
-            above = logits.sigmoid_() >= least
+            lower = thresholds.to(logits)
+            above = logits.sigmoid_() >= lower
             positive = where(other.to(logits.device), above, positive)
         if self.target_kind_ == "binary":
             return self._labels(positive[:, 0], home)
         return indicator.write(positive, self.target_kind_, self.target_dtype_, home)
 
     def _thresholds(self, kind: str, n_labels: int) -> Tensor:
-        """Threshold of every label, (n_labels,)."""
-        found = numbers("threshold", self.threshold, n_labels, most=1)
+        """Return the threshold of every label, (n_labels,)."""
+        found = broadcast_to_labels("threshold", self.threshold, n_labels, upper=1)
         if kind == "multiclass" and bool((found != 0.5).any()):
             raise ParameterError(
                 f"threshold={self.threshold} is for labels, but y is one column of {n_labels} "

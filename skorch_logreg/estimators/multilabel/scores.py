@@ -14,30 +14,33 @@ from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.scoring import Rows, fast_scores, metric_name
 from skorch_logreg.fitting import Params
 
-__all__ = ["LabelScores"]
+__all__ = ["LabelScorer"]
 
 
 @dataclass(frozen=True)
-class LabelScores:
-    """Scores each label as a classifier of its own.
+class LabelScorer:
+    """Scorer of each label as a binary classifier.
 
     Parameters
     ----------
     scoring : str, callable or None
+        As in `TorchLogisticClassifierCV`.
     template : TorchLogisticClassifier
-        Parameters of the models, but for ``C`` and ``threshold``.
+        Parameters of the models except ``C`` and ``threshold``.
     X : array of shape (n_samples, n_features)
-        Validated.
+        Validated rows.
     classes : ndarray of shape (2,)
-        What the scorer has for absence and presence.
+        Values that stand for absence and presence in the scorer's y.
     Cs : ndarray of shape (n_cs,)
+        Inverse regularisation strengths.
     thresholds : Tensor of shape (n_labels,)
-    parts : list of ndarray
+        Probability from which on a label is predicted.
+    held_out_rows : list of ndarray
         Held-out rows of every fold.
     weight : Tensor of shape (n_samples,) or None
         Sample weights.
     home : Home
-        Where X lives.
+        Array namespace and device of X.
     """
 
     scoring: Any
@@ -46,7 +49,7 @@ class LabelScores:
     classes: np.ndarray
     Cs: np.ndarray
     thresholds: Tensor
-    parts: list[np.ndarray]
+    held_out_rows: list[np.ndarray]
     weight: Tensor | None
     home: Home
 
@@ -65,21 +68,25 @@ class LabelScores:
         Parameters
         ----------
         labels, folds, cs : sequence of int
+            Indices of the labels, folds and Cs.
         logits : Tensor of shape (n_samples, n_folds * n_labels * n_cs, 1)
+            Logits of all rows.
         targets : Tensor of shape (n_samples, n_labels), int64
+            Targets.
         known : Tensor of shape (n_samples, n_labels), bool, or None
+            True where targets are known; None if all are.
         params : Params
-            Of the models, in the order of the logits.
+            Parameters of the models, in the order of the logits.
 
         Returns
         -------
         scores : Tensor of shape (n_labels, n_folds, n_cs), float64
-            nan where the held-out rows show nothing that can be scored.
+            Scores; nan if the held-out rows cannot be scored.
         """
         shape = len(folds), len(labels), len(cs)
         thresholds = self.thresholds[labels].tolist()
         if known is None and len(set(thresholds)) == 1 and metric_name(self.scoring) is not None:
-            rows = Rows.of([self.parts[fold] for fold in folds], len(targets))
+            rows = Rows.of([self.held_out_rows[fold] for fold in folds], len(targets))
             index = targets[rows.rows.to(targets.device)]
             found = fast_scores(
                 self.scoring,
@@ -95,7 +102,7 @@ class LabelScores:
         coef, intercept = (part.unflatten(0, shape) for part in (params.coef, params.intercept))
         return torch.stack(
             [
-                self._of_label(
+                self._score_label(
                     threshold,
                     folds,
                     cs,
@@ -108,7 +115,7 @@ class LabelScores:
             ]
         )
 
-    def _of_label(
+    def _score_label(
         self,
         threshold: float,
         folds: Sequence[int],
@@ -118,13 +125,20 @@ class LabelScores:
         known: np.ndarray | None,
         params: Params,
     ) -> Tensor:
-        """Scores (n_folds, n_cs) of one label, where its rows can be scored."""
+        """Score one label, (n_folds, n_cs), in the folds whose rows can be scored."""
         weight = None if self.weight is None else self.weight.cpu()
-        parts = [self.parts[fold] if known is None else self._known(fold, known) for fold in folds]
-        usable = [i for i, part in enumerate(parts) if self._usable(index[part], weight, part)]
+        held_out_rows = [
+            self.held_out_rows[fold] if known is None else self._known_rows(fold, known)
+            for fold in folds
+        ]
+        usable = [
+            i
+            for i, part in enumerate(held_out_rows)
+            if self._can_be_scored(index[part], weight, part)
+        ]
         scores = torch.full((len(folds), len(cs)), torch.nan, dtype=torch.float64)
         if usable:
-            judge = FoldScores(
+            fold_scores = FoldScores(
                 scoring=self.scoring,
                 template=TorchLogisticClassifier(
                     **self.template.get_params(deep=False) | {"threshold": threshold}
@@ -134,21 +148,25 @@ class LabelScores:
                 index=index,
                 classes=self.classes,
                 Cs=self.Cs,
-                parts=parts,
+                parts=held_out_rows,
                 sample_weight=None if weight is None else weight.numpy(),
                 params={} if weight is None else {"sample_weight": weight.numpy()},
                 home=self.home,
             )
-            some = Params(params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1))
-            scores[usable] = judge(usable, cs, logits[:, usable].flatten(1, 2), some).cpu()
+            usable_params = Params(
+                params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1)
+            )
+            scores[usable] = fold_scores(
+                usable, cs, logits[:, usable].flatten(1, 2), usable_params
+            ).cpu()
         return scores
 
-    def _known(self, fold: int, known: np.ndarray) -> np.ndarray:
-        part = self.parts[fold]
+    def _known_rows(self, fold: int, known: np.ndarray) -> np.ndarray:
+        part = self.held_out_rows[fold]
         return part[known[part]]
 
-    def _usable(self, index: Tensor, weight: Tensor | None, part: np.ndarray) -> bool:
-        """Whether rows count, and show both classes where the metric compares them."""
+    def _can_be_scored(self, index: Tensor, weight: Tensor | None, part: np.ndarray) -> bool:
+        """Return True if there are rows with weight, with both classes if the metric needs them."""
         if weight is not None:
             index = index[weight[part] > 0]
         if metric_name(self.scoring) == "roc_auc":

@@ -1,4 +1,4 @@
-"""What training in epochs asks of labels, and which optimisers take many labels at once."""
+"""Requirements on mini-batch solvers that train many labels."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["check_solver", "goes_side_by_side"]
+__all__ = ["check_solver", "can_train_together"]
 
-# what they do to a number depends on its own gradients alone
-_BY_ELEMENT = (
+# optimisers whose update of an entry depends only on the gradients of that entry
+_ELEMENTWISE_OPTIMIZERS = (
     torch.optim.ASGD,
     torch.optim.Adadelta,
     torch.optim.Adagrad,
@@ -28,12 +28,12 @@ _BY_ELEMENT = (
 
 
 def check_solver(solver: Any) -> None:
-    """Refuse what a solver asks for that is one model's.
+    """Refuse settings of a solver that are only supported for a single model.
 
     Raises
     ------
     ParameterError
-        If it holds rows out, has a checkpoint or keeps what an interrupted fit has reached.
+        If it holds out rows, has a checkpoint or keeps the result of an interrupted fit.
     """
     require_no_checkpoint(solver)
     if isinstance(solver, MiniBatch) and solver.validation_fraction:
@@ -44,10 +44,12 @@ def check_solver(solver: Any) -> None:
         )
 
 
-def goes_side_by_side(solver: Any) -> bool:
-    """Whether many labels can be trained at once, and none knows of the others."""
+def can_train_together(solver: Any) -> bool:
+    """Return True if labels can be trained in one call without an effect on each other."""
     if not isinstance(solver, MiniBatch):
         return True
     optimizer = solver.optimizer([torch.nn.Parameter(torch.zeros(1, device="cpu"))])
     scheduler = solver.scheduler(optimizer)
-    return type(optimizer) in _BY_ELEMENT and not isinstance(scheduler, ReduceLROnPlateau)
+    return type(optimizer) in _ELEMENTWISE_OPTIMIZERS and not isinstance(
+        scheduler, ReduceLROnPlateau
+    )

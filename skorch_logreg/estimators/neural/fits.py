@@ -29,7 +29,7 @@ from skorch_logreg.estimators.soft import SoftTargets
 from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, Solution, Status
-from skorch_logreg.training import Epoch, LinearHead, Trained, train_network
+from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_network
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
 
@@ -192,7 +192,7 @@ class Run:
 
     def fit_network(
         self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
-    ) -> tuple[Trained, Solution | None, Tensor]:
+    ) -> tuple[TrainingResult, Solution | None, Tensor]:
         """Train the network, and end with an exact head if that is asked for."""
         judge = None
         if held_out is not None:
@@ -211,7 +211,7 @@ class Run:
                 CheckpointWriter(way.solver.checkpoint, {}).finish()
         return trained, solution, data.weight.sum(dim=0)
 
-    def polish(self, way: Way, rows: Rows, trained: Trained, callback: Any) -> Solution:
+    def polish(self, way: Way, rows: Rows, trained: TrainingResult, callback: Any) -> Solution:
         """Go on with the head alone, to its exact optimum."""
         max_iter = self.given.model.max_iter if trained.is_complete else 0
 
@@ -232,7 +232,7 @@ class Run:
 
     def fit_head(
         self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
-    ) -> tuple[Trained | None, Solution, Tensor]:
+    ) -> tuple[TrainingResult | None, Solution, Tensor]:
         """Fit the head alone, to features that are computed once."""
         judge = None
         if held_out is not None:
@@ -283,7 +283,7 @@ class Run:
         state: dict[str, Any] | None = None,
         epochs: int | None = None,
         total_weight: Tensor | None = None,
-    ) -> Trained:
+    ) -> TrainingResult:
         """Train the network on rows, or its head alone: on features, or on those of a stream."""
         head, problem, seed = self.head, self.problem, self.given.seed
         streaming = isinstance(rows, Stream)
@@ -304,7 +304,7 @@ class Run:
                 ) from error
             return logits
 
-        def report(epoch: Epoch) -> bool:
+        def report(epoch: EpochProgress) -> bool:
             nowhere: Any = None  # the network knows where it is
             progress = Progress.of_epoch(epoch, weight, lambda: nowhere)
             return bool(callback is not None and callback(progress))
@@ -325,7 +325,7 @@ class Run:
                 self.strength(rows.device),
                 way.solver,
                 seed=seed,
-                judge=judge,
+                held_out_score=judge,
                 state=state,
                 epochs=epochs,
                 total_weight=total_weight,
@@ -339,7 +339,7 @@ class Run:
             )
         return trained
 
-    def finish(self, trained: Trained | None, solution: Solution | None) -> None:
+    def finish(self, trained: TrainingResult | None, solution: Solution | None) -> None:
         """Set the fitted attributes, and forget those of another kind of fit."""
         model = self.given.model
         model.module_ = self.network.eval()

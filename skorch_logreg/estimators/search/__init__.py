@@ -1,4 +1,4 @@
-"""Searches whose candidates share their solves."""
+"""Grid and random search whose candidates are solved together."""
 
 from skorch_logreg.estimators.search.searches import (
     BatchedGridSearchCV,

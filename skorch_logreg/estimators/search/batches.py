@@ -1,4 +1,4 @@
-"""Many models on the same rows: all folds and settings of a search in as few solves as can be."""
+"""Solve many candidates on the same rows, all folds together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,42 +14,46 @@ from skorch_logreg.estimators.partial import memory
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.search.candidates import Candidate, token
+from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.estimators.validate import validated
 
-__all__ = ["COLUMNS", "Batch", "Design", "solve"]
+__all__ = ["FEATURE_ATTRIBUTES", "CandidateBatch", "FoldData", "solve_batches"]
 
-COLUMNS = ("n_features_in_", "feature_names_in_")
+FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 
 @dataclass(frozen=True)
-class Design:
-    """Validated rows, and what each counts in every fold.
+class FoldData:
+    """Validated rows and their weight in every fold.
 
     Parameters
     ----------
     X : array or csr array of shape (n_samples, n_features)
+        Rows.
     targets : Targets
-    weight : Tensor of shape (n_samples, n_columns), float64
-        How often a row is in the fold's training rows, times its sample weight.
-    rows : Tensor of shape (n_samples,) or None
+        Encoded classes.
+    fold_weight : Tensor of shape (n_samples, n_columns), float64
+        Number of times that a row is in the fold's training rows, times its sample weight.
+    sample_weight : Tensor of shape (n_samples,) or None
         Sample weights.
     home : Home
+        Array namespace and device of X.
     device : torch.device or None
-    columns : dict
-        Fitted attributes that say what is known of the columns.
+        Device of the solves.
+    feature_attributes : dict
+        Fitted attributes that describe the features.
     n_folds : int
-        Of the columns of ``weight``; one more stands for a fit to all rows.
+        Number of folds among the columns of ``fold_weight``; a further column is a fit to all rows.
     """
 
     X: Any
     targets: Targets
-    weight: Tensor
-    rows: Tensor | None
+    fold_weight: Tensor
+    sample_weight: Tensor | None
     home: Home
     device: torch.device | None
-    columns: dict[str, Any]
+    feature_attributes: dict[str, Any]
     n_folds: int
 
     @classmethod
@@ -61,12 +65,12 @@ class Design:
         Parameters
         ----------
         counts : Tensor of shape (n_samples, n_folds) or None
-            How often every row is in every fold; None: one fold of all rows.
+            Number of times that every row is in every fold; None: one fold of all rows.
 
         Raises
         ------
         ValueError
-            If `fit` would refuse them, or a batch does.
+            If `fit` would raise, or the data is not supported in a batch.
         """
         device = options.resolve_device(final.device)
         home = Home.of(X)
@@ -77,87 +81,110 @@ class Design:
         targets = encode(y)
         if targets.n_classes < 2:
             raise ValueError("There is one class only.")
-        rows = weights.check_sample_weight(sample_weight, X, home)
-        rows = None if rows is None else to_tensor(rows).to(torch.float64)
-        weight = torch.ones(len(y), 1, dtype=torch.float64) if counts is None else counts
-        if rows is not None:
-            weight = weight * rows[:, None]
-        columns = {name: vars(final)[name] for name in COLUMNS if name in vars(final)}
-        return cls(X, targets, weight, rows, home, device, columns, weight.shape[1])
+        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        sample_weight = (
+            None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
+        )
+        fold_weight = torch.ones(len(y), 1, dtype=torch.float64) if counts is None else counts
+        if sample_weight is not None:
+            fold_weight = fold_weight * sample_weight[:, None]
+        feature_attributes = {
+            name: vars(final)[name] for name in FEATURE_ATTRIBUTES if name in vars(final)
+        }
+        return cls(
+            X,
+            targets,
+            fold_weight,
+            sample_weight,
+            home,
+            device,
+            feature_attributes,
+            fold_weight.shape[1],
+        )
 
     @property
     def n_outputs(self) -> int:
-        """Logits a model."""
+        """Number of logits per model."""
         return 1 if self.targets.n_classes == 2 else self.targets.n_classes
 
     @property
     def n_columns(self) -> int:
-        """Models of one setting: one a fold, and perhaps one of all rows."""
-        return int(self.weight.shape[1])
+        """Number of models per candidate: one per fold, and possibly one on all rows."""
+        return int(self.fold_weight.shape[1])
 
-    def of_folds(self, first: int, last: int) -> Self:
+    def select_folds(self, first: int, last: int) -> Self:
         """Return the same rows with the weights of some folds."""
-        return replace(self, weight=self.weight[:, first:last], n_folds=last - first)
+        return replace(self, fold_weight=self.fold_weight[:, first:last], n_folds=last - first)
 
     def with_all_rows(self) -> Self:
-        """Let every setting have a model of all rows, besides those of the folds."""
-        rows = torch.ones_like(self.weight[:, 0]) if self.rows is None else self.rows
-        return replace(self, weight=torch.cat([self.weight, rows[:, None]], dim=1))
+        """Add a column for a model on all rows."""
+        sample_weight = (
+            torch.ones_like(self.fold_weight[:, 0])
+            if self.sample_weight is None
+            else self.sample_weight
+        )
+        return replace(
+            self, fold_weight=torch.cat([self.fold_weight, sample_weight[:, None]], dim=1)
+        )
 
-    def weighted(self, class_weight: Any) -> Tensor | None:
-        """Weights (n_samples, n_columns) with class weights of each fold's own rows.
+    def apply_class_weight(self, class_weight: Any) -> Tensor | None:
+        """Return the weights (n_samples, n_columns) times class weights from each fold's rows.
 
-        None where they are not allowed, or where a fold's training rows lack a class: it is
-        another model then, with fewer classes or no minimiser.
+        None if the class weights are invalid, or if a fold's training rows lack a class, so that
+        the model has fewer classes or no minimiser.
         """
-        weight = self.weight
+        fold_weight = self.fold_weight
         if class_weight is not None:
             try:
                 columns = [
-                    weights.with_class_weight(class_weight, self.targets, fold) for fold in weight.T
+                    weights.with_class_weight(class_weight, self.targets, fold)
+                    for fold in fold_weight.T
                 ]
-            except Exception:  # of any kind: the fits that follow one by one report it
+            except Exception:  # the individual fits report it
                 return None
-            weight = torch.stack(columns, dim=1)  # type: ignore[arg-type]
-        total = weight.new_zeros(self.targets.n_classes, self.n_columns)
-        total.index_add_(0, self.targets.index, weight)
-        return weight if bool((total > 0).all()) else None
+            fold_weight = torch.stack(columns, dim=1)  # type: ignore[arg-type]
+        class_totals = fold_weight.new_zeros(self.targets.n_classes, self.n_columns)
+        class_totals.index_add_(0, self.targets.index, fold_weight)
+        return fold_weight if bool((class_totals > 0).all()) else None
 
-    def problem(self, final: Any, asked: options.Options) -> Problem:
-        """State the fit in the core's terms."""
-        return Problem.of(final, asked, self.home, self.X, self.targets.n_classes)
+    def problem(self, final: Any, resolved: options.Options) -> Problem:
+        """Create the problem of one model."""
+        return Problem.of(final, resolved, self.home, self.X, self.targets.n_classes)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Models that were solved together, those of a fold beside each other.
+class CandidateBatch:
+    """Models that were solved together, ordered by fold, then by model.
 
     Parameters
     ----------
     models : tuple of tuple of Candidate
-        Of each model of a fold, the candidates that it serves: they differ in `threshold`.
+        For each of a fold's models the candidates that share it; they differ in `threshold`.
     solution : fitting.Solution
+        Solution of all models.
     problem : Problem
-    design : Design
+        Problem of one model.
+    fold_data : FoldData
+        Rows and weights.
     """
 
     models: tuple[tuple[Candidate, ...], ...]
     solution: fitting.Solution
     problem: Problem
-    design: Design
+    fold_data: FoldData
 
     @property
     def n_candidates(self) -> int:
-        """Candidates that it serves."""
+        """Number of candidates."""
         return sum(map(len, self.models))
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of probabilities: the fitted coefficients'."""
+        """Floating-point type of the fitted coefficients, and so of probabilities."""
         return torch.float64 if self.problem.options.is_liblinear else self.problem.dtype
 
     def logits_on(self, X: Any) -> Tensor:
-        """Logits (n_rows, m, K) of other, validated rows."""
+        """Compute the logits (n_rows, m, K) of other, validated rows."""
         params = self.problem.without_column(self.solution.params)
         logits = _affine(X, params.coef.flatten(0, 1), params.intercept.flatten())
         return logits.unflatten(1, params.coef.shape[:2])
@@ -165,119 +192,127 @@ class Batch:
     @property
     def logits(self) -> Tensor:
         """Logits (n_samples, n_folds * g, K) of the folds' models."""
-        return self.solution.logits[:, : self.design.n_folds * len(self.models)]
+        return self.solution.logits[:, : self.fold_data.n_folds * len(self.models)]
 
-    def total(self, model: int) -> tuple[Tensor, Tensor]:
-        """Sum over the folds of a model's coefficients (K, p) and intercepts (K,)."""
+    def sum_over_folds(self, model: int) -> tuple[Tensor, Tensor]:
+        """Sum a model's coefficients (K, p) and intercepts (K,) over the folds."""
         params, g = self.problem.without_column(self.solution.params), len(self.models)
-        last = self.design.n_folds * g
+        last = self.fold_data.n_folds * g
         return params.coef[model:last:g].sum(dim=0), params.intercept[model:last:g].sum(dim=0)
 
     def without_logits(self) -> Self:
-        """Return what is small."""
+        """Return the batch without its logits, to save memory."""
         none = self.solution.logits[:0]
         return replace(self, solution=replace(self.solution, logits=none))
 
     def fitted(self, fold: int, model: int) -> dict[str, Any]:
-        """Fitted attributes of a model, as if it had been fitted alone."""
-        place = fold * len(self.models) + model
+        """Return the fitted attributes of a model, as of a single fit."""
+        model_index = fold * len(self.models) + model
         solution = self.solution
         return {
-            **self.design.columns,
-            "classes_": self.design.targets.classes,
-            **self.problem.fitted(solution.params, place),
-            "n_iter_": solution.n_iter[place : place + 1].to("cpu", torch.int32).numpy(),
+            **self.fold_data.feature_attributes,
+            "classes_": self.fold_data.targets.classes,
+            **self.problem.fitted(solution.params, model_index),
+            "n_iter_": solution.n_iter[model_index : model_index + 1]
+            .to("cpu", torch.int32)
+            .numpy(),
             "n_passes_": int(solution.n_passes),
-            "optimality_": float(solution.optimality[place]),
-            "duality_gap_": float(solution.duality_gap[place]),
-            "converged_": solution.status[place] is fitting.Status.CONVERGED,
-            TRAINING: memory(solution.total_weight[place : place + 1]),
+            "optimality_": float(solution.optimality[model_index]),
+            "duality_gap_": float(solution.duality_gap[model_index]),
+            "converged_": solution.status[model_index] is fitting.Status.CONVERGED,
+            TRAINING: memory(solution.total_weight[model_index : model_index + 1]),
         }
 
 
-def solve(final: Any, candidates: Sequence[Candidate], design: Design) -> Iterator[Batch]:
-    """Solve candidates for all folds of a design; those that a batch cannot take are left out.
+def solve_batches(
+    final: Any, candidates: Sequence[Candidate], fold_data: FoldData
+) -> Iterator[CandidateBatch]:
+    """Solve candidates for all folds and yield a batch per penalty, or more if memory requires.
 
-    So are the candidates of a solve that fails, whatever it raises.  One solve a penalty, as a
-    solve has one; more where a budget of memory asks for them.
+    Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
+    of any type; they are then fitted individually.
 
     Parameters
     ----------
     final : TorchLogisticClassifier
-        With the parameters that all candidates share.
+        Classifier with the parameters that all candidates share.
     candidates : sequence of Candidate
-    design : Design
+        Candidates to solve.
+    fold_data : FoldData
+        Rows and weights.
     """
-    n_samples, n_features = design.X.shape
-    n_classes = design.targets.n_classes
+    n_samples, n_features = fold_data.X.shape
+    n_classes = fold_data.targets.n_classes
     by_class_weight: dict[Any, Tensor | None] = {}
     by_penalty: dict[Any, dict[Any, list[Candidate]]] = {}
     for candidate in candidates:
-        values, asked = candidate.values, candidate.options
-        if n_classes > 2 and (values["threshold"] != 0.5 or asked.is_liblinear):
+        values, resolved = candidate.values, candidate.options
+        if n_classes > 2 and (values["threshold"] != 0.5 or resolved.is_liblinear):
             continue
-        balance = token(values["class_weight"])
-        if balance not in by_class_weight:
-            by_class_weight[balance] = design.weighted(values["class_weight"])
-        if by_class_weight[balance] is None:
+        weight_key = identity_key(values["class_weight"])
+        if weight_key not in by_class_weight:
+            by_class_weight[weight_key] = fold_data.apply_class_weight(values["class_weight"])
+        if by_class_weight[weight_key] is None:
             continue
-        penalty = asked.l1_ratio, token(values["penalty_factor"])
+        penalty = resolved.l1_ratio, identity_key(values["penalty_factor"])
         models = by_penalty.setdefault(penalty, {})
-        models.setdefault((asked.C, balance), []).append(candidate)
+        models.setdefault((resolved.C, weight_key), []).append(candidate)
     at_once = max(
-        fitting.models_at_once(n_samples, n_features, design.n_outputs) // design.n_columns, 1
+        fitting.models_at_once(n_samples, n_features, fold_data.n_outputs) // fold_data.n_columns, 1
     )
     for models in by_penalty.values():
         first = next(iter(models.values()))[0]
         try:
-            problem = design.problem(final, first.options)
-            factor = weights.check_penalty_factor(first.values["penalty_factor"], n_features)
+            problem = fold_data.problem(final, first.options)
+            penalty_factor = weights.check_penalty_factor(
+                first.values["penalty_factor"], n_features
+            )
         except Exception:
             continue
         keys = list(models)
         for start in range(0, len(keys), at_once):
             part = keys[start : start + at_once]
             try:
-                solution = _fit(
+                solution = _solve(
                     final,
                     problem,
-                    design,
-                    factor,
+                    fold_data,
+                    penalty_factor,
                     [C for C, _ in part],
-                    [by_class_weight[balance] for _, balance in part],
+                    [by_class_weight[weight_key] for _, weight_key in part],
                 )
-            except Exception:  # of any kind: the fits that follow one by one report it
+            except Exception:  # the individual fits report it
                 continue
             served = tuple(tuple(models[key]) for key in part)
-            yield Batch(served, solution, problem, design)
+            yield CandidateBatch(served, solution, problem, fold_data)
 
 
-def _fit(
+def _solve(
     final: Any,
     problem: Problem,
-    design: Design,
-    factor: Tensor | None,
-    strengths: list[float],
-    weight: list[Any],
+    fold_data: FoldData,
+    penalty_factor: Tensor | None,
+    Cs: list[float],
+    fold_weight: list[Any],
 ) -> fitting.Solution:
-    """Solve every strength, with its weights, in every fold."""
-    alike = all(columns is weight[0] for columns in weight)
-    if alike and design.n_columns == 1:
-        combined = weight[0]
-    elif alike:
-        combined = weight[0].repeat_interleave(len(strengths), dim=1)
+    """Solve every C with its weights in every fold."""
+    same_weight = all(columns is fold_weight[0] for columns in fold_weight)
+    if same_weight and fold_data.n_columns == 1:
+        combined = fold_weight[0]
+    elif same_weight:
+        combined = fold_weight[0].repeat_interleave(len(Cs), dim=1)
     else:
-        combined = torch.stack(weight, dim=2).flatten(1)
-    data = problem.data(design.X, design.targets.index, combined, design.device)
+        combined = torch.stack(fold_weight, dim=2).flatten(1)
+    data = problem.data(fold_data.X, fold_data.targets.index, combined, fold_data.device)
     return fitting.fit(
         data,
         problem.loss,
-        problem.penalty(factor, data.device),
-        C=torch.tensor(strengths, dtype=torch.float64).repeat(design.n_columns),
+        problem.penalty(penalty_factor, data.device),
+        C=torch.tensor(Cs, dtype=torch.float64).repeat(fold_data.n_columns),
         fit_intercept=problem.core_intercept,
         solver=problem.options.solver,
         tol=final.tol,
         max_iter=final.max_iter,
-        bound=design.n_columns > design.n_folds,  # then one of them is refitted to all rows
+        bound=fold_data.n_columns > fold_data.n_folds,  # a model on all rows needs its bound
         dtype=problem.stored_dtype,
     )

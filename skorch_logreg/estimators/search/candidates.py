@@ -1,4 +1,4 @@
-"""Which candidates of a search one solve can take together."""
+"""Group the candidates of a search that can be solved together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "Candidate",
-    "Group",
+    "CandidateGroup",
     "final_step",
-    "groups_of",
-    "may_batch",
+    "group_candidates",
+    "can_batch",
     "refuse_checkpoints",
-    "token",
+    "identity_key",
 ]
 
-# parameters in which the models of a batch may differ; what they share is a group's
-_VARYING = {
+# parameters that may differ within a batch; the others are shared by a group
+_BATCHED_PARAMETERS = {
     TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),
     MultiLabel: (
         "C",
@@ -46,34 +46,37 @@ _VARYING = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting of the parameters in which the models of a batch may differ.
+    """Values of the parameters that may differ within a batch.
 
     Parameters
     ----------
-    place : int
-        Among all candidates.
+    index : int
+        Index among all candidates.
     values : dict
-        For a `TorchLogisticClassifier` all of them, for `MultiLabel` those that the search sets.
+        For a `TorchLogisticClassifier` all such parameters, for `MultiLabel` those that the search
+        sets.
     options : Options or None
-        What they ask for; None for `MultiLabel`.
+        Resolved penalty and solver; None for `MultiLabel`.
     """
 
-    place: int
+    index: int
     values: dict[str, Any]
     options: Any = None
 
 
 @dataclass(frozen=True)
-class Group:
-    """Candidates that share everything else: the other parameters and the transformers.
+class CandidateGroup:
+    """Candidates that share all other parameters and the transformers.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier, MultiLabel or Pipeline
-        Not fitted, with the shared parameters; the group's own.
+        Unfitted estimator with the shared parameters, owned by the group.
     candidates : tuple of Candidate
+        Candidates of the group.
     network : NeuralLogisticClassifier or None
-        Whose place the classifier takes: it is fitted to what the frozen backbone makes of rows.
+        Network with a frozen backbone, if the classifier stands for its head; the classifier is
+        fitted to the network's features.
     """
 
     estimator: Any
@@ -82,59 +85,71 @@ class Group:
 
     @property
     def final(self) -> Any:
-        """The classifier."""
+        """Classifier, the last step of a pipeline."""
         return final_step(self.estimator)
 
     @property
-    def is_alone(self) -> bool:
-        """Whether nothing is to be fitted before it."""
+    def has_no_transformers(self) -> bool:
+        """True if the estimator is not a pipeline."""
         return self.estimator is self.final
 
-    def columns(self, X: Any, y: Any, *others: Any) -> Any:
-        """Give what the classifier sees of the rows that come to the last step, and of others."""
+    def classifier_inputs(self, X: Any, y: Any, *others: Any) -> Any:
+        """Convert the rows that reach the last step, and other rows, to the classifier's inputs."""
         if self.network is None:
             return X, *others
         return frozen_features(self.network, X, y, *others)
 
 
-def may_batch(estimator: Any) -> bool:
-    """Whether a search over ``estimator`` may have candidates for a batch.
+def can_batch(estimator: Any) -> bool:
+    """Return True if a search over ``estimator`` can solve candidates together.
 
-    Subclasses may fit or predict otherwise, so they are never batched.
+    Subclasses are never batched, as they may override `fit` or `predict`.
     """
-    return type(estimator) in _VARYING or type(estimator) is Pipeline
+    return type(estimator) in _BATCHED_PARAMETERS or type(estimator) is Pipeline
 
 
-def groups_of(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """Sort the candidates that a batch can take into groups.
+def group_candidates(
+    estimator: Any, candidates: Sequence[Mapping[str, Any]]
+) -> list[CandidateGroup]:
+    """Group the candidates that can be solved together.
 
-    A candidate is left out, for an ordinary fit, if anything about it is unusual: a value that
-    is not allowed (the fit says so in its own words), another last step, soft labels, mini-batches,
-    callbacks or verbose output of a single fit, which a batch has not.
+    A candidate is left for an individual fit if it has an invalid value (the fit raises its own
+    error), another type of last step, soft labels, mini-batches, callbacks or verbose output, which
+    a batch does not support.
 
     Parameters
     ----------
-    estimator : estimator for which `may_batch`
+    estimator : estimator
+        Estimator for which `can_batch` is True.
     candidates : sequence of dict
+        Parameters of the candidates.
+
+    Returns
+    -------
+    groups : list of CandidateGroup
+        Groups of candidates.
     """
     prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
     kind = type(final_step(estimator))
-    varying = _VARYING.get(kind, _VARYING[TorchLogisticClassifier])
+    varying = _BATCHED_PARAMETERS.get(kind, _BATCHED_PARAMETERS[TorchLogisticClassifier])
     names = {f"{prefix}{name}": name for name in varying}
     by_shared: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
-    for place, parameters in enumerate(candidates):
-        shared = [(name, token(value)) for name, value in parameters.items() if name not in names]
-        by_shared.setdefault(frozenset(shared), []).append((place, parameters))
+    for candidate_index, parameters in enumerate(candidates):
+        shared = [
+            (name, identity_key(value)) for name, value in parameters.items() if name not in names
+        ]
+        by_shared.setdefault(frozenset(shared), []).append((candidate_index, parameters))
     groups = (_group(estimator, members, names) for members in by_shared.values())
     return [group for group in groups if group is not None]
 
 
 def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse solvers that are for one fit: a search has many, which would share the file.
+    """Refuse solvers with a checkpoint, whose file all fits of a search would share.
 
     Raises
     ------
     ParameterError
+        If a solver has a checkpoint.
     """
     for parameters in (estimator.get_params(), *candidates):
         for value in parameters.values():
@@ -142,12 +157,12 @@ def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) 
 
 
 def final_step(estimator: Any) -> Any:
-    """Last step of a pipeline; anything else is its own."""
+    """Return the last step of a pipeline, or the estimator itself."""
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
-def token(value: Any) -> tuple[Any, Any]:
-    """Stand for a value: equal for equal numbers and strings of one type, and for one object."""
+def identity_key(value: Any) -> tuple[Any, Any]:
+    """Return a key that is equal for equal numbers or strings of one type, and for one object."""
     if value is None or isinstance(value, (str, bytes, Number)):
         return type(value), value
     return object, id(value)
@@ -155,26 +170,30 @@ def token(value: Any) -> tuple[Any, Any]:
 
 def _group(
     estimator: Any, members: list[tuple[int, Mapping[str, Any]]], names: Mapping[str, str]
-) -> Group | None:
+) -> CandidateGroup | None:
     shared = {name: value for name, value in members[0][1].items() if name not in names}
     try:
-        template = _with(estimator, shared)
+        template = _copy_with(estimator, shared)
         final = final_step(template)
-        unusual = _is_watched(template) or _is_soft(final) or _trains(final)
-        if _VARYING.get(type(final)) != tuple(names.values()) or unusual:
+        cannot_batch = (
+            _has_callbacks_or_verbose(template)
+            or _has_soft_labels(final)
+            or _uses_minibatches(final)
+        )
+        if _BATCHED_PARAMETERS.get(type(final)) != tuple(names.values()) or cannot_batch:
             return None
         network = None
         if type(final) is NeuralLogisticClassifier:
-            network, final = final, _head(final)
-            template = _ending_in(template, final)
+            network, final = final, _head_classifier(final)
+            template = _replace_final_step(template, final)
         settings = [
-            (place, {names[name]: v for name, v in parameters.items() if name in names})
-            for place, parameters in members
+            (candidate_index, {names[name]: v for name, v in parameters.items() if name in names})
+            for candidate_index, parameters in members
         ]
         if type(final) is MultiLabel:
-            found = [Candidate(place, values) for place, values in settings]
+            found = [Candidate(candidate_index, values) for candidate_index, values in settings]
         else:
-            found = _sound(final, settings)
+            found = _valid_candidates(final, settings)
             if not found:
                 return None
             final.__dict__.update(found[0].values)
@@ -182,13 +201,13 @@ def _group(
             validate_parameter_constraints(
                 final._parameter_constraints, parameters, caller_name=type(final).__name__
             )
-    except Exception:  # whatever it is, an ordinary fit meets it again and has the words for it
+    except Exception:  # the individual fits report it
         return None
-    return Group(template, tuple(found), network)
+    return CandidateGroup(template, tuple(found), network)
 
 
-def _with(estimator: Any, shared: dict[str, Any]) -> Any:
-    """Return an estimator of one's own; nothing is cloned where nothing will be fitted."""
+def _copy_with(estimator: Any, shared: dict[str, Any]) -> Any:
+    """Return a copy of the estimator with shared parameters; cloned only if it will be fitted."""
     if not shared and type(estimator) is TorchLogisticClassifier:
         parameters = {name: value for name, value in vars(estimator).items() if name[-1] != "_"}
         template = TorchLogisticClassifier.__new__(TorchLogisticClassifier)
@@ -198,13 +217,13 @@ def _with(estimator: Any, shared: dict[str, Any]) -> Any:
     return template.set_params(**clone(shared, safe=False)) if shared else template
 
 
-def _head(network: Any) -> TorchLogisticClassifier:
-    """Make the classifier that finds a frozen network's head.
+def _head_classifier(network: Any) -> TorchLogisticClassifier:
+    """Return the classifier that finds the head of a frozen network.
 
     Raises
     ------
     ValueError
-        If the network is trained as well, or its backbone is another one in every fit.
+        If the backbone is trained as well, or differs between fits.
     """
     fixed = network.random_state is None or isinstance(network.random_state, Integral)
     if not (network.freeze_backbone and fixed):
@@ -214,35 +233,37 @@ def _head(network: Any) -> TorchLogisticClassifier:
     return TorchLogisticClassifier(solver=solver, **{n: getattr(network, n) for n in shared})
 
 
-def _ending_in(estimator: Any, final: Any) -> Any:
-    """Put a classifier into the place of the last step."""
+def _replace_final_step(estimator: Any, final: Any) -> Any:
+    """Replace the last step of a pipeline."""
     if not isinstance(estimator, Pipeline):
         return final
     name, _ = estimator.steps[-1]
     return Pipeline([*estimator.steps[:-1], (name, final)], memory=estimator.memory)
 
 
-def _sound(final: Any, settings: Sequence[tuple[int, dict[str, Any]]]) -> list[Candidate]:
-    """Keep what the estimator's constraints, and scikit-learn's table of penalties, allow."""
-    defaults = {name: getattr(final, name) for name in _VARYING[TorchLogisticClassifier]}
+def _valid_candidates(
+    final: Any, settings: Sequence[tuple[int, dict[str, Any]]]
+) -> list[Candidate]:
+    """Return the candidates that meet the parameter constraints and the table of penalties."""
+    defaults = {name: getattr(final, name) for name in _BATCHED_PARAMETERS[TorchLogisticClassifier]}
     shared = {name: getattr(final, name) for name in ("penalty", "dual", "solver", "n_jobs")}
     found = []
-    for place, own in settings:
+    for candidate_index, own in settings:
         values = defaults | own
-        if not _is_sound(**values):
+        if not _is_valid(**values):
             continue
-        asked = SimpleNamespace(C=values["C"], l1_ratio=values["l1_ratio"], **shared)
+        resolved = SimpleNamespace(C=values["C"], l1_ratio=values["l1_ratio"], **shared)
         try:
-            found.append(Candidate(place, values, resolve(asked)))
+            found.append(Candidate(candidate_index, values, resolve(resolved)))
         except ValueError:
             continue
     return found
 
 
-def _is_sound(
+def _is_valid(
     C: Any, l1_ratio: Any, class_weight: Any, penalty_factor: Any, threshold: Any
 ) -> bool:
-    """Whether the estimator's constraints are met; what depends on the data is seen later."""
+    """Return True if the parameter constraints are met; the data is validated later."""
     return (
         all(isinstance(number, Real) for number in (C, l1_ratio, threshold))
         and C > 0
@@ -256,23 +277,23 @@ def _is_sound(
     )
 
 
-def _is_soft(final: Any) -> bool:
-    """Whether y holds probabilities, or is made to: scorers want classes, and so do batches.
+def _has_soft_labels(final: Any) -> bool:
+    """Return True if y holds probabilities or is smoothed, which scorers and batches do not take.
 
-    Smoothed labels of `MultiLabel` are its own business.
+    `MultiLabel` smooths labels itself.
     """
     if type(final) is MultiLabel:
         return bool(getattr(final.estimator, "soft_labels", False))
     return bool(getattr(final, "soft_labels", False) or getattr(final, "label_smoothing", False))
 
 
-def _trains(final: Any) -> bool:
-    """Whether it goes through the rows in mini-batches, in an order of its own."""
+def _uses_minibatches(final: Any) -> bool:
+    """Return True if the solver trains in mini-batches."""
     of_one = final.estimator if type(final) is MultiLabel else final
     return isinstance(getattr(of_one, "solver", None), MiniBatch)
 
 
-def _is_watched(estimator: Any) -> bool:
+def _has_callbacks_or_verbose(estimator: Any) -> bool:
     final = final_step(estimator)
     parts = [estimator, final]
     if type(final) is MultiLabel and final.estimator is not None:

@@ -1,4 +1,4 @@
-"""From groups of candidates to their results: what is solved together, and on which rows."""
+"""Evaluate groups of candidates on the folds of a search."""
 
 import time
 from collections.abc import Sequence
@@ -18,243 +18,281 @@ from sklearn.utils.validation import (
 from skorch_logreg import fitting
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.scoring import Rows
-from skorch_logreg.estimators.search.batches import Batch, Design, solve
-from skorch_logreg.estimators.search.candidates import Candidate, Group
-from skorch_logreg.estimators.search.label_batches import LabelDesign, Labelled, solve_labels
-from skorch_logreg.estimators.search.results import Ends, SearchResults
-from skorch_logreg.estimators.search.scores import Behind, CandidateScores, Held
+from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
+from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup
+from skorch_logreg.estimators.search.label_batches import LabelFoldData, LabelFoldFit, solve_labels
+from skorch_logreg.estimators.search.results import BatchResults, FitStatuses
+from skorch_logreg.estimators.search.scores import CandidateScorer, FittedPipeline, FoldLogits
 from skorch_logreg.estimators.targets import encode
 from skorch_logreg.estimators.validate import validated
 
-__all__ = ["Evaluation"]
+__all__ = ["CandidateEvaluator"]
 
-_SMALL = 1 << 18  # numbers that a pass reads or makes, about 0.2 ms
+# numbers read or written per pass up to which a fit on all rows joins the batch, about 0.2 ms
+_MAX_SMALL_BATCH = 1 << 18
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The rows of a search, and what is done with a group of candidates on them.
+class CandidateEvaluator:
+    """Evaluation of groups of candidates on the folds of a search.
 
     Parameters
     ----------
     splits : sequence of (train, test)
-    scores : CandidateScores
+        Folds.
+    candidate_scorer : CandidateScorer
+        Rows of the search and its scorer.
     fit_params : dict
-        For the estimator's `fit`; values as long as X are split like it.
+        Parameters of the estimator's `fit`; values as long as X are split like it.
     return_train_score : bool
+        Whether to score training rows as well.
     refit : bool
         Whether the best candidate will be fitted to all rows.
-    results : SearchResults
-        What is found goes there. A candidate that a batch cannot take gets none, or none in
+    results : BatchResults
+        Results, updated in place. A candidate that cannot be batched has no results, or none in
         some folds.
     """
 
     splits: Sequence[tuple[Any, Any]]
-    scores: CandidateScores
+    candidate_scorer: CandidateScorer
     fit_params: dict[str, Any]
     return_train_score: bool
     refit: bool
-    results: SearchResults
+    results: BatchResults
 
-    def run(self, groups: Sequence[Group]) -> None:
+    def run(self, groups: Sequence[CandidateGroup]) -> None:
         """Evaluate all groups."""
         if not self.splits:
             return
         n_candidates = sum(len(group.candidates) for group in groups)
-        designs: dict[int, Any] = {}
+        fold_data_by_network: dict[int, Any] = {}
         for group in groups:
-            if group.network is not None and not self.scores.wants_predictions_alone:
+            if group.network is not None and not self.candidate_scorer.needs_only_predictions:
                 continue
-            if not group.is_alone:
-                self._fold_by_fold(group)
+            if not group.has_no_transformers:
+                self._evaluate_pipeline(group)
                 continue
             started = time.perf_counter()
-            design = designs.get(id(group.network))
-            if design is None:
+            fold_data = fold_data_by_network.get(id(group.network))
+            if fold_data is None:
                 try:
-                    design = self._all_folds(group)
-                except Exception:  # of any kind: ordinary fits meet it again
+                    fold_data = self._validate_all_folds(group)
+                except Exception:  # the individual fits report it
                     continue
-                with_all = self.refit and group.network is None and isinstance(design, Design)
-                if with_all and _is_small(design, n_candidates):
-                    design = design.with_all_rows()
-                designs[id(group.network)] = design
-            if isinstance(design, LabelDesign):
-                self._labels(group, design, group.candidates, 0, None, started)
+                with_all = self.refit and group.network is None and isinstance(fold_data, FoldData)
+                if with_all and _is_small(fold_data, n_candidates):
+                    fold_data = fold_data.with_all_rows()
+                fold_data_by_network[id(group.network)] = fold_data
+            if isinstance(fold_data, LabelFoldData):
+                self._evaluate_labels(group, fold_data, group.candidates, 0, None, started)
             else:
-                self._classes(group, design, started)
+                self._evaluate_classifier(group, fold_data, started)
 
-    def _all_folds(self, group: Group) -> Any:
-        """Validate rows once for all folds, which are nothing but weights."""
-        n_samples = _num_samples(self.scores.X)
+    def _validate_all_folds(self, group: CandidateGroup) -> Any:
+        """Validate the rows once for all folds, which are represented by weights."""
+        n_samples = _num_samples(self.candidate_scorer.X)
         counts = Rows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
-        kind = LabelDesign if type(group.final) is MultiLabel else Design
-        (X,) = group.columns(self.scores.X, self.scores.y)
-        return kind.of(group.final, X, self.scores.y, counts=counts, **self.fit_params)
+        kind = LabelFoldData if type(group.final) is MultiLabel else FoldData
+        (X,) = group.classifier_inputs(self.candidate_scorer.X, self.candidate_scorer.y)
+        return kind.of(group.final, X, self.candidate_scorer.y, counts=counts, **self.fit_params)
 
-    def _classes(self, group: Group, design: Design, started: float) -> None:
-        """Solve a classifier alone: all folds share a batch, as far as memory allows."""
-        n_samples, n_splits = _num_samples(self.scores.X), len(self.splits)
-        at_once = fitting.models_at_once(n_samples, design.X.shape[1], design.n_outputs)
+    def _evaluate_classifier(
+        self, group: CandidateGroup, fold_data: FoldData, started: float
+    ) -> None:
+        """Evaluate a classifier without transformers, as many folds at a time as memory allows."""
+        n_samples, n_splits = _num_samples(self.candidate_scorer.X), len(self.splits)
+        at_once = fitting.models_at_once(n_samples, fold_data.X.shape[1], fold_data.n_outputs)
         for first in range(0, n_splits, at_once):
             folds = range(first, min(first + at_once, n_splits))
             splits = self.splits[first : folds.stop]
             rows = {"test": Rows.of([test for _, test in splits], n_samples)}
             if self.return_train_score:
                 rows["train"] = Rows.of([train for train, _ in splits], n_samples)
-            part = design if len(folds) == n_splits else design.of_folds(first, folds.stop)
-            for batch in solve(group.final, group.candidates, part):
-                held = {
-                    name: Held(
-                        some.take(batch.logits).to(batch.dtype),
-                        design.targets.index[some.rows],
-                        some,
+            part = (
+                fold_data if len(folds) == n_splits else fold_data.select_folds(first, folds.stop)
+            )
+            for batch in solve_batches(group.final, group.candidates, part):
+                fold_logits = {
+                    name: FoldLogits(
+                        fold_rows.take(batch.logits).to(batch.dtype),
+                        fold_data.targets.index[fold_rows.rows],
+                        fold_rows,
                     )
-                    for name, some in rows.items()
+                    for name, fold_rows in rows.items()
                 }
                 if self.refit and group.network is None:
-                    self.results.keep(batch)
-                self._score(batch, held, group.final, None, folds, started)
+                    self.results.store_models(batch)
+                self._score(batch, fold_logits, group.final, None, folds, started)
                 started = time.perf_counter()
 
-    def _fold_by_fold(self, group: Group) -> None:
-        """Fit the transformers once a fold, and all classifiers on what comes out of them."""
+    def _evaluate_pipeline(self, group: CandidateGroup) -> None:
+        """Fit the transformers once per fold, and all classifiers to their output."""
         remaining = group.candidates
         for fold, (train, test) in enumerate(self.splits):
             started = time.perf_counter()
             try:
-                behind, (X, y, params) = self._transformed(group, train, test)
-                X, X_test = group.columns(X, y, behind.test)
+                fitted_pipeline, (X, y, params) = self._fit_transformers(group, train, test)
+                X, X_test = group.classifier_inputs(X, y, fitted_pipeline.test)
                 if type(group.final) is MultiLabel:
-                    design: Any = LabelDesign.of(group.final, X, y, **params)
+                    fold_data: Any = LabelFoldData.of(group.final, X, y, **params)
                 else:
-                    design = Design.of(group.final, X, y, **params)
-                    rows = self._rows(design, train, test)
+                    fold_data = FoldData.of(group.final, X, y, **params)
+                    rows = self._scored_rows(fold_data, train, test)
                 X_test = validated(group.final, X_test, reset=False)
-            except Exception:  # of any kind, as transformers are; ordinary fits meet it again
+            except Exception:  # of a transformer, for example; the individual fits report it
                 return
-            if isinstance(design, LabelDesign):
-                self._labels(group, design, remaining, fold, behind, started)
+            if isinstance(fold_data, LabelFoldData):
+                self._evaluate_labels(group, fold_data, remaining, fold, fitted_pipeline, started)
             else:
-                for batch in solve(group.final, remaining, design):
+                for batch in solve_batches(group.final, remaining, fold_data):
                     logits = {"test": batch.logits_on(X_test), "train": batch.solution.logits}
-                    held = {
-                        name: Held(logits[name].to(batch.dtype), index, some)
-                        for name, (some, index) in rows.items()
+                    fold_logits = {
+                        name: FoldLogits(logits[name].to(batch.dtype), index, fold_rows)
+                        for name, (fold_rows, index) in rows.items()
                     }
                     folds = range(fold, fold + 1)
-                    self._score(batch, held, group.final, behind, folds, started)
+                    self._score(batch, fold_logits, group.final, fitted_pipeline, folds, started)
                     started = time.perf_counter()
-            remaining = tuple(c for c in remaining if self.results.has(c.place, fold + 1))
+            remaining = tuple(c for c in remaining if self.results.has(c.index, fold + 1))
 
-    def _transformed(
-        self, group: Group, train: Any, test: Any
-    ) -> tuple[Behind, tuple[Any, Any, dict[str, Any]]]:
-        """Fit the transformers; what the last step gets is noted by one that fits nothing."""
-        scores = self.scores
+    def _fit_transformers(
+        self, group: CandidateGroup, train: Any, test: Any
+    ) -> tuple[FittedPipeline, tuple[Any, Any, dict[str, Any]]]:
+        """Fit the transformers, and record the input of the last step."""
+        candidate_scorer = self.candidate_scorer
         pipeline = clone(group.estimator)
         name, final = pipeline.steps[-1]
-        noted: list[Any] = []
+        recorded: list[Any] = []
         recorder = copy(final)
-        recorder.fit = lambda X, y, **params: noted.extend((X, y, params))
+        recorder.fit = lambda X, y, **params: recorded.extend((X, y, params))
         recorder.predict = lambda X: X
         recorder.seen_ = True
         pipeline.steps[-1] = (name, recorder)
-        X, y = _safe_split(scores.estimator, scores.X, scores.y, train)
-        pipeline.fit(X, y, **_check_method_params(scores.X, self.fit_params, indices=train))
-        X_test, _ = _safe_split(scores.estimator, scores.X, scores.y, test, train)
-        X, y, params = noted
-        return Behind(pipeline, X, pipeline.predict(X_test)), (X, y, params)
+        X, y = _safe_split(
+            candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, train
+        )
+        pipeline.fit(
+            X, y, **_check_method_params(candidate_scorer.X, self.fit_params, indices=train)
+        )
+        X_test, _ = _safe_split(
+            candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, test, train
+        )
+        X, y, params = recorded
+        return FittedPipeline(pipeline, X, pipeline.predict(X_test)), (X, y, params)
 
-    def _rows(self, design: Design, train: Any, test: Any) -> dict[str, Any]:
-        """Rows to score in a fold, with their class indices."""
-        targets = encode(column_or_1d(self.scores.y))
-        if not np.array_equal(targets.classes, design.targets.classes):
+    def _scored_rows(self, fold_data: FoldData, train: Any, test: Any) -> dict[str, Any]:
+        """Return the rows to score in a fold, with their class indices."""
+        targets = encode(column_or_1d(self.candidate_scorer.y))
+        if not np.array_equal(targets.classes, fold_data.targets.classes):
             raise ValueError("A fold lacks a class: it is another model then.")
         parts = {"test": test} | ({"train": train} if self.return_train_score else {})
-        found = {n: Rows.of([part], _num_samples(self.scores.X)) for n, part in parts.items()}
-        return {name: (some, targets.index[some.rows]) for name, some in found.items()}
+        found = {
+            n: Rows.of([part], _num_samples(self.candidate_scorer.X)) for n, part in parts.items()
+        }
+        return {
+            name: (fold_rows, targets.index[fold_rows.rows]) for name, fold_rows in found.items()
+        }
 
     def _score(
         self,
-        batch: Batch,
-        held: dict[str, Held],
+        batch: CandidateBatch,
+        fold_logits: dict[str, FoldLogits],
         final: Any,
-        behind: Behind | None,
+        fitted_pipeline: FittedPipeline | None,
         folds: range,
         started: float,
     ) -> None:
-        """Score a batch and enter its results, its time shared evenly among them."""
+        """Score a batch and store its results; its time is divided evenly among them."""
         solved = time.perf_counter()
-        tested = self.scores(batch, held["test"], final, behind)
+        tested = self.candidate_scorer(batch, fold_logits["test"], final, fitted_pipeline)
         scored = time.perf_counter()
-        trained = self.scores(batch, held["train"], final, behind) if "train" in held else None
+        trained = (
+            self.candidate_scorer(batch, fold_logits["train"], final, fitted_pipeline)
+            if "train" in fold_logits
+            else None
+        )
         n_results = batch.n_candidates * len(folds)
         fit_time, score_time = (solved - started) / n_results, (scored - solved) / n_results
-        for place, by_fold in tested.items():
+        for candidate_index, by_fold in tested.items():
             for i, fold in enumerate(folds):
                 result = {"test_scores": by_fold[i]}
                 if trained is not None:
-                    result["train_scores"] = trained[place][i]
+                    result["train_scores"] = trained[candidate_index][i]
                 result |= {
-                    "n_test_samples": held["test"].rows.lengths[i],
+                    "n_test_samples": fold_logits["test"].rows.lengths[i],
                     "fit_time": fit_time,
                     "score_time": score_time,
                 }
-                self.results.enter(place, fold, result)
-        places = [model[0].place for model in batch.models] * len(folds)
-        status = batch.solution.status[: len(places)]
-        optimality = batch.solution.optimality[: len(places)].tolist()
-        self._add_ends(places, status, optimality, final, batch.problem.dtype)
+                self.results.add(candidate_index, fold, result)
+        candidate_indices = [model[0].index for model in batch.models] * len(folds)
+        status = batch.solution.status[: len(candidate_indices)]
+        optimality = batch.solution.optimality[: len(candidate_indices)].tolist()
+        self._add_statuses(candidate_indices, status, optimality, final, batch.problem.dtype)
 
-    def _add_ends(self, places: Any, status: Any, optimality: Any, final: Any, dtype: Any) -> None:
+    def _add_statuses(
+        self, candidate_indices: Any, status: Any, optimality: Any, final: Any, dtype: Any
+    ) -> None:
         name = str(dtype).removeprefix("torch.")
-        ends = Ends(places, status, optimality, final.max_iter, final.tol, name)
-        self.results.add_ends(ends)
+        statuses = FitStatuses(
+            candidate_indices, status, optimality, final.max_iter, final.tol, name
+        )
+        self.results.add_statuses(statuses)
 
-    def _labels(
+    def _evaluate_labels(
         self,
-        group: Group,
-        design: LabelDesign,
+        group: CandidateGroup,
+        fold_data: LabelFoldData,
         candidates: Sequence[Candidate],
         first_fold: int,
-        behind: Behind | None,
+        fitted_pipeline: FittedPipeline | None,
         started: float,
     ) -> None:
-        """Solve and score models of many labels."""
-        for together in solve_labels(group.final, candidates, design):
+        """Solve and score multi-label models."""
+        for fold_fits in solve_labels(group.final, candidates, fold_data):
             elapsed = time.perf_counter() - started
-            fit_time = elapsed / sum(len(labelled.models) for labelled in together)
-            for labelled in together:
-                self._score_labels(labelled, labelled.fold + first_fold, behind, fit_time)
+            fit_time = elapsed / sum(len(fold_fit.models) for fold_fit in fold_fits)
+            for fold_fit in fold_fits:
+                self._score_labels(fold_fit, fold_fit.fold + first_fold, fitted_pipeline, fit_time)
             started = time.perf_counter()
 
     def _score_labels(
-        self, labelled: Labelled, fold: int, behind: Behind | None, fit_time: float
+        self,
+        fold_fit: LabelFoldFit,
+        fold: int,
+        fitted_pipeline: FittedPipeline | None,
+        fit_time: float,
     ) -> None:
         train, test = self.splits[fold]
-        tests = self.scores.rows(test)
-        trains = self.scores.rows(train) if self.return_train_score else None
-        for place, model in labelled.models.items():
-            begun = time.perf_counter()
-            result = {"test_scores": self.scores.of_model(model, *tests, behind, "test")}
-            score_time = time.perf_counter() - begun
-            if trains is not None:
-                result["train_scores"] = self.scores.of_model(model, *trains, behind, "train")
+        test_rows = self.candidate_scorer.rows(test)
+        train_rows = self.candidate_scorer.rows(train) if self.return_train_score else None
+        for candidate_index, model in fold_fit.models.items():
+            score_started = time.perf_counter()
+            result = {
+                "test_scores": self.candidate_scorer.score_model(
+                    model, *test_rows, fitted_pipeline, "test"
+                )
+            }
+            score_time = time.perf_counter() - score_started
+            if train_rows is not None:
+                result["train_scores"] = self.candidate_scorer.score_model(
+                    model, *train_rows, fitted_pipeline, "train"
+                )
             result |= {
-                "n_test_samples": _num_samples(tests[0]),
+                "n_test_samples": _num_samples(test_rows[0]),
                 "fit_time": fit_time,
                 "score_time": score_time,
             }
-            self.results.enter(place, fold, result)
-        self.results.add_constant(fold, labelled.constant)
-        place, model = next(iter(labelled.models.items()))
-        status, optimality = zip(*labelled.ends, strict=True)
-        places = [place] * len(status)
-        self._add_ends(places, status, optimality, model.estimator, model.coef_.dtype)
+            self.results.add(candidate_index, fold, result)
+        self.results.add_constant(fold, fold_fit.constant)
+        candidate_index, model = next(iter(fold_fit.models.items()))
+        status, optimality = zip(*fold_fit.final_points, strict=True)
+        candidate_indices = [candidate_index] * len(status)
+        self._add_statuses(
+            candidate_indices, status, optimality, model.estimator, model.coef_.dtype
+        )
 
 
-def _is_small(design: Design, n_candidates: int) -> bool:
-    """Whether a fit's fixed cost is larger than that of a further model for every candidate."""
-    n_samples, n_features = design.X.shape
-    return n_samples * (n_features + 8 * design.n_outputs) * n_candidates <= _SMALL
+def _is_small(fold_data: FoldData, n_candidates: int) -> bool:
+    """Return True if a fit's fixed cost exceeds that of one more model per candidate."""
+    n_samples, n_features = fold_data.X.shape
+    return n_samples * (n_features + 8 * fold_data.n_outputs) * n_candidates <= _MAX_SMALL_BATCH

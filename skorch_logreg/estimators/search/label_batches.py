@@ -1,4 +1,4 @@
-"""Searches over `MultiLabel`: labels, folds and settings in common solves."""
+"""Solve the candidates of a search over `MultiLabel`, all labels and folds together."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -13,34 +13,34 @@ from skorch_logreg import fitting
 from skorch_logreg.estimators import options
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.multilabel.company import Company, Fits
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.per_label import WithC, strengths
-from skorch_logreg.estimators.search.batches import COLUMNS
-from skorch_logreg.estimators.search.candidates import Candidate, token
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
+from skorch_logreg.estimators.search.batches import FEATURE_ATTRIBUTES
+from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 
-__all__ = ["LabelDesign", "Labelled", "solve_labels"]
+__all__ = ["LabelFoldData", "LabelFoldFit", "solve_labels"]
 
 
 @dataclass(frozen=True)
-class LabelDesign:
-    """Validated rows and labels, and how often each row is in every fold.
+class LabelFoldData:
+    """Validated rows and labels, and the number of times that each row is in every fold.
 
     Parameters
     ----------
-    given : object
-        Of `MultiLabel._validated`.
+    inputs : ValidatedInput
+        Result of `MultiLabel._validated`.
     counts : Tensor of shape (n_samples, n_folds), float64, or None
-        How often a row is in the fold's training rows. None: one fold of all rows.
-    columns : dict
-        Fitted attributes that say what is known of the columns.
+        Number of times that a row is in the fold's training rows. None: one fold of all rows.
+    feature_attributes : dict
+        Fitted attributes that describe the features.
     """
 
-    given: Any
+    inputs: Any
     counts: Tensor | None
-    columns: dict[str, Any]
+    feature_attributes: dict[str, Any]
 
     @classmethod
     def of(
@@ -57,118 +57,144 @@ class LabelDesign:
         Raises
         ------
         ValueError
-            If `fit` would refuse them, or a batch does.
+            If `fit` would raise, or the data is not supported in a batch.
         """
         if Home.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        given = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
-        columns = {name: vars(final)[name] for name in COLUMNS if name in vars(final)}
-        return cls(given, counts, columns)
+        inputs = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
+        feature_attributes = {
+            name: vars(final)[name] for name in FEATURE_ATTRIBUTES if name in vars(final)
+        }
+        return cls(inputs, counts, feature_attributes)
 
     @property
     def home(self) -> Home:
-        """Where X lives."""
-        home: Home = self.given.home
+        """Array namespace and device of X."""
+        home: Home = self.inputs.home
         return home
 
     @property
     def n_folds(self) -> int:
-        """Folds that are solved together."""
+        """Number of folds that are solved together."""
         return 1 if self.counts is None else int(self.counts.shape[1])
 
-    def of_fold(self, fold: int) -> Any:
-        """Return what `MultiLabel.fit` would get in a fold; rows that it lacks weigh 0."""
+    def fold_inputs(self, fold: int) -> Any:
+        """Return the input of a fit in a fold; rows outside the fold have weight 0."""
         if self.counts is None:
-            return self.given
+            return self.inputs
         weight = self.counts[:, fold]
         return replace(
-            self.given, weight=weight if self.given.weight is None else weight * self.given.weight
+            self.inputs,
+            weight=weight if self.inputs.weight is None else weight * self.inputs.weight,
         )
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A setting, fitted in one fold.
+class LabelFoldFit:
+    """Candidates that share their models, fitted in one fold.
 
     Parameters
     ----------
     fold : int
+        Index of the fold.
     models : dict of int to MultiLabel
-        A fitted estimator for every candidate that it serves, by place.
-    ends : list of (Status, float)
-        How every label ended, and with what optimality.
+        A fitted estimator for every candidate, by its index.
+    final_points : list of (Status, float)
+        Status and optimality of every label.
     constant : ndarray of int
         Labels that have one value in the fold.
     """
 
     fold: int
     models: dict[int, MultiLabel]
-    ends: list[tuple[fitting.Status, float]]
+    final_points: list[tuple[fitting.Status, float]]
     constant: np.ndarray
 
 
 @dataclass
-class _Plan:
-    """Candidates that differ in nothing but their threshold."""
+class _LabelSetting:
+    """Candidates that differ only in their threshold.
+
+    Parameters
+    ----------
+    models : dict of int to MultiLabel
+        An unfitted estimator for every candidate, by its index.
+    estimator : TorchLogisticClassifier
+        Estimator of the labels.
+    resolved : Options
+        Penalty and solver of the estimator.
+    C : Tensor of shape (n_labels,)
+        Inverse regularisation strengths.
+    penalty : object
+        Key that is equal for settings with the same penalty.
+    weight_key : object
+        Key that is equal for settings with the same class weights.
+    """
 
     models: dict[int, MultiLabel]
     estimator: TorchLogisticClassifier
-    asked: options.Options
+    resolved: options.Options
     C: Tensor
     penalty: Any
-    balance: Any
+    weight_key: Any
 
-    def work(self, given: Any) -> LabelProblem:
-        """State the fits of one fold."""
+    def label_problem(self, inputs: Any) -> LabelProblem:
+        """Create the problem of one fold."""
         model = next(iter(self.models.values()))
-        return model._work(given, self.estimator, self.asked)
+        return model._label_problem(inputs, self.estimator, self.resolved)
 
 
 def solve_labels(
-    final: MultiLabel, candidates: Sequence[Candidate], design: LabelDesign
-) -> Iterator[list[Labelled]]:
-    """Solve candidates for all folds; those that a batch cannot take are left out.
+    final: MultiLabel, candidates: Sequence[Candidate], fold_data: LabelFoldData
+) -> Iterator[list[LabelFoldFit]]:
+    """Solve candidates for all folds, as many settings and folds at a time as memory allows.
 
-    So are the candidates of a solve that fails, whatever it raises.  As many settings and folds
-    go together as a budget of memory allows for all their labels.
+    Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
+    of any type; they are then fitted individually.
 
     Parameters
     ----------
     final : MultiLabel
-        With the parameters that all candidates share.
+        Estimator with the parameters that all candidates share.
     candidates : sequence of Candidate
-    design : LabelDesign
+        Candidates to solve.
+    fold_data : LabelFoldData
+        Rows, labels and folds.
     """
-    labels: Indicator = design.given.labels
-    plans: dict[Any, _Plan] = {}
+    labels: Indicator = fold_data.inputs.labels
+    settings: dict[Any, _LabelSetting] = {}
     for candidate in candidates:
-        key = frozenset((n, token(v)) for n, v in candidate.values.items() if n != "threshold")
+        key = frozenset(
+            (n, identity_key(v)) for n, v in candidate.values.items() if n != "threshold"
+        )
         try:
-            model = _with(final, candidate.values)
+            model = _copy_with(final, candidate.values)
             model._validate_params()
             model._thresholds(labels.kind, labels.n_labels)
-            if key not in plans:
-                plans[key] = _plan(model, labels.n_labels)
-        except Exception:  # of any kind: the fits that follow one by one report it
+            if key not in settings:
+                settings[key] = _make_setting(model, labels.n_labels)
+        except Exception:  # the individual fits report it
             continue
-        plans[key].models[candidate.place] = model
-    by_penalty: dict[Any, list[_Plan]] = {}
-    for plan in plans.values():
-        by_penalty.setdefault(plan.penalty, []).append(plan)
-    size = labels.n_labels * sum(design.given.X.shape)  # of what is kept of a setting in a fold
+        settings[key].models[candidate.index] = model
+    by_penalty: dict[Any, list[_LabelSetting]] = {}
+    for setting in settings.values():
+        by_penalty.setdefault(setting.penalty, []).append(setting)
+    size = labels.n_labels * sum(fold_data.inputs.X.shape)  # numbers per setting and fold
     together = fitting.at_once(size, final.memory_budget)
-    for alike in by_penalty.values():
-        units = [(plan, fold) for plan in alike for fold in range(design.n_folds)]
-        for start in range(0, len(units), together):
+    for same_penalty in by_penalty.values():
+        setting_folds = [
+            (setting, fold) for setting in same_penalty for fold in range(fold_data.n_folds)
+        ]
+        for start in range(0, len(setting_folds), together):
             try:
-                found = _solve(units[start : start + together], design)
+                results = _solve(setting_folds[start : start + together], fold_data)
             except Exception:
                 continue
-            yield found
+            yield results
 
 
-def _with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
-    """Return the estimator with a candidate's values; nothing is cloned, as nothing is fitted."""
+def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
+    """Return a shallow copy of the estimator with a candidate's values."""
     model: MultiLabel = copy(final)
     estimator = TorchLogisticClassifier() if final.estimator is None else copy(final.estimator)
     model.estimator = estimator
@@ -178,71 +204,84 @@ def _with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
     return model
 
 
-def _plan(model: MultiLabel, n_labels: int) -> _Plan:
+def _make_setting(model: MultiLabel, n_labels: int) -> _LabelSetting:
     estimator = model._checked_estimator()
-    asked = options.resolve(WithC(estimator, model.C))
-    C = strengths(model.C, estimator, asked, n_labels)
-    balance = token(model.class_weight), token(estimator.class_weight)
-    penalty = asked.l1_ratio, token(estimator.penalty_factor)
-    return _Plan({}, estimator, asked, C, penalty, balance)
+    resolved = options.resolve(EstimatorWithC(estimator, model.C))
+    C = c_per_label(model.C, estimator, resolved, n_labels)
+    weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)
+    penalty = resolved.l1_ratio, identity_key(estimator.penalty_factor)
+    return _LabelSetting({}, estimator, resolved, C, penalty, weight_key)
 
 
-def _solve(units: Sequence[tuple[_Plan, int]], design: LabelDesign) -> list[Labelled]:
-    """Solve settings in folds, which share a penalty."""
-    works: dict[Any, LabelProblem] = {}
-    for plan, fold in units:
-        if (plan.balance, fold) not in works:
-            work = plan.work(design.of_fold(fold))
-            first = next(iter(works.values()), work)
-            works[plan.balance, fold] = replace(work, design=first.design)
-    own = [works[plan.balance, fold] for plan, fold in units]
-    labels: Indicator = design.given.labels
-    lacking = any(work.company.constant.any() for work in own)
+def _solve(
+    setting_folds: Sequence[tuple[_LabelSetting, int]], fold_data: LabelFoldData
+) -> list[LabelFoldFit]:
+    """Solve settings that share a penalty, each in its fold."""
+    problem_by_key: dict[Any, LabelProblem] = {}
+    for setting, fold in setting_folds:
+        if (setting.weight_key, fold) not in problem_by_key:
+            label_problem = setting.label_problem(fold_data.fold_inputs(fold))
+            first = next(iter(problem_by_key.values()), label_problem)
+            problem_by_key[setting.weight_key, fold] = replace(label_problem, design=first.design)
+    label_problems = [problem_by_key[setting.weight_key, fold] for setting, fold in setting_folds]
+    labels: Indicator = fold_data.inputs.labels
+    lacking = any(label_problem.binary_problems.constant.any() for label_problem in label_problems)
     if lacking and labels.kind in ("binary", "multiclass"):
         raise ValueError("A fold lacks a class: it is another model then.")
-    found = [Fits(w.problem, w.company.constant, w.company.device) for w in own]
-    size = max(own[0].company.at_once // len(units), 1)
+    results = [
+        LabelResults(w.problem, w.binary_problems.constant, w.binary_problems.device)
+        for w in label_problems
+    ]
+    size = max(label_problems[0].binary_problems.max_models // len(setting_folds), 1)
     for start in range(0, labels.n_labels, size):
         part = np.arange(start, min(start + size, labels.n_labels))
         cells: dict[Any, Any] = {}
-        wanted, where = [], []
-        for (plan, fold), work, fits in zip(units, own, found, strict=True):
-            free = part[work.company.constant[part] == 0]
-            if not len(free):
+        solve_args, destinations = [], []
+        for (setting, fold), label_problem, label_results in zip(
+            setting_folds, label_problems, results, strict=True
+        ):
+            free_labels = part[label_problem.binary_problems.constant[part] == 0]
+            if not len(free_labels):
                 continue
-            key = plan.balance, fold
+            key = setting.weight_key, fold
             if key not in cells:
-                cells[key] = _cells(work, free)
-            wanted.append((*cells[key], plan.C[free]))
-            where.append((fits, free))
-        if not wanted:
+                cells[key] = _targets_and_weights(label_problem, free_labels)
+            solve_args.append((*cells[key], setting.C[free_labels]))
+            destinations.append((label_results, free_labels))
+        if not solve_args:
             continue
-        targets, weight, C = (torch.cat(parts, -1) for parts in zip(*wanted, strict=True))
-        solution = own[0].models(targets, weight, C)
+        targets, weight, C = (torch.cat(parts, -1) for parts in zip(*solve_args, strict=True))
+        solution = label_problems[0].solve(targets, weight, C)
         last = 0
-        for fits, free in where:
-            last += len(free)
-            fits.keep(free, _models(solution, last - len(free), last))
+        for label_results, free_labels in destinations:
+            last += len(free_labels)
+            label_results.store(free_labels, _slice_result(solution, last - len(free_labels), last))
     return [
-        _labelled(plan, fold, fits, work.company, design)
-        for (plan, fold), fits, work in zip(units, found, own, strict=True)
+        _make_fold_fit(setting, fold, label_results, label_problem.binary_problems, fold_data)
+        for (setting, fold), label_results, label_problem in zip(
+            setting_folds, results, label_problems, strict=True
+        )
     ]
 
 
-def _cells(work: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Targets and weights (n_samples, m) of some labels."""
-    targets, weight = work.company.cells(labels)
+def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return targets and weights (n_samples, m) of some labels."""
+    targets, weight = label_problem.binary_problems.targets_and_weights(labels)
     if weight is None:
         weight = torch.ones_like(targets, dtype=torch.float64)
     return targets, weight if weight.ndim == 2 else weight[:, None].expand(targets.shape)
 
 
-def _labelled(
-    plan: _Plan, fold: int, fits: Fits, company: Company, design: LabelDesign
-) -> Labelled:
-    labels: Indicator = design.given.labels
-    fitted = fits.attributes() | {
-        **design.columns,
+def _make_fold_fit(
+    setting: _LabelSetting,
+    fold: int,
+    label_results: LabelResults,
+    binary_problems: BinaryProblems,
+    fold_data: LabelFoldData,
+) -> LabelFoldFit:
+    labels: Indicator = fold_data.inputs.labels
+    fitted = label_results.attributes() | {
+        **fold_data.feature_attributes,
         "classes_": labels.classes,
         "n_labels_": labels.n_labels,
         "target_kind_": labels.kind,
@@ -251,14 +290,16 @@ def _labelled(
     if labels.names is not None:
         fitted["label_names_"] = labels.names
     models = {}
-    for place, model in plan.models.items():
-        models[place] = copy(model)
-        models[place].__dict__.update(fitted)
-    return Labelled(fold, models, fits.ends(), np.flatnonzero(company.constant))
+    for candidate_index, model in setting.models.items():
+        models[candidate_index] = copy(model)
+        models[candidate_index].__dict__.update(fitted)
+    return LabelFoldFit(
+        fold, models, label_results.final_points(), np.flatnonzero(binary_problems.constant)
+    )
 
 
-def _models(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:
-    """Take some models of a solution."""
+def _slice_result(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:
+    """Return the solution of some of the models."""
     params = solution.params
     return replace(
         solution,

@@ -1,4 +1,4 @@
-"""What batches have found out about the candidates of a search."""
+"""Results of the candidates that were solved in batches."""
 
 import warnings
 from collections import defaultdict
@@ -10,32 +10,36 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence
-from skorch_logreg.estimators.search.batches import Batch
+from skorch_logreg.estimators.search.batches import CandidateBatch
 from skorch_logreg.exceptions import ConstantLabelWarning
 from skorch_logreg.fitting import Status
 
-__all__ = ["Ends", "Found", "SearchResults"]
+__all__ = ["FitStatuses", "EvaluatedCandidates", "BatchResults"]
 
-_KEPT = 1 << 24  # numbers: coefficients of all models, to start the refit from
+_MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start the refit from
 
 
 @dataclass(frozen=True)
-class Ends:
-    """How the fits of a batch ended.
+class FitStatuses:
+    """Status and optimality of the fits of a batch.
 
     Parameters
     ----------
-    places : sequence of int
-        A candidate that each fit serves.
+    candidate_indices : sequence of int
+        Index of a candidate of each fit.
     status : sequence of Status
+        Status of each fit.
     optimality : sequence of float
+        Optimality of each fit.
     max_iter : int
+        Maximum number of iterations.
     tol : float
+        Convergence threshold on the optimality.
     dtype : str
-        Of the data.
+        Name of the data's dtype.
     """
 
-    places: Sequence[int]
+    candidate_indices: Sequence[int]
     status: Sequence[Status]
     optimality: Sequence[float]
     max_iter: int
@@ -44,72 +48,79 @@ class Ends:
 
 
 @dataclass
-class SearchResults:
-    """Results of candidates by place and fold, and what is to be said about them.
+class BatchResults:
+    """Results by candidate and fold, and the warnings about them.
 
     Parameters
     ----------
     n_splits : int
+        Number of folds.
     """
 
     n_splits: int
-    _found: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
-    _ends: list[Ends] = field(default_factory=list)
-    _models: dict[int, list[tuple[Batch, int]]] = field(default_factory=dict)
-    _kept: int = 0
+    _results: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    _statuses: list[FitStatuses] = field(default_factory=list)
+    _models: dict[int, list[tuple[CandidateBatch, int]]] = field(default_factory=dict)
+    _n_stored: int = 0
     _constant: set[tuple[int, int]] = field(default_factory=set)
 
-    def enter(self, place: int, fold: int, result: dict[str, Any]) -> None:
-        """Add what `_fit_and_score` would have returned."""
-        self._found.setdefault(place, {})[fold] = {"fit_error": None, **result}
+    def add(self, candidate_index: int, fold: int, result: dict[str, Any]) -> None:
+        """Add a result in the format of scikit-learn's `_fit_and_score`."""
+        self._results.setdefault(candidate_index, {})[fold] = {"fit_error": None, **result}
 
-    def add_ends(self, ends: Ends) -> None:
-        """Add how fits ended."""
-        self._ends.append(ends)
+    def add_statuses(self, statuses: FitStatuses) -> None:
+        """Add the statuses of fits, for `warn`."""
+        self._statuses.append(statuses)
 
     def add_constant(self, fold: int, labels: np.ndarray) -> None:
         """Add labels that have one value in a fold."""
         self._constant.update((fold, int(label)) for label in labels)
 
-    def keep(self, batch: Batch) -> None:
-        """Remember models for the refit, where they are few enough."""
-        self._kept += batch.solution.params.coef.numel()
-        if self._kept <= _KEPT:
+    def store_models(self, batch: CandidateBatch) -> None:
+        """Store the models for the refit, up to a limit on their size."""
+        self._n_stored += batch.solution.params.coef.numel()
+        if self._n_stored <= _MAX_STORED_COEFS:
             batch = batch.without_logits()
             for model, served in enumerate(batch.models):
                 for candidate in served:
-                    self._models.setdefault(candidate.place, []).append((batch, model))
+                    self._models.setdefault(candidate.index, []).append((batch, model))
 
-    def fitted(self, place: int) -> dict[str, Any] | None:
-        """Fitted attributes of a candidate on all rows, where a batch has them."""
-        for batch, model in self._models.get(place, ()) if self.has(place) else ():
-            if batch.design.n_columns > batch.design.n_folds:
-                fitted = batch.fitted(batch.design.n_folds, model)
+    def fitted(self, candidate_index: int) -> dict[str, Any] | None:
+        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
+        for batch, model in (
+            self._models.get(candidate_index, ()) if self.has(candidate_index) else ()
+        ):
+            if batch.fold_data.n_columns > batch.fold_data.n_folds:
+                fitted = batch.fitted(batch.fold_data.n_folds, model)
                 return fitted if fitted["converged_"] else None
         return None
 
-    def start(self, place: int) -> dict[str, Any] | None:
-        """Mean over the folds of a candidate's coefficients, where the refit may start."""
-        models = self._models.get(place)
-        if not models or not self.has(place):
+    def start(self, candidate_index: int) -> dict[str, Any] | None:
+        """Return the mean of a candidate's coefficients over the folds, to start the refit from."""
+        models = self._models.get(candidate_index)
+        if not models or not self.has(candidate_index):
             return None
-        coef, intercept = zip(*(batch.total(model) for batch, model in models), strict=True)
-        n_folds = sum(batch.design.n_folds for batch, _ in models)
+        coef, intercept = zip(
+            *(batch.sum_over_folds(model) for batch, model in models), strict=True
+        )
+        n_folds = sum(batch.fold_data.n_folds for batch, _ in models)
         return {
             "coef_": (sum(coef) / n_folds).cpu().numpy(),
             "intercept_": (sum(intercept) / n_folds).cpu().numpy(),
         }
 
-    def has(self, place: int, n_folds: int | None = None) -> bool:
-        """Whether a candidate has results in all folds, or in so many."""
-        return len(self._found.get(place, ())) == (self.n_splits if n_folds is None else n_folds)
+    def has(self, candidate_index: int, n_folds: int | None = None) -> bool:
+        """Return True if a candidate has results in all folds, or in ``n_folds`` of them."""
+        return len(self._results.get(candidate_index, ())) == (
+            self.n_splits if n_folds is None else n_folds
+        )
 
-    def of(self, place: int, fold: int) -> dict[str, Any]:
-        """Return what was entered for a candidate in a fold."""
-        return self._found[place][fold]
+    def get(self, candidate_index: int, fold: int) -> dict[str, Any]:
+        """Return the result of a candidate in a fold."""
+        return self._results[candidate_index][fold]
 
     def warn(self, stacklevel: int) -> None:
-        """Say, once, what separate fits would have said one by one."""
+        """Warn once of everything that individual fits would warn of."""
         if self._constant:
             n_labels = len({label for _, label in self._constant})
             warnings.warn(
@@ -118,21 +129,21 @@ class SearchResults:
                 ConstantLabelWarning,
                 stacklevel=stacklevel + 1,
             )
-        failed: list[tuple[float, Ends]] = []
-        ended: list[tuple[Status, float]] = []
-        for ends in self._ends:
-            for place, status, reached in zip(
-                ends.places, ends.status, ends.optimality, strict=True
+        failed: list[tuple[float, FitStatuses]] = []
+        final_points: list[tuple[Status, float]] = []
+        for statuses in self._statuses:
+            for candidate_index, status, reached in zip(
+                statuses.candidate_indices, statuses.status, statuses.optimality, strict=True
             ):
-                if not self.has(place):
-                    continue  # it was fitted again
-                ended.append((status, reached))
+                if not self.has(candidate_index):
+                    continue  # the candidate was fitted individually
+                final_points.append((status, reached))
                 if status is not Status.CONVERGED:
-                    failed.append((reached, ends))
+                    failed.append((reached, statuses))
         if failed:
             _, worst = max(failed, key=lambda fit: fit[0])
             text = convergence.message_of_several(
-                ended,
+                final_points,
                 what="fits of the search",
                 max_iter=worst.max_iter,
                 tol=worst.tol,
@@ -142,26 +153,42 @@ class SearchResults:
 
 
 @dataclass
-class Found:
-    """Everything that a search has evaluated, in the order of the candidates."""
+class EvaluatedCandidates:
+    """All candidates that a search has evaluated, in order.
+
+    Parameters
+    ----------
+    candidates : list of dict
+        Parameters of the candidates.
+    fold_results : list of dict
+        Result of every candidate in every fold, as returned by scikit-learn's `_fit_and_score`.
+    extra_results : dict of str to list
+        Further columns of ``cv_results_``.
+    sources : list of (BatchResults, int)
+        Results of the batches that a candidate belongs to, and its index among them.
+    results : dict
+        ``cv_results_``.
+    """
 
     candidates: list[Mapping[str, Any]] = field(default_factory=list)
-    out: list[dict[str, Any]] = field(default_factory=list)
-    more: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    sources: list[tuple[SearchResults, int]] = field(default_factory=list)
+    fold_results: list[dict[str, Any]] = field(default_factory=list)
+    extra_results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    sources: list[tuple[BatchResults, int]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
     @property
     def batched(self) -> np.ndarray:
-        """Whether a candidate was solved in a batch."""
-        return np.array([source.has(place) for source, place in self.sources], dtype=bool)
+        """Mask of the candidates that were solved in a batch."""
+        return np.array(
+            [source.has(candidate_index) for source, candidate_index in self.sources], dtype=bool
+        )
 
     def fitted(self, index: int) -> dict[str, Any] | None:
-        """Fitted attributes of a candidate on all rows, where a batch has them."""
-        source, place = self.sources[index]
-        return source.fitted(place)
+        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
+        source, candidate_index = self.sources[index]
+        return source.fitted(candidate_index)
 
     def start(self, index: int) -> dict[str, Any] | None:
-        """Where the refit of a candidate may start."""
-        source, place = self.sources[index]
-        return source.start(place)
+        """Return coefficients to start the refit of a candidate from."""
+        source, candidate_index = self.sources[index]
+        return source.start(candidate_index)

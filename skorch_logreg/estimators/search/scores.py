@@ -1,4 +1,4 @@
-"""Scores of the candidates of a batch: all at once where the metric is known, else one by one."""
+"""Score the candidates of a batch, all at once for known metrics, else one by one."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
-from skorch_logreg.estimators.search.batches import Batch
+from skorch_logreg.estimators.scoring import CachedLogitsClassifier, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.search.batches import CandidateBatch
 
-__all__ = ["CandidateScores", "Held"]
+__all__ = ["CandidateScorer", "FoldLogits"]
 
 _BY_LABEL = ("accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
-class Held:
-    """Rows to score, one fold's after another's.
+class FoldLogits:
+    """Logits of the rows to score, one fold after the other.
 
     Parameters
     ----------
     logits : Tensor of shape (n_entries, g, K)
-        By the g models of the row's fold.
+        Logits of the g models of the row's fold.
     index : Tensor of shape (n_entries,)
-        Their class indices.
+        Class indices.
     rows : Rows
-        Their places in the X that was given to the search.
+        Indices of the rows in the X of the search.
     """
 
     logits: Tensor
@@ -40,13 +40,13 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Behind:
-    """What a fold's transformers have made.
+class FittedPipeline:
+    """Fitted transformers of a fold and the rows that they transformed.
 
     Parameters
     ----------
     pipeline : Pipeline
-        With fitted transformers; its last step stands for any.
+        Pipeline with fitted transformers; its last step is a placeholder.
     train, test : array-like
         Transformed rows.
     """
@@ -55,8 +55,8 @@ class Behind:
     train: Any
     test: Any
 
-    def ending_in(self, final: Any) -> Any:
-        """Return a pipeline with the same, fitted transformers and another last step."""
+    def with_final_step(self, final: Any) -> Any:
+        """Return a pipeline with the same fitted transformers and another last step."""
         whole = copy(self.pipeline)
         name, _ = self.pipeline.steps[-1]
         whole.steps = [*self.pipeline.steps[:-1], (name, final)]
@@ -64,22 +64,23 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class CandidateScores:
-    """What the scorer of a search says of the models of a batch.
+class CandidateScorer:
+    """Scorer of the models of a batch.
 
     Parameters
     ----------
     estimator : estimator
-        The search's.
+        Estimator of the search.
     X, y : array-like
-        As the search has them.
+        Rows and targets of the search.
     scorer : callable
-        As `GridSearchCV` makes it: it gives a number, or a dict of numbers.
+        Scorer as created by `GridSearchCV`; returns a number or a dict of numbers.
     scoring : object
-        The search's parameter.
+        `scoring` parameter of the search.
     params : dict
-        For the scorer; values as long as X are split like it.
+        Parameters of the scorer; values as long as X are split like it.
     error_score : "raise" or float
+        As in `GridSearchCV`.
     """
 
     estimator: Any
@@ -91,28 +92,40 @@ class CandidateScores:
     error_score: Any
 
     def __call__(
-        self, batch: Batch, held: Held, final: Any, behind: Behind | None = None
+        self,
+        batch: CandidateBatch,
+        fold_logits: FoldLogits,
+        final: Any,
+        fitted_pipeline: FittedPipeline | None = None,
     ) -> dict[int, list[Any]]:
         """Score every candidate in every fold.
 
         Parameters
         ----------
-        batch : Batch
-        held : Held
+        batch : CandidateBatch
+            Solved models.
+        fold_logits : FoldLogits
+            Logits of the rows to score.
         final : TorchLogisticClassifier
-            With the shared parameters.
-        behind : Behind or None
-            Where there are transformers.
+            Classifier with the shared parameters.
+        fitted_pipeline : FittedPipeline or None
+            Fitted transformers, if there are any.
 
         Returns
         -------
         scores : dict
-            By a candidate's place, a list with a number, or a dict of numbers, a fold.
+            By candidate index, a list with a number, or a dict of numbers, per fold.
         """
-        scores = self._fast(batch, held)
-        return self._slow(batch, held, final, behind) if scores is None else scores
+        scores = self._score_together(batch, fold_logits)
+        return (
+            self._score_individually(batch, fold_logits, final, fitted_pipeline)
+            if scores is None
+            else scores
+        )
 
-    def _fast(self, batch: Batch, held: Held) -> dict[int, list[Any]] | None:
+    def _score_together(
+        self, batch: CandidateBatch, fold_logits: FoldLogits
+    ) -> dict[int, list[Any]] | None:
         several = getattr(self.scorer, "_scorers", None)
         scorers = {"": self.scorer if self.scoring is not None else None}
         metrics = {name: metric_name(s) for name, s in (several or scorers).items()}
@@ -124,19 +137,19 @@ class CandidateScores:
             known = len(self.params) == 1 and given.shape == (_num_samples(self.X),)
             if not known or (several and _routing_enabled()):
                 return None
-            weight = torch.from_numpy(given.astype(np.float64))[held.rows.rows]
+            weight = torch.from_numpy(given.astype(np.float64))[fold_logits.rows.rows]
         thresholds = {c.values["threshold"] for served in batch.models for c in served}
         table: dict[tuple[str, float], list[list[float]]] = {}
         for name, metric in metrics.items():
             for threshold in thresholds if metric in _BY_LABEL else {0.5}:
                 found = fast_scores(
                     metric,
-                    held.logits,
-                    held.index,
-                    held.rows.lengths,
+                    fold_logits.logits,
+                    fold_logits.index,
+                    fold_logits.rows.lengths,
                     weight,
                     threshold=threshold,
-                    classes=batch.design.targets.classes,
+                    classes=batch.fold_data.targets.classes,
                 )
                 if found is None:
                     return None
@@ -148,58 +161,66 @@ class CandidateScores:
                     name: table[name, candidate.values["threshold"] if m in _BY_LABEL else 0.5]
                     for name, m in metrics.items()
                 }
-                scores[candidate.place] = [
+                scores[candidate.index] = [
                     {name: column[fold][model] for name, column in columns.items()}
                     if several
                     else columns[""][fold][model]
-                    for fold in range(held.rows.n_folds)
+                    for fold in range(fold_logits.rows.n_folds)
                 ]
         return scores
 
     def rows(self, rows: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """Take rows of X and y, with what the scorer gets for them."""
+        """Return rows of X and y with their scorer parameters."""
         X, y = _safe_split(self.estimator, self.X, self.y, rows)
         return X, y, _check_method_params(self.X, params=self.params, indices=rows)
 
-    def of_model(
+    def score_model(
         self,
         model: Any,
         X: Any,
         y: Any,
         params: dict[str, Any],
-        behind: Behind | None = None,
+        fitted_pipeline: FittedPipeline | None = None,
         part: str = "test",
     ) -> Any:
-        """Ask the scorer about a fitted model on rows, as they were before any transformer."""
-        if behind is not None:
-            if self.wants_predictions_alone:
-                X = getattr(behind, part)
+        """Score a fitted model on rows that have not been transformed."""
+        if fitted_pipeline is not None:
+            if self.needs_only_predictions:
+                X = getattr(fitted_pipeline, part)
             else:
-                model = behind.ending_in(model)
+                model = fitted_pipeline.with_final_step(model)
         return _score(model, X, y, self.scorer, params, self.error_score)
 
-    def _slow(
-        self, batch: Batch, held: Held, final: Any, behind: Behind | None
+    def _score_individually(
+        self,
+        batch: CandidateBatch,
+        fold_logits: FoldLogits,
+        final: Any,
+        fitted_pipeline: FittedPipeline | None,
     ) -> dict[int, list[Any]]:
-        scores: dict[int, list[Any]] = {c.place: [] for model in batch.models for c in model}
-        lengths = list(held.rows.lengths)
-        parts = zip(held.rows.rows.split(lengths), held.logits.split(lengths), strict=True)
+        scores: dict[int, list[Any]] = {c.index: [] for model in batch.models for c in model}
+        lengths = list(fold_logits.rows.lengths)
+        parts = zip(
+            fold_logits.rows.rows.split(lengths), fold_logits.logits.split(lengths), strict=True
+        )
         for fold, (rows, logits) in enumerate(parts):
             X, y, params = self.rows(rows.numpy())
             for model, served in enumerate(batch.models):
                 fitted = batch.fitted(fold, model)
-                own = logits[:, model].contiguous()
+                model_logits = logits[:, model].contiguous()
                 for candidate in served:
-                    stand_in = HeldOut.of(final, fitted, X, own, **candidate.values)
+                    stand_in = CachedLogitsClassifier.of(
+                        final, fitted, X, model_logits, **candidate.values
+                    )
                     whole: Any = stand_in
-                    if behind is not None and not self.wants_predictions_alone:
-                        whole = behind.ending_in(stand_in)
+                    if fitted_pipeline is not None and not self.needs_only_predictions:
+                        whole = fitted_pipeline.with_final_step(stand_in)
                     score = _score(whole, X, y, self.scorer, params, self.error_score)
-                    scores[candidate.place].append(score)
+                    scores[candidate.index].append(score)
         return scores
 
     @property
-    def wants_predictions_alone(self) -> bool:
-        """Whether scikit-learn's scorers ask, not a function that may look into a pipeline."""
+    def needs_only_predictions(self) -> bool:
+        """True for scikit-learn's scorers; False for a callable, which may inspect a pipeline."""
         scorers = getattr(self.scorer, "_scorers", {"": self.scorer}).values()
         return self.scoring is None or all(hasattr(s, "_response_method") for s in scorers)

@@ -1,4 +1,4 @@
-"""Searches over parameters whose candidates share transformers and passes over X."""
+"""Grid and random search that share transformers and passes over X between candidates."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,20 +20,24 @@ from sklearn.utils.validation import _check_method_params
 from skorch_logreg.estimators import elsewhere, persistence
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.search.candidates import groups_of, may_batch, refuse_checkpoints
-from skorch_logreg.estimators.search.evaluation import Evaluation
-from skorch_logreg.estimators.search.ordinary import OrdinaryFits, root_task
-from skorch_logreg.estimators.search.results import Found, SearchResults
-from skorch_logreg.estimators.search.scores import CandidateScores
+from skorch_logreg.estimators.search.candidates import (
+    can_batch,
+    group_candidates,
+    refuse_checkpoints,
+)
+from skorch_logreg.estimators.search.evaluation import CandidateEvaluator
+from skorch_logreg.estimators.search.individual_fits import IndividualFits, begin_search_callbacks
+from skorch_logreg.estimators.search.results import BatchResults, EvaluatedCandidates
+from skorch_logreg.estimators.search.scores import CandidateScorer
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 
 
 class _BatchedSearch:
-    """What a search of scikit-learn becomes when it solves candidates together.
+    """Mixin for a search of scikit-learn that solves its candidates together.
 
-    scikit-learn's `fit` has no seam between making the fits and judging them; this one takes
-    the same steps and is made of the same parts.
+    scikit-learn's `fit` does not separate fitting from scoring; this one follows its steps and
+    calls the same functions.
     """
 
     estimator: Any
@@ -53,24 +57,25 @@ class _BatchedSearch:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,)
-            Labels.
+            Class labels.
         **params : dict of str -> object
-            For the estimator's `fit`, the scorer and the splitter, as in `GridSearchCV.fit`:
-            ``sample_weight``, ``groups``, and what metadata routing asks for.
+            Parameters of the estimator's `fit`, the scorer and the splitter, as in
+            `GridSearchCV.fit`: ``sample_weight``, ``groups``, and those of metadata routing.
 
         Returns
         -------
-        self
+        self : object
+            Fitted search.
         """
         elsewhere.refuse(X, type(self).__name__)
         home = Home.of(X)
         X, y = home.rows(X), home.beside(y)
         params = {name: home.beside(value) for name, value in params.items()}
         with persistence.all_or_nothing(self):
-            if y is None or not may_batch(self.estimator):
+            if y is None or not can_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
-                nothing = np.zeros(len(self.cv_results_["params"]), dtype=bool)
-                self.batched_ = home.adopt(nothing)
+                none_batched = np.zeros(len(self.cv_results_["params"]), dtype=bool)
+                self.batched_ = home.adopt(none_batched)
             else:
                 self._fit(X, y, params)
         return self
@@ -83,18 +88,19 @@ class _BatchedSearch:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to score.
         y : array-like of shape (n_samples,)
-            Their labels.
+            Class labels.
         **params : dict of str -> object
-            For the scorer, where metadata routing asks for it.
+            Parameters of the scorer, if metadata routing is enabled.
 
         Returns
         -------
         score : float
+            Score of the best candidate.
         """
         home = Home.of(X)
         params = {name: home.beside(value) for name, value in params.items()}
-        found: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
-        return found
+        result: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
+        return result
 
     @_fit_context(prefer_skip_nested_validation=False)
     def _fit(self: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
@@ -104,13 +110,13 @@ class _BatchedSearch:
         routed = self._get_routed_params_for_fit(params)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
-        root = root_task(self, task)
+        callback_context = begin_search_callbacks(self, task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
-        scores = CandidateScores(
+        candidate_scorer = CandidateScorer(
             self.estimator, X, y, scorers, self.scoring, routed.scorer.score, self.error_score
         )
-        found = Found()
+        evaluated = EvaluatedCandidates()
 
         def evaluate(
             candidate_params: Iterable[Mapping[str, Any]],
@@ -127,75 +133,88 @@ class _BatchedSearch:
                     f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
                     f" totalling {len(candidates) * len(splits)} fits"
                 )
-            batched = SearchResults(len(splits))
-            rows = (splits, scores, routed.estimator.fit)
+            batched = BatchResults(len(splits))
+            rows = (splits, candidate_scorer, routed.estimator.fit)
             with plain_torch():
-                groups = groups_of(self.estimator, candidates)
+                groups = group_candidates(self.estimator, candidates)
                 refit = bool(self.refit)
-                Evaluation(*rows, self.return_train_score, refit, batched).run(groups)
-            out = OrdinaryFits(self, *rows, candidates).complete(batched, callback_ctx)
-            if not out:
+                CandidateEvaluator(*rows, self.return_train_score, refit, batched).run(groups)
+            fold_results = IndividualFits(self, *rows, candidates).complete(batched, callback_ctx)
+            if not fold_results:
                 raise ValueError(
                     "No fits were performed. Was the CV iterator empty? Were there no candidates?"
                 )
             batched.warn(stacklevel=6)
-            _warn_or_raise_about_fit_failures(out, self.error_score)
+            _warn_or_raise_about_fit_failures(fold_results, self.error_score)
             if callable(self.scoring):
-                _insert_error_scores(out, self.error_score)
-            found.candidates.extend(candidates)
-            found.out.extend(out)
-            found.sources.extend((batched, place) for place in range(len(candidates)))
-            for key, value in (more_results or {}).items():
-                found.more[key].extend(value)
-            found.results = self._format_results(
-                found.candidates, self.n_splits_, found.out, found.more
+                _insert_error_scores(fold_results, self.error_score)
+            evaluated.candidates.extend(candidates)
+            evaluated.fold_results.extend(fold_results)
+            evaluated.sources.extend(
+                (batched, candidate_index) for candidate_index in range(len(candidates))
             )
-            return found.results
+            for key, value in (more_results or {}).items():
+                evaluated.extra_results[key].extend(value)
+            evaluated.results = self._format_results(
+                evaluated.candidates,
+                self.n_splits_,
+                evaluated.fold_results,
+                evaluated.extra_results,
+            )
+            return evaluated.results
 
         if "callback_ctx" in signature(self._run_search).parameters:
-            self._run_search(evaluate, callback_ctx=root)
+            self._run_search(evaluate, callback_ctx=callback_context)
         else:
             self._run_search(evaluate)
 
-        first_score = found.out[0]["test_scores"]
+        first_score = evaluated.fold_results[0]["test_scores"]
         self.multimetric_ = isinstance(first_score, dict)
         if callable(self.scoring) and self.multimetric_:
             self._check_refit_for_multimetric(first_score)
             refit_metric = self.refit
         if self.refit or not self.multimetric_:
-            self._choose(found.results, refit_metric)
+            self._select_best(evaluated.results, refit_metric)
         if self.refit:
-            self._refit(found, routed.estimator.fit, root, task)
+            self._refit(evaluated, routed.estimator.fit, callback_context, task)
         several = isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers._scorers if several else scorers
-        self.cv_results_ = found.results
-        self.batched_ = Home.of(X).adopt(found.batched)
-        if root is not None:
-            root.call_on_fit_task_end(estimator=self, **task)
+        self.cv_results_ = evaluated.results
+        self.batched_ = Home.of(X).adopt(evaluated.batched)
+        if callback_context is not None:
+            callback_context.call_on_fit_task_end(estimator=self, **task)
 
-    def _choose(self: Any, results: dict[str, Any], refit_metric: str) -> None:
+    def _select_best(self: Any, results: dict[str, Any], refit_metric: str) -> None:
         self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
         if not callable(self.refit):
             self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
         self.best_params_ = results["params"][self.best_index_]
 
     def _refit(
-        self: Any, found: Found, fit_params: dict[str, Any], root: Any, task: dict[str, Any]
+        self: Any,
+        evaluated: EvaluatedCandidates,
+        fit_params: dict[str, Any],
+        callback_context: Any,
+        task: dict[str, Any],
     ) -> None:
-        """Fit the best candidate to all rows, from where its folds ended."""
+        """Fit the best candidate to all rows, starting from the mean of its folds' coefficients."""
         best = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
         self.best_estimator_ = best
-        refit = None if root is None else root.subcontext(task_name="refit-with-best-params")
+        refit = (
+            None
+            if callback_context is None
+            else callback_context.subcontext(task_name="refit-with-best-params")
+        )
         with nullcontext() if refit is None else refit.propagate_callback_context(best):
             if refit is not None:
                 refit.call_on_fit_task_begin(estimator=self, **task)
             started = time.time()
-            watched = getattr(self, "_skl_callbacks", None)
-            fitted = None if watched else found.fitted(self.best_index_)
+            has_callbacks = getattr(self, "_skl_callbacks", None)
+            fitted = None if has_callbacks else evaluated.fitted(self.best_index_)
             if fitted is not None:
                 vars(best).update(fitted)
             else:
-                start = found.start(self.best_index_)
+                start = evaluated.start(self.best_index_)
                 warm_start = start is not None and best.warm_start
                 if start is not None:
                     vars(best).update(start, warm_start=True)
@@ -222,84 +241,85 @@ def _check_splits(splits: list[Any], n_splits: int) -> None:
 class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     """`sklearn.model_selection.GridSearchCV` whose candidates are solved together.
 
-    Candidates that share everything but `C`, `l1_ratio`, `class_weight`, `threshold` and
-    `penalty_factor` are one batch: they share their passes over X and what is known of its
-    curvature, and are scored from the logits that the solve leaves behind. An estimator alone
-    is solved for all folds at once; in a pipeline every transformer is fitted once a fold and
-    setting, not once a candidate. Thresholds cost nothing: their candidates share a model.
+    Candidates that differ only in `C`, `l1_ratio`, `class_weight`, `threshold` and
+    `penalty_factor` form a batch: they share passes over X and curvature, and are scored from
+    the logits of the solve. An estimator without transformers is solved for all folds at once;
+    in a pipeline every transformer is fitted once per fold and setting, not once per candidate.
+    Candidates that differ only in `threshold` share a model.
 
     Parameters
     ----------
     estimator : estimator
         A `TorchLogisticClassifier`, a `MultiLabel`, a `NeuralLogisticClassifier` whose backbone
-        is frozen, or a `Pipeline` that ends in one; any other is searched as scikit-learn does.
+        is frozen, or a `Pipeline` that ends in one; any other is searched as by scikit-learn.
     param_grid : dict or list of dict
-        Values to try, by parameter.
+        Parameter names with lists of values to try.
     scoring : str, callable, list, tuple, dict or None, default=None
-        How held-out rows are scored, as in scikit-learn. Accuracy, balanced accuracy, log-loss,
-        Brier score and ROC AUC are computed for all candidates at once; any other scorer gets
-        fitted models whose predictions are at hand.
+        Scorer of held-out rows, as in scikit-learn. Accuracy, balanced accuracy, log-loss, Brier
+        score and ROC AUC are computed for all candidates at once; any other scorer is called
+        with fitted models whose logits are cached.
     n_jobs : int or None, default=None
-        Processes for the candidates that are fitted one by one. Batches run in this one.
+        Number of processes for the candidates that are fitted individually. Batches run in the
+        calling process.
     refit : bool, str or callable, default=True
-        Whether, and by which score, the best candidate is fitted to all rows.
+        Whether to fit the best candidate to all rows, and by which score to choose it.
     cv : int, splitter, iterable or None, default=None
-        Folds; None: 5, stratified.
+        Folds; None: 5 stratified folds.
     verbose : int, default=0
-        How much is printed, as in scikit-learn; candidates of a batch are reported after it.
+        Verbosity, as in scikit-learn; candidates of a batch are reported after it.
     pre_dispatch : int or str, default="2*n_jobs"
-        Jobs that are made ahead.
+        Number of jobs that are dispatched in advance.
     error_score : "raise" or float, default=np.nan
-        Score of a fit that fails.
+        Score of a fit that raises an error.
     return_train_score : bool, default=False
-        Whether training rows are scored too.
+        Whether to score training rows as well.
 
     Attributes
     ----------
     cv_results_ : dict of str to array
-        As in scikit-learn. The time of a batch is shared evenly among its fits.
+        As in scikit-learn. The time of a batch is divided evenly among its fits.
     batched_ : ndarray of shape (n_candidates,), bool
-        Whether a candidate was solved in a batch; else it was fitted by itself.
+        True if a candidate was solved in a batch, False if it was fitted individually.
     best_estimator_ : estimator
-        The best candidate, fitted to all rows.
+        Best candidate, fitted to all rows.
     best_score_ : float
-        Its mean score.
+        Mean score of the best candidate.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_index_ : int
-        Its place in `cv_results_`.
+        Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict
-        What scores.
+        Scorer or scorers.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
-        Seconds of the refit.
+        Time of the refit in seconds.
     multimetric_ : bool
-        Whether there are several scores.
+        True if there are several scores.
     classes_ : ndarray of shape (n_classes,)
-        Labels.
+        Class labels.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names that are strings.
+        Feature names, if X has names that are strings.
 
     See Also
     --------
-    BatchedRandomizedSearchCV : The same for a sample of candidates.
-    TorchLogisticClassifierCV : Strengths only, as `LogisticRegressionCV`.
+    BatchedRandomizedSearchCV : Search over a random sample of candidates.
+    TorchLogisticClassifierCV : Cross-validation of `C` and `l1_ratio`.
 
     Notes
     -----
-    Fitted by themselves, as scikit-learn does it, are candidates with a value that is not
-    allowed (they fail in its words, under `error_score`), all candidates of a search in which a
-    fold's training rows lack a class, an estimator with callbacks or `verbose`, a subclass, and
-    the candidates of a batch that fails, whatever it raises.
+    Fitted individually, as by scikit-learn, are candidates with an invalid value (they raise its
+    error, subject to `error_score`), all candidates of a search in which a fold's training rows
+    lack a class, an estimator with callbacks or `verbose`, a subclass, and the candidates of a
+    batch that raises any exception.
 
-    Callbacks of the search hear of a batched fit when the batch is done, and nothing of its
+    Callbacks of the search are called for a batched fit after the batch, and not for its
     iterations.
 
-    The refit of an estimator alone starts from the mean of the folds' coefficients, which
-    changes its time, not its minimiser.
+    The refit of an estimator without transformers starts from the mean of the folds'
+    coefficients, which changes its time, not its minimiser.
 
     Examples
     --------
@@ -319,28 +339,28 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
 class BatchedRandomizedSearchCV(_BatchedSearch, RandomizedSearchCV):
     """`sklearn.model_selection.RandomizedSearchCV` whose candidates are solved together.
 
-    As `BatchedGridSearchCV`, for parameters drawn at random.
+    It works as `BatchedGridSearchCV`, with candidates drawn at random.
 
     Parameters
     ----------
     estimator : estimator
         A `TorchLogisticClassifier`, a `MultiLabel`, a `NeuralLogisticClassifier` whose backbone
-        is frozen, or a `Pipeline` that ends in one; any other is searched as scikit-learn does.
+        is frozen, or a `Pipeline` that ends in one; any other is searched as by scikit-learn.
     param_distributions : dict or list of dict
-        Values, or distributions with a method ``rvs``, by parameter.
+        Parameter names with lists of values, or distributions with a method ``rvs``.
     n_iter : int, default=10
-        Candidates that are drawn.
+        Number of candidates to draw.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in `BatchedGridSearchCV`.
     random_state : int, RandomState or None, default=None
-        For the draws.
+        Seed or generator of the draws.
 
     Attributes
     ----------
     cv_results_ : dict of str to array
-        As in scikit-learn. The time of a batch is shared evenly among its fits.
+        As in scikit-learn. The time of a batch is divided evenly among its fits.
     batched_ : ndarray of shape (n_candidates,), bool
-        Whether a candidate was solved in a batch; else it was fitted by itself.
+        True if a candidate was solved in a batch, False if it was fitted individually.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_
         As in `BatchedGridSearchCV`.
     multimetric_, classes_, n_features_in_, feature_names_in_

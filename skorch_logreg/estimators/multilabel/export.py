@@ -1,4 +1,4 @@
-"""Ways out for many labels: scikit-learn's own meta-estimators, and one ONNX graph."""
+"""Export the models of many labels to scikit-learn and to ONNX."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ from skorch_logreg.estimators.leaving import (
 )
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has_coefficients
 
-__all__ = ["LabelLeaving"]
+__all__ = ["LabelExportMixin"]
 
 
-class LabelLeaving(Leaving, LabelPrediction):
-    """Labels that can leave this package."""
+class LabelExportMixin(Leaving, LabelPrediction):
+    """Mixin that exports the models of all labels."""
 
     C: Any
     class_weight: Any
@@ -36,10 +36,11 @@ class LabelLeaving(Leaving, LabelPrediction):
         -------
         model : MultiOutputClassifier, OneVsRestClassifier, LogisticRegression or \
                 FixedThresholdClassifier
-            Fitted, in NumPy, and free of this package. The first for an indicator, with a
-            FixedThresholdClassifier for every label whose `threshold` is not 0.5: it predicts
-            dense indicators, and its `predict_proba` is a list with an array a label. The second
-            for a 1-D y of three classes or more, the others for one of two.
+            Fitted model in NumPy that does not depend on this package. For an indicator y a
+            MultiOutputClassifier, with a FixedThresholdClassifier for every label whose
+            `threshold` is not 0.5: it predicts dense indicators, and its `predict_proba` is a
+            list with an array per label. For a 1-D y of three or more classes an
+            OneVsRestClassifier, for one of two classes one of the others.
 
         Raises
         ------
@@ -48,7 +49,7 @@ class LabelLeaving(Leaving, LabelPrediction):
 
         Notes
         -----
-        As of `TorchLogisticClassifier.to_sklearn`. Not with a network.
+        See `TorchLogisticClassifier.to_sklearn`. Not available for a network.
 
         Examples
         --------
@@ -84,14 +85,14 @@ class LabelLeaving(Leaving, LabelPrediction):
         return model
 
     def _label(self, label: int, pair: np.ndarray) -> Any:
-        """Model of one label, as a LogisticRegression between two answers."""
+        """Return the model of one label as a binary LogisticRegression."""
         row = slice(label, label + 1)
         fitted = {name: copied(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
         fitted |= {"n_iter_": copied(self.n_iter_[row]), "classes_": pair}
         return logistic_regression(self, self._parameters(label), fitted)
 
     def _parameters(self, label: int | None) -> dict[str, Any]:
-        """Those of a label; None: where labels differ, the estimator's."""
+        """Return the parameters of a label; with None, the estimator's where labels differ."""
         found = parameters(self.estimator or TorchLogisticClassifier())
         weights = self.class_weight
         if isinstance(weights, (list, tuple)):

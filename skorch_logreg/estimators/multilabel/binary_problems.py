@@ -1,4 +1,4 @@
-"""Binary problems over the same rows, in batches that fit a budget of memory."""
+"""Binary problems that share their rows, in batches that fit a memory budget."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,105 +14,116 @@ from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft import smoothed
 from skorch_logreg.fitting import Params, Solution, Status
 
-__all__ = ["CERTAIN", "Company", "Fits"]
+__all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
 
-CERTAIN = 1000.0  # a logit whose probabilities are 0 and 1 to the last bit
+SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
 
 
 @dataclass(frozen=True)
-class Company:
-    """Labels and what each of their cells counts.
+class BinaryProblems:
+    """Targets and weights of all labels.
 
     Parameters
     ----------
     labels : Indicator
-    rows : Tensor of shape (n_samples,), float64, or None
+        Targets.
+    sample_weight : Tensor of shape (n_samples,), float64, or None
         Sample weights.
-    factors : Tensor of shape (n_labels, 2), float64, or None
+    class_weight : Tensor of shape (n_labels, 2), float64, or None
         Class weights of absence and presence.
     constant : ndarray of shape (n_labels,), int
-        1 or -1 where every cell that counts holds 1 or 0: there is no minimiser; else 0.
-    at_once : int
-        Models that a solve may take.
+        1 or -1 if all entries of a label with a positive weight are 1 or 0, so that the objective
+        has no minimiser; else 0.
+    max_models : int
+        Largest number of models per solve.
     device : torch.device
-        Where they are solved.
-    total : Tensor of shape (n_labels,), float64
-        Weight of all cells of a label.
+        Device of the solves.
+    total_weight : Tensor of shape (n_labels,), float64
+        Total weight of each label's entries.
     label_smoothing : float, default=0.0
-        Share of every known cell that is spread evenly over 0 and 1.
+        Fraction of every known target that is spread evenly over 0 and 1.
     """
 
     labels: Indicator
-    rows: Tensor | None
-    factors: Tensor | None
+    sample_weight: Tensor | None
+    class_weight: Tensor | None
     constant: np.ndarray
-    at_once: int
+    max_models: int
     device: torch.device
-    total: Tensor
+    total_weight: Tensor
     label_smoothing: float = 0.0
 
     @classmethod
     def of(
         cls,
         labels: Indicator,
-        rows: Tensor | None,
+        sample_weight: Tensor | None,
         class_weights: ClassWeights | None,
         *,
-        at_once: int,
+        max_models: int,
         device: torch.device,
         label_smoothing: float = 0.0,
-    ) -> "Company":
-        """Count the cells of every label.
+    ) -> "BinaryProblems":
+        """Count the entries of every label that are 0 and 1, and their weights.
 
         Raises
         ------
         ValueError
-            If a label has no cell that is known and counts.
+            If a label has no known entry with a positive weight.
         """
-        rows = None if rows is None else rows.to(device)
-        alive = None if rows is None else (rows > 0).to(torch.float64)
+        sample_weight = None if sample_weight is None else sample_weight.to(device)
+        has_weight = None if sample_weight is None else (sample_weight > 0).to(torch.float64)
         counts = torch.zeros(2, labels.n_labels, dtype=torch.float64, device=device)
         totals = counts
-        if rows is not None:
+        if sample_weight is not None:
             totals = torch.zeros_like(counts)
-        for part in _parts(np.arange(labels.n_labels), at_once):
+        for part in _split_evenly(np.arange(labels.n_labels), max_models):
             targets, known = labels.columns(part, device)
-            counts[:, part] = _tally(targets, known, alive)
+            counts[:, part] = _count_entries(targets, known, has_weight)
             if totals is not counts:
-                totals[:, part] = _tally(targets, known, rows)
+                totals[:, part] = _count_entries(targets, known, sample_weight)
         _refuse_empty(labels, counts, "has no known cell, or none in a row with a weight")
         totals = _smoothed(totals, label_smoothing)
         counts = _smoothed(counts, label_smoothing)
-        factors = None
+        class_weight = None
         if class_weights is not None:
-            factors = class_weights.balance(*totals.cpu()).to(device)
-            counts = torch.where(factors.T > 0, counts, 0.0)
-            totals = totals * factors.T
+            class_weight = class_weights.balance(*totals.cpu()).to(device)
+            counts = torch.where(class_weight.T > 0, counts, 0.0)
+            totals = totals * class_weight.T
             _refuse_empty(labels, counts, "has no cell that class_weight gives a weight")
         absent, present = counts.cpu().numpy() > 0
         constant = np.where(absent & present, 0, np.where(present, 1, -1))
-        total = totals.sum(dim=0)
-        return cls(labels, rows, factors, constant, at_once, device, total, label_smoothing)
+        total_weight = totals.sum(dim=0)
+        return cls(
+            labels,
+            sample_weight,
+            class_weight,
+            constant,
+            max_models,
+            device,
+            total_weight,
+            label_smoothing,
+        )
 
     @classmethod
-    def of_part(
+    def of_partial_rows(
         cls,
         labels: Indicator,
-        rows: Tensor | None,
+        sample_weight: Tensor | None,
         class_weights: ClassWeights | None,
         *,
-        at_once: int,
+        max_models: int,
         device: torch.device,
         label_smoothing: float = 0.0,
-    ) -> "Company":
-        """Take some of the rows: nothing is counted, and no label is called constant."""
+    ) -> "BinaryProblems":
+        """Create the problems of some of the rows, without sums of weights or constant labels."""
         constant = np.zeros(labels.n_labels, dtype=int)
         return cls(
             labels,
-            None if rows is None else rows.to(device),
-            None if class_weights is None else class_weights.factors.to(device),
+            None if sample_weight is None else sample_weight.to(device),
+            None if class_weights is None else class_weights.weights.to(device),
             constant,
-            at_once,
+            max_models,
             device,
             torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
             label_smoothing,
@@ -120,7 +131,7 @@ class Company:
 
     @property
     def is_soft(self) -> bool:
-        """Whether targets are probabilities."""
+        """True if targets are probabilities."""
         return self.labels.is_soft or self.label_smoothing > 0
 
     @property
@@ -129,31 +140,31 @@ class Company:
         return int(self.labels.values.shape[0])
 
     def batches(self, among: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Labels to solve together, of some or of all; constant ones are left out."""
-        free = self.constant == 0
-        labels = np.flatnonzero(free) if among is None else among[free[among]]
-        return _parts(labels, self.at_once)
+        """Yield the labels to solve together, from all or some of them, without constant ones."""
+        is_free = self.constant == 0
+        labels = np.flatnonzero(is_free) if among is None else among[is_free[among]]
+        return _split_evenly(labels, self.max_models)
 
-    def cells(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None: all 1.
+    def targets_and_weights(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Return targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None (all 1).
 
-        A cell of probability q is one that holds 1 and one that holds 0, of weights q and
-        ``1 - q``; each has its class weight.
+        A target of probability q counts as a 1 of weight q and a 0 of weight ``1 - q``, each times
+        its class weight.
         """
         targets, known = self.labels.columns(labels, self.device)
         if self.is_soft:
             targets = smoothed(targets.to(torch.float64), self.label_smoothing, 2)
-        weight = self.rows
-        if self.factors is not None:
-            absent, present = self.factors[torch.from_numpy(labels).to(self.device)].T
+        weight = self.sample_weight
+        if self.class_weight is not None:
+            absent, present = self.class_weight[torch.from_numpy(labels).to(self.device)].T
             if self.is_soft:
                 own = targets * present
                 weight = own + (1 - targets) * absent
                 targets = own / torch.where(weight > 0, weight, 1.0)
             else:
                 weight = torch.where(targets == 1, present, absent)
-            if self.rows is not None:
-                weight *= self.rows[:, None]
+            if self.sample_weight is not None:
+                weight *= self.sample_weight[:, None]
         if known is not None:
             if weight is None:
                 weight = known.to(torch.float64)
@@ -162,44 +173,46 @@ class Company:
         return targets, weight
 
     def known(self, labels: np.ndarray) -> Tensor | None:
-        """Where targets are known, (n_samples, m), bool; None: everywhere."""
+        """Return a mask (n_samples, m) of the known targets; None if all are known."""
         return self.labels.columns(labels, self.device)[1]
 
 
-class Fits:
-    """What is known of all labels: converged at certainty until a solution is kept.
+class LabelResults:
+    """Results of all labels, filled in by `store`; constant labels have saturated intercepts.
 
     Parameters
     ----------
     problem : Problem
+        Problem of one label.
     constant : ndarray of shape (n_labels,)
-        Of the `Company`.
+        `BinaryProblems.constant`.
     device : torch.device
+        Device of the solves.
     """
 
     def __init__(self, problem: Problem, constant: np.ndarray, device: torch.device) -> None:
-        n_labels, width = len(constant), problem.n_features + problem.has_column
+        n_labels, n_columns = len(constant), problem.n_features + problem.has_column
         self._problem = problem
-        self._coef = torch.zeros(n_labels, width, dtype=torch.float64, device=device)
+        self._coef = torch.zeros(n_labels, n_columns, dtype=torch.float64, device=device)
         self._intercept = self._coef.new_zeros(n_labels)
-        certain = CERTAIN * torch.from_numpy(constant).to(self._coef)
+        saturated = SATURATED_LOGIT * torch.from_numpy(constant).to(self._coef)
         if problem.has_column:
-            self._coef[:, -1] = certain / problem.intercept_scaling
+            self._coef[:, -1] = saturated / problem.intercept_scaling
         else:
-            self._intercept += certain
+            self._intercept += saturated
         self._n_iter = torch.zeros(n_labels, dtype=torch.int32, device=device)
         self._optimality = self._coef.new_zeros(n_labels)
         self.n_passes = 0
         self.status = [Status.CONVERGED] * n_labels
         self.trained: list[tuple[np.ndarray, dict[str, Any]]] = []
 
-    def keep(self, labels: np.ndarray, solution: Solution) -> None:
-        """Take over what a solve found."""
-        where = torch.from_numpy(labels).to(self._coef.device)
-        self._coef[where] = solution.params.coef[:, 0]
-        self._intercept[where] = solution.params.intercept[:, 0]
-        self._n_iter[where] = solution.n_iter.to(torch.int32)
-        self._optimality[where] = solution.optimality
+    def store(self, labels: np.ndarray, solution: Solution) -> None:
+        """Store the solution of some labels."""
+        index = torch.from_numpy(labels).to(self._coef.device)
+        self._coef[index] = solution.params.coef[:, 0]
+        self._intercept[index] = solution.params.intercept[:, 0]
+        self._n_iter[index] = solution.n_iter.to(torch.int32)
+        self._optimality[index] = solution.optimality
         self.n_passes += int(solution.n_passes)
         if solution.trained is not None:
             self.trained.append((labels, solution.trained.state))
@@ -208,19 +221,19 @@ class Fits:
 
     @property
     def params(self) -> Params:
-        """Of all labels, (n_labels, 1, n_columns) and (n_labels, 1)."""
+        """Parameters of all labels, (n_labels, 1, n_columns) and (n_labels, 1)."""
         return Params(self._coef[:, None], self._intercept[:, None])
 
-    def ends(self) -> list[tuple[Status, float]]:
-        """How the fit of every label ended, and the optimality reached."""
+    def final_points(self) -> list[tuple[Status, float]]:
+        """Return the status and the optimality of every label."""
         return list(zip(self.status, self._optimality.tolist(), strict=True))
 
     def failed(self) -> np.ndarray:
-        """Whether the fit of a label did not converge, (n_labels,)."""
+        """Return a mask (n_labels,) of the labels whose fit did not converge."""
         return np.array([status is not Status.CONVERGED for status in self.status])
 
     def attributes(self) -> dict[str, Any]:
-        """Fitted attributes, where X lives."""
+        """Return the fitted attributes, in the array namespace of X."""
         converged = torch.from_numpy(~self.failed()).to(self._coef.device)
         found = self._problem.fitted(Params(self._coef[None], self._intercept[None]))
         rest = {
@@ -232,30 +245,30 @@ class Fits:
         return found | arrays | {"n_passes_": self.n_passes}
 
 
-def _parts(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Cut into parts of about the same length, none above a size."""
+def _split_evenly(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Split labels into parts of about the same length, none longer than a size."""
     n_parts = -(-len(labels) // size)
     return iter(np.array_split(labels, n_parts)) if n_parts else iter(())
 
 
-def _tally(targets: Tensor, known: Tensor | None, rows: Tensor | None) -> Tensor:
-    """Weights (2, m) of the cells that hold 0 and 1."""
-    if known is None and rows is None:
+def _count_entries(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+    """Sum the weights (2, m) of the entries that are 0 and 1."""
+    if known is None and sample_weight is None:
         present = targets.sum(dim=0).to(torch.float64)
         return torch.stack([targets.shape[0] - present, present])
     present = targets.to(torch.float64)
     absent = 1 - present if known is None else known.to(torch.float64).sub_(present)
-    if rows is None:
+    if sample_weight is None:
         return torch.stack([absent.sum(dim=0), present.sum(dim=0)])
-    return torch.stack([rows @ absent, rows @ present])
+    return torch.stack([sample_weight @ absent, sample_weight @ present])
 
 
 def _smoothed(counts: Tensor, label_smoothing: float) -> Tensor:
-    """Weights (2, m) of smoothed cells."""
+    """Apply label smoothing to the weights (2, m)."""
     return counts * (1 - label_smoothing) + counts.sum(dim=0) * (label_smoothing / 2)
 
 
-def _refuse_empty(labels: Indicator, counts: Tensor, what: str) -> None:
+def _refuse_empty(labels: Indicator, counts: Tensor, reason: str) -> None:
     empty = (counts.sum(dim=0) == 0).nonzero()[:, 0].cpu().numpy()
     if len(empty):
-        raise ValueError(f"Label {labels.describe(empty)} {what}: there is nothing to fit it to.")
+        raise ValueError(f"Label {labels.describe(empty)} {reason}: there is nothing to fit it to.")

@@ -1,4 +1,4 @@
-"""What a fit of labels was asked for, and what it was given."""
+"""Validate the estimator, rows and targets of a multi-label fit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,17 +20,23 @@ from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Given", "checked_estimator"]
+__all__ = ["ValidatedInput", "checked_estimator"]
 
 
 def checked_estimator(model: Any, *others: type) -> Any:
-    """Return the estimator of `MultiLabel`, validated; errors say what can be done instead.
+    """Return the estimator of `MultiLabel`, validated.
 
     Parameters
     ----------
     model : MultiLabel
+        Model whose estimator to validate.
     *others : type
-        What it may be instead of a TorchLogisticClassifier.
+        Types that are allowed in addition to TorchLogisticClassifier.
+
+    Raises
+    ------
+    ParameterError
+        If the estimator or one of its parameters is not supported.
     """
     estimator: Any = TorchLogisticClassifier() if model.estimator is None else model.estimator
     is_cv = isinstance(estimator, TorchLogisticClassifierCV)
@@ -58,20 +64,23 @@ def checked_estimator(model: Any, *others: type) -> Any:
 
 
 @dataclass(frozen=True)
-class Given:
-    """Rows and labels, validated.
+class ValidatedInput:
+    """Validated rows, targets and weights.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
+        Rows.
     labels : Indicator
+        Targets.
     weight : Tensor of shape (n_samples,), float64, or None
         Sample weights.
     thresholds : Tensor of shape (n_labels,)
+        Probability from which on a label is predicted.
     home : Home
-        Where results go.
+        Array namespace and device of the results.
     device : torch.device or None
-        That the estimator asks for.
+        Device that the estimator asks for.
     """
 
     X: Any
@@ -91,41 +100,41 @@ class Given:
         sample_weight: Any,
         label_mask: Any,
         *,
-        column: Callable[[Any], Targets] = indicator.of_column,
-        anew: bool = True,
+        column: Callable[[Any], Targets] = indicator.encode_column,
+        reset: bool = True,
         allow_nd: bool = False,
-        chosen: options.Options | None = None,
-    ) -> "Given":
-        """Validate; errors come before any work.
+        resolved: options.Options | None = None,
+    ) -> "ValidatedInput":
+        """Validate the input of a fit, before any other computation.
 
         Parameters
         ----------
         model : MultiLabel
-            Gets ``n_features_in_``.
+            Model to fit; sets its ``n_features_in_``.
         estimator : classifier
-            Of the model.
+            Validated estimator of the model.
         X, y, sample_weight, label_mask
             As in `MultiLabel.fit`.
         column : callable
             As in `indicator.read`.
-        anew : bool, default=True
-            Whether X may have other features than before.
+        reset : bool, default=True
+            Whether to set ``n_features_in_``; else X is checked against it.
         allow_nd : bool, default=False
             Whether X may have more than two axes.
-        chosen : Options or None
-            Of a fit whose rows may be elsewhere.
+        resolved : Options or None
+            Penalty and solver, if out-of-core rows are allowed.
         """
         device = options.resolve_device(estimator.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         y, label_mask = home.beside(y), home.beside(label_mask)
-        if chosen is not None and elsewhere.is_elsewhere(X):
+        if resolved is not None and elsewhere.is_elsewhere(X):
             y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
-            X = elsewhere.adopt(model, X, _num_samples(y), chosen, device, anew)
+            X = elsewhere.adopt(model, X, _num_samples(y), resolved, device, reset)
         else:
             elsewhere.refuse(X, f"MultiLabel({type(estimator).__name__}) here")
-            beside = () if y is not None else (None,)  # which scikit-learn refuses
-            X = validated(model, X, *beside, reset=anew, allow_nd=allow_nd)
+            y_args = () if y is not None else (None,)  # scikit-learn raises for y=None
+            X = validated(model, X, *y_args, reset=reset, allow_nd=allow_nd)
         options.check_device_takes(device, X)
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)
@@ -135,8 +144,8 @@ class Given:
             weight = to_tensor(weight).to(torch.float64)
         return cls(X, labels, weight, thresholds, home, device)
 
-    def counting(self) -> "Given":
-        """Rows of a weight above 0: others would take part in the making of mini-batches."""
+    def without_zero_weights(self) -> "ValidatedInput":
+        """Drop rows of weight 0, which would change the composition of mini-batches."""
         if self.weight is None or bool((self.weight > 0).all()):
             return self
         rows = (self.weight > 0).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""What a fit of many labels warns of: at most once of each kind."""
+"""Warnings of a multi-label fit, at most one of each kind."""
 
 import warnings
 from typing import Any
@@ -7,26 +7,29 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence
-from skorch_logreg.estimators.multilabel.fits import LabelProblem
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.exceptions import ConstantLabelWarning
 
 __all__ = ["warn"]
 
 
-def warn(estimator: Any, work: LabelProblem, found: Any, several: bool = False) -> None:
-    """Say which labels are certain, and which have not converged; called by `MultiLabel._fit`.
+def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool = False) -> None:
+    """Warn of constant labels and of labels that have not converged.
+
+    Called by `MultiLabel._fit`, on which `stacklevel` depends.
 
     Parameters
     ----------
     estimator : classifier
-        That says `tol` and `max_iter`.
-    work : LabelProblem
-    found : Fits or Choice
-        How the fits ended.
+        Estimator whose `tol` and `max_iter` the message states.
+    label_problem : LabelProblem
+        Problem that was solved.
+    found : LabelResults or CVResult
+        Results with the status of every fit.
     several : bool, default=False
-        Whether a label has several.
+        Whether a label has several fits, so that `found` is a `CVResult`.
     """
-    labels, constant = work.company.labels, work.company.constant
+    labels, constant = label_problem.binary_problems.labels, label_problem.binary_problems.constant
     if constant.any():
         values = [
             f"always {value}: {labels.describe(np.flatnonzero(constant == sign))}"
@@ -39,17 +42,17 @@ def warn(estimator: Any, work: LabelProblem, found: Any, several: bool = False) 
             ConstantLabelWarning,
             stacklevel=5,
         )
-    ends, failed, what = (
-        (found.ends, found.failed, "models of labels")
+    final_points, failed, what = (
+        (found.final_points, found.failed, "models of labels")
         if several
-        else (found.ends(), found.failed(), "labels")
+        else (found.final_points(), found.failed(), "labels")
     )
     text = convergence.message_of_several(
-        ends,
+        final_points,
         what=f"{what} ({labels.describe(np.flatnonzero(failed))})",
         max_iter=estimator.max_iter,
         tol=estimator.tol,
-        dtype=str(work.problem.dtype).removeprefix("torch."),
+        dtype=str(label_problem.problem.dtype).removeprefix("torch."),
     )
     if text is not None:
         warnings.warn(text, ConvergenceWarning, stacklevel=5)

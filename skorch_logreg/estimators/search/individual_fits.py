@@ -1,4 +1,4 @@
-"""The candidates of a search that are fitted one by one, as scikit-learn does it."""
+"""Fit candidates one by one, as scikit-learn does, if they cannot be solved together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.estimators.search.results import SearchResults
-from skorch_logreg.estimators.search.scores import CandidateScores
+from skorch_logreg.estimators.search.results import BatchResults
+from skorch_logreg.estimators.search.scores import CandidateScorer
 
-__all__ = ["OrdinaryFits", "root_task"]
+__all__ = ["IndividualFits", "begin_search_callbacks"]
 
 
-def root_task(search: Any, task: dict[str, Any]) -> Any:
-    """Context of a search for its callbacks; None where scikit-learn has none yet (1.8)."""
+def begin_search_callbacks(search: Any, task: dict[str, Any]) -> Any:
+    """Begin the callbacks of a search; None if scikit-learn has none (version 1.8)."""
     if not hasattr(search, "_init_callback_context"):
         return None
     root = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
@@ -26,108 +26,126 @@ def root_task(search: Any, task: dict[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class OrdinaryFits:
-    """Fits that complete the results of batches, and the report of both.
+class IndividualFits:
+    """Individual fits that complete the results of batches, and the report of both.
 
     Parameters
     ----------
     search : GridSearchCV or RandomizedSearchCV
+        Search with its parameters.
     splits : sequence of (train, test)
-    scores : CandidateScores
+        Folds.
+    candidate_scorer : CandidateScorer
+        Rows of the search and its scorer.
     fit_params : dict
+        Parameters of the estimator's `fit`.
     candidates : sequence of dict
+        Parameters of all candidates.
     """
 
     search: Any
     splits: Sequence[tuple[Any, Any]]
-    scores: CandidateScores
+    candidate_scorer: CandidateScorer
     fit_params: dict[str, Any]
     candidates: Sequence[Mapping[str, Any]]
 
-    def complete(self, batched: SearchResults, context: Any) -> list[dict[str, Any]]:
-        """Results of every candidate in every fold, in the order of scikit-learn.
+    def complete(self, batched: BatchResults, context: Any) -> list[dict[str, Any]]:
+        """Return the results of every candidate in every fold, in scikit-learn's order.
 
         Parameters
         ----------
-        batched : SearchResults
-            Of candidates solved in batches.
+        batched : BatchResults
+            Results of the candidates that were solved in batches.
         context : CallbackContext or None
-            Of the search.
+            Callback context of the search.
         """
         pairs = [(p, f) for p in range(len(self.candidates)) for f in range(len(self.splits))]
         missing = [pair for pair in pairs if not batched.has(pair[0])]
-        watched = bool(getattr(self.search, "_skl_callbacks", None))
+        has_callbacks = bool(getattr(self.search, "_skl_callbacks", None))
         contexts = {}
-        if context is not None and (watched or missing):
+        if context is not None and (has_callbacks or missing):
             contexts = {
                 pair: context.subcontext(task_name="candidate-split-evaluation", task_id=task_id)
                 for task_id, pair in enumerate(pairs)
             }
-        for place, fold in pairs if watched or self.search.verbose > 1 else ():
-            if batched.has(place):
-                self._report(place, fold, batched.of(place, fold), contexts.get((place, fold)))
+        for candidate_index, fold in pairs if has_callbacks or self.search.verbose > 1 else ():
+            if batched.has(candidate_index):
+                self._report(
+                    candidate_index,
+                    fold,
+                    batched.get(candidate_index, fold),
+                    contexts.get((candidate_index, fold)),
+                )
         fitted = dict(zip(missing, self._fit(missing, contexts), strict=True)) if missing else {}
-        return [batched.of(p, f) if batched.has(p) else fitted[p, f] for p, f in pairs]
+        return [batched.get(p, f) if batched.has(p) else fitted[p, f] for p, f in pairs]
 
     def _fit(self, pairs: list[tuple[int, int]], contexts: dict[Any, Any]) -> list[dict[str, Any]]:
-        search, scores = self.search, self.scores
+        search, candidate_scorer = self.search, self.candidate_scorer
         base = clone(search.estimator)
         jobs = (
             delayed(_fit_and_score)(
                 clone(base),
-                scores.X,
-                scores.y,
-                scorer=scores.scorer,
+                candidate_scorer.X,
+                candidate_scorer.y,
+                scorer=candidate_scorer.scorer,
                 train=self.splits[fold][0],
                 test=self.splits[fold][1],
                 verbose=search.verbose,
-                parameters=self.candidates[place],
+                parameters=self.candidates[candidate_index],
                 fit_params=self.fit_params,
-                score_params=scores.params,
+                score_params=candidate_scorer.params,
                 return_train_score=search.return_train_score,
                 return_n_test_samples=True,
                 return_times=True,
                 split_progress=(fold, len(self.splits)),
-                candidate_progress=(place, len(self.candidates)),
+                candidate_progress=(candidate_index, len(self.candidates)),
                 error_score=search.error_score,
-                **({"caller": search, "callback_ctx": contexts[place, fold]} if contexts else {}),
+                **(
+                    {"caller": search, "callback_ctx": contexts[candidate_index, fold]}
+                    if contexts
+                    else {}
+                ),
             )
-            for place, fold in pairs
+            for candidate_index, fold in pairs
         )
         with Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch) as parallel:
             found: list[dict[str, Any]] = parallel(jobs)
         return found
 
-    def _report(self, place: int, fold: int, result: dict[str, Any], context: Any) -> None:
-        """Tell callbacks of a fit that a batch has made, and print what its own would have."""
+    def _report(
+        self, candidate_index: int, fold: int, result: dict[str, Any], context: Any
+    ) -> None:
+        """Call the callbacks for a fit of a batch, and print what an individual fit would print."""
         if context is not None:
-            scores, train = self.scores, self.splits[fold][0]
-            X, y = _safe_split(scores.estimator, scores.X, scores.y, train)
-            params = _check_method_params(scores.X, self.fit_params, indices=train)
+            candidate_scorer, train = self.candidate_scorer, self.splits[fold][0]
+            X, y = _safe_split(
+                candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, train
+            )
+            params = _check_method_params(candidate_scorer.X, self.fit_params, indices=train)
             weight = params.get("sample_weight")
             metadata = None if weight is None else {"sample_weight": weight}
             context.call_on_fit_task_begin(estimator=self.search, X=X, y=y, metadata=metadata)
             context.call_on_fit_task_end(estimator=self.search, X=X, y=y, metadata=metadata)
         if self.search.verbose > 1:
-            self._print(place, fold, result)
+            self._print(candidate_index, fold, result)
 
-    def _print(self, place: int, fold: int, result: dict[str, Any]) -> None:
+    def _print(self, candidate_index: int, fold: int, result: dict[str, Any]) -> None:
         """Print a line in scikit-learn's format."""
-        verbose, parameters = self.search.verbose, self.candidates[place]
+        verbose, parameters = self.search.verbose, self.candidates[candidate_index]
         progress = f" {fold + 1}/{len(self.splits)}" if verbose > 2 else ""
         if verbose > 9:
-            progress += f"; {place + 1}/{len(self.candidates)}"
+            progress += f"; {candidate_index + 1}/{len(self.candidates)}"
         settings = ", ".join(f"{name}={parameters[name]}" for name in sorted(parameters))
         if verbose > 9:
             print(f"[CV{progress}] START {settings}".ljust(80, "."))
         text = settings + (";" if settings else "")
         if verbose > 2:
-            text += _scores(result["test_scores"], result.get("train_scores"))
+            text += _format_scores(result["test_scores"], result.get("train_scores"))
         text += f" total time={short_format_time(result['fit_time'] + result['score_time'])}"
         print(f"[CV{progress}] END ".ljust(80 - len(text), ".") + text)
 
 
-def _scores(test: Any, train: Any) -> str:
+def _format_scores(test: Any, train: Any) -> str:
     if not isinstance(test, dict):
         score = f"(train={train:.3f}, test={test:.3f})" if train is not None else f"{test:.3f}"
         return f", score={score}"

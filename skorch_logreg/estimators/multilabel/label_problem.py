@@ -1,4 +1,4 @@
-"""Many labels under one penalty, solved batch by batch."""
+"""Solve the binary problems of all labels under one penalty, batch by batch."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,86 +10,98 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import epochs, weights
 from skorch_logreg.estimators.multilabel import per_label
-from skorch_logreg.estimators.multilabel.company import Company, Fits
-from skorch_logreg.estimators.multilabel.given import Given
-from skorch_logreg.estimators.multilabel.training import goes_side_by_side
+from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
+from skorch_logreg.estimators.multilabel.training import can_train_together
+from skorch_logreg.estimators.multilabel.validate import ValidatedInput
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import Params, Progress, Solution
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["LabelProblem", "Reporter", "company_of"]
+__all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
 
 @dataclass(frozen=True)
 class LabelProblem:
-    """What is solved for every label, under one penalty.
+    """Binary problems of all labels under one penalty.
 
     Parameters
     ----------
-    company : Company
+    binary_problems : BinaryProblems
+        Targets and weights of the labels.
     problem : Problem
-        Of one label.
+        Problem of one label.
     design : object
-        ``problem.design`` of the rows.
-    factor : Tensor of shape (n_features,) or None
-        Penalty of each feature.
+        Rows, as returned by ``problem.design``.
+    penalty_factor : Tensor of shape (n_features,) or None
+        Factor of the penalty for each feature.
     tol : float
+        Convergence threshold on the optimality.
     max_iter : int
+        Maximum number of iterations.
     seed : int, default=0
-        Of the order of mini-batches.
+        Seed of the order of mini-batches.
     """
 
-    company: Company
+    binary_problems: BinaryProblems
     problem: Problem
     design: Any
-    factor: Tensor | None
+    penalty_factor: Tensor | None
     tol: float
     max_iter: int
     seed: int = 0
 
     @classmethod
     def of(
-        cls, model: Any, given: Given, estimator: Any, chosen: Options, part: bool = False
+        cls,
+        model: Any,
+        inputs: ValidatedInput,
+        estimator: Any,
+        resolved: Options,
+        part: bool = False,
     ) -> "LabelProblem":
-        """State the fits of `MultiLabel` in the core's terms.
+        """Create the problem of a `MultiLabel` fit.
 
         Parameters
         ----------
         model : MultiLabel
-        given : Given
+            Model to fit.
+        inputs : ValidatedInput
+            Rows and targets.
         estimator : TorchLogisticClassifier or TorchLogisticClassifierCV
-        chosen : Options
+            Parameters of every label's fit.
+        resolved : Options
+            Penalty and solver of the estimator.
         part : bool, default=False
-            Whether there are more rows than these.
+            Whether these are only some of the rows, as in `partial_fit`.
         """
         problem = Problem.of(
             estimator,
-            chosen,
-            given.home,
-            given.X,
+            resolved,
+            inputs.home,
+            inputs.X,
             2,
-            given.labels.is_soft or _label_smoothing(estimator) > 0,
+            inputs.labels.is_soft or _label_smoothing(estimator) > 0,
         )
-        factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
-        design = problem.design(given.X, given.device)
+        penalty_factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
+        design = problem.design(inputs.X, inputs.device)
         device = design.device if isinstance(design, Tensor) else torch.device("cpu")
-        trains = isinstance(chosen.solver, MiniBatch)
+        trains = isinstance(resolved.solver, MiniBatch)
         return cls(
-            company_of(model, given, estimator, chosen.solver, device, part),
+            make_binary_problems(model, inputs, estimator, resolved.solver, device, part),
             problem,
             design,
-            factor,
+            penalty_factor,
             estimator.tol,
             estimator.max_iter,
             seed=epochs.seed_of(estimator.random_state) if trains else 0,
         )
 
-    def under(self, options: Options) -> "LabelProblem":
+    def with_options(self, options: Options) -> "LabelProblem":
         """Return the same problem under another penalty."""
         return replace(self, problem=replace(self.problem, options=options))
 
-    def models(
+    def solve(
         self,
         targets: Tensor,
         weight: Tensor | None,
@@ -98,11 +110,11 @@ class LabelProblem:
         report: Any = None,
     ) -> Solution:
         """Solve binary models with targets (n_samples, m) and C (m,)."""
-        device = self.company.device
+        device = self.binary_problems.device
         return fitting.fit(
             self.problem.beside(self.design, targets, weight),
             self.problem.loss,
-            self.problem.penalty(self.factor, device),
+            self.problem.penalty(self.penalty_factor, device),
             C=C.to(device),
             fit_intercept=self.problem.core_intercept,
             solver=self.problem.options.solver,
@@ -116,92 +128,101 @@ class LabelProblem:
 
     def fit(
         self,
-        fits: Fits,
+        label_results: LabelResults,
         C: Tensor,
         start: Params | None = None,
         *,
         among: np.ndarray | None = None,
         verbose: bool = False,
     ) -> None:
-        """Fit labels, some or all, and enter them into ``fits``.
+        """Fit some or all labels and store them in ``label_results``.
 
         Parameters
         ----------
-        fits : Fits
+        label_results : LabelResults
+            Results, updated in place.
         C : Tensor of shape (n_labels,)
+            Inverse regularisation strengths.
         start : Params or None
-            Of all labels: (n_labels, 1, n_columns) and (n_labels, 1).
+            Initial parameters of all labels, (n_labels, 1, n_columns) and (n_labels, 1).
         among : ndarray of int or None
             Labels to fit; None: all.
         verbose : bool
-            Whether to print a line an iteration.
+            Whether to print a line per iteration.
         """
-        for part in self.company.batches(among):
+        for part in self.binary_problems.batches(among):
             own = None if start is None else Params(start.coef[part], start.intercept[part])
-            report = Reporter(part) if verbose else None
-            fits.keep(part, self.models(*self.company.cells(part), C[part], own, report))
+            report = ProgressPrinter(part) if verbose else None
+            label_results.store(
+                part,
+                self.solve(*self.binary_problems.targets_and_weights(part), C[part], own, report),
+            )
 
 
-def company_of(
+def make_binary_problems(
     model: Any,
-    given: Given,
+    inputs: ValidatedInput,
     estimator: Any,
     solver: Any,
     device: torch.device,
     part: bool = False,
-) -> Company:
-    """Count the cells of the labels of `MultiLabel`, but for a part of the rows.
+) -> BinaryProblems:
+    """Create the binary problems of a `MultiLabel` fit.
 
     Parameters
     ----------
     model : MultiLabel
-    given : Given
+        Model to fit.
+    inputs : ValidatedInput
+        Rows and targets.
     estimator : classifier
-        Whose `class_weight` and `label_smoothing` these are.
+        Estimator whose `class_weight` and `label_smoothing` apply.
     solver : str or Solver
-        That takes so many labels at once.
+        Solver of the labels.
     device : torch.device
+        Device of the solves.
     part : bool, default=False
+        Whether these are only some of the rows; then targets are not counted.
     """
-    rows, class_weights = per_label.class_weights(
-        model.class_weight, estimator.class_weight, given.labels, given.weight
+    sample_weight, class_weights = per_label.class_weights(
+        model.class_weight, estimator.class_weight, inputs.labels, inputs.weight
     )
     budget = model.memory_budget
     if budget is None:
         budget = getattr(estimator, "memory_budget", None)
-    n_samples, n_features = given.X.shape[:2]
-    at_once = 1
-    if goes_side_by_side(solver):
-        at_once = fitting.models_at_once(int(n_samples), int(n_features), 1, budget)
-    return (Company.of_part if part else Company.of)(
-        given.labels,
-        rows,
+    n_samples, n_features = inputs.X.shape[:2]
+    max_models = 1
+    if can_train_together(solver):
+        max_models = fitting.models_at_once(int(n_samples), int(n_features), 1, budget)
+    return (BinaryProblems.of_partial_rows if part else BinaryProblems.of)(
+        inputs.labels,
+        sample_weight,
         class_weights,
-        at_once=at_once,
+        max_models=max_models,
         device=device,
         label_smoothing=_label_smoothing(estimator),
     )
 
 
 def _label_smoothing(estimator: Any) -> float:
-    """Return what a TorchLogisticClassifierCV has not."""
+    """Return `label_smoothing`; 0 for a TorchLogisticClassifierCV, which lacks the parameter."""
     return float(getattr(estimator, "label_smoothing", 0.0))
 
 
-class Reporter:
-    """Prints a line an iteration.
+class ProgressPrinter:
+    """Callback that prints a line per iteration.
 
     Parameters
     ----------
     labels : ndarray
-        Of the batch.
+        Labels of the batch.
     """
 
     def __init__(self, labels: np.ndarray) -> None:
         self._labels = labels
 
     def __call__(self, progress: Progress) -> bool:
-        """Print it, and go on."""
+        """Print the progress; return False, so that the solve continues."""
         text = (
             f"iteration {progress.n_iter}: {len(progress.optimality)} of {len(self._labels)} at "
             f"work, largest optimality {float(progress.optimality.max()):.3g}"

@@ -19,7 +19,7 @@ from skorch_logreg.data import (
     from_parts,
     look_through,
 )
-from skorch_logreg.inputs.sparsity import check_indices
+from skorch_logreg.inputs.sparse_checks import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]

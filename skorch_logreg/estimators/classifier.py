@@ -15,30 +15,29 @@ from sklearn.utils.metaestimators import available_if
 from skorch_logreg import fitting
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import (
-    convergence,
+    convergence_messages,
     dask,
     datasets,
-    elsewhere,
-    epochs,
     liblinear,
     options,
+    out_of_core,
     partial,
     persistence,
     ranks,
-    soft,
     streams,
+    validation_split,
     weights,
 )
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
-from skorch_logreg.estimators.epochs import Rows
-from skorch_logreg.estimators.isolation import own_randomness, plain_torch
-from skorch_logreg.estimators.leaving import Leaving
+from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
 from skorch_logreg.estimators.streamed import fit_stream
+from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
 from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validation_split import Rows
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
 
@@ -49,7 +48,7 @@ class TorchLogisticClassifier(
     persistence.VersionedState,
     ValidatedParameters,
     CallbackSupportMixin,
-    Leaving,
+    ExportMixin,
     ClassifierMixin,
     BaseEstimator,
 ):
@@ -320,7 +319,7 @@ class TorchLogisticClassifier(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
             if isinstance(X, RankRows):
                 ranks.fit_together(self, X, y, sample_weight)
             else:
@@ -333,8 +332,8 @@ class TorchLogisticClassifier(
         if streams.is_stream(X):
             streams.refuse_beside(y, sample_weight)
             weights.refuse_offset(offset, "a data set of torch")
-            seed, place = epochs.seed_of(self.random_state), device or torch.device("cpu")
-            with own_randomness(seed, place):
+            seed, place = validation_split.seed_of(self.random_state), device or torch.device("cpu")
+            with seeded_generators(seed, place):
                 if streams.streams(X, chosen.solver):
                     fit_stream(self, X, chosen, place, seed)
                     return
@@ -343,14 +342,14 @@ class TorchLogisticClassifier(
                 )
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        if elsewhere.is_elsewhere(X):
-            y = elsewhere.check_labels(y, self.soft_labels)
-            X = elsewhere.adopt(self, X, len(y), chosen, device)
+        if out_of_core.is_out_of_core(X):
+            y = out_of_core.check_labels(y, self.soft_labels)
+            X = out_of_core.prepare(self, X, len(y), chosen, device)
             sample_weight = dask.collected(sample_weight)
         else:
             X, y = validated(self, X, y, multi_output=self.soft_labels)
         options.check_device_takes(device, X)
-        targets = soft.encode(y, self.soft_labels, self.label_smoothing)
+        targets = encode_targets(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, home)
         offset = weights.check_offset(dask.collected(offset), X.shape[0], targets.n_classes)
@@ -358,13 +357,13 @@ class TorchLogisticClassifier(
         trains = isinstance(chosen.solver, MiniBatch)
         if trains:
             weights.refuse_offset(offset, f"solver={self.solver!r}")
-            seed = epochs.seed_of(self.random_state)
-            rows, held_out = epochs.split(rows, chosen.solver, seed)
+            seed = validation_split.seed_of(self.random_state)
+            rows, held_out = validation_split.split(rows, chosen.solver, seed)
         problem = Problem.of(
             self, chosen, home, X, targets.n_classes, isinstance(targets, SoftTargets)
         )
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
-        y_core, weight = soft.weigh(self.class_weight, rows.labels, rows.weight)
+        y_core, weight = weight_targets(self.class_weight, rows.labels, rows.weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
         data = problem.data(rows.X, y_core, weight, device)
@@ -381,7 +380,7 @@ class TorchLogisticClassifier(
             "y": y,
             "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
         }
-        n_tasks = convergence.most_iterations(chosen.solver, self.max_iter)
+        n_tasks = convergence_messages.iteration_limit(chosen.solver, self.max_iter)
         context = self._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=self, **task)
         watched = hasattr(self, "_skl_callbacks") or self.verbose
@@ -416,8 +415,8 @@ class TorchLogisticClassifier(
         self.duality_gap_ = float(solution.duality_gap[0])
         (status,) = solution.status
         self.converged_ = status is fitting.Status.CONVERGED
-        if not convergence.is_as_asked(status):
-            columns = convergence.columns_to_infinity(
+        if not convergence_messages.ended_as_requested(status):
+            columns = convergence_messages.columns_to_infinity(
                 solution.directions[0], getattr(self, "feature_names_in_", None)
             )
             self._warn(status, problem.dtype, columns)
@@ -460,7 +459,7 @@ class TorchLogisticClassifier(
         Nothing is proven: `optimality_` and `duality_gap_` are nan, `converged_` is False.
         Callbacks are not called.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), default_torch_state():
             partial.partial_fit(self, X, y, classes, sample_weight)
         return self
 
@@ -478,7 +477,7 @@ class TorchLogisticClassifier(
         options.check_threshold_classes(self.threshold, n_classes)
 
     def _warn(self, status: fitting.Status, dtype: torch.dtype, columns: str) -> None:
-        text = convergence.message(
+        text = convergence_messages.message(
             status,
             solver=self.solver,
             n_iter=int(self.n_iter_[0]),

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.data import DaskParts
 from skorch_logreg.estimators.chunks import check_features
-from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.estimators.partitioned import PartitionedRows
 
 __all__ = ["collected", "is_dask", "lazy_on_dask", "rows_of"]
 
@@ -24,7 +24,7 @@ def collected(array: Any) -> Any:
     return np.asarray(array.compute()) if is_dask(array) else array
 
 
-def rows_of(X: Any) -> PartedRows:
+def rows_of(X: Any) -> PartitionedRows:
     """Take the blocks of a collection; where it does not know their rows, they are counted.
 
     Raises
@@ -42,7 +42,7 @@ def rows_of(X: Any) -> PartedRows:
             "required."
         )
     parts = DaskParts([blocks[i] for i in kept], [lengths[i] for i in kept])
-    return PartedRows(parts, (sum(lengths), n_features), dtype, names)
+    return PartitionedRows(parts, (sum(lengths), n_features), dtype, names)
 
 
 def lazy_on_dask(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -7,7 +7,7 @@ from sklearn.base import _fit_context
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import persistence, weights
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.isolation import plain_torch
+from skorch_logreg.estimators.torch_context import default_torch_state
 
 __all__ = ["OffsetLogisticClassifier"]
 
@@ -68,7 +68,7 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
             super().fit(X, y, sample_weight)
             self.has_offset_ = False
             return self
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, offset)
             self.has_offset_ = offset is not None
         return self

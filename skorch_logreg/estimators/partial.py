@@ -9,13 +9,13 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import named
-from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
+from skorch_logreg.estimators import options, out_of_core, validation_split, weights
 from skorch_logreg.estimators.arrays import NUMPY, Home
-from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
 from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validation_split import Rows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import Trained
@@ -26,15 +26,15 @@ __all__ = ["memory", "offered", "partial_fit", "past", "remember", "unproven"]
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
     """Go on with a `TorchLogisticClassifier` for one epoch over some rows."""
     chosen = options.resolve(model)
-    solver = epochs.partial_solver(chosen.solver)
+    solver = validation_split.partial_solver(chosen.solver)
     device = options.resolve_device(model.device)
     home = Home.of(X)
     sample_weight = home.adopt(sample_weight)
-    elsewhere.refuse(X, "partial_fit")
+    out_of_core.require_in_memory(X, "partial_fit")
     first = _check_partial_fit_first_call(model, home.beside(classes))
     X, y = validated(model, X, y, reset=first, multi_output=model.soft_labels)
     options.check_device_takes(device, X)
-    labels = soft.encode(y, model.soft_labels, model.label_smoothing, model.classes_)
+    labels = encode_targets(y, model.soft_labels, model.label_smoothing, model.classes_)
     model._check_classes(model.classes_, chosen)
     sample_weight = weights.check_sample_weight(sample_weight, X, home)
     problem = Problem.of(
@@ -47,7 +47,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     rows = Rows(X, y, labels, sample_weight).counting()
-    targets, weight = soft.weigh(model.class_weight, rows.labels, rows.weight)
+    targets, weight = weight_targets(model.class_weight, rows.labels, rows.weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
     data = problem.data(rows.X, targets, weight, device)
     state, total = past(model, solver, data.weight)
@@ -59,7 +59,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         fit_intercept=problem.core_intercept,
         solver=solver,
         start=None if start is None else problem.on(data.device, start),
-        seed=epochs.seed_of(model.random_state),
+        seed=validation_split.seed_of(model.random_state),
         state=state,
         epochs=1 if state is None else state["n_epochs"] + 1,
         total_weight=total,
@@ -134,13 +134,13 @@ def offered(model: Any) -> bool:
         If its parameters are such that it cannot: then it has no `partial_fit`.
     """
     solver = model.solver
-    if not (solver is None or isinstance(solver, MiniBatch) or epochs.is_auto(solver)):
+    if not (solver is None or isinstance(solver, MiniBatch) or validation_split.is_auto(solver)):
         raise ParameterError(
             f"partial_fit sees a part of the rows, which solver={solver!r} cannot do with; "
             "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or leave the "
             "default."
         )
-    epochs.partial_solver(solver)
+    validation_split.partial_solver(solver)
     if getattr(model, "bounds", None) is not None:
         raise ParameterError(
             "partial_fit trains on mini-batches, which know no bounds; fit all rows at once, or "

@@ -12,8 +12,8 @@ from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.bounds import check_bounds, within
-from skorch_logreg.estimators.elsewhere import RowsElsewhere
 from skorch_logreg.estimators.options import Options
+from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import torch_dtype
@@ -118,7 +118,7 @@ class Problem:
 
     def beside(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
         """Put targets and weights beside what `design` has made."""
-        if isinstance(design, RowsElsewhere):
+        if isinstance(design, OutOfCoreRows):
             return design.data(targets, weight)
         return from_arrays(design, targets, weight)
 
@@ -128,7 +128,7 @@ class Problem:
         Moved to the device, with liblinear's column, and float64 entries where it is sparse, so
         that none of them copies it again.
         """
-        if isinstance(X, RowsElsewhere):
+        if isinstance(X, OutOfCoreRows):
             return X
         X = X if self.home.xp is None or sp.issparse(X) else to_tensor(X)
         if self.has_column:

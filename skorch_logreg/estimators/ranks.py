@@ -13,7 +13,7 @@ from torch import distributed as dist
 from skorch_logreg.data import Rank, RankParts, RankRows
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.chunks import check_rows
-from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 
@@ -116,7 +116,7 @@ def _own(X: RankRows, y: Any, sample_weight: Any) -> tuple[Any, tuple[Any, Any],
     return rows, (y, weight), share
 
 
-def _together(rank: Rank, shares: list[_Share], with_rows: list[int]) -> PartedRows:
+def _together(rank: Rank, shares: list[_Share], with_rows: list[int]) -> PartitionedRows:
     """State the rows of all ranks as one."""
     first = shares[with_rows[0]]
     for i in with_rows:
@@ -129,7 +129,7 @@ def _together(rank: Rank, shares: list[_Share], with_rows: list[int]) -> PartedR
                 )
     lengths = [shares[i].n_rows for i in with_rows]
     single = all(shares[i].dtype == np.float32 for i in with_rows)
-    return PartedRows(
+    return PartitionedRows(
         RankParts(rank, lengths),
         (sum(lengths), first.n_features),
         np.dtype(np.float32 if single else np.float64),

@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import convergence, options, partial, streams, weights
+from skorch_logreg.estimators import convergence_messages, options, partial, streams, weights
 from skorch_logreg.estimators.arrays import NUMPY
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.problem import Problem
@@ -122,7 +122,7 @@ def fit_stream(
     model.classes_ = classes
 
     task = {"X": X, "y": None, "metadata": None}
-    n_tasks = convergence.most_iterations(chosen.solver, model.max_iter)
+    n_tasks = convergence_messages.iteration_limit(chosen.solver, model.max_iter)
     context = model._init_callback_context(max_subtasks=n_tasks)
     context.call_on_fit_task_begin(estimator=model, **task)
     reporter = IterationReporter(context, model, task, start, problem.fitted, n_tasks)
@@ -143,6 +143,10 @@ def fit_stream(
     model.n_passes_ += 1  # the survey
     partial.remember(model, trained, stream.weight)
     cut = trained.status is Status.INTERRUPTED
-    word = convergence.message_of_interrupted if cut else convergence.message_of_stream
+    word = (
+        convergence_messages.message_for_interrupted
+        if cut
+        else convergence_messages.message_for_stream
+    )
     warnings.warn(word(model.solver, trained.n_epochs), ConvergenceWarning, stacklevel=5)
     context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})

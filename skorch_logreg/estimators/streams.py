@@ -12,9 +12,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from skorch_logreg.estimators import soft, weights
+from skorch_logreg.estimators import weights
 from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import (
+    SoftTargets,
+    class_probabilities,
+    encode_targets,
+    reweight,
+    smooth_labels,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.solvers import MiniBatch
@@ -140,9 +146,9 @@ class Survey:
                 raise ValueError("A batch has weights that are negative, NaN or infinite.")
             if soft_labels:
                 seen.append(np.arange(2 if y.ndim == 1 else y.shape[1]))
-                soft_targets = soft.encode(y, True, 0.0, seen[-1])
+                soft_targets = encode_targets(y, True, 0.0, seen[-1])
                 assert isinstance(soft_targets, SoftTargets)
-                totals.append(counts @ soft.parts(soft_targets.share).numpy())
+                totals.append(counts @ class_probabilities(soft_targets.class_probability).numpy())
             else:
                 check_classification_targets(y)
                 labels, index = np.unique(y, return_inverse=True)
@@ -178,14 +184,18 @@ class StreamTargets:
 
     def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
         """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
-        labels = soft.encode(plain(y), self.soft_labels, self.label_smoothing, self.classes)
+        labels = encode_targets(plain(y), self.soft_labels, self.label_smoothing, self.classes)
         rows = None if weight is None else to_tensor(plain(weight)).to(torch.float64)
         if isinstance(labels, SoftTargets):
-            share = labels.share
+            class_probability = labels.class_probability
             if self.by_class is not None:
-                rows = torch.ones(len(share), dtype=torch.float64) if rows is None else rows
-                share, rows = soft.reweighed(share, rows, self.by_class)
-            targets = share
+                rows = (
+                    torch.ones(len(class_probability), dtype=torch.float64)
+                    if rows is None
+                    else rows
+                )
+                class_probability, rows = reweight(class_probability, rows, self.by_class)
+            targets = class_probability
         else:
             targets = labels.index
             if self.by_class is not None:
@@ -203,7 +213,7 @@ def targets_of(
     by_class = torch.from_numpy(survey.by_class)
     whole = by_class.sum(dim=0, keepdim=True)
     n_classes = len(survey.classes)
-    by_class = soft.smoothed(by_class / whole, label_smoothing, n_classes) * whole
+    by_class = smooth_labels(by_class / whole, label_smoothing, n_classes) * whole
     factors = None
     if class_weight is not None:
         factors = weights.of_classes(class_weight, survey.classes, by_class)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
-from skorch_logreg.inputs.sparsity import check_indices
+from skorch_logreg.inputs.sparse_checks import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = ["checked", "is_plain", "torch_dtype"]

@@ -19,10 +19,10 @@ from sklearn.utils.metadata_routing import (
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import (
-    convergence,
-    elsewhere,
+    convergence_messages,
     liblinear,
     options,
+    out_of_core,
     persistence,
     weights,
 )
@@ -34,11 +34,11 @@ from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.dask import collected
-from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.leaving import Leaving
+from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.estimators.targets import Targets, encode
+from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.estimators.validate import validated
 from skorch_logreg.exceptions import ParameterError
 
@@ -46,7 +46,7 @@ __all__ = ["TorchLogisticClassifierCV"]
 
 
 class TorchLogisticClassifierCV(
-    persistence.VersionedState, RoutesToScorer, Leaving, ClassifierMixin, BaseEstimator
+    persistence.VersionedState, RoutesToScorer, ExportMixin, ClassifierMixin, BaseEstimator
 ):
     """Logistic regression whose C, and l1_ratio, are chosen by cross-validation.
 
@@ -303,7 +303,7 @@ class TorchLogisticClassifierCV(
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
         _raise_for_params(params, self, "fit")
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, params)
         return self
 
@@ -314,9 +314,9 @@ class TorchLogisticClassifierCV(
         device = options.resolve_device(self.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        if elsewhere.is_elsewhere(X):
-            y = elsewhere.check_labels(y)
-            X = elsewhere.adopt(self, X, len(y), chosen.options(chosen.shares[0]), device)
+        if out_of_core.is_out_of_core(X):
+            y = out_of_core.check_labels(y)
+            X = out_of_core.prepare(self, X, len(y), chosen.options(chosen.shares[0]), device)
             sample_weight = collected(sample_weight)
         else:
             X, y = validated(self, X, y)
@@ -368,7 +368,7 @@ class TorchLogisticClassifierCV(
         self.duality_gap_ = kept.duality_gap
         self.converged_ = kept.converged
         self.n_passes_ = kept.n_passes
-        text = convergence.message_of_several(
+        text = convergence_messages.message_for_several(
             kept.ends,
             what="models",
             max_iter=self.max_iter,
@@ -401,7 +401,7 @@ class TorchLogisticClassifierCV(
         cv = _default_folds(y) if self.cv is None else self.cv
         # y holds classes, so that check_cv, which looks once more, would say the same
         cv = StratifiedKFold(cv) if isinstance(cv, Integral) else check_cv(cv)
-        splits = list(cv.split(elsewhere.for_splitter(X), y, **params))
+        splits = list(cv.split(out_of_core.rows_for_splitter(X), y, **params))
         if not splits:
             raise ParameterError(f"cv={self.cv!r} yields no folds.")
         return [train for train, _ in splits], [test for _, test in splits]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.elsewhere import RowsElsewhere
+from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
@@ -132,7 +132,7 @@ class FoldScores:
 
     def _taken(self, rows: np.ndarray, place: Tensor) -> Any:
         """Rows of X; where they are elsewhere, what stands for them: their logits are known."""
-        if isinstance(self.X, RowsElsewhere):
+        if isinstance(self.X, OutOfCoreRows):
             if self.scoring is not None and not hasattr(self._scorer, "_score_func"):
                 raise ParameterError(
                     f"scoring={self.scoring!r} is called with rows, and these are elsewhere; name "

@@ -22,7 +22,6 @@ from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
-from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
 from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
@@ -36,6 +35,7 @@ from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
 
@@ -242,7 +242,7 @@ class MultiLabel(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, label_mask)
         return self
 
@@ -295,7 +295,7 @@ class MultiLabel(
         a network there is neither. A label that has shown one value so far is trained like any
         other; one that was certain after `fit` begins anew.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), default_torch_state():
             network = isinstance(self.estimator, NeuralLogisticClassifier)
             go_on = neural.partial_fit if network else partial.partial_fit
             go_on(self, X, y, classes, sample_weight, label_mask)

@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.per_label import ClassWeights
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import smoothed
+from skorch_logreg.estimators.soft_labels import smooth_labels
 from skorch_logreg.fitting import Params, Solution, Status
 
 __all__ = ["CERTAIN", "Company", "Fits"]
@@ -142,7 +142,7 @@ class Company:
         """
         targets, known = self.labels.columns(labels, self.device)
         if self.is_soft:
-            targets = smoothed(targets.to(torch.float64), self.label_smoothing, 2)
+            targets = smooth_labels(targets.to(torch.float64), self.label_smoothing, 2)
         weight = self.rows
         if self.factors is not None:
             absent, present = self.factors[torch.from_numpy(labels).to(self.device)].T

@@ -13,11 +13,11 @@ from torch import Tensor
 from skorch_logreg.estimators.cv.attributes import choose
 from skorch_logreg.estimators.cv.folds import _rectangles
 from skorch_logreg.estimators.cv.options import CVOptions
-from skorch_logreg.estimators.elsewhere import for_splitter
 from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.scores import LabelScores
+from skorch_logreg.estimators.out_of_core import rows_for_splitter
 from skorch_logreg.estimators.scoring import Rows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status
@@ -295,7 +295,7 @@ def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:
     column = labels.kind in ("binary", "multiclass")
     index = labels.values.cpu().numpy() if column else None
     given = y if hasattr(cv, "split") and not column else index
-    splits = list(check_cv(cv, index, classifier=True).split(for_splitter(X), given))
+    splits = list(check_cv(cv, index, classifier=True).split(rows_for_splitter(X), given))
     if not splits:
         raise ParameterError(f"cv={cv!r} yields no folds.")
     pairs = [(np.asarray(train), np.asarray(test)) for train, test in splits]

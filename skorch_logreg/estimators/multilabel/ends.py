@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skorch_logreg.estimators import convergence
+from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.exceptions import ConstantLabelWarning
 
@@ -44,7 +44,7 @@ def warn(estimator: Any, work: LabelProblem, found: Any, several: bool = False) 
         if several
         else (found.ends(), found.failed(), "labels")
     )
-    text = convergence.message_of_several(
+    text = convergence_messages.message_for_several(
         ends,
         what=f"{what} ({labels.describe(np.flatnonzero(failed))})",
         max_iter=estimator.max_iter,

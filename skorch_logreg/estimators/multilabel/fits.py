@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import epochs, weights
+from skorch_logreg.estimators import validation_split, weights
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.company import Company, Fits
 from skorch_logreg.estimators.multilabel.given import Given
@@ -82,7 +82,7 @@ class LabelProblem:
             factor,
             estimator.tol,
             estimator.max_iter,
-            seed=epochs.seed_of(estimator.random_state) if trains else 0,
+            seed=validation_split.seed_of(estimator.random_state) if trains else 0,
         )
 
     def under(self, options: Options) -> "LabelProblem":

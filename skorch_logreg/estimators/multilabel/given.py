@@ -9,7 +9,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators import elsewhere, options, weights
+from skorch_logreg.estimators import options, out_of_core, weights
 from skorch_logreg.estimators.arrays import Home, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
@@ -119,11 +119,11 @@ class Given:
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
         y, label_mask = home.beside(y), home.beside(label_mask)
-        if chosen is not None and elsewhere.is_elsewhere(X):
+        if chosen is not None and out_of_core.is_out_of_core(X):
             y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
-            X = elsewhere.adopt(model, X, _num_samples(y), chosen, device, anew)
+            X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, anew)
         else:
-            elsewhere.refuse(X, f"MultiLabel({type(estimator).__name__}) here")
+            out_of_core.require_in_memory(X, f"MultiLabel({type(estimator).__name__}) here")
             beside = () if y is not None else (None,)  # which scikit-learn refuses
             X = validated(model, X, *beside, reset=anew, allow_nd=allow_nd)
         options.check_device_takes(device, X)

@@ -7,8 +7,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.leaving import (
-    Leaving,
+from skorch_logreg.estimators.export import (
+    ExportMixin,
     copied,
     logistic_regression,
     parameters,
@@ -19,14 +19,14 @@ from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has
 __all__ = ["LabelLeaving"]
 
 
-class LabelLeaving(Leaving, LabelPrediction):
+class LabelLeaving(ExportMixin, LabelPrediction):
     """Labels that can leave this package."""
 
     C: Any
     class_weight: Any
     n_iter_: Any
 
-    to_onnx = available_if(_has_coefficients)(Leaving.to_onnx)
+    to_onnx = available_if(_has_coefficients)(ExportMixin.to_onnx)
 
     @available_if(_has_coefficients)
     def to_sklearn(self) -> Any:

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from skorch_logreg.checkpoint import named
 from skorch_logreg.data import InMemory, from_arrays
-from skorch_logreg.estimators import epochs, options
+from skorch_logreg.estimators import options, validation_split
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.epochs import Rows
-from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.multilabel import partial, per_label
 from skorch_logreg.estimators.multilabel.company import CERTAIN, Company, Fits
 from skorch_logreg.estimators.multilabel.fits import LabelProblem, Reporter, company_of
@@ -23,11 +21,13 @@ from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import Run
-from skorch_logreg.estimators.neural.given import Given as NetworkGiven
-from skorch_logreg.estimators.neural.given import Way, check_sizes, place
+from skorch_logreg.estimators.neural.validate import Given as NetworkGiven
+from skorch_logreg.estimators.neural.validate import Way, check_sizes, place
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.torch_context import seeded_generators
+from skorch_logreg.estimators.validation_split import Rows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.training import LinearHead, Trained
@@ -85,10 +85,10 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_ma
     )
     if way.trains:
         given = given.counting()
-    seed = epochs.seed_of(estimator.random_state)
+    seed = validation_split.seed_of(estimator.random_state)
     begun = _Begun.start(model, estimator, given, seed, n_features, estimator.warm_start)
     trained = work = fits = None
-    with own_randomness(seed, begun.device):
+    with seeded_generators(seed, begun.device):
         run = _Run.start(begun, model, head, chosen, way.frozen)
         company = company_of(model, given, head, chosen.solver, begun.device)
         if not way.frozen:
@@ -119,9 +119,9 @@ def partial_fit(
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     given = partial.read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
-    seed = epochs.seed_of(estimator.random_state)
+    seed = validation_split.seed_of(estimator.random_state)
     begun = _Begun.start(model, estimator, given, seed, given.X.shape[1], True)
-    with own_randomness(seed, begun.device):
+    with seeded_generators(seed, begun.device):
         run = _Run.start(begun, model, head, chosen, way.frozen)
         company = company_of(model, given, head, chosen.solver, begun.device, part=True)
         rows = run.rows(company, on_features=way.frozen)

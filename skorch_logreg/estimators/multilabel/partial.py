@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import named
 from skorch_logreg.data import from_arrays
-from skorch_logreg.estimators import epochs, options, partial
+from skorch_logreg.estimators import options, partial, validation_split
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
@@ -49,7 +49,7 @@ def partial_fit(
     """Go on with every label for one epoch over some rows."""
     estimator = checked_estimator(model)
     chosen = options.resolve(per_label.WithC(estimator, model.C))
-    chosen = replace(chosen, solver=epochs.partial_solver(chosen.solver))
+    chosen = replace(chosen, solver=validation_split.partial_solver(chosen.solver))
     given = read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
     n_labels = given.labels.n_labels
     work = LabelProblem.of(model, given, estimator, chosen, part=True)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from skorch_logreg.estimators import partial, persistence
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
-from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.neural import fits, networks
-from skorch_logreg.estimators.neural.given import rows_like_before
+from skorch_logreg.estimators.neural.validate import rows_like_before
 from skorch_logreg.estimators.prediction import LogitPrediction
+from skorch_logreg.estimators.torch_context import default_torch_state
 
 __all__ = ["NeuralLogisticClassifier"]
 
@@ -251,7 +251,7 @@ class NeuralLogisticClassifier(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), default_torch_state():
             fits.fit(self, X, y, sample_weight)
         return self
 
@@ -286,7 +286,7 @@ class NeuralLogisticClassifier(
         ParameterError
             If `solver` asks for what needs all rows at once.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.all_or_nothing(self), default_torch_state():
             fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 

@@ -16,17 +16,23 @@ from torch import Tensor, nn
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import Journal, exclusive
 from skorch_logreg.data import Data, InMemory, from_arrays
-from skorch_logreg.estimators import convergence, datasets, epochs, partial, soft, streams
+from skorch_logreg.estimators import (
+    convergence_messages,
+    datasets,
+    partial,
+    streams,
+    validation_split,
+)
 from skorch_logreg.estimators.arrays import Home
 from skorch_logreg.estimators.callbacks import IterationReporter
-from skorch_logreg.estimators.epochs import Rows
-from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.neural.given import Given, Way, rows_like_before
+from skorch_logreg.estimators.neural.validate import Given, Way, rows_like_before
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets, weight_targets
 from skorch_logreg.estimators.streamed import Stream
+from skorch_logreg.estimators.torch_context import seeded_generators
+from skorch_logreg.estimators.validation_split import Rows
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, Solution, Status
 from skorch_logreg.training import Epoch, LinearHead, Trained, train_network
@@ -39,10 +45,10 @@ _PROOF = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
     way, stream, classes, source = Way.of(model), None, None, X
-    seed = epochs.seed_of(model.random_state)
+    seed = validation_split.seed_of(model.random_state)
     if streams.is_stream(X):
         streams.refuse_beside(y, sample_weight)
-        with own_randomness(seed, torch.device("cpu")):
+        with seeded_generators(seed, torch.device("cpu")):
             if streams.streams(X, way.solver):
                 stream = Stream.of(model, X, way.over_batches(X))
                 (X, y), classes = stream.survey.first, stream.survey.classes
@@ -52,14 +58,14 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     given = Given.of(model, X, y, sample_weight, seed, anew=True, classes=classes, warm=warm)
     rows, held_out = given.rows.counting(), None
     if way.trains:
-        rows, held_out = epochs.split(rows, way.solver, seed)
+        rows, held_out = validation_split.split(rows, way.solver, seed)
     model.classes_ = given.rows.labels.classes
-    with own_randomness(seed, given.device):
+    with seeded_generators(seed, given.device):
         run = Run.of(given, given.network(way.frozen))
         task = {"X": given.rows.X, "y": given.rows.y, "metadata": given.metadata}
         if stream is not None:
             task = {"X": source, "y": None, "metadata": None}
-        n_tasks = way.most_iterations(model.max_iter)
+        n_tasks = way.iteration_limit(model.max_iter)
         context = model._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=model, **task)
         reporter = None
@@ -82,11 +88,11 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     """Go on with a `NeuralLogisticClassifier` for one epoch over some rows."""
     way = Way.by_parts(model)
     first = _check_partial_fit_first_call(model, Home.of(X).beside(classes))
-    seed = epochs.seed_of(model.random_state)
+    seed = validation_split.seed_of(model.random_state)
     given = Given.of(
         model, X, y, sample_weight, seed, anew=first, classes=model.classes_, warm=not first
     )
-    with own_randomness(seed, given.device):
+    with seeded_generators(seed, given.device):
         run = Run.of(given, given.network(way.frozen))
         data = run.data(given.rows.counting(), on_features=way.frozen)
         state, total = partial.past(model, way.solver, data.weight)
@@ -113,9 +119,9 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     *others : array-like
         Further rows, which are not fitted to.
     """
-    seed = epochs.seed_of(model.random_state)
+    seed = validation_split.seed_of(model.random_state)
     given = Given.of(model, X, y, None, seed, anew=True, classes=None, warm=False)
-    with own_randomness(seed, given.device):
+    with seeded_generators(seed, given.device):
         run = Run.of(given, given.network(frozen=True))
     checked = (rows_like_before(model, rows) for rows in others)
     return [run.features(rows).cpu().numpy() for rows in (given.rows.X, *checked)]
@@ -166,7 +172,7 @@ class Run:
 
     def data(self, rows: Rows, on_features: bool) -> InMemory:
         """Wrap rows, or what the backbone makes of them, with targets and weights."""
-        targets, weight = soft.weigh(self.given.model.class_weight, rows.labels, rows.weight)
+        targets, weight = weight_targets(self.given.model.class_weight, rows.labels, rows.weight)
         if on_features:
             return from_arrays(self.features(rows.X), targets, weight)
         design = self.problem.design(rows.X)
@@ -352,7 +358,7 @@ class Run:
             for name in _PROOF:
                 vars(model).pop(name, None)
             if trained is not None and trained.status is Status.INTERRUPTED:
-                text = convergence.message_of_interrupted(model.solver, trained.n_epochs)
+                text = convergence_messages.message_for_interrupted(model.solver, trained.n_epochs)
                 warnings.warn(text, ConvergenceWarning, stacklevel=5)
             return
         (status,) = solution.status
@@ -360,8 +366,8 @@ class Run:
         model.duality_gap_ = float(solution.duality_gap[0])
         model.converged_ = status is Status.CONVERGED
         model.n_passes_ = int(solution.n_passes)
-        if not convergence.is_as_asked(status):
-            text = convergence.message(
+        if not convergence_messages.ended_as_requested(status):
+            text = convergence_messages.message(
                 status,
                 solver="auto" if model.solver is None else model.solver,
                 n_iter=int(n_iter[0]),

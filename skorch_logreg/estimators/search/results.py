@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skorch_logreg.estimators import convergence
+from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.search.batches import Batch
 from skorch_logreg.exceptions import ConstantLabelWarning
 from skorch_logreg.fitting import Status
@@ -131,7 +131,7 @@ class SearchResults:
                     failed.append((reached, ends))
         if failed:
             _, worst = max(failed, key=lambda fit: fit[0])
-            text = convergence.message_of_several(
+            text = convergence_messages.message_for_several(
                 ended,
                 what="fits of the search",
                 max_iter=worst.max_iter,

@@ -17,14 +17,14 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.estimators import elsewhere, persistence
+from skorch_logreg.estimators import out_of_core, persistence
 from skorch_logreg.estimators.arrays import Home
-from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.search.candidates import groups_of, may_batch, refuse_checkpoints
 from skorch_logreg.estimators.search.evaluation import Evaluation
 from skorch_logreg.estimators.search.ordinary import OrdinaryFits, root_task
 from skorch_logreg.estimators.search.results import Found, SearchResults
 from skorch_logreg.estimators.search.scores import CandidateScores
+from skorch_logreg.estimators.torch_context import default_torch_state
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 
@@ -62,7 +62,7 @@ class _BatchedSearch:
         -------
         self
         """
-        elsewhere.refuse(X, type(self).__name__)
+        out_of_core.require_in_memory(X, type(self).__name__)
         home = Home.of(X)
         X, y = home.rows(X), home.beside(y)
         params = {name: home.beside(value) for name, value in params.items()}
@@ -129,7 +129,7 @@ class _BatchedSearch:
                 )
             batched = SearchResults(len(splits))
             rows = (splits, scores, routed.estimator.fit)
-            with plain_torch():
+            with default_torch_state():
                 groups = groups_of(self.estimator, candidates)
                 refit = bool(self.refit)
                 Evaluation(*rows, self.return_train_score, refit, batched).run(groups)

@@ -9,36 +9,43 @@ from sklearn.utils.validation import _check_y
 from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
 from skorch_logreg.estimators.dask import collected, is_dask, rows_of
 from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["RowsElsewhere", "adopt", "check_labels", "for_splitter", "is_elsewhere", "refuse"]
+__all__ = [
+    "OutOfCoreRows",
+    "prepare",
+    "check_labels",
+    "rows_for_splitter",
+    "is_out_of_core",
+    "require_in_memory",
+]
 
-RowsElsewhere = ChunkedRows | PartedRows
+OutOfCoreRows = ChunkedRows | PartitionedRows
 
 
-def is_elsewhere(X: Any) -> bool:
+def is_out_of_core(X: Any) -> bool:
     """Whether the rows of X are not in memory, as an array of them would be."""
-    return isinstance(X, PartedRows) or is_dask(X) or is_chunked(X)
+    return isinstance(X, PartitionedRows) or is_dask(X) or is_chunked(X)
 
 
-def adopt(
+def prepare(
     model: Any,
     X: Any,
     n_samples: int,
     chosen: Options,
     device: torch.device | None,
     anew: bool = True,
-) -> RowsElsewhere:
+) -> OutOfCoreRows:
     """Take such rows for a fit, and remember the features.
 
     Parameters
     ----------
     model : estimator
     X : object
-        For which `is_elsewhere` is true.
+        For which `is_out_of_core` is true.
     n_samples : int
         Labels that come with it.
     chosen : Options
@@ -91,21 +98,21 @@ def check_labels(y: Any, multi_output: bool = False) -> Any:
     return y
 
 
-def for_splitter(X: Any) -> Any:
+def rows_for_splitter(X: Any) -> Any:
     """Rows that a splitter may index; of those elsewhere only their number is known."""
-    return np.empty((X.shape[0], 0)) if isinstance(X, RowsElsewhere) else X
+    return np.empty((X.shape[0], 0)) if isinstance(X, OutOfCoreRows) else X
 
 
-def refuse(X: Any, what: str) -> None:
+def require_in_memory(X: Any, what: str) -> None:
     """Refuse such rows where they would have to come into memory."""
-    if is_elsewhere(X):
+    if is_out_of_core(X):
         raise ParameterError(
             f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "
             "TorchLogisticClassifierCV and MultiLabel fit rows that are elsewhere."
         )
 
 
-def _rows(X: Any, n_samples: int) -> RowsElsewhere:
-    if isinstance(X, PartedRows):
+def _rows(X: Any, n_samples: int) -> OutOfCoreRows:
+    if isinstance(X, PartitionedRows):
         return X
     return rows_of(X) if is_dask(X) else ChunkedRows(X, n_samples)

@@ -5,21 +5,21 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from skorch_logreg.data.threads import quiet
+from skorch_logreg.data.threads import single_threaded
 from skorch_logreg.training import reseed
 
-__all__ = ["own_randomness", "plain_torch"]
+__all__ = ["seeded_generators", "default_torch_state"]
 
 
 @contextmanager
-def plain_torch() -> Iterator[None]:
+def default_torch_state() -> Iterator[None]:
     """Run without gradients, inference mode, autocast or another default device, on few threads.
 
     Fitted tensors would be inference tensors for good, and new ones would land on the default
     device. The default dtype is the process's and not set here: the core names its dtypes.
     """
     with ExitStack() as stack:
-        stack.enter_context(quiet())
+        stack.enter_context(single_threaded())
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
@@ -32,7 +32,7 @@ def plain_torch() -> Iterator[None]:
 
 
 @contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
     """Set torch's generators, of the CPU and of a device, and give them back as they were.
 
     Layers, dropout and loaders draw from them, whatever a caller would rather have.

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from torch import Tensor
 
 from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam, MiniBatch
@@ -42,7 +42,7 @@ class Rows:
         if isinstance(self.labels, Targets):
             labels: Any = replace(self.labels, index=self.labels.index[index])
         else:
-            labels = replace(self.labels, share=self.labels.share[index])
+            labels = replace(self.labels, class_probability=self.labels.class_probability[index])
         X, y = _safe_indexing(self.X, index), _safe_indexing(self.y, index)
         return Rows(X, y, labels, None if self.weight is None else self.weight[index])
 
@@ -83,11 +83,11 @@ class Rows:
         """Weighted mean log-probability of the labels."""
         if isinstance(self.labels, Targets):
             rows = log_proba.gather(1, self.labels.index[:, None].to(log_proba.device))[:, 0]
-        elif self.labels.share.ndim == 1:
-            share = self.labels.share.to(log_proba)
-            rows = share * log_proba[:, 1] + (1 - share) * log_proba[:, 0]
+        elif self.labels.class_probability.ndim == 1:
+            class_probability = self.labels.class_probability.to(log_proba)
+            rows = class_probability * log_proba[:, 1] + (1 - class_probability) * log_proba[:, 0]
         else:
-            rows = (self.labels.share.to(log_proba) * log_proba).sum(dim=1)
+            rows = (self.labels.class_probability.to(log_proba) * log_proba).sum(dim=1)
         if self.weight is None:
             return float(rows.mean())
         weight = to_tensor(self.weight).to(rows)

@@ -11,11 +11,11 @@ from torch import Tensor
 from skorch_logreg.data import Data, Parts, Survey, as_tensor, from_parts
 from skorch_logreg.estimators.chunks import check_rows
 
-__all__ = ["PartedRows"]
+__all__ = ["PartitionedRows"]
 
 
 @dataclass(frozen=True)
-class PartedRows:
+class PartitionedRows:
     """Rows in parts that are not here; validated where they are.
 
     Parameters

@@ -10,16 +10,18 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "columns_to_infinity",
-    "is_as_asked",
+    "ended_as_requested",
     "message",
-    "message_of_interrupted",
-    "message_of_several",
-    "message_of_stream",
-    "most_iterations",
+    "message_for_interrupted",
+    "message_for_several",
+    "message_for_stream",
+    "iteration_limit",
 ]
 
-_SHOWN = 5  # columns that are named
-_NO_GROWTH = 1e-9  # relative to the largest, what rounding makes of a coefficient that stays
+_MAX_NAMED_COLUMNS = 5  # columns that are named
+_MIN_RELATIVE_GROWTH = (
+    1e-9  # relative to the largest, what rounding makes of a coefficient that stays
+)
 
 # scikit-learn's texts, by which its users filter
 _AT_MAX_ITER = {
@@ -43,7 +45,7 @@ _REASONS = {
     Status.EPOCHS: "the epochs are over",
     Status.INTERRUPTED: "it was interrupted",
 }
-_WAYS_OUT = {
+_ADVICE = {
     Status.MAX_ITER: "Increase the number of iterations to improve the convergence "
     "(max_iter={max_iter}).",
     Status.PRECISION: "Ask for less with a larger tol; {precision_advice}.",
@@ -73,15 +75,19 @@ def columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) -
         direction = direction - direction.median(dim=0).values
     size = direction.abs().amax(dim=0)
     order = size[:-1].argsort(descending=True, stable=True).tolist()
-    growing = [j for j in order if size[j] > _NO_GROWTH * size.max()]
-    if not growing:
+    diverging = [j for j in order if size[j] > _MIN_RELATIVE_GROWTH * size.max()]
+    if not diverging:
         return " (that of the intercept)"
-    shown = [f"x{j}" if names is None else str(names[j]) for j in growing[:_SHOWN]]
-    more = f" and {len(growing) - _SHOWN} more" if len(growing) > _SHOWN else ""
+    shown = [f"x{j}" if names is None else str(names[j]) for j in diverging[:_MAX_NAMED_COLUMNS]]
+    more = (
+        f" and {len(diverging) - _MAX_NAMED_COLUMNS} more"
+        if len(diverging) > _MAX_NAMED_COLUMNS
+        else ""
+    )
     return f" (columns {', '.join(shown)}{more})"
 
 
-def is_as_asked(status: Status) -> bool:
+def ended_as_requested(status: Status) -> bool:
     """Whether a fit ended as it was told to: there is nothing to warn of."""
     return status in (Status.CONVERGED, Status.EARLY)
 
@@ -118,7 +124,7 @@ def message(
     advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
     text = (
         f"{leads.get(name, _DEFAULT)} optimality_ = {{optimality:.2g}} was reached where "
-        f"tol = {{tol:.2g}} was asked for: {_REASONS[status]}. {_WAYS_OUT[status]}"
+        f"tol = {{tol:.2g}} was asked for: {_REASONS[status]}. {_ADVICE[status]}"
     )
     return text.format(
         solver=name,
@@ -132,7 +138,7 @@ def message(
     )
 
 
-def message_of_several(
+def message_for_several(
     ends: Sequence[tuple[Status, float]], *, what: str, max_iter: int, tol: float, dtype: str
 ) -> str | None:
     """Word the one warning of many fits; None if all converged.
@@ -153,7 +159,7 @@ def message_of_several(
         return None
     status, worst = max(failed, key=lambda end: end[1])
     advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
-    way_out = _WAYS_OUT[status].format(max_iter=max_iter, precision_advice=advice)
+    way_out = _ADVICE[status].format(max_iter=max_iter, precision_advice=advice)
     return (
         f"{len(failed)} of {len(ends)} {what} failed to converge. The worst reached optimality_ "
         f"= {worst:.2g} where tol = {tol:.2g} was asked for: "
@@ -161,7 +167,7 @@ def message_of_several(
     )
 
 
-def message_of_stream(solver: Any, n_epochs: int) -> str:
+def message_for_stream(solver: Any, n_epochs: int) -> str:
     """Word the warning of a training on rows that stream."""
     return (
         f"{type(solver).__name__} went through {n_epochs} epoch(s) of mini-batches that stream: "
@@ -170,7 +176,7 @@ def message_of_stream(solver: Any, n_epochs: int) -> str:
     )
 
 
-def message_of_interrupted(solver: Any, n_epochs: int) -> str:
+def message_for_interrupted(solver: Any, n_epochs: int) -> str:
     """Word the warning of a training of which nothing is proven, and that was interrupted."""
     return (
         f"{type(solver).__name__} did not come to its end: after {n_epochs} epoch(s) it was "
@@ -179,7 +185,7 @@ def message_of_interrupted(solver: Any, n_epochs: int) -> str:
     )
 
 
-def most_iterations(solver: Any, max_iter: int) -> int:
+def iteration_limit(solver: Any, max_iter: int) -> int:
     """Count the iterations that a fit may take: epochs, and those of an exact finish."""
     if not isinstance(solver, MiniBatch):
         return max_iter

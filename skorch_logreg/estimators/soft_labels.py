@@ -14,7 +14,14 @@ from skorch_logreg.estimators import targets, weights
 from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.estimators.targets import Targets
 
-__all__ = ["SoftTargets", "encode", "smoothed", "weigh"]
+__all__ = [
+    "SoftTargets",
+    "encode_targets",
+    "class_probabilities",
+    "reweight",
+    "smooth_labels",
+    "weight_targets",
+]
 
 _ROUNDING = 1e-6  # of a sum of float32 probabilities, or of decimals in a file
 
@@ -27,12 +34,12 @@ class SoftTargets:
     ----------
     classes : array of shape (n_classes,)
         Sorted distinct labels.
-    share : Tensor of shape (n_samples,) or (n_samples, n_classes), float64
+    class_probability : Tensor of shape (n_samples,) or (n_samples, n_classes), float64
         Of the second of two classes, or of all classes; rows sum to 1.
     """
 
     classes: Any
-    share: Tensor
+    class_probability: Tensor
 
     @property
     def n_classes(self) -> int:
@@ -40,7 +47,7 @@ class SoftTargets:
         return int(self.classes.shape[0])
 
 
-def encode(
+def encode_targets(
     y: Any, soft_labels: bool, label_smoothing: float, known: Any = None
 ) -> Targets | SoftTargets:
     """Find the classes of ``y`` and what every row has of them.
@@ -67,36 +74,38 @@ def encode(
             raise ValueError(
                 f"y holds probabilities of {found.n_classes} classes, but there are {len(known)}."
             )
-        share = smoothed(found.share, label_smoothing, found.n_classes)
-        found = SoftTargets(found.classes, share)
+        class_probability = smooth_labels(found.class_probability, label_smoothing, found.n_classes)
+        found = SoftTargets(found.classes, class_probability)
         if known is None:
             _refuse_empty(found)
         return found
     hard = targets.encode(y) if known is None else targets.encode_known(y, known)
     if not label_smoothing or hard.n_classes < 2:
         return hard
-    share = hard.index.to(torch.float64)
+    class_probability = hard.index.to(torch.float64)
     if hard.n_classes > 2:
-        share = share.new_zeros(len(share), hard.n_classes)
-        share.scatter_(1, hard.index[:, None], 1.0)
-    return SoftTargets(hard.classes, smoothed(share, label_smoothing, hard.n_classes))
+        class_probability = class_probability.new_zeros(len(class_probability), hard.n_classes)
+        class_probability.scatter_(1, hard.index[:, None], 1.0)
+    return SoftTargets(
+        hard.classes, smooth_labels(class_probability, label_smoothing, hard.n_classes)
+    )
 
 
-def smoothed(share: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
+def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
     """``(1 - e) share + e / K``, in new memory.
 
     Parameters
     ----------
-    share : Tensor of any shape, float64
+    class_probability : Tensor of any shape, float64
     label_smoothing : float
         e.
     n_classes : int
         K.
     """
-    return share * (1 - label_smoothing) + label_smoothing / n_classes
+    return class_probability * (1 - label_smoothing) + label_smoothing / n_classes
 
 
-def weigh(
+def weight_targets(
     class_weight: Mapping[Any, float] | str | None,
     labels: Targets | SoftTargets,
     sample_weight: Any,
@@ -115,29 +124,37 @@ def weigh(
     """
     if isinstance(labels, Targets):
         return labels.index, weights.with_class_weight(class_weight, labels, sample_weight)
-    share = labels.share
+    class_probability = labels.class_probability
     rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
     if class_weight is not None:
         if rows is None:
-            rows = torch.ones(share.shape[0], dtype=torch.float64, device=share.device)
-        share = share.to(rows.device)
-        by_class = weights.of_classes(class_weight, labels.classes, rows @ parts(share))
-        share, rows = reweighed(share, rows, by_class)
+            rows = torch.ones(
+                class_probability.shape[0], dtype=torch.float64, device=class_probability.device
+            )
+        class_probability = class_probability.to(rows.device)
+        by_class = weights.of_classes(
+            class_weight, labels.classes, rows @ class_probabilities(class_probability)
+        )
+        class_probability, rows = reweight(class_probability, rows, by_class)
         rows = weights.refuse_zero(rows)
-    return share if share.ndim == 1 else share[:, None], rows
+    return class_probability if class_probability.ndim == 1 else class_probability[:, None], rows
 
 
-def parts(share: Tensor) -> Tensor:
+def class_probabilities(class_probability: Tensor) -> Tensor:
     """Shares (n_samples, n_classes) of all classes."""
-    return torch.stack([1 - share, share], dim=1) if share.ndim == 1 else share
+    return (
+        torch.stack([1 - class_probability, class_probability], dim=1)
+        if class_probability.ndim == 1
+        else class_probability
+    )
 
 
-def reweighed(share: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
+def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
     """Shares and weights of rows whose classes count ``by_class``."""
-    weighted = parts(share) * by_class
+    weighted = class_probabilities(class_probability) * by_class
     total = weighted.sum(dim=1)
     own = weighted / torch.where(total > 0, total, 1.0)[:, None]
-    return own[:, 1] if share.ndim == 1 else own, rows * total
+    return own[:, 1] if class_probability.ndim == 1 else own, rows * total
 
 
 def _probabilities(y: Any) -> SoftTargets:
@@ -146,26 +163,26 @@ def _probabilities(y: Any) -> SoftTargets:
         raise ValueError("y is sparse; with soft_labels=True it must be dense probabilities.")
     try:
         is_object = isinstance(y, np.ndarray) and y.dtype.kind == "O"
-        share = to_tensor(y.astype(np.float64) if is_object else y).to(torch.float64)
+        class_probability = to_tensor(y.astype(np.float64) if is_object else y).to(torch.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"y must hold probabilities with soft_labels=True, got dtype {y.dtype}: {error}"
         ) from error
-    shape = tuple(share.shape)
-    if share.ndim > 2 or (share.ndim == 2 and shape[1] < 2):
+    shape = tuple(class_probability.shape)
+    if class_probability.ndim > 2 or (class_probability.ndim == 2 and shape[1] < 2):
         raise ValueError(
             f"y has shape {shape}; with soft_labels=True it is (n_samples,), probabilities of the "
             "second of two classes, or (n_samples, n_classes) with 2 classes or more."
         )
-    wrong = ~((share >= 0) & (share <= 1))
+    wrong = ~((class_probability >= 0) & (class_probability <= 1))
     if bool(wrong.any()):
         place = tuple(wrong.nonzero()[0].tolist())
         raise ValueError(
-            f"y{list(place)} is {float(share[place])}; with soft_labels=True y holds "
+            f"y{list(place)} is {float(class_probability[place])}; with soft_labels=True y holds "
             "probabilities, from 0 to 1."
         )
-    if share.ndim == 2:
-        total = share.sum(dim=1, keepdim=True)
+    if class_probability.ndim == 2:
+        total = class_probability.sum(dim=1, keepdim=True)
         apart = ((total - 1).abs() > _ROUNDING)[:, 0]
         if bool(apart.any()):
             row = int(apart.nonzero()[0, 0])
@@ -173,21 +190,21 @@ def _probabilities(y: Any) -> SoftTargets:
                 f"y[{row}] sums to {float(total[row])}; with soft_labels=True every row of y "
                 "holds the probabilities of all classes, which sum to 1."
             )
-        share = share / total
-        share = share[:, 1] if shape[1] == 2 else share
-    n_classes = 2 if share.ndim == 1 else shape[1]
+        class_probability = class_probability / total
+        class_probability = class_probability[:, 1] if shape[1] == 2 else class_probability
+    n_classes = 2 if class_probability.ndim == 1 else shape[1]
     if isinstance(y, np.ndarray):
-        return SoftTargets(np.arange(n_classes), share)
+        return SoftTargets(np.arange(n_classes), class_probability)
     xp, _, device = get_namespace_and_device(y)
-    return SoftTargets(xp.arange(n_classes, device=device), share)
+    return SoftTargets(xp.arange(n_classes, device=device), class_probability)
 
 
 def _refuse_empty(labels: SoftTargets) -> None:
     """Refuse classes of which no row has a share: there is no finite intercept."""
-    share = labels.share
-    total = share.sum(dim=0)
-    if share.ndim == 1:
-        total = torch.stack([(1 - share).sum(), total])
+    class_probability = labels.class_probability
+    total = class_probability.sum(dim=0)
+    if class_probability.ndim == 1:
+        total = torch.stack([(1 - class_probability).sum(), total])
     empty = (total == 0).nonzero()[:, 0].tolist()
     if empty and labels.n_classes == 2:
         raise ValueError(

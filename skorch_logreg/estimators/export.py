@@ -12,10 +12,10 @@ from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.estimators.options import SOLVERS, check_threshold_classes
 from skorch_logreg.estimators.prediction import LogisticPrediction
 
-__all__ = ["Leaving", "copied", "logistic_regression", "parameters", "with_threshold"]
+__all__ = ["ExportMixin", "copied", "logistic_regression", "parameters", "with_threshold"]
 
 
-class Leaving(LogisticPrediction):
+class ExportMixin(LogisticPrediction):
     """A linear model that can leave this package."""
 
     def to_sklearn(self) -> Any:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
+from skorch_logreg.estimators import options, out_of_core, validation_split, weights
 from skorch_logreg.estimators.arrays import Home
-from skorch_logreg.estimators.epochs import Rows
 from skorch_logreg.estimators.neural import networks
+from skorch_logreg.estimators.soft_labels import encode_targets
 from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validation_split import Rows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.solvers import Adam, MiniBatch
@@ -72,7 +73,7 @@ class Way:
     def by_parts(cls, model: Any) -> "Way":
         """Read the parameters for `partial_fit`."""
         way = cls.of(model)
-        return replace(way, solver=epochs.partial_solver(model.solver, _DEFAULT))
+        return replace(way, solver=validation_split.partial_solver(model.solver, _DEFAULT))
 
     def over_batches(self, X: Any) -> MiniBatch:
         """Return the solver of batches that stream; a loader makes those of the default."""
@@ -91,7 +92,7 @@ class Way:
         """Whether there are epochs."""
         return isinstance(self.solver, MiniBatch)
 
-    def most_iterations(self, max_iter: int) -> int:
+    def iteration_limit(self, max_iter: int) -> int:
         """Epochs and iterations that there may be."""
         if not self.trains:
             return max_iter
@@ -154,12 +155,12 @@ class Given:
         device = options.resolve_device(model.device)
         home = Home.of(X)
         sample_weight = home.adopt(sample_weight)
-        elsewhere.refuse(X, type(model).__name__)
+        out_of_core.require_in_memory(X, type(model).__name__)
         n_features = getattr(model, "n_features_in_", None)
         allow_nd = model.module is not None
         X, y = validated(model, X, y, reset=anew, multi_output=model.soft_labels, allow_nd=allow_nd)
         device, dtype = place(model, X, device)
-        labels = soft.encode(y, model.soft_labels, model.label_smoothing, classes)
+        labels = encode_targets(y, model.soft_labels, model.label_smoothing, classes)
         if labels.n_classes < 2:
             raise ValueError(
                 "This solver needs samples of at least 2 classes in the data, but the data "

@@ -28,10 +28,10 @@ except ImportError:  # scikit-learn 1.8
 __all__ = [
     "FLOATS",
     "NUMPY",
-    "Home",
-    "are_floats",
+    "ArrayNamespace",
+    "is_float_array",
     "check_same_namespace",
-    "labels_are_plain",
+    "is_integer_labels",
     "to_tensor",
 ]
 
@@ -39,7 +39,7 @@ FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
-class Home:
+class ArrayNamespace:
     """Where a caller's arrays live, so that results can go there.
 
     Parameters
@@ -54,7 +54,7 @@ class Home:
     device: Any = None
 
     @classmethod
-    def of(cls, X: Any) -> "Home":
+    def of(cls, X: Any) -> "ArrayNamespace":
         """Find out where ``X`` lives."""
         if not get_config()["array_api_dispatch"]:
             return NUMPY
@@ -76,7 +76,7 @@ class Home:
         xp = np if self.xp is None else self.xp
         return [xp.float64, xp.float32]
 
-    def rows(self, X: Any) -> Any:
+    def view(self, X: Any) -> Any:
         """View rows without gradients: as NumPy or SciPy has them, unless tensors live here."""
         if type(X) is np.ndarray:
             return X
@@ -86,15 +86,15 @@ class Home:
             return viewed(X)
         return X.detach()
 
-    def beside(self, array: Any) -> Any:
+    def detach(self, array: Any) -> Any:
         """Take what stands beside the rows: tensors without gradients, else as arrays of NumPy."""
         if not isinstance(array, Tensor):
             return array
         return array.detach() if self.is_torch else to_numpy(array)
 
-    def adopt(self, array: Any) -> Any:
+    def convert(self, array: Any) -> Any:
         """Bring an array, a number or None here."""
-        array = self.beside(array)
+        array = self.detach(array)
         if self.xp is None or array is None or np.isscalar(array):
             return array
         return move_to(array, xp=self.xp, device=self.device)
@@ -107,15 +107,15 @@ class Home:
         return array if self.xp is None else self.xp.asarray(array, device=self.device)
 
 
-NUMPY = Home()
+NUMPY = ArrayNamespace()
 
 
-def are_floats(X: Any) -> bool:
+def is_float_array(X: Any) -> bool:
     """Whether X is an array of which validation would only say that an entry is not finite."""
     return type(X) is np.ndarray and X.dtype in FLOATS and X.ndim == 2 and X.size > 0
 
 
-def labels_are_plain(y: Any, n_samples: int) -> bool:
+def is_integer_labels(y: Any, n_samples: int) -> bool:
     """Whether y is an array of so many integers or booleans, which needs no validation."""
     return type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == (n_samples,)
 

@@ -28,7 +28,7 @@ from skorch_logreg.estimators import (
     validation_split,
     weights,
 )
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.parameters import ValidatedParameters
@@ -340,8 +340,8 @@ class TorchLogisticClassifier(
                 X, y, sample_weight = datasets.read(
                     X, again=not isinstance(chosen.solver, MiniBatch)
                 )
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
         if out_of_core.is_out_of_core(X):
             y = out_of_core.check_labels(y, self.soft_labels)
             X = out_of_core.prepare(self, X, len(y), chosen, device)
@@ -351,7 +351,7 @@ class TorchLogisticClassifier(
         options.check_device_takes(device, X)
         targets = encode_targets(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         offset = weights.check_offset(dask.collected(offset), X.shape[0], targets.n_classes)
         seed, rows, held_out = 0, Rows(X, y, targets, sample_weight), None
         trains = isinstance(chosen.solver, MiniBatch)
@@ -360,7 +360,7 @@ class TorchLogisticClassifier(
             seed = validation_split.seed_of(self.random_state)
             rows, held_out = validation_split.split(rows, chosen.solver, seed)
         problem = Problem.of(
-            self, chosen, home, X, targets.n_classes, isinstance(targets, SoftTargets)
+            self, chosen, namespace, X, targets.n_classes, isinstance(targets, SoftTargets)
         )
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
         y_core, weight = weight_targets(self.class_weight, rows.labels, rows.weight)
@@ -409,7 +409,7 @@ class TorchLogisticClassifier(
         partial.remember(self, solution.trained, solution.total_weight)
         for name, value in problem.fitted(solution.params).items():
             setattr(self, name, value)
-        self.n_iter_ = home.from_tensor(solution.n_iter.to(torch.int32))
+        self.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
         self.n_passes_ = int(solution.n_passes)
         self.optimality_ = float(solution.optimality[0])
         self.duality_gap_ = float(solution.duality_gap[0])

@@ -10,7 +10,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import named
 from skorch_logreg.estimators import options, out_of_core, validation_split, weights
-from skorch_logreg.estimators.arrays import NUMPY, Home
+from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
@@ -28,19 +28,19 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     chosen = options.resolve(model)
     solver = validation_split.partial_solver(chosen.solver)
     device = options.resolve_device(model.device)
-    home = Home.of(X)
-    sample_weight = home.adopt(sample_weight)
+    namespace = ArrayNamespace.of(X)
+    sample_weight = namespace.convert(sample_weight)
     out_of_core.require_in_memory(X, "partial_fit")
-    first = _check_partial_fit_first_call(model, home.beside(classes))
+    first = _check_partial_fit_first_call(model, namespace.detach(classes))
     X, y = validated(model, X, y, reset=first, multi_output=model.soft_labels)
     options.check_device_takes(device, X)
     labels = encode_targets(y, model.soft_labels, model.label_smoothing, model.classes_)
     model._check_classes(model.classes_, chosen)
-    sample_weight = weights.check_sample_weight(sample_weight, X, home)
+    sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
     problem = Problem.of(
         model,
         replace(chosen, solver=solver),
-        home,
+        namespace,
         X,
         labels.n_classes,
         isinstance(labels, SoftTargets),
@@ -66,13 +66,13 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     )
     for name, value in problem.fitted(params).items():
         setattr(model, name, value)
-    unproven(model, trained.n_epochs, home)
+    unproven(model, trained.n_epochs, namespace)
     remember(model, trained, total, solver)
 
 
-def unproven(model: Any, n_epochs: int, home: Home = NUMPY) -> None:
+def unproven(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:
     """Enter how long training took into a model of which nothing else is known."""
-    model.n_iter_ = home.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
+    model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
     model.n_passes_ = n_epochs
     model.optimality_ = model.duality_gap_ = float("nan")
     model.converged_ = False

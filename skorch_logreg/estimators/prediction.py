@@ -16,8 +16,8 @@ from skorch_logreg.data.threads import map_blocks
 from skorch_logreg.estimators.arrays import (
     FLOATS,
     NUMPY,
-    Home,
-    are_floats,
+    ArrayNamespace,
+    is_float_array,
     check_same_namespace,
     to_tensor,
 )
@@ -43,7 +43,7 @@ class LogitPrediction:
     n_features_in_: int
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         """Logits (n_samples, 1 or n_classes), and where X lives."""
         raise NotImplementedError
 
@@ -68,8 +68,8 @@ class LogitPrediction:
         NotFittedError
             Before `fit`.
         """
-        logits, home = self._logits(X, "decision_function")
-        return home.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
+        logits, namespace = self._logits(X, "decision_function")
+        return namespace.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
 
     @lazy_on_dask
     def predict(self, X: Any) -> Any:
@@ -93,18 +93,18 @@ class LogitPrediction:
         ValueError
             If `threshold` was set to something that is not allowed.
         """
-        logits, home = self._logits(X, "predict")
+        logits, namespace = self._logits(X, "predict")
         if logits.shape[1] > 1:
             check_threshold_classes(self.threshold, logits.shape[1])
-            return self._labels(logits.argmax(dim=1), home)
+            return self._labels(logits.argmax(dim=1), namespace)
         if self.threshold == 0.5:
-            return self._labels(logits[:, 0] >= 0, home)
+            return self._labels(logits[:, 0] >= 0, namespace)
         validate_parameter_constraints(
             {"threshold": self._parameter_constraints["threshold"]},
             {"threshold": self.threshold},
             caller_name=type(self).__name__,
         )
-        return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), home)
+        return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), namespace)
 
     @lazy_on_dask
     def predict_proba(self, X: Any) -> Any:
@@ -126,8 +126,8 @@ class LogitPrediction:
         NotFittedError
             Before `fit`.
         """
-        logits, home = self._logits(X, "predict_proba")
-        return home.from_tensor(_probabilities(logits))
+        logits, namespace = self._logits(X, "predict_proba")
+        return namespace.from_tensor(_probabilities(logits))
 
     @lazy_on_dask
     def predict_log_proba(self, X: Any) -> Any:
@@ -148,16 +148,16 @@ class LogitPrediction:
         NotFittedError
             Before `fit`.
         """
-        logits, home = self._logits(X, "predict_log_proba")
+        logits, namespace = self._logits(X, "predict_log_proba")
         probabilities = _probabilities(logits)
         if bool(probabilities.min() >= torch.finfo(logits.dtype).tiny):
-            return home.from_tensor(probabilities.log_())
+            return namespace.from_tensor(probabilities.log_())
         if logits.shape[1] > 1:
             exact = log_softmax(logits)
         else:
             exact = nn.functional.logsigmoid(_both_signs(logits))
         underflows = probabilities < torch.finfo(logits.dtype).tiny
-        return home.from_tensor(torch.where(underflows, exact, probabilities.log()))
+        return namespace.from_tensor(torch.where(underflows, exact, probabilities.log()))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy of `predict`.
@@ -176,8 +176,8 @@ class LogitPrediction:
         score : float
             Share of the rows, or of their weight, that are classified correctly.
         """
-        home = Home.of(X)
-        labels, weight = home.beside(y), home.beside(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        labels, weight = namespace.detach(y), namespace.detach(sample_weight)
         accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
         return accuracy
 
@@ -186,16 +186,16 @@ class LogitPrediction:
         known = getattr(self, "n_features_in_", None)
         return X.shape[1] == known and not hasattr(self, "feature_names_in_")
 
-    def _labels(self, index: Tensor, home: Home) -> Any:
+    def _labels(self, index: Tensor, namespace: ArrayNamespace) -> Any:
         """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
-        classes_home = Home.of(self.classes_)
-        if classes_home is NUMPY:
+        classes_namespace = ArrayNamespace.of(self.classes_)
+        if classes_namespace is NUMPY:
             narrow = index.to(torch.uint8) if index.dtype is torch.bool else index
             labels = np.asarray(self.classes_).take(narrow.cpu().numpy())
-            return home.adopt(labels) if labels.dtype.kind in "biuf" else labels
-        index = classes_home.from_tensor(index.to(torch.int64))
-        labels = classes_home.xp.take(self.classes_, index, axis=0)
-        return labels if home == classes_home else home.adopt(labels)
+            return namespace.convert(labels) if labels.dtype.kind in "biuf" else labels
+        index = classes_namespace.from_tensor(index.to(torch.int64))
+        labels = classes_namespace.xp.take(self.classes_, index, axis=0)
+        return labels if namespace == classes_namespace else namespace.convert(labels)
 
 
 class LogisticPrediction(LogitPrediction):
@@ -246,21 +246,21 @@ class LogisticPrediction(LogitPrediction):
             self.coef_ = self.coef_.toarray()
         return self
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         """Logits (n_samples, 1 or n_classes), and where X lives."""
         check_is_fitted(self)
         if is_chunked(X):
             return self._chunk_logits(X), NUMPY
-        home = Home.of(X)
-        X, coef = home.rows(X), self.coef_
+        namespace = ArrayNamespace.of(X)
+        X, coef = namespace.view(X), self.coef_
         check_same_namespace(X, self, attribute="coef_", method=method)
-        if are_floats(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
+        if is_float_array(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
             # an entry that is not finite shows in the logits; at zeros a product may not look
             logits = _affine(X, coef, self.intercept_)
             if math.isfinite(float(logits.sum())):
-                return logits, home
+                return logits, namespace
         X = validated(self, X, reset=False, dtype="numeric")
-        return _affine(X, coef, self.intercept_), home
+        return _affine(X, coef, self.intercept_), namespace
 
     def _chunk_logits(self, X: Any) -> Tensor:
         """Logits of rows that are read chunk by chunk."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.bounds import check_bounds, within
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.out_of_core import OutOfCoreRows
@@ -33,7 +33,7 @@ class Problem:
     Parameters
     ----------
     options : Options
-    home : Home
+    namespace : ArrayNamespace
         Where fitted arrays go.
     dtype : torch.dtype
         Of the validated X.
@@ -49,7 +49,7 @@ class Problem:
     """
 
     options: Options
-    home: Home
+    namespace: ArrayNamespace
     dtype: torch.dtype
     n_classes: int
     n_features: int
@@ -63,7 +63,7 @@ class Problem:
         cls,
         model: Any,
         options: Options,
-        home: Home,
+        namespace: ArrayNamespace,
         X: Any,
         n_classes: int,
         is_soft: bool = False,
@@ -80,7 +80,7 @@ class Problem:
             options.penalty.of_features(n_features, None, torch.device("cpu"))
         return cls(
             options=options,
-            home=home,
+            namespace=namespace,
             dtype=dtype,
             n_classes=n_classes,
             n_features=n_features,
@@ -114,9 +114,9 @@ class Problem:
 
         X of another array library goes through NumPy.
         """
-        return self.beside(self.design(X, device), targets, weight)
+        return self.data_from_design(self.design(X, device), targets, weight)
 
-    def beside(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
+    def data_from_design(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
         """Put targets and weights beside what `design` has made."""
         if isinstance(design, OutOfCoreRows):
             return design.data(targets, weight)
@@ -130,7 +130,7 @@ class Problem:
         """
         if isinstance(X, OutOfCoreRows):
             return X
-        X = X if self.home.xp is None or sp.issparse(X) else to_tensor(X)
+        X = X if self.namespace.xp is None or sp.issparse(X) else to_tensor(X)
         if self.has_column:
             X = liblinear.append_constant(X, self.intercept_scaling)
         if sp.issparse(X):
@@ -226,6 +226,6 @@ class Problem:
             coef = self.penalty(None, coef.device).feasible(coef, coef)
         own, dtype = torch.contiguous_format, self.stored_dtype
         return {
-            name: self.home.from_tensor(part.to(dtype).clone(memory_format=own))
+            name: self.namespace.from_tensor(part.to(dtype).clone(memory_format=own))
             for name, part in (("coef_", coef), ("intercept_", intercept))
         }

@@ -16,7 +16,7 @@ from sklearn.metrics import get_scorer
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import metrics
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
 __all__ = ["FAST_METRICS", "HeldOut", "Rows", "fast_scores", "metric_name"]
@@ -82,9 +82,9 @@ class HeldOut(TorchLogisticClassifier):
         model._held = X, logits
         return model
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         if self._held is not None and X is self._held[0]:
-            return self._held[1], Home.of(X)
+            return self._held[1], ArrayNamespace.of(X)
         return super()._logits(X, method)
 
     def _state(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home, labels_are_plain
+from skorch_logreg.estimators.arrays import ArrayNamespace, is_integer_labels
 from skorch_logreg.inputs import checked, is_plain
 
 __all__ = ["validated"]
@@ -50,13 +50,13 @@ def validated(
     ValueError
         If scikit-learn would refuse X or y.
     """
-    home = Home.of(X)
-    X, y = home.rows(X), home.beside(y)
+    namespace = ArrayNamespace.of(X)
+    X, y = namespace.view(X), namespace.detach(y)
     alone = isinstance(y, str) and y == _NO_LABELS
-    if is_plain(X) and (alone or labels_are_plain(y, len(X))) and _takes(model, X, reset):
+    if is_plain(X) and (alone or is_integer_labels(y, len(X))) and _takes(model, X, reset):
         return X if alone else (X, y)
     look = partial(validate_data, model, y=y, reset=reset, **how)
-    found = checked(X, look, tuple(home.float_dtypes) if dtype is None else dtype)
+    found = checked(X, look, tuple(namespace.float_dtypes) if dtype is None else dtype)
     if not isinstance(X, Tensor):
         return found
     return X if alone or y is None else (X, found[1])

@@ -10,7 +10,7 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
@@ -28,7 +28,7 @@ __all__ = [
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
 
-def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
+def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -> Any:
     """Validate sample weights, with scikit-learn's words.
 
     Parameters
@@ -36,7 +36,7 @@ def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
     sample_weight : array-like of shape (n_samples,), number or None
     X : array of shape (n_samples, n_features)
         Validated.
-    home : Home
+    namespace : ArrayNamespace
         Where X lives.
 
     Returns
@@ -53,7 +53,7 @@ def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
     if sample_weight is None:
         return None
     checked = _check_sample_weight(
-        sample_weight, X, dtype=home.float_dtypes[0], ensure_non_negative=True
+        sample_weight, X, dtype=namespace.float_dtypes[0], ensure_non_negative=True
     )
     if not bool((to_tensor(checked) > 0).any()):
         raise ValueError(_ALL_ZERO)  # scikit-learn 1.8 does not look

@@ -26,7 +26,7 @@ from skorch_logreg.estimators import (
     persistence,
     weights,
 )
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.folds import FoldProblem
 from skorch_logreg.estimators.cv.grid import search
@@ -312,8 +312,8 @@ class TorchLogisticClassifierCV(
         if self.selection == "1se" and not self.refit:
             raise ParameterError("selection='1se' needs refit=True: each fold has its own best.")
         device = options.resolve_device(self.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
         if out_of_core.is_out_of_core(X):
             y = out_of_core.check_labels(y)
             X = out_of_core.prepare(self, X, len(y), chosen.options(chosen.shares[0]), device)
@@ -323,17 +323,17 @@ class TorchLogisticClassifierCV(
         options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         factor = weights.check_penalty_factor(self.penalty_factor, int(X.shape[1]))
         routed = self._routed(sample_weight, params)
         classes = targets.classes
-        if home.xp is not None:
+        if namespace.xp is not None:
             y, classes = move_to(y, classes, xp=np, device="cpu")
         train, test = self._split(X, y, routed["splitter"]["split"])
         weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
         self.classes_ = targets.classes
 
-        problem = Problem.of(self, chosen.options(chosen.shares[0]), home, X, targets.n_classes)
+        problem = Problem.of(self, chosen.options(chosen.shares[0]), namespace, X, targets.n_classes)
         judge = FoldScores(
             scoring=chosen.scoring,
             template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),
@@ -345,7 +345,7 @@ class TorchLogisticClassifierCV(
             parts=test,
             sample_weight=sample_weight,
             params=routed["scorer"]["score"],
-            home=home,
+            namespace=namespace,
         )
         folds = FoldProblem(
             problem=problem,

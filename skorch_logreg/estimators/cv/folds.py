@@ -229,7 +229,7 @@ class FoldProblem:
         Cs: Tensor,
         start: Params | None = None,
     ) -> Batch:
-        data = self.problem.beside(self.design, index, weight)
+        data = self.problem.data_from_design(self.design, index, weight)
         solution = fitting.fit(
             data,
             loss,

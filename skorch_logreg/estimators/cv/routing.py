@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import _deprecate_positional_args
 
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 
 __all__ = ["RoutesToScorer"]
 
@@ -48,13 +48,13 @@ class RoutesToScorer:
         score : float
         """
         _raise_for_params(score_params, self, "score")
-        home = Home.of(X)
+        namespace = ArrayNamespace.of(X)
         if sample_weight is not None:
-            score_params["sample_weight"] = home.beside(sample_weight)
+            score_params["sample_weight"] = namespace.detach(sample_weight)
         metadata = score_params
         if _routing_enabled():
             metadata = process_routing(self, "score", **score_params)["scorer"]["score"]
-        return self._get_scorer()(self, X, home.beside(y), **metadata)
+        return self._get_scorer()(self, X, namespace.detach(y), **metadata)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Say what metadata the splitter and the scorer want.

@@ -13,7 +13,7 @@ from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils.validation import _check_method_params
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
@@ -46,7 +46,7 @@ class FoldScores:
         Of the fit: what scoring=None uses.
     params : dict
         Metadata for the scorer.
-    home : Home
+    namespace : ArrayNamespace
         Where X lives.
     """
 
@@ -60,7 +60,7 @@ class FoldScores:
     parts: list[Any]
     sample_weight: Any
     params: dict[str, Any]
-    home: Home
+    namespace: ArrayNamespace
     _rows: dict[tuple[int, ...], Rows] = field(default_factory=dict, init=False)
 
     def __call__(
@@ -154,8 +154,8 @@ class FoldScores:
         for c, model in zip(cs, models, strict=True):
             fitted = {
                 "classes_": self.classes,
-                "coef_": self.home.from_tensor(params.coef[model]),
-                "intercept_": self.home.from_tensor(params.intercept[model]),
+                "coef_": self.namespace.from_tensor(params.coef[model]),
+                "intercept_": self.namespace.from_tensor(params.intercept[model]),
             }
             held = HeldOut.of(self.template, fitted, X, logits[place, model], C=self.Cs[c])
             if self.scoring is None:

@@ -18,7 +18,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import options, persistence
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
@@ -303,7 +303,7 @@ class MultiLabel(
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
         estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
-        y = Home.of(X).beside(y)
+        y = ArrayNamespace.of(X).detach(y)
         if isinstance(estimator, NeuralLogisticClassifier):
             network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
             self._keep(network.attributes, network.given.labels)
@@ -342,7 +342,7 @@ class MultiLabel(
                 thresholds=given.thresholds,
                 parts=[test for _, test in splits],
                 weight=given.weight,
-                home=given.home,
+                namespace=given.namespace,
             )
             train = Rows.of([train for train, _ in splits], given.X.shape[0])
             choice = LabelFolds(work, grid, train, judge, estimator.selection).search()

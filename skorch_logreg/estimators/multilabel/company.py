@@ -228,7 +228,7 @@ class Fits:
             "optimality_": self._optimality,
             "converged_": converged,
         }
-        arrays = {name: self._problem.home.from_tensor(value) for name, value in rest.items()}
+        arrays = {name: self._problem.namespace.from_tensor(value) for name, value in rest.items()}
         return found | arrays | {"n_passes_": self.n_passes}
 
 

@@ -66,7 +66,7 @@ class LabelProblem:
         problem = Problem.of(
             estimator,
             chosen,
-            given.home,
+            given.namespace,
             given.X,
             2,
             given.labels.is_soft or _label_smoothing(estimator) > 0,
@@ -100,7 +100,7 @@ class LabelProblem:
         """Solve binary models with targets (n_samples, m) and C (m,)."""
         device = self.company.device
         return fitting.fit(
-            self.problem.beside(self.design, targets, weight),
+            self.problem.data_from_design(self.design, targets, weight),
             self.problem.loss,
             self.problem.penalty(self.factor, device),
             C=C.to(device),

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
 from skorch_logreg.estimators import options, out_of_core, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.dask import collected
@@ -68,7 +68,7 @@ class Given:
     weight : Tensor of shape (n_samples,), float64, or None
         Sample weights.
     thresholds : Tensor of shape (n_labels,)
-    home : Home
+    namespace : ArrayNamespace
         Where results go.
     device : torch.device or None
         That the estimator asks for.
@@ -78,7 +78,7 @@ class Given:
     labels: Indicator
     weight: Tensor | None
     thresholds: Tensor
-    home: Home
+    namespace: ArrayNamespace
     device: torch.device | None
 
     @classmethod
@@ -116,9 +116,9 @@ class Given:
             Of a fit whose rows may be elsewhere.
         """
         device = options.resolve_device(estimator.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
-        y, label_mask = home.beside(y), home.beside(label_mask)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
+        y, label_mask = namespace.detach(y), namespace.detach(label_mask)
         if chosen is not None and out_of_core.is_out_of_core(X):
             y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
             X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, anew)
@@ -130,10 +130,10 @@ class Given:
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)
         thresholds = model._thresholds(labels.kind, labels.n_labels)
-        weight = weights.check_sample_weight(sample_weight, X, home)
+        weight = weights.check_sample_weight(sample_weight, X, namespace)
         if weight is not None:
             weight = to_tensor(weight).to(torch.float64)
-        return cls(X, labels, weight, thresholds, home, device)
+        return cls(X, labels, weight, thresholds, namespace, device)
 
     def counting(self) -> "Given":
         """Rows of a weight above 0: others would take part in the making of mini-batches."""

@@ -203,7 +203,7 @@ class _Begun(NetworkGiven):
         known = copy.copy(estimator)
         labels: Any = given.labels
         rows = Rows(given.X, None, labels, None)
-        begun = cls(known, rows, given.home, device, dtype, seed, None, labels)
+        begun = cls(known, rows, given.namespace, device, dtype, seed, None, labels)
         if not warm or "module_" not in vars(model):
             return begun
         known.module_ = model.module_
@@ -238,7 +238,7 @@ class _Run(Run):
         network: Any = begun.network(frozen)
         problem = Problem(
             options=chosen,
-            home=begun.home,
+            namespace=begun.namespace,
             dtype=begun.dtype,
             n_classes=2,
             n_features=int(network.head.in_features),
@@ -280,7 +280,7 @@ class _Run(Run):
             found["n_iter_"] = found["n_iter_"] + n_epochs
         else:
             n_iter = torch.full((len(self.C),), n_epochs, dtype=torch.int32)
-            found["n_iter_"] = self.given.home.from_tensor(n_iter)
+            found["n_iter_"] = self.given.namespace.from_tensor(n_iter)
         if trained is not None:
             found["history_"] = trained.history
         return found | {"module_": network}

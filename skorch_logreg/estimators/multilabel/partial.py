@@ -66,7 +66,7 @@ def partial_fit(
         "optimality_": torch.full((n_labels,), torch.nan, dtype=torch.float64),
         "converged_": torch.zeros(n_labels, dtype=torch.bool),
     }
-    found = {name: given.home.from_tensor(value) for name, value in found.items()}
+    found = {name: given.namespace.from_tensor(value) for name, value in found.items()}
     found["n_passes_"] = getattr(model, "n_passes_", 0) + len(groups)
     model._keep(found | run.attributes(), given.labels)
     setattr(model, TRAINING, memory(run.total, chosen.solver, trained))

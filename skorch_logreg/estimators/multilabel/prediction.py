@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace
+from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace, check_same_namespace
 from skorch_logreg.estimators.chunks import chunks_of, is_chunked
 from skorch_logreg.estimators.dask import lazy_on_dask
 from skorch_logreg.estimators.multilabel import indicator
@@ -58,8 +58,8 @@ class LabelPrediction(LogisticPrediction):
         logits : array of shape (n_samples, n_labels)
             (n_samples,) after a fit to a 1-D y of two classes.
         """
-        logits, home = self._logits(X, "decision_function")
-        return home.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
+        logits, namespace = self._logits(X, "decision_function")
+        return namespace.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
 
     @lazy_on_dask
     def predict(self, X: Any) -> Any:
@@ -82,18 +82,18 @@ class LabelPrediction(LogisticPrediction):
             If `threshold` was set to something that is not allowed.
         """
         if is_chunked(X):
-            home, some = NUMPY, chunks_of(self, X)
+            namespace, some = NUMPY, chunks_of(self, X)
         else:
-            X, home = self._rows(X, "predict")
+            X, namespace = self._rows(X, "predict")
             at_once = fitting.at_once(self.n_labels_, self.memory_budget)
             some = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
-        parts = [self._decide(self._of_rows(rows), thresholds, home) for rows in some]
+        parts = [self._decide(self._of_rows(rows), thresholds, namespace) for rows in some]
         if len(parts) == 1:
             return parts[0]
         if sp.issparse(parts[0]):
             return sp.vstack(parts, format="csr")
-        return np.concatenate(parts) if home.xp is None else home.xp.concat(parts)
+        return np.concatenate(parts) if namespace.xp is None else namespace.xp.concat(parts)
 
     @lazy_on_dask
     def predict_proba(self, X: Any) -> Any:
@@ -112,10 +112,10 @@ class LabelPrediction(LogisticPrediction):
         """
         if self._kind() == "binary":
             return super().predict_proba(X)
-        logits, home = self._logits(X, "predict_proba")
+        logits, namespace = self._logits(X, "predict_proba")
         if self.target_kind_ == "multiclass":
-            return home.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
-        return home.from_tensor(logits.sigmoid_())
+            return namespace.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
+        return namespace.from_tensor(logits.sigmoid_())
 
     @lazy_on_dask
     def predict_log_proba(self, X: Any) -> Any:
@@ -132,9 +132,9 @@ class LabelPrediction(LogisticPrediction):
         """
         if self._kind() == "binary":
             return super().predict_log_proba(X)
-        logits, home = self._logits(X, "predict_log_proba")
+        logits, namespace = self._logits(X, "predict_log_proba")
         found = nn.functional.logsigmoid(logits)
-        return home.from_tensor(
+        return namespace.from_tensor(
             found.log_softmax(1) if self.target_kind_ == "multiclass" else found
         )
 
@@ -142,22 +142,22 @@ class LabelPrediction(LogisticPrediction):
         check_is_fitted(self)
         return self.target_kind_
 
-    def _rows(self, X: Any, method: str) -> tuple[Any, Home]:
+    def _rows(self, X: Any, method: str) -> tuple[Any, ArrayNamespace]:
         """Validate rows to predict, and find out where they live."""
         check_is_fitted(self)
         network = self._network()
         if network is None:
-            check_same_namespace(Home.of(X).rows(X), self, attribute="coef_", method=method)
+            check_same_namespace(ArrayNamespace.of(X).view(X), self, attribute="coef_", method=method)
         how: dict[str, Any] = {"dtype": "numeric"}
         if network is not None:
             how = {"allow_nd": getattr(self.estimator, "module", None) is not None}
-        return validated(self, X, reset=False, **how), Home.of(X)
+        return validated(self, X, reset=False, **how), ArrayNamespace.of(X)
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         if is_chunked(X):
             return cat([self._of_rows(rows) for rows in chunks_of(self, X)]), NUMPY
-        X, home = self._rows(X, method)
-        return self._of_rows(X), home
+        X, namespace = self._rows(X, method)
+        return self._of_rows(X), namespace
 
     def _of_rows(self, X: Any) -> Tensor:
         """Logits (n_rows, n_labels) of validated rows."""
@@ -184,10 +184,10 @@ class LabelPrediction(LogisticPrediction):
     def module_(self) -> None:
         del vars(self)["module_"]
 
-    def _decide(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
+    def _decide(self, logits: Tensor, thresholds: Tensor, namespace: ArrayNamespace) -> Any:
         """Predictions from logits (n_rows, n_labels), which they overwrite."""
         if self.target_kind_ == "multiclass":
-            return self._labels(logits.argmax(dim=1), home)
+            return self._labels(logits.argmax(dim=1), namespace)
         positive = logits >= 0
         other = thresholds != 0.5
         if bool(other.any()):
@@ -195,8 +195,8 @@ class LabelPrediction(LogisticPrediction):
             above = logits.sigmoid_() >= least
             positive = where(other.to(logits.device), above, positive)
         if self.target_kind_ == "binary":
-            return self._labels(positive[:, 0], home)
-        return indicator.write(positive, self.target_kind_, self.target_dtype_, home)
+            return self._labels(positive[:, 0], namespace)
+        return indicator.write(positive, self.target_kind_, self.target_dtype_, namespace)
 
     def _thresholds(self, kind: str, n_labels: int) -> Tensor:
         """Threshold of every label, (n_labels,)."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.scores import FoldScores
 from skorch_logreg.estimators.scoring import Rows, fast_scores, metric_name
@@ -36,7 +36,7 @@ class LabelScores:
         Held-out rows of every fold.
     weight : Tensor of shape (n_samples,) or None
         Sample weights.
-    home : Home
+    namespace : ArrayNamespace
         Where X lives.
     """
 
@@ -48,7 +48,7 @@ class LabelScores:
     thresholds: Tensor
     parts: list[np.ndarray]
     weight: Tensor | None
-    home: Home
+    namespace: ArrayNamespace
 
     def __call__(
         self,
@@ -137,7 +137,7 @@ class LabelScores:
                 parts=parts,
                 sample_weight=None if weight is None else weight.numpy(),
                 params={} if weight is None else {"sample_weight": weight.numpy()},
-                home=self.home,
+                namespace=self.namespace,
             )
             some = Params(params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1))
             scores[usable] = judge(usable, cs, logits[:, usable].flatten(1, 2), some).cpu()

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import partial, persistence
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.neural import fits, networks
 from skorch_logreg.estimators.neural.validate import rows_like_before
@@ -290,9 +290,9 @@ class NeuralLogisticClassifier(
             fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         check_is_fitted(self)
-        return networks.logits(self.module_, rows_like_before(self, X)), Home.of(X)
+        return networks.logits(self.module_, rows_like_before(self, X)), ArrayNamespace.of(X)
 
     def __sklearn_tags__(self) -> Tags:
         """Say what it takes: sparse data."""

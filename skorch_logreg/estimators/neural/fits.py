@@ -23,7 +23,7 @@ from skorch_logreg.estimators import (
     streams,
     validation_split,
 )
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.validate import Given, Way, rows_like_before
@@ -87,7 +87,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
     """Go on with a `NeuralLogisticClassifier` for one epoch over some rows."""
     way = Way.by_parts(model)
-    first = _check_partial_fit_first_call(model, Home.of(X).beside(classes))
+    first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
     seed = validation_split.seed_of(model.random_state)
     given = Given.of(
         model, X, y, sample_weight, seed, anew=first, classes=model.classes_, warm=not first
@@ -150,7 +150,7 @@ class Run:
         model = given.model
         problem = Problem(
             options=Options(float(model.C), float(model.l1_ratio), "auto", False),
-            home=given.home,
+            namespace=given.namespace,
             dtype=_wide(given.dtype),
             n_classes=given.rows.labels.n_classes,
             n_features=int(network.head.in_features),
@@ -353,7 +353,7 @@ class Run:
         n_iter = torch.tensor([0 if trained is None else trained.n_epochs])
         if solution is not None:
             n_iter = solution.n_iter.cpu()
-        model.n_iter_ = self.given.home.from_tensor(n_iter.to(torch.int32))
+        model.n_iter_ = self.given.namespace.from_tensor(n_iter.to(torch.int32))
         if solution is None:
             for name in _PROOF:
                 vars(model).pop(name, None)

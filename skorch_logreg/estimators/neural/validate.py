@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import options, out_of_core, validation_split, weights
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.soft_labels import encode_targets
 from skorch_logreg.estimators.validate import validated
@@ -107,7 +107,7 @@ class Given:
     ----------
     model : NeuralLogisticClassifier
     rows : Rows
-    home : Home
+    namespace : ArrayNamespace
         Where results go.
     device : torch.device
         Where the network is fitted.
@@ -120,7 +120,7 @@ class Given:
 
     model: Any
     rows: Rows
-    home: Home
+    namespace: ArrayNamespace
     device: torch.device
     dtype: torch.dtype
     seed: int
@@ -153,8 +153,8 @@ class Given:
         if model.module is None:
             check_sizes(model.hidden_layer_sizes)
         device = options.resolve_device(model.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
         out_of_core.require_in_memory(X, type(model).__name__)
         n_features = getattr(model, "n_features_in_", None)
         allow_nd = model.module is not None
@@ -167,9 +167,9 @@ class Given:
                 f"contains only one class: {labels.classes[0]!r}"
             )
         options.check_threshold_classes(model.threshold, labels.n_classes)
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         rows = Rows(X, y, labels, sample_weight)
-        given = cls(model, rows, home, device, dtype, seed, None)
+        given = cls(model, rows, namespace, device, dtype, seed, None)
         if not warm:
             return given
         return replace(given, previous=given._previous(n_features))

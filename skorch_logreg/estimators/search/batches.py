@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.partial import memory
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
@@ -35,7 +35,7 @@ class Design:
         How often a row is in the fold's training rows, times its sample weight.
     rows : Tensor of shape (n_samples,) or None
         Sample weights.
-    home : Home
+    namespace : ArrayNamespace
     device : torch.device or None
     columns : dict
         Fitted attributes that say what is known of the columns.
@@ -47,7 +47,7 @@ class Design:
     targets: Targets
     weight: Tensor
     rows: Tensor | None
-    home: Home
+    namespace: ArrayNamespace
     device: torch.device | None
     columns: dict[str, Any]
     n_folds: int
@@ -69,21 +69,21 @@ class Design:
             If `fit` would refuse them, or a batch does.
         """
         device = options.resolve_device(final.device)
-        home = Home.of(X)
-        if home.xp is not None:
+        namespace = ArrayNamespace.of(X)
+        if namespace.xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
         X, y = validated(final, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         if targets.n_classes < 2:
             raise ValueError("There is one class only.")
-        rows = weights.check_sample_weight(sample_weight, X, home)
+        rows = weights.check_sample_weight(sample_weight, X, namespace)
         rows = None if rows is None else to_tensor(rows).to(torch.float64)
         weight = torch.ones(len(y), 1, dtype=torch.float64) if counts is None else counts
         if rows is not None:
             weight = weight * rows[:, None]
         columns = {name: vars(final)[name] for name in COLUMNS if name in vars(final)}
-        return cls(X, targets, weight, rows, home, device, columns, weight.shape[1])
+        return cls(X, targets, weight, rows, namespace, device, columns, weight.shape[1])
 
     @property
     def n_outputs(self) -> int:
@@ -125,7 +125,7 @@ class Design:
 
     def problem(self, final: Any, asked: options.Options) -> Problem:
         """State the fit in the core's terms."""
-        return Problem.of(final, asked, self.home, self.X, self.targets.n_classes)
+        return Problem.of(final, asked, self.namespace, self.X, self.targets.n_classes)
 
 
 @dataclass(frozen=True)

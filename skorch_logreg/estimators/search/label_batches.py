@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.company import Company, Fits
@@ -59,17 +59,17 @@ class LabelDesign:
         ValueError
             If `fit` would refuse them, or a batch does.
         """
-        if Home.of(X).xp is not None:
+        if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
         given = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
         columns = {name: vars(final)[name] for name in COLUMNS if name in vars(final)}
         return cls(given, counts, columns)
 
     @property
-    def home(self) -> Home:
+    def namespace(self) -> ArrayNamespace:
         """Where X lives."""
-        home: Home = self.given.home
-        return home
+        namespace: ArrayNamespace = self.given.namespace
+        return namespace
 
     @property
     def n_folds(self) -> int:

@@ -18,7 +18,7 @@ from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.estimators import out_of_core, persistence
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.search.candidates import groups_of, may_batch, refuse_checkpoints
 from skorch_logreg.estimators.search.evaluation import Evaluation
 from skorch_logreg.estimators.search.ordinary import OrdinaryFits, root_task
@@ -63,14 +63,14 @@ class _BatchedSearch:
         self
         """
         out_of_core.require_in_memory(X, type(self).__name__)
-        home = Home.of(X)
-        X, y = home.rows(X), home.beside(y)
-        params = {name: home.beside(value) for name, value in params.items()}
+        namespace = ArrayNamespace.of(X)
+        X, y = namespace.view(X), namespace.detach(y)
+        params = {name: namespace.detach(value) for name, value in params.items()}
         with persistence.all_or_nothing(self):
             if y is None or not may_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 nothing = np.zeros(len(self.cv_results_["params"]), dtype=bool)
-                self.batched_ = home.adopt(nothing)
+                self.batched_ = namespace.convert(nothing)
             else:
                 self._fit(X, y, params)
         return self
@@ -91,9 +91,9 @@ class _BatchedSearch:
         -------
         score : float
         """
-        home = Home.of(X)
-        params = {name: home.beside(value) for name, value in params.items()}
-        found: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
+        namespace = ArrayNamespace.of(X)
+        params = {name: namespace.detach(value) for name, value in params.items()}
+        found: float = super().score(X, namespace.detach(y), **params)  # type: ignore[misc]
         return found
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -169,7 +169,7 @@ class _BatchedSearch:
         several = isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers._scorers if several else scorers
         self.cv_results_ = found.results
-        self.batched_ = Home.of(X).adopt(found.batched)
+        self.batched_ = ArrayNamespace.of(X).convert(found.batched)
         if root is not None:
             root.call_on_fit_task_end(estimator=self, **task)
 

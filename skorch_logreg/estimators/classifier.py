@@ -37,7 +37,7 @@ from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, we
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
 from skorch_logreg.estimators.validate import validated
-from skorch_logreg.estimators.validation_split import Rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
 
@@ -353,7 +353,7 @@ class TorchLogisticClassifier(
         self._check_classes(targets.classes, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         offset = weights.check_offset(dask.collected(offset), X.shape[0], targets.n_classes)
-        seed, rows, held_out = 0, Rows(X, y, targets, sample_weight), None
+        seed, rows, held_out = 0, LabelledRows(X, y, targets, sample_weight), None
         trains = isinstance(chosen.solver, MiniBatch)
         if trains:
             weights.refuse_offset(offset, f"solver={self.solver!r}")
@@ -368,11 +368,11 @@ class TorchLogisticClassifier(
         start = problem.previous(self.coef_, self.intercept_) if warm else None
         data = problem.data(rows.X, y_core, weight, device)
         self.classes_ = targets.classes
-        judge = None
+        held_out_score = None
         if held_out is not None:
-            score = held_out.judge(self, chosen.solver.scoring)
+            score = held_out.scorer(self, chosen.solver.scoring)
 
-            def judge(params: Params) -> float:
+            def held_out_score(params: Params) -> float:
                 return score(problem.fitted(params))
 
         task = {
@@ -399,7 +399,7 @@ class TorchLogisticClassifier(
             max_iter=self.max_iter,
             start=None if start is None else problem.on(data.device, start),
             callback=reporter,
-            judge=judge,
+            judge=held_out_score,
             seed=seed,
             offset=offset,
             dtype=problem.stored_dtype,

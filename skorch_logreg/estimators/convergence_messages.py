@@ -139,13 +139,13 @@ def message(
 
 
 def message_for_several(
-    ends: Sequence[tuple[Status, float]], *, what: str, max_iter: int, tol: float, dtype: str
+    outcomes: Sequence[tuple[Status, float]], *, what: str, max_iter: int, tol: float, dtype: str
 ) -> str | None:
     """Word the one warning of many fits; None if all converged.
 
     Parameters
     ----------
-    ends : sequence of (Status, float)
+    outcomes : sequence of (Status, float)
         How every fit ended, and the optimality that it reached.
     what : str
         What they are, in the plural.
@@ -154,14 +154,14 @@ def message_for_several(
     dtype : str
         Type of the data.
     """
-    failed = [end for end in ends if end[0] is not Status.CONVERGED]
+    failed = [outcome for outcome in outcomes if outcome[0] is not Status.CONVERGED]
     if not failed:
         return None
-    status, worst = max(failed, key=lambda end: end[1])
+    status, worst = max(failed, key=lambda outcome: outcome[1])
     advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
     way_out = _ADVICE[status].format(max_iter=max_iter, precision_advice=advice)
     return (
-        f"{len(failed)} of {len(ends)} {what} failed to converge. The worst reached optimality_ "
+        f"{len(failed)} of {len(outcomes)} {what} failed to converge. The worst reached optimality_ "
         f"= {worst:.2g} where tol = {tol:.2g} was asked for: "
         f"{_REASONS[status].format(dtype=dtype, columns='')}. {way_out}"
     )

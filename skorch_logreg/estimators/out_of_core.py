@@ -37,7 +37,7 @@ def prepare(
     n_samples: int,
     chosen: Options,
     device: torch.device | None,
-    anew: bool = True,
+    reset: bool = True,
 ) -> OutOfCoreRows:
     """Take such rows for a fit, and remember the features.
 
@@ -51,7 +51,7 @@ def prepare(
     chosen : Options
     device : torch.device or None
         That was asked for.
-    anew : bool, default=True
+    reset : bool, default=True
         Whether there may be other features than before.
 
     Raises
@@ -76,7 +76,7 @@ def prepare(
             "Found input variables with inconsistent numbers of samples: "
             f"{[rows.shape[0], n_samples]}"
         )
-    if not anew:
+    if not reset:
         check_features(model, rows.shape[1], rows.feature_names)
         return rows
     model.n_features_in_ = rows.shape[1]

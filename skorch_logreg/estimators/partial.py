@@ -15,7 +15,7 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
 from skorch_logreg.estimators.validate import validated
-from skorch_logreg.estimators.validation_split import Rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import Trained
@@ -46,7 +46,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         isinstance(labels, SoftTargets),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
-    rows = Rows(X, y, labels, sample_weight).counting()
+    rows = LabelledRows(X, y, labels, sample_weight).drop_zero_weight()
     targets, weight = weight_targets(model.class_weight, rows.labels, rows.weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
     data = problem.data(rows.X, targets, weight, device)

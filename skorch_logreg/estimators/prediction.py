@@ -17,8 +17,8 @@ from skorch_logreg.estimators.arrays import (
     FLOATS,
     NUMPY,
     ArrayNamespace,
-    is_float_array,
     check_same_namespace,
+    is_float_array,
     to_tensor,
 )
 from skorch_logreg.estimators.chunks import chunks_of, is_chunked

@@ -2,7 +2,7 @@
 
 A batch of models has the logits of all rows, those of weight 0 included. Here they become scores
 in one of two ways: `fast_scores` for the metrics that it knows, all models and folds at once, and
-`HeldOut`, a fitted classifier whose predictions are at hand, for every other scorer.
+`CachedLogitsClassifier`, a fitted classifier whose predictions are at hand, for every other scorer.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from skorch_logreg.estimators import metrics
 from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-__all__ = ["FAST_METRICS", "HeldOut", "Rows", "fast_scores", "metric_name"]
+__all__ = ["FAST_METRICS", "CachedLogitsClassifier", "FoldRows", "fast_scores", "metric_name"]
 
 FAST_METRICS = ("accuracy", "balanced_accuracy", "neg_brier_score", "neg_log_loss", "roc_auc")
 _NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")
 _WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # what they take for the classes is y's
 
 
-class HeldOut(TorchLogisticClassifier):
+class CachedLogitsClassifier(TorchLogisticClassifier):
     """A fitted classifier that knows its logits on one array and computes them on others.
 
     It stands for a model of a batch wherever a scorer wants an estimator. Predictions on the
@@ -38,9 +38,9 @@ class HeldOut(TorchLogisticClassifier):
     >>> import torch
     >>> from sklearn.metrics import get_scorer
     >>> from skorch_logreg import TorchLogisticClassifier
-    >>> from skorch_logreg.estimators.scoring import HeldOut
+    >>> from skorch_logreg.estimators.scoring import CachedLogitsClassifier
     >>> X, logits = np.ones((2, 1)), torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
-    >>> model = HeldOut.of(
+    >>> model = CachedLogitsClassifier.of(
     ...     TorchLogisticClassifier(),
     ...     {"classes_": np.array([0, 1]), "coef_": np.ones((1, 1)), "intercept_": np.zeros(1)},
     ...     X,
@@ -50,7 +50,7 @@ class HeldOut(TorchLogisticClassifier):
     1.0
     """
 
-    _held: tuple[Any, Tensor] | None = None
+    _cached: tuple[Any, Tensor] | None = None
 
     @classmethod
     def of(
@@ -79,21 +79,21 @@ class HeldOut(TorchLogisticClassifier):
         model = cls.__new__(cls)
         shape = {"n_features_in_": fitted["coef_"].shape[1]}
         model.__dict__.update(vars(template) | parameters | shape | fitted)
-        model._held = X, logits
+        model._cached = X, logits
         return model
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
-        if self._held is not None and X is self._held[0]:
-            return self._held[1], ArrayNamespace.of(X)
+        if self._cached is not None and X is self._cached[0]:
+            return self._cached[1], ArrayNamespace.of(X)
         return super()._logits(X, method)
 
     def _state(self) -> dict[str, Any]:
         """State of a classifier, without the rows."""
-        return {name: value for name, value in super()._state().items() if name != "_held"}
+        return {name: value for name, value in super()._state().items() if name != "_cached"}
 
 
 @dataclass(frozen=True)
-class Rows:
+class FoldRows:
     """Which rows belong to each of several folds, one fold's after another's.
 
     Parameters
@@ -109,7 +109,7 @@ class Rows:
     lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Any], n_samples: int) -> "Rows":
+    def of(cls, parts: Sequence[Any], n_samples: int) -> "FoldRows":
         """Collect what a splitter yields: indices, or masks, of each fold.
 
         Raises
@@ -198,7 +198,7 @@ def fast_scores(
         As `metric_name` takes it.
     logits : Tensor of shape (n_entries, n_models, 1) or (n_entries, n_models, n_classes)
         Of the rows to score, one fold's after another's, by the models of that fold:
-        ``Rows.take``. Their type is that of the probabilities, which are clipped by its epsilon.
+        ``FoldRows.take``. Their type is that of the probabilities, which are clipped by its epsilon.
     index : Tensor of shape (n_entries,) or (n_entries, n_models), int64
         Class indices of these rows.
     lengths : sequence of int
@@ -214,7 +214,7 @@ def fast_scores(
     Returns
     -------
     scores : Tensor of shape (n_folds, n_models), float64, or None
-        What scikit-learn's scorer gives on a `HeldOut`. None where it has to be asked: a scorer
+        What scikit-learn's scorer gives on a `CachedLogitsClassifier`. None where it has to be asked: a scorer
         that is not known here, or a fold for which it would warn or raise.
 
     Examples

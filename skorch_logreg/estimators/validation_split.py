@@ -15,13 +15,13 @@ from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["Rows", "partial_solver", "seed_of", "split"]
+__all__ = ["LabelledRows", "partial_solver", "seed_of", "split"]
 
 _ONLINE = Adam(learning_rate=0.01, batch_size=32)  # where partial_fit is not told how
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledRows:
     """Validated rows with what they are labelled and what they count.
 
     Parameters
@@ -37,23 +37,23 @@ class Rows:
     labels: Targets | SoftTargets
     weight: Any
 
-    def take(self, index: np.ndarray) -> "Rows":
+    def take(self, index: np.ndarray) -> "LabelledRows":
         """Copy some rows."""
         if isinstance(self.labels, Targets):
             labels: Any = replace(self.labels, index=self.labels.index[index])
         else:
             labels = replace(self.labels, class_probability=self.labels.class_probability[index])
         X, y = _safe_indexing(self.X, index), _safe_indexing(self.y, index)
-        return Rows(X, y, labels, None if self.weight is None else self.weight[index])
+        return LabelledRows(X, y, labels, None if self.weight is None else self.weight[index])
 
-    def counting(self) -> "Rows":
+    def drop_zero_weight(self) -> "LabelledRows":
         """Rows of a weight above 0: others would take part in the making of mini-batches."""
         if self.weight is None:
             return self
         counts = (to_tensor(self.weight) > 0).cpu().numpy()
         return self if counts.all() else self.take(np.flatnonzero(counts))
 
-    def judge(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
+    def scorer(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
         """Return what scores an estimator with given fitted attributes on these rows.
 
         Parameters
@@ -94,12 +94,14 @@ class Rows:
         return float((rows * weight).sum() / weight.sum())
 
 
-def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
+def split(
+    rows: LabelledRows, solver: MiniBatch, seed: int
+) -> tuple[LabelledRows, LabelledRows | None]:
     """Hold out the share of the rows that the solver asks for, stratified by class.
 
     Returns
     -------
-    train, held_out : Rows
+    train, held_out : LabelledRows
         Of a weight above 0; the latter None where nothing is asked for.
 
     Raises
@@ -109,7 +111,7 @@ def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
     """
     from sklearn.model_selection import train_test_split  # takes long to import
 
-    rows = rows.counting()
+    rows = rows.drop_zero_weight()
     if not solver.validation_fraction:
         return rows, None
     labels = rows.labels

@@ -108,7 +108,7 @@ def test_known_metrics_need_no_estimators(monkeypatch):
     """Neither rows of X nor a model is made for a metric that is a sum over rows."""
     X, y = data(2)
     expected = ours(scoring=make_scorer(lambda y, z: accuracy_score(y, z))).fit(X, y)
-    monkeypatch.setattr(scoring.HeldOut, "of", None)
+    monkeypatch.setattr(scoring.CachedLogitsClassifier, "of", None)
     with pytest.raises(TypeError, match="not callable"):
         clone(expected).fit(X, y)
     model = ours(scoring="accuracy").fit(X, y)

@@ -9,7 +9,7 @@ import numpy as np
 
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Found", "choose", "choose_by_fold"]
+__all__ = ["CVResult", "choose", "choose_by_fold"]
 
 
 def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int]:
@@ -69,7 +69,7 @@ def _finite(scores: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Found:
+class CVResult:
     """What the search found, in the new layout.
 
     Parameters

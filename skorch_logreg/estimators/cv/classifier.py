@@ -32,11 +32,11 @@ from skorch_logreg.estimators.cv.folds import FoldProblem
 from skorch_logreg.estimators.cv.grid import search
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
-from skorch_logreg.estimators.cv.scores import FoldScores
+from skorch_logreg.estimators.cv.scores import FoldScorer
 from skorch_logreg.estimators.dask import collected
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.estimators.validate import validated
@@ -316,7 +316,9 @@ class TorchLogisticClassifierCV(
         sample_weight = namespace.convert(sample_weight)
         if out_of_core.is_out_of_core(X):
             y = out_of_core.check_labels(y)
-            X = out_of_core.prepare(self, X, len(y), chosen.options(chosen.shares[0]), device)
+            X = out_of_core.prepare(
+                self, X, len(y), chosen.options(chosen.effective_l1_ratios[0]), device
+            )
             sample_weight = collected(sample_weight)
         else:
             X, y = validated(self, X, y)
@@ -333,8 +335,10 @@ class TorchLogisticClassifierCV(
         weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
         self.classes_ = targets.classes
 
-        problem = Problem.of(self, chosen.options(chosen.shares[0]), namespace, X, targets.n_classes)
-        judge = FoldScores(
+        problem = Problem.of(
+            self, chosen.options(chosen.effective_l1_ratios[0]), namespace, X, targets.n_classes
+        )
+        batch_scorer = FoldScorer(
             scoring=chosen.scoring,
             template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),
             X=X,
@@ -352,24 +356,24 @@ class TorchLogisticClassifierCV(
             design=problem.design(X, device),
             index=targets.index,
             weight=weight,
-            train=Rows.of(train, len(y)),
+            train=FoldRows.of(train, len(y)),
             factor=factor,
             tol=self.tol,
             max_iter=self.max_iter,
             memory_budget=self.memory_budget,
             verbose=self.verbose > 0,
         )
-        kept = search(folds, chosen, classes, judge, self.refit, self.selection)
-        fitted = problem.fitted(kept.params)
-        fitted |= kept.found.attributes(chosen.use_legacy_attributes, self.refit)
+        selected = search(folds, chosen, classes, batch_scorer, self.refit, self.selection)
+        fitted = problem.fitted(selected.params)
+        fitted |= selected.cv_result.attributes(chosen.use_legacy_attributes, self.refit)
         for name, value in fitted.items():
             setattr(self, name, value)
-        self.optimality_ = kept.optimality
-        self.duality_gap_ = kept.duality_gap
-        self.converged_ = kept.converged
-        self.n_passes_ = kept.n_passes
+        self.optimality_ = selected.optimality
+        self.duality_gap_ = selected.duality_gap
+        self.converged_ = selected.converged
+        self.n_passes_ = selected.n_passes
         text = convergence_messages.message_for_several(
-            kept.ends,
+            selected.outcomes,
             what="models",
             max_iter=self.max_iter,
             tol=self.tol,

@@ -11,18 +11,20 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Progress, Status
 from skorch_logreg.losses import Loss, Multinomial
 
-__all__ = ["Batch", "FoldFits", "FoldProblem", "Judge"]
+__all__ = ["BatchResult", "FoldFits", "FoldProblem", "BatchScorer"]
 
-_NEVER = 40.0  # exp(-40) is below the epsilon of float64: what has it shows in no probability
+_SATURATED_LOGIT = (
+    40.0  # exp(-40) is below the epsilon of float64: what has it shows in no probability
+)
 
 # Scores (n_folds, n_cs) of a batch: from the places of its folds and of its Cs, the logits
 # (n_samples, n_folds * n_cs, K) of all rows, and the parameters in units of X.
-Judge = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
+BatchScorer = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
 
 
 @dataclass
@@ -67,8 +69,8 @@ class FoldFits:
             shows_all=tuple(shows),
         )
 
-    def enter(
-        self, folds: Sequence[int], cs: Sequence[int], batch: "Batch", scores: Tensor
+    def store(
+        self, folds: Sequence[int], cs: Sequence[int], batch: "BatchResult", scores: Tensor
     ) -> None:
         """Write down the models of some folds and of consecutive Cs."""
         shape = len(folds), len(cs)
@@ -85,7 +87,7 @@ class FoldFits:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchResult:
     """What a batch of models came to: as of `fitting.Solution`, with all classes."""
 
     params: Params
@@ -110,7 +112,7 @@ class FoldProblem:
         Classes.
     weight : Tensor of shape (n_samples,) or None
         Sample weight times class weight.
-    train : Rows
+    train : FoldRows
         Training rows of the folds.
     factor : Tensor of shape (n_features,) or None
         Penalty of each feature.
@@ -126,18 +128,18 @@ class FoldProblem:
     design: Any
     index: Tensor
     weight: Tensor | None
-    train: Rows
+    train: FoldRows
     factor: Tensor | None
     tol: float
     max_iter: int
     memory_budget: int | None
     verbose: bool
 
-    def under(self, options: Options) -> "FoldProblem":
+    def with_options(self, options: Options) -> "FoldProblem":
         """Return the same problem under another penalty."""
         return replace(self, problem=replace(self.problem, options=options))
 
-    def solve(self, Cs: Tensor, judge: Judge) -> FoldFits:
+    def solve(self, Cs: Tensor, batch_scorer: BatchScorer) -> FoldFits:
         """Fit and score all folds and Cs.
 
         Folds whose training rows show all classes are solved together. In another fold the
@@ -158,23 +160,25 @@ class FoldProblem:
         shape = (self.train.n_folds, len(Cs))
         n_columns = self.problem.n_features + self.problem.has_column
         fits = FoldFits.empty(shape, (n_outputs, n_columns), [all(row) for row in shown])
-        alike: dict[tuple[bool, ...], list[int]] = {}
+        folds_by_classes: dict[tuple[bool, ...], list[int]] = {}
         for fold, row in enumerate(shown):
-            alike.setdefault(tuple(row), []).append(fold)
-        at_once = fitting.models_at_once(
+            folds_by_classes.setdefault(tuple(row), []).append(fold)
+        max_models = fitting.models_at_once(
             n_samples, self.problem.n_features, n_outputs, self.memory_budget
         )
-        for classes, folds in alike.items():
-            for some, cs in _rectangles(folds, len(Cs), at_once):
+        for classes, folds in folds_by_classes.items():
+            for some, cs in split_into_batches(folds, len(Cs), max_models):
                 own = weight if len(some) == shape[0] else weight[:, some]
                 batch = self._batch(
                     own.repeat_interleave(len(cs), 1), Cs[cs].repeat(len(some)), classes
                 )
-                scores = judge(some, cs, batch.logits, self.problem.without_column(batch.params))
-                fits.enter(some, cs, batch, scores)
+                scores = batch_scorer(
+                    some, cs, batch.logits, self.problem.without_column(batch.params)
+                )
+                fits.store(some, cs, batch, scores)
         return fits
 
-    def refit(self, C: Tensor, start: Params | None) -> Batch:
+    def refit(self, C: Tensor, start: Params | None) -> BatchResult:
         """Fit one model on all rows.
 
         Parameters
@@ -209,17 +213,17 @@ class FoldProblem:
 
     def _batch(
         self, weight: Tensor | None, Cs: Tensor, shown: Sequence[bool], start: Params | None = None
-    ) -> Batch:
+    ) -> BatchResult:
         """Solve models whose rows show some of the classes; a start is for those of all."""
         classes = [k for k, is_shown in enumerate(shown) if is_shown]
         if len(classes) == len(shown):
             return self._fit(self.problem.loss, self.index, weight, Cs, start)
         if len(classes) == 1:
-            return self._constant(classes[0], len(Cs))
+            return self._single_class(classes[0], len(Cs))
         place = torch.zeros(len(shown), dtype=torch.int64)
         place[classes] = torch.arange(len(classes))
         some = self._fit(Multinomial(len(classes)), place[self.index.cpu()], weight, Cs)
-        return self._with_absent(some, classes)
+        return self._add_absent_classes(some, classes)
 
     def _fit(
         self,
@@ -228,7 +232,7 @@ class FoldProblem:
         weight: Tensor | None,
         Cs: Tensor,
         start: Params | None = None,
-    ) -> Batch:
+    ) -> BatchResult:
         data = self.problem.data_from_design(self.design, index, weight)
         solution = fitting.fit(
             data,
@@ -244,7 +248,7 @@ class FoldProblem:
             bound=len(Cs) == 1,
             dtype=self.problem.stored_dtype,
         )
-        return Batch(
+        return BatchResult(
             params=solution.params,
             logits=solution.logits[0:],  # where rows are elsewhere, they come here
             status=solution.status,
@@ -254,16 +258,18 @@ class FoldProblem:
             n_passes=solution.n_passes,
         )
 
-    def _constant(self, only: int, n_models: int) -> Batch:
+    def _single_class(self, only: int, n_models: int) -> BatchResult:
         """Models of one class: it is certain."""
         n_outputs = self.problem.loss.n_outputs
         if n_outputs == 1:
-            intercept = torch.tensor([_NEVER if only else -_NEVER], dtype=torch.float64)
+            intercept = torch.tensor(
+                [_SATURATED_LOGIT if only else -_SATURATED_LOGIT], dtype=torch.float64
+            )
         else:
-            intercept = torch.full((n_outputs,), -_NEVER / n_outputs, dtype=torch.float64)
-            intercept[only] += _NEVER
+            intercept = torch.full((n_outputs,), -_SATURATED_LOGIT / n_outputs, dtype=torch.float64)
+            intercept[only] += _SATURATED_LOGIT
         n_columns = self.problem.n_features + self.problem.has_column
-        return Batch(
+        return BatchResult(
             params=Params(
                 torch.zeros(n_models, n_outputs, n_columns, dtype=torch.float64),
                 intercept.repeat(n_models, 1),
@@ -276,10 +282,10 @@ class FoldProblem:
             n_passes=0,
         )
 
-    def _with_absent(self, some: Batch, classes: list[int]) -> Batch:
+    def _add_absent_classes(self, some: BatchResult, classes: list[int]) -> BatchResult:
         """Add the classes that the rows of these models do not show."""
         n_outputs = self.problem.loss.n_outputs
-        lowest = some.logits.logsumexp(dim=2).min(dim=0).values - _NEVER
+        lowest = some.logits.logsumexp(dim=2).min(dim=0).values - _SATURATED_LOGIT
         coef = some.params.coef.new_zeros(len(lowest), n_outputs, some.params.coef.shape[2])
         coef[:, classes] = some.params.coef
         intercept = lowest[:, None].repeat(1, n_outputs)
@@ -287,7 +293,7 @@ class FoldProblem:
         logits = lowest[:, None].repeat(some.logits.shape[0], 1, n_outputs)
         logits[:, :, classes] = some.logits
         mean = intercept.mean(dim=1, keepdim=True)  # a constant is free: intercepts sum to zero
-        return Batch(
+        return BatchResult(
             params=Params(coef, intercept - mean),
             logits=logits.sub_(mean),
             status=some.status,
@@ -309,10 +315,12 @@ def _report(progress: Progress) -> bool:
     return False
 
 
-def _rectangles(folds: list[int], n_cs: int, at_once: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Cut folds x Cs into batches of at most ``at_once`` models, all folds of a C if they fit."""
-    n_folds = min(len(folds), at_once)
-    step = max(at_once // n_folds, 1)
+def split_into_batches(
+    folds: list[int], n_cs: int, max_models: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Cut folds x Cs into batches of at most ``max_models`` models, all folds of a C if they fit."""
+    n_folds = min(len(folds), max_models)
+    step = max(max_models // n_folds, 1)
     for first in range(0, len(folds), n_folds):
         for start in range(0, n_cs, step):
             yield folds[first : first + n_folds], list(range(start, min(start + step, n_cs)))

@@ -81,7 +81,7 @@ class CVOptions:
         Strengths, as the attribute ``Cs_`` shows them.
     l1_ratios : sequence or None
         As it was given; None: none was.
-    shares : tuple of float
+    effective_l1_ratios : tuple of float
         Share of L1 in the penalty for every entry of ``l1_ratios``.
     scoring : str, callable or None
     use_legacy_attributes : bool
@@ -95,16 +95,16 @@ class CVOptions:
 
     Cs: np.ndarray
     l1_ratios: Sequence[float] | None
-    shares: tuple[float, ...]
+    effective_l1_ratios: tuple[float, ...]
     scoring: Any
     use_legacy_attributes: bool
     solver: Any
     is_liblinear: bool
     penalty: Any = None
 
-    def options(self, share: float, C: float = 1.0) -> Options:
+    def options(self, l1_ratio: float, C: float = 1.0) -> Options:
         """Options of one penalty."""
-        return Options(C, share, self.solver, self.is_liblinear, self.penalty)
+        return Options(C, l1_ratio, self.solver, self.is_liblinear, self.penalty)
 
 
 def resolve_cv(parameters: CVParameters) -> CVOptions:
@@ -157,13 +157,15 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
     if is_liblinear and np.isinf(Cs).any():
         check_solver("liblinear", None, parameters.dual)
     if penalty == "elasticnet":
-        shares = tuple(float(ratio) for ratio in l1_ratios or ())
+        effective_l1_ratios = tuple(float(ratio) for ratio in l1_ratios or ())
     else:
-        shares = (1.0 if penalty == "l1" else 0.0,) * (1 if l1_ratios is None else len(l1_ratios))
+        effective_l1_ratios = (1.0 if penalty == "l1" else 0.0,) * (
+            1 if l1_ratios is None else len(l1_ratios)
+        )
     return CVOptions(
         Cs=Cs,
         l1_ratios=l1_ratios,
-        shares=shares,
+        effective_l1_ratios=effective_l1_ratios,
         scoring=scoring,
         use_legacy_attributes=bool(legacy),
         solver="auto" if serves_best else parameters.solver,

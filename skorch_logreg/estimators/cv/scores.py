@@ -16,16 +16,21 @@ from torch import Tensor
 from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.out_of_core import OutOfCoreRows
-from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.scoring import (
+    CachedLogitsClassifier,
+    FoldRows,
+    fast_scores,
+    metric_name,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 
-__all__ = ["FoldScores"]
+__all__ = ["FoldScorer"]
 
 
 @dataclass(frozen=True)
-class FoldScores:
-    """Scores of held-out rows; a `Judge`.
+class FoldScorer:
+    """Scores of held-out rows; a `BatchScorer`.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ class FoldScores:
     sample_weight: Any
     params: dict[str, Any]
     namespace: ArrayNamespace
-    _rows: dict[tuple[int, ...], Rows] = field(default_factory=dict, init=False)
+    _rows: dict[tuple[int, ...], FoldRows] = field(default_factory=dict, init=False)
 
     def __call__(
         self, folds: Sequence[int], cs: Sequence[int], logits: Tensor, params: Params
@@ -82,7 +87,7 @@ class FoldScores:
         scores = torch.empty(len(folds), len(cs), dtype=torch.float64)
         for i, fold in enumerate(folds):
             models = range(i * len(cs), (i + 1) * len(cs))
-            scores[i] = self._ask(fold, cs, models, logits, params)
+            scores[i] = self._score_with_scorer(fold, cs, models, logits, params)
         return scores
 
     @cached_property
@@ -102,10 +107,10 @@ class FoldScores:
         weight = self._metadata.get("sample_weight")
         return None if weight is None else to_tensor(weight).to("cpu", torch.float64)
 
-    def _rows_of(self, folds: Sequence[int]) -> Rows:
+    def _rows_of(self, folds: Sequence[int]) -> FoldRows:
         key = tuple(folds)
         if key not in self._rows:
-            self._rows[key] = Rows.of([self.parts[fold] for fold in folds], len(self.y))
+            self._rows[key] = FoldRows.of([self.parts[fold] for fold in folds], len(self.y))
         return self._rows[key]
 
     @cached_property
@@ -120,17 +125,17 @@ class FoldScores:
         takes = inspect.signature(scorer._score_func).parameters
         if "labels" not in takes:
             return scorer
-        told: dict[str, Any] = {"labels": self.classes}
+        labels: dict[str, Any] = {"labels": self.classes}
         if len(self.classes) == 2 and "pos_label" in takes:
-            told["pos_label"] = self.classes[-1]
+            labels["pos_label"] = self.classes[-1]
         return make_scorer(
             scorer._score_func,
             greater_is_better=scorer._sign == 1,
             response_method=scorer._response_method,
-            **(told | scorer._kwargs),
+            **(labels | scorer._kwargs),
         )
 
-    def _taken(self, rows: np.ndarray, place: Tensor) -> Any:
+    def _rows_for_scorer(self, rows: np.ndarray, place: Tensor) -> Any:
         """Rows of X; where they are elsewhere, what stands for them: their logits are known."""
         if isinstance(self.X, OutOfCoreRows):
             if self.scoring is not None and not hasattr(self._scorer, "_score_func"):
@@ -141,13 +146,13 @@ class FoldScores:
             return np.empty((len(rows), 0))
         return self.X[place.to(self.X.device)] if isinstance(self.X, Tensor) else self.X[rows]
 
-    def _ask(
+    def _score_with_scorer(
         self, fold: int, cs: Sequence[int], models: Sequence[int], logits: Tensor, params: Params
     ) -> Tensor:
         """Scores of one fold's models by a scorer that wants an estimator."""
         rows = self._rows_of([fold]).rows.numpy()
         place = torch.from_numpy(rows).to(logits.device)
-        X = self._taken(rows, place)
+        X = self._rows_for_scorer(rows, place)
         y = self.y[rows]
         metadata = _check_method_params(X=self.X, params=self._metadata, indices=rows)
         scores = []
@@ -157,7 +162,9 @@ class FoldScores:
                 "coef_": self.namespace.from_tensor(params.coef[model]),
                 "intercept_": self.namespace.from_tensor(params.intercept[model]),
             }
-            held = HeldOut.of(self.template, fitted, X, logits[place, model], C=self.Cs[c])
+            held = CachedLogitsClassifier.of(
+                self.template, fitted, X, logits[place, model], C=self.Cs[c]
+            )
             if self.scoring is None:
                 score = held.score(X, y, **metadata)
             else:

@@ -24,7 +24,7 @@ from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
+from skorch_logreg.estimators.multilabel.company import SATURATED_LOGIT, Fits
 from skorch_logreg.estimators.multilabel.cv import LabelFolds
 from skorch_logreg.estimators.multilabel.ends import warn
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
@@ -34,7 +34,7 @@ from skorch_logreg.estimators.multilabel.leaving import LabelLeaving
 from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
@@ -314,7 +314,7 @@ class MultiLabel(
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
             grid = resolve_cv(_in_new_layout(estimator))
-            chosen = grid.options(grid.shares[0])
+            chosen = grid.options(grid.effective_l1_ratios[0])
         else:
             chosen = options.resolve(per_label.WithC(estimator, self.C))
             training.check_solver(chosen.solver)
@@ -344,7 +344,7 @@ class MultiLabel(
                 weight=given.weight,
                 namespace=given.namespace,
             )
-            train = Rows.of([train for train, _ in splits], given.X.shape[0])
+            train = FoldRows.of([train for train, _ in splits], given.X.shape[0])
             choice = LabelFolds(work, grid, train, judge, estimator.selection).search()
             choice.fit(work, grid, fits)
             found = choice.attributes(grid)
@@ -392,7 +392,7 @@ class MultiLabel(
         start = problem.previous(self.coef_, self.intercept_, n_labels)
         if start is None:
             return None
-        certain = (start.intercept.abs() == CERTAIN) & (start.coef == 0).all(dim=2)
+        certain = (start.intercept.abs() == SATURATED_LOGIT) & (start.coef == 0).all(dim=2)
         return Params(start.coef, torch.where(certain, 0.0, start.intercept))
 
     def __sklearn_tags__(self) -> Tags:

@@ -14,9 +14,9 @@ from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft_labels import smooth_labels
 from skorch_logreg.fitting import Params, Solution, Status
 
-__all__ = ["CERTAIN", "Company", "Fits"]
+__all__ = ["SATURATED_LOGIT", "Company", "Fits"]
 
-CERTAIN = 1000.0  # a logit whose probabilities are 0 and 1 to the last bit
+SATURATED_LOGIT = 1000.0  # a logit whose probabilities are 0 and 1 to the last bit
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Fits:
         self._problem = problem
         self._coef = torch.zeros(n_labels, width, dtype=torch.float64, device=device)
         self._intercept = self._coef.new_zeros(n_labels)
-        certain = CERTAIN * torch.from_numpy(constant).to(self._coef)
+        certain = SATURATED_LOGIT * torch.from_numpy(constant).to(self._coef)
         if problem.has_column:
             self._coef[:, -1] = certain / problem.intercept_scaling
         else:

@@ -11,14 +11,14 @@ from sklearn.model_selection import check_cv
 from torch import Tensor
 
 from skorch_logreg.estimators.cv.attributes import choose
-from skorch_logreg.estimators.cv.folds import _rectangles
+from skorch_logreg.estimators.cv.folds import split_into_batches
 from skorch_logreg.estimators.cv.options import CVOptions
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Fits
+from skorch_logreg.estimators.multilabel.company import SATURATED_LOGIT, Fits
 from skorch_logreg.estimators.multilabel.fits import LabelProblem
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.scores import LabelScores
 from skorch_logreg.estimators.out_of_core import rows_for_splitter
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status
 
@@ -57,7 +57,7 @@ class Choice:
     def fit(self, work: LabelProblem, grid: CVOptions, fits: Fits) -> None:
         """Fit the chosen candidates on all rows."""
         C = torch.from_numpy(grid.Cs.astype(np.float64))[self.c]
-        shares = np.array(grid.shares)[self.ratio]
+        shares = np.array(grid.effective_l1_ratios)[self.ratio]
         for share in np.unique(shares):
             part = work.under(grid.options(share))
             part.fit(fits, C, self.start, among=np.flatnonzero(shares == share))
@@ -67,7 +67,7 @@ class Choice:
 
     def attributes(self, grid: CVOptions) -> dict[str, Any]:
         """Fitted attributes."""
-        ratios = grid.shares if grid.l1_ratios is None else grid.l1_ratios
+        ratios = grid.effective_l1_ratios if grid.l1_ratios is None else grid.l1_ratios
         return {
             "C_": np.asarray(grid.Cs, dtype=np.float64)[self.c],
             "Cs_": grid.Cs,
@@ -104,7 +104,7 @@ class LabelFolds:
     work : LabelProblem
     grid : CVOptions
         Candidates.
-    train : Rows
+    train : FoldRows
         Training rows of the folds.
     judge : LabelScores
         Scores held-out rows.
@@ -113,7 +113,7 @@ class LabelFolds:
 
     work: LabelProblem
     grid: CVOptions
-    train: Rows
+    train: FoldRows
     judge: LabelScores
     selection: str
 
@@ -131,7 +131,7 @@ class LabelFolds:
             If held-out rows have no score for a label.
         """
         n_labels, n_folds = self.work.company.labels.n_labels, self.train.n_folds
-        n_cs, shares = len(self.grid.Cs), self.grid.shares
+        n_cs, shares = len(self.grid.Cs), self.grid.effective_l1_ratios
         found = Choice(
             scores=np.full((n_labels, n_folds, len(shares), n_cs), np.nan),
             ratio=np.zeros(n_labels, dtype=int),
@@ -174,13 +174,13 @@ class LabelFolds:
             memory does not allow for all of them at once.
         """
         work = self.work.under(self.grid.options(share))
-        ratios = [i for i, other in enumerate(self.grid.shares) if other == share]
+        ratios = [i for i, other in enumerate(self.grid.effective_l1_ratios) if other == share]
         targets, weight = self.work.company.cells(labels)
         known = self.work.company.known(labels)
         at_once = max(self.work.company.at_once // len(labels), 1)
         folds = list(range(self.train.n_folds))
         means = None
-        for some, cs in _rectangles(folds, len(self.grid.Cs), at_once):
+        for some, cs in split_into_batches(folds, len(self.grid.Cs), at_once):
             models = self._solve(found, work, labels, targets, weight, counts, some, cs)
             scores = self.judge(
                 labels, some, cs, models.logits, targets, known,
@@ -236,7 +236,7 @@ class LabelFolds:
             found.n_passes += int(solution.n_passes)
         if len(place) == fitted.numel():
             return _Models(logits, params, fitted)
-        certain = torch.where(present, CERTAIN, -CERTAIN).flatten()
+        certain = torch.where(present, SATURATED_LOGIT, -SATURATED_LOGIT).flatten()
         intercept = certain.to(own.dtype).repeat_interleave(len(cs))
         where = fitted.flatten().repeat_interleave(len(cs))
         every = intercept.expand(len(targets), -1).clone()[..., None]

@@ -15,19 +15,23 @@ from skorch_logreg.estimators import options, validation_split
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import partial, per_label
-from skorch_logreg.estimators.multilabel.company import CERTAIN, Company, Fits
+from skorch_logreg.estimators.multilabel.company import SATURATED_LOGIT, Company, Fits
 from skorch_logreg.estimators.multilabel.fits import LabelProblem, Reporter, company_of
 from skorch_logreg.estimators.multilabel.given import Given, checked_estimator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.neural.fits import Run
-from skorch_logreg.estimators.neural.validate import Given as NetworkGiven
-from skorch_logreg.estimators.neural.validate import Way, check_sizes, place
+from skorch_logreg.estimators.neural.fits import NetworkFit
+from skorch_logreg.estimators.neural.validate import (
+    TrainingMode,
+    ValidatedInput,
+    check_sizes,
+    device_and_dtype,
+)
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.torch_context import seeded_generators
-from skorch_logreg.estimators.validation_split import Rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.training import LinearHead, Trained
@@ -74,38 +78,38 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_ma
     X, y, sample_weight, label_mask
         As in `MultiLabel.fit`.
     """
-    way = Way.of(estimator)
-    head, chosen = _head(model, estimator, way)
-    _check(way.solver)
+    mode = TrainingMode.of(estimator)
+    head, chosen = _head(model, estimator, mode)
+    _check(mode.solver)
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     n_features = getattr(model, "n_features_in_", None)
     given = Given.of(
         model, estimator, X, y, sample_weight, label_mask, allow_nd=estimator.module is not None
     )
-    if way.trains:
+    if mode.trains:
         given = given.counting()
     seed = validation_split.seed_of(estimator.random_state)
-    begun = _Begun.start(model, estimator, given, seed, n_features, estimator.warm_start)
+    warm_start = _WarmStart.start(model, estimator, given, seed, n_features, estimator.warm_start)
     trained = work = fits = None
-    with seeded_generators(seed, begun.device):
-        run = _Run.start(begun, model, head, chosen, way.frozen)
-        company = company_of(model, given, head, chosen.solver, begun.device)
-        if not way.frozen:
+    with seeded_generators(seed, warm_start.device):
+        run = _LabelNetworkFit.start(warm_start, model, head, chosen, mode.frozen)
+        company = company_of(model, given, head, chosen.solver, warm_start.device)
+        if not mode.frozen:
             report = Reporter(np.arange(company.labels.n_labels)) if estimator.verbose else None
-            trained = run.train(way, run.rows(company, on_features=False), callback=report)
-        if way.frozen or way.polish:
+            trained = run.train(mode, run.rows(company, on_features=False), callback=report)
+        if mode.frozen or mode.polish:
             work = LabelProblem.of(model, replace(given, X=run.features(given.X)), head, chosen)
             fits = Fits(work.problem, work.company.constant, work.company.device)
-            warm = trained is not None or begun.previous is not None
+            warm = trained is not None or warm_start.previous is not None
             start = Params(*LinearHead(run.head, len(run.C)).params()) if warm else None
             work.fit(fits, run.C, start, verbose=bool(estimator.verbose))
             LinearHead(run.head, len(run.C)).load(fits.params.coef, fits.params.intercept)
     found = run.attributes(trained, fits)
     state = None if trained is None else trained.state
-    if way.frozen:
+    if mode.frozen:
         state = _of_all(fits, len(run.C))
-    memory = {"weight": company.total.tolist(), "state": state, "solver": named(way.solver)}
+    memory = {"weight": company.total.tolist(), "state": state, "solver": named(mode.solver)}
     return Fitted(given, found, memory, work, fits)
 
 
@@ -114,34 +118,36 @@ def partial_fit(
 ) -> None:
     """Go on with a network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
-    way = Way.by_parts(estimator)
-    head, chosen = _head(model, estimator, way)
+    mode = TrainingMode.for_partial_fit(estimator)
+    head, chosen = _head(model, estimator, mode)
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     given = partial.read(model, estimator, X, y, classes, sample_weight, label_mask).counting()
     seed = validation_split.seed_of(estimator.random_state)
-    begun = _Begun.start(model, estimator, given, seed, given.X.shape[1], True)
-    with seeded_generators(seed, begun.device):
-        run = _Run.start(begun, model, head, chosen, way.frozen)
-        company = company_of(model, given, head, chosen.solver, begun.device, part=True)
-        rows = run.rows(company, on_features=way.frozen)
+    warm_start = _WarmStart.start(model, estimator, given, seed, given.X.shape[1], True)
+    with seeded_generators(seed, warm_start.device):
+        run = _LabelNetworkFit.start(warm_start, model, head, chosen, mode.frozen)
+        company = company_of(model, given, head, chosen.solver, warm_start.device, part=True)
+        rows = run.rows(company, on_features=mode.frozen)
         state, total = None, rows.weight.sum(dim=0).expand(len(run.C))
-        if begun.previous is not None:
-            state, total = parts.past(model, way.solver, rows.weight)
+        if warm_start.previous is not None:
+            state, total = parts.past(model, mode.solver, rows.weight)
         trained = run.train(
-            way,
+            mode,
             rows,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,
             total_weight=total,
         )
     model._keep(run.attributes(trained, None), given.labels)
-    setattr(model, TRAINING, parts.memory(total, trained, way.solver))
+    setattr(model, TRAINING, parts.memory(total, trained, mode.solver))
 
 
-def _head(model: Any, estimator: Any, way: Way) -> tuple[TorchLogisticClassifier, Options]:
+def _head(
+    model: Any, estimator: Any, mode: TrainingMode
+) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier that is fitted to the features of a frozen backbone."""
-    solver = way.solver if way.frozen else "auto"
+    solver = mode.solver if mode.frozen else "auto"
     of_head = {name: getattr(estimator, name) for name in _OF_THE_HEAD}
     head = TorchLogisticClassifier(solver=solver, **of_head)
     chosen = options.resolve(per_label.WithC(head, model.C))
@@ -170,7 +176,7 @@ def _check(solver: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _Begun(NetworkGiven):
+class _WarmStart(ValidatedInput):
     """What the network of all labels is fitted to.
 
     Parameters
@@ -189,7 +195,7 @@ class _Begun(NetworkGiven):
         seed: int,
         n_features: int | None,
         warm: bool,
-    ) -> "_Begun":
+    ) -> "_WarmStart":
         """Begin with the network before, or with none.
 
         Parameters
@@ -199,20 +205,20 @@ class _Begun(NetworkGiven):
         warm : bool
             Whether to start from there if there is one.
         """
-        device, dtype = place(estimator, given.X, given.device)
+        device, dtype = device_and_dtype(estimator, given.X, given.device)
         known = copy.copy(estimator)
         labels: Any = given.labels
-        rows = Rows(given.X, None, labels, None)
-        begun = cls(known, rows, given.namespace, device, dtype, seed, None, labels)
+        rows = LabelledRows(given.X, None, labels, None)
+        warm_start = cls(known, rows, given.namespace, device, dtype, seed, None, labels)
         if not warm or "module_" not in vars(model):
-            return begun
+            return warm_start
         known.module_ = model.module_
-        previous = begun._previous(n_features)
+        previous = warm_start._previous(n_features)
         head: Any = previous.head
         with torch.no_grad():
-            certain = (head.weight == 0).all(dim=1) & (head.bias.abs() == CERTAIN)
+            certain = (head.weight == 0).all(dim=1) & (head.bias.abs() == SATURATED_LOGIT)
             head.bias[certain] = 0
-        return replace(begun, previous=previous)
+        return replace(warm_start, previous=previous)
 
     @property
     def n_outputs(self) -> int:
@@ -221,7 +227,7 @@ class _Begun(NetworkGiven):
 
 
 @dataclass(frozen=True)
-class _Run(Run):
+class _LabelNetworkFit(NetworkFit):
     """A network of all labels on its way.
 
     Parameters
@@ -232,14 +238,16 @@ class _Run(Run):
     C: Tensor
 
     @classmethod
-    def start(cls, begun: _Begun, model: Any, head: Any, chosen: Options, frozen: bool) -> "_Run":
+    def start(
+        cls, warm_start: _WarmStart, model: Any, head: Any, chosen: Options, frozen: bool
+    ) -> "_LabelNetworkFit":
         """Build the network."""
-        labels = begun.labels
-        network: Any = begun.network(frozen)
+        labels = warm_start.labels
+        network: Any = warm_start.network(frozen)
         problem = Problem(
             options=chosen,
-            namespace=begun.namespace,
-            dtype=begun.dtype,
+            namespace=warm_start.namespace,
+            dtype=warm_start.dtype,
             n_classes=2,
             n_features=int(network.head.in_features),
             fit_intercept=True,
@@ -247,7 +255,7 @@ class _Run(Run):
             is_soft=labels.is_soft or head.label_smoothing > 0,
         )
         C = per_label.strengths(model.C, head, chosen, labels.n_labels)
-        return cls(begun, network, problem, C)
+        return cls(warm_start, network, problem, C)
 
     def strength(self, device: torch.device) -> Tensor:
         """``1 / C`` of every label."""
@@ -255,7 +263,7 @@ class _Run(Run):
 
     def rows(self, company: Company, on_features: bool) -> InMemory:
         """Rows with a cell that counts, or what the backbone makes of them."""
-        X: Any = self.given.rows.X
+        X: Any = self.validated_input.rows.X
         targets, weight = company.cells(np.arange(len(self.C)))
         if weight is not None:
             counts = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
@@ -266,7 +274,9 @@ class _Run(Run):
                 targets, weight = targets[counts], weight[counts]
         if on_features:
             return from_arrays(self.features(X), targets, weight)
-        return from_arrays(self.problem.design(X), targets, weight, device=self.given.device)
+        return from_arrays(
+            self.problem.design(X), targets, weight, device=self.validated_input.device
+        )
 
     def attributes(self, trained: Trained | None, fits: Fits | None) -> dict[str, Any]:
         """Fitted attributes."""
@@ -280,7 +290,7 @@ class _Run(Run):
             found["n_iter_"] = found["n_iter_"] + n_epochs
         else:
             n_iter = torch.full((len(self.C),), n_epochs, dtype=torch.int32)
-            found["n_iter_"] = self.given.namespace.from_tensor(n_iter)
+            found["n_iter_"] = self.validated_input.namespace.from_tensor(n_iter)
         if trained is not None:
             found["history_"] = trained.history
         return found | {"module_": network}

@@ -147,7 +147,9 @@ class LabelPrediction(LogisticPrediction):
         check_is_fitted(self)
         network = self._network()
         if network is None:
-            check_same_namespace(ArrayNamespace.of(X).view(X), self, attribute="coef_", method=method)
+            check_same_namespace(
+                ArrayNamespace.of(X).view(X), self, attribute="coef_", method=method
+            )
         how: dict[str, Any] = {"dtype": "numeric"}
         if network is not None:
             how = {"allow_nd": getattr(self.estimator, "module", None) is not None}

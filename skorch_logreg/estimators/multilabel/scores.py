@@ -10,8 +10,8 @@ from torch import Tensor
 
 from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv.scores import FoldScores
-from skorch_logreg.estimators.scoring import Rows, fast_scores, metric_name
+from skorch_logreg.estimators.cv.scores import FoldScorer
+from skorch_logreg.estimators.scoring import FoldRows, fast_scores, metric_name
 from skorch_logreg.fitting import Params
 
 __all__ = ["LabelScores"]
@@ -79,7 +79,7 @@ class LabelScores:
         shape = len(folds), len(labels), len(cs)
         thresholds = self.thresholds[labels].tolist()
         if known is None and len(set(thresholds)) == 1 and metric_name(self.scoring) is not None:
-            rows = Rows.of([self.parts[fold] for fold in folds], len(targets))
+            rows = FoldRows.of([self.parts[fold] for fold in folds], len(targets))
             index = targets[rows.rows.to(targets.device)]
             found = fast_scores(
                 self.scoring,
@@ -124,7 +124,7 @@ class LabelScores:
         usable = [i for i, part in enumerate(parts) if self._usable(index[part], weight, part)]
         scores = torch.full((len(folds), len(cs)), torch.nan, dtype=torch.float64)
         if usable:
-            judge = FoldScores(
+            judge = FoldScorer(
                 scoring=self.scoring,
                 template=TorchLogisticClassifier(
                     **self.template.get_params(deep=False) | {"threshold": threshold}

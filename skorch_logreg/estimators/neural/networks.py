@@ -14,14 +14,14 @@ from skorch_logreg.exceptions import ParameterError
 
 __all__ = [
     "ACTIVATIONS",
-    "adopted",
-    "applied",
-    "evaluating",
-    "inputs",
+    "copy_backbone",
+    "apply_network",
+    "eval_mode",
+    "to_input",
     "logits",
     "perceptron",
-    "place_of",
-    "under_head",
+    "device_and_dtype_of",
+    "add_head",
 ]
 
 ACTIVATIONS = {
@@ -32,7 +32,7 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_NUMBERS = 1 << 22  # of a layer's output that prediction makes at once
+_MAX_ELEMENTS = 1 << 22  # of a layer's output that prediction makes at once
 
 
 def perceptron(
@@ -54,7 +54,7 @@ def perceptron(
     return nn.Sequential(*layers)
 
 
-def adopted(
+def copy_backbone(
     module: nn.Module, rows: Any, device: torch.device, dtype: torch.dtype
 ) -> tuple[nn.Module, int]:
     """Copy a caller's module, and find out how many features it gives a row.
@@ -84,7 +84,7 @@ def adopted(
     name = type(module).__name__
     trial = to_tensor(rows).to(device, dtype, copy=True)
     try:
-        with evaluating(backbone), torch.no_grad():
+        with eval_mode(backbone), torch.no_grad():
             features = backbone(trial)
     except Exception as error:
         raise ParameterError(
@@ -109,7 +109,7 @@ def adopted(
     return backbone, features[0].numel()
 
 
-def place_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
+def device_and_dtype_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
     """Device and type of a module's numbers; None if it has none."""
     for part in (*module.parameters(), *module.buffers()):
         if part.is_floating_point():
@@ -117,7 +117,7 @@ def place_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
     return None
 
 
-def under_head(
+def add_head(
     backbone: nn.Module, width: int, n_outputs: int, device: torch.device, dtype: torch.dtype
 ) -> nn.Sequential:
     """Put a backbone under a new head."""
@@ -125,7 +125,7 @@ def under_head(
     return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
 
 
-def inputs(rows: Any, head: nn.Linear) -> Tensor:
+def to_input(rows: Any, head: nn.Linear) -> Tensor:
     """Rows as a network takes them: dense, of its type, and never the caller's memory.
 
     A module may work in place.
@@ -133,7 +133,7 @@ def inputs(rows: Any, head: nn.Linear) -> Tensor:
     return to_tensor(rows).to(head.weight.device, head.weight.dtype, copy=True)
 
 
-def applied(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
+def apply_network(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     """Apply a network, or its backbone, to all rows, without gradients.
 
     Parameters
@@ -147,10 +147,10 @@ def applied(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     row = 1
     for length in X.shape[1:]:
         row *= int(length)
-    step = max(_NUMBERS // max(row, *widths, 1), 1)
+    step = max(_MAX_ELEMENTS // max(row, *widths, 1), 1)
     device = head.weight.device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), evaluating(module):
-        parts = [module(inputs(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), eval_mode(module):
+        parts = [module(to_input(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -162,7 +162,7 @@ def logits(network: Any, X: Any) -> Tensor:
     ValueError
         If they are not finite.
     """
-    found = applied(network, X, network.head)
+    found = apply_network(network, X, network.head)
     if found.dtype not in (torch.float32, torch.float64):
         found = found.to(torch.float32)
     if not bool(found.isfinite().all()):
@@ -174,7 +174,7 @@ def logits(network: Any, X: Any) -> Tensor:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Without dropout, whatever mode the module is in; the mode is restored."""
     training = [part for part in module.modules() if part.training]
     try:

@@ -14,12 +14,12 @@ from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.soft_labels import encode_targets
 from skorch_logreg.estimators.validate import validated
-from skorch_logreg.estimators.validation_split import Rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["Given", "Way", "check_sizes", "place", "rows_like_before"]
+__all__ = ["ValidatedInput", "TrainingMode", "check_sizes", "device_and_dtype", "rows_like_before"]
 
 _DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
 
@@ -30,7 +30,7 @@ def rows_like_before(model: Any, X: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Way:
+class TrainingMode:
     """How a model is fitted.
 
     Parameters
@@ -47,7 +47,7 @@ class Way:
     polish: bool
 
     @classmethod
-    def of(cls, model: Any) -> "Way":
+    def of(cls, model: Any) -> "TrainingMode":
         """Read the parameters; refuse what does not go together."""
         solver, frozen = model.solver, bool(model.freeze_backbone)
         known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")
@@ -70,12 +70,12 @@ class Way:
         return cls(solver, frozen, polish)
 
     @classmethod
-    def by_parts(cls, model: Any) -> "Way":
+    def for_partial_fit(cls, model: Any) -> "TrainingMode":
         """Read the parameters for `partial_fit`."""
-        way = cls.of(model)
-        return replace(way, solver=validation_split.partial_solver(model.solver, _DEFAULT))
+        mode = cls.of(model)
+        return replace(mode, solver=validation_split.partial_solver(model.solver, _DEFAULT))
 
-    def over_batches(self, X: Any) -> MiniBatch:
+    def stream_solver(self, X: Any) -> MiniBatch:
         """Return the solver of batches that stream; a loader makes those of the default."""
         if self.polish:
             raise ParameterError(
@@ -100,13 +100,13 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Given:
+class ValidatedInput:
     """What a fit was given, validated.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
-    rows : Rows
+    rows : LabelledRows
     namespace : ArrayNamespace
         Where results go.
     device : torch.device
@@ -119,7 +119,7 @@ class Given:
     """
 
     model: Any
-    rows: Rows
+    rows: LabelledRows
     namespace: ArrayNamespace
     device: torch.device
     dtype: torch.dtype
@@ -135,15 +135,15 @@ class Given:
         sample_weight: Any,
         seed: int,
         *,
-        anew: bool,
+        reset: bool,
         classes: Any,
         warm: bool,
-    ) -> "Given":
+    ) -> "ValidatedInput":
         """Validate; errors come before any work.
 
         Parameters
         ----------
-        anew : bool
+        reset : bool
             Whether X may have other features than before.
         classes : array of shape (n_classes,) or None
             Those known already, of which y may lack some.
@@ -158,8 +158,10 @@ class Given:
         out_of_core.require_in_memory(X, type(model).__name__)
         n_features = getattr(model, "n_features_in_", None)
         allow_nd = model.module is not None
-        X, y = validated(model, X, y, reset=anew, multi_output=model.soft_labels, allow_nd=allow_nd)
-        device, dtype = place(model, X, device)
+        X, y = validated(
+            model, X, y, reset=reset, multi_output=model.soft_labels, allow_nd=allow_nd
+        )
+        device, dtype = device_and_dtype(model, X, device)
         labels = encode_targets(y, model.soft_labels, model.label_smoothing, classes)
         if labels.n_classes < 2:
             raise ValueError(
@@ -168,7 +170,7 @@ class Given:
             )
         options.check_threshold_classes(model.threshold, labels.n_classes)
         sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
-        rows = Rows(X, y, labels, sample_weight)
+        rows = LabelledRows(X, y, labels, sample_weight)
         given = cls(model, rows, namespace, device, dtype, seed, None)
         if not warm:
             return given
@@ -195,14 +197,14 @@ class Given:
             return self.previous
         model, X = self.model, self.rows.X
         if model.module is not None:
-            backbone, width = networks.adopted(model.module, X[:2], self.device, self.dtype)
+            backbone, width = networks.copy_backbone(model.module, X[:2], self.device, self.dtype)
         else:
             sizes = _sizes(model.hidden_layer_sizes)
             width = sizes[-1] if sizes else int(X.shape[1])
             backbone = networks.perceptron(
                 int(X.shape[1]), sizes, model.activation, float(model.dropout), self.dtype
             )
-        network = networks.under_head(backbone, width, self.n_outputs, self.device, self.dtype)
+        network = networks.add_head(backbone, width, self.n_outputs, self.device, self.dtype)
         for parameter in network[1].parameters() if frozen else ():
             nn.init.zeros_(parameter)
         return network
@@ -220,7 +222,9 @@ class Given:
         return network.to(self.dtype) if self.model.module is None else network
 
 
-def place(model: Any, X: Any, device: torch.device | None) -> tuple[torch.device, torch.dtype]:
+def device_and_dtype(
+    model: Any, X: Any, device: torch.device | None
+) -> tuple[torch.device, torch.dtype]:
     """Device and type of the network of validated rows.
 
     Parameters
@@ -231,7 +235,7 @@ def place(model: Any, X: Any, device: torch.device | None) -> tuple[torch.device
         That is asked for.
     """
     dtype = torch_dtype(X)
-    own = None if model.module is None else networks.place_of(model.module)
+    own = None if model.module is None else networks.device_and_dtype_of(model.module)
     if own is not None:
         device, dtype = own[0] if device is None else device, own[1]
     if device is None:

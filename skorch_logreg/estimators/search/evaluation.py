@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.search.batches import Batch, Design, solve
 from skorch_logreg.estimators.search.candidates import Candidate, Group
 from skorch_logreg.estimators.search.label_batches import LabelDesign, Labelled, solve_labels
@@ -87,7 +87,7 @@ class Evaluation:
     def _all_folds(self, group: Group) -> Any:
         """Validate rows once for all folds, which are nothing but weights."""
         n_samples = _num_samples(self.scores.X)
-        counts = Rows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
+        counts = FoldRows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
         kind = LabelDesign if type(group.final) is MultiLabel else Design
         (X,) = group.columns(self.scores.X, self.scores.y)
         return kind.of(group.final, X, self.scores.y, counts=counts, **self.fit_params)
@@ -99,9 +99,9 @@ class Evaluation:
         for first in range(0, n_splits, at_once):
             folds = range(first, min(first + at_once, n_splits))
             splits = self.splits[first : folds.stop]
-            rows = {"test": Rows.of([test for _, test in splits], n_samples)}
+            rows = {"test": FoldRows.of([test for _, test in splits], n_samples)}
             if self.return_train_score:
-                rows["train"] = Rows.of([train for train, _ in splits], n_samples)
+                rows["train"] = FoldRows.of([train for train, _ in splits], n_samples)
             part = design if len(folds) == n_splits else design.of_folds(first, folds.stop)
             for batch in solve(group.final, group.candidates, part):
                 held = {
@@ -172,7 +172,7 @@ class Evaluation:
         if not np.array_equal(targets.classes, design.targets.classes):
             raise ValueError("A fold lacks a class: it is another model then.")
         parts = {"test": test} | ({"train": train} if self.return_train_score else {})
-        found = {n: Rows.of([part], _num_samples(self.scores.X)) for n, part in parts.items()}
+        found = {n: FoldRows.of([part], _num_samples(self.scores.X)) for n, part in parts.items()}
         return {name: (some, targets.index[some.rows]) for name, some in found.items()}
 
     def _score(

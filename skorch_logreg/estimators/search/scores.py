@@ -12,7 +12,12 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.scoring import HeldOut, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.scoring import (
+    CachedLogitsClassifier,
+    FoldRows,
+    fast_scores,
+    metric_name,
+)
 from skorch_logreg.estimators.search.batches import Batch
 
 __all__ = ["CandidateScores", "Held"]
@@ -30,13 +35,13 @@ class Held:
         By the g models of the row's fold.
     index : Tensor of shape (n_entries,)
         Their class indices.
-    rows : Rows
+    rows : FoldRows
         Their places in the X that was given to the search.
     """
 
     logits: Tensor
     index: Tensor
-    rows: Rows
+    rows: FoldRows
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ class CandidateScores:
                 fitted = batch.fitted(fold, model)
                 own = logits[:, model].contiguous()
                 for candidate in served:
-                    stand_in = HeldOut.of(final, fitted, X, own, **candidate.values)
+                    stand_in = CachedLogitsClassifier.of(final, fitted, X, own, **candidate.values)
                     whole: Any = stand_in
                     if behind is not None and not self.wants_predictions_alone:
                         whole = behind.ending_in(stand_in)

@@ -15,7 +15,7 @@ from sklearn.utils._array_api import get_namespace_and_device, move_to
 from torch import Tensor
 
 from skorch_logreg.data import as_tensor
-from skorch_logreg.inputs import to_numpy, viewed
+from skorch_logreg.inputs import to_numpy, view_as_numpy
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -83,7 +83,7 @@ class ArrayNamespace:
         if isinstance(X, np.memmap):
             return np.asarray(X)
         if not (self.is_torch and isinstance(X, Tensor)):
-            return viewed(X)
+            return view_as_numpy(X)
         return X.detach()
 
     def detach(self, array: Any) -> Any:

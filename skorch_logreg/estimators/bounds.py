@@ -12,7 +12,7 @@ from skorch_logreg.estimators.options import Options
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.penalties import Box, ElasticNet
 
-__all__ = ["check_bounds", "within"]
+__all__ = ["check_bounds", "bounded_penalty"]
 
 
 def check_bounds(
@@ -50,16 +50,16 @@ def check_bounds(
             f"bounds must be a pair (low, high), each a number, None or of shape (n_features,) = "
             f"({n_features},); got {bounds!r}."
         )
-    ends = []
+    limits = []
     for place, (given, none) in enumerate(zip(bounds, (-np.inf, np.inf), strict=True)):
-        each = _numbers(given, none, f"bounds[{place}]")
+        each = _to_tensor(given, none, f"bounds[{place}]")
         if each.ndim > 1 or each.ndim == 1 and len(each) != n_features:
             raise ParameterError(
                 f"bounds[{place}] has shape {tuple(each.shape)}, expected a number or "
                 f"(n_features,) = ({n_features},); all classes share their bounds."
             )
-        ends.append(each.expand(n_features))
-    low, high = ends
+        limits.append(each.expand(n_features))
+    low, high = limits
     for wrong, why in (
         (low.isnan() | high.isnan(), "a bound is not NaN; None or inf is none"),
         (low > high, "low must not exceed high"),
@@ -73,7 +73,9 @@ def check_bounds(
     return _representable(low, high, dtype)
 
 
-def within(bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device) -> Box:
+def bounded_penalty(
+    bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device
+) -> Box:
     """Put a penalty within bounds.
 
     Raises
@@ -109,7 +111,7 @@ def _check_options(options: Options) -> None:
         )
 
 
-def _numbers(given: Any, none: float, name: str) -> Tensor:
+def _to_tensor(given: Any, none: float, name: str) -> Tensor:
     """Numbers, where None is ``none``, in new memory."""
     if given is None:
         given = none

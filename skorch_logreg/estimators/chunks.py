@@ -22,7 +22,7 @@ from skorch_logreg.data import (
 from skorch_logreg.inputs.sparse_checks import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
-__all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
+__all__ = ["ChunkedRows", "check_features", "check_rows", "iterate_chunks", "is_chunked"]
 
 
 def is_chunked(X: Any) -> bool:
@@ -139,7 +139,7 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
     return sp.csr_array(X) if sp.issparse(X) else X
 
 
-def chunks_of(model: Any, X: Any) -> Iterator[Any]:
+def iterate_chunks(model: Any, X: Any) -> Iterator[Any]:
     """Yield the validated rows of every chunk, as `fit` had them, for a prediction.
 
     Strings are refused, as predictions refuse arrays of them: `fit` takes numbers as text, as

@@ -36,7 +36,7 @@ from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
@@ -319,9 +319,9 @@ class TorchLogisticClassifier(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             if isinstance(X, RankRows):
-                ranks.fit_together(self, X, y, sample_weight)
+                ranks.fit_on_all_ranks(self, X, y, sample_weight)
             else:
                 self._fit(X, y, sample_weight)
         return self
@@ -329,34 +329,34 @@ class TorchLogisticClassifier(
     def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
         chosen = options.resolve(self)
         device = options.resolve_device(self.device)
-        if streams.is_stream(X):
-            streams.refuse_beside(y, sample_weight)
-            weights.refuse_offset(offset, "a data set of torch")
+        if streams.is_torch_dataset(X):
+            streams.require_no_labels(y, sample_weight)
+            weights.require_no_offset(offset, "a data set of torch")
             seed, place = validation_split.seed_of(self.random_state), device or torch.device("cpu")
             with seeded_generators(seed, place):
-                if streams.streams(X, chosen.solver):
+                if streams.is_streamed(X, chosen.solver):
                     fit_stream(self, X, chosen, place, seed)
                     return
                 X, y, sample_weight = datasets.read(
-                    X, again=not isinstance(chosen.solver, MiniBatch)
+                    X, allow_rereading=not isinstance(chosen.solver, MiniBatch)
                 )
         namespace = ArrayNamespace.of(X)
         sample_weight = namespace.convert(sample_weight)
         if out_of_core.is_out_of_core(X):
             y = out_of_core.check_labels(y, self.soft_labels)
             X = out_of_core.prepare(self, X, len(y), chosen, device)
-            sample_weight = dask.collected(sample_weight)
+            sample_weight = dask.collect(sample_weight)
         else:
-            X, y = validated(self, X, y, multi_output=self.soft_labels)
+            X, y = validate_rows(self, X, y, multi_output=self.soft_labels)
         options.check_device_takes(device, X)
         targets = encode_targets(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
         sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
-        offset = weights.check_offset(dask.collected(offset), X.shape[0], targets.n_classes)
+        offset = weights.check_offset(dask.collect(offset), X.shape[0], targets.n_classes)
         seed, rows, held_out = 0, LabelledRows(X, y, targets, sample_weight), None
         trains = isinstance(chosen.solver, MiniBatch)
         if trains:
-            weights.refuse_offset(offset, f"solver={self.solver!r}")
+            weights.require_no_offset(offset, f"solver={self.solver!r}")
             seed = validation_split.seed_of(self.random_state)
             rows, held_out = validation_split.split(rows, chosen.solver, seed)
         problem = Problem.of(
@@ -393,11 +393,11 @@ class TorchLogisticClassifier(
             problem.loss,
             problem.penalty(factor, data.device),
             C=chosen.C,
-            fit_intercept=problem.core_intercept,
+            fit_intercept=problem.has_free_intercept,
             solver=chosen.solver,
             tol=self.tol,
             max_iter=self.max_iter,
-            start=None if start is None else problem.on(data.device, start),
+            start=None if start is None else problem.to_device(data.device, start),
             callback=reporter,
             judge=held_out_score,
             seed=seed,
@@ -406,7 +406,7 @@ class TorchLogisticClassifier(
         )
         if reporter is not None:
             reporter.close()
-        partial.remember(self, solution.trained, solution.total_weight)
+        partial.store_training(self, solution.trained, solution.total_weight)
         for name, value in problem.fitted(solution.params).items():
             setattr(self, name, value)
         self.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
@@ -422,7 +422,7 @@ class TorchLogisticClassifier(
             self._warn(status, problem.dtype, columns)
         context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
 
-    @available_if(partial.offered)
+    @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Go on for one epoch over some of the rows, from where the model stands.
@@ -459,7 +459,7 @@ class TorchLogisticClassifier(
         Nothing is proven: `optimality_` and `duality_gap_` are nan, `converged_` is False.
         Callbacks are not called.
         """
-        with persistence.all_or_nothing(self), default_torch_state():
+        with persistence.restore_on_failure(self), default_torch_state():
             partial.partial_fit(self, X, y, classes, sample_weight)
         return self
 

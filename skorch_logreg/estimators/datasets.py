@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
 
-from skorch_logreg.estimators.streams import EMPTY, batches, plain
+from skorch_logreg.estimators.streams import EMPTY, batches, to_ndarray
 
 __all__ = ["DatasetChunks", "read"]
 
@@ -15,13 +15,13 @@ _IN_MEMORY = 1 << 30  # bytes of rows up to which they are kept
 _CHUNK = 64 << 20  # bytes of those that are read in every pass
 
 
-def read(X: Any, again: bool = False) -> tuple[Any, Any, Any]:
+def read(X: Any, allow_rereading: bool = False) -> tuple[Any, Any, Any]:
     """Read all rows of a map-style data set or its loader.
 
     Parameters
     ----------
     X : Dataset or DataLoader
-    again : bool, default=False
+    allow_rereading : bool, default=False
         Whether the rows of a large data set may stay where they are, to be read in every pass:
         where a loader gives all of them, in whatever order.
 
@@ -32,23 +32,23 @@ def read(X: Any, again: bool = False) -> tuple[Any, Any, Any]:
         The last None where the data set has none.
     """
     loader = X if isinstance(X, DataLoader) else DataLoader(X, batch_size=_ROWS)
-    chunks = DatasetChunks.of(loader) if again else None
+    chunks = DatasetChunks.of(loader) if allow_rereading else None
     rows: list[Any] = []
-    beside: list[Any] = []
+    labels: list[Any] = []
     n_bytes, first = 0, None
     for item, *others in batches(loader if chunks is None else chunks.loader()):
-        part = plain(item)
+        part = to_ndarray(item)
         n_bytes += part.nbytes
         first = part if first is None else first
         rows.append(part)
-        beside.append(others)
+        labels.append(others)
         if chunks is not None and n_bytes > _IN_MEMORY:
             rows.clear()
     if first is None:
         raise ValueError(EMPTY)
     y, weight = (
-        None if parts[0] is None else np.concatenate([plain(part) for part in parts])
-        for parts in zip(*beside, strict=True)
+        None if parts[0] is None else np.concatenate([to_ndarray(part) for part in parts])
+        for parts in zip(*labels, strict=True)
     )
     if chunks is None or n_bytes <= _IN_MEMORY:
         return np.concatenate(rows), y, weight
@@ -100,4 +100,4 @@ class DatasetChunks:
         """Read rows."""
         first = index * self.rows
         rows = range(first, min(first + self.rows, len(self.dataset)))
-        return np.concatenate([plain(X) for X, _, _ in batches(self.loader(rows))])
+        return np.concatenate([to_ndarray(X) for X, _, _ in batches(self.loader(rows))])

@@ -12,7 +12,13 @@ from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.estimators.options import SOLVERS, check_threshold_classes
 from skorch_logreg.estimators.prediction import LogisticPrediction
 
-__all__ = ["ExportMixin", "copied", "logistic_regression", "parameters", "with_threshold"]
+__all__ = [
+    "ExportMixin",
+    "to_numpy_copy",
+    "to_logistic_regression",
+    "sklearn_parameters",
+    "with_threshold",
+]
 
 
 class ExportMixin(LogisticPrediction):
@@ -54,8 +60,8 @@ class ExportMixin(LogisticPrediction):
             chosen = {"C": float(np.ravel(self.C_)[0]), "l1_ratio": _first(vars(self)["l1_ratio_"])}
         else:
             names.append("n_iter_")
-        fitted = {name: copied(getattr(self, name)) for name in names}
-        model = logistic_regression(self, parameters(self) | chosen, fitted)
+        fitted = {name: to_numpy_copy(getattr(self, name)) for name in names}
+        model = to_logistic_regression(self, sklearn_parameters(self) | chosen, fitted)
         return with_threshold(model, self.threshold)
 
     def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: Any = None) -> Any:
@@ -106,7 +112,7 @@ class ExportMixin(LogisticPrediction):
             kind,
             to_tensor(self.coef_).cpu().numpy(),
             to_tensor(self.intercept_).cpu().numpy(),
-            copied(classes),
+            to_numpy_copy(classes),
             np.asarray(thresholds),
             dtype,
         )
@@ -121,7 +127,7 @@ class ExportMixin(LogisticPrediction):
         return kind, self.classes_, [self.threshold]
 
 
-def parameters(model: Any) -> dict[str, Any]:
+def sklearn_parameters(model: Any) -> dict[str, Any]:
     """Parameters that scikit-learn's LogisticRegression has as well, in its own terms."""
     from sklearn.linear_model import LogisticRegression  # takes long
 
@@ -135,7 +141,7 @@ def parameters(model: Any) -> dict[str, Any]:
     return found
 
 
-def logistic_regression(model: Any, given: dict[str, Any], fitted: dict[str, Any]) -> Any:
+def to_logistic_regression(model: Any, given: dict[str, Any], fitted: dict[str, Any]) -> Any:
     """Make a fitted LogisticRegression of parameters and attributes, with the model's features."""
     from sklearn.linear_model import LogisticRegression
 
@@ -161,7 +167,7 @@ def with_threshold(model: Any, threshold: float) -> Any:
     )
 
 
-def copied(array: Any) -> Any:
+def to_numpy_copy(array: Any) -> Any:
     """Copy an array of any library to NumPy; a sparse one stays sparse."""
     if isinstance(array, np.ndarray) or sp.issparse(array):
         return array.copy()

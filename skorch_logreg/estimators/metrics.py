@@ -13,32 +13,32 @@ from torch import Tensor, nn
 from skorch_logreg.losses.softmax import softmax
 
 __all__ = [
-    "balanced",
+    "balanced_weights",
     "is_correct",
     "log_likelihood",
-    "means",
+    "fold_means",
     "negative_brier",
     "roc_auc",
-    "sums",
+    "fold_sums",
 ]
 
 
-def sums(value: Tensor, lengths: Sequence[int]) -> Tensor:
+def fold_sums(value: Tensor, lengths: Sequence[int]) -> Tensor:
     """Sum each fold's rows; a fold at a time, so that the order never changes."""
     if len(set(lengths)) == 1:
         return value.unflatten(0, (len(lengths), -1)).sum(dim=1)
     return torch.stack([part.sum(dim=0) for part in value.split(list(lengths))])
 
 
-def means(value: Tensor, lengths: Sequence[int], weight: Tensor | None) -> Tensor:
+def fold_means(value: Tensor, lengths: Sequence[int], weight: Tensor | None) -> Tensor:
     """Average each fold's rows."""
     if weight is None:
         count = torch.tensor(lengths, dtype=torch.float64, device=value.device)
-        return sums(value, lengths) / count[:, None]
-    return sums(value * weight, lengths) / sums(weight, lengths)
+        return fold_sums(value, lengths) / count[:, None]
+    return fold_sums(value * weight, lengths) / fold_sums(weight, lengths)
 
 
-def balanced(
+def balanced_weights(
     index: Tensor, lengths: Sequence[int], weight: Tensor | None, totals: Tensor
 ) -> Tensor:
     """Weights that give every class of a fold the same total."""

@@ -64,11 +64,11 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
             `TorchLogisticClassifier.fit`.
         """
         if isinstance(X, RankRows):
-            weights.refuse_offset(offset, "RankRows")
+            weights.require_no_offset(offset, "RankRows")
             super().fit(X, y, sample_weight)
             self.has_offset_ = False
             return self
-        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, offset)
             self.has_offset_ = offset is not None
         return self

@@ -7,7 +7,7 @@ import torch
 from sklearn.utils.validation import _check_y
 
 from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
-from skorch_logreg.estimators.dask import collected, is_dask, rows_of
+from skorch_logreg.estimators.dask import collect, is_dask, partitioned_rows
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
@@ -90,7 +90,7 @@ def check_labels(y: Any, multi_output: bool = False) -> Any:
     """Validate labels that stand beside such rows; those of a Dask collection come here."""
     if y is None:
         raise ValueError("y is None; pass the labels of all rows beside X.")
-    y = _check_y(to_numpy(collected(y)), multi_output=multi_output)
+    y = _check_y(to_numpy(collect(y)), multi_output=multi_output)
     if not y.shape[0]:
         raise ValueError(
             f"Found array with 0 sample(s) (shape={y.shape}) while a minimum of 1 is required."
@@ -115,4 +115,4 @@ def require_in_memory(X: Any, what: str) -> None:
 def _rows(X: Any, n_samples: int) -> OutOfCoreRows:
     if isinstance(X, PartitionedRows):
         return X
-    return rows_of(X) if is_dask(X) else ChunkedRows(X, n_samples)
+    return partitioned_rows(X) if is_dask(X) else ChunkedRows(X, n_samples)

@@ -20,16 +20,16 @@ class ValidatedParameters:
 
     def _validate_params(self) -> None:
         kind: Any = type(self)
-        sound = _sound_defaults(kind)
-        values = {name: getattr(self, name) for name in sound}
-        given = {name: value for name, value in values.items() if value is not sound[name]}
+        defaults = _valid_defaults(kind)
+        values = {name: getattr(self, name) for name in defaults}
+        given = {name: value for name, value in values.items() if value is not defaults[name]}
         validate_parameter_constraints(
             self._parameter_constraints, given, caller_name=kind.__name__
         )
 
 
 @cache
-def _sound_defaults(kind: Any) -> dict[str, Any]:
+def _valid_defaults(kind: Any) -> dict[str, Any]:
     """Defaults of an estimator's parameters; for one that is not allowed, what no value is."""
     found, signature = {}, inspect.signature(kind.__init__)
     for name in kind._get_param_names():

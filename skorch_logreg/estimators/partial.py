@@ -14,13 +14,20 @@ from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import Trained
 
-__all__ = ["memory", "offered", "partial_fit", "past", "remember", "unproven"]
+__all__ = [
+    "partial_fit",
+    "resume_state",
+    "set_uncertified",
+    "store_training",
+    "supports_partial_fit",
+    "training_state",
+]
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
@@ -32,7 +39,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     sample_weight = namespace.convert(sample_weight)
     out_of_core.require_in_memory(X, "partial_fit")
     first = _check_partial_fit_first_call(model, namespace.detach(classes))
-    X, y = validated(model, X, y, reset=first, multi_output=model.soft_labels)
+    X, y = validate_rows(model, X, y, reset=first, multi_output=model.soft_labels)
     options.check_device_takes(device, X)
     labels = encode_targets(y, model.soft_labels, model.label_smoothing, model.classes_)
     model._check_classes(model.classes_, chosen)
@@ -50,15 +57,15 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     targets, weight = weight_targets(model.class_weight, rows.labels, rows.weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
     data = problem.data(rows.X, targets, weight, device)
-    state, total = past(model, solver, data.weight)
+    state, total = resume_state(model, solver, data.weight)
     params, trained = fitting.train(
         data,
         problem.loss,
         problem.penalty(factor, data.device),
         C=chosen.C,
-        fit_intercept=problem.core_intercept,
+        fit_intercept=problem.has_free_intercept,
         solver=solver,
-        start=None if start is None else problem.on(data.device, start),
+        start=None if start is None else problem.to_device(data.device, start),
         seed=validation_split.seed_of(model.random_state),
         state=state,
         epochs=1 if state is None else state["n_epochs"] + 1,
@@ -66,11 +73,11 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     )
     for name, value in problem.fitted(params).items():
         setattr(model, name, value)
-    unproven(model, trained.n_epochs, namespace)
-    remember(model, trained, total, solver)
+    set_uncertified(model, trained.n_epochs, namespace)
+    store_training(model, trained, total, solver)
 
 
-def unproven(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:
+def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:
     """Enter how long training took into a model of which nothing else is known."""
     model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
     model.n_passes_ = n_epochs
@@ -78,7 +85,7 @@ def unproven(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> No
     model.converged_ = False
 
 
-def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
+def resume_state(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
     """Return the state from which training goes on, and the weight of all rows so far.
 
     Parameters
@@ -98,7 +105,7 @@ def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None
     return state, total + known
 
 
-def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = None) -> None:
+def store_training(model: Any, trained: Trained | None, weight: Tensor, solver: Any = None) -> None:
     """Keep what `partial_fit` goes on from.
 
     Parameters
@@ -111,21 +118,25 @@ def remember(model: Any, trained: Trained | None, weight: Tensor, solver: Any = 
     solver : MiniBatch or None
         None: the model's.
     """
-    setattr(model, TRAINING, memory(weight, trained, model.solver if solver is None else solver))
+    setattr(
+        model, TRAINING, training_state(weight, trained, model.solver if solver is None else solver)
+    )
     if trained is not None:
         model.history_ = trained.history
     elif hasattr(model, "history_"):
         del model.history_
 
 
-def memory(weight: Tensor, trained: Trained | None = None, solver: Any = None) -> dict[str, Any]:
+def training_state(
+    weight: Tensor, trained: Trained | None = None, solver: Any = None
+) -> dict[str, Any]:
     """Value of the attribute that holds what `partial_fit` goes on from."""
     if trained is None:
         return {"weight": weight.tolist(), "state": None, "solver": None}
     return {"weight": weight.tolist(), "state": trained.state, "solver": named(solver)}
 
 
-def offered(model: Any) -> bool:
+def supports_partial_fit(model: Any) -> bool:
     """Whether a model can go on from some of the rows.
 
     Raises

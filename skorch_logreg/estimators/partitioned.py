@@ -37,13 +37,13 @@ class PartitionedRows:
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Hand every part its targets and weights."""
-        read = _Read(self.shape[1], self.dtype)
+        read = _BlockValidator(self.shape[1], self.dtype)
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
         return from_parts(self.parts, read, self.shape[1], dtype, targets, weight, self.survey)
 
 
 @dataclass(frozen=True)
-class _Read:
+class _BlockValidator:
     """Validate a part, where it lies."""
 
     n_features: int

@@ -17,8 +17,8 @@ from skorch_logreg.exceptions import VersionMismatchWarning
 __all__ = [
     "TRAINING",
     "VersionedState",
-    "all_or_nothing",
-    "fitted",
+    "restore_on_failure",
+    "fitted_attributes",
     "pack",
     "replace_fitted",
     "unpack",
@@ -58,7 +58,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
     """Stamp a state with the version; tensors go to the CPU, so that any machine can read it."""
     places = {name: _device(value) for name, value in state.items()}
     devices = {name: str(d) for name, d in places.items() if d is not None and d.type != "cpu"}
-    packed = state | {name: _moved(state[name], torch.device("cpu")) for name in devices}
+    packed = state | {name: _to_device(state[name], torch.device("cpu")) for name in devices}
     if TRAINING in packed:  # an optimiser takes its state to where the weights are by itself
         packed[TRAINING] = _on_cpu(packed[TRAINING])
     return packed | {_VERSION: skorch_logreg.__version__, _DEVICES: devices}
@@ -84,7 +84,7 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
             stacklevel=3,
         )
     try:
-        moved = {name: _moved(state[name], torch.device(d)) for name, d in devices.items()}
+        moved = {name: _to_device(state[name], torch.device(d)) for name, d in devices.items()}
     except (RuntimeError, AssertionError, NotImplementedError):  # no such device here
         moved = {}
     return state | moved
@@ -100,7 +100,7 @@ def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, An
     """
     state, tree = dict(state), {}
     for name in [name for name, value in state.items() if isinstance(value, nn.Module)]:
-        state[name], tree[name] = _hollow(state[name], name, estimator_name)
+        state[name], tree[name] = _strip_tensors(state[name], name, estimator_name)
     for name in [n for n, value in state.items() if n == TRAINING or isinstance(value, Tensor)]:
         tree[name] = state.pop(name)
     if not tree:
@@ -114,16 +114,18 @@ def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, An
 
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
     """Put the tensors back that `_without_tensors` has set aside."""
-    aside = state.pop(_TENSORS, None)
-    for name, value in ({} if aside is None else decoded(**aside)).items():
+    stored = state.pop(_TENSORS, None)
+    for name, value in ({} if stored is None else decoded(**stored)).items():
         if isinstance(state.get(name), nn.Module):
-            _fill(state[name], value)
+            _restore_tensors(state[name], value)
         else:
             state[name] = value
     return state
 
 
-def _hollow(module: nn.Module, name: str, estimator_name: str) -> tuple[nn.Module, list[Any]]:
+def _strip_tensors(
+    module: nn.Module, name: str, estimator_name: str
+) -> tuple[nn.Module, list[Any]]:
     """Copy a module with numbers in the place of its tensors; the tensors by these numbers.
 
     Each goes with whether it is a parameter that requires a gradient, None for a buffer; a
@@ -134,33 +136,33 @@ def _hollow(module: nn.Module, name: str, estimator_name: str) -> tuple[nn.Modul
     found |= {id(t): (t, None) for t in module.buffers()}
     places = {key: place for place, key in enumerate(found)}
     try:
-        hollow = copy.deepcopy(module, dict(places))
+        stripped = copy.deepcopy(module, dict(places))
     except Exception as error:  # a module that does something with them as it is copied
         raise TypeError(
             f"{name} of {estimator_name} cannot be saved but by pickle: {error}."
         ) from error
-    for part in hollow.modules():
+    for part in stripped.modules():
         for attribute, value in vars(part).items():
             if isinstance(value, Tensor):
                 raise TypeError(
                     f"{name} of {estimator_name} cannot be saved but by pickle: {attribute} of "
                     f"{type(part).__name__} is a tensor; register it as a buffer."
                 )
-    return hollow, list(found.values())
+    return stripped, list(found.values())
 
 
-def _fill(hollow: nn.Module, tensors: list[Any]) -> None:
+def _restore_tensors(stripped: nn.Module, tensors: list[Any]) -> None:
     """Put tensors in the place of their numbers."""
     filled = [t if grad is None else nn.Parameter(t, grad) for t, grad in tensors]
-    for part in hollow.modules():
+    for part in stripped.modules():
         for held in (part._parameters, part._buffers):
             held.update({key: filled[n] for key, n in held.items() if n is not None})
 
 
 @contextmanager
-def all_or_nothing(estimator: Any) -> Iterator[None]:
+def restore_on_failure(estimator: Any) -> Iterator[None]:
     """Put back the fitted attributes as they were if the block raises or is interrupted."""
-    before = fitted(estimator)
+    before = fitted_attributes(estimator)
     try:
         yield
     except BaseException:
@@ -170,7 +172,7 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
 
 def replace_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
     """Have these attributes in the place of those that `fit` has set."""
-    for name in fitted(estimator).keys() - attributes.keys():
+    for name in fitted_attributes(estimator).keys() - attributes.keys():
         delattr(estimator, name)
     vars(estimator).update(attributes)
 
@@ -182,7 +184,7 @@ def _device(value: Any) -> torch.device | None:
     return value.device if isinstance(value, Tensor) else None
 
 
-def _moved(value: Any, device: torch.device) -> Any:
+def _to_device(value: Any, device: torch.device) -> Any:
     """Take a tensor, or a copy of a module, elsewhere."""
     return copy.deepcopy(value).to(device) if isinstance(value, nn.Module) else value.to(device)
 
@@ -196,7 +198,7 @@ def _on_cpu(tree: Any) -> Any:
     return type(tree)(map(_on_cpu, tree)) if isinstance(tree, (list, tuple)) else tree
 
 
-def fitted(estimator: Any) -> dict[str, Any]:
+def fitted_attributes(estimator: Any) -> dict[str, Any]:
     """Return what `fit` has set."""
     return {
         name: value

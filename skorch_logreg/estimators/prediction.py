@@ -21,17 +21,17 @@ from skorch_logreg.estimators.arrays import (
     is_float_array,
     to_tensor,
 )
-from skorch_logreg.estimators.chunks import chunks_of, is_chunked
-from skorch_logreg.estimators.dask import lazy_on_dask
+from skorch_logreg.estimators.chunks import is_chunked, iterate_chunks
+from skorch_logreg.estimators.dask import lazy_for_dask
 from skorch_logreg.estimators.options import check_threshold_classes
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
-_LARGE = 1 << 22  # numbers of a block of rows: 32 MiB
-_ALIGNED = 256  # rows of a block are a multiple: a product's last rows may round otherwise
+_BLOCK_ELEMENTS = 1 << 22  # numbers of a block of rows: 32 MiB
+_BLOCK_ROWS = 256  # rows of a block are a multiple: a product's last rows may round otherwise
 _SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")
 
 
@@ -47,7 +47,7 @@ class LogitPrediction:
         """Logits (n_samples, 1 or n_classes), and where X lives."""
         raise NotImplementedError
 
-    @lazy_on_dask
+    @lazy_for_dask
     def decision_function(self, X: Any) -> Any:
         """Compute the logits.
 
@@ -71,7 +71,7 @@ class LogitPrediction:
         logits, namespace = self._logits(X, "decision_function")
         return namespace.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict(self, X: Any) -> Any:
         """Predict class labels.
 
@@ -106,7 +106,7 @@ class LogitPrediction:
         )
         return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), namespace)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_proba(self, X: Any) -> Any:
         """Compute the probability of every class.
 
@@ -129,7 +129,7 @@ class LogitPrediction:
         logits, namespace = self._logits(X, "predict_proba")
         return namespace.from_tensor(_probabilities(logits))
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
 
@@ -155,7 +155,7 @@ class LogitPrediction:
         if logits.shape[1] > 1:
             exact = log_softmax(logits)
         else:
-            exact = nn.functional.logsigmoid(_both_signs(logits))
+            exact = nn.functional.logsigmoid(_both_class_logits(logits))
         underflows = probabilities < torch.finfo(logits.dtype).tiny
         return namespace.from_tensor(torch.where(underflows, exact, probabilities.log()))
 
@@ -181,7 +181,7 @@ class LogitPrediction:
         accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
         return accuracy
 
-    def _are_features(self, X: Any) -> bool:
+    def _has_fitted_features(self, X: Any) -> bool:
         """Whether there are as many as in `fit`, where they had no names."""
         known = getattr(self, "n_features_in_", None)
         return X.shape[1] == known and not hasattr(self, "feature_names_in_")
@@ -216,7 +216,7 @@ class LogisticPrediction(LogitPrediction):
         """
         check_is_fitted(self)
         with torch.inference_mode(False):
-            coef, intercept = _owned(self.coef_), _owned(self.intercept_)
+            coef, intercept = _writable_tensor(self.coef_), _writable_tensor(self.intercept_)
             module: nn.Linear = nn.utils.skip_init(
                 nn.Linear, coef.shape[1], coef.shape[0], dtype=coef.dtype, device=coef.device
             )
@@ -254,17 +254,22 @@ class LogisticPrediction(LogitPrediction):
         namespace = ArrayNamespace.of(X)
         X, coef = namespace.view(X), self.coef_
         check_same_namespace(X, self, attribute="coef_", method=method)
-        if is_float_array(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
+        if (
+            is_float_array(X)
+            and self._has_fitted_features(X)
+            and type(coef) is np.ndarray
+            and coef.all()
+        ):
             # an entry that is not finite shows in the logits; at zeros a product may not look
             logits = _affine(X, coef, self.intercept_)
             if math.isfinite(float(logits.sum())):
                 return logits, namespace
-        X = validated(self, X, reset=False, dtype="numeric")
+        X = validate_rows(self, X, reset=False, dtype="numeric")
         return _affine(X, coef, self.intercept_), namespace
 
     def _chunk_logits(self, X: Any) -> Tensor:
         """Logits of rows that are read chunk by chunk."""
-        parts = [_affine(part, self.coef_, self.intercept_) for part in chunks_of(self, X)]
+        parts = [_affine(part, self.coef_, self.intercept_) for part in iterate_chunks(self, X)]
         return torch.cat(parts)
 
 
@@ -291,11 +296,11 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         return nn.functional.linear(rows, coef, intercept)
 
     with torch.autocast(X.device.type, enabled=False):
-        if X.numel() <= _LARGE or not (on_cpu or converts):
+        if X.numel() <= _BLOCK_ELEMENTS or not (on_cpu or converts):
             return product(X)
     # in each block, some BLAS would take one thread for a product with one column
     logits = coef.new_empty(X.shape[0], coef.shape[0])
-    step = max(_LARGE // X.shape[1] & -_ALIGNED, _ALIGNED)
+    step = max(_BLOCK_ELEMENTS // X.shape[1] & -_BLOCK_ROWS, _BLOCK_ROWS)
 
     def part(start: int) -> None:
         rows = slice(start, start + step)
@@ -311,7 +316,7 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
     return logits
 
 
-def _both_signs(logits: Tensor) -> Tensor:
+def _both_class_logits(logits: Tensor) -> Tensor:
     """Logits (n, 2) of both classes, from the log-odds (n, 1) of the second; new memory."""
     return logits * _SIGNS.to(logits.device)
 
@@ -320,10 +325,10 @@ def _probabilities(logits: Tensor) -> Tensor:
     """Probabilities (n, n_classes) without cancellation: a sigmoid of either sign."""
     if logits.shape[1] > 1:
         return softmax(logits)
-    return _both_signs(logits).sigmoid_()
+    return _both_class_logits(logits).sigmoid_()
 
 
-def _owned(array: Any) -> Tensor:
+def _writable_tensor(array: Any) -> Tensor:
     """View an array that a module may write into; read-only ones are copied."""
     writable = isinstance(array, Tensor) or getattr(array, "flags", None) is None
     tensor = to_tensor(array)

@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
 from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.estimators.bounds import check_bounds, within
+from skorch_logreg.estimators.bounds import bounded_penalty, check_bounds
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.exceptions import ParameterError
@@ -96,7 +96,7 @@ class Problem:
         return self.options.is_liblinear and self.fit_intercept
 
     @property
-    def core_intercept(self) -> bool:
+    def has_free_intercept(self) -> bool:
         """Whether the core fits an intercept."""
         return self.fit_intercept and not self.has_column
 
@@ -163,7 +163,7 @@ class Problem:
         if self.options.penalty is not None:
             return self.options.penalty.of_features(self.n_features, factor, device)
         if self.bounds is not None:
-            return within(self.bounds, ElasticNet(l1_ratio, factor), device)
+            return bounded_penalty(self.bounds, ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)
 
     def zeros(self) -> Params:
@@ -203,7 +203,7 @@ class Problem:
         )
 
     @staticmethod
-    def on(device: torch.device, params: Params) -> Params:
+    def to_device(device: torch.device, params: Params) -> Params:
         """Parameters on the data's device."""
         return Params(params.coef.to(device), params.intercept.to(device))
 

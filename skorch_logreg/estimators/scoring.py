@@ -233,14 +233,14 @@ def fast_scores(
     index = index.to(logits.device).reshape(index.shape[0], -1)
     if weight is not None:
         weight = weight.to(logits.device, torch.float64)[:, None]
-        if not bool((weight >= 0).all() & (metrics.sums(weight, lengths) > 0).all()):
+        if not bool((weight >= 0).all() & (metrics.fold_sums(weight, lengths) > 0).all()):
             return None
     from_y = classes is not None and metric in _WITHOUT_LABELS
     totals = None
     if from_y or metric in _NEED_ALL_CLASSES:
         members = nn.functional.one_hot(index, n_classes).to(torch.float64)
         counted = members if from_y or weight is None else members * weight[:, :, None]
-        totals = metrics.sums(counted, lengths)
+        totals = metrics.fold_sums(counted, lengths)
         if not bool((totals > 0).all()):
             return None
     if from_y and metric == "neg_brier_score" and n_classes == 2 and _has_no_order(classes):
@@ -254,8 +254,8 @@ def fast_scores(
     else:
         value = metrics.is_correct(logits, index, threshold)
     if totals is not None and metric == "balanced_accuracy":
-        weight = metrics.balanced(index, lengths, weight, totals)
-    return metrics.means(value.to(torch.float64), lengths, weight)
+        weight = metrics.balanced_weights(index, lengths, weight, totals)
+    return metrics.fold_means(value.to(torch.float64), lengths, weight)
 
 
 @cache

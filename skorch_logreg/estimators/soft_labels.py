@@ -132,11 +132,11 @@ def weight_targets(
                 class_probability.shape[0], dtype=torch.float64, device=class_probability.device
             )
         class_probability = class_probability.to(rows.device)
-        by_class = weights.of_classes(
+        by_class = weights.class_weights_of(
             class_weight, labels.classes, rows @ class_probabilities(class_probability)
         )
         class_probability, rows = reweight(class_probability, rows, by_class)
-        rows = weights.refuse_zero(rows)
+        rows = weights.check_nonzero(rows)
     return class_probability if class_probability.ndim == 1 else class_probability[:, None], rows
 
 

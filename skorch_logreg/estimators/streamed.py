@@ -35,26 +35,26 @@ class Stream:
     Parameters
     ----------
     loader : DataLoader
-    survey : Survey
-    encode : StreamTargets
+    summary : DatasetSummary
+    encode : BatchEncoder
     weight : Tensor of shape (1,), float64
         Of all rows.
     """
 
     loader: DataLoader[Any]
-    survey: streams.Survey
-    encode: streams.StreamTargets
+    summary: streams.DatasetSummary
+    encode: streams.BatchEncoder
     weight: Tensor
 
     @classmethod
     def of(cls, model: Any, X: Any, solver: MiniBatch) -> "Stream":
         """Read all batches of a data set or loader, for a classifier."""
-        loader = streams.loader_of(X, solver)
-        survey = streams.Survey.of(loader, model.soft_labels)
-        encode, weight = streams.targets_of(
-            survey, model.class_weight, model.soft_labels, model.label_smoothing
+        loader = streams.make_loader(X, solver)
+        summary = streams.DatasetSummary.of(loader, model.soft_labels)
+        encode, weight = streams.make_encoder(
+            summary, model.class_weight, model.soft_labels, model.label_smoothing
         )
-        return cls(loader, survey, encode, weight)
+        return cls(loader, summary, encode, weight)
 
     def train(
         self,
@@ -75,7 +75,7 @@ class Stream:
             torch.tensor([1 / problem.options.C], dtype=torch.float64, device=device),
             dtype,
         )
-        mean_weight = self.weight / self.survey.n_samples
+        mean_weight = self.weight / self.summary.n_samples
         batches = LoaderBatches(self.loader, self.encode, mean_weight, dtype, device)
         return train(network, head, batches, objective, solver, **how)
 
@@ -100,8 +100,8 @@ def fit_stream(
         That nothing is proven.
     """
     stream = Stream.of(model, X, chosen.solver)
-    classes = stream.survey.classes
-    first = validate_data(model, stream.survey.first[0], dtype=NUMPY.float_dtypes)
+    classes = stream.summary.classes
+    first = validate_data(model, stream.summary.first[0], dtype=NUMPY.float_dtypes)
     model._check_classes(classes, chosen)
     problem = Problem.of(
         model,
@@ -139,9 +139,9 @@ def fit_stream(
     reporter.close()
     for name, value in problem.fitted(params()).items():
         setattr(model, name, value)
-    partial.unproven(model, trained.n_epochs)
-    model.n_passes_ += 1  # the survey
-    partial.remember(model, trained, stream.weight)
+    partial.set_uncertified(model, trained.n_epochs)
+    model.n_passes_ += 1  # the summary
+    partial.store_training(model, trained, stream.weight)
     cut = trained.status is Status.INTERRUPTED
     word = (
         convergence_messages.message_for_interrupted

@@ -27,25 +27,25 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "EMPTY",
-    "Survey",
+    "DatasetSummary",
     "batches",
-    "is_stream",
-    "loader_of",
-    "plain",
-    "refuse_beside",
-    "streams",
-    "targets_of",
+    "is_torch_dataset",
+    "make_loader",
+    "to_ndarray",
+    "require_no_labels",
+    "is_streamed",
+    "make_encoder",
 ]
 
 EMPTY = "Found array with 0 sample(s): the data set is empty."
 
 
-def is_stream(X: Any) -> bool:
+def is_torch_dataset(X: Any) -> bool:
     """Whether ``X`` is a data set or a loader of torch, which brings y and weights itself."""
     return isinstance(X, (Dataset, DataLoader))
 
 
-def streams(X: Any, solver: Any) -> bool:
+def is_streamed(X: Any, solver: Any) -> bool:
     """Whether the rows are taken batch by batch as they come, rather than read into memory.
 
     Raises
@@ -63,7 +63,7 @@ def streams(X: Any, solver: Any) -> bool:
     return trains and (one_by_one or isinstance(X, DataLoader))
 
 
-def loader_of(X: Any, solver: MiniBatch) -> DataLoader[Any]:
+def make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:
     """Return the loader whose batches a solver takes.
 
     Raises
@@ -97,7 +97,7 @@ def loader_of(X: Any, solver: MiniBatch) -> DataLoader[Any]:
 
 
 @dataclass(frozen=True)
-class Survey:
+class DatasetSummary:
     """What one reading of all batches tells before the first epoch.
 
     Parameters
@@ -117,26 +117,26 @@ class Survey:
     n_samples: int
 
     @classmethod
-    def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "Survey":
+    def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "DatasetSummary":
         """Read all batches, and refuse what cannot be fitted."""
         first: Any = None
         seen, totals = [], []
         n_samples = 0
         for X, y, weight in batches(loader):
             rows = check_array(
-                X if sp.issparse(X) else plain(X),
+                X if sp.issparse(X) else to_ndarray(X),
                 dtype=[np.float64, np.float32],
                 allow_nd=True,
                 input_name="X",
             )
-            y = plain(y)
+            y = to_ndarray(y)
             first = (rows[:2], y[:2]) if first is None else first
             if rows.shape[1:] != first[0].shape[1:]:
                 raise ValueError(
                     f"A batch has rows of shape {rows.shape[1:]}, the first has "
                     f"{first[0].shape[1:]}."
                 )
-            counts = np.ones(len(rows)) if weight is None else plain(weight).astype(np.float64)
+            counts = np.ones(len(rows)) if weight is None else to_ndarray(weight).astype(np.float64)
             if not (y.shape[:1] == counts.shape == rows.shape[:1] and (y.ndim == 1 or soft_labels)):
                 raise ValueError(
                     f"A batch has X of shape {rows.shape}, y of shape {y.shape} and weights of "
@@ -165,7 +165,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class StreamTargets:
+class BatchEncoder:
     """From a batch's labels and weights to those of the training loop.
 
     Parameters
@@ -184,8 +184,8 @@ class StreamTargets:
 
     def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
         """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
-        labels = encode_targets(plain(y), self.soft_labels, self.label_smoothing, self.classes)
-        rows = None if weight is None else to_tensor(plain(weight)).to(torch.float64)
+        labels = encode_targets(to_ndarray(y), self.soft_labels, self.label_smoothing, self.classes)
+        rows = None if weight is None else to_tensor(to_ndarray(weight)).to(torch.float64)
         if isinstance(labels, SoftTargets):
             class_probability = labels.class_probability
             if self.by_class is not None:
@@ -206,22 +206,22 @@ class StreamTargets:
         return targets[:, None], None if rows is None else rows[:, None]
 
 
-def targets_of(
-    survey: Survey, class_weight: Any, soft_labels: bool, label_smoothing: float
-) -> tuple[StreamTargets, Tensor]:
+def make_encoder(
+    summary: DatasetSummary, class_weight: Any, soft_labels: bool, label_smoothing: float
+) -> tuple[BatchEncoder, Tensor]:
     """Return what encodes a batch, and the weight (1,) of all rows."""
-    by_class = torch.from_numpy(survey.by_class)
+    by_class = torch.from_numpy(summary.by_class)
     whole = by_class.sum(dim=0, keepdim=True)
-    n_classes = len(survey.classes)
+    n_classes = len(summary.classes)
     by_class = smooth_labels(by_class / whole, label_smoothing, n_classes) * whole
     factors = None
     if class_weight is not None:
-        factors = weights.of_classes(class_weight, survey.classes, by_class)
+        factors = weights.class_weights_of(class_weight, summary.classes, by_class)
         whole = (by_class * factors).sum(dim=0, keepdim=True)
-    return StreamTargets(survey.classes, factors, soft_labels, label_smoothing), whole
+    return BatchEncoder(summary.classes, factors, soft_labels, label_smoothing), whole
 
 
-def refuse_beside(y: Any, sample_weight: Any) -> None:
+def require_no_labels(y: Any, sample_weight: Any) -> None:
     """Refuse labels and weights beside a data set, which has its own."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -244,6 +244,6 @@ def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
         yield item[0], item[1], item[2] if len(item) == 3 else None
 
 
-def plain(array: Any) -> np.ndarray:
+def to_ndarray(array: Any) -> np.ndarray:
     """Return an array of NumPy."""
     return np.asarray(to_numpy(array))

@@ -8,14 +8,14 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skorch_logreg.estimators.arrays import ArrayNamespace, is_integer_labels
-from skorch_logreg.inputs import checked, is_plain
+from skorch_logreg.inputs import check_keeping_dtype, is_finite_array
 
-__all__ = ["validated"]
+__all__ = ["validate_rows"]
 
 _NO_LABELS = "no_validation"  # scikit-learn's word
 
 
-def validated(
+def validate_rows(
     model: Any, X: Any, y: Any = _NO_LABELS, *, reset: bool = True, dtype: Any = None, **how: Any
 ) -> Any:
     """Validate rows, and labels that come with them, as scikit-learn does, in its words.
@@ -52,17 +52,23 @@ def validated(
     """
     namespace = ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)
-    alone = isinstance(y, str) and y == _NO_LABELS
-    if is_plain(X) and (alone or is_integer_labels(y, len(X))) and _takes(model, X, reset):
-        return X if alone else (X, y)
-    look = partial(validate_data, model, y=y, reset=reset, **how)
-    found = checked(X, look, tuple(namespace.float_dtypes) if dtype is None else dtype)
+    without_labels = isinstance(y, str) and y == _NO_LABELS
+    if (
+        is_finite_array(X)
+        and (without_labels or is_integer_labels(y, len(X)))
+        and _has_known_features(model, X, reset)
+    ):
+        return X if without_labels else (X, y)
+    validator = partial(validate_data, model, y=y, reset=reset, **how)
+    found = check_keeping_dtype(
+        X, validator, tuple(namespace.float_dtypes) if dtype is None else dtype
+    )
     if not isinstance(X, Tensor):
         return found
-    return X if alone or y is None else (X, found[1])
+    return X if without_labels or y is None else (X, found[1])
 
 
-def _takes(model: Any, X: np.ndarray, reset: bool) -> bool:
+def _has_known_features(model: Any, X: np.ndarray, reset: bool) -> bool:
     """Whether columns without names are those of a model, or become so."""
     if reset:
         model.n_features_in_ = X.shape[1]

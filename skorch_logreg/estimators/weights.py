@@ -19,9 +19,9 @@ __all__ = [
     "check_offset",
     "check_penalty_factor",
     "check_sample_weight",
-    "of_classes",
-    "refuse_offset",
-    "refuse_zero",
+    "class_weights_of",
+    "require_no_offset",
+    "check_nonzero",
     "with_class_weight",
 ]
 
@@ -87,7 +87,7 @@ def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
     return found.reshape(n_samples, 1, -1)
 
 
-def refuse_offset(offset: Any, what: str) -> None:
+def require_no_offset(offset: Any, what: str) -> None:
     """Refuse an offset where there is no place for it."""
     if offset is not None:
         raise ParameterError(f"offset is given, but {what} has no place for it; leave offset=None.")
@@ -125,10 +125,12 @@ def with_class_weight(
         rows = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
     index = index.to(rows.device)
     total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
-    return refuse_zero(rows * of_classes(class_weight, targets.classes, total)[index])
+    return check_nonzero(rows * class_weights_of(class_weight, targets.classes, total)[index])
 
 
-def of_classes(class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor) -> Tensor:
+def class_weights_of(
+    class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor
+) -> Tensor:
     """Weights (n_classes,) of the classes, float64.
 
     Parameters
@@ -151,7 +153,7 @@ def of_classes(class_weight: Mapping[Any, float] | str, classes: Any, total: Ten
     return to_tensor(found).to(total.device, torch.float64)
 
 
-def refuse_zero(weight: Tensor) -> Tensor:
+def check_nonzero(weight: Tensor) -> Tensor:
     """Return weights of which one at least is not zero."""
     if not bool((weight > 0).any()):
         raise ValueError(_ALL_ZERO)

@@ -14,21 +14,23 @@ from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.inputs.sparse_checks import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
-__all__ = ["checked", "is_plain", "torch_dtype"]
+__all__ = ["check_keeping_dtype", "is_finite_array", "torch_dtype"]
 
-_AT_ONCE = 1 << 22  # numbers: worth a second thread, and looked at at a time in a tensor
+_BLOCK_ELEMENTS = 1 << 22  # numbers: worth a second thread, and looked at at a time in a tensor
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _HALF = np.dtype(np.float16)
 
 
-def checked(X: Any, look: Callable[..., Any], dtype: Any = (np.float64, np.float32)) -> Any:
+def check_keeping_dtype(
+    X: Any, validator: Callable[..., Any], dtype: Any = (np.float64, np.float32)
+) -> Any:
     """Let scikit-learn look at rows, in such a way that numbers stay what they are.
 
     Parameters
     ----------
     X : object
-        As `viewed` returns it, or an array of another library; read only.
-    look : callable
+        As `view_as_numpy` returns it, or an array of another library; read only.
+    validator : callable
         `sklearn.utils.check_array`, or `validate_data` of an estimator: called with X and
         keywords.
     dtype : dtype or sequence of dtypes
@@ -37,7 +39,7 @@ def checked(X: Any, look: Callable[..., Any], dtype: Any = (np.float64, np.float
     Returns
     -------
     found : Any
-        What ``look`` returns for rows that are none of its business to convert: an array of
+        What `validator` returns for rows that are none of its business to convert: an array of
         floating point numbers, integers or booleans as it is, others as ``dtype``, sparse ones as
         CSR. For a tensor, on which scikit-learn does not look, that of an array in its place.
 
@@ -48,16 +50,16 @@ def checked(X: Any, look: Callable[..., Any], dtype: Any = (np.float64, np.float
     """
     if isinstance(X, Tensor):
         stand_in, is_finite = _stand_in(X)
-        return look(stand_in, dtype=None, ensure_all_finite=not is_finite)
-    plain = is_plain(X)
+        return validator(stand_in, dtype=None, ensure_all_finite=not is_finite)
+    plain = is_finite_array(X)
     check_indices(X)
     is_native = isinstance(X, np.ndarray) and X.dtype.isnative
     stored = is_native and (plain or X.dtype.kind in "biu")
     how = None if stored else list(dtype) if isinstance(dtype, tuple) else dtype
-    return look(X, accept_sparse="csr", dtype=how, ensure_all_finite=not plain)
+    return validator(X, accept_sparse="csr", dtype=how, ensure_all_finite=not plain)
 
 
-def is_plain(X: Any) -> bool:
+def is_finite_array(X: Any) -> bool:
     """Whether X is an array of finite numbers in which scikit-learn's validation finds nothing.
 
     That takes longer than the fit of a few rows; this is a sum, and nothing for integers.
@@ -68,7 +70,7 @@ def is_plain(X: Any) -> bool:
         return True
     if X.dtype not in _FLOATS and X.dtype != _HALF:
         return False
-    if X.size < _AT_ONCE:
+    if X.size < _BLOCK_ELEMENTS:
         return _has_finite_sum(X)
     lines = X if X.flags.c_contiguous else X.T
     return all(map_blocks(_has_finite_sum, np.array_split(lines, thread_count())))
@@ -110,7 +112,7 @@ def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
 
 def _not_finite(X: Tensor) -> int | None:
     """Find the first row with a number that is not finite, a part of the rows at a time."""
-    step = max(_AT_ONCE // max(math.prod(X.shape[1:]), 1), 1)
+    step = max(_BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)
     for start in range(0, len(X), step):
         rows = X[start : start + step]
         if not bool(rows.sum().isfinite()):  # or the sum overflows

@@ -6,12 +6,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-__all__ = ["to_numpy", "viewed"]
+__all__ = ["to_numpy", "view_as_numpy"]
 
 _COMPRESSED = {torch.sparse_csr: sp.csr_array, torch.sparse_csc: sp.csc_array}
 
 
-def viewed(array: Any) -> Any:
+def view_as_numpy(array: Any) -> Any:
     """View a tensor as an array of NumPy or SciPy, where these have its numbers.
 
     Parameters
@@ -59,7 +59,7 @@ def to_numpy(array: Any) -> Any:
     array : object
         Read only; what is no tensor is returned as it is.
     """
-    found = viewed(array)
+    found = view_as_numpy(array)
     if not isinstance(found, Tensor):
         return found
     wide = found.float() if found.dtype == torch.bfloat16 else found

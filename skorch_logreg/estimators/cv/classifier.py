@@ -33,13 +33,13 @@ from skorch_logreg.estimators.cv.grid import search
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScorer
-from skorch_logreg.estimators.dask import collected
+from skorch_logreg.estimators.dask import collect
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.estimators.torch_context import default_torch_state
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["TorchLogisticClassifierCV"]
@@ -303,7 +303,7 @@ class TorchLogisticClassifierCV(
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
         _raise_for_params(params, self, "fit")
-        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, params)
         return self
 
@@ -319,9 +319,9 @@ class TorchLogisticClassifierCV(
             X = out_of_core.prepare(
                 self, X, len(y), chosen.options(chosen.effective_l1_ratios[0]), device
             )
-            sample_weight = collected(sample_weight)
+            sample_weight = collect(sample_weight)
         else:
-            X, y = validated(self, X, y)
+            X, y = validate_rows(self, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)

@@ -207,7 +207,7 @@ class FoldProblem:
                 raise ParameterError(
                     f"Fold {fold} of cv has no training row with a positive weight."
                 )
-        if not self.problem.core_intercept:
+        if not self.problem.has_free_intercept:
             shown = torch.ones_like(shown)
         return shown.tolist()
 
@@ -239,11 +239,11 @@ class FoldProblem:
             loss,
             self.problem.penalty(self.factor, data.device),
             C=Cs.to(data.device),
-            fit_intercept=self.problem.core_intercept,
+            fit_intercept=self.problem.has_free_intercept,
             solver=self.problem.options.solver,
             tol=self.tol,
             max_iter=self.max_iter,
-            start=None if start is None else Problem.on(data.device, start),
+            start=None if start is None else Problem.to_device(data.device, start),
             callback=_report if self.verbose else None,
             bound=len(Cs) == 1,
             dtype=self.problem.stored_dtype,

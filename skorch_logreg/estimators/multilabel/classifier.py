@@ -242,7 +242,7 @@ class MultiLabel(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), default_torch_state(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, label_mask)
         return self
 
@@ -295,7 +295,7 @@ class MultiLabel(
         a network there is neither. A label that has shown one value so far is trained like any
         other; one that was certain after `fit` begins anew.
         """
-        with persistence.all_or_nothing(self), default_torch_state():
+        with persistence.restore_on_failure(self), default_torch_state():
             network = isinstance(self.estimator, NeuralLogisticClassifier)
             go_on = neural.partial_fit if network else partial.partial_fit
             go_on(self, X, y, classes, sample_weight, label_mask)

@@ -212,7 +212,7 @@ class LabelFolds:
         absent = torch.einsum("nfl,nl->fl", own, (1 - targets).to(own.dtype)) > 0
         self._refuse_empty(labels, folds, present | absent)
         # a penalised intercept, or none, has a minimiser all the same
-        fitted = present & absent if problem.core_intercept else present | absent
+        fitted = present & absent if problem.has_free_intercept else present | absent
         fitted = fitted & (torch.from_numpy(self.work.company.constant[labels]) == 0).to(
             fitted.device
         )

@@ -13,11 +13,11 @@ from skorch_logreg.estimators import options, out_of_core, weights
 from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
-from skorch_logreg.estimators.dask import collected
+from skorch_logreg.estimators.dask import collect
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.targets import Targets
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Given", "checked_estimator"]
@@ -120,12 +120,12 @@ class Given:
         sample_weight = namespace.convert(sample_weight)
         y, label_mask = namespace.detach(y), namespace.detach(label_mask)
         if chosen is not None and out_of_core.is_out_of_core(X):
-            y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
+            y, label_mask, sample_weight = map(collect, (y, label_mask, sample_weight))
             X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, anew)
         else:
             out_of_core.require_in_memory(X, f"MultiLabel({type(estimator).__name__}) here")
             beside = () if y is not None else (None,)  # which scikit-learn refuses
-            X = validated(model, X, *beside, reset=anew, allow_nd=allow_nd)
+            X = validate_rows(model, X, *beside, reset=anew, allow_nd=allow_nd)
         options.check_device_takes(device, X)
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)

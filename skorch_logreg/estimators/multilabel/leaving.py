@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.export import (
     ExportMixin,
-    copied,
-    logistic_regression,
-    parameters,
+    sklearn_parameters,
+    to_logistic_regression,
+    to_numpy_copy,
     with_threshold,
 )
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has_coefficients
@@ -59,7 +59,7 @@ class LabelLeaving(ExportMixin, LabelPrediction):
         MultiOutputClassifier(estimator=LogisticRegression(C=0.1))
         """
         kind, classes, thresholds = self._decision()
-        pair = np.arange(2) if kind == "one-vs-rest" else copied(classes)
+        pair = np.arange(2) if kind == "one-vs-rest" else to_numpy_copy(classes)
         models = [self._label(label, pair) for label in range(self.n_labels_)]
         models = [with_threshold(*each) for each in zip(models, thresholds, strict=True)]
         if kind == "binary":
@@ -75,7 +75,7 @@ class LabelLeaving(ExportMixin, LabelPrediction):
             model.classes_ = [each.classes_ for each in models]
         else:
             model = OneVsRestClassifier(template)
-            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(copied(classes))
+            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(to_numpy_copy(classes))
             model.classes_ = model.label_binarizer_.classes_
         model.estimators_ = models
         for name in ("n_features_in_", "feature_names_in_"):
@@ -86,13 +86,13 @@ class LabelLeaving(ExportMixin, LabelPrediction):
     def _label(self, label: int, pair: np.ndarray) -> Any:
         """Model of one label, as a LogisticRegression between two answers."""
         row = slice(label, label + 1)
-        fitted = {name: copied(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
-        fitted |= {"n_iter_": copied(self.n_iter_[row]), "classes_": pair}
-        return logistic_regression(self, self._parameters(label), fitted)
+        fitted = {name: to_numpy_copy(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
+        fitted |= {"n_iter_": to_numpy_copy(self.n_iter_[row]), "classes_": pair}
+        return to_logistic_regression(self, self._parameters(label), fitted)
 
     def _parameters(self, label: int | None) -> dict[str, Any]:
         """Those of a label; None: where labels differ, the estimator's."""
-        found = parameters(self.estimator or TorchLogisticClassifier())
+        found = sklearn_parameters(self.estimator or TorchLogisticClassifier())
         weights = self.class_weight
         if isinstance(weights, (list, tuple)):
             weights = None if label is None else weights[label]

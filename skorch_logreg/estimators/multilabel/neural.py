@@ -131,7 +131,7 @@ def partial_fit(
         rows = run.rows(company, on_features=mode.frozen)
         state, total = None, rows.weight.sum(dim=0).expand(len(run.C))
         if warm_start.previous is not None:
-            state, total = parts.past(model, mode.solver, rows.weight)
+            state, total = parts.resume_state(model, mode.solver, rows.weight)
         trained = run.train(
             mode,
             rows,
@@ -140,7 +140,7 @@ def partial_fit(
             total_weight=total,
         )
     model._keep(run.attributes(trained, None), given.labels)
-    setattr(model, TRAINING, parts.memory(total, trained, mode.solver))
+    setattr(model, TRAINING, parts.training_state(total, trained, mode.solver))
 
 
 def _head(
@@ -257,7 +257,7 @@ class _LabelNetworkFit(NetworkFit):
         C = per_label.strengths(model.C, head, chosen, labels.n_labels)
         return cls(warm_start, network, problem, C)
 
-    def strength(self, device: torch.device) -> Tensor:
+    def reg_strength(self, device: torch.device) -> Tensor:
         """``1 / C`` of every label."""
         return (1 / self.C).to(device)
 

@@ -28,13 +28,13 @@ _COLUMN = ("binary", "multiclass")
 
 
 def offered(model: Any) -> bool:
-    """Whether `MultiLabel` can go on from some of the rows; see `partial.offered`."""
+    """Whether `MultiLabel` can go on from some of the rows; see `partial.supports_partial_fit`."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     own = model.class_weight
     each = own if isinstance(own, (list, tuple)) else [own]
     each = [estimator.class_weight if entry is None else entry for entry in each]
     named = [entry for entry in each if isinstance(entry, str)]
-    return partial.offered(
+    return partial.supports_partial_fit(
         SimpleNamespace(
             solver=estimator.solver,
             class_weight=named[0] if named else None,
@@ -238,9 +238,9 @@ class _Run:
             problem.loss,
             problem.penalty(self.work.factor, device),
             C=self.C[labels].to(device),
-            fit_intercept=problem.core_intercept,
+            fit_intercept=problem.has_free_intercept,
             solver=problem.options.solver,
-            start=problem.on(device, start),
+            start=problem.to_device(device, start),
             seed=self.work.seed,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,

@@ -11,14 +11,14 @@ from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace, check_same_namespace
-from skorch_logreg.estimators.chunks import chunks_of, is_chunked
-from skorch_logreg.estimators.dask import lazy_on_dask
+from skorch_logreg.estimators.chunks import is_chunked, iterate_chunks
+from skorch_logreg.estimators.dask import lazy_for_dask
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.per_label import numbers
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["LabelPrediction"]
@@ -44,7 +44,7 @@ class LabelPrediction(LogisticPrediction):
     sparsify = available_if(_has_coefficients)(LogisticPrediction.sparsify)
     densify = available_if(_has_coefficients)(LogisticPrediction.densify)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def decision_function(self, X: Any) -> Any:
         """Compute the logits ``X coef' + intercept``.
 
@@ -61,7 +61,7 @@ class LabelPrediction(LogisticPrediction):
         logits, namespace = self._logits(X, "decision_function")
         return namespace.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict(self, X: Any) -> Any:
         """Predict which labels are present.
 
@@ -82,7 +82,7 @@ class LabelPrediction(LogisticPrediction):
             If `threshold` was set to something that is not allowed.
         """
         if is_chunked(X):
-            namespace, some = NUMPY, chunks_of(self, X)
+            namespace, some = NUMPY, iterate_chunks(self, X)
         else:
             X, namespace = self._rows(X, "predict")
             at_once = fitting.at_once(self.n_labels_, self.memory_budget)
@@ -95,7 +95,7 @@ class LabelPrediction(LogisticPrediction):
             return sp.vstack(parts, format="csr")
         return np.concatenate(parts) if namespace.xp is None else namespace.xp.concat(parts)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_proba(self, X: Any) -> Any:
         """Compute the probability of every label.
 
@@ -117,7 +117,7 @@ class LabelPrediction(LogisticPrediction):
             return namespace.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
         return namespace.from_tensor(logits.sigmoid_())
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
 
@@ -153,11 +153,11 @@ class LabelPrediction(LogisticPrediction):
         how: dict[str, Any] = {"dtype": "numeric"}
         if network is not None:
             how = {"allow_nd": getattr(self.estimator, "module", None) is not None}
-        return validated(self, X, reset=False, **how), ArrayNamespace.of(X)
+        return validate_rows(self, X, reset=False, **how), ArrayNamespace.of(X)
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         if is_chunked(X):
-            return cat([self._of_rows(rows) for rows in chunks_of(self, X)]), NUMPY
+            return cat([self._of_rows(rows) for rows in iterate_chunks(self, X)]), NUMPY
         X, namespace = self._rows(X, method)
         return self._of_rows(X), namespace
 

@@ -251,11 +251,11 @@ class NeuralLogisticClassifier(
         -----
         A fit that raises or is interrupted leaves the fitted attributes as they were.
         """
-        with persistence.all_or_nothing(self), default_torch_state():
+        with persistence.restore_on_failure(self), default_torch_state():
             fits.fit(self, X, y, sample_weight)
         return self
 
-    @available_if(partial.offered)
+    @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Go on with training for one epoch over some rows.
@@ -286,7 +286,7 @@ class NeuralLogisticClassifier(
         ParameterError
             If `solver` asks for what needs all rows at once.
         """
-        with persistence.all_or_nothing(self), default_torch_state():
+        with persistence.restore_on_failure(self), default_torch_state():
             fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 

@@ -46,12 +46,12 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
     mode, stream, classes, source = TrainingMode.of(model), None, None, X
     seed = validation_split.seed_of(model.random_state)
-    if streams.is_stream(X):
-        streams.refuse_beside(y, sample_weight)
+    if streams.is_torch_dataset(X):
+        streams.require_no_labels(y, sample_weight)
         with seeded_generators(seed, torch.device("cpu")):
-            if streams.streams(X, mode.solver):
+            if streams.is_streamed(X, mode.solver):
                 stream = Stream.of(model, X, mode.stream_solver(X))
-                (X, y), classes = stream.survey.first, stream.survey.classes
+                (X, y), classes = stream.summary.first, stream.summary.classes
             else:
                 X, y, sample_weight = datasets.read(X)
     warm = model.warm_start and hasattr(model, "module_")
@@ -87,7 +87,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
             weight = stream.weight
         if reporter is not None:
             reporter.close()
-    partial.remember(model, trained, weight, mode.solver)
+    partial.store_training(model, trained, weight, mode.solver)
     network_fit.finish(trained, solution)
     context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})
 
@@ -103,7 +103,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     with seeded_generators(seed, validated_input.device):
         network_fit = NetworkFit.of(validated_input, validated_input.network(mode.frozen))
         data = network_fit.data(validated_input.rows.drop_zero_weight(), on_features=mode.frozen)
-        state, total = partial.past(model, mode.solver, data.weight)
+        state, total = partial.resume_state(model, mode.solver, data.weight)
         trained = network_fit.train(
             mode,
             data,
@@ -111,7 +111,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
             epochs=1 if state is None else state["n_epochs"] + 1,
             total_weight=total,
         )
-    partial.remember(model, trained, total, mode.solver)
+    partial.store_training(model, trained, total, mode.solver)
     network_fit.finish(trained, None)
 
 

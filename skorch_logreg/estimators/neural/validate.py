@@ -13,7 +13,7 @@ from skorch_logreg.estimators import options, out_of_core, validation_split, wei
 from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.soft_labels import encode_targets
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import torch_dtype
@@ -26,7 +26,7 @@ _DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
 
 def rows_like_before(model: Any, X: Any) -> Any:
     """Validate rows that have to have the features of those before."""
-    return validated(model, X, reset=False, allow_nd=model.module is not None)
+    return validate_rows(model, X, reset=False, allow_nd=model.module is not None)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ValidatedInput:
         out_of_core.require_in_memory(X, type(model).__name__)
         n_features = getattr(model, "n_features_in_", None)
         allow_nd = model.module is not None
-        X, y = validated(
+        X, y = validate_rows(
             model, X, y, reset=reset, multi_output=model.soft_labels, allow_nd=allow_nd
         )
         device, dtype = device_and_dtype(model, X, device)

@@ -10,13 +10,13 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options, weights
 from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.estimators.partial import memory
+from skorch_logreg.estimators.partial import training_state
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.search.candidates import Candidate, token
 from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 
 __all__ = ["COLUMNS", "Batch", "Design", "solve"]
 
@@ -72,7 +72,7 @@ class Design:
         namespace = ArrayNamespace.of(X)
         if namespace.xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        X, y = validated(final, X, y)
+        X, y = validate_rows(final, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         if targets.n_classes < 2:
@@ -191,7 +191,7 @@ class Batch:
             "optimality_": float(solution.optimality[place]),
             "duality_gap_": float(solution.duality_gap[place]),
             "converged_": solution.status[place] is fitting.Status.CONVERGED,
-            TRAINING: memory(solution.total_weight[place : place + 1]),
+            TRAINING: training_state(solution.total_weight[place : place + 1]),
         }
 
 
@@ -274,7 +274,7 @@ def _fit(
         problem.loss,
         problem.penalty(factor, data.device),
         C=torch.tensor(strengths, dtype=torch.float64).repeat(design.n_columns),
-        fit_intercept=problem.core_intercept,
+        fit_intercept=problem.has_free_intercept,
         solver=problem.options.solver,
         tol=final.tol,
         max_iter=final.max_iter,

@@ -24,7 +24,7 @@ from skorch_logreg.estimators.search.label_batches import LabelDesign, Labelled,
 from skorch_logreg.estimators.search.results import Ends, SearchResults
 from skorch_logreg.estimators.search.scores import Behind, CandidateScores, Held
 from skorch_logreg.estimators.targets import encode
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 
 __all__ = ["Evaluation"]
 
@@ -130,7 +130,7 @@ class Evaluation:
                 else:
                     design = Design.of(group.final, X, y, **params)
                     rows = self._rows(design, train, test)
-                X_test = validated(group.final, X_test, reset=False)
+                X_test = validate_rows(group.final, X_test, reset=False)
             except Exception:  # of any kind, as transformers are; ordinary fits meet it again
                 return
             if isinstance(design, LabelDesign):

@@ -66,7 +66,7 @@ class _BatchedSearch:
         namespace = ArrayNamespace.of(X)
         X, y = namespace.view(X), namespace.detach(y)
         params = {name: namespace.detach(value) for name, value in params.items()}
-        with persistence.all_or_nothing(self):
+        with persistence.restore_on_failure(self):
             if y is None or not may_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 nothing = np.zeros(len(self.cv_results_["params"]), dtype=bool)

@@ -1,4 +1,4 @@
-"""What callers hand over, before anybody asks what it is for: tensors, and checks of rows."""
+"""Conversion of tensors to arrays, and checks of rows that all entry points share."""
 
 from skorch_logreg.inputs.rows import check_keeping_dtype, is_finite_array, torch_dtype
 from skorch_logreg.inputs.sparse_checks import check_indices

@@ -1,4 +1,4 @@
-"""Rows of any kind, looked at by scikit-learn, and kept in the type in which they are stored."""
+"""Validation of rows by scikit-learn without conversion of their dtype."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = ["check_keeping_dtype", "is_finite_array", "torch_dtype"]
 
-_BLOCK_ELEMENTS = 1 << 22  # numbers: worth a second thread, and looked at at a time in a tensor
+_BLOCK_ELEMENTS = 1 << 22  # elements from which sums use threads, and of a tensor's block of rows
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _HALF = np.dtype(np.float16)
 
@@ -24,29 +24,29 @@ _HALF = np.dtype(np.float16)
 def check_keeping_dtype(
     X: Any, validator: Callable[..., Any], dtype: Any = (np.float64, np.float32)
 ) -> Any:
-    """Let scikit-learn look at rows, in such a way that numbers stay what they are.
+    """Validate rows with scikit-learn, but keep the dtype of numeric arrays.
 
     Parameters
     ----------
     X : object
-        As `view_as_numpy` returns it, or an array of another library; read only.
+        Result of `view_as_numpy`, or an array of another library; not modified.
     validator : callable
-        `sklearn.utils.check_array`, or `validate_data` of an estimator: called with X and
-        keywords.
+        `sklearn.utils.check_array`, or `validate_data` of an estimator, which is called with X
+        and keywords.
     dtype : dtype or sequence of dtypes
-        What scikit-learn makes of rows that are not stored as they are.
+        Dtype to which scikit-learn converts other rows.
 
     Returns
     -------
     found : Any
-        What `validator` returns for rows that are none of its business to convert: an array of
-        floating point numbers, integers or booleans as it is, others as ``dtype``, sparse ones as
-        CSR. For a tensor, on which scikit-learn does not look, that of an array in its place.
+        Result of ``validator``. An array of floats, integers or booleans keeps its dtype, others
+        are converted to ``dtype``, and sparse ones to CSR. For a tensor, which scikit-learn cannot
+        validate, it is the result for an array in its place.
 
     Raises
     ------
     ValueError
-        If scikit-learn would refuse X.
+        If scikit-learn would raise it for X.
     """
     if isinstance(X, Tensor):
         stand_in, is_finite = _stand_in(X)
@@ -60,9 +60,10 @@ def check_keeping_dtype(
 
 
 def is_finite_array(X: Any) -> bool:
-    """Whether X is an array of finite numbers in which scikit-learn's validation finds nothing.
+    """Return True if X is a 2d array of finite numbers, which needs no further validation.
 
-    That takes longer than the fit of a few rows; this is a sum, and nothing for integers.
+    It computes a sum, or nothing for integers; scikit-learn's validation takes longer than the
+    fit of a few rows.
     """
     if type(X) is not np.ndarray or X.ndim != 2 or not X.size or not X.dtype.isnative:
         return False
@@ -77,10 +78,10 @@ def is_finite_array(X: Any) -> bool:
 
 
 def torch_dtype(X: Any) -> torch.dtype:
-    """Type of a model of checked rows of any library: float32 or float64."""
+    """Return the type of a model of validated rows of any library: float32 or float64."""
     if isinstance(X, Tensor):
         return float_dtype(X.dtype)
-    if isinstance(X.dtype, np.dtype):  # whose name takes long to find
+    if isinstance(X.dtype, np.dtype):  # its name is slow to compute
         return torch.float32 if X.dtype == np.float32 else torch.float64
     return torch.float32 if str(X.dtype).endswith("float32") else torch.float64
 
@@ -91,16 +92,17 @@ def _has_finite_sum(X: np.ndarray) -> bool:
 
 
 def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
-    """Make an array of which scikit-learn says what it would say of a tensor.
+    """Make an array for which scikit-learn raises the same errors as for a tensor.
 
     Returns
     -------
     array : ndarray
-        Of the tensor's shape, which takes no memory; or a row that is not finite.
+        Array of the tensor's shape that takes no memory, or a row that is not finite.
     is_finite : bool
+        Whether the tensor is finite.
     """
     if X.ndim < 2:
-        return to_numpy(X), False  # the message has the numbers
+        return to_numpy(X), False  # scikit-learn's message shows the entries
     row = None
     if X.is_floating_point() and not get_config()["assume_finite"]:
         row = _not_finite(X)
@@ -111,11 +113,11 @@ def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
 
 
 def _not_finite(X: Tensor) -> int | None:
-    """Find the first row with a number that is not finite, a part of the rows at a time."""
+    """Return the index of the first row that is not finite, block by block; None if all are."""
     step = max(_BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)
     for start in range(0, len(X), step):
         rows = X[start : start + step]
-        if not bool(rows.sum().isfinite()):  # or the sum overflows
+        if not bool(rows.sum().isfinite()):  # the sum of finite entries may overflow, too
             wrong = (~rows.isfinite()).flatten(1).any(dim=1)
             if bool(wrong.any()):
                 return start + int(wrong.nonzero()[0, 0])

@@ -1,4 +1,4 @@
-"""From the models of all folds to the one that is kept."""
+"""Grid search: fits of all candidates, selection of one, and its fit on all rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ _Outcome = tuple[Status, float]
 
 @dataclass(frozen=True)
 class SelectedModel:
-    """The model that is kept, and how it was found.
+    """Selected model with the results of the search.
 
     Attributes
     ----------
     params : Params
-        One model, as the core has it.
+        Parameters of one model, including liblinear's column.
     cv_result : CVResult
     optimality, duality_gap : float
     converged : bool
     n_passes : int
         Full reads of X.
     outcomes : list of (Status, float)
-        How every model ended, with its optimality; the refit is the last.
+        Status and optimality of every model; those of the refit are last.
     """
 
     params: Params
@@ -60,11 +60,11 @@ def search(
     classes : ndarray of shape (n_classes,)
         Labels.
     batch_scorer : BatchScorer
-        Scores held-out rows.
+        Function that scores the held-out rows of a batch.
     refit : bool
-        Else the means of every fold's best are kept.
+        Whether to fit the chosen candidate on all rows; otherwise the folds' best are averaged.
     selection : {"best", "1se"}
-        How a candidate is chosen.
+        Rule by which a candidate is chosen.
     """
     Cs = torch.from_numpy(chosen.Cs.astype(np.float64))
     fits_by_l1_ratio: dict[float, FoldFits] = {}
@@ -114,7 +114,7 @@ def search(
 
 
 def _mean_of_folds(fits: FoldFits, c: int) -> Params | None:
-    """Average the folds' models of one C, but for those of folds that lack a class."""
+    """Average the folds' models of one C, without folds that lack a class."""
     whole = [fold for fold, shows_all in enumerate(fits.shows_all) if shows_all]
     if not whole:
         return None
@@ -125,7 +125,7 @@ def _mean_of_folds(fits: FoldFits, c: int) -> Params | None:
 
 
 def _ratio(chosen: CVOptions, place: int) -> float:
-    """Name a candidate's l1_ratio as it was given, even if `penalty` overrules it."""
+    """Return a candidate's l1_ratio as given by the user, even if `penalty` overrides it."""
     return (
         chosen.effective_l1_ratios[place]
         if chosen.l1_ratios is None
@@ -138,7 +138,7 @@ def _outcomes(fits: FoldFits) -> Sequence[_Outcome]:
 
 
 def _path(folds: FoldProblem, fits: FoldFits) -> np.ndarray:
-    """Coefficients (n_folds, n_cs, K, n_dof) in units of X, the intercept last."""
+    """Return coefficients (n_folds, n_cs, K, n_dof) in units of X, followed by the intercept."""
     params = folds.problem.without_column(Params(fits.coef, fits.intercept))
     if not folds.problem.fit_intercept:
         return params.coef.numpy()

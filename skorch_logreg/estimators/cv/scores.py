@@ -1,4 +1,4 @@
-"""How `LogisticRegressionCV` scores the models of its folds, from their logits."""
+"""Scores of the folds' models from their logits, as in `LogisticRegressionCV`."""
 
 import inspect
 from collections.abc import Sequence
@@ -30,29 +30,29 @@ __all__ = ["FoldScorer"]
 
 @dataclass(frozen=True)
 class FoldScorer:
-    """Scores of held-out rows; a `BatchScorer`.
+    """Callable that scores the held-out rows of a batch of models, a `BatchScorer`.
 
     Parameters
     ----------
     scoring : str, callable or None
     template : TorchLogisticClassifier
-        Parameters of the models, but for ``C``.
+        Estimator with the parameters of the models, except ``C``.
     X : array of shape (n_samples, n_features)
-        Validated; rows are taken only where a scorer wants them.
+        Validated rows, which are selected only for scorers that take them.
     y : ndarray of shape (n_samples,)
         Labels.
     index : Tensor of shape (n_samples,), int64
-        Their places in ``classes``.
+        Indices of the labels in ``classes``.
     classes : ndarray of shape (n_classes,)
     Cs : ndarray of shape (n_cs,)
     parts : list of ndarray
         Held-out rows of every fold.
     sample_weight : array of shape (n_samples,) or None
-        Of the fit: what scoring=None uses.
+        Sample weights of the fit, which ``scoring=None`` uses.
     params : dict
         Metadata for the scorer.
     namespace : ArrayNamespace
-        Where X lives.
+        Namespace of X.
     """
 
     scoring: Any
@@ -71,7 +71,7 @@ class FoldScorer:
     def __call__(
         self, folds: Sequence[int], cs: Sequence[int], logits: Tensor, params: Params
     ) -> Tensor:
-        """Score the models of some folds and Cs, (n_folds, n_cs)."""
+        """Compute the scores (n_folds, n_cs) of the models of some folds and Cs."""
         if self._is_fast:
             rows = self._rows_of(folds)
             found = fast_scores(
@@ -92,7 +92,7 @@ class FoldScorer:
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
-        """What the scorer is given; a classifier's own `score` takes the weights of the fit."""
+        """Metadata of the scorer; a classifier's own `score` gets the weights of the fit."""
         if self.scoring is None:
             weight = self.sample_weight
             return {} if weight is None else {"sample_weight": weight}
@@ -115,9 +115,9 @@ class FoldScorer:
 
     @cached_property
     def _scorer(self) -> Any:
-        """The scorer; one that takes ``labels`` is told all classes, of which a fold may lack some.
+        """Scorer that gets all classes as ``labels`` if it has this parameter.
 
-        What the scorer itself says of labels and pos_label has precedence.
+        A fold may lack classes. The scorer's own settings of labels and pos_label have precedence.
         """
         scorer = get_scorer(self.scoring)
         if not hasattr(scorer, "_score_func"):
@@ -136,7 +136,10 @@ class FoldScorer:
         )
 
     def _rows_for_scorer(self, rows: np.ndarray, place: Tensor) -> Any:
-        """Rows of X; where they are elsewhere, what stands for them: their logits are known."""
+        """Select rows of X; out-of-core rows are replaced by rows without columns.
+
+        The scorer does not need the columns, because the logits are cached.
+        """
         if isinstance(self.X, OutOfCoreRows):
             if self.scoring is not None and not hasattr(self._scorer, "_score_func"):
                 raise ParameterError(
@@ -149,7 +152,7 @@ class FoldScorer:
     def _score_with_scorer(
         self, fold: int, cs: Sequence[int], models: Sequence[int], logits: Tensor, params: Params
     ) -> Tensor:
-        """Scores of one fold's models by a scorer that wants an estimator."""
+        """Score one fold's models with a scorer that takes an estimator."""
         rows = self._rows_of([fold]).rows.numpy()
         place = torch.from_numpy(rows).to(logits.device)
         X = self._rows_for_scorer(rows, place)
@@ -174,7 +177,7 @@ class FoldScorer:
 
 
 def _number(score: Any, scoring: Any) -> float:
-    """Refuse what is no number."""
+    """Convert a score to a float; raise an error if it is not a number."""
     if hasattr(score, "item"):
         score = score.item()
     if not isinstance(score, Number) or isinstance(score, complex):

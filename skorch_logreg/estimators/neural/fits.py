@@ -1,4 +1,4 @@
-"""How a network is fitted: trained in mini-batches, its head exactly, or part by part."""
+"""Fits of a network: training in mini-batches, exact fits of the head, incremental fits."""
 
 import copy
 import warnings
@@ -39,6 +39,7 @@ from skorch_logreg.training import Epoch, LinearHead, Trained, train_network
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
 
+# attributes of an exact fit of the head
 _CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 
 
@@ -93,7 +94,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
-    """Go on with a `NeuralLogisticClassifier` for one epoch over some rows."""
+    """Train a `NeuralLogisticClassifier` for one epoch over some rows."""
     mode = TrainingMode.for_partial_fit(model)
     first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
     seed = validation_split.seed_of(model.random_state)
@@ -116,16 +117,18 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
 
 
 def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray]:
-    """Features (n_rows, n_features) of rows, to which `fit` would fit an exact head, and of others.
+    """Compute the features (n_rows, n_features) of training rows and of other rows.
+
+    `fit` would fit an exact head to the features of the training rows.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
-        With a frozen backbone, and a `random_state` that gives the same one again.
+        Model with a frozen backbone, and a `random_state` that is reproducible.
     X, y : array-like
-        As for `fit`.
+        Training rows and labels, as in `fit`.
     *others : array-like
-        Further rows, which are not fitted to.
+        Other rows.
     """
     seed = validation_split.seed_of(model.random_state)
     validated_input = ValidatedInput.of(
@@ -139,7 +142,7 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
 
 @dataclass(frozen=True)
 class NetworkFit:
-    """A network on its way.
+    """Network under training, with the problem of its head.
 
     Parameters
     ----------
@@ -147,7 +150,7 @@ class NetworkFit:
     network : nn.Sequential
         Backbone and head; trained in place.
     problem : Problem
-        Of the head.
+        Problem of the head.
     """
 
     validated_input: ValidatedInput
@@ -156,7 +159,7 @@ class NetworkFit:
 
     @classmethod
     def of(cls, validated_input: ValidatedInput, network: Any) -> "NetworkFit":
-        """State the fit of the head in the core's terms."""
+        """Build the fit of a network and the problem of its head."""
         model = validated_input.model
         problem = Problem(
             options=Options(float(model.C), float(model.l1_ratio), "auto", False),
@@ -172,16 +175,16 @@ class NetworkFit:
 
     @property
     def head(self) -> nn.Linear:
-        """The last layer."""
+        """Head: the last layer of the network."""
         head: nn.Linear = self.network.head
         return head
 
     def reg_strength(self, device: torch.device) -> Tensor:
-        """``1 / C``, (1,)."""
+        """Return the regularization strength ``1 / C`` of shape (1,)."""
         return torch.tensor([1 / self.problem.options.C], dtype=torch.float64, device=device)
 
     def data(self, rows: LabelledRows, on_features: bool) -> InMemory:
-        """Wrap rows, or what the backbone makes of them, with targets and weights."""
+        """Combine rows, or their features, with targets and weights."""
         targets, weight = weight_targets(
             self.validated_input.model.class_weight, rows.labels, rows.weight
         )
@@ -191,7 +194,7 @@ class NetworkFit:
         return from_arrays(design, targets, weight, device=self.validated_input.device)
 
     def features(self, X: Any) -> Tensor:
-        """Features (n_samples, n_features) of rows, float32 or float64."""
+        """Compute the features (n_samples, n_features) of rows, float32 or float64."""
         features = networks.apply_network(self.network.backbone, X, self.head)
         if not bool(features.isfinite().all()):
             row = int((~features.isfinite().all(dim=1)).nonzero()[0, 0])
@@ -202,7 +205,7 @@ class NetworkFit:
         return features.to(_head_dtype(features.dtype))
 
     def reconstruct(self, params: Params | None) -> dict[str, Any]:
-        """Fitted attributes of the present network, with these parameters of the head if validated_input."""
+        """Return the attributes of the current network; ``params``, if given, are its head's."""
         network = copy.deepcopy(self.network).eval()
         if params is not None:
             LinearHead(network.head, 1).load(params.coef, params.intercept)
@@ -211,7 +214,7 @@ class NetworkFit:
     def fit_network(
         self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
     ) -> tuple[Trained, Solution | None, Tensor]:
-        """Train the network, and end with an exact head if that is asked for."""
+        """Train the network, then fit the head exactly if ``mode.polish`` is True."""
         held_out_score = None
         if held_out is not None:
             score = held_out.scorer(self.validated_input.model, mode.solver.scoring)
@@ -235,7 +238,7 @@ class NetworkFit:
     def polish(
         self, mode: TrainingMode, rows: LabelledRows, trained: Trained, callback: Any
     ) -> Solution:
-        """Go on with the head alone, to its exact optimum."""
+        """Fit the head of a trained network exactly."""
         max_iter = self.validated_input.model.max_iter if trained.is_complete else 0
 
         def report_total(progress: Progress) -> bool:
@@ -256,7 +259,7 @@ class NetworkFit:
     def fit_head(
         self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
     ) -> tuple[Trained | None, Solution, Tensor]:
-        """Fit the head alone, to features that are computed once."""
+        """Fit only the head, to features that are computed once."""
         held_out_score = None
         if held_out is not None:
             held_out = replace(held_out, X=self.features(held_out.X).cpu().numpy())
@@ -281,7 +284,7 @@ class NetworkFit:
         return solution.trained, solution, solution.total_weight
 
     def solve(self, data: Data, solver: Any, **how: Any) -> Solution:
-        """Fit the head to features exactly, and set its weights."""
+        """Fit the head to features with `fitting.fit`, and set its weights."""
         solution = fitting.fit(
             data,
             self.problem.loss,
@@ -307,7 +310,10 @@ class NetworkFit:
         epochs: int | None = None,
         total_weight: Tensor | None = None,
     ) -> Trained:
-        """Train the network on rows, or its head alone: on features, or on those of a stream."""
+        """Train the network on rows or a stream; train only the head if the backbone is frozen.
+
+        A frozen backbone takes features as rows, but computes them for the batches of a stream.
+        """
         head, problem, seed = self.head, self.problem, self.validated_input.seed
         streaming = isinstance(rows, Stream)
         network: nn.Module = head if mode.frozen else self.network
@@ -328,7 +334,7 @@ class NetworkFit:
             return logits
 
         def report(epoch: Epoch) -> bool:
-            nowhere: Any = None  # the network knows where it is
+            nowhere: Any = None  # `reconstruct` copies the current network
             progress = Progress.of_epoch(epoch, weight, lambda: nowhere)
             return bool(callback is not None and callback(progress))
 
@@ -363,7 +369,7 @@ class NetworkFit:
         return trained
 
     def finish(self, trained: Trained | None, solution: Solution | None) -> None:
-        """Set the fitted attributes, and forget those of another kind of fit."""
+        """Set the fitted attributes, and delete those of another kind of fit."""
         model = self.validated_input.model
         model.module_ = self.network.eval()
         self.network.zero_grad()
@@ -397,5 +403,5 @@ class NetworkFit:
 
 
 def _head_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which a head is fitted and asked: half precision becomes float32."""
+    """Return the type of the head's fits and predictions: float32 for half precision."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32

@@ -1,4 +1,4 @@
-"""What a fit of a network was asked for, and what it was given."""
+"""Validation of the parameters and the input of a network's fit."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -19,27 +19,28 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["ValidatedInput", "TrainingMode", "check_sizes", "device_and_dtype", "rows_like_before"]
+__all__ = ["TrainingMode", "ValidatedInput", "check_sizes", "device_and_dtype", "rows_like_before"]
 
-_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
+_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)  # for solver=None
 
 
 def rows_like_before(model: Any, X: Any) -> Any:
-    """Validate rows that have to have the features of those before."""
+    """Validate rows, whose features must be those of the previous fit."""
     return validate_rows(model, X, reset=False, allow_nd=model.module is not None)
 
 
 @dataclass(frozen=True)
 class TrainingMode:
-    """How a model is fitted.
+    """Solver of a network, and which parts it fits.
 
     Parameters
     ----------
     solver : MiniBatch, str or Solver
-        Of the network, or of the head on a frozen backbone.
+        Solver of the network, or of the head if the backbone is frozen.
     frozen : bool
+        Whether the backbone is frozen.
     polish : bool
-        Whether training ends with an exact head.
+        Whether training ends with an exact fit of the head.
     """
 
     solver: Any
@@ -48,7 +49,7 @@ class TrainingMode:
 
     @classmethod
     def of(cls, model: Any) -> "TrainingMode":
-        """Read the parameters; refuse what does not go together."""
+        """Resolve a model's parameters; raise an error if they cannot be combined."""
         solver, frozen = model.solver, bool(model.freeze_backbone)
         known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")
         if isinstance(solver, type) or not known:
@@ -71,12 +72,12 @@ class TrainingMode:
 
     @classmethod
     def for_partial_fit(cls, model: Any) -> "TrainingMode":
-        """Read the parameters for `partial_fit`."""
+        """Resolve a model's parameters for `partial_fit`."""
         mode = cls.of(model)
         return replace(mode, solver=validation_split.partial_solver(model.solver, _DEFAULT))
 
     def stream_solver(self, X: Any) -> MiniBatch:
-        """Return the solver of batches that stream; a loader makes those of the default."""
+        """Return the solver for streamed batches; a loader sets the default's batch size."""
         if self.polish:
             raise ParameterError(
                 "polish_head=True, or finish='exact', needs rows in memory, but these stream; "
@@ -89,11 +90,11 @@ class TrainingMode:
 
     @property
     def trains(self) -> bool:
-        """Whether there are epochs."""
+        """True if the solver trains in epochs."""
         return isinstance(self.solver, MiniBatch)
 
     def iteration_limit(self, max_iter: int) -> int:
-        """Epochs and iterations that there may be."""
+        """Return the largest number of epochs and iterations."""
         if not self.trains:
             return max_iter
         return int(self.solver.epochs) + self.polish * max_iter
@@ -101,21 +102,21 @@ class TrainingMode:
 
 @dataclass(frozen=True)
 class ValidatedInput:
-    """What a fit was given, validated.
+    """Validated rows, device and start of a network's fit.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
     rows : LabelledRows
     namespace : ArrayNamespace
-        Where results go.
+        Namespace of the results.
     device : torch.device
-        Where the network is fitted.
+        Device of the network.
     dtype : torch.dtype
-        Of its numbers.
+        Type of the network.
     seed : int
     previous : nn.Sequential or None
-        The network to start from, of this fit's own.
+        Copy of the fitted network to start from; None: start from a new network.
     """
 
     model: Any
@@ -139,14 +140,14 @@ class ValidatedInput:
         classes: Any,
         warm: bool,
     ) -> "ValidatedInput":
-        """Validate; errors come before any work.
+        """Validate the input of a fit, before any computation.
 
         Parameters
         ----------
         reset : bool
             Whether X may have other features than before.
         classes : array of shape (n_classes,) or None
-            Those known already, of which y may lack some.
+            Known classes, not all of them necessarily in y; None: find them in y.
         warm : bool
             Whether to start from ``module_``.
         """
@@ -178,20 +179,20 @@ class ValidatedInput:
 
     @property
     def n_outputs(self) -> int:
-        """Logits a row."""
+        """Number of logits of a row."""
         n_classes = self.rows.labels.n_classes
         return 1 if n_classes == 2 else n_classes
 
     @property
     def metadata(self) -> dict[str, Any] | None:
-        """What callbacks are told beside X and y."""
+        """Metadata for callbacks."""
         weight = self.rows.weight
         return None if weight is None else {"sample_weight": weight}
 
     def network(self, frozen: bool) -> nn.Sequential:
-        """Give the network to start from: the previous one, or one whose weights are drawn.
+        """Return the network to start from: the previous one, or a new one with random weights.
 
-        On a frozen backbone the head starts at zero.
+        The head of a frozen backbone starts at zero.
         """
         if self.previous is not None:
             return self.previous
@@ -210,7 +211,7 @@ class ValidatedInput:
         return network
 
     def _previous(self, n_features: int | None) -> nn.Sequential:
-        """Copy the fitted network, for a fit of its own."""
+        """Copy the fitted network for a warm start."""
         X, before = self.rows.X, self.model.module_
         if n_features != X.shape[1] or before.head.out_features != self.n_outputs:
             raise ValueError(
@@ -225,14 +226,15 @@ class ValidatedInput:
 def device_and_dtype(
     model: Any, X: Any, device: torch.device | None
 ) -> tuple[torch.device, torch.dtype]:
-    """Device and type of the network of validated rows.
+    """Return the device and type of the network.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
     X : array or Tensor
+        Validated rows.
     device : torch.device or None
-        That is asked for.
+        Device of the parameter `device`.
     """
     dtype = torch_dtype(X)
     own = None if model.module is None else networks.device_and_dtype_of(model.module)
@@ -250,7 +252,7 @@ def _sizes(hidden_layer_sizes: Any) -> list[int]:
 
 
 def check_sizes(hidden_layer_sizes: Any) -> None:
-    """Refuse sizes of hidden layers that are not positive integers."""
+    """Raise an error for sizes of hidden layers that are not positive integers."""
     one = isinstance(hidden_layer_sizes, Integral)
     for size in [hidden_layer_sizes] if one else hidden_layer_sizes:
         if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:

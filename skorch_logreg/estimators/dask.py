@@ -1,4 +1,4 @@
-"""Dask collections: what they say of themselves, and predictions that wait to be asked."""
+"""Dask collections as input of `fit`, and lazy predictions for them."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,22 +15,24 @@ __all__ = ["collect", "is_dask", "lazy_for_dask", "partitioned_rows"]
 
 
 def is_dask(X: Any) -> bool:
-    """Whether X is a Dask array, data frame or series."""
+    """Return True if X is a Dask array, data frame or series."""
     return hasattr(X, "__dask_graph__") and hasattr(X, "to_delayed")
 
 
 def collect(array: Any) -> Any:
-    """Bring a Dask collection here, as NumPy's array; all else stays as it is."""
+    """Compute a Dask collection as a NumPy array; return anything else unchanged."""
     return np.asarray(array.compute()) if is_dask(array) else array
 
 
 def partitioned_rows(X: Any) -> PartitionedRows:
-    """Take the blocks of a collection; where it does not know their rows, they are counted.
+    """Return the blocks of a Dask collection as partitioned rows.
+
+    The lengths of blocks are computed where the collection does not know them.
 
     Raises
     ------
     ValueError
-        If it has no row, or not two axes.
+        If the collection has no rows, or not two axes.
     """
     n_features, dtype, names = _columns(X)
     X = _merge_column_chunks(X)
@@ -46,7 +48,7 @@ def partitioned_rows(X: Any) -> PartitionedRows:
 
 
 def lazy_for_dask(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Let a prediction of a collection be a Dask array, of one block for each of its own."""
+    """Make a prediction method return a lazy Dask array, block by block, for Dask input."""
 
     @wraps(method)
     def predict(self: Any, X: Any) -> Any:
@@ -88,7 +90,7 @@ def _predict_block(block: Any, model: Any, name: str) -> Any:
 
 
 def _columns(X: Any) -> tuple[int, Any, np.ndarray | None]:
-    """Count the features; their float type, and names where they have some."""
+    """Return the number of features, their float dtype, and their names or None."""
     names = None
     if hasattr(X, "columns"):
         kinds, n_features = list(X.dtypes), len(X.columns)
@@ -103,7 +105,7 @@ def _columns(X: Any) -> tuple[int, Any, np.ndarray | None]:
 
 
 def _merge_column_chunks(X: Any) -> Any:
-    """Have blocks with all columns."""
+    """Rechunk an array so that every block has all columns."""
     return X.rechunk({1: -1}) if hasattr(X, "chunks") and len(X.chunks[1]) > 1 else X
 
 
@@ -112,7 +114,7 @@ def _blocks(X: Any) -> list[Any]:
 
 
 def _lengths(X: Any) -> list[int]:
-    """Rows of every block; counted where they are not known."""
+    """Return the number of rows of every block; compute it where it is not known."""
     from dask import compute, delayed
 
     known = X.chunks[0] if hasattr(X, "chunks") else (np.nan,)

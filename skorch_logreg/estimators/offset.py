@@ -1,4 +1,4 @@
-"""Logistic regression of rows that have log-odds of their own."""
+"""Logistic regression with an offset of the logits."""
 
 from typing import Any, Self
 
@@ -13,21 +13,22 @@ __all__ = ["OffsetLogisticClassifier"]
 
 
 class OffsetLogisticClassifier(TorchLogisticClassifier):
-    """A `TorchLogisticClassifier` whose `fit` takes an offset, added to each row's logits.
+    """Logistic regression whose `fit` takes an offset that is added to each row's logits.
 
-    Parameters, attributes and all else, but `has_offset_`, are those of
-    `TorchLogisticClassifier`, whose `fit` has the signature of
-    `sklearn.linear_model.LogisticRegression`. Under metadata routing
-    ``set_fit_request(offset=True)`` lets an offset through pipelines and searches.
+    Parameters and attributes, except `has_offset_`, are those of `TorchLogisticClassifier`. It is
+    a class of its own because `TorchLogisticClassifier.fit` has the signature of
+    `sklearn.linear_model.LogisticRegression`. With metadata routing,
+    ``set_fit_request(offset=True)`` passes an offset through pipelines and searches.
 
     Attributes
     ----------
     has_offset_ : bool
-        Whether the last fit had one: what predicts or analyses without it is of other rows.
+        Whether the last fit had an offset. Predictions and analyses without it are then not those
+        of the fitted rows.
 
     See Also
     --------
-    TorchLogisticClassifier : Without one.
+    TorchLogisticClassifier : Logistic regression without an offset.
 
     Examples
     --------
@@ -47,11 +48,11 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         Parameters
         ----------
         X, y, sample_weight
-            As in `TorchLogisticClassifier.fit`; no ranks.
+            As in `TorchLogisticClassifier.fit`; `RankRows` are accepted only without an offset.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
-            Log-odds that every row has of its own, added to its logits as they are; with more
-            than two classes those of each. Predictions are without it: add it to
-            `decision_function`. Not for solvers of mini-batches or data sets of torch.
+            Known log-odds of every row, added to its logits; with more than two classes those of
+            each class. Predictions do not include it: add it to `decision_function`. Mini-batch
+            solvers and torch data sets do not support it.
 
         Returns
         -------
@@ -60,7 +61,7 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         Raises
         ------
         ParameterError
-            If it has another shape, holds what is not finite, or has no place; else as
+            If `offset` has another shape, is not finite, or is not supported; also as in
             `TorchLogisticClassifier.fit`.
         """
         if isinstance(X, RankRows):

@@ -1,4 +1,4 @@
-"""Rows that are not in memory: chunks, Dask collections, parts of other processes."""
+"""Rows that are not in memory: chunks, Dask collections, and partitions of other processes."""
 
 from typing import Any
 
@@ -16,18 +16,18 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "OutOfCoreRows",
-    "prepare",
     "check_labels",
-    "rows_for_splitter",
     "is_out_of_core",
+    "prepare",
     "require_in_memory",
+    "rows_for_splitter",
 ]
 
 OutOfCoreRows = ChunkedRows | PartitionedRows
 
 
 def is_out_of_core(X: Any) -> bool:
-    """Whether the rows of X are not in memory, as an array of them would be."""
+    """Return True if X holds rows that are not in memory."""
     return isinstance(X, PartitionedRows) or is_dask(X) or is_chunked(X)
 
 
@@ -39,27 +39,27 @@ def prepare(
     device: torch.device | None,
     reset: bool = True,
 ) -> OutOfCoreRows:
-    """Take such rows for a fit, and remember the features.
+    """Prepare out-of-core rows for a fit, and set the model's feature attributes.
 
     Parameters
     ----------
     model : estimator
     X : object
-        For which `is_out_of_core` is true.
+        Rows for which `is_out_of_core` is True.
     n_samples : int
-        Labels that come with it.
+        Number of labels.
     chosen : Options
     device : torch.device or None
-        That was asked for.
+        Device of the parameter `device`.
     reset : bool, default=True
-        Whether there may be other features than before.
+        Whether to set the feature attributes; False: check them.
 
     Raises
     ------
     ParameterError
         If the solver or the device needs rows in memory.
     ValueError
-        If there are not as many rows as labels.
+        If the numbers of rows and labels differ.
     """
     if isinstance(chosen.solver, MiniBatch):
         raise ParameterError(
@@ -87,7 +87,7 @@ def prepare(
 
 
 def check_labels(y: Any, multi_output: bool = False) -> Any:
-    """Validate labels that stand beside such rows; those of a Dask collection come here."""
+    """Validate the labels of out-of-core rows as a NumPy array; compute a Dask collection."""
     if y is None:
         raise ValueError("y is None; pass the labels of all rows beside X.")
     y = _check_y(to_numpy(collect(y)), multi_output=multi_output)
@@ -99,12 +99,12 @@ def check_labels(y: Any, multi_output: bool = False) -> Any:
 
 
 def rows_for_splitter(X: Any) -> Any:
-    """Rows that a splitter may index; of those elsewhere only their number is known."""
+    """Return rows for a splitter; out-of-core rows are replaced by as many rows without columns."""
     return np.empty((X.shape[0], 0)) if isinstance(X, OutOfCoreRows) else X
 
 
 def require_in_memory(X: Any, what: str) -> None:
-    """Refuse such rows where they would have to come into memory."""
+    """Raise an error for rows that are not in memory."""
     if is_out_of_core(X):
         raise ParameterError(
             f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "

@@ -1,4 +1,4 @@
-"""Fitting a part of the rows at a time."""
+"""Incremental fits of some of the rows at a time, and the state that they resume from."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
-    """Go on with a `TorchLogisticClassifier` for one epoch over some rows."""
+    """Update a `TorchLogisticClassifier` by one epoch over some rows."""
     chosen = options.resolve(model)
     solver = validation_split.partial_solver(chosen.solver)
     device = options.resolve_device(model.device)
@@ -78,7 +78,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
 
 
 def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:
-    """Enter how long training took into a model of which nothing else is known."""
+    """Set the fitted attributes of training whose result is not certified."""
     model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
     model.n_passes_ = n_epochs
     model.optimality_ = model.duality_gap_ = float("nan")
@@ -86,15 +86,15 @@ def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY
 
 
 def resume_state(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
-    """Return the state from which training goes on, and the weight of all rows so far.
+    """Return the state from which training resumes, and the total weight of all rows so far.
 
     Parameters
     ----------
     model : classifier
     solver : MiniBatch
-        Another one than before begins without a state.
+        Solver; if it differs from the one before, the state is None.
     weight : Tensor of shape (n_samples, 1) or (n_samples, m)
-        Of the rows to come.
+        Weights of the new rows, which the total includes.
     """
     before = getattr(model, TRAINING, None)
     total = weight.sum(dim=0)
@@ -106,17 +106,17 @@ def resume_state(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any
 
 
 def store_training(model: Any, trained: Trained | None, weight: Tensor, solver: Any = None) -> None:
-    """Keep what `partial_fit` goes on from.
+    """Store the state from which `partial_fit` resumes, and the history.
 
     Parameters
     ----------
     model : classifier
     trained : Trained or None
-        None: nothing was trained in epochs.
+        Result of training in epochs; None: there was none.
     weight : Tensor of shape (m,)
-        Of all rows so far.
+        Total weight of all rows so far.
     solver : MiniBatch or None
-        None: the model's.
+        Solver; None: the model's parameter.
     """
     setattr(
         model, TRAINING, training_state(weight, trained, model.solver if solver is None else solver)
@@ -130,19 +130,19 @@ def store_training(model: Any, trained: Trained | None, weight: Tensor, solver: 
 def training_state(
     weight: Tensor, trained: Trained | None = None, solver: Any = None
 ) -> dict[str, Any]:
-    """Value of the attribute that holds what `partial_fit` goes on from."""
+    """Return the state from which `partial_fit` resumes, as it is stored in the model."""
     if trained is None:
         return {"weight": weight.tolist(), "state": None, "solver": None}
     return {"weight": weight.tolist(), "state": trained.state, "solver": named(solver)}
 
 
 def supports_partial_fit(model: Any) -> bool:
-    """Whether a model can go on from some of the rows.
+    """Return True if a model's parameters support `partial_fit`.
 
     Raises
     ------
     ParameterError
-        If its parameters are such that it cannot: then it has no `partial_fit`.
+        If they do not; the model then lacks the method.
     """
     solver = model.solver
     if not (solver is None or isinstance(solver, MiniBatch) or validation_split.is_auto(solver)):

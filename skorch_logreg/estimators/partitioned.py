@@ -1,4 +1,4 @@
-"""Rows that live in parts elsewhere."""
+"""Rows in partitions that are stored outside this process."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["PartitionedRows"]
 
 @dataclass(frozen=True)
 class PartitionedRows:
-    """Rows in parts that are not here; validated where they are.
+    """Rows in partitions, which are validated where they are stored.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class PartitionedRows:
         float32 or float64.
     feature_names : ndarray of str or None
     survey : Survey
-        What the first fit finds out, for all that follow.
+        Findings of the first pass, which later fits reuse.
     """
 
     parts: Parts
@@ -36,7 +36,7 @@ class PartitionedRows:
     survey: Survey = field(default_factory=Survey)
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
-        """Hand every part its targets and weights."""
+        """Combine the partitions with their targets and weights."""
         read = _BlockValidator(self.shape[1], self.dtype)
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
         return from_parts(self.parts, read, self.shape[1], dtype, targets, weight, self.survey)
@@ -44,7 +44,7 @@ class PartitionedRows:
 
 @dataclass(frozen=True)
 class _BlockValidator:
-    """Validate a part, where it lies."""
+    """Callable that validates a partition where it is stored."""
 
     n_features: int
     dtype: Any

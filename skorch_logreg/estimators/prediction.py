@@ -1,4 +1,4 @@
-"""From logits to predictions: what a fitted classifier can be asked."""
+"""Predictions of fitted classifiers from their logits."""
 
 import math
 from typing import Any, ClassVar, Self
@@ -30,13 +30,15 @@ from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
-_BLOCK_ELEMENTS = 1 << 22  # numbers of a block of rows: 32 MiB
-_BLOCK_ROWS = 256  # rows of a block are a multiple: a product's last rows may round otherwise
-_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")
+_BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
+_BLOCK_ROWS = (
+    256  # a block's rows are a multiple of it: a product may round its last rows differently
+)
+_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")  # from log-odds to class logits
 
 
 class LogitPrediction:
-    """Predictions from logits, ``classes_`` and ``threshold``; where logits come from is open."""
+    """Mixin of predictions from logits, which subclasses compute, `classes_` and `threshold`."""
 
     classes_: Any
     threshold: float
@@ -44,7 +46,7 @@ class LogitPrediction:
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
-        """Logits (n_samples, 1 or n_classes), and where X lives."""
+        """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
         raise NotImplementedError
 
     @lazy_for_dask
@@ -59,9 +61,9 @@ class LogitPrediction:
         Returns
         -------
         logits : array of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log-odds of ``classes_[1]``; of a linear model
-            ``X coef' + intercept``, of X's float type, or the coefficients' if that is wider:
-            float32 for bfloat16, float64 for half precision and integers.
+            Logits; for two classes the log-odds of ``classes_[1]``. A linear model's are
+            ``X coef' + intercept``, of the wider float type of X and the coefficients, where
+            bfloat16 counts as float32, half precision and integers as float64.
 
         Raises
         ------
@@ -83,15 +85,15 @@ class LogitPrediction:
         Returns
         -------
         labels : array of shape (n_samples,)
-            Two classes: ``classes_[1]`` where its probability is at least `threshold`, a tie
-            included; more: the most probable class.
+            Predicted labels. For two classes ``classes_[1]`` where its probability is at least
+            `threshold`, a tie included; for more classes the most probable class.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If `threshold` was set to something that is not allowed.
+            If `threshold` was set to an invalid value.
         """
         logits, namespace = self._logits(X, "predict")
         if logits.shape[1] > 1:
@@ -118,8 +120,8 @@ class LogitPrediction:
         Returns
         -------
         probabilities : array of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``; rows sum to 1, and small ones are as exact as
-            large ones.
+            Probabilities, with columns in the order of ``classes_``. Rows sum to 1, and small
+            probabilities have the same relative accuracy as large ones.
 
         Raises
         ------
@@ -131,7 +133,7 @@ class LogitPrediction:
 
     @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
+        """Compute the logarithm of `predict_proba`, which is finite where that underflows to 0.
 
         Parameters
         ----------
@@ -141,7 +143,7 @@ class LogitPrediction:
         Returns
         -------
         log_probabilities : array of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
+            Log-probabilities, with columns in the order of ``classes_``.
 
         Raises
         ------
@@ -167,7 +169,7 @@ class LogitPrediction:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to classify.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Their labels.
+            True labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
 
@@ -182,12 +184,12 @@ class LogitPrediction:
         return accuracy
 
     def _has_fitted_features(self, X: Any) -> bool:
-        """Whether there are as many as in `fit`, where they had no names."""
+        """Return True if X has as many columns as in `fit`, and those had no names."""
         known = getattr(self, "n_features_in_", None)
         return X.shape[1] == known and not hasattr(self, "feature_names_in_")
 
     def _labels(self, index: Tensor, namespace: ArrayNamespace) -> Any:
-        """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
+        """Return the labels of class indices in X's namespace; in NumPy if not numeric."""
         classes_namespace = ArrayNamespace.of(self.classes_)
         if classes_namespace is NUMPY:
             narrow = index.to(torch.uint8) if index.dtype is torch.bool else index
@@ -199,9 +201,9 @@ class LogitPrediction:
 
 
 class LogisticPrediction(LogitPrediction):
-    """Predictions of a linear model, from ``coef_`` and ``intercept_``.
+    """Mixin of predictions of a linear model, from `coef_` and `intercept_`.
 
-    Nothing is cached: callers may write into the coefficients, assign them or make them sparse.
+    Nothing is cached, so that users may modify or assign the coefficients or make them sparse.
     """
 
     coef_: Any
@@ -209,10 +211,10 @@ class LogisticPrediction(LogitPrediction):
 
     @property
     def module_(self) -> nn.Linear:
-        """The model as a torch module over the memory of ``coef_`` and ``intercept_``.
+        """Model as a torch module that shares the memory of `coef_` and `intercept_`.
 
-        Built at every access: a change of its weights is one of ``coef_``. Sparse and
-        read-only coefficients are copied.
+        It is built at every access; changes of its weights change `coef_`. Sparse and read-only
+        coefficients are copied.
         """
         check_is_fitted(self)
         with torch.inference_mode(False):
@@ -224,7 +226,7 @@ class LogisticPrediction(LogitPrediction):
         return module
 
     def sparsify(self) -> Self:
-        """Make ``coef_`` a sparse CSR matrix: less memory where most coefficients are zero.
+        """Convert ``coef_`` to a sparse CSR matrix, which saves memory if most entries are zero.
 
         Returns
         -------
@@ -235,7 +237,7 @@ class LogisticPrediction(LogitPrediction):
         return self
 
     def densify(self) -> Self:
-        """Make ``coef_`` a dense array again, as `fit` left it.
+        """Convert ``coef_`` back to a dense array.
 
         Returns
         -------
@@ -247,7 +249,7 @@ class LogisticPrediction(LogitPrediction):
         return self
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
-        """Logits (n_samples, 1 or n_classes), and where X lives."""
+        """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
         check_is_fitted(self)
         if is_chunked(X):
             return self._chunk_logits(X), NUMPY
@@ -260,7 +262,7 @@ class LogisticPrediction(LogitPrediction):
             and type(coef) is np.ndarray
             and coef.all()
         ):
-            # an entry that is not finite shows in the logits; at zeros a product may not look
+            # a non-finite entry makes logits non-finite, unless its coefficient is 0
             logits = _affine(X, coef, self.intercept_)
             if math.isfinite(float(logits.sum())):
                 return logits, namespace
@@ -268,15 +270,15 @@ class LogisticPrediction(LogitPrediction):
         return _affine(X, coef, self.intercept_), namespace
 
     def _chunk_logits(self, X: Any) -> Tensor:
-        """Logits of rows that are read chunk by chunk."""
+        """Compute the logits of rows that are read in chunks."""
         parts = [_affine(part, self.coef_, self.intercept_) for part in iterate_chunks(self, X)]
         return torch.cat(parts)
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
-    """``X coef' + intercept`` (n_samples, n_outputs), as `module_` computes it.
+    """Compute ``X coef' + intercept`` (n_samples, n_outputs) with the arithmetic of `module_`.
 
-    Of X's float type, or the coefficients' if that is wider; other numbers are made floats block
+    The result has the wider float type of X and the coefficients; other types are converted block
     by block.
     """
     if sp.issparse(X) or sp.issparse(coef):
@@ -298,13 +300,13 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
     with torch.autocast(X.device.type, enabled=False):
         if X.numel() <= _BLOCK_ELEMENTS or not (on_cpu or converts):
             return product(X)
-    # in each block, some BLAS would take one thread for a product with one column
+    # threads take blocks, because some BLAS use one thread for a product with one column
     logits = coef.new_empty(X.shape[0], coef.shape[0])
     step = max(_BLOCK_ELEMENTS // X.shape[1] & -_BLOCK_ROWS, _BLOCK_ROWS)
 
     def part(start: int) -> None:
         rows = slice(start, start + step)
-        with torch.autocast(X.device.type, enabled=False):  # a thread's own setting
+        with torch.autocast(X.device.type, enabled=False):  # autocast is set for each thread
             logits[rows] = product(X[rows])
 
     blocks = range(0, X.shape[0], step)
@@ -317,19 +319,19 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
 
 
 def _both_class_logits(logits: Tensor) -> Tensor:
-    """Logits (n, 2) of both classes, from the log-odds (n, 1) of the second; new memory."""
+    """Return new logits (n, 2) of both classes from the log-odds (n, 1) of the second."""
     return logits * _SIGNS.to(logits.device)
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    """Probabilities (n, n_classes) without cancellation: a sigmoid of either sign."""
+    """Compute probabilities (n, n_classes); a sigmoid of both signs avoids cancellation."""
     if logits.shape[1] > 1:
         return softmax(logits)
     return _both_class_logits(logits).sigmoid_()
 
 
 def _writable_tensor(array: Any) -> Tensor:
-    """View an array that a module may write into; read-only ones are copied."""
+    """View an array as a writable tensor; copy a read-only array."""
     writable = isinstance(array, Tensor) or getattr(array, "flags", None) is None
     tensor = to_tensor(array)
     return tensor if writable or array.flags.writeable else tensor.clone()

@@ -1,4 +1,4 @@
-"""A fit that all ranks of a process group share: one of them leads, all work."""
+"""Fits on the rows of all ranks of a process group, with the solver on one rank."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ __all__ = ["fit_on_all_ranks"]
 
 @dataclass(frozen=True)
 class _RankSummary:
-    """What a rank says of its rows."""
+    """Properties of a rank's rows, which all ranks exchange."""
 
     n_rows: int
     n_features: int
@@ -32,14 +32,14 @@ class _RankSummary:
 
 
 def fit_on_all_ranks(model: Any, X: RankRows, y: Any, sample_weight: Any) -> None:
-    """Fit the model of all ranks' rows, on every rank.
+    """Fit a model to the rows of all ranks; every rank gets the same fitted attributes.
 
     Raises
     ------
     ParameterError
-        If there is no process group, or it cannot sum what lies in the memory of the CPU.
+        If no process group is initialised, or its backend cannot sum tensors of the CPU.
     Exception
-        Whatever one of the ranks raises, all raise.
+        An exception of one rank is raised on all ranks.
     """
     _check_group(X)
     rows, given = None, None
@@ -50,9 +50,9 @@ def fit_on_all_ranks(model: Any, X: RankRows, y: Any, sample_weight: Any) -> Non
         summary = error
     summaries: list[Any] = [None] * dist.get_world_size(X.group)
     dist.all_gather_object(summaries, summary, group=X.group)
-    for summary in summaries:
-        if isinstance(summary, Exception):
-            raise summary
+    for each in summaries:
+        if isinstance(each, Exception):
+            raise each
     with_rows = [i for i, summary in enumerate(summaries) if summary.n_rows]
     if not with_rows:
         raise ValueError("Found array with 0 sample(s): no rank has a row.")
@@ -97,7 +97,7 @@ def _check_group(X: RankRows) -> None:
 def _validate_rows(
     X: RankRows, y: Any, sample_weight: Any
 ) -> tuple[Any, tuple[Any, Any], _RankSummary]:
-    """Validate this rank's rows, except for what is not finite."""
+    """Validate this rank's rows, labels and weights, except that entries are finite."""
     if isinstance(X.X, Tensor) and X.X.device.type != "cpu":
         raise ParameterError(f"RankRows takes rows in the memory of the CPU, not of {X.X.device}.")
     rows = check_rows(X.X, "X", None, False)
@@ -119,7 +119,7 @@ def _validate_rows(
 
 
 def _combine(rank: Rank, summaries: list[_RankSummary], with_rows: list[int]) -> PartitionedRows:
-    """State the rows of all ranks as one."""
+    """Combine the rows of all ranks to partitioned rows."""
     first = summaries[with_rows[0]]
     for i in with_rows:
         for name in ("n_features", "names", "has_weight"):

@@ -1,8 +1,8 @@
-"""Scores of held-out rows from the logits that a fit of many models leaves behind.
+"""Scores of held-out rows from the logits of a batch of fitted models.
 
-A batch of models has the logits of all rows, those of weight 0 included. Here they become scores
-in one of two ways: `fast_scores` for the metrics that it knows, all models and folds at once, and
-`CachedLogitsClassifier`, a fitted classifier whose predictions are at hand, for every other scorer.
+The result of a batch has the logits of all rows, including those of weight 0. There are two ways
+to score them: `fast_scores` computes its metrics for all models and folds at once, and
+`CachedLogitsClassifier`, a fitted classifier with cached logits, is passed to any other scorer.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 __all__ = ["FAST_METRICS", "CachedLogitsClassifier", "FoldRows", "fast_scores", "metric_name"]
 
 FAST_METRICS = ("accuracy", "balanced_accuracy", "neg_brier_score", "neg_log_loss", "roc_auc")
-_NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")
-_WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # what they take for the classes is y's
+_NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")  # y of every fold must have all classes
+_WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # without `labels`, classes are those of y
 
 
 class CachedLogitsClassifier(TorchLogisticClassifier):
-    """A fitted classifier that knows its logits on one array and computes them on others.
+    """Fitted classifier with cached logits for one array.
 
-    It stands for a model of a batch wherever a scorer wants an estimator. Predictions on the
-    very object given as ``X`` cost no product; on anything else they come from `coef_`.
+    It represents a model of a batch for scorers, which take an estimator. Predictions for the
+    same object ``X`` use the cached logits; those for other arrays are computed from `coef_`.
 
     Examples
     --------
@@ -61,18 +61,18 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
         logits: Tensor,
         **parameters: Any,
     ) -> Self:
-        """Make a fitted model out of parameters, fitted attributes and logits.
+        """Build a fitted model from parameters, fitted attributes and logits.
 
         Parameters
         ----------
         template : TorchLogisticClassifier
-            Whose parameters it has; not changed.
+            Estimator whose parameters are copied.
         fitted : dict
-            ``classes_``, ``coef_``, ``intercept_`` and whatever else `fit` would set.
+            Fitted attributes: ``classes_``, ``coef_``, ``intercept_`` and possibly others.
         X : array of any kind
-            Rows whose logits are known, as the scorer will get them.
+            Rows of the logits, the object that the scorer will get.
         logits : Tensor of shape (n_rows, 1) or (n_rows, n_classes)
-            On X, of the type that probabilities shall have.
+            Logits of X, of the type that probabilities will have.
         **parameters
             Parameters that differ from the template's, such as ``C``.
         """
@@ -88,20 +88,20 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
         return super()._logits(X, method)
 
     def _state(self) -> dict[str, Any]:
-        """State of a classifier, without the rows."""
+        """Return the state of a classifier without the cached rows and logits."""
         return {name: value for name, value in super()._state().items() if name != "_cached"}
 
 
 @dataclass(frozen=True)
 class FoldRows:
-    """Which rows belong to each of several folds, one fold's after another's.
+    """Indices of the rows of several folds, concatenated.
 
     Parameters
     ----------
     rows, fold : Tensor of shape (n_entries,), int64
-        Pairs of a row and the fold it belongs to, sorted by fold.
+        Row and fold of every entry, sorted by fold.
     lengths : tuple of int
-        Entries of each fold.
+        Number of entries of each fold.
     """
 
     rows: Tensor
@@ -110,12 +110,12 @@ class FoldRows:
 
     @classmethod
     def of(cls, parts: Sequence[Any], n_samples: int) -> "FoldRows":
-        """Collect what a splitter yields: indices, or masks, of each fold.
+        """Build from the indices, or masks, that a splitter yields for each fold.
 
         Raises
         ------
         IndexError
-            If an index is not that of a row.
+            If an index is out of bounds.
         """
         arrays = [np.asarray(part) for part in parts]
         arrays = [np.flatnonzero(part) if part.dtype == bool else part for part in arrays]
@@ -136,18 +136,21 @@ class FoldRows:
         return len(self.lengths)
 
     def counts(self, n_samples: int) -> Tensor:
-        """How often every row is in every fold, (n_samples, n_folds) float64: a mask mostly."""
+        """Count the occurrences of every row in every fold, (n_samples, n_folds) float64.
+
+        The counts are 0 or 1 unless a splitter yields a row repeatedly.
+        """
         place = self.rows * self.n_folds + self.fold
         found = torch.bincount(place, minlength=n_samples * self.n_folds)
         return found.to(torch.float64).reshape(n_samples, self.n_folds)
 
     def take(self, logits: Tensor) -> Tensor:
-        """Select, of the logits of all rows, those of every fold's rows by its own models.
+        """Select the logits of every fold's rows by the fold's own models.
 
         Parameters
         ----------
         logits : Tensor of shape (n_samples, n_folds * n_models, n_outputs)
-            Models of a fold beside each other.
+            Logits of all rows by all models; the models of a fold are adjacent.
 
         Returns
         -------
@@ -158,13 +161,13 @@ class FoldRows:
 
 
 def metric_name(scoring: Any) -> str | None:
-    """Name of a metric of `FAST_METRICS`, or None for all other scorers.
+    """Return the name of a scorer's metric if it is one of `FAST_METRICS`, otherwise None.
 
     Parameters
     ----------
     scoring : str, callable or None
-        As `sklearn.metrics.get_scorer` takes it. None, a classifier's own `score`, is accuracy.
-        A scorer object is recognised by what it computes.
+        Argument of `sklearn.metrics.get_scorer`. None, a classifier's own `score`, is accuracy.
+        A scorer object is recognised by its function and settings.
     """
     if scoring is None:
         return "accuracy"
@@ -190,32 +193,33 @@ def fast_scores(
     threshold: float = 0.5,
     classes: Any = None,
 ) -> Tensor | None:
-    """Score all models of all folds at once, where the metric is one of `FAST_METRICS`.
+    """Score all models of all folds at once, if the metric is one of `FAST_METRICS`.
 
     Parameters
     ----------
     scoring : str, callable or None
-        As `metric_name` takes it.
+        Argument of `metric_name`.
     logits : Tensor of shape (n_entries, n_models, 1) or (n_entries, n_models, n_classes)
-        Of the rows to score, one fold's after another's, by the models of that fold:
-        ``FoldRows.take``. Their type is that of the probabilities, which are clipped by its epsilon.
+        Logits of the rows to score, concatenated over the folds, by the models of each fold, as
+        ``FoldRows.take`` returns. Probabilities have their type and are clipped by its epsilon.
     index : Tensor of shape (n_entries,) or (n_entries, n_models), int64
         Class indices of these rows.
     lengths : sequence of int
-        Rows of each fold; they add up to n_entries.
+        Number of rows of each fold; the sum is n_entries.
     weight : Tensor of shape (n_entries,) or None
         The scorer's ``sample_weight``.
     threshold : float, default=0.5
-        Of the classifier.
+        Threshold of the classifier's `predict`.
     classes : array of shape (n_classes,) or None
-        None: the scorer is told the classes (``labels``), as `LogisticRegressionCV` does. Else
-        the classes, for a scorer that has only y, as in `GridSearchCV`.
+        None: the scorer gets the classes as ``labels``, as in `LogisticRegressionCV`. Otherwise
+        the classes, for a scorer that finds them in y, as in `GridSearchCV`.
 
     Returns
     -------
     scores : Tensor of shape (n_folds, n_models), float64, or None
-        What scikit-learn's scorer gives on a `CachedLogitsClassifier`. None where it has to be asked: a scorer
-        that is not known here, or a fold for which it would warn or raise.
+        Scores that scikit-learn's scorer gives for a `CachedLogitsClassifier`. None if the scorer
+        itself must be called: its metric is not in `FAST_METRICS`, or it would warn or raise for a
+        fold.
 
     Examples
     --------
@@ -264,5 +268,5 @@ def _scorer(name: str) -> Any:
 
 
 def _has_no_order(classes: Any) -> bool:
-    """Whether scikit-learn would ask which of two labels, no numbers, is the positive one."""
+    """Return True for labels that are not numbers, for which scikit-learn requires `pos_label`."""
     return getattr(getattr(classes, "dtype", None), "kind", "f") in "OUS"

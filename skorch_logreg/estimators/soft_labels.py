@@ -1,4 +1,4 @@
-"""Labels that are probabilities: given as such, or smoothed."""
+"""Targets that are class probabilities: from soft labels or label smoothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,26 +16,27 @@ from skorch_logreg.estimators.targets import Targets
 
 __all__ = [
     "SoftTargets",
-    "encode_targets",
     "class_probabilities",
+    "encode_targets",
     "reweight",
     "smooth_labels",
     "weight_targets",
 ]
 
-_ROUNDING = 1e-6  # of a sum of float32 probabilities, or of decimals in a file
+# tolerance of a row's sum: rounding of float32 probabilities, or of decimals in a file
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """What share of every row belongs to each class.
+    """Class probabilities of every row.
 
     Parameters
     ----------
     classes : array of shape (n_classes,)
         Sorted distinct labels.
     class_probability : Tensor of shape (n_samples,) or (n_samples, n_classes), float64
-        Of the second of two classes, or of all classes; rows sum to 1.
+        Probabilities of the second of two classes, or of all classes; rows sum to 1.
     """
 
     classes: Any
@@ -50,23 +51,23 @@ class SoftTargets:
 def encode_targets(
     y: Any, soft_labels: bool, label_smoothing: float, known: Any = None
 ) -> Targets | SoftTargets:
-    """Find the classes of ``y`` and what every row has of them.
+    """Encode labels as class indices, or as class probabilities if they are soft or smoothed.
 
     Parameters
     ----------
     y : array of shape (n_samples,) or (n_samples, n_classes)
-        Validated; two axes for soft labels alone.
+        Validated labels; two axes only for soft labels.
     soft_labels : bool
         Whether y holds probabilities.
     label_smoothing : float
         Share of every row that is spread evenly over all classes.
     known : array of shape (n_classes,) or None
-        Classes that are known already, of which y may lack some.
+        Known classes, not all of them necessarily in y; None: find them in y.
 
     Raises
     ------
     ValueError
-        If the labels are not classes, not among those known, or not probabilities.
+        If the labels are not classes, not among the known ones, or not probabilities.
     """
     if soft_labels:
         found = _probabilities(y)
@@ -92,15 +93,16 @@ def encode_targets(
 
 
 def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
-    """``(1 - e) share + e / K``, in new memory.
+    """Compute smoothed probabilities ``(1 - e) q + e / K``, in new memory.
 
     Parameters
     ----------
     class_probability : Tensor of any shape, float64
+        Probabilities q.
     label_smoothing : float
-        e.
+        Share e that is spread evenly over the classes.
     n_classes : int
-        K.
+        Number of classes K.
     """
     return class_probability * (1 - label_smoothing) + label_smoothing / n_classes
 
@@ -110,17 +112,17 @@ def weight_targets(
     labels: Targets | SoftTargets,
     sample_weight: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return what the core takes: targets, and weights with those of the classes.
+    """Return the loss's targets, and sample weights times class weights.
 
-    A row of weight s and shares q is a row of every class c, of weight ``s q_c``: class weights
-    multiply each, and "balanced" counts each.
+    A row of weight s and probabilities q counts as one row of every class c with weight
+    ``s q_c``, which the weight of class c multiplies and "balanced" counts.
 
     Returns
     -------
     targets : Tensor of shape (n_samples,) or (n_samples, 1, n_classes)
-        Class indices; or the shares of the weighted classes.
+        Class indices, or class probabilities after weighting.
     weight : Tensor of shape (n_samples,), float64, or None
-        None where every row counts 1.
+        Weights of the rows; None: all are 1.
     """
     if isinstance(labels, Targets):
         return labels.index, weights.with_class_weight(class_weight, labels, sample_weight)
@@ -141,7 +143,7 @@ def weight_targets(
 
 
 def class_probabilities(class_probability: Tensor) -> Tensor:
-    """Shares (n_samples, n_classes) of all classes."""
+    """Return the probabilities (n_samples, n_classes) of all classes."""
     return (
         torch.stack([1 - class_probability, class_probability], dim=1)
         if class_probability.ndim == 1
@@ -150,7 +152,7 @@ def class_probabilities(class_probability: Tensor) -> Tensor:
 
 
 def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares and weights of rows whose classes count ``by_class``."""
+    """Multiply rows by the class weights ``by_class``; return their probabilities and weights."""
     weighted = class_probabilities(class_probability) * by_class
     total = weighted.sum(dim=1)
     own = weighted / torch.where(total > 0, total, 1.0)[:, None]
@@ -158,7 +160,7 @@ def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple
 
 
 def _probabilities(y: Any) -> SoftTargets:
-    """Read probabilities as they were given."""
+    """Validate soft labels, without smoothing."""
     if sp.issparse(y):
         raise ValueError("y is sparse; with soft_labels=True it must be dense probabilities.")
     try:
@@ -200,7 +202,7 @@ def _probabilities(y: Any) -> SoftTargets:
 
 
 def _refuse_empty(labels: SoftTargets) -> None:
-    """Refuse classes of which no row has a share: there is no finite intercept."""
+    """Raise an error for classes of probability 0 in all rows, which have no finite intercept."""
     class_probability = labels.class_probability
     total = class_probability.sum(dim=0)
     if class_probability.ndim == 1:

@@ -1,4 +1,4 @@
-"""Training on rows that stream."""
+"""Training on batches that a data set or loader yields, without keeping them in memory."""
 
 import warnings
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ __all__ = ["Stream", "fit_stream"]
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches that were read once, and what they are labelled.
+    """Batches of a loader, with the summary and label encoding from a first reading.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Stream:
     summary : DatasetSummary
     encode : BatchEncoder
     weight : Tensor of shape (1,), float64
-        Of all rows.
+        Total weight of all rows.
     """
 
     loader: DataLoader[Any]
@@ -48,7 +48,7 @@ class Stream:
 
     @classmethod
     def of(cls, model: Any, X: Any, solver: MiniBatch) -> "Stream":
-        """Read all batches of a data set or loader, for a classifier."""
+        """Read all batches of a data set or loader once, with the parameters of a classifier."""
         loader = streams.make_loader(X, solver)
         summary = streams.DatasetSummary.of(loader, model.soft_labels)
         encode, weight = streams.make_encoder(
@@ -65,7 +65,7 @@ class Stream:
         solver: MiniBatch,
         **how: Any,
     ) -> Trained:
-        """Train a network in place, with a penalty of some factors on its head."""
+        """Train a network in place; ``factor`` holds the penalty factors of its head."""
         device, dtype = head.weight.device, head.weight.dtype
         objective = BatchObjective.of(
             1,
@@ -83,21 +83,21 @@ class Stream:
 def fit_stream(
     model: Any, X: Any, chosen: options.Options, device: torch.device, seed: int
 ) -> None:
-    """Train a `TorchLogisticClassifier` on the batches of a data set or loader; nothing is proven.
+    """Train a `TorchLogisticClassifier` on batches as they are yielded, without certificate.
 
     Parameters
     ----------
     model : TorchLogisticClassifier
     X : DataLoader or IterableDataset
     chosen : Options
-        With a solver of mini-batches.
+        Options with a mini-batch solver.
     device : torch.device
     seed : int
 
     Warns
     -----
     ConvergenceWarning
-        That nothing is proven.
+        Always, because the result is not certified.
     """
     stream = Stream.of(model, X, chosen.solver)
     classes = stream.summary.classes

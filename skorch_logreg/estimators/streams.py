@@ -1,4 +1,4 @@
-"""Rows that a data set or a loader of torch brings."""
+"""Data sets and loaders of torch as input: choice of the loader, first reading, label encoding."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,29 +29,29 @@ __all__ = [
     "EMPTY",
     "DatasetSummary",
     "batches",
-    "is_torch_dataset",
-    "make_loader",
-    "to_ndarray",
-    "require_no_labels",
     "is_streamed",
+    "is_torch_dataset",
     "make_encoder",
+    "make_loader",
+    "require_no_labels",
+    "to_ndarray",
 ]
 
 EMPTY = "Found array with 0 sample(s): the data set is empty."
 
 
 def is_torch_dataset(X: Any) -> bool:
-    """Whether ``X`` is a data set or a loader of torch, which brings y and weights itself."""
+    """Return True if X is a data set or loader of torch, which yields y and weights itself."""
     return isinstance(X, (Dataset, DataLoader))
 
 
 def is_streamed(X: Any, solver: Any) -> bool:
-    """Whether the rows are taken batch by batch as they come, rather than read into memory.
+    """Return True if a fit trains on batches as they are yielded, False if it needs all rows.
 
     Raises
     ------
     ParameterError
-        If they only come one after the other, and the solver needs them all.
+        If X is an IterableDataset, but the solver needs all rows.
     """
     one_by_one = isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset)
     trains = isinstance(solver, MiniBatch)
@@ -64,12 +64,13 @@ def is_streamed(X: Any, solver: Any) -> bool:
 
 
 def make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:
-    """Return the loader whose batches a solver takes.
+    """Return the loader of the batches that a solver trains on.
 
     Raises
     ------
     ParameterError
-        If it is not clear who makes the batches, or the solver asks for all rows.
+        If both or neither of X and the solver set the batch size, or a setting of the solver
+        needs all rows.
     """
     if isinstance(X, DataLoader):
         if solver.batch_size is not None:
@@ -98,16 +99,16 @@ def make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What one reading of all batches tells before the first epoch.
+    """Classes, weights and size of a data set, from one reading before the first epoch.
 
     Parameters
     ----------
     first : tuple of X and y
-        The first row or two, as they came.
+        First two rows, or the only one.
     classes : ndarray of shape (n_classes,)
-        Sorted.
+        Sorted labels.
     by_class : ndarray of shape (n_classes,)
-        Weight of all rows of each class, or of their shares.
+        Total weight of each class, weighted by class probabilities if labels are soft.
     n_samples : int
     """
 
@@ -118,7 +119,7 @@ class DatasetSummary:
 
     @classmethod
     def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "DatasetSummary":
-        """Read all batches, and refuse what cannot be fitted."""
+        """Read and validate all batches."""
         first: Any = None
         seen, totals = [], []
         n_samples = 0
@@ -166,11 +167,12 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class BatchEncoder:
-    """From a batch's labels and weights to those of the training loop.
+    """Callable that encodes the labels and weights of a batch for the training loop.
 
     Parameters
     ----------
     classes : ndarray of shape (n_classes,)
+        Sorted labels.
     by_class : Tensor of shape (n_classes,), float64, or None
         Class weights; None: all are 1.
     soft_labels : bool
@@ -183,7 +185,7 @@ class BatchEncoder:
     label_smoothing: float
 
     def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
-        """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
+        """Return targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
         labels = encode_targets(to_ndarray(y), self.soft_labels, self.label_smoothing, self.classes)
         rows = None if weight is None else to_tensor(to_ndarray(weight)).to(torch.float64)
         if isinstance(labels, SoftTargets):
@@ -209,7 +211,7 @@ class BatchEncoder:
 def make_encoder(
     summary: DatasetSummary, class_weight: Any, soft_labels: bool, label_smoothing: float
 ) -> tuple[BatchEncoder, Tensor]:
-    """Return what encodes a batch, and the weight (1,) of all rows."""
+    """Return the encoder of batches, and the total weight (1,) of all rows."""
     by_class = torch.from_numpy(summary.by_class)
     whole = by_class.sum(dim=0, keepdim=True)
     n_classes = len(summary.classes)
@@ -222,7 +224,7 @@ def make_encoder(
 
 
 def require_no_labels(y: Any, sample_weight: Any) -> None:
-    """Refuse labels and weights beside a data set, which has its own."""
+    """Raise an error for labels or weights passed in addition to a data set."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ParameterError(
@@ -232,7 +234,7 @@ def require_no_labels(y: Any, sample_weight: Any) -> None:
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """Batches of X, y and the weight or None."""
+    """Yield X, y and the weight or None of every batch of a loader."""
     lengths: tuple[int, ...] = (2, 3)
     for item in loader:
         if not (isinstance(item, (tuple, list)) and len(item) in lengths):
@@ -245,5 +247,5 @@ def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def to_ndarray(array: Any) -> np.ndarray:
-    """Return an array of NumPy."""
+    """Convert an array or tensor to a NumPy array."""
     return np.asarray(to_numpy(array))

@@ -1,4 +1,4 @@
-"""What a caller has switched on in torch does not reach into a fit."""
+"""Context managers that isolate a fit from torch's global settings."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,15 +8,16 @@ import torch
 from skorch_logreg.data.threads import single_threaded
 from skorch_logreg.training import reseed
 
-__all__ = ["seeded_generators", "default_torch_state"]
+__all__ = ["default_torch_state", "seeded_generators"]
 
 
 @contextmanager
 def default_torch_state() -> Iterator[None]:
-    """Run without gradients, inference mode, autocast or another default device, on few threads.
+    """Run with torch's default state: no gradients, inference mode, autocast or default device.
 
-    Fitted tensors would be inference tensors for good, and new ones would land on the default
-    device. The default dtype is the process's and not set here: the core names its dtypes.
+    Otherwise fitted tensors would remain inference tensors, and new tensors would be on the user's
+    default device. Torch runs on one thread, except within blocks of rows. The default dtype
+    applies to the whole process and is not changed: this package names its dtypes.
     """
     with ExitStack() as stack:
         stack.enter_context(single_threaded())
@@ -33,9 +34,9 @@ def default_torch_state() -> Iterator[None]:
 
 @contextmanager
 def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Set torch's generators, of the CPU and of a device, and give them back as they were.
+    """Seed torch's generators of the CPU and a device, and restore their state at exit.
 
-    Layers, dropout and loaders draw from them, whatever a caller would rather have.
+    Layers, dropout and loaders draw from these global generators.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         reseed(seed, device)

@@ -446,7 +446,7 @@ class TorchLogisticClassifier(
         classes : array-like of shape (n_classes,) or None, default=None
             All classes; required in the first call if `fit` was not called before.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
-            As in `fit`.
+            Non-negative weight of every row.
 
         Returns
         -------

@@ -58,7 +58,7 @@ class ExportMixin(LogisticPrediction):
         check_is_fitted(self)
         check_threshold_classes(self.threshold, len(self.classes_))
         chosen, names = {}, ["coef_", "intercept_", "classes_"]
-        if hasattr(self, "C_"):  # iterations are then those of all candidates
+        if hasattr(self, "C_"):  # n_iter_ is then that of all candidates, and left out
             chosen = {"C": float(np.ravel(self.C_)[0]), "l1_ratio": _first(vars(self)["l1_ratio_"])}
         else:
             names.append("n_iter_")

@@ -48,7 +48,8 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         Parameters
         ----------
         X, y, sample_weight
-            As in `TorchLogisticClassifier.fit`; `RankRows` are accepted only without an offset.
+            Rows, labels and weights of `TorchLogisticClassifier.fit`; `RankRows` are accepted only
+            without an offset.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
             Known log-odds of every row, added to its logits; with more than two classes those of
             each class. Predictions do not include it: add it to `decision_function`. Mini-batch

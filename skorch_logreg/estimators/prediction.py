@@ -31,9 +31,9 @@ from skorch_logreg.losses.softmax import log_softmax, softmax
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
 _BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
-_BLOCK_ROWS = (
-    256  # a block's rows are a multiple of it: a product may round its last rows differently
-)
+# a block's number of rows is a multiple of this, because a product may round its last rows
+# differently
+_BLOCK_ROWS = 256
 _SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")  # from log-odds to class logits
 
 

@@ -140,7 +140,7 @@ def fit_stream(
     for name, value in problem.fitted(params()).items():
         setattr(model, name, value)
     partial.set_uncertified(model, trained.n_epochs)
-    model.n_passes_ += 1  # the summary
+    model.n_passes_ += 1  # the first reading, for the summary
     partial.store_training(model, trained, stream.weight)
     cut = trained.status is Status.INTERRUPTED
     word = (

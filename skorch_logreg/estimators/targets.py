@@ -114,7 +114,7 @@ def _count(y: np.ndarray) -> Targets | None:
     present = np.bincount(offset) > 0
     classes = (np.flatnonzero(present) + low).astype(y.dtype)
     if len(classes) > y.size // 2:
-        check_classification_targets(y)  # it may warn that there are many
+        check_classification_targets(y)  # warns of too many classes
     if not present.all():
         offset = (np.cumsum(present) - 1)[offset]
     return Targets(classes, to_tensor(offset))

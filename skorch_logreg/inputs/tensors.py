@@ -84,7 +84,7 @@ def _sparse(tensor: Tensor) -> Any:
             f"The sparse tensor of shape {shape} has dense axes; expected none, as in "
             "tensor.to_dense().to_sparse()."
         )
-    if parts[0].dtype in (torch.float16, torch.bfloat16):  # which SciPy does not have
+    if parts[0].dtype in (torch.float16, torch.bfloat16):  # SciPy does not support half precision
         wide = torch.float64 if parts[0].dtype == torch.float16 else torch.float32
         parts = parts[0].to(wide), *parts[1:]
     values, *indices = (part.cpu().numpy() for part in parts)

@@ -47,7 +47,7 @@ def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int
             raise ParameterError("selection='1se' needs at least 2 folds, cv yields one.")
         error = scores[:, ratio, c].std(ddof=1) / np.sqrt(n_folds)
         within = np.flatnonzero(mean[ratio] >= mean[ratio, c] - error)
-        if within.size:  # none where no score is finite
+        if within.size:  # empty if no score is finite
             c = within[np.argmin(Cs[within])]
     return int(ratio), int(c)
 

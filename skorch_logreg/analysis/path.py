@@ -17,7 +17,7 @@ from torch import Tensor
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Solution, Status, fit, fit_path, models_at_once
-from skorch_logreg.inputs import checked, to_numpy, torch_dtype, viewed
+from skorch_logreg.inputs import check_keeping_dtype, to_numpy, torch_dtype, view_as_numpy
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
 
@@ -139,8 +139,8 @@ def regularization_path(
     >>> bool(path.converged.all())
     True
     """
-    X, y, sample_weight = viewed(X), to_numpy(y), to_numpy(sample_weight)
-    found = checked(X, check_array)
+    X, y, sample_weight = view_as_numpy(X), to_numpy(y), to_numpy(sample_weight)
+    found = check_keeping_dtype(X, check_array)
     X = X if isinstance(X, Tensor) else found
     y = column_or_1d(y, warn=True)
     check_consistent_length(X, y)

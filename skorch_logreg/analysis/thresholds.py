@@ -18,7 +18,7 @@ from skorch_logreg.analysis import held_out, judges
 from skorch_logreg.analysis.curves import Split
 from skorch_logreg.analysis.judges import Column
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import to_numpy, viewed
+from skorch_logreg.inputs import to_numpy, view_as_numpy
 
 __all__ = ["TunedThreshold", "tune_threshold"]
 
@@ -166,7 +166,7 @@ def tune_threshold(
     targets = _targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
     sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
-        X = viewed(X)  # of which folds can be taken
+        X = view_as_numpy(X)  # of which folds can be taken
     check_consistent_length(targets, sample_weight, groups)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(

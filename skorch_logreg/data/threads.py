@@ -129,7 +129,7 @@ def several_threads(wanted: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Leave threads to blocks: between them torch runs on one."""
     with workers(), single_thread():
         yield

@@ -1,4 +1,4 @@
-"""Estimators: the faces; only here are validation, labels, warnings and fitted attributes."""
+"""Estimators with scikit-learn's interface: validation, labels, warnings, fitted attributes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Bounds on coefficients, as the parameter gives them."""
+"""Validation of the parameter `bounds` of the coefficients."""
 
 from typing import Any
 
@@ -12,33 +12,34 @@ from skorch_logreg.estimators.options import Options
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.penalties import Box, ElasticNet
 
-__all__ = ["check_bounds", "within"]
+__all__ = ["bounded_penalty", "check_bounds"]
 
 
 def check_bounds(
     bounds: Any, n_features: int, dtype: torch.dtype, options: Options
 ) -> tuple[Tensor, Tensor] | None:
-    """Validate bounds, and that solver and penalty go with them.
+    """Validate bounds, and that solver and penalty support them.
 
     Parameters
     ----------
     bounds : tuple of two, scipy.optimize.Bounds or None
-        Lower and upper bound, each a number or None for all features, or of each.
+        Lower and upper bound, each a number, None, or an array of shape (n_features,).
     n_features : int
     dtype : torch.dtype
-        Of the fitted coefficients.
+        Type of the fitted coefficients.
     options : Options
 
     Returns
     -------
     low, high : Tensor of shape (n_features,), float64, or None
-        Numbers of ``dtype``, so that a coefficient at its bound can say so: the next ones inside,
-        or where there are none in between, the nearest.
+        Bounds rounded to numbers of ``dtype``, so that a fitted coefficient can equal its bound:
+        inwards, or to the nearest number if the interval holds no number of ``dtype``.
 
     Raises
     ------
     ParameterError
-        If they are no bounds of ``n_features`` features, or solver or penalty know of none.
+        If the bounds are not valid for ``n_features`` features, or if the solver or the penalty
+        does not support bounds.
     """
     if bounds is None:
         return None
@@ -50,16 +51,16 @@ def check_bounds(
             f"bounds must be a pair (low, high), each a number, None or of shape (n_features,) = "
             f"({n_features},); got {bounds!r}."
         )
-    ends = []
+    limits = []
     for place, (given, none) in enumerate(zip(bounds, (-np.inf, np.inf), strict=True)):
-        each = _numbers(given, none, f"bounds[{place}]")
+        each = _to_tensor(given, none, f"bounds[{place}]")
         if each.ndim > 1 or each.ndim == 1 and len(each) != n_features:
             raise ParameterError(
                 f"bounds[{place}] has shape {tuple(each.shape)}, expected a number or "
                 f"(n_features,) = ({n_features},); all classes share their bounds."
             )
-        ends.append(each.expand(n_features))
-    low, high = ends
+        limits.append(each.expand(n_features))
+    low, high = limits
     for wrong, why in (
         (low.isnan() | high.isnan(), "a bound is not NaN; None or inf is none"),
         (low > high, "low must not exceed high"),
@@ -73,13 +74,15 @@ def check_bounds(
     return _representable(low, high, dtype)
 
 
-def within(bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device) -> Box:
-    """Put a penalty within bounds.
+def bounded_penalty(
+    bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device
+) -> Box:
+    """Combine a penalty with bounds of the coefficients.
 
     Raises
     ------
     ParameterError
-        If a feature is left out, whose coefficient cannot be 0.
+        If a feature is excluded by its penalty factor, but its bounds exclude 0.
     """
     low, high = bounds
     if penalty.factor is not None:
@@ -109,8 +112,8 @@ def _check_options(options: Options) -> None:
         )
 
 
-def _numbers(given: Any, none: float, name: str) -> Tensor:
-    """Numbers, where None is ``none``, in new memory."""
+def _to_tensor(given: Any, none: float, name: str) -> Tensor:
+    """Convert a bound to a new float64 tensor, with ``none`` in place of None."""
     if given is None:
         given = none
     try:
@@ -125,7 +128,7 @@ def _numbers(given: Any, none: float, name: str) -> Tensor:
 
 
 def _representable(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Round bounds to numbers of a type: inwards, unless that leaves nothing between them."""
+    """Round bounds to numbers of a type: inwards, or to the nearest if that leaves no number."""
     up, down = low.to(dtype), high.to(dtype)
     endless = torch.tensor(torch.inf, dtype=dtype)
     up = torch.where(up.to(low) < low, up.nextafter(endless), up)

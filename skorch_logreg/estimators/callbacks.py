@@ -1,4 +1,4 @@
-"""The bridge from the solver's iterations to scikit-learn's callbacks and to verbose output."""
+"""Report of the solver's iterations to scikit-learn's callbacks and to verbose output."""
 
 import math
 import time
@@ -12,17 +12,17 @@ try:
 except ImportError:  # scikit-learn 1.8 has no callbacks
 
     class _NoContext:
-        """Stands for the context of a fit that nobody watches."""
+        """Callback context of a fit without callbacks."""
 
         def call_on_fit_task_begin(self, **_: Any) -> None:
-            """Tell nobody."""
+            """Do nothing."""
 
         def call_on_fit_task_end(self, **_: Any) -> bool:
-            """Tell nobody, who never asks to stop."""
+            """Do nothing; never ask to stop."""
             return False
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Offers the one method that `fit` calls."""
+        """Replacement for scikit-learn's mixin, with the one method that `fit` calls."""
 
         def _init_callback_context(self, **_: Any) -> _NoContext:
             return _NoContext()
@@ -32,25 +32,26 @@ __all__ = ["CallbackSupportMixin", "IterationReporter"]
 
 
 class IterationReporter:
-    """Reports every iteration, or epoch; the core calls it after each.
+    """Callable that reports an iteration or epoch; the solver calls it after each.
 
-    An iteration's task begins where the one before ended, so that its duration is true. The
-    core stops without asking whether another was begun: `close` ends that one, empty, as
-    scikit-learn's own L-BFGS does.
+    The callback task of an iteration begins when the previous one ends, so that its duration is
+    right. When the solver stops, one task is therefore open: `close` ends it, as scikit-learn's
+    own L-BFGS does.
 
     Parameters
     ----------
     context : CallbackContext
-        Of the fit.
+        Context of the fit.
     estimator : TorchLogisticClassifier
     task : dict
         X, y and metadata, as the hooks receive them.
     start : Params or None
-        Where the first iteration begins; None: where the model that is reconstructed stands.
+        Parameters at the beginning of the first iteration; None: those of the model that
+        ``reconstruct`` returns.
     reconstruct : callable
-        From Params to the fitted attributes; called only if a callback asks for a model.
+        Function from Params to the fitted attributes; called only if a callback asks for a model.
     n_tasks : int
-        Most iterations and epochs.
+        Largest number of iterations and epochs.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class IterationReporter:
             )
 
     def __call__(self, progress: Progress) -> bool:
-        """Report an iteration; whether a callback asks to stop."""
+        """Report an iteration; return True if a callback asks to stop."""
         if self._estimator.verbose:
             optimality = float(progress.optimality[0])
             proven = not math.isnan(optimality)
@@ -106,13 +107,13 @@ class IterationReporter:
         return bool(stop)
 
     def close(self) -> None:
-        """End the task of an iteration that never ran."""
+        """End the open task, whose iteration did not run."""
         if self._iteration is not None:
             self._iteration.call_on_fit_task_end(estimator=self._estimator)
 
 
 def _proof(progress: Progress) -> dict[str, Any]:
-    """Fitted attributes of an iterate of which something is proven; an epoch has none."""
+    """Return the optimality attributes of an iterate; empty for an epoch, which has none."""
     optimality = float(progress.optimality[0])
     if math.isnan(optimality):
         return {}

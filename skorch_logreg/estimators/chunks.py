@@ -1,4 +1,4 @@
-"""Rows that a caller hands over in chunks."""
+"""Validation of rows that are read in chunks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,30 +19,31 @@ from skorch_logreg.data import (
     from_parts,
     look_through,
 )
-from skorch_logreg.inputs.sparsity import check_indices
+from skorch_logreg.inputs.sparse_checks import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
-__all__ = ["ChunkedRows", "check_features", "check_rows", "chunks_of", "is_chunked"]
+__all__ = ["ChunkedRows", "check_features", "check_rows", "is_chunked", "iterate_chunks"]
 
 
 def is_chunked(X: Any) -> bool:
-    """Whether X has ``len(X)`` chunks of rows, which ``X.chunk(i)`` reads."""
+    """Return True if X has chunks of rows: ``len(X)`` of them, read by ``X.chunk(i)``."""
     if isinstance(X, (np.ndarray, Tensor)) or sp.issparse(X):
         return False
     return callable(getattr(X, "chunk", None)) and hasattr(X, "__len__")
 
 
 class ChunkedRows:
-    """Validated chunks: all have as many columns, of one float type, and are finite.
+    """Validated chunks of rows: finite, of one float type, with the same number of columns.
 
     Parameters
     ----------
     source : object with ``__len__`` and ``chunk(i)``
-        A chunk is an array-like or sparse matrix (rows, n_features), perhaps of no row.
+        Source of chunks, each an array-like or sparse matrix (rows, n_features), which may have
+        no rows.
     n_samples : int
-        Rows of all chunks, as they are said to be.
+        Expected number of rows of all chunks.
     numeric : bool, default=False
-        Whether numbers as text are refused.
+        Whether to refuse numbers that are stored as text.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class ChunkedRows:
     Raises
     ------
     ValueError
-        If there is no chunk, or the first is none.
+        If there are zero chunks, or the first is not valid.
     """
 
     def __init__(self, source: Any, n_samples: int, numeric: bool = False) -> None:
@@ -72,11 +73,11 @@ class ChunkedRows:
         self.feature_names = None if names is None else np.asarray(names, dtype=object)
 
     def __len__(self) -> int:
-        """Count the chunks."""
+        """Return the number of chunks."""
         return len(self._source)
 
     def chunk(self, index: int) -> Any:
-        """Read rows: Tensor or csr_array of the first chunk's type."""
+        """Read a chunk as a Tensor or csr_array of the first chunk's type."""
         X = self._read(index)
         if X.shape[1] != self.shape[1]:
             raise ValueError(
@@ -101,7 +102,7 @@ class ChunkedRows:
         return X
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
-        """Put targets and weights beside the rows; the first time these are looked through."""
+        """Combine the rows with targets and weights; the first call reads and checks all rows."""
         n_passes = 0
         if self._parts is None:
             lengths, self._survey = look_through(self, self.shape[0])
@@ -114,17 +115,17 @@ class ChunkedRows:
 
 
 def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
-    """Validate some rows, perhaps none, as an array or a csr_array.
+    """Validate rows, possibly none, as an array or a csr_array.
 
     Parameters
     ----------
     raw : array-like or sparse matrix
     name : str
-        For errors.
+        Name of the rows in error messages.
     dtype : dtype or None
-        Of the result; None: float32 stays float32, and all else becomes float64.
+        Dtype of the result; None: float32 is kept and everything else becomes float64.
     check : bool
-        Whether to look for what is not finite.
+        Whether to check that all entries are finite.
     """
     raw = to_numpy(raw)
     check_indices(raw)
@@ -139,11 +140,11 @@ def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
     return sp.csr_array(X) if sp.issparse(X) else X
 
 
-def chunks_of(model: Any, X: Any) -> Iterator[Any]:
-    """Yield the validated rows of every chunk, as `fit` had them, for a prediction.
+def iterate_chunks(model: Any, X: Any) -> Iterator[Any]:
+    """Yield the validated rows of every chunk for a prediction.
 
-    Strings are refused, as predictions refuse arrays of them: `fit` takes numbers as text, as
-    scikit-learn's does.
+    Strings are refused, as in scikit-learn: `fit` accepts numbers stored as text, predictions do
+    not.
     """
     rows = ChunkedRows(X, 0, numeric=True)
     check_features(model, rows.shape[1], rows.feature_names)
@@ -151,7 +152,7 @@ def chunks_of(model: Any, X: Any) -> Iterator[Any]:
 
 
 def check_features(model: Any, n_features: int, names: Any) -> None:
-    """Refuse other features than those of `fit`."""
+    """Raise an error if the features are not those of `fit`."""
     if n_features != model.n_features_in_:
         raise ValueError(
             f"X has {n_features} features, but {type(model).__name__} is expecting "

@@ -15,30 +15,29 @@ from sklearn.utils.metaestimators import available_if
 from skorch_logreg import fitting
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import (
-    convergence,
+    convergence_messages,
     dask,
     datasets,
-    elsewhere,
-    epochs,
     liblinear,
     options,
+    out_of_core,
     partial,
     persistence,
     ranks,
-    soft,
     streams,
+    validation_split,
     weights,
 )
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
-from skorch_logreg.estimators.epochs import Rows
-from skorch_logreg.estimators.isolation import own_randomness, plain_torch
-from skorch_logreg.estimators.leaving import Leaving
+from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
 from skorch_logreg.estimators.streamed import fit_stream
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
+from skorch_logreg.estimators.validate import validate_rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
 
@@ -49,11 +48,11 @@ class TorchLogisticClassifier(
     persistence.VersionedState,
     ValidatedParameters,
     CallbackSupportMixin,
-    Leaving,
+    ExportMixin,
     ClassifierMixin,
     BaseEstimator,
 ):
-    """Logistic regression that takes the place of scikit-learn's and runs on PyTorch.
+    """Logistic regression on PyTorch, a drop-in for scikit-learn's `LogisticRegression`.
 
     It minimises, over coefficients ``w`` and intercept ``b``,
 
@@ -67,66 +66,67 @@ class TorchLogisticClassifier(
     Parameters
     ----------
     penalty : {"l1", "l2", "elasticnet"}, GroupL2 or None, default="deprecated"
-        Names are deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`. An object takes the
-        place of ridge and lasso: `skorch_logreg.penalties.GroupL2` has features come in by groups.
+        Penalty. Names are deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`. An object
+        replaces ridge and lasso: `skorch_logreg.penalties.GroupL2` selects groups of features.
     C : float, default=1.0
-        Inverse strength of the penalty, positive; ``np.inf``: no penalty.
+        Inverse of the regularization strength, positive; ``np.inf``: no penalty.
     l1_ratio : float, default=0.0
         Share of L1 in the penalty, from 0 (ridge) to 1 (lasso).
     dual : bool, default=False
         Accepted with ``solver="liblinear"`` and L2, where it has no effect: both formulations
-        have one answer.
+        have the same solution.
     tol : float, default=1e-4
-        What `optimality_` has to reach. It means the same for every solver, penalty and
+        Convergence threshold on `optimality_`. It means the same for every solver, penalty and
         container: the objective is then within about ``tol ** 2`` of its minimum, relatively.
     fit_intercept : bool, default=True
-        Whether there is an intercept; else it is 0.
+        Whether to fit an intercept; otherwise it is 0.
     intercept_scaling : float, default=1
-        With ``solver="liblinear"`` the intercept is this times the penalised weight of a column
-        of this value. No effect elsewhere.
+        Value of the constant column that ``solver="liblinear"`` appends to X. Its penalised weight
+        times this value is the intercept. No effect with other solvers.
     class_weight : dict, "balanced" or None, default=None
         Weight of every class; a class that a dict leaves out counts 1. "balanced" gives all
         classes the same total weight, ``sum(s) / (n_classes * sum(s of the class))``.
     random_state : int, RandomState or None, default=None
-        Of what solvers of mini-batches draw: the order of rows, and those held out; None: 0. All
-        others are deterministic.
+        Seed of the order of rows and of the held-out rows of mini-batch solvers; None: 0. All
+        other solvers are deterministic.
     solver : str or solver, default="auto"
-        "auto" chooses by size and takes every penalty. "lbfgs", "newton-cg" and
-        "newton-cholesky" name solvers of this package. "liblinear", "sag" and "saga" run what
-        "auto" chooses; "liblinear" keeps its own objective, whose intercept is penalised, and
-        is for two classes. The six names take the penalties that scikit-learn's table allows.
-        A solver object of `skorch_logreg.solvers` is taken as it is; `SGD`, `Adam`, `AdamW` and
-        `Optimizer` train in epochs of mini-batches.
+        Algorithm. "auto" chooses one by the size of the data and supports every penalty. "lbfgs",
+        "newton-cg" and "newton-cholesky" name solvers of this package. "liblinear", "sag" and
+        "saga" run the solver that "auto" chooses; "liblinear" keeps its own objective, whose
+        intercept is penalised, and is limited to two classes. The six names support the penalties
+        of scikit-learn's table. Solver objects of `skorch_logreg.solvers` are accepted as well;
+        `SGD`, `Adam`, `AdamW` and `Optimizer` train in epochs of mini-batches.
     max_iter : int, default=100
-        Most iterations, beside the epochs of a solver of mini-batches.
+        Largest number of iterations, in addition to the epochs of a mini-batch solver.
     verbose : int, default=0
-        Above 0, `fit` prints a line an iteration or epoch.
+        If positive, `fit` prints a line an iteration or epoch.
     warm_start : bool, default=False
         Start from the previous `coef_` and `intercept_`; no effect with "liblinear".
     n_jobs : None
         Deprecated as in scikit-learn 1.8; no effect.
     threshold : float, default=0.5
-        `predict` answers ``classes_[1]`` where its probability is at least this; two classes
-        only. May be set after `fit`.
+        Smallest probability of ``classes_[1]`` at which `predict` returns it; two classes only.
+        It may be set after `fit`.
     device : str, torch.device or None, default=None
-        Where a dense X is fitted, such as "cuda"; None: where it is. Results return to where X
-        is.
+        Device on which a dense X is fitted, such as "cuda"; None: X's own. Results are on X's
+        device.
     penalty_factor : array-like of shape (n_features,) or None, default=None
-        Strength of the penalty of every feature, ``f``; 0: not penalised, inf: left out, with a
-        coefficient of 0 (not with solvers of mini-batches). None: 1 for all.
+        Multiplier ``f`` of the penalty of every feature; 0: not penalised, inf: excluded, with a
+        coefficient of 0 (not with mini-batch solvers). None: 1 for all.
     bounds : (low, high), scipy.optimize.Bounds or None, default=None
-        Bounds of the coefficients, those of all classes alike: each a number for all features or
-        an array-like of shape (n_features,), None or infinite where there is none. ``(0, None)``:
-        no coefficient is negative. A coefficient at its bound is exactly there. With
-        ``solver="auto"`` or `ProximalNewton`.
+        Bounds of the coefficients, the same for all classes: each a number for all features or
+        an array-like of shape (n_features,); None or infinite: no bound. ``(0, None)``: no
+        coefficient is negative. A coefficient at its bound equals it exactly. Supported by
+        ``solver="auto"`` and `ProximalNewton`.
     soft_labels : bool, default=False
-        Whether `fit` takes probabilities for y, in [0, 1]: of shape (n_samples,), of the second
-        of two classes, or of shape (n_samples, n_classes), rows that sum to 1. `classes_` is
-        then ``arange(n_classes)``. A row of weight s and probabilities q is one row of every
-        class c, of weight ``s * q_c``, and so meets `class_weight`.
+        Whether y holds probabilities in [0, 1]: those of the second of two classes, of shape
+        (n_samples,), or those of all classes, of shape (n_samples, n_classes), where rows sum to
+        1. `classes_` is then ``arange(n_classes)``. A row of weight s and probabilities q counts
+        as one row of every class c with weight ``s * q_c``, which `class_weight` multiplies.
     label_smoothing : float, default=0.0
-        Share e of every row, in [0, 1), that is spread evenly over the K classes: the row is one
-        of every class c, of weight ``s * ((1 - e) q_c + e / K)``, and so meets `class_weight`.
+        Share e of every row, in [0, 1), that is spread evenly over the K classes: the row counts
+        as one of every class c with weight ``s * ((1 - e) q_c + e / K)``, which `class_weight`
+        multiplies.
 
     Attributes
     ----------
@@ -134,51 +134,54 @@ class TorchLogisticClassifier(
         Sorted labels, of y's dtype.
     coef_ : array of shape (1, n_features) or (n_classes, n_features)
         Coefficients, one row for two classes: float32 for data of float32 or bfloat16, float64
-        for all others. NumPy arrays; under array API dispatch of X's library, on its device.
+        for all others. A NumPy array; with array API dispatch an array of X's library on X's
+        device.
     intercept_ : array of shape (1,) or (n_classes,)
         Intercepts.
     n_iter_ : array of shape (1,), int32
-        Iterations, epochs included.
+        Number of iterations, epochs included.
     history_ : dict of str to list
         "loss" (the objective per unit of weight, mean of the mini-batches), "learning_rate" and
-        "seconds" of every epoch, and "valid_score" where rows are held out; after training in
-        mini-batches alone.
+        "seconds" of every epoch, and "valid_score" where rows are held out. Set only by
+        mini-batch solvers.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names that are strings.
+        Names of the features, if all names of X's columns are strings.
     optimality_ : float
-        How far from the optimum the fit may be: the square root of the relative decrease of the
-        objective that is still predicted.
+        Distance to the optimum: the square root of the relative decrease of the objective that
+        is still predicted.
     duality_gap_ : float
-        Upper bound of the relative distance to the minimum; nan where there is none.
+        Upper bound of the relative distance of the objective to its minimum; nan where no bound
+        is known.
     converged_ : bool
-        Whether ``optimality_ <= tol`` was reached, at a minimiser that exists: False where
-        classes are separable by coefficients without a penalty, partly or completely.
+        Whether ``optimality_ <= tol`` was reached and a minimiser exists: False if the classes are
+        separable, partly or completely, by coefficients that are not penalised.
     n_passes_ : int
-        How often all of X was read.
+        Number of full reads of X.
     module_ : torch.nn.Linear
         The model as a module over the memory of `coef_` and `intercept_`.
 
     See Also
     --------
-    sklearn.linear_model.LogisticRegression : Whose place it takes.
+    sklearn.linear_model.LogisticRegression : The estimator of scikit-learn.
 
     Notes
     -----
     X is validated once and not copied; only ``solver="liblinear"`` with an intercept copies it.
-    Beyond a dense X, a fit takes ``n (32 + 16 K)`` bytes for n rows of K logits (1 for two
+    In addition to a dense X, a fit takes ``n (32 + 16 K)`` bytes for n rows of K logits (1 for two
     classes), ``32 s^2`` bytes for a Hessian of side ``s = K (n_features + 1)``, 7 % of X for
-    samples of its rows and 12 MB of buffers; where s exceeds 3000 it takes ``n (32 + 48 K)``
-    bytes and has no such Hessian.
+    samples of its rows and 12 MB of buffers. If s exceeds 3000, it takes ``n (32 + 48 K)`` bytes
+    and does not form the Hessian.
 
-    With three classes or more, a constant added to a feature's coefficients of all classes changes
-    no probability. Where the penalty and the bounds do not settle it (no penalty; the lasso of an
-    even number of classes), `coef_` is the minimiser of least norm, so that it does not depend on
-    the order of rows: the limit of an elastic net whose ridge vanishes.
+    With three classes or more, adding a constant to a feature's coefficients of all classes does
+    not change the probabilities. Where the penalty and the bounds do not determine this constant
+    (no penalty; the lasso with an even number of classes), `coef_` is the minimiser of least norm,
+    the limit of an elastic net with a vanishing ridge, so that it does not depend on the order of
+    rows.
 
-    The one deliberate difference from scikit-learn is a tie at a probability of 0.5: here
-    ``classes_[1]`` is predicted, there ``classes_[0]``.
+    The one deliberate difference from scikit-learn is a tie at a probability of 0.5: this
+    estimator predicts ``classes_[1]``, scikit-learn's predicts ``classes_[0]``.
 
     Examples
     --------
@@ -275,24 +278,26 @@ class TorchLogisticClassifier(
         ----------
         X : {array-like, sparse matrix} (n_samples, n_features), chunks, Dask collection, \
                 RankRows, Dataset or DataLoader
-            Rows. Not copied, never written: an array or a tensor keeps its type, half precision,
-            integers and booleans included, which are multiplied block by block in float64. A
-            torch tensor needs no switch: it is fitted on its device, and gets no gradient; a
-            sparse one is what SciPy makes of it, on the CPU. Chunks are an object with
-            ``len(X)`` and ``X.chunk(i)``, such as those of `skorch_logreg.data`: rows that are
-            read again in every pass, two chunks at a time. Of a Dask array or data frame the
-            blocks stay where they are; `RankRows` marks the rows of this rank of a process group,
-            all of which call `fit`. A data set or loader of
-            `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight` are
-            None then. Solvers of mini-batches take the batches of a loader, or of an
-            IterableDataset, as they come, and nothing is proven; all else is read into memory,
-            or if that is more than 1 GiB, again in every pass.
-            A loader with ``pin_memory=True`` has its batches copied to `device` as it goes on.
+            Training rows, neither copied nor modified. The following are accepted:
+
+            - An array or tensor keeps its type. Half precision, integers and booleans are
+              multiplied block by block in float64.
+            - A torch tensor is fitted on its device without gradients; a sparse one is converted
+              to SciPy's type on the CPU.
+            - Chunks are an object with ``len(X)`` and ``X.chunk(i)``, such as those of
+              `skorch_logreg.data`. They are read again in every pass, two chunks at a time.
+            - The blocks of a Dask array or data frame are processed where they are stored.
+            - `RankRows` marks the rows of this rank of a process group; all ranks call `fit`.
+            - A data set or loader of `torch.utils.data` yields (X, y) or (X, y, weight); `y` and
+              `sample_weight` must be None. Mini-batch solvers train on the batches of a loader or
+              an IterableDataset as they are yielded, and do not certify the result. Everything
+              else is read into memory, or in every pass if it exceeds 1 GiB. The batches of a
+              loader with ``pin_memory=True`` are copied to `device` asynchronously.
         y : array-like of shape (n_samples,) or (n_samples, n_classes), or None
             Labels of two classes or more; probabilities with `soft_labels`.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
-            Non-negative weight of every row: 2 is the row twice, 0 is none. Successes and
-            trials go in as two weighted rows.
+            Non-negative weight of every row: 2 counts the row twice, 0 ignores it. Successes and
+            trials are passed as two weighted rows.
 
         Returns
         -------
@@ -301,28 +306,27 @@ class TorchLogisticClassifier(
         Raises
         ------
         ValueError
-            If parameters, X, y or weights are not allowed; scikit-learn's words where it has
-            some.
+            If parameters, X, y or weights are not valid; with scikit-learn's message where it has
+            one.
         ParameterError
             If `penalty`, `penalty_factor`, `bounds`, `threshold`, `class_weight`, `device` or
-            `solver` does not go with the data.
+            `solver` does not suit the data.
         DivergenceError
-            If training on mini-batches ends at no finite loss.
+            If the loss of training on mini-batches is not finite.
 
         Warns
         -----
         ConvergenceWarning
-            If ``optimality_ <= tol`` was not reached: with the figure, the reason and the way
-            out. Not where a solver of mini-batches stopped because rows held out were scored no
-            better, as it was told to.
+            If ``optimality_ <= tol`` was not reached, with the value, the reason and advice. Early
+            stopping of a mini-batch solver, by the score of held-out rows, does not warn.
 
         Notes
         -----
-        A fit that raises or is interrupted leaves the fitted attributes as they were.
+        If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             if isinstance(X, RankRows):
-                ranks.fit_together(self, X, y, sample_weight)
+                ranks.fit_on_all_ranks(self, X, y, sample_weight)
             else:
                 self._fit(X, y, sample_weight)
         return self
@@ -330,50 +334,50 @@ class TorchLogisticClassifier(
     def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
         chosen = options.resolve(self)
         device = options.resolve_device(self.device)
-        if streams.is_stream(X):
-            streams.refuse_beside(y, sample_weight)
-            weights.refuse_offset(offset, "a data set of torch")
-            seed, place = epochs.seed_of(self.random_state), device or torch.device("cpu")
-            with own_randomness(seed, place):
-                if streams.streams(X, chosen.solver):
+        if streams.is_torch_dataset(X):
+            streams.require_no_labels(y, sample_weight)
+            weights.require_no_offset(offset, "a data set of torch")
+            seed, place = validation_split.seed_of(self.random_state), device or torch.device("cpu")
+            with seeded_generators(seed, place):
+                if streams.is_streamed(X, chosen.solver):
                     fit_stream(self, X, chosen, place, seed)
                     return
                 X, y, sample_weight = datasets.read(
-                    X, again=not isinstance(chosen.solver, MiniBatch)
+                    X, allow_rereading=not isinstance(chosen.solver, MiniBatch)
                 )
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
-        if elsewhere.is_elsewhere(X):
-            y = elsewhere.check_labels(y, self.soft_labels)
-            X = elsewhere.adopt(self, X, len(y), chosen, device)
-            sample_weight = dask.collected(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
+        if out_of_core.is_out_of_core(X):
+            y = out_of_core.check_labels(y, self.soft_labels)
+            X = out_of_core.prepare(self, X, len(y), chosen, device)
+            sample_weight = dask.collect(sample_weight)
         else:
-            X, y = validated(self, X, y, multi_output=self.soft_labels)
+            X, y = validate_rows(self, X, y, multi_output=self.soft_labels)
         options.check_device_takes(device, X)
-        targets = soft.encode(y, self.soft_labels, self.label_smoothing)
+        targets = encode_targets(y, self.soft_labels, self.label_smoothing)
         self._check_classes(targets.classes, chosen)
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
-        offset = weights.check_offset(dask.collected(offset), X.shape[0], targets.n_classes)
-        seed, rows, held_out = 0, Rows(X, y, targets, sample_weight), None
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
+        offset = weights.check_offset(dask.collect(offset), X.shape[0], targets.n_classes)
+        seed, rows, held_out = 0, LabelledRows(X, y, targets, sample_weight), None
         trains = isinstance(chosen.solver, MiniBatch)
         if trains:
-            weights.refuse_offset(offset, f"solver={self.solver!r}")
-            seed = epochs.seed_of(self.random_state)
-            rows, held_out = epochs.split(rows, chosen.solver, seed)
+            weights.require_no_offset(offset, f"solver={self.solver!r}")
+            seed = validation_split.seed_of(self.random_state)
+            rows, held_out = validation_split.split(rows, chosen.solver, seed)
         problem = Problem.of(
-            self, chosen, home, X, targets.n_classes, isinstance(targets, SoftTargets)
+            self, chosen, namespace, X, targets.n_classes, isinstance(targets, SoftTargets)
         )
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
-        y_core, weight = soft.weigh(self.class_weight, rows.labels, rows.weight)
+        y_core, weight = weight_targets(self.class_weight, rows.labels, rows.weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
         data = problem.data(rows.X, y_core, weight, device)
         self.classes_ = targets.classes
-        judge = None
+        held_out_score = None
         if held_out is not None:
-            score = held_out.judge(self, chosen.solver.scoring)
+            score = held_out.scorer(self, chosen.solver.scoring)
 
-            def judge(params: Params) -> float:
+            def held_out_score(params: Params) -> float:
                 return score(problem.fitted(params))
 
         task = {
@@ -381,7 +385,7 @@ class TorchLogisticClassifier(
             "y": y,
             "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
         }
-        n_tasks = convergence.most_iterations(chosen.solver, self.max_iter)
+        n_tasks = convergence_messages.iteration_limit(chosen.solver, self.max_iter)
         context = self._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=self, **task)
         watched = hasattr(self, "_skl_callbacks") or self.verbose
@@ -394,55 +398,55 @@ class TorchLogisticClassifier(
             problem.loss,
             problem.penalty(factor, data.device),
             C=chosen.C,
-            fit_intercept=problem.core_intercept,
+            fit_intercept=problem.has_free_intercept,
             solver=chosen.solver,
             tol=self.tol,
             max_iter=self.max_iter,
-            start=None if start is None else problem.on(data.device, start),
+            start=None if start is None else problem.to_device(data.device, start),
             callback=reporter,
-            judge=judge,
+            judge=held_out_score,
             seed=seed,
             offset=offset,
             dtype=problem.stored_dtype,
         )
         if reporter is not None:
             reporter.close()
-        partial.remember(self, solution.trained, solution.total_weight)
+        partial.store_training(self, solution.trained, solution.total_weight)
         for name, value in problem.fitted(solution.params).items():
             setattr(self, name, value)
-        self.n_iter_ = home.from_tensor(solution.n_iter.to(torch.int32))
+        self.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
         self.n_passes_ = int(solution.n_passes)
         self.optimality_ = float(solution.optimality[0])
         self.duality_gap_ = float(solution.duality_gap[0])
         (status,) = solution.status
         self.converged_ = status is fitting.Status.CONVERGED
-        if not convergence.is_as_asked(status):
-            columns = convergence.columns_to_infinity(
+        if not convergence_messages.ended_as_requested(status):
+            columns = convergence_messages.columns_to_infinity(
                 solution.directions[0], getattr(self, "feature_names_in_", None)
             )
             self._warn(status, problem.dtype, columns)
         context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
 
-    @available_if(partial.offered)
+    @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Go on for one epoch over some of the rows, from where the model stands.
+        """Update the model by one epoch over some of the rows.
 
-        The optimiser, its learning rate and its schedule are those of the `solver`, which has to
-        be one of mini-batches; "auto" is ``Adam(learning_rate=0.01, batch_size=32)``. They go on
-        from call to call. The penalty stands beside the weight of all rows seen so far, a row
-        given twice counting twice; a `fit` before counts as well.
+        The optimiser, its learning rate and its schedule are those of `solver`, which must be a
+        mini-batch solver; "auto" is ``Adam(learning_rate=0.01, batch_size=32)``. Their state is
+        kept from call to call. The penalty is relative to the total weight of all rows seen so
+        far, including those of a previous `fit`; a row passed twice counts twice.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Training rows.
         y : array-like of shape (n_samples,)
-            Their labels, of one class or more.
+            Labels of one class or more.
         classes : array-like of shape (n_classes,) or None, default=None
-            All classes; needed in the first call, where there was no `fit`.
+            All classes; required in the first call if `fit` was not called before.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
-            As in `fit`.
+            Non-negative weight of every row.
 
         Returns
         -------
@@ -451,21 +455,21 @@ class TorchLogisticClassifier(
         Raises
         ------
         ValueError
-            As `fit`, or if labels are not among the classes.
+            As in `fit`, or if labels are not among the classes.
         ParameterError
-            If the solver cannot go on, or asks for what needs all rows.
+            If the solver does not support it, or has a setting that needs all rows.
 
         Notes
         -----
-        Nothing is proven: `optimality_` and `duality_gap_` are nan, `converged_` is False.
-        Callbacks are not called.
+        The result is not certified: `optimality_` and `duality_gap_` are nan, `converged_` is
+        False. Callbacks are not called.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.restore_on_failure(self), default_torch_state():
             partial.partial_fit(self, X, y, classes, sample_weight)
         return self
 
     def _check_classes(self, classes: Any, chosen: options.Options) -> None:
-        """Refuse numbers of classes that the solver or the threshold cannot do."""
+        """Raise an error if the solver or the threshold does not support the number of classes."""
         n_classes = int(classes.shape[0])
         if n_classes < 2:
             raise ValueError(
@@ -478,7 +482,7 @@ class TorchLogisticClassifier(
         options.check_threshold_classes(self.threshold, n_classes)
 
     def _warn(self, status: fitting.Status, dtype: torch.dtype, columns: str) -> None:
-        text = convergence.message(
+        text = convergence_messages.message(
             status,
             solver=self.solver,
             n_iter=int(self.n_iter_[0]),
@@ -491,7 +495,7 @@ class TorchLogisticClassifier(
         warnings.warn(text, ConvergenceWarning, stacklevel=5)
 
     def __sklearn_tags__(self) -> Tags:
-        """Say what it takes: sparse data, arrays of any library; liblinear two classes only."""
+        """Return tags: sparse data and array API are supported; liblinear takes two classes."""
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.array_api_support = True

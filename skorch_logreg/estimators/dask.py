@@ -1,4 +1,4 @@
-"""Dask collections: what they say of themselves, and predictions that wait to be asked."""
+"""Dask collections as input of `fit`, and lazy predictions for them."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,31 +9,33 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.data import DaskParts
 from skorch_logreg.estimators.chunks import check_features
-from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.estimators.partitioned import PartitionedRows
 
-__all__ = ["collected", "is_dask", "lazy_on_dask", "rows_of"]
+__all__ = ["collect", "is_dask", "lazy_for_dask", "partitioned_rows"]
 
 
 def is_dask(X: Any) -> bool:
-    """Whether X is a Dask array, data frame or series."""
+    """Return True if X is a Dask array, data frame or series."""
     return hasattr(X, "__dask_graph__") and hasattr(X, "to_delayed")
 
 
-def collected(array: Any) -> Any:
-    """Bring a Dask collection here, as NumPy's array; all else stays as it is."""
+def collect(array: Any) -> Any:
+    """Compute a Dask collection as a NumPy array; return anything else unchanged."""
     return np.asarray(array.compute()) if is_dask(array) else array
 
 
-def rows_of(X: Any) -> PartedRows:
-    """Take the blocks of a collection; where it does not know their rows, they are counted.
+def partitioned_rows(X: Any) -> PartitionedRows:
+    """Return the blocks of a Dask collection as partitioned rows.
+
+    The lengths of blocks are computed where the collection does not know them.
 
     Raises
     ------
     ValueError
-        If it has no row, or not two axes.
+        If the collection has no rows, or not two axes.
     """
     n_features, dtype, names = _columns(X)
-    X = _in_rows(X)
+    X = _merge_column_chunks(X)
     blocks, lengths = _blocks(X), _lengths(X)
     kept = [i for i, length in enumerate(lengths) if length]
     if not kept:
@@ -42,42 +44,44 @@ def rows_of(X: Any) -> PartedRows:
             "required."
         )
     parts = DaskParts([blocks[i] for i in kept], [lengths[i] for i in kept])
-    return PartedRows(parts, (sum(lengths), n_features), dtype, names)
+    return PartitionedRows(parts, (sum(lengths), n_features), dtype, names)
 
 
-def lazy_on_dask(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Let a prediction of a collection be a Dask array, of one block for each of its own."""
+def lazy_for_dask(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Make a prediction method return a lazy Dask array, block by block, for Dask input."""
 
     @wraps(method)
     def predict(self: Any, X: Any) -> Any:
-        return _lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
+        return _predict_lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
 
     return predict
 
 
-def _lazily(model: Any, name: str, X: Any) -> Any:
+def _predict_lazily(model: Any, name: str, X: Any) -> Any:
     import dask.array as da
     from dask import delayed
 
     check_is_fitted(model)
     n_features, dtype, names = _columns(X)
     check_features(model, n_features, names)
-    like = _predicted(np.zeros((1, n_features), dtype), model, name)[:0]
+    like = _predict_block(np.zeros((1, n_features), dtype), model, name)[:0]
     if hasattr(X, "columns"):
         blocks = [
             da.from_delayed(
-                delayed(_predicted)(block, model, name), (np.nan, *like.shape[1:]), meta=like
+                delayed(_predict_block)(block, model, name), (np.nan, *like.shape[1:]), meta=like
             )
             for block in _blocks(X)
         ]
         return da.concatenate(blocks, allow_unknown_chunksizes=True)
     shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
-    return _in_rows(X).map_blocks(_predicted, model, name, dtype=like.dtype, meta=like, **shape)
+    return _merge_column_chunks(X).map_blocks(
+        _predict_block, model, name, dtype=like.dtype, meta=like, **shape
+    )
 
 
-def _predicted(block: Any, model: Any, name: str) -> Any:
+def _predict_block(block: Any, model: Any, name: str) -> Any:
     if not block.shape[0]:
-        return _predicted(np.zeros((1, model.n_features_in_)), model, name)[:0]
+        return _predict_block(np.zeros((1, model.n_features_in_)), model, name)[:0]
     if isinstance(block, np.ndarray) and hasattr(model, "feature_names_in_"):
         import pandas as pd
 
@@ -86,7 +90,7 @@ def _predicted(block: Any, model: Any, name: str) -> Any:
 
 
 def _columns(X: Any) -> tuple[int, Any, np.ndarray | None]:
-    """Count the features; their float type, and names where they have some."""
+    """Return the number of features, their float dtype, and their names or None."""
     names = None
     if hasattr(X, "columns"):
         kinds, n_features = list(X.dtypes), len(X.columns)
@@ -100,8 +104,8 @@ def _columns(X: Any) -> tuple[int, Any, np.ndarray | None]:
     return int(n_features), np.dtype(np.float32 if single else np.float64), names
 
 
-def _in_rows(X: Any) -> Any:
-    """Have blocks with all columns."""
+def _merge_column_chunks(X: Any) -> Any:
+    """Rechunk an array so that every block has all columns."""
     return X.rechunk({1: -1}) if hasattr(X, "chunks") and len(X.chunks[1]) > 1 else X
 
 
@@ -110,7 +114,7 @@ def _blocks(X: Any) -> list[Any]:
 
 
 def _lengths(X: Any) -> list[int]:
-    """Rows of every block; counted where they are not known."""
+    """Return the number of rows of every block; compute it where it is not known."""
     from dask import compute, delayed
 
     known = X.chunks[0] if hasattr(X, "chunks") else (np.nan,)

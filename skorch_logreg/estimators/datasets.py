@@ -1,4 +1,4 @@
-"""Rows of a data set of torch for a solver that needs them all."""
+"""Reading of torch data sets for solvers that need all rows."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,49 +6,49 @@ from typing import Any
 import numpy as np
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
 
-from skorch_logreg.estimators.streams import EMPTY, batches, plain
+from skorch_logreg.estimators.streams import EMPTY, batches, to_ndarray
 
 __all__ = ["DatasetChunks", "read"]
 
-_ROWS = 4096  # that are asked of a data set at a time
-_IN_MEMORY = 1 << 30  # bytes of rows up to which they are kept
-_CHUNK = 64 << 20  # bytes of those that are read in every pass
+_ROWS = 4096  # rows a batch that is read from a data set
+_IN_MEMORY = 1 << 30  # bytes of rows up to which they are kept in memory
+_CHUNK = 64 << 20  # bytes of a chunk of larger data sets, which are read in every pass
 
 
-def read(X: Any, again: bool = False) -> tuple[Any, Any, Any]:
+def read(X: Any, allow_rereading: bool = False) -> tuple[Any, Any, Any]:
     """Read all rows of a map-style data set or its loader.
 
     Parameters
     ----------
     X : Dataset or DataLoader
-    again : bool, default=False
-        Whether the rows of a large data set may stay where they are, to be read in every pass:
-        where a loader gives all of them, in whatever order.
+    allow_rereading : bool, default=False
+        Whether the rows of a large data set may be read again in every pass instead of being kept
+        in memory. This needs a loader that yields every row once, in any order.
 
     Returns
     -------
     X : ndarray or DatasetChunks
     y, sample_weight : ndarray
-        The last None where the data set has none.
+        Labels and weights; the weights are None if the data set has none.
     """
     loader = X if isinstance(X, DataLoader) else DataLoader(X, batch_size=_ROWS)
-    chunks = DatasetChunks.of(loader) if again else None
+    chunks = DatasetChunks.of(loader) if allow_rereading else None
     rows: list[Any] = []
-    beside: list[Any] = []
+    labels: list[Any] = []
     n_bytes, first = 0, None
     for item, *others in batches(loader if chunks is None else chunks.loader()):
-        part = plain(item)
+        part = to_ndarray(item)
         n_bytes += part.nbytes
         first = part if first is None else first
         rows.append(part)
-        beside.append(others)
+        labels.append(others)
         if chunks is not None and n_bytes > _IN_MEMORY:
             rows.clear()
     if first is None:
         raise ValueError(EMPTY)
     y, weight = (
-        None if parts[0] is None else np.concatenate([plain(part) for part in parts])
-        for parts in zip(*beside, strict=True)
+        None if parts[0] is None else np.concatenate([to_ndarray(part) for part in parts])
+        for parts in zip(*labels, strict=True)
     )
     if chunks is None or n_bytes <= _IN_MEMORY:
         return np.concatenate(rows), y, weight
@@ -58,15 +58,17 @@ def read(X: Any, again: bool = False) -> tuple[Any, Any, Any]:
 
 @dataclass(frozen=True)
 class DatasetChunks:
-    """Rows of a map-style data set of torch, read again in every pass; see `ArrayChunks`.
+    """Chunks of rows of a map-style torch data set, read again in every pass.
+
+    It has the interface of `skorch_logreg.data.ArrayChunks`.
 
     Parameters
     ----------
     dataset : Dataset
     collate : callable
-        Of its loader.
+        The loader's function that makes a batch of samples.
     rows : int
-        Rows of a chunk.
+        Number of rows of a chunk.
     """
 
     dataset: Any
@@ -75,7 +77,7 @@ class DatasetChunks:
 
     @classmethod
     def of(cls, loader: DataLoader[Any]) -> "DatasetChunks | None":
-        """Take the data set of a loader that gives each of its rows once; None for others."""
+        """Return chunks for a loader that yields each row once; None for other loaders."""
         sampler = loader.sampler
         once = isinstance(sampler, SequentialSampler) or (
             isinstance(sampler, RandomSampler)
@@ -88,16 +90,16 @@ class DatasetChunks:
         return cls(loader.dataset, loader.collate_fn)
 
     def __len__(self) -> int:
-        """Count the chunks."""
+        """Return the number of chunks."""
         return -(-len(self.dataset) // self.rows)
 
     def loader(self, rows: range | None = None) -> DataLoader[Any]:
-        """Return a loader of some rows in their order, or of all."""
+        """Return a loader of some rows, or of all, in order."""
         some = self.dataset if rows is None else Subset(self.dataset, rows)
         return DataLoader(some, batch_size=_ROWS, collate_fn=self.collate)
 
     def chunk(self, index: int) -> np.ndarray:
-        """Read rows."""
+        """Read the rows of a chunk."""
         first = index * self.rows
         rows = range(first, min(first + self.rows, len(self.dataset)))
-        return np.concatenate([plain(X) for X, _, _ in batches(self.loader(rows))])
+        return np.concatenate([to_ndarray(X) for X, _, _ in batches(self.loader(rows))])

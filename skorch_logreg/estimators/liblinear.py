@@ -1,4 +1,4 @@
-"""The objective of ``solver="liblinear"``: the intercept is penalised like a feature."""
+"""Objective of ``solver="liblinear"``, which penalises the intercept like a feature."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MULTICLASS = (
 
 
 def append_constant(X: Any, value: float) -> Any:
-    """Return X with one more column, of ``value``, in float64 as liblinear has it.
+    """Return X in float64 with an additional column of ``value``, as in liblinear.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def append_constant(X: Any, value: float) -> Any:
     Returns
     -------
     X : same kind, of shape (n_samples, n_features + 1)
-        A copy: the column needs room.
+        Copy of X with the column.
     """
     n_samples = X.shape[0]
     if isinstance(X, Tensor):
@@ -40,7 +40,7 @@ def append_constant(X: Any, value: float) -> Any:
 
 
 def append_factor(factor: Tensor | None) -> Tensor | None:
-    """Strengths that also penalise the constant column, by 1 as liblinear does."""
+    """Append the constant column's penalty factor, which is 1 as in liblinear."""
     if factor is None:
         return None
     return torch.cat([factor, torch.ones(1, dtype=factor.dtype, device=factor.device)])

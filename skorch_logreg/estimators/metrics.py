@@ -1,8 +1,8 @@
-"""Metrics of many models at once: sums over rows of functions of the logits.
+"""Metrics of m models on the rows of several folds, computed together from the logits.
 
 Shapes: logits (rows, m, K) with K = 1 for two classes, class indices (rows, 1) or (rows, m), and
-values of rows (rows, m). Rows are those of several folds, one fold's after another's, with
-``lengths`` rows each.
+values of rows (rows, m). The rows of the folds are concatenated; ``lengths`` holds the number of
+rows of each fold.
 """
 
 from collections.abc import Sequence
@@ -13,35 +13,35 @@ from torch import Tensor, nn
 from skorch_logreg.losses.softmax import softmax
 
 __all__ = [
-    "balanced",
+    "balanced_weights",
+    "fold_means",
+    "fold_sums",
     "is_correct",
     "log_likelihood",
-    "means",
     "negative_brier",
     "roc_auc",
-    "sums",
 ]
 
 
-def sums(value: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Sum each fold's rows; a fold at a time, so that the order never changes."""
+def fold_sums(value: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Sum values over each fold's rows, fold by fold, so that the order of summation is fixed."""
     if len(set(lengths)) == 1:
         return value.unflatten(0, (len(lengths), -1)).sum(dim=1)
     return torch.stack([part.sum(dim=0) for part in value.split(list(lengths))])
 
 
-def means(value: Tensor, lengths: Sequence[int], weight: Tensor | None) -> Tensor:
-    """Average each fold's rows."""
+def fold_means(value: Tensor, lengths: Sequence[int], weight: Tensor | None) -> Tensor:
+    """Average values over each fold's rows."""
     if weight is None:
         count = torch.tensor(lengths, dtype=torch.float64, device=value.device)
-        return sums(value, lengths) / count[:, None]
-    return sums(value * weight, lengths) / sums(weight, lengths)
+        return fold_sums(value, lengths) / count[:, None]
+    return fold_sums(value * weight, lengths) / fold_sums(weight, lengths)
 
 
-def balanced(
+def balanced_weights(
     index: Tensor, lengths: Sequence[int], weight: Tensor | None, totals: Tensor
 ) -> Tensor:
-    """Weights that give every class of a fold the same total."""
+    """Return weights with which all classes of a fold have the same total."""
     fold = torch.arange(len(lengths), device=index.device).repeat_interleave(
         torch.tensor(lengths, device=index.device)
     )
@@ -50,7 +50,7 @@ def balanced(
 
 
 def is_correct(logits: Tensor, index: Tensor, threshold: float) -> Tensor:
-    """Whether `predict` is right, by the same comparison."""
+    """Return True for rows whose prediction is correct, with the comparison of `predict`."""
     if logits.shape[2] > 1:
         return logits.argmax(dim=2) == index
     if threshold == 0.5:
@@ -61,9 +61,10 @@ def is_correct(logits: Tensor, index: Tensor, threshold: float) -> Tensor:
 
 
 def log_likelihood(logits: Tensor, index: Tensor) -> Tensor:
-    """Logarithms of the probabilities of what happened, clipped as `log_loss` does.
+    """Compute the log-probabilities of the true classes, clipped as in `log_loss`.
 
-    For two classes the probability of the first is one minus that of the second, rounded.
+    For two classes, the probability of the first is computed as one minus that of the second, with
+    its rounding error.
     """
     if logits.shape[2] > 1:
         found = softmax(logits).gather(2, _each(index, logits)).squeeze(2)
@@ -75,7 +76,10 @@ def log_likelihood(logits: Tensor, index: Tensor) -> Tensor:
 
 
 def negative_brier(logits: Tensor, index: Tensor) -> Tensor:
-    """Squared distance of probabilities to what happened, halved for two classes."""
+    """Compute the negative squared distance of probabilities to the true classes.
+
+    It is halved for two classes.
+    """
     if logits.shape[2] == 1:
         return -(logits[:, :, 0].sigmoid() - index).square_()
     found = softmax(logits)
@@ -89,7 +93,11 @@ def _each(index: Tensor, logits: Tensor) -> Tensor:
 
 
 def roc_auc(logits: Tensor, index: Tensor, lengths: Sequence[int], weight: Tensor | None) -> Tensor:
-    """Probability that a positive row has the larger logit, a tie counting half."""
+    """Compute the area under the ROC curve.
+
+    This is the probability that a positive row has a larger logit than a negative one, where a
+    tie counts half.
+    """
     if weight is None:
         weight = torch.ones(1, 1, dtype=torch.float64, device=logits.device)
     positive = (weight * (index == 1)).expand(logits.shape)
@@ -103,7 +111,7 @@ def roc_auc(logits: Tensor, index: Tensor, lengths: Sequence[int], weight: Tenso
         differs = z[:, 1:] != z[:, :-1]
         starts = nn.functional.pad(differs, (1, 0), value=True)
         first = torch.where(starts, place, 0).cummax(dim=1).values
-        # the last of a run of ties: the first of the run seen from the other end
+        # end of a run of ties, found like its beginning on the reversed rows
         ends = nn.functional.pad(differs, (0, 1), value=True)
         last = torch.where(ends, place, z.shape[1]).flip(1).cummin(dim=1).values.flip(1)
         total = neg.cumsum(dim=1)

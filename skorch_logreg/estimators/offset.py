@@ -1,4 +1,4 @@
-"""Logistic regression of rows that have log-odds of their own."""
+"""Logistic regression with an offset of the logits."""
 
 from typing import Any, Self
 
@@ -7,27 +7,28 @@ from sklearn.base import _fit_context
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import persistence, weights
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.isolation import plain_torch
+from skorch_logreg.estimators.torch_context import default_torch_state
 
 __all__ = ["OffsetLogisticClassifier"]
 
 
 class OffsetLogisticClassifier(TorchLogisticClassifier):
-    """A `TorchLogisticClassifier` whose `fit` takes an offset, added to each row's logits.
+    """Logistic regression whose `fit` takes an offset that is added to each row's logits.
 
-    Parameters, attributes and all else, but `has_offset_`, are those of
-    `TorchLogisticClassifier`, whose `fit` has the signature of
-    `sklearn.linear_model.LogisticRegression`. Under metadata routing
-    ``set_fit_request(offset=True)`` lets an offset through pipelines and searches.
+    Parameters and attributes, except `has_offset_`, are those of `TorchLogisticClassifier`. It is
+    a class of its own because `TorchLogisticClassifier.fit` has the signature of
+    `sklearn.linear_model.LogisticRegression`. With metadata routing,
+    ``set_fit_request(offset=True)`` passes an offset through pipelines and searches.
 
     Attributes
     ----------
     has_offset_ : bool
-        Whether the last fit had one: what predicts or analyses without it is of other rows.
+        Whether the last fit had an offset. Predictions and analyses without it are then not those
+        of the fitted rows.
 
     See Also
     --------
-    TorchLogisticClassifier : Without one.
+    TorchLogisticClassifier : Logistic regression without an offset.
 
     Examples
     --------
@@ -47,11 +48,12 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         Parameters
         ----------
         X, y, sample_weight
-            As in `TorchLogisticClassifier.fit`; no ranks.
+            Rows, labels and weights of `TorchLogisticClassifier.fit`; `RankRows` are accepted only
+            without an offset.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
-            Log-odds that every row has of its own, added to its logits as they are; with more
-            than two classes those of each. Predictions are without it: add it to
-            `decision_function`. Not for solvers of mini-batches or data sets of torch.
+            Known log-odds of every row, added to its logits; with more than two classes those of
+            each class. Predictions do not include it: add it to `decision_function`. Mini-batch
+            solvers and torch data sets do not support it.
 
         Returns
         -------
@@ -60,15 +62,15 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         Raises
         ------
         ParameterError
-            If it has another shape, holds what is not finite, or has no place; else as
+            If `offset` has another shape, is not finite, or is not supported; also as in
             `TorchLogisticClassifier.fit`.
         """
         if isinstance(X, RankRows):
-            weights.refuse_offset(offset, "RankRows")
+            weights.require_no_offset(offset, "RankRows")
             super().fit(X, y, sample_weight)
             self.has_offset_ = False
             return self
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, offset)
             self.has_offset_ = offset is not None
         return self

@@ -1,4 +1,4 @@
-"""A linear classifier as an ONNX graph, of operators of ONNX itself alone."""
+"""ONNX graphs of linear classifiers, which use only operators of ONNX itself."""
 
 from os import PathLike
 from typing import Any
@@ -10,7 +10,7 @@ from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["classifier", "save"]
 
-_OPSET = 17
+_OPSET = 17  # version of ONNX's operators
 
 
 def classifier(
@@ -21,20 +21,20 @@ def classifier(
     thresholds: np.ndarray,
     dtype: Any = None,
 ) -> Any:
-    """Build the graph of a fitted model.
+    """Build the ONNX graph of a fitted linear classifier.
 
     Parameters
     ----------
     kind : {"binary", "multinomial", "one-vs-rest", "indicator"}
-        What becomes of the logits.
+        Function from logits to probabilities and labels.
     coef : ndarray of shape (n_outputs, n_features)
     intercept : ndarray of shape (n_outputs,)
     classes : ndarray of shape (n_classes,)
-        Answers; of "indicator" those for absence and presence.
+        Labels that are predicted; for "indicator" those for absence and presence.
     thresholds : ndarray of shape (n_outputs,)
-        Least probabilities, of "binary" and "indicator".
+        Smallest probabilities of a positive prediction, for "binary" and "indicator".
     dtype : {"float32", "float64"} or None, default=None
-        None: that of `coef`.
+        Type of the arithmetic; None: that of `coef`.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def classifier(
     Raises
     ------
     ParameterError
-        If ONNX has no such labels or numbers.
+        If ONNX does not support the labels or the dtype.
     ImportError
         If onnx is not installed.
     """
@@ -54,14 +54,14 @@ def classifier(
 
     node = helper.make_node
     binary = kind == "binary"
-    if binary:  # the first class has a logit of 0, for a runtime's Softmax has exact tails
+    if binary:  # the first class gets a logit of 0: a runtime's Softmax is exact in the tails
         coef, intercept = (np.concatenate([0 * part, part]) for part in (coef, intercept))
     constants = {"coef": coef.astype(floats), "intercept": intercept.astype(floats)}
     constants["classes"] = answers
     nodes = [node("Gemm", ["X", "coef", "intercept"], ["logits"], transB=1)]
     scores = "logits"
     if kind in ("one-vs-rest", "indicator"):
-        # log(sigmoid(z)) = min(z, 0) - log(1 + exp(-|z|)): a runtime's Sigmoid has no exact tails
+        # log(sigmoid(z)) = min(z, 0) - log(1 + exp(-|z|)): Sigmoid is not exact in the tails
         scores = "log_sigmoid"
         constants |= {"zero": np.zeros(1, floats), "one": np.ones(1, floats)}
         nodes += [
@@ -80,7 +80,7 @@ def classifier(
     if kind in ("multinomial", "one-vs-rest"):
         nodes.append(node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0))
     else:
-        # at 0.5 the sign of the logit decides, which no rounding of a probability can hide
+        # at 0.5 compare the logit with 0, which does not depend on the rounding of probabilities
         logit, probability = "logits", "probabilities"
         if binary:
             logit, probability = "log_odds", "present"
@@ -119,7 +119,7 @@ def classifier(
         held,
     )
     opset = [helper.make_opsetid("", _OPSET)]
-    # the oldest format that has the operators, for runtimes older than the onnx that writes
+    # the oldest format that has the operators, so that older runtimes can read it
     model = helper.make_model(
         graph,
         opset_imports=opset,
@@ -131,7 +131,7 @@ def classifier(
 
 
 def save(model: Any, path: str | PathLike[str]) -> None:
-    """Write a graph to a file."""
+    """Write an ONNX graph to a file."""
     _onnx().save(model, path)
 
 
@@ -146,7 +146,7 @@ def _onnx() -> Any:
 def _float_type(dtype: Any) -> np.dtype:
     try:
         found = np.dtype(dtype)
-    except TypeError:  # no type at all
+    except TypeError:  # not a dtype
         found = np.dtype(object)
     if found not in FLOATS:
         raise ParameterError(f"dtype={dtype!r} must be 'float32', 'float64' or None.")
@@ -154,7 +154,7 @@ def _float_type(dtype: Any) -> np.dtype:
 
 
 def _answers(classes: np.ndarray) -> np.ndarray:
-    """Labels as ONNX has them: numbers, or strings, which NumPy holds as objects."""
+    """Convert labels to types of ONNX: numbers, or strings, which NumPy stores as objects."""
     if classes.dtype.kind in "biuf":
         return classes
     if classes.dtype.kind in "UO" and all(isinstance(label, str) for label in classes.tolist()):

@@ -1,6 +1,6 @@
-"""What the parameters ask for: scikit-learn's table of solvers and penalties, its deprecations.
+"""Resolution of the parameters: scikit-learn's table of solvers and penalties, and deprecations.
 
-`penalty` and `n_jobs` go with scikit-learn 1.10: this file is the one that knows them.
+scikit-learn 1.10 removes `penalty` and `n_jobs`, which only this file handles.
 """
 
 import warnings
@@ -17,8 +17,8 @@ __all__ = [
     "SOLVERS",
     "Options",
     "Parameters",
-    "check_solver",
     "check_device_takes",
+    "check_solver",
     "check_threshold_classes",
     "resolve",
     "resolve_device",
@@ -38,7 +38,7 @@ _PENALTY_DEPRECATED = (
 
 
 class Parameters(Protocol):
-    """The estimator's parameters that this file reads."""
+    """Protocol of estimators: the parameters that `resolve` reads."""
 
     penalty: Any
     C: float
@@ -50,20 +50,20 @@ class Parameters(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """The objective and the solver that the parameters ask for.
+    """Objective and solver that the parameters of an estimator specify.
 
     Parameters
     ----------
     C : float
-        Inverse strength of the penalty; inf: none.
+        Inverse of the regularization strength; inf: no penalty.
     l1_ratio : float
         Share of L1 in the penalty, in [0, 1].
     solver : str or solver
-        What the core is asked to run.
+        Solver to run.
     is_liblinear : bool
         Whether the objective is liblinear's, whose intercept is penalised.
     penalty : Penalty or None
-        A penalty that was given as an object, as it was given.
+        Penalty object, if the user passed one.
     """
 
     C: float
@@ -74,9 +74,10 @@ class Options:
 
 
 def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
-    """Refuse what scikit-learn's table does not allow, with its own words.
+    """Raise scikit-learn's error for a combination that its table does not allow.
 
-    "auto" and solver objects take every penalty; an object says itself what it needs.
+    "auto" and solver objects are accepted with every penalty; a solver object checks its own
+    requirements later.
     """
     named = isinstance(solver, str)
     if named and solver not in ("auto", "liblinear", "saga") and penalty not in ("l2", None):
@@ -110,12 +111,12 @@ def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
 
 
 def resolve(parameters: Parameters) -> Options:
-    """Work out what is asked for; scikit-learn's warnings and errors in its own order.
+    """Resolve parameters to options, with scikit-learn's warnings and errors in its order.
 
     Raises
     ------
     ValueError
-        If solver, penalty and dual do not go together.
+        If solver, penalty and dual cannot be combined.
     """
     penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
     if hasattr(penalty, "of_features"):
@@ -173,7 +174,7 @@ def resolve(parameters: Parameters) -> Options:
 
 
 def _resolve_object(parameters: Parameters) -> Options:
-    """Work out what is asked for with a penalty object, of which scikit-learn knows nothing."""
+    """Resolve parameters with a penalty object, which scikit-learn does not have."""
     penalty, solver = parameters.penalty, parameters.solver
     if isinstance(penalty, type):
         raise ParameterError(
@@ -200,12 +201,12 @@ def _resolve_object(parameters: Parameters) -> Options:
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device | None:
-    """Find the device that was asked for, before any work.
+    """Return the device of the parameter; check that it can be used.
 
     Raises
     ------
     DeviceError
-        If it does not exist here, or holds no numbers.
+        If the device is not available on this machine, or is "meta".
     """
     if device is None:
         return None
@@ -224,7 +225,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device | None:
 
 
 def check_device_takes(device: torch.device | None, X: Any) -> None:
-    """Refuse sparse data on a device other than the CPU.
+    """Raise an error for sparse data on a device other than the CPU.
 
     Raises
     ------
@@ -239,7 +240,7 @@ def check_device_takes(device: torch.device | None, X: Any) -> None:
 
 
 def check_threshold_classes(threshold: float, n_classes: int) -> None:
-    """Refuse a threshold other than 0.5 where it would mean nothing.
+    """Raise an error for a threshold other than 0.5 with more than two classes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Validation of parameters that costs nothing where they are the defaults."""
+"""Validation of the parameters that are not their defaults."""
 
 import inspect
 from functools import cache
@@ -10,27 +10,27 @@ __all__ = ["ValidatedParameters"]
 
 
 class ValidatedParameters:
-    """Looks at parameters that are not their defaults, by `_parameter_constraints`.
+    """Mixin that validates only parameters that differ from their defaults.
 
-    scikit-learn's estimators read their signature and check all of it in every fit, which takes
-    longer than the fit of a few rows.
+    scikit-learn's estimators inspect their signature and check all parameters in every fit, which
+    takes longer than the fit of a few rows.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
     def _validate_params(self) -> None:
         kind: Any = type(self)
-        sound = _sound_defaults(kind)
-        values = {name: getattr(self, name) for name in sound}
-        given = {name: value for name, value in values.items() if value is not sound[name]}
+        defaults = _valid_defaults(kind)
+        values = {name: getattr(self, name) for name in defaults}
+        given = {name: value for name, value in values.items() if value is not defaults[name]}
         validate_parameter_constraints(
             self._parameter_constraints, given, caller_name=kind.__name__
         )
 
 
 @cache
-def _sound_defaults(kind: Any) -> dict[str, Any]:
-    """Defaults of an estimator's parameters; for one that is not allowed, what no value is."""
+def _valid_defaults(kind: Any) -> dict[str, Any]:
+    """Return the valid defaults of an estimator's parameters; a new object for an invalid one."""
     found, signature = {}, inspect.signature(kind.__init__)
     for name in kind._get_param_names():
         found[name] = signature.parameters[name].default
@@ -38,6 +38,6 @@ def _sound_defaults(kind: Any) -> dict[str, Any]:
             validate_parameter_constraints(
                 kind._parameter_constraints, {name: found[name]}, caller_name=kind.__name__
             )
-        except InvalidParameterError:  # of a subclass
+        except InvalidParameterError:  # a subclass may have an invalid default
             found[name] = object()
     return found

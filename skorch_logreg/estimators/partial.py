@@ -1,4 +1,4 @@
-"""Fitting a part of the rows at a time."""
+"""Incremental fits of some of the rows at a time, and the state that they resume from."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,85 +9,92 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
-from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
-from skorch_logreg.estimators.arrays import NUMPY, Home
-from skorch_logreg.estimators.epochs import Rows
+from skorch_logreg.estimators import options, out_of_core, validation_split, weights
+from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import SoftTargets
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
+from skorch_logreg.estimators.validate import validate_rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import TrainingResult
 
-__all__ = ["memory", "offered", "partial_fit", "past", "remember", "unproven"]
+__all__ = [
+    "partial_fit",
+    "resume_state",
+    "set_uncertified",
+    "store_training",
+    "supports_partial_fit",
+    "training_state",
+]
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
-    """Go on with a `TorchLogisticClassifier` for one epoch over some rows."""
+    """Update a `TorchLogisticClassifier` by one epoch over some rows."""
     chosen = options.resolve(model)
-    solver = epochs.partial_solver(chosen.solver)
+    solver = validation_split.partial_solver(chosen.solver)
     device = options.resolve_device(model.device)
-    home = Home.of(X)
-    sample_weight = home.adopt(sample_weight)
-    elsewhere.refuse(X, "partial_fit")
-    first = _check_partial_fit_first_call(model, home.beside(classes))
-    X, y = validated(model, X, y, reset=first, multi_output=model.soft_labels)
+    namespace = ArrayNamespace.of(X)
+    sample_weight = namespace.convert(sample_weight)
+    out_of_core.require_in_memory(X, "partial_fit")
+    first = _check_partial_fit_first_call(model, namespace.detach(classes))
+    X, y = validate_rows(model, X, y, reset=first, multi_output=model.soft_labels)
     options.check_device_takes(device, X)
-    labels = soft.encode(y, model.soft_labels, model.label_smoothing, model.classes_)
+    labels = encode_targets(y, model.soft_labels, model.label_smoothing, model.classes_)
     model._check_classes(model.classes_, chosen)
-    sample_weight = weights.check_sample_weight(sample_weight, X, home)
+    sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
     problem = Problem.of(
         model,
         replace(chosen, solver=solver),
-        home,
+        namespace,
         X,
         labels.n_classes,
         isinstance(labels, SoftTargets),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
-    rows = Rows(X, y, labels, sample_weight).counting()
-    targets, weight = soft.weigh(model.class_weight, rows.labels, rows.weight)
+    rows = LabelledRows(X, y, labels, sample_weight).drop_zero_weight()
+    targets, weight = weight_targets(model.class_weight, rows.labels, rows.weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
     data = problem.data(rows.X, targets, weight, device)
-    state, total = past(model, solver, data.weight)
+    state, total = resume_state(model, solver, data.weight)
     params, trained = fitting.train(
         data,
         problem.loss,
         problem.penalty(factor, data.device),
         C=chosen.C,
-        fit_intercept=problem.core_intercept,
+        fit_intercept=problem.has_free_intercept,
         solver=solver,
-        start=None if start is None else problem.on(data.device, start),
-        seed=epochs.seed_of(model.random_state),
+        start=None if start is None else problem.to_device(data.device, start),
+        seed=validation_split.seed_of(model.random_state),
         state=state,
         epochs=1 if state is None else state["n_epochs"] + 1,
         total_weight=total,
     )
     for name, value in problem.fitted(params).items():
         setattr(model, name, value)
-    unproven(model, trained.n_epochs, home)
-    remember(model, trained, total, solver)
+    set_uncertified(model, trained.n_epochs, namespace)
+    store_training(model, trained, total, solver)
 
 
-def unproven(model: Any, n_epochs: int, home: Home = NUMPY) -> None:
-    """Enter how long training took into a model of which nothing else is known."""
-    model.n_iter_ = home.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
+def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:
+    """Set the fitted attributes of training whose result is not certified."""
+    model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
     model.n_passes_ = n_epochs
     model.optimality_ = model.duality_gap_ = float("nan")
     model.converged_ = False
 
 
-def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
-    """Return the state from which training goes on, and the weight of all rows so far.
+def resume_state(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
+    """Return the state from which training resumes, and the total weight of all rows so far.
 
     Parameters
     ----------
     model : classifier
     solver : MiniBatch
-        Another one than before begins without a state.
+        Solver; if it differs from the one before, the state is None.
     weight : Tensor of shape (n_samples, 1) or (n_samples, m)
-        Of the rows to come.
+        Weights of the new rows, which the total includes.
     """
     before = getattr(model, TRAINING, None)
     total = weight.sum(dim=0)
@@ -98,53 +105,55 @@ def past(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None
     return state, total + known
 
 
-def remember(
+def store_training(
     model: Any, trained: TrainingResult | None, weight: Tensor, solver: Any = None
 ) -> None:
-    """Keep what `partial_fit` goes on from.
+    """Store the state from which `partial_fit` resumes, and the history.
 
     Parameters
     ----------
     model : classifier
     trained : TrainingResult or None
-        None: nothing was trained in epochs.
+        Result of training in epochs; None: there was none.
     weight : Tensor of shape (m,)
-        Of all rows so far.
+        Total weight of all rows so far.
     solver : MiniBatch or None
-        None: the model's.
+        Solver; None: the model's parameter.
     """
-    setattr(model, TRAINING, memory(weight, trained, model.solver if solver is None else solver))
+    setattr(
+        model, TRAINING, training_state(weight, trained, model.solver if solver is None else solver)
+    )
     if trained is not None:
         model.history_ = trained.history
     elif hasattr(model, "history_"):
         del model.history_
 
 
-def memory(
+def training_state(
     weight: Tensor, trained: TrainingResult | None = None, solver: Any = None
 ) -> dict[str, Any]:
-    """Value of the attribute that holds what `partial_fit` goes on from."""
+    """Return the state from which `partial_fit` resumes, as it is stored in the model."""
     if trained is None:
         return {"weight": weight.tolist(), "state": None, "solver": None}
     return {"weight": weight.tolist(), "state": trained.state, "solver": stable_repr(solver)}
 
 
-def offered(model: Any) -> bool:
-    """Whether a model can go on from some of the rows.
+def supports_partial_fit(model: Any) -> bool:
+    """Return True if a model's parameters support `partial_fit`.
 
     Raises
     ------
     ParameterError
-        If its parameters are such that it cannot: then it has no `partial_fit`.
+        If they do not; the model then lacks the method.
     """
     solver = model.solver
-    if not (solver is None or isinstance(solver, MiniBatch) or epochs.is_auto(solver)):
+    if not (solver is None or isinstance(solver, MiniBatch) or validation_split.is_auto(solver)):
         raise ParameterError(
             f"partial_fit sees a part of the rows, which solver={solver!r} cannot do with; "
             "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or leave the "
             "default."
         )
-    epochs.partial_solver(solver)
+    validation_split.partial_solver(solver)
     if getattr(model, "bounds", None) is not None:
         raise ParameterError(
             "partial_fit trains on mini-batches, which know no bounds; fit all rows at once, or "

@@ -1,4 +1,4 @@
-"""What of a model travels, and what a fit that fails leaves behind."""
+"""Serialization of estimators, and restoration of fitted attributes after a failed fit."""
 
 import copy
 import copyreg
@@ -17,55 +17,56 @@ from skorch_logreg.exceptions import VersionMismatchWarning
 __all__ = [
     "TRAINING",
     "VersionedState",
-    "all_or_nothing",
-    "fitted",
+    "fitted_attributes",
     "pack",
     "replace_fitted",
+    "restore_on_failure",
     "unpack",
 ]
 
-TRAINING = "_training"  # from where `partial_fit` goes on
+TRAINING = "_training"  # attribute with the state from which `partial_fit` resumes
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
 _TENSORS = "_skorch_logreg_tensors"
 
 
 class VersionedState:
-    """State of an estimator for pickle, copy and skops, with the version that wrote it.
+    """Mixin that stores the package version in the state for pickle, copy and skops.
 
-    pickle and copy take tensors and modules as they are, through `__reduce_ex__`. skops reads
-    `__getstate__`, and knows neither: tensors are arrays there, of modules too.
+    pickle and copy serialize tensors and modules, through `__reduce_ex__`. skops, which reads
+    `__getstate__`, does not support tensors: that state holds arrays in their place, also in
+    modules.
     """
 
     def _state(self) -> dict[str, Any]:
-        """Return the state of a pickle."""
+        """Return the state for pickle and copy."""
         state: Any = super().__getstate__()
         return pack(state)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Reduce to a new object and its state."""
+        """Return a constructor and the state, for pickle and copy."""
         return copyreg.__newobj__, (type(self),), self._state()  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
-        """State without tensors."""
+        """Return the state with arrays in place of tensors."""
         return _without_tensors(self._state(), type(self).__name__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Read a state; warn if another version wrote it."""
+        """Restore a state; warn if another version wrote it."""
         super().__setstate__(unpack(state, type(self).__name__))  # type: ignore[misc]
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
-    """Stamp a state with the version; tensors go to the CPU, so that any machine can read it."""
+    """Add the package version to a state, and move tensors to the CPU, for any machine."""
     places = {name: _device(value) for name, value in state.items()}
     devices = {name: str(d) for name, d in places.items() if d is not None and d.type != "cpu"}
-    packed = state | {name: _moved(state[name], torch.device("cpu")) for name in devices}
-    if TRAINING in packed:  # an optimiser takes its state to where the weights are by itself
+    packed = state | {name: _to_device(state[name], torch.device("cpu")) for name in devices}
+    if TRAINING in packed:  # an optimiser moves its state to the device of the weights itself
         packed[TRAINING] = _on_cpu(packed[TRAINING])
     return packed | {_VERSION: skorch_logreg.__version__, _DEVICES: devices}
 
 
 def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
-    """Undo `pack`; tensors return to their device if it exists here.
+    """Undo `pack`; move tensors back to their device if it is available.
 
     Warns
     -----
@@ -84,23 +85,23 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
             stacklevel=3,
         )
     try:
-        moved = {name: _moved(state[name], torch.device(d)) for name, d in devices.items()}
-    except (RuntimeError, AssertionError, NotImplementedError):  # no such device here
+        moved = {name: _to_device(state[name], torch.device(d)) for name, d in devices.items()}
+    except (RuntimeError, AssertionError, NotImplementedError):  # the device is not available
         moved = {}
     return state | moved
 
 
 def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
-    """Set tensors of a state aside as arrays.
+    """Replace the tensors of a state by an encoding with arrays.
 
     Raises
     ------
     TypeError
-        If a module or the state of an optimiser holds what cannot be an array.
+        If a module or the state of an optimiser holds an object that cannot be encoded.
     """
     state, tree = dict(state), {}
     for name in [name for name, value in state.items() if isinstance(value, nn.Module)]:
-        state[name], tree[name] = _hollow(state[name], name, estimator_name)
+        state[name], tree[name] = _strip_tensors(state[name], name, estimator_name)
     for name in [n for n, value in state.items() if n == TRAINING or isinstance(value, Tensor)]:
         tree[name] = state.pop(name)
     if not tree:
@@ -113,54 +114,56 @@ def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, An
 
 
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """Put the tensors back that `_without_tensors` has set aside."""
-    aside = state.pop(_TENSORS, None)
-    for name, value in ({} if aside is None else decode_tree(**aside)).items():
+    """Restore the tensors that `_without_tensors` replaced."""
+    stored = state.pop(_TENSORS, None)
+    for name, value in ({} if stored is None else decode_tree(**stored)).items():
         if isinstance(state.get(name), nn.Module):
-            _fill(state[name], value)
+            _restore_tensors(state[name], value)
         else:
             state[name] = value
     return state
 
 
-def _hollow(module: nn.Module, name: str, estimator_name: str) -> tuple[nn.Module, list[Any]]:
-    """Copy a module with numbers in the place of its tensors; the tensors by these numbers.
+def _strip_tensors(
+    module: nn.Module, name: str, estimator_name: str
+) -> tuple[nn.Module, list[Any]]:
+    """Copy a module with indices in place of its tensors; return the copy and the tensors.
 
-    Each goes with whether it is a parameter that requires a gradient, None for a buffer; a
-    tensor that the module holds twice has one number.
+    Each tensor comes with a flag: whether it is a parameter that requires a gradient, None for a
+    buffer. A tensor that the module holds twice has one index.
     """
     found: dict[int, tuple[Tensor, bool | None]]
     found = {id(t): (t, t.requires_grad) for t in module.parameters()}
     found |= {id(t): (t, None) for t in module.buffers()}
     places = {key: place for place, key in enumerate(found)}
     try:
-        hollow = copy.deepcopy(module, dict(places))
-    except Exception as error:  # a module that does something with them as it is copied
+        stripped = copy.deepcopy(module, dict(places))
+    except Exception as error:  # the module's own copy may use its tensors
         raise TypeError(
             f"{name} of {estimator_name} cannot be saved but by pickle: {error}."
         ) from error
-    for part in hollow.modules():
+    for part in stripped.modules():
         for attribute, value in vars(part).items():
             if isinstance(value, Tensor):
                 raise TypeError(
                     f"{name} of {estimator_name} cannot be saved but by pickle: {attribute} of "
                     f"{type(part).__name__} is a tensor; register it as a buffer."
                 )
-    return hollow, list(found.values())
+    return stripped, list(found.values())
 
 
-def _fill(hollow: nn.Module, tensors: list[Any]) -> None:
-    """Put tensors in the place of their numbers."""
+def _restore_tensors(stripped: nn.Module, tensors: list[Any]) -> None:
+    """Replace the indices of a stripped module by tensors, in place."""
     filled = [t if grad is None else nn.Parameter(t, grad) for t, grad in tensors]
-    for part in hollow.modules():
+    for part in stripped.modules():
         for held in (part._parameters, part._buffers):
             held.update({key: filled[n] for key, n in held.items() if n is not None})
 
 
 @contextmanager
-def all_or_nothing(estimator: Any) -> Iterator[None]:
-    """Put back the fitted attributes as they were if the block raises or is interrupted."""
-    before = fitted(estimator)
+def restore_on_failure(estimator: Any) -> Iterator[None]:
+    """Restore the previous fitted attributes if the block raises or is interrupted."""
+    before = fitted_attributes(estimator)
     try:
         yield
     except BaseException:
@@ -169,26 +172,26 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
 
 
 def replace_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
-    """Have these attributes in the place of those that `fit` has set."""
-    for name in fitted(estimator).keys() - attributes.keys():
+    """Replace all fitted attributes by the given ones."""
+    for name in fitted_attributes(estimator).keys() - attributes.keys():
         delattr(estimator, name)
     vars(estimator).update(attributes)
 
 
 def _device(value: Any) -> torch.device | None:
-    """Where a tensor or a module is; None for anything else."""
+    """Return the device of a tensor or a module; None for anything else."""
     if isinstance(value, nn.Module):
         value = next((t for t in (*value.parameters(), *value.buffers())), None)
     return value.device if isinstance(value, Tensor) else None
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """Take a tensor, or a copy of a module, elsewhere."""
+def _to_device(value: Any, device: torch.device) -> Any:
+    """Move a tensor, or a copy of a module, to a device."""
     return copy.deepcopy(value).to(device) if isinstance(value, nn.Module) else value.to(device)
 
 
 def _on_cpu(tree: Any) -> Any:
-    """Tensors of dicts, lists and tuples, on the CPU."""
+    """Move the tensors in nested dicts, lists and tuples to the CPU."""
     if isinstance(tree, Tensor):
         return tree.cpu()
     if isinstance(tree, dict):
@@ -196,8 +199,8 @@ def _on_cpu(tree: Any) -> Any:
     return type(tree)(map(_on_cpu, tree)) if isinstance(tree, (list, tuple)) else tree
 
 
-def fitted(estimator: Any) -> dict[str, Any]:
-    """Return what `fit` has set."""
+def fitted_attributes(estimator: Any) -> dict[str, Any]:
+    """Return the attributes that `fit` has set."""
     return {
         name: value
         for name, value in vars(estimator).items()

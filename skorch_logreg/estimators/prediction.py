@@ -1,4 +1,4 @@
-"""From logits to predictions: what a fitted classifier can be asked."""
+"""Predictions of fitted classifiers from their logits."""
 
 import math
 from typing import Any, ClassVar, Self
@@ -16,38 +16,40 @@ from skorch_logreg.data.threads import map_blocks
 from skorch_logreg.estimators.arrays import (
     FLOATS,
     NUMPY,
-    Home,
-    are_floats,
+    ArrayNamespace,
     check_same_namespace,
+    is_float_array,
     to_tensor,
 )
-from skorch_logreg.estimators.chunks import chunks_of, is_chunked
-from skorch_logreg.estimators.dask import lazy_on_dask
+from skorch_logreg.estimators.chunks import is_chunked, iterate_chunks
+from skorch_logreg.estimators.dask import lazy_for_dask
 from skorch_logreg.estimators.options import check_threshold_classes
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
-_LARGE = 1 << 22  # numbers of a block of rows: 32 MiB
-_ALIGNED = 256  # rows of a block are a multiple: a product's last rows may round otherwise
-_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")
+_BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
+# a block's number of rows is a multiple of this, because a product may round its last rows
+# differently
+_BLOCK_ROWS = 256
+_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")  # from log-odds to class logits
 
 
 class LogitPrediction:
-    """Predictions from logits, ``classes_`` and ``threshold``; where logits come from is open."""
+    """Mixin of predictions from logits, which subclasses compute, `classes_` and `threshold`."""
 
     classes_: Any
     threshold: float
     n_features_in_: int
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
-        """Logits (n_samples, 1 or n_classes), and where X lives."""
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
+        """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
         raise NotImplementedError
 
-    @lazy_on_dask
+    @lazy_for_dask
     def decision_function(self, X: Any) -> Any:
         """Compute the logits.
 
@@ -59,19 +61,19 @@ class LogitPrediction:
         Returns
         -------
         logits : array of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log-odds of ``classes_[1]``; of a linear model
-            ``X coef' + intercept``, of X's float type, or the coefficients' if that is wider:
-            float32 for bfloat16, float64 for half precision and integers.
+            Logits; for two classes the log-odds of ``classes_[1]``. A linear model's are
+            ``X coef' + intercept``, of the wider float type of X and the coefficients, where
+            bfloat16 counts as float32, half precision and integers as float64.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         """
-        logits, home = self._logits(X, "decision_function")
-        return home.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
+        logits, namespace = self._logits(X, "decision_function")
+        return namespace.from_tensor(logits[:, 0] if logits.shape[1] == 1 else logits)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict(self, X: Any) -> Any:
         """Predict class labels.
 
@@ -83,30 +85,30 @@ class LogitPrediction:
         Returns
         -------
         labels : array of shape (n_samples,)
-            Two classes: ``classes_[1]`` where its probability is at least `threshold`, a tie
-            included; more: the most probable class.
+            Predicted labels. For two classes ``classes_[1]`` where its probability is at least
+            `threshold`, a tie included; for more classes the most probable class.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If `threshold` was set to something that is not allowed.
+            If `threshold` was set to an invalid value.
         """
-        logits, home = self._logits(X, "predict")
+        logits, namespace = self._logits(X, "predict")
         if logits.shape[1] > 1:
             check_threshold_classes(self.threshold, logits.shape[1])
-            return self._labels(logits.argmax(dim=1), home)
+            return self._labels(logits.argmax(dim=1), namespace)
         if self.threshold == 0.5:
-            return self._labels(logits[:, 0] >= 0, home)
+            return self._labels(logits[:, 0] >= 0, namespace)
         validate_parameter_constraints(
             {"threshold": self._parameter_constraints["threshold"]},
             {"threshold": self.threshold},
             caller_name=type(self).__name__,
         )
-        return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), home)
+        return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), namespace)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_proba(self, X: Any) -> Any:
         """Compute the probability of every class.
 
@@ -118,20 +120,20 @@ class LogitPrediction:
         Returns
         -------
         probabilities : array of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``; rows sum to 1, and small ones are as exact as
-            large ones.
+            Probabilities, with columns in the order of ``classes_``. Rows sum to 1, and small
+            probabilities have the same relative accuracy as large ones.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         """
-        logits, home = self._logits(X, "predict_proba")
-        return home.from_tensor(_probabilities(logits))
+        logits, namespace = self._logits(X, "predict_proba")
+        return namespace.from_tensor(_probabilities(logits))
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithm of `predict_proba`; finite where that underflows to 0.
+        """Compute the logarithm of `predict_proba`, which is finite where that underflows to 0.
 
         Parameters
         ----------
@@ -141,23 +143,23 @@ class LogitPrediction:
         Returns
         -------
         log_probabilities : array of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
+            Log-probabilities, with columns in the order of ``classes_``.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         """
-        logits, home = self._logits(X, "predict_log_proba")
+        logits, namespace = self._logits(X, "predict_log_proba")
         probabilities = _probabilities(logits)
         if bool(probabilities.min() >= torch.finfo(logits.dtype).tiny):
-            return home.from_tensor(probabilities.log_())
+            return namespace.from_tensor(probabilities.log_())
         if logits.shape[1] > 1:
             exact = log_softmax(logits)
         else:
-            exact = nn.functional.logsigmoid(_both_signs(logits))
+            exact = nn.functional.logsigmoid(_both_class_logits(logits))
         underflows = probabilities < torch.finfo(logits.dtype).tiny
-        return home.from_tensor(torch.where(underflows, exact, probabilities.log()))
+        return namespace.from_tensor(torch.where(underflows, exact, probabilities.log()))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy of `predict`.
@@ -167,7 +169,7 @@ class LogitPrediction:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to classify.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Their labels.
+            True labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
 
@@ -176,32 +178,32 @@ class LogitPrediction:
         score : float
             Share of the rows, or of their weight, that are classified correctly.
         """
-        home = Home.of(X)
-        labels, weight = home.beside(y), home.beside(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        labels, weight = namespace.detach(y), namespace.detach(sample_weight)
         accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
         return accuracy
 
-    def _are_features(self, X: Any) -> bool:
-        """Whether there are as many as in `fit`, where they had no names."""
+    def _has_fitted_features(self, X: Any) -> bool:
+        """Return True if X has as many columns as in `fit`, and those had no names."""
         known = getattr(self, "n_features_in_", None)
         return X.shape[1] == known and not hasattr(self, "feature_names_in_")
 
-    def _labels(self, index: Tensor, home: Home) -> Any:
-        """Labels of class indices, where X lives; labels that are no numbers stay in NumPy."""
-        classes_home = Home.of(self.classes_)
-        if classes_home is NUMPY:
+    def _labels(self, index: Tensor, namespace: ArrayNamespace) -> Any:
+        """Return the labels of class indices in X's namespace; in NumPy if not numeric."""
+        classes_namespace = ArrayNamespace.of(self.classes_)
+        if classes_namespace is NUMPY:
             narrow = index.to(torch.uint8) if index.dtype is torch.bool else index
             labels = np.asarray(self.classes_).take(narrow.cpu().numpy())
-            return home.adopt(labels) if labels.dtype.kind in "biuf" else labels
-        index = classes_home.from_tensor(index.to(torch.int64))
-        labels = classes_home.xp.take(self.classes_, index, axis=0)
-        return labels if home == classes_home else home.adopt(labels)
+            return namespace.convert(labels) if labels.dtype.kind in "biuf" else labels
+        index = classes_namespace.from_tensor(index.to(torch.int64))
+        labels = classes_namespace.xp.take(self.classes_, index, axis=0)
+        return labels if namespace == classes_namespace else namespace.convert(labels)
 
 
 class LogisticPrediction(LogitPrediction):
-    """Predictions of a linear model, from ``coef_`` and ``intercept_``.
+    """Mixin of predictions of a linear model, from `coef_` and `intercept_`.
 
-    Nothing is cached: callers may write into the coefficients, assign them or make them sparse.
+    Nothing is cached, so that users may modify or assign the coefficients or make them sparse.
     """
 
     coef_: Any
@@ -209,14 +211,14 @@ class LogisticPrediction(LogitPrediction):
 
     @property
     def module_(self) -> nn.Linear:
-        """The model as a torch module over the memory of ``coef_`` and ``intercept_``.
+        """Model as a torch module that shares the memory of `coef_` and `intercept_`.
 
-        Built at every access: a change of its weights is one of ``coef_``. Sparse and
-        read-only coefficients are copied.
+        It is built at every access; changes of its weights change `coef_`. Sparse and read-only
+        coefficients are copied.
         """
         check_is_fitted(self)
         with torch.inference_mode(False):
-            coef, intercept = _owned(self.coef_), _owned(self.intercept_)
+            coef, intercept = _writable_tensor(self.coef_), _writable_tensor(self.intercept_)
             module: nn.Linear = nn.utils.skip_init(
                 nn.Linear, coef.shape[1], coef.shape[0], dtype=coef.dtype, device=coef.device
             )
@@ -224,7 +226,7 @@ class LogisticPrediction(LogitPrediction):
         return module
 
     def sparsify(self) -> Self:
-        """Make ``coef_`` a sparse CSR matrix: less memory where most coefficients are zero.
+        """Convert ``coef_`` to a sparse CSR matrix, which saves memory if most entries are zero.
 
         Returns
         -------
@@ -235,7 +237,7 @@ class LogisticPrediction(LogitPrediction):
         return self
 
     def densify(self) -> Self:
-        """Make ``coef_`` a dense array again, as `fit` left it.
+        """Convert ``coef_`` back to a dense array.
 
         Returns
         -------
@@ -246,32 +248,37 @@ class LogisticPrediction(LogitPrediction):
             self.coef_ = self.coef_.toarray()
         return self
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
-        """Logits (n_samples, 1 or n_classes), and where X lives."""
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
+        """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
         check_is_fitted(self)
         if is_chunked(X):
             return self._chunk_logits(X), NUMPY
-        home = Home.of(X)
-        X, coef = home.rows(X), self.coef_
+        namespace = ArrayNamespace.of(X)
+        X, coef = namespace.view(X), self.coef_
         check_same_namespace(X, self, attribute="coef_", method=method)
-        if are_floats(X) and self._are_features(X) and type(coef) is np.ndarray and coef.all():
-            # an entry that is not finite shows in the logits; at zeros a product may not look
+        if (
+            is_float_array(X)
+            and self._has_fitted_features(X)
+            and type(coef) is np.ndarray
+            and coef.all()
+        ):
+            # a non-finite entry makes logits non-finite, unless its coefficient is 0
             logits = _affine(X, coef, self.intercept_)
             if math.isfinite(float(logits.sum())):
-                return logits, home
-        X = validated(self, X, reset=False, dtype="numeric")
-        return _affine(X, coef, self.intercept_), home
+                return logits, namespace
+        X = validate_rows(self, X, reset=False, dtype="numeric")
+        return _affine(X, coef, self.intercept_), namespace
 
     def _chunk_logits(self, X: Any) -> Tensor:
-        """Logits of rows that are read chunk by chunk."""
-        parts = [_affine(part, self.coef_, self.intercept_) for part in chunks_of(self, X)]
+        """Compute the logits of rows that are read in chunks."""
+        parts = [_affine(part, self.coef_, self.intercept_) for part in iterate_chunks(self, X)]
         return torch.cat(parts)
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
-    """``X coef' + intercept`` (n_samples, n_outputs), as `module_` computes it.
+    """Compute ``X coef' + intercept`` (n_samples, n_outputs) with the arithmetic of `module_`.
 
-    Of X's float type, or the coefficients' if that is wider; other numbers are made floats block
+    The result has the wider float type of X and the coefficients; other types are converted block
     by block.
     """
     if sp.issparse(X) or sp.issparse(coef):
@@ -291,15 +298,15 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         return nn.functional.linear(rows, coef, intercept)
 
     with torch.autocast(X.device.type, enabled=False):
-        if X.numel() <= _LARGE or not (on_cpu or converts):
+        if X.numel() <= _BLOCK_ELEMENTS or not (on_cpu or converts):
             return product(X)
-    # in each block, some BLAS would take one thread for a product with one column
+    # threads take blocks, because some BLAS use one thread for a product with one column
     logits = coef.new_empty(X.shape[0], coef.shape[0])
-    step = max(_LARGE // X.shape[1] & -_ALIGNED, _ALIGNED)
+    step = max(_BLOCK_ELEMENTS // X.shape[1] & -_BLOCK_ROWS, _BLOCK_ROWS)
 
     def part(start: int) -> None:
         rows = slice(start, start + step)
-        with torch.autocast(X.device.type, enabled=False):  # a thread's own setting
+        with torch.autocast(X.device.type, enabled=False):  # autocast is set for each thread
             logits[rows] = product(X[rows])
 
     blocks = range(0, X.shape[0], step)
@@ -311,20 +318,20 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
     return logits
 
 
-def _both_signs(logits: Tensor) -> Tensor:
-    """Logits (n, 2) of both classes, from the log-odds (n, 1) of the second; new memory."""
+def _both_class_logits(logits: Tensor) -> Tensor:
+    """Return new logits (n, 2) of both classes from the log-odds (n, 1) of the second."""
     return logits * _SIGNS.to(logits.device)
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    """Probabilities (n, n_classes) without cancellation: a sigmoid of either sign."""
+    """Compute probabilities (n, n_classes); a sigmoid of both signs avoids cancellation."""
     if logits.shape[1] > 1:
         return softmax(logits)
-    return _both_signs(logits).sigmoid_()
+    return _both_class_logits(logits).sigmoid_()
 
 
-def _owned(array: Any) -> Tensor:
-    """View an array that a module may write into; read-only ones are copied."""
+def _writable_tensor(array: Any) -> Tensor:
+    """View an array as a writable tensor; copy a read-only array."""
     writable = isinstance(array, Tensor) or getattr(array, "flags", None) is None
     tensor = to_tensor(array)
     return tensor if writable or array.flags.writeable else tensor.clone()

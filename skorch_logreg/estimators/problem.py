@@ -1,4 +1,4 @@
-"""What the core is asked, and how its answer becomes fitted attributes."""
+"""Translation of an estimator's fit to the arguments of `fitting.fit`, and of its result back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators import liblinear
-from skorch_logreg.estimators.arrays import Home, to_tensor
-from skorch_logreg.estimators.bounds import check_bounds, within
-from skorch_logreg.estimators.elsewhere import RowsElsewhere
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.estimators.bounds import bounded_penalty, check_bounds
 from skorch_logreg.estimators.options import Options
+from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import torch_dtype
@@ -26,30 +26,30 @@ __all__ = ["Problem"]
 
 @dataclass(frozen=True)
 class Problem:
-    """One fit in the core's terms.
+    """Loss, penalty, data and start of one fit, from an estimator's parameters and validated rows.
 
-    With liblinear's objective the core sees one column more and no intercept.
+    With liblinear's objective, X gets an additional column, whose coefficient is the intercept.
 
     Parameters
     ----------
     options : Options
-    home : Home
-        Where fitted arrays go.
+    namespace : ArrayNamespace
+        Namespace of the fitted arrays.
     dtype : torch.dtype
-        Of the validated X.
+        Type of the validated X.
     n_classes, n_features : int
     fit_intercept : bool
-        As the user has it.
+        Parameter of the estimator.
     intercept_scaling : float
         Value of liblinear's column.
     is_soft : bool, default=False
         Whether targets are probabilities.
     bounds : tuple of two Tensor of shape (n_features,), or None
-        Of the coefficients.
+        Lower and upper bounds of the coefficients.
     """
 
     options: Options
-    home: Home
+    namespace: ArrayNamespace
     dtype: torch.dtype
     n_classes: int
     n_features: int
@@ -63,24 +63,24 @@ class Problem:
         cls,
         model: Any,
         options: Options,
-        home: Home,
+        namespace: ArrayNamespace,
         X: Any,
         n_classes: int,
         is_soft: bool = False,
     ) -> "Problem":
-        """State the fit of a linear classifier with these parameters to validated rows.
+        """Build the problem of fitting a linear classifier to validated rows.
 
         Raises
         ------
         ParameterError
-            If bounds or the groups of a penalty do not go with the features or the solver.
+            If bounds or the groups of a penalty do not suit the features or the solver.
         """
         n_features, dtype = int(X.shape[1]), torch_dtype(X)
         if options.penalty is not None:
             options.penalty.of_features(n_features, None, torch.device("cpu"))
         return cls(
             options=options,
-            home=home,
+            namespace=namespace,
             dtype=dtype,
             n_classes=n_classes,
             n_features=n_features,
@@ -92,17 +92,17 @@ class Problem:
 
     @property
     def has_column(self) -> bool:
-        """Whether the intercept is the weight of a column."""
+        """True if the intercept is the coefficient of liblinear's column."""
         return self.options.is_liblinear and self.fit_intercept
 
     @property
-    def core_intercept(self) -> bool:
-        """Whether the core fits an intercept."""
+    def has_free_intercept(self) -> bool:
+        """True if the solver fits an intercept, which is then not penalised."""
         return self.fit_intercept and not self.has_column
 
     @property
     def loss(self) -> Loss:
-        """Binomial for two classes, else multinomial."""
+        """Binomial loss for two classes, otherwise multinomial."""
         if self.is_soft:
             return SoftBinomial() if self.n_classes == 2 else SoftMultinomial(self.n_classes)
         return Binomial() if self.n_classes == 2 else Multinomial(self.n_classes)
@@ -110,27 +110,27 @@ class Problem:
     def data(
         self, X: Any, targets: Tensor, weight: Tensor | None, device: torch.device | None
     ) -> Data:
-        """Wrap the rows, with targets and weights of all models or of each.
+        """Combine the rows with targets and weights, which are common to all models or of each.
 
-        X of another array library goes through NumPy.
+        X of an array library other than torch is converted to NumPy.
         """
-        return self.beside(self.design(X, device), targets, weight)
+        return self.data_from_design(self.design(X, device), targets, weight)
 
-    def beside(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
-        """Put targets and weights beside what `design` has made."""
-        if isinstance(design, RowsElsewhere):
+    def data_from_design(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
+        """Combine the result of `design` with targets and weights."""
+        if isinstance(design, OutOfCoreRows):
             return design.data(targets, weight)
         return from_arrays(design, targets, weight)
 
     def design(self, X: Any, device: torch.device | None = None) -> Any:
-        """Return what the core multiplies, where several fits share it.
+        """Convert X to the design matrix that several fits share.
 
-        Moved to the device, with liblinear's column, and float64 entries where it is sparse, so
-        that none of them copies it again.
+        It is on the device, has liblinear's column, and is float64 if it is sparse, so that no fit
+        copies it again.
         """
-        if isinstance(X, RowsElsewhere):
+        if isinstance(X, OutOfCoreRows):
             return X
-        X = X if self.home.xp is None or sp.issparse(X) else to_tensor(X)
+        X = X if self.namespace.xp is None or sp.issparse(X) else to_tensor(X)
         if self.has_column:
             X = liblinear.append_constant(X, self.intercept_scaling)
         if sp.issparse(X):
@@ -140,13 +140,13 @@ class Problem:
         return X if device is None else to_tensor(X).to(device)
 
     def penalty(self, factor: Tensor | None, device: torch.device) -> Penalty:
-        """Build the penalty, with per-feature strengths on the data's device.
+        """Build the penalty, with the penalty factors of the features on the data's device.
 
         Raises
         ------
         ParameterError
-            If a feature is excluded, and the solver is one of mini-batches or the feature's
-            bounds do not allow it.
+            If a feature is excluded, but the solver trains in mini-batches or the feature's bounds
+            exclude 0.
         """
         if factor is not None and isinstance(self.options.solver, MiniBatch):
             excluded = factor.isinf().nonzero()[:, 0].tolist()
@@ -163,23 +163,25 @@ class Problem:
         if self.options.penalty is not None:
             return self.options.penalty.of_features(self.n_features, factor, device)
         if self.bounds is not None:
-            return within(self.bounds, ElasticNet(l1_ratio, factor), device)
+            return bounded_penalty(self.bounds, ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)
 
     def zeros(self) -> Params:
-        """Where a cold fit starts."""
+        """Return zero parameters, at which a fit without warm start begins."""
         n_outputs = self.loss.n_outputs
         n_columns = self.n_features + self.has_column
         coef = torch.zeros(1, n_outputs, n_columns, dtype=torch.float64, device="cpu")
         return Params(coef, coef.new_zeros(1, n_outputs))
 
     def previous(self, coef: Any, intercept: Any, n_models: int = 1) -> Params | None:
-        """Where a warm fit starts; liblinear's never does. The rows are one model's or several'.
+        """Convert fitted coefficients to the start of a warm fit; None for liblinear.
+
+        The rows of ``coef`` are those of ``n_models`` models.
 
         Raises
         ------
         ValueError
-            If features or classes changed in number, or a value is not finite.
+            If the number of features or classes changed, or a value is not finite.
         """
         if self.options.is_liblinear:
             return None
@@ -203,29 +205,29 @@ class Problem:
         )
 
     @staticmethod
-    def on(device: torch.device, params: Params) -> Params:
-        """Parameters on the data's device."""
+    def to_device(device: torch.device, params: Params) -> Params:
+        """Move parameters to a device."""
         return Params(params.coef.to(device), params.intercept.to(device))
 
     @property
     def stored_dtype(self) -> torch.dtype:
-        """Type of the fitted attributes; liblinear's are always float64."""
+        """Type of the fitted attributes, which is always float64 for liblinear."""
         return torch.float64 if self.options.is_liblinear else self.dtype
 
     def without_column(self, params: Params) -> Params:
-        """Parameters as the user knows them: liblinear's column is an intercept."""
+        """Convert the coefficient of liblinear's column to an intercept."""
         if not self.has_column:
             return params
         return Params(params.coef[..., :-1], params.coef[..., -1] * self.intercept_scaling)
 
     def fitted(self, params: Params, model: int = 0) -> dict[str, Any]:
-        """`coef_` and `intercept_`: writable, of their own memory, where X lives."""
+        """Return `coef_` and `intercept_` of a model as writable copies in X's namespace."""
         params = self.without_column(params)
         coef, intercept = params.coef[model], params.intercept[model]
-        if self.bounds is not None:  # a mean of several models is rounded
+        if self.bounds is not None:  # rounding may move a mean of models beyond its bounds
             coef = self.penalty(None, coef.device).feasible(coef, coef)
         own, dtype = torch.contiguous_format, self.stored_dtype
         return {
-            name: self.home.from_tensor(part.to(dtype).clone(memory_format=own))
+            name: self.namespace.from_tensor(part.to(dtype).clone(memory_format=own))
             for name, part in (("coef_", coef), ("intercept_", intercept))
         }

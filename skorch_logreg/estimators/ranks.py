@@ -1,4 +1,4 @@
-"""A fit that all ranks of a process group share: one of them leads, all work."""
+"""Fits on the rows of all ranks of a process group, with the solver on one rank."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,16 +13,16 @@ from torch import distributed as dist
 from skorch_logreg.data import Rank, RankParts, RankRows
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.chunks import check_rows
-from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 
-__all__ = ["fit_together"]
+__all__ = ["fit_on_all_ranks"]
 
 
 @dataclass(frozen=True)
-class _Share:
-    """What a rank says of its rows."""
+class _RankSummary:
+    """Properties of a rank's rows, which all ranks exchange."""
 
     n_rows: int
     n_features: int
@@ -31,32 +31,32 @@ class _Share:
     has_weight: bool
 
 
-def fit_together(model: Any, X: RankRows, y: Any, sample_weight: Any) -> None:
-    """Fit the model of all ranks' rows, on every rank.
+def fit_on_all_ranks(model: Any, X: RankRows, y: Any, sample_weight: Any) -> None:
+    """Fit a model to the rows of all ranks; every rank gets the same fitted attributes.
 
     Raises
     ------
     ParameterError
-        If there is no process group, or it cannot sum what lies in the memory of the CPU.
+        If no process group is initialised, or its backend cannot sum tensors of the CPU.
     Exception
-        Whatever one of the ranks raises, all raise.
+        An exception of one rank is raised on all ranks.
     """
     _check_group(X)
     rows, given = None, None
-    told: _Share | Exception | None = None
+    summary: _RankSummary | Exception | None = None
     try:
-        rows, given, told = _own(X, y, sample_weight)
+        rows, given, summary = _validate_rows(X, y, sample_weight)
     except Exception as error:
-        told = error
-    shares: list[Any] = [None] * dist.get_world_size(X.group)
-    dist.all_gather_object(shares, told, group=X.group)
-    for share in shares:
-        if isinstance(share, Exception):
-            raise share
-    with_rows = [i for i, share in enumerate(shares) if share.n_rows]
+        summary = error
+    summaries: list[Any] = [None] * dist.get_world_size(X.group)
+    dist.all_gather_object(summaries, summary, group=X.group)
+    for each in summaries:
+        if isinstance(each, Exception):
+            raise each
+    with_rows = [i for i, summary in enumerate(summaries) if summary.n_rows]
     if not with_rows:
         raise ValueError("Found array with 0 sample(s): no rank has a row.")
-    places = [with_rows.index(i) if i in with_rows else -1 for i in range(len(shares))]
+    places = [with_rows.index(i) if i in with_rows else -1 for i in range(len(summaries))]
     rank = Rank(rows, places, with_rows[0], X.group)
     labels = rank.gather(given)
     if not rank.leads:
@@ -66,14 +66,14 @@ def fit_together(model: Any, X: RankRows, y: Any, sample_weight: Any) -> None:
         persistence.replace_fitted(model, ended)
         return
     try:
-        parted = _together(rank, shares, with_rows)
+        rows_of_all = _combine(rank, summaries, with_rows)
         y, weight = zip(*(labels[i] for i in with_rows), strict=True)
-        has_weight = shares[with_rows[0]].has_weight
-        model._fit(parted, np.concatenate(y), np.concatenate(weight) if has_weight else None)
+        has_weight = summaries[with_rows[0]].has_weight
+        model._fit(rows_of_all, np.concatenate(y), np.concatenate(weight) if has_weight else None)
     except BaseException as error:
         rank.tell(error if isinstance(error, Exception) else RuntimeError("rank 0 was interrupted"))
         raise
-    rank.tell(persistence.fitted(model))
+    rank.tell(persistence.fitted_attributes(model))
 
 
 def _check_group(X: RankRows) -> None:
@@ -94,8 +94,10 @@ def _check_group(X: RankRows) -> None:
         )
 
 
-def _own(X: RankRows, y: Any, sample_weight: Any) -> tuple[Any, tuple[Any, Any], _Share]:
-    """Validate this rank's rows, except for what is not finite."""
+def _validate_rows(
+    X: RankRows, y: Any, sample_weight: Any
+) -> tuple[Any, tuple[Any, Any], _RankSummary]:
+    """Validate this rank's rows, labels and weights, except that entries are finite."""
     if isinstance(X.X, Tensor) and X.X.device.type != "cpu":
         raise ParameterError(f"RankRows takes rows in the memory of the CPU, not of {X.X.device}.")
     rows = check_rows(X.X, "X", None, False)
@@ -106,30 +108,30 @@ def _own(X: RankRows, y: Any, sample_weight: Any) -> tuple[Any, tuple[Any, Any],
         weight = np.asarray(to_numpy(weight), dtype=np.float64)
         weight = np.full(len(y), weight) if weight.ndim == 0 else weight
     check_consistent_length(rows, y, weight)
-    share = _Share(
+    summary = _RankSummary(
         n_rows=int(rows.shape[0]),
         n_features=int(rows.shape[1]),
         dtype=rows.dtype,
         names=None if names is None else list(names),
         has_weight=weight is not None,
     )
-    return rows, (y, weight), share
+    return rows, (y, weight), summary
 
 
-def _together(rank: Rank, shares: list[_Share], with_rows: list[int]) -> PartedRows:
-    """State the rows of all ranks as one."""
-    first = shares[with_rows[0]]
+def _combine(rank: Rank, summaries: list[_RankSummary], with_rows: list[int]) -> PartitionedRows:
+    """Combine the rows of all ranks to partitioned rows."""
+    first = summaries[with_rows[0]]
     for i in with_rows:
         for name in ("n_features", "names", "has_weight"):
-            own, expected = getattr(shares[i], name), getattr(first, name)
+            own, expected = getattr(summaries[i], name), getattr(first, name)
             if own != expected:
                 raise ValueError(
                     f"The ranks' rows do not go together: {name} is {own!r} on rank {i} and "
                     f"{expected!r} on rank {with_rows[0]}."
                 )
-    lengths = [shares[i].n_rows for i in with_rows]
-    single = all(shares[i].dtype == np.float32 for i in with_rows)
-    return PartedRows(
+    lengths = [summaries[i].n_rows for i in with_rows]
+    single = all(summaries[i].dtype == np.float32 for i in with_rows)
+    return PartitionedRows(
         RankParts(rank, lengths),
         (sum(lengths), first.n_features),
         np.dtype(np.float32 if single else np.float64),

@@ -1,8 +1,8 @@
-"""Scores of held-out rows from the logits that a fit of many models leaves behind.
+"""Scores of held-out rows from the logits of a batch of fitted models.
 
-A batch of models has the logits of all rows, those of weight 0 included. Here they become scores
-in one of two ways: `fast_scores` for the metrics that it knows, all models and folds at once, and
-`CachedLogitsClassifier`, a fitted classifier whose predictions are at hand, for every other scorer.
+The result of a batch has the logits of all rows, including those of weight 0. There are two ways
+to score them: `fast_scores` computes its metrics for all models and folds at once, and
+`CachedLogitsClassifier`, a fitted classifier with cached logits, is passed to any other scorer.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from sklearn.metrics import get_scorer
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import metrics
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-__all__ = ["FAST_METRICS", "CachedLogitsClassifier", "Rows", "fast_scores", "metric_name"]
+__all__ = ["FAST_METRICS", "CachedLogitsClassifier", "FoldRows", "fast_scores", "metric_name"]
 
 FAST_METRICS = ("accuracy", "balanced_accuracy", "neg_brier_score", "neg_log_loss", "roc_auc")
-_NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")
-_WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # what they take for the classes is y's
+_NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")  # y of every fold must have all classes
+_WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # without `labels`, classes are those of y
 
 
 class CachedLogitsClassifier(TorchLogisticClassifier):
-    """A fitted classifier that knows its logits on one array and computes them on others.
+    """Fitted classifier with cached logits for one array.
 
-    It stands for a model of a batch wherever a scorer wants an estimator. Predictions on the
-    very object given as ``X`` cost no product; on anything else they come from `coef_`.
+    It represents a model of a batch for scorers, which take an estimator. Predictions for the
+    same object ``X`` use the cached logits; those for other arrays are computed from `coef_`.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
     1.0
     """
 
-    _held: tuple[Any, Tensor] | None = None
+    _cached: tuple[Any, Tensor] | None = None
 
     @classmethod
     def of(
@@ -61,47 +61,47 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
         logits: Tensor,
         **parameters: Any,
     ) -> Self:
-        """Make a fitted model out of parameters, fitted attributes and logits.
+        """Build a fitted model from parameters, fitted attributes and logits.
 
         Parameters
         ----------
         template : TorchLogisticClassifier
-            Whose parameters it has; not changed.
+            Estimator whose parameters are copied.
         fitted : dict
-            ``classes_``, ``coef_``, ``intercept_`` and whatever else `fit` would set.
+            Fitted attributes: ``classes_``, ``coef_``, ``intercept_`` and possibly others.
         X : array of any kind
-            Rows whose logits are known, as the scorer will get them.
+            Rows of the logits, the object that the scorer will get.
         logits : Tensor of shape (n_rows, 1) or (n_rows, n_classes)
-            On X, of the type that probabilities shall have.
+            Logits of X, of the type that probabilities will have.
         **parameters
             Parameters that differ from the template's, such as ``C``.
         """
         model = cls.__new__(cls)
         shape = {"n_features_in_": fitted["coef_"].shape[1]}
         model.__dict__.update(vars(template) | parameters | shape | fitted)
-        model._held = X, logits
+        model._cached = X, logits
         return model
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
-        if self._held is not None and X is self._held[0]:
-            return self._held[1], Home.of(X)
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
+        if self._cached is not None and X is self._cached[0]:
+            return self._cached[1], ArrayNamespace.of(X)
         return super()._logits(X, method)
 
     def _state(self) -> dict[str, Any]:
-        """State of a classifier, without the rows."""
-        return {name: value for name, value in super()._state().items() if name != "_held"}
+        """Return the state of a classifier without the cached rows and logits."""
+        return {name: value for name, value in super()._state().items() if name != "_cached"}
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Which rows belong to each of several folds, one fold's after another's.
+class FoldRows:
+    """Indices of the rows of several folds, concatenated.
 
     Parameters
     ----------
     rows, fold : Tensor of shape (n_entries,), int64
-        Pairs of a row and the fold it belongs to, sorted by fold.
+        Row and fold of every entry, sorted by fold.
     lengths : tuple of int
-        Entries of each fold.
+        Number of entries of each fold.
     """
 
     rows: Tensor
@@ -109,13 +109,13 @@ class Rows:
     lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Any], n_samples: int) -> "Rows":
-        """Collect what a splitter yields: indices, or masks, of each fold.
+    def of(cls, parts: Sequence[Any], n_samples: int) -> "FoldRows":
+        """Build from the indices, or masks, that a splitter yields for each fold.
 
         Raises
         ------
         IndexError
-            If an index is not that of a row.
+            If an index is out of bounds.
         """
         arrays = [np.asarray(part) for part in parts]
         arrays = [np.flatnonzero(part) if part.dtype == bool else part for part in arrays]
@@ -136,18 +136,21 @@ class Rows:
         return len(self.lengths)
 
     def counts(self, n_samples: int) -> Tensor:
-        """How often every row is in every fold, (n_samples, n_folds) float64: a mask mostly."""
+        """Count the occurrences of every row in every fold, (n_samples, n_folds) float64.
+
+        The counts are 0 or 1 unless a splitter yields a row repeatedly.
+        """
         place = self.rows * self.n_folds + self.fold
         found = torch.bincount(place, minlength=n_samples * self.n_folds)
         return found.to(torch.float64).reshape(n_samples, self.n_folds)
 
     def take(self, logits: Tensor) -> Tensor:
-        """Select, of the logits of all rows, those of every fold's rows by its own models.
+        """Select the logits of every fold's rows by the fold's own models.
 
         Parameters
         ----------
         logits : Tensor of shape (n_samples, n_folds * n_models, n_outputs)
-            Models of a fold beside each other.
+            Logits of all rows by all models; the models of a fold are adjacent.
 
         Returns
         -------
@@ -158,13 +161,13 @@ class Rows:
 
 
 def metric_name(scoring: Any) -> str | None:
-    """Name of a metric of `FAST_METRICS`, or None for all other scorers.
+    """Return the name of a scorer's metric if it is one of `FAST_METRICS`, otherwise None.
 
     Parameters
     ----------
     scoring : str, callable or None
-        As `sklearn.metrics.get_scorer` takes it. None, a classifier's own `score`, is accuracy.
-        A scorer object is recognised by what it computes.
+        Argument of `sklearn.metrics.get_scorer`. None, a classifier's own `score`, is accuracy.
+        A scorer object is recognised by its function and settings.
     """
     if scoring is None:
         return "accuracy"
@@ -190,33 +193,33 @@ def fast_scores(
     threshold: float = 0.5,
     classes: Any = None,
 ) -> Tensor | None:
-    """Score all models of all folds at once, where the metric is one of `FAST_METRICS`.
+    """Score all models of all folds at once, if the metric is one of `FAST_METRICS`.
 
     Parameters
     ----------
     scoring : str, callable or None
-        As `metric_name` takes it.
+        Argument of `metric_name`.
     logits : Tensor of shape (n_entries, n_models, 1) or (n_entries, n_models, n_classes)
-        Of the rows to score, one fold's after another's, by the models of that fold:
-        ``Rows.take``. Their type is that of the probabilities, which are clipped by its epsilon.
+        Logits of the rows to score, concatenated over the folds, by the models of each fold, as
+        ``FoldRows.take`` returns. Probabilities have their type and are clipped by its epsilon.
     index : Tensor of shape (n_entries,) or (n_entries, n_models), int64
         Class indices of these rows.
     lengths : sequence of int
-        Rows of each fold; they add up to n_entries.
+        Number of rows of each fold; the sum is n_entries.
     weight : Tensor of shape (n_entries,) or None
         The scorer's ``sample_weight``.
     threshold : float, default=0.5
-        Of the classifier.
+        Threshold of the classifier's `predict`.
     classes : array of shape (n_classes,) or None
-        None: the scorer is told the classes (``labels``), as `LogisticRegressionCV` does. Else
-        the classes, for a scorer that has only y, as in `GridSearchCV`.
+        None: the scorer gets the classes as ``labels``, as in `LogisticRegressionCV`. Otherwise
+        the classes, for a scorer that finds them in y, as in `GridSearchCV`.
 
     Returns
     -------
     scores : Tensor of shape (n_folds, n_models), float64, or None
-        What scikit-learn's scorer gives on a `CachedLogitsClassifier`. None where it has to be
-        asked: a scorer
-        that is not known here, or a fold for which it would warn or raise.
+        Scores that scikit-learn's scorer gives for a `CachedLogitsClassifier`. None if the scorer
+        itself must be called: its metric is not in `FAST_METRICS`, or it would warn or raise for a
+        fold.
 
     Examples
     --------
@@ -234,14 +237,14 @@ def fast_scores(
     index = index.to(logits.device).reshape(index.shape[0], -1)
     if weight is not None:
         weight = weight.to(logits.device, torch.float64)[:, None]
-        if not bool((weight >= 0).all() & (metrics.sums(weight, lengths) > 0).all()):
+        if not bool((weight >= 0).all() & (metrics.fold_sums(weight, lengths) > 0).all()):
             return None
     from_y = classes is not None and metric in _WITHOUT_LABELS
     totals = None
     if from_y or metric in _NEED_ALL_CLASSES:
         members = nn.functional.one_hot(index, n_classes).to(torch.float64)
         counted = members if from_y or weight is None else members * weight[:, :, None]
-        totals = metrics.sums(counted, lengths)
+        totals = metrics.fold_sums(counted, lengths)
         if not bool((totals > 0).all()):
             return None
     if from_y and metric == "neg_brier_score" and n_classes == 2 and _has_no_order(classes):
@@ -255,8 +258,8 @@ def fast_scores(
     else:
         value = metrics.is_correct(logits, index, threshold)
     if totals is not None and metric == "balanced_accuracy":
-        weight = metrics.balanced(index, lengths, weight, totals)
-    return metrics.means(value.to(torch.float64), lengths, weight)
+        weight = metrics.balanced_weights(index, lengths, weight, totals)
+    return metrics.fold_means(value.to(torch.float64), lengths, weight)
 
 
 @cache
@@ -265,5 +268,5 @@ def _scorer(name: str) -> Any:
 
 
 def _has_no_order(classes: Any) -> bool:
-    """Whether scikit-learn would ask which of two labels, no numbers, is the positive one."""
+    """Return True for labels that are not numbers, for which scikit-learn requires `pos_label`."""
     return getattr(getattr(classes, "dtype", None), "kind", "f") in "OUS"

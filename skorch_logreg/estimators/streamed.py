@@ -1,4 +1,4 @@
-"""Training on rows that stream."""
+"""Training on batches that a data set or loader yields, without keeping them in memory."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import convergence, options, partial, streams, weights
+from skorch_logreg.estimators import convergence_messages, options, partial, streams, weights
 from skorch_logreg.estimators.arrays import NUMPY
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.problem import Problem
@@ -30,31 +30,31 @@ __all__ = ["Stream", "fit_stream"]
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches that were read once, and what they are labelled.
+    """Batches of a loader, with the summary and label encoding from a first reading.
 
     Parameters
     ----------
     loader : DataLoader
-    survey : Survey
-    encode : StreamTargets
+    summary : DatasetSummary
+    encode : BatchEncoder
     weight : Tensor of shape (1,), float64
-        Of all rows.
+        Total weight of all rows.
     """
 
     loader: DataLoader[Any]
-    survey: streams.Survey
-    encode: streams.StreamTargets
+    summary: streams.DatasetSummary
+    encode: streams.BatchEncoder
     weight: Tensor
 
     @classmethod
     def of(cls, model: Any, X: Any, solver: MiniBatch) -> "Stream":
-        """Read all batches of a data set or loader, for a classifier."""
-        loader = streams.loader_of(X, solver)
-        survey = streams.Survey.of(loader, model.soft_labels)
-        encode, weight = streams.targets_of(
-            survey, model.class_weight, model.soft_labels, model.label_smoothing
+        """Read all batches of a data set or loader once, with the parameters of a classifier."""
+        loader = streams.make_loader(X, solver)
+        summary = streams.DatasetSummary.of(loader, model.soft_labels)
+        encode, weight = streams.make_encoder(
+            summary, model.class_weight, model.soft_labels, model.label_smoothing
         )
-        return cls(loader, survey, encode, weight)
+        return cls(loader, summary, encode, weight)
 
     def train(
         self,
@@ -65,7 +65,7 @@ class Stream:
         solver: MiniBatch,
         **how: Any,
     ) -> TrainingResult:
-        """Train a network in place, with a penalty of some factors on its head."""
+        """Train a network in place; ``factor`` holds the penalty factors of its head."""
         device, dtype = head.weight.device, head.weight.dtype
         objective = BatchObjective.of(
             1,
@@ -75,7 +75,7 @@ class Stream:
             torch.tensor([1 / problem.options.C], dtype=torch.float64, device=device),
             dtype,
         )
-        mean_weight = self.weight / self.survey.n_samples
+        mean_weight = self.weight / self.summary.n_samples
         batches = LoaderBatches(self.loader, self.encode, mean_weight, dtype, device)
         return train(network, head, batches, objective, solver, **how)
 
@@ -83,25 +83,25 @@ class Stream:
 def fit_stream(
     model: Any, X: Any, chosen: options.Options, device: torch.device, seed: int
 ) -> None:
-    """Train a `TorchLogisticClassifier` on the batches of a data set or loader; nothing is proven.
+    """Train a `TorchLogisticClassifier` on batches as they are yielded, without certificate.
 
     Parameters
     ----------
     model : TorchLogisticClassifier
     X : DataLoader or IterableDataset
     chosen : Options
-        With a solver of mini-batches.
+        Options with a mini-batch solver.
     device : torch.device
     seed : int
 
     Warns
     -----
     ConvergenceWarning
-        That nothing is proven.
+        Always, because the result is not certified.
     """
     stream = Stream.of(model, X, chosen.solver)
-    classes = stream.survey.classes
-    first = validate_data(model, stream.survey.first[0], dtype=NUMPY.float_dtypes)
+    classes = stream.summary.classes
+    first = validate_data(model, stream.summary.first[0], dtype=NUMPY.float_dtypes)
     model._check_classes(classes, chosen)
     problem = Problem.of(
         model,
@@ -122,7 +122,7 @@ def fit_stream(
     model.classes_ = classes
 
     task = {"X": X, "y": None, "metadata": None}
-    n_tasks = convergence.most_iterations(chosen.solver, model.max_iter)
+    n_tasks = convergence_messages.iteration_limit(chosen.solver, model.max_iter)
     context = model._init_callback_context(max_subtasks=n_tasks)
     context.call_on_fit_task_begin(estimator=model, **task)
     reporter = IterationReporter(context, model, task, start, problem.fitted, n_tasks)
@@ -139,10 +139,14 @@ def fit_stream(
     reporter.close()
     for name, value in problem.fitted(params()).items():
         setattr(model, name, value)
-    partial.unproven(model, trained.n_epochs)
-    model.n_passes_ += 1  # the survey
-    partial.remember(model, trained, stream.weight)
+    partial.set_uncertified(model, trained.n_epochs)
+    model.n_passes_ += 1  # the first reading, for the summary
+    partial.store_training(model, trained, stream.weight)
     cut = trained.status is Status.INTERRUPTED
-    word = convergence.message_of_interrupted if cut else convergence.message_of_stream
+    word = (
+        convergence_messages.message_for_interrupted
+        if cut
+        else convergence_messages.message_for_stream
+    )
     warnings.warn(word(model.solver, trained.n_epochs), ConvergenceWarning, stacklevel=5)
     context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})

@@ -1,4 +1,4 @@
-"""Rows that a data set or a loader of torch brings."""
+"""Data sets and loaders of torch as input: choice of the loader, first reading, label encoding."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,40 +12,46 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from skorch_logreg.estimators import soft, weights
+from skorch_logreg.estimators import weights
 from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import (
+    SoftTargets,
+    class_probabilities,
+    encode_targets,
+    reweight,
+    smooth_labels,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "EMPTY",
-    "Survey",
+    "DatasetSummary",
     "batches",
-    "is_stream",
-    "loader_of",
-    "plain",
-    "refuse_beside",
-    "streams",
-    "targets_of",
+    "is_streamed",
+    "is_torch_dataset",
+    "make_encoder",
+    "make_loader",
+    "require_no_labels",
+    "to_ndarray",
 ]
 
 EMPTY = "Found array with 0 sample(s): the data set is empty."
 
 
-def is_stream(X: Any) -> bool:
-    """Whether ``X`` is a data set or a loader of torch, which brings y and weights itself."""
+def is_torch_dataset(X: Any) -> bool:
+    """Return True if X is a data set or loader of torch, which yields y and weights itself."""
     return isinstance(X, (Dataset, DataLoader))
 
 
-def streams(X: Any, solver: Any) -> bool:
-    """Whether the rows are taken batch by batch as they come, rather than read into memory.
+def is_streamed(X: Any, solver: Any) -> bool:
+    """Return True if a fit trains on batches as they are yielded, False if it needs all rows.
 
     Raises
     ------
     ParameterError
-        If they only come one after the other, and the solver needs them all.
+        If X is an IterableDataset, but the solver needs all rows.
     """
     one_by_one = isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset)
     trains = isinstance(solver, MiniBatch)
@@ -57,13 +63,14 @@ def streams(X: Any, solver: Any) -> bool:
     return trains and (one_by_one or isinstance(X, DataLoader))
 
 
-def loader_of(X: Any, solver: MiniBatch) -> DataLoader[Any]:
-    """Return the loader whose batches a solver takes.
+def make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:
+    """Return the loader of the batches that a solver trains on.
 
     Raises
     ------
     ParameterError
-        If it is not clear who makes the batches, or the solver asks for all rows.
+        If both or neither of X and the solver set the batch size, or a setting of the solver
+        needs all rows.
     """
     if isinstance(X, DataLoader):
         if solver.batch_size is not None:
@@ -91,17 +98,17 @@ def loader_of(X: Any, solver: MiniBatch) -> DataLoader[Any]:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one reading of all batches tells before the first epoch.
+class DatasetSummary:
+    """Classes, weights and size of a data set, from one reading before the first epoch.
 
     Parameters
     ----------
     first : tuple of X and y
-        The first row or two, as they came.
+        First two rows, or the only one.
     classes : ndarray of shape (n_classes,)
-        Sorted.
+        Sorted labels.
     by_class : ndarray of shape (n_classes,)
-        Weight of all rows of each class, or of their shares.
+        Total weight of each class, weighted by class probabilities if labels are soft.
     n_samples : int
     """
 
@@ -111,26 +118,26 @@ class Survey:
     n_samples: int
 
     @classmethod
-    def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "Survey":
-        """Read all batches, and refuse what cannot be fitted."""
+    def of(cls, loader: DataLoader[Any], soft_labels: bool) -> "DatasetSummary":
+        """Read and validate all batches."""
         first: Any = None
         seen, totals = [], []
         n_samples = 0
         for X, y, weight in batches(loader):
             rows = check_array(
-                X if sp.issparse(X) else plain(X),
+                X if sp.issparse(X) else to_ndarray(X),
                 dtype=[np.float64, np.float32],
                 allow_nd=True,
                 input_name="X",
             )
-            y = plain(y)
+            y = to_ndarray(y)
             first = (rows[:2], y[:2]) if first is None else first
             if rows.shape[1:] != first[0].shape[1:]:
                 raise ValueError(
                     f"A batch has rows of shape {rows.shape[1:]}, the first has "
                     f"{first[0].shape[1:]}."
                 )
-            counts = np.ones(len(rows)) if weight is None else plain(weight).astype(np.float64)
+            counts = np.ones(len(rows)) if weight is None else to_ndarray(weight).astype(np.float64)
             if not (y.shape[:1] == counts.shape == rows.shape[:1] and (y.ndim == 1 or soft_labels)):
                 raise ValueError(
                     f"A batch has X of shape {rows.shape}, y of shape {y.shape} and weights of "
@@ -140,9 +147,9 @@ class Survey:
                 raise ValueError("A batch has weights that are negative, NaN or infinite.")
             if soft_labels:
                 seen.append(np.arange(2 if y.ndim == 1 else y.shape[1]))
-                soft_targets = soft.encode(y, True, 0.0, seen[-1])
+                soft_targets = encode_targets(y, True, 0.0, seen[-1])
                 assert isinstance(soft_targets, SoftTargets)
-                totals.append(counts @ soft.parts(soft_targets.share).numpy())
+                totals.append(counts @ class_probabilities(soft_targets.class_probability).numpy())
             else:
                 check_classification_targets(y)
                 labels, index = np.unique(y, return_inverse=True)
@@ -159,12 +166,13 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class StreamTargets:
-    """From a batch's labels and weights to those of the training loop.
+class BatchEncoder:
+    """Callable that encodes the labels and weights of a batch for the training loop.
 
     Parameters
     ----------
     classes : ndarray of shape (n_classes,)
+        Sorted labels.
     by_class : Tensor of shape (n_classes,), float64, or None
         Class weights; None: all are 1.
     soft_labels : bool
@@ -177,15 +185,19 @@ class StreamTargets:
     label_smoothing: float
 
     def __call__(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
-        """Targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
-        labels = soft.encode(plain(y), self.soft_labels, self.label_smoothing, self.classes)
-        rows = None if weight is None else to_tensor(plain(weight)).to(torch.float64)
+        """Return targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
+        labels = encode_targets(to_ndarray(y), self.soft_labels, self.label_smoothing, self.classes)
+        rows = None if weight is None else to_tensor(to_ndarray(weight)).to(torch.float64)
         if isinstance(labels, SoftTargets):
-            share = labels.share
+            class_probability = labels.class_probability
             if self.by_class is not None:
-                rows = torch.ones(len(share), dtype=torch.float64) if rows is None else rows
-                share, rows = soft.reweighed(share, rows, self.by_class)
-            targets = share
+                rows = (
+                    torch.ones(len(class_probability), dtype=torch.float64)
+                    if rows is None
+                    else rows
+                )
+                class_probability, rows = reweight(class_probability, rows, self.by_class)
+            targets = class_probability
         else:
             targets = labels.index
             if self.by_class is not None:
@@ -196,23 +208,23 @@ class StreamTargets:
         return targets[:, None], None if rows is None else rows[:, None]
 
 
-def targets_of(
-    survey: Survey, class_weight: Any, soft_labels: bool, label_smoothing: float
-) -> tuple[StreamTargets, Tensor]:
-    """Return what encodes a batch, and the weight (1,) of all rows."""
-    by_class = torch.from_numpy(survey.by_class)
+def make_encoder(
+    summary: DatasetSummary, class_weight: Any, soft_labels: bool, label_smoothing: float
+) -> tuple[BatchEncoder, Tensor]:
+    """Return the encoder of batches, and the total weight (1,) of all rows."""
+    by_class = torch.from_numpy(summary.by_class)
     whole = by_class.sum(dim=0, keepdim=True)
-    n_classes = len(survey.classes)
-    by_class = soft.smoothed(by_class / whole, label_smoothing, n_classes) * whole
+    n_classes = len(summary.classes)
+    by_class = smooth_labels(by_class / whole, label_smoothing, n_classes) * whole
     factors = None
     if class_weight is not None:
-        factors = weights.of_classes(class_weight, survey.classes, by_class)
+        factors = weights.class_weights_of(class_weight, summary.classes, by_class)
         whole = (by_class * factors).sum(dim=0, keepdim=True)
-    return StreamTargets(survey.classes, factors, soft_labels, label_smoothing), whole
+    return BatchEncoder(summary.classes, factors, soft_labels, label_smoothing), whole
 
 
-def refuse_beside(y: Any, sample_weight: Any) -> None:
-    """Refuse labels and weights beside a data set, which has its own."""
+def require_no_labels(y: Any, sample_weight: Any) -> None:
+    """Raise an error for labels or weights passed in addition to a data set."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ParameterError(
@@ -222,7 +234,7 @@ def refuse_beside(y: Any, sample_weight: Any) -> None:
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """Batches of X, y and the weight or None."""
+    """Yield X, y and the weight or None of every batch of a loader."""
     lengths: tuple[int, ...] = (2, 3)
     for item in loader:
         if not (isinstance(item, (tuple, list)) and len(item) in lengths):
@@ -234,6 +246,6 @@ def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:
         yield item[0], item[1], item[2] if len(item) == 3 else None
 
 
-def plain(array: Any) -> np.ndarray:
-    """Return an array of NumPy."""
+def to_ndarray(array: Any) -> np.ndarray:
+    """Convert an array or tensor to a NumPy array."""
     return np.asarray(to_numpy(array))

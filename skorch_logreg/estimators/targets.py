@@ -1,4 +1,4 @@
-"""From labels to class indices."""
+"""Encoding of labels as class indices."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +13,19 @@ from skorch_logreg.estimators.arrays import to_tensor
 
 __all__ = ["Targets", "encode", "encode_known"]
 
-_COUNTED = 1 << 16  # range of labels up to which counting beats sorting
+_COUNTED = 1 << 16  # range of integer labels up to which counting is faster than sorting
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Labels as numbers.
+    """Labels encoded as class indices.
 
     Parameters
     ----------
     classes : array of shape (n_classes,)
         Sorted distinct labels, of y's library and dtype.
     index : Tensor of shape (n_samples,), int64
-        Every row's place in ``classes``.
+        Index of every row's label in ``classes``.
     """
 
     classes: Any
@@ -38,22 +38,22 @@ class Targets:
 
 
 def encode(y: Any) -> Targets:
-    """Find the classes of ``y`` and every row's place among them.
+    """Find the classes of ``y`` and encode the labels.
 
     Parameters
     ----------
     y : array of shape (n_samples,)
-        Validated labels: of any kind that can be sorted.
+        Validated labels of any sortable type.
 
     Raises
     ------
     ValueError
-        If the labels are not classes (scikit-learn's words).
+        If the labels are not classes, with scikit-learn's message.
 
     Notes
     -----
-    Sorting a million labels costs as much as two passes over thirty columns, so integers of
-    a short range, the common case, are counted.
+    Sorting a million labels takes as long as two passes over thirty columns. Integers of a short
+    range, the common case, are counted instead.
     """
     if isinstance(y, np.ndarray):
         short = _count(y)
@@ -75,19 +75,19 @@ def encode(y: Any) -> Targets:
 
 
 def encode_known(y: Any, classes: Any) -> Targets:
-    """Find every row's place among classes that are known already.
+    """Encode labels with known classes.
 
     Parameters
     ----------
     y : array of shape (n_samples,)
         Validated labels.
     classes : array of shape (n_classes,)
-        Sorted; y may lack some.
+        Sorted classes, not all of them necessarily in y.
 
     Raises
     ------
     ValueError
-        If y holds others.
+        If y holds other labels.
     """
     check_classification_targets(y)
     labels, known = (np.asarray(move_to(a, xp=np, device="cpu")) for a in (y, classes))
@@ -102,7 +102,7 @@ def encode_known(y: Any, classes: Any) -> Targets:
 
 
 def _count(y: np.ndarray) -> Targets | None:
-    """Encode booleans and integers of a short range; None for all else."""
+    """Encode booleans and integers of a short range by counting; None for other labels."""
     if y.dtype.kind not in "biu" or y.ndim != 1 or y.size == 0:
         return None
     low, high = int(y.min()), int(y.max())
@@ -114,7 +114,7 @@ def _count(y: np.ndarray) -> Targets | None:
     present = np.bincount(offset) > 0
     classes = (np.flatnonzero(present) + low).astype(y.dtype)
     if len(classes) > y.size // 2:
-        check_classification_targets(y)  # it may warn that there are many
+        check_classification_targets(y)  # warns of too many classes
     if not present.all():
         offset = (np.cumsum(present) - 1)[offset]
     return Targets(classes, to_tensor(offset))

@@ -1,4 +1,4 @@
-"""How much every row and every feature counts."""
+"""Validation of sample weights, class weights, penalty factors and offsets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,39 +10,39 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 
 __all__ = [
+    "check_nonzero",
     "check_offset",
     "check_penalty_factor",
     "check_sample_weight",
-    "of_classes",
-    "refuse_offset",
-    "refuse_zero",
+    "class_weights_of",
+    "require_no_offset",
     "with_class_weight",
 ]
 
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
 
-def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
-    """Validate sample weights, with scikit-learn's words.
+def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -> Any:
+    """Validate sample weights, with scikit-learn's messages.
 
     Parameters
     ----------
     sample_weight : array-like of shape (n_samples,), number or None
     X : array of shape (n_samples, n_features)
-        Validated.
-    home : Home
-        Where X lives.
+        Validated rows.
+    namespace : ArrayNamespace
+        Namespace of X.
 
     Returns
     -------
     sample_weight : array of shape (n_samples,) or None
-        float64, even for float32 data: integers beyond 2^24 are weights too.
+        Weights in float64, even for float32 data, so that integers beyond 2^24 are exact.
 
     Raises
     ------
@@ -53,15 +53,15 @@ def check_sample_weight(sample_weight: Any, X: Any, home: Home) -> Any:
     if sample_weight is None:
         return None
     checked = _check_sample_weight(
-        sample_weight, X, dtype=home.float_dtypes[0], ensure_non_negative=True
+        sample_weight, X, dtype=namespace.float_dtypes[0], ensure_non_negative=True
     )
     if not bool((to_tensor(checked) > 0).any()):
-        raise ValueError(_ALL_ZERO)  # scikit-learn 1.8 does not look
+        raise ValueError(_ALL_ZERO)  # scikit-learn 1.8 does not check this
     return checked
 
 
 def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
-    """Validate what is added to the logits.
+    """Validate the offset of the logits.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
     Raises
     ------
     ParameterError
-        If the shape is another, or a value is not finite.
+        If the shape is wrong, or a value is not finite.
     """
     if offset is None:
         return None
@@ -87,8 +87,8 @@ def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
     return found.reshape(n_samples, 1, -1)
 
 
-def refuse_offset(offset: Any, what: str) -> None:
-    """Refuse an offset where there is no place for it."""
+def require_no_offset(offset: Any, what: str) -> None:
+    """Raise an error for an offset where it is not supported."""
     if offset is not None:
         raise ParameterError(f"offset is given, but {what} has no place for it; leave offset=None.")
 
@@ -104,12 +104,12 @@ def with_class_weight(
         "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
     targets : Targets
     sample_weight : array of shape (n_samples,) or None
-        Validated.
+        Validated sample weights.
 
     Returns
     -------
     weight : Tensor of shape (n_samples,), float64, or None
-        None where every row counts 1. Rows of a class without weight stay at 0.
+        Product of the weights; None: all are 1. Rows of a class without weight stay at 0.
 
     Raises
     ------
@@ -125,18 +125,20 @@ def with_class_weight(
         rows = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
     index = index.to(rows.device)
     total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
-    return refuse_zero(rows * of_classes(class_weight, targets.classes, total)[index])
+    return check_nonzero(rows * class_weights_of(class_weight, targets.classes, total)[index])
 
 
-def of_classes(class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor) -> Tensor:
-    """Weights (n_classes,) of the classes, float64.
+def class_weights_of(
+    class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor
+) -> Tensor:
+    """Return the weights (n_classes,) of the classes, float64.
 
     Parameters
     ----------
     class_weight : dict or "balanced"
     classes : array of shape (n_classes,)
     total : Tensor of shape (n_classes,)
-        Weight of all rows of each.
+        Total weight of the rows of each class.
     """
     if isinstance(class_weight, str):
         return torch.where(total > 0, total.sum() / (len(total) * total), 0.0)
@@ -151,20 +153,20 @@ def of_classes(class_weight: Mapping[Any, float] | str, classes: Any, total: Ten
     return to_tensor(found).to(total.device, torch.float64)
 
 
-def refuse_zero(weight: Tensor) -> Tensor:
-    """Return weights of which one at least is not zero."""
+def check_nonzero(weight: Tensor) -> Tensor:
+    """Return the weights; raise an error if all are zero."""
     if not bool((weight > 0).any()):
         raise ValueError(_ALL_ZERO)
     return weight
 
 
 def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
-    """Validate per-feature strengths of the penalty.
+    """Validate the penalty factors of the features.
 
     Returns
     -------
     factor : Tensor of shape (n_features,), float64, or None
-        New memory.
+        Factors in new memory.
 
     Raises
     ------

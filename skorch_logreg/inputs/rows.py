@@ -1,4 +1,4 @@
-"""Rows of any kind, looked at by scikit-learn, and kept in the type in which they are stored."""
+"""Validation of rows by scikit-learn without conversion of their dtype."""
 
 import math
 from collections.abc import Callable
@@ -11,56 +11,59 @@ from torch import Tensor
 
 from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
-from skorch_logreg.inputs.sparsity import check_indices
+from skorch_logreg.inputs.sparse_checks import check_indices
 from skorch_logreg.inputs.tensors import to_numpy
 
-__all__ = ["checked", "is_plain", "torch_dtype"]
+__all__ = ["check_keeping_dtype", "is_finite_array", "torch_dtype"]
 
-_AT_ONCE = 1 << 22  # numbers: worth a second thread, and looked at at a time in a tensor
+_BLOCK_ELEMENTS = 1 << 22  # elements from which sums use threads, and of a tensor's block of rows
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _HALF = np.dtype(np.float16)
 
 
-def checked(X: Any, look: Callable[..., Any], dtype: Any = (np.float64, np.float32)) -> Any:
-    """Let scikit-learn look at rows, in such a way that numbers stay what they are.
+def check_keeping_dtype(
+    X: Any, validator: Callable[..., Any], dtype: Any = (np.float64, np.float32)
+) -> Any:
+    """Validate rows with scikit-learn, but keep the dtype of numeric arrays.
 
     Parameters
     ----------
     X : object
-        As `viewed` returns it, or an array of another library; read only.
-    look : callable
-        `sklearn.utils.check_array`, or `validate_data` of an estimator: called with X and
-        keywords.
+        Result of `view_as_numpy`, or an array of another library; not modified.
+    validator : callable
+        `sklearn.utils.check_array`, or `validate_data` of an estimator, which is called with X
+        and keywords.
     dtype : dtype or sequence of dtypes
-        What scikit-learn makes of rows that are not stored as they are.
+        Dtype to which scikit-learn converts other rows.
 
     Returns
     -------
     found : Any
-        What ``look`` returns for rows that are none of its business to convert: an array of
-        floating point numbers, integers or booleans as it is, others as ``dtype``, sparse ones as
-        CSR. For a tensor, on which scikit-learn does not look, that of an array in its place.
+        Result of ``validator``. An array of floats, integers or booleans keeps its dtype, others
+        are converted to ``dtype``, and sparse ones to CSR. For a tensor, which scikit-learn cannot
+        validate, it is the result for an array in its place.
 
     Raises
     ------
     ValueError
-        If scikit-learn would refuse X.
+        If scikit-learn would raise it for X.
     """
     if isinstance(X, Tensor):
         stand_in, is_finite = _stand_in(X)
-        return look(stand_in, dtype=None, ensure_all_finite=not is_finite)
-    plain = is_plain(X)
+        return validator(stand_in, dtype=None, ensure_all_finite=not is_finite)
+    plain = is_finite_array(X)
     check_indices(X)
     is_native = isinstance(X, np.ndarray) and X.dtype.isnative
     stored = is_native and (plain or X.dtype.kind in "biu")
     how = None if stored else list(dtype) if isinstance(dtype, tuple) else dtype
-    return look(X, accept_sparse="csr", dtype=how, ensure_all_finite=not plain)
+    return validator(X, accept_sparse="csr", dtype=how, ensure_all_finite=not plain)
 
 
-def is_plain(X: Any) -> bool:
-    """Whether X is an array of finite numbers in which scikit-learn's validation finds nothing.
+def is_finite_array(X: Any) -> bool:
+    """Return True if X is a 2d array of finite numbers, which needs no further validation.
 
-    That takes longer than the fit of a few rows; this is a sum, and nothing for integers.
+    It computes a sum, or nothing for integers; scikit-learn's validation takes longer than the
+    fit of a few rows.
     """
     if type(X) is not np.ndarray or X.ndim != 2 or not X.size or not X.dtype.isnative:
         return False
@@ -68,17 +71,17 @@ def is_plain(X: Any) -> bool:
         return True
     if X.dtype not in _FLOATS and X.dtype != _HALF:
         return False
-    if X.size < _AT_ONCE:
+    if X.size < _BLOCK_ELEMENTS:
         return _has_finite_sum(X)
     lines = X if X.flags.c_contiguous else X.T
     return all(map_blocks(_has_finite_sum, np.array_split(lines, thread_count())))
 
 
 def torch_dtype(X: Any) -> torch.dtype:
-    """Type of a model of checked rows of any library: float32 or float64."""
+    """Return the type of a model of validated rows of any library: float32 or float64."""
     if isinstance(X, Tensor):
         return float_dtype(X.dtype)
-    if isinstance(X.dtype, np.dtype):  # whose name takes long to find
+    if isinstance(X.dtype, np.dtype):  # its name is slow to compute
         return torch.float32 if X.dtype == np.float32 else torch.float64
     return torch.float32 if str(X.dtype).endswith("float32") else torch.float64
 
@@ -89,16 +92,17 @@ def _has_finite_sum(X: np.ndarray) -> bool:
 
 
 def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
-    """Make an array of which scikit-learn says what it would say of a tensor.
+    """Make an array for which scikit-learn raises the same errors as for a tensor.
 
     Returns
     -------
     array : ndarray
-        Of the tensor's shape, which takes no memory; or a row that is not finite.
+        Array of the tensor's shape that takes no memory, or a row that is not finite.
     is_finite : bool
+        Whether the tensor is finite.
     """
     if X.ndim < 2:
-        return to_numpy(X), False  # the message has the numbers
+        return to_numpy(X), False  # scikit-learn's message shows the entries
     row = None
     if X.is_floating_point() and not get_config()["assume_finite"]:
         row = _not_finite(X)
@@ -109,11 +113,11 @@ def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
 
 
 def _not_finite(X: Tensor) -> int | None:
-    """Find the first row with a number that is not finite, a part of the rows at a time."""
-    step = max(_AT_ONCE // max(math.prod(X.shape[1:]), 1), 1)
+    """Return the index of the first row that is not finite, block by block; None if all are."""
+    step = max(_BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)
     for start in range(0, len(X), step):
         rows = X[start : start + step]
-        if not bool(rows.sum().isfinite()):  # or the sum overflows
+        if not bool(rows.sum().isfinite()):  # the sum of finite entries may overflow, too
             wrong = (~rows.isfinite()).flatten(1).any(dim=1)
             if bool(wrong.any()):
                 return start + int(wrong.nonzero()[0, 0])

@@ -1,4 +1,4 @@
-"""Tensors of torch as callers have them: with gradients, sparse, on devices, of narrow types."""
+"""Views of torch tensors as NumPy or SciPy arrays."""
 
 from typing import Any
 
@@ -6,30 +6,30 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-__all__ = ["to_numpy", "viewed"]
+__all__ = ["to_numpy", "view_as_numpy"]
 
 _COMPRESSED = {torch.sparse_csr: sp.csr_array, torch.sparse_csc: sp.csc_array}
 
 
-def viewed(array: Any) -> Any:
-    """View a tensor as an array of NumPy or SciPy, where these have its numbers.
+def view_as_numpy(array: Any) -> Any:
+    """View a tensor as a NumPy or SciPy array, if these support its device and type.
 
     Parameters
     ----------
     array : object
-        Read only.
+        Tensor, not modified; anything else is returned unchanged.
 
     Returns
     -------
     array : ndarray, csr_array, csc_array or Tensor
-        A strided tensor of the CPU as an array over its memory; one on another device, or of
-        bfloat16, which NumPy does not have, as a tensor without gradients. A sparse one as SciPy
-        has it, on the CPU, with half precision as float32 or float64. What is no tensor as it is.
+        For a strided tensor on the CPU, an array that shares its memory; for one on another
+        device, or of bfloat16, which NumPy does not have, a tensor without gradients. For a
+        sparse tensor, a SciPy array, in which half precision becomes float32 or float64.
 
     Raises
     ------
     ValueError
-        If a tensor holds no numbers, or is nested, quantized, or sparse in some axes only.
+        If a tensor is on the device "meta", nested, quantized, or sparse only in some axes.
     """
     if not isinstance(array, Tensor):
         return array
@@ -45,21 +45,21 @@ def viewed(array: Any) -> Any:
     if tensor.layout is not torch.strided:
         return _sparse(tensor)
     if tensor.is_floating_point() and tensor.itemsize == 1:
-        tensor = tensor.to(torch.bfloat16)  # exact; torch does not compute with eight bits
+        tensor = tensor.to(torch.bfloat16)  # exact; torch has no arithmetic for 8-bit floats
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
         return tensor
     return tensor.resolve_conj().resolve_neg().numpy()
 
 
 def to_numpy(array: Any) -> Any:
-    """View a tensor as an array of NumPy or SciPy; a copy where that is not possible.
+    """Convert a tensor to a NumPy or SciPy array, as a view where possible.
 
     Parameters
     ----------
     array : object
-        Read only; what is no tensor is returned as it is.
+        Tensor, not modified; anything else is returned unchanged.
     """
-    found = viewed(array)
+    found = view_as_numpy(array)
     if not isinstance(found, Tensor):
         return found
     wide = found.float() if found.dtype == torch.bfloat16 else found
@@ -67,7 +67,7 @@ def to_numpy(array: Any) -> Any:
 
 
 def _sparse(tensor: Tensor) -> Any:
-    """Take a sparse tensor apart, for SciPy."""
+    """Convert a sparse tensor to a SciPy array."""
     shape = tuple(tensor.shape)
     if len(shape) > 2:
         raise ValueError(f"Found sparse tensor with dim {len(shape)}, while dim <= 2 is required.")
@@ -84,7 +84,7 @@ def _sparse(tensor: Tensor) -> Any:
             f"The sparse tensor of shape {shape} has dense axes; expected none, as in "
             "tensor.to_dense().to_sparse()."
         )
-    if parts[0].dtype in (torch.float16, torch.bfloat16):  # which SciPy does not have
+    if parts[0].dtype in (torch.float16, torch.bfloat16):  # SciPy does not support half precision
         wide = torch.float64 if parts[0].dtype == torch.float16 else torch.float32
         parts = parts[0].to(wide), *parts[1:]
     values, *indices = (part.cpu().numpy() for part in parts)

@@ -12,7 +12,7 @@ from skorch_logreg import (
     TorchLogisticClassifierCV,
 )
 from skorch_logreg.estimators import arrays
-from skorch_logreg.inputs import tensors, viewed
+from skorch_logreg.inputs import tensors, view_as_numpy
 from skorch_logreg.solvers import SGD
 from tests.estimators.data import binary
 
@@ -64,10 +64,10 @@ def reach_nowhere(monkeypatch):
     """Return what makes tensors that lie where NumPy does not reach: the fit has to be there."""
 
     def view(array):
-        return array.detach() if isinstance(array, OnDevice) else viewed(array)
+        return array.detach() if isinstance(array, OnDevice) else view_as_numpy(array)
 
-    monkeypatch.setattr(arrays, "viewed", view)
-    monkeypatch.setattr(tensors, "viewed", view)
+    monkeypatch.setattr(arrays, "view_as_numpy", view)
+    monkeypatch.setattr(tensors, "view_as_numpy", view)
     return lambda X: torch.tensor(X).as_subclass(OnDevice)
 
 

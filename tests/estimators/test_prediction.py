@@ -210,7 +210,7 @@ def test_many_rows_are_scored_in_blocks_like_a_few(dtype, n_classes, monkeypatch
     X, y = rng.normal(size=(5_000, 7)).astype(dtype), rng.integers(0, n_classes, 5_000)
     model = TorchLogisticClassifier().fit(X, y)
     expected = {name: getattr(model, name)(X) for name in METHODS}
-    monkeypatch.setattr(prediction, "_LARGE", 5_000)
+    monkeypatch.setattr(prediction, "_BLOCK_ELEMENTS", 5_000)
     for name in METHODS:
         np.testing.assert_array_equal(getattr(model, name)(X), expected[name])
 

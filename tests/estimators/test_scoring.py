@@ -15,7 +15,7 @@ from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.estimators.scoring import (
     FAST_METRICS,
     CachedLogitsClassifier,
-    Rows,
+    FoldRows,
     fast_scores,
     metric_name,
 )
@@ -67,7 +67,7 @@ def by_scikit_learn(scorer, X, y, splits, logits, classes, weight=None, **parame
 
 
 def ours(scoring, index, splits, logits, weight=None, **options):
-    rows = Rows.of([test for _, test in splits], N)
+    rows = FoldRows.of([test for _, test in splits], N)
     if weight is not None:
         weight = torch.from_numpy(weight)[rows.rows]
     taken = rows.take(logits)
@@ -131,7 +131,7 @@ def test_threshold_decides(metric, threshold):
 @pytest.mark.parametrize("metric", FAST_METRICS)
 def test_targets_of_every_model(metric):
     *_, index, _, splits, logits = held_out(2)
-    rows = Rows.of([test for _, test in splits], N)
+    rows = FoldRows.of([test for _, test in splits], N)
     taken, several = rows.take(logits), torch.from_numpy(np.stack([index, 1 - index]))[:, rows.rows]
     weight = torch.linspace(0.1, 1, N).double()
     for k in range(2):
@@ -219,7 +219,7 @@ def test_nothing_to_score():
 
 def test_rows_of_indices_and_masks():
     indices, mask = np.array([4, -1, 4]), np.arange(6) < 2
-    rows = Rows.of([indices, mask, [3]], 6)
+    rows = FoldRows.of([indices, mask, [3]], 6)
     assert rows.rows.tolist() == [4, 5, 4, 0, 1, 3]
     assert rows.fold.tolist() == [0, 0, 0, 1, 1, 2]
     assert rows.lengths == (3, 2, 1)
@@ -231,12 +231,12 @@ def test_rows_of_indices_and_masks():
 @pytest.mark.parametrize(("index", "said"), [(6, "row 6"), (-7, "row -7")])
 def test_rows_that_do_not_exist(index, said):
     with pytest.raises(IndexError, match=said):
-        Rows.of([np.array([0, index])], 6)
+        FoldRows.of([np.array([0, index])], 6)
 
 
 def test_rows_take_the_models_of_their_fold():
     logits = torch.arange(24.0).reshape(6, 4, 1)
-    rows = Rows.of([[0, 5], [1]], 6)
+    rows = FoldRows.of([[0, 5], [1]], 6)
     taken = rows.take(logits)
     expected = torch.stack([logits[0, :2], logits[5, :2], logits[1, 2:]])
     assert torch.equal(taken, expected)

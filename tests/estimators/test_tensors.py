@@ -16,7 +16,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
 )
 from skorch_logreg.data import ArrayChunks
-from skorch_logreg.inputs import to_numpy, viewed
+from skorch_logreg.inputs import to_numpy, view_as_numpy
 from skorch_logreg.solvers import SGD
 from tests.containers import CONTAINERS, TENSORS
 from tests.estimators.data import binary, multi
@@ -57,9 +57,9 @@ def test_07_rows_are_fitted_where_they_lie(there, name, dtype):
 
 def test_a_float32_tensor_is_the_array_over_its_memory():
     X = torch.randn(5, 3)
-    assert np.shares_memory(viewed(X), X.numpy())
-    assert np.shares_memory(viewed(X.requires_grad_()), X.detach().numpy())
-    assert np.shares_memory(viewed(torch.nn.Parameter(X).T), X.detach().numpy())
+    assert np.shares_memory(view_as_numpy(X), X.numpy())
+    assert np.shares_memory(view_as_numpy(X.requires_grad_()), X.detach().numpy())
+    assert np.shares_memory(view_as_numpy(torch.nn.Parameter(X).T), X.detach().numpy())
 
 
 @pytest.mark.parametrize("method", ["fit", "predict"])

@@ -15,7 +15,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
-from skorch_logreg.inputs import checked, is_plain, rows, to_numpy, viewed
+from skorch_logreg.inputs import check_keeping_dtype, is_finite_array, rows, to_numpy, view_as_numpy
 from skorch_logreg.solvers import SGD
 from tests.estimators.data import binary
 from tests.estimators.tensors import (
@@ -163,20 +163,22 @@ def test_21_sparse_tensors_whose_indices_lie_are_refused():
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 @pytest.mark.parametrize("place", [0, 6, 7, 19])
 def test_a_number_that_is_not_finite_is_found_in_any_part(monkeypatch, at_once, place):
-    monkeypatch.setattr(rows, "_AT_ONCE", at_once)
+    monkeypatch.setattr(rows, "_BLOCK_ELEMENTS", at_once)
     X = torch.ones(20, 3, dtype=torch.bfloat16)
-    checked(X, check_array)
+    check_keeping_dtype(X, check_array)
     X[place, 2] = torch.nan
     with pytest.raises(ValueError, match="Input contains NaN"):
-        checked(X, check_array)
+        check_keeping_dtype(X, check_array)
     with config_context(assume_finite=True):
-        checked(X, check_array)
+        check_keeping_dtype(X, check_array)
 
 
 def test_what_stands_for_a_tensor_takes_no_memory():
-    stand_in = checked(torch.ones(1, 1, dtype=torch.bfloat16).expand(10**6, 10**6)[:0], _size)
+    stand_in = check_keeping_dtype(
+        torch.ones(1, 1, dtype=torch.bfloat16).expand(10**6, 10**6)[:0], _size
+    )
     assert stand_in == ((0, 10**6), 8)
-    assert checked(torch.ones(5, 3, dtype=torch.bfloat16), _size) == ((5, 3), 8)
+    assert check_keeping_dtype(torch.ones(5, 3, dtype=torch.bfloat16), _size) == ((5, 3), 8)
 
 
 def _size(X, **_):
@@ -186,56 +188,56 @@ def _size(X, **_):
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if "torch" not in kind])
 def test_an_array_of_numbers_is_returned_as_it_is(kind):
     X = numbers()[0].astype(kind)
-    assert is_plain(X)
-    assert checked(X, check_array) is X
-    assert checked(X[::2, ::-1], check_array).dtype == X.dtype
+    assert is_finite_array(X)
+    assert check_keeping_dtype(X, check_array) is X
+    assert check_keeping_dtype(X[::2, ::-1], check_array).dtype == X.dtype
     foreign = X.astype(X.dtype.newbyteorder("S"))
     if X.dtype.itemsize > 1:
-        assert not is_plain(foreign)
-        assert checked(foreign, check_array).dtype == np.float64
+        assert not is_finite_array(foreign)
+        assert check_keeping_dtype(foreign, check_array).dtype == np.float64
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint32, bool])
 def test_integers_of_any_number_of_axes_are_returned_as_they_are(dtype):
     X = np.ones((4, 3, 2), dtype=dtype)
-    assert checked(X, partial(check_array, allow_nd=True)) is X
+    assert check_keeping_dtype(X, partial(check_array, allow_nd=True)) is X
 
 
 def test_half_precision_whose_sum_overflows_is_finite():
     X = np.full((50, 4), np.finfo(np.float16).max, dtype=np.float16)
-    assert is_plain(X)
-    assert checked(X, check_array) is X
+    assert is_finite_array(X)
+    assert check_keeping_dtype(X, check_array) is X
 
 
 def test_large_arrays_are_looked_at_by_threads(monkeypatch):
-    monkeypatch.setattr(rows, "_AT_ONCE", 10)
+    monkeypatch.setattr(rows, "_BLOCK_ELEMENTS", 10)
     for dtype in (np.float16, np.float32, np.float64):
         for order in "CF":
             X = np.full((50, 4), np.finfo(dtype).max / 300, dtype=dtype, order=order)
-            assert is_plain(X)
+            assert is_finite_array(X)
             X[33, 1] = np.inf
-            assert not is_plain(X)
+            assert not is_finite_array(X)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.bool, torch.float16])
 def test_tensors_are_viewed(dtype):
     X = torch.ones(5, 3).to(dtype)
-    assert np.shares_memory(viewed(X), X.numpy())
-    assert np.shares_memory(viewed(X.T[1:]), X.numpy())
+    assert np.shares_memory(view_as_numpy(X), X.numpy())
+    assert np.shares_memory(view_as_numpy(X.T[1:]), X.numpy())
     assert np.shares_memory(to_numpy(X), X.numpy())
     if X.is_floating_point():
-        assert np.shares_memory(viewed(X.requires_grad_()), X.detach().numpy())
-        assert np.shares_memory(viewed(torch.nn.Parameter(X)), X.detach().numpy())
+        assert np.shares_memory(view_as_numpy(X.requires_grad_()), X.detach().numpy())
+        assert np.shares_memory(view_as_numpy(torch.nn.Parameter(X)), X.detach().numpy())
 
 
 def test_what_numpy_does_not_have_stays_a_tensor():
     X = torch.ones(5, 3, dtype=torch.bfloat16, requires_grad=True)
-    assert viewed(X).data_ptr() == X.data_ptr()
-    assert not viewed(X).requires_grad
+    assert view_as_numpy(X).data_ptr() == X.data_ptr()
+    assert not view_as_numpy(X).requires_grad
     assert to_numpy(X).dtype == np.float32
-    assert viewed(torch.ones(2).to(torch.float8_e5m2)).dtype == torch.bfloat16
+    assert view_as_numpy(torch.ones(2).to(torch.float8_e5m2)).dtype == torch.bfloat16
     for same in (None, "a", [1, 2], np.ones(3)):
-        assert viewed(same) is to_numpy(same) is same
+        assert view_as_numpy(same) is to_numpy(same) is same
     negated = torch.full((3,), 2j).conj().imag
     assert negated.is_neg()
     np.testing.assert_array_equal(to_numpy(negated), np.full(3, -2.0))

@@ -1,4 +1,4 @@
-"""Choosing the penalty by cross-validation, all folds and strengths in one solve."""
+"""Cross-validated choice of the penalty, with all folds and values of C solved together."""
 
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 

@@ -1,4 +1,4 @@
-"""Which candidate is chosen, and scikit-learn's two layouts of what was found."""
+"""Selection of a candidate, and fitted attributes in scikit-learn's two layouts."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Found", "choose", "choose_by_fold"]
+__all__ = ["CVResult", "choose", "choose_by_fold"]
 
 
 def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int]:
@@ -18,21 +18,21 @@ def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int
     Parameters
     ----------
     scores : ndarray of shape (n_folds, n_l1_ratios, n_cs)
-        Larger is better; one that is not finite is worse than all others.
+        Scores; larger is better, and a score that is not finite is the worst.
     Cs : ndarray of shape (n_cs,)
     selection : {"best", "1se"}
-        "1se": of the best candidate's l1_ratio the smallest C whose mean is within one standard
-        error of the best mean, that of the best candidate.
+        "best": the largest mean score. "1se": the smallest C, with the best candidate's l1_ratio,
+        whose mean score is within one standard error of the best, that of the best candidate.
 
     Returns
     -------
     ratio, c : int
-        Places of its l1_ratio and its C; of equals the first C, then the first l1_ratio.
+        Indices of its l1_ratio and its C; ties go to the first C, then to the first l1_ratio.
 
     Raises
     ------
     ParameterError
-        If there is one fold, which has no standard error.
+        If selection is "1se" with a single fold, which does not give a standard error.
 
     Warns
     -----
@@ -47,13 +47,13 @@ def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int
             raise ParameterError("selection='1se' needs at least 2 folds, cv yields one.")
         error = scores[:, ratio, c].std(ddof=1) / np.sqrt(n_folds)
         within = np.flatnonzero(mean[ratio] >= mean[ratio, c] - error)
-        if within.size:  # none where no score is finite
+        if within.size:  # empty if no score is finite
             c = within[np.argmin(Cs[within])]
     return int(ratio), int(c)
 
 
 def choose_by_fold(scores: np.ndarray) -> list[tuple[int, int]]:
-    """Choose the best candidate of every fold, as `choose` does."""
+    """Choose the best candidate of every fold, with the order of `choose`."""
     scores = _finite(scores)
     n_ratios = scores.shape[1]
     best = scores.swapaxes(1, 2).reshape(len(scores), -1).argmax(axis=1)
@@ -61,7 +61,7 @@ def choose_by_fold(scores: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:
-    """Make scores that are no number the worst."""
+    """Replace NaN scores by -inf; warn of non-finite scores."""
     if np.isfinite(scores).all():
         return scores
     warnings.warn(f"One or more of the test scores are non-finite: {scores}", stacklevel=6)
@@ -69,8 +69,8 @@ def _finite(scores: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the search found, in the new layout.
+class CVResult:
+    """Scores, coefficients and choice of a cross-validation, in the new layout.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ class Found:
         Coefficients, with the intercept last where there is one.
     Cs : ndarray of shape (n_cs,)
     l1_ratios : sequence of float or None
-        None: none were given.
+        Values of the parameter; None: the parameter is None.
     C, l1_ratio : float
-        Chosen, or means of what the folds chose.
+        Chosen values, or the means of those of the folds.
     classes : ndarray of shape (n_classes,)
     """
 
@@ -96,7 +96,7 @@ class Found:
     classes: np.ndarray
 
     def attributes(self, legacy: bool, refit: bool) -> dict[str, Any]:
-        """Fitted attributes in the legacy layout or the new one."""
+        """Return the fitted attributes in the legacy layout or the new one."""
         ratios = [None] if self.l1_ratios is None else self.l1_ratios
         shared = {"Cs_": self.Cs, "l1_ratios_": np.asarray(ratios)}
         return shared | (self._legacy(refit) if legacy else self._new())
@@ -111,7 +111,10 @@ class Found:
         }
 
     def _legacy(self, refit: bool) -> dict[str, Any]:
-        """Dicts by class (of two, the second), Cs before l1_ratios, which may be left out."""
+        """Return dicts by class (for two classes, only the second), with Cs before l1_ratios.
+
+        The axis of l1_ratios is left out if none were given.
+        """
         labels = self.classes[1:] if len(self.classes) == 2 else self.classes
         scores, n_iter = self.scores.swapaxes(1, 2), self.n_iter.swapaxes(1, 2)
         paths = np.moveaxis(self.paths, 3, 0).swapaxes(2, 3)

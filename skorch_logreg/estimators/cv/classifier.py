@@ -1,4 +1,4 @@
-"""Logistic regression that chooses its penalty by cross-validation."""
+"""Logistic regression with cross-validated choice of the penalty."""
 
 import warnings
 from numbers import Integral, Real
@@ -19,99 +19,100 @@ from sklearn.utils.metadata_routing import (
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import (
-    convergence,
-    elsewhere,
+    convergence_messages,
     liblinear,
     options,
+    out_of_core,
     persistence,
     weights,
 )
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.folds import FoldProblem
 from skorch_logreg.estimators.cv.grid import search
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
-from skorch_logreg.estimators.cv.scores import FoldScores
-from skorch_logreg.estimators.dask import collected
-from skorch_logreg.estimators.isolation import plain_torch
-from skorch_logreg.estimators.leaving import Leaving
+from skorch_logreg.estimators.cv.scores import FoldScorer
+from skorch_logreg.estimators.dask import collect
+from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.torch_context import default_torch_state
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["TorchLogisticClassifierCV"]
 
 
 class TorchLogisticClassifierCV(
-    persistence.VersionedState, RoutesToScorer, Leaving, ClassifierMixin, BaseEstimator
+    persistence.VersionedState, RoutesToScorer, ExportMixin, ClassifierMixin, BaseEstimator
 ):
-    """Logistic regression whose C, and l1_ratio, are chosen by cross-validation.
+    """Logistic regression whose C and l1_ratio are chosen by cross-validation.
 
-    Takes the place of `sklearn.linear_model.LogisticRegressionCV`. The models of all folds and
+    This is a drop-in for `sklearn.linear_model.LogisticRegressionCV`. The models of all folds and
     all values of C are solved together: they share every pass over X, and the held-out rows are
-    scored from the logits of the last one. The chosen candidate is fitted on all rows.
+    scored from the logits of the last pass. The chosen candidate is fitted on all rows.
 
     Parameters
     ----------
     Cs : int or array-like of float, default=10
-        Values of C, or how many, from 1e-4 to 1e4 in equal ratios. ``np.inf``: no penalty.
+        Values of C; an int is their number, on a logarithmic scale from 1e-4 to 1e4. ``np.inf``:
+        no penalty.
     l1_ratios : array-like of float or None, default="warn"
-        Values of the share of L1 in the penalty, from 0 (ridge) to 1 (lasso). None, as which
-        the default acts, is (0,) and is deprecated as in scikit-learn 1.8.
+        Values of the share of L1 in the penalty, from 0 (ridge) to 1 (lasso). The default acts
+        as None, which is (0,) and deprecated as in scikit-learn 1.8.
     fit_intercept : bool, default=True
-        Whether there is an intercept; else it is 0.
+        Whether to fit an intercept; otherwise it is 0.
     cv : int, splitter or iterable of (train, test), default=None
-        Folds: stratified, of this number; None: 5. Rows that a splitter yields twice count
-        twice.
+        Folds; an int is the number of stratified folds, None is 5. Rows that a splitter yields
+        twice count twice.
     dual : bool, default=False
-        As for `TorchLogisticClassifier`: no effect.
+        Accepted as in `TorchLogisticClassifier`; no effect.
     penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
-        Names are deprecated as in scikit-learn 1.8: use `l1_ratios` and `Cs`. An object such as
-        `skorch_logreg.penalties.GroupL2` takes the place of ridge and lasso.
+        Penalty. Names are deprecated as in scikit-learn 1.8: use `l1_ratios` and `Cs`. An object
+        such as `skorch_logreg.penalties.GroupL2` replaces ridge and lasso.
     scoring : str, callable or None, default="warn"
-        What is maximised, as `sklearn.metrics.get_scorer` takes it. None, as which the default
-        acts, is accuracy. Scorers that take ``labels`` are told all classes.
+        Score to maximise, an argument of `sklearn.metrics.get_scorer`. The default acts as None,
+        which is accuracy. Scorers with a parameter ``labels`` get all classes.
     solver : str or solver, default="auto"
-        As for `TorchLogisticClassifier`.
+        Algorithm, as in `TorchLogisticClassifier`.
     tol : float, default=1e-4
-        What the optimality of every model has to reach.
+        Convergence threshold on the optimality of every model.
     max_iter : int, default=100
-        Most iterations of a model.
+        Largest number of iterations of a model.
     class_weight : dict, "balanced" or None, default=None
         Weight of every class; "balanced" is computed from all rows, not per fold.
     n_jobs : int or None, default=None
-        No effect: models are solved together, not side by side.
+        No effect: models are solved together, not in parallel jobs.
     verbose : int, default=0
-        Above 0, print a line an iteration of every batch.
+        If positive, print a line an iteration of every batch.
     refit : bool, default=True
-        Whether the chosen candidate is fitted on all rows; else coefficients, C and l1_ratio are
-        means over the folds, of the best candidate of each.
+        Whether to fit the chosen candidate on all rows; otherwise coefficients, C and l1_ratio
+        are means over the best candidates of the folds.
     intercept_scaling : float, default=1.0
-        As for `TorchLogisticClassifier`.
+        Value of liblinear's constant column, as in `TorchLogisticClassifier`.
     random_state : int, RandomState or None, default=None
         Accepted for compatibility; the solvers are deterministic.
     use_legacy_attributes : bool, default="warn"
-        Layout of the fitted attributes, see there. The default acts as True and is deprecated
+        Layout of the fitted attributes, see below. The default acts as True and is deprecated
         as in scikit-learn 1.8.
     threshold : float, default=0.5
-        As for `TorchLogisticClassifier`; scorers that ask for labels use it too.
+        Threshold of `predict`, as in `TorchLogisticClassifier`, which scorers of labels also use.
     device : str, torch.device or None, default=None
-        Where a dense X is fitted; None: where it is.
+        Device on which a dense X is fitted; None: X's own.
     penalty_factor : array-like of shape (n_features,) or None, default=None
-        Strength of the penalty of every feature; 0: not penalised, inf: left out. None: 1 for
+        Multiplier of the penalty of every feature; 0: not penalised, inf: excluded. None: 1 for
         all.
     bounds : (low, high), scipy.optimize.Bounds or None, default=None
-        Of the coefficients, as for `TorchLogisticClassifier`.
+        Bounds of the coefficients, as in `TorchLogisticClassifier`.
     selection : {"best", "1se"}, default="best"
-        "best" chooses the candidate of the largest mean score. "1se" chooses, with its l1_ratio,
-        the smallest C whose mean score is within one standard error of that: a simpler model
-        that is as good as can be told. Needs `refit`.
+        "best" chooses the candidate with the largest mean score. "1se" chooses, with the same
+        l1_ratio, the smallest C whose mean score is within one standard error of the largest: a
+        simpler model whose score is not clearly worse. It requires `refit`.
     memory_budget : int or None, default=None
-        Bytes that what is as long as the data may take; None: 1 GiB. Models are solved in
-        batches that fit.
+        Limit in bytes of the arrays whose length is the number of rows; None: 1 GiB. Models are
+        solved in batches within this limit.
 
     Attributes
     ----------
@@ -119,7 +120,8 @@ class TorchLogisticClassifierCV(
         Sorted labels, of y's dtype.
     coef_ : array of shape (1, n_features) or (n_classes, n_features)
         Coefficients, one row for two classes: float32 for data of float32 or bfloat16, float64
-        for all others. NumPy arrays; under array API dispatch of X's library, on its device.
+        for all others. A NumPy array; with array API dispatch an array of X's library on X's
+        device.
     intercept_ : array of shape (1,) or (n_classes,)
         Intercepts.
     Cs_ : ndarray of shape (n_cs,)
@@ -127,49 +129,52 @@ class TorchLogisticClassifierCV(
     l1_ratios_ : ndarray of shape (n_l1_ratios,)
         Values of l1_ratio; ``[None]`` if none were given.
     C_ : float, or ndarray of shape (n_classes,) or (1,)
-        Chosen; an array in the legacy layout, with one and the same value.
+        Chosen C. In the legacy layout an array with this value for every class.
     l1_ratio_ : float, or ndarray of shape (n_classes,) or (1,)
-        Chosen.
+        Chosen l1_ratio, in the same layout.
     scores_ : ndarray of shape (n_folds, n_l1_ratios, n_cs), or dict
-        Scores of the held-out rows. Legacy: by class label the same (n_folds, n_cs,
-        n_l1_ratios), without the last axis if no l1_ratios were given.
+        Scores of the held-out rows. Legacy: a dict from class labels to equal arrays (n_folds,
+        n_cs, n_l1_ratios), without the last axis if no l1_ratios were given.
     coefs_paths_ : ndarray of shape (n_folds, n_l1_ratios, n_cs, n_classes or 1, n_dof), or dict
-        Coefficients of all models, the intercept last where there is one. Legacy: by class
-        label (n_folds, n_cs, n_l1_ratios, n_dof), likewise.
+        Coefficients of all models, followed by the intercept if there is one. Legacy: a dict from
+        class labels to arrays (n_folds, n_cs, n_l1_ratios, n_dof), without the axis of l1_ratios
+        if none were given.
     n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs), int32
-        Iterations of all models. Legacy: (1, n_folds, n_cs, n_l1_ratios), likewise.
+        Number of iterations of all models. Legacy: (1, n_folds, n_cs, n_l1_ratios), without the
+        last axis if no l1_ratios were given.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names that are strings.
+        Names of the features, if all names of X's columns are strings.
     optimality_ : float
-        Of the model on all rows, as for `TorchLogisticClassifier`; without `refit` the largest
-        of the averaged models.
+        Distance to the optimum of the model on all rows, as in `TorchLogisticClassifier`; without
+        `refit` the largest of the averaged models.
     duality_gap_ : float
-        Of the model on all rows; nan where there is none.
+        Upper bound of the relative distance to the minimum of the model on all rows; nan where no
+        bound is known.
     converged_ : bool
         Whether ``optimality_ <= tol`` was reached.
     n_passes_ : int
-        How often all of X was read, for all models together.
+        Number of full reads of X for all models together.
     module_ : torch.nn.Linear
         The model as a module over the memory of `coef_` and `intercept_`.
 
     See Also
     --------
-    TorchLogisticClassifier : With a given C.
-    sklearn.linear_model.LogisticRegressionCV : Whose place it takes.
+    TorchLogisticClassifier : Logistic regression with a given C.
+    sklearn.linear_model.LogisticRegressionCV : The estimator of scikit-learn.
 
     Notes
     -----
-    X is validated once and not copied; it keeps its type, with sums in float64. Scorers that
+    X is validated once and not copied; it keeps its type, with sums in float64. Scores that
     are means over rows ("neg_log_loss", "accuracy", "neg_brier_score", "balanced_accuracy") and
-    "roc_auc" are computed for all models at once; others get a fitted classifier and the
+    "roc_auc" are computed for all models at once; other scorers get a fitted classifier and the
     held-out rows of X.
 
-    Where the training rows of a fold lack a class, its intercept has no finite minimiser.
-    scikit-learn returns where its solver stopped; here the fold is solved for the classes that
-    it has, and the absent class gets a probability of zero to machine precision: its rows cost
-    36 each in "neg_log_loss", for every C alike.
+    If the training rows of a fold lack a class, the intercept of that class has no finite
+    minimiser. scikit-learn returns the iterate at which its solver stopped. This estimator solves
+    the fold for its classes and gives the absent class a probability of zero to machine precision:
+    each of its rows adds 36 to the log loss, for every C.
 
     Examples
     --------
@@ -271,15 +276,15 @@ class TorchLogisticClassifierCV(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows. Not copied, never written; an array or tensor keeps its type. Or chunks or a Dask
-            collection, as `TorchLogisticClassifier.fit` takes them.
+            Training rows, neither copied nor modified; an array or tensor keeps its type. Chunks
+            and Dask collections are accepted as in `TorchLogisticClassifier.fit`.
         y : array-like of shape (n_samples,)
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
-            Non-negative weight of every row, in training. Scores use it too, unless metadata
-            routing is on and the scorer does not request it.
+            Non-negative weight of every row in training. Scores use it too, unless metadata
+            routing is enabled and the scorer does not request it.
         **params
-            Metadata for the splitter (``groups``) and the scorer, if metadata routing is on.
+            Metadata for the splitter (``groups``) and the scorer, if metadata routing is enabled.
 
         Returns
         -------
@@ -288,22 +293,22 @@ class TorchLogisticClassifierCV(
         Raises
         ------
         ValueError
-            If parameters, X, y or weights are not allowed; scikit-learn's words where it has
-            some.
+            If parameters, X, y or weights are not valid; with scikit-learn's message where it has
+            one.
         ParameterError
-            If a parameter does not go with the data, or a fold has no training row.
+            If a parameter does not suit the data, or a fold has no training row.
 
         Warns
         -----
         ConvergenceWarning
-            If a model did not reach ``tol``: how many, and how far the worst is.
+            If models did not reach ``tol``, with their number and the worst optimality.
 
         Notes
         -----
-        A fit that raises or is interrupted leaves the fitted attributes as they were.
+        If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
         _raise_for_params(params, self, "fit")
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, params)
         return self
 
@@ -312,29 +317,33 @@ class TorchLogisticClassifierCV(
         if self.selection == "1se" and not self.refit:
             raise ParameterError("selection='1se' needs refit=True: each fold has its own best.")
         device = options.resolve_device(self.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
-        if elsewhere.is_elsewhere(X):
-            y = elsewhere.check_labels(y)
-            X = elsewhere.adopt(self, X, len(y), chosen.options(chosen.shares[0]), device)
-            sample_weight = collected(sample_weight)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
+        if out_of_core.is_out_of_core(X):
+            y = out_of_core.check_labels(y)
+            X = out_of_core.prepare(
+                self, X, len(y), chosen.options(chosen.effective_l1_ratios[0]), device
+            )
+            sample_weight = collect(sample_weight)
         else:
-            X, y = validated(self, X, y)
+            X, y = validate_rows(self, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         self._check_classes(targets, chosen)
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         factor = weights.check_penalty_factor(self.penalty_factor, int(X.shape[1]))
         routed = self._routed(sample_weight, params)
         classes = targets.classes
-        if home.xp is not None:
+        if namespace.xp is not None:
             y, classes = move_to(y, classes, xp=np, device="cpu")
         train, test = self._split(X, y, routed["splitter"]["split"])
         weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
         self.classes_ = targets.classes
 
-        problem = Problem.of(self, chosen.options(chosen.shares[0]), home, X, targets.n_classes)
-        judge = FoldScores(
+        problem = Problem.of(
+            self, chosen.options(chosen.effective_l1_ratios[0]), namespace, X, targets.n_classes
+        )
+        batch_scorer = FoldScorer(
             scoring=chosen.scoring,
             template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),
             X=X,
@@ -345,31 +354,31 @@ class TorchLogisticClassifierCV(
             parts=test,
             sample_weight=sample_weight,
             params=routed["scorer"]["score"],
-            home=home,
+            namespace=namespace,
         )
         folds = FoldProblem(
             problem=problem,
             design=problem.design(X, device),
             index=targets.index,
             weight=weight,
-            train=Rows.of(train, len(y)),
+            train=FoldRows.of(train, len(y)),
             factor=factor,
             tol=self.tol,
             max_iter=self.max_iter,
             memory_budget=self.memory_budget,
             verbose=self.verbose > 0,
         )
-        kept = search(folds, chosen, classes, judge, self.refit, self.selection)
-        fitted = problem.fitted(kept.params)
-        fitted |= kept.found.attributes(chosen.use_legacy_attributes, self.refit)
+        selected = search(folds, chosen, classes, batch_scorer, self.refit, self.selection)
+        fitted = problem.fitted(selected.params)
+        fitted |= selected.cv_result.attributes(chosen.use_legacy_attributes, self.refit)
         for name, value in fitted.items():
             setattr(self, name, value)
-        self.optimality_ = kept.optimality
-        self.duality_gap_ = kept.duality_gap
-        self.converged_ = kept.converged
-        self.n_passes_ = kept.n_passes
-        text = convergence.message_of_several(
-            kept.ends,
+        self.optimality_ = selected.optimality
+        self.duality_gap_ = selected.duality_gap
+        self.converged_ = selected.converged
+        self.n_passes_ = selected.n_passes
+        text = convergence_messages.message_for_several(
+            selected.outcomes,
             what="models",
             max_iter=self.max_iter,
             tol=self.tol,
@@ -379,7 +388,7 @@ class TorchLogisticClassifierCV(
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
     def _check_classes(self, targets: Targets, chosen: CVOptions) -> None:
-        """Refuse classes that the solver, the threshold or the class weights do not go with."""
+        """Raise an error for classes that solver, threshold or class weights do not support."""
         if targets.n_classes < 2:
             raise ValueError(
                 "This solver needs samples of at least 2 classes"
@@ -397,17 +406,17 @@ class TorchLogisticClassifierCV(
             )
 
     def _split(self, X: Any, y: Any, params: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-        """Training and held-out rows of every fold."""
+        """Return the training and the held-out rows of every fold."""
         cv = _default_folds(y) if self.cv is None else self.cv
-        # y holds classes, so that check_cv, which looks once more, would say the same
+        # y is known to hold classes, which check_cv would check again
         cv = StratifiedKFold(cv) if isinstance(cv, Integral) else check_cv(cv)
-        splits = list(cv.split(elsewhere.for_splitter(X), y, **params))
+        splits = list(cv.split(out_of_core.rows_for_splitter(X), y, **params))
         if not splits:
             raise ParameterError(f"cv={self.cv!r} yields no folds.")
         return [train for train, _ in splits], [test for _, test in splits]
 
     def __sklearn_tags__(self) -> Tags:
-        """Say what it takes: sparse data; liblinear two classes only."""
+        """Return tags: sparse data is supported; liblinear takes two classes."""
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         named = isinstance(self.solver, str)
@@ -416,7 +425,7 @@ class TorchLogisticClassifierCV(
 
 
 def _default_folds(y: np.ndarray) -> int:
-    """Choose how many folds there are by default: 5, or as many as the largest class has rows."""
+    """Return the default number of folds: 5, or the size of the largest class if it is smaller."""
     largest = int(np.unique(y, return_counts=True)[1].max())
     if largest >= 5:
         return 5

@@ -1,4 +1,4 @@
-"""All candidates of all folds, solved in as few batches as memory allows."""
+"""Fits of all folds and values of C, in as few batches as memory allows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,34 +11,34 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Progress, Status
 from skorch_logreg.losses import Loss, Multinomial
 
-__all__ = ["Batch", "FoldFits", "FoldProblem", "Judge"]
+__all__ = ["BatchResult", "BatchScorer", "FoldFits", "FoldProblem"]
 
-_NEVER = 40.0  # exp(-40) is below the epsilon of float64: what has it shows in no probability
+_SATURATED_LOGIT = 40.0  # log-odds; exp(-40) is below the epsilon of float64
 
-# Scores (n_folds, n_cs) of a batch: from the places of its folds and of its Cs, the logits
-# (n_samples, n_folds * n_cs, K) of all rows, and the parameters in units of X.
-Judge = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
+# Function of the indices of a batch's folds and Cs, the logits (n_samples, n_folds * n_cs, K) of
+# all rows and the parameters in units of X; it returns the scores (n_folds, n_cs).
+BatchScorer = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
 
 
 @dataclass
 class FoldFits:
-    """Models of every fold and C under one penalty.
+    """Fitted models of all folds and values of C for one penalty.
 
     Attributes
     ----------
     coef : Tensor of shape (n_folds, n_cs, K, n_columns)
-        As the core has them: with liblinear's column.
+        Coefficients, including that of liblinear's column.
     intercept : Tensor of shape (n_folds, n_cs, K)
     scores, optimality : Tensor of shape (n_folds, n_cs)
     n_iter : Tensor of shape (n_folds, n_cs), int32
     status : ndarray of shape (n_folds, n_cs) of Status
     shows_all : tuple of bool
-        Whether a fold's training rows show all classes.
+        Whether a fold's training rows have all classes.
     n_passes : int
         Full reads of X.
     """
@@ -56,7 +56,7 @@ class FoldFits:
     def empty(
         cls, shape: tuple[int, int], columns: tuple[int, int], shows: list[bool]
     ) -> "FoldFits":
-        """Make room for the models of folds and Cs."""
+        """Allocate arrays for the models of all folds and Cs."""
         return cls(
             coef=torch.empty(*shape, *columns, dtype=torch.float64),
             intercept=torch.empty(*shape, columns[0], dtype=torch.float64),
@@ -67,10 +67,10 @@ class FoldFits:
             shows_all=tuple(shows),
         )
 
-    def enter(
-        self, folds: Sequence[int], cs: Sequence[int], batch: "Batch", scores: Tensor
+    def store(
+        self, folds: Sequence[int], cs: Sequence[int], batch: "BatchResult", scores: Tensor
     ) -> None:
-        """Write down the models of some folds and of consecutive Cs."""
+        """Store the models of some folds and of consecutive Cs."""
         shape = len(folds), len(cs)
         side_by_side = folds[-1] - folds[0] + 1 == len(folds)
         rows: Any = slice(folds[0], folds[-1] + 1) if side_by_side else list(folds)
@@ -85,8 +85,8 @@ class FoldFits:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What a batch of models came to: as of `fitting.Solution`, with all classes."""
+class BatchResult:
+    """Result of a batch of models, as in `fitting.Solution`, for all classes."""
 
     params: Params
     logits: Tensor
@@ -99,7 +99,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class FoldProblem:
-    """What is solved for every fold, under one penalty.
+    """Data and settings of the fits of all folds for one penalty.
 
     Parameters
     ----------
@@ -107,17 +107,17 @@ class FoldProblem:
     design : object
         ``problem.design`` of the rows.
     index : Tensor of shape (n_samples,), int64
-        Classes.
+        Class indices.
     weight : Tensor of shape (n_samples,) or None
         Sample weight times class weight.
-    train : Rows
+    train : FoldRows
         Training rows of the folds.
     factor : Tensor of shape (n_features,) or None
-        Penalty of each feature.
+        Penalty factors of the features.
     tol : float
     max_iter : int
     memory_budget : int or None
-        Bytes for what is as long as the data.
+        Limit in bytes of the arrays whose length is the number of rows.
     verbose : bool
         Whether to print a line an iteration.
     """
@@ -126,24 +126,24 @@ class FoldProblem:
     design: Any
     index: Tensor
     weight: Tensor | None
-    train: Rows
+    train: FoldRows
     factor: Tensor | None
     tol: float
     max_iter: int
     memory_budget: int | None
     verbose: bool
 
-    def under(self, options: Options) -> "FoldProblem":
-        """Return the same problem under another penalty."""
+    def with_options(self, options: Options) -> "FoldProblem":
+        """Return a copy with the penalty of other options."""
         return replace(self, problem=replace(self.problem, options=options))
 
-    def solve(self, Cs: Tensor, judge: Judge) -> FoldFits:
+    def solve(self, Cs: Tensor, batch_scorer: BatchScorer) -> FoldFits:
         """Fit and score all folds and Cs.
 
-        Folds whose training rows show all classes are solved together. In another fold the
-        intercept of an absent class falls without bound: such a fold is solved for the classes
-        that it shows, which is the limit, and the absent class gets an intercept at which its
-        probability is below the precision of every row's.
+        Folds whose training rows have all classes are solved together. In other folds the
+        intercept of an absent class diverges to minus infinity. They are solved for the present
+        classes, which is the limit, and the absent class gets an intercept with which its
+        probability is below the rounding error for every row.
 
         Raises
         ------
@@ -158,30 +158,32 @@ class FoldProblem:
         shape = (self.train.n_folds, len(Cs))
         n_columns = self.problem.n_features + self.problem.has_column
         fits = FoldFits.empty(shape, (n_outputs, n_columns), [all(row) for row in shown])
-        alike: dict[tuple[bool, ...], list[int]] = {}
+        folds_by_classes: dict[tuple[bool, ...], list[int]] = {}
         for fold, row in enumerate(shown):
-            alike.setdefault(tuple(row), []).append(fold)
-        at_once = fitting.models_at_once(
+            folds_by_classes.setdefault(tuple(row), []).append(fold)
+        max_models = fitting.models_at_once(
             n_samples, self.problem.n_features, n_outputs, self.memory_budget
         )
-        for classes, folds in alike.items():
-            for some, cs in _rectangles(folds, len(Cs), at_once):
+        for classes, folds in folds_by_classes.items():
+            for some, cs in split_into_batches(folds, len(Cs), max_models):
                 own = weight if len(some) == shape[0] else weight[:, some]
                 batch = self._batch(
                     own.repeat_interleave(len(cs), 1), Cs[cs].repeat(len(some)), classes
                 )
-                scores = judge(some, cs, batch.logits, self.problem.without_column(batch.params))
-                fits.enter(some, cs, batch, scores)
+                scores = batch_scorer(
+                    some, cs, batch.logits, self.problem.without_column(batch.params)
+                )
+                fits.store(some, cs, batch, scores)
         return fits
 
-    def refit(self, C: Tensor, start: Params | None) -> Batch:
+    def refit(self, C: Tensor, start: Params | None) -> BatchResult:
         """Fit one model on all rows.
 
         Parameters
         ----------
         C : Tensor of shape (1,)
         start : Params or None
-            Where to start.
+            Start; None: zero.
         """
         if self.weight is None:
             return self._batch(None, C, [True] * self.problem.n_classes, start)
@@ -190,10 +192,10 @@ class FoldProblem:
         return self._batch(weight, C, shown, start)
 
     def _classes_shown(self, weight: Tensor) -> list[list[bool]]:
-        """Whether every fold (row) shows every class (column) with a positive weight.
+        """Return True for every fold (row) and class (column) with a positive weight.
 
-        Where the intercept is not the core's, so that it is penalised or zero, an absent class
-        has a minimiser, and is no exception.
+        If the intercept is penalised or zero, a minimiser exists for absent classes too, and all
+        entries are True.
         """
         n_classes = self.problem.n_classes
         total = torch.zeros(n_classes, weight.shape[1], dtype=torch.float64)
@@ -203,23 +205,23 @@ class FoldProblem:
                 raise ParameterError(
                     f"Fold {fold} of cv has no training row with a positive weight."
                 )
-        if not self.problem.core_intercept:
+        if not self.problem.has_free_intercept:
             shown = torch.ones_like(shown)
         return shown.tolist()
 
     def _batch(
         self, weight: Tensor | None, Cs: Tensor, shown: Sequence[bool], start: Params | None = None
-    ) -> Batch:
-        """Solve models whose rows show some of the classes; a start is for those of all."""
+    ) -> BatchResult:
+        """Solve models whose rows have the classes ``shown``; use ``start`` if these are all."""
         classes = [k for k, is_shown in enumerate(shown) if is_shown]
         if len(classes) == len(shown):
             return self._fit(self.problem.loss, self.index, weight, Cs, start)
         if len(classes) == 1:
-            return self._constant(classes[0], len(Cs))
+            return self._single_class(classes[0], len(Cs))
         place = torch.zeros(len(shown), dtype=torch.int64)
         place[classes] = torch.arange(len(classes))
         some = self._fit(Multinomial(len(classes)), place[self.index.cpu()], weight, Cs)
-        return self._with_absent(some, classes)
+        return self._add_absent_classes(some, classes)
 
     def _fit(
         self,
@@ -228,25 +230,25 @@ class FoldProblem:
         weight: Tensor | None,
         Cs: Tensor,
         start: Params | None = None,
-    ) -> Batch:
-        data = self.problem.beside(self.design, index, weight)
+    ) -> BatchResult:
+        data = self.problem.data_from_design(self.design, index, weight)
         solution = fitting.fit(
             data,
             loss,
             self.problem.penalty(self.factor, data.device),
             C=Cs.to(data.device),
-            fit_intercept=self.problem.core_intercept,
+            fit_intercept=self.problem.has_free_intercept,
             solver=self.problem.options.solver,
             tol=self.tol,
             max_iter=self.max_iter,
-            start=None if start is None else Problem.on(data.device, start),
+            start=None if start is None else Problem.to_device(data.device, start),
             callback=_report if self.verbose else None,
             bound=len(Cs) == 1,
             dtype=self.problem.stored_dtype,
         )
-        return Batch(
+        return BatchResult(
             params=solution.params,
-            logits=solution.logits[0:],  # where rows are elsewhere, they come here
+            logits=solution.logits[0:],  # slicing collects the logits of out-of-core rows
             status=solution.status,
             n_iter=solution.n_iter,
             optimality=solution.optimality,
@@ -254,16 +256,18 @@ class FoldProblem:
             n_passes=solution.n_passes,
         )
 
-    def _constant(self, only: int, n_models: int) -> Batch:
-        """Models of one class: it is certain."""
+    def _single_class(self, only: int, n_models: int) -> BatchResult:
+        """Return models for rows of one class, which is predicted with certainty."""
         n_outputs = self.problem.loss.n_outputs
         if n_outputs == 1:
-            intercept = torch.tensor([_NEVER if only else -_NEVER], dtype=torch.float64)
+            intercept = torch.tensor(
+                [_SATURATED_LOGIT if only else -_SATURATED_LOGIT], dtype=torch.float64
+            )
         else:
-            intercept = torch.full((n_outputs,), -_NEVER / n_outputs, dtype=torch.float64)
-            intercept[only] += _NEVER
+            intercept = torch.full((n_outputs,), -_SATURATED_LOGIT / n_outputs, dtype=torch.float64)
+            intercept[only] += _SATURATED_LOGIT
         n_columns = self.problem.n_features + self.problem.has_column
-        return Batch(
+        return BatchResult(
             params=Params(
                 torch.zeros(n_models, n_outputs, n_columns, dtype=torch.float64),
                 intercept.repeat(n_models, 1),
@@ -276,18 +280,18 @@ class FoldProblem:
             n_passes=0,
         )
 
-    def _with_absent(self, some: Batch, classes: list[int]) -> Batch:
-        """Add the classes that the rows of these models do not show."""
+    def _add_absent_classes(self, some: BatchResult, classes: list[int]) -> BatchResult:
+        """Add the classes that are absent from the rows of these models."""
         n_outputs = self.problem.loss.n_outputs
-        lowest = some.logits.logsumexp(dim=2).min(dim=0).values - _NEVER
+        lowest = some.logits.logsumexp(dim=2).min(dim=0).values - _SATURATED_LOGIT
         coef = some.params.coef.new_zeros(len(lowest), n_outputs, some.params.coef.shape[2])
         coef[:, classes] = some.params.coef
         intercept = lowest[:, None].repeat(1, n_outputs)
         intercept[:, classes] = some.params.intercept
         logits = lowest[:, None].repeat(some.logits.shape[0], 1, n_outputs)
         logits[:, :, classes] = some.logits
-        mean = intercept.mean(dim=1, keepdim=True)  # a constant is free: intercepts sum to zero
-        return Batch(
+        mean = intercept.mean(dim=1, keepdim=True)  # a constant is arbitrary: intercepts sum to 0
+        return BatchResult(
             params=Params(coef, intercept - mean),
             logits=logits.sub_(mean),
             status=some.status,
@@ -299,7 +303,7 @@ class FoldProblem:
 
 
 def _report(progress: Progress) -> bool:
-    """Print a line, and never ask to stop."""
+    """Print a line on the progress; never ask to stop."""
     print(
         f"[TorchLogisticClassifierCV] iteration {progress.n_iter}: "
         f"{len(progress.optimality)} models at work, "
@@ -309,10 +313,12 @@ def _report(progress: Progress) -> bool:
     return False
 
 
-def _rectangles(folds: list[int], n_cs: int, at_once: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Cut folds x Cs into batches of at most ``at_once`` models, all folds of a C if they fit."""
-    n_folds = min(len(folds), at_once)
-    step = max(at_once // n_folds, 1)
+def split_into_batches(
+    folds: list[int], n_cs: int, max_models: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Split folds x Cs into batches of at most ``max_models`` models, of all folds if possible."""
+    n_folds = min(len(folds), max_models)
+    step = max(max_models // n_folds, 1)
     for first in range(0, len(folds), n_folds):
         for start in range(0, n_cs, step):
             yield folds[first : first + n_folds], list(range(start, min(start + step, n_cs)))

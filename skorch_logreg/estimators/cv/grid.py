@@ -1,4 +1,4 @@
-"""From the models of all folds to the one that is kept."""
+"""Grid search: fits of all candidates, selection of one, and its fit on all rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,45 +6,50 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from skorch_logreg.estimators.cv.attributes import Found, choose, choose_by_fold
-from skorch_logreg.estimators.cv.folds import FoldFits, FoldProblem, Judge
+from skorch_logreg.estimators.cv.attributes import CVResult, choose, choose_by_fold
+from skorch_logreg.estimators.cv.folds import BatchScorer, FoldFits, FoldProblem
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.fitting import Params, Status
 
-__all__ = ["Kept", "search"]
+__all__ = ["SelectedModel", "search"]
 
-_End = tuple[Status, float]
+_Outcome = tuple[Status, float]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The model that is kept, and how it was found.
+class SelectedModel:
+    """Selected model with the results of the search.
 
     Attributes
     ----------
     params : Params
-        One model, as the core has it.
-    found : Found
+        Parameters of one model, including liblinear's column.
+    cv_result : CVResult
     optimality, duality_gap : float
     converged : bool
     n_passes : int
         Full reads of X.
-    ends : list of (Status, float)
-        How every model ended, with its optimality; the refit is the last.
+    outcomes : list of (Status, float)
+        Status and optimality of every model; those of the refit are last.
     """
 
     params: Params
-    found: Found
+    cv_result: CVResult
     optimality: float
     duality_gap: float
     converged: bool
     n_passes: int
-    ends: list[_End]
+    outcomes: list[_Outcome]
 
 
 def search(
-    folds: FoldProblem, chosen: CVOptions, classes: np.ndarray, judge: Judge, refit: bool, by: str
-) -> Kept:
+    folds: FoldProblem,
+    chosen: CVOptions,
+    classes: np.ndarray,
+    batch_scorer: BatchScorer,
+    refit: bool,
+    selection: str,
+) -> SelectedModel:
     """Fit all candidates on all folds, choose one, and fit it on all rows.
 
     Parameters
@@ -54,31 +59,33 @@ def search(
         Candidates.
     classes : ndarray of shape (n_classes,)
         Labels.
-    judge : Judge
-        Scores held-out rows.
+    batch_scorer : BatchScorer
+        Function that scores the held-out rows of a batch.
     refit : bool
-        Else the means of every fold's best are kept.
-    by : {"best", "1se"}
-        How a candidate is chosen.
+        Whether to fit the chosen candidate on all rows; otherwise the folds' best are averaged.
+    selection : {"best", "1se"}
+        Rule by which a candidate is chosen.
     """
     Cs = torch.from_numpy(chosen.Cs.astype(np.float64))
-    by_share: dict[float, FoldFits] = {}
-    for share in chosen.shares:
-        if share not in by_share:
-            by_share[share] = folds.under(chosen.options(share)).solve(Cs, judge)
-    fits = [by_share[share] for share in chosen.shares]
-    ends = [end for each in by_share.values() for end in _ends(each)]
-    n_passes = sum(each.n_passes for each in by_share.values())
+    fits_by_l1_ratio: dict[float, FoldFits] = {}
+    for l1_ratio in chosen.effective_l1_ratios:
+        if l1_ratio not in fits_by_l1_ratio:
+            fits_by_l1_ratio[l1_ratio] = folds.with_options(chosen.options(l1_ratio)).solve(
+                Cs, batch_scorer
+            )
+    fits = [fits_by_l1_ratio[l1_ratio] for l1_ratio in chosen.effective_l1_ratios]
+    outcomes = [outcome for each in fits_by_l1_ratio.values() for outcome in _outcomes(each)]
+    n_passes = sum(each.n_passes for each in fits_by_l1_ratio.values())
     scores = np.stack([each.scores.numpy() for each in fits], axis=1)
 
     if refit:
-        ratio, c = choose(scores, Cs.numpy(), by)
+        ratio, c = choose(scores, Cs.numpy(), selection)
         C, l1_ratio = float(Cs[c]), _ratio(chosen, ratio)
-        problem = folds.under(chosen.options(chosen.shares[ratio]))
+        problem = folds.with_options(chosen.options(chosen.effective_l1_ratios[ratio]))
         solution = problem.refit(Cs[c : c + 1], _mean_of_folds(fits[ratio], c))
         params = solution.params
         optimality, duality_gap = float(solution.optimality[0]), float(solution.duality_gap[0])
-        ends.append((solution.status[0], optimality))
+        outcomes.append((solution.status[0], optimality))
         converged = solution.status[0] is Status.CONVERGED
         n_passes += solution.n_passes
     else:
@@ -93,7 +100,7 @@ def search(
         duality_gap = float("nan")
         converged = all(fits[r].status[fold, c] is Status.CONVERGED for fold, r, c in best)
 
-    found = Found(
+    cv_result = CVResult(
         scores=scores,
         n_iter=np.stack([each.n_iter.numpy() for each in fits], axis=1),
         paths=np.stack([_path(folds, each) for each in fits], axis=1),
@@ -103,11 +110,11 @@ def search(
         l1_ratio=l1_ratio,
         classes=classes,
     )
-    return Kept(params, found, optimality, duality_gap, converged, n_passes, ends)
+    return SelectedModel(params, cv_result, optimality, duality_gap, converged, n_passes, outcomes)
 
 
 def _mean_of_folds(fits: FoldFits, c: int) -> Params | None:
-    """Average the folds' models of one C, but for those of folds that lack a class."""
+    """Average the folds' models of one C, without folds that lack a class."""
     whole = [fold for fold, shows_all in enumerate(fits.shows_all) if shows_all]
     if not whole:
         return None
@@ -118,16 +125,20 @@ def _mean_of_folds(fits: FoldFits, c: int) -> Params | None:
 
 
 def _ratio(chosen: CVOptions, place: int) -> float:
-    """Name a candidate's l1_ratio as it was given, even if `penalty` overrules it."""
-    return chosen.shares[place] if chosen.l1_ratios is None else float(chosen.l1_ratios[place])
+    """Return a candidate's l1_ratio as given by the user, even if `penalty` overrides it."""
+    return (
+        chosen.effective_l1_ratios[place]
+        if chosen.l1_ratios is None
+        else float(chosen.l1_ratios[place])
+    )
 
 
-def _ends(fits: FoldFits) -> Sequence[_End]:
+def _outcomes(fits: FoldFits) -> Sequence[_Outcome]:
     return list(zip(fits.status.ravel(), fits.optimality.ravel().tolist(), strict=True))
 
 
 def _path(folds: FoldProblem, fits: FoldFits) -> np.ndarray:
-    """Coefficients (n_folds, n_cs, K, n_dof) in units of X, the intercept last."""
+    """Return coefficients (n_folds, n_cs, K, n_dof) in units of X, followed by the intercept."""
     params = folds.problem.without_column(Params(fits.coef, fits.intercept))
     if not folds.problem.fit_intercept:
         return params.coef.numpy()

@@ -1,6 +1,6 @@
-"""What the parameters of a cross-validated fit ask for, with scikit-learn's deprecations.
+"""Resolution of the parameters of a cross-validated fit, with scikit-learn's deprecations.
 
-Like `options`, for `LogisticRegressionCV`: most of this file goes with scikit-learn 1.10 and 1.11.
+Most of this file becomes obsolete with scikit-learn 1.10 and 1.11.
 """
 
 import warnings
@@ -60,7 +60,7 @@ _ATTRIBUTES_CHANGE = (
 
 
 class CVParameters(Protocol):
-    """The estimator's parameters that this file reads."""
+    """Protocol of estimators: the parameters that `resolve_cv` reads."""
 
     Cs: Any
     l1_ratios: Any
@@ -73,48 +73,48 @@ class CVParameters(Protocol):
 
 @dataclass(frozen=True)
 class CVOptions:
-    """The candidates, and what else the parameters ask for.
+    """Candidates, scoring and solver that the parameters specify.
 
     Parameters
     ----------
     Cs : ndarray of shape (n_cs,)
-        Strengths, as the attribute ``Cs_`` shows them.
+        Values of C, as in the attribute ``Cs_``.
     l1_ratios : sequence or None
-        As it was given; None: none was.
-    shares : tuple of float
+        Value of the parameter `l1_ratios`.
+    effective_l1_ratios : tuple of float
         Share of L1 in the penalty for every entry of ``l1_ratios``.
     scoring : str, callable or None
     use_legacy_attributes : bool
     solver : str or solver
-        What the core is asked to run.
+        Solver to run.
     is_liblinear : bool
         Whether the objective is liblinear's, whose intercept is penalised.
     penalty : Penalty or None
-        A penalty that was given as an object, as it was given.
+        Penalty object, if the user passed one.
     """
 
     Cs: np.ndarray
     l1_ratios: Sequence[float] | None
-    shares: tuple[float, ...]
+    effective_l1_ratios: tuple[float, ...]
     scoring: Any
     use_legacy_attributes: bool
     solver: Any
     is_liblinear: bool
     penalty: Any = None
 
-    def options(self, share: float, C: float = 1.0) -> Options:
-        """Options of one penalty."""
-        return Options(C, share, self.solver, self.is_liblinear, self.penalty)
+    def options(self, l1_ratio: float, C: float = 1.0) -> Options:
+        """Return the options of a fit with one penalty."""
+        return Options(C, l1_ratio, self.solver, self.is_liblinear, self.penalty)
 
 
 def resolve_cv(parameters: CVParameters) -> CVOptions:
-    """Work out what is asked for; scikit-learn's warnings and errors in its own order.
+    """Resolve parameters to options, with scikit-learn's warnings and errors in its order.
 
     Raises
     ------
     ValueError
-        If solver, penalty and dual do not go together, or a value of `Cs` or `l1_ratios` is not
-        allowed.
+        If solver, penalty and dual cannot be combined, or a value of `Cs` or `l1_ratios` is not
+        valid.
     """
     l1_ratios = parameters.l1_ratios
     if isinstance(l1_ratios, str):
@@ -157,13 +157,15 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
     if is_liblinear and np.isinf(Cs).any():
         check_solver("liblinear", None, parameters.dual)
     if penalty == "elasticnet":
-        shares = tuple(float(ratio) for ratio in l1_ratios or ())
+        effective_l1_ratios = tuple(float(ratio) for ratio in l1_ratios or ())
     else:
-        shares = (1.0 if penalty == "l1" else 0.0,) * (1 if l1_ratios is None else len(l1_ratios))
+        effective_l1_ratios = (1.0 if penalty == "l1" else 0.0,) * (
+            1 if l1_ratios is None else len(l1_ratios)
+        )
     return CVOptions(
         Cs=Cs,
         l1_ratios=l1_ratios,
-        shares=shares,
+        effective_l1_ratios=effective_l1_ratios,
         scoring=scoring,
         use_legacy_attributes=bool(legacy),
         solver="auto" if serves_best else parameters.solver,
@@ -173,7 +175,7 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
 
 
 def _check_at_once(solver: Any) -> None:
-    """Refuse solvers that are for one fit, or go through the rows in an order of their own."""
+    """Raise an error for solvers with a checkpoint, which is for one fit, or of mini-batches."""
     require_no_checkpoint(solver)
     if isinstance(solver, MiniBatch):
         raise ParameterError(
@@ -184,7 +186,7 @@ def _check_at_once(solver: Any) -> None:
 
 
 def _check_object(parameters: CVParameters, l1_ratios: Any) -> None:
-    """Refuse what does not go with a penalty object."""
+    """Raise an error for parameters that cannot be combined with a penalty object."""
     resolve(
         SimpleNamespace(
             penalty=parameters.penalty,
@@ -207,7 +209,7 @@ def _deprecated(text: str) -> None:
 
 
 def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:
-    """Refuse ratios outside [0, 1], or none where there must be some."""
+    """Raise an error for ratios outside [0, 1], or for missing ratios of an elastic net."""
     if l1_ratios is None and penalty != "elasticnet":
         return None
     if (
@@ -223,7 +225,7 @@ def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:
 
 
 def _check_grid(Cs: Any) -> np.ndarray:
-    """Return the grid; a number is the size of scikit-learn's, from 1e-4 to 1e4."""
+    """Return the values of C; an int is the size of scikit-learn's grid, from 1e-4 to 1e4."""
     if isinstance(Cs, Integral):
         return np.logspace(-4, 4, int(Cs))
     try:

@@ -1,4 +1,4 @@
-"""Metadata and scores of an estimator that has a splitter and a scorer of its own."""
+"""Metadata routing of an estimator with a splitter and a scorer."""
 
 from typing import Any, ClassVar
 
@@ -14,50 +14,50 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import _deprecate_positional_args
 
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 
 __all__ = ["RoutesToScorer"]
 
 
 class RoutesToScorer:
-    """Routes metadata as `LogisticRegressionCV` does: ``cv`` and ``scoring`` are the consumers."""
+    """Mixin that routes metadata to `cv` and `scoring`, as `LogisticRegressionCV` does."""
 
     cv: Any
     scoring: Any
 
-    # a request for `score` would be the scorer's; goes with scikit-learn 1.11
+    # requests for `score` belong to the scorer; obsolete with scikit-learn 1.11
     __metadata_request__score: ClassVar[dict[str, Any]] = {"sample_weight": UNUSED}
 
     @_deprecate_positional_args(version="1.11")
     def score(self, X: Any, y: Any, *, sample_weight: Any = None, **score_params: Any) -> float:
-        """Score with `scoring`.
+        """Compute the score `scoring` of predictions.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to score.
         y : array-like of shape (n_samples,)
-            Their labels.
+            True labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights, for the scorer.
+            Sample weights for the scorer.
         **score_params
-            Other metadata for the scorer, if metadata routing is on.
+            Other metadata for the scorer, if metadata routing is enabled.
 
         Returns
         -------
         score : float
         """
         _raise_for_params(score_params, self, "score")
-        home = Home.of(X)
+        namespace = ArrayNamespace.of(X)
         if sample_weight is not None:
-            score_params["sample_weight"] = home.beside(sample_weight)
+            score_params["sample_weight"] = namespace.detach(sample_weight)
         metadata = score_params
         if _routing_enabled():
             metadata = process_routing(self, "score", **score_params)["scorer"]["score"]
-        return self._get_scorer()(self, X, home.beside(y), **metadata)
+        return self._get_scorer()(self, X, namespace.detach(y), **metadata)
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Say what metadata the splitter and the scorer want.
+        """Return the metadata requests of the splitter and the scorer.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class RoutesToScorer:
         return get_scorer("accuracy" if named or self.scoring is None else self.scoring)
 
     def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
-        """Metadata for splitter and scorer; without routing weights go to the scorer."""
+        """Return the metadata of splitter and scorer; without routing, the scorer gets weights."""
         if _routing_enabled():
             return process_routing(self, "fit", sample_weight=sample_weight, **params)
         score = {} if sample_weight is None else {"sample_weight": sample_weight}

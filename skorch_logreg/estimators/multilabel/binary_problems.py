@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.per_label import ClassWeights
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import smoothed
+from skorch_logreg.estimators.soft_labels import smooth_labels
 from skorch_logreg.fitting import Params, Solution, Status
 
 __all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
@@ -153,7 +153,7 @@ class BinaryProblems:
         """
         targets, known = self.labels.columns(labels, self.device)
         if self.is_soft:
-            targets = smoothed(targets.to(torch.float64), self.label_smoothing, 2)
+            targets = smooth_labels(targets.to(torch.float64), self.label_smoothing, 2)
         weight = self.sample_weight
         if self.class_weight is not None:
             absent, present = self.class_weight[torch.from_numpy(labels).to(self.device)].T
@@ -241,7 +241,7 @@ class LabelResults:
             "optimality_": self._optimality,
             "converged_": converged,
         }
-        arrays = {name: self._problem.home.from_tensor(value) for name, value in rest.items()}
+        arrays = {name: self._problem.namespace.from_tensor(value) for name, value in rest.items()}
         return found | arrays | {"n_passes_": self.n_passes}
 
 

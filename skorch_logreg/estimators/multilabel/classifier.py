@@ -18,11 +18,10 @@ from sklearn.utils.metaestimators import available_if
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import options, persistence
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
-from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
 from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
@@ -35,7 +34,8 @@ from skorch_logreg.estimators.multilabel.scores import LabelScorer
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
+from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.fitting import Params
 from skorch_logreg.solvers import MiniBatch
 
@@ -244,7 +244,7 @@ class MultiLabel(
         -----
         A fit that raises or is interrupted leaves the fitted attributes unchanged.
         """
-        with persistence.all_or_nothing(self), plain_torch(), scratch_folders():
+        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             self._fit(X, y, sample_weight, label_mask)
         return self
 
@@ -298,7 +298,7 @@ class MultiLabel(
         and a network has neither. A label that has had one value so far is trained like any other;
         one that `fit` found constant starts from zero.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.restore_on_failure(self), default_torch_state():
             network = isinstance(self.estimator, NeuralLogisticClassifier)
             run_epoch = neural.partial_fit if network else partial.partial_fit
             run_epoch(self, X, y, classes, sample_weight, label_mask)
@@ -306,7 +306,7 @@ class MultiLabel(
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
         estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
-        y = Home.of(X).beside(y)
+        y = ArrayNamespace.of(X).detach(y)
         if isinstance(estimator, NeuralLogisticClassifier):
             network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
             self._set_fitted(network.attributes, network.inputs.labels)
@@ -317,7 +317,7 @@ class MultiLabel(
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
             grid = resolve_cv(_without_legacy_attributes(estimator))
-            resolved = grid.options(grid.shares[0])
+            resolved = grid.options(grid.effective_l1_ratios[0])
         else:
             resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
             training.check_solver(resolved.solver)
@@ -353,9 +353,9 @@ class MultiLabel(
                 thresholds=inputs.thresholds,
                 held_out_rows=[test for _, test in splits],
                 weight=inputs.weight,
-                home=inputs.home,
+                namespace=inputs.namespace,
             )
-            train = Rows.of([train for train, _ in splits], inputs.X.shape[0])
+            train = FoldRows.of([train for train, _ in splits], inputs.X.shape[0])
             cv_result = LabelCrossValidation(
                 label_problem, grid, train, label_scorer, estimator.selection
             ).search()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skorch_logreg.estimators import convergence
+from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.exceptions import ConstantLabelWarning
 
@@ -47,7 +47,7 @@ def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool 
         if several
         else (found.final_points(), found.failed(), "labels")
     )
-    text = convergence.message_of_several(
+    text = convergence_messages.message_for_several(
         final_points,
         what=f"{what} ({labels.describe(np.flatnonzero(failed))})",
         max_iter=estimator.max_iter,

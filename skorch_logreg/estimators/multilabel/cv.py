@@ -11,14 +11,14 @@ from sklearn.model_selection import check_cv
 from torch import Tensor
 
 from skorch_logreg.estimators.cv.attributes import choose
-from skorch_logreg.estimators.cv.folds import _rectangles
+from skorch_logreg.estimators.cv.folds import split_into_batches
 from skorch_logreg.estimators.cv.options import CVOptions
-from skorch_logreg.estimators.elsewhere import for_splitter
 from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.scores import LabelScorer
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.out_of_core import rows_for_splitter
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status
 
@@ -59,7 +59,7 @@ class CVResult:
     ) -> None:
         """Fit the chosen candidates on all rows."""
         C = torch.from_numpy(grid.Cs.astype(np.float64))[self.c_index]
-        l1_ratios = np.array(grid.shares)[self.l1_ratio_index]
+        l1_ratios = np.array(grid.effective_l1_ratios)[self.l1_ratio_index]
         for l1_ratio in np.unique(l1_ratios):
             part = label_problem.with_options(grid.options(l1_ratio))
             part.fit(label_results, C, self.start, among=np.flatnonzero(l1_ratios == l1_ratio))
@@ -69,7 +69,7 @@ class CVResult:
 
     def attributes(self, grid: CVOptions) -> dict[str, Any]:
         """Return the fitted attributes."""
-        ratio_values = grid.shares if grid.l1_ratios is None else grid.l1_ratios
+        ratio_values = grid.effective_l1_ratios if grid.l1_ratios is None else grid.l1_ratios
         return {
             "C_": np.asarray(grid.Cs, dtype=np.float64)[self.c_index],
             "Cs_": grid.Cs,
@@ -108,7 +108,7 @@ class LabelCrossValidation:
         Problem on all rows.
     grid : CVOptions
         Candidates.
-    train : Rows
+    train : FoldRows
         Training rows of the folds.
     label_scorer : LabelScorer
         Scorer of held-out rows.
@@ -118,7 +118,7 @@ class LabelCrossValidation:
 
     label_problem: LabelProblem
     grid: CVOptions
-    train: Rows
+    train: FoldRows
     label_scorer: LabelScorer
     selection: str
 
@@ -136,7 +136,7 @@ class LabelCrossValidation:
             If held-out rows have no score for a label.
         """
         n_labels, n_folds = self.label_problem.binary_problems.labels.n_labels, self.train.n_folds
-        n_cs, l1_ratios = len(self.grid.Cs), self.grid.shares
+        n_cs, l1_ratios = len(self.grid.Cs), self.grid.effective_l1_ratios
         found = CVResult(
             scores=np.full((n_labels, n_folds, len(l1_ratios), n_cs), np.nan),
             l1_ratio_index=np.zeros(n_labels, dtype=int),
@@ -181,13 +181,15 @@ class LabelCrossValidation:
             does not allow for all folds and Cs at once.
         """
         label_problem = self.label_problem.with_options(self.grid.options(l1_ratio))
-        ratio_values = [i for i, other in enumerate(self.grid.shares) if other == l1_ratio]
+        ratio_values = [
+            i for i, other in enumerate(self.grid.effective_l1_ratios) if other == l1_ratio
+        ]
         targets, weight = self.label_problem.binary_problems.targets_and_weights(labels)
         known = self.label_problem.binary_problems.known(labels)
         at_once = max(self.label_problem.binary_problems.max_models // len(labels), 1)
         folds = list(range(self.train.n_folds))
         means = None
-        for group, cs in _rectangles(folds, len(self.grid.Cs), at_once):
+        for group, cs in split_into_batches(folds, len(self.grid.Cs), at_once):
             models = self._solve(found, label_problem, labels, targets, weight, counts, group, cs)
             scores = self.label_scorer(
                 labels, group, cs, models.logits, targets, known,
@@ -221,7 +223,7 @@ class LabelCrossValidation:
         absent = torch.einsum("nfl,nl->fl", own, (1 - targets).to(own.dtype)) > 0
         self._refuse_empty(labels, folds, present | absent)
         # without an unpenalised intercept a minimiser exists even if a class is missing
-        fitted = present & absent if problem.core_intercept else present | absent
+        fitted = present & absent if problem.has_free_intercept else present | absent
         fitted = fitted & (
             torch.from_numpy(self.label_problem.binary_problems.constant[labels]) == 0
         ).to(fitted.device)
@@ -307,7 +309,7 @@ def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:
     column = labels.kind in ("binary", "multiclass")
     index = labels.values.cpu().numpy() if column else None
     y_for_split = y if hasattr(cv, "split") and not column else index
-    splits = list(check_cv(cv, index, classifier=True).split(for_splitter(X), y_for_split))
+    splits = list(check_cv(cv, index, classifier=True).split(rows_for_splitter(X), y_for_split))
     if not splits:
         raise ParameterError(f"cv={cv!r} yields no folds.")
     pairs = [(np.asarray(train), np.asarray(test)) for train, test in splits]

@@ -7,11 +7,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.leaving import (
-    Leaving,
-    copied,
-    logistic_regression,
-    parameters,
+from skorch_logreg.estimators.export import (
+    ExportMixin,
+    sklearn_parameters,
+    to_logistic_regression,
+    to_numpy_copy,
     with_threshold,
 )
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has_coefficients
@@ -19,14 +19,14 @@ from skorch_logreg.estimators.multilabel.prediction import LabelPrediction, _has
 __all__ = ["LabelExportMixin"]
 
 
-class LabelExportMixin(Leaving, LabelPrediction):
+class LabelExportMixin(ExportMixin, LabelPrediction):
     """Mixin that exports the models of all labels."""
 
     C: Any
     class_weight: Any
     n_iter_: Any
 
-    to_onnx = available_if(_has_coefficients)(Leaving.to_onnx)
+    to_onnx = available_if(_has_coefficients)(ExportMixin.to_onnx)
 
     @available_if(_has_coefficients)
     def to_sklearn(self) -> Any:
@@ -60,7 +60,7 @@ class LabelExportMixin(Leaving, LabelPrediction):
         MultiOutputClassifier(estimator=LogisticRegression(C=0.1))
         """
         kind, classes, thresholds = self._decision()
-        pair = np.arange(2) if kind == "one-vs-rest" else copied(classes)
+        pair = np.arange(2) if kind == "one-vs-rest" else to_numpy_copy(classes)
         models = [self._label(label, pair) for label in range(self.n_labels_)]
         models = [with_threshold(*each) for each in zip(models, thresholds, strict=True)]
         if kind == "binary":
@@ -76,7 +76,7 @@ class LabelExportMixin(Leaving, LabelPrediction):
             model.classes_ = [each.classes_ for each in models]
         else:
             model = OneVsRestClassifier(template)
-            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(copied(classes))
+            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(to_numpy_copy(classes))
             model.classes_ = model.label_binarizer_.classes_
         model.estimators_ = models
         for name in ("n_features_in_", "feature_names_in_"):
@@ -87,13 +87,13 @@ class LabelExportMixin(Leaving, LabelPrediction):
     def _label(self, label: int, pair: np.ndarray) -> Any:
         """Return the model of one label as a binary LogisticRegression."""
         row = slice(label, label + 1)
-        fitted = {name: copied(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
-        fitted |= {"n_iter_": copied(self.n_iter_[row]), "classes_": pair}
-        return logistic_regression(self, self._parameters(label), fitted)
+        fitted = {name: to_numpy_copy(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
+        fitted |= {"n_iter_": to_numpy_copy(self.n_iter_[row]), "classes_": pair}
+        return to_logistic_regression(self, self._parameters(label), fitted)
 
     def _parameters(self, label: int | None) -> dict[str, Any]:
         """Return the parameters of a label; with None, the estimator's where labels differ."""
-        found = parameters(self.estimator or TorchLogisticClassifier())
+        found = sklearn_parameters(self.estimator or TorchLogisticClassifier())
         weights = self.class_weight
         if isinstance(weights, (list, tuple)):
             weights = None if label is None else weights[label]

@@ -12,10 +12,10 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils.validation import _check_y, _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.sparsity import check_indices
+from skorch_logreg.inputs.sparse_checks import check_indices
 
 __all__ = ["Indicator", "read", "write"]
 
@@ -176,7 +176,7 @@ def read(
     return replace(found, mask=_read_mask(label_mask, (y.shape[0], found.n_labels)))
 
 
-def write(positive: Tensor, kind: str, dtype: str, home: Home) -> Any:
+def write(positive: Tensor, kind: str, dtype: str, namespace: ArrayNamespace) -> Any:
     """Convert predictions to the kind and dtype of y, in the array namespace of X.
 
     Parameters
@@ -185,14 +185,14 @@ def write(positive: Tensor, kind: str, dtype: str, home: Home) -> Any:
         True where a label is predicted.
     kind, dtype : str
         Kind and dtype of the fitted `Indicator`.
-    home : Home
+    namespace : ArrayNamespace
         Array namespace and device of the result.
     """
     if kind != "array":
         return getattr(sp, kind)(positive.cpu().numpy(), dtype=dtype)
-    if home.is_torch:
-        return positive.to(home.device, getattr(torch, dtype))
-    return home.adopt(positive.cpu().numpy().astype(dtype, copy=False))
+    if namespace.is_torch:
+        return positive.to(namespace.device, getattr(torch, dtype))
+    return namespace.convert(positive.cpu().numpy().astype(dtype, copy=False))
 
 
 def _label_names(y: Any) -> Any:

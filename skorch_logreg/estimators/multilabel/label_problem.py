@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import epochs, weights
+from skorch_logreg.estimators import validation_split, weights
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.training import can_train_together
@@ -78,7 +78,7 @@ class LabelProblem:
         problem = Problem.of(
             estimator,
             resolved,
-            inputs.home,
+            inputs.namespace,
             inputs.X,
             2,
             inputs.labels.is_soft or _label_smoothing(estimator) > 0,
@@ -94,7 +94,7 @@ class LabelProblem:
             penalty_factor,
             estimator.tol,
             estimator.max_iter,
-            seed=epochs.seed_of(estimator.random_state) if trains else 0,
+            seed=validation_split.seed_of(estimator.random_state) if trains else 0,
         )
 
     def with_options(self, options: Options) -> "LabelProblem":
@@ -112,15 +112,15 @@ class LabelProblem:
         """Solve binary models with targets (n_samples, m) and C (m,)."""
         device = self.binary_problems.device
         return fitting.fit(
-            self.problem.beside(self.design, targets, weight),
+            self.problem.data_from_design(self.design, targets, weight),
             self.problem.loss,
             self.problem.penalty(self.penalty_factor, device),
             C=C.to(device),
-            fit_intercept=self.problem.core_intercept,
+            fit_intercept=self.problem.has_free_intercept,
             solver=self.problem.options.solver,
             tol=self.tol,
             max_iter=self.max_iter,
-            start=None if start is None else Problem.on(device, start),
+            start=None if start is None else Problem.to_device(device, start),
             callback=report,
             bound=False,
             seed=self.seed,

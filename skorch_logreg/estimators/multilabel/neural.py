@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory, from_arrays
-from skorch_logreg.estimators import epochs, options
+from skorch_logreg.estimators import options, validation_split
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.epochs import Rows
-from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.multilabel import partial, per_label
 from skorch_logreg.estimators.multilabel.binary_problems import (
     SATURATED_LOGIT,
@@ -30,12 +28,18 @@ from skorch_logreg.estimators.multilabel.label_problem import (
 )
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.neural.fits import Run
-from skorch_logreg.estimators.neural.given import Given as NetworkGiven
-from skorch_logreg.estimators.neural.given import Way, check_sizes, place
+from skorch_logreg.estimators.neural.fits import NetworkFit
+from skorch_logreg.estimators.neural.validate import (
+    TrainingMode,
+    check_sizes,
+    device_and_dtype,
+)
+from skorch_logreg.estimators.neural.validate import ValidatedInput as ValidatedNetworkInput
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.problem import Problem
+from skorch_logreg.estimators.torch_context import seeded_generators
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.training import LinearHead, TrainingResult
@@ -92,7 +96,7 @@ def fit(
     result : NetworkResult
         Fitted attributes and the state for `partial_fit`.
     """
-    mode = Way.of(estimator)
+    mode = TrainingMode.of(estimator)
     head, resolved = _head(model, estimator, mode)
     _check_solver(mode.solver)
     if estimator.module is None:
@@ -103,12 +107,12 @@ def fit(
     )
     if mode.trains:
         inputs = inputs.without_zero_weights()
-    seed = epochs.seed_of(estimator.random_state)
+    seed = validation_split.seed_of(estimator.random_state)
     network_input = _NetworkInput.start(
         model, estimator, inputs, seed, n_features, estimator.warm_start
     )
     trained = label_problem = label_results = None
-    with own_randomness(seed, network_input.device):
+    with seeded_generators(seed, network_input.device):
         network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
         binary_problems = make_binary_problems(
             model, inputs, head, resolved.solver, network_input.device
@@ -156,16 +160,16 @@ def partial_fit(
 ) -> None:
     """Train the network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
-    mode = Way.by_parts(estimator)
+    mode = TrainingMode.for_partial_fit(estimator)
     head, resolved = _head(model, estimator, mode)
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     inputs = partial.validate_part(
         model, estimator, X, y, classes, sample_weight, label_mask
     ).without_zero_weights()
-    seed = epochs.seed_of(estimator.random_state)
+    seed = validation_split.seed_of(estimator.random_state)
     network_input = _NetworkInput.start(model, estimator, inputs, seed, inputs.X.shape[1], True)
-    with own_randomness(seed, network_input.device):
+    with seeded_generators(seed, network_input.device):
         network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
         binary_problems = make_binary_problems(
             model, inputs, head, resolved.solver, network_input.device, part=True
@@ -173,7 +177,7 @@ def partial_fit(
         rows = network_fit.rows(binary_problems, on_features=mode.frozen)
         state, total_weight = None, rows.weight.sum(dim=0).expand(len(network_fit.C))
         if network_input.previous is not None:
-            state, total_weight = parts.past(model, mode.solver, rows.weight)
+            state, total_weight = parts.resume_state(model, mode.solver, rows.weight)
         trained = network_fit.train(
             mode,
             rows,
@@ -182,10 +186,12 @@ def partial_fit(
             total_weight=total_weight,
         )
     model._set_fitted(network_fit.attributes(trained, None), inputs.labels)
-    setattr(model, TRAINING, parts.memory(total_weight, trained, mode.solver))
+    setattr(model, TRAINING, parts.training_state(total_weight, trained, mode.solver))
 
 
-def _head(model: Any, estimator: Any, mode: Way) -> tuple[TorchLogisticClassifier, Options]:
+def _head(
+    model: Any, estimator: Any, mode: TrainingMode
+) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier that is fitted to the features of a frozen backbone."""
     solver = mode.solver if mode.frozen else "auto"
     head_params = {name: getattr(estimator, name) for name in _HEAD_PARAMETERS}
@@ -216,7 +222,7 @@ def _check_solver(solver: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _NetworkInput(NetworkGiven):
+class _NetworkInput(ValidatedNetworkInput):
     """Input of a network with one logit per label.
 
     Parameters
@@ -246,11 +252,11 @@ class _NetworkInput(NetworkGiven):
         warm : bool
             Whether to start from the previous network.
         """
-        device, dtype = place(estimator, inputs.X, inputs.device)
+        device, dtype = device_and_dtype(estimator, inputs.X, inputs.device)
         known = copy.copy(estimator)
         labels: Any = inputs.labels
-        rows = Rows(inputs.X, None, labels, None)
-        network_input = cls(known, rows, inputs.home, device, dtype, seed, None, labels)
+        rows = LabelledRows(inputs.X, None, labels, None)
+        network_input = cls(known, rows, inputs.namespace, device, dtype, seed, None, labels)
         if not warm or "module_" not in vars(model):
             return network_input
         known.module_ = model.module_
@@ -268,7 +274,7 @@ class _NetworkInput(NetworkGiven):
 
 
 @dataclass(frozen=True)
-class _NetworkFit(Run):
+class _NetworkFit(NetworkFit):
     """Fit of a network with one logit per label.
 
     Parameters
@@ -288,7 +294,7 @@ class _NetworkFit(Run):
         network: Any = network_input.network(frozen)
         problem = Problem(
             options=resolved,
-            home=network_input.home,
+            namespace=network_input.namespace,
             dtype=network_input.dtype,
             n_classes=2,
             n_features=int(network.head.in_features),
@@ -299,13 +305,13 @@ class _NetworkFit(Run):
         C = per_label.c_per_label(model.C, head, resolved, labels.n_labels)
         return cls(network_input, network, problem, C)
 
-    def strength(self, device: torch.device) -> Tensor:
+    def reg_strength(self, device: torch.device) -> Tensor:
         """Return ``1 / C`` of every label."""
         return (1 / self.C).to(device)
 
     def rows(self, binary_problems: BinaryProblems, on_features: bool) -> InMemory:
         """Return the rows that have a target of positive weight, or their features."""
-        X: Any = self.given.rows.X
+        X: Any = self.validated_input.rows.X
         targets, weight = binary_problems.targets_and_weights(np.arange(len(self.C)))
         if weight is not None:
             has_weight = weight > 0 if weight.ndim == 1 else (weight > 0).any(dim=1)
@@ -316,7 +322,9 @@ class _NetworkFit(Run):
                 targets, weight = targets[has_weight], weight[has_weight]
         if on_features:
             return from_arrays(self.features(X), targets, weight)
-        return from_arrays(self.problem.design(X), targets, weight, device=self.given.device)
+        return from_arrays(
+            self.problem.design(X), targets, weight, device=self.validated_input.device
+        )
 
     def attributes(
         self, trained: TrainingResult | None, label_results: LabelResults | None
@@ -332,7 +340,7 @@ class _NetworkFit(Run):
             found["n_iter_"] = found["n_iter_"] + n_epochs
         else:
             n_iter = torch.full((len(self.C),), n_epochs, dtype=torch.int32)
-            found["n_iter_"] = self.given.home.from_tensor(n_iter)
+            found["n_iter_"] = self.validated_input.namespace.from_tensor(n_iter)
         if trained is not None:
             found["history_"] = trained.history
         return found | {"module_": network}

@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
-from skorch_logreg.estimators import epochs, options, partial
+from skorch_logreg.estimators import options, partial, validation_split
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
@@ -28,13 +28,13 @@ _COLUMN = ("binary", "multiclass")
 
 
 def has_partial_fit(model: Any) -> bool:
-    """Return True if `MultiLabel` supports `partial_fit`; see `estimators.partial.offered`."""
+    """Return True if `MultiLabel` supports `partial_fit` with its estimator and class weights."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     own = model.class_weight
     each = own if isinstance(own, (list, tuple)) else [own]
     each = [estimator.class_weight if entry is None else entry for entry in each]
     named = [entry for entry in each if isinstance(entry, str)]
-    return partial.offered(
+    return partial.supports_partial_fit(
         SimpleNamespace(
             solver=estimator.solver,
             class_weight=named[0] if named else None,
@@ -49,7 +49,7 @@ def partial_fit(
     """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
     resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
-    resolved = replace(resolved, solver=epochs.partial_solver(resolved.solver))
+    resolved = replace(resolved, solver=validation_split.partial_solver(resolved.solver))
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight, label_mask
     ).without_zero_weights()
@@ -73,7 +73,7 @@ def partial_fit(
         "optimality_": torch.full((n_labels,), torch.nan, dtype=torch.float64),
         "converged_": torch.zeros(n_labels, dtype=torch.bool),
     }
-    found = {name: inputs.home.from_tensor(value) for name, value in found.items()}
+    found = {name: inputs.namespace.from_tensor(value) for name, value in found.items()}
     found["n_passes_"] = getattr(model, "n_passes_", 0) + len(groups)
     model._set_fitted(found | run.attributes(), inputs.labels)
     setattr(model, TRAINING, training_state(run.total_weight, resolved.solver, trained))
@@ -258,9 +258,9 @@ class _PartialFit:
             problem.loss,
             problem.penalty(self.label_problem.penalty_factor, device),
             C=self.C[labels].to(device),
-            fit_intercept=problem.core_intercept,
+            fit_intercept=problem.has_free_intercept,
             solver=problem.options.solver,
-            start=problem.on(device, start),
+            start=problem.to_device(device, start),
             seed=self.label_problem.seed,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,

@@ -10,15 +10,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators.arrays import NUMPY, Home, check_same_namespace
-from skorch_logreg.estimators.chunks import chunks_of, is_chunked
-from skorch_logreg.estimators.dask import lazy_on_dask
+from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace, check_same_namespace
+from skorch_logreg.estimators.chunks import is_chunked, iterate_chunks
+from skorch_logreg.estimators.dask import lazy_for_dask
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.per_label import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["LabelPrediction"]
@@ -44,7 +44,7 @@ class LabelPrediction(LogisticPrediction):
     sparsify = available_if(_has_coefficients)(LogisticPrediction.sparsify)
     densify = available_if(_has_coefficients)(LogisticPrediction.densify)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def decision_function(self, X: Any) -> Any:
         """Compute the logits ``X coef' + intercept``.
 
@@ -58,10 +58,10 @@ class LabelPrediction(LogisticPrediction):
         logits : array of shape (n_samples, n_labels)
             (n_samples,) after a fit to a 1-D y of two classes.
         """
-        logits, home = self._logits(X, "decision_function")
-        return home.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
+        logits, namespace = self._logits(X, "decision_function")
+        return namespace.from_tensor(logits[:, 0] if self.target_kind_ == "binary" else logits)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict(self, X: Any) -> Any:
         """Predict which labels are present.
 
@@ -82,23 +82,23 @@ class LabelPrediction(LogisticPrediction):
             If `threshold` was set to an invalid value.
         """
         if is_chunked(X):
-            home, blocks = NUMPY, chunks_of(self, X)
+            namespace, blocks = NUMPY, iterate_chunks(self, X)
         else:
-            X, home = self._rows(X, "predict")
+            X, namespace = self._rows(X, "predict")
             at_once = fitting.at_once(self.n_labels_, self.memory_budget)
             blocks = (X[rows, ...] for rows in gen_batches(X.shape[0], at_once))
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
         parts = [
-            self._labels_from_logits(self._compute_logits(rows), thresholds, home)
+            self._labels_from_logits(self._compute_logits(rows), thresholds, namespace)
             for rows in blocks
         ]
         if len(parts) == 1:
             return parts[0]
         if sp.issparse(parts[0]):
             return sp.vstack(parts, format="csr")
-        return np.concatenate(parts) if home.xp is None else home.xp.concat(parts)
+        return np.concatenate(parts) if namespace.xp is None else namespace.xp.concat(parts)
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_proba(self, X: Any) -> Any:
         """Compute the probability of every label.
 
@@ -115,12 +115,12 @@ class LabelPrediction(LogisticPrediction):
         """
         if self._target_kind() == "binary":
             return super().predict_proba(X)
-        logits, home = self._logits(X, "predict_proba")
+        logits, namespace = self._logits(X, "predict_proba")
         if self.target_kind_ == "multiclass":
-            return home.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
-        return home.from_tensor(logits.sigmoid_())
+            return namespace.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
+        return namespace.from_tensor(logits.sigmoid_())
 
-    @lazy_on_dask
+    @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`, finite even if that underflows to 0.
 
@@ -136,9 +136,9 @@ class LabelPrediction(LogisticPrediction):
         """
         if self._target_kind() == "binary":
             return super().predict_log_proba(X)
-        logits, home = self._logits(X, "predict_log_proba")
+        logits, namespace = self._logits(X, "predict_log_proba")
         found = nn.functional.logsigmoid(logits)
-        return home.from_tensor(
+        return namespace.from_tensor(
             found.log_softmax(1) if self.target_kind_ == "multiclass" else found
         )
 
@@ -146,22 +146,24 @@ class LabelPrediction(LogisticPrediction):
         check_is_fitted(self)
         return self.target_kind_
 
-    def _rows(self, X: Any, method: str) -> tuple[Any, Home]:
+    def _rows(self, X: Any, method: str) -> tuple[Any, ArrayNamespace]:
         """Validate rows to predict; return them with their array namespace."""
         check_is_fitted(self)
         network = self._network()
         if network is None:
-            check_same_namespace(Home.of(X).rows(X), self, attribute="coef_", method=method)
+            check_same_namespace(
+                ArrayNamespace.of(X).view(X), self, attribute="coef_", method=method
+            )
         check_params: dict[str, Any] = {"dtype": "numeric"}
         if network is not None:
             check_params = {"allow_nd": getattr(self.estimator, "module", None) is not None}
-        return validated(self, X, reset=False, **check_params), Home.of(X)
+        return validate_rows(self, X, reset=False, **check_params), ArrayNamespace.of(X)
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         if is_chunked(X):
-            return cat([self._compute_logits(rows) for rows in chunks_of(self, X)]), NUMPY
-        X, home = self._rows(X, method)
-        return self._compute_logits(X), home
+            return cat([self._compute_logits(rows) for rows in iterate_chunks(self, X)]), NUMPY
+        X, namespace = self._rows(X, method)
+        return self._compute_logits(X), namespace
 
     def _compute_logits(self, X: Any) -> Tensor:
         """Compute the logits (n_rows, n_labels) of validated rows."""
@@ -188,10 +190,12 @@ class LabelPrediction(LogisticPrediction):
     def module_(self) -> None:
         del vars(self)["module_"]
 
-    def _labels_from_logits(self, logits: Tensor, thresholds: Tensor, home: Home) -> Any:
+    def _labels_from_logits(
+        self, logits: Tensor, thresholds: Tensor, namespace: ArrayNamespace
+    ) -> Any:
         """Convert logits (n_rows, n_labels), which are overwritten, to predictions."""
         if self.target_kind_ == "multiclass":
-            return self._labels(logits.argmax(dim=1), home)
+            return self._labels(logits.argmax(dim=1), namespace)
         positive = logits >= 0
         other = thresholds != 0.5
         if bool(other.any()):
@@ -199,8 +203,8 @@ class LabelPrediction(LogisticPrediction):
             above = logits.sigmoid_() >= lower
             positive = where(other.to(logits.device), above, positive)
         if self.target_kind_ == "binary":
-            return self._labels(positive[:, 0], home)
-        return indicator.write(positive, self.target_kind_, self.target_dtype_, home)
+            return self._labels(positive[:, 0], namespace)
+        return indicator.write(positive, self.target_kind_, self.target_dtype_, namespace)
 
     def _thresholds(self, kind: str, n_labels: int) -> Tensor:
         """Return the threshold of every label, (n_labels,)."""

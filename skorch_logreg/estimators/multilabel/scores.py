@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv.scores import FoldScores
-from skorch_logreg.estimators.scoring import Rows, fast_scores, metric_name
+from skorch_logreg.estimators.cv.scores import FoldScorer
+from skorch_logreg.estimators.scoring import FoldRows, fast_scores, metric_name
 from skorch_logreg.fitting import Params
 
 __all__ = ["LabelScorer"]
@@ -39,7 +39,7 @@ class LabelScorer:
         Held-out rows of every fold.
     weight : Tensor of shape (n_samples,) or None
         Sample weights.
-    home : Home
+    namespace : ArrayNamespace
         Array namespace and device of X.
     """
 
@@ -51,7 +51,7 @@ class LabelScorer:
     thresholds: Tensor
     held_out_rows: list[np.ndarray]
     weight: Tensor | None
-    home: Home
+    namespace: ArrayNamespace
 
     def __call__(
         self,
@@ -86,7 +86,7 @@ class LabelScorer:
         shape = len(folds), len(labels), len(cs)
         thresholds = self.thresholds[labels].tolist()
         if known is None and len(set(thresholds)) == 1 and metric_name(self.scoring) is not None:
-            rows = Rows.of([self.held_out_rows[fold] for fold in folds], len(targets))
+            rows = FoldRows.of([self.held_out_rows[fold] for fold in folds], len(targets))
             index = targets[rows.rows.to(targets.device)]
             found = fast_scores(
                 self.scoring,
@@ -138,7 +138,7 @@ class LabelScorer:
         ]
         scores = torch.full((len(folds), len(cs)), torch.nan, dtype=torch.float64)
         if usable:
-            fold_scores = FoldScores(
+            fold_scores = FoldScorer(
                 scoring=self.scoring,
                 template=TorchLogisticClassifier(
                     **self.template.get_params(deep=False) | {"threshold": threshold}
@@ -151,7 +151,7 @@ class LabelScorer:
                 parts=held_out_rows,
                 sample_weight=None if weight is None else weight.numpy(),
                 params={} if weight is None else {"sample_weight": weight.numpy()},
-                home=self.home,
+                namespace=self.namespace,
             )
             usable_params = Params(
                 params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1)

@@ -9,15 +9,15 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators import elsewhere, options, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor
+from skorch_logreg.estimators import options, out_of_core, weights
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
-from skorch_logreg.estimators.dask import collected
+from skorch_logreg.estimators.dask import collect
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.targets import Targets
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["ValidatedInput", "checked_estimator"]
@@ -77,7 +77,7 @@ class ValidatedInput:
         Sample weights.
     thresholds : Tensor of shape (n_labels,)
         Probability from which on a label is predicted.
-    home : Home
+    home : ArrayNamespace
         Array namespace and device of the results.
     device : torch.device or None
         Device that the estimator asks for.
@@ -87,7 +87,7 @@ class ValidatedInput:
     labels: Indicator
     weight: Tensor | None
     thresholds: Tensor
-    home: Home
+    namespace: ArrayNamespace
     device: torch.device | None
 
     @classmethod
@@ -125,24 +125,24 @@ class ValidatedInput:
             Penalty and solver, if out-of-core rows are allowed.
         """
         device = options.resolve_device(estimator.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
-        y, label_mask = home.beside(y), home.beside(label_mask)
-        if resolved is not None and elsewhere.is_elsewhere(X):
-            y, label_mask, sample_weight = map(collected, (y, label_mask, sample_weight))
-            X = elsewhere.adopt(model, X, _num_samples(y), resolved, device, reset)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
+        y, label_mask = namespace.detach(y), namespace.detach(label_mask)
+        if resolved is not None and out_of_core.is_out_of_core(X):
+            y, label_mask, sample_weight = map(collect, (y, label_mask, sample_weight))
+            X = out_of_core.prepare(model, X, _num_samples(y), resolved, device, reset)
         else:
-            elsewhere.refuse(X, f"MultiLabel({type(estimator).__name__}) here")
+            out_of_core.require_in_memory(X, f"MultiLabel({type(estimator).__name__}) here")
             y_args = () if y is not None else (None,)  # scikit-learn raises for y=None
-            X = validated(model, X, *y_args, reset=reset, allow_nd=allow_nd)
+            X = validate_rows(model, X, *y_args, reset=reset, allow_nd=allow_nd)
         options.check_device_takes(device, X)
         soft = bool(getattr(estimator, "soft_labels", False))
         labels = indicator.read(y, label_mask, X, soft, column)
         thresholds = model._thresholds(labels.kind, labels.n_labels)
-        weight = weights.check_sample_weight(sample_weight, X, home)
+        weight = weights.check_sample_weight(sample_weight, X, namespace)
         if weight is not None:
             weight = to_tensor(weight).to(torch.float64)
-        return cls(X, labels, weight, thresholds, home, device)
+        return cls(X, labels, weight, thresholds, namespace, device)
 
     def without_zero_weights(self) -> "ValidatedInput":
         """Drop rows of weight 0, which would change the composition of mini-batches."""

@@ -1,4 +1,4 @@
-"""Logistic regression on what a network makes of the rows."""
+"""Logistic regression on the features of a neural network."""
 
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 

@@ -1,4 +1,4 @@
-"""Logistic regression on what a network makes of the rows."""
+"""Classifier with a neural backbone and a logistic head."""
 
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -12,12 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import partial, persistence
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
-from skorch_logreg.estimators.isolation import plain_torch
 from skorch_logreg.estimators.neural import fits, networks
-from skorch_logreg.estimators.neural.given import rows_like_before
+from skorch_logreg.estimators.neural.validate import rows_like_before
 from skorch_logreg.estimators.prediction import LogitPrediction
+from skorch_logreg.estimators.torch_context import default_torch_state
 
 __all__ = ["NeuralLogisticClassifier"]
 
@@ -31,58 +31,58 @@ class NeuralLogisticClassifier(
     ClassifierMixin,
     BaseEstimator,
 ):
-    """Logistic regression on what a network makes of the rows.
+    """Logistic regression on the features of a neural network.
 
-    A backbone turns every row into features, and a linear head turns those into logits. Both
-    are trained together, in mini-batches, on the objective of `TorchLogisticClassifier`, whose
-    penalty is on the head alone. A head by itself is a convex problem: with `freeze_backbone`,
-    or after training with `polish_head`, it is solved exactly, with proof.
+    A backbone turns every row into features, and a linear head turns features into logits. Both
+    are trained together, in mini-batches, on the objective of `TorchLogisticClassifier`, with a
+    penalty only on the head. For fixed features, the fit of the head is a convex problem: with
+    `freeze_backbone`, or after training with `polish_head`, it is solved exactly and certified.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default=(64,)
-        Units of every hidden layer; ``()``: none, which is a linear model. No effect where
-        `module` is given.
+        Number of units of every hidden layer; ``()`` gives a linear model. No effect if `module`
+        is given.
     activation : {"relu", "tanh", "gelu", "silu", "logistic", "identity"}, default="relu"
-        What follows every hidden layer; no effect where `module` is given, nor has `dropout`.
+        Activation after every hidden layer. No effect if `module` is given.
     dropout : float, default=0.0
-        Probability with which a hidden unit is left out as a mini-batch is trained on, in
-        [0, 1).
+        Probability, in [0, 1), of dropping a hidden unit in training. No effect if `module` is
+        given.
     module : torch.nn.Module or None, default=None
-        Backbone to take instead of hidden layers: from rows of X, in its own type, to features,
-        of any number of axes. It is copied, and never trained itself. Its parameters that do
-        not require a gradient stay as they are.
+        Backbone in place of hidden layers. It maps rows of X, in its own type, to features with
+        any number of axes. A copy is trained; parameters that do not require a gradient stay
+        fixed.
     solver : SGD, Adam, AdamW, Optimizer or None, default=None
-        How it is trained, see `skorch_logreg.solvers`; None: ``Adam(learning_rate=0.01,
-        batch_size=200, epochs=200)``. ``finish="exact"`` is ``polish_head=True``. With
-        `freeze_backbone` any solver of a `TorchLogisticClassifier`; None: "auto".
+        Mini-batch solver of `skorch_logreg.solvers`; None: ``Adam(learning_rate=0.01,
+        batch_size=200, epochs=200)``. ``finish="exact"`` is the same as ``polish_head=True``.
+        With `freeze_backbone`, any solver of `TorchLogisticClassifier`; None: "auto".
     C : float, default=1.0
-        Inverse strength of the penalty on the head, positive; ``np.inf``: no penalty. For the
-        backbone there is the optimiser's weight decay.
+        Inverse of the regularization strength of the head, positive; ``np.inf``: no penalty. The
+        backbone can be regularized by the optimiser's weight decay.
     l1_ratio : float, default=0.0
-        Share of L1 in the penalty.
+        Share of L1 in the penalty, from 0 (ridge) to 1 (lasso).
     class_weight : dict, "balanced" or None, default=None
-        As in `TorchLogisticClassifier`.
+        Weight of every class, as in `TorchLogisticClassifier`.
     freeze_backbone : bool, default=False
-        Whether only the head is fitted. Features are computed once, without dropout.
+        Whether to fit only the head. Features are computed once, without dropout.
     polish_head : bool, default=False
-        Whether training ends with an exact fit of the head.
+        Whether to fit the head exactly after training.
     tol : float, default=1e-4
-        What `optimality_` of an exact head has to reach.
+        Convergence threshold on `optimality_` of an exact head.
     max_iter : int, default=100
-        Most iterations of an exact head.
+        Largest number of iterations of an exact head.
     random_state : int, RandomState or None, default=None
-        Of first weights, of the order of rows and of dropout; None: 0. torch's own generators
-        are left as they were.
+        Seed of the initial weights, the order of rows and dropout; None: 0. The state of torch's
+        own generators is not changed.
     verbose : int, default=0
-        Above 0, `fit` prints a line an epoch.
+        If positive, `fit` prints a line an epoch.
     warm_start : bool, default=False
-        Start from the previous `module_`, whatever `hidden_layer_sizes` or `module` say by now.
+        Start from the previous `module_`, even if `hidden_layer_sizes` or `module` changed.
     threshold : float, default=0.5
-        `predict` answers ``classes_[1]`` where its probability is at least this; two classes
-        only. May be set after `fit`.
+        Smallest probability of ``classes_[1]`` at which `predict` returns it; two classes only.
+        It may be set after `fit`.
     device : str, torch.device or None, default=None
-        Where it is fitted, such as "cuda"; None: where `module` is, or else X.
+        Device of the fit, such as "cuda"; None: that of `module`, or else of X.
     soft_labels : bool, default=False
         Whether y holds probabilities, as in `TorchLogisticClassifier`.
     label_smoothing : float, default=0.0
@@ -93,44 +93,44 @@ class NeuralLogisticClassifier(
     classes_ : array of shape (n_classes,)
         Sorted labels, of y's dtype.
     module_ : torch.nn.Sequential
-        The fitted backbone and head, without dropout: from rows to the logits of
-        `decision_function`. It is the model: to change it is to change predictions.
+        Fitted backbone and head in evaluation mode, which map rows to the logits of
+        `decision_function`. Predictions use it, so that changing it changes them.
     n_iter_ : array of shape (1,), int32
-        Epochs, and iterations of an exact head.
+        Number of epochs, and of iterations of an exact head.
     history_ : dict of str to list
         "loss" (the objective per unit of weight, mean of the mini-batches), "learning_rate" and
-        "seconds" of every epoch, and "valid_score" where rows are held out; not after an exact
-        head alone.
+        "seconds" of every epoch, and "valid_score" where rows are held out. Not set if only an
+        exact head was fitted.
     n_features_in_ : int
         Number of features: ``X.shape[1]``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X has names that are strings.
+        Names of the features, if all names of X's columns are strings.
     optimality_ : float
-        How far the head may be from its optimum on the features, as in
-        `TorchLogisticClassifier`; this and the next three with `freeze_backbone` or
-        `polish_head` alone: there is no proof for a network.
+        Distance of the head to its optimum for the features, as in `TorchLogisticClassifier`.
+        This and the next three attributes are set only with `freeze_backbone` or `polish_head`,
+        because the training of a network is not certified.
     duality_gap_ : float
-        Upper bound of the head's relative distance to the minimum; nan where there is none.
+        Upper bound of the head's relative distance to the minimum; nan where no bound is known.
     converged_ : bool
         Whether ``optimality_ <= tol`` was reached.
     n_passes_ : int
-        How often all features were read.
+        Number of full reads of the features.
 
     See Also
     --------
-    TorchLogisticClassifier : Without a backbone, exactly.
+    TorchLogisticClassifier : Logistic regression without a backbone.
 
     Notes
     -----
-    Rows of sparse X become dense mini-batch by mini-batch. X may have more than two axes where
-    `module` is given. The network is of X's float type (float32 for bfloat16, float64
-    for half precision and integers), or of the module's; mini-batches are converted to it.
+    Rows of sparse X are made dense for each mini-batch. X may have more than two axes if `module`
+    is given. The network has X's float type (float32 for bfloat16, float64 for half precision and
+    integers), or the module's; mini-batches are converted to it.
 
-    Rows of weight 0 are left out before training begins, but not out of a loader's batches, of
-    which `freeze_backbone` computes the features anew every epoch.
+    Rows of weight 0 are dropped before training. They are kept in the batches of a loader, whose
+    features are computed again in every epoch if `freeze_backbone` is True.
 
-    Prediction takes some 4 million numbers at once, which bounds its memory; up to there it has
-    the bits of ``module_(X)``.
+    Predictions are computed for blocks of about 4 million elements, to limit memory. Within one
+    block, they are bitwise equal to ``module_(X)``.
 
     Examples
     --------
@@ -218,11 +218,11 @@ class NeuralLogisticClassifier(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or Dataset or DataLoader
-            Rows; of shape (n_samples, ...) where `module` takes more axes. A data set or loader
-            of `torch.utils.data` gives (X, y) or (X, y, weight) itself: `y` and `sample_weight`
-            are None then. Batches of a loader, or of an IterableDataset, are trained on as they
-            come, by a solver of mini-batches; all else is read into memory. A loader with
-            ``pin_memory=True`` has its batches copied to `device` as it goes on.
+            Training rows, of shape (n_samples, ...) if `module` takes more axes. A data set or
+            loader of `torch.utils.data` yields (X, y) or (X, y, weight); `y` and `sample_weight`
+            must be None. Mini-batch solvers train on the batches of a loader or an
+            IterableDataset as they are yielded; everything else is read into memory. The batches
+            of a loader with ``pin_memory=True`` are copied to `device` asynchronously.
         y : array-like of shape (n_samples,), or None
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
@@ -235,12 +235,12 @@ class NeuralLogisticClassifier(
         Raises
         ------
         ValueError
-            If parameters, X, y or weights are not allowed.
+            If parameters, X, y or weights are not valid.
         ParameterError
-            If `module`, `solver`, `threshold`, `class_weight` or `device` does not go with the
-            data, or with the other parameters.
+            If `module`, `solver`, `threshold`, `class_weight` or `device` does not suit the data
+            or the other parameters.
         DivergenceError
-            If training ends at no finite loss.
+            If the loss of training is not finite.
 
         Warns
         -----
@@ -249,29 +249,29 @@ class NeuralLogisticClassifier(
 
         Notes
         -----
-        A fit that raises or is interrupted leaves the fitted attributes as they were.
+        If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.restore_on_failure(self), default_torch_state():
             fits.fit(self, X, y, sample_weight)
         return self
 
-    @available_if(partial.offered)
+    @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Go on with training for one epoch over some rows.
+        """Train the model for one epoch over some rows.
 
-        The optimiser goes on too, and the penalty stands beside the weight of all rows so far.
-        After `fit` it goes on from there. `polish_head` has no part in it, and callbacks are not
-        called.
+        Training resumes from the previous call, or from `fit`, with the state of the optimiser.
+        The penalty is relative to the total weight of all rows so far. `polish_head` has no
+        effect, and callbacks are not called.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Training rows.
         y : array-like of shape (n_samples,)
             Labels.
         classes : array-like of shape (n_classes,) or None, default=None
-            All labels that there will be; needed at the first call.
+            All classes; required in the first call.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Non-negative weight of every row.
 
@@ -282,20 +282,20 @@ class NeuralLogisticClassifier(
         Raises
         ------
         ValueError
-            As in `fit`; or if classes are missing, or others than before.
+            As in `fit`, or if `classes` is missing or differs from the previous classes.
         ParameterError
-            If `solver` asks for what needs all rows at once.
+            If a setting of `solver` needs all rows at once.
         """
-        with persistence.all_or_nothing(self), plain_torch():
+        with persistence.restore_on_failure(self), default_torch_state():
             fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 
-    def _logits(self, X: Any, method: str) -> tuple[Tensor, Home]:
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         check_is_fitted(self)
-        return networks.logits(self.module_, rows_like_before(self, X)), Home.of(X)
+        return networks.logits(self.module_, rows_like_before(self, X)), ArrayNamespace.of(X)
 
     def __sklearn_tags__(self) -> Tags:
-        """Say what it takes: sparse data."""
+        """Return tags: sparse data is supported."""
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags

@@ -1,4 +1,4 @@
-"""How a network is fitted: trained in mini-batches, its head exactly, or part by part."""
+"""Fits of a network: training in mini-batches, exact fits of the head, incremental fits."""
 
 import copy
 import warnings
@@ -16,214 +16,240 @@ from torch import Tensor, nn
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import CheckpointWriter, exclusive
 from skorch_logreg.data import Data, InMemory, from_arrays
-from skorch_logreg.estimators import convergence, datasets, epochs, partial, soft, streams
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators import (
+    convergence_messages,
+    datasets,
+    partial,
+    streams,
+    validation_split,
+)
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import IterationReporter
-from skorch_logreg.estimators.epochs import Rows
-from skorch_logreg.estimators.isolation import own_randomness
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.neural.given import Given, Way, rows_like_before
+from skorch_logreg.estimators.neural.validate import TrainingMode, ValidatedInput, rows_like_before
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets, weight_targets
 from skorch_logreg.estimators.streamed import Stream
+from skorch_logreg.estimators.torch_context import seeded_generators
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, Solution, Status
 from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_network
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
 
-_PROOF = ("optimality_", "duality_gap_", "converged_", "n_passes_")
+# attributes of an exact fit of the head
+_CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 
 
 def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
-    way, stream, classes, source = Way.of(model), None, None, X
-    seed = epochs.seed_of(model.random_state)
-    if streams.is_stream(X):
-        streams.refuse_beside(y, sample_weight)
-        with own_randomness(seed, torch.device("cpu")):
-            if streams.streams(X, way.solver):
-                stream = Stream.of(model, X, way.over_batches(X))
-                (X, y), classes = stream.survey.first, stream.survey.classes
+    mode, stream, classes, source = TrainingMode.of(model), None, None, X
+    seed = validation_split.seed_of(model.random_state)
+    if streams.is_torch_dataset(X):
+        streams.require_no_labels(y, sample_weight)
+        with seeded_generators(seed, torch.device("cpu")):
+            if streams.is_streamed(X, mode.solver):
+                stream = Stream.of(model, X, mode.stream_solver(X))
+                (X, y), classes = stream.summary.first, stream.summary.classes
             else:
                 X, y, sample_weight = datasets.read(X)
     warm = model.warm_start and hasattr(model, "module_")
-    given = Given.of(model, X, y, sample_weight, seed, anew=True, classes=classes, warm=warm)
-    rows, held_out = given.rows.counting(), None
-    if way.trains:
-        rows, held_out = epochs.split(rows, way.solver, seed)
-    model.classes_ = given.rows.labels.classes
-    with own_randomness(seed, given.device):
-        run = Run.of(given, given.network(way.frozen))
-        task = {"X": given.rows.X, "y": given.rows.y, "metadata": given.metadata}
+    validated_input = ValidatedInput.of(
+        model, X, y, sample_weight, seed, reset=True, classes=classes, warm=warm
+    )
+    rows, held_out = validated_input.rows.drop_zero_weight(), None
+    if mode.trains:
+        rows, held_out = validation_split.split(rows, mode.solver, seed)
+    model.classes_ = validated_input.rows.labels.classes
+    with seeded_generators(seed, validated_input.device):
+        network_fit = NetworkFit.of(validated_input, validated_input.network(mode.frozen))
+        task = {
+            "X": validated_input.rows.X,
+            "y": validated_input.rows.y,
+            "metadata": validated_input.metadata,
+        }
         if stream is not None:
             task = {"X": source, "y": None, "metadata": None}
-        n_tasks = way.most_iterations(model.max_iter)
+        n_tasks = mode.iteration_limit(model.max_iter)
         context = model._init_callback_context(max_subtasks=n_tasks)
         context.call_on_fit_task_begin(estimator=model, **task)
         reporter = None
         if hasattr(model, "_skl_callbacks") or model.verbose:
-            reporter = IterationReporter(context, model, task, None, run.reconstruct, n_tasks)
+            reporter = IterationReporter(
+                context, model, task, None, network_fit.reconstruct, n_tasks
+            )
         if stream is None:
-            fit_rows = run.fit_head if way.frozen else run.fit_network
-            trained, solution, weight = fit_rows(way, rows, held_out, reporter)
+            fit_rows = network_fit.fit_head if mode.frozen else network_fit.fit_network
+            trained, solution, weight = fit_rows(mode, rows, held_out, reporter)
         else:
-            trained, solution = run.train(way, stream, callback=reporter), None
+            trained, solution = network_fit.train(mode, stream, callback=reporter), None
             weight = stream.weight
         if reporter is not None:
             reporter.close()
-    partial.remember(model, trained, weight, way.solver)
-    run.finish(trained, solution)
+    partial.store_training(model, trained, weight, mode.solver)
+    network_fit.finish(trained, solution)
     context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
-    """Go on with a `NeuralLogisticClassifier` for one epoch over some rows."""
-    way = Way.by_parts(model)
-    first = _check_partial_fit_first_call(model, Home.of(X).beside(classes))
-    seed = epochs.seed_of(model.random_state)
-    given = Given.of(
-        model, X, y, sample_weight, seed, anew=first, classes=model.classes_, warm=not first
+    """Train a `NeuralLogisticClassifier` for one epoch over some rows."""
+    mode = TrainingMode.for_partial_fit(model)
+    first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
+    seed = validation_split.seed_of(model.random_state)
+    validated_input = ValidatedInput.of(
+        model, X, y, sample_weight, seed, reset=first, classes=model.classes_, warm=not first
     )
-    with own_randomness(seed, given.device):
-        run = Run.of(given, given.network(way.frozen))
-        data = run.data(given.rows.counting(), on_features=way.frozen)
-        state, total = partial.past(model, way.solver, data.weight)
-        trained = run.train(
-            way,
+    with seeded_generators(seed, validated_input.device):
+        network_fit = NetworkFit.of(validated_input, validated_input.network(mode.frozen))
+        data = network_fit.data(validated_input.rows.drop_zero_weight(), on_features=mode.frozen)
+        state, total = partial.resume_state(model, mode.solver, data.weight)
+        trained = network_fit.train(
+            mode,
             data,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,
             total_weight=total,
         )
-    partial.remember(model, trained, total, way.solver)
-    run.finish(trained, None)
+    partial.store_training(model, trained, total, mode.solver)
+    network_fit.finish(trained, None)
 
 
 def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray]:
-    """Features (n_rows, n_features) of rows, to which `fit` would fit an exact head, and of others.
+    """Compute the features (n_rows, n_features) of training rows and of other rows.
+
+    `fit` would fit an exact head to the features of the training rows.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
-        With a frozen backbone, and a `random_state` that gives the same one again.
+        Model with a frozen backbone, and a `random_state` that is reproducible.
     X, y : array-like
-        As for `fit`.
+        Training rows and labels, as in `fit`.
     *others : array-like
-        Further rows, which are not fitted to.
+        Other rows.
     """
-    seed = epochs.seed_of(model.random_state)
-    given = Given.of(model, X, y, None, seed, anew=True, classes=None, warm=False)
-    with own_randomness(seed, given.device):
-        run = Run.of(given, given.network(frozen=True))
+    seed = validation_split.seed_of(model.random_state)
+    validated_input = ValidatedInput.of(
+        model, X, y, None, seed, reset=True, classes=None, warm=False
+    )
+    with seeded_generators(seed, validated_input.device):
+        network_fit = NetworkFit.of(validated_input, validated_input.network(frozen=True))
     checked = (rows_like_before(model, rows) for rows in others)
-    return [run.features(rows).cpu().numpy() for rows in (given.rows.X, *checked)]
+    return [network_fit.features(rows).cpu().numpy() for rows in (validated_input.rows.X, *checked)]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A network on its way.
+class NetworkFit:
+    """Network under training, with the problem of its head.
 
     Parameters
     ----------
-    given : Given
+    validated_input : ValidatedInput
     network : nn.Sequential
         Backbone and head; trained in place.
     problem : Problem
-        Of the head.
+        Problem of the head.
     """
 
-    given: Given
+    validated_input: ValidatedInput
     network: Any
     problem: Problem
 
     @classmethod
-    def of(cls, given: Given, network: Any) -> "Run":
-        """State the fit of the head in the core's terms."""
-        model = given.model
+    def of(cls, validated_input: ValidatedInput, network: Any) -> "NetworkFit":
+        """Build the fit of a network and the problem of its head."""
+        model = validated_input.model
         problem = Problem(
             options=Options(float(model.C), float(model.l1_ratio), "auto", False),
-            home=given.home,
-            dtype=_wide(given.dtype),
-            n_classes=given.rows.labels.n_classes,
+            namespace=validated_input.namespace,
+            dtype=_head_dtype(validated_input.dtype),
+            n_classes=validated_input.rows.labels.n_classes,
             n_features=int(network.head.in_features),
             fit_intercept=True,
             intercept_scaling=1.0,
-            is_soft=isinstance(given.rows.labels, SoftTargets),
+            is_soft=isinstance(validated_input.rows.labels, SoftTargets),
         )
-        return cls(given, network, problem)
+        return cls(validated_input, network, problem)
 
     @property
     def head(self) -> nn.Linear:
-        """The last layer."""
+        """Head: the last layer of the network."""
         head: nn.Linear = self.network.head
         return head
 
-    def strength(self, device: torch.device) -> Tensor:
-        """``1 / C``, (1,)."""
+    def reg_strength(self, device: torch.device) -> Tensor:
+        """Return the regularization strength ``1 / C`` of shape (1,)."""
         return torch.tensor([1 / self.problem.options.C], dtype=torch.float64, device=device)
 
-    def data(self, rows: Rows, on_features: bool) -> InMemory:
-        """Wrap rows, or what the backbone makes of them, with targets and weights."""
-        targets, weight = soft.weigh(self.given.model.class_weight, rows.labels, rows.weight)
+    def data(self, rows: LabelledRows, on_features: bool) -> InMemory:
+        """Combine rows, or their features, with targets and weights."""
+        targets, weight = weight_targets(
+            self.validated_input.model.class_weight, rows.labels, rows.weight
+        )
         if on_features:
             return from_arrays(self.features(rows.X), targets, weight)
         design = self.problem.design(rows.X)
-        return from_arrays(design, targets, weight, device=self.given.device)
+        return from_arrays(design, targets, weight, device=self.validated_input.device)
 
     def features(self, X: Any) -> Tensor:
-        """Features (n_samples, n_features) of rows, float32 or float64."""
-        features = networks.applied(self.network.backbone, X, self.head)
+        """Compute the features (n_samples, n_features) of rows, float32 or float64."""
+        features = networks.apply_network(self.network.backbone, X, self.head)
         if not bool(features.isfinite().all()):
             row = int((~features.isfinite().all(dim=1)).nonzero()[0, 0])
             raise ParameterError(
                 f"The backbone gives features that are not finite for row {row} of X; scale the "
                 "columns of X, for example with StandardScaler."
             )
-        return features.to(_wide(features.dtype))
+        return features.to(_head_dtype(features.dtype))
 
     def reconstruct(self, params: Params | None) -> dict[str, Any]:
-        """Fitted attributes of the present network, with these parameters of the head if given."""
+        """Return the attributes of the current network; ``params``, if given, are its head's."""
         network = copy.deepcopy(self.network).eval()
         if params is not None:
             LinearHead(network.head, 1).load(params.coef, params.intercept)
         return {"module_": network}
 
     def fit_network(
-        self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
+        self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
     ) -> tuple[TrainingResult, Solution | None, Tensor]:
-        """Train the network, and end with an exact head if that is asked for."""
-        judge = None
+        """Train the network, then fit the head exactly if ``mode.polish`` is True."""
+        held_out_score = None
         if held_out is not None:
-            score = held_out.judge(self.given.model, way.solver.scoring)
+            score = held_out.scorer(self.validated_input.model, mode.solver.scoring)
 
-            def judge() -> float:
+            def held_out_score() -> float:
                 return score({"module_": self.network})
 
         data = self.data(rows, on_features=False)
-        with exclusive(way.solver.checkpoint):
-            trained, solution = self.train(way, data, judge=judge, callback=callback), None
-            if way.polish:
-                solution = self.polish(way, rows, trained, callback)
+        with exclusive(mode.solver.checkpoint):
+            trained, solution = (
+                self.train(mode, data, held_out_score=held_out_score, callback=callback),
+                None,
+            )
+            if mode.polish:
+                solution = self.polish(mode, rows, trained, callback)
             ends = {trained.status} if solution is None else {trained.status, *solution.status}
             if Status.INTERRUPTED not in ends:
-                CheckpointWriter(way.solver.checkpoint, {}).finish()
+                CheckpointWriter(mode.solver.checkpoint, {}).finish()
         return trained, solution, data.weight.sum(dim=0)
 
-    def polish(self, way: Way, rows: Rows, trained: TrainingResult, callback: Any) -> Solution:
-        """Go on with the head alone, to its exact optimum."""
-        max_iter = self.given.model.max_iter if trained.is_complete else 0
+    def polish(
+        self, mode: TrainingMode, rows: LabelledRows, trained: TrainingResult, callback: Any
+    ) -> Solution:
+        """Fit the head of a trained network exactly."""
+        max_iter = self.validated_input.model.max_iter if trained.is_complete else 0
 
-        def go_on(progress: Progress) -> bool:
+        def report_total(progress: Progress) -> bool:
             return callback(replace(progress, n_iter=trained.n_epochs + progress.n_iter))
 
         solution = self.solve(
             self.data(rows, on_features=True),
-            replace(way.solver, epochs=0, checkpoint=None),
+            replace(mode.solver, epochs=0, checkpoint=None),
             max_iter=max_iter,
             start=Params(*LinearHead(self.head, 1).params()),
-            callback=None if callback is None else go_on,
+            callback=None if callback is None else report_total,
         )
         solution = replace(solution, n_iter=solution.n_iter + trained.n_epochs)
         if not max_iter and solution.status[0] is Status.MAX_ITER:
@@ -231,42 +257,42 @@ class Run:
         return solution
 
     def fit_head(
-        self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
+        self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
     ) -> tuple[TrainingResult | None, Solution, Tensor]:
-        """Fit the head alone, to features that are computed once."""
-        judge = None
+        """Fit only the head, to features that are computed once."""
+        held_out_score = None
         if held_out is not None:
             held_out = replace(held_out, X=self.features(held_out.X).cpu().numpy())
-            score = held_out.judge(self.given.model, way.solver.scoring)
+            score = held_out.scorer(self.validated_input.model, mode.solver.scoring)
             n_features = self.head.in_features
 
-            def judge(params: Params) -> float:
+            def held_out_score(params: Params) -> float:
                 head = self.reconstruct(params)["module_"].head
                 alone = nn.Sequential(OrderedDict(backbone=nn.Identity(), head=head))
                 return score({"module_": alone, "n_features_in_": n_features})
 
         data = self.data(rows, on_features=True)
-        warm = self.given.previous is not None
+        warm = self.validated_input.previous is not None
         solution = self.solve(
             data,
-            way.solver,
-            max_iter=self.given.model.max_iter,
+            mode.solver,
+            max_iter=self.validated_input.model.max_iter,
             start=Params(*LinearHead(self.head, 1).params()) if warm else None,
             callback=callback,
-            judge=judge,
+            judge=held_out_score,
         )
         return solution.trained, solution, solution.total_weight
 
     def solve(self, data: Data, solver: Any, **how: Any) -> Solution:
-        """Fit the head to features exactly, and set its weights."""
+        """Fit the head to features with `fitting.fit`, and set its weights."""
         solution = fitting.fit(
             data,
             self.problem.loss,
             self.problem.penalty(None, data.device),
             C=self.problem.options.C,
             solver=solver,
-            tol=self.given.model.tol,
-            seed=self.given.seed,
+            tol=self.validated_input.model.tol,
+            seed=self.validated_input.seed,
             dtype=self.head.weight.dtype,
             **how,
         )
@@ -275,24 +301,27 @@ class Run:
 
     def train(
         self,
-        way: Way,
+        mode: TrainingMode,
         rows: InMemory | Stream,
         *,
-        judge: Callable[[], float] | None = None,
+        held_out_score: Callable[[], float] | None = None,
         callback: Callable[[Progress], bool] | None = None,
         state: dict[str, Any] | None = None,
         epochs: int | None = None,
         total_weight: Tensor | None = None,
     ) -> TrainingResult:
-        """Train the network on rows, or its head alone: on features, or on those of a stream."""
-        head, problem, seed = self.head, self.problem, self.given.seed
+        """Train the network on rows or a stream; train only the head if the backbone is frozen.
+
+        A frozen backbone takes features as rows, but computes them for the batches of a stream.
+        """
+        head, problem, seed = self.head, self.problem, self.validated_input.seed
         streaming = isinstance(rows, Stream)
-        network: nn.Module = head if way.frozen else self.network
+        network: nn.Module = head if mode.frozen else self.network
         weight = rows.weight if streaming else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
 
         def forward(batch: Any) -> Tensor:
-            features = self.features(batch) if streaming and way.frozen else batch
-            rows = networks.inputs(features, head)
+            features = self.features(batch) if streaming and mode.frozen else batch
+            rows = networks.to_input(features, head)
             try:
                 logits: Tensor = network(rows)
             except ValueError as error:
@@ -305,7 +334,7 @@ class Run:
             return logits
 
         def report(epoch: EpochProgress) -> bool:
-            nowhere: Any = None  # the network knows where it is
+            nowhere: Any = None  # `reconstruct` copies the current network
             progress = Progress.of_epoch(epoch, weight, lambda: nowhere)
             return bool(callback is not None and callback(progress))
 
@@ -314,7 +343,7 @@ class Run:
             "callback": None if callback is None else report,
         }
         if isinstance(rows, Stream):
-            trained = rows.train(network, head, problem, None, way.solver, seed=~seed, **watch)
+            trained = rows.train(network, head, problem, None, mode.solver, seed=~seed, **watch)
         else:
             trained = train_network(
                 network,
@@ -322,10 +351,10 @@ class Run:
                 rows,
                 problem.loss,
                 problem.penalty(None, rows.device),
-                self.strength(rows.device),
-                way.solver,
+                self.reg_strength(rows.device),
+                mode.solver,
                 seed=seed,
-                held_out_score=judge,
+                held_out_score=held_out_score,
                 state=state,
                 epochs=epochs,
                 total_weight=total_weight,
@@ -333,26 +362,26 @@ class Run:
             )
         if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
             raise DivergenceError(
-                f"{type(way.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
+                f"{type(mode.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
                 "no longer finite. Lower the learning rate, scale the columns of X (for example "
                 "with StandardScaler), or set clip."
             )
         return trained
 
     def finish(self, trained: TrainingResult | None, solution: Solution | None) -> None:
-        """Set the fitted attributes, and forget those of another kind of fit."""
-        model = self.given.model
+        """Set the fitted attributes, and delete those of another kind of fit."""
+        model = self.validated_input.model
         model.module_ = self.network.eval()
         self.network.zero_grad()
         n_iter = torch.tensor([0 if trained is None else trained.n_epochs])
         if solution is not None:
             n_iter = solution.n_iter.cpu()
-        model.n_iter_ = self.given.home.from_tensor(n_iter.to(torch.int32))
+        model.n_iter_ = self.validated_input.namespace.from_tensor(n_iter.to(torch.int32))
         if solution is None:
-            for name in _PROOF:
+            for name in _CERTIFIED:
                 vars(model).pop(name, None)
             if trained is not None and trained.status is Status.INTERRUPTED:
-                text = convergence.message_of_interrupted(model.solver, trained.n_epochs)
+                text = convergence_messages.message_for_interrupted(model.solver, trained.n_epochs)
                 warnings.warn(text, ConvergenceWarning, stacklevel=5)
             return
         (status,) = solution.status
@@ -360,19 +389,19 @@ class Run:
         model.duality_gap_ = float(solution.duality_gap[0])
         model.converged_ = status is Status.CONVERGED
         model.n_passes_ = int(solution.n_passes)
-        if not convergence.is_as_asked(status):
-            text = convergence.message(
+        if not convergence_messages.ended_as_requested(status):
+            text = convergence_messages.message(
                 status,
                 solver="auto" if model.solver is None else model.solver,
                 n_iter=int(n_iter[0]),
                 max_iter=model.max_iter,
                 optimality=model.optimality_,
                 tol=model.tol,
-                dtype=str(self.given.dtype).removeprefix("torch."),
+                dtype=str(self.validated_input.dtype).removeprefix("torch."),
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=5)
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which a head is fitted and asked: half precision becomes float32."""
+def _head_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of the head's fits and predictions: float32 for half precision."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32

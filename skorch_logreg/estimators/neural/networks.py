@@ -1,4 +1,4 @@
-"""Networks: a backbone of any kind under a linear head."""
+"""Networks of a backbone and a linear head."""
 
 import copy
 from collections import OrderedDict
@@ -14,14 +14,14 @@ from skorch_logreg.exceptions import ParameterError
 
 __all__ = [
     "ACTIVATIONS",
-    "adopted",
-    "applied",
-    "evaluating",
-    "inputs",
+    "add_head",
+    "apply_network",
+    "copy_backbone",
+    "device_and_dtype_of",
+    "eval_mode",
     "logits",
     "perceptron",
-    "place_of",
-    "under_head",
+    "to_input",
 ]
 
 ACTIVATIONS = {
@@ -32,15 +32,15 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_NUMBERS = 1 << 22  # of a layer's output that prediction makes at once
+_MAX_ELEMENTS = 1 << 22  # elements of a layer's output that a prediction computes at once
 
 
 def perceptron(
     n_features: int, sizes: Sequence[int], activation: str, dropout: float, dtype: torch.dtype
 ) -> nn.Sequential:
-    """Layers of units, each with an activation and dropout.
+    """Build hidden layers, each with an activation and dropout.
 
-    Weights are drawn from torch's generator of the CPU, so that a seed gives them on any device.
+    Weights are drawn from torch's CPU generator, so that a seed gives the same ones on any device.
     """
     layers: list[nn.Module] = []
     for size in sizes:
@@ -54,10 +54,10 @@ def perceptron(
     return nn.Sequential(*layers)
 
 
-def adopted(
+def copy_backbone(
     module: nn.Module, rows: Any, device: torch.device, dtype: torch.dtype
 ) -> tuple[nn.Module, int]:
-    """Copy a caller's module, and find out how many features it gives a row.
+    """Copy a user's module and determine its number of features.
 
     Parameters
     ----------
@@ -65,26 +65,26 @@ def adopted(
     rows : array or Tensor
         A few rows of X.
     device : torch.device
-        Where the copy goes.
+        Device of the copy.
     dtype : torch.dtype
-        Of the numbers that it takes.
+        Type of the module's input.
 
     Returns
     -------
     backbone : nn.Module
-        The copy, with features in one axis.
+        Copy of the module, which returns features in one axis.
     n_features : int
 
     Raises
     ------
     ParameterError
-        If it does not take the rows, or gives no features.
+        If the module fails for the rows, or does not return features.
     """
     backbone = copy.deepcopy(module).to(device)
     name = type(module).__name__
     trial = to_tensor(rows).to(device, dtype, copy=True)
     try:
-        with evaluating(backbone), torch.no_grad():
+        with eval_mode(backbone), torch.no_grad():
             features = backbone(trial)
     except Exception as error:
         raise ParameterError(
@@ -109,31 +109,31 @@ def adopted(
     return backbone, features[0].numel()
 
 
-def place_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
-    """Device and type of a module's numbers; None if it has none."""
+def device_and_dtype_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
+    """Return the device and type of a module's parameters or buffers; None if it has none."""
     for part in (*module.parameters(), *module.buffers()):
         if part.is_floating_point():
             return part.device, part.dtype
     return None
 
 
-def under_head(
+def add_head(
     backbone: nn.Module, width: int, n_outputs: int, device: torch.device, dtype: torch.dtype
 ) -> nn.Sequential:
-    """Put a backbone under a new head."""
+    """Build a network of a backbone and a new head."""
     head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
     return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
 
 
-def inputs(rows: Any, head: nn.Linear) -> Tensor:
-    """Rows as a network takes them: dense, of its type, and never the caller's memory.
+def to_input(rows: Any, head: nn.Linear) -> Tensor:
+    """Copy rows to a dense tensor of the network's type and device.
 
-    A module may work in place.
+    The rows are always copied, because a module may modify its input.
     """
     return to_tensor(rows).to(head.weight.device, head.weight.dtype, copy=True)
 
 
-def applied(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
+def apply_network(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     """Apply a network, or its backbone, to all rows, without gradients.
 
     Parameters
@@ -141,28 +141,28 @@ def applied(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     module : nn.Module
     X : array, sparse array or Tensor of shape (n_samples, ...)
     head : nn.Linear
-        Of the network.
+        Head of the network, whose device and type are used.
     """
     widths = [part.out_features for part in module.modules() if isinstance(part, nn.Linear)]
     row = 1
     for length in X.shape[1:]:
         row *= int(length)
-    step = max(_NUMBERS // max(row, *widths, 1), 1)
+    step = max(_MAX_ELEMENTS // max(row, *widths, 1), 1)
     device = head.weight.device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), evaluating(module):
-        parts = [module(inputs(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), eval_mode(module):
+        parts = [module(to_input(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def logits(network: Any, X: Any) -> Tensor:
-    """Logits (n_samples, n_outputs) of a backbone under a head, float32 or float64.
+    """Compute the logits (n_samples, n_outputs) of a network, float32 or float64.
 
     Raises
     ------
     ValueError
-        If they are not finite.
+        If logits are not finite.
     """
-    found = applied(network, X, network.head)
+    found = apply_network(network, X, network.head)
     if found.dtype not in (torch.float32, torch.float64):
         found = found.to(torch.float32)
     if not bool(found.isfinite().all()):
@@ -174,8 +174,8 @@ def logits(network: Any, X: Any) -> Tensor:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Without dropout, whatever mode the module is in; the mode is restored."""
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Set a module to evaluation mode, and restore the mode of its parts at exit."""
     training = [part for part in module.modules() if part.training]
     try:
         for part in training:

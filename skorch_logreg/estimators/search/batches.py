@@ -9,14 +9,14 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options, weights
-from skorch_logreg.estimators.arrays import Home, to_tensor
-from skorch_logreg.estimators.partial import memory
+from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.estimators.partial import training_state
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 
 __all__ = ["FEATURE_ATTRIBUTES", "CandidateBatch", "FoldData", "solve_batches"]
 
@@ -37,7 +37,7 @@ class FoldData:
         Number of times that a row is in the fold's training rows, times its sample weight.
     sample_weight : Tensor of shape (n_samples,) or None
         Sample weights.
-    home : Home
+    namespace : ArrayNamespace
         Array namespace and device of X.
     device : torch.device or None
         Device of the solves.
@@ -51,7 +51,7 @@ class FoldData:
     targets: Targets
     fold_weight: Tensor
     sample_weight: Tensor | None
-    home: Home
+    namespace: ArrayNamespace
     device: torch.device | None
     feature_attributes: dict[str, Any]
     n_folds: int
@@ -73,15 +73,15 @@ class FoldData:
             If `fit` would raise, or the data is not supported in a batch.
         """
         device = options.resolve_device(final.device)
-        home = Home.of(X)
-        if home.xp is not None:
+        namespace = ArrayNamespace.of(X)
+        if namespace.xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        X, y = validated(final, X, y)
+        X, y = validate_rows(final, X, y)
         options.check_device_takes(device, X)
         targets = encode(y)
         if targets.n_classes < 2:
             raise ValueError("There is one class only.")
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         sample_weight = (
             None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
         )
@@ -96,7 +96,7 @@ class FoldData:
             targets,
             fold_weight,
             sample_weight,
-            home,
+            namespace,
             device,
             feature_attributes,
             fold_weight.shape[1],
@@ -149,7 +149,7 @@ class FoldData:
 
     def problem(self, final: Any, resolved: options.Options) -> Problem:
         """Create the problem of one model."""
-        return Problem.of(final, resolved, self.home, self.X, self.targets.n_classes)
+        return Problem.of(final, resolved, self.namespace, self.X, self.targets.n_classes)
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class CandidateBatch:
             "optimality_": float(solution.optimality[model_index]),
             "duality_gap_": float(solution.duality_gap[model_index]),
             "converged_": solution.status[model_index] is fitting.Status.CONVERGED,
-            TRAINING: memory(solution.total_weight[model_index : model_index + 1]),
+            TRAINING: training_state(solution.total_weight[model_index : model_index + 1]),
         }
 
 
@@ -309,7 +309,7 @@ def _solve(
         problem.loss,
         problem.penalty(penalty_factor, data.device),
         C=torch.tensor(Cs, dtype=torch.float64).repeat(fold_data.n_columns),
-        fit_intercept=problem.core_intercept,
+        fit_intercept=problem.has_free_intercept,
         solver=problem.options.solver,
         tol=final.tol,
         max_iter=final.max_iter,

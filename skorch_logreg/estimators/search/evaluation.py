@@ -17,14 +17,14 @@ from sklearn.utils.validation import (
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.scoring import Rows
+from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
 from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup
 from skorch_logreg.estimators.search.label_batches import LabelFoldData, LabelFoldFit, solve_labels
 from skorch_logreg.estimators.search.results import BatchResults, FitStatuses
 from skorch_logreg.estimators.search.scores import CandidateScorer, FittedPipeline, FoldLogits
 from skorch_logreg.estimators.targets import encode
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.validate import validate_rows
 
 __all__ = ["CandidateEvaluator"]
 
@@ -91,7 +91,7 @@ class CandidateEvaluator:
     def _validate_all_folds(self, group: CandidateGroup) -> Any:
         """Validate the rows once for all folds, which are represented by weights."""
         n_samples = _num_samples(self.candidate_scorer.X)
-        counts = Rows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
+        counts = FoldRows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
         kind = LabelFoldData if type(group.final) is MultiLabel else FoldData
         (X,) = group.classifier_inputs(self.candidate_scorer.X, self.candidate_scorer.y)
         return kind.of(group.final, X, self.candidate_scorer.y, counts=counts, **self.fit_params)
@@ -105,9 +105,9 @@ class CandidateEvaluator:
         for first in range(0, n_splits, at_once):
             folds = range(first, min(first + at_once, n_splits))
             splits = self.splits[first : folds.stop]
-            rows = {"test": Rows.of([test for _, test in splits], n_samples)}
+            rows = {"test": FoldRows.of([test for _, test in splits], n_samples)}
             if self.return_train_score:
-                rows["train"] = Rows.of([train for train, _ in splits], n_samples)
+                rows["train"] = FoldRows.of([train for train, _ in splits], n_samples)
             part = (
                 fold_data if len(folds) == n_splits else fold_data.select_folds(first, folds.stop)
             )
@@ -138,7 +138,7 @@ class CandidateEvaluator:
                 else:
                     fold_data = FoldData.of(group.final, X, y, **params)
                     rows = self._scored_rows(fold_data, train, test)
-                X_test = validated(group.final, X_test, reset=False)
+                X_test = validate_rows(group.final, X_test, reset=False)
             except Exception:  # of a transformer, for example; the individual fits report it
                 return
             if isinstance(fold_data, LabelFoldData):
@@ -187,7 +187,8 @@ class CandidateEvaluator:
             raise ValueError("A fold lacks a class: it is another model then.")
         parts = {"test": test} | ({"train": train} if self.return_train_score else {})
         found = {
-            n: Rows.of([part], _num_samples(self.candidate_scorer.X)) for n, part in parts.items()
+            n: FoldRows.of([part], _num_samples(self.candidate_scorer.X))
+            for n, part in parts.items()
         }
         return {
             name: (fold_rows, targets.index[fold_rows.rows]) for name, fold_rows in found.items()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import options
-from skorch_logreg.estimators.arrays import Home
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
@@ -59,7 +59,7 @@ class LabelFoldData:
         ValueError
             If `fit` would raise, or the data is not supported in a batch.
         """
-        if Home.of(X).xp is not None:
+        if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
         inputs = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
         feature_attributes = {
@@ -68,10 +68,10 @@ class LabelFoldData:
         return cls(inputs, counts, feature_attributes)
 
     @property
-    def home(self) -> Home:
+    def namespace(self) -> ArrayNamespace:
         """Array namespace and device of X."""
-        home: Home = self.inputs.home
-        return home
+        namespace: ArrayNamespace = self.inputs.namespace
+        return namespace
 
     @property
     def n_folds(self) -> int:

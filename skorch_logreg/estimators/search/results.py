@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skorch_logreg.estimators import convergence
+from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.search.batches import CandidateBatch
 from skorch_logreg.exceptions import ConstantLabelWarning
 from skorch_logreg.fitting import Status
@@ -142,7 +142,7 @@ class BatchResults:
                     failed.append((reached, statuses))
         if failed:
             _, worst = max(failed, key=lambda fit: fit[0])
-            text = convergence.message_of_several(
+            text = convergence_messages.message_for_several(
                 final_points,
                 what="fits of the search",
                 max_iter=worst.max_iter,

@@ -12,7 +12,12 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.scoring import CachedLogitsClassifier, Rows, fast_scores, metric_name
+from skorch_logreg.estimators.scoring import (
+    CachedLogitsClassifier,
+    FoldRows,
+    fast_scores,
+    metric_name,
+)
 from skorch_logreg.estimators.search.batches import CandidateBatch
 
 __all__ = ["CandidateScorer", "FoldLogits"]
@@ -30,13 +35,13 @@ class FoldLogits:
         Logits of the g models of the row's fold.
     index : Tensor of shape (n_entries,)
         Class indices.
-    rows : Rows
+    rows : FoldRows
         Indices of the rows in the X of the search.
     """
 
     logits: Tensor
     index: Tensor
-    rows: Rows
+    rows: FoldRows
 
 
 @dataclass(frozen=True)

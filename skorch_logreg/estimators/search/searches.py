@@ -17,9 +17,8 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.estimators import elsewhere, persistence
-from skorch_logreg.estimators.arrays import Home
-from skorch_logreg.estimators.isolation import plain_torch
+from skorch_logreg.estimators import out_of_core, persistence
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.search.candidates import (
     can_batch,
     group_candidates,
@@ -29,6 +28,7 @@ from skorch_logreg.estimators.search.evaluation import CandidateEvaluator
 from skorch_logreg.estimators.search.individual_fits import IndividualFits, begin_search_callbacks
 from skorch_logreg.estimators.search.results import BatchResults, EvaluatedCandidates
 from skorch_logreg.estimators.search.scores import CandidateScorer
+from skorch_logreg.estimators.torch_context import default_torch_state
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 
@@ -67,15 +67,15 @@ class _BatchedSearch:
         self : object
             Fitted search.
         """
-        elsewhere.refuse(X, type(self).__name__)
-        home = Home.of(X)
-        X, y = home.rows(X), home.beside(y)
-        params = {name: home.beside(value) for name, value in params.items()}
-        with persistence.all_or_nothing(self):
+        out_of_core.require_in_memory(X, type(self).__name__)
+        namespace = ArrayNamespace.of(X)
+        X, y = namespace.view(X), namespace.detach(y)
+        params = {name: namespace.detach(value) for name, value in params.items()}
+        with persistence.restore_on_failure(self):
             if y is None or not can_batch(self.estimator):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 none_batched = np.zeros(len(self.cv_results_["params"]), dtype=bool)
-                self.batched_ = home.adopt(none_batched)
+                self.batched_ = namespace.convert(none_batched)
             else:
                 self._fit(X, y, params)
         return self
@@ -97,9 +97,9 @@ class _BatchedSearch:
         score : float
             Score of the best candidate.
         """
-        home = Home.of(X)
-        params = {name: home.beside(value) for name, value in params.items()}
-        result: float = super().score(X, home.beside(y), **params)  # type: ignore[misc]
+        namespace = ArrayNamespace.of(X)
+        params = {name: namespace.detach(value) for name, value in params.items()}
+        result: float = super().score(X, namespace.detach(y), **params)  # type: ignore[misc]
         return result
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -135,7 +135,7 @@ class _BatchedSearch:
                 )
             batched = BatchResults(len(splits))
             rows = (splits, candidate_scorer, routed.estimator.fit)
-            with plain_torch():
+            with default_torch_state():
                 groups = group_candidates(self.estimator, candidates)
                 refit = bool(self.refit)
                 CandidateEvaluator(*rows, self.return_train_score, refit, batched).run(groups)
@@ -180,7 +180,7 @@ class _BatchedSearch:
         several = isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers._scorers if several else scorers
         self.cv_results_ = evaluated.results
-        self.batched_ = Home.of(X).adopt(evaluated.batched)
+        self.batched_ = ArrayNamespace.of(X).convert(evaluated.batched)
         if callback_context is not None:
             callback_context.call_on_fit_task_end(estimator=self, **task)
 

@@ -1,4 +1,4 @@
-"""Ways out: a fitted model as scikit-learn's own, or as a graph that needs no Python."""
+"""Export of fitted linear models to scikit-learn and ONNX."""
 
 from os import PathLike
 from typing import Any
@@ -12,21 +12,28 @@ from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.estimators.options import SOLVERS, check_threshold_classes
 from skorch_logreg.estimators.prediction import LogisticPrediction
 
-__all__ = ["Leaving", "copied", "logistic_regression", "parameters", "with_threshold"]
+__all__ = [
+    "ExportMixin",
+    "sklearn_parameters",
+    "to_logistic_regression",
+    "to_numpy_copy",
+    "with_threshold",
+]
 
 
-class Leaving(LogisticPrediction):
-    """A linear model that can leave this package."""
+class ExportMixin(LogisticPrediction):
+    """Mixin of linear classifiers with export to scikit-learn and ONNX."""
 
     def to_sklearn(self) -> Any:
-        """Copy the model into scikit-learn's own LogisticRegression.
+        """Export the model to scikit-learn's LogisticRegression.
 
         Returns
         -------
         model : LogisticRegression or FixedThresholdClassifier
-            Fitted, in NumPy, and free of this package: copies of the fitted attributes, and the
-            parameters that both have, with the C and l1_ratio that were chosen. Where `threshold`
-            is not 0.5, the `sklearn.model_selection.FixedThresholdClassifier` around it.
+            Fitted model that does not depend on this package: it has NumPy copies of the fitted
+            attributes and the common parameters, with the C and l1_ratio that were chosen. If
+            `threshold` is not 0.5, it is wrapped in a
+            `sklearn.model_selection.FixedThresholdClassifier`.
 
         Raises
         ------
@@ -35,9 +42,10 @@ class Leaving(LogisticPrediction):
 
         Notes
         -----
-        It predicts what this model predicts, but for a tie at 0.5. Fitted anew it is a
-        LogisticRegression: that has no `penalty_factor`, `bounds`, penalty objects, or shares of
-        classes, and a `solver` that it does not know becomes "lbfgs", or "saga" with L1.
+        The exported model predicts what this model predicts, except for a tie at 0.5. If it is
+        fitted again, it is an ordinary LogisticRegression, which does not support
+        `penalty_factor`, `bounds`, penalty objects or soft labels. A `solver` that scikit-learn
+        does not have becomes "lbfgs", or "saga" with L1.
 
         Examples
         --------
@@ -50,46 +58,46 @@ class Leaving(LogisticPrediction):
         check_is_fitted(self)
         check_threshold_classes(self.threshold, len(self.classes_))
         chosen, names = {}, ["coef_", "intercept_", "classes_"]
-        if hasattr(self, "C_"):  # iterations are then those of all candidates
+        if hasattr(self, "C_"):  # n_iter_ is then that of all candidates, and left out
             chosen = {"C": float(np.ravel(self.C_)[0]), "l1_ratio": _first(vars(self)["l1_ratio_"])}
         else:
             names.append("n_iter_")
-        fitted = {name: copied(getattr(self, name)) for name in names}
-        model = logistic_regression(self, parameters(self) | chosen, fitted)
+        fitted = {name: to_numpy_copy(getattr(self, name)) for name in names}
+        model = to_logistic_regression(self, sklearn_parameters(self) | chosen, fitted)
         return with_threshold(model, self.threshold)
 
     def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: Any = None) -> Any:
-        """Write the model as an ONNX graph, which runs wherever there is a runtime for it.
+        """Export the model to an ONNX graph.
 
-        Needs ``pip install "skorch-logreg[onnx]"``.
+        It needs ``pip install "skorch-logreg[onnx]"``.
 
         Parameters
         ----------
         path : str, path or None, default=None
-            File to write it to as well.
+            File to which the graph is written; None: no file is written.
         dtype : {"float32", "float64"} or None, default=None
-            Of the rows and of all arithmetic; None: that of `coef_`.
+            Type of the rows and of all arithmetic; None: the type of `coef_`.
 
         Returns
         -------
         model : onnx.ModelProto
-            From "X" (n_samples, n_features) it makes "label", as `predict`, with today's
-            `threshold`, and "probabilities", as `predict_proba`. Of operators of ONNX itself
-            alone, opset 17.
+            Graph with the input "X" of shape (n_samples, n_features) and the outputs "label", as
+            `predict` with the present `threshold`, and "probabilities", as `predict_proba`. It
+            uses only operators of ONNX itself, opset 17.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ParameterError
-            If classes are neither numbers nor strings, or `dtype` is another.
+            If classes are neither numbers nor strings, or `dtype` is not one of the above.
         ImportError
             If onnx is not installed.
 
         Notes
         -----
-        A runtime rounds in its own way: probabilities differ in the last digits, and so may the
-        label of a row that lies on the threshold up to these.
+        Runtimes round differently: probabilities may differ in the last digits, and with them the
+        label of a row whose probability is that close to the threshold.
 
         Examples
         --------
@@ -106,7 +114,7 @@ class Leaving(LogisticPrediction):
             kind,
             to_tensor(self.coef_).cpu().numpy(),
             to_tensor(self.intercept_).cpu().numpy(),
-            copied(classes),
+            to_numpy_copy(classes),
             np.asarray(thresholds),
             dtype,
         )
@@ -115,15 +123,15 @@ class Leaving(LogisticPrediction):
         return proto
 
     def _decision(self) -> tuple[str, Any, Any]:
-        """How logits are decided on: its kind, the answers, and a threshold a logit."""
+        """Return the kind of the decision, the classes, and a threshold for each logit."""
         check_threshold_classes(self.threshold, len(self.classes_))
         kind = "binary" if len(self.classes_) == 2 else "multinomial"
         return kind, self.classes_, [self.threshold]
 
 
-def parameters(model: Any) -> dict[str, Any]:
-    """Parameters that scikit-learn's LogisticRegression has as well, in its own terms."""
-    from sklearn.linear_model import LogisticRegression  # takes long
+def sklearn_parameters(model: Any) -> dict[str, Any]:
+    """Return the model's parameters that scikit-learn's LogisticRegression has, in its terms."""
+    from sklearn.linear_model import LogisticRegression  # slow to import
 
     shared = LogisticRegression().get_params(deep=False).keys()
     found = {name: value for name, value in vars(model).items() if name in shared}
@@ -135,8 +143,8 @@ def parameters(model: Any) -> dict[str, Any]:
     return found
 
 
-def logistic_regression(model: Any, given: dict[str, Any], fitted: dict[str, Any]) -> Any:
-    """Make a fitted LogisticRegression of parameters and attributes, with the model's features."""
+def to_logistic_regression(model: Any, given: dict[str, Any], fitted: dict[str, Any]) -> Any:
+    """Build a LogisticRegression from parameters, fitted attributes and the model's features."""
     from sklearn.linear_model import LogisticRegression
 
     made = LogisticRegression(**given)
@@ -148,7 +156,7 @@ def logistic_regression(model: Any, given: dict[str, Any], fitted: dict[str, Any
 
 
 def with_threshold(model: Any, threshold: float) -> Any:
-    """Have a fitted classifier of two classes decide at a threshold of its own."""
+    """Wrap a fitted binary classifier to predict with a threshold, unless it is 0.5."""
     if threshold == 0.5:
         return model
     from sklearn.model_selection import FixedThresholdClassifier
@@ -161,13 +169,13 @@ def with_threshold(model: Any, threshold: float) -> Any:
     )
 
 
-def copied(array: Any) -> Any:
-    """Copy an array of any library to NumPy; a sparse one stays sparse."""
+def to_numpy_copy(array: Any) -> Any:
+    """Copy an array of any library to NumPy; a sparse array stays sparse."""
     if isinstance(array, np.ndarray) or sp.issparse(array):
         return array.copy()
     return to_tensor(array).cpu().numpy().copy()
 
 
 def _first(l1_ratio: Any) -> float:
-    """Return the one value of either layout; None, where none were given, is 0."""
+    """Return the value of `l1_ratio_` in either layout; None is returned as 0."""
     return float(np.ravel(l1_ratio)[0] or 0.0)

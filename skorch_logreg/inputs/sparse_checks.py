@@ -1,4 +1,4 @@
-"""Sparse input whose index arrays lie is refused: compiled products would read out of bounds."""
+"""Check of the index arrays of sparse input, without which products may read out of bounds."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ __all__ = ["check_indices"]
 
 
 def check_indices(X: Any) -> None:
-    """Check that the indices of a sparse array lie in its shape; anything else passes.
+    """Check that the indices of a sparse array are within its shape.
 
     Parameters
     ----------
     X : object
-        As the caller gave it; read only. CSR, CSC, BSR and COO are looked at, the other
-        formats are converted by code that checks.
+        User's input, not modified. CSR, CSC, BSR and COO arrays are checked; conversions from
+        other formats check indices themselves, and dense input passes.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def check_indices(X: Any) -> None:
 
     Notes
     -----
-    Two reads of the indices, which is less than a product.
+    The check reads the indices twice, which takes less time than a product.
     """
     if not sp.issparse(X) or X.ndim != 2:
         return

@@ -1,4 +1,4 @@
-"""What training in epochs needs of an estimator: rows held out, their score, a seed, a past."""
+"""Validation split, held-out scores, seed and solver of training in epochs."""
 
 import copy
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from sklearn.utils import _safe_indexing, check_random_state
 from torch import Tensor
 
 from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.soft import SoftTargets
+from skorch_logreg.estimators.soft_labels import SoftTargets
 from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["Rows", "partial_solver", "seed_of", "split"]
+__all__ = ["LabelledRows", "partial_solver", "seed_of", "split"]
 
-_ONLINE = Adam(learning_rate=0.01, batch_size=32)  # where partial_fit is not told how
+_ONLINE = Adam(learning_rate=0.01, batch_size=32)  # solver of partial_fit for solver="auto"
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Validated rows with what they are labelled and what they count.
+class LabelledRows:
+    """Validated rows with their labels and weights.
 
     Parameters
     ----------
@@ -37,36 +37,36 @@ class Rows:
     labels: Targets | SoftTargets
     weight: Any
 
-    def take(self, index: np.ndarray) -> "Rows":
+    def take(self, index: np.ndarray) -> "LabelledRows":
         """Copy some rows."""
         if isinstance(self.labels, Targets):
             labels: Any = replace(self.labels, index=self.labels.index[index])
         else:
-            labels = replace(self.labels, share=self.labels.share[index])
+            labels = replace(self.labels, class_probability=self.labels.class_probability[index])
         X, y = _safe_indexing(self.X, index), _safe_indexing(self.y, index)
-        return Rows(X, y, labels, None if self.weight is None else self.weight[index])
+        return LabelledRows(X, y, labels, None if self.weight is None else self.weight[index])
 
-    def counting(self) -> "Rows":
-        """Rows of a weight above 0: others would take part in the making of mini-batches."""
+    def drop_zero_weight(self) -> "LabelledRows":
+        """Return the rows of positive weight; mini-batches are made of these only."""
         if self.weight is None:
             return self
         counts = (to_tensor(self.weight) > 0).cpu().numpy()
         return self if counts.all() else self.take(np.flatnonzero(counts))
 
-    def judge(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
-        """Return what scores an estimator with given fitted attributes on these rows.
+    def scorer(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
+        """Return a function that scores given fitted attributes of an estimator on these rows.
 
         Parameters
         ----------
         estimator : classifier
-            Whose `classes_` are known.
+            Estimator with `classes_`; not modified.
         scoring : str, callable or None
-            Named scorers are given the weights; None: the mean log-likelihood.
+            Scorer; one given by name gets the weights. None: the mean log-likelihood.
         """
-        from sklearn.metrics import get_scorer  # takes long to import, and few fits are scored
+        from sklearn.metrics import get_scorer  # slow to import, and few fits are scored
 
         model = copy.copy(estimator)
-        vars(model).pop("feature_names_in_", None)  # the rows are arrays by now
+        vars(model).pop("feature_names_in_", None)  # validated rows have no column names
         weighted = self.weight is not None and isinstance(scoring, str)
         params = {"sample_weight": self.weight} if weighted else {}
         scorer = None if scoring is None else get_scorer(scoring)
@@ -80,36 +80,39 @@ class Rows:
         return score
 
     def _log_likelihood(self, log_proba: Tensor) -> float:
-        """Weighted mean log-probability of the labels."""
+        """Compute the weighted mean log-probability of the labels."""
         if isinstance(self.labels, Targets):
             rows = log_proba.gather(1, self.labels.index[:, None].to(log_proba.device))[:, 0]
-        elif self.labels.share.ndim == 1:
-            share = self.labels.share.to(log_proba)
-            rows = share * log_proba[:, 1] + (1 - share) * log_proba[:, 0]
+        elif self.labels.class_probability.ndim == 1:
+            class_probability = self.labels.class_probability.to(log_proba)
+            rows = class_probability * log_proba[:, 1] + (1 - class_probability) * log_proba[:, 0]
         else:
-            rows = (self.labels.share.to(log_proba) * log_proba).sum(dim=1)
+            rows = (self.labels.class_probability.to(log_proba) * log_proba).sum(dim=1)
         if self.weight is None:
             return float(rows.mean())
         weight = to_tensor(self.weight).to(rows)
         return float((rows * weight).sum() / weight.sum())
 
 
-def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
-    """Hold out the share of the rows that the solver asks for, stratified by class.
+def split(
+    rows: LabelledRows, solver: MiniBatch, seed: int
+) -> tuple[LabelledRows, LabelledRows | None]:
+    """Split off the solver's ``validation_fraction`` of the rows, stratified by class.
 
     Returns
     -------
-    train, held_out : Rows
-        Of a weight above 0; the latter None where nothing is asked for.
+    train, held_out : LabelledRows
+        Rows of positive weight; ``held_out`` is None if the fraction is 0.
 
     Raises
     ------
     ParameterError
-        If the share is too small or too large for the classes, or scores have no classes.
+        If the fraction is too small or too large for the classes, or the scorer needs classes but
+        y holds probabilities.
     """
-    from sklearn.model_selection import train_test_split  # takes long to import
+    from sklearn.model_selection import train_test_split  # slow to import
 
-    rows = rows.counting()
+    rows = rows.drop_zero_weight()
     if not solver.validation_fraction:
         return rows, None
     labels = rows.labels
@@ -133,24 +136,24 @@ def split(rows: Rows, solver: MiniBatch, seed: int) -> tuple[Rows, Rows | None]:
 
 
 def seed_of(random_state: Any) -> int:
-    """Return the seed of a fit; None is 0: the same call twice gives the same bits."""
+    """Return the seed of a fit; None gives 0, so that fits are reproducible."""
     if random_state is None:
         return 0
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def is_auto(solver: Any) -> bool:
-    """Whether the choice of a solver is left to the package."""
+    """Return True if the solver is "auto"."""
     return isinstance(solver, str) and solver == "auto"
 
 
 def partial_solver(solver: Any, default: MiniBatch = _ONLINE) -> MiniBatch:
-    """Return the solver of a `partial_fit`, of which a call is an epoch.
+    """Return the mini-batch solver of `partial_fit`, which trains for one epoch a call.
 
     Raises
     ------
     ParameterError
-        If it asks for what needs all rows at once.
+        If a setting of the solver needs all rows at once.
     """
     if not isinstance(solver, MiniBatch):
         return default

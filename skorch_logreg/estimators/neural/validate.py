@@ -1,4 +1,4 @@
-"""What a fit of a network was asked for, and what it was given."""
+"""Validation of the parameters and the input of a network's fit."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -9,36 +9,38 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import elsewhere, epochs, options, soft, weights
-from skorch_logreg.estimators.arrays import Home
-from skorch_logreg.estimators.epochs import Rows
+from skorch_logreg.estimators import options, out_of_core, validation_split, weights
+from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.validate import validated
+from skorch_logreg.estimators.soft_labels import encode_targets
+from skorch_logreg.estimators.validate import validate_rows
+from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.solvers import Adam, MiniBatch
 
-__all__ = ["Given", "Way", "check_sizes", "place", "rows_like_before"]
+__all__ = ["TrainingMode", "ValidatedInput", "check_sizes", "device_and_dtype", "rows_like_before"]
 
-_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)
+_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)  # for solver=None
 
 
 def rows_like_before(model: Any, X: Any) -> Any:
-    """Validate rows that have to have the features of those before."""
-    return validated(model, X, reset=False, allow_nd=model.module is not None)
+    """Validate rows, whose features must be those of the previous fit."""
+    return validate_rows(model, X, reset=False, allow_nd=model.module is not None)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a model is fitted.
+class TrainingMode:
+    """Solver of a network, and which parts it fits.
 
     Parameters
     ----------
     solver : MiniBatch, str or Solver
-        Of the network, or of the head on a frozen backbone.
+        Solver of the network, or of the head if the backbone is frozen.
     frozen : bool
+        Whether the backbone is frozen.
     polish : bool
-        Whether training ends with an exact head.
+        Whether training ends with an exact fit of the head.
     """
 
     solver: Any
@@ -46,8 +48,8 @@ class Way:
     polish: bool
 
     @classmethod
-    def of(cls, model: Any) -> "Way":
-        """Read the parameters; refuse what does not go together."""
+    def of(cls, model: Any) -> "TrainingMode":
+        """Resolve a model's parameters; raise an error if they cannot be combined."""
         solver, frozen = model.solver, bool(model.freeze_backbone)
         known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")
         if isinstance(solver, type) or not known:
@@ -69,13 +71,13 @@ class Way:
         return cls(solver, frozen, polish)
 
     @classmethod
-    def by_parts(cls, model: Any) -> "Way":
-        """Read the parameters for `partial_fit`."""
-        way = cls.of(model)
-        return replace(way, solver=epochs.partial_solver(model.solver, _DEFAULT))
+    def for_partial_fit(cls, model: Any) -> "TrainingMode":
+        """Resolve a model's parameters for `partial_fit`."""
+        mode = cls.of(model)
+        return replace(mode, solver=validation_split.partial_solver(model.solver, _DEFAULT))
 
-    def over_batches(self, X: Any) -> MiniBatch:
-        """Return the solver of batches that stream; a loader makes those of the default."""
+    def stream_solver(self, X: Any) -> MiniBatch:
+        """Return the solver for streamed batches; a loader sets the default's batch size."""
         if self.polish:
             raise ParameterError(
                 "polish_head=True, or finish='exact', needs rows in memory, but these stream; "
@@ -88,38 +90,38 @@ class Way:
 
     @property
     def trains(self) -> bool:
-        """Whether there are epochs."""
+        """True if the solver trains in epochs."""
         return isinstance(self.solver, MiniBatch)
 
-    def most_iterations(self, max_iter: int) -> int:
-        """Epochs and iterations that there may be."""
+    def iteration_limit(self, max_iter: int) -> int:
+        """Return the largest number of epochs and iterations."""
         if not self.trains:
             return max_iter
         return int(self.solver.epochs) + self.polish * max_iter
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a fit was given, validated.
+class ValidatedInput:
+    """Validated rows, device and start of a network's fit.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
-    rows : Rows
-    home : Home
-        Where results go.
+    rows : LabelledRows
+    namespace : ArrayNamespace
+        Namespace of the results.
     device : torch.device
-        Where the network is fitted.
+        Device of the network.
     dtype : torch.dtype
-        Of its numbers.
+        Type of the network.
     seed : int
     previous : nn.Sequential or None
-        The network to start from, of this fit's own.
+        Copy of the fitted network to start from; None: start from a new network.
     """
 
     model: Any
-    rows: Rows
-    home: Home
+    rows: LabelledRows
+    namespace: ArrayNamespace
     device: torch.device
     dtype: torch.dtype
     seed: int
@@ -134,80 +136,82 @@ class Given:
         sample_weight: Any,
         seed: int,
         *,
-        anew: bool,
+        reset: bool,
         classes: Any,
         warm: bool,
-    ) -> "Given":
-        """Validate; errors come before any work.
+    ) -> "ValidatedInput":
+        """Validate the input of a fit, before any computation.
 
         Parameters
         ----------
-        anew : bool
+        reset : bool
             Whether X may have other features than before.
         classes : array of shape (n_classes,) or None
-            Those known already, of which y may lack some.
+            Known classes, not all of them necessarily in y; None: find them in y.
         warm : bool
             Whether to start from ``module_``.
         """
         if model.module is None:
             check_sizes(model.hidden_layer_sizes)
         device = options.resolve_device(model.device)
-        home = Home.of(X)
-        sample_weight = home.adopt(sample_weight)
-        elsewhere.refuse(X, type(model).__name__)
+        namespace = ArrayNamespace.of(X)
+        sample_weight = namespace.convert(sample_weight)
+        out_of_core.require_in_memory(X, type(model).__name__)
         n_features = getattr(model, "n_features_in_", None)
         allow_nd = model.module is not None
-        X, y = validated(model, X, y, reset=anew, multi_output=model.soft_labels, allow_nd=allow_nd)
-        device, dtype = place(model, X, device)
-        labels = soft.encode(y, model.soft_labels, model.label_smoothing, classes)
+        X, y = validate_rows(
+            model, X, y, reset=reset, multi_output=model.soft_labels, allow_nd=allow_nd
+        )
+        device, dtype = device_and_dtype(model, X, device)
+        labels = encode_targets(y, model.soft_labels, model.label_smoothing, classes)
         if labels.n_classes < 2:
             raise ValueError(
                 "This solver needs samples of at least 2 classes in the data, but the data "
                 f"contains only one class: {labels.classes[0]!r}"
             )
         options.check_threshold_classes(model.threshold, labels.n_classes)
-        sample_weight = weights.check_sample_weight(sample_weight, X, home)
-        rows = Rows(X, y, labels, sample_weight)
-        given = cls(model, rows, home, device, dtype, seed, None)
+        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
+        rows = LabelledRows(X, y, labels, sample_weight)
+        given = cls(model, rows, namespace, device, dtype, seed, None)
         if not warm:
             return given
         return replace(given, previous=given._previous(n_features))
 
     @property
     def n_outputs(self) -> int:
-        """Logits a row."""
+        """Number of logits of a row."""
         n_classes = self.rows.labels.n_classes
         return 1 if n_classes == 2 else n_classes
 
     @property
     def metadata(self) -> dict[str, Any] | None:
-        """What callbacks are told beside X and y."""
+        """Metadata for callbacks."""
         weight = self.rows.weight
         return None if weight is None else {"sample_weight": weight}
 
     def network(self, frozen: bool) -> nn.Sequential:
-        """Give the network to start from: the previous one, or one whose weights are drawn.
+        """Return the network to start from: the previous one, or a new one with random weights.
 
-        On a frozen backbone the head starts at zero.
+        The head of a frozen backbone starts at zero.
         """
         if self.previous is not None:
             return self.previous
         model, X = self.model, self.rows.X
         if model.module is not None:
-            backbone, width = networks.adopted(model.module, X[:2], self.device, self.dtype)
+            backbone, width = networks.copy_backbone(model.module, X[:2], self.device, self.dtype)
         else:
             sizes = _sizes(model.hidden_layer_sizes)
             width = sizes[-1] if sizes else int(X.shape[1])
             backbone = networks.perceptron(
                 int(X.shape[1]), sizes, model.activation, float(model.dropout), self.dtype
             )
-        network = networks.under_head(backbone, width, self.n_outputs, self.device, self.dtype)
+        network = networks.add_head(backbone, width, self.n_outputs, self.device, self.dtype)
         for parameter in network[1].parameters() if frozen else ():
             nn.init.zeros_(parameter)
         return network
 
     def _previous(self, n_features: int | None) -> nn.Sequential:
-        """Copy the fitted network, for a fit of its own."""
+        """Copy the fitted network for a warm start."""
         X, before = self.rows.X, self.model.module_
         if n_features != X.shape[1] or before.head.out_features != self.n_outputs:
             raise ValueError(
@@ -219,18 +223,21 @@ class Given:
         return network.to(self.dtype) if self.model.module is None else network
 
 
-def place(model: Any, X: Any, device: torch.device | None) -> tuple[torch.device, torch.dtype]:
-    """Device and type of the network of validated rows.
+def device_and_dtype(
+    model: Any, X: Any, device: torch.device | None
+) -> tuple[torch.device, torch.dtype]:
+    """Return the device and type of the network.
 
     Parameters
     ----------
     model : NeuralLogisticClassifier
     X : array or Tensor
+        Validated rows.
     device : torch.device or None
-        That is asked for.
+        Device of the parameter `device`.
     """
     dtype = torch_dtype(X)
-    own = None if model.module is None else networks.place_of(model.module)
+    own = None if model.module is None else networks.device_and_dtype_of(model.module)
     if own is not None:
         device, dtype = own[0] if device is None else device, own[1]
     if device is None:
@@ -245,7 +252,7 @@ def _sizes(hidden_layer_sizes: Any) -> list[int]:
 
 
 def check_sizes(hidden_layer_sizes: Any) -> None:
-    """Refuse sizes of hidden layers that are not positive integers."""
+    """Raise an error for sizes of hidden layers that are not positive integers."""
     one = isinstance(hidden_layer_sizes, Integral)
     for size in [hidden_layer_sizes] if one else hidden_layer_sizes:
         if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:

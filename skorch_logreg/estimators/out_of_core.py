@@ -1,4 +1,4 @@
-"""Rows that are not in memory: chunks, Dask collections, parts of other processes."""
+"""Rows that are not in memory: chunks, Dask collections, and partitions of other processes."""
 
 from typing import Any
 
@@ -7,52 +7,59 @@ import torch
 from sklearn.utils.validation import _check_y
 
 from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
-from skorch_logreg.estimators.dask import collected, is_dask, rows_of
+from skorch_logreg.estimators.dask import collect, is_dask, partitioned_rows
 from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.parted import PartedRows
+from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.tensors import to_numpy
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["RowsElsewhere", "adopt", "check_labels", "for_splitter", "is_elsewhere", "refuse"]
+__all__ = [
+    "OutOfCoreRows",
+    "check_labels",
+    "is_out_of_core",
+    "prepare",
+    "require_in_memory",
+    "rows_for_splitter",
+]
 
-RowsElsewhere = ChunkedRows | PartedRows
+OutOfCoreRows = ChunkedRows | PartitionedRows
 
 
-def is_elsewhere(X: Any) -> bool:
-    """Whether the rows of X are not in memory, as an array of them would be."""
-    return isinstance(X, PartedRows) or is_dask(X) or is_chunked(X)
+def is_out_of_core(X: Any) -> bool:
+    """Return True if X holds rows that are not in memory."""
+    return isinstance(X, PartitionedRows) or is_dask(X) or is_chunked(X)
 
 
-def adopt(
+def prepare(
     model: Any,
     X: Any,
     n_samples: int,
     chosen: Options,
     device: torch.device | None,
-    anew: bool = True,
-) -> RowsElsewhere:
-    """Take such rows for a fit, and remember the features.
+    reset: bool = True,
+) -> OutOfCoreRows:
+    """Prepare out-of-core rows for a fit, and set the model's feature attributes.
 
     Parameters
     ----------
     model : estimator
     X : object
-        For which `is_elsewhere` is true.
+        Rows for which `is_out_of_core` is True.
     n_samples : int
-        Labels that come with it.
+        Number of labels.
     chosen : Options
     device : torch.device or None
-        That was asked for.
-    anew : bool, default=True
-        Whether there may be other features than before.
+        Device of the parameter `device`.
+    reset : bool, default=True
+        Whether to set the feature attributes; False: check them.
 
     Raises
     ------
     ParameterError
         If the solver or the device needs rows in memory.
     ValueError
-        If there are not as many rows as labels.
+        If the numbers of rows and labels differ.
     """
     if isinstance(chosen.solver, MiniBatch):
         raise ParameterError(
@@ -69,7 +76,7 @@ def adopt(
             "Found input variables with inconsistent numbers of samples: "
             f"{[rows.shape[0], n_samples]}"
         )
-    if not anew:
+    if not reset:
         check_features(model, rows.shape[1], rows.feature_names)
         return rows
     model.n_features_in_ = rows.shape[1]
@@ -80,10 +87,10 @@ def adopt(
 
 
 def check_labels(y: Any, multi_output: bool = False) -> Any:
-    """Validate labels that stand beside such rows; those of a Dask collection come here."""
+    """Validate the labels of out-of-core rows as a NumPy array; compute a Dask collection."""
     if y is None:
         raise ValueError("y is None; pass the labels of all rows beside X.")
-    y = _check_y(to_numpy(collected(y)), multi_output=multi_output)
+    y = _check_y(to_numpy(collect(y)), multi_output=multi_output)
     if not y.shape[0]:
         raise ValueError(
             f"Found array with 0 sample(s) (shape={y.shape}) while a minimum of 1 is required."
@@ -91,21 +98,21 @@ def check_labels(y: Any, multi_output: bool = False) -> Any:
     return y
 
 
-def for_splitter(X: Any) -> Any:
-    """Rows that a splitter may index; of those elsewhere only their number is known."""
-    return np.empty((X.shape[0], 0)) if isinstance(X, RowsElsewhere) else X
+def rows_for_splitter(X: Any) -> Any:
+    """Return rows for a splitter; out-of-core rows are replaced by as many rows without columns."""
+    return np.empty((X.shape[0], 0)) if isinstance(X, OutOfCoreRows) else X
 
 
-def refuse(X: Any, what: str) -> None:
-    """Refuse such rows where they would have to come into memory."""
-    if is_elsewhere(X):
+def require_in_memory(X: Any, what: str) -> None:
+    """Raise an error for rows that are not in memory."""
+    if is_out_of_core(X):
         raise ParameterError(
             f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "
             "TorchLogisticClassifierCV and MultiLabel fit rows that are elsewhere."
         )
 
 
-def _rows(X: Any, n_samples: int) -> RowsElsewhere:
-    if isinstance(X, PartedRows):
+def _rows(X: Any, n_samples: int) -> OutOfCoreRows:
+    if isinstance(X, PartitionedRows):
         return X
-    return rows_of(X) if is_dask(X) else ChunkedRows(X, n_samples)
+    return partitioned_rows(X) if is_dask(X) else ChunkedRows(X, n_samples)

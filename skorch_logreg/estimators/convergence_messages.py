@@ -1,4 +1,4 @@
-"""What a fit that did not converge says: the figure, the reason, the way out."""
+"""Messages of the warnings for fits that did not converge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,19 @@ from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "columns_to_infinity",
-    "is_as_asked",
+    "ended_as_requested",
+    "iteration_limit",
     "message",
-    "message_of_interrupted",
-    "message_of_several",
-    "message_of_stream",
-    "most_iterations",
+    "message_for_interrupted",
+    "message_for_several",
+    "message_for_stream",
 ]
 
-_SHOWN = 5  # columns that are named
-_NO_GROWTH = 1e-9  # relative to the largest, what rounding makes of a coefficient that stays
+_MAX_NAMED_COLUMNS = 5  # columns that a message names
+# growth, relative to the largest, up to which a coefficient only moves by rounding errors
+_MIN_RELATIVE_GROWTH = 1e-9
 
-# scikit-learn's texts, by which its users filter
+# scikit-learn's texts, so that warning filters written for them keep working
 _AT_MAX_ITER = {
     "liblinear": "Liblinear failed to converge, increase the number of iterations.",
     "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
@@ -43,7 +44,7 @@ _REASONS = {
     Status.EPOCHS: "the epochs are over",
     Status.INTERRUPTED: "it was interrupted",
 }
-_WAYS_OUT = {
+_ADVICE = {
     Status.MAX_ITER: "Increase the number of iterations to improve the convergence "
     "(max_iter={max_iter}).",
     Status.PRECISION: "Ask for less with a larger tol; {precision_advice}.",
@@ -58,31 +59,36 @@ _WAYS_OUT = {
 
 
 def columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) -> str:
-    """Name the columns whose coefficients grow, those that grow most first.
+    """Name the columns whose coefficients diverge, in decreasing order of their growth.
 
     Parameters
     ----------
     direction : Tensor of shape (K, n_features + 1) or None
-        Of columns of deviation one, the intercept last.
+        Direction of divergence of the coefficients of columns scaled to a standard deviation of
+        one, the intercept last.
     names : sequence of str or None
-        None: x0, x1 and so on.
+        Names of the columns; None: x0, x1 and so on.
     """
     if direction is None:
         return ""
-    if len(direction) > 1:  # a constant for all classes is free: most have none
+    if len(direction) > 1:  # a constant for all classes is arbitrary: make most entries zero
         direction = direction - direction.median(dim=0).values
     size = direction.abs().amax(dim=0)
     order = size[:-1].argsort(descending=True, stable=True).tolist()
-    growing = [j for j in order if size[j] > _NO_GROWTH * size.max()]
-    if not growing:
+    diverging = [j for j in order if size[j] > _MIN_RELATIVE_GROWTH * size.max()]
+    if not diverging:
         return " (that of the intercept)"
-    shown = [f"x{j}" if names is None else str(names[j]) for j in growing[:_SHOWN]]
-    more = f" and {len(growing) - _SHOWN} more" if len(growing) > _SHOWN else ""
+    shown = [f"x{j}" if names is None else str(names[j]) for j in diverging[:_MAX_NAMED_COLUMNS]]
+    more = (
+        f" and {len(diverging) - _MAX_NAMED_COLUMNS} more"
+        if len(diverging) > _MAX_NAMED_COLUMNS
+        else ""
+    )
     return f" (columns {', '.join(shown)}{more})"
 
 
-def is_as_asked(status: Status) -> bool:
-    """Whether a fit ended as it was told to: there is nothing to warn of."""
+def ended_as_requested(status: Status) -> bool:
+    """Return True if a fit converged, or stopped early by its own setting: no warning is due."""
     return status in (Status.CONVERGED, Status.EARLY)
 
 
@@ -97,28 +103,28 @@ def message(
     dtype: str,
     columns: str = "",
 ) -> str:
-    """Word the warning of a fit that ended with ``status``.
+    """Return the warning's text for a fit that ended with ``status``.
 
     Parameters
     ----------
     status : Status
-        Any but CONVERGED.
+        Status of the fit, not CONVERGED.
     solver : str or solver
-        The parameter as it was given.
+        Value of the parameter `solver`.
     n_iter, max_iter : int
     optimality, tol : float
-        Reached, and asked for.
+        Optimality that was reached, and its threshold.
     dtype : str
         Type of the data.
     columns : str, default=""
-        Of `columns_to_infinity`.
+        Text from `columns_to_infinity`.
     """
     name = solver if isinstance(solver, str) else type(solver).__name__
     leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
     advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
     text = (
         f"{leads.get(name, _DEFAULT)} optimality_ = {{optimality:.2g}} was reached where "
-        f"tol = {{tol:.2g}} was asked for: {_REASONS[status]}. {_WAYS_OUT[status]}"
+        f"tol = {{tol:.2g}} was asked for: {_REASONS[status]}. {_ADVICE[status]}"
     )
     return text.format(
         solver=name,
@@ -132,37 +138,37 @@ def message(
     )
 
 
-def message_of_several(
-    ends: Sequence[tuple[Status, float]], *, what: str, max_iter: int, tol: float, dtype: str
+def message_for_several(
+    outcomes: Sequence[tuple[Status, float]], *, what: str, max_iter: int, tol: float, dtype: str
 ) -> str | None:
-    """Word the one warning of many fits; None if all converged.
+    """Return one warning's text for several fits; None if all converged.
 
     Parameters
     ----------
-    ends : sequence of (Status, float)
-        How every fit ended, and the optimality that it reached.
+    outcomes : sequence of (Status, float)
+        Status and optimality of every fit.
     what : str
-        What they are, in the plural.
+        Plural noun for the fits in the text.
     max_iter : int
     tol : float
     dtype : str
         Type of the data.
     """
-    failed = [end for end in ends if end[0] is not Status.CONVERGED]
+    failed = [outcome for outcome in outcomes if outcome[0] is not Status.CONVERGED]
     if not failed:
         return None
-    status, worst = max(failed, key=lambda end: end[1])
+    status, worst = max(failed, key=lambda outcome: outcome[1])
     advice = "float64 data reach further" if dtype == "float32" else "centred columns may help"
-    way_out = _WAYS_OUT[status].format(max_iter=max_iter, precision_advice=advice)
+    way_out = _ADVICE[status].format(max_iter=max_iter, precision_advice=advice)
     return (
-        f"{len(failed)} of {len(ends)} {what} failed to converge. The worst reached optimality_ "
-        f"= {worst:.2g} where tol = {tol:.2g} was asked for: "
+        f"{len(failed)} of {len(outcomes)} {what} failed to converge. The worst reached "
+        f"optimality_ = {worst:.2g} where tol = {tol:.2g} was asked for: "
         f"{_REASONS[status].format(dtype=dtype, columns='')}. {way_out}"
     )
 
 
-def message_of_stream(solver: Any, n_epochs: int) -> str:
-    """Word the warning of a training on rows that stream."""
+def message_for_stream(solver: Any, n_epochs: int) -> str:
+    """Return the warning's text for training on streamed rows, which is not certified."""
     return (
         f"{type(solver).__name__} went through {n_epochs} epoch(s) of mini-batches that stream: "
         "nothing is proven, and optimality_ is nan. Pass arrays, or a map-style data set, for a "
@@ -170,8 +176,8 @@ def message_of_stream(solver: Any, n_epochs: int) -> str:
     )
 
 
-def message_of_interrupted(solver: Any, n_epochs: int) -> str:
-    """Word the warning of a training of which nothing is proven, and that was interrupted."""
+def message_for_interrupted(solver: Any, n_epochs: int) -> str:
+    """Return the warning's text for uncertified training that was interrupted."""
     return (
         f"{type(solver).__name__} did not come to its end: after {n_epochs} epoch(s) it was "
         "interrupted, and module_ is the best so far. Fit with its checkpoint, or "
@@ -179,8 +185,8 @@ def message_of_interrupted(solver: Any, n_epochs: int) -> str:
     )
 
 
-def most_iterations(solver: Any, max_iter: int) -> int:
-    """Count the iterations that a fit may take: epochs, and those of an exact finish."""
+def iteration_limit(solver: Any, max_iter: int) -> int:
+    """Return the largest number of iterations of a fit: epochs and those of an exact finish."""
     if not isinstance(solver, MiniBatch):
         return max_iter
     return solver.epochs + (max_iter if solver.finish == "exact" else 0)

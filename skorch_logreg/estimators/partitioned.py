@@ -1,4 +1,4 @@
-"""Rows that live in parts elsewhere."""
+"""Rows in partitions that are stored outside this process."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor
 from skorch_logreg.data import Data, Parts, Survey, as_tensor, from_parts
 from skorch_logreg.estimators.chunks import check_rows
 
-__all__ = ["PartedRows"]
+__all__ = ["PartitionedRows"]
 
 
 @dataclass(frozen=True)
-class PartedRows:
-    """Rows in parts that are not here; validated where they are.
+class PartitionedRows:
+    """Rows in partitions, which are validated where they are stored.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class PartedRows:
         float32 or float64.
     feature_names : ndarray of str or None
     survey : Survey
-        What the first fit finds out, for all that follow.
+        Findings of the first pass, which later fits reuse.
     """
 
     parts: Parts
@@ -36,15 +36,15 @@ class PartedRows:
     survey: Survey = field(default_factory=Survey)
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
-        """Hand every part its targets and weights."""
-        read = _Read(self.shape[1], self.dtype)
+        """Combine the partitions with their targets and weights."""
+        read = _BlockValidator(self.shape[1], self.dtype)
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
         return from_parts(self.parts, read, self.shape[1], dtype, targets, weight, self.survey)
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Validate a part, where it lies."""
+class _BlockValidator:
+    """Callable that validates a partition where it is stored."""
 
     n_features: int
     dtype: Any

@@ -1,0 +1,220 @@
+"""Targets that are class probabilities: from soft labels or label smoothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils._array_api import get_namespace_and_device
+from torch import Tensor
+
+from skorch_logreg.estimators import targets, weights
+from skorch_logreg.estimators.arrays import to_tensor
+from skorch_logreg.estimators.targets import Targets
+
+__all__ = [
+    "SoftTargets",
+    "class_probabilities",
+    "encode_targets",
+    "reweight",
+    "smooth_labels",
+    "weight_targets",
+]
+
+# tolerance of a row's sum: rounding of float32 probabilities, or of decimals in a file
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """Class probabilities of every row.
+
+    Parameters
+    ----------
+    classes : array of shape (n_classes,)
+        Sorted distinct labels.
+    class_probability : Tensor of shape (n_samples,) or (n_samples, n_classes), float64
+        Probabilities of the second of two classes, or of all classes; rows sum to 1.
+    """
+
+    classes: Any
+    class_probability: Tensor
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.classes.shape[0])
+
+
+def encode_targets(
+    y: Any, soft_labels: bool, label_smoothing: float, known: Any = None
+) -> Targets | SoftTargets:
+    """Encode labels as class indices, or as class probabilities if they are soft or smoothed.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,) or (n_samples, n_classes)
+        Validated labels; two axes only for soft labels.
+    soft_labels : bool
+        Whether y holds probabilities.
+    label_smoothing : float
+        Share of every row that is spread evenly over all classes.
+    known : array of shape (n_classes,) or None
+        Known classes, not all of them necessarily in y; None: find them in y.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not classes, not among the known ones, or not probabilities.
+    """
+    if soft_labels:
+        found = _probabilities(y)
+        if known is not None and found.n_classes != len(known):
+            raise ValueError(
+                f"y holds probabilities of {found.n_classes} classes, but there are {len(known)}."
+            )
+        class_probability = smooth_labels(found.class_probability, label_smoothing, found.n_classes)
+        found = SoftTargets(found.classes, class_probability)
+        if known is None:
+            _refuse_empty(found)
+        return found
+    hard = targets.encode(y) if known is None else targets.encode_known(y, known)
+    if not label_smoothing or hard.n_classes < 2:
+        return hard
+    class_probability = hard.index.to(torch.float64)
+    if hard.n_classes > 2:
+        class_probability = class_probability.new_zeros(len(class_probability), hard.n_classes)
+        class_probability.scatter_(1, hard.index[:, None], 1.0)
+    return SoftTargets(
+        hard.classes, smooth_labels(class_probability, label_smoothing, hard.n_classes)
+    )
+
+
+def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
+    """Compute smoothed probabilities ``(1 - e) q + e / K``, in new memory.
+
+    Parameters
+    ----------
+    class_probability : Tensor of any shape, float64
+        Probabilities q.
+    label_smoothing : float
+        Share e that is spread evenly over the classes.
+    n_classes : int
+        Number of classes K.
+    """
+    return class_probability * (1 - label_smoothing) + label_smoothing / n_classes
+
+
+def weight_targets(
+    class_weight: Mapping[Any, float] | str | None,
+    labels: Targets | SoftTargets,
+    sample_weight: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss's targets, and sample weights times class weights.
+
+    A row of weight s and probabilities q counts as one row of every class c with weight
+    ``s q_c``, which the weight of class c multiplies and "balanced" counts.
+
+    Returns
+    -------
+    targets : Tensor of shape (n_samples,) or (n_samples, 1, n_classes)
+        Class indices, or class probabilities after weighting.
+    weight : Tensor of shape (n_samples,), float64, or None
+        Weights of the rows; None: all are 1.
+    """
+    if isinstance(labels, Targets):
+        return labels.index, weights.with_class_weight(class_weight, labels, sample_weight)
+    class_probability = labels.class_probability
+    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
+    if class_weight is not None:
+        if rows is None:
+            rows = torch.ones(
+                class_probability.shape[0], dtype=torch.float64, device=class_probability.device
+            )
+        class_probability = class_probability.to(rows.device)
+        by_class = weights.class_weights_of(
+            class_weight, labels.classes, rows @ class_probabilities(class_probability)
+        )
+        class_probability, rows = reweight(class_probability, rows, by_class)
+        rows = weights.check_nonzero(rows)
+    return class_probability if class_probability.ndim == 1 else class_probability[:, None], rows
+
+
+def class_probabilities(class_probability: Tensor) -> Tensor:
+    """Return the probabilities (n_samples, n_classes) of all classes."""
+    return (
+        torch.stack([1 - class_probability, class_probability], dim=1)
+        if class_probability.ndim == 1
+        else class_probability
+    )
+
+
+def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply rows by the class weights ``by_class``; return their probabilities and weights."""
+    weighted = class_probabilities(class_probability) * by_class
+    total = weighted.sum(dim=1)
+    own = weighted / torch.where(total > 0, total, 1.0)[:, None]
+    return own[:, 1] if class_probability.ndim == 1 else own, rows * total
+
+
+def _probabilities(y: Any) -> SoftTargets:
+    """Validate soft labels, without smoothing."""
+    if sp.issparse(y):
+        raise ValueError("y is sparse; with soft_labels=True it must be dense probabilities.")
+    try:
+        is_object = isinstance(y, np.ndarray) and y.dtype.kind == "O"
+        class_probability = to_tensor(y.astype(np.float64) if is_object else y).to(torch.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must hold probabilities with soft_labels=True, got dtype {y.dtype}: {error}"
+        ) from error
+    shape = tuple(class_probability.shape)
+    if class_probability.ndim > 2 or (class_probability.ndim == 2 and shape[1] < 2):
+        raise ValueError(
+            f"y has shape {shape}; with soft_labels=True it is (n_samples,), probabilities of the "
+            "second of two classes, or (n_samples, n_classes) with 2 classes or more."
+        )
+    wrong = ~((class_probability >= 0) & (class_probability <= 1))
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        raise ValueError(
+            f"y{list(place)} is {float(class_probability[place])}; with soft_labels=True y holds "
+            "probabilities, from 0 to 1."
+        )
+    if class_probability.ndim == 2:
+        total = class_probability.sum(dim=1, keepdim=True)
+        apart = ((total - 1).abs() > _ROUNDING)[:, 0]
+        if bool(apart.any()):
+            row = int(apart.nonzero()[0, 0])
+            raise ValueError(
+                f"y[{row}] sums to {float(total[row])}; with soft_labels=True every row of y "
+                "holds the probabilities of all classes, which sum to 1."
+            )
+        class_probability = class_probability / total
+        class_probability = class_probability[:, 1] if shape[1] == 2 else class_probability
+    n_classes = 2 if class_probability.ndim == 1 else shape[1]
+    if isinstance(y, np.ndarray):
+        return SoftTargets(np.arange(n_classes), class_probability)
+    xp, _, device = get_namespace_and_device(y)
+    return SoftTargets(xp.arange(n_classes, device=device), class_probability)
+
+
+def _refuse_empty(labels: SoftTargets) -> None:
+    """Raise an error for classes of probability 0 in all rows, which have no finite intercept."""
+    class_probability = labels.class_probability
+    total = class_probability.sum(dim=0)
+    if class_probability.ndim == 1:
+        total = torch.stack([(1 - class_probability).sum(), total])
+    empty = (total == 0).nonzero()[:, 0].tolist()
+    if empty and labels.n_classes == 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes in the data, but every row of y "
+            f"belongs to class {1 - empty[0]} alone; label_smoothing above 0 gives each a share."
+        )
+    if empty:
+        raise ValueError(
+            f"No row of y has a share of class {empty[0]}: leave its column out, or give a "
+            "label_smoothing above 0."
+        )

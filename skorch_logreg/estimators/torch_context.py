@@ -1,0 +1,43 @@
+"""Context managers that isolate a fit from torch's global settings."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from skorch_logreg.data.threads import single_threaded
+from skorch_logreg.training import reseed
+
+__all__ = ["default_torch_state", "seeded_generators"]
+
+
+@contextmanager
+def default_torch_state() -> Iterator[None]:
+    """Run with torch's default state: no gradients, inference mode, autocast or default device.
+
+    Otherwise fitted tensors would remain inference tensors, and new tensors would be on the user's
+    default device. Torch runs on one thread, except within blocks of rows. The default dtype
+    applies to the whole process and is not changed: this package names its dtypes.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(single_threaded())
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        for device_type in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device_type):
+                stack.enter_context(torch.autocast(device_type, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators of the CPU and a device, and restore their state at exit.
+
+    Layers, dropout and loaders draw from these global generators.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        reseed(seed, device)
+        yield

@@ -137,7 +137,7 @@ def fit(
     start: Params | None = None,
     callback: Callable[[Progress], bool] | None = None,
     bound: bool = True,
-    judge: Callable[[Params], float] | None = None,
+    held_out_score: Callable[[Params], float] | None = None,
     seed: int = 0,
     offset: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
@@ -167,7 +167,7 @@ def fit(
         Called with a `Progress` after every iteration; true stops the fit.
     bound : bool, default=True
         Whether the duality gap is wanted, which costs two passes or so; else it is nan.
-    judge : callable or None
+    held_out_score : callable or None
         Score of rows held out, with a solver of mini-batches: after every epoch, the largest
         is best.
     seed : int, default=0
@@ -196,7 +196,9 @@ def fit(
     model = _Model(data, loss, penalty, C, fit_intercept, offset, dtype)
     with exclusive(getattr(solver, "checkpoint", None)):
         if isinstance(solver, MiniBatch):
-            return _trained(model, solver, tol, max_iter, start, callback, bound, judge, seed)
+            return _trained(
+                model, solver, tol, max_iter, start, callback, bound, held_out_score, seed
+            )
         return _minimised(model, solver, tol, max_iter, start, callback, bound)
 
 
@@ -332,7 +334,7 @@ def train(
     solver: MiniBatch,
     start: Params | None = None,
     callback: Callable[[Progress], bool] | None = None,
-    judge: Callable[[Params], float] | None = None,
+    held_out_score: Callable[[Params], float] | None = None,
     seed: int = 0,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
@@ -342,7 +344,7 @@ def train(
 
     Parameters
     ----------
-    data, loss, penalty, C, fit_intercept, start, callback, judge, seed
+    data, loss, penalty, C, fit_intercept, start, callback, held_out_score, seed
         As in `fit`.
     solver : MiniBatch
     state, epochs, total_weight
@@ -376,7 +378,7 @@ def train(
         solver,
         head,
         seed=seed,
-        judge=None if judge is None else lambda: judge(params()),
+        held_out_score=None if held_out_score is None else lambda: held_out_score(params()),
         callback=None if callback is None else report,
         state=state,
         epochs=epochs,
@@ -393,7 +395,7 @@ def _trained(
     start: Params | None,
     callback: Callable[[Progress], bool] | None,
     bound: bool,
-    judge: Callable[[Params], float] | None,
+    held_out_score: Callable[[Params], float] | None,
     seed: int,
 ) -> Solution:
     """Go through the epochs, then prove where they end, or go on to the minimum from there."""
@@ -406,7 +408,7 @@ def _trained(
         solver=solver,
         start=start,
         callback=callback,
-        judge=judge,
+        held_out_score=held_out_score,
         seed=seed,
     )
     exact = solver.finish == "exact" and trained.is_complete

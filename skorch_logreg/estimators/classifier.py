@@ -369,11 +369,11 @@ class TorchLogisticClassifier(
         start = problem.previous(self.coef_, self.intercept_) if warm else None
         data = problem.data(rows.X, y_core, weight, device)
         self.classes_ = targets.classes
-        judge = None
+        held_out_score = None
         if held_out is not None:
-            score = held_out.judge(self, chosen.solver.scoring)
+            score = held_out.score_function(self, chosen.solver.scoring)
 
-            def judge(params: Params) -> float:
+            def held_out_score(params: Params) -> float:
                 return score(problem.fitted(params))
 
         task = {
@@ -400,7 +400,7 @@ class TorchLogisticClassifier(
             max_iter=self.max_iter,
             start=None if start is None else problem.on(data.device, start),
             callback=reporter,
-            judge=judge,
+            held_out_score=held_out_score,
             seed=seed,
             offset=offset,
             dtype=problem.stored_dtype,

@@ -53,7 +53,7 @@ class Rows:
         counts = (to_tensor(self.weight) > 0).cpu().numpy()
         return self if counts.all() else self.take(np.flatnonzero(counts))
 
-    def judge(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
+    def score_function(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
         """Return what scores an estimator with given fitted attributes on these rows.
 
         Parameters

@@ -30,7 +30,7 @@ def train_linear(
     head: "LinearHead",
     *,
     seed: int = 0,
-    judge: Callable[[], float] | None = None,
+    held_out_score: Callable[[], float] | None = None,
     callback: Callable[[Epoch], bool] | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
@@ -51,7 +51,7 @@ def train_linear(
         Where training starts and, in place, ends.
     seed : int
         Of the order of the rows.
-    judge, callback, state, epochs
+    held_out_score, callback, state, epochs
         As in `train`.
     total_weight : Tensor of shape (1,) or (m,), or None
         Weight of all rows that the penalty stands beside; None: that of the data.
@@ -72,7 +72,7 @@ def train_linear(
             objective,
             solver,
             forward=None if not data.is_sparse and data.X.dtype == dtype else head.logits,
-            judge=judge,
+            held_out_score=held_out_score,
             callback=callback,
             journal=journal_of(layer, data, loss, penalty, strength, solver, seed),
             state=state,

@@ -74,7 +74,7 @@ def train(
     solver: MiniBatch,
     *,
     forward: Callable[[Any], Tensor] | None = None,
-    judge: Callable[[], float] | None = None,
+    held_out_score: Callable[[], float] | None = None,
     callback: Callable[[Epoch], bool] | None = None,
     journal: Journal | None = None,
     state: dict[str, Any] | None = None,
@@ -94,7 +94,7 @@ def train(
     solver : MiniBatch
     forward : callable or None
         What gives the logits of a batch's inputs; None: the network.
-    judge : callable or None
+    held_out_score : callable or None
         Score of the network on rows held out: the largest is best.
     callback : callable or None
         Called after every epoch; true stops.
@@ -149,10 +149,10 @@ def train(
             total = sum(loss.tolist())
             seconds = time.perf_counter() - begun
             score = None
-            if judge is not None:
+            if held_out_score is not None:
                 network.eval()
                 with torch.no_grad():
-                    score = judge()
+                    score = held_out_score()
                 network.train()
             run.enter(total, rate, seconds, score)
             if not math.isfinite(total):

@@ -28,7 +28,7 @@ def train_network(
     *,
     forward: Callable[[Any], Tensor],
     seed: int = 0,
-    judge: Callable[[], float] | None = None,
+    held_out_score: Callable[[], float] | None = None,
     callback: Callable[[Epoch], bool] | None = None,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
@@ -54,7 +54,7 @@ def train_network(
     seed : int
         Of the order of the rows, and of layers that draw from torch's generator, whose state
         the caller keeps.
-    judge, callback, state, epochs
+    held_out_score, callback, state, epochs
         As in `train`.
     total_weight : Tensor of shape (1,) or (m,), or None
         Weight of all rows that the penalty stands beside; None: that of the data.
@@ -77,7 +77,7 @@ def train_network(
             objective,
             solver,
             forward=forward,
-            judge=judge,
+            held_out_score=held_out_score,
             callback=callback,
             journal=journal_of(network, data, loss, penalty, strength, solver, seed),
             state=state,

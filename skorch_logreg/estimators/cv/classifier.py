@@ -334,7 +334,7 @@ class TorchLogisticClassifierCV(
         self.classes_ = targets.classes
 
         problem = Problem.of(self, chosen.options(chosen.shares[0]), home, X, targets.n_classes)
-        judge = FoldScores(
+        fold_scores = FoldScores(
             scoring=chosen.scoring,
             template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),
             X=X,
@@ -359,7 +359,7 @@ class TorchLogisticClassifierCV(
             memory_budget=self.memory_budget,
             verbose=self.verbose > 0,
         )
-        kept = search(folds, chosen, classes, judge, self.refit, self.selection)
+        kept = search(folds, chosen, classes, fold_scores, self.refit, self.selection)
         fitted = problem.fitted(kept.params)
         fitted |= kept.found.attributes(chosen.use_legacy_attributes, self.refit)
         for name, value in fitted.items():

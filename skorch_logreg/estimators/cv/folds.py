@@ -16,13 +16,13 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Progress, Status
 from skorch_logreg.losses import Loss, Multinomial
 
-__all__ = ["Batch", "FoldFits", "FoldProblem", "Judge"]
+__all__ = ["Batch", "FoldFits", "FoldProblem", "FoldScorer"]
 
 _NEVER = 40.0  # exp(-40) is below the epsilon of float64: what has it shows in no probability
 
 # Scores (n_folds, n_cs) of a batch: from the places of its folds and of its Cs, the logits
 # (n_samples, n_folds * n_cs, K) of all rows, and the parameters in units of X.
-Judge = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
+FoldScorer = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
 
 
 @dataclass
@@ -137,7 +137,7 @@ class FoldProblem:
         """Return the same problem under another penalty."""
         return replace(self, problem=replace(self.problem, options=options))
 
-    def solve(self, Cs: Tensor, judge: Judge) -> FoldFits:
+    def solve(self, Cs: Tensor, fold_scores: FoldScorer) -> FoldFits:
         """Fit and score all folds and Cs.
 
         Folds whose training rows show all classes are solved together. In another fold the
@@ -170,7 +170,9 @@ class FoldProblem:
                 batch = self._batch(
                     own.repeat_interleave(len(cs), 1), Cs[cs].repeat(len(some)), classes
                 )
-                scores = judge(some, cs, batch.logits, self.problem.without_column(batch.params))
+                scores = fold_scores(
+                    some, cs, batch.logits, self.problem.without_column(batch.params)
+                )
                 fits.enter(some, cs, batch, scores)
         return fits
 

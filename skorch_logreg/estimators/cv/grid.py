@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from skorch_logreg.estimators.cv.attributes import Found, choose, choose_by_fold
-from skorch_logreg.estimators.cv.folds import FoldFits, FoldProblem, Judge
+from skorch_logreg.estimators.cv.folds import FoldFits, FoldProblem, FoldScorer
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.fitting import Params, Status
 
@@ -43,7 +43,12 @@ class Kept:
 
 
 def search(
-    folds: FoldProblem, chosen: CVOptions, classes: np.ndarray, judge: Judge, refit: bool, by: str
+    folds: FoldProblem,
+    chosen: CVOptions,
+    classes: np.ndarray,
+    fold_scores: FoldScorer,
+    refit: bool,
+    by: str,
 ) -> Kept:
     """Fit all candidates on all folds, choose one, and fit it on all rows.
 
@@ -54,7 +59,7 @@ def search(
         Candidates.
     classes : ndarray of shape (n_classes,)
         Labels.
-    judge : Judge
+    fold_scores : FoldScorer
         Scores held-out rows.
     refit : bool
         Else the means of every fold's best are kept.
@@ -65,7 +70,7 @@ def search(
     by_share: dict[float, FoldFits] = {}
     for share in chosen.shares:
         if share not in by_share:
-            by_share[share] = folds.under(chosen.options(share)).solve(Cs, judge)
+            by_share[share] = folds.under(chosen.options(share)).solve(Cs, fold_scores)
     fits = [by_share[share] for share in chosen.shares]
     ends = [end for each in by_share.values() for end in _ends(each)]
     n_passes = sum(each.n_passes for each in by_share.values())

@@ -25,7 +25,7 @@ __all__ = ["FoldScores"]
 
 @dataclass(frozen=True)
 class FoldScores:
-    """Scores of held-out rows; a `Judge`.
+    """Scores of held-out rows; a `FoldScorer`.
 
     Parameters
     ----------

@@ -333,7 +333,7 @@ class MultiLabel(
             work.fit(fits, C, start, verbose=bool(estimator.verbose))
             choice = None
         else:
-            judge = LabelScores(
+            label_scores = LabelScores(
                 scoring=grid.scoring,
                 template=TorchLogisticClassifier(solver=estimator.solver),
                 X=given.X,
@@ -345,7 +345,7 @@ class MultiLabel(
                 home=given.home,
             )
             train = Rows.of([train for train, _ in splits], given.X.shape[0])
-            choice = LabelFolds(work, grid, train, judge, estimator.selection).search()
+            choice = LabelFolds(work, grid, train, label_scores, estimator.selection).search()
             choice.fit(work, grid, fits)
             found = choice.attributes(grid)
         warn(estimator, work, fits if choice is None else choice, choice is not None)

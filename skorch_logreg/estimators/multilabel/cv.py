@@ -106,7 +106,7 @@ class LabelFolds:
         Candidates.
     train : Rows
         Training rows of the folds.
-    judge : LabelScores
+    label_scores : LabelScores
         Scores held-out rows.
     selection : {"best", "1se"}
     """
@@ -114,7 +114,7 @@ class LabelFolds:
     work: LabelProblem
     grid: CVOptions
     train: Rows
-    judge: LabelScores
+    label_scores: LabelScores
     selection: str
 
     def search(self) -> Choice:
@@ -182,7 +182,7 @@ class LabelFolds:
         means = None
         for some, cs in _rectangles(folds, len(self.grid.Cs), at_once):
             models = self._solve(found, work, labels, targets, weight, counts, some, cs)
-            scores = self.judge(
+            scores = self.label_scores(
                 labels, some, cs, models.logits, targets, known,
                 work.problem.without_column(models.params),
             ).numpy()  # fmt: skip

@@ -124,7 +124,7 @@ class LabelScores:
         usable = [i for i, part in enumerate(parts) if self._usable(index[part], weight, part)]
         scores = torch.full((len(folds), len(cs)), torch.nan, dtype=torch.float64)
         if usable:
-            judge = FoldScores(
+            fold_scores = FoldScores(
                 scoring=self.scoring,
                 template=TorchLogisticClassifier(
                     **self.template.get_params(deep=False) | {"threshold": threshold}
@@ -140,7 +140,7 @@ class LabelScores:
                 home=self.home,
             )
             some = Params(params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1))
-            scores[usable] = judge(usable, cs, logits[:, usable].flatten(1, 2), some).cpu()
+            scores[usable] = fold_scores(usable, cs, logits[:, usable].flatten(1, 2), some).cpu()
         return scores
 
     def _known(self, fold: int, known: np.ndarray) -> np.ndarray:

@@ -194,16 +194,19 @@ class Run:
         self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
     ) -> tuple[Trained, Solution | None, Tensor]:
         """Train the network, and end with an exact head if that is asked for."""
-        judge = None
+        held_out_score = None
         if held_out is not None:
-            score = held_out.judge(self.given.model, way.solver.scoring)
+            score = held_out.score_function(self.given.model, way.solver.scoring)
 
-            def judge() -> float:
+            def held_out_score() -> float:
                 return score({"module_": self.network})
 
         data = self.data(rows, on_features=False)
         with exclusive(way.solver.checkpoint):
-            trained, solution = self.train(way, data, judge=judge, callback=callback), None
+            trained, solution = (
+                self.train(way, data, held_out_score=held_out_score, callback=callback),
+                None,
+            )
             if way.polish:
                 solution = self.polish(way, rows, trained, callback)
             ends = {trained.status} if solution is None else {trained.status, *solution.status}
@@ -234,13 +237,13 @@ class Run:
         self, way: Way, rows: Rows, held_out: Rows | None, callback: Any
     ) -> tuple[Trained | None, Solution, Tensor]:
         """Fit the head alone, to features that are computed once."""
-        judge = None
+        held_out_score = None
         if held_out is not None:
             held_out = replace(held_out, X=self.features(held_out.X).cpu().numpy())
-            score = held_out.judge(self.given.model, way.solver.scoring)
+            score = held_out.score_function(self.given.model, way.solver.scoring)
             n_features = self.head.in_features
 
-            def judge(params: Params) -> float:
+            def held_out_score(params: Params) -> float:
                 head = self.reconstruct(params)["module_"].head
                 alone = nn.Sequential(OrderedDict(backbone=nn.Identity(), head=head))
                 return score({"module_": alone, "n_features_in_": n_features})
@@ -253,7 +256,7 @@ class Run:
             max_iter=self.given.model.max_iter,
             start=Params(*LinearHead(self.head, 1).params()) if warm else None,
             callback=callback,
-            judge=judge,
+            held_out_score=held_out_score,
         )
         return solution.trained, solution, solution.total_weight
 
@@ -278,7 +281,7 @@ class Run:
         way: Way,
         rows: InMemory | Stream,
         *,
-        judge: Callable[[], float] | None = None,
+        held_out_score: Callable[[], float] | None = None,
         callback: Callable[[Progress], bool] | None = None,
         state: dict[str, Any] | None = None,
         epochs: int | None = None,
@@ -325,7 +328,7 @@ class Run:
                 self.strength(rows.device),
                 way.solver,
                 seed=seed,
-                judge=judge,
+                held_out_score=held_out_score,
                 state=state,
                 epochs=epochs,
                 total_weight=total_weight,

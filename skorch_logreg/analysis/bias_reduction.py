@@ -13,7 +13,7 @@ from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
     Likelihood,
     NoMaximumError,
-    damped_factor,
+    damped_cholesky,
     maximise,
 )
 from skorch_logreg.analysis.profile import Profile
@@ -23,7 +23,7 @@ from skorch_logreg.inputs import to_numpy
 __all__ = ["FirthFit", "firth"]
 
 _MAX_STARTS = 20  # one is usual, and two where few rows are separable
-_NUMBERS = 1 << 20  # of products of some rows at a time
+_BLOCK_ENTRIES = 1 << 20  # of products of some rows at a time
 
 
 @dataclass(frozen=True)
@@ -57,52 +57,52 @@ class FirthFit:
 
 
 @dataclass(frozen=True)
-class _Jeffreys(Likelihood):
+class _JeffreysLikelihood(Likelihood):
     """Log-likelihood plus half the log-determinant of the information."""
 
     def value(self, theta: np.ndarray) -> float:
         """Penalised log-likelihood; it has no bound where the information is singular."""
-        diagonal = np.abs(np.diag(np.linalg.qr(self._rows(theta), mode="r")))
+        diagonal = np.abs(np.diag(np.linalg.qr(self._information_root(theta), mode="r")))
         if not (diagonal > 0).all():
             return -np.inf
         return super().value(theta) + float(np.log(diagonal).sum())
 
     def score(self, theta: np.ndarray) -> np.ndarray:
         """``Z' (s (y - p) + h (1/2 - p))`` with the leverages h."""
-        leverage = (self._orthogonal(theta) ** 2).sum(axis=1)
-        return super().score(theta) - self.Z.T @ (leverage * self._tilt(theta) / 2)
+        leverage = (self._orthogonal_factor(theta) ** 2).sum(axis=1)
+        return super().score(theta) - self.Z.T @ (leverage * self._centered_proba(theta) / 2)
 
-    def factor(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    def hessian_cholesky(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Factor the negative Hessian, or where it is indefinite that of leverages held fixed.
 
         With the rows ``u_i`` of the orthogonal factor of the information's square root and
         ``M = sum_i (2 p_i - 1) z_i (u_i x u_i)'``, half the log-determinant has the second
         derivatives ``sum_i h_i (1 - 6 p_i (1 - p_i)) z_i z_i' / 2 - M M' / 2``.
         """
-        rows, tilt = self._orthogonal(theta), self._tilt(theta)
+        rows, centered_proba = self._orthogonal_factor(theta), self._centered_proba(theta)
         own, leverage = super().curvature(theta), (rows**2).sum(axis=1)
         design = self.Z @ basis
-        spread = (1 - tilt**2) / 4  # p (1 - p)
-        mixed = _mixed(design * tilt[:, None], rows)
+        spread = (1 - centered_proba**2) / 4  # p (1 - p)
+        mixed = _sum_outer_products(design * centered_proba[:, None], rows)
         hessian = (design * (own - leverage * (0.5 - 3 * spread))[:, None]).T @ design
         try:
             return linalg.cholesky(hessian + mixed @ mixed.T / 2)
         except linalg.LinAlgError:
-            return damped_factor(np.sqrt(own + leverage * spread)[:, None] * design)
+            return damped_cholesky(np.sqrt(own + leverage * spread)[:, None] * design)
 
-    def _tilt(self, theta: np.ndarray) -> np.ndarray:
+    def _centered_proba(self, theta: np.ndarray) -> np.ndarray:
         """``2 p - 1``."""
         return np.tanh(self.Z @ theta / 2)
 
-    def _rows(self, theta: np.ndarray) -> np.ndarray:
+    def _information_root(self, theta: np.ndarray) -> np.ndarray:
         """Square root of the information, (n_samples, n_params)."""
         return np.sqrt(super().curvature(theta))[:, None] * self.Z
 
-    def _orthogonal(self, theta: np.ndarray) -> np.ndarray:
-        return np.linalg.qr(self._rows(theta), mode="reduced").Q
+    def _orthogonal_factor(self, theta: np.ndarray) -> np.ndarray:
+        return np.linalg.qr(self._information_root(theta), mode="reduced").Q
 
 
-def _profiled(
+def _fit_profiles(
     likelihood: Likelihood, quantile: float, intervals: str
 ) -> tuple[list[Profile], np.ndarray, np.ndarray]:
     """Maximise from zero, and profile; where a profile finds a higher maximum, begin there."""
@@ -110,7 +110,7 @@ def _profiled(
     for _ in range(_MAX_STARTS):
         theta = maximise(likelihood, theta, np.eye(len(theta)))
         covariance = likelihood.covariance(theta)
-        profiles = [Profile.of(likelihood, theta, covariance, j) for j in range(len(theta))]
+        profiles = [Profile.at_maximum(likelihood, theta, covariance, j) for j in range(len(theta))]
         if intervals == "wald":
             coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
             ends = np.column_stack([coef - quantile * error, coef + quantile * error])
@@ -125,11 +125,11 @@ def _profiled(
     raise NoMaximumError(f"of {_MAX_STARTS} maxima each was above the last.")
 
 
-def _mixed(design: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _sum_outer_products(design: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Sum ``z_i (u_i x u_i)'`` over rows, with each pair of entries of u once."""
     i, j = np.triu_indices(rows.shape[1])
     total = np.zeros((design.shape[1], len(i)))
-    for part in gen_batches(len(rows), max(_NUMBERS // len(i), 1)):
+    for part in gen_batches(len(rows), max(_BLOCK_ENTRIES // len(i), 1)):
         total += design[part].T @ (rows[part][:, i] * rows[part][:, j])
     return total * np.where(i == j, 1.0, np.sqrt(2.0))
 
@@ -219,10 +219,10 @@ def firth(
     if fit_intercept:
         names.append("intercept")
     names = list(map(str, names))
-    likelihood = _Jeffreys.of(X, y == classes[1], weight, names, fit_intercept)
+    likelihood = _JeffreysLikelihood.from_data(X, y == classes[1], weight, names, fit_intercept)
     quantile = float(stats.norm.ppf((1 + level) / 2))
     try:
-        profiles, interval, statistic = _profiled(likelihood, quantile, intervals)
+        profiles, interval, statistic = _fit_profiles(likelihood, quantile, intervals)
     except NoMaximumError as failure:
         raise ValueError(f"The penalised likelihood was not maximised: {failure}") from failure
     return FirthFit(
@@ -232,6 +232,6 @@ def firth(
         interval=interval,
         statistic=statistic,
         p_value=stats.chi2.sf(statistic, 1),
-        log_likelihood=profiles[0].value - float(np.linalg.slogdet(likelihood.outward)[1]),
+        log_likelihood=profiles[0].value - float(np.linalg.slogdet(likelihood.to_coef)[1]),
         classes=classes,
     )

@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.special import expit, log_expit
 
-from skorch_logreg.analysis.convergence import warn_of
-from skorch_logreg.analysis.fitted_model import Fitted
-from skorch_logreg.analysis.inference import inverse
+from skorch_logreg.analysis.convergence_messages import warn_not_converged
+from skorch_logreg.analysis.fitted_model import FittedModel
+from skorch_logreg.analysis.inference import inverse_hessian
 from skorch_logreg.analysis.normal import NormalEstimates
 from skorch_logreg.exceptions import ParameterError
 
@@ -105,20 +105,22 @@ def marginal_effects(
     >>> marginal_effects(model, X[:, :2], y).effect.round(3)
     array([-0.083, -0.017])
     """
-    fit = _binary(estimator, X, y, sample_weight, "marginal_effects")
+    fit = _fit_two_classes(estimator, X, y, sample_weight, "marginal_effects")
     information = fit.information()
-    bread = inverse(fit, information)
-    spread = fit.outward @ bread @ information @ bread @ fit.outward.T
-    share, p = fit.weight / fit.n_samples, fit.proba[:, 0]
+    bread = inverse_hessian(fit, information)
+    spread = fit.to_original_units @ bread @ information @ bread @ fit.to_original_units.T
+    row_share, p = fit.weight / fit.n_samples, fit.proba[:, 0]
     slope = p * (1 - p)
-    bend = slope * (1 - 2 * p)
+    slope_derivative = slope * (1 - 2 * p)
     coef, n_features = fit.params[0, :-1], fit.X.shape[1]
-    effect = coef * (share @ slope)
+    effect = coef * (row_share @ slope)
     jacobian = np.zeros((n_features, n_features + 1))
-    jacobian[:, :-1] = np.eye(n_features) * (share @ slope)
-    drift = np.append(np.asarray(fit.X.T @ (share * bend)).ravel(), share @ bend)
+    jacobian[:, :-1] = np.eye(n_features) * (row_share @ slope)
+    drift = np.append(
+        np.asarray(fit.X.T @ (row_share * slope_derivative)).ravel(), row_share @ slope_derivative
+    )
     jacobian += np.outer(coef, drift)
-    for j in _places(discrete, fit.names[:-1]):
+    for j in _column_indices(discrete, fit.names[:-1]):
         column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
         if not np.isin(column, (0, 1)).all():
             raise ParameterError(
@@ -128,35 +130,35 @@ def marginal_effects(
         effect[j], jacobian[j] = 0.0, 0.0
         for value, sign in ((1.0, 1.0), (0.0, -1.0)):
             q = expit(others + value * coef[j])
-            own = share * q * (1 - q)
-            effect[j] += sign * (share @ q)
+            own = row_share * q * (1 - q)
+            effect[j] += sign * (row_share @ q)
             moved = np.asarray(fit.X.T @ own).ravel()
             moved[j] = own.sum() * value
             jacobian[j] += sign * np.append(moved, own.sum())
     covariance = jacobian @ spread @ jacobian.T
-    warn_of(fit.convergence_message)
+    warn_not_converged(fit.convergence_message)
     return MarginalEffects(fit.names[:-1], effect, covariance, level, fit.convergence_message)
 
 
-def _places(columns: Any, names: tuple[str, ...]) -> list[int]:
+def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:
     """Places of columns that are given by place, from the end if negative, or by name."""
-    places = []
+    indices = []
     for column in [columns] if isinstance(columns, str | Integral) else columns:
         if isinstance(column, str) and names.count(column) == 1:
-            places.append(names.index(column))
+            indices.append(names.index(column))
         elif (
             isinstance(column, Integral)
             and not isinstance(column, bool)
             and -len(names) <= int(column) < len(names)
         ):
-            places.append(int(column) % len(names))
+            indices.append(int(column) % len(names))
         else:
             known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             raise ParameterError(
                 f"discrete has {column!r}, which is no column: expected a place from 0 to "
                 f"{len(names) - 1}, or a name of {known}."
             )
-    return places
+    return indices
 
 
 @dataclass(frozen=True)
@@ -220,14 +222,17 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     >>> float(influence(model, X[:, :2], y).leverage.sum().round(6))
     3.0
     """
-    fit = _binary(estimator, X, y, sample_weight, "influence")
-    half = linalg.cholesky(_regular(inverse(fit, fit.information()), fit.fit_intercept), lower=True)
+    fit = _fit_two_classes(estimator, X, y, sample_weight, "influence")
+    half = linalg.cholesky(
+        _with_intercept_variance(inverse_hessian(fit, fit.information()), fit.fit_intercept),
+        lower=True,
+    )
     sign = np.where(fit.index == 1, 1.0, -1.0)
     # log-probabilities of a row's own class and the other, exact where one rounds to 1
     margin = sign * (fit.logits[:, 1] - fit.logits[:, 0])
     own, other = log_expit(margin), log_expit(-margin)
     spread = np.empty(len(sign))  # x_i' B x_i
-    for rows, Z in fit.pieces():
+    for rows, Z in fit.standardized_blocks():
         spread[rows] = ((Z @ half) ** 2).sum(axis=1)
     leverage = fit.weight * np.exp(own + other) * spread
     k = len(fit.names) - (not fit.fit_intercept)
@@ -235,11 +240,11 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
         pearson = sign * np.sqrt(fit.weight) * np.exp(-margin / 2)
         cooks = (fit.weight * np.exp(other)) ** 2 * spread / (1 - leverage) ** 2 / k
     deviance = sign * np.sqrt(-2 * fit.weight * own)
-    warn_of(fit.convergence_message)
+    warn_not_converged(fit.convergence_message)
     return Influence(leverage, pearson, deviance, cooks, fit.convergence_message)
 
 
-def _regular(matrix: np.ndarray, fit_intercept: bool) -> np.ndarray:
+def _with_intercept_variance(matrix: np.ndarray, fit_intercept: bool) -> np.ndarray:
     """Give the intercept that is not there a variance, which meets columns of zero."""
     if fit_intercept:
         return matrix
@@ -248,8 +253,10 @@ def _regular(matrix: np.ndarray, fit_intercept: bool) -> np.ndarray:
     return matrix
 
 
-def _binary(estimator: Any, X: Any, y: Any, sample_weight: Any, what: str) -> Fitted:
-    fit = Fitted.of(estimator, X, y, sample_weight)
+def _fit_two_classes(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, function: str
+) -> FittedModel:
+    fit = FittedModel.from_estimator(estimator, X, y, sample_weight)
     if fit.n_outputs > 1:
-        raise ParameterError(f"{what} is for two classes; the model has {len(fit.classes)}.")
+        raise ParameterError(f"{function} is for two classes; the model has {len(fit.classes)}.")
     return fit

@@ -17,17 +17,17 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skorch_logreg.analysis import convergence
+from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.pipelines import feature_names, last_step, transformed
 from skorch_logreg.solvers import MiniBatch
 
-_NUMBERS = 1 << 20  # of a dense piece of the rows
+_BLOCK_ENTRIES = 1 << 20  # of a dense piece of the rows
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """Coefficients of K outputs, and the rows that they were fitted to.
 
     Parameters
@@ -63,7 +63,7 @@ class Fitted:
     offset: np.ndarray | None = None
 
     @classmethod
-    def of(
+    def from_estimator(
         cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None, offset: Any = None
     ) -> Self:
         """Take a fitted classifier apart; of a pipeline the last step, on the rows that it gets.
@@ -74,8 +74,8 @@ class Fitted:
             If its coefficients are not those of a smooth likelihood with a ridge.
         """
         whole = estimator
-        estimator, X = unwrapped(estimator, X)
-        _refuse(estimator)
+        estimator, X = unwrap_estimator(estimator, X)
+        _check_supported(estimator)
         has_offset = getattr(estimator, "has_offset_", False)
         if has_offset and offset is None:
             raise ParameterError(
@@ -104,7 +104,7 @@ class Fitted:
         weight = np.ones(len(y))
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        weight = with_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
+        weight = apply_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
         if offset is not None:
             offset = np.asarray(offset, dtype=np.float64)
             if offset.shape != y.shape or len(classes) > 2:
@@ -114,7 +114,7 @@ class Fitted:
                 )
         factor = getattr(estimator, "penalty_factor", None)
         factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
-        C, _ = strength(estimator)
+        C, _ = penalty_parameters(estimator)
         intercept = np.broadcast_to(np.asarray(estimator.intercept_, float).ravel(), len(coef))
         return cls(
             X=X,
@@ -132,7 +132,7 @@ class Fitted:
     @cached_property
     def convergence_message(self) -> str | None:
         """Why the coefficients are not at their optimum; None if they are, or nothing is known."""
-        return convergence.message_of(self.estimator, self)
+        return convergence_messages.convergence_message(self.estimator, self)
 
     @property
     def n_samples(self) -> float:
@@ -150,7 +150,7 @@ class Fitted:
         return bool(self.ridge.any())
 
     @cached_property
-    def units(self) -> tuple[np.ndarray, np.ndarray]:
+    def center_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of every column, in which the algebra is done."""
         total = self.n_samples
         if sp.issparse(self.X):
@@ -160,7 +160,7 @@ class Fitted:
         else:
             mean = self.weight @ self.X / total
             variance = sum(
-                self.weight[rows] @ (self.X[rows] - mean) ** 2 for rows in self._slices()
+                self.weight[rows] @ (self.X[rows] - mean) ** 2 for rows in self._row_slices()
             )
             variance = variance / total
         if not self.fit_intercept:
@@ -169,24 +169,24 @@ class Fitted:
             )
         return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
 
-    def pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
+    def standardized_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Rows of ``[Z 1]`` with ``Z = (X - mean) / deviation``, dense, some at a time."""
-        mean, deviation = self.units
-        for rows in self._slices():
+        mean, deviation = self.center_scale
+        for rows in self._row_slices():
             some = self.X[rows]
             some = some.toarray() if sp.issparse(some) else some
             last = np.full(len(some), float(self.fit_intercept))
             yield rows, np.column_stack([(some - mean) / deviation, last])
 
-    def _slices(self) -> Iterator[slice]:
-        step = max(_NUMBERS // (self.X.shape[1] + 1), 1)
+    def _row_slices(self) -> Iterator[slice]:
+        step = max(_BLOCK_ENTRIES // (self.X.shape[1] + 1), 1)
         for start in range(0, self.X.shape[0], step):
             yield slice(start, min(start + step, self.X.shape[0]))
 
     @cached_property
-    def outward(self) -> np.ndarray:
+    def to_original_units(self) -> np.ndarray:
         """Matrix (p + 1, p + 1) from parameters of ``[Z 1]`` to those of ``[X 1]``."""
-        mean, deviation = self.units
+        mean, deviation = self.center_scale
         matrix = np.diag(np.append(1 / deviation, float(self.fit_intercept)))
         matrix[-1, :-1] = -mean / deviation * self.fit_intercept
         return matrix
@@ -229,14 +229,14 @@ class Fitted:
     def null_log_likelihood(self) -> float:
         """Of the model with an intercept alone; without one, of equal probabilities."""
         if self.offset is not None:
-            return self._null_with_offset(self.offset)
+            return self._null_log_likelihood_with_offset(self.offset)
         if not self.fit_intercept:
             return -self.n_samples * float(np.log(len(self.classes)))
         counts = np.bincount(self.index, weights=self.weight, minlength=len(self.classes))
         counts = counts[counts > 0]
         return float(counts @ np.log(counts / counts.sum()))
 
-    def _null_with_offset(self, offset: np.ndarray) -> float:
+    def _null_log_likelihood_with_offset(self, offset: np.ndarray) -> float:
         """Of the model of the offset and an intercept, which is infinite for rows of one class."""
         if self.fit_intercept and len(np.unique(self.index[self.weight > 0])) < 2:
             return 0.0
@@ -253,7 +253,7 @@ class Fitted:
         """Second derivatives of the loss in parameters of ``[Z 1]``, (K (p + 1), K (p + 1))."""
         proba, K, side = self.proba, self.n_outputs, self.params.shape[1]
         total = np.zeros((K, side, K, side))
-        for rows, Z in self.pieces():
+        for rows, Z in self.standardized_blocks():
             p, s = proba[rows], self.weight[rows]
             for k in range(K):
                 for j in range(k, K):
@@ -264,13 +264,13 @@ class Fitted:
                 total[k, :, j] = total[j, :, k].T
         return total.reshape(K * side, K * side)
 
-    def ridge_of_units(self) -> np.ndarray:
+    def standardized_ridge(self) -> np.ndarray:
         """Second derivatives (K (p + 1),) of the penalty, likewise."""
-        own = self.ridge / np.append(self.units[1], 1.0) ** 2
+        own = self.ridge / np.append(self.center_scale[1], 1.0) ** 2
         return np.tile(own, self.n_outputs)
 
 
-def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
+def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
     """Take a fitted classifier out of searches and pipelines, and X as it gets it.
 
     Raises
@@ -309,21 +309,21 @@ def check_names(estimator: Any, X: Any) -> None:
         _check_feature_names(estimator, X, reset=False)
 
 
-def strength(estimator: Any) -> tuple[float, float]:
+def penalty_parameters(estimator: Any) -> tuple[float, float]:
     """C, infinite where there is no penalty, and l1_ratio: as given, or as cross-validated."""
     given: Any = getattr(estimator, "C_", None)
     C = np.unique(estimator.C if given is None else given)
     given = getattr(estimator, "l1_ratio_", getattr(estimator, "l1_ratio", None))
-    share = {float(ratio or 0.0) for ratio in np.ravel(given)}
-    if len(C) > 1 or len(share) > 1:
+    l1_ratios = {float(ratio or 0.0) for ratio in np.ravel(given)}
+    if len(C) > 1 or len(l1_ratios) > 1:
         raise ParameterError(f"{type(estimator).__name__} has several C_: {C}; fit with one.")
-    (l1,) = share
+    (l1_ratio,) = l1_ratios
     if isinstance(estimator.penalty, str):
-        l1 = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, l1)
-    return (np.inf if estimator.penalty is None else float(C[0])), l1
+        l1_ratio = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, l1_ratio)
+    return (np.inf if estimator.penalty is None else float(C[0])), l1_ratio
 
 
-def with_class_weight(
+def apply_class_weight(
     class_weight: Any, classes: np.ndarray, index: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """Multiply weights (n_samples, m) by class weights, which "balanced" counts by weights."""
@@ -337,15 +337,15 @@ def with_class_weight(
     return weight * by_class[index]
 
 
-def _refuse(estimator: Any) -> None:
+def _check_supported(estimator: Any) -> None:
     """Refuse what has no such standard errors."""
     name = type(estimator).__name__
-    C, l1 = strength(estimator)
-    if l1 and np.isfinite(C):
+    C, l1_ratio = penalty_parameters(estimator)
+    if l1_ratio and np.isfinite(C):
         raise ParameterError(
-            f"{name} has l1_ratio={l1!r}: coefficients that may be exactly zero have no normal "
-            "distribution. Use bootstrap, or fit the chosen features again with C=float('inf') on "
-            "other rows."
+            f"{name} has l1_ratio={l1_ratio!r}: coefficients that may be exactly zero have no "
+            "normal distribution. Use bootstrap, or fit the chosen features again with "
+            "C=float('inf') on other rows."
         )
     if hasattr(estimator.penalty, "of_features") or getattr(estimator, "bounds", None) is not None:
         raise ParameterError(

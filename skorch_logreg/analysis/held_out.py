@@ -17,17 +17,17 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 from skorch_logreg.inputs import to_numpy
 
 __all__ = [
-    "as_numpy",
-    "copy_of_fitted",
-    "cross_validated",
-    "has_labels",
-    "last_step",
-    "probabilities",
-    "routed",
+    "to_dense_numpy",
+    "copy_if_fitted",
+    "cross_validate_proba",
+    "is_multilabel",
+    "final_step",
+    "positive_proba",
+    "route_params",
 ]
 
 
-def last_step(estimator: Any) -> tuple[str, Any]:
+def final_step(estimator: Any) -> tuple[str, Any]:
     """Find the classifier at the end of pipelines, and what its parameters begin with."""
     prefix = ""
     while isinstance(estimator, Pipeline):
@@ -36,7 +36,7 @@ def last_step(estimator: Any) -> tuple[str, Any]:
     return prefix, estimator
 
 
-def copy_of_fitted(estimator: Any) -> Any:
+def copy_if_fitted(estimator: Any) -> Any:
     """Copy a fitted estimator, its memory included; None if it is not fitted."""
     try:
         check_is_fitted(estimator)
@@ -45,25 +45,25 @@ def copy_of_fitted(estimator: Any) -> Any:
     return copy.deepcopy(estimator)
 
 
-def as_numpy(array: Any) -> np.ndarray:
+def to_dense_numpy(array: Any) -> np.ndarray:
     """Make an array of any library, or a sparse one, a dense one of NumPy."""
     array = to_numpy(array)
     return array.toarray() if sp.issparse(array) else np.asarray(array)
 
 
-def has_labels(model: Any) -> bool:
+def is_multilabel(model: Any) -> bool:
     """Whether a fitted model has predictions for many labels, not for classes."""
-    kind = getattr(last_step(model)[1], "target_kind_", "binary")
+    kind = getattr(final_step(model)[1], "target_kind_", "binary")
     return kind not in ("binary", "multiclass")
 
 
-def probabilities(model: Any, X: Any) -> np.ndarray:
+def positive_proba(model: Any, X: Any) -> np.ndarray:
     """Probabilities (n_rows,) of the second class, or (n_rows, n_labels); float64."""
-    found = as_numpy(model.predict_proba(X)).astype(np.float64)
-    return found if has_labels(model) else found[:, 1]
+    found = to_dense_numpy(model.predict_proba(X)).astype(np.float64)
+    return found if is_multilabel(model) else found[:, 1]
 
 
-def cross_validated(
+def cross_validate_proba(
     estimator: Any,
     X: Any,
     y: Any,
@@ -74,7 +74,7 @@ def cross_validated(
 
     Returns
     -------
-    probabilities : ndarray of shape (n_held,) or (n_held, n_labels)
+    positive_proba : ndarray of shape (n_held,) or (n_held, n_labels)
     rows : ndarray of shape (n_held,), int
         Whose they are.
     """
@@ -85,12 +85,12 @@ def cross_validated(
             _safe_indexing(y, train),
             **_check_method_params(X, params, indices=train),
         )
-        parts.append(probabilities(model, _safe_indexing(X, test)))
+        parts.append(positive_proba(model, _safe_indexing(X, test)))
         rows.append(test)
     return np.concatenate(parts), np.concatenate(rows)
 
 
-def routed(
+def route_params(
     estimator: Any, scorer: Any, sample_weight: np.ndarray | None, params: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split metadata into those for `fit` and those for the scorer.
@@ -100,7 +100,7 @@ def routed(
     """
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not get_config()["enable_metadata_routing"]:
-        prefix, _ = last_step(estimator)
+        prefix, _ = final_step(estimator)
         return params | {f"{prefix}{name}": value for name, value in weight.items()}, weight
     router = MetadataRouter(owner="tune_threshold").add(
         estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")

@@ -8,12 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
 
-from skorch_logreg.analysis.convergence import warn_of
-from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.convergence_messages import warn_not_converged
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates
 from skorch_logreg.exceptions import ParameterError
 
-_CONVENTIONS = {
+_COVARIANCES = {
     "model": "B I B, the sampling variance under the model",
     "posterior": "B, the posterior variance with the penalty as prior",
     "sandwich": "B S B with S the sum of squared scores of rows (HC0)",
@@ -260,8 +260,8 @@ def summary(
     >>> found.interval.shape
     (4, 2)
     """
-    if covariance not in _CONVENTIONS:
-        raise ParameterError(f"covariance={covariance!r}; expected one of {list(_CONVENTIONS)}.")
+    if covariance not in _COVARIANCES:
+        raise ParameterError(f"covariance={covariance!r}; expected one of {list(_COVARIANCES)}.")
     if (groups is None) == (covariance == "cluster"):
         raise ParameterError(
             f"covariance={covariance!r} with groups={'None' if groups is None else 'given'}; "
@@ -277,12 +277,12 @@ def summary(
             f"weight_type={weight_type!r} with covariance={covariance!r}; the information of rows "
             f"that were selected says nothing of their variance. Choose one of {list(_ROBUST)}."
         )
-    fit = Fitted.of(estimator, X, y, sample_weight, offset)
+    fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
     n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
     information = fit.information()
-    bread = inverse(fit, information)
+    bread = inverse_hessian(fit, information)
     contrast = _contrasts(fit)
-    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.outward)
+    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.to_original_units)
     coef = contrast @ fit.params.ravel()
     kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
     df = float(np.trace(bread @ information)) if fit.is_penalised else len(kept)
@@ -294,16 +294,16 @@ def summary(
         spread = bread @ _meat(fit, fit.weight if is_frequency else fit.weight**2) @ bread
     else:
         meat, n_groups = _cluster_meat(fit, groups)
-        spread = bread @ meat @ bread * _small_sample(n_groups, n_samples, df)
+        spread = bread @ meat @ bread * _small_sample_correction(n_groups, n_samples, df)
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
-    warn_of(fit.convergence_message)
+    warn_not_converged(fit.convergence_message)
     return Inference(
-        names=tuple(np.array(_names(fit), dtype=object)[kept]),
+        names=tuple(np.array(_parameter_names(fit), dtype=object)[kept]),
         coef=coef[kept],
         covariance=(moved @ spread @ moved.T)[np.ix_(kept, kept)],
-        convention=f"{_CONVENTIONS[covariance]}; {_WEIGHT_TYPES[weight_type]}"
+        convention=f"{_COVARIANCES[covariance]}; {_WEIGHT_TYPES[weight_type]}"
         if covariance in _ROBUST and sample_weight is not None
-        else _CONVENTIONS[covariance],
+        else _COVARIANCES[covariance],
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
@@ -370,7 +370,7 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     return statistic, df, float(stats.chi2.sf(statistic, df))
 
 
-def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
+def inverse_hessian(fit: FittedModel, information: np.ndarray) -> np.ndarray:
     """``(I + P)^-1`` in parameters of ``[Z 1]``; of contrasts of classes, where there are more.
 
     A constant added to all classes has no curvature, and is given that of their mean: it takes
@@ -382,7 +382,7 @@ def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
         If it is singular.
     """
     side, K = fit.params.shape[1], fit.n_outputs
-    whole = information + np.diag(fit.ridge_of_units())
+    whole = information + np.diag(fit.standardized_ridge())
     if K > 1:
         mean = np.diag(np.diag(whole).reshape(K, side).mean(axis=0))
         whole = whole + np.kron(np.ones((K, K)), mean) / K
@@ -390,11 +390,11 @@ def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
         whole[side - 1 :: side, side - 1 :: side] += np.eye(K)
     scale = np.sqrt(np.diag(whole))
     if not (scale > 0).all():
-        raise ValueError(_singular(fit, scale.reshape(K, side).min(axis=0) == 0))
+        raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
     values, vectors = linalg.eigh(whole / np.outer(scale, scale))
     if values[0] <= 1e-12 * values[-1]:
         part = np.abs(vectors[:, 0]).reshape(K, side).max(axis=0)
-        raise ValueError(_singular(fit, part > 0.1 * part.max()))
+        raise ValueError(_singular_message(fit, part > 0.1 * part.max()))
     half = vectors / np.sqrt(values) / scale[:, None]
     found = half @ half.T
     if not fit.fit_intercept:
@@ -402,7 +402,7 @@ def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
     return found
 
 
-def _singular(fit: Fitted, columns: np.ndarray) -> str:
+def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
     names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
     return (
         f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
@@ -410,11 +410,11 @@ def _singular(fit: Fitted, columns: np.ndarray) -> str:
     )
 
 
-def _meat(fit: Fitted, weight: np.ndarray) -> np.ndarray:
+def _meat(fit: FittedModel, weight: np.ndarray) -> np.ndarray:
     """Weighted sum of the squared scores of rows."""
     residual, K, side = fit.residual, fit.n_outputs, fit.params.shape[1]
     total = np.zeros((K, side, K, side))
-    for rows, Z in fit.pieces():
+    for rows, Z in fit.standardized_blocks():
         r, s = residual[rows], weight[rows]
         for k in range(K):
             for j in range(K):
@@ -422,15 +422,15 @@ def _meat(fit: Fitted, weight: np.ndarray) -> np.ndarray:
     return total.reshape(K * side, K * side)
 
 
-def _cluster_meat(fit: Fitted, groups: Any) -> tuple[np.ndarray, int]:
+def _cluster_meat(fit: FittedModel, groups: Any) -> tuple[np.ndarray, int]:
     """Sum of the squared scores of groups, and how many have a row of positive weight."""
     groups = np.asarray(groups)
     if groups.shape != fit.index.shape:
         raise ParameterError(
             f"groups has shape {groups.shape}, expected (n_samples,) = {fit.index.shape}."
         )
-    labels, place = np.unique(groups, return_inverse=True)
-    n_groups = len(np.unique(place[fit.weight > 0]))
+    labels, group_index = np.unique(groups, return_inverse=True)
+    n_groups = len(np.unique(group_index[fit.weight > 0]))
     if n_groups < 2:
         raise ParameterError(
             f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
@@ -439,18 +439,18 @@ def _cluster_meat(fit: Fitted, groups: Any) -> tuple[np.ndarray, int]:
     K, side = fit.n_outputs, fit.params.shape[1]
     scores = np.zeros((len(labels), K, side))
     residual = fit.residual * fit.weight[:, None]
-    for rows, Z in fit.pieces():
+    for rows, Z in fit.standardized_blocks():
         count = rows.stop - rows.start
         for k in range(K):
             member = sp.csr_matrix(
-                (residual[rows, k], (place[rows], np.arange(count))), (len(labels), count)
+                (residual[rows, k], (group_index[rows], np.arange(count))), (len(labels), count)
             )
             scores[:, k] += member @ Z
     flat = scores.reshape(len(labels), K * side)
     return flat.T @ flat, n_groups
 
 
-def _small_sample(n_groups: int, n_samples: float, n_params: float) -> float:
+def _small_sample_correction(n_groups: int, n_samples: float, n_params: float) -> float:
     """Correction of a clustered covariance for few groups and rows."""
     # a sum of weights that is k up to rounding, as well
     if n_samples - max(n_params, 1.0) <= 1e-9 * n_samples:
@@ -462,7 +462,7 @@ def _small_sample(n_groups: int, n_samples: float, n_params: float) -> float:
     return n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - n_params)
 
 
-def _contrasts(fit: Fitted) -> np.ndarray:
+def _contrasts(fit: FittedModel) -> np.ndarray:
     """Matrix that takes parameters of all classes to differences from the first."""
     K, side = fit.n_outputs, fit.params.shape[1]
     if K == 1:
@@ -471,7 +471,7 @@ def _contrasts(fit: Fitted) -> np.ndarray:
     return np.kron(against, np.eye(side))
 
 
-def _names(fit: Fitted) -> Sequence[str]:
+def _parameter_names(fit: FittedModel) -> Sequence[str]:
     if fit.n_outputs == 1:
         return fit.names
     return [f"{label}: {name}" for label in fit.classes[1:] for name in fit.names]

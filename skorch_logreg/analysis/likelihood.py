@@ -8,14 +8,14 @@ import numpy as np
 from scipy import linalg
 from scipy.special import expit, log_expit
 
-__all__ = ["HigherMaximumError", "Likelihood", "NoMaximumError", "damped_factor", "maximise"]
+__all__ = ["HigherMaximumError", "Likelihood", "NoMaximumError", "damped_cholesky", "maximise"]
 
 _MAX_STEPS = 200  # Newton's method takes 5 to 20, Firth's scoring up to 100 (tests)
 _MAX_HALVINGS = 60  # 2^-60 of a step is below the rounding of any parameter
-_DECREMENT = 1e-12  # of the log-likelihood, whose quantiles are of the order of 1
-_LOGITS = 0.05  # change of logits up to which the decrement is right to some per cent
-_DEPENDENT = 1e-7  # of a column's norm: rounding, where its mean is 1e8 times its deviation
-_FLAT = 1e-12  # of the information: above the rounding of sums over 1e8 rows
+_DECREMENT_TOL = 1e-12  # of the log-likelihood, whose quantiles are of the order of 1
+_MAX_LOGIT_CHANGE = 0.05  # change of logits up to which the decrement is right to some per cent
+_COLLINEAR_RTOL = 1e-7  # of a column's norm: rounding, where its mean is 1e8 times its deviation
+_DAMPING = 1e-12  # of the information: above the rounding of sums over 1e8 rows
 
 
 class NoMaximumError(ValueError):
@@ -51,17 +51,17 @@ class Likelihood:
         1 for the second class, -1 for the first.
     weight : ndarray of shape (n_samples,)
         Positive: rows of weight 0 are left out.
-    outward : ndarray of shape (n_params, n_params)
+    to_coef : ndarray of shape (n_params, n_params)
         Matrix from theta to the coefficients of X and, in the last row, the intercept.
     """
 
     Z: np.ndarray
     sign: np.ndarray
     weight: np.ndarray
-    outward: np.ndarray
+    to_coef: np.ndarray
 
     @classmethod
-    def of(
+    def from_data(
         cls,
         X: np.ndarray,
         is_second: np.ndarray,
@@ -90,7 +90,7 @@ class Likelihood:
         factor = np.linalg.qr(columns, mode="r")
         is_dependent = np.ones(columns.shape[1], dtype=bool)
         norm = np.sqrt((columns**2).sum(axis=0))[: len(factor)]
-        is_dependent[: len(factor)] = np.abs(np.diag(factor)) <= _DEPENDENT * norm
+        is_dependent[: len(factor)] = np.abs(np.diag(factor)) <= _COLLINEAR_RTOL * norm
         if is_dependent.any():
             dependent = [name for name, is_one in zip(names, is_dependent, strict=False) if is_one]
             raise ValueError(
@@ -98,8 +98,8 @@ class Likelihood:
                 "linear combinations of others. Leave them out."
             )
         Z = linalg.solve_triangular(factor, columns.T, trans="T").T
-        outward = linalg.solve_triangular(factor, matrix.T, trans="T").T
-        return cls(Z, np.where(is_second[counts], 1.0, -1.0), weight, outward)
+        to_coef = linalg.solve_triangular(factor, matrix.T, trans="T").T
+        return cls(Z, np.where(is_second[counts], 1.0, -1.0), weight, to_coef)
 
     def margin(self, theta: np.ndarray) -> np.ndarray:
         """Logits with the sign of the row's class."""
@@ -118,9 +118,9 @@ class Likelihood:
         margin = self.margin(theta)
         return self.weight * expit(margin) * expit(-margin)
 
-    def factor(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    def hessian_cholesky(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Upper triangle R of the negative Hessian ``R' R`` in coordinates of a basis, damped."""
-        return damped_factor(np.sqrt(self.curvature(theta))[:, None] * (self.Z @ basis))
+        return damped_cholesky(np.sqrt(self.curvature(theta))[:, None] * (self.Z @ basis))
 
     def covariance(self, theta: np.ndarray) -> np.ndarray:
         """Invert the information.
@@ -133,7 +133,7 @@ class Likelihood:
         rows = np.sqrt(self.curvature(theta))[:, None] * self.Z
         factor = np.linalg.qr(rows, mode="r")
         # above what damping makes of a direction in which there is no maximum
-        if not (np.diag(factor) ** 2 > 10 * _FLAT * (rows**2).sum(axis=0)).all():
+        if not (np.diag(factor) ** 2 > 10 * _DAMPING * (rows**2).sum(axis=0)).all():
             raise NoMaximumError("the information is singular.")
         half = linalg.solve_triangular(factor, np.eye(len(factor)))
         return half @ half.T
@@ -171,12 +171,12 @@ def maximise(likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray) -> np
     design = likelihood.Z @ basis
     value = likelihood.value(theta)
     for _ in range(_MAX_STEPS):
-        factor = likelihood.factor(theta, basis)
+        factor = likelihood.hessian_cholesky(theta, basis)
         half = linalg.solve_triangular(factor, basis.T @ likelihood.score(theta), trans="T")
         step = linalg.solve_triangular(factor, half)
         decrement = float(half @ half) / 2
-        is_near = np.abs(design @ step).max(initial=0.0) <= _LOGITS
-        if is_near and decrement <= _DECREMENT:
+        is_near = np.abs(design @ step).max(initial=0.0) <= _MAX_LOGIT_CHANGE
+        if is_near and decrement <= _DECREMENT_TOL:
             return theta + basis @ step
         theta, value = _backtrack(likelihood, (theta, value), basis @ step, decrement)
     raise NoMaximumError(f"Newton's method has not converged after {_MAX_STEPS} steps.")
@@ -198,7 +198,7 @@ def _backtrack(
     raise NoMaximumError("no step along Newton's direction raises the likelihood.")
 
 
-def damped_factor(rows: np.ndarray) -> np.ndarray:
+def damped_cholesky(rows: np.ndarray) -> np.ndarray:
     """Factor ``rows' rows``, with its diagonal raised by 1e-12 of itself, into ``R' R``.
 
     Far from the estimate the likelihood may be flat in a direction, where rounding is all that
@@ -206,7 +206,7 @@ def damped_factor(rows: np.ndarray) -> np.ndarray:
     the decrement bounds the gradient g by ``(2e-12 x 1e-12)^(1/2)`` along such a direction.
     """
     gram = rows.T @ rows
-    gram[np.diag_indices(len(gram))] *= 1 + _FLAT
+    gram[np.diag_indices(len(gram))] *= 1 + _DAMPING
     try:
         return linalg.cholesky(gram)
     except linalg.LinAlgError as failure:

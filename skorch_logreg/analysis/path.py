@@ -21,9 +21,9 @@ from skorch_logreg.inputs import checked, to_numpy, torch_dtype, viewed
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
 
-_RANGE = 1000.0  # of C, where more rows than columns hold the solution back
-_WIDE_RANGE = 100.0
-_RIDGE = (1e-4, 1e4)  # scikit-learn's range, where no coefficient is ever zero
+_C_RATIO = 1000.0  # of C, where more rows than columns hold the solution back
+_C_RATIO_WIDE = 100.0
+_RIDGE_C_RANGE = (1e-4, 1e4)  # scikit-learn's range, where no coefficient is ever zero
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,21 @@ def regularization_path(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
     data = from_arrays(X, targets, sample_weight)
-    task = _Task(
+    problem = _PathProblem(
         data=data,
         loss=Binomial() if len(classes) == 2 else Multinomial(len(classes)),
         l1_ratio=float(l1_ratio),
-        factor=_factor(penalty_factor, data.n_features, data.device),
+        factor=_check_penalty_factor(penalty_factor, data.n_features, data.device),
         options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},
     )
-    given, order = _given(Cs, C_max)
-    points = task.lasso(given, Cs, C_max) if l1_ratio > 0 else task.ridge(given, Cs, C_max)
+    sorted_Cs, order = _sort_candidates(Cs, C_max)
+    solved = (
+        problem.solve_l1(sorted_Cs, Cs, C_max)
+        if l1_ratio > 0
+        else problem.solve_ridge(sorted_Cs, Cs, C_max)
+    )
     dtype = np.dtype(np.float32 if torch_dtype(X) == torch.float32 else np.float64)
-    path = _collected(points, order, classes, dtype)
+    path = _make_path(solved, order, classes, dtype)
     if not path.converged.all():
         warnings.warn(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -178,7 +182,7 @@ def regularization_path(
 
 
 @dataclass(frozen=True)
-class _Task:
+class _PathProblem:
     """What is solved, whatever the strength."""
 
     data: Data
@@ -187,42 +191,46 @@ class _Task:
     factor: Tensor | None
     options: dict[str, Any]
 
-    def lasso(self, given: np.ndarray | None, n_Cs: Any, C_max: float | None) -> "_Points":
+    def solve_l1(
+        self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
+    ) -> "_SolvedPath":
         """Solutions from small to large C, each from the one before."""
         used: list[float] = []
 
-        def grid(entry: float) -> list[float]:
+        def grid(C_min: float) -> list[float]:
             wide = self.data.n_features >= self.data.n_samples
-            end = entry * (_WIDE_RANGE if wide else _RANGE) if C_max is None else C_max
-            if given is None and not entry <= end < np.inf:
+            end = C_min * (_C_RATIO_WIDE if wide else _C_RATIO) if C_max is None else C_max
+            if sorted_Cs is None and not C_min <= end < np.inf:
                 raise ParameterError(
-                    f"C_max is {C_max}, but the path begins at C = {entry:.6g}, up to which all "
+                    f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "
                     "penalised coefficients are zero."
                 )
-            used.extend(np.geomspace(entry, end, n_Cs) if given is None else given)
+            used.extend(np.geomspace(C_min, end, n_Cs) if sorted_Cs is None else sorted_Cs)
             return used
 
         penalty = ElasticNet(self.l1_ratio, self.factor)
         solutions = list(fit_path(self.data, self.loss, penalty, grid, **self.options))
-        parts = [_Part.of(solution, 0) for solution in solutions]
-        return _Points(np.asarray(used), parts, sum(s.n_passes for s in solutions))
+        points = [_PathPoint.from_solution(solution, 0) for solution in solutions]
+        return _SolvedPath(np.asarray(used), points, sum(s.n_passes for s in solutions))
 
-    def ridge(self, given: np.ndarray | None, n_Cs: Any, C_max: float | None) -> "_Points":
+    def solve_ridge(
+        self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
+    ) -> "_SolvedPath":
         """Solutions without an l1 part, many at once: their reads of X are shared."""
-        end = _RIDGE[1] if C_max is None else C_max
-        used = np.geomspace(_RIDGE[0], end, n_Cs) if given is None else given
-        data, parts, n_passes = self.data, [], 0
+        end = _RIDGE_C_RANGE[1] if C_max is None else C_max
+        used = np.geomspace(_RIDGE_C_RANGE[0], end, n_Cs) if sorted_Cs is None else sorted_Cs
+        data, points, n_passes = self.data, [], 0
         step = models_at_once(data.n_samples, data.n_features, self.loss.n_outputs)
         for start in range(0, len(used), step):
             C = torch.from_numpy(used[start : start + step])
             solution = fit(data, self.loss, L2(self.factor), C=C, **self.options)
-            parts += [_Part.of(solution, model) for model in range(len(C))]
+            points += [_PathPoint.from_solution(solution, model) for model in range(len(C))]
             n_passes += solution.n_passes
-        return _Points(used, parts, n_passes)
+        return _SolvedPath(used, points, n_passes)
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PathPoint:
     """One point of the path."""
 
     coef: np.ndarray
@@ -233,7 +241,7 @@ class _Part:
     n_iter: int
 
     @classmethod
-    def of(cls, solution: Solution, model: int) -> "_Part":
+    def from_solution(cls, solution: Solution, model: int) -> "_PathPoint":
         return cls(
             solution.params.coef[model].cpu().numpy(),
             solution.params.intercept[model].cpu().numpy(),
@@ -245,39 +253,39 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Points:
+class _SolvedPath:
     """All of them, from small to large C."""
 
     Cs: np.ndarray
-    parts: list[_Part]
+    points: list[_PathPoint]
     n_passes: int
 
 
-def _collected(
-    points: _Points, order: np.ndarray | None, classes: np.ndarray, dtype: np.dtype[Any]
+def _make_path(
+    solved: _SolvedPath, order: np.ndarray | None, classes: np.ndarray, dtype: np.dtype[Any]
 ) -> RegularizationPath:
     """Put the points into the order in which they were asked for."""
-    place = np.arange(len(points.Cs)) if order is None else np.argsort(order, kind="stable")
-    parts = [points.parts[i] for i in place]
-    coefs = np.stack([part.coef for part in parts]).astype(dtype)
-    intercepts = np.stack([part.intercept for part in parts]).astype(dtype)
+    place = np.arange(len(solved.Cs)) if order is None else np.argsort(order, kind="stable")
+    points = [solved.points[i] for i in place]
+    coefs = np.stack([point.coef for point in points]).astype(dtype)
+    intercepts = np.stack([point.intercept for point in points]).astype(dtype)
     if len(classes) == 2:
         coefs, intercepts = coefs[:, 0], intercepts[:, 0]
     return RegularizationPath(
-        Cs=points.Cs[place],
+        Cs=solved.Cs[place],
         coefs=coefs,
         intercepts=intercepts,
         classes=classes,
-        n_active=np.array([(part.coef != 0).any(axis=0).sum() for part in parts]),
-        duality_gap=np.array([part.duality_gap for part in parts]),
-        optimality=np.array([part.optimality for part in parts]),
-        converged=np.array([part.converged for part in parts]),
-        n_iter=np.array([part.n_iter for part in parts]),
-        n_passes=points.n_passes,
+        n_active=np.array([(point.coef != 0).any(axis=0).sum() for point in points]),
+        duality_gap=np.array([point.duality_gap for point in points]),
+        optimality=np.array([point.optimality for point in points]),
+        converged=np.array([point.converged for point in points]),
+        n_iter=np.array([point.n_iter for point in points]),
+        n_passes=solved.n_passes,
     )
 
 
-def _given(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _sort_candidates(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Strengths from small to large, and what sorts them; None where only their number is known."""
     if isinstance(Cs, Integral):
         if Cs < 1:
@@ -287,14 +295,20 @@ def _given(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray 
         return None, None
     if C_max is not None:
         raise ParameterError("C_max goes with a number of Cs, not with the Cs themselves.")
-    given = np.asarray(Cs, dtype=np.float64)
-    if given.ndim != 1 or not len(given) or not ((given > 0) & (given < np.inf)).all():
+    sorted_Cs = np.asarray(Cs, dtype=np.float64)
+    if (
+        sorted_Cs.ndim != 1
+        or not len(sorted_Cs)
+        or not ((sorted_Cs > 0) & (sorted_Cs < np.inf)).all()
+    ):
         raise ParameterError(f"Cs is {Cs!r}; it must hold positive, finite numbers, one or more.")
-    order = np.argsort(given, kind="stable")
-    return given[order], order
+    order = np.argsort(sorted_Cs, kind="stable")
+    return sorted_Cs[order], order
 
 
-def _factor(penalty_factor: Any, n_features: int, device: torch.device) -> Tensor | None:
+def _check_penalty_factor(
+    penalty_factor: Any, n_features: int, device: torch.device
+) -> Tensor | None:
     """Per-feature strengths, float64, of their own memory."""
     if penalty_factor is None:
         return None

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from skorch_logreg.analysis.held_out import as_numpy, has_labels, last_step
+from skorch_logreg.analysis.held_out import final_step, is_multilabel, to_dense_numpy
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["correct_prior"]
@@ -87,9 +87,9 @@ def correct_prior(
     """
     check_is_fitted(estimator)
     corrected = copy.deepcopy(estimator)
-    _, model = last_step(corrected)
-    shape = _shape(model)
-    of_classes = shape != () and not has_labels(model)
+    _, model = final_step(corrected)
+    shape = _rate_shape(model)
+    of_classes = shape != () and not is_multilabel(model)
     if (y is None) == (sample_prior is None):
         given = "neither" if y is None else "both"
         raise ParameterError(
@@ -99,20 +99,22 @@ def correct_prior(
     if y is None:
         if sample_weight is not None:
             raise ParameterError("sample_weight goes with y, not with sample_prior.")
-        sample = _rates("sample_prior", sample_prior, shape, of_classes)
+        sample = _check_rates("sample_prior", sample_prior, shape, of_classes)
     else:
-        sample = _rates("the rate in y", _observed(model, y, sample_weight), shape, of_classes)
-    true = _rates("prior", prior, shape, of_classes)
+        sample = _check_rates(
+            "the rate in y", _sample_rates(model, y, sample_weight), shape, of_classes
+        )
+    true = _check_rates("prior", prior, shape, of_classes)
     if of_classes:
         shift = np.log(true) - np.log(sample)
         shift -= shift.mean()
     else:
         shift = np.log(true) - np.log1p(-true) - np.log(sample) + np.log1p(-sample)
-    model.intercept_ = _moved(model.intercept_, shift)
+    model.intercept_ = _shift_intercept(model.intercept_, shift)
     return corrected
 
 
-def _shape(model: Any) -> tuple[int, ...]:
+def _rate_shape(model: Any) -> tuple[int, ...]:
     """Shape of rates; refuse what has no intercept that they would move."""
     name = type(model).__name__
     if not hasattr(model, "intercept_"):
@@ -131,13 +133,13 @@ def _shape(model: Any) -> tuple[int, ...]:
             "estimator is a MultiLabel of classes, each against the rest, which is no longer the "
             "same rest at other rates; fit a TorchLogisticClassifier."
         )
-    if has_labels(model):
+    if is_multilabel(model):
         return (model.n_labels_,)
     n_classes = len(model.classes_)
     return () if n_classes == 2 else (n_classes,)
 
 
-def _rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
+def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
     """Validate rates, strictly between 0 and 1; if `sums`, of all classes, which add up to 1."""
     found = np.asarray(rates, dtype=np.float64)
     if found.shape != shape:
@@ -152,30 +154,30 @@ def _rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndar
     return found
 
 
-def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
+def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
     """Weighted rates in the rows that were fitted, in the shape of a prior."""
     for parameter in ("soft_labels", "label_smoothing"):
-        if _parameter(model, parameter):
+        if _get_parameter(model, parameter):
             raise ParameterError(
                 f"y does not tell the rates that were fitted with {parameter}="
-                f"{_parameter(model, parameter)!r}; give sample_prior."
+                f"{_get_parameter(model, parameter)!r}; give sample_prior."
             )
-    targets = as_numpy(y)
+    targets = to_dense_numpy(y)
     if sample_weight is None:
         weight = np.ones(len(targets))
     else:
         weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
-    class_weight = _parameter(model, "class_weight")
-    if has_labels(model):
+    class_weight = _get_parameter(model, "class_weight")
+    if is_multilabel(model):
         if class_weight is not None:
             raise ParameterError(
                 "y does not tell the rates of labels with a class_weight; give sample_prior."
             )
         known = weight[:, None] * ~np.isnan(targets)
         return (known * (targets == 1)).sum(axis=0) / known.sum(axis=0)
-    classes = as_numpy(model.classes_)
+    classes = to_dense_numpy(model.classes_)
     if not np.isin(targets, classes).all():
         raise ParameterError(
             f"y holds {np.unique(targets)}, but the estimator was fitted to {classes}."
@@ -186,7 +188,7 @@ def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
     return rates[1] if len(classes) == 2 else rates
 
 
-def _parameter(model: Any, name: str) -> Any:
+def _get_parameter(model: Any, name: str) -> Any:
     """Parameter of a classifier, or of labels and the estimator that they have in common."""
     own = getattr(model, name, None)
     if own is None and hasattr(model, "n_labels_"):
@@ -194,7 +196,7 @@ def _parameter(model: Any, name: str) -> Any:
     return own
 
 
-def _moved(intercept: Any, shift: np.ndarray) -> Any:
+def _shift_intercept(intercept: Any, shift: np.ndarray) -> Any:
     """Add to an intercept of any library, in its type."""
     if isinstance(intercept, torch.Tensor):
         return intercept + torch.as_tensor(shift, dtype=intercept.dtype, device=intercept.device)

@@ -7,8 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
 
-from skorch_logreg.analysis.convergence import _SEPARABLE, _separating
-from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.convergence_messages import SEPARABLE_ADVICE, separating_columns
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
     Likelihood,
@@ -20,8 +20,8 @@ from skorch_logreg.exceptions import ParameterError
 __all__ = ["Profile", "profile_intervals"]
 
 _MAX_POINTS = 200  # of a profile; 5 to 10 are usual
-_DONE = 1e-9  # relative distance of the root of the deviance from its quantile
-_ACCURATE = 1e-6  # relative distance of the deviance from its quantile that is returned
+_ROOT_RTOL = 1e-9  # relative distance of the root of the deviance from its quantile
+_DEVIANCE_RTOL = 1e-6  # relative distance of the deviance from its quantile that is returned
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class Profile:
     basis: np.ndarray
 
     @classmethod
-    def of(
-        cls, likelihood: Likelihood, theta: np.ndarray, covariance: np.ndarray, place: int
+    def at_maximum(
+        cls, likelihood: Likelihood, theta: np.ndarray, covariance: np.ndarray, index: int
     ) -> Self:
         """Profile the coefficient at a place of the table, with the intercept last.
 
         The covariance is that of theta.
         """
-        function = likelihood.outward[place]
+        function = likelihood.to_coef[index]
         error = float(np.sqrt(function @ covariance @ function))
         orthogonal, _ = linalg.qr(function[:, None] / linalg.norm(function))
         return cls(
@@ -87,7 +87,9 @@ class Profile:
 
     def interval(self, quantile: float) -> tuple[float, float]:
         """Find the ends, at which the deviance is ``quantile ** 2``."""
-        low, high = (self.estimate + self.end(side, quantile) * self.error for side in (-1.0, 1.0))
+        low, high = (
+            self.estimate + self.endpoint(side, quantile) * self.error for side in (-1.0, 1.0)
+        )
         return low, high
 
     def deviance_at(self, coef: float) -> float:
@@ -124,11 +126,11 @@ class Profile:
         theta = maximise(self.likelihood, start, self.basis)
         slope = -2 * float(self.likelihood.score(theta) @ self.direction)
         deviance = 2 * (self.value - self.likelihood.value(theta))
-        if deviance < -_ACCURATE:
+        if deviance < -_DEVIANCE_RTOL:
             raise HigherMaximumError(theta)
         return deviance, slope, theta
 
-    def end(self, side: float, quantile: float) -> float:
+    def endpoint(self, side: float, quantile: float) -> float:
         """Find the distance at which the deviance is ``quantile ** 2``.
 
         Its root is nearly linear in the distance, so Newton's method on it takes few steps; it
@@ -149,43 +151,43 @@ class Profile:
         NoMaximumError
             If the deviance at the end is not that, to 1e-6.
         """
-        near, theta, away = 0.0, self.theta, quantile
-        far, far_from = np.inf, 0.0  # the second: where `far` was approached from
+        inner, theta, distance = 0.0, self.theta, quantile
+        outer, outer_start = np.inf, 0.0  # the second: where `far` was approached from
         deviance, failure = 0.0, ""
         for _ in range(_MAX_POINTS):
             # from within, so that a small step stays with the same maximum if there are several
-            start = theta + side * (away - near) * self.direction
-            ahead = 0.0
+            start = theta + side * (distance - inner) * self.direction
+            proposal = 0.0
             try:
-                deviance, slope, reached = self.deviance(side * away, start)
+                deviance, slope, reached = self.deviance(side * distance, start)
             except NoMaximumError as error:
-                far, far_from, failure = away, near, str(error)
+                outer, outer_start, failure = distance, inner, str(error)
             else:
                 root = np.sqrt(max(deviance, 0.0))
-                if abs(root - quantile) <= _DONE * quantile:
+                if abs(root - quantile) <= _ROOT_RTOL * quantile:
                     break
                 if root < quantile:
-                    near, theta, far = away, reached, far if far > away else np.inf
+                    inner, theta, outer = distance, reached, outer if outer > distance else np.inf
                 else:
-                    far, far_from = away, near
+                    outer, outer_start = distance, inner
                 rise = side * slope / (2 * root) if root > 0 else 0.0
-                ahead = away + (quantile - root) / rise if rise > 0 else np.inf
-            if not near < ahead < min(far, 3 * away):
-                if np.isinf(far):
-                    ahead = 3 * away
-                elif ahead >= far and far_from < near:
-                    ahead = far  # another maximum was found there, from farther away
+                proposal = distance + (quantile - root) / rise if rise > 0 else np.inf
+            if not inner < proposal < min(outer, 3 * distance):
+                if np.isinf(outer):
+                    proposal = 3 * distance
+                elif proposal >= outer and outer_start < inner:
+                    proposal = outer  # another maximum was found there, from farther away
                 else:
-                    ahead = (near + far) / 2
-            if abs(ahead - away) <= 1e-15 * away:
+                    proposal = (inner + outer) / 2
+            if abs(proposal - distance) <= 1e-15 * distance:
                 break
-            away = ahead
-        if not abs(deviance - quantile**2) <= _ACCURATE * quantile**2:
+            distance = proposal
+        if not abs(deviance - quantile**2) <= _DEVIANCE_RTOL * quantile**2:
             raise NoMaximumError(
                 f"the deviance is {deviance:.6g} in place of {quantile**2:.6g} at "
-                f"{side * away:.6g} standard errors from the estimate; {failure}"
+                f"{side * distance:.6g} standard errors from the estimate; {failure}"
             )
-        return side * away
+        return side * distance
 
 
 def profile_intervals(
@@ -233,7 +235,7 @@ def profile_intervals(
     """
     if not 0 < level < 1:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
-    fit = Fitted.of(estimator, X, y, sample_weight)
+    fit = FittedModel.from_estimator(estimator, X, y, sample_weight)
     if fit.n_outputs > 1:
         raise ParameterError(
             f"profile_intervals is for two classes; the model has {len(fit.classes)}."
@@ -246,28 +248,28 @@ def profile_intervals(
         )
     rows = fit.X.toarray() if sp.issparse(fit.X) else fit.X
     target = fit.index == 1
-    likelihood = Likelihood.of(rows, target, fit.weight, fit.names, fit.fit_intercept)
+    likelihood = Likelihood.from_data(rows, target, fit.weight, fit.names, fit.fit_intercept)
     coef = fit.params[0] if fit.fit_intercept else fit.params[0, :-1]
     quantile = float(stats.norm.ppf((1 + level) / 2))
     try:
-        start = np.linalg.solve(likelihood.outward, coef)
+        start = np.linalg.solve(likelihood.to_coef, coef)
         theta = maximise(likelihood, start, np.eye(len(coef)))
         covariance = likelihood.covariance(theta)
     except NoMaximumError as failure:
-        raise ValueError(_why(fit, failure)) from failure
+        raise ValueError(_failure_message(fit, failure)) from failure
     ends = []
-    for place in range(len(coef)):
+    for index in range(len(coef)):
         try:
-            ends.append(Profile.of(likelihood, theta, covariance, place).interval(quantile))
+            ends.append(Profile.at_maximum(likelihood, theta, covariance, index).interval(quantile))
         except (NoMaximumError, HigherMaximumError) as failure:
-            name = fit.names[place]
+            name = fit.names[index]
             raise ValueError(f"The profile of {name} was not reached: {failure}") from failure
     return np.array(ends)
 
 
-def _why(fit: Fitted, failure: NoMaximumError) -> str:
+def _failure_message(fit: FittedModel, failure: NoMaximumError) -> str:
     """Say why the maximum was not reached."""
-    columns = _separating(fit)
+    columns = separating_columns(fit)
     if columns:
-        return f"{', '.join(columns[:5])} separate the classes, {_SEPARABLE}."
+        return f"{', '.join(columns[:5])} separate the classes, {SEPARABLE_ADVICE}."
     return f"The maximum of the likelihood was not reached: {failure}"

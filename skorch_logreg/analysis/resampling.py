@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
-from skorch_logreg.analysis import convergence
+from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.analysis.fitted_model import (
+    apply_class_weight,
     check_names,
-    strength,
-    unwrapped,
-    with_class_weight,
+    penalty_parameters,
+    unwrap_estimator,
 )
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
@@ -164,35 +164,37 @@ def bootstrap(
     """
     if n_resamples < 2:
         raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
-    estimator, X = unwrapped(estimator, X)
-    _refuse(estimator)
+    estimator, X = unwrap_estimator(estimator, X)
+    _check_refittable(estimator)
     given = X
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     check_names(estimator, given)
     y, sample_weight, groups = map(to_numpy, (y, sample_weight, groups))
     classes = np.asarray(estimator.classes_)
-    index, share = _labels(estimator, X, y, classes)
+    index, proba = _class_targets(estimator, X, y, classes)
     weight = np.ones(X.shape[0])
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    draw = _Draw.of(X.shape[0], groups, check_random_state(random_state))
-    if share is not None:
-        X, index, rows = _every_class(X, share)
-        draw, weight = draw.take(rows), weight[rows] * share[rows, index]
+    resampler = _Resampler.from_groups(X.shape[0], groups, check_random_state(random_state))
+    if proba is not None:
+        X, index, rows = _expand_classes(X, proba)
+        resampler, weight = resampler.take(rows), weight[rows] * proba[rows, index]
     loss: Loss = Binomial() if len(classes) == 2 else Multinomial(len(classes))
     K, p = loss.n_outputs, X.shape[1]
     coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
     coef = np.array(coef, dtype=np.float64).reshape(K, p)
     intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), (K,)).copy()
-    penalty, C = _penalty(estimator, p)
+    penalty, C = _make_penalty(estimator, p)
     at_once = models_at_once(len(index), p, K, memory_budget)
     kept: list[Params] = []
     n_passes = n_unsure = 0
     for start in range(0, n_resamples, at_once):
-        drawn = draw.counts(min(at_once, n_resamples - start)) * weight[:, None]
-        shown = [all(drawn[index == k, b].any() for k in range(len(classes)))
+        drawn = resampler.counts(min(at_once, n_resamples - start)) * weight[:, None]
+        has_all_classes = [all(drawn[index == k, b].any() for k in range(len(classes)))
                  for b in range(drawn.shape[1])]  # fmt: skip
-        weights = with_class_weight(estimator.class_weight, classes, index, drawn[:, shown])
+        weights = apply_class_weight(
+            estimator.class_weight, classes, index, drawn[:, has_all_classes]
+        )
         m = weights.shape[1]
         if not m:
             continue
@@ -221,7 +223,7 @@ def bootstrap(
         raise ParameterError(
             f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
         )
-    _warn(n_resamples - n_kept, n_unsure, n_resamples)
+    _warn_resamples(n_resamples - n_kept, n_unsure, n_resamples)
     return Bootstrap(
         coefs=torch.cat([params.coef for params in kept]).numpy(),
         intercepts=torch.cat([params.intercept for params in kept]).numpy(),
@@ -233,15 +235,15 @@ def bootstrap(
 
 
 @dataclass(frozen=True)
-class _Draw:
+class _Resampler:
     """Draws rows, or groups of them, with replacement."""
 
-    place: np.ndarray
+    group_index: np.ndarray
     n_groups: int
     random: Any
 
     @classmethod
-    def of(cls, n_samples: int, groups: Any, random: Any) -> "_Draw":
+    def from_groups(cls, n_samples: int, groups: Any, random: Any) -> "_Resampler":
         if groups is None:
             return cls(np.arange(n_samples), n_samples, random)
         groups = np.asarray(groups)
@@ -249,23 +251,23 @@ class _Draw:
             raise ParameterError(
                 f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
             )
-        labels, place = np.unique(groups, return_inverse=True)
-        return cls(place, len(labels), random)
+        labels, group_index = np.unique(groups, return_inverse=True)
+        return cls(group_index, len(labels), random)
 
-    def take(self, rows: np.ndarray) -> "_Draw":
+    def take(self, rows: np.ndarray) -> "_Resampler":
         """Draw these rows as often as their own rows are drawn."""
-        return _Draw(self.place[rows], self.n_groups, self.random)
+        return _Resampler(self.group_index[rows], self.n_groups, self.random)
 
     def counts(self, n_resamples: int) -> np.ndarray:
         """How often every row is in each resample, (n_rows, n_resamples)."""
-        counts = np.empty((len(self.place), n_resamples))
+        counts = np.empty((len(self.group_index), n_resamples))
         for b in range(n_resamples):
             drawn = self.random.randint(self.n_groups, size=self.n_groups)
-            counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.place]
+            counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.group_index]
         return counts
 
 
-def _refuse(estimator: Any) -> None:
+def _check_refittable(estimator: Any) -> None:
     """Refuse fits that exact refits to other rows would not repeat."""
     name = type(estimator).__name__
     if getattr(estimator, "has_offset_", False):
@@ -277,27 +279,27 @@ def _refuse(estimator: Any) -> None:
             f"{name} has solver={estimator.solver!r}: bootstrap refits exactly, which "
             "mini-batches do not. Fit it with finish='exact', or with an exact solver."
         )
-    message = convergence.message_of(estimator)
+    message = convergence_messages.convergence_message(estimator)
     if message is not None:
         raise ParameterError(f"bootstrap refits to convergence. {message}")
 
 
-def _labels(
+def _class_targets(
     estimator: Any, X: Any, y: Any, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Class (n_samples,) of every row, and its shares (n_samples, n_classes) of all if soft."""
     smoothing = getattr(estimator, "label_smoothing", 0.0)
     if getattr(estimator, "soft_labels", False):
-        share = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
-        share = np.column_stack([1 - share, share]) if share.ndim == 1 else share
-        check_consistent_length(X, share)
-        wrong = share.shape[1] != len(classes) or not ((share >= 0) & (share <= 1)).all()
-        if wrong or (abs(share.sum(axis=1) - 1) > 1e-6).any():  # float32, or decimals of a file
+        proba = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        proba = np.column_stack([1 - proba, proba]) if proba.ndim == 1 else proba
+        check_consistent_length(X, proba)
+        wrong = proba.shape[1] != len(classes) or not ((proba >= 0) & (proba <= 1)).all()
+        if wrong or (abs(proba.sum(axis=1) - 1) > 1e-6).any():  # float32, or decimals of a file
             raise ValueError(
                 f"y has shape {np.shape(y)}; with soft_labels=True it holds probabilities of "
                 f"{len(classes)} classes, which sum to 1."
             )
-        index, share = share.argmax(axis=1), share / share.sum(axis=1, keepdims=True)
+        index, proba = proba.argmax(axis=1), proba / proba.sum(axis=1, keepdims=True)
     else:
         y = column_or_1d(y)
         check_consistent_length(X, y)
@@ -306,28 +308,28 @@ def _labels(
             raise ValueError(f"y holds other labels than the model's classes {classes}.")
         if not smoothing:
             return index, None
-        share = np.eye(len(classes))[index]
-    return index, (1 - smoothing) * share + smoothing / len(classes)
+        proba = np.eye(len(classes))[index]
+    return index, (1 - smoothing) * proba + smoothing / len(classes)
 
 
-def _every_class(X: Any, share: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+def _expand_classes(X: Any, proba: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
     """Repeat rows for every class of which they have a share: X, their classes, their rows."""
-    rows, index = np.nonzero(share)
+    rows, index = np.nonzero(proba)
     return X[rows], index, rows
 
 
-def _penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
+def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
     """Penalty and C of the estimator's parameters."""
     factor = getattr(estimator, "penalty_factor", None)
     if factor is not None:
         factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
-    C, l1 = strength(estimator)
+    C, l1_ratio = penalty_parameters(estimator)
     if hasattr(estimator.penalty, "of_features"):
         return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
-    return (ElasticNet(l1, factor) if l1 else L2(factor)), C
+    return (ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)), C
 
 
-def _warn(n_lost: int, n_unsure: int, n_resamples: int) -> None:
+def _warn_resamples(n_lost: int, n_unsure: int, n_resamples: int) -> None:
     if n_lost or n_unsure:
         warnings.warn(
             f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "

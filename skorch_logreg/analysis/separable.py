@@ -18,7 +18,7 @@ from skorch_logreg.penalties import L2
 from skorch_logreg.recession import count_gains, find_direction
 from skorch_logreg.units import Units
 
-_NONE = 1e-9  # of a direction in the box of one
+_ZERO_TOL = 1e-9  # of a direction in the box of one
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ def separation(
         if direction is None:
             return Separation(False, False, {}, 0)
         n_rows, n_lower, n_zero = count_gains(objective, direction)
-    signs = _signs(objective, direction)
+    signs = _direction_signs(objective, direction)
     each = zip(classes[present].tolist(), signs, strict=False)
-    moved: dict[Any, Any] = {label: _named(own, columns) for label, own in each if own.any()}
+    moved: dict[Any, Any] = {label: _named_signs(own, columns) for label, own in each if own.any()}
     if len(present) == 2:
-        moved = _named(signs[0], columns)
+        moved = _named_signs(signs[0], columns)
     return Separation(True, n_zero == n_rows, moved, n_lower)
 
 
@@ -141,19 +141,19 @@ def _objective(
     return Objective(data, loss, L2(), strength, fit_intercept)
 
 
-def _signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
+def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
     """Signs (K, p + 1) of a direction in the units of X; of more classes, against the median."""
     if len(direction) > 1:
         direction = direction - direction.median(dim=0).values
     shift = direction[:, :-1] * (objective.data.center / objective.data.scale)
     last = direction[:, -1] - shift.sum(dim=1)
     size = direction[:, -1].abs() + shift.abs().sum(dim=1)
-    last = torch.where(last.abs() > _NONE * size, last, 0.0)
+    last = torch.where(last.abs() > _ZERO_TOL * size, last, 0.0)
     whole = torch.cat([direction[:, :-1], last[:, None]], dim=1)
-    small = whole.abs() <= _NONE
+    small = whole.abs() <= _ZERO_TOL
     small[:, -1] = last == 0
     return torch.where(small, 0.0, whole).sign().numpy()
 
 
-def _named(signs: np.ndarray, columns: list[str]) -> dict[str, float]:
+def _named_signs(signs: np.ndarray, columns: list[str]) -> dict[str, float]:
     return {name: float(s) for name, s in zip(columns, signs, strict=True) if s}

@@ -14,9 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from skorch_logreg.analysis import held_out, judges
-from skorch_logreg.analysis.curves import Split
-from skorch_logreg.analysis.judges import Column
+from skorch_logreg.analysis import held_out, threshold_scores
+from skorch_logreg.analysis.curves import ProbabilityRanking
+from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, viewed
 
@@ -154,7 +154,7 @@ def tune_threshold(
     >>> tuned.threshold.shape
     (3,)
     """
-    prefix, classifier = held_out.last_step(estimator)
+    prefix, classifier = held_out.final_step(estimator)
     _check_parameters(classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
     if params.get(f"{prefix}offset", params.get("offset")) is not None:
@@ -162,8 +162,8 @@ def tune_threshold(
             "params has an offset, which the probabilities of held-out rows are without; choose a "
             "threshold from decision_function plus the offset."
         )
-    grid = _grid(thresholds)
-    targets = _targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
+    candidates = _check_thresholds(thresholds)
+    targets = _check_targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
     sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
         X = viewed(X)  # of which folds can be taken
@@ -172,69 +172,82 @@ def tune_threshold(
         sample_weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
-    model = held_out.copy_of_fitted(estimator)
-    classes = _classes(targets, model)
-    many = targets.ndim == 2
-    scorer = _scorer(estimator, scoring) if cost_matrix is None else None
-    for_fit, for_score = held_out.routed(estimator, scorer, sample_weight, params)
+    model = held_out.copy_if_fitted(estimator)
+    classes = _two_classes(targets, model)
+    is_multilabel = targets.ndim == 2
+    scorer = _check_scorer(estimator, scoring) if cost_matrix is None else None
+    fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
     if scorer is None:
-        choose = judges.by_cost(cost_matrix, targets.shape)
+        select = threshold_scores.cost_selector(cost_matrix, targets.shape)
     else:
-        choose = judges.by_score(scorer, scoring, classes, X, for_score, many)
+        select = threshold_scores.score_selector(
+            scorer, scoring, classes, X, score_params, is_multilabel
+        )
     if isinstance(cv, str):
         if model is None:
             raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
-        found, rows = held_out.probabilities(model, X), np.arange(len(targets))
-        check_consistent_length(found, targets)
+        proba, rows = held_out.positive_proba(model, X), np.arange(len(targets))
+        check_consistent_length(proba, targets)
     else:
-        splits = check_cv(cv, targets, classifier=not many).split(X, targets, groups)
-        found, rows = held_out.cross_validated(estimator, X, y, splits, for_fit)
+        splits = check_cv(cv, targets, classifier=not is_multilabel).split(X, targets, groups)
+        proba, rows = held_out.cross_validate_proba(estimator, X, y, splits, fit_params)
         if model is None:
-            model = clone(estimator).fit(X, y, **for_fit)
-    columns = _columns(found, rows, targets, classes, for_score.get("sample_weight"), grid)
-    places, scores = choose(columns)
-    chosen = np.array([c.split.thresholds[i] for c, i in zip(columns, places, strict=True)])
-    value = chosen if many else float(chosen[0])
+            model = clone(estimator).fit(X, y, **fit_params)
+    problems = _held_out_predictions(
+        proba, rows, targets, classes, score_params.get("sample_weight"), candidates
+    )
+    indices, scores = select(problems)
+    chosen = np.array([c.ranking.thresholds[i] for c, i in zip(problems, indices, strict=True)])
+    value = chosen if is_multilabel else float(chosen[0])
     return TunedThreshold(
         threshold=value,
-        score=float(np.mean([score[i] for score, i in zip(scores, places, strict=True)])),
-        thresholds=[c.split.thresholds for c in columns] if many else columns[0].split.thresholds,
-        scores=scores if many else scores[0],
+        score=float(np.mean([score[i] for score, i in zip(scores, indices, strict=True)])),
+        thresholds=[c.ranking.thresholds for c in problems]
+        if is_multilabel
+        else problems[0].ranking.thresholds,
+        scores=scores if is_multilabel else scores[0],
         estimator=model.set_params(**{f"{prefix}threshold": value}),
     )
 
 
-def _columns(
-    found: np.ndarray,
+def _held_out_predictions(
+    proba: np.ndarray,
     rows: np.ndarray,
     targets: np.ndarray,
     classes: np.ndarray,
     weight: Any,
-    grid: np.ndarray | None,
-) -> list[Column]:
+    candidates: np.ndarray | None,
+) -> list[HeldOutPredictions]:
     """Take the held-out rows of every binary problem, without cells that are not known."""
-    if found.shape[1:] != targets.shape[1:]:
+    if proba.shape[1:] != targets.shape[1:]:
         raise ParameterError(
             f"y has shape {targets.shape}, but the estimator was fitted to "
-            + ("one column of classes." if found.ndim == 1 else f"{found.shape[1]} labels.")
+            + ("one column of classes." if proba.ndim == 1 else f"{proba.shape[1]} labels.")
         )
     weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
-    many = targets.ndim == 2
-    cells = targets if many else np.where(targets == classes[1], 1.0, 0.0)[:, None]
-    columns = []
-    for label, p in enumerate(found.reshape(len(rows), -1).T):
+    is_multilabel = targets.ndim == 2
+    cells = targets if is_multilabel else np.where(targets == classes[1], 1.0, 0.0)[:, None]
+    problems = []
+    for label, p in enumerate(proba.reshape(len(rows), -1).T):
         known = ~np.isnan(cells[rows, label])
         own = rows[known]
         positive = cells[own, label] == 1
-        columns.append(
-            Column(label, own, p[known], positive, weight[own], Split.of(p[known], grid))
+        problems.append(
+            HeldOutPredictions(
+                label,
+                own,
+                p[known],
+                positive,
+                weight[own],
+                ProbabilityRanking.from_probabilities(p[known], candidates),
+            )
         )
-    for column in columns:
-        there = {bool(value) for value in column.positive[column.weight > 0]}
-        if len(there) < (1 if many else 2):
-            what = f"no known cell of label {column.label}" if many else "no two classes"
+    for problem in problems:
+        there = {bool(value) for value in problem.positive[problem.weight > 0]}
+        if len(there) < (1 if is_multilabel else 2):
+            what = f"no known cell of label {problem.label}" if is_multilabel else "no two classes"
             raise ParameterError(f"y has {what} in the held-out rows that have a weight.")
-    return columns
+    return problems
 
 
 def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) -> None:
@@ -252,7 +265,7 @@ def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) 
         raise ParameterError(f'cv is {cv!r}; it must be a number, a splitter, "prefit" or None.')
 
 
-def _scorer(estimator: Any, scoring: Any) -> Any:
+def _check_scorer(estimator: Any, scoring: Any) -> Any:
     """Find the scorer; refuse one that looks at no decision."""
     scorer = metrics.check_scoring(estimator, scoring=scoring)
     if getattr(scorer, "_response_method", "predict") != "predict":
@@ -263,20 +276,24 @@ def _scorer(estimator: Any, scoring: Any) -> Any:
     return scorer
 
 
-def _grid(thresholds: Any) -> np.ndarray | None:
+def _check_thresholds(thresholds: Any) -> np.ndarray | None:
     if thresholds is None:
         return None
-    grid = np.asarray(thresholds, dtype=np.float64)
-    if grid.ndim != 1 or not len(grid) or not ((grid >= 0) & (grid <= 1)).all():
+    candidates = np.asarray(thresholds, dtype=np.float64)
+    if (
+        candidates.ndim != 1
+        or not len(candidates)
+        or not ((candidates >= 0) & (candidates <= 1)).all()
+    ):
         raise ParameterError(
             f"thresholds is {thresholds!r}; it must hold numbers in [0, 1], one or more."
         )
-    return np.unique(grid)
+    return np.unique(candidates)
 
 
-def _targets(y: Any, label_mask: Any) -> np.ndarray:
+def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
     """Labels (n_samples,), or an indicator (n_samples, n_labels) with nan for what is not known."""
-    targets = held_out.as_numpy(y)
+    targets = held_out.to_dense_numpy(y)
     if targets.ndim != 2:
         return column_or_1d(targets)
     targets = targets.astype(np.float64)
@@ -286,16 +303,16 @@ def _targets(y: Any, label_mask: Any) -> np.ndarray:
         )
     if label_mask is None:
         return targets
-    return np.where(held_out.as_numpy(label_mask) != 0, targets, np.nan)
+    return np.where(held_out.to_dense_numpy(label_mask) != 0, targets, np.nan)
 
 
-def _classes(targets: np.ndarray, model: Any) -> np.ndarray:
+def _two_classes(targets: np.ndarray, model: Any) -> np.ndarray:
     """Find the two classes; those of an indicator are 0 and 1."""
     if targets.ndim == 2:
         return np.arange(2)
     check_classification_targets(targets)
     there = np.unique(targets)
-    classes = there if model is None else held_out.as_numpy(model.classes_)
+    classes = there if model is None else held_out.to_dense_numpy(model.classes_)
     if len(classes) != 2:
         raise ParameterError(
             f"y has {len(classes)} classes; a threshold is for two. For more, decide by "

@@ -10,17 +10,17 @@ from skorch_logreg.analysis.separable import separation
 from skorch_logreg.solvers import MiniBatch
 
 if TYPE_CHECKING:
-    from skorch_logreg.analysis.fitted_model import Fitted
+    from skorch_logreg.analysis.fitted_model import FittedModel
 
-__all__ = ["message_of", "warn_of"]
+__all__ = ["convergence_message", "warn_not_converged"]
 
-_SEPARABLE = (
+SEPARABLE_ADVICE = (
     "so that there is no finite estimate of maximum likelihood. Give a penalty, or use "
     "skorch_logreg.firth, whose estimates and intervals are finite"
 )
 
 
-def message_of(estimator: Any, fit: "Fitted | None" = None) -> str | None:
+def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str | None:
     """Say how far a fitted classifier is from its optimum, why, and the way out.
 
     Parameters
@@ -43,16 +43,16 @@ def message_of(estimator: Any, fit: "Fitted | None" = None) -> str | None:
     not converge for no other known reason.
     """
     converged = getattr(estimator, "converged_", None)
-    if fit is not None and _separates(fit):
-        reason = f"the classes are completely separable, {_SEPARABLE}"
+    if fit is not None and _is_separated(fit):
+        reason = f"the classes are completely separable, {SEPARABLE_ADVICE}"
     elif converged is None or converged:
         return None
     else:
-        reason = _reason(estimator, fit)
-    return f"{type(estimator).__name__} did not converge{_figure(estimator)}: {reason}."
+        reason = _failure_reason(estimator, fit)
+    return f"{type(estimator).__name__} did not converge{_optimality_text(estimator)}: {reason}."
 
 
-def warn_of(message: str | None) -> None:
+def warn_not_converged(message: str | None) -> None:
     """Warn that standard errors and tests are not those of an optimum; the caller's caller."""
     if message is not None:
         warnings.warn(
@@ -62,14 +62,14 @@ def warn_of(message: str | None) -> None:
         )
 
 
-def _figure(estimator: Any) -> str:
+def _optimality_text(estimator: Any) -> str:
     optimality = getattr(estimator, "optimality_", np.nan)
     if np.isnan(optimality):
         return ""
     return f" (optimality_ = {optimality:.2g}, tol = {estimator.tol:.2g})"
 
 
-def _reason(estimator: Any, fit: "Fitted | None") -> str:
+def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
     """Return why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
     trained = isinstance(solver, MiniBatch)
@@ -82,17 +82,17 @@ def _reason(estimator: Any, fit: "Fitted | None") -> str:
     limit = estimator.max_iter + (solver.epochs if trained else 0)
     if len(n_iter) == 1 and n_iter[0] >= limit:
         return f"max_iter = {estimator.max_iter} was reached. Increase it"
-    columns = [] if fit is None else _separating(fit)
+    columns = [] if fit is None else separating_columns(fit)
     if columns:
         more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
-        return f"{', '.join(columns[:5])}{more} separate the classes, {_SEPARABLE}"
+        return f"{', '.join(columns[:5])}{more} separate the classes, {SEPARABLE_ADVICE}"
     return (
         "the precision of its arithmetic was reached, the classes are separable, or it was "
         "stopped, as the warning of its fit says"
     )
 
 
-def _separates(fit: "Fitted") -> bool:
+def _is_separated(fit: "FittedModel") -> bool:
     """Whether coefficients without a penalty put every row strictly on its own class's side."""
     counts = fit.weight > 0
     if fit.is_penalised or len(np.unique(fit.index[counts])) < 2:
@@ -104,7 +104,7 @@ def _separates(fit: "Fitted") -> bool:
     return bool((own > others.max(axis=1))[counts].all())
 
 
-def _separating(fit: "Fitted") -> list[str]:
+def separating_columns(fit: "FittedModel") -> list[str]:
     """Names of the columns without a penalty that separate classes; none if none do."""
     counts, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
     n_classes = len(np.unique(fit.index[counts]))
@@ -113,5 +113,5 @@ def _separating(fit: "Fitted") -> list[str]:
     found = separation(fit.X[counts][:, free], fit.index[counts], fit_intercept=fit.fit_intercept)
     directions: Any = [found.direction] if n_classes == 2 else found.direction.values()
     names = {name for of_class in directions for name in of_class} - {"intercept"}
-    places = sorted(int(name[1:]) for name in names)
-    return [fit.names[free[place]] for place in places]
+    indices = sorted(int(name[1:]) for name in names)
+    return [fit.names[free[index]] for index in indices]

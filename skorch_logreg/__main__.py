@@ -142,31 +142,31 @@ def fit_example(options: argparse.Namespace) -> Any:
         scaler.transform(data.data[rows]) if len(rows) else None for rows in (train, test)
     )
     problem = Problem(X_train, labels[train], X_test, labels[test], list(data.feature_names))
-    say(options, "Breast cancer (Wisconsin), as scikit-learn ships it")
+    print_report(options, "Breast cancer (Wisconsin), as scikit-learn ships it")
     return fit(problem, [("scale", scaler)], options)
 
 
 def fit_table(options: argparse.Namespace) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
     frame = command.read_table(options.file)
-    say(options, str(options.file))
+    print_report(options, str(options.file))
     if options.target not in frame.columns:
-        known = command.listed(list(frame.columns))
+        known = command.format_names(list(frame.columns))
         raise CommandError(f"{options.file} has no column {options.target!r}; it has {known}.")
-    frame = with_target(frame, options)
+    frame = drop_unusable_targets(frame, options)
     labels = command.target_labels(frame.pop(options.target))
     train, test = split(labels, options)
 
     kinds = command.column_kinds(frame.iloc[train])
-    for kind, reason in command.LEFT_OUT.items():
+    for kind, reason in command.UNUSABLE_KINDS.items():
         useless = [name for name in kinds if kinds[name] == kind]
         if useless:
-            say(options, f"Left out ({reason}): {command.listed(useless)}")
-    kinds = {name: kind for name, kind in kinds.items() if kind not in command.LEFT_OUT}
+            print_report(options, f"Left out ({reason}): {command.format_names(useless)}")
+    kinds = {name: kind for name, kind in kinds.items() if kind not in command.UNUSABLE_KINDS}
     if not kinds:
         raise CommandError(f"{options.file} has no column to learn from.")
     counts = Counter(kind.partition(" ")[0] for kind in kinds.values())
-    say(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+    print_report(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
     cleaner = FunctionTransformer(command.clean, kw_args={"kinds": kinds})
     cleaned = cleaner.fit_transform(frame.iloc[train])
@@ -178,23 +178,23 @@ def fit_table(options: argparse.Namespace) -> Any:
     model = fit(problem, [("clean", cleaner), ("encode", encoder)], options)
     if options.save is not None:
         command.save_model(model, options.save)
-        say(options, f"\nSaved to {options.save}")
+        print_report(options, f"\nSaved to {options.save}")
     return model
 
 
-def with_target(frame: Any, options: argparse.Namespace) -> Any:
+def drop_unusable_targets(frame: Any, options: argparse.Namespace) -> Any:
     """Leave out the rows whose target is missing or the only one of its class, and say so."""
     target = frame[options.target]
     present = target.notna()
     if not present.any():
         raise CommandError(f"The target {options.target!r} has no value in any row.")
     if not present.all():
-        say(options, f"Left out: {(~present).sum()} rows without a target")
-    alone = present & ~target.map(str).duplicated(keep=False)
-    if alone.any() and options.test_size > 0 and alone.sum() < present.sum() // 2:
-        classes = command.listed([str(label) for label in target[alone]])
-        say(options, f"Left out: classes of a single row, {classes}")
-        present &= ~alone
+        print_report(options, f"Left out: {(~present).sum()} rows without a target")
+    is_single = present & ~target.map(str).duplicated(keep=False)
+    if is_single.any() and options.test_size > 0 and is_single.sum() < present.sum() // 2:
+        classes = command.format_names([str(label) for label in target[is_single]])
+        print_report(options, f"Left out: classes of a single row, {classes}")
+        present &= ~is_single
     return frame[present].reset_index(drop=True)
 
 
@@ -216,14 +216,14 @@ def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namesp
     """Fit both models, print the report, and return ours behind the fitted `steps`."""
     classes, n_rows = np.unique(problem.y_train, return_counts=True)
     shown = ", ".join(f"{label} ({n})" for label, n in zip(classes[:10], n_rows[:10], strict=True))
-    say(
+    print_report(
         options,
         f"{len(problem.y_train)} rows to learn from, {len(problem.y_test)} held out, "
         f"{problem.X_train.shape[1]} columns after encoding\n"
         f"{len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}\n",
     )
     results = command.compare(problem, options.C, options.l1_ratio, options.seed)
-    say(options, command.report(results, problem.names))
+    print_report(options, command.report(results, problem.names))
     return Pipeline([*steps, ("classify", results[0].model)])
 
 
@@ -244,7 +244,7 @@ def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
         raise CommandError(f"Cannot write {output}: {error.strerror or error}.") from error
 
 
-def say(options: argparse.Namespace, text: str) -> None:
+def print_report(options: argparse.Namespace, text: str) -> None:
     """Print for the reader: on stderr where stdout is for probabilities."""
     to_stdout = options.predict is None or options.output is not None
     print(text, file=sys.stdout if to_stdout else sys.stderr)

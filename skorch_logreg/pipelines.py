@@ -4,17 +4,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["feature_names", "last_step", "transformed"]
+__all__ = ["feature_names", "last_step", "transform_before_last"]
 
 
 def last_step(estimator: Any) -> Any:
     """Return the classifier at the end of searches and pipelines, however they are nested."""
-    return _taken_apart(estimator)[1]
+    return _split_pipeline(estimator)[1]
 
 
-def transformed(estimator: Any, X: Any) -> Any:
+def transform_before_last(estimator: Any, X: Any) -> Any:
     """Transform X by all steps before the last: what the classifier at the end gets."""
-    for steps in _taken_apart(estimator)[0]:
+    for steps in _split_pipeline(estimator)[0]:
         X = steps.transform(X)
     return X
 
@@ -33,7 +33,7 @@ def feature_names(estimator: Any, n_features: int) -> np.ndarray:
     names : ndarray of shape (n_features,), object
         Its `feature_names_in_`, or those that the steps before it give, or x0, x1, ...
     """
-    steps_before, last = _taken_apart(estimator)
+    steps_before, last = _split_pipeline(estimator)
     names = getattr(last, "feature_names_in_", None)
     if names is None:
         names = _names_out(steps_before)
@@ -52,7 +52,7 @@ def _names_out(steps_before: list[Any]) -> Any:
     return names
 
 
-def _taken_apart(estimator: Any) -> tuple[list[Any], Any]:
+def _split_pipeline(estimator: Any) -> tuple[list[Any], Any]:
     """Split into pipelines of the steps before the last, outermost first, and the classifier."""
     steps_before = []
     while True:

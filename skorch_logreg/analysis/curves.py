@@ -18,8 +18,8 @@ __all__ = [
     "ProbabilityRanking",
     "best_threshold_index",
     "fbeta",
-    "metric_from_counts",
     "maximize_micro_fbeta",
+    "metric_from_counts",
     "sum_counts",
 ]
 

@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
 from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
-from skorch_logreg.pipelines import feature_names, last_step, transformed
+from skorch_logreg.pipelines import feature_names, last_step, transform_before_last
 from skorch_logreg.solvers import MiniBatch
 
 _BLOCK_ENTRIES = 1 << 20  # of a dense piece of the rows
@@ -279,7 +279,7 @@ def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
         If it is many models or none with coefficients, its objective is another (liblinear
         penalises the intercept), or it was fitted to other rows than those of X.
     """
-    X, estimator = transformed(estimator, to_numpy(X)), last_step(estimator)
+    X, estimator = transform_before_last(estimator, to_numpy(X)), last_step(estimator)
     check_is_fitted(estimator)
     name = type(estimator).__name__
     if hasattr(estimator, "target_kind_"):

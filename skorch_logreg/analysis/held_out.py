@@ -17,13 +17,13 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 from skorch_logreg.inputs import to_numpy
 
 __all__ = [
-    "to_dense_numpy",
     "copy_if_fitted",
     "cross_validate_proba",
-    "is_multilabel",
     "final_step",
+    "is_multilabel",
     "positive_proba",
     "route_params",
+    "to_dense_numpy",
 ]
 
 

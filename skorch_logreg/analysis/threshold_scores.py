@@ -16,7 +16,7 @@ from skorch_logreg.analysis.costs import check_cost_matrix
 from skorch_logreg.analysis.curves import ConfusionCounts, ProbabilityRanking
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["ThresholdSelector", "HeldOutPredictions", "cost_selector", "score_selector"]
+__all__ = ["HeldOutPredictions", "ThresholdSelector", "cost_selector", "score_selector"]
 
 
 @dataclass(frozen=True)

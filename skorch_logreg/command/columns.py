@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from skorch_logreg.command.encoding import as_dates, as_numbers
-from skorch_logreg.command.failure import CommandError, optional
+from skorch_logreg.command.errors import CommandError, import_optional
 
 # kinds of columns that a model cannot learn from
-LEFT_OUT = {
+UNUSABLE_KINDS = {
     "empty": "no value",
     "constant": "a single value",
     "identifier": "hardly a value twice",
@@ -33,14 +33,14 @@ def column_kinds(frame: Any) -> dict[str, str]:
     -------
     dict of str to str
         For each column one of "number", "boolean", "label", "text", "date FORMAT", or of the
-        keys of `LEFT_OUT`.
+        keys of `UNUSABLE_KINDS`.
     """
-    return {name: kind_of(name, frame[name]) for name in frame.columns}
+    return {name: column_kind(name, frame[name]) for name in frame.columns}
 
 
-def kind_of(name: str, values: Any) -> str:
+def column_kind(name: str, values: Any) -> str:
     """Decide what one column is, from its name and its values."""
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     types = pandas.api.types
     present = values.dropna()
     if len(present) == 0:
@@ -52,7 +52,7 @@ def kind_of(name: str, values: Any) -> str:
     if types.is_numeric_dtype(present) or types.is_timedelta64_dtype(present):
         if values.nunique(dropna=False) == 1:
             return "constant"
-        return "identifier" if numbers_rows(name, as_numbers(present)) else "number"
+        return "identifier" if numbers_the_rows(name, as_numbers(present)) else "number"
     words = present.map(str).str.strip()
     if words.nunique() == 1 and len(present) == len(values):
         return "constant"
@@ -83,7 +83,7 @@ def label_or_text(words: Any) -> str:
     return "text" if n_words >= 1.5 else "identifier"
 
 
-def numbers_rows(name: str, values: np.ndarray) -> bool:
+def numbers_the_rows(name: str, values: np.ndarray) -> bool:
     """Whether a column of numbers only counts or names the rows."""
     if len(np.unique(values)) < len(values) or not np.array_equal(values, np.rint(values)):
         return False
@@ -109,7 +109,7 @@ def target_labels(values: Any) -> np.ndarray:
     CommandError
         If there is only one label, or so many that they can hardly be classes.
     """
-    types = optional("pandas", "Reading a table").api.types
+    types = import_optional("pandas", "Reading a table").api.types
     with suppress(OverflowError):  # pandas 3.0, of integers beyond 64 bits, which are words here
         values = values.infer_objects()
     simple = types.is_bool_dtype(values) or types.is_numeric_dtype(values)

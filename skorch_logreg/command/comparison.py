@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-LONG = 2e7  # entries of X times classes from which a fit shows its progress
+PROGRESS_BAR_SIZE = 2e7  # entries of X times classes from which a fit shows its progress
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,21 @@ def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Res
         warnings.simplefilter("ignore")
         for model in (ours, theirs):  # the first fit of a process also loads libraries
             clone(model).fit([[0.0], [1.0], [1.0], [0.0]], [0, 0, 1, 1])
-    return measure(ours, problem, bar=True), measure(theirs, problem, bar=l1_ratio == 0)
+    return (
+        fit_and_score(ours, problem, progress_bar=True),
+        fit_and_score(theirs, problem, progress_bar=l1_ratio == 0),
+    )
 
 
-def measure(model: Any, problem: Problem, bar: bool) -> Result:
+def fit_and_score(model: Any, problem: Problem, progress_bar: bool) -> Result:
     """Fit one model, with a progress bar if it has one and takes long, and score it."""
     X, y = problem.X_train, problem.y_train
     n_outputs = len(np.unique(y))
-    shown = bar and getattr(X, "nnz", X.size) * n_outputs >= LONG and watch(model)
+    shown = (
+        progress_bar
+        and getattr(X, "nnz", X.size) * n_outputs >= PROGRESS_BAR_SIZE
+        and add_progress_bar(model)
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
@@ -101,7 +108,7 @@ def measure(model: Any, problem: Problem, bar: bool) -> Result:
     return Result(model, seconds, objective(model, X, y), accuracy, loss, auc, notes)
 
 
-def watch(model: Any) -> bool:
+def add_progress_bar(model: Any) -> bool:
     """Give a model scikit-learn's progress bar, where there is one and somebody is looking."""
     if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
         return False
@@ -146,7 +153,7 @@ def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
     return float(accuracy_score(y, model.predict(X))), float(loss), float(auc)
 
 
-def report(results: Sequence[Result], names: Sequence[str], most: int = 10) -> str:
+def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -> str:
     """Write the comparison and the largest coefficients of the first model.
 
     Parameters
@@ -155,7 +162,7 @@ def report(results: Sequence[Result], names: Sequence[str], most: int = 10) -> s
         The models, ours first.
     names : sequence of str
         A name for each column of X.
-    most : int
+    n_shown : int
         How many coefficients.
 
     Returns
@@ -171,36 +178,36 @@ def report(results: Sequence[Result], names: Sequence[str], most: int = 10) -> s
             f"{result.seconds:.3f}",
             f"{result.objective:.8g}",
             f"{(result.objective - best) / max(best, np.finfo(float).tiny):.1e}",
-            *(number(score) for score in (result.accuracy, result.log_loss, result.roc_auc)),
+            *(format_score(score) for score in (result.accuracy, result.log_loss, result.roc_auc)),
         ]
         for result in results
     ]
-    lines = align([heads, *rows])
+    lines = align_columns([heads, *rows])
     lines += [f"{result.name}: {note}" for result in results for note in result.notes]
     proof = results[0].model.duality_gap_
     if np.isfinite(proof):
         lines.append(f"{results[0].name}: proven to be within {proof:.1e} of the minimum, relative")
-    return "\n".join([*lines, "", *coefficients(results[0].model, names, most)])
+    return "\n".join([*lines, "", *coefficient_lines(results[0].model, names, n_shown)])
 
 
-def coefficients(model: Any, names: Sequence[str], most: int) -> list[str]:
+def coefficient_lines(model: Any, names: Sequence[str], n_shown: int) -> list[str]:
     """Return lines with the largest coefficients, largest first."""
     coef = model.coef_
     classes = model.classes_[-len(coef) :]  # one row, for the second of two classes
     n_used = np.count_nonzero(coef)
-    order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(most, n_used)]
+    order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(n_shown, n_used)]
     rows = [["coefficient", "for class", "column"]]
     for row, column in zip(*np.unravel_index(order, coef.shape), strict=True):
         rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), names[column]])
-    return [f"Largest coefficients, of {n_used} that are not zero:", *align(rows, left=2)]
+    return [f"Largest coefficients, of {n_used} that are not zero:", *align_columns(rows, left=2)]
 
 
-def number(value: float) -> str:
+def format_score(value: float) -> str:
     """Write a score, or a dash where there is none."""
     return "-" if np.isnan(value) else f"{value:.4f}"
 
 
-def align(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
     """Pad cells to columns: the first to the left (or the last ones, from `left`)."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skorch_logreg.command.failure import listed, optional
+from skorch_logreg.command.errors import format_names, import_optional
 
 MAX_LABELS = 1000  # columns that one column of labels may become; rarer ones share one
 MAX_WORDS = 20_000
@@ -43,11 +43,11 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
     ValueError
         If columns are missing.
     """
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     absent = [name for name in kinds if name not in frame.columns]
     if absent:
         plural = "s" if len(absent) > 1 else ""
-        raise ValueError(f"The table lacks the column{plural} {listed(absent)}.")
+        raise ValueError(f"The table lacks the column{plural} {format_names(absent)}.")
     columns: dict[str, Any] = {}
     for name, kind in kinds.items():
         values = frame[name]
@@ -68,7 +68,7 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
 
 def as_numbers(values: Any) -> np.ndarray:
     """Return a column as float64, NaN where it is missing, infinite or no number."""
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     if pandas.api.types.is_timedelta64_dtype(values):
         values = values.dt.total_seconds()
     elif not pandas.api.types.is_numeric_dtype(values):
@@ -86,13 +86,13 @@ def as_words(values: Any, missing: Any) -> Any:
 
 def as_dates(values: Any, form: str) -> Any:
     """Return a column as moments in UTC, NaT where it is missing or not in this format."""
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     return pandas.to_datetime(values, format=form, errors="coerce", utc=True)
 
 
 def date_parts(name: str, moments: Any) -> dict[str, Any]:
     """Return a date as numbers: how long ago, and sine and cosine of its place in each cycle."""
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     epoch = pandas.Timestamp("1970-01-01", tz="UTC")
     days = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy(dtype=np.float64)
     # 1970-01-01 was a Thursday; any fixed phase will do, since sine and cosine span them all

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from skorch_logreg.command.encoding import clean
-from skorch_logreg.command.failure import CommandError, optional
+from skorch_logreg.command.errors import CommandError, import_optional
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-SAMPLE = 1 << 16  # characters from which the separator is found
+SAMPLE_CHARACTERS = 1 << 16  # characters from which the separator is found
 SEPARATORS = ",;\t|"  # then the space, which texts have too
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 # pandas' own list has neither; the first is UCI's, the second SAS's
@@ -24,7 +24,7 @@ TRUSTED = [
     f"{clean.__module__}.{clean.__qualname__}",
     f"{TorchLogisticClassifier.__module__}.{TorchLogisticClassifier.__qualname__}",
 ]
-MISSING = ["?", "."]
+MISSING_VALUES = ["?", "."]
 
 
 def read_table(path: Path) -> Any:
@@ -46,18 +46,18 @@ def read_table(path: Path) -> Any:
     CommandError
         If the file cannot be read, has no rows, or pandas or pyarrow is missing.
     """
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
-            optional("pyarrow", "Reading Parquet")
+            import_optional("pyarrow", "Reading Parquet")
             frame = pandas.read_parquet(path)
         else:
-            separator, decimal = dialect(head(path))
+            separator, decimal = dialect(read_head(path))
             frame = pandas.read_csv(
                 path,
                 sep=separator,
                 decimal=decimal,
-                na_values=MISSING,
+                na_values=MISSING_VALUES,
                 skipinitialspace=True,
                 low_memory=False,
                 encoding="utf-8-sig",
@@ -75,12 +75,12 @@ def read_table(path: Path) -> Any:
     return frame.reset_index(drop=True)
 
 
-def head(path: Path) -> str:
+def read_head(path: Path) -> str:
     """Return the first whole lines of a text file, compressed or not."""
     opened = OPENERS.get(path.suffix.lower(), open)
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        sample: str = file.read(SAMPLE)
-    return sample if len(sample) < SAMPLE else sample[: sample.rfind("\n") + 1]
+        sample: str = file.read(SAMPLE_CHARACTERS)
+    return sample if len(sample) < SAMPLE_CHARACTERS else sample[: sample.rfind("\n") + 1]
 
 
 def dialect(sample: str) -> tuple[str, str]:
@@ -121,7 +121,7 @@ def dialect(sample: str) -> tuple[str, str]:
 
 def save_model(model: Any, path: Path) -> None:
     """Write a fitted pipeline with skops, which can be read without running any code."""
-    skops = optional("skops.io", "Saving a model")
+    skops = import_optional("skops.io", "Saving a model")
     try:
         skops.dump(model, path)
     except OSError as error:
@@ -147,7 +147,7 @@ def load_model(path: Path) -> Any:
         If the file is unreadable, holds no such pipeline, or names types that are neither
         scikit-learn's nor ours.
     """
-    skops = optional("skops.io", "Loading a model")
+    skops = import_optional("skops.io", "Loading a model")
     try:
         model = skops.load(path, trusted=TRUSTED)
     except OSError as error:

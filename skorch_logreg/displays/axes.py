@@ -2,10 +2,10 @@
 
 from typing import Any
 
-__all__ = ["axes_for", "ink"]
+__all__ = ["foreground_color", "prepare_axes"]
 
 
-def axes_for(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
+def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
     """Give the display's axes and figure, new ones where none are given.
 
     Parameters
@@ -34,6 +34,6 @@ def axes_for(display: Any, ax: Any, size: tuple[float, float] | None = None) -> 
     return ax
 
 
-def ink(ax: Any) -> Any:
+def foreground_color(ax: Any) -> Any:
     """Colour of the axes' own frame, which is seen on their background."""
     return ax.spines["left"].get_edgecolor()

@@ -5,12 +5,16 @@ from typing import Any, Self
 import numpy as np
 from sklearn import inspection
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import check_classes, numpy_of, threshold_of
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.model_attributes import (
+    check_classes,
+    decision_threshold,
+    to_dense_numpy,
+)
 
 __all__ = ["DecisionBoundaryDisplay"]
 
-_LEVELS = np.arange(1, 10) / 10
+_CONTOUR_LEVELS = np.arange(1, 10) / 10
 
 
 class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
@@ -94,7 +98,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             If X has not two columns, or y holds others than the classes.
         """
         if y is not None:
-            check_classes(numpy_of(y), numpy_of(estimator.classes_))
+            check_classes(to_dense_numpy(y), to_dense_numpy(estimator.classes_))
         display: Self = super().from_estimator(
             estimator,
             X,
@@ -104,7 +108,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             xlabel=xlabel,
             ylabel=ylabel,
             ax=ax,
-            threshold=threshold_of(estimator),
+            threshold=decision_threshold(estimator),
             **kwargs,
         )
         if y is not None:
@@ -142,23 +146,25 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         """
         if threshold is not None or not hasattr(self, "threshold"):
             self.threshold = 0.5 if threshold is None else threshold
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         binary = self.response.ndim == 2
         style = {"alpha": 0.5, **kwargs}
         if plot_method != "pcolormesh":
-            style.setdefault("levels", np.r_[0, _LEVELS, 1])
+            style.setdefault("levels", np.r_[0, _CONTOUR_LEVELS, 1])
         if binary:
             style.setdefault("cmap", "coolwarm")
         super().plot(plot_method=plot_method, ax=ax, xlabel=xlabel, ylabel=ylabel, **style)
-        likeliest = self.response if binary else self.response.max(axis=2)
-        levels = _LEVELS[(likeliest.min() < _LEVELS) & (likeliest.max() > _LEVELS)]
-        lines = {"colors": [ink(ax)], "linewidths": 0.6, "alpha": 0.6}
+        max_proba = self.response if binary else self.response.max(axis=2)
+        levels = _CONTOUR_LEVELS[
+            (max_proba.min() < _CONTOUR_LEVELS) & (max_proba.max() > _CONTOUR_LEVELS)
+        ]
+        lines = {"colors": [foreground_color(ax)], "linewidths": 0.6, "alpha": 0.6}
         self.contours_ = None
         if len(levels):
-            self.contours_ = ax.contour(self.xx0, self.xx1, likeliest, levels=levels, **lines)
+            self.contours_ = ax.contour(self.xx0, self.xx1, max_proba, levels=levels, **lines)
             ax.clabel(self.contours_, fmt="%.1f", fontsize="x-small")
-        lines = {"colors": [ink(ax)], "linewidths": 2}
-        fields = [self.response] if binary else _margins(self.response)
+        lines = {"colors": [foreground_color(ax)], "linewidths": 2}
+        fields = [self.response] if binary else _class_margins(self.response)
         at = self.threshold if binary else 0.0
         self.boundary_ = [
             ax.contour(self.xx0, self.xx1, field, levels=[at], **lines)
@@ -179,11 +185,11 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         """
         from matplotlib import colormaps
 
-        X, y, classes = np.asarray(X), np.asarray(y), numpy_of(classes)
+        X, y, classes = np.asarray(X), np.asarray(y), to_dense_numpy(classes)
         colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"]([0.0, 1.0]))
         self.points_ = [
             self.ax_.scatter(
-                *X[y == label].T, s=18, color=colors[k], edgecolors=[ink(self.ax_)],
+                *X[y == label].T, s=18, color=colors[k], edgecolors=[foreground_color(self.ax_)],
                 linewidths=0.5, label=str(label),
             )
             for k, label in enumerate(classes)
@@ -192,7 +198,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         self.ax_.legend(fontsize="small")
 
 
-def _margins(probability: np.ndarray) -> list[np.ndarray]:
+def _class_margins(probability: np.ndarray) -> list[np.ndarray]:
     """Of every class, by how much it is likelier than the likeliest other."""
     n_classes = probability.shape[2]
     others = (np.delete(probability, k, axis=2).max(axis=2) for k in range(n_classes))

@@ -5,15 +5,15 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import (
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.labels import shorten_label
+from skorch_logreg.displays.model_attributes import (
     class_names,
-    feature_names,
+    index_of,
     last_step,
-    numpy_of,
-    place_of,
+    resolve_feature_names,
+    to_dense_numpy,
 )
-from skorch_logreg.displays.labels import elided
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["CoefficientDisplay"]
@@ -118,15 +118,15 @@ class CoefficientDisplay:
             raise ParameterError(
                 f"{type(model).__name__} has no coef_; a network's features have no coefficients."
             )
-        coef = np.atleast_2d(numpy_of(model.coef_))
-        names = _names(estimator, feature_names, coef.shape[1])
+        coef = np.atleast_2d(to_dense_numpy(model.coef_))
+        names = resolve_feature_names(estimator, feature_names, coef.shape[1])
         classes = class_names(model)
         if len(coef) == 1:  # of two classes the second, or the one label
             classes = classes[-1:]
         if intervals is not None:
-            intervals = _shaped(intervals, coef)
+            intervals = _check_intervals(intervals, coef)
         if class_of_interest is not None:
-            row = place_of(class_of_interest, classes, "class_of_interest")
+            row = index_of(class_of_interest, classes, "class_of_interest")
             coef, classes = coef[row : row + 1], classes[row : row + 1]
             intervals = None if intervals is None else intervals[row : row + 1]
         display = cls(coef, intervals=intervals, feature_names=names, classes=classes)
@@ -144,15 +144,15 @@ class CoefficientDisplay:
         -------
         self
         """
-        coef = np.atleast_2d(numpy_of(self.coef)).astype(np.float64)
-        intervals = None if self.intervals is None else _shaped(self.intervals, coef)
-        names = _names(None, self.feature_names, coef.shape[1])
+        coef = np.atleast_2d(to_dense_numpy(self.coef)).astype(np.float64)
+        intervals = None if self.intervals is None else _check_intervals(self.intervals, coef)
+        names = resolve_feature_names(None, self.feature_names, coef.shape[1])
         size = np.abs(coef).max(axis=0)
         shown = np.argsort(-size, kind="stable")[:n_features]
         shown = shown[size[shown] > 0]
         row_height = 0.16 + 0.1 * len(coef)
-        ax = axes_for(self, ax, (6.4, 1.2 + max(row_height * len(shown), 1)))
-        ax.axvline(0, color=ink(ax), linewidth=0.8, zorder=0)
+        ax = prepare_axes(self, ax, (6.4, 1.2 + max(row_height * len(shown), 1)))
+        ax.axvline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
         rows = np.arange(len(shown))
         self.features_, self.points_ = shown, []
         for k, row in enumerate(coef):
@@ -163,14 +163,14 @@ class CoefficientDisplay:
                 bars = np.maximum([row[shown] - ends[0], ends[1] - row[shown]], 0)
             # side by side within the row
             offset = 0.7 * ((k + 0.5) / len(coef) - 0.5)
-            label = None if self.classes is None else elided(self.classes[k])
+            label = None if self.classes is None else shorten_label(self.classes[k])
             style = {"fmt": "o", "markersize": 5, "elinewidth": 1.2, "label": label, **kwargs}
             points = ax.errorbar(row[shown], rows + offset, xerr=bars, **style)
             if bars is None:
                 color = points.lines[0].get_color()
                 ax.hlines(rows + offset, 0, row[shown], color=color, linewidth=1.2)
             self.points_.append(points)
-        ax.set_yticks(rows, [elided(name) for name in names[shown]])
+        ax.set_yticks(rows, [shorten_label(name) for name in names[shown]])
         ax.set_ylim(max(len(shown), 1) - 0.4, -0.6)
         ax.set_xlabel("coefficient")
         if not len(shown):
@@ -180,10 +180,7 @@ class CoefficientDisplay:
         return self
 
 
-_names = feature_names  # whose name is a parameter here
-
-
-def _shaped(intervals: Any, coef: np.ndarray) -> np.ndarray:
+def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray:
     """Intervals of shape (n_classes, n_features, 2)."""
     ends = np.asarray(intervals, dtype=np.float64)
     if ends.ndim == 2:

@@ -5,8 +5,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import clone
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import last_step
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.model_attributes import last_step
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["ConvergenceDisplay"]
@@ -179,15 +179,15 @@ class ConvergenceDisplay:
                 f"{type(model).__name__} takes no callbacks: from_fit needs a "
                 "TorchLogisticClassifier, and scikit-learn 1.9."
             )
-        record = _Record()
-        model.set_callbacks(record)
+        recorder = _OptimalityRecorder()
+        model.set_callbacks(recorder)
         fitted.fit(X, y, **(fit_params or {}))
-        if not record.optimality:
+        if not recorder.optimality:
             raise ParameterError(
                 "no iteration was proven: of a training in mini-batches draw history_, with "
                 "from_estimator."
             )
-        display = cls(record.passes, record.optimality, tol=model.tol, name=name)
+        display = cls(recorder.passes, recorder.optimality, tol=model.tol, name=name)
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
@@ -202,7 +202,7 @@ class ConvergenceDisplay:
         -------
         self
         """
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         values = np.asarray(self.values, dtype=np.float64)
         label = {} if self.name is None else {"label": self.name}
         # one of many epochs is no event
@@ -213,11 +213,13 @@ class ConvergenceDisplay:
         if len(known) and (known >= 0).all() and (known > 0).any():
             ax.set_yscale("log", nonpositive="mask")
         self.tol_line_ = None
-        goal = None if self.tol is None else f"tol = {self.tol:g}"
-        if goal is not None and goal not in [text.get_text() for text in ax.texts]:
-            self.tol_line_ = ax.axhline(self.tol, color=ink(ax), linestyle=":", linewidth=1)
+        tol_text = None if self.tol is None else f"tol = {self.tol:g}"
+        if tol_text is not None and tol_text not in [text.get_text() for text in ax.texts]:
+            self.tol_line_ = ax.axhline(
+                self.tol, color=foreground_color(ax), linestyle=":", linewidth=1
+            )
             ax.annotate(
-                goal,
+                tol_text,
                 xy=(1, self.tol),
                 xycoords=("axes fraction", "data"),
                 xytext=(-3, 3),
@@ -233,7 +235,7 @@ class ConvergenceDisplay:
         return self
 
 
-class _Record:
+class _OptimalityRecorder:
     """Callback that keeps what is proven of every iteration."""
 
     def __init__(self) -> None:

@@ -5,8 +5,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import class_names, last_step, place_of
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.model_attributes import class_names, index_of, last_step
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["CVScoresDisplay"]
@@ -111,7 +111,7 @@ class CVScoresDisplay:
                 raise ParameterError(
                     f"the model has {len(scores)} labels, and one is drawn: name it by label=."
                 )
-            scores = scores[place_of(label, names, "label")]
+            scores = scores[index_of(label, names, "label")]
         elif label is not None:
             raise ParameterError(f"label is {label!r}, but the model has none.")
         scoring = getattr(getattr(model, "estimator", model), "scoring", None)
@@ -136,13 +136,13 @@ class CVScoresDisplay:
         -------
         self
         """
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         order = np.argsort(self.Cs, kind="stable")
         Cs = np.asarray(self.Cs, dtype=np.float64)[order]
         scores = np.asarray(self.scores, dtype=np.float64)[:, :, order]
         ratios = [None] * scores.shape[1] if self.l1_ratios is None else list(self.l1_ratios)
         mean, error = scores.mean(axis=0), _standard_error(scores)
-        x, unbounded = _on_axis(Cs)
+        x, unbounded = _finite_positions(Cs)
         self.lines_, self.bands_ = [], []
         for k, ratio in enumerate(ratios):
             label = None if len(ratios) == 1 else f"l1_ratio = {ratio:g}"
@@ -157,13 +157,13 @@ class CVScoresDisplay:
         finite = np.where(np.isnan(mean), -np.inf, mean)
         c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # of equals the first C
         self.best_ = (float(Cs[c]), ratios[ratio])
-        self._mark(ax, x[c], f"best, C = {Cs[c]:.3g}", "-")
+        self._draw_vertical_line(ax, x[c], f"best, C = {Cs[c]:.3g}", "-")
         self.simplest_ = None
         if error is not None:
             within = finite[ratio] >= finite[ratio, c] - error[ratio, c]
             first = int(within.argmax()) if within.any() else int(c)
             self.simplest_ = (float(Cs[first]), ratios[ratio])
-            self._mark(ax, x[first], f"one standard error, C = {Cs[first]:.3g}", "--")
+            self._draw_vertical_line(ax, x[first], f"one standard error, C = {Cs[first]:.3g}", "--")
         ax.set_xscale("log")
         if unbounded:
             ax.annotate(
@@ -182,8 +182,10 @@ class CVScoresDisplay:
         ax.legend(fontsize="small")
         return self
 
-    def _mark(self, ax: Any, x: float, label: str, linestyle: str) -> None:
-        ax.axvline(x, color=ink(ax), linestyle=linestyle, linewidth=1, label=label, zorder=0)
+    def _draw_vertical_line(self, ax: Any, x: float, label: str, linestyle: str) -> None:
+        ax.axvline(
+            x, color=foreground_color(ax), linestyle=linestyle, linewidth=1, label=label, zorder=0
+        )
 
 
 def _standard_error(scores: np.ndarray) -> np.ndarray | None:
@@ -192,7 +194,7 @@ def _standard_error(scores: np.ndarray) -> np.ndarray | None:
     return None if n_folds < 2 else scores.std(axis=0, ddof=1) / np.sqrt(n_folds)
 
 
-def _on_axis(Cs: np.ndarray) -> tuple[np.ndarray, bool]:
+def _finite_positions(Cs: np.ndarray) -> tuple[np.ndarray, bool]:
     """Put infinity a decade to the right of the rest; whether there is one."""
     finite = Cs[np.isfinite(Cs)]
     unbounded = len(finite) < len(Cs)

@@ -3,12 +3,12 @@
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-__all__ = ["elided", "spread"]
+__all__ = ["shorten_label", "spread_positions"]
 
-_LONGEST = 32  # characters
+_MAX_LABEL_LENGTH = 32  # characters
 
 
-def elided(name: object, longest: int = _LONGEST) -> str:
+def shorten_label(name: object, longest: int = _MAX_LABEL_LENGTH) -> str:
     """Leave out the middle of a long name: what tells names apart is often at their end."""
     # a dollar would begin a formula
     text = str(name)
@@ -18,7 +18,7 @@ def elided(name: object, longest: int = _LONGEST) -> str:
     return text.replace("$", r"\$")
 
 
-def spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+def spread_positions(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Move heights as little as possible, in squares, until they are a gap apart.
 
     With ``i * gap`` taken from the i-th from below, to be a gap apart is to be in order: an

@@ -4,14 +4,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import feature_names, numpy_of, place_of
-from skorch_logreg.displays.labels import elided, spread
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.labels import shorten_label, spread_positions
+from skorch_logreg.displays.model_attributes import index_of, resolve_feature_names, to_dense_numpy
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["CoefficientPathDisplay"]
-
-_names = feature_names  # whose name is a parameter here
 
 
 class CoefficientPathDisplay:
@@ -104,13 +102,13 @@ class CoefficientPathDisplay:
         ParameterError
             If the names or the class do not go with the path.
         """
-        coefs = numpy_of(path.coefs)
-        names = _names(None, feature_names, coefs.shape[-1])
+        coefs = to_dense_numpy(path.coefs)
+        names = resolve_feature_names(None, feature_names, coefs.shape[-1])
         if class_of_interest is not None:
-            place = place_of(class_of_interest, path.classes, "class_of_interest")
+            index = index_of(class_of_interest, path.classes, "class_of_interest")
             if coefs.ndim == 3:
-                coefs = coefs[:, place]
-            elif place == 0:  # of two classes the coefficients are the second's
+                coefs = coefs[:, index]
+            elif index == 0:  # of two classes the coefficients are the second's
                 coefs = -coefs
         display = cls(path.Cs, coefs, feature_names=names)
         return display.plot(ax, against=against, n_labels=n_labels, **kwargs)
@@ -129,9 +127,9 @@ class CoefficientPathDisplay:
         """
         if against not in ("C", "lambda"):
             raise ParameterError(f"against is {against!r}; it must be 'C' or 'lambda'.")
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         order = np.argsort(self.Cs, kind="stable")
-        Cs, coefs = np.asarray(self.Cs)[order], numpy_of(self.coefs)[order].astype(np.float64)
+        Cs, coefs = np.asarray(self.Cs)[order], to_dense_numpy(self.coefs)[order].astype(np.float64)
         is_norm = coefs.ndim == 3
         if is_norm:
             coefs = np.linalg.norm(coefs, axis=1)
@@ -139,36 +137,36 @@ class CoefficientPathDisplay:
         active = np.flatnonzero((coefs != 0).any(axis=0))
         largest = active[np.argsort(-np.abs(coefs[-1, active]), kind="stable")]
         self.features_, rest = largest[:n_labels], largest[n_labels:]
-        self._draw_others(ax, x, coefs[:, rest])
-        names = _names(None, self.feature_names, coefs.shape[1])
+        self._draw_unlabelled(ax, x, coefs[:, rest])
+        names = resolve_feature_names(None, self.feature_names, coefs.shape[1])
         self.lines_ = [
             ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
         ]
-        ax.axhline(0, color=ink(ax), linewidth=0.8, zorder=0)
+        ax.axhline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
         ax.set_xscale("log")
         if len(x) > 1:
             ax.set_xlim(x[0], x[-1])
         ax.set_xlabel("C" if against == "C" else "lambda = 1 / C")
         ax.set_ylabel("norm of the coefficients over the classes" if is_norm else "coefficient")
         if len(self.features_):
-            self._name_lines(ax, coefs[-1, self.features_])
+            self._label_lines(ax, coefs[-1, self.features_])
         else:
             ax.text(0.5, 0.6, "all coefficients are zero", transform=ax.transAxes, ha="center")
         return self
 
-    def _draw_others(self, ax: Any, x: np.ndarray, coefs: np.ndarray) -> None:
+    def _draw_unlabelled(self, ax: Any, x: np.ndarray, coefs: np.ndarray) -> None:
         """Draw what has no name as one artist: there may be thousands of lines."""
         from matplotlib.collections import LineCollection
 
         lines = [np.column_stack([x, column]) for column in coefs.T]
-        faint = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
+        alpha = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
         self.others_ = LineCollection(
-            lines, colors=[ink(ax)], alpha=faint, linewidths=0.8, zorder=1
+            lines, colors=[foreground_color(ax)], alpha=alpha, linewidths=0.8, zorder=1
         )
         ax.add_collection(self.others_)
         ax.autoscale_view()
 
-    def _name_lines(self, ax: Any, ends: np.ndarray) -> None:
+    def _label_lines(self, ax: Any, ends: np.ndarray) -> None:
         """Write the names beside the ends of their lines, moved apart where those are close."""
         from matplotlib import pyplot as plt
 
@@ -179,10 +177,10 @@ class CoefficientPathDisplay:
         gap = min(1.35 * size / 72 / inches, 1 / len(ends))
         heights = (ends - low) / (high - low)
         for line, end, height in zip(
-            self.lines_, heights, spread(heights, gap, gap / 2, 1 - gap / 2), strict=True
+            self.lines_, heights, spread_positions(heights, gap, gap / 2, 1 - gap / 2), strict=True
         ):
             ax.annotate(
-                elided(line.get_label()),
+                shorten_label(line.get_label()),
                 xy=(1, end),
                 xytext=(1.05, height),
                 xycoords="axes fraction",

@@ -5,11 +5,11 @@ from typing import Any, Self
 import numpy as np
 from sklearn.calibration import CalibrationDisplay
 
-from skorch_logreg.displays.axes import axes_for, ink
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
 
 __all__ = ["ReliabilityDisplay"]
 
-_N_BINS = 20  # of the histogram, over [0, 1]
+_N_HISTOGRAM_BINS = 20  # of the histogram, over [0, 1]
 
 
 class ReliabilityDisplay(CalibrationDisplay):
@@ -77,14 +77,18 @@ class ReliabilityDisplay(CalibrationDisplay):
         -------
         self
         """
-        ax = axes_for(self, ax, (6.4, 5.6))
+        ax = prepare_axes(self, ax, (6.4, 5.6))
         self.reference_ = None
         if ref_line:  # scikit-learn's own is black
-            style = {"color": ink(ax), "linestyle": ":", "label": "Perfectly calibrated"}
+            style = {
+                "color": foreground_color(ax),
+                "linestyle": ":",
+                "label": "Perfectly calibrated",
+            }
             (self.reference_,) = ax.plot([0, 1], [0, 1], **style)
         super().plot(ax=ax, name=name, ref_line=False, **kwargs)
-        below = _space_below(ax)
-        counts, edges = np.histogram(self.y_prob, bins=_N_BINS, range=(0, 1))
+        below = _split_axes(ax)
+        counts, edges = np.histogram(self.y_prob, bins=_N_HISTOGRAM_BINS, range=(0, 1))
         color = self.line_.get_color()
         self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
         below.set_xlabel(ax.get_xlabel().strip())
@@ -96,7 +100,7 @@ class ReliabilityDisplay(CalibrationDisplay):
         return self
 
 
-def _space_below(ax: Any) -> Any:
+def _split_axes(ax: Any) -> Any:
     """Give up the lower quarter of axes for new ones, whatever lays them out."""
     place = ax.get_subplotspec()
     if place is None:

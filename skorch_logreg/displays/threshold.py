@@ -7,16 +7,16 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import (
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.labels import shorten_label
+from skorch_logreg.displays.model_attributes import (
     check_classes,
     class_names,
+    decision_threshold,
+    index_of,
     last_step,
-    numpy_of,
-    place_of,
-    threshold_of,
+    to_dense_numpy,
 )
-from skorch_logreg.displays.labels import elided
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["ThresholdDisplay"]
@@ -129,17 +129,17 @@ class ThresholdDisplay:
             classes, or the label or the costs do not go with the rest.
         """
         check_is_fitted(estimator)
-        probability = numpy_of(estimator.predict_proba(X))
-        target = numpy_of(y)
+        probability = to_dense_numpy(estimator.predict_proba(X))
+        target = to_dense_numpy(y)
         names = class_names(estimator)
-        place, positive, column, name = None, names[-1], 1, names[-1]
+        index, positive, column, name = None, names[-1], 1, names[-1]
         if target.ndim == 2 and target.shape[1] > 1:
             if label is None:
                 raise ParameterError(
                     f"y has {target.shape[1]} labels, and one is drawn: name it by label=."
                 )
-            place = place_of(label, names, "label")
-            target, positive, column, name = target[:, place], 1, place, names[place]
+            index = index_of(label, names, "label")
+            target, positive, column, name = target[:, index], 1, index, names[index]
             known = ~np.isnan(target.astype(np.float64))
             target, probability = target[known], probability[known]
             if sample_weight is not None:
@@ -152,14 +152,14 @@ class ThresholdDisplay:
                     f"{type(last_step(estimator)).__name__} has {probability.shape[1]} classes; a "
                     "threshold is of two."
                 )
-            check_classes(target, numpy_of(estimator.classes_))
+            check_classes(target, to_dense_numpy(estimator.classes_))
         return cls.from_predictions(
             target,
             probability[:, column],
             pos_label=positive,
             sample_weight=sample_weight,
             cost_matrix=cost_matrix,
-            threshold=threshold_of(estimator, place),
+            threshold=decision_threshold(estimator, index),
             name=str(name),
             ax=ax,
             **kwargs,
@@ -199,8 +199,8 @@ class ThresholdDisplay:
         -------
         display : ThresholdDisplay
         """
-        positive = column_or_1d(numpy_of(y_true)) == pos_label
-        probability = column_or_1d(numpy_of(y_prob))
+        positive = column_or_1d(to_dense_numpy(y_true)) == pos_label
+        probability = column_or_1d(to_dense_numpy(y_prob))
         check_consistent_length(positive, probability)
         if not positive.any():
             raise ParameterError(
@@ -245,7 +245,7 @@ class ThresholdDisplay:
         -------
         self
         """
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         # up to a probability its row is positive: a value holds to the left
         style = {"drawstyle": "steps-pre", **kwargs}
         curves = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
@@ -269,14 +269,14 @@ class ThresholdDisplay:
         if self.threshold is not None:
             self.threshold_line_ = ax.axvline(
                 self.threshold,
-                color=ink(ax),
+                color=foreground_color(ax),
                 linestyle=":",
                 label=f"threshold = {self.threshold:.3g}",
             )
             handles.append(self.threshold_line_)
         ax.set_xlim(0, 1)
         ax.set_ylim(-0.02, 1.02)
-        of = "" if self.name is None else f" of {elided(self.name)!r}"
+        of = "" if self.name is None else f" of {shorten_label(self.name)!r}"
         ax.set_xlabel(f"threshold on the probability{of}")
         ax.set_ylabel("precision, recall, F1")
         ax.legend(

@@ -14,22 +14,22 @@ from skorch_logreg.pipelines import last_step
 __all__ = [
     "check_classes",
     "class_names",
-    "feature_names",
+    "decision_threshold",
+    "index_of",
     "last_step",
-    "numpy_of",
-    "place_of",
-    "threshold_of",
+    "resolve_feature_names",
+    "to_dense_numpy",
 ]
 
 
-def numpy_of(array: Any) -> np.ndarray:
+def to_dense_numpy(array: Any) -> np.ndarray:
     """Make an array of any library, or a sparse one, dense and NumPy's."""
     if sparse.issparse(array):
         return np.asarray(array.toarray())
     return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
 
 
-def feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
+def resolve_feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
     """Names that are given, or else known to the model, or else x0, x1, ...
 
     Parameters
@@ -56,7 +56,7 @@ def feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
 def class_names(estimator: Any) -> np.ndarray:
     """Labels of a model of many labels, by name where they have some; else its classes."""
     check_is_fitted(estimator)
-    return np.asarray(getattr(estimator, "label_names_", numpy_of(estimator.classes_)))
+    return np.asarray(getattr(estimator, "label_names_", to_dense_numpy(estimator.classes_)))
 
 
 def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
@@ -75,7 +75,7 @@ def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
         )
 
 
-def place_of(name: Any, names: np.ndarray, parameter: str) -> int:
+def index_of(name: Any, names: np.ndarray, parameter: str) -> int:
     """Find a class or label.
 
     Raises
@@ -90,7 +90,7 @@ def place_of(name: Any, names: np.ndarray, parameter: str) -> int:
     return int(found[0])
 
 
-def threshold_of(estimator: Any, label: int | None = None) -> float:
+def decision_threshold(estimator: Any, label: int | None = None) -> float:
     """Probability from which on the model says yes; 0.5 where it has no threshold."""
     threshold = np.asarray(getattr(last_step(estimator), "threshold", 0.5), dtype=np.float64)
     return float(threshold if threshold.ndim == 0 else threshold[label or 0])

@@ -10,7 +10,7 @@ class CommandError(Exception):
     """A user's mistake, in one line; the command prints it and ends with exit code 2."""
 
 
-def optional(module: str, purpose: str) -> Any:
+def import_optional(module: str, purpose: str) -> Any:
     """Import a module of the extra `cli`, or say how to install it.
 
     Parameters
@@ -39,7 +39,7 @@ def optional(module: str, purpose: str) -> Any:
         ) from error
 
 
-def listed(names: list[str], most: int = 20) -> str:
+def format_names(names: list[str], n_shown: int = 20) -> str:
     """Return names in one line, the first ones where there are many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
+    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
+    return ", ".join(map(repr, names[:n_shown])) + more

@@ -1,4 +1,4 @@
-"""Whether the coefficients that an analysis is given are where their likelihood is largest."""
+"""Messages and warnings for fitted models that are not at the maximum of their likelihood."""
 
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -21,26 +21,25 @@ SEPARABLE_ADVICE = (
 
 
 def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str | None:
-    """Say how far a fitted classifier is from its optimum, why, and the way out.
+    """Describe why a fitted classifier did not converge and what to do about it.
 
     Parameters
     ----------
     estimator : fitted classifier
-        Not a pipeline or a search.
-    fit : Fitted or None
-        Its coefficients and rows; None: separable rows are not looked for.
+        A classifier, not a pipeline or a search.
+    fit : FittedModel or None
+        Coefficients and training rows of the classifier; if None, separation is not checked.
 
     Returns
     -------
     message : str or None
-        None if the fit converged; or if it does not say whether it did, as those of
-        scikit-learn, and its coefficients do not separate the classes.
+        The message, or None if the fit converged. None as well if the classifier has no
+        `converged_`, like those of scikit-learn, and its coefficients do not separate the classes.
 
     Notes
     -----
-    Coefficients without a penalty that separate the classes prove by themselves that there is
-    no finite optimum.  The linear programme of `separation` is solved only for a fit that did
-    not converge for no other known reason.
+    Unpenalised coefficients that separate the classes prove that a finite optimum does not
+    exist. The linear programme of `separation` is solved only if no other reason is known.
     """
     converged = getattr(estimator, "converged_", None)
     if fit is not None and _is_separated(fit):
@@ -53,7 +52,7 @@ def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str
 
 
 def warn_not_converged(message: str | None) -> None:
-    """Warn that standard errors and tests are not those of an optimum; the caller's caller."""
+    """Warn the caller's caller if standard errors and tests are not those of an optimum."""
     if message is not None:
         warnings.warn(
             f"{message} Standard errors, tests and intervals are those of an optimum.",
@@ -63,6 +62,7 @@ def warn_not_converged(message: str | None) -> None:
 
 
 def _optimality_text(estimator: Any) -> str:
+    """Format `optimality_` and `tol`, or return an empty string if it is nan or missing."""
     optimality = getattr(estimator, "optimality_", np.nan)
     if np.isnan(optimality):
         return ""
@@ -70,7 +70,7 @@ def _optimality_text(estimator: Any) -> str:
 
 
 def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
-    """Return why a fit did not converge and what to do, without a full stop."""
+    """Describe why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
     trained = isinstance(solver, MiniBatch)
     if (trained and solver.finish != "exact") or np.isnan(estimator.optimality_):
@@ -93,7 +93,7 @@ def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
 
 
 def _is_separated(fit: "FittedModel") -> bool:
-    """Whether coefficients without a penalty put every row strictly on its own class's side."""
+    """Return True if unpenalised coefficients strictly separate all classes."""
     counts = fit.weight > 0
     if fit.is_penalised or len(np.unique(fit.index[counts])) < 2:
         return False
@@ -105,7 +105,7 @@ def _is_separated(fit: "FittedModel") -> bool:
 
 
 def separating_columns(fit: "FittedModel") -> list[str]:
-    """Names of the columns without a penalty that separate classes; none if none do."""
+    """Return the names of the unpenalised columns that separate classes, if any."""
     counts, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
     n_classes = len(np.unique(fit.index[counts]))
     if not len(free) or n_classes < 2:

@@ -1,7 +1,7 @@
-"""Scores of all thresholds at once, from sorted probabilities.
+"""Classification metrics at all thresholds, computed from sorted probabilities.
 
-A threshold splits the rows into those whose probability is at least as large, a tie included,
-and the rest; what is summed over either part is one cumulative sum for all thresholds.
+Rows whose probability is at least the threshold are predicted positive. A sum over the rows on
+either side of the threshold is a cumulative sum over the sorted rows.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,17 @@ __all__ = [
     "sum_counts",
 ]
 
-_SCORE_RTOL = 1e-12  # scores that differ by less differ by rounding
+_SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
 
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """Weights of rows by what they are and what they are called, one entry a threshold.
+    """Weighted confusion matrix at every threshold.
 
     Parameters
     ----------
     tp, fp, fn, tn : ndarray of shape (n_thresholds,)
+        Total weight of the true positives, false positives, false negatives and true negatives.
     """
 
     tp: np.ndarray
@@ -42,21 +43,22 @@ class ConfusionCounts:
 
     @property
     def swapped(self) -> "ConfusionCounts":
-        """The same, seen from the other class."""
+        """Confusion matrix with the other class as the positive one."""
         return ConfusionCounts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
 
 
 @dataclass(frozen=True)
 class ProbabilityRanking:
-    """Rows sorted by their probability, and where thresholds cut them.
+    """Rows sorted by predicted probability, and their split at every threshold.
 
     Parameters
     ----------
     thresholds : ndarray of shape (n_thresholds,)
+        Thresholds on the probability.
     order : ndarray of shape (n_rows,), int
-        Rows from small to large probability.
+        Row indices in ascending order of the probability.
     cut : ndarray of shape (n_thresholds,), int
-        How many lie below each threshold.
+        Number of rows whose probability is below each threshold.
     """
 
     thresholds: np.ndarray
@@ -67,10 +69,10 @@ class ProbabilityRanking:
     def from_probabilities(
         cls, probabilities: np.ndarray, thresholds: np.ndarray | None = None
     ) -> "ProbabilityRanking":
-        """Sort rows; without given thresholds, list all that differ in what they do to the rows.
+        """Sort rows by probability and split them at every threshold.
 
-        These are the distinct probabilities; 1, above them all; and 0.5, which is kept where it
-        is as good as any.
+        By default, the thresholds are the distinct probabilities, which give all possible splits;
+        1, so that no row need be positive; and 0.5, which is preferred among equal scores.
         """
         if thresholds is None:
             thresholds = np.unique(np.r_[probabilities, 0.5, 1.0])
@@ -78,15 +80,15 @@ class ProbabilityRanking:
         return cls(thresholds, order, np.searchsorted(probabilities[order], thresholds))
 
     def sum_above(self, values: np.ndarray) -> np.ndarray:
-        """Sum values of rows at or above each threshold."""
+        """Sum the values of the rows at or above each threshold."""
         return np.r_[values[self.order][::-1].cumsum()[::-1], 0.0][self.cut]
 
     def sum_below(self, values: np.ndarray) -> np.ndarray:
-        """Sum values of rows below each threshold: a sum of its own, so that of none is zero."""
+        """Sum the values of the rows below each threshold, exactly zero if there are none."""
         return np.r_[0.0, values[self.order].cumsum()][self.cut]
 
     def confusion_counts(self, positive: np.ndarray, weight: np.ndarray) -> ConfusionCounts:
-        """Count rows, each by its weight."""
+        """Compute the weighted confusion matrix at every threshold."""
         positive_weight, negative_weight = weight * positive, weight * ~positive
         return ConfusionCounts(
             tp=self.sum_above(positive_weight),
@@ -97,7 +99,7 @@ class ProbabilityRanking:
 
 
 def best_threshold_index(thresholds: np.ndarray, scores: np.ndarray) -> int:
-    """Find the largest score; of equal ones that whose threshold is nearest to 0.5."""
+    """Return the index of the largest score; ties go to the threshold nearest to 0.5."""
     finite = np.isfinite(scores)
     if not finite.any():
         raise ParameterError("scoring gives no threshold a finite score.")
@@ -109,16 +111,25 @@ def best_threshold_index(thresholds: np.ndarray, scores: np.ndarray) -> int:
 def maximize_micro_fbeta(
     rankings: list[ProbabilityRanking], counts: list[ConfusionCounts], beta: float
 ) -> list[int]:
-    """Find the thresholds of the largest F-beta of all labels together.
+    """Find the threshold of every label that maximises the micro-averaged F-beta.
 
-    It is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``. With F
-    its value, ``(1 + beta^2) TP - F (TP + FP)`` is maximised by every label alone, and the ratio
-    there is larger than F, until F is the largest.
+    The score is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``.
+    Dinkelbach's method maximises ``(1 + beta^2) TP - F (TP + FP)`` for each label separately,
+    where F is the current score, and repeats until F does not increase.
+
+    Parameters
+    ----------
+    rankings : list of ProbabilityRanking
+        Sorted rows of each label.
+    counts : list of ConfusionCounts
+        Confusion matrices of each label.
+    beta : float
+        Weight of recall relative to precision.
 
     Returns
     -------
     indices : list of int
-        Of each label's threshold.
+        Index of the threshold of each label.
 
     References
     ----------
@@ -137,51 +148,51 @@ def maximize_micro_fbeta(
 
 
 def sum_counts(counts: list[ConfusionCounts], indices: list[int]) -> ConfusionCounts:
-    """Sum the counts of all labels, each at its own threshold."""
+    """Sum the confusion matrices of all labels, each at its own threshold."""
     cells = [(c.tp[i], c.fp[i], c.fn[i], c.tn[i]) for c, i in zip(counts, indices, strict=True)]
     return ConfusionCounts(*np.sum(cells, axis=0))
 
 
 def _ratio(part: Any, whole: Any) -> Any:
-    """Divide; 0 where there is nothing, as scikit-learn has it."""
+    """Divide, with 0 where the denominator is 0, as in scikit-learn."""
     whole = np.asarray(whole)
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
 def accuracy(c: ConfusionCounts) -> np.ndarray:
-    """Compute the share of rows that are called what they are."""
+    """Compute the accuracy."""
     return _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn)
 
 
 def balanced_accuracy(c: ConfusionCounts) -> np.ndarray:
-    """Average the recalls of the classes that are there."""
+    """Compute the mean recall over the classes that are present."""
     recalls = recall(c) + recall(c.swapped)
     return recalls / np.maximum((c.tp + c.fn > 0).astype(int) + (c.tn + c.fp > 0), 1)
 
 
 def fbeta(c: ConfusionCounts, beta: float = 1.0) -> np.ndarray:
-    """Compute F-beta."""
+    """Compute the F-beta score."""
     gain = 1 + beta**2
     return _ratio(gain * c.tp, gain * c.tp + beta**2 * c.fn + c.fp)
 
 
 def precision(c: ConfusionCounts) -> np.ndarray:
-    """Compute the share of the rows called positive that are."""
+    """Compute the precision."""
     return _ratio(c.tp, c.tp + c.fp)
 
 
 def recall(c: ConfusionCounts) -> np.ndarray:
-    """Compute the share of the positive rows that are called so."""
+    """Compute the recall."""
     return _ratio(c.tp, c.tp + c.fn)
 
 
 def jaccard(c: ConfusionCounts) -> np.ndarray:
-    """Compute intersection over union."""
+    """Compute the Jaccard index."""
     return _ratio(c.tp, c.tp + c.fn + c.fp)
 
 
 def matthews(c: ConfusionCounts) -> np.ndarray:
-    """Correlate what rows are with what they are called."""
+    """Compute the Matthews correlation coefficient."""
     scale = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn)
     scale = scale * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
     return np.where(scale > 0, (c.tp * c.tn - c.fp * c.fn) / np.where(scale > 0, scale, 1), 0.0)
@@ -204,16 +215,21 @@ _BINARY_METRICS: dict[Any, Callable[..., np.ndarray]] = {
 def metric_from_counts(
     score: Any, options: dict[str, Any], classes: Any
 ) -> Callable[[ConfusionCounts], Any] | None:
-    """Find what computes one of scikit-learn's metrics from counts; None if nothing does.
+    """Return a function that computes a scikit-learn metric from confusion matrices.
 
     Parameters
     ----------
     score : callable
         A function of `sklearn.metrics`.
     options : dict
-        Its keyword arguments.
+        Keyword arguments of the metric.
     classes : ndarray of shape (2,)
-        Without a `pos_label` the second is positive.
+        Class labels; the second one is positive if there is no `pos_label` in `options`.
+
+    Returns
+    -------
+    metric : callable or None
+        Function of a `ConfusionCounts`, or None if the metric or its options are not supported.
     """
     if score in _SYMMETRIC_METRICS and not options:
         return _SYMMETRIC_METRICS[score]

@@ -1,4 +1,4 @@
-"""Probabilities of rows that a fit has not seen, and what goes to fits and scorers."""
+"""Cross-validated probabilities, and routing of metadata to fits and scorers."""
 
 import copy
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def final_step(estimator: Any) -> tuple[str, Any]:
-    """Find the classifier at the end of pipelines, and what its parameters begin with."""
+    """Return the prefix of the parameters of a pipeline's last step, and that step."""
     prefix = ""
     while isinstance(estimator, Pipeline):
         name, estimator = estimator.steps[-1]
@@ -37,7 +37,7 @@ def final_step(estimator: Any) -> tuple[str, Any]:
 
 
 def copy_if_fitted(estimator: Any) -> Any:
-    """Copy a fitted estimator, its memory included; None if it is not fitted."""
+    """Return a deep copy of a fitted estimator, or None if it is not fitted."""
     try:
         check_is_fitted(estimator)
     except NotFittedError:
@@ -46,19 +46,25 @@ def copy_if_fitted(estimator: Any) -> Any:
 
 
 def to_dense_numpy(array: Any) -> np.ndarray:
-    """Make an array of any library, or a sparse one, a dense one of NumPy."""
+    """Convert an array of any library, dense or sparse, to a dense NumPy array."""
     array = to_numpy(array)
     return array.toarray() if sp.issparse(array) else np.asarray(array)
 
 
 def is_multilabel(model: Any) -> bool:
-    """Whether a fitted model has predictions for many labels, not for classes."""
+    """Return True if a fitted model predicts several labels rather than classes."""
     kind = getattr(final_step(model)[1], "target_kind_", "binary")
     return kind not in ("binary", "multiclass")
 
 
 def positive_proba(model: Any, X: Any) -> np.ndarray:
-    """Probabilities (n_rows,) of the second class, or (n_rows, n_labels); float64."""
+    """Predict the probabilities of the second class, or of every label.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_rows,) or (n_rows, n_labels), float64
+        Predicted probabilities.
+    """
     found = to_dense_numpy(model.predict_proba(X)).astype(np.float64)
     return found if is_multilabel(model) else found[:, 1]
 
@@ -70,13 +76,14 @@ def cross_validate_proba(
     splits: Iterable[tuple[np.ndarray, np.ndarray]],
     params: dict[str, Any],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit to the training rows of every split, and predict the others.
+    """Fit a clone on the training rows of every split and predict its test rows.
 
     Returns
     -------
-    positive_proba : ndarray of shape (n_held,) or (n_held, n_labels)
+    proba : ndarray of shape (n_held,) or (n_held, n_labels)
+        Probabilities of the second class, or of every label.
     rows : ndarray of shape (n_held,), int
-        Whose they are.
+        Row indices of the probabilities.
     """
     parts, rows = [], []
     for train, test in splits:
@@ -93,10 +100,10 @@ def cross_validate_proba(
 def route_params(
     estimator: Any, scorer: Any, sample_weight: np.ndarray | None, params: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split metadata into those for `fit` and those for the scorer.
+    """Split metadata into parameters of `fit` and parameters of the scorer.
 
-    With scikit-learn's metadata routing each gets what it requests; else `fit` gets all, and the
-    scorer the weights.
+    With scikit-learn's metadata routing, each receives what it requests. Otherwise `fit` receives
+    everything, and the scorer receives the sample weights.
     """
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not get_config()["enable_metadata_routing"]:

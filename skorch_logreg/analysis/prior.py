@@ -1,4 +1,4 @@
-"""Probabilities for another share of the classes than that of the rows that were fitted."""
+"""Correction of fitted probabilities for other class frequencies than in the training data."""
 
 import copy
 from typing import Any
@@ -22,47 +22,50 @@ def correct_prior(
     sample_weight: Any = None,
     sample_prior: Any = None,
 ) -> Any:
-    """Move the intercept of a fit to case-control or resampled rows to the true class rates.
+    """Correct the intercept of a fit to case-control or resampled data for the true class rates.
 
-    Where rows were drawn by their class, coefficients are right and the intercept alone is
-    not. With ``tau`` the true rate of the positive class and ``ybar`` that of the rows,
+    If rows were sampled by class, the coefficients are consistent and only the intercept is not.
+    With the true rate ``tau`` of the positive class and its rate ``ybar`` in the training data,
+    the corrected intercept is
 
-        intercept + log(tau / (1 - tau)) - log(ybar / (1 - ybar)),
+        intercept + log(tau / (1 - tau)) - log(ybar / (1 - ybar)).
 
-    and with more classes ``log(tau_k / ybar_k)`` for each, less the mean of these.
+    With three classes or more, each intercept is shifted by ``log(tau_k / ybar_k)`` minus the mean
+    of these shifts.
 
     Parameters
     ----------
     estimator : fitted linear classifier, or Pipeline that ends in one
-        Such as `TorchLogisticClassifier`, or `MultiLabel` of an indicator. Not changed.
+        Model to correct, for example a `TorchLogisticClassifier`, or a `MultiLabel` fitted to an
+        indicator matrix. It is not modified.
     prior : float or array-like of shape (n_classes,) or (n_labels,)
-        True rate of ``classes_[1]``; or of every class, summing to 1. Of many labels the rate
-        of each.
+        True rate of ``classes_[1]``, true rates of all classes, which sum to 1, or true rate of
+        every label.
     y : array-like of shape (n_samples,) or indicator (n_samples, n_labels), or None, default=None
-        Of the rows that were fitted, for their rates; `class_weight` of the estimator counts.
-        Not with `soft_labels` or `label_smoothing`, whose rates are others.
+        Training labels, from which the rates in the training data are computed, with the
+        `class_weight` of the estimator. Not supported with `soft_labels` or `label_smoothing`.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Of the fit; with `y`.
+        Sample weights of the fit, if `y` is given.
     sample_prior : float, array-like of the shape of `prior` or None, default=None
-        Rates in the rows that were fitted, in place of `y`.
+        Rates in the training data, instead of `y`.
 
     Returns
     -------
     corrected : estimator
-        A copy with another `intercept_`; what else was fitted is as it was.
+        A copy of the estimator with the corrected `intercept_`.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     ParameterError
-        If rates are not allowed, or the estimator has no intercept to move.
+        If rates are invalid, or the estimator has no intercept to correct.
 
     Notes
     -----
-    Rows must have been drawn by their class alone. `threshold` stays where it is, though the
-    probabilities move. ``class_weight="balanced"`` is a fit to rows of equal rates, which this
-    undoes too.
+    The correction assumes that the sampling depended only on the class. `threshold` is not
+    changed, although the probabilities change. ``class_weight="balanced"`` amounts to a fit to
+    data with equal class rates, which this function corrects as well.
 
     References
     ----------
@@ -70,11 +73,11 @@ def correct_prior(
     137-163, equation 7.
 
     Saerens, Latinne, Decaestecker (2002). Adjusting the outputs of a classifier to new a priori
-    probabilities: a simple procedure. Neural Computation 14(1), 21-41: more classes.
+    probabilities: a simple procedure. Neural Computation 14(1), 21-41, for more classes.
 
     Examples
     --------
-    As many cases as controls, of something that one in a hundred has:
+    A fit to as many cases as controls, for a condition that one person in a hundred has:
 
     >>> from sklearn.datasets import make_classification
     >>> from skorch_logreg import TorchLogisticClassifier, correct_prior
@@ -115,14 +118,20 @@ def correct_prior(
 
 
 def _rate_shape(model: Any) -> tuple[int, ...]:
-    """Shape of rates; refuse what has no intercept that they would move."""
+    """Return the expected shape of the rates.
+
+    Raises
+    ------
+    ParameterError
+        If the model has no intercept that can be corrected.
+    """
     name = type(model).__name__
     if not hasattr(model, "intercept_"):
         raise ParameterError(
             f"estimator is or ends in a {name}, which has no intercept_; the correction is of a "
             "linear model's."
         )
-    own = getattr(model, "estimator", None)  # that of many labels has the parameters
+    own = getattr(model, "estimator", None)  # MultiLabel has its parameters in its estimator
     if not getattr(model if own is None else own, "fit_intercept", True):
         raise ParameterError(
             f"estimator is or ends in a {name} with fit_intercept=False; there is no intercept to "
@@ -140,7 +149,7 @@ def _rate_shape(model: Any) -> tuple[int, ...]:
 
 
 def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
-    """Validate rates, strictly between 0 and 1; if `sums`, of all classes, which add up to 1."""
+    """Validate rates strictly between 0 and 1, which sum to 1 if `sums` is True."""
     found = np.asarray(rates, dtype=np.float64)
     if found.shape != shape:
         raise ParameterError(
@@ -155,7 +164,7 @@ def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> n
 
 
 def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
-    """Weighted rates in the rows that were fitted, in the shape of a prior."""
+    """Compute the weighted class or label rates in the training data."""
     for parameter in ("soft_labels", "label_smoothing"):
         if _get_parameter(model, parameter):
             raise ParameterError(
@@ -189,7 +198,7 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
 
 
 def _get_parameter(model: Any, name: str) -> Any:
-    """Parameter of a classifier, or of labels and the estimator that they have in common."""
+    """Return a parameter of a classifier or, for `MultiLabel`, of its estimator."""
     own = getattr(model, name, None)
     if own is None and hasattr(model, "n_labels_"):
         return getattr(model.estimator, name, None)
@@ -197,7 +206,7 @@ def _get_parameter(model: Any, name: str) -> Any:
 
 
 def _shift_intercept(intercept: Any, shift: np.ndarray) -> Any:
-    """Add to an intercept of any library, in its type."""
+    """Add a shift to an intercept, a tensor or an array, in its dtype."""
     if isinstance(intercept, torch.Tensor):
         return intercept + torch.as_tensor(shift, dtype=intercept.dtype, device=intercept.device)
     return intercept + np.asarray(shift, dtype=intercept.dtype)

@@ -1,4 +1,4 @@
-"""Intervals from many fits to resampled rows, all of them in a few solves."""
+"""Bootstrap of coefficients, with refits solved in batches."""
 
 import warnings
 from dataclasses import dataclass
@@ -34,20 +34,23 @@ _METHODS = ("percentile", "basic", "normal")
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Coefficients of the fits to resampled rows.
+    """Result of `bootstrap`.
 
     Attributes
     ----------
     coefs : ndarray of shape (n_kept, K, n_features)
-        K is 1 for two classes, else the number of classes.
+        Coefficients of the resamples. K is 1 for two classes, else the number of classes.
     intercepts : ndarray of shape (n_kept, K)
+        Intercepts of the resamples.
     coef : ndarray of shape (K, n_features)
+        Coefficients of the original fit.
     intercept : ndarray of shape (K,)
-        Of the model itself.
+        Intercept of the original fit.
     n_lost : int
-        Resamples without a finite fit, which are left out: a class was missing, or separable.
+        Number of resamples left out because they have no finite fit: a class is missing, or the
+        classes are separable.
     n_passes : int
-        Reads of X by all fits together.
+        Number of passes over X by all refits together.
     """
 
     coefs: np.ndarray
@@ -59,22 +62,24 @@ class Bootstrap:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Standard deviation (K, n_features) of the coefficients."""
+        """Standard deviations of the coefficients, of shape (K, n_features)."""
         return self.coefs.std(axis=0, ddof=1)
 
     def interval(self, level: float = 0.95, method: str = "percentile") -> np.ndarray:
-        """Confidence intervals of the coefficients.
+        """Compute confidence intervals of the coefficients.
 
         Parameters
         ----------
         level : float, default=0.95
+            Confidence level of the intervals.
         method : {"percentile", "basic", "normal"}, default="percentile"
-            Quantiles of the resampled coefficients; these reflected at the estimate; or the
-            estimate and standard errors.
+            "percentile" uses quantiles of the resampled coefficients, "basic" reflects them at
+            the estimate, and "normal" uses the estimate and its standard error.
 
         Returns
         -------
         intervals : ndarray of shape (K, n_features, 2)
+            Lower and upper confidence limits.
 
         References
         ----------
@@ -104,48 +109,54 @@ def bootstrap(
     random_state: Any = None,
     memory_budget: int | None = None,
 ) -> Bootstrap:
-    """Fit a model again to many resamples of its rows.
+    """Refit a model to bootstrap resamples of its rows.
 
-    A resample is a weight for every row, how often it was drawn, so all refits share their passes
-    over X and what is known of its curvature, and start from the model.
+    A resample is represented by the number of times every row was drawn, as a sample weight. All
+    refits of a batch share their passes over X and their curvature, and start from the fitted
+    model.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier, or anything with its parameters and attributes
-        Fitted; ridge, lasso, elastic net, groups or no penalty, and an exact solver. A pipeline
-        that ends in one keeps its transformers as they are.
+        A fitted model with an exact solver and a ridge, lasso, elastic net or group penalty or
+        none. The transformers of a pipeline that ends with one are not refitted.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows that it was fitted to.
+        Training rows of the fit.
     y : array-like of shape (n_samples,), or (n_samples, n_classes) with `soft_labels`
-        Labels, or probabilities, of the fit.
+        Labels, or class probabilities, of the fit.
     n_resamples : int, default=1000
+        Number of resamples.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Those of the fit; they multiply how often a row was drawn.
+        Sample weights of the fit, which multiply the number of times a row was drawn.
     groups : array-like of shape (n_samples,) or None, default=None
-        Where rows of a group depend on each other, whole groups are drawn.
+        Group labels of dependent rows; whole groups are drawn.
     random_state : int, RandomState or None, default=None
+        Seed or generator for the resamples.
     memory_budget : int or None, default=None
-        Bytes for what is as long as the data; None: 1 GiB.
+        Bytes for arrays with one entry per row, which limits the number of refits in a batch;
+        None means 1 GiB.
 
     Returns
     -------
     bootstrap : Bootstrap
+        Coefficients of the resamples.
 
     Raises
     ------
     ParameterError
-        If a parameter is not allowed, the fit did not converge or ended in mini-batches, or fewer
+        If a parameter is invalid, the fit did not converge or ended in mini-batches, or fewer
         than two resamples can be fitted.
 
     Warns
     -----
     ConvergenceWarning
-        If resamples have no finite fit, which are left out, or do not reach the estimator's tol.
+        If resamples are left out because they have no finite fit, or do not reach `tol` of the
+        estimator.
 
     Notes
     -----
-    With `soft_labels` or `label_smoothing` a row is one of every class, with its share as weight,
-    so that X is copied once for every class.
+    With `soft_labels` or `label_smoothing` every row is repeated for every class, with the class
+    probability as weight, so that X is copied once for every class.
 
     References
     ----------
@@ -236,7 +247,17 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class _Resampler:
-    """Draws rows, or groups of them, with replacement."""
+    """Sampling of rows, or of groups of rows, with replacement.
+
+    Parameters
+    ----------
+    group_index : ndarray of shape (n_rows,), int
+        Group of every row.
+    n_groups : int
+        Number of groups.
+    random : RandomState
+        Random number generator.
+    """
 
     group_index: np.ndarray
     n_groups: int
@@ -244,6 +265,7 @@ class _Resampler:
 
     @classmethod
     def from_groups(cls, n_samples: int, groups: Any, random: Any) -> "_Resampler":
+        """Validate group labels; without groups, every row is its own group."""
         if groups is None:
             return cls(np.arange(n_samples), n_samples, random)
         groups = np.asarray(groups)
@@ -255,11 +277,11 @@ class _Resampler:
         return cls(group_index, len(labels), random)
 
     def take(self, rows: np.ndarray) -> "_Resampler":
-        """Draw these rows as often as their own rows are drawn."""
+        """Return a sampling of the selected rows, possibly repeated, with the same groups."""
         return _Resampler(self.group_index[rows], self.n_groups, self.random)
 
     def counts(self, n_resamples: int) -> np.ndarray:
-        """How often every row is in each resample, (n_rows, n_resamples)."""
+        """Draw resamples and count every row in each of them, (n_rows, n_resamples)."""
         counts = np.empty((len(self.group_index), n_resamples))
         for b in range(n_resamples):
             drawn = self.random.randint(self.n_groups, size=self.n_groups)
@@ -268,7 +290,7 @@ class _Resampler:
 
 
 def _check_refittable(estimator: Any) -> None:
-    """Refuse fits that exact refits to other rows would not repeat."""
+    """Raise a ParameterError for fits that an exact solver cannot repeat on resampled rows."""
     name = type(estimator).__name__
     if getattr(estimator, "has_offset_", False):
         raise ParameterError("The model was fitted with an offset, which is not resampled.")
@@ -287,14 +309,22 @@ def _check_refittable(estimator: Any) -> None:
 def _class_targets(
     estimator: Any, X: Any, y: Any, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Class (n_samples,) of every row, and its shares (n_samples, n_classes) of all if soft."""
+    """Validate the labels or class probabilities.
+
+    Returns
+    -------
+    index : ndarray of shape (n_samples,), int
+        Class of every row, the most probable one if labels are soft.
+    proba : ndarray of shape (n_samples, n_classes) or None
+        Class probabilities with `soft_labels` or `label_smoothing`, else None.
+    """
     smoothing = getattr(estimator, "label_smoothing", 0.0)
     if getattr(estimator, "soft_labels", False):
         proba = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
         proba = np.column_stack([1 - proba, proba]) if proba.ndim == 1 else proba
         check_consistent_length(X, proba)
         wrong = proba.shape[1] != len(classes) or not ((proba >= 0) & (proba <= 1)).all()
-        if wrong or (abs(proba.sum(axis=1) - 1) > 1e-6).any():  # float32, or decimals of a file
+        if wrong or (abs(proba.sum(axis=1) - 1) > 1e-6).any():  # float32 or rounded decimals
             raise ValueError(
                 f"y has shape {np.shape(y)}; with soft_labels=True it holds probabilities of "
                 f"{len(classes)} classes, which sum to 1."
@@ -313,13 +343,23 @@ def _class_targets(
 
 
 def _expand_classes(X: Any, proba: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Repeat rows for every class of which they have a share: X, their classes, their rows."""
+    """Repeat every row for each class of positive probability.
+
+    Returns
+    -------
+    X : ndarray or csr_matrix of shape (n_repeated, n_features)
+        Repeated rows.
+    index : ndarray of shape (n_repeated,), int
+        Classes of the repeated rows.
+    rows : ndarray of shape (n_repeated,), int
+        Original indices of the repeated rows.
+    """
     rows, index = np.nonzero(proba)
     return X[rows], index, rows
 
 
 def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
-    """Penalty and C of the estimator's parameters."""
+    """Return the penalty and C that correspond to the estimator's parameters."""
     factor = getattr(estimator, "penalty_factor", None)
     if factor is not None:
         factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
@@ -330,6 +370,7 @@ def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
 
 
 def _warn_resamples(n_lost: int, n_unsure: int, n_resamples: int) -> None:
+    """Warn about resamples without a finite fit and resamples that did not reach tol."""
     if n_lost or n_unsure:
         warnings.warn(
             f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "

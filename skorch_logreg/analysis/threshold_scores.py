@@ -1,4 +1,4 @@
-"""What every threshold of binary problems scores on held-out rows, and the best of each."""
+"""Scores of all thresholds on held-out rows, and selection of the best threshold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,16 +21,22 @@ __all__ = ["HeldOutPredictions", "ThresholdSelector", "cost_selector", "score_se
 
 @dataclass(frozen=True)
 class HeldOutPredictions:
-    """Held-out rows of one binary problem.
+    """Held-out predictions of one binary problem.
 
     Parameters
     ----------
     label : int
-        Its number; 0 where there is one problem.
+        Index of the label; 0 if there is only one problem.
     rows : ndarray of shape (n_held,), int
-        Where they are in X.
-    probabilities, positive, weight : ndarray of shape (n_held,)
-    ranking : Split
+        Indices of the held-out rows in X.
+    probabilities : ndarray of shape (n_held,)
+        Predicted probabilities of the positive class.
+    positive : ndarray of shape (n_held,), bool
+        Whether each row is positive.
+    weight : ndarray of shape (n_held,)
+        Sample weights.
+    ranking : ProbabilityRanking
+        Rows sorted by probability, and the candidate thresholds.
     """
 
     label: int
@@ -42,17 +48,19 @@ class HeldOutPredictions:
 
     @property
     def counts(self) -> ConfusionCounts:
-        """Count the rows at every threshold."""
+        """Weighted confusion matrix at every threshold."""
         return self.ranking.confusion_counts(self.positive, self.weight)
 
 
 class _FixedPredictions(ClassifierMixin, BaseEstimator):
-    """What a scorer takes for a classifier: decisions that are made, whatever X.
+    """Classifier that returns fixed predictions, to be passed to a scorer.
 
     Parameters
     ----------
     classes_ : ndarray of shape (2,)
+        Class labels.
     positive : ndarray of shape (n_rows,), bool
+        Whether each row is predicted positive.
     """
 
     def __init__(self, classes_: np.ndarray, positive: np.ndarray) -> None:
@@ -60,10 +68,12 @@ class _FixedPredictions(ClassifierMixin, BaseEstimator):
         self.positive = positive
 
     def predict(self, X: Any) -> np.ndarray:
+        """Return the fixed predictions; X is ignored."""
         return self.classes_[self.positive.astype(int)]
 
 
-# from columns to the place of each one's threshold, and the scores of all of its
+# function of binary problems that returns the index of the best threshold and the scores of all
+# thresholds of each problem
 ThresholdSelector = Callable[[list[HeldOutPredictions]], tuple[list[int], list[np.ndarray]]]
 
 
@@ -75,26 +85,41 @@ def score_selector(
     params: dict[str, Any],
     is_multilabel: bool,
 ) -> ThresholdSelector:
-    """Score by a formula, or by the scorer one threshold after the other.
+    """Return a selector of thresholds by a scikit-learn scorer.
+
+    Scores are computed from confusion matrices if the metric allows it, else by a call of the
+    scorer for every threshold.
 
     Parameters
     ----------
     scorer : scorer
-        Of predicted classes.
+        Scorer of predicted classes.
     scoring : str or callable
-        Its name.
+        The `scoring` parameter, for error messages.
     classes : ndarray of shape (2,)
+        Class labels.
     X : array-like of shape (n_samples, n_features)
+        Rows, which are passed to the scorer.
     params : dict
-        What the scorer takes beside.
+        Additional parameters of the scorer, such as sample weights.
     is_multilabel : bool
-        Whether columns are labels.
+        Whether the problems are labels of a multilabel target.
+
+    Returns
+    -------
+    select : ThresholdSelector
+        Function that selects the thresholds.
+
+    Raises
+    ------
+    ParameterError
+        If the metric's average over labels does not define a threshold for each label.
     """
     beta = _micro_beta(scorer) if is_multilabel else None
     if beta is not None:
         return partial(_select_jointly, beta=beta)
     options = dict(getattr(scorer, "_kwargs", {}))
-    if is_multilabel and options.get("average") == "macro":  # over the labels, each by itself
+    if is_multilabel and options.get("average") == "macro":  # maximise each label's
         del options["average"]
         options.pop("pos_label", None)
     elif is_multilabel and options.get("average", "binary") != "binary":
@@ -135,13 +160,19 @@ def score_selector(
 
 
 def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector:
-    """Score by minus the mean cost of a row.
+    """Return a selector of thresholds by the mean cost of a row; scores are negative costs.
 
     Parameters
     ----------
-    cost_matrix : array-like
+    cost_matrix : array-like of shape (..., 2, 2)
+        Costs by true class and prediction, for all rows or for each row and label.
     shape : tuple
-        Of y: (n_samples,) or (n_samples, n_labels).
+        Shape of y, (n_samples,) or (n_samples, n_labels).
+
+    Returns
+    -------
+    select : ThresholdSelector
+        Function that selects the thresholds.
     """
     costs = check_cost_matrix(cost_matrix, (2, 2), [(), shape[1:], shape])
     is_per_row = costs.ndim == 2 + len(shape)
@@ -160,7 +191,7 @@ def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector
 def _select_separately(
     score_thresholds: Callable[[HeldOutPredictions], np.ndarray],
 ) -> ThresholdSelector:
-    """Choose for every column by itself."""
+    """Return a selector that selects the best threshold of every problem separately."""
 
     def select(problems: list[HeldOutPredictions]) -> tuple[list[int], list[np.ndarray]]:
         scores = [score_thresholds(problem) for problem in problems]
@@ -175,7 +206,10 @@ def _select_separately(
 def _select_jointly(
     problems: list[HeldOutPredictions], beta: float
 ) -> tuple[list[int], list[np.ndarray]]:
-    """Choose for the F-beta of all labels together."""
+    """Select the thresholds that maximise the micro-averaged F-beta of all labels.
+
+    The scores of a label are those of its thresholds with the other labels at their best ones.
+    """
     counts = [problem.counts for problem in problems]
     indices = curves.maximize_micro_fbeta([problem.ranking for problem in problems], counts, beta)
     at_best = curves.sum_counts(counts, indices)
@@ -190,7 +224,7 @@ def _select_jointly(
 
 
 def _micro_beta(scorer: Any) -> float | None:
-    """Beta of an F-beta of all labels together; None for another scorer."""
+    """Return beta of a micro-averaged F-beta scorer, or None for any other scorer."""
     options = dict(getattr(scorer, "_kwargs", {}))
     is_micro = options.pop("average", None) == "micro" and scorer._sign == 1
     options.pop("pos_label", None)

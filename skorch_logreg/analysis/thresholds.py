@@ -1,4 +1,4 @@
-"""The threshold of the best score, or of the least cost, over all that differ."""
+"""Threshold tuning by a score or a cost, over all distinct thresholds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,16 +30,17 @@ class TunedThreshold:
     Attributes
     ----------
     threshold : float or ndarray of shape (n_labels,)
-        The best; of equally good ones the nearest to 0.5.
+        Best threshold; ties go to the one nearest to 0.5.
     score : float
-        Its score on held-out rows; minus the mean cost of a row with a `cost_matrix`. Of many
-        labels their mean, or the joint score.
-    thresholds : ndarray of shape (n_thresholds,), or list of these, one a label
-        All that differ in what they do to these rows, from small to large.
-    scores : ndarray of shape (n_thresholds,), or list of these, one a label
-        Score of each. For a joint score, of each of a label's while the others have their best.
+        Score of the best threshold on held-out rows, or with `cost_matrix` the negative mean cost
+        of a row. For several labels, the mean over the labels or the micro-averaged score.
+    thresholds : ndarray of shape (n_thresholds,), or list of these, one per label
+        Candidate thresholds in ascending order.
+    scores : ndarray of shape (n_thresholds,), or list of these, one per label
+        Score of every threshold. For a micro-averaged score, with the thresholds of all other
+        labels at their best values.
     estimator : estimator
-        Fitted, with `threshold` set.
+        Fitted estimator with `threshold` set to the best one.
     """
 
     threshold: Any
@@ -62,69 +63,71 @@ def tune_threshold(
     thresholds: Any = None,
     params: dict[str, Any] | None = None,
 ) -> TunedThreshold:
-    """Choose the threshold of the best score, over all that differ.
+    """Choose the decision threshold that maximises a score or minimises a cost.
 
-    The probabilities of held-out rows are put together and sorted; every distinct one is a
-    threshold, and those at or above it are positive. So the maximum is exact, where a grid of
-    thresholds or a mean of interpolated curves comes near it.
+    The probabilities of all held-out rows are pooled and sorted. Every distinct one is a candidate
+    threshold, at or above which a row is positive. The maximum is therefore exact, in contrast to
+    a grid of thresholds or a mean of interpolated curves.
 
     Parameters
     ----------
     estimator : classifier with a parameter `threshold`, or Pipeline that ends in one
-        Such as `TorchLogisticClassifier`, or `MultiLabel` for a threshold a label. Never
-        changed.
+        Classifier to tune, for example a `TorchLogisticClassifier`, or a `MultiLabel` for one
+        threshold per label. It is not modified.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows; with ``cv="prefit"`` better not those of the fit, whose probabilities are too good.
+        Rows. With ``cv="prefit"`` they should not be the training rows, whose probabilities are
+        too optimistic.
     y : array-like of shape (n_samples,) or indicator of shape (n_samples, n_labels)
-        Labels of two classes, of which ``classes_[1]`` is positive; or, for `MultiLabel`, an
-        indicator, where nan is not known and does not count.
+        Labels of two classes, where ``classes_[1]`` is positive; or, for `MultiLabel`, an
+        indicator matrix, where nan is unknown and ignored.
     scoring : str or callable, default="balanced_accuracy"
-        A scorer of predicted classes, as in scikit-learn. For many labels it is of each label,
-        and "f1_macro" is "f1"; with ``average="micro"`` an F-beta is of all labels together.
+        Scorer of predicted classes, as in scikit-learn. For several labels it applies to each
+        label, and "f1_macro" is the same as "f1"; an F-beta with ``average="micro"`` applies to
+        all labels together.
     cost_matrix : array-like or None, default=None
-        In place of `scoring`, of shape (2, 2): what it costs if a row's true class (row) is
-        called a class (column). Each row's own: (n_samples, 2, 2). For many labels also
-        (n_labels, 2, 2) or (n_samples, n_labels, 2, 2).
+        Costs by true class (row) and prediction (column), instead of `scoring`. Shape (2, 2), or
+        (n_samples, 2, 2) with costs for each row. For several labels also (n_labels, 2, 2) or
+        (n_samples, n_labels, 2, 2).
     cv : int, splitter, iterable of splits, "prefit" or None, default=None
-        Folds, each held out from a fit to the rest; None: five, stratified for classes.
-        "prefit": the estimator is fitted, and X is held out as it is.
+        Cross-validation scheme; None uses five folds, stratified for classes. With "prefit", the
+        estimator is already fitted, and all rows of X are held-out rows.
     groups : array-like of shape (n_samples,) or None, default=None
-        For the splitter.
+        Group labels for the splitter.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Non-negative, for fits and for scores.
+        Non-negative sample weights for fits and scores.
     thresholds : array-like of shape (n_thresholds,) or None, default=None
-        Those to choose from, in [0, 1]; None: all.
+        Candidate thresholds in [0, 1]; None uses all distinct ones.
     params : dict or None, default=None
-        What else `fit` takes, indexed with the rows where it is as long as they are. With
-        metadata routing what `fit` and the scorer request, such as each row's amount; then
-        `sample_weight` goes where it is requested, too.
+        Additional parameters of `fit`; arrays with one entry per row are split like the rows. With
+        metadata routing, parameters that `fit` and the scorer request, and `sample_weight` is
+        passed only where it is requested.
 
     Returns
     -------
     tuned : TunedThreshold
-        Its `estimator` is a copy of a fitted estimator, which is not fitted again; or one that
-        is fitted to all rows.
+        Threshold, scores and estimator. The estimator is a copy of `estimator` if that is fitted,
+        without another fit; otherwise it is fitted to all rows.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted and ``cv="prefit"``.
     ParameterError
-        If a parameter is not allowed or does not go with the data.
+        If a parameter is invalid or does not match the data.
 
     See Also
     --------
     sklearn.model_selection.TunedThresholdClassifierCV : For classifiers without a `threshold`.
-    expected_cost_decision : For more classes, or costs and calibrated probabilities.
+    expected_cost_decision : For more classes, or for costs with calibrated probabilities.
 
     Notes
     -----
-    Sorting takes O(n log n) for accuracy, balanced_accuracy, f1, fbeta, precision, recall,
-    jaccard, matthews_corrcoef and costs. Other scorers are called once a threshold, O(n^2) in
-    all: give some `thresholds` for many rows.
+    The search takes O(n log n) operations for accuracy, balanced_accuracy, f1, fbeta, precision,
+    recall, jaccard, matthews_corrcoef and costs. Other scorers are called once per threshold,
+    which takes O(n^2) operations: pass a few `thresholds` if there are many rows.
 
-    For many labels an F-beta of all together is a ratio of sums, whose largest value F solves an
-    equation; given F, every label is optimised alone (Dinkelbach's method; a handful of rounds).
+    A micro-averaged F-beta is maximised by Dinkelbach's method: for a given value F of the score
+    every label is optimised separately, and F is updated in a handful of iterations.
 
     References
     ----------
@@ -145,7 +148,7 @@ def tune_threshold(
     >>> tuned.estimator[-1].threshold == tuned.threshold
     True
 
-    A threshold for each label, for the largest F1 of all together:
+    One threshold per label, for the largest micro-averaged F1:
 
     >>> from sklearn.datasets import make_multilabel_classification
     >>> from skorch_logreg import MultiLabel
@@ -166,7 +169,7 @@ def tune_threshold(
     targets = _check_targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
     sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
-        X = viewed(X)  # of which folds can be taken
+        X = viewed(X)  # supports the row indexing that folds need
     check_consistent_length(targets, sample_weight, groups)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
@@ -218,7 +221,7 @@ def _held_out_predictions(
     weight: Any,
     candidates: np.ndarray | None,
 ) -> list[HeldOutPredictions]:
-    """Take the held-out rows of every binary problem, without cells that are not known."""
+    """Collect the held-out predictions of every binary problem, without unknown targets."""
     if proba.shape[1:] != targets.shape[1:]:
         raise ParameterError(
             f"y has shape {targets.shape}, but the estimator was fitted to "
@@ -251,6 +254,7 @@ def _held_out_predictions(
 
 
 def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) -> None:
+    """Raise a ParameterError if the classifier, scoring or cv is not supported."""
     if "threshold" not in getattr(classifier, "get_params", dict)():
         raise ParameterError(
             f"estimator is or ends in a {type(classifier).__name__}, which has no parameter "
@@ -266,7 +270,7 @@ def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) 
 
 
 def _check_scorer(estimator: Any, scoring: Any) -> Any:
-    """Find the scorer; refuse one that looks at no decision."""
+    """Return the scorer; raise a ParameterError if it does not score predicted classes."""
     scorer = metrics.check_scoring(estimator, scoring=scoring)
     if getattr(scorer, "_response_method", "predict") != "predict":
         raise ParameterError(
@@ -277,6 +281,7 @@ def _check_scorer(estimator: Any, scoring: Any) -> Any:
 
 
 def _check_thresholds(thresholds: Any) -> np.ndarray | None:
+    """Validate and sort the candidate thresholds; None stays None."""
     if thresholds is None:
         return None
     candidates = np.asarray(thresholds, dtype=np.float64)
@@ -292,7 +297,7 @@ def _check_thresholds(thresholds: Any) -> np.ndarray | None:
 
 
 def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
-    """Labels (n_samples,), or an indicator (n_samples, n_labels) with nan for what is not known."""
+    """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown."""
     targets = held_out.to_dense_numpy(y)
     if targets.ndim != 2:
         return column_or_1d(targets)
@@ -307,7 +312,7 @@ def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
 
 
 def _two_classes(targets: np.ndarray, model: Any) -> np.ndarray:
-    """Find the two classes; those of an indicator are 0 and 1."""
+    """Return the two classes, 0 and 1 for an indicator."""
     if targets.ndim == 2:
         return np.arange(2)
     check_classification_targets(targets)

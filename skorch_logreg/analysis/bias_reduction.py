@@ -204,8 +204,8 @@ def firth(
     confidence limit.
 
     On separable rows the penalised likelihood may have several maxima. Maximisation starts from
-    zero and restarts from a higher maximum that a profile reaches (except with
-    "wald", which has none). The profiles may have several maxima as well: a confidence limit belongs to the one
+    zero and restarts from a higher maximum that a profile reaches (except with "wald", which has
+    none). The profiles may have several maxima as well: a confidence limit belongs to the one
     that is reached from the estimate, as in logistf, and a limit of another maximum may be
     farther away.
 

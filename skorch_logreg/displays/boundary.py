@@ -1,4 +1,4 @@
-"""Probabilities over the plane of two features."""
+"""Decision boundary and class probabilities of two features."""
 
 from typing import Any, Self
 
@@ -14,28 +14,31 @@ from skorch_logreg.displays.model_attributes import (
 
 __all__ = ["DecisionBoundaryDisplay"]
 
-_CONTOUR_LEVELS = np.arange(1, 10) / 10
+_CONTOUR_LEVELS = np.arange(1, 10) / 10  # probabilities at contour lines
 
 
 class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
-    """Probabilities over two features: contours at 0.1 to 0.9, and where the decision changes.
+    """Decision boundary of two features, with contours of the probability from 0.1 to 0.9.
 
-    scikit-learn's display, made by `from_estimator`, with lines. Of three classes or more the
-    probability is that of the likeliest.
+    This is scikit-learn's display with contour lines, created by `from_estimator`. With three
+    classes or more the contours show the probability of the most likely class.
 
     Attributes
     ----------
     surface_ : matplotlib ContourSet or list of them
-        The areas, as in scikit-learn.
+        Filled areas, as in scikit-learn.
     contours_ : matplotlib ContourSet or None
-        Lines of equal probability; None where it hardly changes.
+        Lines of equal probability; None if the probability crosses none of the levels.
     boundary_ : list of matplotlib ContourSet
-        Where the probability is the estimator's threshold; of three classes or more, one a
-        class, where it is as likely as the likeliest other. Empty where nothing changes.
+        Lines where the probability equals the threshold of the estimator. With three classes or
+        more, one per class, where it is as likely as the most likely other class. Empty if the
+        decision does not change.
     points_ : list of matplotlib PathCollection
-        Rows, one a class.
+        Scattered rows, one collection per class.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     See Also
     --------
@@ -67,35 +70,36 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the probabilities of a fitted classifier of two features.
+        """Plot the probabilities of a fitted classifier of two features.
 
         Parameters
         ----------
         estimator : fitted classifier
-            With `predict_proba`.
+            Classifier with `predict_proba`.
         X : array-like or data frame of shape (n_samples, 2)
-            Rows, which say how far the axes go.
+            Rows, which determine the range of the axes.
         y : array-like of shape (n_samples,) or None
-            Their labels; None: the rows are not drawn.
+            Labels of the rows; if None, the rows are not plotted.
         grid_resolution : int, default=200
-            Points of the grid along each axis.
+            Number of grid points along each axis.
         eps : float, default=0.5
-            By which the axes go beyond the rows.
+            Margin of the axes around the rows, in units of the features.
         xlabel, ylabel : str or None
-            None: the columns of a data frame.
+            Labels of the axes; None uses the column names of a data frame.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.contourf`.
+            Keyword arguments of `matplotlib.axes.Axes.contourf`.
 
         Returns
         -------
         display : DecisionBoundaryDisplay
+            The plotted display.
 
         Raises
         ------
         ValueError
-            If X has not two columns, or y holds others than the classes.
+            If X does not have two columns, or y has labels that are not among the classes.
         """
         if y is not None:
             check_classes(to_dense_numpy(y), to_dense_numpy(estimator.classes_))
@@ -125,24 +129,25 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         threshold: float | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
         plot_method : {"contourf", "contour", "pcolormesh"}, default="contourf"
-            How areas are drawn.
+            Method of the axes that draws the areas.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         xlabel, ylabel : str or None
-            None: those of the display.
+            Labels of the axes; None uses those of the display.
         threshold : float or None
-            Of two classes, where the decision changes; None: as before, or 0.5.
+            Decision threshold for two classes; None keeps the previous one, initially 0.5.
         **kwargs
-            For the method.
+            Keyword arguments of the plot method.
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
         if threshold is not None or not hasattr(self, "threshold"):
             self.threshold = 0.5 if threshold is None else threshold
@@ -174,14 +179,16 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         return self
 
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
-        """Draw rows over the areas, in the colours of their classes.
+        """Scatter rows over the areas, in the colours of their classes.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, 2)
+            Rows to plot.
         y : array-like of shape (n_samples,)
+            Labels of the rows.
         classes : array-like of shape (n_classes,)
-            Those that y lacks have no points, and keep their colours.
+            All classes. The colours do not depend on which of them occur in y.
         """
         from matplotlib import colormaps
 
@@ -199,7 +206,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
 
 
 def _class_margins(probability: np.ndarray) -> list[np.ndarray]:
-    """Of every class, by how much it is likelier than the likeliest other."""
+    """Compute each class's probability minus the largest probability of the other classes."""
     n_classes = probability.shape[2]
     others = (np.delete(probability, k, axis=2).max(axis=2) for k in range(n_classes))
     return [probability[:, :, k] - other for k, other in enumerate(others)]

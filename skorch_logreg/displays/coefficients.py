@@ -1,4 +1,4 @@
-"""The largest coefficients of a model, by name."""
+"""Plot of the largest coefficients of a model."""
 
 from typing import Any, Self
 
@@ -20,35 +20,37 @@ __all__ = ["CoefficientDisplay"]
 
 
 class CoefficientDisplay:
-    """Largest coefficients, with names and intervals.
+    """Largest coefficients of a model, with feature names and intervals.
 
     Parameters
     ----------
     coef : array-like of shape (n_features,) or (n_classes, n_features)
-        Coefficients; a row for every class or label.
+        Coefficients, with one row per class or label.
     intervals : array-like of shape (n_features, 2) or (n_classes, n_features, 2), or None
-        Lower and upper ends, drawn as bars.
+        Lower and upper limits, plotted as error bars.
     feature_names : array-like of shape (n_features,) or None
-        None: x0, x1, ...
+        Names of the features; None uses x0, x1, ...
     classes : array-like of shape (n_classes,) or None
-        Names of the rows, for the legend.
+        Names of the rows of `coef`, for the legend.
 
     Attributes
     ----------
     features_ : ndarray of shape (n_drawn,)
-        Columns drawn, the largest absolute coefficient first.
+        Indices of the plotted features, in descending order of the absolute coefficient.
     points_ : list of matplotlib ErrorbarContainer
-        One a class.
+        Plotted coefficients, one container per class.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     See Also
     --------
-    CoefficientPathDisplay : Coefficients against the strength of the penalty.
+    CoefficientPathDisplay : Coefficients as a function of the penalty.
 
     Notes
     -----
-    Sizes compare where the features have one scale.
+    The coefficients are comparable if the features have the same scale.
 
     Examples
     --------
@@ -84,33 +86,34 @@ class CoefficientDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the coefficients of a fitted model.
+        """Plot the coefficients of a fitted model.
 
         Parameters
         ----------
         estimator : fitted classifier, Pipeline or search
-            With `coef_`, dense or sparse.
+            Model with `coef_`, dense or sparse.
         intervals : array-like of shape (n_features, 2) or (n_classes, n_features, 2), or None
-            Lower and upper ends.
+            Lower and upper limits, plotted as error bars.
         feature_names : array-like of shape (n_features,) or None
-            None: those that the model saw.
+            Names of the features; None uses those seen during fit.
         class_of_interest : class or label, default=None
-            None: all, in one colour each.
+            Class or label to plot; None plots all, each in its own colour.
         n_features : int, default=20
-            How many at most.
+            Maximum number of features to plot.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.errorbar`.
+            Keyword arguments of `matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
         display : CoefficientDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If names, intervals or the class do not go with the model.
+            If names, intervals or the class do not match the model.
         """
         model = last_step(estimator)
         check_is_fitted(model)
@@ -121,7 +124,7 @@ class CoefficientDisplay:
         coef = np.atleast_2d(to_dense_numpy(model.coef_))
         names = resolve_feature_names(estimator, feature_names, coef.shape[1])
         classes = class_names(model)
-        if len(coef) == 1:  # of two classes the second, or the one label
+        if len(coef) == 1:  # the second of two classes, or the only label
             classes = classes[-1:]
         if intervals is not None:
             intervals = _check_intervals(intervals, coef)
@@ -133,7 +136,7 @@ class CoefficientDisplay:
         return display.plot(ax, n_features=n_features, **kwargs)
 
     def plot(self, ax: Any = None, *, n_features: int = 20, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -142,7 +145,8 @@ class CoefficientDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
         coef = np.atleast_2d(to_dense_numpy(self.coef)).astype(np.float64)
         intervals = None if self.intervals is None else _check_intervals(self.intervals, coef)
@@ -158,7 +162,7 @@ class CoefficientDisplay:
         for k, row in enumerate(coef):
             bars = None
             if intervals is not None:
-                # the ends need not lie about the coefficient: a bar's length is not negative
+                # the interval need not contain the coefficient; lengths must not be negative
                 ends = intervals[k, shown].T
                 bars = np.maximum([row[shown] - ends[0], ends[1] - row[shown]], 0)
             # side by side within the row
@@ -181,7 +185,7 @@ class CoefficientDisplay:
 
 
 def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray:
-    """Intervals of shape (n_classes, n_features, 2)."""
+    """Validate intervals and return them with shape (n_classes, n_features, 2)."""
     ends = np.asarray(intervals, dtype=np.float64)
     if ends.ndim == 2:
         ends = ends[None]

@@ -1,4 +1,4 @@
-"""Coefficients along a path of regularisation strengths."""
+"""Plot of coefficients along a regularization path."""
 
 from typing import Any, Self
 
@@ -13,31 +13,33 @@ __all__ = ["CoefficientPathDisplay"]
 
 
 class CoefficientPathDisplay:
-    """Coefficients against the strength of the penalty.
+    """Coefficients along a regularization path.
 
     Parameters
     ----------
     Cs : array-like of shape (n_Cs,)
-        Inverse strengths, positive, in any order.
+        Positive inverse regularization strengths, in any order.
     coefs : array-like of shape (n_Cs, n_features) or (n_Cs, n_classes, n_features)
-        Of three axes the Euclidean norm over the classes is drawn.
+        Coefficients. With three axes, their Euclidean norm over the classes is plotted.
     feature_names : array-like of shape (n_features,) or None
-        None: x0, x1, ...
+        Names of the features; None uses x0, x1, ...
 
     Attributes
     ----------
     features_ : ndarray of shape (n_labels,)
-        Columns that are labelled, the largest at the end of the path first.
+        Indices of the labelled features, in descending order of their size at the largest C.
     lines_ : list of matplotlib Line2D
-        Theirs.
+        Lines of the labelled features.
     others_ : matplotlib LineCollection
-        All other features that are ever not zero.
+        Lines of all other features with a nonzero coefficient anywhere on the path.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     See Also
     --------
-    skorch_logreg.regularization_path : Finds the path.
+    skorch_logreg.regularization_path : Compute the path.
 
     References
     ----------
@@ -74,33 +76,35 @@ class CoefficientPathDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what `regularization_path` found.
+        """Plot the result of `regularization_path`.
 
         Parameters
         ----------
         path : RegularizationPath
-            Or what has its `Cs`, `coefs` and `classes`.
+            Path, or any object with attributes `Cs`, `coefs` and `classes`.
         feature_names : array-like of shape (n_features,) or None
-            None: x0, x1, ...
+            Names of the features; None uses x0, x1, ...
         class_of_interest : class, default=None
-            Of three or more, the class whose coefficients are drawn. None: the norm over all.
+            Class whose coefficients are plotted; None plots the norm over all classes if there are
+            three or more.
         against : {"C", "lambda"}, default="C"
-            Horizontal axis; lambda is ``1 / C``, and falls to the right.
+            Quantity on the horizontal axis; lambda is ``1 / C`` and decreases to the right.
         n_labels : int, default=8
-            Features that are named, those largest at the end of the path.
+            Number of labelled features, those with the largest coefficients at the largest C.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.plot`, of the named features.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for the labelled features.
 
         Returns
         -------
         display : CoefficientPathDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If the names or the class do not go with the path.
+            If the names or the class do not match the path.
         """
         coefs = to_dense_numpy(path.coefs)
         names = resolve_feature_names(None, feature_names, coefs.shape[-1])
@@ -108,13 +112,13 @@ class CoefficientPathDisplay:
             index = index_of(class_of_interest, path.classes, "class_of_interest")
             if coefs.ndim == 3:
                 coefs = coefs[:, index]
-            elif index == 0:  # of two classes the coefficients are the second's
+            elif index == 0:  # coefficients of two classes refer to the second
                 coefs = -coefs
         display = cls(path.Cs, coefs, feature_names=names)
         return display.plot(ax, against=against, n_labels=n_labels, **kwargs)
 
     def plot(self, ax: Any = None, *, against: str = "C", n_labels: int = 8, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -123,7 +127,8 @@ class CoefficientPathDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
         if against not in ("C", "lambda"):
             raise ParameterError(f"against is {against!r}; it must be 'C' or 'lambda'.")
@@ -155,7 +160,7 @@ class CoefficientPathDisplay:
         return self
 
     def _draw_unlabelled(self, ax: Any, x: np.ndarray, coefs: np.ndarray) -> None:
-        """Draw what has no name as one artist: there may be thousands of lines."""
+        """Draw the unlabelled features, possibly thousands, as one line collection."""
         from matplotlib.collections import LineCollection
 
         lines = [np.column_stack([x, column]) for column in coefs.T]
@@ -167,7 +172,7 @@ class CoefficientPathDisplay:
         ax.autoscale_view()
 
     def _label_lines(self, ax: Any, ends: np.ndarray) -> None:
-        """Write the names beside the ends of their lines, moved apart where those are close."""
+        """Label the lines to the right of the axes, without overlap."""
         from matplotlib import pyplot as plt
 
         low, high = ax.get_ylim()

@@ -1,4 +1,4 @@
-"""What every threshold would bring."""
+"""Plot of precision, recall, F1 and cost by decision threshold."""
 
 from typing import Any, Self
 
@@ -23,28 +23,31 @@ __all__ = ["ThresholdDisplay"]
 
 
 class ThresholdDisplay:
-    """Precision, recall, F1 and cost against the threshold.
+    """Precision, recall, F1 and cost as functions of the decision threshold.
 
     Parameters
     ----------
     thresholds : ndarray of shape (n_thresholds,)
-        Distinct probabilities, rising: a row is positive where its own is at least the threshold.
+        Distinct probabilities in ascending order. A row is predicted positive if its probability
+        is at least the threshold.
     precision, recall, f1 : ndarray of shape (n_thresholds,)
+        Scores at every threshold.
     cost : ndarray of shape (n_thresholds,) or None
-        Mean a row.
+        Mean cost of a row at every threshold.
     threshold : float or None
-        To be marked.
+        Threshold to mark.
     name : str or None
-        What is positive.
+        Name of the positive class or label.
 
     Attributes
     ----------
     lines_ : dict of str to matplotlib Line2D
-        By "precision", "recall", "f1" and "cost".
+        Lines, with keys "precision", "recall", "f1" and "cost".
     threshold_line_ : matplotlib Line2D or None
+        Vertical line at the marked threshold.
     ax_ : matplotlib Axes
     ax_cost_ : matplotlib Axes or None
-        The axis on the right.
+        Axes of the cost, with the scale on the right.
     figure_ : matplotlib Figure
 
     See Also
@@ -98,35 +101,37 @@ class ThresholdDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the thresholds of a fitted classifier, its own marked.
+        """Plot scores of a fitted classifier by threshold, and mark its own threshold.
 
         Parameters
         ----------
         estimator : fitted classifier, Pipeline or search
-            Of two classes, or of many labels.
+            Model of two classes, or of several labels.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            As its `predict_proba` takes it.
+            Rows, as for `predict_proba`.
         y : array-like of shape (n_samples,), or (n_samples, n_labels)
-            Classes; or an indicator, where nan is not known and does not count.
+            Classes, or an indicator matrix, where nan is unknown and ignored.
         label : label, default=None
-            Of many labels, the one that is drawn.
+            Label to plot, if there are several.
         sample_weight : array-like of shape (n_samples,) or None
+            Sample weights.
         cost_matrix : array-like of shape (2, 2) or None
-            Cost of a row by class, first axis, and prediction. None: no cost is drawn.
+            Costs by true class (row) and prediction (column); None plots no cost.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ThresholdDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If there are more classes than two, no row is positive, y holds others than the
-            classes, or the label or the costs do not go with the rest.
+            If there are more than two classes, no row is positive, y has unknown classes, or the
+            label or the costs do not match the model.
         """
         check_is_fitted(estimator)
         probability = to_dense_numpy(estimator.predict_proba(X))
@@ -179,25 +184,27 @@ class ThresholdDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the thresholds of probabilities.
+        """Plot scores of predicted probabilities by threshold.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            Labels; all but `pos_label` are negative.
+            True labels; all except `pos_label` are negative.
         y_prob : array-like of shape (n_samples,)
-            Probability of `pos_label`.
+            Predicted probabilities of `pos_label`.
         pos_label : class, default=1
+            Positive class.
         sample_weight, cost_matrix, ax, **kwargs
             As in `from_estimator`.
         threshold : float or None
-            To be marked.
+            Threshold to mark.
         name : str or None
-            What is positive.
+            Name of the positive class or label.
 
         Returns
         -------
         display : ThresholdDisplay
+            The plotted display.
         """
         positive = column_or_1d(to_dense_numpy(y_true)) == pos_label
         probability = column_or_1d(to_dense_numpy(y_prob))
@@ -207,7 +214,7 @@ class ThresholdDisplay:
                 f"y holds no row of the positive class, {pos_label!r}: there is nothing to recall."
             )
         tn, fp, fn, tp, thresholds = (
-            counts[::-1]  # rising
+            counts[::-1]  # ascending
             for counts in confusion_matrix_at_thresholds(
                 positive, probability, pos_label=True, sample_weight=sample_weight
             )
@@ -234,7 +241,7 @@ class ThresholdDisplay:
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -243,13 +250,14 @@ class ThresholdDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
         ax = prepare_axes(self, ax)
-        # up to a probability its row is positive: a value holds to the left
+        # a row is positive for all thresholds up to its probability: steps extend to the left
         style = {"drawstyle": "steps-pre", **kwargs}
         curves = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
-        # below the least probability as at it: all rows are positive
+        # below the smallest probability all rows are positive, as at that probability
         x = np.r_[min(0.0, self.thresholds[0]), self.thresholds]
         self.lines_ = {
             key: ax.plot(x, np.r_[values[0], values], label=key.capitalize(), **style)[0]

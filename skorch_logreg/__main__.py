@@ -1,6 +1,6 @@
-"""Fit a table, beside scikit-learn's LogisticRegression, and print what came out.
+"""Command line: fit a table, compare with scikit-learn's LogisticRegression, and predict.
 
-python -m skorch_logreg                                  a data set of scikit-learn's
+python -m skorch_logreg                                  example data of scikit-learn
 python -m skorch_logreg FILE --target COLUMN             your own CSV or Parquet file
 python -m skorch_logreg FILE --target COLUMN --save model.skops
 python -m skorch_logreg --model model.skops --predict OTHER.csv > probabilities.csv
@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str or None
-        Arguments; None: those of the process.
+        Arguments; None uses those of the process.
 
     Returns
     -------
     int
-        Exit code: 0, or 2 where a message on stderr says what is wrong with the input.
+        Exit code: 0, 2 for an error in the input, with a message on stderr, or 130 if interrupted.
     """
     options = parse(argv)
     try:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"skorch_logreg: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("skorch_logreg: interrupted", file=sys.stderr)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the arguments; end the process with exit code 2 where they do not fit together."""
+    """Parse the arguments, and exit with code 2 if they are inconsistent."""
     parser = argparse.ArgumentParser(
         prog="python -m skorch_logreg",
         description="Fit a logistic regression to a table, beside scikit-learn's, and print "
@@ -102,7 +102,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def positive(text: str) -> float:
-    """Read a number above 0, inf included."""
+    """Parse a positive number, possibly inf."""
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
@@ -110,7 +110,7 @@ def positive(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """Read a number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
@@ -118,7 +118,7 @@ def fraction(text: str) -> float:
 
 
 def seed(text: str) -> int:
-    """Read a whole number that random generators take."""
+    """Parse a seed, an integer from 0 to 2**32 - 1."""
     value = int(text)
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**32 - 1")
@@ -126,7 +126,7 @@ def seed(text: str) -> int:
 
 
 def skops_file(text: str) -> Path:
-    """Read the name of a file to save to."""
+    """Parse the name of a .skops file."""
     if not text.endswith(".skops"):
         raise argparse.ArgumentTypeError(f"{text} does not end in .skops")
     return Path(text)
@@ -183,7 +183,7 @@ def fit_table(options: argparse.Namespace) -> Any:
 
 
 def drop_unusable_targets(frame: Any, options: argparse.Namespace) -> Any:
-    """Leave out the rows whose target is missing or the only one of its class, and say so."""
+    """Drop rows whose target is missing or the only one of its class, and report it."""
     target = frame[options.target]
     present = target.notna()
     if not present.any():
@@ -199,7 +199,7 @@ def drop_unusable_targets(frame: Any, options: argparse.Namespace) -> Any:
 
 
 def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the training rows and of the held-out rows."""
+    """Return the indices of the training rows and of the held-out rows."""
     rows = np.arange(len(labels))
     if options.test_size == 0:
         return rows, rows[:0]
@@ -213,7 +213,7 @@ def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, 
 
 
 def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namespace) -> Any:
-    """Fit both models, print the report, and return ours behind the fitted `steps`."""
+    """Fit both models, print the report, and return our model in a pipeline after `steps`."""
     classes, n_rows = np.unique(problem.y_train, return_counts=True)
     shown = ", ".join(f"{label} ({n})" for label, n in zip(classes[:10], n_rows[:10], strict=True))
     print_report(
@@ -228,13 +228,13 @@ def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namesp
 
 
 def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
-    """Write a column of probabilities for each class, a row for each row of a table."""
+    """Write the class probabilities of the rows of a table to a CSV file or stdout."""
     frame = command.read_table(table)
     try:
         proba = model.predict_proba(frame)
     except ValueError as error:
         raise CommandError(f"Cannot predict {table}: {error}") from error
-    # read_table had pandas
+    # a DataFrame, without an import of pandas here
     probabilities = type(frame)(proba, columns=model.classes_)
     try:
         probabilities.to_csv(sys.stdout if output is None else output, index=False)
@@ -245,7 +245,7 @@ def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
 
 
 def print_report(options: argparse.Namespace, text: str) -> None:
-    """Print for the reader: on stderr where stdout is for probabilities."""
+    """Print a line of the report, on stderr if probabilities go to stdout."""
     to_stdout = options.predict is None or options.output is not None
     print(text, file=sys.stdout if to_stdout else sys.stderr)
 

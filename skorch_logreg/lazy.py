@@ -1,4 +1,4 @@
-"""Names that are imported when they are first asked for."""
+"""Import of a package's names on first access."""
 
 import sys
 from collections.abc import Callable
@@ -7,14 +7,19 @@ from typing import Any
 
 
 def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
-    """Make a package's ``__getattr__``: what takes long to import is imported on demand.
+    """Return a ``__getattr__`` for a package that imports names on first access.
 
     Parameters
     ----------
     package : str
-        Its name.
+        Name of the package.
     modules : dict of str to str
-        Names, and the module below the package that each is from.
+        Module that defines each name, relative to the package.
+
+    Returns
+    -------
+    load : callable
+        The ``__getattr__`` function.
 
     References
     ----------

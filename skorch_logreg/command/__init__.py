@@ -1,4 +1,4 @@
-"""What the command line needs beyond scikit-learn: tables, column kinds, the comparison."""
+"""Tables, column kinds, model files and model comparison for the command line."""
 
 from skorch_logreg.command.columns import UNUSABLE_KINDS, column_kinds, target_labels
 from skorch_logreg.command.comparison import Problem, compare, report

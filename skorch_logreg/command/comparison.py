@@ -1,4 +1,4 @@
-"""Fit ours beside scikit-learn's LogisticRegression on the same arrays, and report."""
+"""Comparison of TorchLogisticClassifier with scikit-learn's LogisticRegression."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-PROGRESS_BAR_SIZE = 2e7  # entries of X times classes from which a fit shows its progress
+PROGRESS_BAR_SIZE = 2e7  # entries of X times classes above which a fit shows a progress bar
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Encoded training rows and held-out rows of one table."""
+    """Encoded training and held-out rows of a table."""
 
     X_train: Any
     y_train: np.ndarray
@@ -35,9 +35,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Result:
-    """One model's line of the table: what it took and what it reached.
+    """Time, objective and held-out scores of one model.
 
-    The scores are those of the held-out rows, NaN where there are none.
+    The scores are NaN if there are no held-out rows.
     """
 
     model: Any
@@ -50,29 +50,29 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of the model's class."""
+        """Class name of the model."""
         return type(self.model).__name__
 
 
 def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Result, Result]:
-    """Fit both classes at their default settings.
+    """Fit both classifiers with their default solvers and score them.
 
     Parameters
     ----------
     problem : Problem
-        The arrays, the same for both.
+        Training and held-out rows.
     C : float
-        Inverse strength of the penalty; inf: none.
+        Inverse regularization strength; inf means no penalty.
     l1_ratio : float
-        0 is L2, 1 is L1, between them the elastic net.
+        Elastic net mixing parameter: 0 is an L2 penalty, 1 an L1 penalty.
     seed : int
-        For solvers that draw rows at random.
+        Seed for solvers that draw rows at random.
 
     Returns
     -------
     ours, theirs : Result
-        TorchLogisticClassifier's, then LogisticRegression's (lbfgs; saga where there is an
-        L1 term).
+        Results of TorchLogisticClassifier and of LogisticRegression (lbfgs, or saga with an L1
+        term).
     """
     shared: dict[str, Any] = {"C": C, "l1_ratio": l1_ratio, "random_state": seed}
     ours = TorchLogisticClassifier(**shared)
@@ -88,7 +88,7 @@ def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Res
 
 
 def fit_and_score(model: Any, problem: Problem, progress_bar: bool) -> Result:
-    """Fit one model, with a progress bar if it has one and takes long, and score it."""
+    """Fit and score one model, with a progress bar if it is requested and the data are large."""
     X, y = problem.X_train, problem.y_train
     n_outputs = len(np.unique(y))
     shown = (
@@ -102,14 +102,14 @@ def fit_and_score(model: Any, problem: Problem, progress_bar: bool) -> Result:
         model.fit(X, y)
         seconds = time.perf_counter() - start
     if shown:
-        model.set_callbacks()  # a saved model has no use for the bar
+        model.set_callbacks()  # do not save the callback with the model
     accuracy, loss, auc = scores(model, problem.X_test, problem.y_test)
     notes = tuple(" ".join(str(w.message).split("\n\n")[0].split()) for w in caught)
     return Result(model, seconds, objective(model, X, y), accuracy, loss, auc, notes)
 
 
 def add_progress_bar(model: Any) -> bool:
-    """Give a model scikit-learn's progress bar, where there is one and somebody is looking."""
+    """Add scikit-learn's progress bar to a model, if stdout is a terminal; return True if added."""
     if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
         return False
     try:
@@ -121,9 +121,10 @@ def add_progress_bar(model: Any) -> bool:
 
 
 def objective(model: Any, X: Any, y: np.ndarray) -> float:
-    """Return the sum of the losses plus 1/C times the penalty, the same way for any model.
+    """Compute the sum of the losses plus the penalty divided by C.
 
-    scikit-learn's `log_loss` clips probabilities, which hides how bad an extreme logit is.
+    scikit-learn's `log_loss` clips probabilities and thereby understates the loss of extreme
+    logits.
     """
     logits = model.decision_function(X)
     if logits.ndim == 1:
@@ -137,13 +138,13 @@ def objective(model: Any, X: Any, y: np.ndarray) -> float:
 
 
 def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
-    """Return accuracy, log loss and area under the ROC curve (mean over one-vs-rest)."""
+    """Compute accuracy, log loss and area under the ROC curve (mean over one-vs-rest)."""
     if len(y) == 0:
         return np.nan, np.nan, np.nan
     labels = model.classes_
     proba = model.predict_proba(X)
     with warnings.catch_warnings():
-        # a class that no held-out row has leaves the curve undefined: NaN
+        # NaN if a class has no held-out rows, so that its curve is undefined
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         if len(labels) == 2:
             auc = roc_auc_score(y == labels[1], proba[:, 1])
@@ -154,20 +155,20 @@ def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
 
 
 def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -> str:
-    """Write the comparison and the largest coefficients of the first model.
+    """Format the comparison and the largest coefficients of the first model.
 
     Parameters
     ----------
     results : sequence of Result
-        The models, ours first.
+        Results of the models, TorchLogisticClassifier first.
     names : sequence of str
-        A name for each column of X.
+        Names of the columns of X.
     n_shown : int
-        How many coefficients.
+        Number of coefficients.
 
     Returns
     -------
-    str
+    text : str
         Lines of plain text.
     """
     best = min(result.objective for result in results)
@@ -191,9 +192,9 @@ def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -
 
 
 def coefficient_lines(model: Any, names: Sequence[str], n_shown: int) -> list[str]:
-    """Return lines with the largest coefficients, largest first."""
+    """Format the largest coefficients, in descending order of absolute value."""
     coef = model.coef_
-    classes = model.classes_[-len(coef) :]  # one row, for the second of two classes
+    classes = model.classes_[-len(coef) :]  # two classes have one row, for the second
     n_used = np.count_nonzero(coef)
     order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(n_shown, n_used)]
     rows = [["coefficient", "for class", "column"]]
@@ -203,12 +204,12 @@ def coefficient_lines(model: Any, names: Sequence[str], n_shown: int) -> list[st
 
 
 def format_score(value: float) -> str:
-    """Write a score, or a dash where there is none."""
+    """Format a score, or a dash for NaN."""
     return "-" if np.isnan(value) else f"{value:.4f}"
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
-    """Pad cells to columns: the first to the left (or the last ones, from `left`)."""
+    """Align cells: the first column to the left, or all columns from index `left` on."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""How the command says that something is wrong with what it was given."""
+"""Errors of the command line and their messages."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """A user's mistake, in one line; the command prints it and ends with exit code 2."""
+    """A one-line error message about the input, which the command prints before exit code 2."""
 
 
 def import_optional(module: str, purpose: str) -> Any:
-    """Import a module of the extra `cli`, or say how to install it.
+    """Import a module of the extra `cli`.
 
     Parameters
     ----------
     module : str
         Name of the module.
     purpose : str
-        What it is needed for: the start of the sentence.
+        Purpose of the module, which starts the sentence of the error message.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def import_optional(module: str, purpose: str) -> Any:
     Raises
     ------
     CommandError
-        If it is not installed.
+        If the module is not installed. The message contains the command that installs it.
     """
     try:
         return importlib.import_module(module)
@@ -40,6 +40,6 @@ def import_optional(module: str, purpose: str) -> Any:
 
 
 def format_names(names: list[str], n_shown: int = 20) -> str:
-    """Return names in one line, the first ones where there are many."""
+    """Format names in one line, at most the first `n_shown`."""
     more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
     return ", ".join(map(repr, names[:n_shown])) + more

@@ -1,4 +1,4 @@
-"""Firth's estimates: closed forms, published figures, and data that are separable."""
+"""Test Firth's estimates against closed forms and published figures, and on separable data."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Ends of profile intervals have the deviance that they should, by a judge with 100 digits."""
+"""Test profile intervals against a reference implementation with 100 digits."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Names stay short and apart."""
+"""Test shortening and spacing of labels."""
 
 import numpy as np
 import pytest

@@ -37,7 +37,7 @@ class Problem:
 class Result:
     """Time, objective and held-out scores of one model.
 
-    The scores are NaN if there are no held-out rows.
+    The scores are NaN without held-out rows.
     """
 
     model: Any

@@ -134,15 +134,15 @@ def _fit_profiles(
         profiles = [Profile.at_maximum(likelihood, theta, covariance, j) for j in range(len(theta))]
         if intervals == "wald":
             coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
-            ends = np.column_stack([coef - quantile * error, coef + quantile * error])
-            return profiles, ends, (coef / error) ** 2
+            limits = np.column_stack([coef - quantile * error, coef + quantile * error])
+            return profiles, limits, (coef / error) ** 2
         try:
-            ends = np.array([profile.interval(quantile) for profile in profiles])
+            limits = np.array([profile.interval(quantile) for profile in profiles])
             statistic = np.array([profile.deviance_at(0.0) for profile in profiles])
         except HigherMaximumError as higher:
             theta = higher.theta
         else:
-            return profiles, ends, statistic
+            return profiles, limits, statistic
     raise NoMaximumError(f"of {_MAX_STARTS} maxima each was above the last.")
 
 

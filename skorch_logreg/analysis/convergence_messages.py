@@ -94,23 +94,25 @@ def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
 
 def _is_separated(fit: "FittedModel") -> bool:
     """Return True if unpenalised coefficients strictly separate all classes."""
-    counts = fit.weight > 0
-    if fit.is_penalised or len(np.unique(fit.index[counts])) < 2:
+    has_weight = fit.weight > 0
+    if fit.is_penalised or len(np.unique(fit.index[has_weight])) < 2:
         return False
     logits, rows = fit.logits, np.arange(len(fit.index))
     own = logits[rows, fit.index]
     others = logits.copy()
     others[rows, fit.index] = -np.inf
-    return bool((own > others.max(axis=1))[counts].all())
+    return bool((own > others.max(axis=1))[has_weight].all())
 
 
 def separating_columns(fit: "FittedModel") -> list[str]:
     """Return the names of the unpenalised columns that separate classes, if any."""
-    counts, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
-    n_classes = len(np.unique(fit.index[counts]))
+    has_weight, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
+    n_classes = len(np.unique(fit.index[has_weight]))
     if not len(free) or n_classes < 2:
         return []
-    found = separation(fit.X[counts][:, free], fit.index[counts], fit_intercept=fit.fit_intercept)
+    found = separation(
+        fit.X[has_weight][:, free], fit.index[has_weight], fit_intercept=fit.fit_intercept
+    )
     directions: Any = [found.direction] if n_classes == 2 else found.direction.values()
     names = {name for of_class in directions for name in of_class} - {"intercept"}
     indices = sorted(int(name[1:]) for name in names)

@@ -124,10 +124,10 @@ def marginal_effects(
     effect = coef * (row_share @ slope)
     jacobian = np.zeros((n_features, n_features + 1))
     jacobian[:, :-1] = np.eye(n_features) * (row_share @ slope)
-    drift = np.append(
+    slope_gradient = np.append(
         np.asarray(fit.X.T @ (row_share * slope_derivative)).ravel(), row_share @ slope_derivative
     )
-    jacobian += np.outer(coef, drift)
+    jacobian += np.outer(coef, slope_gradient)
     for j in _column_indices(discrete, fit.names[:-1]):
         column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
         if not np.isin(column, (0, 1)).all():
@@ -140,9 +140,9 @@ def marginal_effects(
             q = expit(others + value * coef[j])
             own = row_share * q * (1 - q)
             effect[j] += sign * (row_share @ q)
-            moved = np.asarray(fit.X.T @ own).ravel()
-            moved[j] = own.sum() * value
-            jacobian[j] += sign * np.append(moved, own.sum())
+            gradient = np.asarray(fit.X.T @ own).ravel()
+            gradient[j] = own.sum() * value
+            jacobian[j] += sign * np.append(gradient, own.sum())
     covariance = jacobian @ spread @ jacobian.T
     warn_not_converged(fit.convergence_message)
     return MarginalEffects(fit.names[:-1], effect, covariance, level, fit.convergence_message)

@@ -104,8 +104,8 @@ class FittedModel:
         classes = np.asarray(estimator.classes_)
         index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
         if (classes[index] != y).any():
-            strange = np.unique(y[classes[index] != y])
-            raise ValueError(f"y holds {strange}, but the model's classes are {classes}.")
+            unknown = np.unique(y[classes[index] != y])
+            raise ValueError(f"y holds {unknown}, but the model's classes are {classes}.")
         weight = np.ones(len(y))
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)

@@ -80,8 +80,8 @@ class Likelihood:
         ValueError
             If a column is a linear combination of others. The message contains its name.
         """
-        counts = weight > 0
-        X, weight = X[counts], weight[counts]
+        has_weight = weight > 0
+        X, weight = X[has_weight], weight[has_weight]
         # the median is robust to outliers, and entries equal to it become exact zeros
         center = np.median(X, axis=0) * fit_intercept
         columns = X - center
@@ -103,7 +103,7 @@ class Likelihood:
             )
         Z = linalg.solve_triangular(factor, columns.T, trans="T").T
         to_coef = linalg.solve_triangular(factor, matrix.T, trans="T").T
-        return cls(Z, np.where(is_second[counts], 1.0, -1.0), weight, to_coef)
+        return cls(Z, np.where(is_second[has_weight], 1.0, -1.0), weight, to_coef)
 
     def margin(self, theta: np.ndarray) -> np.ndarray:
         """Compute the margins: logits times the sign of the row's class, (n_samples,)."""

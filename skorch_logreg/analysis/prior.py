@@ -92,7 +92,7 @@ def correct_prior(
     corrected = copy.deepcopy(estimator)
     _, model = final_step(corrected)
     shape = _rate_shape(model)
-    of_classes = shape != () and not is_multilabel(model)
+    is_multiclass = shape != () and not is_multilabel(model)
     if (y is None) == (sample_prior is None):
         given = "neither" if y is None else "both"
         raise ParameterError(
@@ -102,13 +102,13 @@ def correct_prior(
     if y is None:
         if sample_weight is not None:
             raise ParameterError("sample_weight goes with y, not with sample_prior.")
-        sample = _check_rates("sample_prior", sample_prior, shape, of_classes)
+        sample = _check_rates("sample_prior", sample_prior, shape, is_multiclass)
     else:
         sample = _check_rates(
-            "the rate in y", _sample_rates(model, y, sample_weight), shape, of_classes
+            "the rate in y", _sample_rates(model, y, sample_weight), shape, is_multiclass
         )
-    true = _check_rates("prior", prior, shape, of_classes)
-    if of_classes:
+    true = _check_rates("prior", prior, shape, is_multiclass)
+    if is_multiclass:
         shift = np.log(true) - np.log(sample)
         shift -= shift.mean()
     else:
@@ -191,8 +191,8 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
         raise ParameterError(
             f"y holds {np.unique(targets)}, but the estimator was fitted to {classes}."
         )
-    own = compute_class_weight(class_weight, classes=classes, y=targets, sample_weight=weight)
-    total = own * [weight[targets == label].sum() for label in classes]
+    by_class = compute_class_weight(class_weight, classes=classes, y=targets, sample_weight=weight)
+    total = by_class * [weight[targets == label].sum() for label in classes]
     rates = total / total.sum()
     return rates[1] if len(classes) == 2 else rates
 

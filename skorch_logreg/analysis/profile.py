@@ -272,14 +272,16 @@ def profile_intervals(
         covariance = likelihood.covariance(theta)
     except NoMaximumError as failure:
         raise ValueError(_failure_message(fit, failure)) from failure
-    ends = []
+    limits = []
     for index in range(len(coef)):
         try:
-            ends.append(Profile.at_maximum(likelihood, theta, covariance, index).interval(quantile))
+            limits.append(
+                Profile.at_maximum(likelihood, theta, covariance, index).interval(quantile)
+            )
         except (NoMaximumError, HigherMaximumError) as failure:
             name = fit.names[index]
             raise ValueError(f"The profile of {name} was not reached: {failure}") from failure
-    return np.array(ends)
+    return np.array(limits)
 
 
 def _failure_message(fit: FittedModel, failure: NoMaximumError) -> str:

@@ -196,11 +196,11 @@ def bootstrap(
     coef = np.array(coef, dtype=np.float64).reshape(K, p)
     intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), (K,)).copy()
     penalty, C = _make_penalty(estimator, p)
-    at_once = models_at_once(len(index), p, K, memory_budget)
+    batch_size = models_at_once(len(index), p, K, memory_budget)
     kept: list[Params] = []
-    n_passes = n_unsure = 0
-    for start in range(0, n_resamples, at_once):
-        drawn = resampler.counts(min(at_once, n_resamples - start)) * weight[:, None]
+    n_passes = n_not_converged = 0
+    for start in range(0, n_resamples, batch_size):
+        drawn = resampler.counts(min(batch_size, n_resamples - start)) * weight[:, None]
         has_all_classes = [all(drawn[index == k, b].any() for k in range(len(classes)))
                  for b in range(drawn.shape[1])]  # fmt: skip
         weights = apply_class_weight(
@@ -225,7 +225,7 @@ def bootstrap(
         )
         n_passes += int(solution.n_passes)
         finite = torch.tensor([status is not Status.SEPARABLE for status in solution.status])
-        n_unsure += sum(
+        n_not_converged += sum(
             status not in (Status.CONVERGED, Status.SEPARABLE) for status in solution.status
         )
         kept.append(Params(solution.params.coef[finite], solution.params.intercept[finite]))
@@ -234,7 +234,7 @@ def bootstrap(
         raise ParameterError(
             f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
         )
-    _warn_resamples(n_resamples - n_kept, n_unsure, n_resamples)
+    _warn_resamples(n_resamples - n_kept, n_not_converged, n_resamples)
     return Bootstrap(
         coefs=torch.cat([params.coef for params in kept]).numpy(),
         intercepts=torch.cat([params.intercept for params in kept]).numpy(),
@@ -369,13 +369,13 @@ def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
     return (ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)), C
 
 
-def _warn_resamples(n_lost: int, n_unsure: int, n_resamples: int) -> None:
+def _warn_resamples(n_lost: int, n_not_converged: int, n_resamples: int) -> None:
     """Warn about resamples without a finite fit and resamples that did not reach tol."""
-    if n_lost or n_unsure:
+    if n_lost or n_not_converged:
         warnings.warn(
             f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "
-            f"classes are separable) and are left out, and {n_unsure} did not reach tol. Give a "
-            "penalty, or raise max_iter.",
+            f"classes are separable) and are left out, and {n_not_converged} did not reach tol. "
+            "Give a penalty, or raise max_iter.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -140,7 +140,7 @@ def score_selector(
             'leave out average="macro", which is then taken over the labels.'
         )
 
-    def call(problem: HeldOutPredictions) -> np.ndarray:
+    def score_thresholds(problem: HeldOutPredictions) -> np.ndarray:
         X_rows = _safe_indexing(X, problem.rows)
         labels = classes[problem.positive.astype(int)]
         own = _check_method_params(X, params, indices=problem.rows)
@@ -156,7 +156,7 @@ def score_selector(
             ]
         )
 
-    return _select_separately(call)
+    return _select_separately(score_thresholds)
 
 
 def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector:
@@ -177,15 +177,15 @@ def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector
     costs = check_cost_matrix(cost_matrix, (2, 2), [(), shape[1:], shape])
     is_per_row = costs.ndim == 2 + len(shape)
 
-    def gain(problem: HeldOutPredictions) -> np.ndarray:
+    def score_thresholds(problem: HeldOutPredictions) -> np.ndarray:
         own = costs if costs.ndim == 2 or len(shape) == 1 else costs[..., problem.label, :, :]
         own = own[problem.rows] if is_per_row else own[None]
         true = np.where(problem.positive[:, None], own[:, 1], own[:, 0])
-        paid = true * problem.weight[:, None]
-        total = problem.ranking.sum_below(paid[:, 0]) + problem.ranking.sum_above(paid[:, 1])
+        cost = true * problem.weight[:, None]
+        total = problem.ranking.sum_below(cost[:, 0]) + problem.ranking.sum_above(cost[:, 1])
         return -total / problem.weight.sum()
 
-    return _select_separately(gain)
+    return _select_separately(score_thresholds)
 
 
 def _select_separately(

@@ -163,8 +163,8 @@ class CoefficientDisplay:
             bars = None
             if intervals is not None:
                 # the interval need not contain the coefficient; lengths must not be negative
-                ends = intervals[k, shown].T
-                bars = np.maximum([row[shown] - ends[0], ends[1] - row[shown]], 0)
+                limits = intervals[k, shown].T
+                bars = np.maximum([row[shown] - limits[0], limits[1] - row[shown]], 0)
             # side by side within the row
             offset = 0.7 * ((k + 0.5) / len(coef) - 0.5)
             label = None if self.classes is None else shorten_label(self.classes[k])
@@ -186,12 +186,12 @@ class CoefficientDisplay:
 
 def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray:
     """Validate intervals and return them with shape (n_classes, n_features, 2)."""
-    ends = np.asarray(intervals, dtype=np.float64)
-    if ends.ndim == 2:
-        ends = ends[None]
-    if ends.shape != (*coef.shape, 2):
+    limits = np.asarray(intervals, dtype=np.float64)
+    if limits.ndim == 2:
+        limits = limits[None]
+    if limits.shape != (*coef.shape, 2):
         raise ParameterError(
             f"intervals has shape {np.shape(intervals)}, expected lower and upper ends, "
             f"{(*coef.shape, 2) if len(coef) > 1 else (coef.shape[1], 2)}."
         )
-    return ends
+    return limits

@@ -158,10 +158,12 @@ class CVScoresDisplay:
             (line,) = ax.plot(x, mean[k], **{**style, **kwargs})
             self.lines_.append(line)
             if error is not None:
-                ends = mean[k] - error[k], mean[k] + error[k]
+                limits = mean[k] - error[k], mean[k] + error[k]
                 color = line.get_color()
                 alpha = 0.2 if len(ratios) == 1 else 0.12
-                self.bands_.append(ax.fill_between(x, *ends, color=color, alpha=alpha, linewidth=0))
+                self.bands_.append(
+                    ax.fill_between(x, *limits, color=color, alpha=alpha, linewidth=0)
+                )
         finite = np.where(np.isnan(mean), -np.inf, mean)
         c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # ties: the smallest C
         self.best_ = (float(Cs[c]), ratios[ratio])

@@ -75,10 +75,10 @@ def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
     ParameterError
         If y has other values, such as probabilities.
     """
-    strange = np.setdiff1d(y, classes)
-    if len(strange):
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
         raise ParameterError(
-            f"y holds {strange.tolist()[:5]}, expected classes of the model, "
+            f"y holds {unknown.tolist()[:5]}, expected classes of the model, "
             f"{np.asarray(classes).tolist()[:10]}."
         )
 

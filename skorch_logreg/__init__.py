@@ -79,7 +79,7 @@ from skorch_logreg.exceptions import (
     ParameterError,
     VersionMismatchWarning,
 )
-from skorch_logreg.lazy import lazily
+from skorch_logreg.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from skorch_logreg.analysis import (
@@ -135,7 +135,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 # they need much of scikit-learn, which takes long to import
-__getattr__ = lazily(
+__getattr__ = lazy_getattr(
     __name__,
     {
         "BatchedGridSearchCV": "estimators.search",

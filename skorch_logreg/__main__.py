@@ -1,6 +1,6 @@
-"""Fit a table, beside scikit-learn's LogisticRegression, and print what came out.
+"""Command line: fit a table, compare with scikit-learn's LogisticRegression, and predict.
 
-python -m skorch_logreg                                  a data set of scikit-learn's
+python -m skorch_logreg                                  example data of scikit-learn
 python -m skorch_logreg FILE --target COLUMN             your own CSV or Parquet file
 python -m skorch_logreg FILE --target COLUMN --save model.skops
 python -m skorch_logreg --model model.skops --predict OTHER.csv > probabilities.csv
@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str or None
-        Arguments; None: those of the process.
+        Arguments; None uses those of the process.
 
     Returns
     -------
     int
-        Exit code: 0, or 2 where a message on stderr says what is wrong with the input.
+        Exit code: 0, 2 for an error in the input, with a message on stderr, or 130 if interrupted.
     """
     options = parse(argv)
     try:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"skorch_logreg: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("skorch_logreg: interrupted", file=sys.stderr)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the arguments; end the process with exit code 2 where they do not fit together."""
+    """Parse the arguments, and exit with code 2 if they are inconsistent."""
     parser = argparse.ArgumentParser(
         prog="python -m skorch_logreg",
         description="Fit a logistic regression to a table, beside scikit-learn's, and print "
@@ -102,7 +102,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def positive(text: str) -> float:
-    """Read a number above 0, inf included."""
+    """Parse a positive number, possibly inf."""
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
@@ -110,7 +110,7 @@ def positive(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """Read a number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
@@ -118,7 +118,7 @@ def fraction(text: str) -> float:
 
 
 def seed(text: str) -> int:
-    """Read a whole number that random generators take."""
+    """Parse a seed, an integer from 0 to 2**32 - 1."""
     value = int(text)
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**32 - 1")
@@ -126,7 +126,7 @@ def seed(text: str) -> int:
 
 
 def skops_file(text: str) -> Path:
-    """Read the name of a file to save to."""
+    """Parse the name of a .skops file."""
     if not text.endswith(".skops"):
         raise argparse.ArgumentTypeError(f"{text} does not end in .skops")
     return Path(text)
@@ -142,31 +142,31 @@ def fit_example(options: argparse.Namespace) -> Any:
         scaler.transform(data.data[rows]) if len(rows) else None for rows in (train, test)
     )
     problem = Problem(X_train, labels[train], X_test, labels[test], list(data.feature_names))
-    say(options, "Breast cancer (Wisconsin), as scikit-learn ships it")
+    print_report(options, "Breast cancer (Wisconsin), as scikit-learn ships it")
     return fit(problem, [("scale", scaler)], options)
 
 
 def fit_table(options: argparse.Namespace) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
     frame = command.read_table(options.file)
-    say(options, str(options.file))
+    print_report(options, str(options.file))
     if options.target not in frame.columns:
-        known = command.listed(list(frame.columns))
+        known = command.format_names(list(frame.columns))
         raise CommandError(f"{options.file} has no column {options.target!r}; it has {known}.")
-    frame = with_target(frame, options)
+    frame = drop_unusable_targets(frame, options)
     labels = command.target_labels(frame.pop(options.target))
     train, test = split(labels, options)
 
     kinds = command.column_kinds(frame.iloc[train])
-    for kind, reason in command.LEFT_OUT.items():
+    for kind, reason in command.UNUSABLE_KINDS.items():
         useless = [name for name in kinds if kinds[name] == kind]
         if useless:
-            say(options, f"Left out ({reason}): {command.listed(useless)}")
-    kinds = {name: kind for name, kind in kinds.items() if kind not in command.LEFT_OUT}
+            print_report(options, f"Left out ({reason}): {command.format_names(useless)}")
+    kinds = {name: kind for name, kind in kinds.items() if kind not in command.UNUSABLE_KINDS}
     if not kinds:
         raise CommandError(f"{options.file} has no column to learn from.")
     counts = Counter(kind.partition(" ")[0] for kind in kinds.values())
-    say(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+    print_report(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
     cleaner = FunctionTransformer(command.clean, kw_args={"kinds": kinds})
     cleaned = cleaner.fit_transform(frame.iloc[train])
@@ -178,28 +178,28 @@ def fit_table(options: argparse.Namespace) -> Any:
     model = fit(problem, [("clean", cleaner), ("encode", encoder)], options)
     if options.save is not None:
         command.save_model(model, options.save)
-        say(options, f"\nSaved to {options.save}")
+        print_report(options, f"\nSaved to {options.save}")
     return model
 
 
-def with_target(frame: Any, options: argparse.Namespace) -> Any:
-    """Leave out the rows whose target is missing or the only one of its class, and say so."""
+def drop_unusable_targets(frame: Any, options: argparse.Namespace) -> Any:
+    """Drop rows whose target is missing or the only one of its class, and report it."""
     target = frame[options.target]
     present = target.notna()
     if not present.any():
         raise CommandError(f"The target {options.target!r} has no value in any row.")
     if not present.all():
-        say(options, f"Left out: {(~present).sum()} rows without a target")
-    alone = present & ~target.map(str).duplicated(keep=False)
-    if alone.any() and options.test_size > 0 and alone.sum() < present.sum() // 2:
-        classes = command.listed([str(label) for label in target[alone]])
-        say(options, f"Left out: classes of a single row, {classes}")
-        present &= ~alone
+        print_report(options, f"Left out: {(~present).sum()} rows without a target")
+    is_single = present & ~target.map(str).duplicated(keep=False)
+    if is_single.any() and options.test_size > 0 and is_single.sum() < present.sum() // 2:
+        classes = command.format_names([str(label) for label in target[is_single]])
+        print_report(options, f"Left out: classes of a single row, {classes}")
+        present &= ~is_single
     return frame[present].reset_index(drop=True)
 
 
 def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the training rows and of the held-out rows."""
+    """Return the indices of the training rows and of the held-out rows."""
     rows = np.arange(len(labels))
     if options.test_size == 0:
         return rows, rows[:0]
@@ -213,28 +213,28 @@ def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, 
 
 
 def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namespace) -> Any:
-    """Fit both models, print the report, and return ours behind the fitted `steps`."""
+    """Fit both models, print the report, and return our model in a pipeline after `steps`."""
     classes, n_rows = np.unique(problem.y_train, return_counts=True)
     shown = ", ".join(f"{label} ({n})" for label, n in zip(classes[:10], n_rows[:10], strict=True))
-    say(
+    print_report(
         options,
         f"{len(problem.y_train)} rows to learn from, {len(problem.y_test)} held out, "
         f"{problem.X_train.shape[1]} columns after encoding\n"
         f"{len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}\n",
     )
     results = command.compare(problem, options.C, options.l1_ratio, options.seed)
-    say(options, command.report(results, problem.names))
+    print_report(options, command.report(results, problem.names))
     return Pipeline([*steps, ("classify", results[0].model)])
 
 
 def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
-    """Write a column of probabilities for each class, a row for each row of a table."""
+    """Write the class probabilities of the rows of a table to a CSV file or stdout."""
     frame = command.read_table(table)
     try:
         proba = model.predict_proba(frame)
     except ValueError as error:
         raise CommandError(f"Cannot predict {table}: {error}") from error
-    # read_table had pandas
+    # a DataFrame, without an import of pandas here
     probabilities = type(frame)(proba, columns=model.classes_)
     try:
         probabilities.to_csv(sys.stdout if output is None else output, index=False)
@@ -244,8 +244,8 @@ def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
         raise CommandError(f"Cannot write {output}: {error.strerror or error}.") from error
 
 
-def say(options: argparse.Namespace, text: str) -> None:
-    """Print for the reader: on stderr where stdout is for probabilities."""
+def print_report(options: argparse.Namespace, text: str) -> None:
+    """Print a line of the report, on stderr if probabilities go to stdout."""
     to_stdout = options.predict is None or options.output is not None
     print(text, file=sys.stdout if to_stdout else sys.stderr)
 

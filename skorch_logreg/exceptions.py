@@ -1,4 +1,4 @@
-"""Errors and warnings of this package."""
+"""Exceptions and warnings of the package."""
 
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -13,34 +13,34 @@ __all__ = [
 
 
 class ParameterError(ValueError):
-    """A parameter of the right kind that does not go with the data."""
+    """A parameter has an invalid value or does not match the data."""
 
 
 class DeviceError(ParameterError):
-    """A device that does not exist here, or that cannot hold the data."""
+    """A device does not exist or cannot hold the data."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that this fit cannot go on from: damaged, of another fit, or too new."""
+    """A checkpoint cannot be resumed: it is damaged, of another fit, or of a newer version."""
 
 
 class DivergenceError(ValueError):
-    """A training loop whose loss is no longer finite: its steps are too large for the data."""
+    """The loss of a training loop became infinite or nan because its steps are too large."""
 
 
 class ConstantLabelWarning(UserWarning):
-    """A label has one value in all rows that count, so that there is nothing to learn."""
+    """A label has the same value in all rows of positive weight, so that it is constant."""
 
 
 class VersionMismatchWarning(InconsistentVersionWarning):
-    """A model was saved by another version of this package.
+    """A model was saved by another version of the package.
 
     Parameters
     ----------
     estimator_name : str
-        Class of the model.
+        Class name of the model.
     current_version, saved_version : str
-        Versions of this package: the running one, and the one that saved the model.
+        Version of the package that is running, and version that saved the model.
     """
 
     def __init__(self, *, estimator_name: str, current_version: str, saved_version: str) -> None:
@@ -51,7 +51,7 @@ class VersionMismatchWarning(InconsistentVersionWarning):
         )
 
     def __str__(self) -> str:
-        """Name both versions and the way out."""
+        """Format a message with both versions and the remedy."""
         return (
             f"{self.estimator_name} was saved by skorch_logreg "
             f"{self.original_sklearn_version} and is read by "

@@ -1,4 +1,4 @@
-"""Names that are imported when they are first asked for."""
+"""Import of a package's names on first access."""
 
 import sys
 from collections.abc import Callable
@@ -6,26 +6,31 @@ from importlib import import_module
 from typing import Any
 
 
-def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
-    """Make a package's ``__getattr__``: what takes long to import is imported on demand.
+def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for a package that imports names on first access.
 
     Parameters
     ----------
     package : str
-        Its name.
-    homes : dict of str to str
-        Names, and the module below the package that each is from.
+        Name of the package.
+    modules : dict of str to str
+        Module that defines each name, relative to the package.
+
+    Returns
+    -------
+    load : callable
+        The ``__getattr__`` function.
 
     References
     ----------
     PEP 562, Module ``__getattr__`` and ``__dir__``.
     """
 
-    def find(name: str) -> Any:
-        if name not in homes:
+    def load(name: str) -> Any:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        value = getattr(import_module(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 
-    return find
+    return load

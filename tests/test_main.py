@@ -288,7 +288,7 @@ def test_long_fits_show_scikit_learns_progress_bar(
             super().setup(estimator, context)
 
     monkeypatch.setattr(callback, "ProgressBar", Bar)
-    monkeypatch.setattr(comparison, "LONG", long)
+    monkeypatch.setattr(comparison, "PROGRESS_BAR_SIZE", long)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     argv = [csv, "--target", "left", "--l1-ratio", l1_ratio, "--save", tmp_path / "m.skops"]
     assert main([str(arg) for arg in argv]) == 0
@@ -513,7 +513,7 @@ def test_reader_that_stops_early_is_no_error(csv):
 def test_kind_of_a_column_and_what_becomes_of_it(values, kind):
     frame = pd.DataFrame({"x": pd.Series(values)})
     assert column_kinds(frame) == {"x": kind}
-    if kind in command.LEFT_OUT:
+    if kind in command.UNUSABLE_KINDS:
         return
     cleaned = clean(frame, {"x": kind})
     encoded = command.encoder(cleaned, {"x": kind}).fit_transform(cleaned)

@@ -73,7 +73,7 @@ def test_the_last_step_its_rows_and_its_names(kind):
     last = pipelines.last_step(model)
     assert type(last) is LogisticRegression
     assert last.n_features_in_ == len(names)
-    own = pipelines.transformed(model, X)
+    own = pipelines.transform_before_last(model, X)
     np.testing.assert_array_equal(last.decision_function(own), model.decision_function(X))
     assert pipelines.feature_names(model, len(names)).tolist() == names
 

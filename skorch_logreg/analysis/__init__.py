@@ -1,4 +1,4 @@
-"""What one does with a fit."""
+"""Inference, regularization paths, resampling and threshold tuning for fitted models."""
 
 from skorch_logreg.analysis.bias_reduction import FirthFit, firth
 from skorch_logreg.analysis.costs import expected_cost_decision

@@ -1,4 +1,4 @@
-"""Firth's bias reduction: finite estimates for few rows, rare classes and separable data."""
+"""Firth's bias-reduced logistic regression, which is finite on separable data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
     Likelihood,
     NoMaximumError,
-    damped_factor,
+    damped_cholesky,
     maximise,
 )
 from skorch_logreg.analysis.profile import Profile
@@ -22,28 +22,36 @@ from skorch_logreg.inputs import to_numpy
 
 __all__ = ["FirthFit", "firth"]
 
-_MAX_STARTS = 20  # one is usual, and two where few rows are separable
-_NUMBERS = 1 << 20  # of products of some rows at a time
+# maximisations of the likelihood; usually 1, or 2 for few rows that are separable
+_MAX_STARTS = 20
+_BLOCK_ENTRIES = 1 << 20  # entries of the array of products of a block of rows (8 MiB)
 
 
 @dataclass(frozen=True)
 class FirthFit:
-    """A fit of `firth`; the intercept is the last.
+    """Result of `firth`.
 
     Attributes
     ----------
     names : tuple of str
+        Names of the parameters; the intercept is the last one.
     coef : ndarray of shape (n_params,)
+        Estimated coefficients and intercept.
     standard_error : ndarray of shape (n_params,)
-        Square roots of the diagonal of the inverse information, as logistf has them.
+        Square roots of the diagonal of the inverse information, as in R's logistf.
     interval : ndarray of shape (n_params, 2)
-        Of the profile of the penalised likelihood, or by the normal distribution.
-    statistic, p_value : ndarray of shape (n_params,)
-        Twice what the penalised log-likelihood loses without the parameter, and the probability
-        of more under chi-squared with one degree; or z squared.
+        Lower and upper confidence limits, from the profile of the penalised likelihood or from
+        the normal distribution.
+    statistic : ndarray of shape (n_params,)
+        Twice the decrease of the penalised log-likelihood when the parameter is set to zero, or
+        the squared Wald statistic.
+    p_value : ndarray of shape (n_params,)
+        Tail probability of `statistic` under the chi-squared distribution with one degree of
+        freedom.
     log_likelihood : float
-        Penalised: ``log L + log det(I) / 2``.
+        Penalised log-likelihood, ``log L + log det(I) / 2``.
     classes : ndarray of shape (2,)
+        Class labels; coefficients refer to the second one.
     """
 
     names: tuple[str, ...]
@@ -57,79 +65,92 @@ class FirthFit:
 
 
 @dataclass(frozen=True)
-class _Jeffreys(Likelihood):
-    """Log-likelihood plus half the log-determinant of the information."""
+class _JeffreysLikelihood(Likelihood):
+    """Log-likelihood with Jeffreys' prior, ``log L + log det(I) / 2``."""
 
     def value(self, theta: np.ndarray) -> float:
-        """Penalised log-likelihood; it has no bound where the information is singular."""
-        diagonal = np.abs(np.diag(np.linalg.qr(self._rows(theta), mode="r")))
+        """Compute the penalised log-likelihood, -inf where the information is singular."""
+        diagonal = np.abs(np.diag(np.linalg.qr(self._information_root(theta), mode="r")))
         if not (diagonal > 0).all():
             return -np.inf
         return super().value(theta) + float(np.log(diagonal).sum())
 
     def score(self, theta: np.ndarray) -> np.ndarray:
-        """``Z' (s (y - p) + h (1/2 - p))`` with the leverages h."""
-        leverage = (self._orthogonal(theta) ** 2).sum(axis=1)
-        return super().score(theta) - self.Z.T @ (leverage * self._tilt(theta) / 2)
+        """Compute the gradient ``Z' (s (y - p) + h (1/2 - p))`` with the leverages h."""
+        leverage = (self._orthogonal_factor(theta) ** 2).sum(axis=1)
+        return super().score(theta) - self.Z.T @ (leverage * self._centered_proba(theta) / 2)
 
-    def factor(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
-        """Factor the negative Hessian, or where it is indefinite that of leverages held fixed.
+    def hessian_cholesky(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        """Factor the negative Hessian, with fixed leverages where the full one is indefinite.
 
         With the rows ``u_i`` of the orthogonal factor of the information's square root and
         ``M = sum_i (2 p_i - 1) z_i (u_i x u_i)'``, half the log-determinant has the second
         derivatives ``sum_i h_i (1 - 6 p_i (1 - p_i)) z_i z_i' / 2 - M M' / 2``.
         """
-        rows, tilt = self._orthogonal(theta), self._tilt(theta)
+        rows, centered_proba = self._orthogonal_factor(theta), self._centered_proba(theta)
         own, leverage = super().curvature(theta), (rows**2).sum(axis=1)
         design = self.Z @ basis
-        spread = (1 - tilt**2) / 4  # p (1 - p)
-        mixed = _mixed(design * tilt[:, None], rows)
+        spread = (1 - centered_proba**2) / 4  # p (1 - p)
+        mixed = _sum_outer_products(design * centered_proba[:, None], rows)
         hessian = (design * (own - leverage * (0.5 - 3 * spread))[:, None]).T @ design
         try:
             return linalg.cholesky(hessian + mixed @ mixed.T / 2)
         except linalg.LinAlgError:
-            return damped_factor(np.sqrt(own + leverage * spread)[:, None] * design)
+            return damped_cholesky(np.sqrt(own + leverage * spread)[:, None] * design)
 
-    def _tilt(self, theta: np.ndarray) -> np.ndarray:
-        """``2 p - 1``."""
+    def _centered_proba(self, theta: np.ndarray) -> np.ndarray:
+        """Compute ``2 p - 1``, of shape (n_samples,)."""
         return np.tanh(self.Z @ theta / 2)
 
-    def _rows(self, theta: np.ndarray) -> np.ndarray:
-        """Square root of the information, (n_samples, n_params)."""
+    def _information_root(self, theta: np.ndarray) -> np.ndarray:
+        """Compute a square root R of the information ``R' R``, of shape (n_samples, n_params)."""
         return np.sqrt(super().curvature(theta))[:, None] * self.Z
 
-    def _orthogonal(self, theta: np.ndarray) -> np.ndarray:
-        return np.linalg.qr(self._rows(theta), mode="reduced").Q
+    def _orthogonal_factor(self, theta: np.ndarray) -> np.ndarray:
+        """Compute the orthogonal factor Q of the information's square root."""
+        return np.linalg.qr(self._information_root(theta), mode="reduced").Q
 
 
-def _profiled(
+def _fit_profiles(
     likelihood: Likelihood, quantile: float, intervals: str
 ) -> tuple[list[Profile], np.ndarray, np.ndarray]:
-    """Maximise from zero, and profile; where a profile finds a higher maximum, begin there."""
+    """Maximise the likelihood from zero and profile every parameter.
+
+    A profile that reaches a higher maximum restarts the maximisation from there.
+
+    Returns
+    -------
+    profiles : list of Profile
+        One profile per parameter.
+    interval : ndarray of shape (n_params, 2)
+        Lower and upper confidence limits.
+    statistic : ndarray of shape (n_params,)
+        Likelihood ratio statistics, or squared Wald statistics.
+    """
     theta = np.zeros(likelihood.Z.shape[1])
     for _ in range(_MAX_STARTS):
         theta = maximise(likelihood, theta, np.eye(len(theta)))
         covariance = likelihood.covariance(theta)
-        profiles = [Profile.of(likelihood, theta, covariance, j) for j in range(len(theta))]
+        profiles = [Profile.at_maximum(likelihood, theta, covariance, j) for j in range(len(theta))]
         if intervals == "wald":
             coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
-            ends = np.column_stack([coef - quantile * error, coef + quantile * error])
-            return profiles, ends, (coef / error) ** 2
+            limits = np.column_stack([coef - quantile * error, coef + quantile * error])
+            return profiles, limits, (coef / error) ** 2
         try:
-            ends = np.array([profile.interval(quantile) for profile in profiles])
+            limits = np.array([profile.interval(quantile) for profile in profiles])
             statistic = np.array([profile.deviance_at(0.0) for profile in profiles])
         except HigherMaximumError as higher:
             theta = higher.theta
         else:
-            return profiles, ends, statistic
+            return profiles, limits, statistic
     raise NoMaximumError(f"of {_MAX_STARTS} maxima each was above the last.")
 
 
-def _mixed(design: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Sum ``z_i (u_i x u_i)'`` over rows, with each pair of entries of u once."""
+def _sum_outer_products(design: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Sum ``z_i (u_i x u_i)'`` over rows, keeping each pair of entries of u once."""
     i, j = np.triu_indices(rows.shape[1])
     total = np.zeros((design.shape[1], len(i)))
-    for part in gen_batches(len(rows), max(_NUMBERS // len(i), 1)):
+    for part in gen_batches(len(rows), max(_BLOCK_ENTRIES // len(i), 1)):
         total += design[part].T @ (rows[part][:, i] * rows[part][:, j])
     return total * np.where(i == j, 1.0, np.sqrt(2.0))
 
@@ -143,28 +164,31 @@ def firth(
     level: float = 0.95,
     intervals: str = "profile",
 ) -> FirthFit:
-    """Fit two classes by penalised likelihood, with Jeffreys' prior as the penalty.
+    """Fit a binary logistic regression by likelihood penalised with Jeffreys' prior.
 
-    It maximises ``log L + log det(I) / 2``, which takes the bias of first order out of the
+    The fit maximises ``log L + log det(I) / 2``, which removes the first-order bias of the
     estimates and is finite on separable data.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Becomes dense.
+        Training rows; a sparse matrix is converted to dense.
     y : array-like of shape (n_samples,)
-        Labels of two classes; coefficients are of the second.
+        Labels of two classes; coefficients refer to the second one.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often every row counts.
+        Frequency weights: the number of times every row counts.
     fit_intercept : bool, default=True
+        Whether to fit an intercept.
     level : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
     intervals : {"profile", "wald"}, default="profile"
-        Where the likelihood is not symmetric, as on separable data, the profile is right.
+        Method for the intervals and tests. Wald intervals are not reliable where the likelihood
+        is not symmetric, as on separable data.
 
     Returns
     -------
     fit : FirthFit
+        Estimates, standard errors, intervals and tests.
 
     Raises
     ------
@@ -175,13 +199,15 @@ def firth(
 
     Notes
     -----
-    This penalty depends on the rows, so it is no ``penalty=`` of an estimator; it takes some
-    Newton steps of ``n p^3``, and a profile as many for every end of an interval.
+    The penalty depends on the rows, so it is not available as ``penalty=`` of an estimator. The
+    fit takes some Newton steps of ``O(n p^3)`` operations, and a profile takes as many for every
+    confidence limit.
 
-    On separable rows the penalised likelihood may have several maxima.  Maximisation begins at
-    zero; where a profile reaches a higher maximum, it begins there again ("wald" has no profile).
-    The profiles may have several as well: an end is that of the maximum that is reached from the
-    estimate, as in logistf; one that another maximum would have may be farther away.
+    On separable rows the penalised likelihood may have several maxima. Maximisation starts from
+    zero and restarts from a higher maximum that a profile reaches (except with "wald", which has
+    none). The profiles may have several maxima as well: a confidence limit belongs to the one
+    that is reached from the estimate, as in logistf, and a limit of another maximum may be
+    farther away.
 
     References
     ----------
@@ -191,7 +217,7 @@ def firth(
 
     Examples
     --------
-    A table of two by two has the odds ratio of its cells, each with a half more:
+    For a two-by-two table the estimate is the odds ratio of its cells, each increased by 0.5:
 
     >>> import numpy as np
     >>> from skorch_logreg import firth
@@ -219,10 +245,10 @@ def firth(
     if fit_intercept:
         names.append("intercept")
     names = list(map(str, names))
-    likelihood = _Jeffreys.of(X, y == classes[1], weight, names, fit_intercept)
+    likelihood = _JeffreysLikelihood.from_data(X, y == classes[1], weight, names, fit_intercept)
     quantile = float(stats.norm.ppf((1 + level) / 2))
     try:
-        profiles, interval, statistic = _profiled(likelihood, quantile, intervals)
+        profiles, interval, statistic = _fit_profiles(likelihood, quantile, intervals)
     except NoMaximumError as failure:
         raise ValueError(f"The penalised likelihood was not maximised: {failure}") from failure
     return FirthFit(
@@ -232,6 +258,6 @@ def firth(
         interval=interval,
         statistic=statistic,
         p_value=stats.chi2.sf(statistic, 1),
-        log_likelihood=profiles[0].value - float(np.linalg.slogdet(likelihood.outward)[1]),
+        log_likelihood=profiles[0].value - float(np.linalg.slogdet(likelihood.to_coef)[1]),
         classes=classes,
     )

@@ -1,4 +1,4 @@
-"""What decisions cost."""
+"""Decisions of least expected cost, and validation of cost matrices."""
 
 from typing import Any
 
@@ -11,34 +11,35 @@ __all__ = ["check_cost_matrix", "expected_cost_decision"]
 
 
 def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
-    """Decide for the least expected cost: the smallest of ``probabilities @ cost_matrix``.
+    """Choose the decision with the least expected cost for every row.
 
-    A decision may be a class, or anything else that can be done: there may be more decisions than
-    classes, such as to have a case looked at.
+    The decision of a row is the column of ``probabilities @ cost_matrix`` with the smallest value.
+    A decision need not be a class: there may be more decisions than classes, such as a referral to
+    an expert.
 
     Parameters
     ----------
     probabilities : array-like of shape (n_samples, n_classes)
-        Of `predict_proba`; columns in the order of `classes_`.
+        Class probabilities, as returned by `predict_proba`; columns in the order of `classes_`.
     cost_matrix : array-like of shape (n_classes, n_decisions) or \
             (n_samples, n_classes, n_decisions)
-        What each decision (column) costs where a class (row) is the true one; gains are
-        negative. With three axes each row of the data has its own.
+        Cost of each decision (column) for each true class (row); gains are negative. With three
+        axes, one matrix per sample.
 
     Returns
     -------
     decisions : ndarray of shape (n_samples,), int
-        Columns of `cost_matrix`; of equal costs the first.
+        Column indices of `cost_matrix`; the first one if costs are equal.
 
     Raises
     ------
     ParameterError
-        If `cost_matrix` is not finite or not of that shape.
+        If `cost_matrix` is not finite or has another shape.
 
     Notes
     -----
-    The probabilities are taken at their word: calibrate them, or choose a threshold with
-    `tune_threshold`, where they are not right.
+    The decisions rely on calibrated probabilities. Where they are not calibrated, calibrate them
+    or choose a threshold with `tune_threshold`.
 
     References
     ----------
@@ -46,7 +47,7 @@ def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
 
     Examples
     --------
-    Three classes; the fourth decision is to ask somebody, at a quarter of the cost of an error:
+    With three classes, the fourth decision asks an expert, at a quarter of the cost of an error:
 
     >>> import numpy as np
     >>> from skorch_logreg import expected_cost_decision
@@ -65,15 +66,26 @@ def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
 def check_cost_matrix(
     cost_matrix: Any, shape: tuple[int, int | None], each: list[tuple[int, ...]]
 ) -> np.ndarray:
-    """Validate costs (..., n_classes, n_decisions).
+    """Validate a cost matrix.
 
     Parameters
     ----------
-    cost_matrix : array-like
-    shape : tuple
-        Classes, and decisions if their number is fixed.
+    cost_matrix : array-like of shape (..., n_classes, n_decisions)
+        Cost of each decision for each true class.
+    shape : tuple of (int, int or None)
+        Number of classes, and number of decisions; None allows any number of decisions.
     each : list of tuple
-        Shapes that may stand before the last two axes.
+        Allowed shapes of the axes before the last two.
+
+    Returns
+    -------
+    costs : ndarray of shape (..., n_classes, n_decisions), float64
+        The validated costs.
+
+    Raises
+    ------
+    ParameterError
+        If the costs are not finite or have another shape.
     """
     costs = np.asarray(cost_matrix, dtype=np.float64)
     n_classes, n_decisions = shape

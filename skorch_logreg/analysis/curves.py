@@ -1,7 +1,7 @@
-"""Scores of all thresholds at once, from sorted probabilities.
+"""Classification metrics at all thresholds, computed from sorted probabilities.
 
-A threshold splits the rows into those whose probability is at least as large, a tie included,
-and the rest; what is summed over either part is one cumulative sum for all thresholds.
+Rows whose probability is at least the threshold are predicted positive. A sum over the rows on
+either side of the threshold is a cumulative sum over the sorted rows.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,27 @@ from sklearn import metrics
 
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Counts", "Split", "best", "fbeta", "formula", "micro", "total"]
+__all__ = [
+    "ConfusionCounts",
+    "ProbabilityRanking",
+    "best_threshold_index",
+    "fbeta",
+    "maximize_micro_fbeta",
+    "metric_from_counts",
+    "sum_counts",
+]
 
-_SAME = 1e-12  # scores that differ by less differ by rounding
+_SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Weights of rows by what they are and what they are called, one entry a threshold.
+class ConfusionCounts:
+    """Weighted confusion matrix at every threshold.
 
     Parameters
     ----------
     tp, fp, fn, tn : ndarray of shape (n_thresholds,)
+        Total weight of the true positives, false positives, false negatives and true negatives.
     """
 
     tp: np.ndarray
@@ -33,22 +42,23 @@ class Counts:
     tn: np.ndarray
 
     @property
-    def swapped(self) -> "Counts":
-        """The same, seen from the other class."""
-        return Counts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
+    def swapped(self) -> "ConfusionCounts":
+        """Confusion matrix with the other class as the positive one."""
+        return ConfusionCounts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Rows sorted by their probability, and where thresholds cut them.
+class ProbabilityRanking:
+    """Rows sorted by predicted probability, and their split at every threshold.
 
     Parameters
     ----------
     thresholds : ndarray of shape (n_thresholds,)
+        Thresholds on the probability.
     order : ndarray of shape (n_rows,), int
-        Rows from small to large probability.
+        Row indices in ascending order of the probability.
     cut : ndarray of shape (n_thresholds,), int
-        How many lie below each threshold.
+        Number of rows whose probability is below each threshold.
     """
 
     thresholds: np.ndarray
@@ -56,131 +66,144 @@ class Split:
     cut: np.ndarray
 
     @classmethod
-    def of(cls, probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> "Split":
-        """Sort rows; without given thresholds, list all that differ in what they do to the rows.
+    def from_probabilities(
+        cls, probabilities: np.ndarray, thresholds: np.ndarray | None = None
+    ) -> "ProbabilityRanking":
+        """Sort rows by probability and split them at every threshold.
 
-        These are the distinct probabilities; 1, above them all; and 0.5, which is kept where it
-        is as good as any.
+        By default, the thresholds are the distinct probabilities, which give all possible splits;
+        1, so that no row need be positive; and 0.5, which is preferred among equal scores.
         """
         if thresholds is None:
             thresholds = np.unique(np.r_[probabilities, 0.5, 1.0])
         order = np.argsort(probabilities, kind="stable")
         return cls(thresholds, order, np.searchsorted(probabilities[order], thresholds))
 
-    def above(self, values: np.ndarray) -> np.ndarray:
-        """Sum values of rows at or above each threshold."""
+    def sum_above(self, values: np.ndarray) -> np.ndarray:
+        """Sum the values of the rows at or above each threshold."""
         return np.r_[values[self.order][::-1].cumsum()[::-1], 0.0][self.cut]
 
-    def below(self, values: np.ndarray) -> np.ndarray:
-        """Sum values of rows below each threshold: a sum of its own, so that of none is zero."""
+    def sum_below(self, values: np.ndarray) -> np.ndarray:
+        """Sum the values of the rows below each threshold, exactly zero if there are none."""
         return np.r_[0.0, values[self.order].cumsum()][self.cut]
 
-    def counts(self, positive: np.ndarray, weight: np.ndarray) -> Counts:
-        """Count rows, each by its weight."""
-        there, not_there = weight * positive, weight * ~positive
-        return Counts(
-            tp=self.above(there),
-            fp=self.above(not_there),
-            fn=self.below(there),
-            tn=self.below(not_there),
+    def confusion_counts(self, positive: np.ndarray, weight: np.ndarray) -> ConfusionCounts:
+        """Compute the weighted confusion matrix at every threshold."""
+        positive_weight, negative_weight = weight * positive, weight * ~positive
+        return ConfusionCounts(
+            tp=self.sum_above(positive_weight),
+            fp=self.sum_above(negative_weight),
+            fn=self.sum_below(positive_weight),
+            tn=self.sum_below(negative_weight),
         )
 
 
-def best(thresholds: np.ndarray, scores: np.ndarray) -> int:
-    """Find the largest score; of equal ones that whose threshold is nearest to 0.5."""
+def best_threshold_index(thresholds: np.ndarray, scores: np.ndarray) -> int:
+    """Return the index of the largest score; ties go to the threshold nearest to 0.5."""
     finite = np.isfinite(scores)
     if not finite.any():
         raise ParameterError("scoring gives no threshold a finite score.")
-    room = _SAME * np.abs(scores[finite]).max()
-    good = np.flatnonzero(finite & (scores >= scores[finite].max() - room))
+    tolerance = _SCORE_RTOL * np.abs(scores[finite]).max()
+    good = np.flatnonzero(finite & (scores >= scores[finite].max() - tolerance))
     return int(good[np.abs(thresholds[good] - 0.5).argmin()])
 
 
-def micro(splits: list[Split], counts: list[Counts], beta: float) -> list[int]:
-    """Find the thresholds of the largest F-beta of all labels together.
+def maximize_micro_fbeta(
+    rankings: list[ProbabilityRanking], counts: list[ConfusionCounts], beta: float
+) -> list[int]:
+    """Find the threshold of every label that maximises the micro-averaged F-beta.
 
-    It is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``. With F
-    its value, ``(1 + beta^2) TP - F (TP + FP)`` is maximised by every label alone, and the ratio
-    there is larger than F, until F is the largest.
+    The score is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``.
+    Dinkelbach's method maximises ``(1 + beta^2) TP - F (TP + FP)`` for each label separately,
+    where F is the current score, and repeats until F does not increase.
+
+    Parameters
+    ----------
+    rankings : list of ProbabilityRanking
+        Sorted rows of each label.
+    counts : list of ConfusionCounts
+        Confusion matrices of each label.
+    beta : float
+        Weight of recall relative to precision.
 
     Returns
     -------
-    places : list of int
-        Of each label's threshold.
+    indices : list of int
+        Index of the threshold of each label.
 
     References
     ----------
     Dinkelbach (1967). On nonlinear fractional programming. Management Science 13(7), 492-498.
     """
     value, better = -1.0, 0.0
-    places: list[int] = []
-    while better > value + _SAME:
+    indices: list[int] = []
+    while better > value + _SCORE_RTOL:
         value = better
-        places = [
-            best(split.thresholds, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
-            for split, c in zip(splits, counts, strict=True)
+        indices = [
+            best_threshold_index(ranking.thresholds, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
+            for ranking, c in zip(rankings, counts, strict=True)
         ]
-        better = float(fbeta(total(counts, places), beta))
-    return places
+        better = float(fbeta(sum_counts(counts, indices), beta))
+    return indices
 
 
-def total(counts: list[Counts], places: list[int]) -> Counts:
-    """Sum the counts of all labels, each at its own threshold."""
-    cells = [(c.tp[i], c.fp[i], c.fn[i], c.tn[i]) for c, i in zip(counts, places, strict=True)]
-    return Counts(*np.sum(cells, axis=0))
+def sum_counts(counts: list[ConfusionCounts], indices: list[int]) -> ConfusionCounts:
+    """Sum the confusion matrices of all labels, each at its own threshold."""
+    cells = [(c.tp[i], c.fp[i], c.fn[i], c.tn[i]) for c, i in zip(counts, indices, strict=True)]
+    return ConfusionCounts(*np.sum(cells, axis=0))
 
 
 def _ratio(part: Any, whole: Any) -> Any:
-    """Divide; 0 where there is nothing, as scikit-learn has it."""
+    """Divide, with 0 where the denominator is 0, as in scikit-learn."""
     whole = np.asarray(whole)
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
-def accuracy(c: Counts) -> np.ndarray:
-    """Compute the share of rows that are called what they are."""
+def accuracy(c: ConfusionCounts) -> np.ndarray:
+    """Compute the accuracy."""
     return _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn)
 
 
-def balanced_accuracy(c: Counts) -> np.ndarray:
-    """Average the recalls of the classes that are there."""
+def balanced_accuracy(c: ConfusionCounts) -> np.ndarray:
+    """Compute the mean recall over the classes that are present."""
     recalls = recall(c) + recall(c.swapped)
     return recalls / np.maximum((c.tp + c.fn > 0).astype(int) + (c.tn + c.fp > 0), 1)
 
 
-def fbeta(c: Counts, beta: float = 1.0) -> np.ndarray:
-    """Compute F-beta."""
+def fbeta(c: ConfusionCounts, beta: float = 1.0) -> np.ndarray:
+    """Compute the F-beta score."""
     gain = 1 + beta**2
     return _ratio(gain * c.tp, gain * c.tp + beta**2 * c.fn + c.fp)
 
 
-def precision(c: Counts) -> np.ndarray:
-    """Compute the share of the rows called positive that are."""
+def precision(c: ConfusionCounts) -> np.ndarray:
+    """Compute the precision."""
     return _ratio(c.tp, c.tp + c.fp)
 
 
-def recall(c: Counts) -> np.ndarray:
-    """Compute the share of the positive rows that are called so."""
+def recall(c: ConfusionCounts) -> np.ndarray:
+    """Compute the recall."""
     return _ratio(c.tp, c.tp + c.fn)
 
 
-def jaccard(c: Counts) -> np.ndarray:
-    """Compute intersection over union."""
+def jaccard(c: ConfusionCounts) -> np.ndarray:
+    """Compute the Jaccard index."""
     return _ratio(c.tp, c.tp + c.fn + c.fp)
 
 
-def matthews(c: Counts) -> np.ndarray:
-    """Correlate what rows are with what they are called."""
+def matthews(c: ConfusionCounts) -> np.ndarray:
+    """Compute the Matthews correlation coefficient."""
     scale = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn)
     scale = scale * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
     return np.where(scale > 0, (c.tp * c.tn - c.fp * c.fn) / np.where(scale > 0, scale, 1), 0.0)
 
 
-_SYMMETRIC: dict[Any, Callable[..., np.ndarray]] = {
+_SYMMETRIC_METRICS: dict[Any, Callable[..., np.ndarray]] = {
     metrics.accuracy_score: accuracy,
     metrics.balanced_accuracy_score: balanced_accuracy,
     metrics.matthews_corrcoef: matthews,
 }
-_OF_ONE_CLASS: dict[Any, Callable[..., np.ndarray]] = {
+_BINARY_METRICS: dict[Any, Callable[..., np.ndarray]] = {
     metrics.f1_score: fbeta,
     metrics.fbeta_score: fbeta,
     metrics.precision_score: precision,
@@ -189,23 +212,30 @@ _OF_ONE_CLASS: dict[Any, Callable[..., np.ndarray]] = {
 }
 
 
-def formula(score: Any, options: dict[str, Any], classes: Any) -> Callable[[Counts], Any] | None:
-    """Find what computes one of scikit-learn's metrics from counts; None if nothing does.
+def metric_from_counts(
+    score: Any, options: dict[str, Any], classes: Any
+) -> Callable[[ConfusionCounts], Any] | None:
+    """Return a function that computes a scikit-learn metric from confusion matrices.
 
     Parameters
     ----------
     score : callable
         A function of `sklearn.metrics`.
     options : dict
-        Its keyword arguments.
+        Keyword arguments of the metric.
     classes : ndarray of shape (2,)
-        Without a `pos_label` the second is positive.
+        Class labels; the second one is positive if there is no `pos_label` in `options`.
+
+    Returns
+    -------
+    metric : callable or None
+        Function of a `ConfusionCounts`, or None if the metric or its options are not supported.
     """
-    if score in _SYMMETRIC and not options:
-        return _SYMMETRIC[score]
-    if score not in _OF_ONE_CLASS or options.keys() - {"average", "beta", "pos_label"}:
+    if score in _SYMMETRIC_METRICS and not options:
+        return _SYMMETRIC_METRICS[score]
+    if score not in _BINARY_METRICS or options.keys() - {"average", "beta", "pos_label"}:
         return None
-    rate = _OF_ONE_CLASS[score]
+    rate = _BINARY_METRICS[score]
     beta = {"beta": options["beta"]} if "beta" in options else {}
     average = options.get("average", "binary")
     if average == "macro":

@@ -1,4 +1,4 @@
-"""A fitted model beside its rows, in the terms of inference."""
+"""Fitted coefficients with their training rows: likelihood, information and residuals."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,38 +17,41 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skorch_logreg.analysis import convergence
+from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
-from skorch_logreg.pipelines import feature_names, last_step, transformed
+from skorch_logreg.pipelines import feature_names, last_step, transform_before_last
 from skorch_logreg.solvers import MiniBatch
 
-_NUMBERS = 1 << 20  # of a dense piece of the rows
+_BLOCK_ENTRIES = 1 << 20  # entries of a dense block of rows (8 MiB)
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Coefficients of K outputs, and the rows that they were fitted to.
+class FittedModel:
+    """Coefficients of a fitted model with K outputs, and its training rows.
 
     Parameters
     ----------
     X : ndarray or csr_matrix of shape (n_samples, n_features), float64
+        Training rows.
     index : ndarray of shape (n_samples,)
-        Class of every row.
+        Index into `classes` of the class of every row.
     weight : ndarray of shape (n_samples,)
-        How often every row counts.
+        Sample weights, multiplied by the class weights.
     classes : ndarray of shape (n_classes,)
+        Class labels.
     names : tuple of str
-        Of the features, and at the end of the intercept.
+        Names of the features, followed by "intercept".
     params : ndarray of shape (K, n_features + 1)
-        Coefficients and intercept of one output for two classes, else of each class.
+        Coefficients and intercept. K is 1 for two classes, else the number of classes.
     ridge : ndarray of shape (n_features + 1,)
-        Second derivative of the penalty, ``f_j / C``; 0 for the intercept.
+        Second derivatives of the penalty, ``f_j / C``; 0 for the intercept.
     fit_intercept : bool
+        Whether the model has an intercept.
     estimator : classifier
-        Whose coefficients they are.
+        The fitted classifier.
     offset : ndarray of shape (n_samples,) or None
-        Added to the logits of two classes.
+        Offset added to the logits of two classes.
     """
 
     X: Any
@@ -63,19 +66,21 @@ class Fitted:
     offset: np.ndarray | None = None
 
     @classmethod
-    def of(
+    def from_estimator(
         cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None, offset: Any = None
     ) -> Self:
-        """Take a fitted classifier apart; of a pipeline the last step, on the rows that it gets.
+        """Extract the coefficients of a fitted classifier and validate its training data.
+
+        For a pipeline or a search, this is its final classifier on the transformed rows.
 
         Raises
         ------
         ParameterError
-            If its coefficients are not those of a smooth likelihood with a ridge.
+            If the model is not a maximum of the likelihood with a ridge penalty or none.
         """
         whole = estimator
-        estimator, X = unwrapped(estimator, X)
-        _refuse(estimator)
+        estimator, X = unwrap_estimator(estimator, X)
+        _check_supported(estimator)
         has_offset = getattr(estimator, "has_offset_", False)
         if has_offset and offset is None:
             raise ParameterError(
@@ -99,12 +104,12 @@ class Fitted:
         classes = np.asarray(estimator.classes_)
         index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
         if (classes[index] != y).any():
-            strange = np.unique(y[classes[index] != y])
-            raise ValueError(f"y holds {strange}, but the model's classes are {classes}.")
+            unknown = np.unique(y[classes[index] != y])
+            raise ValueError(f"y holds {unknown}, but the model's classes are {classes}.")
         weight = np.ones(len(y))
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        weight = with_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
+        weight = apply_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
         if offset is not None:
             offset = np.asarray(offset, dtype=np.float64)
             if offset.shape != y.shape or len(classes) > 2:
@@ -114,7 +119,7 @@ class Fitted:
                 )
         factor = getattr(estimator, "penalty_factor", None)
         factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
-        C, _ = strength(estimator)
+        C, _ = penalty_parameters(estimator)
         intercept = np.broadcast_to(np.asarray(estimator.intercept_, float).ravel(), len(coef))
         return cls(
             X=X,
@@ -131,27 +136,31 @@ class Fitted:
 
     @cached_property
     def convergence_message(self) -> str | None:
-        """Why the coefficients are not at their optimum; None if they are, or nothing is known."""
-        return convergence.message_of(self.estimator, self)
+        """Reason why the fit did not converge, or None if it did or this is not known."""
+        return convergence_messages.convergence_message(self.estimator, self)
 
     @property
     def n_samples(self) -> float:
-        """Rows, as often as they count."""
+        """Sum of the weights."""
         return float(self.weight.sum())
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of the model."""
+        """Number of outputs K: 1 for two classes, else the number of classes."""
         return len(self.params)
 
     @property
     def is_penalised(self) -> bool:
-        """Whether there is a ridge."""
+        """True if any coefficient has a ridge penalty."""
         return bool(self.ridge.any())
 
     @cached_property
-    def units(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of every column, in which the algebra is done."""
+    def center_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted mean and standard deviation of every column, each of shape (n_features,).
+
+        Without an intercept the mean is 0 and the deviation is the root mean square. The
+        deviation of a constant column is 1.
+        """
         total = self.n_samples
         if sp.issparse(self.X):
             mean = np.asarray(self.X.T @ self.weight).ravel() / total
@@ -160,7 +169,7 @@ class Fitted:
         else:
             mean = self.weight @ self.X / total
             variance = sum(
-                self.weight[rows] @ (self.X[rows] - mean) ** 2 for rows in self._slices()
+                self.weight[rows] @ (self.X[rows] - mean) ** 2 for rows in self._row_slices()
             )
             variance = variance / total
         if not self.fit_intercept:
@@ -169,31 +178,35 @@ class Fitted:
             )
         return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
 
-    def pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows of ``[Z 1]`` with ``Z = (X - mean) / deviation``, dense, some at a time."""
-        mean, deviation = self.units
-        for rows in self._slices():
+    def standardized_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Iterate over dense blocks of rows of ``[Z 1]`` with ``Z = (X - mean) / deviation``."""
+        mean, deviation = self.center_scale
+        for rows in self._row_slices():
             some = self.X[rows]
             some = some.toarray() if sp.issparse(some) else some
             last = np.full(len(some), float(self.fit_intercept))
             yield rows, np.column_stack([(some - mean) / deviation, last])
 
-    def _slices(self) -> Iterator[slice]:
-        step = max(_NUMBERS // (self.X.shape[1] + 1), 1)
+    def _row_slices(self) -> Iterator[slice]:
+        """Iterate over slices of rows, each with at most 2^20 entries."""
+        step = max(_BLOCK_ENTRIES // (self.X.shape[1] + 1), 1)
         for start in range(0, self.X.shape[0], step):
             yield slice(start, min(start + step, self.X.shape[0]))
 
     @cached_property
-    def outward(self) -> np.ndarray:
-        """Matrix (p + 1, p + 1) from parameters of ``[Z 1]`` to those of ``[X 1]``."""
-        mean, deviation = self.units
+    def to_original_units(self) -> np.ndarray:
+        """Matrix from parameters of ``[Z 1]`` to those of ``[X 1]``, of shape (p + 1, p + 1)."""
+        mean, deviation = self.center_scale
         matrix = np.diag(np.append(1 / deviation, float(self.fit_intercept)))
         matrix[-1, :-1] = -mean / deviation * self.fit_intercept
         return matrix
 
     @cached_property
     def logits(self) -> np.ndarray:
-        """Logits (n_samples, n_classes) without the offset; of two classes the first has zeros."""
+        """Logits without the offset, of shape (n_samples, n_classes).
+
+        For two classes the logits of the first class are zero.
+        """
         logits = np.asarray(self.X @ self.params[:, :-1].T) + self.params[:, -1]
         if self.n_outputs == 1:
             logits = np.column_stack([np.zeros(len(logits)), logits])
@@ -201,7 +214,7 @@ class Fitted:
 
     @cached_property
     def log_proba(self) -> np.ndarray:
-        """Log-probabilities (n_samples, n_classes)."""
+        """Log-probabilities, of shape (n_samples, n_classes)."""
         logits = self.logits
         if self.offset is not None:
             logits = logits + np.column_stack([np.zeros_like(self.offset), self.offset])
@@ -209,35 +222,41 @@ class Fitted:
 
     @property
     def proba(self) -> np.ndarray:
-        """Probabilities (n_samples, K) of the outputs: of the second class for two."""
+        """Probabilities of the outputs, of shape (n_samples, K).
+
+        For two classes the only column is the probability of the second class.
+        """
         proba = np.exp(self.log_proba)
         return proba[:, 1:] if self.n_outputs == 1 else proba
 
     @property
     def residual(self) -> np.ndarray:
-        """What was observed less the probability, (n_samples, K)."""
+        """Class indicator minus probability, of shape (n_samples, K)."""
         labels = np.arange(self.n_outputs) if self.n_outputs > 1 else np.array([1])
         observed = self.index[:, None] == labels
         return observed - self.proba
 
     @property
     def log_likelihood(self) -> float:
-        """Of the rows."""
+        """Weighted log-likelihood of the rows."""
         return float(self.weight @ self.log_proba[np.arange(len(self.index)), self.index])
 
     @property
     def null_log_likelihood(self) -> float:
-        """Of the model with an intercept alone; without one, of equal probabilities."""
+        """Log-likelihood of the intercept-only model, or of equal probabilities without one."""
         if self.offset is not None:
-            return self._null_with_offset(self.offset)
+            return self._null_log_likelihood_with_offset(self.offset)
         if not self.fit_intercept:
             return -self.n_samples * float(np.log(len(self.classes)))
         counts = np.bincount(self.index, weights=self.weight, minlength=len(self.classes))
         counts = counts[counts > 0]
         return float(counts @ np.log(counts / counts.sum()))
 
-    def _null_with_offset(self, offset: np.ndarray) -> float:
-        """Of the model of the offset and an intercept, which is infinite for rows of one class."""
+    def _null_log_likelihood_with_offset(self, offset: np.ndarray) -> float:
+        """Compute the log-likelihood of the model with the offset and an intercept only.
+
+        The likelihood of rows of one class is largest, 1, at an infinite intercept.
+        """
         if self.fit_intercept and len(np.unique(self.index[self.weight > 0])) < 2:
             return 0.0
         sign = np.where(self.index == 1, 1.0, -1.0)
@@ -250,10 +269,16 @@ class Fitted:
         return float(self.weight @ log_expit(sign * (offset + intercept)))
 
     def information(self) -> np.ndarray:
-        """Second derivatives of the loss in parameters of ``[Z 1]``, (K (p + 1), K (p + 1))."""
+        """Compute the Hessian of the loss in parameters of ``[Z 1]``.
+
+        Returns
+        -------
+        information : ndarray of shape (K * (p + 1), K * (p + 1))
+            Hessian of the unpenalised loss.
+        """
         proba, K, side = self.proba, self.n_outputs, self.params.shape[1]
         total = np.zeros((K, side, K, side))
-        for rows, Z in self.pieces():
+        for rows, Z in self.standardized_blocks():
             p, s = proba[rows], self.weight[rows]
             for k in range(K):
                 for j in range(k, K):
@@ -264,22 +289,22 @@ class Fitted:
                 total[k, :, j] = total[j, :, k].T
         return total.reshape(K * side, K * side)
 
-    def ridge_of_units(self) -> np.ndarray:
-        """Second derivatives (K (p + 1),) of the penalty, likewise."""
-        own = self.ridge / np.append(self.units[1], 1.0) ** 2
+    def standardized_ridge(self) -> np.ndarray:
+        """Compute the penalty's second derivatives in parameters of ``[Z 1]``, (K * (p + 1),)."""
+        own = self.ridge / np.append(self.center_scale[1], 1.0) ** 2
         return np.tile(own, self.n_outputs)
 
 
-def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Take a fitted classifier out of searches and pipelines, and X as it gets it.
+def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the final classifier of searches and pipelines, and X transformed for it.
 
     Raises
     ------
     ParameterError
-        If it is many models or none with coefficients, its objective is another (liblinear
-        penalises the intercept), or it was fitted to other rows than those of X.
+        If the classifier has one model per label or no coefficients, if it penalises the
+        intercept (liblinear), or if it was not fitted to all rows of X.
     """
-    X, estimator = transformed(estimator, to_numpy(X)), last_step(estimator)
+    X, estimator = transform_before_last(estimator, to_numpy(X)), last_step(estimator)
     check_is_fitted(estimator)
     name = type(estimator).__name__
     if hasattr(estimator, "target_kind_"):
@@ -304,29 +329,46 @@ def unwrapped(estimator: Any, X: Any) -> tuple[Any, Any]:
 
 
 def check_names(estimator: Any, X: Any) -> None:
-    """Refuse columns whose names, where both have some, are not those of the fit in its order."""
+    """Raise an error if X has other feature names than the fit, or in another order."""
     if hasattr(estimator, "feature_names_in_") and _get_feature_names(X) is not None:
         _check_feature_names(estimator, X, reset=False)
 
 
-def strength(estimator: Any) -> tuple[float, float]:
-    """C, infinite where there is no penalty, and l1_ratio: as given, or as cross-validated."""
+def penalty_parameters(estimator: Any) -> tuple[float, float]:
+    """Return C, inf without a penalty, and l1_ratio, as given or as found by cross-validation."""
     given: Any = getattr(estimator, "C_", None)
     C = np.unique(estimator.C if given is None else given)
     given = getattr(estimator, "l1_ratio_", getattr(estimator, "l1_ratio", None))
-    share = {float(ratio or 0.0) for ratio in np.ravel(given)}
-    if len(C) > 1 or len(share) > 1:
+    l1_ratios = {float(ratio or 0.0) for ratio in np.ravel(given)}
+    if len(C) > 1 or len(l1_ratios) > 1:
         raise ParameterError(f"{type(estimator).__name__} has several C_: {C}; fit with one.")
-    (l1,) = share
+    (l1_ratio,) = l1_ratios
     if isinstance(estimator.penalty, str):
-        l1 = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, l1)
-    return (np.inf if estimator.penalty is None else float(C[0])), l1
+        l1_ratio = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, l1_ratio)
+    return (np.inf if estimator.penalty is None else float(C[0])), l1_ratio
 
 
-def with_class_weight(
+def apply_class_weight(
     class_weight: Any, classes: np.ndarray, index: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
-    """Multiply weights (n_samples, m) by class weights, which "balanced" counts by weights."""
+    """Multiply sample weights by class weights.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        Class weights; "balanced" uses the weighted class frequencies.
+    classes : ndarray of shape (n_classes,)
+        Class labels.
+    index : ndarray of shape (n_samples,)
+        Index into `classes` of the class of every row.
+    weight : ndarray of shape (n_samples, m)
+        Sample weights of m models.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_samples, m)
+        Sample weights multiplied by class weights.
+    """
     if class_weight is None:
         return weight
     if isinstance(class_weight, str):
@@ -337,15 +379,15 @@ def with_class_weight(
     return weight * by_class[index]
 
 
-def _refuse(estimator: Any) -> None:
-    """Refuse what has no such standard errors."""
+def _check_supported(estimator: Any) -> None:
+    """Raise a ParameterError for models without asymptotic standard errors."""
     name = type(estimator).__name__
-    C, l1 = strength(estimator)
-    if l1 and np.isfinite(C):
+    C, l1_ratio = penalty_parameters(estimator)
+    if l1_ratio and np.isfinite(C):
         raise ParameterError(
-            f"{name} has l1_ratio={l1!r}: coefficients that may be exactly zero have no normal "
-            "distribution. Use bootstrap, or fit the chosen features again with C=float('inf') on "
-            "other rows."
+            f"{name} has l1_ratio={l1_ratio!r}: coefficients that may be exactly zero have no "
+            "normal distribution. Use bootstrap, or fit the chosen features again with "
+            "C=float('inf') on other rows."
         )
     if hasattr(estimator.penalty, "of_features") or getattr(estimator, "bounds", None) is not None:
         raise ParameterError(

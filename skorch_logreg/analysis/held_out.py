@@ -1,4 +1,4 @@
-"""Probabilities of rows that a fit has not seen, and what goes to fits and scorers."""
+"""Cross-validated probabilities, and routing of metadata to fits and scorers."""
 
 import copy
 from collections.abc import Iterable
@@ -17,18 +17,18 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 from skorch_logreg.inputs import to_numpy
 
 __all__ = [
-    "as_numpy",
-    "copy_of_fitted",
-    "cross_validated",
-    "has_labels",
-    "last_step",
-    "probabilities",
-    "routed",
+    "copy_if_fitted",
+    "cross_validate_proba",
+    "final_step",
+    "is_multilabel",
+    "positive_proba",
+    "route_params",
+    "to_dense_numpy",
 ]
 
 
-def last_step(estimator: Any) -> tuple[str, Any]:
-    """Find the classifier at the end of pipelines, and what its parameters begin with."""
+def final_step(estimator: Any) -> tuple[str, Any]:
+    """Return the prefix of the parameters of a pipeline's last step, and that step."""
     prefix = ""
     while isinstance(estimator, Pipeline):
         name, estimator = estimator.steps[-1]
@@ -36,8 +36,8 @@ def last_step(estimator: Any) -> tuple[str, Any]:
     return prefix, estimator
 
 
-def copy_of_fitted(estimator: Any) -> Any:
-    """Copy a fitted estimator, its memory included; None if it is not fitted."""
+def copy_if_fitted(estimator: Any) -> Any:
+    """Return a deep copy of a fitted estimator, or None if it is not fitted."""
     try:
         check_is_fitted(estimator)
     except NotFittedError:
@@ -45,38 +45,45 @@ def copy_of_fitted(estimator: Any) -> Any:
     return copy.deepcopy(estimator)
 
 
-def as_numpy(array: Any) -> np.ndarray:
-    """Make an array of any library, or a sparse one, a dense one of NumPy."""
+def to_dense_numpy(array: Any) -> np.ndarray:
+    """Convert an array of any library, dense or sparse, to a dense NumPy array."""
     array = to_numpy(array)
     return array.toarray() if sp.issparse(array) else np.asarray(array)
 
 
-def has_labels(model: Any) -> bool:
-    """Whether a fitted model has predictions for many labels, not for classes."""
-    kind = getattr(last_step(model)[1], "target_kind_", "binary")
+def is_multilabel(model: Any) -> bool:
+    """Return True if a fitted model predicts several labels rather than classes."""
+    kind = getattr(final_step(model)[1], "target_kind_", "binary")
     return kind not in ("binary", "multiclass")
 
 
-def probabilities(model: Any, X: Any) -> np.ndarray:
-    """Probabilities (n_rows,) of the second class, or (n_rows, n_labels); float64."""
-    found = as_numpy(model.predict_proba(X)).astype(np.float64)
-    return found if has_labels(model) else found[:, 1]
+def positive_proba(model: Any, X: Any) -> np.ndarray:
+    """Predict the probabilities of the second class, or of every label.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_rows,) or (n_rows, n_labels), float64
+        Predicted probabilities.
+    """
+    found = to_dense_numpy(model.predict_proba(X)).astype(np.float64)
+    return found if is_multilabel(model) else found[:, 1]
 
 
-def cross_validated(
+def cross_validate_proba(
     estimator: Any,
     X: Any,
     y: Any,
     splits: Iterable[tuple[np.ndarray, np.ndarray]],
     params: dict[str, Any],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit to the training rows of every split, and predict the others.
+    """Fit a clone on the training rows of every split and predict its test rows.
 
     Returns
     -------
-    probabilities : ndarray of shape (n_held,) or (n_held, n_labels)
+    proba : ndarray of shape (n_held,) or (n_held, n_labels)
+        Probabilities of the second class, or of every label.
     rows : ndarray of shape (n_held,), int
-        Whose they are.
+        Row indices of the probabilities.
     """
     parts, rows = [], []
     for train, test in splits:
@@ -85,22 +92,22 @@ def cross_validated(
             _safe_indexing(y, train),
             **_check_method_params(X, params, indices=train),
         )
-        parts.append(probabilities(model, _safe_indexing(X, test)))
+        parts.append(positive_proba(model, _safe_indexing(X, test)))
         rows.append(test)
     return np.concatenate(parts), np.concatenate(rows)
 
 
-def routed(
+def route_params(
     estimator: Any, scorer: Any, sample_weight: np.ndarray | None, params: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split metadata into those for `fit` and those for the scorer.
+    """Split metadata into parameters of `fit` and parameters of the scorer.
 
-    With scikit-learn's metadata routing each gets what it requests; else `fit` gets all, and the
-    scorer the weights.
+    With scikit-learn's metadata routing, each receives what it requests. Otherwise `fit` receives
+    everything, and the scorer receives the sample weights.
     """
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not get_config()["enable_metadata_routing"]:
-        prefix, _ = last_step(estimator)
+        prefix, _ = final_step(estimator)
         return params | {f"{prefix}{name}": value for name, value in weight.items()}, weight
     router = MetadataRouter(owner="tune_threshold").add(
         estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")

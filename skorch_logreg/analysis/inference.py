@@ -1,4 +1,4 @@
-"""Standard errors, tests and intervals of coefficients."""
+"""Standard errors, tests and confidence intervals of coefficients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
 
-from skorch_logreg.analysis.convergence import warn_of
-from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.convergence_messages import warn_not_converged
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates
 from skorch_logreg.exceptions import ParameterError
 
-_CONVENTIONS = {
+_COVARIANCES = {
     "model": "B I B, the sampling variance under the model",
     "posterior": "B, the posterior variance with the penalty as prior",
     "sandwich": "B S B with S the sum of squared scores of rows (HC0)",
@@ -29,37 +29,42 @@ _ROBUST = ("sandwich", "cluster")
 
 @dataclass(frozen=True)
 class Inference(NormalEstimates):
-    """What `summary` finds of every coefficient; the intercept is the last of its class.
+    """Result of `summary`.
 
     Attributes
     ----------
     names : tuple of str
-        Of the rows of the table; with three classes or more ``"class: name"``, of that class
-        against the first.
+        Names of the parameters; the intercept is the last one of its class. With three classes
+        or more, ``"class: name"`` for the difference between that class and the first.
     coef, standard_error, z, p_value : ndarray of shape (n_params,)
-        Estimate, its standard error, their ratio and the probability of a larger one.
+        Estimate, its standard error, their ratio and its two-sided p-value.
     interval : ndarray of shape (n_params, 2)
+        Lower and upper confidence limits.
     odds_ratio : ndarray of shape (n_params,)
-        ``exp(coef)``; inf or 0 where float64 does not hold it (``coef`` beyond 709 or -745), where
-        the printed table has it as ``e^coef``.
+        ``exp(coef)``; inf or 0 outside the range of float64 (``coef`` beyond 709 or -745), which
+        is printed as ``e^coef`` in the table.
     covariance : ndarray of shape (n_params, n_params)
+        Covariance matrix of the estimates.
     convention : str
-        What the covariance is, with ``I`` the information and ``B`` the inverse of that and the
-        penalty's second derivatives.
+        Description of the covariance, where ``I`` is the information and ``B`` is the inverse of
+        the sum of ``I`` and the penalty's second derivatives.
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
     log_likelihood, null_log_likelihood : float
+        Log-likelihood of the model, and of the model with an intercept only.
     n_samples : float
         Sum of the weights; with ``weight_type="probability"`` the number of rows of positive
         weight.
     df_model : float
-        Parameters without the intercepts; under a penalty the trace of ``B I`` takes their place.
+        Number of parameters without the intercepts. With a penalty, the trace of ``B I`` minus
+        the number of intercepts.
     is_penalised : bool
+        Whether the model has a penalty.
     convergence_message : str or None
-        Why the coefficients are not at their optimum, of which the figures here hold; None if
-        they are, or if the estimator does not say.
+        Reason why the fit did not converge; the other attributes are valid at an optimum. None if
+        it converged, or if the estimator has no `converged_`.
     weight_type : {"frequency", "probability"}
-        What the weights are.
+        Meaning of the sample weights, as in `summary`.
     """
 
     names: tuple[str, ...]
@@ -78,34 +83,34 @@ class Inference(NormalEstimates):
 
     @property
     def estimate(self) -> np.ndarray:
-        """Return the coefficients."""
+        """Coefficients, of shape (n_params,)."""
         return self.coef
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Square roots of the variances."""
+        """Standard errors, of shape (n_params,)."""
         return np.sqrt(np.diag(self.covariance))
 
     @property
     def odds_ratio(self) -> np.ndarray:
-        """Factor of the odds for a feature that is larger by one."""
+        """Odds ratios for an increase of a feature by one, of shape (n_params,)."""
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(self.coef)
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion, ``2 k - 2 log L``."""
+        """Akaike information criterion, ``2 k - 2 log L``."""
         return 2 * (self.df_model + self.n_intercepts) - 2 * self.log_likelihood
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, ``k log n - 2 log L``."""
+        """Bayesian information criterion, ``k log n - 2 log L``."""
         k = self.df_model + self.n_intercepts
         return float(np.log(self.n_samples) * k - 2 * self.log_likelihood)
 
     @property
     def pseudo_r2(self) -> float:
-        """McFadden's: 1 less the ratio of the log-likelihoods of this and the null model.
+        """McFadden's pseudo R2, ``1 - log L / log L0`` with the null model's likelihood L0.
 
         nan for rows of one class, which the null model predicts with certainty.
         """
@@ -114,7 +119,7 @@ class Inference(NormalEstimates):
         return 1 - self.log_likelihood / self.null_log_likelihood
 
     def table(self) -> Any:
-        """Tabulate: a data frame if pandas is installed, else a dict of arrays."""
+        """Return the table as a data frame if pandas is installed, else as a dict of arrays."""
         columns = {
             "coef": self.coef,
             "std err": self.standard_error,
@@ -131,7 +136,7 @@ class Inference(NormalEstimates):
         return DataFrame(columns, index=list(self.names))
 
     def __str__(self) -> str:
-        """Print the table and what stands below it."""
+        """Format the table with the log-likelihoods, the covariance and warnings below it."""
         width = min(max(map(len, self.names)), 40)
         heads = ("coef", "std err", "z", "p", "lower", "upper", "odds ratio")
         lines = [" " * width + "".join(f"{head:>12}" for head in heads)]
@@ -177,49 +182,56 @@ def summary(
     level: float = 0.95,
     weight_type: str = "frequency",
 ) -> Inference:
-    """Say how certain the coefficients of a fitted logistic regression are.
+    """Compute standard errors, tests and intervals of a fitted logistic regression.
 
     With ``I`` the information of the rows at the fitted coefficients, ``P`` the second
-    derivatives of the ridge and ``B = (I + P)^-1``, the covariance is
+    derivatives of the ridge penalty and ``B = (I + P)^-1``, the covariance is
 
-    - ``"model"``: ``B I B``, which is ``I^-1`` where there is no penalty;
-    - ``"posterior"``: ``B``, of a normal prior in the place of the penalty, whose bias it includes;
-    - ``"sandwich"``: ``B S B`` with ``S`` the sum of the rows' squared scores: it holds where
-      the variance is not that of the model (HC0);
-    - ``"cluster"``: the same with scores summed over groups of rows that depend on each other,
-      times ``G / (G - 1) (n - 1) / (n - k)`` for G groups with a row of positive weight, n rows
-      and k parameters (the trace of ``B I`` where there is a penalty).
+    - ``"model"``: ``B I B``, which is ``I^-1`` without a penalty;
+    - ``"posterior"``: ``B``, the posterior covariance with the penalty as a normal prior, which
+      includes the bias due to the penalty;
+    - ``"sandwich"``: ``B S B`` with ``S`` the sum of the rows' squared scores, which is robust to
+      a misspecified variance (HC0);
+    - ``"cluster"``: the same with scores summed over groups of dependent rows, times
+      ``G / (G - 1) (n - 1) / (n - k)`` for G groups with a row of positive weight, n rows and k
+      parameters (the trace of ``B I`` with a penalty).
 
-    Under a ridge coefficients are drawn to zero: ``"model"`` and ``"sandwich"`` are of their
-    variance alone, not of that bias.
+    A ridge penalty shrinks coefficients towards zero: ``"model"`` and ``"sandwich"`` estimate
+    their variance only, not this bias.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier, or anything with its parameters and attributes
-        Fitted, with a ridge or, as a rule, with ``C=float("inf")``; a pipeline that ends in one.
+        A fitted model, usually with ``C=float("inf")``, else with a ridge penalty; or a pipeline
+        or search that ends with one.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows that it was fitted to.
+        Training rows of the fit.
     y : array-like of shape (n_samples,)
+        Labels of the fit.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Those of the fit; ``weight_type`` says what they are.
+        Sample weights of the fit; see `weight_type`.
     covariance : {"model", "posterior", "sandwich", "cluster"}, default="model"
+        Covariance estimator.
     groups : array-like of shape (n_samples,) or None, default=None
-        Labels of groups, for "cluster".
+        Group labels of the rows, for "cluster".
     offset : array-like of shape (n_samples,) or None, default=None
-        That of the fit; for two classes.
+        Offset of the fit, for two classes.
     level : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
     weight_type : {"frequency", "probability"}, default="frequency"
-        What the sample weights are.  "frequency": numbers of equal rows (statsmodels'
-        ``freq_weights``, Stata's fweight): results are those of the rows repeated, and n is the
-        sum of the weights.  "probability": inverse probabilities of selection, known up to a
-        factor (Stata's pweight; the robust covariances of statsmodels' ``var_weights``): a row's
-        score counts with its weight squared, and n is the number of rows of positive weight; for
-        "sandwich" and "cluster".
+        Meaning of the sample weights:
+
+        - "frequency": the number of times every row was observed (statsmodels' ``freq_weights``,
+          Stata's fweight). Results equal those of repeated rows, and n is the sum of the weights.
+        - "probability": inverse probabilities of selection, known up to a factor (Stata's
+          pweight, or the robust covariances of statsmodels' ``var_weights``). A row's score
+          counts with its squared weight, and n is the number of rows of positive weight. For
+          "sandwich" and "cluster" only.
 
     Returns
     -------
     inference : Inference
+        Estimates, standard errors, tests and intervals.
 
     Raises
     ------
@@ -231,12 +243,13 @@ def summary(
     Warns
     -----
     ConvergenceWarning
-        If the fit did not converge, or its coefficients separate the classes completely: why,
-        and the way out. The table says it too.
+        If the fit did not converge, or its coefficients separate the classes completely. The
+        message names the reason and a remedy, and is repeated below the table.
 
     Notes
     -----
-    One pass over X, and ``n p^2 + p^3`` operations; some megabytes of rows are dense at a time.
+    The cost is one pass over X and ``O(n p^2 + p^3)`` operations. Sparse rows are converted to
+    dense in blocks of a few megabytes.
 
     References
     ----------
@@ -260,8 +273,8 @@ def summary(
     >>> found.interval.shape
     (4, 2)
     """
-    if covariance not in _CONVENTIONS:
-        raise ParameterError(f"covariance={covariance!r}; expected one of {list(_CONVENTIONS)}.")
+    if covariance not in _COVARIANCES:
+        raise ParameterError(f"covariance={covariance!r}; expected one of {list(_COVARIANCES)}.")
     if (groups is None) == (covariance == "cluster"):
         raise ParameterError(
             f"covariance={covariance!r} with groups={'None' if groups is None else 'given'}; "
@@ -277,12 +290,12 @@ def summary(
             f"weight_type={weight_type!r} with covariance={covariance!r}; the information of rows "
             f"that were selected says nothing of their variance. Choose one of {list(_ROBUST)}."
         )
-    fit = Fitted.of(estimator, X, y, sample_weight, offset)
+    fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
     n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
     information = fit.information()
-    bread = inverse(fit, information)
+    bread = inverse_hessian(fit, information)
     contrast = _contrasts(fit)
-    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.outward)
+    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.to_original_units)
     coef = contrast @ fit.params.ravel()
     kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
     df = float(np.trace(bread @ information)) if fit.is_penalised else len(kept)
@@ -294,16 +307,16 @@ def summary(
         spread = bread @ _meat(fit, fit.weight if is_frequency else fit.weight**2) @ bread
     else:
         meat, n_groups = _cluster_meat(fit, groups)
-        spread = bread @ meat @ bread * _small_sample(n_groups, n_samples, df)
+        spread = bread @ meat @ bread * _small_sample_correction(n_groups, n_samples, df)
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
-    warn_of(fit.convergence_message)
+    warn_not_converged(fit.convergence_message)
     return Inference(
-        names=tuple(np.array(_names(fit), dtype=object)[kept]),
+        names=tuple(np.array(_parameter_names(fit), dtype=object)[kept]),
         coef=coef[kept],
         covariance=(moved @ spread @ moved.T)[np.ix_(kept, kept)],
-        convention=f"{_CONVENTIONS[covariance]}; {_WEIGHT_TYPES[weight_type]}"
+        convention=f"{_COVARIANCES[covariance]}; {_WEIGHT_TYPES[weight_type]}"
         if covariance in _ROBUST and sample_weight is not None
-        else _CONVENTIONS[covariance],
+        else _COVARIANCES[covariance],
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
@@ -317,12 +330,13 @@ def summary(
 
 
 def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float, float, float]:
-    """Test a model against one that is nested in it, by Wilks' theorem.
+    """Compare two nested models with the likelihood ratio test.
 
     Parameters
     ----------
     larger, smaller : Inference
-        Of fits without a penalty to the same rows, the second with some of the features.
+        Results of `summary` for unpenalised fits to the same rows; the smaller model has a subset
+        of the features.
 
     Returns
     -------
@@ -331,12 +345,14 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     df : float
         Difference of the numbers of parameters.
     p_value : float
+        Tail probability of `statistic` under the chi-squared distribution with `df` degrees of
+        freedom (Wilks' theorem).
 
     Raises
     ------
     ParameterError
-        If one is penalised, did not converge or has probability weights, the rows differ in
-        number, or the models are not nested.
+        If a model is penalised, did not converge or has probability weights, if the numbers of
+        rows differ, or if the models are not nested.
 
     References
     ----------
@@ -370,19 +386,32 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     return statistic, df, float(stats.chi2.sf(statistic, df))
 
 
-def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
-    """``(I + P)^-1`` in parameters of ``[Z 1]``; of contrasts of classes, where there are more.
+def inverse_hessian(fit: FittedModel, information: np.ndarray) -> np.ndarray:
+    """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``.
 
-    A constant added to all classes has no curvature, and is given that of their mean: it takes
-    part in no contrast.
+    With three classes or more, adding a constant to all classes does not change the likelihood.
+    This direction gets the mean curvature of the classes; it does not affect contrasts between
+    classes.
+
+    Parameters
+    ----------
+    fit : FittedModel
+        The fitted model.
+    information : ndarray of shape (K * (p + 1), K * (p + 1))
+        Result of `fit.information`.
+
+    Returns
+    -------
+    inverse : ndarray of shape (K * (p + 1), K * (p + 1))
+        Inverse of the penalised Hessian; zero for an absent intercept.
 
     Raises
     ------
     ValueError
-        If it is singular.
+        If ``I + P`` is singular.
     """
     side, K = fit.params.shape[1], fit.n_outputs
-    whole = information + np.diag(fit.ridge_of_units())
+    whole = information + np.diag(fit.standardized_ridge())
     if K > 1:
         mean = np.diag(np.diag(whole).reshape(K, side).mean(axis=0))
         whole = whole + np.kron(np.ones((K, K)), mean) / K
@@ -390,11 +419,11 @@ def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
         whole[side - 1 :: side, side - 1 :: side] += np.eye(K)
     scale = np.sqrt(np.diag(whole))
     if not (scale > 0).all():
-        raise ValueError(_singular(fit, scale.reshape(K, side).min(axis=0) == 0))
+        raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
     values, vectors = linalg.eigh(whole / np.outer(scale, scale))
     if values[0] <= 1e-12 * values[-1]:
         part = np.abs(vectors[:, 0]).reshape(K, side).max(axis=0)
-        raise ValueError(_singular(fit, part > 0.1 * part.max()))
+        raise ValueError(_singular_message(fit, part > 0.1 * part.max()))
     half = vectors / np.sqrt(values) / scale[:, None]
     found = half @ half.T
     if not fit.fit_intercept:
@@ -402,7 +431,8 @@ def inverse(fit: Fitted, information: np.ndarray) -> np.ndarray:
     return found
 
 
-def _singular(fit: Fitted, columns: np.ndarray) -> str:
+def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
+    """Format the error message for a singular information; `columns` is a mask of names."""
     names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
     return (
         f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
@@ -410,11 +440,11 @@ def _singular(fit: Fitted, columns: np.ndarray) -> str:
     )
 
 
-def _meat(fit: Fitted, weight: np.ndarray) -> np.ndarray:
-    """Weighted sum of the squared scores of rows."""
+def _meat(fit: FittedModel, weight: np.ndarray) -> np.ndarray:
+    """Compute the weighted sum of the squared scores of rows."""
     residual, K, side = fit.residual, fit.n_outputs, fit.params.shape[1]
     total = np.zeros((K, side, K, side))
-    for rows, Z in fit.pieces():
+    for rows, Z in fit.standardized_blocks():
         r, s = residual[rows], weight[rows]
         for k in range(K):
             for j in range(K):
@@ -422,15 +452,15 @@ def _meat(fit: Fitted, weight: np.ndarray) -> np.ndarray:
     return total.reshape(K * side, K * side)
 
 
-def _cluster_meat(fit: Fitted, groups: Any) -> tuple[np.ndarray, int]:
-    """Sum of the squared scores of groups, and how many have a row of positive weight."""
+def _cluster_meat(fit: FittedModel, groups: Any) -> tuple[np.ndarray, int]:
+    """Sum the squared scores of groups, and count the groups with a row of positive weight."""
     groups = np.asarray(groups)
     if groups.shape != fit.index.shape:
         raise ParameterError(
             f"groups has shape {groups.shape}, expected (n_samples,) = {fit.index.shape}."
         )
-    labels, place = np.unique(groups, return_inverse=True)
-    n_groups = len(np.unique(place[fit.weight > 0]))
+    labels, group_index = np.unique(groups, return_inverse=True)
+    n_groups = len(np.unique(group_index[fit.weight > 0]))
     if n_groups < 2:
         raise ParameterError(
             f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
@@ -439,20 +469,20 @@ def _cluster_meat(fit: Fitted, groups: Any) -> tuple[np.ndarray, int]:
     K, side = fit.n_outputs, fit.params.shape[1]
     scores = np.zeros((len(labels), K, side))
     residual = fit.residual * fit.weight[:, None]
-    for rows, Z in fit.pieces():
+    for rows, Z in fit.standardized_blocks():
         count = rows.stop - rows.start
         for k in range(K):
             member = sp.csr_matrix(
-                (residual[rows, k], (place[rows], np.arange(count))), (len(labels), count)
+                (residual[rows, k], (group_index[rows], np.arange(count))), (len(labels), count)
             )
             scores[:, k] += member @ Z
     flat = scores.reshape(len(labels), K * side)
     return flat.T @ flat, n_groups
 
 
-def _small_sample(n_groups: int, n_samples: float, n_params: float) -> float:
-    """Correction of a clustered covariance for few groups and rows."""
-    # a sum of weights that is k up to rounding, as well
+def _small_sample_correction(n_groups: int, n_samples: float, n_params: float) -> float:
+    """Compute the small-sample correction of a clustered covariance."""
+    # also if the sum of weights equals k up to rounding
     if n_samples - max(n_params, 1.0) <= 1e-9 * n_samples:
         raise ParameterError(
             f"n_samples={n_samples:g} with {n_params:g} parameters; (n - 1) / (n - k) needs more "
@@ -462,8 +492,8 @@ def _small_sample(n_groups: int, n_samples: float, n_params: float) -> float:
     return n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - n_params)
 
 
-def _contrasts(fit: Fitted) -> np.ndarray:
-    """Matrix that takes parameters of all classes to differences from the first."""
+def _contrasts(fit: FittedModel) -> np.ndarray:
+    """Compute the matrix from parameters of all classes to differences from the first class."""
     K, side = fit.n_outputs, fit.params.shape[1]
     if K == 1:
         return np.eye(side)
@@ -471,7 +501,8 @@ def _contrasts(fit: Fitted) -> np.ndarray:
     return np.kron(against, np.eye(side))
 
 
-def _names(fit: Fitted) -> Sequence[str]:
+def _parameter_names(fit: FittedModel) -> Sequence[str]:
+    """Return the names of the parameters or, with three classes or more, of the contrasts."""
     if fit.n_outputs == 1:
         return fit.names
     return [f"{label}: {name}" for label in fit.classes[1:] for name in fit.names]

@@ -1,42 +1,42 @@
-"""Estimates that are nearly normal: what follows from their standard errors."""
+"""Wald tests and intervals of asymptotically normal estimates."""
 
 import numpy as np
 from scipy import stats
 
 
 class NormalEstimates:
-    """Tests and intervals of estimates.
+    """Wald tests and intervals from estimates and their standard errors.
 
     Attributes
     ----------
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
     """
 
     level: float
 
     @property
     def estimate(self) -> np.ndarray:
-        """What was estimated, (n,)."""
+        """Estimates, of shape (n,)."""
         raise NotImplementedError
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Its standard errors, (n,)."""
+        """Standard errors, of shape (n,)."""
         raise NotImplementedError
 
     @property
     def z(self) -> np.ndarray:
-        """Estimates over their standard errors."""
+        """Ratios of estimates to standard errors, of shape (n,)."""
         return self.estimate / self.standard_error
 
     @property
     def p_value(self) -> np.ndarray:
-        """Probability of a larger ``|z|`` where the estimated is zero."""
+        """Two-sided p-values for the hypothesis that a parameter is zero, of shape (n,)."""
         return 2 * stats.norm.sf(np.abs(self.z))
 
     @property
     def interval(self) -> np.ndarray:
-        """Lower and upper end, (n, 2)."""
+        """Lower and upper confidence limits, of shape (n, 2)."""
         half = stats.norm.ppf((1 + self.level) / 2) * self.standard_error
         return np.column_stack([self.estimate - half, self.estimate + half])

@@ -1,4 +1,4 @@
-"""Solutions along a path of regularisation strengths."""
+"""Regularization path: solutions for a sequence of penalties."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,32 +21,38 @@ from skorch_logreg.inputs import check_keeping_dtype, to_numpy, torch_dtype, vie
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
 
-_RANGE = 1000.0  # of C, where more rows than columns hold the solution back
-_WIDE_RANGE = 100.0
-_RIDGE = (1e-4, 1e4)  # scikit-learn's range, where no coefficient is ever zero
+_C_RATIO = 1000.0  # ratio of the largest C to the smallest, for more rows than columns
+_C_RATIO_WIDE = 100.0  # the same ratio if there are at least as many columns as rows
+_RIDGE_C_RANGE = (1e-4, 1e4)  # range of C without an l1 part, as in scikit-learn
 
 
 @dataclass(frozen=True)
 class RegularizationPath:
-    """Solutions of `regularization_path`.
+    """Result of `regularization_path`.
 
     Attributes
     ----------
     Cs : ndarray of shape (n_Cs,)
+        Inverse regularization strengths.
     coefs : ndarray of shape (n_Cs, n_features) or (n_Cs, n_classes, n_features)
-        The second with three classes or more.
+        Coefficients; the second shape with three classes or more.
     intercepts : ndarray of shape (n_Cs,) or (n_Cs, n_classes)
+        Intercepts.
     classes : ndarray of shape (n_classes,)
+        Class labels.
     n_active : ndarray of shape (n_Cs,)
-        Features with a coefficient that is not zero.
+        Number of features with a nonzero coefficient.
     duality_gap : ndarray of shape (n_Cs,)
-        Proven bound on the relative distance from the optimum; nan where there is none.
+        Proven bound on the relative distance of the objective from its optimum; nan if there is
+        no bound.
     optimality : ndarray of shape (n_Cs,)
-        What `tol` bounds.
+        Optimality measure, at most `tol` for converged points.
     converged : ndarray of shape (n_Cs,), bool
+        Whether each point reached `tol`.
     n_iter : ndarray of shape (n_Cs,)
+        Number of iterations.
     n_passes : int
-        Reads of X by the whole path.
+        Number of passes over X by the whole path.
     """
 
     Cs: np.ndarray
@@ -74,51 +80,55 @@ def regularization_path(
     tol: float = 1e-4,
     max_iter: int = 100,
 ) -> RegularizationPath:
-    """Fit logistic regression for many strengths, from the empty model on.
+    """Compute the regularization path of a logistic regression.
 
-    Every point is the solution that `TorchLogisticClassifier` finds for its C, to the same `tol`;
-    but each starts at the one before, with its Hessian, and reads X once or twice.
+    Every point of the path is the solution of `TorchLogisticClassifier` for its C, to the same
+    `tol`. With an l1 part, each point starts from the previous solution and its Hessian, and
+    needs one or two passes over X.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        An array or tensor keeps its type; coefficients are float32 for float32 and bfloat16.
+        Training rows, in their own dtype; coefficients are float32 for float32 and bfloat16.
     y : array-like of shape (n_samples,)
         Labels of two classes or more.
     Cs : int or array-like of shape (n_Cs,), default=100
-        Inverse strengths, solved from small to large and returned as given; or how many, evenly
-        spaced on a logarithmic scale. Those begin at the C up to which all penalised
-        coefficients are zero; without an l1 part, where there is none, at 1e-4.
+        Inverse regularization strengths, solved in ascending order and returned in the order
+        given; or the number of them, evenly spaced on a logarithmic scale. A number starts the
+        path at the largest C for which all penalised coefficients are zero; without an l1 part,
+        at 1e-4.
     C_max : float or None, default=None
-        Where they end; None: at 1000 times the first, with more columns than rows at 100 times;
-        without an l1 part at 1e4. Not with given Cs.
+        Largest C, if `Cs` is a number. By default 1000 times the smallest C, or 100 times with at
+        least as many columns as rows; without an l1 part, 1e4.
     l1_ratio : float, default=1.0
-        Share of the absolute value in the penalty, in [0, 1].
+        Elastic net mixing parameter in [0, 1]: 1 is an L1 penalty, 0 an L2 penalty.
     fit_intercept : bool, default=True
+        Whether to fit an intercept.
     sample_weight : array-like of shape (n_samples,) or None
-        Non-negative.
+        Non-negative sample weights.
     penalty_factor : array-like of shape (n_features,) or None
-        Strength of every feature: 0 not penalised, inf excluded.
+        Relative penalty of every feature: 0 is not penalised, inf is excluded.
     tol : float, default=1e-4
-        Largest optimality, as in `TorchLogisticClassifier`.
+        Convergence threshold on the optimality, as in `TorchLogisticClassifier`.
     max_iter : int, default=100
-        Of every point.
+        Maximum number of iterations for every point.
 
     Returns
     -------
     path : RegularizationPath
+        Solutions, in the order of `Cs`.
 
     Raises
     ------
     ValueError
-        If X, y or weights are not allowed, in scikit-learn's words.
+        If X, y or the weights are invalid.
     ParameterError
-        If a parameter is not allowed or does not go with the data.
+        If a parameter is invalid or does not match the data.
 
     Warns
     -----
     ConvergenceWarning
-        If points did not reach `tol`: how many, and how far the worst is.
+        If points did not reach `tol`, with their number and the worst optimality.
 
     References
     ----------
@@ -155,17 +165,21 @@ def regularization_path(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
     data = from_arrays(X, targets, sample_weight)
-    task = _Task(
+    problem = _PathProblem(
         data=data,
         loss=Binomial() if len(classes) == 2 else Multinomial(len(classes)),
         l1_ratio=float(l1_ratio),
-        factor=_factor(penalty_factor, data.n_features, data.device),
+        factor=_check_penalty_factor(penalty_factor, data.n_features, data.device),
         options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},
     )
-    given, order = _given(Cs, C_max)
-    points = task.lasso(given, Cs, C_max) if l1_ratio > 0 else task.ridge(given, Cs, C_max)
+    sorted_Cs, order = _sort_candidates(Cs, C_max)
+    solved = (
+        problem.solve_l1(sorted_Cs, Cs, C_max)
+        if l1_ratio > 0
+        else problem.solve_ridge(sorted_Cs, Cs, C_max)
+    )
     dtype = np.dtype(np.float32 if torch_dtype(X) == torch.float32 else np.float64)
-    path = _collected(points, order, classes, dtype)
+    path = _make_path(solved, order, classes, dtype)
     if not path.converged.all():
         warnings.warn(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -178,8 +192,8 @@ def regularization_path(
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What is solved, whatever the strength."""
+class _PathProblem:
+    """Data, loss and penalty of a path, without C."""
 
     data: Data
     loss: Loss
@@ -187,43 +201,47 @@ class _Task:
     factor: Tensor | None
     options: dict[str, Any]
 
-    def lasso(self, given: np.ndarray | None, n_Cs: Any, C_max: float | None) -> "_Points":
-        """Solutions from small to large C, each from the one before."""
+    def solve_l1(
+        self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
+    ) -> "_SolvedPath":
+        """Solve in ascending order of C, starting each point from the previous solution."""
         used: list[float] = []
 
-        def grid(entry: float) -> list[float]:
+        def grid(C_min: float) -> list[float]:
             wide = self.data.n_features >= self.data.n_samples
-            end = entry * (_WIDE_RANGE if wide else _RANGE) if C_max is None else C_max
-            if given is None and not entry <= end < np.inf:
+            end = C_min * (_C_RATIO_WIDE if wide else _C_RATIO) if C_max is None else C_max
+            if sorted_Cs is None and not C_min <= end < np.inf:
                 raise ParameterError(
-                    f"C_max is {C_max}, but the path begins at C = {entry:.6g}, up to which all "
+                    f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "
                     "penalised coefficients are zero."
                 )
-            used.extend(np.geomspace(entry, end, n_Cs) if given is None else given)
+            used.extend(np.geomspace(C_min, end, n_Cs) if sorted_Cs is None else sorted_Cs)
             return used
 
         penalty = ElasticNet(self.l1_ratio, self.factor)
         solutions = list(fit_path(self.data, self.loss, penalty, grid, **self.options))
-        parts = [_Part.of(solution, 0) for solution in solutions]
-        return _Points(np.asarray(used), parts, sum(s.n_passes for s in solutions))
+        points = [_PathPoint.from_solution(solution, 0) for solution in solutions]
+        return _SolvedPath(np.asarray(used), points, sum(s.n_passes for s in solutions))
 
-    def ridge(self, given: np.ndarray | None, n_Cs: Any, C_max: float | None) -> "_Points":
-        """Solutions without an l1 part, many at once: their reads of X are shared."""
-        end = _RIDGE[1] if C_max is None else C_max
-        used = np.geomspace(_RIDGE[0], end, n_Cs) if given is None else given
-        data, parts, n_passes = self.data, [], 0
+    def solve_ridge(
+        self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
+    ) -> "_SolvedPath":
+        """Solve batches of points without an l1 part, which share their passes over X."""
+        end = _RIDGE_C_RANGE[1] if C_max is None else C_max
+        used = np.geomspace(_RIDGE_C_RANGE[0], end, n_Cs) if sorted_Cs is None else sorted_Cs
+        data, points, n_passes = self.data, [], 0
         step = models_at_once(data.n_samples, data.n_features, self.loss.n_outputs)
         for start in range(0, len(used), step):
             C = torch.from_numpy(used[start : start + step])
             solution = fit(data, self.loss, L2(self.factor), C=C, **self.options)
-            parts += [_Part.of(solution, model) for model in range(len(C))]
+            points += [_PathPoint.from_solution(solution, model) for model in range(len(C))]
             n_passes += solution.n_passes
-        return _Points(used, parts, n_passes)
+        return _SolvedPath(used, points, n_passes)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One point of the path."""
+class _PathPoint:
+    """Solution at one point of the path."""
 
     coef: np.ndarray
     intercept: np.ndarray
@@ -233,7 +251,8 @@ class _Part:
     n_iter: int
 
     @classmethod
-    def of(cls, solution: Solution, model: int) -> "_Part":
+    def from_solution(cls, solution: Solution, model: int) -> "_PathPoint":
+        """Extract one model of a batch of solutions."""
         return cls(
             solution.params.coef[model].cpu().numpy(),
             solution.params.intercept[model].cpu().numpy(),
@@ -245,40 +264,48 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Points:
-    """All of them, from small to large C."""
+class _SolvedPath:
+    """Solutions at all points of the path, in ascending order of C."""
 
     Cs: np.ndarray
-    parts: list[_Part]
+    points: list[_PathPoint]
     n_passes: int
 
 
-def _collected(
-    points: _Points, order: np.ndarray | None, classes: np.ndarray, dtype: np.dtype[Any]
+def _make_path(
+    solved: _SolvedPath, order: np.ndarray | None, classes: np.ndarray, dtype: np.dtype[Any]
 ) -> RegularizationPath:
-    """Put the points into the order in which they were asked for."""
-    place = np.arange(len(points.Cs)) if order is None else np.argsort(order, kind="stable")
-    parts = [points.parts[i] for i in place]
-    coefs = np.stack([part.coef for part in parts]).astype(dtype)
-    intercepts = np.stack([part.intercept for part in parts]).astype(dtype)
+    """Collect the points in the order of the given Cs."""
+    place = np.arange(len(solved.Cs)) if order is None else np.argsort(order, kind="stable")
+    points = [solved.points[i] for i in place]
+    coefs = np.stack([point.coef for point in points]).astype(dtype)
+    intercepts = np.stack([point.intercept for point in points]).astype(dtype)
     if len(classes) == 2:
         coefs, intercepts = coefs[:, 0], intercepts[:, 0]
     return RegularizationPath(
-        Cs=points.Cs[place],
+        Cs=solved.Cs[place],
         coefs=coefs,
         intercepts=intercepts,
         classes=classes,
-        n_active=np.array([(part.coef != 0).any(axis=0).sum() for part in parts]),
-        duality_gap=np.array([part.duality_gap for part in parts]),
-        optimality=np.array([part.optimality for part in parts]),
-        converged=np.array([part.converged for part in parts]),
-        n_iter=np.array([part.n_iter for part in parts]),
-        n_passes=points.n_passes,
+        n_active=np.array([(point.coef != 0).any(axis=0).sum() for point in points]),
+        duality_gap=np.array([point.duality_gap for point in points]),
+        optimality=np.array([point.optimality for point in points]),
+        converged=np.array([point.converged for point in points]),
+        n_iter=np.array([point.n_iter for point in points]),
+        n_passes=solved.n_passes,
     )
 
 
-def _given(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Strengths from small to large, and what sorts them; None where only their number is known."""
+def _sort_candidates(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Validate and sort the Cs.
+
+    Returns
+    -------
+    sorted_Cs : ndarray of shape (n_Cs,) or None
+        The Cs in ascending order; None if `Cs` is a number.
+    order : ndarray of shape (n_Cs,), int, or None
+        Indices that sort the given Cs; None if `Cs` is a number.
+    """
     if isinstance(Cs, Integral):
         if Cs < 1:
             raise ParameterError(f"Cs is {Cs}; a path has one point or more.")
@@ -287,15 +314,21 @@ def _given(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray 
         return None, None
     if C_max is not None:
         raise ParameterError("C_max goes with a number of Cs, not with the Cs themselves.")
-    given = np.asarray(Cs, dtype=np.float64)
-    if given.ndim != 1 or not len(given) or not ((given > 0) & (given < np.inf)).all():
+    sorted_Cs = np.asarray(Cs, dtype=np.float64)
+    if (
+        sorted_Cs.ndim != 1
+        or not len(sorted_Cs)
+        or not ((sorted_Cs > 0) & (sorted_Cs < np.inf)).all()
+    ):
         raise ParameterError(f"Cs is {Cs!r}; it must hold positive, finite numbers, one or more.")
-    order = np.argsort(given, kind="stable")
-    return given[order], order
+    order = np.argsort(sorted_Cs, kind="stable")
+    return sorted_Cs[order], order
 
 
-def _factor(penalty_factor: Any, n_features: int, device: torch.device) -> Tensor | None:
-    """Per-feature strengths, float64, of their own memory."""
+def _check_penalty_factor(
+    penalty_factor: Any, n_features: int, device: torch.device
+) -> Tensor | None:
+    """Validate the penalty factors and copy them to a float64 tensor."""
     if penalty_factor is None:
         return None
     factor = np.array(to_numpy(penalty_factor), dtype=np.float64)

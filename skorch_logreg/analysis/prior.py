@@ -1,4 +1,4 @@
-"""Probabilities for another share of the classes than that of the rows that were fitted."""
+"""Correction of fitted probabilities for other class frequencies than in the training data."""
 
 import copy
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from skorch_logreg.analysis.held_out import as_numpy, has_labels, last_step
+from skorch_logreg.analysis.held_out import final_step, is_multilabel, to_dense_numpy
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["correct_prior"]
@@ -22,47 +22,50 @@ def correct_prior(
     sample_weight: Any = None,
     sample_prior: Any = None,
 ) -> Any:
-    """Move the intercept of a fit to case-control or resampled rows to the true class rates.
+    """Correct the intercept of a fit to case-control or resampled data for the true class rates.
 
-    Where rows were drawn by their class, coefficients are right and the intercept alone is
-    not. With ``tau`` the true rate of the positive class and ``ybar`` that of the rows,
+    If rows were sampled by class, the coefficients are consistent and only the intercept is not.
+    With the true rate ``tau`` of the positive class and its rate ``ybar`` in the training data,
+    the corrected intercept is
 
-        intercept + log(tau / (1 - tau)) - log(ybar / (1 - ybar)),
+        intercept + log(tau / (1 - tau)) - log(ybar / (1 - ybar)).
 
-    and with more classes ``log(tau_k / ybar_k)`` for each, less the mean of these.
+    With three classes or more, each intercept is shifted by ``log(tau_k / ybar_k)`` minus the mean
+    of these shifts.
 
     Parameters
     ----------
     estimator : fitted linear classifier, or Pipeline that ends in one
-        Such as `TorchLogisticClassifier`, or `MultiLabel` of an indicator. Not changed.
+        Model to correct, for example a `TorchLogisticClassifier`, or a `MultiLabel` fitted to an
+        indicator matrix. It is not modified.
     prior : float or array-like of shape (n_classes,) or (n_labels,)
-        True rate of ``classes_[1]``; or of every class, summing to 1. Of many labels the rate
-        of each.
+        True rate of ``classes_[1]``, true rates of all classes, which sum to 1, or true rate of
+        every label.
     y : array-like of shape (n_samples,) or indicator (n_samples, n_labels), or None, default=None
-        Of the rows that were fitted, for their rates; `class_weight` of the estimator counts.
-        Not with `soft_labels` or `label_smoothing`, whose rates are others.
+        Training labels, from which the rates in the training data are computed, with the
+        `class_weight` of the estimator. Not supported with `soft_labels` or `label_smoothing`.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Of the fit; with `y`.
+        Sample weights of the fit, if `y` is given.
     sample_prior : float, array-like of the shape of `prior` or None, default=None
-        Rates in the rows that were fitted, in place of `y`.
+        Rates in the training data, instead of `y`.
 
     Returns
     -------
     corrected : estimator
-        A copy with another `intercept_`; what else was fitted is as it was.
+        A copy of the estimator with the corrected `intercept_`.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     ParameterError
-        If rates are not allowed, or the estimator has no intercept to move.
+        If rates are invalid, or the estimator has no intercept to correct.
 
     Notes
     -----
-    Rows must have been drawn by their class alone. `threshold` stays where it is, though the
-    probabilities move. ``class_weight="balanced"`` is a fit to rows of equal rates, which this
-    undoes too.
+    The correction assumes that the sampling depended only on the class. `threshold` is not
+    changed, although the probabilities change. ``class_weight="balanced"`` amounts to a fit to
+    data with equal class rates, which this function corrects as well.
 
     References
     ----------
@@ -70,11 +73,11 @@ def correct_prior(
     137-163, equation 7.
 
     Saerens, Latinne, Decaestecker (2002). Adjusting the outputs of a classifier to new a priori
-    probabilities: a simple procedure. Neural Computation 14(1), 21-41: more classes.
+    probabilities: a simple procedure. Neural Computation 14(1), 21-41, for more classes.
 
     Examples
     --------
-    As many cases as controls, of something that one in a hundred has:
+    A fit to as many cases as controls, for a condition that one person in a hundred has:
 
     >>> from sklearn.datasets import make_classification
     >>> from skorch_logreg import TorchLogisticClassifier, correct_prior
@@ -87,9 +90,9 @@ def correct_prior(
     """
     check_is_fitted(estimator)
     corrected = copy.deepcopy(estimator)
-    _, model = last_step(corrected)
-    shape = _shape(model)
-    of_classes = shape != () and not has_labels(model)
+    _, model = final_step(corrected)
+    shape = _rate_shape(model)
+    is_multiclass = shape != () and not is_multilabel(model)
     if (y is None) == (sample_prior is None):
         given = "neither" if y is None else "both"
         raise ParameterError(
@@ -99,28 +102,36 @@ def correct_prior(
     if y is None:
         if sample_weight is not None:
             raise ParameterError("sample_weight goes with y, not with sample_prior.")
-        sample = _rates("sample_prior", sample_prior, shape, of_classes)
+        sample = _check_rates("sample_prior", sample_prior, shape, is_multiclass)
     else:
-        sample = _rates("the rate in y", _observed(model, y, sample_weight), shape, of_classes)
-    true = _rates("prior", prior, shape, of_classes)
-    if of_classes:
+        sample = _check_rates(
+            "the rate in y", _sample_rates(model, y, sample_weight), shape, is_multiclass
+        )
+    true = _check_rates("prior", prior, shape, is_multiclass)
+    if is_multiclass:
         shift = np.log(true) - np.log(sample)
         shift -= shift.mean()
     else:
         shift = np.log(true) - np.log1p(-true) - np.log(sample) + np.log1p(-sample)
-    model.intercept_ = _moved(model.intercept_, shift)
+    model.intercept_ = _shift_intercept(model.intercept_, shift)
     return corrected
 
 
-def _shape(model: Any) -> tuple[int, ...]:
-    """Shape of rates; refuse what has no intercept that they would move."""
+def _rate_shape(model: Any) -> tuple[int, ...]:
+    """Return the expected shape of the rates.
+
+    Raises
+    ------
+    ParameterError
+        If the model has no intercept that can be corrected.
+    """
     name = type(model).__name__
     if not hasattr(model, "intercept_"):
         raise ParameterError(
             f"estimator is or ends in a {name}, which has no intercept_; the correction is of a "
             "linear model's."
         )
-    own = getattr(model, "estimator", None)  # that of many labels has the parameters
+    own = getattr(model, "estimator", None)  # MultiLabel has its parameters in its estimator
     if not getattr(model if own is None else own, "fit_intercept", True):
         raise ParameterError(
             f"estimator is or ends in a {name} with fit_intercept=False; there is no intercept to "
@@ -131,14 +142,14 @@ def _shape(model: Any) -> tuple[int, ...]:
             "estimator is a MultiLabel of classes, each against the rest, which is no longer the "
             "same rest at other rates; fit a TorchLogisticClassifier."
         )
-    if has_labels(model):
+    if is_multilabel(model):
         return (model.n_labels_,)
     n_classes = len(model.classes_)
     return () if n_classes == 2 else (n_classes,)
 
 
-def _rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
-    """Validate rates, strictly between 0 and 1; if `sums`, of all classes, which add up to 1."""
+def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
+    """Validate rates strictly between 0 and 1, which sum to 1 if `sums` is True."""
     found = np.asarray(rates, dtype=np.float64)
     if found.shape != shape:
         raise ParameterError(
@@ -152,50 +163,50 @@ def _rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndar
     return found
 
 
-def _observed(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
-    """Weighted rates in the rows that were fitted, in the shape of a prior."""
+def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
+    """Compute the weighted class or label rates in the training data."""
     for parameter in ("soft_labels", "label_smoothing"):
-        if _parameter(model, parameter):
+        if _get_parameter(model, parameter):
             raise ParameterError(
                 f"y does not tell the rates that were fitted with {parameter}="
-                f"{_parameter(model, parameter)!r}; give sample_prior."
+                f"{_get_parameter(model, parameter)!r}; give sample_prior."
             )
-    targets = as_numpy(y)
+    targets = to_dense_numpy(y)
     if sample_weight is None:
         weight = np.ones(len(targets))
     else:
         weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
-    class_weight = _parameter(model, "class_weight")
-    if has_labels(model):
+    class_weight = _get_parameter(model, "class_weight")
+    if is_multilabel(model):
         if class_weight is not None:
             raise ParameterError(
                 "y does not tell the rates of labels with a class_weight; give sample_prior."
             )
         known = weight[:, None] * ~np.isnan(targets)
         return (known * (targets == 1)).sum(axis=0) / known.sum(axis=0)
-    classes = as_numpy(model.classes_)
+    classes = to_dense_numpy(model.classes_)
     if not np.isin(targets, classes).all():
         raise ParameterError(
             f"y holds {np.unique(targets)}, but the estimator was fitted to {classes}."
         )
-    own = compute_class_weight(class_weight, classes=classes, y=targets, sample_weight=weight)
-    total = own * [weight[targets == label].sum() for label in classes]
+    by_class = compute_class_weight(class_weight, classes=classes, y=targets, sample_weight=weight)
+    total = by_class * [weight[targets == label].sum() for label in classes]
     rates = total / total.sum()
     return rates[1] if len(classes) == 2 else rates
 
 
-def _parameter(model: Any, name: str) -> Any:
-    """Parameter of a classifier, or of labels and the estimator that they have in common."""
+def _get_parameter(model: Any, name: str) -> Any:
+    """Return a parameter of a classifier or, for `MultiLabel`, of its estimator."""
     own = getattr(model, name, None)
     if own is None and hasattr(model, "n_labels_"):
         return getattr(model.estimator, name, None)
     return own
 
 
-def _moved(intercept: Any, shift: np.ndarray) -> Any:
-    """Add to an intercept of any library, in its type."""
+def _shift_intercept(intercept: Any, shift: np.ndarray) -> Any:
+    """Add a shift to an intercept, a tensor or an array, in its dtype."""
     if isinstance(intercept, torch.Tensor):
         return intercept + torch.as_tensor(shift, dtype=intercept.dtype, device=intercept.device)
     return intercept + np.asarray(shift, dtype=intercept.dtype)

@@ -1,4 +1,4 @@
-"""Confidence intervals from the profile of a likelihood."""
+"""Profile likelihood confidence intervals."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,8 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
 
-from skorch_logreg.analysis.convergence import _SEPARABLE, _separating
-from skorch_logreg.analysis.fitted_model import Fitted
+from skorch_logreg.analysis.convergence_messages import SEPARABLE_ADVICE, separating_columns
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
     Likelihood,
@@ -19,36 +19,37 @@ from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Profile", "profile_intervals"]
 
-_MAX_POINTS = 200  # of a profile; 5 to 10 are usual
-_DONE = 1e-9  # relative distance of the root of the deviance from its quantile
-_ACCURATE = 1e-6  # relative distance of the deviance from its quantile that is returned
+_MAX_POINTS = 200  # evaluations of a profile for one limit; usually 5 to 10
+_ROOT_RTOL = 1e-9  # relative error of the deviance's square root at which the search stops
+_DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Largest log-likelihood where one coefficient is held, as a function of that coefficient.
+    """Profile log-likelihood of one coefficient.
 
-    The coefficient is a linear function of the parameters, ``a theta``: for the intercept of
-    columns that are not centered it has a part of every parameter.  The others move in an
-    orthonormal basis of what leaves it as it is, so that a mean of X has no part in how well
-    conditioned the maximisation is.
+    The profile is the largest log-likelihood for a fixed value of the coefficient. The coefficient
+    is a linear function ``a' theta`` of the parameters, which for the intercept of columns that
+    are not centered depends on all of them. The maximisation is over an orthonormal basis of the
+    directions orthogonal to ``a``, so that its conditioning does not depend on the means of X.
 
     Parameters
     ----------
     likelihood : Likelihood
+        Log-likelihood to profile.
     theta : ndarray of shape (n_params,)
-        Its maximum.
+        Maximum of the likelihood.
     value : float
-        The log-likelihood there.
+        Log-likelihood at its maximum.
     estimate : float
-        The coefficient there.
+        Value of the coefficient at the maximum.
     error : float
-        Standard error of the coefficient, the unit of its distance from the estimate.
+        Standard error of the coefficient, the unit of distances from the estimate.
     direction : ndarray of shape (n_params,)
-        Change of theta with a change of the coefficient by a standard error: the direction in
-        which the likelihood falls least.
+        Change of theta per standard error of the coefficient in the direction of the least
+        decrease of the likelihood.
     basis : ndarray of shape (n_params, n_params - 1)
-        Directions that leave the coefficient as it is.
+        Directions in which the coefficient does not change.
 
     References
     ----------
@@ -65,14 +66,23 @@ class Profile:
     basis: np.ndarray
 
     @classmethod
-    def of(
-        cls, likelihood: Likelihood, theta: np.ndarray, covariance: np.ndarray, place: int
+    def at_maximum(
+        cls, likelihood: Likelihood, theta: np.ndarray, covariance: np.ndarray, index: int
     ) -> Self:
-        """Profile the coefficient at a place of the table, with the intercept last.
+        """Profile one coefficient of a likelihood at its maximum.
 
-        The covariance is that of theta.
+        Parameters
+        ----------
+        likelihood : Likelihood
+            Log-likelihood to profile.
+        theta : ndarray of shape (n_params,)
+            Maximum of the likelihood.
+        covariance : ndarray of shape (n_params, n_params)
+            Covariance matrix of theta.
+        index : int
+            Index of the coefficient; the intercept is the last one.
         """
-        function = likelihood.outward[place]
+        function = likelihood.to_coef[index]
         error = float(np.sqrt(function @ covariance @ function))
         orthogonal, _ = linalg.qr(function[:, None] / linalg.norm(function))
         return cls(
@@ -86,123 +96,128 @@ class Profile:
         )
 
     def interval(self, quantile: float) -> tuple[float, float]:
-        """Find the ends, at which the deviance is ``quantile ** 2``."""
-        low, high = (self.estimate + self.end(side, quantile) * self.error for side in (-1.0, 1.0))
+        """Find both confidence limits, at which the deviance is ``quantile ** 2``."""
+        low, high = (
+            self.estimate + self.endpoint(side, quantile) * self.error for side in (-1.0, 1.0)
+        )
         return low, high
 
     def deviance_at(self, coef: float) -> float:
-        """Compare the maximum with the largest likelihood at a value of the coefficient."""
+        """Compute the deviance of the profile at a value of the coefficient."""
         distance = (coef - self.estimate) / self.error
         return self.deviance(distance, self.theta + distance * self.direction)[0]
 
     def deviance(self, distance: float, start: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Compare with the maximum at a distance from the estimate.
+        """Compute the deviance of the profile at a distance from the estimate.
 
         Parameters
         ----------
         distance : float
-            In standard errors.
+            Signed distance of the coefficient from the estimate, in standard errors.
         start : ndarray of shape (n_params,)
-            A point at that distance.
+            Starting point of the maximisation, at that distance.
 
         Returns
         -------
         deviance : float
-            Twice what the log-likelihood loses.
+            Twice the decrease of the log-likelihood from its maximum.
         slope : float
-            Its derivative with respect to the distance.
+            Derivative of the deviance with respect to the distance.
         theta : ndarray of shape (n_params,)
-            Where the likelihood is largest at that distance.
+            Maximum of the likelihood at that distance.
 
         Raises
         ------
         NoMaximumError
-            If that was not found.
+            If the maximum at that distance was not found.
         HigherMaximumError
-            If it is above what was taken for the maximum.
+            If the maximum at that distance exceeds the maximum of the likelihood.
         """
         theta = maximise(self.likelihood, start, self.basis)
         slope = -2 * float(self.likelihood.score(theta) @ self.direction)
         deviance = 2 * (self.value - self.likelihood.value(theta))
-        if deviance < -_ACCURATE:
+        if deviance < -_DEVIANCE_RTOL:
             raise HigherMaximumError(theta)
         return deviance, slope, theta
 
-    def end(self, side: float, quantile: float) -> float:
+    def endpoint(self, side: float, quantile: float) -> float:
         """Find the distance at which the deviance is ``quantile ** 2``.
 
-        Its root is nearly linear in the distance, so Newton's method on it takes few steps; it
-        is kept in a bracket.
+        The square root of the deviance is nearly linear in the distance, so that Newton's method
+        on it takes few steps. The iterates are kept in a bracket.
 
         Parameters
         ----------
         side : {-1.0, 1.0}
+            Side of the estimate.
         quantile : float
+            Quantile of the normal distribution.
 
         Returns
         -------
         distance : float
-            In standard errors.
+            Signed distance from the estimate, in standard errors.
 
         Raises
         ------
         NoMaximumError
-            If the deviance at the end is not that, to 1e-6.
+            If the relative error of the deviance exceeds 1e-6.
         """
-        near, theta, away = 0.0, self.theta, quantile
-        far, far_from = np.inf, 0.0  # the second: where `far` was approached from
+        inner, theta, distance = 0.0, self.theta, quantile
+        outer, outer_start = np.inf, 0.0  # the inner bound when `outer` was set
         deviance, failure = 0.0, ""
         for _ in range(_MAX_POINTS):
-            # from within, so that a small step stays with the same maximum if there are several
-            start = theta + side * (away - near) * self.direction
-            ahead = 0.0
+            # start from inside, so that a small step stays at the same one of several maxima
+            start = theta + side * (distance - inner) * self.direction
+            proposal = 0.0
             try:
-                deviance, slope, reached = self.deviance(side * away, start)
+                deviance, slope, reached = self.deviance(side * distance, start)
             except NoMaximumError as error:
-                far, far_from, failure = away, near, str(error)
+                outer, outer_start, failure = distance, inner, str(error)
             else:
                 root = np.sqrt(max(deviance, 0.0))
-                if abs(root - quantile) <= _DONE * quantile:
+                if abs(root - quantile) <= _ROOT_RTOL * quantile:
                     break
                 if root < quantile:
-                    near, theta, far = away, reached, far if far > away else np.inf
+                    inner, theta, outer = distance, reached, outer if outer > distance else np.inf
                 else:
-                    far, far_from = away, near
+                    outer, outer_start = distance, inner
                 rise = side * slope / (2 * root) if root > 0 else 0.0
-                ahead = away + (quantile - root) / rise if rise > 0 else np.inf
-            if not near < ahead < min(far, 3 * away):
-                if np.isinf(far):
-                    ahead = 3 * away
-                elif ahead >= far and far_from < near:
-                    ahead = far  # another maximum was found there, from farther away
+                proposal = distance + (quantile - root) / rise if rise > 0 else np.inf
+            if not inner < proposal < min(outer, 3 * distance):
+                if np.isinf(outer):
+                    proposal = 3 * distance
+                elif proposal >= outer and outer_start < inner:
+                    proposal = outer  # a step from farther away reached another maximum there
                 else:
-                    ahead = (near + far) / 2
-            if abs(ahead - away) <= 1e-15 * away:
+                    proposal = (inner + outer) / 2
+            if abs(proposal - distance) <= 1e-15 * distance:
                 break
-            away = ahead
-        if not abs(deviance - quantile**2) <= _ACCURATE * quantile**2:
+            distance = proposal
+        if not abs(deviance - quantile**2) <= _DEVIANCE_RTOL * quantile**2:
             raise NoMaximumError(
                 f"the deviance is {deviance:.6g} in place of {quantile**2:.6g} at "
-                f"{side * away:.6g} standard errors from the estimate; {failure}"
+                f"{side * distance:.6g} standard errors from the estimate; {failure}"
             )
-        return side * away
+        return side * distance
 
 
 def profile_intervals(
     estimator: Any, X: Any, y: Any, *, sample_weight: Any = None, level: float = 0.95
 ) -> np.ndarray:
-    """Confidence intervals from the profile of the likelihood, as R's ``confint`` has them.
+    """Compute profile likelihood confidence intervals, as R's ``confint`` does.
 
     Parameters
     ----------
     estimator, X, y, sample_weight
-        As `summary` takes them; two classes, without a penalty.
+        Fitted model of two classes without a penalty and its training data, as in `summary`.
     level : float, default=0.95
+        Confidence level of the intervals.
 
     Returns
     -------
     intervals : ndarray of shape (n_params, 2)
-        Lower and upper end for each coefficient, and for the intercept in the last row.
+        Lower and upper confidence limits of the coefficients, with the intercept in the last row.
 
     Raises
     ------
@@ -210,14 +225,16 @@ def profile_intervals(
         If there is a penalty, the fit did not converge, or there are more than two classes; or
         if level is not between 0 and 1.
     ValueError
-        If columns are collinear or separate the classes, or the deviance at an end is not the
-        quantile of chi-squared to 1e-6.
+        If columns are collinear or separate the classes, or the deviance at a confidence limit
+        differs from the quantile of chi-squared by more than 1e-6, relatively.
 
     Notes
     -----
-    X becomes dense; every end takes some Newton steps of ``n p^2``.
+    A sparse X is converted to dense. Every limit takes some Newton steps of ``O(n p^2)``
+    operations.
 
-    Where the likelihood has a maximum it falls in every direction, so every end is finite.
+    If the likelihood has a maximum, it decreases in every direction, so that all limits are
+    finite.
 
     Examples
     --------
@@ -233,7 +250,7 @@ def profile_intervals(
     """
     if not 0 < level < 1:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
-    fit = Fitted.of(estimator, X, y, sample_weight)
+    fit = FittedModel.from_estimator(estimator, X, y, sample_weight)
     if fit.n_outputs > 1:
         raise ParameterError(
             f"profile_intervals is for two classes; the model has {len(fit.classes)}."
@@ -246,28 +263,30 @@ def profile_intervals(
         )
     rows = fit.X.toarray() if sp.issparse(fit.X) else fit.X
     target = fit.index == 1
-    likelihood = Likelihood.of(rows, target, fit.weight, fit.names, fit.fit_intercept)
+    likelihood = Likelihood.from_data(rows, target, fit.weight, fit.names, fit.fit_intercept)
     coef = fit.params[0] if fit.fit_intercept else fit.params[0, :-1]
     quantile = float(stats.norm.ppf((1 + level) / 2))
     try:
-        start = np.linalg.solve(likelihood.outward, coef)
+        start = np.linalg.solve(likelihood.to_coef, coef)
         theta = maximise(likelihood, start, np.eye(len(coef)))
         covariance = likelihood.covariance(theta)
     except NoMaximumError as failure:
-        raise ValueError(_why(fit, failure)) from failure
-    ends = []
-    for place in range(len(coef)):
+        raise ValueError(_failure_message(fit, failure)) from failure
+    limits = []
+    for index in range(len(coef)):
         try:
-            ends.append(Profile.of(likelihood, theta, covariance, place).interval(quantile))
+            limits.append(
+                Profile.at_maximum(likelihood, theta, covariance, index).interval(quantile)
+            )
         except (NoMaximumError, HigherMaximumError) as failure:
-            name = fit.names[place]
+            name = fit.names[index]
             raise ValueError(f"The profile of {name} was not reached: {failure}") from failure
-    return np.array(ends)
+    return np.array(limits)
 
 
-def _why(fit: Fitted, failure: NoMaximumError) -> str:
-    """Say why the maximum was not reached."""
-    columns = _separating(fit)
+def _failure_message(fit: FittedModel, failure: NoMaximumError) -> str:
+    """Format the error message for a likelihood whose maximum was not reached."""
+    columns = separating_columns(fit)
     if columns:
-        return f"{', '.join(columns[:5])} separate the classes, {_SEPARABLE}."
+        return f"{', '.join(columns[:5])} separate the classes, {SEPARABLE_ADVICE}."
     return f"The maximum of the likelihood was not reached: {failure}"

@@ -1,4 +1,4 @@
-"""Intervals from many fits to resampled rows, all of them in a few solves."""
+"""Bootstrap of coefficients, with refits solved in batches."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
-from skorch_logreg.analysis import convergence
+from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.analysis.fitted_model import (
+    apply_class_weight,
     check_names,
-    strength,
-    unwrapped,
-    with_class_weight,
+    penalty_parameters,
+    unwrap_estimator,
 )
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
@@ -34,20 +34,23 @@ _METHODS = ("percentile", "basic", "normal")
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Coefficients of the fits to resampled rows.
+    """Result of `bootstrap`.
 
     Attributes
     ----------
     coefs : ndarray of shape (n_kept, K, n_features)
-        K is 1 for two classes, else the number of classes.
+        Coefficients of the resamples. K is 1 for two classes, else the number of classes.
     intercepts : ndarray of shape (n_kept, K)
+        Intercepts of the resamples.
     coef : ndarray of shape (K, n_features)
+        Coefficients of the original fit.
     intercept : ndarray of shape (K,)
-        Of the model itself.
+        Intercept of the original fit.
     n_lost : int
-        Resamples without a finite fit, which are left out: a class was missing, or separable.
+        Number of resamples left out because they have no finite fit: a class is missing, or the
+        classes are separable.
     n_passes : int
-        Reads of X by all fits together.
+        Number of passes over X by all refits together.
     """
 
     coefs: np.ndarray
@@ -59,22 +62,24 @@ class Bootstrap:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Standard deviation (K, n_features) of the coefficients."""
+        """Standard deviations of the coefficients, of shape (K, n_features)."""
         return self.coefs.std(axis=0, ddof=1)
 
     def interval(self, level: float = 0.95, method: str = "percentile") -> np.ndarray:
-        """Confidence intervals of the coefficients.
+        """Compute confidence intervals of the coefficients.
 
         Parameters
         ----------
         level : float, default=0.95
+            Confidence level of the intervals.
         method : {"percentile", "basic", "normal"}, default="percentile"
-            Quantiles of the resampled coefficients; these reflected at the estimate; or the
-            estimate and standard errors.
+            "percentile" uses quantiles of the resampled coefficients, "basic" reflects them at
+            the estimate, and "normal" uses the estimate and its standard error.
 
         Returns
         -------
         intervals : ndarray of shape (K, n_features, 2)
+            Lower and upper confidence limits.
 
         References
         ----------
@@ -104,48 +109,54 @@ def bootstrap(
     random_state: Any = None,
     memory_budget: int | None = None,
 ) -> Bootstrap:
-    """Fit a model again to many resamples of its rows.
+    """Refit a model to bootstrap resamples of its rows.
 
-    A resample is a weight for every row, how often it was drawn, so all refits share their passes
-    over X and what is known of its curvature, and start from the model.
+    A resample is represented by the number of times every row was drawn, as a sample weight. All
+    refits of a batch share their passes over X and their curvature, and start from the fitted
+    model.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier, or anything with its parameters and attributes
-        Fitted; ridge, lasso, elastic net, groups or no penalty, and an exact solver. A pipeline
-        that ends in one keeps its transformers as they are.
+        A fitted model with an exact solver and a ridge, lasso, elastic net or group penalty or
+        none. The transformers of a pipeline that ends with one are not refitted.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows that it was fitted to.
+        Training rows of the fit.
     y : array-like of shape (n_samples,), or (n_samples, n_classes) with `soft_labels`
-        Labels, or probabilities, of the fit.
+        Labels, or class probabilities, of the fit.
     n_resamples : int, default=1000
+        Number of resamples.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Those of the fit; they multiply how often a row was drawn.
+        Sample weights of the fit, which multiply the number of times a row was drawn.
     groups : array-like of shape (n_samples,) or None, default=None
-        Where rows of a group depend on each other, whole groups are drawn.
+        Group labels of dependent rows; whole groups are drawn.
     random_state : int, RandomState or None, default=None
+        Seed or generator for the resamples.
     memory_budget : int or None, default=None
-        Bytes for what is as long as the data; None: 1 GiB.
+        Bytes for arrays with one entry per row, which limits the number of refits in a batch;
+        None means 1 GiB.
 
     Returns
     -------
     bootstrap : Bootstrap
+        Coefficients of the resamples.
 
     Raises
     ------
     ParameterError
-        If a parameter is not allowed, the fit did not converge or ended in mini-batches, or fewer
+        If a parameter is invalid, the fit did not converge or ended in mini-batches, or fewer
         than two resamples can be fitted.
 
     Warns
     -----
     ConvergenceWarning
-        If resamples have no finite fit, which are left out, or do not reach the estimator's tol.
+        If resamples are left out because they have no finite fit, or do not reach `tol` of the
+        estimator.
 
     Notes
     -----
-    With `soft_labels` or `label_smoothing` a row is one of every class, with its share as weight,
-    so that X is copied once for every class.
+    With `soft_labels` or `label_smoothing` every row is repeated for every class, with the class
+    probability as weight, so that X is copied once for every class.
 
     References
     ----------
@@ -164,35 +175,37 @@ def bootstrap(
     """
     if n_resamples < 2:
         raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
-    estimator, X = unwrapped(estimator, X)
-    _refuse(estimator)
+    estimator, X = unwrap_estimator(estimator, X)
+    _check_refittable(estimator)
     given = X
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     check_names(estimator, given)
     y, sample_weight, groups = map(to_numpy, (y, sample_weight, groups))
     classes = np.asarray(estimator.classes_)
-    index, share = _labels(estimator, X, y, classes)
+    index, proba = _class_targets(estimator, X, y, classes)
     weight = np.ones(X.shape[0])
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    draw = _Draw.of(X.shape[0], groups, check_random_state(random_state))
-    if share is not None:
-        X, index, rows = _every_class(X, share)
-        draw, weight = draw.take(rows), weight[rows] * share[rows, index]
+    resampler = _Resampler.from_groups(X.shape[0], groups, check_random_state(random_state))
+    if proba is not None:
+        X, index, rows = _expand_classes(X, proba)
+        resampler, weight = resampler.take(rows), weight[rows] * proba[rows, index]
     loss: Loss = Binomial() if len(classes) == 2 else Multinomial(len(classes))
     K, p = loss.n_outputs, X.shape[1]
     coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
     coef = np.array(coef, dtype=np.float64).reshape(K, p)
     intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), (K,)).copy()
-    penalty, C = _penalty(estimator, p)
-    at_once = models_at_once(len(index), p, K, memory_budget)
+    penalty, C = _make_penalty(estimator, p)
+    batch_size = models_at_once(len(index), p, K, memory_budget)
     kept: list[Params] = []
-    n_passes = n_unsure = 0
-    for start in range(0, n_resamples, at_once):
-        drawn = draw.counts(min(at_once, n_resamples - start)) * weight[:, None]
-        shown = [all(drawn[index == k, b].any() for k in range(len(classes)))
+    n_passes = n_not_converged = 0
+    for start in range(0, n_resamples, batch_size):
+        drawn = resampler.counts(min(batch_size, n_resamples - start)) * weight[:, None]
+        has_all_classes = [all(drawn[index == k, b].any() for k in range(len(classes)))
                  for b in range(drawn.shape[1])]  # fmt: skip
-        weights = with_class_weight(estimator.class_weight, classes, index, drawn[:, shown])
+        weights = apply_class_weight(
+            estimator.class_weight, classes, index, drawn[:, has_all_classes]
+        )
         m = weights.shape[1]
         if not m:
             continue
@@ -212,7 +225,7 @@ def bootstrap(
         )
         n_passes += int(solution.n_passes)
         finite = torch.tensor([status is not Status.SEPARABLE for status in solution.status])
-        n_unsure += sum(
+        n_not_converged += sum(
             status not in (Status.CONVERGED, Status.SEPARABLE) for status in solution.status
         )
         kept.append(Params(solution.params.coef[finite], solution.params.intercept[finite]))
@@ -221,7 +234,7 @@ def bootstrap(
         raise ParameterError(
             f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
         )
-    _warn(n_resamples - n_kept, n_unsure, n_resamples)
+    _warn_resamples(n_resamples - n_kept, n_not_converged, n_resamples)
     return Bootstrap(
         coefs=torch.cat([params.coef for params in kept]).numpy(),
         intercepts=torch.cat([params.intercept for params in kept]).numpy(),
@@ -233,15 +246,26 @@ def bootstrap(
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """Draws rows, or groups of them, with replacement."""
+class _Resampler:
+    """Sampling of rows, or of groups of rows, with replacement.
 
-    place: np.ndarray
+    Parameters
+    ----------
+    group_index : ndarray of shape (n_rows,), int
+        Group of every row.
+    n_groups : int
+        Number of groups.
+    random : RandomState
+        Random number generator.
+    """
+
+    group_index: np.ndarray
     n_groups: int
     random: Any
 
     @classmethod
-    def of(cls, n_samples: int, groups: Any, random: Any) -> "_Draw":
+    def from_groups(cls, n_samples: int, groups: Any, random: Any) -> "_Resampler":
+        """Validate group labels; without groups, every row is its own group."""
         if groups is None:
             return cls(np.arange(n_samples), n_samples, random)
         groups = np.asarray(groups)
@@ -249,24 +273,24 @@ class _Draw:
             raise ParameterError(
                 f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
             )
-        labels, place = np.unique(groups, return_inverse=True)
-        return cls(place, len(labels), random)
+        labels, group_index = np.unique(groups, return_inverse=True)
+        return cls(group_index, len(labels), random)
 
-    def take(self, rows: np.ndarray) -> "_Draw":
-        """Draw these rows as often as their own rows are drawn."""
-        return _Draw(self.place[rows], self.n_groups, self.random)
+    def take(self, rows: np.ndarray) -> "_Resampler":
+        """Return a sampling of the selected rows, possibly repeated, with the same groups."""
+        return _Resampler(self.group_index[rows], self.n_groups, self.random)
 
     def counts(self, n_resamples: int) -> np.ndarray:
-        """How often every row is in each resample, (n_rows, n_resamples)."""
-        counts = np.empty((len(self.place), n_resamples))
+        """Draw resamples and count every row in each of them, (n_rows, n_resamples)."""
+        counts = np.empty((len(self.group_index), n_resamples))
         for b in range(n_resamples):
             drawn = self.random.randint(self.n_groups, size=self.n_groups)
-            counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.place]
+            counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.group_index]
         return counts
 
 
-def _refuse(estimator: Any) -> None:
-    """Refuse fits that exact refits to other rows would not repeat."""
+def _check_refittable(estimator: Any) -> None:
+    """Raise a ParameterError for fits that an exact solver cannot repeat on resampled rows."""
     name = type(estimator).__name__
     if getattr(estimator, "has_offset_", False):
         raise ParameterError("The model was fitted with an offset, which is not resampled.")
@@ -277,27 +301,35 @@ def _refuse(estimator: Any) -> None:
             f"{name} has solver={estimator.solver!r}: bootstrap refits exactly, which "
             "mini-batches do not. Fit it with finish='exact', or with an exact solver."
         )
-    message = convergence.message_of(estimator)
+    message = convergence_messages.convergence_message(estimator)
     if message is not None:
         raise ParameterError(f"bootstrap refits to convergence. {message}")
 
 
-def _labels(
+def _class_targets(
     estimator: Any, X: Any, y: Any, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Class (n_samples,) of every row, and its shares (n_samples, n_classes) of all if soft."""
+    """Validate the labels or class probabilities.
+
+    Returns
+    -------
+    index : ndarray of shape (n_samples,), int
+        Class of every row, the most probable one if labels are soft.
+    proba : ndarray of shape (n_samples, n_classes) or None
+        Class probabilities with `soft_labels` or `label_smoothing`, else None.
+    """
     smoothing = getattr(estimator, "label_smoothing", 0.0)
     if getattr(estimator, "soft_labels", False):
-        share = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
-        share = np.column_stack([1 - share, share]) if share.ndim == 1 else share
-        check_consistent_length(X, share)
-        wrong = share.shape[1] != len(classes) or not ((share >= 0) & (share <= 1)).all()
-        if wrong or (abs(share.sum(axis=1) - 1) > 1e-6).any():  # float32, or decimals of a file
+        proba = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        proba = np.column_stack([1 - proba, proba]) if proba.ndim == 1 else proba
+        check_consistent_length(X, proba)
+        wrong = proba.shape[1] != len(classes) or not ((proba >= 0) & (proba <= 1)).all()
+        if wrong or (abs(proba.sum(axis=1) - 1) > 1e-6).any():  # float32 or rounded decimals
             raise ValueError(
                 f"y has shape {np.shape(y)}; with soft_labels=True it holds probabilities of "
                 f"{len(classes)} classes, which sum to 1."
             )
-        index, share = share.argmax(axis=1), share / share.sum(axis=1, keepdims=True)
+        index, proba = proba.argmax(axis=1), proba / proba.sum(axis=1, keepdims=True)
     else:
         y = column_or_1d(y)
         check_consistent_length(X, y)
@@ -306,33 +338,44 @@ def _labels(
             raise ValueError(f"y holds other labels than the model's classes {classes}.")
         if not smoothing:
             return index, None
-        share = np.eye(len(classes))[index]
-    return index, (1 - smoothing) * share + smoothing / len(classes)
+        proba = np.eye(len(classes))[index]
+    return index, (1 - smoothing) * proba + smoothing / len(classes)
 
 
-def _every_class(X: Any, share: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Repeat rows for every class of which they have a share: X, their classes, their rows."""
-    rows, index = np.nonzero(share)
+def _expand_classes(X: Any, proba: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Repeat every row for each class of positive probability.
+
+    Returns
+    -------
+    X : ndarray or csr_matrix of shape (n_repeated, n_features)
+        Repeated rows.
+    index : ndarray of shape (n_repeated,), int
+        Classes of the repeated rows.
+    rows : ndarray of shape (n_repeated,), int
+        Original indices of the repeated rows.
+    """
+    rows, index = np.nonzero(proba)
     return X[rows], index, rows
 
 
-def _penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
-    """Penalty and C of the estimator's parameters."""
+def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
+    """Return the penalty and C that correspond to the estimator's parameters."""
     factor = getattr(estimator, "penalty_factor", None)
     if factor is not None:
         factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
-    C, l1 = strength(estimator)
+    C, l1_ratio = penalty_parameters(estimator)
     if hasattr(estimator.penalty, "of_features"):
         return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
-    return (ElasticNet(l1, factor) if l1 else L2(factor)), C
+    return (ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)), C
 
 
-def _warn(n_lost: int, n_unsure: int, n_resamples: int) -> None:
-    if n_lost or n_unsure:
+def _warn_resamples(n_lost: int, n_not_converged: int, n_resamples: int) -> None:
+    """Warn about resamples without a finite fit and resamples that did not reach tol."""
+    if n_lost or n_not_converged:
         warnings.warn(
             f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "
-            f"classes are separable) and are left out, and {n_unsure} did not reach tol. Give a "
-            "penalty, or raise max_iter.",
+            f"classes are separable) and are left out, and {n_not_converged} did not reach tol. "
+            "Give a penalty, or raise max_iter.",
             ConvergenceWarning,
             stacklevel=3,
         )

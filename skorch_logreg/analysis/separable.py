@@ -1,4 +1,4 @@
-"""Whether classes can be separated, so that coefficients have no finite estimate."""
+"""Detection of complete and quasi-complete separation of the classes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,26 +18,26 @@ from skorch_logreg.penalties import L2
 from skorch_logreg.recession import count_separated_rows, find_direction
 from skorch_logreg.units import Units
 
-_NONE = 1e-9  # of a direction in the box of one
+_ZERO_TOL = 1e-9  # absolute value below which an entry of a direction in [-1, 1] is zero
 
 
 @dataclass(frozen=True)
 class Separation:
-    """What `separation` finds.
+    """Result of `separation`.
 
     Attributes
     ----------
     is_separated : bool
-        Whether some coefficients have no finite estimate of maximum likelihood.
+        Whether some coefficients have no finite maximum likelihood estimate.
     is_complete : bool
-        Whether all rows can be told from every other class: planes have the rows of each class
-        on one side and none upon them.
+        Whether the separation is complete: hyperplanes strictly separate the rows of each class
+        from all others.
     direction : dict
-        Columns (and "intercept") whose coefficients go to infinity, and the sign. Of two
-        classes, of the second: ``{column: sign}``. Of more, ``{class: {column: sign}}``, of the
-        classes that have some; signs are those against the median class.
+        Signs of the coefficients that diverge to infinity, by column name or "intercept". For two
+        classes, ``{column: sign}`` for the second class. For more, ``{class: {column: sign}}`` for
+        the classes with such coefficients, relative to the median class.
     n_separated : int
-        Rows whose loss these coefficients lower.
+        Number of rows whose loss decreases along the direction.
     """
 
     is_separated: bool
@@ -50,35 +50,38 @@ class Separation:
 def separation(
     X: Any, y: Any, *, sample_weight: Any = None, fit_intercept: bool = True
 ) -> Separation:
-    """Find out whether classes can be separated, and which columns do it.
+    """Test whether the classes are separable, and find the columns that separate them.
 
-    A direction ``W`` separates if ``x_i (w_y - w_k) >= 0`` for the class y of every row i and all
-    others k, and is not zero for all: along it the likelihood grows for ever.  Linear programmes
-    look for it in the box ``|w_kj| <= 1``, until every row that can be separated is.  Where there
-    is none, the estimate of maximum likelihood is finite.
+    A direction ``W`` separates the classes if ``x_i (w_y - w_k) >= 0`` for the class y of every
+    row i and all other classes k, with strict inequality for some: the likelihood increases along
+    it without a maximum. Linear programmes search for a direction in the box ``|w_kj| <= 1`` that
+    separates all separable rows. If there is none, the maximum likelihood estimate is finite.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Training rows.
     y : array-like of shape (n_samples,)
         Labels of two classes or more.
     sample_weight : array-like of shape (n_samples,), float or None, default=None
-        Rows of weight 0 do not count; all others count alike.
+        Sample weights; rows of weight 0 are ignored, and all others count equally.
     fit_intercept : bool, default=True
+        Whether the model has an intercept.
 
     Returns
     -------
     separation : Separation
+        Whether the classes are separated, and the direction.
 
     Raises
     ------
     ParameterError
-        If the rows that count have fewer than two classes.
+        If the rows of positive weight have fewer than two classes.
 
     Notes
     -----
-    Columns are scaled to a deviation of about one.  A programme has the rows that hold its
-    solution, and a pass over X looks for others.
+    Columns are scaled to a standard deviation of about one. Each linear programme is restricted
+    to the rows that constrain its solution, and a pass over X finds violated rows.
 
     References
     ----------
@@ -111,7 +114,7 @@ def separation(
             f"The rows of y that have a weight hold {len(present)} classes; separation is asked "
             "of two or more."
         )
-    index = np.searchsorted(present, index).clip(max=len(present) - 1)  # others have no weight
+    index = np.searchsorted(present, index).clip(max=len(present) - 1)  # absent ones have no weight
     if names is None:
         names = [f"x{j}" for j in range(X.shape[1])]
     columns = [*map(str, names), "intercept"]
@@ -121,18 +124,18 @@ def separation(
         if direction is None:
             return Separation(False, False, {}, 0)
         n_rows, n_lower, n_zero = count_separated_rows(objective, direction)
-    signs = _signs(objective, direction)
+    signs = _direction_signs(objective, direction)
     each = zip(classes[present].tolist(), signs, strict=False)
-    moved: dict[Any, Any] = {label: _named(own, columns) for label, own in each if own.any()}
+    moved: dict[Any, Any] = {label: _named_signs(own, columns) for label, own in each if own.any()}
     if len(present) == 2:
-        moved = _named(signs[0], columns)
+        moved = _named_signs(signs[0], columns)
     return Separation(True, n_zero == n_rows, moved, n_lower)
 
 
 def _objective(
     X: Any, index: np.ndarray, weight: np.ndarray, n_classes: int, fit_intercept: bool
 ) -> Objective:
-    """Objective without a penalty, in columns of deviation one."""
+    """Build the unpenalised objective with standardised columns."""
     loss: Loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
     data = from_arrays(X, index, weight)
     units = Units.of(data, fit_intercept, None)
@@ -141,19 +144,23 @@ def _objective(
     return Objective(data, loss, L2(), strength, fit_intercept)
 
 
-def _signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
-    """Signs (K, p + 1) of a direction in the units of X; of more classes, against the median."""
+def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
+    """Compute the signs of a direction in the original units of X, of shape (K, p + 1).
+
+    With three classes or more, directions are taken relative to the median over the classes.
+    """
     if len(direction) > 1:
         direction = direction - direction.median(dim=0).values
     shift = direction[:, :-1] * (objective.data.center / objective.data.scale)
     last = direction[:, -1] - shift.sum(dim=1)
     size = direction[:, -1].abs() + shift.abs().sum(dim=1)
-    last = torch.where(last.abs() > _NONE * size, last, 0.0)
+    last = torch.where(last.abs() > _ZERO_TOL * size, last, 0.0)
     whole = torch.cat([direction[:, :-1], last[:, None]], dim=1)
-    small = whole.abs() <= _NONE
+    small = whole.abs() <= _ZERO_TOL
     small[:, -1] = last == 0
     return torch.where(small, 0.0, whole).sign().numpy()
 
 
-def _named(signs: np.ndarray, columns: list[str]) -> dict[str, float]:
+def _named_signs(signs: np.ndarray, columns: list[str]) -> dict[str, float]:
+    """Return the nonzero signs by column name."""
     return {name: float(s) for name, s in zip(columns, signs, strict=True) if s}

@@ -1,4 +1,4 @@
-"""The threshold of the best score, or of the least cost, over all that differ."""
+"""Threshold tuning by a score or a cost, over all distinct thresholds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from skorch_logreg.analysis import held_out, judges
-from skorch_logreg.analysis.curves import Split
-from skorch_logreg.analysis.judges import Column
+from skorch_logreg.analysis import held_out, threshold_scores
+from skorch_logreg.analysis.curves import ProbabilityRanking
+from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
 
@@ -30,16 +30,17 @@ class TunedThreshold:
     Attributes
     ----------
     threshold : float or ndarray of shape (n_labels,)
-        The best; of equally good ones the nearest to 0.5.
+        Best threshold; ties go to the one nearest to 0.5.
     score : float
-        Its score on held-out rows; minus the mean cost of a row with a `cost_matrix`. Of many
-        labels their mean, or the joint score.
-    thresholds : ndarray of shape (n_thresholds,), or list of these, one a label
-        All that differ in what they do to these rows, from small to large.
-    scores : ndarray of shape (n_thresholds,), or list of these, one a label
-        Score of each. For a joint score, of each of a label's while the others have their best.
+        Score of the best threshold on held-out rows, or with `cost_matrix` the negative mean cost
+        of a row. For several labels, the mean over the labels or the micro-averaged score.
+    thresholds : ndarray of shape (n_thresholds,), or list of these, one per label
+        Candidate thresholds in ascending order.
+    scores : ndarray of shape (n_thresholds,), or list of these, one per label
+        Score of every threshold. For a micro-averaged score, with the thresholds of all other
+        labels at their best values.
     estimator : estimator
-        Fitted, with `threshold` set.
+        Fitted estimator with `threshold` set to the best one.
     """
 
     threshold: Any
@@ -62,69 +63,71 @@ def tune_threshold(
     thresholds: Any = None,
     params: dict[str, Any] | None = None,
 ) -> TunedThreshold:
-    """Choose the threshold of the best score, over all that differ.
+    """Choose the decision threshold that maximises a score or minimises a cost.
 
-    The probabilities of held-out rows are put together and sorted; every distinct one is a
-    threshold, and those at or above it are positive. So the maximum is exact, where a grid of
-    thresholds or a mean of interpolated curves comes near it.
+    The probabilities of all held-out rows are pooled and sorted. Every distinct one is a candidate
+    threshold, at or above which a row is positive. The maximum is therefore exact, in contrast to
+    a grid of thresholds or a mean of interpolated curves.
 
     Parameters
     ----------
     estimator : classifier with a parameter `threshold`, or Pipeline that ends in one
-        Such as `TorchLogisticClassifier`, or `MultiLabel` for a threshold a label. Never
-        changed.
+        Classifier to tune, for example a `TorchLogisticClassifier`, or a `MultiLabel` for one
+        threshold per label. It is not modified.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows; with ``cv="prefit"`` better not those of the fit, whose probabilities are too good.
+        Rows. With ``cv="prefit"`` they should not be the training rows, whose probabilities are
+        too optimistic.
     y : array-like of shape (n_samples,) or indicator of shape (n_samples, n_labels)
-        Labels of two classes, of which ``classes_[1]`` is positive; or, for `MultiLabel`, an
-        indicator, where nan is not known and does not count.
+        Labels of two classes, where ``classes_[1]`` is positive; or, for `MultiLabel`, an
+        indicator matrix, where nan is unknown and ignored.
     scoring : str or callable, default="balanced_accuracy"
-        A scorer of predicted classes, as in scikit-learn. For many labels it is of each label,
-        and "f1_macro" is "f1"; with ``average="micro"`` an F-beta is of all labels together.
+        Scorer of predicted classes, as in scikit-learn. For several labels it applies to each
+        label, and "f1_macro" is the same as "f1"; an F-beta with ``average="micro"`` applies to
+        all labels together.
     cost_matrix : array-like or None, default=None
-        In place of `scoring`, of shape (2, 2): what it costs if a row's true class (row) is
-        called a class (column). Each row's own: (n_samples, 2, 2). For many labels also
-        (n_labels, 2, 2) or (n_samples, n_labels, 2, 2).
+        Costs by true class (row) and prediction (column), instead of `scoring`. Shape (2, 2), or
+        (n_samples, 2, 2) with costs for each row. For several labels also (n_labels, 2, 2) or
+        (n_samples, n_labels, 2, 2).
     cv : int, splitter, iterable of splits, "prefit" or None, default=None
-        Folds, each held out from a fit to the rest; None: five, stratified for classes.
-        "prefit": the estimator is fitted, and X is held out as it is.
+        Cross-validation scheme; None uses five folds, stratified for classes. With "prefit", the
+        estimator is already fitted, and all rows of X are held-out rows.
     groups : array-like of shape (n_samples,) or None, default=None
-        For the splitter.
+        Group labels for the splitter.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Non-negative, for fits and for scores.
+        Non-negative sample weights for fits and scores.
     thresholds : array-like of shape (n_thresholds,) or None, default=None
-        Those to choose from, in [0, 1]; None: all.
+        Candidate thresholds in [0, 1]; None uses all distinct ones.
     params : dict or None, default=None
-        What else `fit` takes, indexed with the rows where it is as long as they are. With
-        metadata routing what `fit` and the scorer request, such as each row's amount; then
-        `sample_weight` goes where it is requested, too.
+        Additional parameters of `fit`; arrays with one entry per row are split like the rows. With
+        metadata routing, parameters that `fit` and the scorer request, and `sample_weight` is
+        passed only where it is requested.
 
     Returns
     -------
     tuned : TunedThreshold
-        Its `estimator` is a copy of a fitted estimator, which is not fitted again; or one that
-        is fitted to all rows.
+        Threshold, scores and estimator. The estimator is a copy of `estimator` if that is fitted,
+        without another fit; otherwise it is fitted to all rows.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted and ``cv="prefit"``.
     ParameterError
-        If a parameter is not allowed or does not go with the data.
+        If a parameter is invalid or does not match the data.
 
     See Also
     --------
     sklearn.model_selection.TunedThresholdClassifierCV : For classifiers without a `threshold`.
-    expected_cost_decision : For more classes, or costs and calibrated probabilities.
+    expected_cost_decision : For more classes, or for costs with calibrated probabilities.
 
     Notes
     -----
-    Sorting takes O(n log n) for accuracy, balanced_accuracy, f1, fbeta, precision, recall,
-    jaccard, matthews_corrcoef and costs. Other scorers are called once a threshold, O(n^2) in
-    all: give some `thresholds` for many rows.
+    The search takes O(n log n) operations for accuracy, balanced_accuracy, f1, fbeta, precision,
+    recall, jaccard, matthews_corrcoef and costs. Other scorers are called once per threshold,
+    which takes O(n^2) operations: pass a few `thresholds` if there are many rows.
 
-    For many labels an F-beta of all together is a ratio of sums, whose largest value F solves an
-    equation; given F, every label is optimised alone (Dinkelbach's method; a handful of rounds).
+    A micro-averaged F-beta is maximised by Dinkelbach's method: for a given value F of the score
+    every label is optimised separately, and F is updated in a handful of iterations.
 
     References
     ----------
@@ -145,7 +148,7 @@ def tune_threshold(
     >>> tuned.estimator[-1].threshold == tuned.threshold
     True
 
-    A threshold for each label, for the largest F1 of all together:
+    One threshold per label, for the largest micro-averaged F1:
 
     >>> from sklearn.datasets import make_multilabel_classification
     >>> from skorch_logreg import MultiLabel
@@ -154,7 +157,7 @@ def tune_threshold(
     >>> tuned.threshold.shape
     (3,)
     """
-    prefix, classifier = held_out.last_step(estimator)
+    prefix, classifier = held_out.final_step(estimator)
     _check_parameters(classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
     if params.get(f"{prefix}offset", params.get("offset")) is not None:
@@ -162,82 +165,96 @@ def tune_threshold(
             "params has an offset, which the probabilities of held-out rows are without; choose a "
             "threshold from decision_function plus the offset."
         )
-    grid = _grid(thresholds)
-    targets = _targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
+    candidates = _check_thresholds(thresholds)
+    targets = _check_targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
     sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
-        X = view_as_numpy(X)  # of which folds can be taken
+        X = view_as_numpy(X)  # supports the row indexing that folds need
     check_consistent_length(targets, sample_weight, groups)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
-    model = held_out.copy_of_fitted(estimator)
-    classes = _classes(targets, model)
-    many = targets.ndim == 2
-    scorer = _scorer(estimator, scoring) if cost_matrix is None else None
-    for_fit, for_score = held_out.routed(estimator, scorer, sample_weight, params)
+    model = held_out.copy_if_fitted(estimator)
+    classes = _two_classes(targets, model)
+    is_multilabel = targets.ndim == 2
+    scorer = _check_scorer(estimator, scoring) if cost_matrix is None else None
+    fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
     if scorer is None:
-        choose = judges.by_cost(cost_matrix, targets.shape)
+        select = threshold_scores.cost_selector(cost_matrix, targets.shape)
     else:
-        choose = judges.by_score(scorer, scoring, classes, X, for_score, many)
+        select = threshold_scores.score_selector(
+            scorer, scoring, classes, X, score_params, is_multilabel
+        )
     if isinstance(cv, str):
         if model is None:
             raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
-        found, rows = held_out.probabilities(model, X), np.arange(len(targets))
-        check_consistent_length(found, targets)
+        proba, rows = held_out.positive_proba(model, X), np.arange(len(targets))
+        check_consistent_length(proba, targets)
     else:
-        splits = check_cv(cv, targets, classifier=not many).split(X, targets, groups)
-        found, rows = held_out.cross_validated(estimator, X, y, splits, for_fit)
+        splits = check_cv(cv, targets, classifier=not is_multilabel).split(X, targets, groups)
+        proba, rows = held_out.cross_validate_proba(estimator, X, y, splits, fit_params)
         if model is None:
-            model = clone(estimator).fit(X, y, **for_fit)
-    columns = _columns(found, rows, targets, classes, for_score.get("sample_weight"), grid)
-    places, scores = choose(columns)
-    chosen = np.array([c.split.thresholds[i] for c, i in zip(columns, places, strict=True)])
-    value = chosen if many else float(chosen[0])
+            model = clone(estimator).fit(X, y, **fit_params)
+    problems = _held_out_predictions(
+        proba, rows, targets, classes, score_params.get("sample_weight"), candidates
+    )
+    indices, scores = select(problems)
+    chosen = np.array([c.ranking.thresholds[i] for c, i in zip(problems, indices, strict=True)])
+    value = chosen if is_multilabel else float(chosen[0])
     return TunedThreshold(
         threshold=value,
-        score=float(np.mean([score[i] for score, i in zip(scores, places, strict=True)])),
-        thresholds=[c.split.thresholds for c in columns] if many else columns[0].split.thresholds,
-        scores=scores if many else scores[0],
+        score=float(np.mean([score[i] for score, i in zip(scores, indices, strict=True)])),
+        thresholds=[c.ranking.thresholds for c in problems]
+        if is_multilabel
+        else problems[0].ranking.thresholds,
+        scores=scores if is_multilabel else scores[0],
         estimator=model.set_params(**{f"{prefix}threshold": value}),
     )
 
 
-def _columns(
-    found: np.ndarray,
+def _held_out_predictions(
+    proba: np.ndarray,
     rows: np.ndarray,
     targets: np.ndarray,
     classes: np.ndarray,
     weight: Any,
-    grid: np.ndarray | None,
-) -> list[Column]:
-    """Take the held-out rows of every binary problem, without cells that are not known."""
-    if found.shape[1:] != targets.shape[1:]:
+    candidates: np.ndarray | None,
+) -> list[HeldOutPredictions]:
+    """Collect the held-out predictions of every binary problem, without unknown targets."""
+    if proba.shape[1:] != targets.shape[1:]:
         raise ParameterError(
             f"y has shape {targets.shape}, but the estimator was fitted to "
-            + ("one column of classes." if found.ndim == 1 else f"{found.shape[1]} labels.")
+            + ("one column of classes." if proba.ndim == 1 else f"{proba.shape[1]} labels.")
         )
     weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
-    many = targets.ndim == 2
-    cells = targets if many else np.where(targets == classes[1], 1.0, 0.0)[:, None]
-    columns = []
-    for label, p in enumerate(found.reshape(len(rows), -1).T):
+    is_multilabel = targets.ndim == 2
+    cells = targets if is_multilabel else np.where(targets == classes[1], 1.0, 0.0)[:, None]
+    problems = []
+    for label, p in enumerate(proba.reshape(len(rows), -1).T):
         known = ~np.isnan(cells[rows, label])
         own = rows[known]
         positive = cells[own, label] == 1
-        columns.append(
-            Column(label, own, p[known], positive, weight[own], Split.of(p[known], grid))
+        problems.append(
+            HeldOutPredictions(
+                label,
+                own,
+                p[known],
+                positive,
+                weight[own],
+                ProbabilityRanking.from_probabilities(p[known], candidates),
+            )
         )
-    for column in columns:
-        there = {bool(value) for value in column.positive[column.weight > 0]}
-        if len(there) < (1 if many else 2):
-            what = f"no known cell of label {column.label}" if many else "no two classes"
+    for problem in problems:
+        there = {bool(value) for value in problem.positive[problem.weight > 0]}
+        if len(there) < (1 if is_multilabel else 2):
+            what = f"no known cell of label {problem.label}" if is_multilabel else "no two classes"
             raise ParameterError(f"y has {what} in the held-out rows that have a weight.")
-    return columns
+    return problems
 
 
 def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) -> None:
+    """Raise a ParameterError if the classifier, scoring or cv is not supported."""
     if "threshold" not in getattr(classifier, "get_params", dict)():
         raise ParameterError(
             f"estimator is or ends in a {type(classifier).__name__}, which has no parameter "
@@ -252,8 +269,8 @@ def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) 
         raise ParameterError(f'cv is {cv!r}; it must be a number, a splitter, "prefit" or None.')
 
 
-def _scorer(estimator: Any, scoring: Any) -> Any:
-    """Find the scorer; refuse one that looks at no decision."""
+def _check_scorer(estimator: Any, scoring: Any) -> Any:
+    """Return the scorer; raise a ParameterError if it does not score predicted classes."""
     scorer = metrics.check_scoring(estimator, scoring=scoring)
     if getattr(scorer, "_response_method", "predict") != "predict":
         raise ParameterError(
@@ -263,20 +280,25 @@ def _scorer(estimator: Any, scoring: Any) -> Any:
     return scorer
 
 
-def _grid(thresholds: Any) -> np.ndarray | None:
+def _check_thresholds(thresholds: Any) -> np.ndarray | None:
+    """Validate and sort the candidate thresholds; None stays None."""
     if thresholds is None:
         return None
-    grid = np.asarray(thresholds, dtype=np.float64)
-    if grid.ndim != 1 or not len(grid) or not ((grid >= 0) & (grid <= 1)).all():
+    candidates = np.asarray(thresholds, dtype=np.float64)
+    if (
+        candidates.ndim != 1
+        or not len(candidates)
+        or not ((candidates >= 0) & (candidates <= 1)).all()
+    ):
         raise ParameterError(
             f"thresholds is {thresholds!r}; it must hold numbers in [0, 1], one or more."
         )
-    return np.unique(grid)
+    return np.unique(candidates)
 
 
-def _targets(y: Any, label_mask: Any) -> np.ndarray:
-    """Labels (n_samples,), or an indicator (n_samples, n_labels) with nan for what is not known."""
-    targets = held_out.as_numpy(y)
+def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
+    """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown."""
+    targets = held_out.to_dense_numpy(y)
     if targets.ndim != 2:
         return column_or_1d(targets)
     targets = targets.astype(np.float64)
@@ -286,16 +308,16 @@ def _targets(y: Any, label_mask: Any) -> np.ndarray:
         )
     if label_mask is None:
         return targets
-    return np.where(held_out.as_numpy(label_mask) != 0, targets, np.nan)
+    return np.where(held_out.to_dense_numpy(label_mask) != 0, targets, np.nan)
 
 
-def _classes(targets: np.ndarray, model: Any) -> np.ndarray:
-    """Find the two classes; those of an indicator are 0 and 1."""
+def _two_classes(targets: np.ndarray, model: Any) -> np.ndarray:
+    """Return the two classes, 0 and 1 for an indicator."""
     if targets.ndim == 2:
         return np.arange(2)
     check_classification_targets(targets)
     there = np.unique(targets)
-    classes = there if model is None else held_out.as_numpy(model.classes_)
+    classes = there if model is None else held_out.to_dense_numpy(model.classes_)
     if len(classes) != 2:
         raise ParameterError(
             f"y has {len(classes)} classes; a threshold is for two. For more, decide by "

@@ -1,13 +1,13 @@
-"""What the command line needs beyond scikit-learn: tables, column kinds, the comparison."""
+"""Tables, column kinds, model files and model comparison for the command line."""
 
-from skorch_logreg.command.columns import LEFT_OUT, column_kinds, target_labels
+from skorch_logreg.command.columns import UNUSABLE_KINDS, column_kinds, target_labels
 from skorch_logreg.command.comparison import Problem, compare, report
 from skorch_logreg.command.encoding import clean, encoder, feature_names
-from skorch_logreg.command.failure import CommandError, listed
+from skorch_logreg.command.errors import CommandError, format_names
 from skorch_logreg.command.files import load_model, read_table, save_model
 
 __all__ = [
-    "LEFT_OUT",
+    "UNUSABLE_KINDS",
     "CommandError",
     "Problem",
     "clean",
@@ -15,7 +15,7 @@ __all__ = [
     "compare",
     "encoder",
     "feature_names",
-    "listed",
+    "format_names",
     "load_model",
     "read_table",
     "report",

@@ -1,4 +1,4 @@
-"""What each column of a table is."""
+"""Detection of the kind of each column of a table."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from skorch_logreg.command.encoding import as_dates, as_numbers
-from skorch_logreg.command.failure import CommandError, optional
+from skorch_logreg.command.errors import CommandError, import_optional
 
-# kinds of columns that a model cannot learn from
-LEFT_OUT = {
+# kinds of columns that a model cannot learn from, with the reason that the report gives
+UNUSABLE_KINDS = {
     "empty": "no value",
     "constant": "a single value",
     "identifier": "hardly a value twice",
 }
-DATE_FORMATS = ("ISO8601", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")  # the first that fits all
+DATE_FORMATS = ("ISO8601", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")  # in order of preference
 IDENTIFIER = re.compile(r"(?i:unnamed: \d+|(.*[\W_])?(id|uuid|guid|index))|.*[a-z]I[dD]")
 
 
 def column_kinds(frame: Any) -> dict[str, str]:
-    """Decide what each column of a table is.
+    """Detect the kind of each column of a table.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ def column_kinds(frame: Any) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        For each column one of "number", "boolean", "label", "text", "date FORMAT", or of the
-        keys of `LEFT_OUT`.
+        Kind of each column: "number", "boolean", "label", "text", "date FORMAT", or a key of
+        `UNUSABLE_KINDS`.
     """
-    return {name: kind_of(name, frame[name]) for name in frame.columns}
+    return {name: column_kind(name, frame[name]) for name in frame.columns}
 
 
-def kind_of(name: str, values: Any) -> str:
-    """Decide what one column is, from its name and its values."""
-    pandas = optional("pandas", "Reading a table")
+def column_kind(name: str, values: Any) -> str:
+    """Detect the kind of one column from its name and values."""
+    pandas = import_optional("pandas", "Reading a table")
     types = pandas.api.types
     present = values.dropna()
     if len(present) == 0:
@@ -52,14 +52,14 @@ def kind_of(name: str, values: Any) -> str:
     if types.is_numeric_dtype(present) or types.is_timedelta64_dtype(present):
         if values.nunique(dropna=False) == 1:
             return "constant"
-        return "identifier" if numbers_rows(name, as_numbers(present)) else "number"
+        return "identifier" if numbers_the_rows(name, as_numbers(present)) else "number"
     words = present.map(str).str.strip()
     if words.nunique() == 1 and len(present) == len(values):
         return "constant"
     if not isinstance(present.dtype, pandas.CategoricalDtype):
         if words.str.lower().isin(["true", "false"]).all():
             return "boolean"
-        if np.isfinite(as_numbers(words)).mean() >= 0.95:  # the others are slips: missing
+        if np.isfinite(as_numbers(words)).mean() >= 0.95:  # other values count as missing
             return "number"
         for form in DATE_FORMATS:
             if (
@@ -71,7 +71,7 @@ def kind_of(name: str, values: Any) -> str:
 
 
 def label_or_text(words: Any) -> str:
-    """Tell labels, text and identifiers apart by how often values repeat and their words."""
+    """Distinguish labels, text and identifiers by repeated values and numbers of words."""
     n_samples, distinct = len(words), words.nunique()
     n_words = words.str.count(r"\w+").mean()
     if distinct == 1 or distinct < n_samples and distinct <= max(20, n_samples // 20):
@@ -83,8 +83,8 @@ def label_or_text(words: Any) -> str:
     return "text" if n_words >= 1.5 else "identifier"
 
 
-def numbers_rows(name: str, values: np.ndarray) -> bool:
-    """Whether a column of numbers only counts or names the rows."""
+def numbers_the_rows(name: str, values: np.ndarray) -> bool:
+    """Return True if a column of numbers only counts or identifies the rows."""
     if len(np.unique(values)) < len(values) or not np.array_equal(values, np.rint(values)):
         return False
     consecutive = len(values) >= 20 and np.ptp(values) == len(values) - 1
@@ -92,29 +92,29 @@ def numbers_rows(name: str, values: np.ndarray) -> bool:
 
 
 def target_labels(values: Any) -> np.ndarray:
-    """Return a target column without missing values as an array of labels.
+    """Convert a target column to an array of labels.
 
     Parameters
     ----------
     values : pandas.Series
-        No value missing.
+        Target column without missing values.
 
     Returns
     -------
-    ndarray of shape (n_samples,)
-        Of bool, int or str.
+    labels : ndarray of shape (n_samples,)
+        Labels of type bool, int or str.
 
     Raises
     ------
     CommandError
-        If there is only one label, or so many that they can hardly be classes.
+        If there is only one label, or too many for a classification target.
     """
-    types = optional("pandas", "Reading a table").api.types
-    with suppress(OverflowError):  # pandas 3.0, of integers beyond 64 bits, which are words here
+    types = import_optional("pandas", "Reading a table").api.types
+    with suppress(OverflowError):  # pandas 3.0, for integers beyond 64 bits; used as words
         values = values.infer_objects()
     simple = types.is_bool_dtype(values) or types.is_numeric_dtype(values)
     labels = values.to_numpy() if simple else np.array([str(value) for value in values])
-    if labels.dtype.kind == "O":  # pandas 2, of its own types of numbers
+    if labels.dtype.kind == "O":  # pandas 2, for its extension types of numbers
         labels = np.array(values.tolist())
     fractions = labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels))
     if labels.dtype.kind == "f":

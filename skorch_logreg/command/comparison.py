@@ -1,4 +1,4 @@
-"""Fit ours beside scikit-learn's LogisticRegression on the same arrays, and report."""
+"""Comparison of TorchLogisticClassifier with scikit-learn's LogisticRegression."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-LONG = 2e7  # entries of X times classes from which a fit shows its progress
+PROGRESS_BAR_SIZE = 2e7  # entries of X times classes above which a fit shows a progress bar
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Encoded training rows and held-out rows of one table."""
+    """Encoded training and held-out rows of a table."""
 
     X_train: Any
     y_train: np.ndarray
@@ -35,9 +35,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Result:
-    """One model's line of the table: what it took and what it reached.
+    """Time, objective and held-out scores of one model.
 
-    The scores are those of the held-out rows, NaN where there are none.
+    The scores are NaN without held-out rows.
     """
 
     model: Any
@@ -50,29 +50,29 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of the model's class."""
+        """Class name of the model."""
         return type(self.model).__name__
 
 
 def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Result, Result]:
-    """Fit both classes at their default settings.
+    """Fit both classifiers with their default solvers and score them.
 
     Parameters
     ----------
     problem : Problem
-        The arrays, the same for both.
+        Training and held-out rows.
     C : float
-        Inverse strength of the penalty; inf: none.
+        Inverse regularization strength; inf means no penalty.
     l1_ratio : float
-        0 is L2, 1 is L1, between them the elastic net.
+        Elastic net mixing parameter: 0 is an L2 penalty, 1 an L1 penalty.
     seed : int
-        For solvers that draw rows at random.
+        Seed for solvers that draw rows at random.
 
     Returns
     -------
     ours, theirs : Result
-        TorchLogisticClassifier's, then LogisticRegression's (lbfgs; saga where there is an
-        L1 term).
+        Results of TorchLogisticClassifier and of LogisticRegression (lbfgs, or saga with an L1
+        term).
     """
     shared: dict[str, Any] = {"C": C, "l1_ratio": l1_ratio, "random_state": seed}
     ours = TorchLogisticClassifier(**shared)
@@ -81,28 +81,35 @@ def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Res
         warnings.simplefilter("ignore")
         for model in (ours, theirs):  # the first fit of a process also loads libraries
             clone(model).fit([[0.0], [1.0], [1.0], [0.0]], [0, 0, 1, 1])
-    return measure(ours, problem, bar=True), measure(theirs, problem, bar=l1_ratio == 0)
+    return (
+        fit_and_score(ours, problem, progress_bar=True),
+        fit_and_score(theirs, problem, progress_bar=l1_ratio == 0),
+    )
 
 
-def measure(model: Any, problem: Problem, bar: bool) -> Result:
-    """Fit one model, with a progress bar if it has one and takes long, and score it."""
+def fit_and_score(model: Any, problem: Problem, progress_bar: bool) -> Result:
+    """Fit and score one model, with a progress bar if it is requested and the data are large."""
     X, y = problem.X_train, problem.y_train
     n_outputs = len(np.unique(y))
-    shown = bar and getattr(X, "nnz", X.size) * n_outputs >= LONG and watch(model)
+    shown = (
+        progress_bar
+        and getattr(X, "nnz", X.size) * n_outputs >= PROGRESS_BAR_SIZE
+        and add_progress_bar(model)
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
         model.fit(X, y)
         seconds = time.perf_counter() - start
     if shown:
-        model.set_callbacks()  # a saved model has no use for the bar
+        model.set_callbacks()  # do not save the callback with the model
     accuracy, loss, auc = scores(model, problem.X_test, problem.y_test)
     notes = tuple(" ".join(str(w.message).split("\n\n")[0].split()) for w in caught)
     return Result(model, seconds, objective(model, X, y), accuracy, loss, auc, notes)
 
 
-def watch(model: Any) -> bool:
-    """Give a model scikit-learn's progress bar, where there is one and somebody is looking."""
+def add_progress_bar(model: Any) -> bool:
+    """Add scikit-learn's progress bar to a model, if stdout is a terminal; return True if added."""
     if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
         return False
     try:
@@ -114,9 +121,10 @@ def watch(model: Any) -> bool:
 
 
 def objective(model: Any, X: Any, y: np.ndarray) -> float:
-    """Return the sum of the losses plus 1/C times the penalty, the same way for any model.
+    """Compute the sum of the losses plus the penalty divided by C.
 
-    scikit-learn's `log_loss` clips probabilities, which hides how bad an extreme logit is.
+    scikit-learn's `log_loss` clips probabilities and thereby understates the loss of extreme
+    logits.
     """
     logits = model.decision_function(X)
     if logits.ndim == 1:
@@ -130,13 +138,13 @@ def objective(model: Any, X: Any, y: np.ndarray) -> float:
 
 
 def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
-    """Return accuracy, log loss and area under the ROC curve (mean over one-vs-rest)."""
+    """Compute accuracy, log loss and area under the ROC curve (mean over one-vs-rest)."""
     if len(y) == 0:
         return np.nan, np.nan, np.nan
     labels = model.classes_
     proba = model.predict_proba(X)
     with warnings.catch_warnings():
-        # a class that no held-out row has leaves the curve undefined: NaN
+        # NaN if a class has no held-out rows, so that its curve is undefined
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         if len(labels) == 2:
             auc = roc_auc_score(y == labels[1], proba[:, 1])
@@ -146,21 +154,21 @@ def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
     return float(accuracy_score(y, model.predict(X))), float(loss), float(auc)
 
 
-def report(results: Sequence[Result], names: Sequence[str], most: int = 10) -> str:
-    """Write the comparison and the largest coefficients of the first model.
+def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -> str:
+    """Format the comparison and the largest coefficients of the first model.
 
     Parameters
     ----------
     results : sequence of Result
-        The models, ours first.
+        Results of the models, TorchLogisticClassifier first.
     names : sequence of str
-        A name for each column of X.
-    most : int
-        How many coefficients.
+        Names of the columns of X.
+    n_shown : int
+        Number of coefficients.
 
     Returns
     -------
-    str
+    text : str
         Lines of plain text.
     """
     best = min(result.objective for result in results)
@@ -171,37 +179,37 @@ def report(results: Sequence[Result], names: Sequence[str], most: int = 10) -> s
             f"{result.seconds:.3f}",
             f"{result.objective:.8g}",
             f"{(result.objective - best) / max(best, np.finfo(float).tiny):.1e}",
-            *(number(score) for score in (result.accuracy, result.log_loss, result.roc_auc)),
+            *(format_score(score) for score in (result.accuracy, result.log_loss, result.roc_auc)),
         ]
         for result in results
     ]
-    lines = align([heads, *rows])
+    lines = align_columns([heads, *rows])
     lines += [f"{result.name}: {note}" for result in results for note in result.notes]
     proof = results[0].model.duality_gap_
     if np.isfinite(proof):
         lines.append(f"{results[0].name}: proven to be within {proof:.1e} of the minimum, relative")
-    return "\n".join([*lines, "", *coefficients(results[0].model, names, most)])
+    return "\n".join([*lines, "", *coefficient_lines(results[0].model, names, n_shown)])
 
 
-def coefficients(model: Any, names: Sequence[str], most: int) -> list[str]:
-    """Return lines with the largest coefficients, largest first."""
+def coefficient_lines(model: Any, names: Sequence[str], n_shown: int) -> list[str]:
+    """Format the largest coefficients, in descending order of absolute value."""
     coef = model.coef_
-    classes = model.classes_[-len(coef) :]  # one row, for the second of two classes
+    classes = model.classes_[-len(coef) :]  # two classes have one row, for the second
     n_used = np.count_nonzero(coef)
-    order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(most, n_used)]
+    order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(n_shown, n_used)]
     rows = [["coefficient", "for class", "column"]]
     for row, column in zip(*np.unravel_index(order, coef.shape), strict=True):
         rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), names[column]])
-    return [f"Largest coefficients, of {n_used} that are not zero:", *align(rows, left=2)]
+    return [f"Largest coefficients, of {n_used} that are not zero:", *align_columns(rows, left=2)]
 
 
-def number(value: float) -> str:
-    """Write a score, or a dash where there is none."""
+def format_score(value: float) -> str:
+    """Format a score, or a dash for NaN."""
     return "-" if np.isnan(value) else f"{value:.4f}"
 
 
-def align(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
-    """Pad cells to columns: the first to the left (or the last ones, from `left`)."""
+def align_columns(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
+    """Align cells: the first column to the left, or all columns from index `left` on."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

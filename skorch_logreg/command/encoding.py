@@ -1,4 +1,4 @@
-"""From the columns of a table to the numbers of a model, by scikit-learn's transformers."""
+"""Encoding of the columns of a table as numbers with scikit-learn's transformers."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skorch_logreg.command.failure import listed, optional
+from skorch_logreg.command.errors import format_names, import_optional
 
-MAX_LABELS = 1000  # columns that one column of labels may become; rarer ones share one
-MAX_WORDS = 20_000
+MAX_LABELS = 1000  # one-hot columns of a column of labels; rarer labels share the last one
+MAX_WORDS = 20_000  # TF-IDF columns of a column of text
 
 
 def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
-    """Bring the columns of any table to the types that the encoder was fitted on.
+    """Convert the columns of a table to the types that the encoder was fitted on.
 
-    A column may have other types in another file: integers, where nothing is missing there;
-    words, where one number is mistyped.
+    The types of a column may differ between files: integers if no value is missing, or words if
+    one number is mistyped.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        A table that has the columns of `kinds`; others are ignored.
+        Table with the columns of `kinds`; other columns are ignored.
     kinds : mapping of str to str
-        Kind of each column, as from `column_kinds`.
+        Kind of each column, as returned by `column_kinds`.
 
     Returns
     -------
-    pandas.DataFrame
-        float64 columns with NaN where missing; labels as objects; text as str, "" where
-        missing; a date as seven numbers: days since 1970, and where it lies in the year, the
-        week and the day, as sine and cosine.
+    cleaned : pandas.DataFrame
+        Numbers as float64, with NaN if missing; labels as objects; text as str, "" if missing; a
+        date as seven numbers: days since 1970, and sine and cosine of its position in the year,
+        the week and the day.
 
     Raises
     ------
     ValueError
         If columns are missing.
     """
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     absent = [name for name in kinds if name not in frame.columns]
     if absent:
         plural = "s" if len(absent) > 1 else ""
-        raise ValueError(f"The table lacks the column{plural} {listed(absent)}.")
+        raise ValueError(f"The table lacks the column{plural} {format_names(absent)}.")
     columns: dict[str, Any] = {}
     for name, kind in kinds.items():
         values = frame[name]
@@ -67,8 +67,8 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
 
 
 def as_numbers(values: Any) -> np.ndarray:
-    """Return a column as float64, NaN where it is missing, infinite or no number."""
-    pandas = optional("pandas", "Reading a table")
+    """Convert a column to float64, with NaN for missing, infinite and non-numeric values."""
+    pandas = import_optional("pandas", "Reading a table")
     if pandas.api.types.is_timedelta64_dtype(values):
         values = values.dt.total_seconds()
     elif not pandas.api.types.is_numeric_dtype(values):
@@ -79,23 +79,23 @@ def as_numbers(values: Any) -> np.ndarray:
 
 
 def as_words(values: Any, missing: Any) -> Any:
-    """Return a column as an object array of str, with `missing` where it is missing."""
+    """Convert a column to an object array of str, with `missing` for missing values."""
     words = values.map(str).str.strip().astype(object)
     return words.where(values.notna(), missing).to_numpy(dtype=object)
 
 
 def as_dates(values: Any, form: str) -> Any:
-    """Return a column as moments in UTC, NaT where it is missing or not in this format."""
-    pandas = optional("pandas", "Reading a table")
+    """Convert a column to UTC timestamps, with NaT for missing values and other formats."""
+    pandas = import_optional("pandas", "Reading a table")
     return pandas.to_datetime(values, format=form, errors="coerce", utc=True)
 
 
 def date_parts(name: str, moments: Any) -> dict[str, Any]:
-    """Return a date as numbers: how long ago, and sine and cosine of its place in each cycle."""
-    pandas = optional("pandas", "Reading a table")
+    """Convert a date to days since 1970, and sine and cosine of its position in each cycle."""
+    pandas = import_optional("pandas", "Reading a table")
     epoch = pandas.Timestamp("1970-01-01", tz="UTC")
     days = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy(dtype=np.float64)
-    # 1970-01-01 was a Thursday; any fixed phase will do, since sine and cosine span them all
+    # any phase of the week will do (1970-01-01 was a Thursday): sine and cosine span all phases
     turns = {"year": days / 365.2425, "week": days / 7, "day": days}
     parts: dict[str, Any] = {f"{name} (days)": days}
     for cycle, turn in turns.items():
@@ -110,16 +110,16 @@ def encoder(cleaned: Any, kinds: Mapping[str, str]) -> ColumnTransformer:
     Parameters
     ----------
     cleaned : pandas.DataFrame
-        From `clean`.
+        Table returned by `clean`.
     kinds : mapping of str to str
-        Kind of each column, as given to `clean`.
+        Kind of each column, as passed to `clean`.
 
     Returns
     -------
-    sklearn.compose.ColumnTransformer
-        Numbers: median for what is missing, with an indicator, then standardised. Labels:
-        one-hot, missing being a label of its own, unknown ones at prediction all zeros or the
-        rare ones' column. Text: TF-IDF of its words.
+    transformer : sklearn.compose.ColumnTransformer
+        Numbers are imputed by the median, with a missing indicator, and standardised. Labels are
+        one-hot encoded; missing values are a separate label, and unknown labels at prediction
+        give all zeros or the column of rare labels. Text becomes TF-IDF weights of its words.
     """
     labels = [name for name, kind in kinds.items() if kind == "label"]
     texts = [name for name, kind in kinds.items() if kind == "text"]
@@ -137,13 +137,13 @@ def encoder(cleaned: Any, kinds: Mapping[str, str]) -> ColumnTransformer:
 
 
 def feature_names(fitted: ColumnTransformer) -> list[str]:
-    """Return a readable name of each encoded column: `age`, `city = Paris`, `review: good`."""
+    """Return readable names of the encoded columns: `age`, `city = Paris`, `review: good`."""
     names = []
     sources = {part: columns for part, _, columns in fitted.transformers}
     for full in fitted.get_feature_names_out():
         part, _, rest = full.partition("__")
         if part == "labels":
-            # the longest that fits: a column's name may start with another's
+            # the longest match, because one column name may be a prefix of another
             column = max((c for c in sources[part] if rest.startswith(f"{c}_")), key=len)
             label = rest[len(column) + 1 :]
             names.append(f"{column} is missing" if label == "nan" else f"{column} = {label}")

@@ -1,4 +1,4 @@
-"""Read a table, write and read a fitted pipeline."""
+"""Reading of tables, and writing and reading of fitted pipelines."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from skorch_logreg.command.encoding import clean
-from skorch_logreg.command.failure import CommandError, optional
+from skorch_logreg.command.errors import CommandError, import_optional
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-SAMPLE = 1 << 16  # characters from which the separator is found
-SEPARATORS = ",;\t|"  # then the space, which texts have too
+SAMPLE_CHARACTERS = 1 << 16  # at the start of a file, to detect the separator
+SEPARATORS = ",;\t|"  # a space is tried last, because text contains spaces
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-# pandas' own list has neither; the first is UCI's, the second SAS's
+# types of a saved pipeline that skops does not trust by default
 TRUSTED = [
     "numpy.dtype",
     f"{clean.__module__}.{clean.__qualname__}",
     f"{TorchLogisticClassifier.__module__}.{TorchLogisticClassifier.__qualname__}",
 ]
-MISSING = ["?", "."]
+MISSING_VALUES = ["?", "."]  # used by UCI and SAS, in addition to pandas' defaults
 
 
 def read_table(path: Path) -> Any:
@@ -33,31 +33,32 @@ def read_table(path: Path) -> Any:
     Parameters
     ----------
     path : Path
-        Parquet where the name ends in `.parquet` or `.pq`; else text, of which the separator
-        (comma, semicolon, tab, bar or space) and the decimal sign are found from its first lines.
+        Path of a Parquet file, if its name ends in `.parquet` or `.pq`, else of a text file. The
+        separator (comma, semicolon, tab, bar or space) and the decimal sign of a text file are
+        detected from its first lines.
 
     Returns
     -------
-    pandas.DataFrame
-        At least one row; column names are strings, rows are numbered from 0.
+    frame : pandas.DataFrame
+        Table with at least one row. Column names are strings, and rows are numbered from 0.
 
     Raises
     ------
     CommandError
         If the file cannot be read, has no rows, or pandas or pyarrow is missing.
     """
-    pandas = optional("pandas", "Reading a table")
+    pandas = import_optional("pandas", "Reading a table")
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
-            optional("pyarrow", "Reading Parquet")
+            import_optional("pyarrow", "Reading Parquet")
             frame = pandas.read_parquet(path)
         else:
-            separator, decimal = dialect(head(path))
+            separator, decimal = dialect(read_head(path))
             frame = pandas.read_csv(
                 path,
                 sep=separator,
                 decimal=decimal,
-                na_values=MISSING,
+                na_values=MISSING_VALUES,
                 skipinitialspace=True,
                 low_memory=False,
                 encoding="utf-8-sig",
@@ -75,30 +76,31 @@ def read_table(path: Path) -> Any:
     return frame.reset_index(drop=True)
 
 
-def head(path: Path) -> str:
-    """Return the first whole lines of a text file, compressed or not."""
+def read_head(path: Path) -> str:
+    """Return the first complete lines of a text file, which may be compressed."""
     opened = OPENERS.get(path.suffix.lower(), open)
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        sample: str = file.read(SAMPLE)
-    return sample if len(sample) < SAMPLE else sample[: sample.rfind("\n") + 1]
+        sample: str = file.read(SAMPLE_CHARACTERS)
+    return sample if len(sample) < SAMPLE_CHARACTERS else sample[: sample.rfind("\n") + 1]
 
 
 def dialect(sample: str) -> tuple[str, str]:
-    """Find the separator and the decimal sign of a text table.
+    """Detect the separator and the decimal sign of a text table.
 
-    The separator is the one that cuts every line into the same number of fields, and into
-    most of them. `csv.Sniffer` looks at letter frequencies instead and is led astray by text.
+    The separator is the one that splits all lines into the same number of fields, and into the
+    largest number. `csv.Sniffer` uses character frequencies, which are unreliable for text.
 
     Parameters
     ----------
     sample : str
-        The first lines.
+        First lines of the table.
 
     Returns
     -------
     separator, decimal : str
-        A comma is a decimal sign only in a file with another separator, where some field is
-        a number with a comma and none is a number with a point.
+        Separator of the fields, and decimal sign. The decimal sign is a comma only if the
+        separator is another one, some field is a number with a comma, and no field is a number
+        with a point.
     """
 
     def width(separator: str) -> int:
@@ -109,7 +111,7 @@ def dialect(sample: str) -> tuple[str, str]:
             return 1
         return widths.pop() if len(widths) == 1 else 1
 
-    separator = max(SEPARATORS, key=width)  # the comma, where none cuts anything
+    separator = max(SEPARATORS, key=width)  # the comma if none splits the lines
     if width(separator) == 1 and width(" ") > 1:
         separator = " "
     bounds = (rf"(?:^|{re.escape(separator)})-?\d+", rf"\d+(?={re.escape(separator)}|\r?$)")
@@ -120,8 +122,8 @@ def dialect(sample: str) -> tuple[str, str]:
 
 
 def save_model(model: Any, path: Path) -> None:
-    """Write a fitted pipeline with skops, which can be read without running any code."""
-    skops = optional("skops.io", "Saving a model")
+    """Write a fitted pipeline with skops, whose files can be read without executing code."""
+    skops = import_optional("skops.io", "Saving a model")
     try:
         skops.dump(model, path)
     except OSError as error:
@@ -134,25 +136,25 @@ def load_model(path: Path) -> Any:
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
 
     Returns
     -------
-    sklearn.pipeline.Pipeline
+    model : sklearn.pipeline.Pipeline
         The fitted pipeline.
 
     Raises
     ------
     CommandError
-        If the file is unreadable, holds no such pipeline, or names types that are neither
-        scikit-learn's nor ours.
+        If the file is unreadable, does not contain such a pipeline, or contains types of other
+        packages than scikit-learn and this one.
     """
-    skops = optional("skops.io", "Loading a model")
+    skops = import_optional("skops.io", "Loading a model")
     try:
         model = skops.load(path, trusted=TRUSTED)
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # a broken file meets skops' parser anywhere
+    except Exception as error:  # skops raises many types for damaged files
         raise CommandError(f"Cannot read {path} as a model: {first_line(error)}") from error
     if "clean" not in getattr(model, "named_steps", {}):
         raise CommandError(f"{path} is not a model that --save has written.")
@@ -160,5 +162,5 @@ def load_model(path: Path) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its name where it has none."""
+    """Return the first line of an error message, or the error's name if it is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Pictures of paths, coefficients, fits and decisions; matplotlib is needed to draw them alone."""
+"""Visualizations of fitted models; matplotlib is only needed to plot them."""
 
 from skorch_logreg.displays.boundary import DecisionBoundaryDisplay
 from skorch_logreg.displays.coefficients import CoefficientDisplay

@@ -1,25 +1,31 @@
-"""Axes to draw on, and colours that are seen on light and dark ones."""
+"""Axes of displays, and a foreground colour for light and dark backgrounds."""
 
 from typing import Any
 
-__all__ = ["axes_for", "ink"]
+__all__ = ["foreground_color", "prepare_axes"]
 
 
-def axes_for(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
-    """Give the display's axes and figure, new ones where none are given.
+def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
+    """Set the axes and figure of a display, and create them if necessary.
 
     Parameters
     ----------
     display : object
-        Gets ``ax_`` and ``figure_``.
+        Display whose attributes ``ax_`` and ``figure_`` are set.
     ax : matplotlib Axes or None
+        Axes to draw on; None creates a new figure.
     size : (width, height) or None
-        Inches of a new figure; None: matplotlib's default.
+        Size of a new figure in inches; None is matplotlib's default.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+        Axes to draw on.
 
     Raises
     ------
     ImportError
-        If matplotlib is missing: with the command that installs it.
+        If matplotlib is missing. The message contains the command that installs it.
     """
     try:
         from matplotlib import pyplot as plt
@@ -34,6 +40,6 @@ def axes_for(display: Any, ax: Any, size: tuple[float, float] | None = None) -> 
     return ax
 
 
-def ink(ax: Any) -> Any:
-    """Colour of the axes' own frame, which is seen on their background."""
+def foreground_color(ax: Any) -> Any:
+    """Return the colour of the axes' frame, which is visible on their background."""
     return ax.spines["left"].get_edgecolor()

@@ -1,37 +1,44 @@
-"""Probabilities over the plane of two features."""
+"""Decision boundary and class probabilities of two features."""
 
 from typing import Any, Self
 
 import numpy as np
 from sklearn import inspection
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import check_classes, numpy_of, threshold_of
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.model_attributes import (
+    check_classes,
+    decision_threshold,
+    to_dense_numpy,
+)
 
 __all__ = ["DecisionBoundaryDisplay"]
 
-_LEVELS = np.arange(1, 10) / 10
+_CONTOUR_LEVELS = np.arange(1, 10) / 10  # probabilities at contour lines
 
 
 class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
-    """Probabilities over two features: contours at 0.1 to 0.9, and where the decision changes.
+    """Decision boundary of two features, with contours of the probability from 0.1 to 0.9.
 
-    scikit-learn's display, made by `from_estimator`, with lines. Of three classes or more the
-    probability is that of the likeliest.
+    This is scikit-learn's display with contour lines, created by `from_estimator`. With three
+    classes or more the contours show the probability of the most likely class.
 
     Attributes
     ----------
     surface_ : matplotlib ContourSet or list of them
-        The areas, as in scikit-learn.
+        Filled areas, as in scikit-learn.
     contours_ : matplotlib ContourSet or None
-        Lines of equal probability; None where it hardly changes.
+        Lines of equal probability; None if the probability crosses none of the levels.
     boundary_ : list of matplotlib ContourSet
-        Where the probability is the estimator's threshold; of three classes or more, one a
-        class, where it is as likely as the likeliest other. Empty where nothing changes.
+        Lines where the probability equals the threshold of the estimator. With three classes or
+        more, one per class, where it is as likely as the most likely other class. Empty if the
+        decision does not change.
     points_ : list of matplotlib PathCollection
-        Rows, one a class.
+        Scattered rows, one collection per class.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     See Also
     --------
@@ -63,38 +70,39 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the probabilities of a fitted classifier of two features.
+        """Plot the probabilities of a fitted classifier of two features.
 
         Parameters
         ----------
         estimator : fitted classifier
-            With `predict_proba`.
+            Classifier with `predict_proba`.
         X : array-like or data frame of shape (n_samples, 2)
-            Rows, which say how far the axes go.
+            Rows, which determine the range of the axes.
         y : array-like of shape (n_samples,) or None
-            Their labels; None: the rows are not drawn.
+            Labels of the rows; if None, the rows are not plotted.
         grid_resolution : int, default=200
-            Points of the grid along each axis.
+            Number of grid points along each axis.
         eps : float, default=0.5
-            By which the axes go beyond the rows.
+            Margin of the axes around the rows, in units of the features.
         xlabel, ylabel : str or None
-            None: the columns of a data frame.
+            Labels of the axes; None uses the column names of a data frame.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.contourf`.
+            Keyword arguments of `matplotlib.axes.Axes.contourf`.
 
         Returns
         -------
         display : DecisionBoundaryDisplay
+            The plotted display.
 
         Raises
         ------
         ValueError
-            If X has not two columns, or y holds others than the classes.
+            If X does not have two columns, or y has labels that are not among the classes.
         """
         if y is not None:
-            check_classes(numpy_of(y), numpy_of(estimator.classes_))
+            check_classes(to_dense_numpy(y), to_dense_numpy(estimator.classes_))
         display: Self = super().from_estimator(
             estimator,
             X,
@@ -104,7 +112,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             xlabel=xlabel,
             ylabel=ylabel,
             ax=ax,
-            threshold=threshold_of(estimator),
+            threshold=decision_threshold(estimator),
             **kwargs,
         )
         if y is not None:
@@ -121,44 +129,47 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         threshold: float | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
         plot_method : {"contourf", "contour", "pcolormesh"}, default="contourf"
-            How areas are drawn.
+            Method of the axes that draws the areas.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         xlabel, ylabel : str or None
-            None: those of the display.
+            Labels of the axes; None uses those of the display.
         threshold : float or None
-            Of two classes, where the decision changes; None: as before, or 0.5.
+            Decision threshold for two classes; None keeps the previous one, initially 0.5.
         **kwargs
-            For the method.
+            Keyword arguments of the plot method.
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
         if threshold is not None or not hasattr(self, "threshold"):
             self.threshold = 0.5 if threshold is None else threshold
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         binary = self.response.ndim == 2
         style = {"alpha": 0.5, **kwargs}
         if plot_method != "pcolormesh":
-            style.setdefault("levels", np.r_[0, _LEVELS, 1])
+            style.setdefault("levels", np.r_[0, _CONTOUR_LEVELS, 1])
         if binary:
             style.setdefault("cmap", "coolwarm")
         super().plot(plot_method=plot_method, ax=ax, xlabel=xlabel, ylabel=ylabel, **style)
-        likeliest = self.response if binary else self.response.max(axis=2)
-        levels = _LEVELS[(likeliest.min() < _LEVELS) & (likeliest.max() > _LEVELS)]
-        lines = {"colors": [ink(ax)], "linewidths": 0.6, "alpha": 0.6}
+        max_proba = self.response if binary else self.response.max(axis=2)
+        levels = _CONTOUR_LEVELS[
+            (max_proba.min() < _CONTOUR_LEVELS) & (max_proba.max() > _CONTOUR_LEVELS)
+        ]
+        lines = {"colors": [foreground_color(ax)], "linewidths": 0.6, "alpha": 0.6}
         self.contours_ = None
         if len(levels):
-            self.contours_ = ax.contour(self.xx0, self.xx1, likeliest, levels=levels, **lines)
+            self.contours_ = ax.contour(self.xx0, self.xx1, max_proba, levels=levels, **lines)
             ax.clabel(self.contours_, fmt="%.1f", fontsize="x-small")
-        lines = {"colors": [ink(ax)], "linewidths": 2}
-        fields = [self.response] if binary else _margins(self.response)
+        lines = {"colors": [foreground_color(ax)], "linewidths": 2}
+        fields = [self.response] if binary else _class_margins(self.response)
         at = self.threshold if binary else 0.0
         self.boundary_ = [
             ax.contour(self.xx0, self.xx1, field, levels=[at], **lines)
@@ -168,22 +179,24 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         return self
 
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
-        """Draw rows over the areas, in the colours of their classes.
+        """Scatter rows over the areas, in the colours of their classes.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, 2)
+            Rows to plot.
         y : array-like of shape (n_samples,)
+            Labels of the rows.
         classes : array-like of shape (n_classes,)
-            Those that y lacks have no points, and keep their colours.
+            All classes. The colours do not depend on which of them occur in y.
         """
         from matplotlib import colormaps
 
-        X, y, classes = np.asarray(X), np.asarray(y), numpy_of(classes)
+        X, y, classes = np.asarray(X), np.asarray(y), to_dense_numpy(classes)
         colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"]([0.0, 1.0]))
         self.points_ = [
             self.ax_.scatter(
-                *X[y == label].T, s=18, color=colors[k], edgecolors=[ink(self.ax_)],
+                *X[y == label].T, s=18, color=colors[k], edgecolors=[foreground_color(self.ax_)],
                 linewidths=0.5, label=str(label),
             )
             for k, label in enumerate(classes)
@@ -192,8 +205,8 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         self.ax_.legend(fontsize="small")
 
 
-def _margins(probability: np.ndarray) -> list[np.ndarray]:
-    """Of every class, by how much it is likelier than the likeliest other."""
+def _class_margins(probability: np.ndarray) -> list[np.ndarray]:
+    """Compute each class's probability minus the largest probability of the other classes."""
     n_classes = probability.shape[2]
     others = (np.delete(probability, k, axis=2).max(axis=2) for k in range(n_classes))
     return [probability[:, :, k] - other for k, other in enumerate(others)]

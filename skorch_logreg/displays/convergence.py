@@ -1,44 +1,47 @@
-"""How a fit came to its end."""
+"""Plot of the convergence of a fit."""
 
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import last_step
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.model_attributes import last_step
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["ConvergenceDisplay"]
 
 
 class ConvergenceDisplay:
-    """Optimality against passes over X, or a history against epochs.
+    """Convergence of a fit: optimality by passes over X, or training history by epochs.
 
     Parameters
     ----------
     steps : array-like of shape (n_steps,)
-        Passes or epochs.
+        Numbers of passes or epochs.
     values : array-like of shape (n_steps,)
-        On a logarithmic axis where all are positive.
+        Values to plot, on a logarithmic axis if none is negative and some are positive.
     step_name, value_name : str
-        Of the axes.
+        Labels of the axes.
     tol : float or None
-        Where the fit may end.
+        Convergence threshold, plotted as a horizontal line.
     name : str or None
-        Of the fit, for a legend.
+        Name of the fit, for the legend.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
+        Plotted values.
     tol_line_ : matplotlib Line2D or None
-        None too where the axes have one.
+        Line at `tol`; None if `tol` is None, or if the axes already have one at this `tol`.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     Notes
     -----
-    Several fits compare on one axes: pass ``display.ax_`` on as `ax`.
+    To compare several fits on the same axes, pass ``display.ax_`` of one display as `ax`.
 
     Examples
     --------
@@ -81,29 +84,31 @@ class ConvergenceDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the history of a training in mini-batches.
+        """Plot the history of a fit in mini-batches.
 
         Parameters
         ----------
         estimator : fitted classifier, Pipeline or search
-            With `history_`.
+            Model with `history_`.
         value : str, default="loss"
-            Its key: "loss", "learning_rate", "seconds", or "valid_score" where rows are held out.
+            Key of `history_`: "loss", "learning_rate", "seconds", or "valid_score" if the fit held
+            out rows.
         name : str or None
-            For a legend.
+            Name of the fit, for the legend.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ConvergenceDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If there is no such history.
+            If the model has no `history_`, or `value` is not one of its keys.
         """
         history = getattr(last_step(estimator), "history_", None)
         if history is None:
@@ -135,31 +140,32 @@ class ConvergenceDisplay:
         fit_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Fit a clone, and draw the optimality after each of its iterations.
+        """Fit a clone and plot the optimality after every iteration.
 
         Parameters
         ----------
         estimator : TorchLogisticClassifier, or Pipeline that ends with one
-            Not changed.
+            Estimator to clone; it is not modified.
         X, y
-            As its `fit` takes them.
+            Training data, as for `fit`.
         name : str or None
-            For a legend.
+            Name of the fit, for the legend.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         fit_params : dict or None
-            More arguments of `fit`.
+            Additional arguments of `fit`.
         **kwargs
-            For `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ConvergenceDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If the estimator takes no callbacks, or if nothing is proven of its iterations.
+            If the estimator does not support callbacks, or its iterations have no optimality.
 
         Examples
         --------
@@ -179,19 +185,19 @@ class ConvergenceDisplay:
                 f"{type(model).__name__} takes no callbacks: from_fit needs a "
                 "TorchLogisticClassifier, and scikit-learn 1.9."
             )
-        record = _Record()
-        model.set_callbacks(record)
+        recorder = _OptimalityRecorder()
+        model.set_callbacks(recorder)
         fitted.fit(X, y, **(fit_params or {}))
-        if not record.optimality:
+        if not recorder.optimality:
             raise ParameterError(
                 "no iteration was proven: of a training in mini-batches draw history_, with "
                 "from_estimator."
             )
-        display = cls(record.passes, record.optimality, tol=model.tol, name=name)
+        display = cls(recorder.passes, recorder.optimality, tol=model.tol, name=name)
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -200,24 +206,27 @@ class ConvergenceDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         values = np.asarray(self.values, dtype=np.float64)
         label = {} if self.name is None else {"label": self.name}
-        # one of many epochs is no event
+        # no markers for many epochs
         marker = {"marker": "o", "markersize": 4} if len(values) <= 50 else {}
         (self.line_,) = ax.plot(self.steps, values, **{**label, **marker, **kwargs})
         known = values[np.isfinite(values)]
-        # an optimality of zero, which an exact step may reach, has no place on a logarithmic axis
+        # an exact step may reach an optimality of zero, which a logarithmic axis masks
         if len(known) and (known >= 0).all() and (known > 0).any():
             ax.set_yscale("log", nonpositive="mask")
         self.tol_line_ = None
-        goal = None if self.tol is None else f"tol = {self.tol:g}"
-        if goal is not None and goal not in [text.get_text() for text in ax.texts]:
-            self.tol_line_ = ax.axhline(self.tol, color=ink(ax), linestyle=":", linewidth=1)
+        tol_text = None if self.tol is None else f"tol = {self.tol:g}"
+        if tol_text is not None and tol_text not in [text.get_text() for text in ax.texts]:
+            self.tol_line_ = ax.axhline(
+                self.tol, color=foreground_color(ax), linestyle=":", linewidth=1
+            )
             ax.annotate(
-                goal,
+                tol_text,
                 xy=(1, self.tol),
                 xycoords=("axes fraction", "data"),
                 xytext=(-3, 3),
@@ -233,26 +242,26 @@ class ConvergenceDisplay:
         return self
 
 
-class _Record:
-    """Callback that keeps what is proven of every iteration."""
+class _OptimalityRecorder:
+    """Callback that records passes over X and optimality after every iteration."""
 
     def __init__(self) -> None:
         self.passes: list[int] = []
         self.optimality: list[float] = []
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing; the protocol asks for it."""
+        """Do nothing; required by scikit-learn's callback protocol."""
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
+        """Do nothing; required by scikit-learn's callback protocol."""
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing."""
+        """Do nothing; required by scikit-learn's callback protocol."""
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
-        """Keep an iteration's figures; the end of the fit, and an epoch, has none."""
+        """Record an iteration of a solver; epochs and the end of the fit are ignored."""
         if context.task_name == "solver-iter" and hasattr(fitted_estimator, "n_passes_"):
             self.passes.append(fitted_estimator.n_passes_)
             self.optimality.append(fitted_estimator.optimality_)

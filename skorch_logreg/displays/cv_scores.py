@@ -1,46 +1,50 @@
-"""Cross-validated scores over the strengths of the penalty."""
+"""Plot of cross-validated scores by regularization strength."""
 
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import class_names, last_step, place_of
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.model_attributes import class_names, index_of, last_step
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["CVScoresDisplay"]
 
 
 class CVScoresDisplay:
-    """Mean scores over C, with a band of one standard error.
+    """Mean cross-validated scores as a function of C, with bands of one standard error.
 
     Parameters
     ----------
     Cs : array-like of shape (n_cs,)
-        Inverse strengths; infinity, which has no place on the axis, is drawn at its right end.
+        Inverse regularization strengths; infinity is plotted one decade to the right of the rest.
     scores : array-like of shape (n_folds, n_l1_ratios, n_cs)
-        Larger is better.
+        Scores, where larger is better.
     l1_ratios : sequence of shape (n_l1_ratios,) or None
-        None: there was no choice of them.
+        Elastic net mixing parameters; None if there is only one.
     score_name : str, default="score"
+        Name of the score, for the axis.
 
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Means, one an l1_ratio.
+        Mean scores, one line per l1_ratio.
     bands_ : list of matplotlib PolyCollection
-        Mean and standard error of the folds; none with one fold.
+        Bands of one standard error of the mean; empty with a single fold.
     best_ : (float, float or None)
-        C and l1_ratio of the best mean.
+        C and l1_ratio of the best mean score.
     simplest_ : (float, float or None) or None
-        Of its l1_ratio the smallest C within one standard error of it; None with one fold.
+        Smallest C whose mean score is within one standard error of the best one, and its l1_ratio,
+        which is that of `best_`; None with a single fold.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     See Also
     --------
-    skorch_logreg.TorchLogisticClassifierCV : Chooses either, by its `selection`.
+    skorch_logreg.TorchLogisticClassifierCV : Selects either one, by its `selection`.
 
     References
     ----------
@@ -73,27 +77,28 @@ class CVScoresDisplay:
     def from_estimator(
         cls, estimator: Any, *, label: Any = None, ax: Any = None, **kwargs: Any
     ) -> Self:
-        """Draw what a fitted classifier found by cross-validation.
+        """Plot the scores of a cross-validated classifier.
 
         Parameters
         ----------
         estimator : TorchLogisticClassifierCV, Pipeline that ends with one, or MultiLabel of one
-            Fitted, in either layout of its attributes.
+            Fitted estimator, with or without legacy attributes.
         label : label, default=None
-            Of a `MultiLabel`, the one that is drawn.
+            Label to plot, for a `MultiLabel`.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : CVScoresDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If the estimator has no such scores, or the label is none of its.
+            If the estimator has no `scores_`, or the label is unknown.
         """
         model = last_step(estimator)
         check_is_fitted(model)
@@ -102,7 +107,9 @@ class CVScoresDisplay:
                 f"{type(model).__name__} has no scores_; a TorchLogisticClassifierCV has."
             )
         scores, ratios = model.scores_, model.l1_ratios_
-        if isinstance(scores, dict):  # legacy: Cs before l1_ratios, for every class the same
+        if isinstance(
+            scores, dict
+        ):  # legacy layout: axis of Cs before l1_ratios, the same for all classes
             scores = next(iter(scores.values()))
             scores = scores[:, None] if scores.ndim == 2 else scores.swapaxes(1, 2)
         if scores.ndim == 4:
@@ -111,7 +118,7 @@ class CVScoresDisplay:
                 raise ParameterError(
                     f"the model has {len(scores)} labels, and one is drawn: name it by label=."
                 )
-            scores = scores[place_of(label, names, "label")]
+            scores = scores[index_of(label, names, "label")]
         elif label is not None:
             raise ParameterError(f"label is {label!r}, but the model has none.")
         scoring = getattr(getattr(model, "estimator", model), "scoring", None)
@@ -125,7 +132,7 @@ class CVScoresDisplay:
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -134,15 +141,16 @@ class CVScoresDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         order = np.argsort(self.Cs, kind="stable")
         Cs = np.asarray(self.Cs, dtype=np.float64)[order]
         scores = np.asarray(self.scores, dtype=np.float64)[:, :, order]
         ratios = [None] * scores.shape[1] if self.l1_ratios is None else list(self.l1_ratios)
         mean, error = scores.mean(axis=0), _standard_error(scores)
-        x, unbounded = _on_axis(Cs)
+        x, unbounded = _finite_positions(Cs)
         self.lines_, self.bands_ = [], []
         for k, ratio in enumerate(ratios):
             label = None if len(ratios) == 1 else f"l1_ratio = {ratio:g}"
@@ -150,20 +158,22 @@ class CVScoresDisplay:
             (line,) = ax.plot(x, mean[k], **{**style, **kwargs})
             self.lines_.append(line)
             if error is not None:
-                ends = mean[k] - error[k], mean[k] + error[k]
+                limits = mean[k] - error[k], mean[k] + error[k]
                 color = line.get_color()
                 alpha = 0.2 if len(ratios) == 1 else 0.12
-                self.bands_.append(ax.fill_between(x, *ends, color=color, alpha=alpha, linewidth=0))
+                self.bands_.append(
+                    ax.fill_between(x, *limits, color=color, alpha=alpha, linewidth=0)
+                )
         finite = np.where(np.isnan(mean), -np.inf, mean)
-        c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # of equals the first C
+        c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # ties: the smallest C
         self.best_ = (float(Cs[c]), ratios[ratio])
-        self._mark(ax, x[c], f"best, C = {Cs[c]:.3g}", "-")
+        self._draw_vertical_line(ax, x[c], f"best, C = {Cs[c]:.3g}", "-")
         self.simplest_ = None
         if error is not None:
             within = finite[ratio] >= finite[ratio, c] - error[ratio, c]
             first = int(within.argmax()) if within.any() else int(c)
             self.simplest_ = (float(Cs[first]), ratios[ratio])
-            self._mark(ax, x[first], f"one standard error, C = {Cs[first]:.3g}", "--")
+            self._draw_vertical_line(ax, x[first], f"one standard error, C = {Cs[first]:.3g}", "--")
         ax.set_xscale("log")
         if unbounded:
             ax.annotate(
@@ -182,18 +192,29 @@ class CVScoresDisplay:
         ax.legend(fontsize="small")
         return self
 
-    def _mark(self, ax: Any, x: float, label: str, linestyle: str) -> None:
-        ax.axvline(x, color=ink(ax), linestyle=linestyle, linewidth=1, label=label, zorder=0)
+    def _draw_vertical_line(self, ax: Any, x: float, label: str, linestyle: str) -> None:
+        """Draw a labelled vertical line behind the curves."""
+        ax.axvline(
+            x, color=foreground_color(ax), linestyle=linestyle, linewidth=1, label=label, zorder=0
+        )
 
 
 def _standard_error(scores: np.ndarray) -> np.ndarray | None:
-    """Of the mean over the folds, (n_l1_ratios, n_cs); one fold has none."""
+    """Compute the standard error of the mean over folds, (n_l1_ratios, n_cs); None for one fold."""
     n_folds = len(scores)
     return None if n_folds < 2 else scores.std(axis=0, ddof=1) / np.sqrt(n_folds)
 
 
-def _on_axis(Cs: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Put infinity a decade to the right of the rest; whether there is one."""
+def _finite_positions(Cs: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return positions on the axis, one decade to the right for infinity.
+
+    Returns
+    -------
+    positions : ndarray of shape (n_cs,)
+        Finite positions.
+    unbounded : bool
+        Whether one of the Cs is infinite.
+    """
     finite = Cs[np.isfinite(Cs)]
     unbounded = len(finite) < len(Cs)
     right = 10 * finite.max() if len(finite) else 1.0

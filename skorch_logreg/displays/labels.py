@@ -1,16 +1,16 @@
-"""Labels that stay readable: short enough, and apart from one another."""
+"""Shortening and spacing of text labels."""
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-__all__ = ["elided", "spread"]
+__all__ = ["shorten_label", "spread_positions"]
 
-_LONGEST = 32  # characters
+_MAX_LABEL_LENGTH = 32  # characters of a label
 
 
-def elided(name: object, longest: int = _LONGEST) -> str:
-    """Leave out the middle of a long name: what tells names apart is often at their end."""
-    # a dollar would begin a formula
+def shorten_label(name: object, longest: int = _MAX_LABEL_LENGTH) -> str:
+    """Replace the middle of a long name by an ellipsis; names often differ at their end."""
+    # matplotlib interprets an unescaped dollar as the start of a formula
     text = str(name)
     if len(text) > longest:
         head = longest // 4
@@ -18,24 +18,25 @@ def elided(name: object, longest: int = _LONGEST) -> str:
     return text.replace("$", r"\$")
 
 
-def spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Move heights as little as possible, in squares, until they are a gap apart.
+def spread_positions(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+    """Move positions apart to a minimum gap, with the least sum of squared changes.
 
-    With ``i * gap`` taken from the i-th from below, to be a gap apart is to be in order: an
-    isotonic regression.
+    After subtracting ``i * gap`` from the i-th smallest position, the positions must be
+    non-decreasing, which is an isotonic regression.
 
     Parameters
     ----------
     heights : ndarray of shape (n,)
-        In any order.
+        Positions, in any order.
     gap : float
-        At most ``(high - low) / (n - 1)``.
+        Minimum distance between positions, at most ``(high - low) / (n - 1)``.
     low, high : float
-        Bounds of the heights returned.
+        Bounds of the returned positions.
 
     Returns
     -------
     moved : ndarray of shape (n,)
+        New positions, in the order of `heights`.
     """
     order = np.argsort(heights, kind="stable")
     shift = gap * np.arange(len(heights))

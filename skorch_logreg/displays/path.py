@@ -1,45 +1,45 @@
-"""Coefficients along a path of regularisation strengths."""
+"""Plot of coefficients along a regularization path."""
 
 from typing import Any, Self
 
 import numpy as np
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import feature_names, numpy_of, place_of
-from skorch_logreg.displays.labels import elided, spread
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.labels import shorten_label, spread_positions
+from skorch_logreg.displays.model_attributes import index_of, resolve_feature_names, to_dense_numpy
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["CoefficientPathDisplay"]
 
-_names = feature_names  # whose name is a parameter here
-
 
 class CoefficientPathDisplay:
-    """Coefficients against the strength of the penalty.
+    """Coefficients along a regularization path.
 
     Parameters
     ----------
     Cs : array-like of shape (n_Cs,)
-        Inverse strengths, positive, in any order.
+        Positive inverse regularization strengths, in any order.
     coefs : array-like of shape (n_Cs, n_features) or (n_Cs, n_classes, n_features)
-        Of three axes the Euclidean norm over the classes is drawn.
+        Coefficients. With three axes, their Euclidean norm over the classes is plotted.
     feature_names : array-like of shape (n_features,) or None
-        None: x0, x1, ...
+        Names of the features; None uses x0, x1, ...
 
     Attributes
     ----------
     features_ : ndarray of shape (n_labels,)
-        Columns that are labelled, the largest at the end of the path first.
+        Indices of the labelled features, in descending order of their size at the largest C.
     lines_ : list of matplotlib Line2D
-        Theirs.
+        Lines of the labelled features.
     others_ : matplotlib LineCollection
-        All other features that are ever not zero.
+        Lines of all other features with a nonzero coefficient anywhere on the path.
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     See Also
     --------
-    skorch_logreg.regularization_path : Finds the path.
+    skorch_logreg.regularization_path : Compute the path.
 
     References
     ----------
@@ -76,47 +76,49 @@ class CoefficientPathDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw what `regularization_path` found.
+        """Plot the result of `regularization_path`.
 
         Parameters
         ----------
         path : RegularizationPath
-            Or what has its `Cs`, `coefs` and `classes`.
+            Path, or any object with attributes `Cs`, `coefs` and `classes`.
         feature_names : array-like of shape (n_features,) or None
-            None: x0, x1, ...
+            Names of the features; None uses x0, x1, ...
         class_of_interest : class, default=None
-            Of three or more, the class whose coefficients are drawn. None: the norm over all.
+            Class whose coefficients are plotted; None plots the norm over all classes if there are
+            three or more.
         against : {"C", "lambda"}, default="C"
-            Horizontal axis; lambda is ``1 / C``, and falls to the right.
+            Quantity on the horizontal axis; lambda is ``1 / C`` and decreases to the right.
         n_labels : int, default=8
-            Features that are named, those largest at the end of the path.
+            Number of labelled features, those with the largest coefficients at the largest C.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.plot`, of the named features.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for the labelled features.
 
         Returns
         -------
         display : CoefficientPathDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If the names or the class do not go with the path.
+            If the names or the class do not match the path.
         """
-        coefs = numpy_of(path.coefs)
-        names = _names(None, feature_names, coefs.shape[-1])
+        coefs = to_dense_numpy(path.coefs)
+        names = resolve_feature_names(None, feature_names, coefs.shape[-1])
         if class_of_interest is not None:
-            place = place_of(class_of_interest, path.classes, "class_of_interest")
+            index = index_of(class_of_interest, path.classes, "class_of_interest")
             if coefs.ndim == 3:
-                coefs = coefs[:, place]
-            elif place == 0:  # of two classes the coefficients are the second's
+                coefs = coefs[:, index]
+            elif index == 0:  # coefficients of two classes refer to the second
                 coefs = -coefs
         display = cls(path.Cs, coefs, feature_names=names)
         return display.plot(ax, against=against, n_labels=n_labels, **kwargs)
 
     def plot(self, ax: Any = None, *, against: str = "C", n_labels: int = 8, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -125,13 +127,14 @@ class CoefficientPathDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
         if against not in ("C", "lambda"):
             raise ParameterError(f"against is {against!r}; it must be 'C' or 'lambda'.")
-        ax = axes_for(self, ax)
+        ax = prepare_axes(self, ax)
         order = np.argsort(self.Cs, kind="stable")
-        Cs, coefs = np.asarray(self.Cs)[order], numpy_of(self.coefs)[order].astype(np.float64)
+        Cs, coefs = np.asarray(self.Cs)[order], to_dense_numpy(self.coefs)[order].astype(np.float64)
         is_norm = coefs.ndim == 3
         if is_norm:
             coefs = np.linalg.norm(coefs, axis=1)
@@ -139,37 +142,37 @@ class CoefficientPathDisplay:
         active = np.flatnonzero((coefs != 0).any(axis=0))
         largest = active[np.argsort(-np.abs(coefs[-1, active]), kind="stable")]
         self.features_, rest = largest[:n_labels], largest[n_labels:]
-        self._draw_others(ax, x, coefs[:, rest])
-        names = _names(None, self.feature_names, coefs.shape[1])
+        self._draw_unlabelled(ax, x, coefs[:, rest])
+        names = resolve_feature_names(None, self.feature_names, coefs.shape[1])
         self.lines_ = [
             ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
         ]
-        ax.axhline(0, color=ink(ax), linewidth=0.8, zorder=0)
+        ax.axhline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
         ax.set_xscale("log")
         if len(x) > 1:
             ax.set_xlim(x[0], x[-1])
         ax.set_xlabel("C" if against == "C" else "lambda = 1 / C")
         ax.set_ylabel("norm of the coefficients over the classes" if is_norm else "coefficient")
         if len(self.features_):
-            self._name_lines(ax, coefs[-1, self.features_])
+            self._label_lines(ax, coefs[-1, self.features_])
         else:
             ax.text(0.5, 0.6, "all coefficients are zero", transform=ax.transAxes, ha="center")
         return self
 
-    def _draw_others(self, ax: Any, x: np.ndarray, coefs: np.ndarray) -> None:
-        """Draw what has no name as one artist: there may be thousands of lines."""
+    def _draw_unlabelled(self, ax: Any, x: np.ndarray, coefs: np.ndarray) -> None:
+        """Draw the unlabelled features, possibly thousands, as one line collection."""
         from matplotlib.collections import LineCollection
 
         lines = [np.column_stack([x, column]) for column in coefs.T]
-        faint = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
+        alpha = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
         self.others_ = LineCollection(
-            lines, colors=[ink(ax)], alpha=faint, linewidths=0.8, zorder=1
+            lines, colors=[foreground_color(ax)], alpha=alpha, linewidths=0.8, zorder=1
         )
         ax.add_collection(self.others_)
         ax.autoscale_view()
 
-    def _name_lines(self, ax: Any, ends: np.ndarray) -> None:
-        """Write the names beside the ends of their lines, moved apart where those are close."""
+    def _label_lines(self, ax: Any, ends: np.ndarray) -> None:
+        """Label the lines to the right of the axes, without overlap."""
         from matplotlib import pyplot as plt
 
         low, high = ax.get_ylim()
@@ -179,10 +182,10 @@ class CoefficientPathDisplay:
         gap = min(1.35 * size / 72 / inches, 1 / len(ends))
         heights = (ends - low) / (high - low)
         for line, end, height in zip(
-            self.lines_, heights, spread(heights, gap, gap / 2, 1 - gap / 2), strict=True
+            self.lines_, heights, spread_positions(heights, gap, gap / 2, 1 - gap / 2), strict=True
         ):
             ax.annotate(
-                elided(line.get_label()),
+                shorten_label(line.get_label()),
                 xy=(1, end),
                 xytext=(1.05, height),
                 xycoords="axes fraction",

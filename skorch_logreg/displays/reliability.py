@@ -1,43 +1,45 @@
-"""How often what a probability says comes true."""
+"""Calibration curve with a histogram of the predicted probabilities."""
 
 from typing import Any, Self
 
 import numpy as np
 from sklearn.calibration import CalibrationDisplay
 
-from skorch_logreg.displays.axes import axes_for, ink
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
 
 __all__ = ["ReliabilityDisplay"]
 
-_N_BINS = 20  # of the histogram, over [0, 1]
+_N_HISTOGRAM_BINS = 20  # equal bins of the histogram over [0, 1]
 
 
 class ReliabilityDisplay(CalibrationDisplay):
-    """Calibration curve, with a histogram of the probabilities below.
+    """Calibration curve, with a histogram of the probabilities below it.
 
-    scikit-learn's display, whose parameters, `from_estimator` and `from_predictions` it has,
-    with the histogram that says how many rows a point of the curve stands for.
+    This is scikit-learn's display, with the same parameters, `from_estimator` and
+    `from_predictions`. The histogram shows how many rows the points of the curve represent.
 
     Parameters
     ----------
     prob_true, prob_pred : ndarray of shape (n_bins,)
-        Share of positive rows, and mean probability, of every bin that has rows.
+        Fraction of positive rows, and mean predicted probability, of every nonempty bin.
     y_prob : ndarray of shape (n_samples,)
-        Probability of the positive class.
+        Predicted probabilities of the positive class.
     estimator_name : str or None
+        Name of the estimator, for the legend.
     pos_label : class or None
+        Positive class.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
-        The curve.
+        Calibration curve.
     reference_ : matplotlib Line2D or None
-        Where probabilities would come true.
+        Diagonal of perfect calibration; None if it is not plotted.
     bars_ : matplotlib BarContainer
-        The histogram, of 20 bins.
+        Histogram with 20 bins.
     ax_ : matplotlib Axes
     ax_histogram_ : matplotlib Axes
-        Its space is taken from the axes given.
+        Axes of the histogram, below the curve in the space of the given axes.
     figure_ : matplotlib Figure
 
     See Also
@@ -60,31 +62,36 @@ class ReliabilityDisplay(CalibrationDisplay):
     def plot(
         self, *, ax: Any = None, name: str | None = None, ref_line: bool = True, **kwargs: Any
     ) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         name : str or None
-            For the legend; None: `estimator_name`.
+            Name in the legend; None uses `estimator_name`.
         ref_line : bool, default=True
-            Whether the diagonal is drawn.
+            Whether to plot the diagonal of perfect calibration.
         **kwargs
-            For `matplotlib.axes.Axes.plot`, of the curve.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
-        ax = axes_for(self, ax, (6.4, 5.6))
+        ax = prepare_axes(self, ax, (6.4, 5.6))
         self.reference_ = None
-        if ref_line:  # scikit-learn's own is black
-            style = {"color": ink(ax), "linestyle": ":", "label": "Perfectly calibrated"}
+        if ref_line:  # that of scikit-learn is always black
+            style = {
+                "color": foreground_color(ax),
+                "linestyle": ":",
+                "label": "Perfectly calibrated",
+            }
             (self.reference_,) = ax.plot([0, 1], [0, 1], **style)
         super().plot(ax=ax, name=name, ref_line=False, **kwargs)
-        below = _space_below(ax)
-        counts, edges = np.histogram(self.y_prob, bins=_N_BINS, range=(0, 1))
+        below = _split_axes(ax)
+        counts, edges = np.histogram(self.y_prob, bins=_N_HISTOGRAM_BINS, range=(0, 1))
         color = self.line_.get_color()
         self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
         below.set_xlabel(ax.get_xlabel().strip())
@@ -96,8 +103,8 @@ class ReliabilityDisplay(CalibrationDisplay):
         return self
 
 
-def _space_below(ax: Any) -> Any:
-    """Give up the lower quarter of axes for new ones, whatever lays them out."""
+def _split_axes(ax: Any) -> Any:
+    """Return new axes in the lower quarter of the given ones, with any layout engine."""
     place = ax.get_subplotspec()
     if place is None:
         left, bottom, width, height = ax.get_position().bounds

@@ -1,4 +1,4 @@
-"""What every threshold would bring."""
+"""Plot of precision, recall, F1 and cost by decision threshold."""
 
 from typing import Any, Self
 
@@ -7,44 +7,47 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import axes_for, ink
-from skorch_logreg.displays.fitted import (
+from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.labels import shorten_label
+from skorch_logreg.displays.model_attributes import (
     check_classes,
     class_names,
+    decision_threshold,
+    index_of,
     last_step,
-    numpy_of,
-    place_of,
-    threshold_of,
+    to_dense_numpy,
 )
-from skorch_logreg.displays.labels import elided
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["ThresholdDisplay"]
 
 
 class ThresholdDisplay:
-    """Precision, recall, F1 and cost against the threshold.
+    """Precision, recall, F1 and cost as functions of the decision threshold.
 
     Parameters
     ----------
     thresholds : ndarray of shape (n_thresholds,)
-        Distinct probabilities, rising: a row is positive where its own is at least the threshold.
+        Distinct probabilities in ascending order. A row is predicted positive if its probability
+        is at least the threshold.
     precision, recall, f1 : ndarray of shape (n_thresholds,)
+        Scores at every threshold.
     cost : ndarray of shape (n_thresholds,) or None
-        Mean a row.
+        Mean cost of a row at every threshold.
     threshold : float or None
-        To be marked.
+        Threshold to mark.
     name : str or None
-        What is positive.
+        Name of the positive class or label.
 
     Attributes
     ----------
     lines_ : dict of str to matplotlib Line2D
-        By "precision", "recall", "f1" and "cost".
+        Lines, with keys "precision", "recall", "f1" and "cost".
     threshold_line_ : matplotlib Line2D or None
+        Vertical line at the marked threshold.
     ax_ : matplotlib Axes
     ax_cost_ : matplotlib Axes or None
-        The axis on the right.
+        Axes of the cost, with the scale on the right.
     figure_ : matplotlib Figure
 
     See Also
@@ -98,48 +101,50 @@ class ThresholdDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the thresholds of a fitted classifier, its own marked.
+        """Plot scores of a fitted classifier by threshold, and mark its own threshold.
 
         Parameters
         ----------
         estimator : fitted classifier, Pipeline or search
-            Of two classes, or of many labels.
+            Model of two classes, or of several labels.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            As its `predict_proba` takes it.
+            Rows, as for `predict_proba`.
         y : array-like of shape (n_samples,), or (n_samples, n_labels)
-            Classes; or an indicator, where nan is not known and does not count.
+            Classes, or an indicator matrix, where nan is unknown and ignored.
         label : label, default=None
-            Of many labels, the one that is drawn.
+            Label to plot, if there are several.
         sample_weight : array-like of shape (n_samples,) or None
+            Sample weights.
         cost_matrix : array-like of shape (2, 2) or None
-            Cost of a row by class, first axis, and prediction. None: no cost is drawn.
+            Costs by true class (row) and prediction (column); None plots no cost.
         ax : matplotlib Axes or None
-            None: of a new figure.
+            Axes to draw on; None creates a new figure.
         **kwargs
-            For `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
         display : ThresholdDisplay
+            The plotted display.
 
         Raises
         ------
         ParameterError
-            If there are more classes than two, no row is positive, y holds others than the
-            classes, or the label or the costs do not go with the rest.
+            If there are more than two classes, no row is positive, y has unknown classes, or the
+            label or the costs do not match the model.
         """
         check_is_fitted(estimator)
-        probability = numpy_of(estimator.predict_proba(X))
-        target = numpy_of(y)
+        probability = to_dense_numpy(estimator.predict_proba(X))
+        target = to_dense_numpy(y)
         names = class_names(estimator)
-        place, positive, column, name = None, names[-1], 1, names[-1]
+        index, positive, column, name = None, names[-1], 1, names[-1]
         if target.ndim == 2 and target.shape[1] > 1:
             if label is None:
                 raise ParameterError(
                     f"y has {target.shape[1]} labels, and one is drawn: name it by label=."
                 )
-            place = place_of(label, names, "label")
-            target, positive, column, name = target[:, place], 1, place, names[place]
+            index = index_of(label, names, "label")
+            target, positive, column, name = target[:, index], 1, index, names[index]
             known = ~np.isnan(target.astype(np.float64))
             target, probability = target[known], probability[known]
             if sample_weight is not None:
@@ -152,14 +157,14 @@ class ThresholdDisplay:
                     f"{type(last_step(estimator)).__name__} has {probability.shape[1]} classes; a "
                     "threshold is of two."
                 )
-            check_classes(target, numpy_of(estimator.classes_))
+            check_classes(target, to_dense_numpy(estimator.classes_))
         return cls.from_predictions(
             target,
             probability[:, column],
             pos_label=positive,
             sample_weight=sample_weight,
             cost_matrix=cost_matrix,
-            threshold=threshold_of(estimator, place),
+            threshold=decision_threshold(estimator, index),
             name=str(name),
             ax=ax,
             **kwargs,
@@ -179,35 +184,37 @@ class ThresholdDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the thresholds of probabilities.
+        """Plot scores of predicted probabilities by threshold.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
-            Labels; all but `pos_label` are negative.
+            True labels; all except `pos_label` are negative.
         y_prob : array-like of shape (n_samples,)
-            Probability of `pos_label`.
+            Predicted probabilities of `pos_label`.
         pos_label : class, default=1
+            Positive class.
         sample_weight, cost_matrix, ax, **kwargs
             As in `from_estimator`.
         threshold : float or None
-            To be marked.
+            Threshold to mark.
         name : str or None
-            What is positive.
+            Name of the positive class or label.
 
         Returns
         -------
         display : ThresholdDisplay
+            The plotted display.
         """
-        positive = column_or_1d(numpy_of(y_true)) == pos_label
-        probability = column_or_1d(numpy_of(y_prob))
+        positive = column_or_1d(to_dense_numpy(y_true)) == pos_label
+        probability = column_or_1d(to_dense_numpy(y_prob))
         check_consistent_length(positive, probability)
         if not positive.any():
             raise ParameterError(
                 f"y holds no row of the positive class, {pos_label!r}: there is nothing to recall."
             )
         tn, fp, fn, tp, thresholds = (
-            counts[::-1]  # rising
+            counts[::-1]  # ascending
             for counts in confusion_matrix_at_thresholds(
                 positive, probability, pos_label=True, sample_weight=sample_weight
             )
@@ -234,7 +241,7 @@ class ThresholdDisplay:
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the display.
+        """Plot the visualization.
 
         Parameters
         ----------
@@ -243,13 +250,14 @@ class ThresholdDisplay:
 
         Returns
         -------
-        self
+        self : object
+            The display itself.
         """
-        ax = axes_for(self, ax)
-        # up to a probability its row is positive: a value holds to the left
+        ax = prepare_axes(self, ax)
+        # a row is positive for all thresholds up to its probability: steps extend to the left
         style = {"drawstyle": "steps-pre", **kwargs}
         curves = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
-        # below the least probability as at it: all rows are positive
+        # below the smallest probability all rows are positive, as at that probability
         x = np.r_[min(0.0, self.thresholds[0]), self.thresholds]
         self.lines_ = {
             key: ax.plot(x, np.r_[values[0], values], label=key.capitalize(), **style)[0]
@@ -269,14 +277,14 @@ class ThresholdDisplay:
         if self.threshold is not None:
             self.threshold_line_ = ax.axvline(
                 self.threshold,
-                color=ink(ax),
+                color=foreground_color(ax),
                 linestyle=":",
                 label=f"threshold = {self.threshold:.3g}",
             )
             handles.append(self.threshold_line_)
         ax.set_xlim(0, 1)
         ax.set_ylim(-0.02, 1.02)
-        of = "" if self.name is None else f" of {elided(self.name)!r}"
+        of = "" if self.name is None else f" of {shorten_label(self.name)!r}"
         ax.set_xlabel(f"threshold on the probability{of}")
         ax.set_ylabel("precision, recall, F1")
         ax.legend(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from skorch_logreg.lazy import lazily
+from skorch_logreg.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from skorch_logreg.estimators.classifier import TorchLogisticClassifier
@@ -22,7 +22,7 @@ __all__ = [
     "TorchLogisticClassifierCV",
 ]
 
-__getattr__ = lazily(
+__getattr__ = lazy_getattr(
     __name__,
     {
         "BatchedGridSearchCV": "search",

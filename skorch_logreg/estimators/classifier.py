@@ -404,7 +404,7 @@ class TorchLogisticClassifier(
             max_iter=self.max_iter,
             start=None if start is None else problem.to_device(data.device, start),
             callback=reporter,
-            judge=held_out_score,
+            held_out_score=held_out_score,
             seed=seed,
             offset=offset,
             dtype=problem.stored_dtype,

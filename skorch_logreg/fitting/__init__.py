@@ -48,7 +48,7 @@ def fit(
     start: Params | None = None,
     callback: Callable[[Progress], bool] | None = None,
     bound: bool = True,
-    judge: Callable[[Params], float] | None = None,
+    held_out_score: Callable[[Params], float] | None = None,
     seed: int = 0,
     offset: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
@@ -83,7 +83,7 @@ def fit(
         Called with a `Progress` after every iteration; the fit stops if it returns True.
     bound : bool, default=True
         Whether the duality gap is computed, which costs about two passes; else it is nan.
-    judge : callable or None, default=None
+    held_out_score : callable or None, default=None
         Score of held-out rows after every epoch of a mini-batch solver; larger is better.
     seed : int, default=0
         Seed of the order of mini-batches.
@@ -125,5 +125,5 @@ def fit(
     )
     with exclusive(getattr(solver, "checkpoint", None)):
         if isinstance(solver, MiniBatch):
-            return fit_minibatch(request, judge, seed)
+            return fit_minibatch(request, held_out_score, seed)
         return minimise(request)

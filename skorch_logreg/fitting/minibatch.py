@@ -31,7 +31,7 @@ def train(
     solver: MiniBatch,
     start: Params | None = None,
     callback: Callable[[Progress], bool] | None = None,
-    judge: Callable[[Params], float] | None = None,
+    held_out_score: Callable[[Params], float] | None = None,
     seed: int = 0,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
@@ -41,7 +41,7 @@ def train(
 
     Parameters
     ----------
-    data, loss, penalty, C, fit_intercept, start, callback, judge, seed
+    data, loss, penalty, C, fit_intercept, start, callback, held_out_score, seed
         As in `fit`.
     solver : MiniBatch
         Settings of the training loop.
@@ -78,7 +78,7 @@ def train(
         solver,
         head,
         seed=seed,
-        held_out_score=None if judge is None else lambda: judge(params()),
+        held_out_score=None if held_out_score is None else lambda: held_out_score(params()),
         callback=None if callback is None else report,
         state=state,
         epochs=epochs,
@@ -88,7 +88,7 @@ def train(
 
 
 def fit_minibatch(
-    request: FitRequest, judge: Callable[[Params], float] | None, seed: int
+    request: FitRequest, held_out_score: Callable[[Params], float] | None, seed: int
 ) -> Solution:
     """Train on mini-batches, then certify the last point or go on to the minimum from there."""
     solver: Any = request.solver
@@ -101,7 +101,7 @@ def fit_minibatch(
         solver=solver,
         start=request.start,
         callback=request.callback,
-        judge=judge,
+        held_out_score=held_out_score,
         seed=seed,
     )
     exact = solver.finish == "exact" and trained.is_complete

@@ -119,7 +119,7 @@ class ProximalNewton(Resumable):
         gradient = point.gradient.clone()
         gradient[..., :-1] += change[:, None, None] * pull
         point = replace(point, value=point.value + change * value, gradient=gradient)
-        return _judge(objective, point, state.goal, state.model)
+        return _state_at(objective, point, state.goal, state.model)
 
     def step(self, objective: Objective, state: ProximalState) -> ProximalState:
         """Solve over a working set of columns: two reads of X where that is small."""
@@ -199,7 +199,7 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         limits = _LITTLE, _SLOW_READING
         point, model = _minimise_part(objective, point, columns, model, goal, *limits)
         if not objective.fit_intercept:
-            return _judge(objective, point, state.goal, model)
+            return _state_at(objective, point, state.goal, model)
         return _settle(objective, point.params, point.logits, state.goal, model)
     within = torch.cat([columns, columns.new_tensor([n_features])])
     part = replace(
@@ -320,10 +320,10 @@ def _settle(
     model: QuadraticModel | None = None,
 ) -> ProximalState:
     params, logits = objective.minimise_intercept(params, logits)
-    return _judge(objective, objective.at_logits(params, logits), goal, model)
+    return _state_at(objective, objective.at_logits(params, logits), goal, model)
 
 
-def _judge(
+def _state_at(
     objective: Objective, point: Point, goal: float, model: QuadraticModel | None
 ) -> ProximalState:
     """State at a point that has its best intercept."""

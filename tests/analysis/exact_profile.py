@@ -1,4 +1,4 @@
-"""Profile of a logistic likelihood with 100 digits, in the units of X: imports nothing of ours."""
+"""Profile of a logistic likelihood with 100 digits, independent of the package."""
 
 import mpmath as mp
 

@@ -1,4 +1,4 @@
-"""Analysis of a fit that is not at its optimum says so once, in the table too, or refuses."""
+"""Test that the analysis of a fit that did not converge warns once or raises an error."""
 
 import warnings
 

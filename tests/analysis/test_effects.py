@@ -1,4 +1,4 @@
-"""Influence against refits without the row, and where probabilities round to 0 and 1."""
+"""Test influence against refits without the row, and with probabilities that round to 0 or 1."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is analysed of a pipeline or a search is its classifier, by the names of its columns."""
+"""Test the analysis of the final classifier of pipelines and searches, with its feature names."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Standard errors, tests, intervals and effects are statsmodels', on the data that it ships."""
+"""Test standard errors, tests, intervals and effects against statsmodels on its data sets."""
 
 import numpy as np
 import pandas as pd

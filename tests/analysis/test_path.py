@@ -1,4 +1,4 @@
-"""A path of strengths: every point is the fit of its C, and the first is the last empty one."""
+"""Test that each point of a regularization path is the fit of its C, and where the path starts."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Another rate of the classes: what a fit to rows weighted to that rate would say."""
+"""Test the prior correction against fits to rows weighted to the true class rates."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Ends of profile intervals have the deviance that they should, by a judge with 100 digits."""
+"""Test profile intervals against a reference implementation with 100 digits."""
 
 import warnings
 
@@ -249,14 +249,18 @@ def test_level(level):
 
 def test_maximise_says_that_there_is_no_maximum():
     X = np.arange(6.0)[:, None]
-    separable = likelihood.Likelihood.of(X, X[:, 0] > 2.5, np.ones(6), ("x0", "intercept"), True)
+    separable = likelihood.Likelihood.from_data(
+        X, X[:, 0] > 2.5, np.ones(6), ("x0", "intercept"), True
+    )
     with pytest.raises(likelihood.NoMaximumError):
         likelihood.maximise(separable, np.zeros(2), np.eye(2))
 
 
 def test_a_maximum_that_is_none_is_found_out():
     X, y, weight, _ = a_year()
-    rows = likelihood.Likelihood.of(X, y == 1, weight, ("x0", "x1", "intercept"), True)
+    rows = likelihood.Likelihood.from_data(X, y == 1, weight, ("x0", "x1", "intercept"), True)
     best = likelihood.maximise(rows, np.zeros(3), np.eye(3))
     with pytest.raises(ValueError, match="second maximum"):
-        profile.Profile.of(rows, best + [20.0, 0, 0], rows.covariance(best), 0).interval(1.96)
+        profile.Profile.at_maximum(rows, best + [20.0, 0, 0], rows.covariance(best), 0).interval(
+            1.96
+        )

@@ -1,4 +1,4 @@
-"""The bootstrap: refits in a batch are refits alone, and their spread is the standard error."""
+"""Test that batched bootstrap refits equal single fits and give the right standard errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is done with a fit takes tensors, without any switch (promise 7)."""
+"""Test that the analysis functions accept tensors without any configuration (promise 7)."""
 
 import numpy as np
 import pytest

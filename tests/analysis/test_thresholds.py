@@ -1,4 +1,4 @@
-"""Thresholds are the best of all, by any judge that tries them one after the other."""
+"""Test that tuned thresholds are optimal, against scores of every threshold one by one."""
 
 import numpy as np
 import pandas as pd

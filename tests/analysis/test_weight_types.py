@@ -1,4 +1,4 @@
-"""Robust covariances of weighted rows: statsmodels' frequency and variance weights."""
+"""Test robust covariances with weights against statsmodels' frequency and variance weights."""
 
 import numpy as np
 import pytest

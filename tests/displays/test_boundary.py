@@ -1,4 +1,4 @@
-"""Lines of equal probability are where the model says so."""
+"""Test the positions of contour lines against predicted probabilities."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The bars drawn are the model's coefficients, the largest first, by name."""
+"""Test that the plotted points are the largest coefficients, in order and with their names."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What is drawn is what the fit went through."""
+"""Test plotted optimality and history against the fit."""
 
 import numpy as np
 import pytest

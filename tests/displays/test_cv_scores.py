@@ -1,4 +1,4 @@
-"""Means, errors and choices are those of the classifier."""
+"""Test plotted means, errors and selected Cs against the classifier."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""matplotlib is needed to draw, and for nothing else."""
+"""Test that matplotlib is only needed to plot."""
 
 import subprocess
 import sys

@@ -1,25 +1,25 @@
-"""Names stay short and apart."""
+"""Test shortening and spacing of labels."""
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from skorch_logreg.displays.labels import elided, spread
+from skorch_logreg.displays.labels import shorten_label, spread_positions
 
 
 def test_long_names_keep_their_ends():
-    text = elided("segment_of_the_customer_" * 4 + "north")
+    text = shorten_label("segment_of_the_customer_" * 4 + "north")
     assert len(text) == 32
     assert text.startswith("segment_…")
     assert text.endswith("customer_north")
-    assert elided("short") == "short"
-    assert elided("in $") == r"in \$"
+    assert shorten_label("short") == "short"
+    assert shorten_label("in $") == r"in \$"
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_heights_move_as_little_as_possible(seed):
     heights = np.random.default_rng(seed).uniform(0.4, 0.6, 5)
-    moved = spread(heights, 0.1, 0.05, 0.95)
+    moved = spread_positions(heights, 0.1, 0.05, 0.95)
     order = np.argsort(heights)
     assert (np.diff(moved[order]) >= 0.1 - 1e-9).all()
     best = minimize(
@@ -33,9 +33,9 @@ def test_heights_move_as_little_as_possible(seed):
 
 
 def test_heights_that_are_apart_stay():
-    np.testing.assert_allclose(spread(np.array([0.7, 0.1]), 0.1, 0, 1), [0.7, 0.1])
+    np.testing.assert_allclose(spread_positions(np.array([0.7, 0.1]), 0.1, 0, 1), [0.7, 0.1])
 
 
 def test_heights_stay_within_bounds():
-    moved = spread(np.array([-1.0, 0.0, 2.0, 3.0]), 0.25, 0.125, 0.875)
+    moved = spread_positions(np.array([-1.0, 0.0, 2.0, 3.0]), 0.25, 0.125, 0.875)
     np.testing.assert_allclose(moved, [0.125, 0.375, 0.625, 0.875])

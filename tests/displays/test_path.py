@@ -1,4 +1,4 @@
-"""The lines drawn are the path."""
+"""Test that the plotted lines are the regularization path."""
 
 import numpy as np
 import pytest

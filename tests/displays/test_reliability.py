@@ -1,4 +1,4 @@
-"""The curve is scikit-learn's, and the histogram counts the rows."""
+"""Test the calibration curve against scikit-learn, and the histogram against row counts."""
 
 import numpy as np
 import pytest

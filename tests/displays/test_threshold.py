@@ -1,4 +1,4 @@
-"""Every point is what `predict` scores at that threshold."""
+"""Test plotted scores against those of `predict` at each threshold."""
 
 import numpy as np
 import pandas as pd

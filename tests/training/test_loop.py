@@ -58,13 +58,13 @@ def test_the_best_epoch_is_kept(patience):
     head, batches, objective = task()
     weights, given = [], iter(scores)
 
-    def judge():
+    def held_out_score():
         assert not head.training
         weights.append(head.weight.detach().clone())
         return next(given)
 
     solver = SGD(0.4, epochs=6, patience=patience)
-    trained = train(head, head, batches, objective, solver, held_out_score=judge)
+    trained = train(head, head, batches, objective, solver, held_out_score=held_out_score)
     n_epochs, best = (4, 1) if patience else (6, 5)
     assert trained.n_epochs == n_epochs
     assert trained.status is (Status.EARLY if patience else Status.EPOCHS)

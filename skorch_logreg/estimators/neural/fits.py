@@ -279,7 +279,7 @@ class NetworkFit:
             max_iter=self.validated_input.model.max_iter,
             start=Params(*LinearHead(self.head, 1).params()) if warm else None,
             callback=callback,
-            judge=held_out_score,
+            held_out_score=held_out_score,
         )
         return solution.trained, solution, solution.total_weight
 

@@ -1,4 +1,4 @@
-"""What displays read from a fitted model: of a pipeline its last step, of a search the best."""
+"""Attributes of fitted models that displays need, also from pipelines and searches."""
 
 from typing import Any
 
@@ -14,34 +14,42 @@ from skorch_logreg.pipelines import last_step
 __all__ = [
     "check_classes",
     "class_names",
-    "feature_names",
+    "decision_threshold",
+    "index_of",
     "last_step",
-    "numpy_of",
-    "place_of",
-    "threshold_of",
+    "resolve_feature_names",
+    "to_dense_numpy",
 ]
 
 
-def numpy_of(array: Any) -> np.ndarray:
-    """Make an array of any library, or a sparse one, dense and NumPy's."""
+def to_dense_numpy(array: Any) -> np.ndarray:
+    """Convert an array or tensor, dense or sparse, to a dense NumPy array."""
     if sparse.issparse(array):
         return np.asarray(array.toarray())
     return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
 
 
-def feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
-    """Names that are given, or else known to the model, or else x0, x1, ...
+def resolve_feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
+    """Return the given feature names, else those of the model, else x0, x1, ...
 
     Parameters
     ----------
     estimator : fitted estimator, or None
+        Model, pipeline or search.
     given : array-like of shape (n_features,) or None
+        Names that override those of the model.
     n_features : int
+        Number of features.
+
+    Returns
+    -------
+    names : ndarray of shape (n_features,), object
+        Names of the features.
 
     Raises
     ------
     ParameterError
-        If another number of names is given.
+        If the number of given names is not `n_features`.
     """
     if given is None:
         return pipelines.feature_names(estimator, n_features)
@@ -54,34 +62,34 @@ def feature_names(estimator: Any, given: Any, n_features: int) -> np.ndarray:
 
 
 def class_names(estimator: Any) -> np.ndarray:
-    """Labels of a model of many labels, by name where they have some; else its classes."""
+    """Return the label names of a multilabel model if it has some, else the classes."""
     check_is_fitted(estimator)
-    return np.asarray(getattr(estimator, "label_names_", numpy_of(estimator.classes_)))
+    return np.asarray(getattr(estimator, "label_names_", to_dense_numpy(estimator.classes_)))
 
 
 def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
-    """Refuse labels that are no classes of the model, such as probabilities.
+    """Check that all values of y are classes of the model.
 
     Raises
     ------
     ParameterError
-        If y holds some.
+        If y has other values, such as probabilities.
     """
-    strange = np.setdiff1d(y, classes)
-    if len(strange):
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
         raise ParameterError(
-            f"y holds {strange.tolist()[:5]}, expected classes of the model, "
+            f"y holds {unknown.tolist()[:5]}, expected classes of the model, "
             f"{np.asarray(classes).tolist()[:10]}."
         )
 
 
-def place_of(name: Any, names: np.ndarray, parameter: str) -> int:
-    """Find a class or label.
+def index_of(name: Any, names: np.ndarray, parameter: str) -> int:
+    """Return the index of a class or label among the names.
 
     Raises
     ------
     ParameterError
-        If it is none of them.
+        If it is not one of the names.
     """
     found = np.flatnonzero(np.asarray(names) == name)
     if not len(found):
@@ -90,7 +98,7 @@ def place_of(name: Any, names: np.ndarray, parameter: str) -> int:
     return int(found[0])
 
 
-def threshold_of(estimator: Any, label: int | None = None) -> float:
-    """Probability from which on the model says yes; 0.5 where it has no threshold."""
+def decision_threshold(estimator: Any, label: int | None = None) -> float:
+    """Return the decision threshold of a model or label; 0.5 if the model has none."""
     threshold = np.asarray(getattr(last_step(estimator), "threshold", 0.5), dtype=np.float64)
     return float(threshold if threshold.ndim == 0 else threshold[label or 0])

@@ -1,0 +1,119 @@
+"""Messages and warnings for fitted models that are not at the maximum of their likelihood."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skorch_logreg.analysis.separable import separation
+from skorch_logreg.solvers import MiniBatch
+
+if TYPE_CHECKING:
+    from skorch_logreg.analysis.fitted_model import FittedModel
+
+__all__ = ["convergence_message", "warn_not_converged"]
+
+SEPARABLE_ADVICE = (
+    "so that there is no finite estimate of maximum likelihood. Give a penalty, or use "
+    "skorch_logreg.firth, whose estimates and intervals are finite"
+)
+
+
+def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str | None:
+    """Describe why a fitted classifier did not converge and what to do about it.
+
+    Parameters
+    ----------
+    estimator : fitted classifier
+        A classifier, not a pipeline or a search.
+    fit : FittedModel or None
+        Coefficients and training rows of the classifier; if None, separation is not checked.
+
+    Returns
+    -------
+    message : str or None
+        The message, or None if the fit converged. None as well if the classifier has no
+        `converged_`, like those of scikit-learn, and its coefficients do not separate the classes.
+
+    Notes
+    -----
+    Unpenalised coefficients that separate the classes prove that a finite optimum does not
+    exist. The linear programme of `separation` is solved only if no other reason is known.
+    """
+    converged = getattr(estimator, "converged_", None)
+    if fit is not None and _is_separated(fit):
+        reason = f"the classes are completely separable, {SEPARABLE_ADVICE}"
+    elif converged is None or converged:
+        return None
+    else:
+        reason = _failure_reason(estimator, fit)
+    return f"{type(estimator).__name__} did not converge{_optimality_text(estimator)}: {reason}."
+
+
+def warn_not_converged(message: str | None) -> None:
+    """Warn the caller's caller if standard errors and tests are not those of an optimum."""
+    if message is not None:
+        warnings.warn(
+            f"{message} Standard errors, tests and intervals are those of an optimum.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _optimality_text(estimator: Any) -> str:
+    """Format `optimality_` and `tol`, or return an empty string if it is nan or missing."""
+    optimality = getattr(estimator, "optimality_", np.nan)
+    if np.isnan(optimality):
+        return ""
+    return f" (optimality_ = {optimality:.2g}, tol = {estimator.tol:.2g})"
+
+
+def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
+    """Describe why a fit did not converge and what to do, without a full stop."""
+    solver = estimator.solver
+    trained = isinstance(solver, MiniBatch)
+    if (trained and solver.finish != "exact") or np.isnan(estimator.optimality_):
+        return (
+            "it was trained in mini-batches, which come near the optimum. Fit all rows with an "
+            "exact solver, or with finish='exact'"
+        )
+    n_iter = np.ravel(estimator.n_iter_)
+    limit = estimator.max_iter + (solver.epochs if trained else 0)
+    if len(n_iter) == 1 and n_iter[0] >= limit:
+        return f"max_iter = {estimator.max_iter} was reached. Increase it"
+    columns = [] if fit is None else separating_columns(fit)
+    if columns:
+        more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+        return f"{', '.join(columns[:5])}{more} separate the classes, {SEPARABLE_ADVICE}"
+    return (
+        "the precision of its arithmetic was reached, the classes are separable, or it was "
+        "stopped, as the warning of its fit says"
+    )
+
+
+def _is_separated(fit: "FittedModel") -> bool:
+    """Return True if unpenalised coefficients strictly separate all classes."""
+    has_weight = fit.weight > 0
+    if fit.is_penalised or len(np.unique(fit.index[has_weight])) < 2:
+        return False
+    logits, rows = fit.logits, np.arange(len(fit.index))
+    own = logits[rows, fit.index]
+    others = logits.copy()
+    others[rows, fit.index] = -np.inf
+    return bool((own > others.max(axis=1))[has_weight].all())
+
+
+def separating_columns(fit: "FittedModel") -> list[str]:
+    """Return the names of the unpenalised columns that separate classes, if any."""
+    has_weight, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
+    n_classes = len(np.unique(fit.index[has_weight]))
+    if not len(free) or n_classes < 2:
+        return []
+    found = separation(
+        fit.X[has_weight][:, free], fit.index[has_weight], fit_intercept=fit.fit_intercept
+    )
+    directions: Any = [found.direction] if n_classes == 2 else found.direction.values()
+    names = {name for of_class in directions for name in of_class} - {"intercept"}
+    indices = sorted(int(name[1:]) for name in names)
+    return [fit.names[free[index]] for index in indices]

@@ -16,8 +16,9 @@ def default_torch_state() -> Iterator[None]:
     """Run with torch's default state: no gradients, inference mode, autocast or default device.
 
     Otherwise fitted tensors would remain inference tensors, and new tensors would be on the user's
-    default device. Torch runs on one thread, except within blocks of rows. The default dtype
-    applies to the whole process and is not changed: this package names its dtypes.
+    default device. Torch runs on one thread, because the package's own threads process blocks of
+    rows. The default dtype applies to the whole process and is not changed: this package names its
+    dtypes.
     """
     with ExitStack() as stack:
         stack.enter_context(single_threaded())

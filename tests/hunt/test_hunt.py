@@ -66,10 +66,11 @@ def test_random_fits_keep_every_law(block):
     assert not [str(f) for f in found if f.law not in UNCHECKED]
 
 
-@pytest.mark.parametrize("seed", [3709, 4040, 5190, 6737, 7188])
+@pytest.mark.parametrize("seed", [3709, 4040, 5190, 6737, 7188, 9041])
 def test_what_was_found_is_found_no_more(seed):
-    """Fits that went on for ever, and one that ended where its model was not convex."""
-    assert not [str(f) for f in check(draw(seed))]
+    """Fits that went on for ever, that ended on a model not convex, or whose step was none."""
+    found = check(draw(seed))
+    assert not [str(f) for f in found if f.law not in UNCHECKED or "more than" in f.text]
 
 
 def smooth(seed):

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pytest
-
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 

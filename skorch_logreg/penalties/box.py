@@ -186,7 +186,8 @@ class _Pieces:
         """
         unit = 1 / hessian.diagonal().clamp(min=1e-300)
         step = self.start.clamp(self.low, self.high) - self.start
-        best, least, before = step, torch.inf, (step, step)
+        best, least = step, torch.inf
+        before: tuple[Tensor, Tensor] | None = None
         for _ in range(_GUESSES):
             x = self.start + step
             allowed = step + (x.clamp(self.low, self.high) - x)
@@ -198,7 +199,7 @@ class _Pieces:
             ahead = ahead.clamp(self.low, self.high)
             free = ~self._at_corner(ahead)
             guess = free, torch.where(free, ahead.sign() * (self.lasso > 0), ahead)
-            if all(map(torch.equal, guess, before)):
+            if before is not None and all(map(torch.equal, guess, before)):
                 return step, True
             step = self._among(free, hessian, slope, ahead - self.start, ahead.sign())
             before = guess

@@ -140,8 +140,10 @@ class GroupL2(Penalty):
 
         def group_lasso(hessian: Tensor, slope: Tensor, start: Tensor, held: Tensor) -> Tensor:
             own = weight[held]
-            scaled = hessian / own[:, None] / own
-            return _group_lasso(scaled, slope / own, strength, group[held], start * own) / own
+            scaled, here = hessian / own[:, None] / own, start * own
+            step = _group_lasso(scaled, slope / own, strength, group[held], here)
+            # what vanishes does so exactly: the rounding of it would be a group that is not zero
+            return torch.where(step == -here, -start, step / own)
 
         return eliminated(hessian, slope, start, weight == 0, group_lasso)
 
@@ -334,8 +336,13 @@ def _group_lasso(
     for _ in range(_ROUNDS):
         # what rounding alone may leave of a condition
         slack = max(goal, _EPS * float((size @ step.abs() + slope.abs()).max()))
-        moved = _among_groups(hessian, slope + hessian @ step, strength, group, x, slack)
-        step, x = step + moved, x + moved
+        for _ in members:
+            lasting = _lasting(hessian, strength, group, x)
+            step, x = torch.where(lasting, step, -start), torch.where(lasting, x, 0.0)
+            moved = _among_groups(hessian, slope + hessian @ step, strength, group, x, slack)
+            step, x = step + moved, x + moved
+            if torch.equal(_lasting(hessian, strength, group, x), lasting):
+                break
         gradient = slope + hessian @ step
         left = _violations(gradient, x, strength, members)
         idle = 0 if left < _FALLS * least else idle + 1
@@ -368,6 +375,19 @@ def _violation(gradient: Tensor, here: Tensor, strength: Tensor) -> float:
     return float((gradient + strength / norm * here).norm())
 
 
+def _lasting(hessian: Tensor, strength: Tensor, group: Tensor, x: Tensor) -> Tensor:
+    """Which coordinates are in a group that is not zero to the last digit.
+
+    A group is where its curvature changes its gradient by no more than the rounding of the
+    strength; the curvature of so short a norm would leave no digit of any other.
+    """
+    place = group.unique(return_inverse=True)[1]
+    trace, square = (
+        x.new_zeros(len(x)).index_add_(0, place, each) for each in (hessian.diagonal(), x * x)
+    )
+    return (trace * square.sqrt() > _EPS * strength)[place]
+
+
 def _among_groups(
     hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, slack: float
 ) -> Tensor:
@@ -375,7 +395,8 @@ def _among_groups(
 
     Newton's, as long as it does; else the norms become the squares that touch them from above,
     ``|y| <= |y|^2 / 2r + r / 2``, whose minimiser is lower for sure.  So a group that is to
-    vanish does, by a factor a step, however ill the Hessian's condition.
+    vanish does, by a factor a step, however ill the Hessian's condition.  Where one has vanished
+    to the last digit the steps end.
 
     References
     ----------
@@ -400,8 +421,11 @@ def _among_groups(
         return float((slope + image / 2) @ move + strength * curved.sum())
 
     begin = y = x[support]
+    trace = sums(quadratic.diagonal())
     for _ in range(_NEWTON_STEPS):
         radius = sums(y * y).sqrt_()
+        if bool((trace * radius <= _EPS * strength).any()):
+            break
         bend = strength / radius[place]
         slope = gradient + bend * y
         if float(slope.norm()) <= slack:

@@ -39,12 +39,19 @@ def eliminated(
 
 
 def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solve a positive semidefinite system, with the least shift that makes it definite."""
+    """Solve a positive semidefinite system, with the least shift that makes it definite.
+
+    Coordinates without curvature stay where they are; nan where the matrix is not finite.
+    """
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if not failed:
         return torch.cholesky_solve(rhs[:, None], factor)[:, 0]
-    scale = matrix.diagonal().clamp(min=1e-300).rsqrt()
+    diagonal = matrix.diagonal()
+    # rounding may leave less than none: no scale makes a curvature of that
+    scale = torch.where(diagonal > 0, diagonal.clamp(min=1e-300).rsqrt(), 0.0)
     scaled = matrix * scale[:, None] * scale
+    if not bool(scaled.isfinite().all()):
+        return torch.full_like(rhs, torch.nan)
     shift = 1e-14
     while True:
         damped = scaled.clone()

@@ -39,6 +39,7 @@ _TIGHT = 1e-13  # relative, a goal from which steps go on until rounding is all 
 _NEAR = 0.9  # factor of the dual point from which the rows' share of a gap is small
 _FIRST = 1.5  # passes that a Hessian over the first working set may cost, or so
 _NEARLY = 0.05  # short of entering, relatively: such coordinates take part, too
+_SHIFTS = (1e-12, 1e-9, 1e-6, 1e-3)  # of a diagonal, where rounding leaves no convex model
 _ROUNDING = 1e-14
 
 
@@ -424,12 +425,17 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     else:
         reduced = gradient_w
     out = torch.zeros_like(gradient)
-    if len(coef):
-        out[:, :-1][working] = own.penalty.quadratic_step(
-            quadratic, reduced, coef, index, own.strength[0]
-        )
-    if own.fit_intercept:
-        out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
+    for shift in _SHIFTS:
+        if len(coef):
+            out[:, :-1][working] = own.penalty.quadratic_step(
+                quadratic, reduced, coef, index, own.strength[0]
+            )
+        if own.fit_intercept:
+            out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
+        # the minimiser of a convex model is downhill; rounding may leave one that is not convex
+        if not bool(_slope(own, point, out[None]) > _ROUNDING * point.value):
+            break
+        quadratic = quadratic + torch.diag(shift * quadratic.diagonal().clamp(min=0.0))
     return out
 
 

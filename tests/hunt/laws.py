@@ -15,6 +15,7 @@ from tests.hunt.minimum import Minimum, minimise
 from tests.hunt.objective import LD, Task
 
 FLOOR = 1e-13  # relative suboptimality that float64 may leave
+GAP_FLOOR = 8 * np.finfo(np.float64).eps  # of F: what float64 sums lose of a gap of rounding
 SECONDS = 1.0  # of the processor, for a fit of a few kilobytes
 _LIMIT = 5.0  # after which it is ended
 _PROVEN = 1e-15  # relative decrease left, up to which a reference is one
@@ -142,7 +143,7 @@ def judged(task: Task, minimum: Minimum, theta, model, parameters):
     elif model.n_iter_[0] < model.max_iter and excess > goal + 4 * rounding:
         yield "gives up", f"{excess:.1e} from the minimum, claims {model.optimality_:.1e}"
     gap = float((here - minimum.value) / here)
-    if model.duality_gap_ < gap - 1e-17 - 2 * minimum.left:
+    if model.duality_gap_ < gap - GAP_FLOOR - 2 * minimum.left:
         law = "gap of rounding" if gap <= model.duality_gap_ + 4 * rounding else "gap"
         yield law, f"claims {model.duality_gap_:.2e}, is {gap:.2e}, rounding {rounding:.1e}"
 

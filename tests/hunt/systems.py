@@ -11,6 +11,8 @@ _EPS = np.finfo(LD).eps
 def solve(matrix, right):
     """Solve a positive semidefinite system in its own precision; unit diagonal, hardly damped."""
     kind, m = matrix.dtype, len(matrix)
+    if not m:
+        return right
     diagonal = matrix.diagonal()
     size = np.where(diagonal > 0, np.sqrt(np.maximum(diagonal, np.finfo(kind).tiny)), 1)
     lower = matrix / size / size[:, None]

@@ -4,10 +4,17 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedKFold
 
-from skorch_logreg import MultiLabel, TorchLogisticClassifier, TorchLogisticClassifierCV, solvers
-from skorch_logreg.penalties import GroupL2
-from tests.hunt.draws import Problem, draw
+from skorch_logreg import (
+    MultiLabel,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+    regularization_path,
+    solvers,
+)
+from tests.hunt.draws import CONTAINERS, Problem, draw
 from tests.hunt.infinity import recedes
 from tests.hunt.laws import FLOOR, check, fitted, rounded
 from tests.hunt.minimum import minimise
@@ -28,16 +35,10 @@ LEFT_OUT = {
     "sparse columns with a large mean": lambda p: (
         _is_sparse(p) and bool((np.abs(p.X.mean(axis=0)) > 50 * p.X.std(axis=0)).any())
     ),
-    "offsets": lambda p: p.offset is not None,
     "no penalty": lambda p: (
         np.isinf(p.get("C"))
         or (p.get("penalty_factor") is not None and 0 in p.get("penalty_factor"))
     ),
-    "lasso of classes": lambda p: p.get("l1_ratio") > 0 and p.mass().shape[1] > 2,
-    "lasso of rows in chunks or sparse": lambda p: (
-        p.get("l1_ratio") > 0 and (_is_sparse(p) or p.container == "chunks")
-    ),
-    "bounds": lambda p: p.get("bounds") is not None,
     "a proximal solver of a smooth penalty": lambda p: isinstance(
         p.get("solver"), solvers.ProximalNewton
     ),
@@ -45,8 +46,6 @@ LEFT_OUT = {
         p.get("solver") == "liblinear" and len(p.X) < p.X.shape[1]
     ),
     "columns whose squares overflow": lambda p: bool((np.abs(p.X) > 1e30).any()),
-    "norms of groups": lambda p: isinstance(p.get("penalty"), GroupL2),
-    "lasso without intercept": lambda p: p.get("l1_ratio") > 0 and not p.get("fit_intercept"),
     "objectives of rounding": lambda p: (
         p.sample_weight is not None and not 1e-6 < p.sample_weight.max() < 1e6
     ),
@@ -66,10 +65,18 @@ def test_random_fits_keep_every_law(block):
     assert not [str(f) for f in found if f.law not in UNCHECKED]
 
 
+@pytest.mark.parametrize("seed", [3709, 4040, 5190, 6737, 7188, 9041])
+def test_what_was_found_is_found_no_more(seed):
+    """Fits that went on for ever, that ended on a model not convex, or whose step was none."""
+    found = check(draw(seed))
+    assert not [str(f) for f in found if f.law not in UNCHECKED or "more than" in f.text]
+
+
 def smooth(seed):
     """A problem with two classes, an L2 penalty and labels; None if the seed has no such one."""
     p = draw(seed)
-    plain = not (p.get("l1_ratio") or p.get("soft_labels") or p.get("bounds"))
+    special = (p.get("l1_ratio"), p.get("soft_labels"), p.get("bounds"))
+    plain = not any(special) and p.get("penalty") == "deprecated" and p.offset is None
     if is_left_out(p) or not plain or len(np.unique(p.y)) != 2 or p.get("max_iter") < 1000:
         return None
     return p
@@ -140,3 +147,47 @@ def test_models_of_a_batch_are_minima(seed):
             assert excess(single, found) <= max(10 * tol**2, FLOOR)
     best = Problem(seed, X, p.y, options={"C": float(np.ravel(cv.C_)[0])})
     assert excess(best, (cv.coef_, cv.intercept_)) <= max(10 * tol**2, FLOOR)
+
+
+@pytest.mark.parametrize("seed", [s for s in SMOOTH if np.bincount(draw(s).y).min() >= 3][:12])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_folds_are_minima_of_their_training_rows(seed, l1_ratio):
+    p, tol, Cs = smooth(seed), 1e-6, [0.01, 1.0, 30.0]
+    X = p.X.astype(np.float64)
+    splits = list(StratifiedKFold(3).split(X, p.y))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        paths = TorchLogisticClassifierCV(
+            Cs=Cs, cv=splits, tol=tol, max_iter=1000, l1_ratios=(l1_ratio,), scoring="accuracy",
+            use_legacy_attributes=False, refit=False,
+        ).fit(X, p.y).coefs_paths_  # fmt: skip
+    if any(issubclass(w.category, ConvergenceWarning) for w in caught):
+        return
+    for (train, _), path in zip(splits, paths, strict=True):
+        for C, model in zip(Cs, path[0], strict=True):
+            options = {"C": C, "l1_ratio": l1_ratio}
+            single = Problem(seed, X[train], p.y[train], options=options)
+            assert excess(single, (model[:, :-1], model[:, -1])) <= max(10 * tol**2, FLOOR)
+
+
+def labelled(seed):
+    """A problem of labels of any number of classes; None if the seed has no such one."""
+    p = draw(seed)
+    return None if is_left_out(p) or p.get("soft_labels") else p
+
+
+@pytest.mark.parametrize("seed", [s for s in range(5200, 5240) if labelled(s) is not None][:15])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_points_of_a_path_are_minima(seed, l1_ratio):
+    p, tol, Cs = labelled(seed), 1e-6, [0.001, 0.03, 1.0, 30.0]
+    X = CONTAINERS[p.container](p.X) if _is_sparse(p) else p.X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        path = regularization_path(X, p.y, Cs=Cs, l1_ratio=l1_ratio, tol=tol, max_iter=1000)
+    for C, coef, intercept, gap, converged in zip(
+        Cs, path.coefs, path.intercepts, path.duality_gap, path.converged, strict=True
+    ):
+        single = Problem(seed, p.X, p.y, options={"C": C, "l1_ratio": l1_ratio})
+        left = excess(single, (np.atleast_2d(coef), np.atleast_1d(intercept)))
+        assert left <= gap + FLOOR
+        assert not converged or left <= max(10 * tol**2, FLOOR)

@@ -14,9 +14,8 @@ from tests.hunt.minimum import minimise
 
 pytestmark = pytest.mark.slow
 
-# laws that hold of one machine only (time), that say that the judge was not sure, and that float32
-# coefficients of sparse rows still break by 1e-15
-UNCHECKED = {"time", "judge", "gap of rounding"}
+# laws that hold of one machine only (time), and that say that the judge was not sure
+UNCHECKED = {"time", "judge"}
 
 
 def _is_sparse(p):

@@ -36,9 +36,7 @@ def test_a_proof_that_was_refuted_is_none_later(seed, C, tol):
     X = rng.normal(size=(40, 3))
     X[:, 2] **= 3
     y = (X @ [1, -1, 0.5] > 0).astype(int)
-    problem = Problem(
-        seed, X, y, options={"C": C, "tol": tol, "solver": "lbfgs", "max_iter": 1000}
-    )
+    problem = Problem(seed, X, y, options={"C": C, "tol": tol, "solver": "lbfgs", "max_iter": 1000})
     model = problem.fit()
     assert model.converged_
     task = problem.task()

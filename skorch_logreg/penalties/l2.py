@@ -66,7 +66,12 @@ class L2(Penalty):
         weight = torch.as_tensor(self._weight, dtype=slope.dtype, device=slope.device)
         ridge = strength * (weight[index] if weight.ndim else weight.expand(len(index)))
         total = -(slope + ridge * start)
-        return torch.linalg.lstsq(hessian + torch.diag(ridge), total[:, None]).solution[:, 0]
+        matrix = hessian + torch.diag(ridge)
+        # what counts as no curvature must not depend on the units of the columns
+        diagonal = matrix.diagonal()
+        scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+        scaled = matrix * scale[:, None] * scale
+        return torch.linalg.lstsq(scaled, (total * scale)[:, None]).solution[:, 0] * scale
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``1/2 sum_j v_j^2 / f_j`` (m,)."""

@@ -1,5 +1,7 @@
 """One step along a direction of a smooth objective."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -76,7 +78,8 @@ def _descends(point: Point, direction: Tensor, moved: Point, rounding: float) ->
         before < 0
         and after <= -_FLAT * before
         and (together or after >= _FLAT * before)
-        and new <= old + rounding * abs(old)
+        # a convex objective has fallen where its slope is still downwards, whatever values tell
+        and (new <= old + rounding * abs(old) or (after <= 0 and math.isfinite(new)))
         for (before, after), (old, new) in zip(slopes, values, strict=True)
     ]
 
@@ -106,6 +109,7 @@ def _far(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Ten
     """
     target = objective.evaluate(point.params + scaled)
     falls = target.value <= point.value + objective.rounding * point.value.abs()
+    falls |= inner(target.gradient, scaled) <= 0
     if bool(falls.all()):
         return target, scaled
     scaled = torch.where(falls[:, None, None], scaled, 0.0)
@@ -129,7 +133,7 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
         value, slope, curvature = objective.along(point, direction, change, step)
         left = slope < 0
         limit = point.value + objective.rounding * point.value.abs()
-        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & (value <= limit)
+        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & ((value <= limit) | left)
         # beyond this nothing can be told from rounding
         ended = fine | (high.isfinite() & (high - low <= 1e-10 * high))
         if bool((ended | (start >= 0)).all()):

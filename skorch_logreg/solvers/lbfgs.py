@@ -114,10 +114,14 @@ def _doubted(before: Point, state: SmoothState) -> SmoothState:
     seen = seen * flattening(before, state.point)
     near &= seen > MARGIN * goal
     damped = is_damped(state.curvature, state.solved, state.point, state.decrement, state.tol)
+    trusted = state.trusted & ~near & ~damped
+    # a proof that was refuted here is none at the next point
+    tracks = tuple(
+        replace(track, proven=track.proven and kept)
+        for track, kept in zip(state.tracks, trusted.tolist(), strict=True)
+    )
     return replace(
-        state,
-        decrement=torch.where(near, seen, state.decrement),
-        trusted=state.trusted & ~near & ~damped,
+        state, decrement=torch.where(near, seen, state.decrement), trusted=trusted, tracks=tracks
     )
 
 

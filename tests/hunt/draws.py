@@ -68,6 +68,12 @@ class Problem:
         """Whether the intercept is the weight of a penalised column."""
         return self.get("solver") == "liblinear" and self.get("fit_intercept")
 
+    @property
+    def keeps_means(self):
+        """Whether columns are multiplied as they are, with their means."""
+        sparse = self.container.startswith("cs")
+        return sparse or self.has_column or not self.get("fit_intercept")
+
     def mass(self):
         """Weight (n, n_classes) of every row in every class."""
         if self.get("soft_labels"):

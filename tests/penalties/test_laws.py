@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.penalties import Box, ElasticNet
+from skorch_logreg.penalties import L2, Box, ElasticNet
 from tests.catalogue import PENALTIES
 
 STRENGTH = torch.tensor([0.3, 2.0], dtype=torch.float64)
@@ -165,6 +165,21 @@ def test_quadratic_is_minimised(name, rank):
     assert distance.max() < 1e-11
     assert (x != 0).any()
     assert (x == 0).any()
+
+
+@pytest.mark.parametrize("n_rows", [30, 3])
+def test_ridge_step_does_not_depend_on_units(n_rows):
+    """Columns of units 2^26 times apart have curvatures 2^52 times apart."""
+    generator = torch.Generator().manual_seed(7)
+    rows = torch.randn(n_rows, 6, generator=generator, dtype=torch.float64)
+    slope = rows.T @ torch.randn(n_rows, generator=generator, dtype=torch.float64)
+    unit = 2.0 ** torch.tensor([-26.0, 13.0, 0.0, 26.0, -7.0, 4.0], dtype=torch.float64)
+    factor, strength = torch.full((6,), 0.5, dtype=torch.float64), torch.tensor(1.0)
+    start, index = torch.zeros(6, dtype=torch.float64), torch.arange(6)
+    plain = L2(factor).quadratic_step(rows.T @ rows, slope, start, index, strength)
+    rows, slope = rows * unit, slope * unit
+    step = L2(factor * unit**2).quadratic_step(rows.T @ rows, slope, start, index, strength)
+    torch.testing.assert_close(step * unit, plain, rtol=1e-12, atol=0)
 
 
 def test_unpenalised_features_of_a_quadratic():

@@ -9,6 +9,8 @@ from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky
 from skorch_logreg.solvers.descent import descend
 from tests.catalogue import LOSSES, objective, parameters
+from tests.hunt.draws import Problem
+from tests.hunt.minimum import minimise
 
 
 def drawn(seed):
@@ -37,6 +39,26 @@ def test_steps_of_rounding_alone_do_not_leave_the_optimum(seed, solver):
     judge = LogisticRegression(C=C, tol=1e-12, solver="newton-cholesky", max_iter=1000).fit(X, y)
     least = value(X, y, C, judge)
     assert value(X, y, C, found) <= least * (1 + 1e-13)
+
+
+@pytest.mark.parametrize("solver", [LBFGS, NewtonCholesky, "auto"])
+@pytest.mark.parametrize("seed", range(4))
+def test_steps_go_on_where_values_are_rounding_and_slopes_are_not(seed, solver):
+    """Without an intercept columns keep their means: logits are differences of millions."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(100, 4)) + [0, 1e6, -1e6, 1e5]
+    y = (X[:, 0] + X[:, 1] - 1e6 + rng.normal(size=100) > 0).astype(int)
+    problem = Problem(
+        seed, X, y, options={"fit_intercept": False, "tol": 1e-7, "max_iter": 100, "solver": solver}
+    )
+    if not isinstance(solver, str):
+        problem.options["solver"] = solver()
+    model = problem.fit()
+    assert model.converged_
+    task = problem.task()
+    found = task.inward(*problem.parameters(model))
+    least = minimise(task, found).value
+    assert task.value(found) <= least * (1 + 10 * model.tol**2)
 
 
 @pytest.mark.parametrize("size", [1e-4, 1e-6, 1e-10, 1e-22])

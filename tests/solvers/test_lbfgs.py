@@ -7,6 +7,8 @@ import torch
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.solvers.smooth import flattening
 from tests.catalogue import objective, parameters
+from tests.hunt.draws import Problem
+from tests.hunt.minimum import minimise
 
 
 @pytest.mark.parametrize("seed", [404, 414, 608, 704, 956])
@@ -24,6 +26,22 @@ def test_rows_that_become_certain_are_not_taken_for_a_minimum(seed):
     entropy = -(y * np.log(y) + (1 - y) * np.log1p(-y)).sum()
     excess = (y * np.log(y / found) + (1 - y) * np.log((1 - y) / (1 - found))).sum()
     assert excess <= max(10 * tol**2, 1e-13) * (entropy + excess) + 1e-14
+
+
+@pytest.mark.parametrize("seed", [0, 23, 55, 65, 73, 87, 96, 99])
+@pytest.mark.parametrize(("C", "tol"), [(1e5, 0.05), (1e7, 0.05), (1e5, 0.01)])
+def test_a_proof_that_was_refuted_is_none_later(seed, C, tol):
+    """Separable classes next to no penalty: the curvature falls by powers of ten on the way."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(40, 3))
+    X[:, 2] **= 3
+    y = (X @ [1, -1, 0.5] > 0).astype(int)
+    problem = Problem(seed, X, y, options={"C": C, "tol": tol, "solver": "lbfgs", "max_iter": 1000})
+    model = problem.fit()
+    assert model.converged_
+    task = problem.task()
+    found = task.inward(*problem.parameters(model))
+    assert task.value(found) <= minimise(task, found).value * (1 + 10 * tol**2)
 
 
 def test_flattening_is_that_of_the_curvature():

@@ -379,7 +379,7 @@ class _Loop:
         near = [
             i
             for i, how in enumerate(status)
-            if directions[i] is None and how is not None and reached[i] <= _NEAR
+            if directions[i] is None and how is not None and reached[i] <= max(_NEAR, self._tol)
         ]
         if near and self._proof:
             quiet = [

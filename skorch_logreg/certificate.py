@@ -65,7 +65,7 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     penalties, section 2.
     """
     penalty = objective.penalty
-    held = penalty.coercive(objective.strength)
+    held = penalty.coercive(objective.reg_strength)
     if not any(held.tolist()):
         return torch.full_like(point.value, torch.inf)
     sums, step = point.gradient[..., -1].abs().amax(dim=-1), None
@@ -113,16 +113,16 @@ def penalty_gap(
     The rows' share is of second order in what the factor falls short of 1.
     """
     penalty, coef = objective.penalty, point.params[..., :-1]
-    faint = objective.strength.clamp(min=_FAINT)
-    strength = faint[:, None, None]
+    faint = objective.reg_strength.clamp(min=_FAINT)
+    reg_strength = faint[:, None, None]
     if penalty.smooth and penalty.quadratic:
         # the conjugate is finite everywhere, and that of the gradient has no cancellation
-        features = penalty.conjugate(point.gradient[..., :-1] / strength)
+        features = penalty.conjugate(point.gradient[..., :-1] / reg_strength)
         return faint * features, torch.ones_like(faint)
     dual = -objective.loss_gradient(point)[..., :-1]
     if slack is not None:
         dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
-    dual = dual / strength
+    dual = dual / reg_strength
     scale = penalty.dual_scale(dual)
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)

@@ -85,7 +85,7 @@ class Objective:
     data : Data
     loss : Loss
     penalty : Penalty
-    strength : Tensor of shape (m,)
+    reg_strength : Tensor of shape (m,)
         ``1 / C``; 0 for no penalty.
     fit_intercept : bool
     offset : Tensor of shape (n, 1, 1) or (n, 1, K), or None
@@ -95,22 +95,22 @@ class Objective:
     data: Data
     loss: Loss
     penalty: Penalty
-    strength: Tensor
+    reg_strength: Tensor
     fit_intercept: bool
     offset: Tensor | None = None
 
     @cached_property
     def _lambda(self) -> Tensor:
-        return self.strength[:, None, None]
+        return self.reg_strength[:, None, None]
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (m, K, p + 1) of the parameters."""
-        return len(self.strength), self.loss.n_outputs, self.data.n_features + 1
+        return len(self.reg_strength), self.loss.n_outputs, self.data.n_features + 1
 
     def select(self, models: Tensor) -> "Objective":
         """Keep some models."""
-        return replace(self, data=self.data.select(models), strength=self.strength[models])
+        return replace(self, data=self.data.select(models), reg_strength=self.reg_strength[models])
 
     @property
     def is_low_precision(self) -> bool:
@@ -147,7 +147,7 @@ class Objective:
             return (self.loss.class_weight(block.targets, block.weight),)
 
         (weight,) = self.data.reduce(kernel, reads=0)
-        weight = weight.expand(len(self.strength), -1)
+        weight = weight.expand(len(self.reg_strength), -1)
         logits = weight.clamp(min=_EPS * weight.sum(dim=-1, keepdim=True)).log()
         if self.loss.n_outputs == 1:
             return logits[:, 1:] - logits[:, :1]
@@ -239,9 +239,9 @@ class Objective:
         coef = self.penalty.feasible(coef + step[:, None, None] * move, coef)
         penalty, pull = self.penalty.value_gradient(coef)
         return (
-            value + self.strength * penalty,
-            slope + self.strength * inner(pull, move),
-            curvature + self.strength * inner(self.penalty.hess_diagonal(coef), move.square()),
+            value + self.reg_strength * penalty,
+            slope + self.reg_strength * inner(pull, move),
+            curvature + self.reg_strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
 
     def row_kernel(self, params: Tensor, low_precision: bool = False) -> tuple[Tensor, Tensor]:
@@ -460,7 +460,7 @@ class Objective:
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
         value, gradient, *coupling = terms
         penalty, pull = self.penalty.value_gradient(params[..., :-1])
-        total = torch.addcmul(value, self.strength, penalty)
+        total = torch.addcmul(value, self.reg_strength, penalty)
         gradient = self.add_pull(gradient, self._scaled(pull))
         return Point(params, logits, total, gradient, *coupling)
 

@@ -61,7 +61,7 @@ class DualHessian:
         unit_kernel, _ = objective.row_kernel(point.params, rough)
         kernels = []
         for j in range(n_models):
-            kernel = unit_kernel / objective.strength[j]
+            kernel = unit_kernel / objective.reg_strength[j]
             middle = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
             half = middle - unit[:, j, :, None] * unit[:, j, None, :]
             lift = root[:, j, :, None] * half  # M of every row, (n, K, K)

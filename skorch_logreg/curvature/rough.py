@@ -34,7 +34,7 @@ class RoughHessian:
     def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "RoughHessian":
         """Factor the Hessian of ``n_rows`` rows (None: all) at a point: a pass over them."""
         part, at = sampled_at(objective, point, n_rows)
-        factors = [_factor(part, at, model) for model in range(len(objective.strength))]
+        factors = [_factor(part, at, model) for model in range(len(objective.reg_strength))]
         # LAPACK's own layout is kept where nothing is put together: else a solve would copy it
         joined = (p[0] if len(p) == 1 else torch.cat(p) for p in zip(*factors, strict=True))
         return cls(*joined)

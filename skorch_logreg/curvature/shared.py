@@ -106,7 +106,7 @@ class SharedHessian:
         return cls(
             loss=objective.loss,
             fit_intercept=objective.fit_intercept,
-            strength=objective.strength,
+            strength=objective.reg_strength,
             columns=columns,
             basis=basis,
             inverse=matrix @ basis,
@@ -114,7 +114,7 @@ class SharedHessian:
             squares=None if squares is None else squares / total,
             penalty=penalty,
             rows=slice(rows.start, None, (rows.step or 1) * step),
-            row_weight=followed.expand(-1, len(objective.strength)),
+            row_weight=followed.expand(-1, len(objective.reg_strength)),
             weight=total,
         ).at(point)
 

@@ -25,11 +25,11 @@ def by_strength(objective: Objective) -> list[Tensor]:
     """
     m, n_outputs, _ = objective.shape
     data = objective.data
-    everything = [torch.arange(m, device=objective.strength.device)]
+    everything = [torch.arange(m, device=objective.reg_strength.device)]
     if m == 1 or n_outputs == 1 or not isinstance(data, InMemory):
         return everything
-    strengths = objective.strength.unique(sorted=True).flip(0)
-    groups = [(objective.strength == strength).nonzero()[:, 0] for strength in strengths]
+    strengths = objective.reg_strength.unique(sorted=True).flip(0)
+    groups = [(objective.reg_strength == strength).nonzero()[:, 0] for strength in strengths]
     size = m // len(groups)
     if len(groups) == 1 or any(len(group) != size for group in groups):
         return everything

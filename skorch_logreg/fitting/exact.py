@@ -168,13 +168,13 @@ def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
         if not smooth:
             return ProximalNewton()
         model = choose_curvature(objective)
-        if model.exact and model.cost(len(objective.strength)) <= _NEWTON_COST:
+        if model.exact and model.cost(len(objective.reg_strength)) <= _NEWTON_COST:
             return small.SmallNewton() if small.serves(objective, model) else NewtonCholesky()
         return chord.ChordNewton() if chord.serves(objective, model) else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn
-        fits = len(objective.strength) <= choose_curvature(objective).room()
+        fits = len(objective.reg_strength) <= choose_curvature(objective).room()
         return chosen if fits else LBFGS(**chosen.resuming())
     if "smooth" in chosen.requires and not smooth:
         raise ValueError(
@@ -191,11 +191,11 @@ def _free_of_constants(request: FitRequest, params: Params) -> Params:
     return balanced(params, request.effective_penalty, 1 / request.C)
 
 
-def balanced(params: Params, penalty: Penalty, strength: Tensor) -> Params:
+def balanced(params: Params, penalty: Penalty, reg_strength: Tensor) -> Params:
     """Remove what is not determined: a constant added to the parameters of all classes.
 
     Under a smooth penalty the coefficients of the minimiser sum to zero by themselves, and this
     removes rounding.
     """
     mean = params.intercept.mean(dim=1, keepdim=True)
-    return Params(penalty.balanced(params.coef, strength), params.intercept - mean)
+    return Params(penalty.balanced(params.coef, reg_strength), params.intercept - mean)

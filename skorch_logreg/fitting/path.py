@@ -56,18 +56,20 @@ def fit_path(
         scaled = data.standardised(
             units.center, units.scale, loss.encode(data.targets), loss.n_outputs
         )
-        strength = torch.ones(1, dtype=torch.float64, device=data.device)
-        at = Objective(scaled, loss, penalty.in_units(units.scale), strength, fit_intercept)
+        reg_strength = torch.ones(1, dtype=torch.float64, device=data.device)
+        at = Objective(scaled, loss, penalty.in_units(units.scale), reg_strength, fit_intercept)
         at, state, entry = _entered(at, solver, tol, max_iter)
         reads = 0
         for C in grid(entry):
-            before, at = at, replace(at, strength=torch.full_like(strength, 1 / C))
+            before, at = at, replace(at, reg_strength=torch.full_like(reg_strength, 1 / C))
             state = solver.carried(state, before, at)
             found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
             state = found.state
             params = units.outward(found.params, penalty)
             yield Solution(
-                params=params if loss.n_outputs == 1 else balanced(params, penalty, at.strength),
+                params=params
+                if loss.n_outputs == 1
+                else balanced(params, penalty, at.reg_strength),
                 status=found.status,
                 n_iter=found.n_iter,
                 n_passes=found.n_passes - reads,
@@ -90,9 +92,9 @@ def _entered(
         return penalty.entry_strength(objective.loss_gradient(state.point)[..., :-1])
 
     state = solver.init(objective, prior_start(objective), tol)
-    if bool(penalty.coercive(objective.strength).all()):
+    if bool(penalty.coercive(objective.reg_strength).all()):
         return objective, state, float(1 / entry(state))
     # columns without a penalty come first, while the others are held at zero
-    unpenalised = replace(objective, strength=1e3 * entry(state).clamp(min=1.0))
+    unpenalised = replace(objective, reg_strength=1e3 * entry(state).clamp(min=1.0))
     found = drive(solver, unpenalised, state.point.params, tol=min(tol, 1e-6), max_iter=max_iter)
     return unpenalised, found.state, float(1 / entry(found.state))

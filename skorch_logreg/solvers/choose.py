@@ -180,7 +180,7 @@ def is_rough_first(n: int, n_outputs: int) -> bool:
 
 def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
     """Take an exact one of so many rows that it is as good as that of all, where it is cheap."""
-    sizes = sample_sizes(replace(objective, strength=objective.strength[:1]))
+    sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
     if not sizes:
         return None
     for n_rows, dear in ((sizes[-1], 1.0), (sizes[0], _DEAR)):
@@ -273,7 +273,7 @@ def sample_sizes(objective: Objective) -> tuple[int, ...]:
     if rows is None:
         return ()
     sizes, last = [rows], objective.data.n_samples // _LAST
-    if len(objective.strength) < MANY:
+    if len(objective.reg_strength) < MANY:
         while sizes[-1] * _WORTH <= last:
             sizes.append(min(sizes[-1] * _TENTH, last))
     return tuple(sizes)
@@ -306,5 +306,5 @@ def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:
 
 def allows_dual(objective: Objective) -> bool:
     """Whether the Hessian can be inverted through a matrix of rows."""
-    penalised = bool(objective.penalty.coercive(objective.strength).all())
+    penalised = bool(objective.penalty.coercive(objective.reg_strength).all())
     return penalised and objective.data.single_block

@@ -155,7 +155,7 @@ class _Run:
 
     @classmethod
     def of(cls, objective: Objective, state: Any, n_iter: int) -> "_Run":
-        m = len(objective.strength)
+        m = len(objective.reg_strength)
         return cls(
             objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
         )

@@ -159,7 +159,7 @@ def _gap(objective: Objective, point: Point) -> Tensor:
     A dual point needs residuals that sum to zero: those of the point are moved, or where that
     is too far the point is, to the best intercept, and its bound is what that gains more.
     """
-    if not bool(objective.penalty.coercive(objective.strength).any()):
+    if not bool(objective.penalty.coercive(objective.reg_strength).any()):
         return torch.full_like(point.value, torch.nan)
     rounding = _ROUNDING * point.value.abs()
     if not objective.fit_intercept:

@@ -114,7 +114,7 @@ class ProximalNewton(Resumable):
         self, state: ProximalState, before: Objective, objective: Objective
     ) -> ProximalState:
         """State at the same parameters under another strength; X is not read."""
-        point, change = state.point, objective.strength - before.strength
+        point, change = state.point, objective.reg_strength - before.reg_strength
         value, pull = objective.penalty.value_gradient(point.params[..., :-1])
         gradient = point.gradient.clone()
         gradient[..., :-1] += change[:, None, None] * pull
@@ -279,7 +279,7 @@ def _minimise_part(
 def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
     """Gap among a model's columns; what a step promised, where there is no bound."""
     penalty = objective.penalty.of_columns(model.columns)
-    if not bool(penalty.coercive(objective.strength).all()):
+    if not bool(penalty.coercive(objective.reg_strength).all()):
         return promised
     within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
     part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
@@ -357,7 +357,7 @@ def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
     """
     fall = -_slope(objective, point, direction)
     rounding = _ROUNDING * point.value.abs()
-    penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
+    penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
     beyond = (fall - _ROUNDING * penalty).clamp(min=0.0)
     return torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
 
@@ -366,7 +366,7 @@ def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
     """Change (m,) of the loss's linear model and the penalty along a step."""
     coef, penalty = point.params[..., :-1], objective.penalty
     moved = penalty.feasible(coef + direction[..., :-1], coef)
-    return inner(objective.loss_gradient(point), direction) + objective.strength * (
+    return inner(objective.loss_gradient(point), direction) + objective.reg_strength * (
         penalty.value(moved) - penalty.value(coef)
     )
 
@@ -378,7 +378,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     distance = objective.penalty.subgradient_distance(
         coef,
         objective.loss_gradient(point)[..., :-1],
-        objective.strength * (1 - _NEARLY if one else 1.0),
+        objective.reg_strength * (1 - _NEARLY if one else 1.0),
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
@@ -426,7 +426,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     out = torch.zeros_like(gradient)
     if len(coef):
         out[:, :-1][working] = own.penalty.quadratic_step(
-            quadratic, reduced, coef, index, own.strength[0]
+            quadratic, reduced, coef, index, own.reg_strength[0]
         )
     if own.fit_intercept:
         out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])

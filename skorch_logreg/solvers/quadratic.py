@@ -89,7 +89,7 @@ class QuadraticModel:
             slope - border * (inverse * gradient[-1]),
             coef,
             self.columns,
-            objective.strength[0],
+            objective.reg_strength[0],
         )
         out = torch.zeros_like(point.params)
         out[0, 0, self.columns] = step

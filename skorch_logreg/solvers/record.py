@@ -166,7 +166,7 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
     probe = rows.zeros().cpu()
     probe += torch.linspace(-1.0, 2.0, probe.numel(), dtype=probe.dtype).view_as(probe).cos()
     return {
-        **settings(solver, objective.loss, objective.penalty, objective.strength),
+        **settings(solver, objective.loss, objective.penalty, objective.reg_strength),
         "tol": tol,
         "fit_intercept": objective.fit_intercept,
         "n_samples": data.n_samples,
@@ -195,14 +195,14 @@ def most_bytes(solver: Solver, objective: Objective) -> int:
     return 2 * 8 * (rows + params + factors) + _DOCUMENT + _MODEL * m
 
 
-def settings(solver: Any, loss: Loss, penalty: Penalty, strength: Tensor) -> dict[str, Any]:
+def settings(solver: Any, loss: Loss, penalty: Penalty, reg_strength: Tensor) -> dict[str, Any]:
     """Say what is minimised, and how, whatever the data."""
     return {
         "solver": stable_repr(solver),
         "loss": stable_repr(loss),
         "penalty": type(penalty).__name__,
         "settings of the penalty": _settings(penalty),
-        "C": (1 / strength).tolist(),
+        "C": (1 / reg_strength).tolist(),
     }
 
 

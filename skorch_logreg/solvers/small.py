@@ -89,7 +89,7 @@ class SmallNewton(Resumable):
 
 def serves(objective: Objective, model: Model) -> bool:
     """Whether `SmallNewton` can minimise a smooth objective, of which ``model`` is the best."""
-    single = len(objective.strength) == 1 and objective.data.whole is not None
+    single = len(objective.reg_strength) == 1 and objective.data.whole is not None
     return (
         single
         and objective.offset is None

@@ -30,10 +30,10 @@ def free_columns(objective: Objective) -> list[bool]:
     """Whether a model has columns that may go to infinity at no cost."""
     penalty = objective.penalty
     if not penalty.constrains and getattr(penalty, "factor", None) is None:
-        return [strength == 0 for strength in objective.strength.tolist()]
+        return [strength == 0 for strength in objective.reg_strength.tolist()]
     shape = objective.zeros()[..., :-1]
     takes_part = ~objective.data.scale.isinf()
-    down, up = objective.penalty.recession(shape, objective.strength)
+    down, up = objective.penalty.recession(shape, objective.reg_strength)
     return ((down | up) & takes_part).any(dim=-1)[:, 0].tolist()
 
 
@@ -113,7 +113,7 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
             steps = NewtonSteps.at(objective, point, columns)
             if steps is not None and proves_minimiser(objective, point, steps):
                 return None
-        elif len(columns) + 1 == width and not bool(objective.strength.any()):
+        elif len(columns) + 1 == width and not bool(objective.reg_strength.any()):
             inexact = _ConjugateSteps(objective, point)
             if proves_minimiser(objective, point, inexact):
                 return None
@@ -157,18 +157,18 @@ class _ConjugateSteps:
 
 def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> list[bool]:
     """Whether the penalty of a model may be on its way to zero, as all else is."""
-    strength = objective.strength.tolist()
-    if all(not a or s == 0 for a, s in zip(asked, strength, strict=True)):
+    reg_strength = objective.reg_strength.tolist()
+    if all(not a or s == 0 for a, s in zip(asked, reg_strength, strict=True)):
         return list(asked)
-    penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
+    penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
     small = (penalty <= _SMALL * point.value).tolist()
-    return [a and (s == 0 or low) for a, s, low in zip(asked, strength, small, strict=True)]
+    return [a and (s == 0 or low) for a, s, low in zip(asked, reg_strength, small, strict=True)]
 
 
 def _growing(objective: Objective, params: Tensor) -> Tensor:
     """Take the part (m, K, p + 1) of parameters that may grow without end."""
     coef = params[..., :-1]
-    down, up = objective.penalty.recession(coef, objective.strength)
+    down, up = objective.penalty.recession(coef, objective.reg_strength)
     growing = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
     return torch.cat([growing, params[..., -1:]], dim=-1)
 

@@ -208,7 +208,7 @@ def test_17_models_that_end_apart(loss, solver, tol, tmp_path, monkeypatch):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", CURVATURES)
 def test_17_every_curvature_goes_through_the_file(name, loss, tmp_path):
-    of = objective(LOSSES[loss], strength=(0.7, 2.0, 0.1), n=200 if name == "dual" else 900)
+    of = objective(LOSSES[loss], reg_strength=(0.7, 2.0, 0.1), n=200 if name == "dual" else 900)
     params = parameters(of)
     point = of.evaluate(params)
     built = CURVATURES[name](of, point)

@@ -43,7 +43,7 @@ def test_steps_of_rounding_alone_do_not_leave_the_optimum(seed, solver):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_end_of_a_long_step_is_what_its_parameters_give(loss, size):
     """Directions that are too short, down to those whose logits are rounding."""
-    of = objective(LOSSES[loss], strength=(1.0,))  # the steps of many models stay short
+    of = objective(LOSSES[loss], reg_strength=(1.0,))  # the steps of many models stay short
     point = of.evaluate(parameters(of))
     direction = -size * point.gradient
     target, change = descend(of, point, direction)

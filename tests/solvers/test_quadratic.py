@@ -12,7 +12,7 @@ from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 @pytest.fixture(params=["c-order", "csr", "blocks-of-7"])
 def of(request):
     penalty = PENALTIES["elastic-net"]
-    return objective(LOSSES["binomial"], penalty, CONTAINERS[request.param], strength=(5.0,))
+    return objective(LOSSES["binomial"], penalty, CONTAINERS[request.param], reg_strength=(5.0,))
 
 
 @pytest.mark.parametrize("more", [[4, 1], [4, 1, 2]], ids=["some", "all"])
@@ -36,13 +36,15 @@ def test_rough_products_are_nearly_the_same(of):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_direction_leads_to_the_models_minimiser(fit_intercept):
     """There the gradient of the model meets the penalty's subdifferential; the intercept's is 0."""
-    of = objective(penalty=PENALTIES["elastic-net"], strength=(5.0,), fit_intercept=fit_intercept)
+    of = objective(
+        penalty=PENALTIES["elastic-net"], reg_strength=(5.0,), fit_intercept=fit_intercept
+    )
     point = of.evaluate(parameters(of))
     model = QuadraticModel.of(of, point, torch.arange(5), rough=False)
     step = model.direction(of, point)
     slope = of.loss_gradient(point)[0, 0] + model.bordered @ step[0, 0]
     coef = (point.params + step)[..., :-1]
-    distance = of.penalty.subgradient_distance(coef, slope[None, None, :-1], of.strength)
+    distance = of.penalty.subgradient_distance(coef, slope[None, None, :-1], of.reg_strength)
     size = of.loss_gradient(point).abs().max()
     assert distance.max() <= 1e-10 * size
     assert not fit_intercept or abs(slope[-1]) <= 1e-10 * size
@@ -50,7 +52,7 @@ def test_direction_leads_to_the_models_minimiser(fit_intercept):
 
 def test_corrected_agrees_with_the_last_step():
     """What the model now foresees of the step's change of gradient is what was seen."""
-    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], strength=(5.0,))
+    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     before = of.evaluate(parameters(of))
     model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]), rough=False)
     after = of.evaluate(before.params + 3 * model.direction(of, before))
@@ -64,7 +66,7 @@ def test_corrected_agrees_with_the_last_step():
 
 
 def test_corrected_stays_as_it_is_where_there_was_no_step():
-    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], strength=(5.0,))
+    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     point = of.evaluate(parameters(of))
     model = QuadraticModel.of(of, point, torch.tensor([3, 0]), rough=False)
     assert model.corrected(of, point, point) is model
@@ -77,10 +79,10 @@ def test_a_rough_extension_is_nearly_exact_and_symmetric():
     data = from_arrays(X + 3, (X[:, 0] > 0).long())
     mean, deviation = data.column_moments()
     targets = LOSSES["binomial"].encode(data.targets)
-    strength = torch.ones(1, dtype=torch.float64)
+    reg_strength = torch.ones(1, dtype=torch.float64)
     of = Objective(
         data.standardised(mean, deviation, targets), LOSSES["binomial"], PENALTIES["lasso"],
-        strength, True,
+        reg_strength, True,
     )  # fmt: skip
     point = of.evaluate(0.1 * of.zeros().normal_(generator=generator))
     first, more = torch.arange(0, 200, 2), torch.arange(1, 200, 2)

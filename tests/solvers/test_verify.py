@@ -226,7 +226,7 @@ def test_honest_files_are_believed_where_means_are_large(
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_half_of_the_digits_are_asked_for(loss):
-    of = objective(LOSSES[loss], strength=(1.0, 2.0))
+    of = objective(LOSSES[loss], reg_strength=(1.0, 2.0))
     point = of.evaluate(parameters(of))
     assert is_own(of, point)
     for share, expected in ((1e-12, True), (1e-3, False)):

@@ -167,14 +167,14 @@ def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
     if solver == "auto":
         if not smooth:
             return ProximalNewton()
-        model = choose_curvature(objective)
-        if model.exact and model.cost(len(objective.reg_strength)) <= _NEWTON_COST:
-            return small.SmallNewton() if small.serves(objective, model) else NewtonCholesky()
-        return chord.ChordNewton() if chord.serves(objective, model) else LBFGS()
+        plan = choose_curvature(objective)
+        if plan.exact and plan.cost(len(objective.reg_strength)) <= _NEWTON_COST:
+            return small.SmallNewton() if small.is_applicable(objective, plan) else NewtonCholesky()
+        return chord.ChordNewton() if chord.is_applicable(objective, plan) else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn
-        fits = len(objective.reg_strength) <= choose_curvature(objective).room()
+        fits = len(objective.reg_strength) <= choose_curvature(objective).max_models()
         return chosen if fits else LBFGS(**chosen.resuming())
     if "smooth" in chosen.requires and not smooth:
         raise ValueError(

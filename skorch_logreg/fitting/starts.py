@@ -10,7 +10,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import MANY, allows_dual, is_rough_first, sample_sizes
+from skorch_logreg.solvers.choose import MANY, allows_dual, is_low_precision_first, sample_sizes
 
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _NEXT_ITER = 5  # from the solution of a smaller sample
@@ -80,7 +80,7 @@ def _in_row_space(
     Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
     Biostatistics 5, section 2.
     """
-    rough = is_rough_first(objective.data.n_samples, objective.loss.n_outputs)
+    rough = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
     kernel_of_rows, ridge = objective.row_kernel(zero, rough)
     damping, least = (_THIN_DAMPING, _THIN_TOL) if rough else (None, 0.0)
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)

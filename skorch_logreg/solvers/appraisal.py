@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from skorch_logreg.objective import Objective
-from skorch_logreg.solvers.choose import rough_curvature
+from skorch_logreg.solvers.choose import subsampled_curvature
 from skorch_logreg.solvers.lbfgs import LBFGS
 from skorch_logreg.solvers.smooth import SmoothState, start
 
@@ -16,4 +16,4 @@ class Appraisal(LBFGS):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
         """State at given parameters."""
-        return start(objective, params, tol, rough_curvature(objective))
+        return start(objective, params, tol, subsampled_curvature(objective))

@@ -52,7 +52,7 @@ _DEAR_BLOCK = 20.0  # passes that a block of many may cost
 
 
 @dataclass(frozen=True)
-class Model:
+class CurvaturePlan:
     """A curvature with its price.
 
     Attributes
@@ -76,27 +76,27 @@ class Model:
     build: Callable[[Objective, Point], Curvature]
     exact: bool
     cost: Callable[[int], float]
-    trust: float
-    stronger: "Model | None" = None
-    follows: bool = False
+    proof_rate: float
+    fallback: "CurvaturePlan | None" = None
+    is_adaptive: bool = False
     size: int = 0
 
-    def room(self) -> int:
+    def max_models(self) -> int:
         """Count the models that may have one of their own at once."""
         return max(_FACTORS // max(self.next.size, 1), 1)
 
     @property
-    def next(self) -> "Model":
+    def next(self) -> "CurvaturePlan":
         """What is built when it wears out."""
-        return self.stronger or self
+        return self.fallback or self
 
     @property
-    def last(self) -> "Model":
+    def last(self) -> "CurvaturePlan":
         """What comes in the end."""
-        return self if self.stronger is None else self.stronger.last
+        return self if self.fallback is None else self.fallback.last
 
 
-def choose_curvature(objective: Objective) -> Model:
+def choose_curvature(objective: Objective) -> CurvaturePlan:
     """Take what models of their own need, or for many the factorisation that they share.
 
     Classes differ by more than a factor, so that blocks of their own save many steps.
@@ -104,16 +104,16 @@ def choose_curvature(objective: Objective) -> Model:
     own = _own_curvature(objective)
     m, n_outputs, side = objective.shape
     affordable = own.cost(m) <= _DEAR if own.exact else n_outputs > 1
-    if m < MANY or (affordable and m <= own.room()):
+    if m < MANY or (affordable and m <= own.max_models()):
         return own
     columns = min(_FREQUENT, side - 1)
     rows = max(_SAMPLE_OFMANY, _ROWS_A_COLUMN * (columns + 1))
     n_rows = rows if objective.data.n_samples >= 2 * rows else None
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
-    return Model(build, False, own.cost, _SAMPLED, own, follows=True)
+    return CurvaturePlan(build, False, own.cost, _SAMPLED, own, is_adaptive=True)
 
 
-def _own_curvature(objective: Objective) -> Model:
+def _own_curvature(objective: Objective) -> CurvaturePlan:
     """Take the exact Hessian where it is affordable, else the cheapest that leads there.
 
     Columns or rows, whichever are fewer, are the side of the exact one.  Where that is expensive,
@@ -128,12 +128,12 @@ def _own_curvature(objective: Objective) -> Model:
         choices.append(exact_hessian(objective))
     if n < 2 * side and n * n_outputs <= MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
-    joint = exact = min(choices, key=lambda model: model.cost(1), default=None)
+    joint = exact = min(choices, key=lambda plan: plan.cost(1), default=None)
     if exact is not None:
         sampled = _sampled_hessian(objective, exact)
         if sampled is not None:
             return sampled
-        joint = _rough_hessian(objective, exact) or exact
+        joint = _low_precision_hessian(objective, exact) or exact
     if n_outputs > 1 and n_outputs * side**2 <= _FACTORS:
         blocks = _block_of(objective, side - 1)
         least = max(_CLASSES_GAIN * blocks.cost(1), _DEAR)
@@ -146,39 +146,41 @@ def _own_curvature(objective: Objective) -> Model:
     return _frequent_columns(objective)
 
 
-def _bound(objective: Objective) -> Model:
+def _bound(objective: Objective) -> CurvaturePlan:
     """Take the bound of all classes, which is near their Hessian where rows are many."""
     n, p = objective.data.n_samples, objective.data.n_features
     cost = _passes(objective, partial(rough_seconds, n, 1, p))
-    return Model(MultinomialBound.build, False, cost, 0.0)
+    return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
 
 
-def exact_hessian(objective: Objective, n_rows: int | None = None) -> Model:
+def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:
     """Take the Hessian of all rows, or of a sample of them."""
     _, n_outputs, side = objective.shape
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(exact_seconds, rows, n_outputs, side - 1))
     size = (n_outputs * side) ** 2
     if n_rows is None:
-        return Model(ExactHessian.build, True, cost, _EXACT, size=size)
-    return Model(partial(_on_sample, n_rows=n_rows), False, cost, _SAMPLED, size=size)
+        return CurvaturePlan(ExactHessian.build, True, cost, _EXACT, size=size)
+    return CurvaturePlan(partial(_on_sample, n_rows=n_rows), False, cost, _SAMPLED, size=size)
 
 
-def _dual_hessian(n: int, n_outputs: int) -> Model:
+def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
     """Take a matrix of rows, first of low precision where the exact one is dear."""
     cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
-    exact = Model(DualHessian.build, True, cost, _EXACT, size=size)
-    if not is_rough_first(n, n_outputs):
+    exact = CurvaturePlan(DualHessian.build, True, cost, _EXACT, size=size)
+    if not is_low_precision_first(n, n_outputs):
         return exact
-    return Model(partial(DualHessian.build, rough=True), False, cost, _SAMPLED, exact, size=size)
+    return CurvaturePlan(
+        partial(DualHessian.build, rough=True), False, cost, _SAMPLED, exact, size=size
+    )
 
 
-def is_rough_first(n: int, n_outputs: int) -> bool:
+def is_low_precision_first(n: int, n_outputs: int) -> bool:
     """Whether a product of all pairs of rows is so dear that one of low precision comes first."""
     return dual_cost(n, n_outputs) > _DEAR_ROWS
 
 
-def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
+def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
     """Take an exact one of so many rows that it is as good as that of all, where it is cheap."""
     sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
     if not sizes:
@@ -186,11 +188,11 @@ def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
     for n_rows, dear in ((sizes[-1], 1.0), (sizes[0], _DEAR)):
         sampled = exact_hessian(objective, n_rows)
         if sampled.cost(1) <= dear:
-            return replace(sampled, cost=exact.cost, stronger=exact)
+            return replace(sampled, cost=exact.cost, fallback=exact)
     return None
 
 
-def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
+def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
     """Take low precision, if an exact Hessian of the same columns costs several times as much.
 
     It is made anew where the solver wears it out, and of as many rows as are cheap.
@@ -208,25 +210,25 @@ def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
     if _ROUGH_GAIN * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
-    model = exact
+    plan = exact
     for _ in range(_ROUGH_TIMES):
-        price = exact.cost if model is exact else cost
-        model = Model(build, False, price, _SAMPLED, model, size=exact.size)
-    return model
+        price = exact.cost if plan is exact else cost
+        plan = CurvaturePlan(build, False, price, _SAMPLED, plan, size=exact.size)
+    return plan
 
 
-def _frequent_columns(objective: Objective) -> Model:
+def _frequent_columns(objective: Objective) -> CurvaturePlan:
     """Take blocks of the columns with most entries, from a sample of rows."""
     _, n_outputs, side = objective.shape
     widths = (_FREQUENT, _FEW_FREQUENT) if n_outputs == 1 else (_FEW_FREQUENT,)
     for width in widths:
-        model = _block_of(objective, min(width, side - 1))
-        if model.cost(1) <= _DEAR_BLOCK:
+        plan = _block_of(objective, min(width, side - 1))
+        if plan.cost(1) <= _DEAR_BLOCK:
             break
-    return model
+    return plan
 
 
-def _block_of(objective: Objective, columns: int) -> Model:
+def _block_of(objective: Objective, columns: int) -> CurvaturePlan:
     """Take a block of some columns for each output, and a diagonal for the rest."""
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
@@ -239,7 +241,7 @@ def _block_of(objective: Objective, columns: int) -> Model:
     def cost(n_models: int) -> float:
         return reads + products(n_models)
 
-    return Model(build, False, cost, 0.0, size=n_outputs * columns**2)
+    return CurvaturePlan(build, False, cost, 0.0, size=n_outputs * columns**2)
 
 
 def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[int], float]:
@@ -279,7 +281,7 @@ def sample_sizes(objective: Objective) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def rough_curvature(objective: Objective) -> Model:
+def subsampled_curvature(objective: Objective) -> CurvaturePlan:
     """Take what tells how far a point is to some per cent, where no step is to be taken.
 
     Decrements of a Hessian from ``r`` rows are too large by about ``1 / (1 - side / r)``.
@@ -290,7 +292,7 @@ def rough_curvature(objective: Objective) -> Model:
     if m > 1 or n_outputs * side > MAX_SIDE or objective.data.n_samples < 2 * rows:
         return best
     sampled = partial(_on_sample, n_rows=rows)
-    return Model(sampled, False, best.cost, 0.0, best.next, size=best.size)
+    return CurvaturePlan(sampled, False, best.cost, 0.0, best.next, size=best.size)
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:

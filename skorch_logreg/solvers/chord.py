@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import Curvature, ExactHessian
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import Model, exact_hessian, is_small
+from skorch_logreg.solvers.choose import CurvaturePlan, exact_hessian, is_small
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import HIDDEN, MARGIN, flattening, is_damped
@@ -89,14 +89,14 @@ class ChordNewton(Resumable):
         decrement = inner(point.gradient, solved).div_(2)
         now, before = float(decrement), float(inner(state.point.gradient, state.solved)) / 2
         rate = now / before if before > 0 else 1.0
-        far = now / max(state.tol**2 * float(point.value), 1e-300)
-        model = exact_hessian(objective)
-        if far > 1 and _steps_left(rate, far) > model.cost(1) + _AHEAD:
+        decrement_ratio = now / max(state.tol**2 * float(point.value), 1e-300)
+        plan = exact_hessian(objective)
+        if decrement_ratio > 1 and _steps_left(rate, decrement_ratio) > plan.cost(1) + _AHEAD:
             return _renewed(objective, point, state.tol)
-        proven = rate <= (model.trust if state.is_own else _LATER)
-        if far <= 1:
+        proven = rate <= (plan.proof_rate if state.is_own else _LATER)
+        if decrement_ratio <= 1:
             distance = decrement * flattening(state.point, point)
-            if float(distance) > MARGIN * now / far:
+            if float(distance) > MARGIN * now / decrement_ratio:
                 decrement, proven = distance, False
             elif bool(is_damped(state.curvature, solved, point, decrement, state.tol)):
                 proven = False
@@ -122,18 +122,18 @@ class ChordNewton(Resumable):
         )
 
 
-def serves(objective: Objective, model: Model) -> bool:
+def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
     """Whether `ChordNewton` is the quickest way, of which ``model`` is the best curvature."""
     m, n_outputs, side = objective.shape
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    exact = model.build == ExactHessian.build and model.cost(1) <= _DEAR
+    exact = plan.build == ExactHessian.build and plan.cost(1) <= _DEAR
     return small and exact and not objective.data.is_split
 
 
-def _steps_left(rate: float, far: float) -> float:
+def _steps_left(rate: float, decrement_ratio: float) -> float:
     """Count the steps to the goal on the same Hessian."""
     rate *= _FLATTERED
-    return math.log(far) / -math.log(rate) if rate < 1 else math.inf
+    return math.log(decrement_ratio) / -math.log(rate) if rate < 1 else math.inf
 
 
 def _renewed(objective: Objective, point: Point, tol: float) -> ChordState:

@@ -12,17 +12,17 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import (
     MARGIN,
+    ModelProgress,
     SmoothState,
-    Track,
     confirmed,
-    conjugated,
     flattening,
     is_damped,
     moved,
+    n_models_left,
     newton_step,
     renewed,
-    room_left,
     start,
+    with_newton_directions,
 )
 
 _SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
@@ -69,17 +69,19 @@ class LBFGS(Resumable):
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One descent step, on new curvatures where the old ones have become too dear."""
-        worn = _worn(state.tracks)
-        if worn:
-            state = renewed(objective, state, worn)
+        stale = _stale_models(state.progress)
+        if stale:
+            state = renewed(objective, state, stale)
         point = state.point
         direction = newton_step(state, -_two_loop(state))
-        last = all(track.age and track.far * track.rate <= 1 for track in state.tracks)
+        last = all(
+            model.age and model.decrement_ratio * model.rate <= 1 for model in state.progress
+        )
         target, change = descend(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
         kept = min(self.memory, max(_PAIR_NUMBERS // (2 * change.numel()), _FEW_PAIRS))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
-        return self._conjugated(objective, _doubted(point, state))
+        return self._with_newton_cg(objective, _doubted(point, state))
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]
@@ -87,15 +89,16 @@ class LBFGS(Resumable):
         """Find decrements of the same point that can be trusted."""
         return confirmed(objective, state, models)
 
-    def _conjugated(self, objective: Objective, state: SmoothState) -> SmoothState:
+    def _with_newton_cg(self, objective: Objective, state: SmoothState) -> SmoothState:
         """State in which Newton-CG has taken over the models that are slow."""
-        tracks = tuple(
-            replace(track, conjugate=True) if _is_slow(track) else track for track in state.tracks
+        progress = tuple(
+            replace(model, uses_newton_cg=True) if _is_slow(model) else model
+            for model in state.progress
         )
-        models = [i for i, track in enumerate(tracks) if track.conjugate]
+        models = [i for i, model in enumerate(progress) if model.uses_newton_cg]
         if not models:
             return state
-        return conjugated(objective, replace(state, tracks=tracks), models)
+        return with_newton_directions(objective, replace(state, progress=progress), models)
 
 
 def _doubted(before: Point, state: SmoothState) -> SmoothState:
@@ -121,44 +124,45 @@ def _doubted(before: Point, state: SmoothState) -> SmoothState:
     )
 
 
-def _worn(tracks: Sequence[Track]) -> list[int]:
+def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
     """Models whose steps left would cost more than a new curvature and its two steps.
 
     Those with the same way to build one come in one batch.
     """
     candidates = [
         i
-        for i, track in enumerate(tracks)
-        if track.far > 1
-        and not track.directed
+        for i, model in enumerate(progress)
+        if model.decrement_ratio > 1
+        and not model.has_newton_direction
         # the first steps are slow whatever the curvature, where a model follows or sees a part
-        and track.age >= (_FIRST_STEPS if track.model.follows or not track.model.trust else 1)
+        and model.age
+        >= (_FIRST_STEPS if model.plan.is_adaptive or not model.plan.proof_rate else 1)
     ]
-    worn = [i for i in candidates if _is_worn(tracks[i], len(candidates))]
-    if not worn:
+    stale = [i for i in candidates if _is_stale(progress[i], len(candidates))]
+    if not stale:
         return []
-    model = tracks[worn[0]].model.next
-    worn = [i for i in worn if tracks[i].model.next is model]
-    own = [i for i in worn if not tracks[i].model.follows]
-    others = [i for i in worn if tracks[i].model.follows]
-    return own + others[: room_left(tracks, model)]
+    plan = progress[stale[0]].plan.next
+    stale = [i for i in stale if progress[i].plan.next is plan]
+    own = [i for i in stale if not progress[i].plan.is_adaptive]
+    others = [i for i in stale if progress[i].plan.is_adaptive]
+    return own + others[: n_models_left(progress, plan)]
 
 
-def _is_worn(track: Track, n_models: int) -> bool:
-    price = track.model.cost(n_models) + 2
+def _is_stale(model: ModelProgress, n_models: int) -> bool:
+    price = model.plan.cost(n_models) + 2
     # what a model that follows has cost already, it may cost again: its estimate is no bound
-    tired = track.model.follows and track.age > price and track.rate > _TIRED
-    return tired or track.steps_left() > price
+    stalled = model.plan.is_adaptive and model.age > price and model.rate > _TIRED
+    return stalled or model.steps_left() > price
 
 
-def _is_last(track: Track) -> bool:
+def _is_last(model: ModelProgress) -> bool:
     """Whether a partial model is the best there is."""
-    return not track.model.exact and track.model.stronger is None
+    return not model.plan.exact and model.plan.fallback is None
 
 
-def _is_slow(track: Track) -> bool:
+def _is_slow(model: ModelProgress) -> bool:
     """Whether no exact Hessian is affordable and the partial one is not enough."""
-    return _is_last(track) and track.age >= _PATIENCE and track.steps_left() > _SLOW_STEPS
+    return _is_last(model) and model.age >= _PATIENCE and model.steps_left() > _SLOW_STEPS
 
 
 def _two_loop(state: SmoothState) -> Tensor:
@@ -171,7 +175,7 @@ def _two_loop(state: SmoothState) -> Tensor:
         alpha = rho * inner(s, q)[:, None, None]
         q = q - alpha * y
         alphas.append(alpha)
-    r = state.curvature.solve(q) * state.stretch[:, None, None]
+    r = state.curvature.solve(q) * state.curvature_scale[:, None, None]
     for (s, y, rho), alpha in zip(state.pairs, reversed(alphas), strict=True):
         r = r + (alpha - rho * inner(y, r)[:, None, None]) * s
     return r

@@ -12,10 +12,10 @@ from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import (
     SmoothState,
     confirmed,
-    conjugated,
     newton_step,
     renewed,
     start,
+    with_newton_directions,
 )
 
 
@@ -40,7 +40,7 @@ class NewtonCholesky(Resumable):
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One Newton step."""
-        if not state.tracks[0].model.next.exact:
+        if not state.progress[0].plan.next.exact:
             return _newton_step(objective, state)
         point, _ = descend(objective, state.point, newton_step(state, -state.solved))
         return _renewed_at(objective, state, point)
@@ -68,7 +68,7 @@ class NewtonCG(Resumable):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
         """State at given parameters."""
-        return _all_conjugated(objective, start(objective, params, tol))
+        return _with_all_directions(objective, start(objective, params, tol))
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """One inexact Newton step."""
@@ -83,15 +83,15 @@ class NewtonCG(Resumable):
 
 def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
     if state.direction is None:
-        state = _all_conjugated(objective, state)
+        state = _with_all_directions(objective, state)
     assert state.direction is not None  # conjugate gradients always leave one
     point, _ = descend(objective, state.point, state.direction)
-    return _all_conjugated(objective, _renewed_at(objective, state, point))
+    return _with_all_directions(objective, _renewed_at(objective, state, point))
 
 
 def _renewed_at(objective: Objective, state: SmoothState, point: Point) -> SmoothState:
-    return renewed(objective, replace(state, point=point), range(len(state.tracks)))
+    return renewed(objective, replace(state, point=point), range(len(state.progress)))
 
 
-def _all_conjugated(objective: Objective, state: SmoothState) -> SmoothState:
-    return conjugated(objective, state, range(len(state.tracks)))
+def _with_all_directions(objective: Objective, state: SmoothState) -> SmoothState:
+    return with_newton_directions(objective, state, range(len(state.progress)))

@@ -14,14 +14,22 @@ from skorch_logreg.data import RemoteRows
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
-from skorch_logreg.solvers.choose import MAX_SIDE, Model, choose_curvature
+from skorch_logreg.solvers.choose import MAX_SIDE, CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.outcome import End, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
 from skorch_logreg.solvers.quadratic import QuadraticModel
-from skorch_logreg.solvers.smooth import SmoothState, Track
+from skorch_logreg.solvers.smooth import ModelProgress, SmoothState
 
-_KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, QuadraticModel, Correction]
+_KINDS: list[Any] = [
+    Point,
+    End,
+    SmoothState,
+    ModelProgress,
+    ProximalState,
+    QuadraticModel,
+    Correction,
+]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
 _ROWS = 1000  # that stand for all in a fingerprint
@@ -38,8 +46,8 @@ def to_tree(value: Any) -> Any:
     a curvature is for, and a `Model` is a place in the chain of `choose_curvature`.
     """
     match value:
-        case Model():
-            return {"model": _weaker_than_last(value)}
+        case CurvaturePlan():
+            return {"model": _n_fallbacks(value)}
         case Objective():
             return {"objective": value.is_low_precision}
         case RemoteRows():
@@ -73,12 +81,12 @@ def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
         Of any kind, if the tree is none of `to_tree`.
     """
     chain = [choose_curvature(whole)]
-    while chain[-1].stronger is not None:
-        chain.append(chain[-1].stronger)
+    while chain[-1].fallback is not None:
+        chain.append(chain[-1].fallback)
     return _read(tree, objective, chain)
 
 
-def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
+def _read(tree: Any, objective: Objective, chain: list[CurvaturePlan]) -> Any:
     match tree:
         case Tensor():
             if bool(tree.isnan().any()):
@@ -138,9 +146,9 @@ def _is_of(value: Any, hint: Any) -> bool:
     return hint is Any or isinstance(value, NoneType if hint is None else hint)
 
 
-def _weaker_than_last(model: Model) -> int:
+def _n_fallbacks(plan: CurvaturePlan) -> int:
     """Count the models that are stronger."""
-    return 0 if model.stronger is None else 1 + _weaker_than_last(model.stronger)
+    return 0 if plan.fallback is None else 1 + _n_fallbacks(plan.fallback)
 
 
 def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, Any]:

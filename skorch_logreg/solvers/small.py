@@ -13,7 +13,7 @@ from skorch_logreg.curvature.cholesky import damped_cholesky
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import Model
+from skorch_logreg.solvers.choose import CurvaturePlan
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import settle
 from skorch_logreg.solvers.smooth import HIDDEN, is_damped
@@ -87,13 +87,13 @@ class SmallNewton(Resumable):
         return replace(state, solved=-found[0], decrement=found[1], trusted=trusted)
 
 
-def serves(objective: Objective, model: Model) -> bool:
+def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
     """Whether `SmallNewton` can minimise a smooth objective, of which ``model`` is the best."""
     single = len(objective.reg_strength) == 1 and objective.data.whole is not None
     return (
         single
         and objective.offset is None
-        and model.build == ExactHessian.build
+        and plan.build == ExactHessian.build
         and objective.penalty.quadratic
     )
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from skorch_logreg.certificate import duality_gap, duality_gap_nearby, penalty_gap
 from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import Model, choose_curvature
+from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_TRUST_LATER = 0.03  # contraction that proves the decrement of a Hessian some steps old
+_LATE_PROOF_RATE = 0.03  # contraction that proves the decrement of a Hessian some steps old
 _STEADY = 0.2  # contraction that is steady
 _CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
 _UNTOLD = 1e-12  # slope of a step relative to the value, below which rounding decides
@@ -25,7 +25,7 @@ _PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is
 
 
 @dataclass(frozen=True)
-class Track:
+class ModelProgress:
     """How one model of a batch fares on its curvature.
 
     Attributes
@@ -48,43 +48,45 @@ class Track:
         Whether a Newton direction is at hand already.
     """
 
-    model: Model
+    plan: CurvaturePlan
     age: int = 0
     rate: float = 0.0
-    far: float = math.inf
+    decrement_ratio: float = math.inf
     unproven: int = 0
     proven: bool = False
-    conjugate: bool = False
-    directed: bool = False
+    uses_newton_cg: bool = False
+    has_newton_direction: bool = False
 
     def steps_left(self) -> float:
         """Count the steps to the goal at the present rate."""
         if self.rate >= 1:
             return math.inf
-        return math.log(max(self.far, 1.0)) / -math.log(self.rate)
+        return math.log(max(self.decrement_ratio, 1.0)) / -math.log(self.rate)
 
-    def bound(self) -> float:
+    def proof_rate(self) -> float:
         """Contraction that proves a decrement: the longer ago it was built, the steadier.
 
         A fall that comes suddenly, after steps that hardly contracted, is of what the model sees.
         """
-        trust = self.model.trust
-        if self.model.follows:
-            return trust if 0 < self.rate <= trust else trust**2
+        proof_rate = self.plan.proof_rate
+        if self.plan.is_adaptive:
+            return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
-            return trust
-        return min(trust, _TRUST_LATER if self.rate <= _STEADY else _TRUST_LATER**2)
+            return proof_rate
+        return min(proof_rate, _LATE_PROOF_RATE if self.rate <= _STEADY else _LATE_PROOF_RATE**2)
 
-    def moved(self, contraction: float, far: float) -> "Track":
+    def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
         """Track after a step."""
         # conjugate gradients reduce what the model sees first: that proves nothing
-        steady = contraction <= self.bound() and not self.directed
-        proven = far <= 1 and (steady or self.proven)
-        latest = max(contraction if far > 1 else 0.0, 1e-8)
+        steady = contraction <= self.proof_rate() and not self.has_newton_direction
+        proven = decrement_ratio <= 1 and (steady or self.proven)
+        latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
         # the mean forgets half of the past at every step
         rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
-        unproven = self.unproven + 1 if far <= 1 else 0
-        return Track(self.model, self.age + 1, rate, far, unproven, proven, self.conjugate)
+        unproven = self.unproven + 1 if decrement_ratio <= 1 else 0
+        return ModelProgress(
+            self.plan, self.age + 1, rate, decrement_ratio, unproven, proven, self.uses_newton_cg
+        )
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,15 @@ class SmoothState:
     tol: float
     curvature: Curvature
     solved: Tensor
-    tracks: tuple[Track, ...]
-    stretch: Tensor
+    progress: tuple[ModelProgress, ...]
+    curvature_scale: Tensor
     pairs: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     direction: Tensor | None = None
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
         """Whether ``solved`` is from the Hessian of the point."""
-        return tuple(track.model.exact and track.age == 0 for track in self.tracks)
+        return tuple(model.plan.exact and model.age == 0 for model in self.progress)
 
     def select(self, models: Tensor, objective: Objective) -> "SmoothState":
         """Keep some models."""
@@ -133,8 +135,8 @@ class SmoothState:
             trusted=self.trusted[models],
             curvature=self.curvature.select(models, objective),
             solved=self.solved[models],
-            tracks=tuple(self.tracks[i] for i in models.tolist()),
-            stretch=self.stretch[models],
+            progress=tuple(self.progress[i] for i in models.tolist()),
+            curvature_scale=self.curvature_scale[models],
             pairs=tuple((s[models], y[models], rho[models]) for s, y, rho in self.pairs),
             direction=None if self.direction is None else self.direction[models],
         )
@@ -144,32 +146,32 @@ class SmoothState:
         return torch.tensor(models, device=self.decrement.device)
 
 
-def room_left(tracks: Sequence[Track], model: Model) -> int:
+def n_models_left(progress: Sequence[ModelProgress], plan: CurvaturePlan) -> int:
     """Count the models that may still get a curvature of their own, as ``model`` builds it."""
-    return max(model.room() - sum(not track.model.follows for track in tracks), 0)
+    return max(plan.max_models() - sum(not model.plan.is_adaptive for model in progress), 0)
 
 
 def start(
-    objective: Objective, params: Tensor, tol: float, model: Model | None = None
+    objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan | None = None
 ) -> SmoothState:
     """State at given parameters, with a curvature built there; None: of the best kind."""
     point = objective.evaluate(params)
-    return _fresh(objective, point, model or choose_curvature(objective), tol)
+    return _fresh(objective, point, plan or choose_curvature(objective), tol)
 
 
-def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
-    if model.follows:  # a rough one will do for those that wear out anyhow
-        curvature = model.build(objective, point)
+def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) -> SmoothState:
+    if plan.is_adaptive:  # a rough one will do for those that wear out anyhow
+        curvature = plan.build(objective, point)
     else:  # the point keeps its logits: cast to float64 they would pass for exact ones
-        curvature = model.build(objective.exact, point.exact())
+        curvature = plan.build(objective.exact, point.exact())
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
-    trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
-    if model.exact:
+    trusted = torch.full_like(decrement, plan.exact, dtype=torch.bool)
+    if plan.exact:
         trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    tracks = (Track(model),) * len(decrement)
-    stretch = torch.ones_like(decrement)
-    return SmoothState(point, decrement, trusted, tol, curvature, solved, tracks, stretch)
+    progress = (ModelProgress(plan),) * len(decrement)
+    curvature_scale = torch.ones_like(decrement)
+    return SmoothState(point, decrement, trusted, tol, curvature, solved, progress, curvature_scale)
 
 
 def is_damped(
@@ -190,25 +192,25 @@ def is_damped(
 
 def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
     """State with curvatures of some models built anew, the strongest that they may have."""
-    model = state.tracks[models[0]].model.next
-    if len(models) == len(state.tracks):
-        return _fresh(objective, state.point, model, state.tol)
+    plan = state.progress[models[0]].plan.next
+    if len(models) == len(state.progress):
+        return _fresh(objective, state.point, plan, state.tol)
     index = state.indices(models)
-    new = _fresh(objective.select(index), state.point.select(index), model, state.tol)
-    others = [i for i in range(len(state.tracks)) if i not in set(models)]
+    new = _fresh(objective.select(index), state.point.select(index), plan, state.tol)
+    others = [i for i in range(len(state.progress)) if i not in set(models)]
     rest = state.indices(others)
     kept = state.curvature.select(rest, objective.select(rest))
-    tracks = list(state.tracks)
-    for i, track in zip(models, new.tracks, strict=True):
-        tracks[i] = track
+    progress = list(state.progress)
+    for i, model in zip(models, new.progress, strict=True):
+        progress[i] = model
     return replace(
         state,
         decrement=state.decrement.index_copy(0, index, new.decrement),
         trusted=state.trusted.index_copy(0, index, new.trusted),
         curvature=join([(rest, kept), (index, new.curvature)]),
         solved=state.solved.index_copy(0, index, new.solved),
-        tracks=tuple(tracks),
-        stretch=state.stretch.index_fill(0, index, 1.0),
+        progress=tuple(progress),
+        curvature_scale=state.curvature_scale.index_fill(0, index, 1.0),
         pairs=tuple((s, y, rho.index_fill(0, index, 0.0)) for s, y, rho in state.pairs),
     )
 
@@ -217,30 +219,30 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     """State at the next point: its decrement, and the rate at which that falls."""
     curvature = state.curvature.at(point)
     solved = curvature.solve(point.gradient)
-    stretch = _stretch(state, point, solved)
-    decrement = stretch * inner(point.gradient, solved) / 2
-    tracks = []
+    curvature_scale = _curvature_scale(state, point, solved)
+    decrement = curvature_scale * inner(point.gradient, solved) / 2
+    progress = []
     # of the same model: a decrement that was confirmed is another figure
-    before = stretch * inner(state.point.gradient, state.solved) / 2
+    before = curvature_scale * inner(state.point.gradient, state.solved) / 2
     figures = zip(
-        state.tracks,
+        state.progress,
         decrement.tolist(),
         before.tolist(),
         point.value.tolist(),
         strict=True,
     )
-    for track, new, old, value in figures:
+    for model, new, old, value in figures:
         contraction = new / old if old > 0 else 1.0
-        tracks.append(track.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
+        progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
     return replace(
         state,
         point=point,
         curvature=curvature,
         decrement=decrement,
         solved=solved,
-        trusted=torch.tensor([track.proven for track in tracks], device=decrement.device),
-        tracks=tuple(tracks),
-        stretch=stretch,
+        trusted=torch.tensor([model.proven for model in progress], device=decrement.device),
+        progress=tuple(progress),
+        curvature_scale=curvature_scale,
         direction=None,
     )
 
@@ -266,21 +268,21 @@ def flattening(before: Point, after: Point) -> Tensor:
     return torch.where(told, ratio, 1.0)
 
 
-def _stretch(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
+def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
     """Curvature of the model along the last step over that of the objective, 1 at least.
 
     References
     ----------
     Nocedal, Wright (2006). Numerical Optimization, equation 7.20.
     """
-    rough = [not (t.model.exact or t.model.follows) for t in state.tracks]
-    if not any(rough):
-        return state.stretch
+    is_fixed = [not (t.plan.exact or t.plan.is_adaptive) for t in state.progress]
+    if not any(is_fixed):
+        return state.curvature_scale
     change = point.gradient - state.point.gradient
     step = point.params - state.point.params
     modelled = inner(change, solved - state.solved)
     seen = (inner(step, change) / modelled).nan_to_num(1.0, 1.0, 1.0).clamp(min=1.0)
-    return torch.where(torch.tensor(rough, device=seen.device), seen, 1.0)
+    return torch.where(torch.tensor(is_fixed, device=seen.device), seen, 1.0)
 
 
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
@@ -296,37 +298,39 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     ask: list[int] = []
     if not models:
         return state
-    room = room_left(state.tracks, state.tracks[models[0]].model)
+    n_left = n_models_left(state.progress, state.progress[models[0]].plan)
     for i in models:
-        track = state.tracks[i]
-        model = track.model.next
-        if track.model.follows and 0 < track.age and track.unproven < _PROOF_STEPS:
+        model = state.progress[i]
+        plan = model.plan.next
+        if model.plan.is_adaptive and 0 < model.age and model.unproven < _PROOF_STEPS:
             continue
-        cheap = model.exact and model.cost(len(models)) <= _CHEAP and not track.conjugate
-        if track.model.exact and track.age == 0:  # the factor was damped
+        rebuilds = plan.exact and plan.cost(len(models)) <= _CHEAP and not model.uses_newton_cg
+        if model.plan.exact and model.age == 0:  # the factor was damped
             ask.append(i)
             continue
-        if cheap and (room > 0 or not track.model.follows):
-            room -= track.model.follows
+        if rebuilds and (n_left > 0 or not model.plan.is_adaptive):
+            n_left -= model.plan.is_adaptive
             build.append(i)
         else:
             ask.append(i)
     if build:
         state = renewed(objective, state, build)
         ask += [i for i in build if not bool(state.trusted[i])]
-    return conjugated(objective, state, ask) if ask else state
+    return with_newton_directions(objective, state, ask) if ask else state
 
 
-def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
+def with_newton_directions(
+    objective: Objective, state: SmoothState, models: Sequence[int]
+) -> SmoothState:
     """State with Newton directions and decrements from conjugate gradients for some models."""
-    stale = [i for i in models if _is_stale(state.tracks[i])]
+    stale = [i for i in models if _has_better_partial(state.progress[i])]
     if stale:
         state = renewed(objective, state, stale)
     objective, point = objective.exact, state.point.exact()
-    tracks = list(state.tracks)
+    progress = list(state.progress)
     for i in models:
-        tracks[i] = replace(tracks[i], directed=True)
-    if len(models) == len(tracks):
+        progress[i] = replace(progress[i], has_newton_direction=True)
+    if len(models) == len(progress):
         direction, decrement = _conjugate(objective, point, state.curvature, state)
         trusted = torch.ones_like(state.trusted)
     else:
@@ -343,7 +347,7 @@ def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) 
         direction=direction,
         decrement=decrement,
         trusted=trusted,
-        tracks=tuple(tracks),
+        progress=tuple(progress),
     )
 
 
@@ -358,19 +362,19 @@ def _conjugate(
 
 def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
     """Newton directions that are at hand, else other ones."""
-    directed = [i for i, track in enumerate(state.tracks) if track.directed]
-    if not directed or state.direction is None:
+    ready = [i for i, model in enumerate(state.progress) if model.has_newton_direction]
+    if not ready or state.direction is None:
         return otherwise
-    if len(directed) == len(state.tracks):
+    if len(ready) == len(state.progress):
         return state.direction
-    index = state.indices(directed)
+    index = state.indices(ready)
     return otherwise.index_copy(0, index, state.direction[index])
 
 
-def _is_stale(track: Track) -> bool:
+def _has_better_partial(model: ModelProgress) -> bool:
     """Whether a better partial curvature can be built than the one at hand."""
-    model = track.model
-    return not model.next.exact and (track.rate > _STEADY or model.stronger is not None)
+    plan = model.plan
+    return not plan.next.exact and (model.rate > _STEADY or plan.fallback is not None)
 
 
 def _proven_by_duality(

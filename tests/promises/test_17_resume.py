@@ -229,10 +229,14 @@ def test_17_every_curvature_goes_through_the_file(name, loss, tmp_path):
 def test_17_every_way_to_build_a_curvature_goes_through_the_file():
     of = objective(n=80_000)
     model = choose_curvature(of)
-    assert model.stronger is not None
-    for each in (model, model.stronger):
+    assert model.fallback is not None
+    for each in (model, model.fallback):
         read = from_tree(to_tree(each), of, of)
-        assert (read.exact, read.trust, read.follows) == (each.exact, each.trust, each.follows)
+        assert (read.exact, read.proof_rate, read.is_adaptive) == (
+            each.exact,
+            each.proof_rate,
+            each.is_adaptive,
+        )
 
 
 # ---------------------------------------------------------------------------- processes that die

@@ -112,13 +112,13 @@ def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
     """Where no exact Hessian is affordable and L-BFGS is slow, Newton-CG proves the end."""
     from skorch_logreg.curvature import FrequentColumns
     from skorch_logreg.solvers import smooth
-    from skorch_logreg.solvers.choose import Model
+    from skorch_logreg.solvers.choose import CurvaturePlan
 
     def poor(objective):
         def build(objective, point):
             return FrequentColumns.build(objective, point, 1)
 
-        return Model(build, False, lambda m: 1000.0, 0.0)
+        return CurvaturePlan(build, False, lambda m: 1000.0, 0.0)
 
     monkeypatch.setattr(smooth, "choose_curvature", poor)
     loss = LOSSES["multinomial"]

@@ -8,7 +8,7 @@ import torch
 from skorch_logreg.objective import inner
 from skorch_logreg.solvers import NewtonCholesky, Status, drive
 from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.small import SmallNewton, serves
+from skorch_logreg.solvers.small import SmallNewton, is_applicable
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
 
@@ -28,7 +28,7 @@ def small(loss, penalty="l2", reg_strength=1.0, container="c-order", fit_interce
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_takes_the_steps_of_newton_cholesky(loss, penalty, reg_strength, fit_intercept):
     of = small(loss, penalty, reg_strength, fit_intercept=fit_intercept)
-    assert serves(of, choose_curvature(of))
+    assert is_applicable(of, choose_curvature(of))
     found = drive(SmallNewton(), of, of.zeros(), tol=1e-9, max_iter=50)
     expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
     assert found.status == expected.status == (Status.CONVERGED,)
@@ -72,8 +72,8 @@ def test_a_singular_hessian_is_solved_in_its_range():
 
 
 def test_serves_one_small_model_with_a_hessian_of_its_own():
-    assert not serves(*_with_model(objective(LOSSES["binomial"], reg_strength=(1.0, 2.0))))
-    assert not serves(*_with_model(small("binomial", container="csr")))
+    assert not is_applicable(*_with_model(objective(LOSSES["binomial"], reg_strength=(1.0, 2.0))))
+    assert not is_applicable(*_with_model(small("binomial", container="csr")))
 
 
 def _with_model(of):

@@ -37,8 +37,8 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import SUM_ROUNDING, Objective, Point, inner
 
 _EPS = torch.finfo(torch.float64).eps
-_SHORT = 1e-3  # step of the intercepts, at most, that residuals take without a look
-_FAINT = 1e-200  # strength at which nothing but a constraint counts
+_MAX_SHIFT = 1e-3  # step of the intercepts, at most, that residuals take without a look
+_MIN_REG_STRENGTH = 1e-200  # strength at which nothing but a constraint counts
 
 
 def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
@@ -99,9 +99,9 @@ def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
     ``d'Hd / 2``, up to a factor of ``1 + |d|``.
     """
     gradient, step = objective.feasible_gradient(point)
-    if not bool((step.abs() <= _SHORT).all()):
+    if not bool((step.abs() <= _MAX_SHIFT).all()):
         return None
-    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _SHORT) / 2)
+    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_SHIFT) / 2)
     return duality_gap(objective, replace(point, gradient=gradient)) + rows
 
 
@@ -113,20 +113,20 @@ def penalty_gap(
     The rows' share is of second order in what the factor falls short of 1.
     """
     penalty, coef = objective.penalty, point.params[..., :-1]
-    faint = objective.reg_strength.clamp(min=_FAINT)
-    reg_strength = faint[:, None, None]
+    reg_strength = objective.reg_strength.clamp(min=_MIN_REG_STRENGTH)
+    weight = reg_strength[:, None, None]
     if penalty.smooth and penalty.quadratic:
         # the conjugate is finite everywhere, and that of the gradient has no cancellation
-        features = penalty.conjugate(point.gradient[..., :-1] / reg_strength)
-        return faint * features, torch.ones_like(faint)
+        features = penalty.conjugate(point.gradient[..., :-1] / weight)
+        return reg_strength * features, torch.ones_like(reg_strength)
     dual = -objective.loss_gradient(point)[..., :-1]
     if slack is not None:
         dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
-    dual = dual / reg_strength
+    dual = dual / weight
     scale = penalty.dual_scale(dual)
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
-    return (faint * features).clamp(min=0.0), scale
+    return (reg_strength * features).clamp(min=0.0), scale
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:

@@ -10,7 +10,12 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import MANY, allows_dual, is_low_precision_first, sample_sizes
+from skorch_logreg.solvers.choose import (
+    MANY_MODELS,
+    allows_dual,
+    is_low_precision_first,
+    sample_sizes,
+)
 
 _SAMPLE_ITER = 20  # what takes longer is on its way to infinity
 _NEXT_ITER = 5  # from the solution of a smaller sample
@@ -47,7 +52,7 @@ def cold_start(
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows)
         steps = min(max_iter, _SAMPLE_ITER if found is zero else _NEXT_ITER)
-        tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
+        tol = _SAMPLE_TOL if len(zero) < MANY_MODELS else _SMALL_SAMPLE_TOL
         outcome = drive(
             solver, part.low_precision(), found, tol=tol, max_iter=steps, bound=False, proof=False
         )

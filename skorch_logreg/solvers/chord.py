@@ -14,12 +14,12 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, exact_hessian, is_small
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import descend
-from skorch_logreg.solvers.smooth import HIDDEN, MARGIN, flattening, is_damped
+from skorch_logreg.solvers.smooth import GOAL_MARGIN, MIN_CURVATURE_RATIO, flattening, is_damped
 
-_DEAR = 4.0  # passes that a Hessian may cost
-_AHEAD = 2.0  # steps that a new Hessian takes itself
-_LATER = 0.03  # contraction that proves a decrement, where the Hessian is some steps old
-_FLATTERED = 4.0  # a step from where the Hessian is leaves half of what the next one will
+_MAX_HESSIAN_PASSES = 4.0  # passes that a Hessian may cost
+_NEW_HESSIAN_STEPS = 2.0  # steps that a new Hessian takes itself
+_LATE_PROOF_RATE = 0.03  # contraction that proves a decrement, where the Hessian is some steps old
+_RATE_FACTOR = 4.0  # a step from where the Hessian is leaves half of what the next one will
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,15 @@ class ChordNewton(Resumable):
         rate = now / before if before > 0 else 1.0
         decrement_ratio = now / max(state.tol**2 * float(point.value), 1e-300)
         plan = exact_hessian(objective)
-        if decrement_ratio > 1 and _steps_left(rate, decrement_ratio) > plan.cost(1) + _AHEAD:
+        if (
+            decrement_ratio > 1
+            and _steps_left(rate, decrement_ratio) > plan.cost(1) + _NEW_HESSIAN_STEPS
+        ):
             return _renewed(objective, point, state.tol)
-        proven = rate <= (plan.proof_rate if state.is_own else _LATER)
+        proven = rate <= (plan.proof_rate if state.is_own else _LATE_PROOF_RATE)
         if decrement_ratio <= 1:
             distance = decrement * flattening(state.point, point)
-            if float(distance) > MARGIN * now / decrement_ratio:
+            if float(distance) > GOAL_MARGIN * now / decrement_ratio:
                 decrement, proven = distance, False
             elif bool(is_damped(state.curvature, solved, point, decrement, state.tol)):
                 proven = False
@@ -115,7 +118,9 @@ class ChordNewton(Resumable):
             state = _renewed(objective, state.point, state.tol)
         if bool(state.trusted):
             return state
-        found = newton_direction(objective, state.point, state.curvature, state.tol, HIDDEN)
+        found = newton_direction(
+            objective, state.point, state.curvature, state.tol, MIN_CURVATURE_RATIO
+        )
         trusted = torch.ones_like(state.trusted)
         return replace(
             state, solved=-found[0], decrement=found[1], trusted=trusted, is_conjugate=True
@@ -126,13 +131,13 @@ def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
     """Whether `ChordNewton` is the quickest way, of which ``model`` is the best curvature."""
     m, n_outputs, side = objective.shape
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    exact = plan.build == ExactHessian.build and plan.cost(1) <= _DEAR
+    exact = plan.build == ExactHessian.build and plan.cost(1) <= _MAX_HESSIAN_PASSES
     return small and exact and not objective.data.is_split
 
 
 def _steps_left(rate: float, decrement_ratio: float) -> float:
     """Count the steps to the goal on the same Hessian."""
-    rate *= _FLATTERED
+    rate *= _RATE_FACTOR
     return math.log(decrement_ratio) / -math.log(rate) if rate < 1 else math.inf
 
 

@@ -11,7 +11,11 @@ _WITNESSES = 4  # products that must add little before a decrement counts as kno
 
 
 def newton_direction(
-    objective: Objective, point: Point, curvature: Curvature, tol: float, hidden: float = 1.0
+    objective: Objective,
+    point: Point,
+    curvature: Curvature,
+    tol: float,
+    min_curvature_ratio: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Solve ``H d = -gradient`` as far as it pays.
 
@@ -53,8 +57,10 @@ def newton_direction(
     # squared relative residual: 1 % at least, less near the optimum, no less than needed
     forcing = torch.minimum(ratio.sqrt() * 0.1, torch.full_like(ratio, 0.01))
     forcing = torch.maximum(forcing, 0.05 * goal / first.clamp(min=1e-300)).clamp(max=0.25)
-    if hidden < 1:
-        forcing = torch.minimum(forcing, 0.05 * hidden * goal / first.clamp(min=1e-300))
+    if min_curvature_ratio < 1:
+        forcing = torch.minimum(
+            forcing, 0.05 * min_curvature_ratio * goal / first.clamp(min=1e-300)
+        )
     decrement = torch.zeros_like(rz)
     recent: list[Tensor] = []
     for _ in range(_MAX_PRODUCTS):

@@ -11,7 +11,7 @@ from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.descent import descend
 from skorch_logreg.solvers.smooth import (
-    MARGIN,
+    GOAL_MARGIN,
     ModelProgress,
     SmoothState,
     confirmed,
@@ -26,10 +26,10 @@ from skorch_logreg.solvers.smooth import (
 )
 
 _SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
-_PAIR_NUMBERS = 1 << 26  # in all pairs
-_FEW_PAIRS = 3
+_MAX_PAIR_NUMBERS = 1 << 26  # in all pairs
+_MIN_PAIRS = 3
 _FIRST_STEPS = 6
-_TIRED = 0.1  # contraction a step that is slow for a curvature which follows
+_STALLED_RATE = 0.1  # contraction a step that is slow for a curvature which follows
 _PATIENCE = 6  # steps after which a rate is known
 
 
@@ -79,7 +79,7 @@ class LBFGS(Resumable):
         )
         target, change = descend(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
-        kept = min(self.memory, max(_PAIR_NUMBERS // (2 * change.numel()), _FEW_PAIRS))
+        kept = min(self.memory, max(_MAX_PAIR_NUMBERS // (2 * change.numel()), _MIN_PAIRS))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
         return self._with_newton_cg(objective, _doubted(point, state))
 
@@ -115,7 +115,7 @@ def _doubted(before: Point, state: SmoothState) -> SmoothState:
     if not state.curvature.reads:
         seen = torch.maximum(inner(state.point.gradient, _two_loop(state)) / 2, seen)
     seen = seen * flattening(before, state.point)
-    near &= seen > MARGIN * goal
+    near &= seen > GOAL_MARGIN * goal
     damped = is_damped(state.curvature, state.solved, state.point, state.decrement, state.tol)
     return replace(
         state,
@@ -151,7 +151,7 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
 def _is_stale(model: ModelProgress, n_models: int) -> bool:
     price = model.plan.cost(n_models) + 2
     # what a model that follows has cost already, it may cost again: its estimate is no bound
-    stalled = model.plan.is_adaptive and model.age > price and model.rate > _TIRED
+    stalled = model.plan.is_adaptive and model.age > price and model.rate > _STALLED_RATE
     return stalled or model.steps_left() > price
 
 

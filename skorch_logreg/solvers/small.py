@@ -16,7 +16,7 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import settle
-from skorch_logreg.solvers.smooth import HIDDEN, is_damped
+from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
 
 _SHIFT = 1e-14  # of the diagonal, a row of the matrix: what makes a singular one definite
 
@@ -82,7 +82,7 @@ class SmallNewton(Resumable):
     def confirm(self, objective: Objective, state: SmallState, models: Sequence[int]) -> SmallState:
         """Find the decrement with conjugate gradients: the factor was damped."""
         curvature = ExactHessian.build(objective, state.point)
-        found = newton_direction(objective, state.point, curvature, state.tol, HIDDEN)
+        found = newton_direction(objective, state.point, curvature, state.tol, MIN_CURVATURE_RATIO)
         trusted = torch.ones_like(state.trusted)
         return replace(state, solved=-found[0], decrement=found[1], trusted=trusted)
 

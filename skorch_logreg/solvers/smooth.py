@@ -14,13 +14,17 @@ from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 _LATE_PROOF_RATE = 0.03  # contraction that proves the decrement of a Hessian some steps old
-_STEADY = 0.2  # contraction that is steady
-_CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
-_UNTOLD = 1e-12  # slope of a step relative to the value, below which rounding decides
-HIDDEN = 1e-4  # least curvature over the shift of a factor that rounding can tell from none
-_FLOOR = 1e-13  # distance over the value that rounding may leave
-MARGIN = 5.0  # distance over its goal that is still one: half of what is promised
-_STEEPEST = 100.0  # what a curvature that the cubic of a step does not tell may have fallen by
+_STEADY_RATE = 0.2  # contraction that is steady
+_MAX_REBUILD_PASSES = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
+_MIN_RELATIVE_SLOPE = 1e-12  # slope of a step relative to the value, below which rounding decides
+MIN_CURVATURE_RATIO = (
+    1e-4  # least curvature over the shift of a factor that rounding can tell from none
+)
+_ROUNDING_DISTANCE = 1e-13  # distance over the value that rounding may leave
+GOAL_MARGIN = 5.0  # distance over its goal that is still one: half of what is promised
+_MAX_FLATTENING = (
+    100.0  # what a curvature that the cubic of a step does not tell may have fallen by
+)
 _PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is bought
 
 
@@ -73,7 +77,9 @@ class ModelProgress:
             return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
             return proof_rate
-        return min(proof_rate, _LATE_PROOF_RATE if self.rate <= _STEADY else _LATE_PROOF_RATE**2)
+        return min(
+            proof_rate, _LATE_PROOF_RATE if self.rate <= _STEADY_RATE else _LATE_PROOF_RATE**2
+        )
 
     def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
         """Track after a step."""
@@ -186,7 +192,9 @@ def is_damped(
     near = decrement <= goal
     if not any(near.tolist()):
         return near
-    allowed = HIDDEN * torch.maximum(MARGIN * goal, _FLOOR * point.value)
+    allowed = MIN_CURVATURE_RATIO * torch.maximum(
+        GOAL_MARGIN * goal, _ROUNDING_DISTANCE * point.value
+    )
     return near & (curvature.damping(solved) > allowed)
 
 
@@ -262,10 +270,10 @@ def flattening(before: Point, after: Point) -> Tensor:
     first, last = inner(before.gradient, step), inner(after.gradient, step)
     end = 6 * (before.value - after.value) + 2 * first + 4 * last
     larger = torch.maximum(-first, last - first)
-    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _STEEPEST)
+    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _MAX_FLATTENING)
     # of a step that the values hardly tell nothing can be said
-    told = larger > _UNTOLD * before.value
-    return torch.where(told, ratio, 1.0)
+    is_known = larger > _MIN_RELATIVE_SLOPE * before.value
+    return torch.where(is_known, ratio, 1.0)
 
 
 def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
@@ -304,7 +312,11 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         plan = model.plan.next
         if model.plan.is_adaptive and 0 < model.age and model.unproven < _PROOF_STEPS:
             continue
-        rebuilds = plan.exact and plan.cost(len(models)) <= _CHEAP and not model.uses_newton_cg
+        rebuilds = (
+            plan.exact
+            and plan.cost(len(models)) <= _MAX_REBUILD_PASSES
+            and not model.uses_newton_cg
+        )
         if model.plan.exact and model.age == 0:  # the factor was damped
             ask.append(i)
             continue
@@ -356,8 +368,8 @@ def _conjugate(
 ) -> tuple[Tensor, Tensor]:
     """Direction and decrement, as exact as a damped preconditioner needs."""
     damped = is_damped(curvature, state.solved, point, state.decrement, state.tol)
-    hidden = HIDDEN if bool(damped.any()) else 1.0
-    return newton_direction(objective, point, curvature, state.tol, hidden)
+    min_curvature_ratio = MIN_CURVATURE_RATIO if bool(damped.any()) else 1.0
+    return newton_direction(objective, point, curvature, state.tol, min_curvature_ratio)
 
 
 def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
@@ -374,7 +386,7 @@ def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
 def _has_better_partial(model: ModelProgress) -> bool:
     """Whether a better partial curvature can be built than the one at hand."""
     plan = model.plan
-    return not plan.next.exact and (model.rate > _STEADY or plan.fallback is not None)
+    return not plan.next.exact and (model.rate > _STEADY_RATE or plan.fallback is not None)
 
 
 def _proven_by_duality(

@@ -21,7 +21,7 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
-ROUGH_ROUNDING = 1e-6
+LOW_PRECISION_ROUNDING = 1e-6
 SUM_ROUNDING = 128 * _EPS  # sum of residuals, relative to the value, that counts as none
 _LONGEST = 0.5  # step of the intercepts whose residuals are differences of probabilities for sure
 
@@ -125,7 +125,7 @@ class Objective:
     @property
     def rounding(self) -> float:
         """What rounding alone may add to a value, relative to it."""
-        return ROUGH_ROUNDING if self.is_low_precision else 1e-14
+        return LOW_PRECISION_ROUNDING if self.is_low_precision else 1e-14
 
     @property
     def logits_dtype(self) -> torch.dtype:

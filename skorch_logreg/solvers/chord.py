@@ -13,7 +13,7 @@ from skorch_logreg.curvature import Curvature, ExactHessian
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, exact_hessian, is_small
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
-from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import GOAL_MARGIN, MIN_CURVATURE_RATIO, flattening, is_damped
 
 _MAX_HESSIAN_PASSES = 4.0  # passes that a Hessian may cost
@@ -82,7 +82,7 @@ class ChordNewton(Resumable):
 
     def step(self, objective: Objective, state: ChordState) -> ChordState:
         """One step, and a new Hessian where the old one has become too dear."""
-        point, _ = descend(objective, state.point, -state.solved)
+        point, _ = take_step(objective, state.point, -state.solved)
         if state.is_conjugate:
             return _renewed(objective, point, state.tol)
         solved = state.curvature.solve(point.gradient)

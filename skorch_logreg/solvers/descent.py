@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import ROUGH_ROUNDING, Objective, Point, inner
+from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, inner
 
 _FLAT = 0.5  # the slope that a full step may leave before it is searched for
 _LINE_STEPS = 40
@@ -12,7 +12,7 @@ _SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
 _FAR = 100.0  # times a whole step: the rounding of its logits grows as many times
 
 
-def descend(
+def take_step(
     objective: Objective, point: Point, direction: Tensor, last: bool = False
 ) -> tuple[Point, Tensor]:
     """Go along a descent direction: the whole way if that will do, else by a line search.
@@ -39,21 +39,23 @@ def descend(
         moved = objective.move(point, direction, last)
     else:
         moved = objective.evaluate(point.params + direction, last)
-    return settle(objective, point, direction, moved)
+    return accept_step(objective, point, direction, moved)
 
 
-def settle(
+def accept_step(
     objective: Objective, point: Point, direction: Tensor, moved: Point
 ) -> tuple[Point, Tensor]:
     """Stay at the end of a whole step, ``moved``, if that will do; else `descend`."""
     same = point.logits.dtype is moved.logits.dtype
-    fine = _descends(point, direction, moved, objective.rounding if same else ROUGH_ROUNDING)
+    fine = _are_accepted(
+        point, direction, moved, objective.rounding if same else LOW_PRECISION_ROUNDING
+    )
     if all(fine):
         return moved, direction
     if not any(fine):
-        return _searched(objective, point, direction, moved)
+        return _search_line(objective, point, direction, moved)
     refused = torch.tensor([i for i, f in enumerate(fine) if not f], device=direction.device)
-    target, taken = _searched(
+    target, taken = _search_line(
         objective.select(refused),
         point.select(refused),
         direction[refused],
@@ -62,7 +64,7 @@ def settle(
     return moved.replaced(refused, target), direction.index_copy(0, refused, taken)
 
 
-def _descends(point: Point, direction: Tensor, moved: Point, rounding: float) -> list[bool]:
+def _are_accepted(point: Point, direction: Tensor, moved: Point, rounding: float) -> list[bool]:
     """Say of every model whether the whole step is as far as it should go."""
     slopes = zip(
         inner(point.gradient, direction).tolist(),
@@ -81,7 +83,7 @@ def _descends(point: Point, direction: Tensor, moved: Point, rounding: float) ->
     ]
 
 
-def _searched(
+def _search_line(
     objective: Objective, point: Point, direction: Tensor, moved: Point
 ) -> tuple[Point, Tensor]:
     """Point of a line search, and the step taken; ``moved`` is the point of the whole step."""
@@ -92,13 +94,13 @@ def _searched(
     # 0 times what has overflowed is no number
     scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
     if bool((step > _FAR).any()):
-        return _far(objective, point, scaled)
+        return _evaluate_long_step(objective, point, scaled)
     factor = step[:, None].to(change.dtype)
     logits = torch.where(factor > 0, torch.addcmul(point.logits, change, factor), point.logits)
     return objective.at_logits(point.params + scaled, logits), scaled
 
 
-def _far(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
+def _evaluate_long_step(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
     """Evaluate the end of a step many times as long as the one whose logits are known.
 
     At the optimum a whole step changes logits by their rounding, and a line search on that would

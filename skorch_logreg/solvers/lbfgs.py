@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
     ModelProgress,
@@ -77,7 +77,7 @@ class LBFGS(Resumable):
         last = all(
             model.age and model.decrement_ratio * model.rate <= 1 for model in state.progress
         )
-        target, change = descend(objective, point, direction, last)
+        target, change = take_step(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
         kept = min(self.memory, max(_MAX_PAIR_NUMBERS // (2 * change.numel()), _MIN_PAIRS))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)

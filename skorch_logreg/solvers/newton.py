@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     SmoothState,
     confirmed,
@@ -42,7 +42,7 @@ class NewtonCholesky(Resumable):
         """One Newton step."""
         if not state.progress[0].plan.next.exact:
             return _newton_step(objective, state)
-        point, _ = descend(objective, state.point, newton_step(state, -state.solved))
+        point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
         return _renewed_at(objective, state, point)
 
     def confirm(
@@ -85,7 +85,7 @@ def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
     if state.direction is None:
         state = _with_all_directions(objective, state)
     assert state.direction is not None  # conjugate gradients always leave one
-    point, _ = descend(objective, state.point, state.direction)
+    point, _ = take_step(objective, state.point, state.direction)
     return _with_all_directions(objective, _renewed_at(objective, state, point))
 
 

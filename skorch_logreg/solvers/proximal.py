@@ -18,27 +18,27 @@ from skorch_logreg.solvers.quadratic import QuadraticModel
 _MIN_WORKING = 50  # coordinates a working set has at least
 _BACKTRACKS = 400  # where no row has curvature left, a step is 1e100 times too long
 _GROWTH = 3  # coordinates that come in for one that is there, at most
-_FEW = 8  # a working set of an eighth of the columns is copied
+_COPY_RATIO = 8  # a working set of an eighth of the columns is copied
 _INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
 _INNER_STEPS = 10
 _PART_GAP = 1e-4  # of its square, where one Hessian serves for several steps
 _GOAL = 0.2  # of the gap that is asked for: a part of it is the columns' left out
-_ENOUGH = 1e-3  # of the first decrease, for a set that was chosen at the start
-_ROUGH_MODELS = 2  # in a step, until rounding may be why they do not serve
-_LITTLE = 0.1  # the same, where steps tell of all columns
+_MIN_DECREASE_WORKING_SET = 1e-3  # of the first decrease, for a set that was chosen at the start
+_N_LOW_PRECISION = 2  # in a step, until rounding may be why they do not serve
+_MIN_DECREASE_ALL_COLUMNS = 0.1  # the same, where steps tell of all columns
 _FEWER = 2  # times as many columns, from which a new Hessian of few is the better
 _LARGER = 1.5  # times as many, from which one of all is no dearer than what is new
 _NEW_STEPS = 1.0  # on a Hessian that is new
 _PART_STEPS = 20
-_SLOW = 0.3  # of the decrease promised before: beyond, a Hessian is too old
-_SLOW_READING = 0.1  # the same, where a step reads all of X
-_POOR = 0.1  # of the decrease promised now: below, it is of no use
-_FALLS = 0.5  # share of a gap that a step leaves, where values are too coarse to tell
-_ROUGH_GAP = 1e-8  # relative, up to which float32 products serve
+_MAX_PROMISE = 0.3  # of the decrease promised before: beyond, a Hessian is too old
+_MAX_PROMISE_ALL_COLUMNS = 0.1  # the same, where a step reads all of X
+_MIN_DECREASE_SHARE = 0.1  # of the decrease promised now: below, it is of no use
+_MAX_GAP_RATIO = 0.5  # share of a gap that a step leaves, where values are too coarse to tell
+_LOW_PRECISION_GAP = 1e-8  # relative, up to which float32 products serve
 _TIGHT = 1e-13  # relative, a goal from which steps go on until rounding is all they promise
 _NEAR = 0.9  # factor of the dual point from which the rows' share of a gap is small
 _FIRST = 1.5  # passes that a Hessian over the first working set may cost, or so
-_NEARLY = 0.05  # short of entering, relatively: such coordinates take part, too
+_ENTRY_MARGIN = 0.05  # short of entering, relatively: such coordinates take part, too
 _ROUNDING = 1e-14
 
 
@@ -103,12 +103,12 @@ class ProximalNewton(Resumable):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> ProximalState:
         """State at given parameters, or the nearest allowed, with their best intercept."""
-        params = _allowed(objective, params, params)
+        params = _projected(objective, params, params)
         if bool((params[..., :-1] == 0).all()):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
             logits = objective.logits(params)
-        return _settle(objective, params, objective.with_offset(logits), _GOAL * tol**2)
+        return _at_best_intercept(objective, params, objective.with_offset(logits), _GOAL * tol**2)
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
@@ -130,7 +130,7 @@ class ProximalNewton(Resumable):
         apart = objective.penalty.separable and state.direction is None
         if n_outputs == 1 and apart and len(columns):
             return _by_one_model(objective, state, columns)
-        few = 0 < len(columns) * _FEW <= objective.data.n_features
+        few = 0 < len(columns) * _COPY_RATIO <= objective.data.n_features
         return _over_columns(objective, state, columns) if few else _newton_step(objective, state)
 
     def confirm(
@@ -160,7 +160,7 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
     )
     goal = _INNER_GAP * state.decrement
     inner_state = _newton_step(
-        part, _settle(part, point.params[..., within], point.logits, state.goal)
+        part, _at_best_intercept(part, point.params[..., within], point.logits, state.goal)
     )
     for _ in range(_INNER_STEPS):
         if bool((inner_state.decrement <= goal).all()):
@@ -172,7 +172,7 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
         inner_state = moved
     params = point.params.clone()
     params[..., within] = inner_state.point.params
-    return _settle(objective, params, inner_state.point.logits, state.goal)
+    return _at_best_intercept(objective, params, inner_state.point.logits, state.goal)
 
 
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
@@ -191,16 +191,16 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         else:
             columns = every
     gap, target = float(state.decrement), state.goal * float(point.value)
-    if model is not None and model.steps_left(gap, target) > _price(objective, columns):
+    if model is not None and model.steps_left(gap, target) > _hessian_cost(objective, columns):
         model = None
     goal = max(_PART_GAP * gap**2 / float(point.value), target)
-    if len(columns) * _FEW > n_features:
+    if len(columns) * _COPY_RATIO > n_features:
         # every step tells of the columns left out, too
-        limits = _LITTLE, _SLOW_READING
+        limits = _MIN_DECREASE_ALL_COLUMNS, _MAX_PROMISE_ALL_COLUMNS
         point, model = _minimise_part(objective, point, columns, model, goal, *limits)
         if not objective.fit_intercept:
             return _state_at(objective, point, state.goal, model)
-        return _settle(objective, point.params, point.logits, state.goal, model)
+        return _at_best_intercept(objective, point.params, point.logits, state.goal, model)
     within = torch.cat([columns, columns.new_tensor([n_features])])
     part = replace(
         objective,
@@ -212,18 +212,24 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
     if model is not None:
         model = replace(model, columns=places[: len(model.columns)])
     reached, model = _minimise_part(
-        part, begin, places, model, goal, _ENOUGH if model is None else 0.0, _SLOW
+        part,
+        begin,
+        places,
+        model,
+        goal,
+        _MIN_DECREASE_WORKING_SET if model is None else 0.0,
+        _MAX_PROMISE,
     )
     params = point.params.clone()
     params[..., within] = reached.params
     model = None if model is None else replace(model, columns=columns)
-    return _settle(objective, params, reached.logits, state.goal, model)
+    return _at_best_intercept(objective, params, reached.logits, state.goal, model)
 
 
-def _price(objective: Objective, columns: Tensor) -> float:
+def _hessian_cost(objective: Objective, columns: Tensor) -> float:
     """Count the steps that a new Hessian costs, with those on it."""
     n, c = objective.data.n_samples, len(columns)
-    width = c if c * _FEW <= objective.data.n_features else objective.data.row_size
+    width = c if c * _COPY_RATIO <= objective.data.n_features else objective.data.row_size
     step = solve_seconds(c) + pass_seconds(n, 1, width)
     return rough_seconds(n, 1, c) / step + _NEW_STEPS
 
@@ -244,12 +250,12 @@ def _minimise_part(
     if model is not None and len(columns) > len(model.columns):
         model = model.extended(objective, point, columns[len(model.columns) :])
     before, left, most = torch.inf, torch.inf, 0.0
-    rough = _ROUGH_MODELS if goal > _ROUGH_GAP * float(point.value) else 0
+    low_precision = _N_LOW_PRECISION if goal > _LOW_PRECISION_GAP * float(point.value) else 0
     for _ in range(_PART_STEPS):
         fresh = model is None
         if model is None:
-            model = QuadraticModel.of(objective, point, columns, rough=rough > 0)
-            rough -= 1
+            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
+            low_precision -= 1
         direction = model.direction(objective, point)
         promised = -float(_slope(objective, point, direction))
         rounding = abs(promised) <= _ROUNDING * float(point.value)
@@ -257,7 +263,7 @@ def _minimise_part(
             model = None
             continue
         ahead = _move(objective, point, direction)
-        poor = float(point.value - ahead.value) < _POOR * promised and not rounding
+        poor = float(point.value - ahead.value) < _MIN_DECREASE_SHARE * promised and not rounding
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
@@ -271,7 +277,7 @@ def _minimise_part(
             continue
         if left <= goal or 0 < promised <= enough * most:
             break
-        if rounding and not left < _FALLS * last:
+        if rounding and not left < _MAX_GAP_RATIO * last:
             return point, None  # the next Hessian is made here
     return point, model
 
@@ -307,12 +313,12 @@ def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
         direction = _directions(objective, point)
     change = objective.logits(direction)
     step = _backtrack(objective, point, direction, change)
-    params = _allowed(objective, point.params + step[:, None, None] * direction, point.params)
+    params = _projected(objective, point.params + step[:, None, None] * direction, point.params)
     logits = torch.addcmul(point.logits, change, step[:, None])
-    return _settle(objective, params, logits, state.goal)
+    return _at_best_intercept(objective, params, logits, state.goal)
 
 
-def _settle(
+def _at_best_intercept(
     objective: Objective,
     params: Tensor,
     logits: Tensor,
@@ -336,7 +342,7 @@ def _state_at(
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 
-def _allowed(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
+def _projected(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
     """Parameters (m, K, p + 1) with the nearest coefficients that the penalty allows."""
     coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
     return torch.cat([coef, params[..., -1:]], dim=-1)
@@ -378,7 +384,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     distance = objective.penalty.subgradient_distance(
         coef,
         objective.loss_gradient(point)[..., :-1],
-        objective.reg_strength * (1 - _NEARLY if one else 1.0),
+        objective.reg_strength * (1 - _ENTRY_MARGIN if one else 1.0),
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
@@ -387,7 +393,10 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
         n, p = objective.data.n_samples, objective.data.n_features
         room = max(
             room,
-            min(int((_FIRST * n * p) ** (1 / 3)), p // _FEW - int(active.sum()) - _MIN_WORKING),
+            min(
+                int((_FIRST * n * p) ** (1 / 3)),
+                p // _COPY_RATIO - int(active.sum()) - _MIN_WORKING,
+            ),
         )
     candidates = violation.flatten().topk(min(room, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
@@ -397,9 +406,9 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
 
 def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     """Step (K, p + 1) of one model to the minimiser of its quadratic model."""
-    alone = torch.tensor([model], device=point.value.device)
-    own = objective.select(alone)
-    point = point.select(alone)
+    single = torch.tensor([model], device=point.value.device)
+    own = objective.select(single)
+    point = point.select(single)
     working = _working_set(own, point, 0)
     columns = working.any(dim=0).nonzero()[:, 0]
     n_outputs = working.shape[0]

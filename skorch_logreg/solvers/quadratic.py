@@ -32,22 +32,22 @@ class QuadraticModel:
 
     bordered: Tensor
     columns: Tensor
-    rough: bool
+    low_precision: bool
     rate: float = 0.0
 
     @classmethod
     def of(
-        cls, objective: Objective, point: Point, columns: Tensor, rough: bool
+        cls, objective: Objective, point: Point, columns: Tensor, low_precision: bool
     ) -> "QuadraticModel":
         """Build it at a point, perhaps of float32 products."""
         every = torch.equal(columns, torch.arange(objective.data.n_features, device=columns.device))
-        gram = objective.gram(point, None if every else columns, rough)
-        return cls(gram[0, 0, :, 0], columns, rough)
+        gram = objective.gram(point, None if every else columns, low_precision)
+        return cls(gram[0, 0, :, 0], columns, low_precision)
 
     def extended(self, objective: Objective, point: Point, columns: Tensor) -> "QuadraticModel":
         """Let it know more columns too, as they are at a point."""
         every = torch.cat([self.columns, columns])
-        rows = objective.cross_gram(point, columns, every, self.rough)
+        rows = objective.cross_gram(point, columns, every, self.low_precision)
         known, side = len(self.columns), len(every) + 1
         bordered = self.bordered.new_empty(side, side)
         bordered[:known, :known] = self.bordered[:-1, :-1]

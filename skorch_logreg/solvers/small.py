@@ -15,7 +15,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
-from skorch_logreg.solvers.descent import settle
+from skorch_logreg.solvers.descent import accept_step
 from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
 
 _SHIFT = 1e-14  # of the diagonal, a row of the matrix: what makes a singular one definite
@@ -74,7 +74,7 @@ class SmallNewton(Resumable):
     def step(self, objective: Objective, state: SmallState) -> SmallState:
         """One Newton step."""
         moved = _at(objective, state.point.params - state.solved, state.ridge, state.tol)
-        point, _ = settle(objective, state.point, -state.solved, moved.point)
+        point, _ = accept_step(objective, state.point, -state.solved, moved.point)
         if point is moved.point:
             return moved
         return _at(objective, point.params, state.ridge, state.tol)

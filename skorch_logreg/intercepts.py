@@ -60,17 +60,17 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
             return shift
         step = step * (_FIRST / step.abs().amax(dim=-1, keepdim=True)).clamp(max=1.0)
         for line, slope in zip(lines, (gradient * step).sum(dim=-1).tolist(), strict=True):
-            line.begin(slope)
+            line.start(slope)
         while True:
             ahead = shift + step * _along(lines, step)
             gradient, hessian, size = terms(ahead)
             looks += 1
             slopes = (gradient * step).sum(dim=-1).tolist()
-            if looks >= _LOOKS or all(map(_Line.ends, lines, slopes)):
+            if looks >= _LOOKS or all(map(_Line.is_done, lines, slopes)):
                 break
-            bends = ((hessian @ step[..., None])[..., 0] * step).sum(dim=-1).tolist()
-            for line, slope, bend in zip(lines, slopes, bends, strict=True):
-                line.look_on(slope, bend)
+            curvatures = ((hessian @ step[..., None])[..., 0] * step).sum(dim=-1).tolist()
+            for line, slope, curvature in zip(lines, slopes, curvatures, strict=True):
+                line.narrow(slope, curvature)
         shift, closed = ahead, [line.has_collapsed for line in lines]
 
 
@@ -106,25 +106,25 @@ class _Line:
         # a Newton step leaves half of its length of the gradient, relatively
         return cls(closed=left * length <= _SQUARED and length <= _SHORT)
 
-    def begin(self, slope: float) -> None:
+    def start(self, slope: float) -> None:
         """Take the slope at the start; where it is not downwards, rounding is all that is left."""
         if not (self.closed or slope < 0):
             self.at, self.closed, self.has_collapsed = 0.0, True, True
         self.enough = _FLATTER * abs(slope)
 
-    def ends(self, slope: float) -> bool:
+    def is_done(self, slope: float) -> bool:
         """Whether the search may end where it is."""
         return self.closed or abs(slope) <= self.enough
 
-    def look_on(self, slope: float, bend: float) -> None:
+    def narrow(self, slope: float, curvature: float) -> None:
         """Narrow the bracket and choose where to look next."""
-        if self.ends(slope):
+        if self.is_done(slope):
             return
         if slope < 0:
             self.low = self.at
         else:
             self.high = self.at
-        newton = self.at - slope / bend if bend > 0 else math.inf
+        newton = self.at - slope / curvature if curvature > 0 else math.inf
         if math.isinf(self.high):
             self.at = min(max(newton, 2 * self.at), _WIDER * self.at)
             return

@@ -45,7 +45,7 @@ class Point:
     logits: Tensor
     value: Tensor
     gradient: Tensor
-    coupling: Tensor | None = None
+    intercept_hessian: Tensor | None = None
 
     def select(self, models: Tensor) -> "Point":
         """Keep some models."""
@@ -54,7 +54,7 @@ class Point:
             take_columns(self.logits, models),
             self.value[models],
             self.gradient[models],
-            None if self.coupling is None else self.coupling[models],
+            None if self.intercept_hessian is None else self.intercept_hessian[models],
         )
 
     def exact(self) -> "Point":
@@ -214,8 +214,8 @@ class Objective:
             return (block.rmatmul(residual.mul_(block.weight[..., None])),)
 
         (gradient,) = self.data.reduce(kernel, logits)
-        pull = self.penalty.value_gradient(params[..., :-1])[1]
-        return self.add_pull(gradient, self._scaled(pull))
+        penalty_gradient = self.penalty.value_gradient(params[..., :-1])[1]
+        return self.add_penalty_gradient(gradient, self._scaled(penalty_gradient))
 
     def along(
         self, point: Point, direction: Tensor, change: Tensor, step: Tensor
@@ -226,21 +226,21 @@ class Objective:
             z = torch.addcmul(logits, change, step[:, None].to(change.dtype))
             value, residual = self.loss.value_residual(z, block.targets)
             weight = block.weight
-            bend = self._curve(z, change)
+            curved = self._curve(z, change)
             return (
                 (value * weight).sum(dim=0),
                 ((residual * change).sum(dim=-1) * weight).sum(dim=0),
-                ((bend * change).sum(dim=-1) * weight).sum(dim=0),
+                ((curved * change).sum(dim=-1) * weight).sum(dim=0),
             )
 
         value, slope, curvature = self.data.reduce(kernel, point.logits, change, reads=0)
         move = direction[..., :-1]
         coef = point.params[..., :-1]
         coef = self.penalty.feasible(coef + step[:, None, None] * move, coef)
-        penalty, pull = self.penalty.value_gradient(coef)
+        penalty, penalty_gradient = self.penalty.value_gradient(coef)
         return (
             value + self.reg_strength * penalty,
-            slope + self.reg_strength * inner(pull, move),
+            slope + self.reg_strength * inner(penalty_gradient, move),
             curvature + self.reg_strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
 
@@ -259,7 +259,7 @@ class Objective:
         diagonal, rank_one = self.loss.curvature(point.logits)
         # what multiplies the rows is kept, rather than made anew in every product
         rows = (diagonal,) if rank_one is None or rank_one is diagonal else (diagonal, rank_one)
-        bend = self._scaled(self.penalty.hess_diagonal(point.params[..., :-1]))
+        hess_diagonal = self._scaled(self.penalty.hess_diagonal(point.params[..., :-1]))
 
         def product(vector: Tensor) -> Tensor:
             def kernel(block: Block, d: Tensor, *q: Tensor) -> tuple[Tensor, ...]:
@@ -271,7 +271,7 @@ class Objective:
                 return (block.rmatmul(h.mul_(block.weight[..., None])),)
 
             (image,) = self.data.reduce(kernel, *rows)
-            return self.add_pull(image, bend * vector[..., :-1])
+            return self.add_penalty_gradient(image, hess_diagonal * vector[..., :-1])
 
         return product
 
@@ -289,13 +289,17 @@ class Objective:
             second = None if rank_one is None else rank_one * weight.sqrt()
             return (block.gram(diagonal * weight, second, columns),)
 
-        def rough_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        def low_precision_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             diagonal = self.loss.curvature(logits)[0][:, 0]
             return (block.bfloat16_gram(diagonal * block.weight, None, columns),)
 
         if not low_precision:
             return self.data.reduce(kernel, point.logits)[0]
-        lower = self.data.reduce(rough_kernel, point.logits, few=True)[0].tril().to(torch.float64)
+        lower = (
+            self.data.reduce(low_precision_kernel, point.logits, few=True)[0]
+            .tril()
+            .to(torch.float64)
+        )
         return (lower + lower.tril(-1).T)[None, None, :, None]
 
     def cross_gram(
@@ -338,13 +342,15 @@ class Objective:
 
     def penalty_diagonal(self, params: Tensor) -> Tensor:
         """Diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept."""
-        bend = self._scaled(self.penalty.hess_diagonal(params[..., :-1]))
-        return torch.cat([bend, torch.zeros_like(bend[..., :1])], dim=-1)
+        hess_diagonal = self._scaled(self.penalty.hess_diagonal(params[..., :-1]))
+        return torch.cat([hess_diagonal, torch.zeros_like(hess_diagonal[..., :1])], dim=-1)
 
     def loss_gradient(self, point: Point) -> Tensor:
         """Gradient (m, K, p + 1) of the loss alone."""
-        pull = self._scaled(self.penalty.value_gradient(point.params[..., :-1])[1])
-        return torch.cat([point.gradient[..., :-1] - pull, point.gradient[..., -1:]], dim=-1)
+        penalty_gradient = self._scaled(self.penalty.value_gradient(point.params[..., :-1])[1])
+        return torch.cat(
+            [point.gradient[..., :-1] - penalty_gradient, point.gradient[..., -1:]], dim=-1
+        )
 
     def minimise_intercept(self, params: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Best intercept for given coefficients, by Newton's method on the logits.
@@ -380,15 +386,15 @@ class Objective:
         """
         slope = point.gradient[..., -1]
         if self.loss.n_outputs == 1:
-            coupling = point.coupling
-            if coupling is None:
-                coupling = self._coupling(point, torch.ones_like(slope))
-            step = slope * outputs_inverse(coupling[..., -1:])[..., 0]
-            change = coupling * step[..., None]
+            intercept_hessian = point.intercept_hessian
+            if intercept_hessian is None:
+                intercept_hessian = self._intercept_hessian_product(point, torch.ones_like(slope))
+            step = slope * outputs_inverse(intercept_hessian[..., -1:])[..., 0]
+            change = intercept_hessian * step[..., None]
         else:
             hessian = self._intercept_terms(point.logits, torch.zeros_like(slope))[1]
             step = (outputs_inverse(hessian) @ slope[..., None])[..., 0]
-            change = self._coupling(point, step)
+            change = self._intercept_hessian_product(point, step)
         gradient = point.gradient - change
         sums = gradient[..., -1].abs().amax(dim=-1)
         feasible = (step.abs().amax(dim=-1) <= _LONGEST) & (sums <= SUM_ROUNDING * point.value)
@@ -398,7 +404,7 @@ class Objective:
         """Residuals (rows, m, K) that sum to zero, of those and the step of `feasible_gradient`."""
         return residual if step is None else residual - self._curve(logits, step)
 
-    def _coupling(self, point: Point, step: Tensor) -> Tensor:
+    def _intercept_hessian_product(self, point: Point, step: Tensor) -> Tensor:
         """Hessian of the loss times a step (m, K) of the intercepts."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
@@ -454,26 +460,26 @@ class Objective:
         both = block.rmatmul(
             both.unflatten(1, (2, -1)).mul_(weight[:, None, :, None]).flatten(1, 2)
         )
-        gradient, coupling = both.chunk(2)
-        return value, gradient, coupling
+        gradient, intercept_hessian = both.chunk(2)
+        return value, gradient, intercept_hessian
 
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
-        value, gradient, *coupling = terms
-        penalty, pull = self.penalty.value_gradient(params[..., :-1])
+        value, gradient, *intercept_hessian = terms
+        penalty, penalty_gradient = self.penalty.value_gradient(params[..., :-1])
         total = torch.addcmul(value, self.reg_strength, penalty)
-        gradient = self.add_pull(gradient, self._scaled(pull))
-        return Point(params, logits, total, gradient, *coupling)
+        gradient = self.add_penalty_gradient(gradient, self._scaled(penalty_gradient))
+        return Point(params, logits, total, gradient, *intercept_hessian)
 
     def _scaled(self, coef: Tensor) -> Tensor:
         return coef * self._lambda
 
-    def add_pull(self, gradient: Tensor, pull: Tensor) -> Tensor:
+    def add_penalty_gradient(self, gradient: Tensor, penalty_gradient: Tensor) -> Tensor:
         """Add the penalty's gradient (m, K, p) to the loss's (m, K, p + 1), in place.
 
         With classes, what rounding leaves along a constant for all of them is taken out: no
         curvature would hold it back.
         """
-        gradient[..., :-1].add_(pull)
+        gradient[..., :-1].add_(penalty_gradient)
         if not self.fit_intercept:
             gradient[..., -1] = 0.0
         if self.loss.n_outputs > 1:

@@ -44,13 +44,13 @@ class Units:
         kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
         return cls(mean, torch.where(kept, deviation, torch.inf))
 
-    def outward(self, params: Tensor, penalty: Penalty) -> Params:
+    def from_solver(self, params: Tensor, penalty: Penalty) -> Params:
         """Parameters in the units of X, with coefficients that the penalty allows."""
         coef = params[..., :-1] / self.scale
         coef = penalty.feasible(coef, coef)
         return Params(coef, params[..., -1] - coef @ self.center)
 
-    def inward(self, params: Params) -> Tensor:
+    def to_solver(self, params: Params) -> Tensor:
         """Parameters in the solver's units."""
         intercept = params.intercept + params.coef @ self.center
         coef = torch.where(self.scale.isinf(), 0.0, params.coef * self.scale)

@@ -206,15 +206,17 @@ def test_the_last_point_brings_along_what_its_dual_bound_needs(loss, container):
     plain, last = of.move(before, direction), of.move(before, direction, last=True)
     for name in ("params", "logits", "value", "gradient"):
         torch.testing.assert_close(getattr(last, name), getattr(plain, name))
-    assert plain.coupling is None
-    torch.testing.assert_close(last.coupling, of.hessian_product(plain)(_unit_intercepts(of)))
+    assert plain.intercept_hessian is None
+    torch.testing.assert_close(
+        last.intercept_hessian, of.hessian_product(plain)(_unit_intercepts(of))
+    )
     reads = of.data.n_passes
     bound = of.feasible_gradient(last)
     assert of.data.n_passes == reads
     for part, expected in zip(bound, of.feasible_gradient(plain), strict=True):
         torch.testing.assert_close(part, expected)
     index = torch.tensor([1])
-    torch.testing.assert_close(last.select(index).coupling, last.coupling[index])
+    torch.testing.assert_close(last.select(index).intercept_hessian, last.intercept_hessian[index])
 
 
 def _unit_intercepts(of):

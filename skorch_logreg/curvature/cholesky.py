@@ -10,7 +10,7 @@ LARGE = 512  # side of a matrix whose factor is worth all threads
 _DAMPING = {torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 
-def rough_damping(device: torch.device, side: int) -> float:
+def low_precision_damping(device: torch.device, side: int) -> float:
     """Say what a low-precision product of so many columns needs on a diagonal of one."""
     return _DAMPING[low_precision_dtype(device, side)]
 

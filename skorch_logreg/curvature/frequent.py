@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 
@@ -62,7 +62,9 @@ class FrequentColumns:
             chosen = torch.cat([columns, columns.new_tensor([side - 1])])
             diagonal = diagonal + ridge
         blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.reshape(-1, side)[:, chosen])
-        factor, scale = scaled_cholesky(blocks, rough_damping(blocks.device, blocks.shape[-1]))
+        factor, scale = scaled_cholesky(
+            blocks, low_precision_damping(blocks.device, blocks.shape[-1])
+        )
         safe = torch.where(diagonal > 0, diagonal, 1.0)
         return cls(chosen, factor, scale, safe)
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 
@@ -43,7 +43,7 @@ class MultinomialBound:
         ridge = objective.penalty_diagonal(point.params)[:, 0]
         gram = gram + torch.zeros_like(ridge)[..., None]
         gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
-        return cls(*scaled_cholesky(gram, rough_damping(gram.device, gram.shape[-1])))
+        return cls(*scaled_cholesky(gram, low_precision_damping(gram.device, gram.shape[-1])))
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1)."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, sampled_at
 
@@ -81,4 +81,4 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
     flat = matrix.view(1, n_outputs * side, -1)
     diagonal = own.penalty_diagonal(point.params).reshape(1, -1)
     flat.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    return scaled_cholesky(flat, rough_damping(flat.device, flat.shape[-1]))
+    return scaled_cholesky(flat, low_precision_damping(flat.device, flat.shape[-1]))

@@ -12,7 +12,7 @@ from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 
-_FOLLOWED = 400  # rows: enough for a mean to some per cent
+_MEAN_WEIGHT_ROWS = 400  # rows: enough for a mean to some per cent
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class SharedHessian:
             share, vectors = torch.linalg.eigh(root * penalty[columns] @ root.T)
         basis = root.T @ vectors
         weight = part.exact.row_weight()
-        step = max(len(weight) // _FOLLOWED, 1)
-        followed = weight[::step]
-        followed = followed * (weight.sum(dim=0) / followed.sum(dim=0).clamp(min=1e-300))
+        step = max(len(weight) // _MEAN_WEIGHT_ROWS, 1)
+        sampled = weight[::step]
+        sampled = sampled * (weight.sum(dim=0) / sampled.sum(dim=0).clamp(min=1e-300))
         return cls(
             loss=objective.loss,
             fit_intercept=objective.fit_intercept,
@@ -114,23 +114,23 @@ class SharedHessian:
             squares=None if squares is None else squares / total,
             penalty=penalty,
             rows=slice(rows.start, None, (rows.step or 1) * step),
-            row_weight=followed.expand(-1, len(objective.reg_strength)),
+            row_weight=sampled.expand(-1, len(objective.reg_strength)),
             weight=total,
         ).at(point)
 
     def solve(self, gradient: Tensor) -> Tensor:
         """``B gradient`` (m, K, p + 1)."""
         weight = self.weight[..., None]
-        bend = self._bend(self.weight)
+        eigenvalues = self._eigenvalues(self.weight)
         inner, border = (
-            (gradient[..., self.columns] @ self.basis) / bend,
+            (gradient[..., self.columns] @ self.basis) / eigenvalues,
             gradient[..., -1:] / weight,
         )
         if self.correction is not None:
             along = self.correction.along
             seen = torch.cat([(along * inner).sum(dim=-1, keepdim=True), border], dim=-1)
             share = (self.correction.matrix @ seen[..., None])[..., 0]
-            inner = inner - along / bend * share[..., :1]
+            inner = inner - along / eigenvalues * share[..., :1]
             border = border - share[..., 1:] / weight
         if not self.fit_intercept:
             border = torch.zeros_like(border)
@@ -171,7 +171,7 @@ class SharedHessian:
         first = (rows * away).sum(dim=0) if self.fit_intercept else torch.zeros_like(second)
         missed = torch.stack([second, first, first, torch.zeros_like(first)], dim=-1)
         missed = missed.view(*first.shape, 2, 2)
-        spread = (along.square() / moved._bend(weight)).sum(dim=-1)
+        spread = (along.square() / moved._eigenvalues(weight)).sum(dim=-1)
         seen = torch.diag_embed(torch.stack([spread, 1 / weight], dim=-1))
         eye = torch.eye(2, dtype=seen.dtype, device=seen.device)
         matrix = torch.linalg.solve(eye + missed @ seen, missed)
@@ -187,7 +187,7 @@ class SharedHessian:
             correction=None if self.correction is None else self.correction.select(models),
         )
 
-    def _bend(self, weight: Tensor) -> Tensor:
+    def _eigenvalues(self, weight: Tensor) -> Tensor:
         """Eigenvalues (m, K, q) under mean weights."""
         strength = self.strength[:, None, None]
         return torch.addcmul(weight[..., None] * (1 - self.share), strength, self.share)

@@ -86,7 +86,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
     if written is not None:
         first, n_iter = objective.zeros(), 0
     elif request.start is not None:
-        first, n_iter = units.inward(_free_of_constants(request, request.start)), 0
+        first, n_iter = units.to_solver(_free_of_constants(request, request.start)), 0
     else:
         try:
             first, n_iter = cold_start(objective, solver, request.tol, max_iter)
@@ -126,7 +126,7 @@ class _Report:
             iterate.value,
             iterate.optimality,
             iterate.n_passes,
-            lambda: _free_of_constants(request, units.outward(iterate.params, request.penalty)),
+            lambda: _free_of_constants(request, units.from_solver(iterate.params, request.penalty)),
         )
         with torch.inference_mode(False):  # a callback's own tensors may need gradients
             return bool(request.callback is not None and request.callback(progress))
@@ -140,7 +140,7 @@ def _solution(
     status: Status = Status.MAX_ITER,
 ) -> Solution:
     """Round the parameters to the type in which they are stored, and certify those."""
-    params = units.outward(outcome.params, request.penalty)
+    params = units.from_solver(outcome.params, request.penalty)
     params = stored(_free_of_constants(request, params), units, request.dtype)
     reads = objective.data.n_passes
     gap = stored_gap(objective, units, params, outcome, request.dtype)

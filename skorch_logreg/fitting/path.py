@@ -65,7 +65,7 @@ def fit_path(
             state = solver.carried(state, before, at)
             found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
             state = found.state
-            params = units.outward(found.params, penalty)
+            params = units.from_solver(found.params, penalty)
             yield Solution(
                 params=params
                 if loss.n_outputs == 1

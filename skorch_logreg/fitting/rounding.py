@@ -58,7 +58,7 @@ def stored_gap(
     found, gap, value = outcome.params, outcome.duality_gap, outcome.value
     if not bool(gap.isfinite().any()):
         return gap
-    at = units.inward(params)
+    at = units.to_solver(params)
     change = at - found
     if objective.loss.n_outputs > 1:  # a constant for all classes changes no probability
         change = change - change.mean(dim=1, keepdim=True)
@@ -66,15 +66,15 @@ def stored_gap(
     unsure = _EPS * found.abs()
     unsure[..., -1] += (2 + math.log2(found.shape[-1])) * _EPS * size
     length = change.abs() + unsure
-    reach = _DEVIATION * length[..., :-1].sum(dim=-1) + length[..., -1]
+    radius = _DEVIATION * length[..., :-1].sum(dim=-1) + length[..., -1]
     curvature = 0.25 if objective.loss.n_outputs == 1 else 0.5
     total = objective.data.weight.sum(dim=0)
-    bend = curvature * total * reach.square().sum(dim=-1)
+    quadratic_bound = curvature * total * radius.square().sum(dim=-1)
     ridge = objective.penalty_diagonal(found)[..., :-1]
-    bend = bend + (ridge * length[..., :-1].square()).sum(dim=(1, 2))
+    quadratic_bound = quadratic_bound + (ridge * length[..., :-1].square()).sum(dim=(1, 2))
     # a norm of a group is as curved as it is short: relative rounding enters with its square
-    bend = bend + torch.finfo(dtype).eps ** 2 * value
-    grown = (2 * bend * gap * value).sqrt() + bend / 2
+    quadratic_bound = quadratic_bound + torch.finfo(dtype).eps ** 2 * value
+    grown = (2 * quadratic_bound * gap * value).sqrt() + quadratic_bound / 2
     small = grown <= (_NEGLIGIBLE * gap + _ROUNDING) * value
     if objective.penalty.constrains or not bool((small | gap.isnan()).all()):
         point = objective.evaluate(at)

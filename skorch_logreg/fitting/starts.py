@@ -85,9 +85,9 @@ def _in_row_space(
     Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
     Biostatistics 5, section 2.
     """
-    rough = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
-    kernel_of_rows, ridge = objective.row_kernel(zero, rough)
-    damping, least = (_THIN_DAMPING, _THIN_TOL) if rough else (None, 0.0)
+    low_precision = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
+    kernel_of_rows, ridge = objective.row_kernel(zero, low_precision)
+    damping, least = (_THIN_DAMPING, _THIN_TOL) if low_precision else (None, 0.0)
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
     data = objective.data.recast(factor / scale[:, None])
     thin = replace(objective, data=data, penalty=L2())

@@ -65,15 +65,15 @@ def newton_direction(
     recent: list[Tensor] = []
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
-        bend = inner(search, image)
-        live = (bend > 0) & (rz > 0)
-        flat = (bend <= 0) & (rz > 0) & (decrement == 0)
+        search_curvature = inner(search, image)
+        live = (search_curvature > 0) & (rz > 0)
+        flat = (search_curvature <= 0) & (rz > 0) & (decrement == 0)
         if bool(flat.any()):  # the objective falls at this slope, by no more than its value
             direction = torch.where(flat[:, None, None], search, direction)
             decrement = torch.where(flat, point.value, decrement)
         if not bool(live.any()):
             break
-        step = torch.where(live, rz / bend, 0.0)
+        step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
         gain = step * rz / 2

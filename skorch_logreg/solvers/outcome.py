@@ -170,7 +170,7 @@ def _gap(objective: Objective, point: Point) -> Tensor:
             return _relative(bound + rounding, point)
     params, logits = objective.minimise_intercept(point.params, point.logits)
     gradient = objective.gradient_at(params, logits)
-    best = replace(point, params=params, logits=logits, gradient=gradient, coupling=None)
+    best = replace(point, params=params, logits=logits, gradient=gradient, intercept_hessian=None)
     bound = duality_gap(objective, best) + rounding
     # a convex function falls by no more than its slope says; where that counts, look
     shift = params[..., -1] - point.params[..., -1]

@@ -115,9 +115,9 @@ class ProximalNewton(Resumable):
     ) -> ProximalState:
         """State at the same parameters under another strength; X is not read."""
         point, change = state.point, objective.reg_strength - before.reg_strength
-        value, pull = objective.penalty.value_gradient(point.params[..., :-1])
+        value, penalty_gradient = objective.penalty.value_gradient(point.params[..., :-1])
         gradient = point.gradient.clone()
-        gradient[..., :-1] += change[:, None, None] * pull
+        gradient[..., :-1] += change[:, None, None] * penalty_gradient
         point = replace(point, value=point.value + change * value, gradient=gradient)
         return _state_at(objective, point, state.goal, state.model)
 

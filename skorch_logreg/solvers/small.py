@@ -117,9 +117,11 @@ def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> Smal
 
     # two reads, as those of a point and its Hessian are where they do not share one
     logits, value, gradient, gram = objective.data.reduce(kernel, reads=2)
-    pull = params * ridge
-    value.add_(inner(pull, params), alpha=0.5)
-    point = Point(params, logits, value, objective.add_pull(gradient, pull[..., :-1]))
+    penalty_gradient = params * ridge
+    value.add_(inner(penalty_gradient, params), alpha=0.5)
+    point = Point(
+        params, logits, value, objective.add_penalty_gradient(gradient, penalty_gradient[..., :-1])
+    )
     matrix = whole_hessian(objective, gram, ridge)
     # what a factor loses by rounding does not depend on the scale of the matrix
     shift = _SHIFT * matrix.shape[-1]

@@ -30,7 +30,7 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.solvers.record import fingerprint, most_bytes
+from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 from skorch_logreg.units import Params, Units
 
 # cost in passes over X up to which a new Hessian at every step is the fastest choice
@@ -81,7 +81,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
         return _solution(request, objective, units, outcome)
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
     known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
-    writer = CheckpointWriter(solver.checkpoint, known, most_bytes(solver, objective))
+    writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
     if written is not None:
         first, n_iter = objective.zeros(), 0

@@ -15,7 +15,7 @@ from skorch_logreg.fitting.result import Progress, Solution
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
-from skorch_logreg.solvers.appraisal import Appraisal
+from skorch_logreg.solvers.evaluate_only import EvaluateOnly
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_linear
 from skorch_logreg.units import Params
@@ -111,7 +111,7 @@ def fit_minibatch(
         n_iter, n_passes = n_epochs + progress.n_iter, n_epochs + progress.n_passes
         return bool(callback and callback(replace(progress, n_iter=n_iter, n_passes=n_passes)))
 
-    certifier: str | Solver = Appraisal() if request.effective_penalty.smooth else "auto"
+    certifier: str | Solver = EvaluateOnly() if request.effective_penalty.smooth else "auto"
     certified = replace(request, solver=certifier, max_iter=0, start=reached, callback=None)
     polished = replace(request, start=reached, callback=callback and with_epochs)
     try:

@@ -14,7 +14,7 @@ from skorch_logreg.objective import Objective
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import End, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
-from skorch_logreg.solvers.record import from_tree, to_tree
+from skorch_logreg.solvers.state_io import from_tree, to_tree
 from skorch_logreg.solvers.unbounded import free_columns, rare_classes, receding, separated
 from skorch_logreg.solvers.verify import Distrusted, check_run, is_own, is_proven
 

@@ -39,7 +39,7 @@ from skorch_logreg.solvers import (
     ProximalNewton,
 )
 from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.record import from_tree, to_tree
+from skorch_logreg.solvers.state_io import from_tree, to_tree
 from skorch_logreg.training import BatchObjective
 from tests.catalogue import CURVATURES, LOSSES, objective, parameters, problem
 from tests.problems import load
@@ -540,7 +540,7 @@ def test_17_an_interrupt_can_keep_the_best_so_far(name, tmp_path, monkeypatch):
     n_kept = n_files = 0
     for at in sorted({*range(1, n + 1, max(n // 8, 1)), n}):
         model = make(checkpoint=path, on_interrupt="keep")
-        with interrupted(monkeypatch, at), warnings.catch_warnings(record=True) as caught:
+        with interrupted(monkeypatch, at), warnings.catch_warnings(state_io=True) as caught:
             warnings.simplefilter("always")
             try:
                 model.fit(X, y)

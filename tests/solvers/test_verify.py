@@ -14,7 +14,7 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import CheckpointError
 from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky, ProximalNewton, driver
-from skorch_logreg.solvers.record import most_bytes
+from skorch_logreg.solvers.state_io import max_bytes
 from skorch_logreg.solvers.verify import is_own
 from tests.catalogue import LOSSES, objective, parameters, problem
 from tests.estimators.test_chunks import Listed
@@ -327,5 +327,5 @@ def test_pairs_that_overflow_do_not_mislead(part, tmp_path, monkeypatch):
 def test_what_a_state_may_take_grows_with_rows_columns_and_models():
     few = objective(LOSSES["multinomial"], n=100)
     more = objective(LOSSES["multinomial"], n=10_000)
-    assert most_bytes(LBFGS(), few) < most_bytes(LBFGS(), more)
-    assert most_bytes(LBFGS(memory=10_000), few) > most_bytes(LBFGS(), few)
+    assert max_bytes(LBFGS(), few) < max_bytes(LBFGS(), more)
+    assert max_bytes(LBFGS(memory=10_000), few) > max_bytes(LBFGS(), few)

@@ -186,7 +186,7 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
     }
 
 
-def most_bytes(solver: Solver, objective: Objective) -> int:
+def max_bytes(solver: Solver, objective: Objective) -> int:
     """Bound what a checkpoint of a fit takes: rows, parameters and curvatures, twice over.
 
     A curvature has a matrix of all columns, or rows, and outputs of a model where that is small

@@ -11,7 +11,7 @@ from skorch_logreg.solvers.smooth import SmoothState, start
 
 
 @dataclass(frozen=True)
-class Appraisal(LBFGS):
+class EvaluateOnly(LBFGS):
     """A start that costs little: the curvature of a sample, and all rows only near the optimum."""
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:

@@ -10,7 +10,7 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.fitting.continuation import by_strength, drive_in_turn
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.objective import Objective
@@ -37,7 +37,7 @@ from skorch_logreg.units import Params, Units
 _NEWTON_COST = 1.5
 
 
-def minimise(request: FitRequest) -> Solution:
+def minimise(request: FitRequest) -> FitResult:
     """Minimise on virtually standardised columns."""
     data, loss, C = request.data, request.loss, request.C
     penalty, excluded = request.penalty.without_excluded()
@@ -61,7 +61,7 @@ def minimise(request: FitRequest) -> Solution:
             return _solve(request, objective, units)
 
 
-def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
+def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:
     """Choose solver and start, and run them."""
     solver = _choose_solver(request, objective)
     callback = None if request.callback is None else _Report(request, units)
@@ -138,13 +138,13 @@ def _solution(
     units: Units,
     outcome: Outcome,
     status: Status = Status.MAX_ITER,
-) -> Solution:
+) -> FitResult:
     """Round the parameters to the type in which they are stored, and certify those."""
     params = units.from_solver(outcome.params, request.penalty)
     params = stored(_free_of_constants(request, params), units, request.dtype)
     reads = objective.data.n_passes
     gap = stored_gap(objective, units, params, outcome, request.dtype)
-    return Solution(
+    return FitResult(
         params=params,
         status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
         n_iter=outcome.n_iter,

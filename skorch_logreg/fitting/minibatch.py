@@ -11,7 +11,7 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
@@ -89,7 +89,7 @@ def train(
 
 def fit_minibatch(
     request: FitRequest, held_out_score: Callable[[Params], float] | None, seed: int
-) -> Solution:
+) -> FitResult:
     """Train on mini-batches, then certify the last point or go on to the minimum from there."""
     solver: Any = request.solver
     reached, trained = train(

@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.data import Data
 from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.fitting.exact import balanced
-from skorch_logreg.fitting.result import Solution
+from skorch_logreg.fitting.result import FitResult
 from skorch_logreg.fitting.starts import prior_start
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
@@ -30,7 +30,7 @@ def fit_path(
     fit_intercept: bool = True,
     tol: float = 1e-4,
     max_iter: int = 100,
-) -> Iterator[Solution]:
+) -> Iterator[FitResult]:
     """Minimise along a path of ``C``, each from the solution before.
 
     The solver's state is carried over: a change of strength needs no read of X, and the Hessian
@@ -46,7 +46,7 @@ def fit_path(
 
     Yields
     ------
-    solution : Solution
+    solution : FitResult
         Solution of one model, in the path's order, without logits; passes are this point's own.
     """
     penalty, excluded = penalty.without_excluded()
@@ -66,7 +66,7 @@ def fit_path(
             found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
             state = found.state
             params = units.from_solver(found.params, penalty)
-            yield Solution(
+            yield FitResult(
                 params=params
                 if loss.n_outputs == 1
                 else balanced(params, penalty, at.reg_strength),

@@ -540,7 +540,7 @@ def test_17_an_interrupt_can_keep_the_best_so_far(name, tmp_path, monkeypatch):
     n_kept = n_files = 0
     for at in sorted({*range(1, n + 1, max(n // 8, 1)), n}):
         model = make(checkpoint=path, on_interrupt="keep")
-        with interrupted(monkeypatch, at), warnings.catch_warnings(state_io=True) as caught:
+        with interrupted(monkeypatch, at), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 model.fit(X, y)

@@ -16,7 +16,7 @@ _AHEAD = 0.7  # share of the last change of the parameters that the next strengt
 _WORSE = 2.0  # times the cost of joint passes that passes for each strength may have
 
 
-def by_strength(objective: Objective) -> list[Tensor]:
+def group_by_reg_strength(objective: Objective) -> list[Tensor]:
     """Group the models of a batch by strength, strongest first; one group if that pays less.
 
     A pass over X for all models at once saves reading X again, which counts where each row has
@@ -38,7 +38,7 @@ def by_strength(objective: Objective) -> list[Tensor]:
     return groups if apart <= _WORSE * together else everything
 
 
-def drive_in_turn(
+def drive_sequentially(
     solver: Solver,
     objective: Objective,
     groups: Sequence[Tensor],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data.threads import several_threads, single_thread, workers
-from skorch_logreg.fitting.continuation import by_strength, drive_in_turn
+from skorch_logreg.fitting.continuation import drive_sequentially, group_by_reg_strength
 from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
@@ -65,11 +65,11 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     """Choose solver and start, and run them."""
     solver = _choose_solver(request, objective)
     callback = None if request.callback is None else _Report(request, units)
-    groups = by_strength(objective)
+    groups = group_by_reg_strength(objective)
     resumable = solver.checkpoint is not None or solver.on_interrupt == "keep"
     smooth, starts_cold = request.effective_penalty.smooth, request.start is None
     if len(groups) > 1 and smooth and starts_cold and request.max_iter > 0 and not resumable:
-        outcome = drive_in_turn(
+        outcome = drive_sequentially(
             solver,
             objective,
             groups,
@@ -188,10 +188,10 @@ def _free_of_constants(request: FitRequest, params: Params) -> Params:
     """Remove constants that are common to all classes; two classes have none."""
     if request.loss.n_outputs == 1:
         return params
-    return balanced(params, request.effective_penalty, 1 / request.C)
+    return centered(params, request.effective_penalty, 1 / request.C)
 
 
-def balanced(params: Params, penalty: Penalty, reg_strength: Tensor) -> Params:
+def centered(params: Params, penalty: Penalty, reg_strength: Tensor) -> Params:
     """Remove what is not determined: a constant added to the parameters of all classes.
 
     Under a smooth penalty the coefficients of the minimiser sum to zero by themselves, and this

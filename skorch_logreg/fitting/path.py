@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Data
 from skorch_logreg.data.threads import single_thread, workers
-from skorch_logreg.fitting.exact import balanced
+from skorch_logreg.fitting.exact import centered
 from skorch_logreg.fitting.result import FitResult
 from skorch_logreg.fitting.starts import prior_start
 from skorch_logreg.losses import Loss
@@ -69,7 +69,7 @@ def fit_path(
             yield FitResult(
                 params=params
                 if loss.n_outputs == 1
-                else balanced(params, penalty, at.reg_strength),
+                else centered(params, penalty, at.reg_strength),
                 status=found.status,
                 n_iter=found.n_iter,
                 n_passes=found.n_passes - reads,

@@ -12,11 +12,16 @@ from torch import Tensor
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import Objective
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
-from skorch_logreg.solvers.outcome import End, Outcome, Status
+from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.state_io import from_tree, to_tree
-from skorch_logreg.solvers.unbounded import free_columns, rare_classes, receding, separated
-from skorch_logreg.solvers.verify import Distrusted, check_run, is_own, is_proven
+from skorch_logreg.solvers.unbounded import (
+    free_columns,
+    rare_classes,
+    recession_directions,
+    separating_directions,
+)
+from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
 
 _STALLS = 4  # steps without progress after which rounding is what is left
 _ROUNDING = 4e-16
@@ -107,7 +112,7 @@ def drive(
     try:
         loop.begin(objective, n_iter, written, state)
         objective = objective.exact  # rough products are kept no longer than they are used
-        loop.approach()
+        loop.run_low_precision()
         loop.finish()
         loop.prove()
         found = loop.outcome(bound)
@@ -124,7 +129,7 @@ def drive(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _RunState:
     """How far the models have come: replaced as a whole, so that an interrupt finds it sound.
 
     Attributes
@@ -151,10 +156,10 @@ class _Run:
     n_iter: int
     before: tuple[float, ...]
     quiet: tuple[bool | None, ...]
-    ends: tuple[End, ...] = ()
+    final_points: tuple[FinalPoint, ...] = ()
 
     @classmethod
-    def of(cls, objective: Objective, state: Any, n_iter: int) -> "_Run":
+    def of(cls, objective: Objective, state: Any, n_iter: int) -> "_RunState":
         m = len(objective.reg_strength)
         return cls(
             objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
@@ -164,7 +169,7 @@ class _Run:
 class _Loop:
     """The run of one `drive`."""
 
-    run: _Run | None = None
+    run: _RunState | None = None
 
     def __init__(
         self,
@@ -198,21 +203,21 @@ class _Loop:
             return
         if state is None:
             state = self._solver.init(objective, self._params, self._tol)
-        self.run = _Run.of(objective, state, n_iter)
+        self.run = _RunState.of(objective, state, n_iter)
 
     def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
         """Go on from a file, as far as its points are what their parameters give."""
         try:
-            ends = from_tree(written["ends"], objective, objective)
+            final_points = from_tree(written["ends"], objective, objective)
             own, models = objective, tuple(range(len(self._params)))
-            for end in ends:  # as they were left out, one end after another
-                if len(set(end.models) & set(models)) < len(end.models):
-                    raise ValueError(f"{end.models} have ended before")
-                kept = [i for i, model in enumerate(models) if model not in end.models]
+            for final in final_points:  # as they were left out, one end after another
+                if len(set(final.models) & set(models)) < len(final.models):
+                    raise ValueError(f"{final.models} have ended before")
+                kept = [i for i, model in enumerate(models) if model not in final.models]
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
-                self._everyone[list(end.models)] = end.point.params
-            run = _Run(
+                self._everyone[list(final.models)] = final.point.params
+            run = _RunState(
                 own if written["is_rough"] else own.exact,
                 from_tree(written["state"], own, objective),
                 models,
@@ -221,45 +226,50 @@ class _Loop:
                 written["n_iter"],
                 written["before"],
                 written["quiet"],
-                ends,
+                final_points,
             )
-            points = [(self._whole.select(self._index(end.models)), end.point) for end in ends]
+            points = [
+                (self._whole.select(self._index(final.models)), final.point)
+                for final in final_points
+            ]
             points.append((run.objective, run.state.point))
             check_run(run, points, written["n_passes"])
         except Exception as error:
             raise self._journal.damaged() from error
-        if not all(is_own(part, point) for part, point in points):
+        if not all(matches_params(part, point) for part, point in points):
             raise self._journal.damaged()
         self.run = run
         # what was read to check the file does not count: it is no part of the fit
         self._earlier = written["n_passes"] - self._whole.data.n_passes
-        self._solver = Distrusted(self._solver, self._tol, self._journal.damaged)
+        self._solver = ResumedSolver(self._solver, self._tol, self._journal.damaged)
         written.clear()
 
     def prove(self) -> None:
         """Prove the models that have converged after a file was read, from their parameters."""
-        if not isinstance(self._solver, Distrusted):
+        if not isinstance(self._solver, ResumedSolver):
             return
         solver, before = self._solver.solver, self._whole.data.n_passes
-        if not all(is_proven(solver, self._whole, end, self._tol) for end in self._at_work.ends):
+        if not all(
+            is_proven(solver, self._whole, final, self._tol) for final in self._at_work.final_points
+        ):
             raise self._journal.damaged()
         self._earlier -= self._whole.data.n_passes - before
 
     def _index(self, models: Sequence[int]) -> Tensor:
         return torch.tensor(models, device=self._params.device)
 
-    def approach(self) -> None:
+    def run_low_precision(self) -> None:
         """Go most of the way on rough products, where those are faster."""
         run, solver = self._at_work, self._solver
         if not run.objective.is_low_precision:
             return
         while True:
             reached = _optimality(run.state)
-            self._ask(run, reached)
+            self._call_back(run, reached)
             steps = run.n_iter - run.first
             if self._stopped or run.n_iter >= self._max_iter - 1 or steps >= _ROUGH_ITER:
                 break
-            if _nearly_there(run.before, reached, self._tol):
+            if _is_nearly_converged(run.before, reached, self._tol):
                 break
             moved = solver.step(run.objective, run.state)
             if None in _stuck(run.state, moved):
@@ -290,8 +300,8 @@ class _Loop:
                 stalls = run.stalls if before is None else _stalls(before, state)
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
-                self._ask(run, reached)
-            status, directions = self._verdicts(run, reached)
+                self._call_back(run, reached)
+            status, directions = self._stopping_status(run, reached)
             self.run = run = self._without(run, status, reached, directions)
             if not run.models:
                 return
@@ -302,7 +312,7 @@ class _Loop:
             overflows = None in stuck
             before = None if overflows else run
             state = run.state if overflows else moved
-            quiet = self._quiet(run, state)
+            quiet = self._updated_quiet(run, state)
             self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls, quiet=quiet))
 
     def interrupt(self) -> None:
@@ -315,21 +325,23 @@ class _Loop:
             point = run.objective.exact.evaluate(point.params)
         status = (Status.INTERRUPTED,) * len(run.models)
         none = (None,) * len(run.models)
-        end = End(run.models, point, tuple(_optimality(run.state)), status, run.n_iter, none)
-        self.run = replace(run, models=(), ends=(*run.ends, end))
+        final = FinalPoint(
+            run.models, point, tuple(_optimality(run.state)), status, run.n_iter, none
+        )
+        self.run = replace(run, models=(), final_points=(*run.final_points, final))
 
     def outcome(self, bound: bool) -> Outcome:
         """Put together how all models ended."""
         run = self._at_work
-        found = Outcome.of(self._whole, run.ends, self._earlier, bound)
+        found = Outcome.of(self._whole, run.final_points, self._earlier, bound)
         return replace(found, state=run.state) if len(self._params) == 1 else found
 
     @property
-    def _at_work(self) -> _Run:
+    def _at_work(self) -> _RunState:
         assert self.run is not None  # it was started or resumed
         return self.run
 
-    def _ask(self, run: _Run, reached: list[float]) -> None:
+    def _call_back(self, run: _RunState, reached: list[float]) -> None:
         """Ask the callback whether to stop, after an iteration."""
         if self._callback is not None and run.n_iter > run.first:
             self._everyone[list(run.models)] = run.state.point.params
@@ -340,8 +352,8 @@ class _Loop:
             )
             self._stopped = bool(self._callback(iterate))
 
-    def _verdicts(
-        self, run: _Run, reached: list[float]
+    def _stopping_status(
+        self, run: _RunState, reached: list[float]
     ) -> tuple[list[Status | None], list[Tensor | None]]:
         """Say how models have ended; of those whose optimum is at infinity, where that is."""
         state = run.state
@@ -355,7 +367,7 @@ class _Loop:
                 status.append(Status.MAX_ITER)
             else:
                 status.append(None)
-        directions = self._away(run, status, reached)
+        directions = self._recession_directions(run, status, reached)
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
@@ -363,8 +375,8 @@ class _Loop:
             status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
         return status, directions
 
-    def _away(
-        self, run: _Run, status: list[Status | None], reached: list[float]
+    def _recession_directions(
+        self, run: _RunState, status: list[Status | None], reached: list[float]
     ) -> list[Tensor | None]:
         """Directions in which objectives fall for ever, looked for where that may be."""
         objective, point = run.objective, run.state.point
@@ -375,7 +387,7 @@ class _Loop:
         if run.n_iter == run.first:  # of classes without weight the start knows
             rare = rare_classes(objective, point)
             asked = [a or r for a, r in zip(asked, rare, strict=True)]
-        directions = separated(objective, point, asked)
+        directions = separating_directions(objective, point, asked)
         near = [
             i
             for i, how in enumerate(status)
@@ -387,12 +399,12 @@ class _Loop:
                 for known, how in zip(run.quiet, status, strict=True)
             ]
             doubted = [f and not q for f, q in zip(free, quiet, strict=True)]
-            found = receding(objective, point, run.state.decrement, near, doubted)
+            found = recession_directions(objective, point, run.state.decrement, near, doubted)
             for i, direction in zip(near, found, strict=True):
                 directions[i] = direction
         return directions
 
-    def _quiet(self, run: _Run, state: Any) -> tuple[bool | None, ...]:
+    def _updated_quiet(self, run: _RunState, state: Any) -> tuple[bool | None, ...]:
         """Whether steps have shown that models are not on their way to infinity.
 
         A model that came too near to the optimum without that is not asked any more: rounding may
@@ -417,7 +429,7 @@ class _Loop:
             new if known is None else known for known, new in zip(run.quiet, now, strict=True)
         )
 
-    def _is_quiet(self, run: _Run, state: Any) -> list[bool]:
+    def _is_quiet(self, run: _RunState, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
         limit = saturation_limit(point, state.decrement)
         saturated = saturated_models(run.objective, point, limit)
@@ -434,7 +446,7 @@ class _Loop:
     def _free(self) -> list[bool]:
         return free_columns(self._whole)
 
-    def _keep(self, run: _Run) -> None:
+    def _keep(self, run: _RunState) -> None:
         """Take over the run after an iteration, and write it if it is due."""
         self.run = run
         if self._journal.due(run.n_iter):
@@ -446,18 +458,18 @@ class _Loop:
                 "n_iter": run.n_iter,
                 "before": run.before,
                 "quiet": run.quiet,
-                "ends": to_tree(run.ends),
+                "ends": to_tree(run.final_points),
                 "n_passes": self._whole.data.n_passes + self._earlier,
             }
             self._journal.write(run.n_iter, tree)
 
     def _without(
         self,
-        run: _Run,
+        run: _RunState,
         status: list[Status | None],
         reached: list[float],
         directions: list[Tensor | None],
-    ) -> _Run:
+    ) -> _RunState:
         """Run without the models that have ended."""
         if not any(status):
             return run
@@ -467,7 +479,7 @@ class _Loop:
         point = run.state.point
         if self._callback is not None:
             self._everyone[list(run.models)] = point.params
-        end = End(
+        final = FinalPoint(
             tuple(run.models[i] for i in gone),
             point.select(torch.tensor(gone, device=device)) if kept else point,
             tuple(reached[i] for i in gone),
@@ -475,9 +487,9 @@ class _Loop:
             run.n_iter,
             tuple(directions[i] for i in gone),
         )
-        ends = (*run.ends, end)
+        final_points = (*run.final_points, final)
         if not kept:
-            return replace(run, models=(), ends=ends)
+            return replace(run, models=(), final_points=final_points)
         index = torch.tensor(kept, device=device)
         objective = run.objective.select(index)
         return replace(
@@ -487,11 +499,11 @@ class _Loop:
             models=tuple(run.models[i] for i in kept),
             stalls=tuple(run.stalls[i] for i in kept),
             quiet=tuple(run.quiet[i] for i in kept),
-            ends=ends,
+            final_points=final_points,
         )
 
 
-def _nearly_there(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
+def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
     """Whether the next step will bring most models to their goal, or rounding is near."""
     near = [
         r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
@@ -533,7 +545,7 @@ def _stuck(before: Any, state: Any) -> list[bool | None]:
     ]
 
 
-def _stalls(before: _Run, state: Any) -> tuple[int, ...]:
+def _stalls(before: _RunState, state: Any) -> tuple[int, ...]:
     """Count the steps in which each model was stuck."""
     return tuple(
         _STALLS if s is None else s * (n + 1)

@@ -29,7 +29,7 @@ class Status(Enum):
 
 
 @dataclass(frozen=True)
-class End:
+class FinalPoint:
     """Last point of the models that ended together.
 
     Where the optimum is at infinity there is a direction (K, p + 1) that goes there.
@@ -75,7 +75,9 @@ class Outcome:
     state: Any = None
 
     @classmethod
-    def of(cls, objective: Objective, ends: tuple[End, ...], n_passes: int, bound: bool) -> Self:
+    def of(
+        cls, objective: Objective, ends: tuple[FinalPoint, ...], n_passes: int, bound: bool
+    ) -> Self:
         """Put the models back into their order, and prove where they are.
 
         Parameters

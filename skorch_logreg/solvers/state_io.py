@@ -15,7 +15,7 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.choose import MAX_SIDE, CurvaturePlan, choose_curvature
-from skorch_logreg.solvers.outcome import End, Status
+from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
 from skorch_logreg.solvers.quadratic import QuadraticModel
@@ -23,7 +23,7 @@ from skorch_logreg.solvers.smooth import ModelProgress, SmoothState
 
 _KINDS: list[Any] = [
     Point,
-    End,
+    FinalPoint,
     SmoothState,
     ModelProgress,
     ProximalState,

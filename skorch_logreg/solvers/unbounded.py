@@ -37,7 +37,9 @@ def free_columns(objective: Objective) -> list[bool]:
     return ((down | up) & takes_part).any(dim=-1)[:, 0].tolist()
 
 
-def separated(objective: Objective, point: Point, asked: Sequence[bool]) -> list[Tensor | None]:
+def separating_directions(
+    objective: Objective, point: Point, asked: Sequence[bool]
+) -> list[Tensor | None]:
     """Directions (K, p + 1) of models, of those asked about, that separate all rows strictly.
 
     The objective falls to what offset and penalty leave of it, zero without them.  Parts of the
@@ -60,14 +62,14 @@ def separated(objective: Objective, point: Point, asked: Sequence[bool]) -> list
     if not any(apart):
         return none
     params = point.params
-    growing = _growing(objective, params)
-    if not torch.equal(growing, params):
-        still = separates(objective.logits(growing))
+    recession_part = _recession_part(objective, params)
+    if not torch.equal(recession_part, params):
+        still = separates(objective.logits(recession_part))
         apart = [a and b for a, b in zip(apart, still, strict=True)]
-    return [growing[i] if found else None for i, found in enumerate(apart)]
+    return [recession_part[i] if found else None for i, found in enumerate(apart)]
 
 
-def receding(
+def recession_directions(
     objective: Objective,
     point: Point,
     decrement: Tensor,
@@ -114,7 +116,7 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
             if steps is not None and proves_minimiser(objective, point, steps):
                 return None
         elif len(columns) + 1 == width and not bool(objective.reg_strength.any()):
-            inexact = _ConjugateSteps(objective, point)
+            inexact = _ConjugateGradientSteps(objective, point)
             if proves_minimiser(objective, point, inexact):
                 return None
             size = inexact.size
@@ -138,7 +140,7 @@ def rare_classes(objective: Objective, point: Point) -> list[bool]:
     return [s > _RARE for s in spread.tolist()]
 
 
-class _ConjugateSteps:
+class _ConjugateGradientSteps:
     """Newton steps by conjugate gradients, where a Hessian is too large; see `NewtonSteps`."""
 
     def __init__(self, objective: Objective, point: Point) -> None:
@@ -165,12 +167,12 @@ def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> 
     return [a and (s == 0 or low) for a, s, low in zip(asked, reg_strength, small, strict=True)]
 
 
-def _growing(objective: Objective, params: Tensor) -> Tensor:
+def _recession_part(objective: Objective, params: Tensor) -> Tensor:
     """Take the part (m, K, p + 1) of parameters that may grow without end."""
     coef = params[..., :-1]
     down, up = objective.penalty.recession(coef, objective.reg_strength)
-    growing = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
-    return torch.cat([growing, params[..., -1:]], dim=-1)
+    recession_part = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
+    return torch.cat([recession_part, params[..., -1:]], dim=-1)
 
 
 def _without_weight(objective: Objective) -> Tensor | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.solvers.outcome import End, Status
+from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 
 _PROVEN = 10.0  # times tol squared: what a converged model may be away from its optimum
@@ -40,11 +40,11 @@ def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) ->
     state, m = run.state, len(run.models)
     for part, point in points:
         _check_shapes(part, point)
-    for end in run.ends:
-        if {len(end.optimality), len(end.status), len(end.directions)} != {len(end.models)}:
+    for final in run.final_points:
+        if {len(final.optimality), len(final.status), len(final.directions)} != {len(final.models)}:
             raise ValueError("an end is of other models")
-        shape = end.point.params.shape[1:]
-        if any(d is not None and d.shape != shape for d in end.directions):
+        shape = final.point.params.shape[1:]
+        if any(d is not None and d.shape != shape for d in final.directions):
             raise ValueError("a direction is of other coefficients")
     counts = [run.first, run.n_iter, n_passes, *run.stalls]
     if not all(type(n) is int and n >= 0 for n in counts):
@@ -77,7 +77,7 @@ def _check_shapes(objective: Objective, point: Point) -> None:
         raise ValueError("params are not finite")
 
 
-def is_own(objective: Objective, point: Point) -> bool:
+def matches_params(objective: Objective, point: Point) -> bool:
     """Whether a point is what its parameters give, up to the rounding of past steps.
 
     Logits are sums over the steps, and their error grows with the means of the columns over their
@@ -106,7 +106,7 @@ def is_own(objective: Objective, point: Point) -> bool:
     return bool(sound.all())
 
 
-def is_proven(solver: Solver, whole: Objective, end: End, tol: float) -> bool:
+def is_proven(solver: Solver, whole: Objective, final: FinalPoint, tol: float) -> bool:
     """Whether the models of an end that have converged are where they say.
 
     Parameters
@@ -118,13 +118,13 @@ def is_proven(solver: Solver, whole: Objective, end: End, tol: float) -> bool:
     tol : float
         That they have met.
     """
-    pairs = zip(end.models, end.status, strict=True)
+    pairs = zip(final.models, final.status, strict=True)
     places = [i for i, (_, how) in enumerate(pairs) if how is Status.CONVERGED]
     if not places:
         return True
-    device = end.point.params.device
-    objective = whole.select(torch.tensor([end.models[i] for i in places], device=device)).exact
-    params = end.point.params[torch.tensor(places, device=device)]
+    device = final.point.params.device
+    objective = whole.select(torch.tensor([final.models[i] for i in places], device=device)).exact
+    params = final.point.params[torch.tensor(places, device=device)]
     state = solver.init(objective, params, tol)
     doubted = [i for i, trusted in enumerate(state.trusted.tolist()) if not trusted]
     # a duality gap is a proof as it is; a step would be of another point
@@ -135,7 +135,7 @@ def is_proven(solver: Solver, whole: Objective, end: End, tol: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Distrusted:
+class ResumedSolver:
     """A solver whose state was read from a file, which is to blame where a step is none.
 
     Parameters

@@ -6,7 +6,7 @@ import torch
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Status, fit
-from skorch_logreg.fitting.continuation import by_strength
+from skorch_logreg.fitting.continuation import group_by_reg_strength
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
@@ -33,7 +33,7 @@ def test_models_are_the_same_in_any_order_of_strengths():
     C = torch.tensor([10.0, 0.01, 1000.0, 0.1, 1.0], dtype=torch.float64)
     weight, Cs = masks.repeat_interleave(len(C), 1), C.repeat(masks.shape[1])
     loss = Multinomial(N_CLASSES)
-    assert len(by_strength(_objective(loss, 1 / Cs, weight, X, y))) == len(C)
+    assert len(group_by_reg_strength(_objective(loss, 1 / Cs, weight, X, y))) == len(C)
     together = fit(from_arrays(X, y, weight), loss, L2(), C=Cs, tol=1e-8, max_iter=500)
     assert set(together.status) == {Status.CONVERGED}
     for i in range(0, len(Cs), 3):
@@ -53,7 +53,7 @@ def test_models_are_the_same_in_any_order_of_strengths():
 def test_a_group_is_one_strength_and_the_strongest_comes_first():
     X, y, masks = _problem()
     reg_strength = torch.tensor([0.1, 10.0, 1.0], dtype=torch.float64).repeat(masks.shape[1])
-    groups = by_strength(
+    groups = group_by_reg_strength(
         _objective(Multinomial(N_CLASSES), reg_strength, masks.repeat_interleave(3, 1), X, y)
     )
     assert [float(reg_strength[group].unique()) for group in groups] == [10.0, 1.0, 0.1]
@@ -71,5 +71,5 @@ def test_one_batch_where_turns_would_not_pay(case):
         reg_strength = torch.ones_like(reg_strength)
     else:
         reg_strength, weight = reg_strength[:-1], weight[:, :-1]
-    (group,) = by_strength(_objective(loss, reg_strength, weight, X, y))
+    (group,) = group_by_reg_strength(_objective(loss, reg_strength, weight, X, y))
     assert group.equal(torch.arange(len(reg_strength)))

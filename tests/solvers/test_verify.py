@@ -15,7 +15,7 @@ from skorch_logreg.exceptions import CheckpointError
 from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky, ProximalNewton, driver
 from skorch_logreg.solvers.state_io import max_bytes
-from skorch_logreg.solvers.verify import is_own
+from skorch_logreg.solvers.verify import matches_params
 from tests.catalogue import LOSSES, objective, parameters, problem
 from tests.estimators.test_chunks import Listed
 from tests.promises.test_17_resume import CASES, CutError, in_pieces
@@ -228,11 +228,11 @@ def test_honest_files_are_believed_where_means_are_large(
 def test_half_of_the_digits_are_asked_for(loss):
     of = objective(LOSSES[loss], reg_strength=(1.0, 2.0))
     point = of.evaluate(parameters(of))
-    assert is_own(of, point)
+    assert matches_params(of, point)
     for share, expected in ((1e-12, True), (1e-3, False)):
         for part in ("logits", "value", "gradient", "params"):
             moved = replace(point, **{part: getattr(point, part) * (1 + share)})
-            assert is_own(of, moved) is expected
+            assert matches_params(of, moved) is expected
 
 
 class Gone(Listed):

@@ -1,4 +1,4 @@
-"""No steps: how far a given point is from the optimum."""
+"""Solver without steps, which estimates the suboptimality of a given point."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from skorch_logreg.solvers.smooth import SmoothState, start
 
 @dataclass(frozen=True)
 class EvaluateOnly(LBFGS):
-    """A start that costs little: the curvature of a sample, and all rows only near the optimum."""
+    """Evaluate a point with the curvature of a sample; all rows only near the optimum."""
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """State at given parameters."""
+        """Return the state at given parameters."""
         return start(objective, params, tol, subsampled_curvature(objective))

@@ -1,4 +1,4 @@
-"""Proximal Newton on a working set, for penalties that are not smooth."""
+"""Proximal Newton method on working sets, for penalties that are not smooth."""
 
 import math
 from collections.abc import Sequence
@@ -15,47 +15,55 @@ from skorch_logreg.intercepts import outputs_inverse
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.quadratic import QuadraticModel
 
-_MIN_WORKING = 50  # coordinates a working set has at least
-_BACKTRACKS = 400  # where no row has curvature left, a step is 1e100 times too long
-_GROWTH = 3  # coordinates that come in for one that is there, at most
-_COPY_RATIO = 8  # a working set of an eighth of the columns is copied
-_INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
-_INNER_STEPS = 10
-_PART_GAP = 1e-4  # of its square, where one Hessian serves for several steps
-_GOAL = 0.2  # of the gap that is asked for: a part of it is the columns' left out
-_MIN_DECREASE_WORKING_SET = 1e-3  # of the first decrease, for a set that was chosen at the start
-_N_LOW_PRECISION = 2  # in a step, until rounding may be why they do not serve
-_MIN_DECREASE_ALL_COLUMNS = 0.1  # the same, where steps tell of all columns
-_FEWER = 2  # times as many columns, from which a new Hessian of few is the better
-_LARGER = 1.5  # times as many, from which one of all is no dearer than what is new
-_NEW_STEPS = 1.0  # on a Hessian that is new
-_PART_STEPS = 20
-_MAX_PROMISE = 0.3  # of the decrease promised before: beyond, a Hessian is too old
-_MAX_PROMISE_ALL_COLUMNS = 0.1  # the same, where a step reads all of X
-_MIN_DECREASE_SHARE = 0.1  # of the decrease promised now: below, it is of no use
-_MAX_GAP_RATIO = 0.5  # share of a gap that a step leaves, where values are too coarse to tell
-_LOW_PRECISION_GAP = 1e-8  # relative, up to which float32 products serve
-_TIGHT = 1e-13  # relative, a goal from which steps go on until rounding is all they promise
-_NEAR = 0.9  # factor of the dual point from which the rows' share of a gap is small
-_FIRST = 1.5  # passes that a Hessian over the first working set may cost, or so
-_ENTRY_MARGIN = 0.05  # short of entering, relatively: such coordinates take part, too
-_ROUNDING = 1e-14
+_MIN_WORKING = 50  # minimum number of coordinates that may enter a working set
+# maximum number of halvings; without curvature a step may be 1e100 times too long
+_BACKTRACKS = 400
+_GROWTH = 3  # maximum number of entering coordinates per nonzero one
+_COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
+_INNER_GAP = 0.1  # share of the gap over all columns up to which a working set is solved
+_INNER_STEPS = 10  # maximum number of steps on a working set
+# goal on a working set relative to the squared gap, if a Hessian is used for several steps
+_PART_GAP = 1e-4
+_GOAL = 0.2  # share of the requested gap that is the goal; the rest is for the columns left out
+# share of the largest decrease below which steps on a copied set stop
+_MIN_DECREASE_WORKING_SET = 1e-3
+_N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
+_MIN_DECREASE_ALL_COLUMNS = 0.1  # the same share if steps compute the gradient of all columns
+_FEWER = 2  # reduction of the number of columns from which a new Hessian is built
+# growth of the number of columns from which a new Hessian costs no more than an update
+_LARGER = 1.5
+_NEW_STEPS = 1.0  # steps that a new Hessian needs to converge
+_PART_STEPS = 20  # maximum number of steps on one set of columns
+_MAX_PROMISE = 0.3  # predicted decrease relative to the last one, above which a Hessian is stale
+_MAX_PROMISE_ALL_COLUMNS = 0.1  # the same ratio if a step reads all of X
+_MIN_DECREASE_SHARE = 0.1  # share of the predicted decrease below which a Hessian is discarded
+_MAX_GAP_RATIO = 0.5  # share of the gap that a step may leave if values are dominated by rounding
+_LOW_PRECISION_GAP = 1e-8  # relative gap that is reached with float32 products
+_TIGHT = 1e-13  # relative goal at which steps continue until they predict only rounding error
+_NEAR = 0.9  # factor of the dual point above which the rows' share of a gap is small
+_FIRST = 1.5  # approximate passes that a Hessian over the first working set may cost
+# relative distance from the entry condition within which coordinates also enter
+_ENTRY_MARGIN = 0.05
+_ROUNDING = 1e-14  # relative decrease of the objective that is rounding error
 
 
 @dataclass(frozen=True)
 class ProximalState:
     """State of `ProximalNewton`; see `State`.
 
-    The decrement is the duality gap; where that is infinite, what the next step's model foresees.
+    The decrement is the duality gap, or the decrease that the next step predicts if the gap is
+    infinite.
 
     Attributes
     ----------
+    point, decrement, trusted
+        As in `State`.
     goal : float
-        Gap that is worth asking for, relative to the objective.
+        Duality gap to reach, relative to the objective.
     model : QuadraticModel or None
-        Of the last step, where one model with one output is solved.
+        Quadratic model of the last step, for a single model with one output.
     direction : Tensor of shape (m, K, p + 1) or None
-        The next step, where no gap is finite.
+        Next step, if a duality gap is infinite.
     """
 
     point: Point
@@ -66,7 +74,7 @@ class ProximalState:
     direction: Tensor | None = None
 
     def select(self, models: Tensor, objective: Objective) -> "ProximalState":
-        """Keep some models."""
+        """Return the state of some models."""
         return ProximalState(
             self.point.select(models),
             self.decrement[models],
@@ -78,13 +86,12 @@ class ProximalState:
 
 @dataclass(frozen=True)
 class ProximalNewton(Resumable):
-    """Proximal Newton: the loss becomes its quadratic model, the penalty stays as it is.
+    """Proximal Newton: the loss is replaced by its quadratic model, the penalty is kept.
 
-    The quadratic problem is solved over a working set: the coordinates that are not zero and
-    those that violate their optimality condition most, at most four times as many as are not
-    zero.
-    The penalty solves it itself (`Penalty.quadratic_step`), after the intercepts were
-    eliminated.  Every point has its best intercept, so that the duality gap is finite.
+    The quadratic problem is solved over a working set: the nonzero coordinates and those that
+    violate their optimality condition most, at most four times as many as are nonzero.
+    The penalty solves it (`Penalty.quadratic_step`) after the intercepts have been eliminated.
+    Every point has its optimal intercept, so that the duality gap is finite.
 
     References
     ----------
@@ -102,7 +109,7 @@ class ProximalNewton(Resumable):
     requires: ClassVar[frozenset[str]] = frozenset({"prox"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> ProximalState:
-        """State at given parameters, or the nearest allowed, with their best intercept."""
+        """Return the state at projected parameters with their best intercepts."""
         params = _projected(objective, params, params)
         if bool((params[..., :-1] == 0).all()):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
@@ -113,7 +120,7 @@ class ProximalNewton(Resumable):
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
     ) -> ProximalState:
-        """State at the same parameters under another strength; X is not read."""
+        """Return the state at the same parameters under another penalty strength; X is not read."""
         point, change = state.point, objective.reg_strength - before.reg_strength
         value, penalty_gradient = objective.penalty.value_gradient(point.params[..., :-1])
         gradient = point.gradient.clone()
@@ -122,7 +129,7 @@ class ProximalNewton(Resumable):
         return _state_at(objective, point, state.goal, state.model)
 
     def step(self, objective: Objective, state: ProximalState) -> ProximalState:
-        """Solve over a working set of columns: two reads of X where that is small."""
+        """Minimise over a working set of columns: two reads of X if it is small."""
         n_models, n_outputs, _ = objective.shape
         if n_models > 1:
             return _newton_step(objective, state)
@@ -136,7 +143,7 @@ class ProximalNewton(Resumable):
     def confirm(
         self, objective: Objective, state: ProximalState, models: Sequence[int]
     ) -> ProximalState:
-        """Take one more step: it squares what a gap of rounding hides."""
+        """Take one more step, which squares the error that a gap below rounding may hide."""
         index = torch.tensor(models, device=state.decrement.device)
         part = _newton_step(objective.select(index), state.select(index, objective))
         return replace(
@@ -150,7 +157,7 @@ class ProximalNewton(Resumable):
 
 
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
-    """Minimise over some columns alone, which are copied, as far as that tells of the rest."""
+    """Minimise over a copy of some columns, to a share of the gap over all columns."""
     point = state.point
     within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
     part = replace(
@@ -176,7 +183,7 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
 
 
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
-    """Minimise over some columns of one model with one output; few of them are copied."""
+    """Minimise over some columns of one model with one output; a small set is copied."""
     point, model = state.point, state.model
     n_features = objective.data.n_features
     if model is not None:
@@ -185,9 +192,9 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         new[model.columns] = False
         every = torch.cat([model.columns, new.nonzero()[:, 0]])
         if len(columns) * _FEWER < len(every):
-            model = None  # a Hessian of far fewer columns is soon made
+            model = None  # a Hessian of far fewer columns is cheap
         elif len(every) > _LARGER * len(model.columns):
-            model, columns = None, every  # and what is new costs as much as all
+            model, columns = None, every  # an update would cost as much as a new Hessian
         else:
             columns = every
     gap, target = float(state.decrement), state.goal * float(point.value)
@@ -195,7 +202,7 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         model = None
     goal = max(_PART_GAP * gap**2 / float(point.value), target)
     if len(columns) * _COPY_RATIO > n_features:
-        # every step tells of the columns left out, too
+        # every step computes the gradient of the other columns as well
         limits = _MIN_DECREASE_ALL_COLUMNS, _MAX_PROMISE_ALL_COLUMNS
         point, model = _minimise_part(objective, point, columns, model, goal, *limits)
         if not objective.fit_intercept:
@@ -227,7 +234,7 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
 
 
 def _hessian_cost(objective: Objective, columns: Tensor) -> float:
-    """Count the steps that a new Hessian costs, with those on it."""
+    """Return the cost of a new Hessian in steps, including the steps on it."""
     n, c = objective.data.n_samples, len(columns)
     width = c if c * _COPY_RATIO <= objective.data.n_features else objective.data.row_size
     step = solve_seconds(c) + pass_seconds(n, 1, width)
@@ -243,9 +250,10 @@ def _minimise_part(
     enough: float,
     slow: float,
 ) -> tuple[Point, QuadraticModel | None]:
-    """Minimise over some columns, with as few Hessians as serve.
+    """Minimise over some columns with as few Hessians as possible.
 
-    Up to a gap among them, or until a step promises no more than a share of what the best did.
+    Stops at a duality gap over these columns, or when the predicted decrease of a step is at most
+    a share of the largest one.
     """
     if model is not None and len(columns) > len(model.columns):
         model = model.extended(objective, point, columns[len(model.columns) :])
@@ -271,31 +279,31 @@ def _minimise_part(
             model = replace(model, rate=left / last)
         model = None if poor else model
         if goal <= _TIGHT * float(point.value):
-            if rounding and fresh:  # values tell no more: one step of Newton's own is the end
+            if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
                 break
             model = None if rounding else model
             continue
         if left <= goal or 0 < promised <= enough * most:
             break
         if rounding and not left < _MAX_GAP_RATIO * last:
-            return point, None  # the next Hessian is made here
+            return point, None  # the next Hessian is built at this point
     return point, model
 
 
 def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
-    """Gap among a model's columns; what a step promised, where there is no bound."""
+    """Return the duality gap over a model's columns, or the predicted decrease without a bound."""
     penalty = objective.penalty.of_columns(model.columns)
     if not bool(penalty.coercive(objective.reg_strength).all()):
         return promised
     within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
     part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
     gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
-    # far away the rows' share of the gap is the larger
+    # far from the optimum the rows' share of the gap is larger
     return float(gap) + model.intercept_gap(point) if float(scale) > _NEAR else torch.inf
 
 
 def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
-    """Go the whole step, or as far as the objective falls by enough."""
+    """Take the full step, or backtrack to a sufficient decrease."""
     ahead = objective.move(point, direction)
     enough = point.value + 1e-4 * _slope(objective, point, direction)
     if bool(ahead.value <= enough + _ROUNDING * point.value.abs()):
@@ -307,7 +315,7 @@ def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
 
 
 def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
-    """One proximal Newton step: two reads of X and the working set's Hessian."""
+    """Take one proximal Newton step: two reads of X and the working set's Hessian."""
     point, direction = state.point, state.direction
     if direction is None:
         direction = _directions(objective, point)
@@ -332,34 +340,34 @@ def _at_best_intercept(
 def _state_at(
     objective: Objective, point: Point, goal: float, model: QuadraticModel | None
 ) -> ProximalState:
-    """State at a point that has its best intercept."""
+    """Return the state at a point that has its best intercept."""
     gap, direction = gap_beyond_rounding(objective, point), None
     if bool(gap.isinf().any()):
         direction = _directions(objective, point)
         gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
-    # a gap is a proof; but below its rounding coefficients may still be far off
+    # below the rounding of a gap, coefficients may still be inaccurate
     trusted = torch.full_like(gap, goal > _TIGHT or direction is not None, dtype=torch.bool)
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 
 def _projected(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
-    """Parameters (m, K, p + 1) with the nearest coefficients that the penalty allows."""
+    """Project the coefficients of parameters (m, K, p + 1) on the penalty's constraints."""
     coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
     return torch.cat([coef, params[..., -1:]], dim=-1)
 
 
 def _directions(objective: Objective, point: Point) -> Tensor:
-    """Find the steps (m, K, p + 1) of all models."""
+    """Compute the steps (m, K, p + 1) of all models."""
     models = range(objective.shape[0])
     return torch.stack([_direction(objective, point, model) for model in models])
 
 
 def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Decrease (m,) that a step's model foresees, at most twice of it, beyond rounding.
+    """Estimate the suboptimality (m,) from the slope of a step, beyond rounding.
 
-    It takes the place of the gap where no dual bound is finite.  A convex model falls by half
-    of what its slope says, or more; one that rises is wrong, and then the distance is the value.
-    It is that at most, as no objective is negative.
+    It replaces the duality gap if that is infinite.  A convex quadratic model decreases by at
+    least half of the negative slope.  A positive slope is an error, and then the estimate is the
+    value of the objective, which is also its upper limit, as no objective is negative.
     """
     fall = -_slope(objective, point, direction)
     rounding = _ROUNDING * point.value.abs()
@@ -369,7 +377,7 @@ def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
 
 
 def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Change (m,) of the loss's linear model and the penalty along a step."""
+    """Return the change (m,) of the linearised loss plus the penalty along a step."""
     coef, penalty = point.params[..., :-1], objective.penalty
     moved = penalty.feasible(coef + direction[..., :-1], coef)
     return inner(objective.loss_gradient(point), direction) + objective.reg_strength * (
@@ -378,7 +386,7 @@ def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
 
 
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
-    """Which coefficients (K, p) take part."""
+    """Select the coefficients (K, p) of the working set, as a mask."""
     coef = point.params[..., :-1]
     one = coef.shape[1] == 1 and objective.penalty.separable
     distance = objective.penalty.subgradient_distance(
@@ -405,7 +413,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
 
 
 def _direction(objective: Objective, point: Point, model: int) -> Tensor:
-    """Step (K, p + 1) of one model to the minimiser of its quadratic model."""
+    """Compute the step (K, p + 1) to the minimiser of the quadratic model of one model."""
     single = torch.tensor([model], device=point.value.device)
     own = objective.select(single)
     point = point.select(single)
@@ -443,7 +451,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
 
 
 def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-    """Step (m,) with sufficient decrease of the whole objective; X is not read."""
+    """Backtrack to step lengths (m,) with sufficient decrease of the objective; X is not read."""
     model = _slope(objective, point, direction)
     step = torch.ones_like(model)
     for _ in range(_BACKTRACKS):

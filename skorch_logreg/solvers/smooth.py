@@ -1,4 +1,4 @@
-"""What the solvers of smooth objectives share: points with curvature models."""
+"""State of the solvers of smooth objectives, and updates of its curvatures."""
 
 import math
 from collections.abc import Sequence
@@ -13,43 +13,41 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_LATE_PROOF_RATE = 0.03  # contraction that proves the decrement of a Hessian some steps old
-_STEADY_RATE = 0.2  # contraction that is steady
-_MAX_REBUILD_PASSES = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
-_MIN_RELATIVE_SLOPE = 1e-12  # slope of a step relative to the value, below which rounding decides
-MIN_CURVATURE_RATIO = (
-    1e-4  # least curvature over the shift of a factor that rounding can tell from none
-)
-_ROUNDING_DISTANCE = 1e-13  # distance over the value that rounding may leave
-GOAL_MARGIN = 5.0  # distance over its goal that is still one: half of what is promised
-_MAX_FLATTENING = (
-    100.0  # what a curvature that the cubic of a step does not tell may have fallen by
-)
-_PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is bought
+_LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
+_STEADY_RATE = 0.2  # mean contraction below which convergence counts as steady
+_MAX_REBUILD_PASSES = 6.0  # passes: below, a decrement is confirmed by a new exact Hessian
+# slope of a step relative to the value, below which it is rounding error
+_MIN_RELATIVE_SLOPE = 1e-12
+# curvature relative to a factor's shift, above which rounding does not hide it
+MIN_CURVATURE_RATIO = 1e-4
+_ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
+GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
+_MAX_FLATTENING = 100.0  # largest ratio of curvatures that the cubic of a step may report
+_PROOF_STEPS = 3  # steps on a shared curvature before a decrement is confirmed at a cost
 
 
 @dataclass(frozen=True)
 class ModelProgress:
-    """How one model of a batch fares on its curvature.
+    """Convergence of one model of a batch on its current curvature.
 
     Attributes
     ----------
-    model : Model
-        How the curvature is built, and at what price.
+    plan : CurvaturePlan
+        Plan of the curvature.
     age : int
-        Steps since it was built.
+        Number of steps since the curvature was built.
     rate : float
-        Contraction of the decrement a step, recent mean.
-    far : float
-        Decrement over its goal.
+        Contraction of the decrement per step, as a recent mean.
+    decrement_ratio : float
+        Decrement divided by its goal ``tol^2 F``.
     unproven : int
-        Steps since the decrement met its goal without a proof.
+        Number of steps since the decrement met its goal without confirmation.
     proven : bool
-        Whether a step has proven that it meets its goal.
-    conjugate : bool
-        Whether Newton-CG has taken over.
-    directed : bool
-        Whether a Newton direction is at hand already.
+        Whether a step has confirmed that the decrement meets its goal.
+    uses_newton_cg : bool
+        Whether the model has switched to Newton-CG.
+    has_newton_direction : bool
+        Whether the Newton direction of the current point has been computed.
     """
 
     plan: CurvaturePlan
@@ -62,15 +60,16 @@ class ModelProgress:
     has_newton_direction: bool = False
 
     def steps_left(self) -> float:
-        """Count the steps to the goal at the present rate."""
+        """Estimate the number of steps to the goal at the current rate."""
         if self.rate >= 1:
             return math.inf
         return math.log(max(self.decrement_ratio, 1.0)) / -math.log(self.rate)
 
     def proof_rate(self) -> float:
-        """Contraction that proves a decrement: the longer ago it was built, the steadier.
+        """Return the contraction that confirms a decrement; it is stricter for old curvatures.
 
-        A fall that comes suddenly, after steps that hardly contracted, is of what the model sees.
+        A sudden decrease after steps that hardly contracted is only that of the components which
+        the curvature approximates well.
         """
         proof_rate = self.plan.proof_rate
         if self.plan.is_adaptive:
@@ -82,12 +81,13 @@ class ModelProgress:
         )
 
     def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
-        """Track after a step."""
-        # conjugate gradients reduce what the model sees first: that proves nothing
+        """Return the progress after a step."""
+        # conjugate gradients first reduce the components that the curvature approximates well,
+        # so a contraction confirms nothing
         steady = contraction <= self.proof_rate() and not self.has_newton_direction
         proven = decrement_ratio <= 1 and (steady or self.proven)
         latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
-        # the mean forgets half of the past at every step
+        # geometric mean with weight 1/2 on the past
         rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
         unproven = self.unproven + 1 if decrement_ratio <= 1 else 0
         return ModelProgress(
@@ -101,19 +101,23 @@ class SmoothState:
 
     Attributes
     ----------
+    point, decrement, trusted
+        As in `State`.
     tol : float
-        The optimality that will be asked for.
+        Convergence threshold on the optimality.
     curvature : Curvature
+        Approximate inverse Hessian ``B`` of every model.
     solved : Tensor of shape (m, K, p + 1)
-        The model's Newton step, ``B gradient``.
-    tracks : tuple of Track
-        One a model.
-    stretch : Tensor of shape (m,)
-        By how much the curvature has been seen to be too large, 1 at least: rows that are told
-        apart weigh less than where it was built.
-    pairs : tuple of (step, change of gradient, 1 / their product)
+        Product ``B gradient``.
+    progress : tuple of ModelProgress
+        Progress of each model.
+    curvature_scale : Tensor of shape (m,)
+        Observed ratio of the curvature to that of the objective, at least 1: rows that are
+        classified with more certainty have less curvature than where it was built.
+    pairs : tuple of (Tensor, Tensor, Tensor)
+        L-BFGS pairs: step, change of the gradient, and 1 over their inner product.
     direction : Tensor or None
-        Newton directions of the models that are `directed`.
+        Newton directions of the models with `has_newton_direction`.
     """
 
     point: Point
@@ -129,11 +133,11 @@ class SmoothState:
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """Whether ``solved`` is from the Hessian of the point."""
+        """True for models whose ``solved`` is from the exact Hessian of the point."""
         return tuple(model.plan.exact and model.age == 0 for model in self.progress)
 
     def select(self, models: Tensor, objective: Objective) -> "SmoothState":
-        """Keep some models."""
+        """Return the state of some models."""
         return replace(
             self,
             point=self.point.select(models),
@@ -148,27 +152,27 @@ class SmoothState:
         )
 
     def indices(self, models: Sequence[int]) -> Tensor:
-        """Models as a tensor."""
+        """Return model indices as a tensor."""
         return torch.tensor(models, device=self.decrement.device)
 
 
 def n_models_left(progress: Sequence[ModelProgress], plan: CurvaturePlan) -> int:
-    """Count the models that may still get a curvature of their own, as ``model`` builds it."""
+    """Return the number of further models whose own curvatures fit the memory."""
     return max(plan.max_models() - sum(not model.plan.is_adaptive for model in progress), 0)
 
 
 def start(
     objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan | None = None
 ) -> SmoothState:
-    """State at given parameters, with a curvature built there; None: of the best kind."""
+    """Return the state at given parameters, with curvatures built there."""
     point = objective.evaluate(params)
     return _fresh(objective, point, plan or choose_curvature(objective), tol)
 
 
 def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) -> SmoothState:
-    if plan.is_adaptive:  # a rough one will do for those that wear out anyhow
+    if plan.is_adaptive:  # low precision suffices for a shared curvature
         curvature = plan.build(objective, point)
-    else:  # the point keeps its logits: cast to float64 they would pass for exact ones
+    else:  # the point keeps its float32 logits: in float64 they would be taken for exact ones
         curvature = plan.build(objective.exact, point.exact())
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
@@ -183,10 +187,10 @@ def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) 
 def is_damped(
     curvature: Curvature, solved: Tensor, point: Point, decrement: Tensor, tol: float
 ) -> Tensor:
-    """Whether the damping of a factor may hide that decrements (m,) have not met their goal.
+    """Return a mask (m,) of models whose damped factor may hide a decrement above its goal.
 
-    Of columns that are nearly collinear, a direction may have less curvature than is added for
-    the factorisation.
+    With nearly collinear columns, a direction may have less curvature than the factorisation
+    added to the diagonal.
     """
     goal = tol**2 * point.value
     near = decrement <= goal
@@ -199,7 +203,7 @@ def is_damped(
 
 
 def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
-    """State with curvatures of some models built anew, the strongest that they may have."""
+    """Return the state with new curvatures of some models, built by their next plan."""
     plan = state.progress[models[0]].plan.next
     if len(models) == len(state.progress):
         return _fresh(objective, state.point, plan, state.tol)
@@ -224,13 +228,13 @@ def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> 
 
 
 def moved(state: SmoothState, point: Point) -> SmoothState:
-    """State at the next point: its decrement, and the rate at which that falls."""
+    """Return the state at the next point, with updated decrements and rates."""
     curvature = state.curvature.at(point)
     solved = curvature.solve(point.gradient)
     curvature_scale = _curvature_scale(state, point, solved)
     decrement = curvature_scale * inner(point.gradient, solved) / 2
     progress = []
-    # of the same model: a decrement that was confirmed is another figure
+    # by the same curvature; a confirmed decrement is not comparable
     before = curvature_scale * inner(state.point.gradient, state.solved) / 2
     figures = zip(
         state.progress,
@@ -256,11 +260,11 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
 
 
 def flattening(before: Point, after: Point) -> Tensor:
-    """Curvature (m,) that a step was made for over that at its end, 1 at least.
+    """Estimate by how much the curvature decreased along a step, as a factor (m,) of at least 1.
 
-    The curvature at the end is that of the cubic through both values and slopes.  Where rows
-    become certain along the step, it is far smaller than what slopes alone tell, and a decrement
-    as much too small.
+    The curvature at the end is that of the cubic through both values and slopes.  If rows become
+    saturated along the step, it is much smaller than the change of the slope suggests, and the
+    decrement is too small by the same factor.
 
     References
     ----------
@@ -271,13 +275,13 @@ def flattening(before: Point, after: Point) -> Tensor:
     end = 6 * (before.value - after.value) + 2 * first + 4 * last
     larger = torch.maximum(-first, last - first)
     ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _MAX_FLATTENING)
-    # of a step that the values hardly tell nothing can be said
+    # rounding dominates the values of a very short step
     is_known = larger > _MIN_RELATIVE_SLOPE * before.value
     return torch.where(is_known, ratio, 1.0)
 
 
 def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
-    """Curvature of the model along the last step over that of the objective, 1 at least.
+    """Estimate the ratio (m,) of the curvature to the objective's along the last step, at least 1.
 
     References
     ----------
@@ -294,12 +298,11 @@ def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor
 
 
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
-    """Find decrements of some models that can be trusted.
+    """Compute reliable decrements of some models at the same point.
 
-    Where the duality gap is small enough, it is the decrement.  Else a cheap exact curvature is
-    built; where that is dear, conjugate gradients find the decrement.
-    On a curvature that follows the model another step is cheaper than either, and if it
-    contracts, a proof.
+    If the duality gap is small enough, it is the decrement.  Otherwise an exact curvature is
+    built if it is affordable, or conjugate gradients compute the decrement.  On an adaptive
+    curvature another step is cheaper than either, and confirms the decrement if it contracts.
     """
     state, models = _proven_by_duality(objective, state, models)
     build: list[int] = []
@@ -334,7 +337,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
 def with_newton_directions(
     objective: Objective, state: SmoothState, models: Sequence[int]
 ) -> SmoothState:
-    """State with Newton directions and decrements from conjugate gradients for some models."""
+    """Compute Newton directions and decrements of some models by conjugate gradients."""
     stale = [i for i in models if _has_better_partial(state.progress[i])]
     if stale:
         state = renewed(objective, state, stale)
@@ -366,14 +369,14 @@ def with_newton_directions(
 def _conjugate(
     objective: Objective, point: Point, curvature: Curvature, state: SmoothState
 ) -> tuple[Tensor, Tensor]:
-    """Direction and decrement, as exact as a damped preconditioner needs."""
+    """Return directions and decrements, computed more accurately if the factor was damped."""
     damped = is_damped(curvature, state.solved, point, state.decrement, state.tol)
     min_curvature_ratio = MIN_CURVATURE_RATIO if bool(damped.any()) else 1.0
     return newton_direction(objective, point, curvature, state.tol, min_curvature_ratio)
 
 
 def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
-    """Newton directions that are at hand, else other ones."""
+    """Return the available Newton directions, and ``otherwise`` for the other models."""
     ready = [i for i, model in enumerate(state.progress) if model.has_newton_direction]
     if not ready or state.direction is None:
         return otherwise
@@ -384,7 +387,7 @@ def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
 
 
 def _has_better_partial(model: ModelProgress) -> bool:
-    """Whether a better partial curvature can be built than the one at hand."""
+    """Return True if a better curvature that is not exact can be built."""
     plan = model.plan
     return not plan.next.exact and (model.rate > _STEADY_RATE or plan.fallback is not None)
 
@@ -392,16 +395,17 @@ def _has_better_partial(model: ModelProgress) -> bool:
 def _proven_by_duality(
     objective: Objective, state: SmoothState, models: Sequence[int]
 ) -> tuple[SmoothState, list[int]]:
-    """Take the duality gap of some models as their decrement where it meets the goal.
+    """Replace the decrement of some models by the duality gap if that meets the goal.
 
     Returns
     -------
     state : SmoothState
+        State with the decrements of the models that have converged.
     models : list of int
-        Those whose gap does not prove that they have converged.
+        Indices of the models whose convergence the gap does not prove.
     """
     goal = state.tol**2 * state.point.value
-    # the gradient's part of the gap needs no pass: mostly it tells that the rest is not worth one
+    # the penalty's share of the gap needs no pass, and often shows that the gap is too large
     hopeful = [i for i in models if bool((penalty_gap(objective, state.point)[0] <= goal)[i])]
     if not hopeful or not objective.penalty.quadratic or objective.is_low_precision:
         return state, list(models)

@@ -1,4 +1,4 @@
-"""States of solvers as trees of tensors and numbers, and what fit a tree is of."""
+"""Conversion of solver states to trees of tensors and numbers, and fingerprints of fits."""
 
 from dataclasses import fields, is_dataclass
 from types import NoneType
@@ -32,18 +32,18 @@ _KINDS: list[Any] = [
 ]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
-_ROWS = 1000  # that stand for all in a fingerprint
-_ROW_ARRAYS = 8  # arrays as long as the rows: a point, a curvature, models that have ended
+_ROWS = 1000  # rows of the sample in a fingerprint
+_ROW_ARRAYS = 8  # arrays as long as the rows: a point, a curvature, final points
 _PARAM_ARRAYS = 32  # arrays as long as the parameters, likewise
-_DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
-_MODEL = 1 << 12  # bytes of JSON that say how a model fares
+_DOCUMENT = 1 << 20  # bytes of JSON that do not depend on the size of the fit
+_MODEL = 1 << 12  # bytes of JSON per model
 
 
 def to_tree(value: Any) -> Any:
-    """Take a state apart.
+    """Convert a state to a tree of tensors, numbers, strings, tuples and dicts.
 
-    What a fit has anyhow is not written: the objective and its loss are those of the models that
-    a curvature is for, and a `Model` is a place in the chain of `choose_curvature`.
+    The objective and its loss are not written, because the fit has them, and a `CurvaturePlan` is
+    written as its position in the chain of fallbacks of `choose_curvature`.
     """
     match value:
         case CurvaturePlan():
@@ -65,20 +65,27 @@ def to_tree(value: Any) -> Any:
 
 
 def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
-    """Put a state together again.
+    """Restore a state from a tree.
 
     Parameters
     ----------
     tree : tree
+        Result of `to_tree`.
     objective : Objective
-        Of the models of the state; rough where the fit began so.
+        Objective of the models of the state; with low-precision products if the fit started with
+        them.
     whole : Objective
-        Of all models with which the fit began.
+        Objective of all models with which the fit started.
+
+    Returns
+    -------
+    state : object
+        Restored state.
 
     Raises
     ------
     Exception
-        Of any kind, if the tree is none of `to_tree`.
+        Any exception, if the tree is not a result of `to_tree`.
     """
     chain = [choose_curvature(whole)]
     while chain[-1].fallback is not None:
@@ -127,7 +134,7 @@ def _read(tree: Any, objective: Objective, chain: list[CurvaturePlan]) -> Any:
 
 
 def _is_of(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that a field of a state is annotated with."""
+    """Return True if a value has the annotated type of a field."""
     arguments = get_args(hint)
     if get_origin(hint) is tuple:
         if not isinstance(value, tuple):
@@ -147,27 +154,30 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _n_fallbacks(plan: CurvaturePlan) -> int:
-    """Count the models that are stronger."""
+    """Return the number of fallbacks after a plan."""
     return 0 if plan.fallback is None else 1 + _n_fallbacks(plan.fallback)
 
 
 def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, Any]:
-    """Say what a state belongs to, at the price of a pass over a thousand rows.
+    """Identify the fit to which a state belongs, at the cost of a pass over a thousand rows.
 
-    What is computed has float32: another machine, or number of threads, rounds otherwise.
+    Computed values are rounded to float32, as other machines or numbers of threads round
+    differently.
 
     Parameters
     ----------
     solver : Solver
+        Solver of the fit.
     objective : Objective
-        Of all models, in the units of the solver.
+        Objective of all models, in the units of the solver.
     tol : float
+        Convergence threshold on the optimality.
 
     Returns
     -------
     fingerprint : dict
-        Settings and shapes as they are, arrays as digests; of X its units and the logits of
-        some rows under coefficients of no symmetry.
+        Settings and shapes, digests of arrays, and for X a digest of the logits of some rows
+        under fixed coefficients without symmetry.
     """
     data = objective.data
     rows = on_sample(objective, _ROWS)
@@ -187,11 +197,11 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
 
 
 def max_bytes(solver: Solver, objective: Objective) -> int:
-    """Bound what a checkpoint of a fit takes: rows, parameters and curvatures, twice over.
+    """Bound the size of a checkpoint in bytes: rows, parameters and curvatures, twice.
 
-    A curvature has a matrix of all columns, or rows, and outputs of a model where that is small
-    enough to be factored, and else one of columns for each output; no more of these are factored
-    than that, but for penalties that are not smooth, whose working set may be of all columns.
+    A curvature has a matrix over all columns (or rows) and outputs of a model if that is small
+    enough to be factored, otherwise one over columns for each output.  With penalties that are not
+    smooth the working set may contain all columns.
     """
     n, (m, n_outputs, side) = objective.data.n_samples, objective.shape
     rows = n * m * (n_outputs + 1) * _ROW_ARRAYS
@@ -204,7 +214,7 @@ def max_bytes(solver: Solver, objective: Objective) -> int:
 
 
 def settings(solver: Any, loss: Loss, penalty: Penalty, reg_strength: Tensor) -> dict[str, Any]:
-    """Say what is minimised, and how, whatever the data."""
+    """Return the settings of a fit that do not depend on the data."""
     return {
         "solver": stable_repr(solver),
         "loss": stable_repr(loss),
@@ -215,7 +225,7 @@ def settings(solver: Any, loss: Loss, penalty: Penalty, reg_strength: Tensor) ->
 
 
 def _settings(penalty: Any) -> dict[str, Any]:
-    """Fields of a penalty, and of one inside it, with digests for arrays."""
+    """Return the fields of a penalty, with nested penalties and digests of arrays."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Tensor):

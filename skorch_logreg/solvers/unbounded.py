@@ -1,4 +1,4 @@
-"""Models whose optimum is at infinity: found where a fit seems to have converged."""
+"""Detection of models whose optimum is at infinity."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,14 +20,14 @@ from skorch_logreg.recession import (
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_MOST_DIRECTIONS = 3000  # variables of a linear programme: some seconds
-_RARE = 5.0  # logit by which intercepts differ where a class may have no weight
-_SMALL = 0.1  # share of the penalty in an objective that goes to zero
-_STEP_TOL = 1e-8  # of conjugate gradients
+_MOST_DIRECTIONS = 3000  # variables of a linear programme, which takes some seconds
+_RARE = 5.0  # difference of intercepts above which a class may have no weight
+_SMALL = 0.1  # share of the penalty in an objective below which both may go to zero
+_STEP_TOL = 1e-8  # tolerance of conjugate gradients
 
 
 def free_columns(objective: Objective) -> list[bool]:
-    """Whether a model has columns that may go to infinity at no cost."""
+    """Return True for models with coefficients that may diverge at no penalty."""
     penalty = objective.penalty
     if not penalty.constrains and getattr(penalty, "factor", None) is None:
         return [strength == 0 for strength in objective.reg_strength.tolist()]
@@ -40,10 +40,10 @@ def free_columns(objective: Objective) -> list[bool]:
 def separating_directions(
     objective: Objective, point: Point, asked: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Directions (K, p + 1) of models, of those asked about, that separate all rows strictly.
+    """Return directions (K, p + 1) of the ``asked`` models that strictly separate all rows.
 
-    The objective falls to what offset and penalty leave of it, zero without them.  Parts of the
-    parameters that a penalty or bound holds back must not be needed for that.
+    Along such a direction the objective decreases to the contribution of offset and penalty, or
+    to zero.  Only the parameters that no penalty or bound restricts are used.
     """
     none: list[Tensor | None] = [None] * len(asked)
     asked = _may_separate(objective, point, asked)
@@ -76,15 +76,15 @@ def recession_directions(
     models: Sequence[int],
     doubted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Directions (K, p + 1) along which some models' objectives fall for ever.
+    """Find directions of recession (K, p + 1), along which objectives never increase.
 
-    In the order of ``models``; None for those that have a minimiser, or of which nothing is
-    proven.  ``doubted`` says of all models whether columns may go to infinity; of the others, only
-    intercepts of classes without weight do.
+    They are in the order of ``models``, with None for models that have a minimiser or for which
+    nothing is proven.  ``doubted`` marks the models whose coefficients may diverge; for the
+    others only intercepts of classes without weight are checked.
 
     Notes
     -----
-    X is read only where rows are saturated: see `saturated_models`.
+    X is read only if rows are saturated; see `saturated_models`.
     """
     found: list[Tensor | None] = [None] * len(models)
     limit, saturated = decrement, [False] * len(doubted)
@@ -105,7 +105,7 @@ def recession_directions(
 
 
 def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
-    """Direction of recession of one model with saturated rows."""
+    """Find a direction of recession of one model with saturated rows."""
     down, up = unbounded_directions(objective)
     columns = (down & up)[:-1].nonzero()[:, 0]
     n_outputs, width = objective.shape[1:]
@@ -122,14 +122,14 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
             size = inexact.size
     most = max(_MOST_DIRECTIONS // n_outputs - 1, 0)
     chosen = None
-    if int((down | up)[:-1].sum()) > most:  # those that grow most
+    if int((down | up)[:-1].sum()) > most:  # the columns that grow most
         size = torch.where((down | up)[:-1], size, -1.0)
         chosen = size.argsort(descending=True)[:most].sort().values
     return find_direction(objective, point.logits, limit, chosen)
 
 
 def rare_classes(objective: Objective, point: Point) -> list[bool]:
-    """Whether intercepts differ as much as where a class has no weight."""
+    """Return True for models whose intercepts differ as much as if a class had no weight."""
     intercept = point.params[..., -1]
     if not objective.fit_intercept:
         return [False] * len(intercept)
@@ -141,7 +141,7 @@ def rare_classes(objective: Objective, point: Point) -> list[bool]:
 
 
 class _ConjugateGradientSteps:
-    """Newton steps by conjugate gradients, where a Hessian is too large; see `NewtonSteps`."""
+    """Newton steps by conjugate gradients, if a Hessian is too large; see `NewtonSteps`."""
 
     def __init__(self, objective: Objective, point: Point) -> None:
         self._objective, self._point = objective, point
@@ -150,7 +150,7 @@ class _ConjugateGradientSteps:
         self.size = point.params[0, 0, :-1]
 
     def step(self, gradient: Tensor) -> Tensor:
-        """Newton step (K, p + 1) for a gradient (K, p + 1), and the size of every column's."""
+        """Return the Newton step (K, p + 1) for a gradient, and store its size in each column."""
         at = replace(self._point, gradient=gradient[None])
         step = newton_direction(self._objective, at, self._curvature, _STEP_TOL)[0][0]
         self.size = step.abs().amax(dim=0)[:-1]
@@ -158,7 +158,7 @@ class _ConjugateGradientSteps:
 
 
 def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> list[bool]:
-    """Whether the penalty of a model may be on its way to zero, as all else is."""
+    """Return True for models whose penalty may converge to zero with the objective."""
     reg_strength = objective.reg_strength.tolist()
     if all(not a or s == 0 for a, s in zip(asked, reg_strength, strict=True)):
         return list(asked)
@@ -168,7 +168,7 @@ def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> 
 
 
 def _recession_part(objective: Objective, params: Tensor) -> Tensor:
-    """Take the part (m, K, p + 1) of parameters that may grow without end."""
+    """Return the part (m, K, p + 1) of parameters that may grow without bound."""
     coef = params[..., :-1]
     down, up = objective.penalty.recession(coef, objective.reg_strength)
     recession_part = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
@@ -176,7 +176,7 @@ def _recession_part(objective: Objective, params: Tensor) -> Tensor:
 
 
 def _without_weight(objective: Objective) -> Tensor | None:
-    """Direction of the intercepts where classes have no weight."""
+    """Return the direction in which the intercepts of classes without weight diverge."""
     if not objective.fit_intercept:
         return None
 

@@ -1,4 +1,4 @@
-"""Solve models of several penalty strengths one strength after another, from strong to weak."""
+"""Solve models with several penalty strengths in order of decreasing strength."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers import Outcome, Solver, drive
 
-_AHEAD = 0.7  # share of the last change of the parameters that the next strength is expected to add
-_WORSE = 2.0  # times the cost of joint passes that passes for each strength may have
+_AHEAD = 0.7  # share of the last change of the parameters that is extrapolated to the next strength
+_WORSE = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
 def group_by_reg_strength(objective: Objective) -> list[Tensor]:
-    """Group the models of a batch by strength, strongest first; one group if that pays less.
+    """Group the models of a batch by penalty strength, strongest first, if that is faster.
 
-    A pass over X for all models at once saves reading X again, which counts where each row has
-    few logits.  With many, arithmetic decides, and a start at the solution of the next stronger
-    penalty saves more iterations than reads cost.
+    Joint passes read X only once, which matters if each row has few logits.  With many logits
+    the arithmetic dominates, and starting at the solution of the next stronger penalty saves more
+    iterations than the additional reads cost.  Otherwise all models are in one group.
     """
     m, n_outputs, _ = objective.shape
     data = objective.data
@@ -48,19 +48,19 @@ def drive_sequentially(
     callback: Callable[..., bool] | None,
     bound: bool,
 ) -> Outcome:
-    """Solve groups of models, each from the solution of the one before.
+    """Solve groups of models, each from the solution of the previous group.
 
     Parameters
     ----------
     solver, objective, tol, max_iter, callback, bound
         As in `drive`.
     groups : sequence of Tensor
-        Models of each strength, in the same order.
+        Indices of the models of each strength, in the same order of folds or labels.
 
     Returns
     -------
     outcome : Outcome
-        Of all models, in the order of the objective.
+        Results of all models, in the order of the objective.
     """
     outcomes: list[Outcome] = []
     for group in groups:

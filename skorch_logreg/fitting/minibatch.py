@@ -90,7 +90,7 @@ def train(
 def fit_minibatch(
     request: FitRequest, held_out_score: Callable[[Params], float] | None, seed: int
 ) -> FitResult:
-    """Train on mini-batches, then certify the last point or go on to the minimum from there."""
+    """Train on mini-batches, then certify the last point or continue to the minimum from it."""
     solver: Any = request.solver
     reached, trained = train(
         request.data,

@@ -37,9 +37,7 @@ class ExactHessian:
         flat = gradient.reshape(len(gradient), -1) * self.scale
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
         solved = (solved * self.scale).view_as(gradient)
-        if (
-            gradient.shape[1] > 1
-        ):  # a constant for all classes is rounding error, which a penalty counts
+        if gradient.shape[1] > 1:  # a constant for all classes is rounding error
             solved -= solved.mean(dim=1, keepdim=True)
         return solved
 

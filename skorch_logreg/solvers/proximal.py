@@ -271,13 +271,13 @@ def _minimise_part(
             model = None
             continue
         ahead = _move(objective, point, direction)
-        poor = float(point.value - ahead.value) < _MIN_DECREASE_SHARE * promised and not rounding
+        is_poor = float(point.value - ahead.value) < _MIN_DECREASE_SHARE * promised and not rounding
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
         if math.isfinite(last) and last > 0:
             model = replace(model, rate=left / last)
-        model = None if poor else model
+        model = None if is_poor else model
         if goal <= _TIGHT * float(point.value):
             if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
                 break
@@ -396,17 +396,17 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
-    room = max(_GROWTH * int(active.sum()), _MIN_WORKING)
+    max_entering = max(_GROWTH * int(active.sum()), _MIN_WORKING)
     if one:
         n, p = objective.data.n_samples, objective.data.n_features
-        room = max(
-            room,
+        max_entering = max(
+            max_entering,
             min(
                 int((_FIRST * n * p) ** (1 / 3)),
                 p // _COPY_RATIO - int(active.sum()) - _MIN_WORKING,
             ),
         )
-    candidates = violation.flatten().topk(min(room, violation.numel()))
+    candidates = violation.flatten().topk(min(max_entering, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
     chosen[candidates.indices[candidates.values > 0]] = True
     return active | chosen.view_as(active)

@@ -76,7 +76,7 @@ def recession_directions(
     models: Sequence[int],
     doubted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Find directions of recession (K, p + 1), along which objectives never increase.
+    """Find directions (K, p + 1) along which objectives decrease without reaching a minimum.
 
     They are in the order of ``models``, with None for models that have a minimiser or for which
     nothing is proven.  ``doubted`` marks the models whose coefficients may diverge; for the

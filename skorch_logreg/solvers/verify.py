@@ -176,9 +176,7 @@ class ResumedSolver:
         try:
             return call(objective, state, *rest)
         except Exception as error:
-            objective.exact.evaluate(
-                state.point.params
-            )  # raises its own error if rows cannot be read
+            objective.exact.evaluate(state.point.params)  # raises if rows cannot be read
             raise self.damaged() from error
 
 

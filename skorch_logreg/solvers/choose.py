@@ -156,7 +156,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
 
 
 def _bound(objective: Objective) -> CurvaturePlan:
-    """Return the plan of the multinomial bound that all classes share."""
+    """Return the plan of the multinomial bound, which is close to the Hessian with many rows."""
     n, p = objective.data.n_samples, objective.data.n_features
     cost = _passes(objective, partial(rough_seconds, n, 1, p))
     return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
@@ -192,7 +192,7 @@ def is_low_precision_first(n: int, n_outputs: int) -> bool:
 
 
 def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
-    """Return the plan of the Hessian of a sample if it is cheap enough, else None."""
+    """Return the plan of a Hessian of enough rows to replace all, or None if it costs too much."""
     sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
     if not sizes:
         return None

@@ -90,7 +90,7 @@ def drive(
     max_iter : int
         Maximum number of iterations.
     n_iter : int, default=0
-        Number of iterations that were used to find the initial parameters.
+        Number of iterations that led to the initial parameters; they count towards ``max_iter``.
     callback : callable or None
         Called with an `Iterate` after every iteration; all models stop if it returns True.
     bound : bool, default=True

@@ -28,7 +28,7 @@ from benchmarks.timing import Here
 from skorch_logreg import TorchLogisticClassifier, curvature
 from skorch_logreg.objective import on_sample
 from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky
-from skorch_logreg.solvers.choose import Model, allows_dual, choose_curvature
+from skorch_logreg.solvers.choose import CurvaturePlan, allows_dual, choose_curvature
 
 TARGET = 1e-6
 CLOCK = "cpu" if THREADS == 1 else "seconds"
@@ -62,7 +62,7 @@ def _exact(objective):
     _, n_outputs, side = objective.shape
     if n_outputs * side > MOST:
         return None
-    return Model(curvature.ExactHessian.build, True, _price(objective), 0.3)
+    return CurvaturePlan(curvature.ExactHessian.build, True, _price(objective), 0.3)
 
 
 def _on_sample(objective, point, n_rows):
@@ -75,28 +75,28 @@ def _sampled(objective):
     n_rows = max(10_000, 100 * objective.shape[1] * objective.shape[2])
     if whole is None or 2 * n_rows > objective.data.n_samples:
         return None
-    return Model(partial(_on_sample, n_rows=n_rows), False, whole.cost, 0.1, whole)
+    return CurvaturePlan(partial(_on_sample, n_rows=n_rows), False, whole.cost, 0.1, whole)
 
 
 def _dual(objective):
     if objective.data.n_samples * objective.shape[1] > MOST or not allows_dual(objective):
         return None
-    return Model(curvature.DualHessian.build, True, _price(objective), 0.3)
+    return CurvaturePlan(curvature.DualHessian.build, True, _price(objective), 0.3)
 
 
 def _frequent(objective, n_columns):
     n_columns = min(n_columns, objective.shape[2] - 1)
     build = partial(curvature.FrequentColumns.build, n_columns=n_columns)
-    return Model(build, False, lambda m: 1 + n_columns / 20, 0.0)
+    return CurvaturePlan(build, False, lambda m: 1 + n_columns / 20, 0.0)
 
 
 def _bound(objective):
     if objective.shape[1] == 1 or objective.shape[2] > MOST:
         return None
-    return Model(curvature.MultinomialBound.build, False, _price(objective), 0.0)
+    return CurvaturePlan(curvature.MultinomialBound.build, False, _price(objective), 0.0)
 
 
-CURVATURES: dict[str, Callable[[Any], Model | None]] = {
+CURVATURES: dict[str, Callable[[Any], CurvaturePlan | None]] = {
     "exact": _exact,
     "exact on a sample": _sampled,
     "dual": _dual,

@@ -1,22 +1,22 @@
-"""How far a point is from the optimum, proven by duality.
+"""Duality gaps: rigorous bounds on the suboptimality of a point.
 
 ## Exactness and certificates
 
-Every fit comes with two figures for how good it is, and neither needs the optimum F* to be known.
+Every fit reports two measures of its accuracy; neither needs the minimum F* to be known.
 
-- `optimality_` is ``sqrt((F - F*) / F)`` as the solver's last quadratic model predicts it. It has
-  one meaning for every solver, penalty and container, and `tol` is its bound: at ``tol=1e-4`` the
-  objective is within about 1e-8 of its minimum, relatively. A prediction is taken for true where
-  an exact Hessian, or the steps before, confirmed it; else the fit goes on.
-- `duality_gap_` is a theorem, not a prediction: by weak duality the objective at any dual point is
-  at most F*, so ``(F - F*) / F`` is at most this. It is larger than the truth, mostly by little.
-  It is nan where no finite bound exists: with ``C=inf``, with a feature of penalty 0.
+- `optimality_` is ``sqrt((F - F*) / F)`` as predicted by the solver's last quadratic model. It has
+  the same meaning for every solver, penalty and container, and `tol` is its threshold: at
+  ``tol=1e-4`` the relative suboptimality of the objective is about 1e-8. A prediction only counts
+  if an exact Hessian or the previous steps confirm it.
+- `duality_gap_` is a rigorous bound: by weak duality the dual objective at any dual point is at
+  most F*, so ``(F - F*) / F`` is at most `duality_gap_`, usually by a small margin. It is nan if
+  no finite bound exists: with ``C=inf``, or with a feature of penalty 0.
 
-`converged_` says that ``optimality_ <= tol``. Where it is False, one `ConvergenceWarning` says
-why: too few iterations, separable classes without a penalty, or the rounding of the data's type.
+`converged_` is True if ``optimality_ <= tol``. Otherwise one `ConvergenceWarning` gives the reason:
+too few iterations, separable classes without a penalty, or the rounding of the data's type.
 
-What the objective's distance means for the coefficients is a matter of its curvature: where
-columns nearly repeat each other, coefficients may move far at no cost. Take ``tol=1e-8`` to compare
+The effect of a suboptimal objective on the coefficients depends on the curvature: with nearly
+collinear columns, coefficients may change much at almost no cost. Use ``tol=1e-8`` to compare
 coefficients rather than probabilities.
 
 >>> from sklearn.datasets import load_breast_cancer
@@ -37,27 +37,37 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import SUM_ROUNDING, Objective, Point, inner
 
 _EPS = torch.finfo(torch.float64).eps
-_SHORT = 1e-3  # step of the intercepts, at most, that residuals take without a look
-_FAINT = 1e-200  # strength at which nothing but a constraint counts
+# longest step of the intercepts for which the rows' share is bounded without a pass
+_MAX_SHIFT = 1e-3
+_MIN_REG_STRENGTH = 1e-200  # strength below which only constraints matter
 
 
 def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
-    """Bound ``F - F*`` (m,), from the dual point that the residuals are; inf if there is none.
+    """Bound ``F - F*`` (m,) by the duality gap; inf if no bound is finite.
 
-    The residuals are scaled into the domain of the penalty's conjugate.  An intercept has no
-    penalty, so they also have to sum to zero, else the dual value is minus infinity: where its
-    gradient is more than rounding they are moved first.  By Fenchel and Young the gap is a sum
-    of non-negative terms, one a row and one a feature; neither is a difference of the two
-    objectives.
+    The dual point consists of the residuals, scaled into the domain of the penalty's conjugate.
+    An intercept has no penalty, so the residuals also have to sum to zero, else the dual
+    objective is minus infinity; if the intercept's gradient exceeds rounding they are shifted
+    first.  By the Fenchel-Young inequality the gap is a sum of non-negative terms, one per row
+    and one per feature, and no difference of two objectives is computed.
 
     Parameters
     ----------
+    objective : Objective
+        Objective of the models.
+    point : Point
+        Point whose suboptimality is bounded.
     slack : Tensor of shape (m,) or None
-        Size of a gradient entry that counts as none: what its rounding may be.
+        Rounding error of a gradient entry, below which the entry counts as zero.
+
+    Returns
+    -------
+    gap : Tensor of shape (m,)
+        Duality gap of each model.
 
     Notes
     -----
-    Far from the best intercept there is no bound. One pass over X where residuals are moved.
+    Far from the best intercept the gap is infinite.  One pass over X if residuals are shifted.
 
     References
     ----------
@@ -65,7 +75,7 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     penalties, section 2.
     """
     penalty = objective.penalty
-    held = penalty.coercive(objective.strength)
+    held = penalty.coercive(objective.reg_strength)
     if not any(held.tolist()):
         return torch.full_like(point.value, torch.inf)
     sums, step = point.gradient[..., -1].abs().amax(dim=-1), None
@@ -92,49 +102,49 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
 
 
 def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
-    """Bound ``F - F*`` (m,) of a smooth objective near its best intercepts, where no row is read.
+    """Bound ``F - F*`` (m,) of a smooth objective near its best intercepts, without reading rows.
 
-    None where the residuals of a model move too far for that.  The rows' share is the divergence
-    of Kullback and Leibler between their probabilities, which is half the chi-squared,
-    ``d'Hd / 2``, up to a factor of ``1 + |d|``.
+    Returns None if the shift of a model's residuals is too long.  The rows' share is the
+    Kullback-Leibler divergence between their probabilities, which is ``d'Hd / 2`` up to a factor
+    of ``1 + |d|``.
     """
     gradient, step = objective.feasible_gradient(point)
-    if not bool((step.abs() <= _SHORT).all()):
+    if not bool((step.abs() <= _MAX_SHIFT).all()):
         return None
-    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _SHORT) / 2)
+    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_SHIFT) / 2)
     return duality_gap(objective, replace(point, gradient=gradient)) + rows
 
 
 def penalty_gap(
     objective: Objective, point: Point, slack: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Share (m,) of the features in the duality gap, and the factor (m,) of the dual point.
+    """Return the features' share (m,) of the duality gap and the scale (m,) of the dual point.
 
-    The rows' share is of second order in what the factor falls short of 1.
+    The rows' share is of second order in ``1 - scale``.
     """
     penalty, coef = objective.penalty, point.params[..., :-1]
-    faint = objective.strength.clamp(min=_FAINT)
-    strength = faint[:, None, None]
+    reg_strength = objective.reg_strength.clamp(min=_MIN_REG_STRENGTH)
+    weight = reg_strength[:, None, None]
     if penalty.smooth and penalty.quadratic:
-        # the conjugate is finite everywhere, and that of the gradient has no cancellation
-        features = penalty.conjugate(point.gradient[..., :-1] / strength)
-        return faint * features, torch.ones_like(faint)
+        # the conjugate is finite everywhere, and at the gradient it has no cancellation
+        features = penalty.conjugate(point.gradient[..., :-1] / weight)
+        return reg_strength * features, torch.ones_like(reg_strength)
     dual = -objective.loss_gradient(point)[..., :-1]
     if slack is not None:
         dual = dual.sign() * (dual.abs() - slack[:, None, None]).clamp(min=0.0)
-    dual = dual / strength
+    dual = dual / weight
     scale = penalty.dual_scale(dual)
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
-    return (faint * features).clamp(min=0.0), scale
+    return (reg_strength * features).clamp(min=0.0), scale
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
-    """Duality gap (m,) less what rounding alone makes of a gap of zero.
+    """Return the duality gap (m,) minus the rounding error of a gap of zero.
 
-    The gap falls with the gradient's error, not with its square.  Each gradient entry is a sum
-    of residuals times columns of size one, and counts as often as its coefficient; where the
-    strength of a column is below that rounding, the whole gap would be decided by it.
+    The gap is linear in the error of the gradient.  Each gradient entry is a sum of residuals
+    times columns of size one, and its error is multiplied by its coefficient; if the penalty of a
+    column is below that rounding error, it would dominate the gap.
     """
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:

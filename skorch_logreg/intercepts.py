@@ -1,4 +1,4 @@
-"""Intercepts of given coefficients: Newton's method along bracketed lines."""
+"""Optimal intercepts for given coefficients, by Newton's method with bracketed line searches."""
 
 import math
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_LOOKS = 200  # evaluations; offsets of 1000 with ten classes take a hundred
-_SETTLED = 1e-14  # gradient, relative to the residuals' size, that is rounding
-_SQUARED = 1e-16  # the same of a Newton step's end, which need not be looked at
-_SHORT = 0.1  # step up to which the curvature at its end is known: it changes by its exponential
-_FLATTER = 0.25  # share of the slope that a step along a line may leave
-_FIRST = 4.0  # logits of the first look along a line; brackets reach further, so far as is needed
-_WIDER = 8.0  # times as far, at most, looks the next
-_INNER = 0.05  # of a bracket, at each end, where a Newton step is not taken
-_COLLAPSED = 1e-15  # relative width of a bracket that rounding has closed
-_SOUND = 1e-5  # share of the first pivot up to which a factor's inverse is one of the matrix
+_LOOKS = 200  # maximum number of evaluations; offsets of 1000 with ten classes need a hundred
+_SETTLED = 1e-14  # gradient relative to the size of the residuals that is rounding error
+_SQUARED = 1e-16  # predicted relative gradient after a Newton step that needs no evaluation
+_SHORT = 0.1  # step length in logits up to which the curvature at the end of a step is known
+_FLATTER = 0.25  # share of the slope that may remain after a search along a line
+_FIRST = 4.0  # first step along a line, in logits; brackets are extended as far as needed
+_WIDER = 8.0  # largest ratio of successive steps while the bracket is open
+_INNER = 0.05  # share of a bracket, at each end, in which a Newton step is not accepted
+_COLLAPSED = 1e-15  # relative width of a bracket that is rounding error
+_SOUND = 1e-5  # share of the first pivot below which a Cholesky factor is not inverted
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, list[float]]]
 
@@ -24,22 +24,23 @@ Terms = Callable[[Tensor], tuple[Tensor, Tensor, list[float]]]
 def best_shift(terms: Terms, shift: Tensor) -> Tensor:
     """Minimise convex functions of m x K constants that are added to logits.
 
-    Newton directions; along each the slope's root is bracketed until a quarter of the slope is
-    left, so that neither saturated rows (no curvature) nor a curvature that is far away can end
-    the search early or send it astray.  What is left after `_LOOKS` evaluations is for the
-    caller to see in the gradient.
+    Along each Newton direction the root of the slope is bracketed until a quarter of the slope
+    is left, so the search is robust to saturated rows, which have no curvature, and to a
+    curvature that changes quickly.  After `_LOOKS` evaluations the result may be inaccurate,
+    which the caller can detect from the gradient.
 
     Parameters
     ----------
     terms : callable
-        Given a shift (m, K): gradient (m, K), Hessian (m, K, K) and, for each model, the size of
-        what the gradient sums.
+        Takes a shift (m, K), and returns the gradient (m, K), the Hessian (m, K, K) and, for each
+        model, the sum of absolute values of the gradient's terms.
     shift : Tensor of shape (m, K)
-        Where to start.
+        Initial shift.
 
     Returns
     -------
     shift : Tensor of shape (m, K)
+        Shift that minimises the functions.
 
     References
     ----------
@@ -60,35 +61,41 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
             return shift
         step = step * (_FIRST / step.abs().amax(dim=-1, keepdim=True)).clamp(max=1.0)
         for line, slope in zip(lines, (gradient * step).sum(dim=-1).tolist(), strict=True):
-            line.begin(slope)
+            line.start(slope)
         while True:
             ahead = shift + step * _along(lines, step)
             gradient, hessian, size = terms(ahead)
             looks += 1
             slopes = (gradient * step).sum(dim=-1).tolist()
-            if looks >= _LOOKS or all(map(_Line.ends, lines, slopes)):
+            if looks >= _LOOKS or all(map(_Line.is_done, lines, slopes)):
                 break
-            bends = ((hessian @ step[..., None])[..., 0] * step).sum(dim=-1).tolist()
-            for line, slope, bend in zip(lines, slopes, bends, strict=True):
-                line.look_on(slope, bend)
+            curvatures = ((hessian @ step[..., None])[..., 0] * step).sum(dim=-1).tolist()
+            for line, slope, curvature in zip(lines, slopes, curvatures, strict=True):
+                line.narrow(slope, curvature)
         shift, closed = ahead, [line.has_collapsed for line in lines]
 
 
 def _along(lines: list["_Line"], like: Tensor) -> Tensor:
-    """Places (m, 1) on the lines."""
+    """Return the current positions (m, 1) on the lines."""
     return like.new_tensor([line.at for line in lines])[:, None]
 
 
 @dataclass
 class _Line:
-    """Search along a model's step for a place where the slope is nearly none.
+    """Line search along a model's step for a root of the slope.
 
     Attributes
     ----------
     at : float
-        Where to look, in steps.
+        Current position, in steps.
     closed : bool
-        Whether nothing is to be searched for.
+        Whether the search is finished.
+    low, high : float
+        Bracket of the root.
+    enough : float
+        Absolute slope at which the search stops.
+    has_collapsed : bool
+        Whether the bracket has been reduced to rounding error.
     """
 
     at: float = 1.0
@@ -100,31 +107,31 @@ class _Line:
 
     @classmethod
     def of(cls, left: float, length: float, has_collapsed: bool) -> "_Line":
-        """Decide whether to search, by what is left of the gradient and the step's length."""
+        """Create a search, closed if the remaining gradient and the step are small."""
         if has_collapsed or left <= _SETTLED:
             return cls(at=0.0, closed=True, has_collapsed=has_collapsed)
-        # a Newton step leaves half of its length of the gradient, relatively
+        # after a Newton step the gradient is reduced by a factor of half the step length
         return cls(closed=left * length <= _SQUARED and length <= _SHORT)
 
-    def begin(self, slope: float) -> None:
-        """Take the slope at the start; where it is not downwards, rounding is all that is left."""
+    def start(self, slope: float) -> None:
+        """Set the slope at the start; a slope that is not negative is rounding error."""
         if not (self.closed or slope < 0):
             self.at, self.closed, self.has_collapsed = 0.0, True, True
         self.enough = _FLATTER * abs(slope)
 
-    def ends(self, slope: float) -> bool:
-        """Whether the search may end where it is."""
+    def is_done(self, slope: float) -> bool:
+        """Return True if the search can stop at its current position."""
         return self.closed or abs(slope) <= self.enough
 
-    def look_on(self, slope: float, bend: float) -> None:
-        """Narrow the bracket and choose where to look next."""
-        if self.ends(slope):
+    def narrow(self, slope: float, curvature: float) -> None:
+        """Update the bracket and the position."""
+        if self.is_done(slope):
             return
         if slope < 0:
             self.low = self.at
         else:
             self.high = self.at
-        newton = self.at - slope / bend if bend > 0 else math.inf
+        newton = self.at - slope / curvature if curvature > 0 else math.inf
         if math.isinf(self.high):
             self.at = min(max(newton, 2 * self.at), _WIDER * self.at)
             return
@@ -136,7 +143,7 @@ class _Line:
 
 
 def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
-    """Newton step (m, K); the way down where nothing is curved."""
+    """Return the Newton step (m, K), or a steepest descent step without curvature."""
     step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
     falls = ((gradient * step).sum(dim=-1, keepdim=True) < 0) & step.isfinite()
     if bool(falls.all()):
@@ -146,10 +153,10 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
 
 
 def outputs_inverse(hessian: Tensor) -> Tensor:
-    """Inverse of Hessians (..., K, K) in the intercepts.
+    """Invert Hessians (..., K, K) in the intercepts.
 
-    A constant added to all classes has no curvature and no gradient, so it is given that of the
-    mean class; to invert around an eigenvalue of rounding would be a lottery.
+    A constant added to all classes has no curvature and no gradient.  It is given the curvature
+    of the mean class, because the inverse of a rounding error would be arbitrary.
     """
     n_outputs = hessian.shape[-1]
     if n_outputs == 1:

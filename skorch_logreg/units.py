@@ -1,4 +1,4 @@
-"""The units of the solver, and those of X."""
+"""Conversion of parameters between the units of the solver and those of X."""
 
 import math
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ class Params:
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the solver: columns of mean zero and deviation one."""
+    """Units of the solver, in which columns have mean zero and standard deviation one."""
 
     center: Tensor
     scale: Tensor
 
     @classmethod
     def of(cls, data: Data, fit_intercept: bool, excluded: Tensor | None) -> "Units":
-        """Choose from the columns' moments; without an intercept columns are only scaled.
+        """Compute the units from the columns' moments; without an intercept, only scale columns.
 
-        A column that the intercept makes redundant, that is zero or excluded has an infinite
-        unit: its coefficient is zero, and it takes no part.
+        Columns that are constant (with an intercept), zero or excluded have an infinite scale, so
+        that their coefficients are zero.
         """
         mean, deviation = data.column_moments()
         if not math.isfinite(deviation.sum().item()):
@@ -44,14 +44,14 @@ class Units:
         kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
         return cls(mean, torch.where(kept, deviation, torch.inf))
 
-    def outward(self, params: Tensor, penalty: Penalty) -> Params:
-        """Parameters in the units of X, with coefficients that the penalty allows."""
+    def from_solver(self, params: Tensor, penalty: Penalty) -> Params:
+        """Convert parameters to the units of X, and project coefficients on the constraints."""
         coef = params[..., :-1] / self.scale
         coef = penalty.feasible(coef, coef)
         return Params(coef, params[..., -1] - coef @ self.center)
 
-    def inward(self, params: Params) -> Tensor:
-        """Parameters in the solver's units."""
+    def to_solver(self, params: Params) -> Tensor:
+        """Convert parameters to the units of the solver."""
         intercept = params.intercept + params.coef @ self.center
         coef = torch.where(self.scale.isinf(), 0.0, params.coef * self.scale)
         return torch.cat([coef, intercept[..., None]], dim=-1)

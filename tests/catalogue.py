@@ -45,7 +45,7 @@ SOLVERS = {
 
 def _mixed(objective, point):
     """One model with a Hessian of its own beside those that share."""
-    own, rest = torch.tensor([0]), torch.arange(1, len(objective.strength))
+    own, rest = torch.tensor([0]), torch.arange(1, len(objective.reg_strength))
     parts = [(own, curvature.ExactHessian.build(objective.select(own), point.select(own)))]
     if len(rest):
         shared = curvature.SharedHessian.build(objective.select(rest), point.select(rest), 5)
@@ -166,7 +166,7 @@ def objective(
     loss=LOSSES["binomial"],
     penalty=PENALTIES["l2"],
     container=CONTAINERS["c-order"],
-    strength=(0.7,),
+    reg_strength=(0.7,),
     fit_intercept=True,
     standardised=True,
     **kwargs,
@@ -180,7 +180,7 @@ def objective(
     if not fit_intercept:
         center = torch.zeros_like(center)
     held = held.standardised(center, scale, loss.encode(held.targets))
-    lam = torch.tensor(strength, dtype=torch.float64)
+    lam = torch.tensor(reg_strength, dtype=torch.float64)
     return Objective(held, loss, penalty, lam, fit_intercept)
 
 

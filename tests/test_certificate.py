@@ -38,7 +38,7 @@ class Exact:
     q: np.ndarray
     weight: np.ndarray
     penalty: str
-    strength: float
+    reg_strength: float
     offset: np.ndarray
 
     @classmethod
@@ -50,8 +50,8 @@ class Exact:
             q = np.eye(n_classes)[y[:, 0]]
         else:
             q = np.concatenate([1 - y.astype(LD), y], axis=1) if n_classes == 2 else y
-        (strength,) = of.strength.tolist()
-        return cls(X.astype(LD), q.astype(LD), weight.astype(LD), name, LD(strength), offset)
+        (reg_strength,) = of.reg_strength.tolist()
+        return cls(X.astype(LD), q.astype(LD), weight.astype(LD), name, LD(reg_strength), offset)
 
     def gap(self, point):
         """F less the dual value of the residuals, moved to sum to zero and scaled: (F, gap)."""
@@ -62,7 +62,9 @@ class Exact:
         z = np.concatenate([np.zeros_like(z), z], axis=1) if binary else z
         top = z.max(axis=1, keepdims=True)
         log_p = z - top - np.log(np.exp(z - top).sum(axis=1, keepdims=True))
-        value = -(self.weight @ (self.q * log_p).sum(axis=1)) + self.strength * self._value(coef)
+        value = -(self.weight @ (self.q * log_p).sum(axis=1)) + self.reg_strength * self._value(
+            coef
+        )
         p = np.exp(log_p)
         p = self._moved(p, (self.weight @ (p - self.q)))
         dual = self._dual(p - self.q, binary)
@@ -70,7 +72,7 @@ class Exact:
         p = self.q + scale * (p - self.q)
         entropy = -(self.weight @ np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(axis=1))
         entropy += self.weight @ ((p - self.q)[:, -len(coef) :] * self.offset).sum(axis=1)
-        return value, value - (entropy - self.strength * self._conjugate(scale * dual))
+        return value, value - (entropy - self.reg_strength * self._conjugate(scale * dual))
 
     def _moved(self, p, sums):
         """Probabilities whose residuals sum to zero, by the Newton step of the intercepts."""
@@ -82,7 +84,7 @@ class Exact:
         return p - p * (step - (p @ step)[:, None])
 
     def _dual(self, residual, binary):
-        dual = -(residual * self.weight[:, None]).T @ self.X / self.strength
+        dual = -(residual * self.weight[:, None]).T @ self.X / self.reg_strength
         return dual[1:] if binary else dual
 
     @property
@@ -130,8 +132,8 @@ def _best(of):
     return drive(solver, of, of.zeros(), tol=1e-8, max_iter=200)
 
 
-def _objective(loss, penalty, strength=3.0):
-    return objective(loss, PENALTIES[penalty], strength=(strength,), standardised=False)
+def _objective(loss, penalty, reg_strength=3.0):
+    return objective(loss, PENALTIES[penalty], reg_strength=(reg_strength,), standardised=False)
 
 
 def _beside(of, best, size, shift, seed=1):
@@ -198,7 +200,7 @@ def test_far_offsets(loss, name, seed, container):
         loss,
         PENALTIES[name],
         CONTAINERS[container],
-        strength=(30.0,),
+        reg_strength=(30.0,),
         standardised=False,
     )
     n, rng = plain.data.n_samples, np.random.default_rng(seed)

@@ -31,7 +31,7 @@ def fit_intercept(request):
 @pytest.fixture
 def several(loss, penalty, fit_intercept):
     """Three models that differ in strength, one of them without penalty."""
-    return objective(loss, penalty, strength=(0.0, 0.7, 20.0), fit_intercept=fit_intercept)
+    return objective(loss, penalty, reg_strength=(0.0, 0.7, 20.0), fit_intercept=fit_intercept)
 
 
 def test_gradient(several):
@@ -46,7 +46,7 @@ def test_gradient(several):
         ahead = several.penalty.value(coef + h * move)
         behind = several.penalty.value(coef - h * move)
         smooth = inner(several.penalty.value_gradient(coef)[1], move)
-        change = change - several.strength * (ahead - behind - 2 * h * smooth)
+        change = change - several.reg_strength * (ahead - behind - 2 * h * smooth)
     torch.testing.assert_close(slope, change / (2 * h), rtol=1e-7, atol=1e-6)
 
 
@@ -87,7 +87,7 @@ def test_line_agrees_with_evaluation(several):
 
 
 def test_best_intercept(loss, penalty):
-    of = objective(loss, penalty, strength=(0.5, 3.0))
+    of = objective(loss, penalty, reg_strength=(0.5, 3.0))
     params = parameters(of, size=3.0)
     moved, logits = of.minimise_intercept(params, of.logits(params))
     point = of.at_logits(moved, logits)
@@ -133,7 +133,7 @@ def test_feasible_gradient_gives_a_bound_that_is_nearly_that_of_the_best_interce
     """Promise 2: a bound all the same, at a third of the passes."""
     from skorch_logreg.solvers import NewtonCholesky, drive
 
-    of = objective(loss, strength=(0.5, 3.0))
+    of = objective(loss, reg_strength=(0.5, 3.0))
     best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-10, max_iter=50)
     point = of.evaluate(best.params + parameters(of, size=size))
     gradient, _ = of.feasible_gradient(point)
@@ -151,7 +151,7 @@ def test_excess_is_what_the_intercepts_lack(loss, size):
     """Where the penalty leaves nothing but intercepts the bound is theirs, and tight."""
     from skorch_logreg.solvers import NewtonCholesky, drive
 
-    of = objective(loss, strength=(1e7,))
+    of = objective(loss, reg_strength=(1e7,))
     best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-12, max_iter=50)
     shift = torch.zeros_like(best.params)
     shift[..., 0, -1] = size
@@ -163,7 +163,7 @@ def test_excess_is_what_the_intercepts_lack(loss, size):
 
 
 def test_feasible_gradient_says_where_it_is_none(loss):
-    of = objective(loss, strength=(0.5, 3.0))
+    of = objective(loss, reg_strength=(0.5, 3.0))
     params = of.zeros()
     params[1, 0, -1] = 3.0
     point = of.evaluate(params)
@@ -173,7 +173,7 @@ def test_feasible_gradient_says_where_it_is_none(loss):
 
 
 def test_no_bound_without_penalty(loss):
-    of = objective(loss, strength=(0.0,))
+    of = objective(loss, reg_strength=(0.0,))
     assert duality_gap(of, of.evaluate(of.zeros())).isinf().all()
 
 
@@ -192,8 +192,8 @@ def test_company_does_not_matter(several):
     params = parameters(several)
     together = several.evaluate(params)
     for i in range(3):
-        strength = several.strength[i : i + 1]
-        alone = replace(several, strength=strength).evaluate(params[i : i + 1])
+        reg_strength = several.reg_strength[i : i + 1]
+        alone = replace(several, reg_strength=reg_strength).evaluate(params[i : i + 1])
         torch.testing.assert_close(alone.value, together.value[i : i + 1])
         torch.testing.assert_close(alone.gradient, together.gradient[i : i + 1])
 
@@ -201,20 +201,22 @@ def test_company_does_not_matter(several):
 @pytest.mark.parametrize("container", ["c-order", "csr", "blocks-of-7"])
 @pytest.mark.parametrize("loss", ["binomial", "soft-binomial"])
 def test_the_last_point_brings_along_what_its_dual_bound_needs(loss, container):
-    of = objective(LOSSES[loss], container=CONTAINERS[container], strength=(0.5, 2.0))
+    of = objective(LOSSES[loss], container=CONTAINERS[container], reg_strength=(0.5, 2.0))
     before, direction = of.evaluate(of.zeros()), parameters(of)
     plain, last = of.move(before, direction), of.move(before, direction, last=True)
     for name in ("params", "logits", "value", "gradient"):
         torch.testing.assert_close(getattr(last, name), getattr(plain, name))
-    assert plain.coupling is None
-    torch.testing.assert_close(last.coupling, of.hessian_product(plain)(_unit_intercepts(of)))
+    assert plain.intercept_hessian is None
+    torch.testing.assert_close(
+        last.intercept_hessian, of.hessian_product(plain)(_unit_intercepts(of))
+    )
     reads = of.data.n_passes
     bound = of.feasible_gradient(last)
     assert of.data.n_passes == reads
     for part, expected in zip(bound, of.feasible_gradient(plain), strict=True):
         torch.testing.assert_close(part, expected)
     index = torch.tensor([1])
-    torch.testing.assert_close(last.select(index).coupling, last.coupling[index])
+    torch.testing.assert_close(last.select(index).intercept_hessian, last.intercept_hessian[index])
 
 
 def _unit_intercepts(of):

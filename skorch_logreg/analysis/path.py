@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.fitting import Solution, Status, fit, fit_path, models_at_once
+from skorch_logreg.fitting import FitResult, Status, fit, fit_path, models_at_once
 from skorch_logreg.inputs import check_keeping_dtype, to_numpy, torch_dtype, view_as_numpy
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
@@ -251,7 +251,7 @@ class _PathPoint:
     n_iter: int
 
     @classmethod
-    def from_solution(cls, solution: Solution, model: int) -> "_PathPoint":
+    def from_solution(cls, solution: FitResult, model: int) -> "_PathPoint":
         """Extract one model of a batch of solutions."""
         return cls(
             solution.params.coef[model].cpu().numpy(),

@@ -140,8 +140,8 @@ def _objective(
     data = from_arrays(X, index, weight)
     units = Units.of(data, fit_intercept, None)
     data = data.standardised(units.center, units.scale, loss.encode(data.targets), loss.n_outputs)
-    strength = torch.zeros(1, dtype=torch.float64)
-    return Objective(data, loss, L2(), strength, fit_intercept)
+    reg_strength = torch.zeros(1, dtype=torch.float64)
+    return Objective(data, loss, L2(), reg_strength, fit_intercept)
 
 
 def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Models of the Hessian."""
+"""Approximate and exact Hessians, and their costs."""
 
 from skorch_logreg.curvature.cost import (
     blocks_seconds,

@@ -1,4 +1,4 @@
-"""Cholesky factors of matrices that may be singular to rounding."""
+"""Cholesky factors of matrices that may be numerically singular."""
 
 import torch
 from torch import Tensor
@@ -6,42 +6,43 @@ from torch import Tensor
 from skorch_logreg.data.low_precision import low_precision_dtype
 from skorch_logreg.data.threads import several_threads
 
-LARGE = 512  # side of a matrix whose factor is worth all threads
+LARGE = 512  # side of a matrix from which its factorisation uses all threads
+# added to a unit diagonal after low-precision products
 _DAMPING = {torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 
-def rough_damping(device: torch.device, side: int) -> float:
-    """Say what a low-precision product of so many columns needs on a diagonal of one."""
+def low_precision_damping(device: torch.device, side: int) -> float:
+    """Return the damping of a unit diagonal for low-precision products of ``side`` columns."""
     return _DAMPING[low_precision_dtype(device, side)]
 
 
 def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:
-    """Factor positive semidefinite matrices as `damped_cholesky` does; return no shift."""
+    """Factor positive semidefinite matrices as `damped_cholesky`, without the shift."""
     return damped_cholesky(matrix, damping)[:2]
 
 
 def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Factor positive semidefinite matrices after scaling their diagonal to one.
 
-    Duplicated columns and a constant beside the intercept make the Hessian singular; the
-    smallest power of 100 on the diagonal that makes it definite only bends directions in which
-    the gradient is zero.
+    Duplicated columns, or a constant column with an intercept, make the Hessian singular.  The
+    diagonal is increased by powers of 100 until the matrix is definite, which only affects
+    directions in which the gradient is zero.
 
     Parameters
     ----------
     matrix : Tensor of shape (m, q, q)
-        Only the lower triangles count.
+        Matrices; only the lower triangles are read.
     damping : float or None, default=None
-        Least that is added to the scaled diagonals; None: what float64 rounding asks for.
+        Smallest shift of the scaled diagonals; None means that for float64 rounding.
 
     Returns
     -------
     factor : Tensor of shape (m, q, q)
-        Lower triangular factor of the scaled matrices.
+        Lower triangular factors of the scaled matrices.
     scale : Tensor of shape (m, q)
-        The inverse is approximately ``scale * (factor factor')^-1 * scale``.
+        Scale with which the inverse is about ``scale * (factor factor')^-1 * scale``.
     shift : Tensor of shape (m,)
-        What was added to the scaled diagonals.
+        Shift that was added to the scaled diagonals.
     """
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
@@ -53,7 +54,7 @@ def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tenso
 
 
 def _damped_factor(matrix: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """Factor matrices of unit diagonal, which are overwritten; those that fail are shifted more."""
+    """Factor matrices of unit diagonal in place, with increasing shifts where that fails."""
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     diagonal += least
     shift = torch.full_like(diagonal[:, 0], least)

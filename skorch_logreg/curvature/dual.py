@@ -1,4 +1,4 @@
-"""The Hessian itself where there are more columns than rows."""
+"""Exact Hessian for data with more columns than rows."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,15 +16,15 @@ _PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 
 @dataclass(frozen=True)
 class DualHessian:
-    """Inverse of the Hessian through a matrix of rows, (n K)^2 numbers a model.
+    """Inverse of the Hessian through a matrix over rows, with (n K)^2 numbers per model.
 
     With the penalty's diagonal ``P`` and ``W = M M'`` the Hessian in the logits, Woodbury's
     identity gives
 
         (P + Z' W Z)^-1 = P^-1 - P^-1 Z' M T^-1 M' Z P^-1,     T = 1 + M' Z P^-1 Z' M
 
-    and the intercept is eliminated by its Schur complement, which is ``(M'1)' T^-1 (M'1)``: no
-    difference is formed.  Every column needs a positive penalty.
+    The intercept is eliminated by its Schur complement ``(M'1)' T^-1 (M'1)``, which needs no
+    subtraction.  Every column needs a positive penalty.
 
     References
     ----------
@@ -44,7 +44,10 @@ class DualHessian:
 
     @classmethod
     def build(cls, objective: Objective, point: Point, rough: bool = False) -> "DualHessian":
-        """Factor at a point: one pass over X, ``n^2 p`` operations, perhaps in low precision."""
+        """Factor at a point in one pass over X, with ``n^2 p`` operations.
+
+        With ``rough`` they may have low precision.
+        """
         n_models, n_outputs, _ = objective.shape
         n = objective.data.n_samples
         diagonal, rank_one = objective.loss.curvature(point.logits)
@@ -56,12 +59,12 @@ class DualHessian:
         else:
             unit = torch.where(diagonal > 0, rank_one / diagonal.sqrt(), 0.0)
         penalty = objective.penalty_diagonal(point.params)[..., :-1]
-        penalty = torch.where(penalty > 0, penalty, 1.0)  # columns that take no part
-        # a penalty weighs all outputs alike, and models differ in strength
+        penalty = torch.where(penalty > 0, penalty, 1.0)  # excluded columns
+        # the penalty is the same for all outputs, up to the strength of each model
         unit_kernel, _ = objective.row_kernel(point.params, rough)
         kernels = []
         for j in range(n_models):
-            kernel = unit_kernel / objective.strength[j]
+            kernel = unit_kernel / objective.reg_strength[j]
             middle = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
             half = middle - unit[:, j, :, None] * unit[:, j, None, :]
             lift = root[:, j, :, None] * half  # M of every row, (n, K, K)
@@ -70,7 +73,7 @@ class DualHessian:
         matrix = torch.stack(kernels)
         matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
         factor, scale = scaled_cholesky(matrix)
-        # M' applied to the intercept's columns, one an output: (m, n K, K)
+        # M' times the intercept's columns, one per output: (m, n K, K)
         eye = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
         ones = eye.expand(n, n_models, n_outputs, n_outputs)
         border = _lower(root[..., None], unit[..., None], ones, dim=-2)
@@ -80,7 +83,7 @@ class DualHessian:
         return cls(objective, root, unit, penalty, factor, scale, border, inverse)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``H^-1 gradient`` (m, K, p + 1); two reads of X."""
+        """Return ``H^-1 gradient`` (m, K, p + 1); two reads of X."""
         coef, intercept = gradient[..., :-1], gradient[..., -1]
         scaled = torch.cat([coef / self.penalty, torch.zeros_like(intercept)[..., None]], dim=-1)
 
@@ -106,15 +109,15 @@ class DualHessian:
         return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,): what is added to ``T`` makes decrements larger."""
+        """Return zeros (m,): damping of ``T`` only increases decrements."""
         return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "DualHessian":
-        """Stay as it is."""
+        """Return the curvature unchanged."""
         return self
 
     def select(self, models: Tensor, objective: Objective) -> "DualHessian":
-        """Keep some models."""
+        """Return the curvature of some models."""
         return DualHessian(
             objective,
             self.root[:, models],
@@ -131,11 +134,11 @@ class DualHessian:
 
 
 def _lower(root: Tensor, unit: Tensor, rows: Tensor, dim: int = -1) -> Tensor:
-    """``M' rows`` with ``M = diag(root) (1 - unit unit')``, row by row."""
+    """Return ``M' rows`` with ``M = diag(root) (1 - unit unit')``, row by row."""
     scaled = root * rows
     return scaled - unit * (unit * scaled).sum(dim=dim, keepdim=True)
 
 
 def _raise(root: Tensor, unit: Tensor, rows: Tensor) -> Tensor:
-    """``M rows``, row by row."""
+    """Return ``M rows``, row by row."""
     return root * (rows - unit * (unit * rows).sum(dim=-1, keepdim=True))

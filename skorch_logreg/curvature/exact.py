@@ -1,4 +1,4 @@
-"""The Hessian itself."""
+"""Exact Hessian over columns."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,12 +12,12 @@ from skorch_logreg.objective import Objective, Point
 
 @dataclass(frozen=True)
 class ExactHessian:
-    """Cholesky factor of the whole Hessian, (K (p + 1))^2 numbers a model.
+    """Cholesky factor of the whole Hessian, with (K (p + 1))^2 numbers per model.
 
-    It includes the intercept's row: without its coupling to the columns a fifth of real data
-    sets converge slowly.  For K > 1 a constant added to all classes changes no probability, so
-    the loss has no curvature in that direction and the gradient no part; any positive curvature
-    will do there, and gets one that scales with the rest.
+    It includes the intercept: without its coupling to the columns a fifth of real data sets
+    converge slowly.  For K > 1 a constant added to all classes changes no probability, so loss
+    and gradient have no component in that direction, which gets a positive curvature of the
+    same scale as the others.
     """
 
     exact: ClassVar[bool] = True
@@ -33,37 +33,37 @@ class ExactHessian:
         return cls(*damped_cholesky(whole_hessian(objective, objective.gram(point), ridge)))
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``H^-1 gradient`` (m, K, p + 1)."""
+        """Return ``H^-1 gradient`` (m, K, p + 1)."""
         flat = gradient.reshape(len(gradient), -1) * self.scale
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
         solved = (solved * self.scale).view_as(gradient)
-        if gradient.shape[1] > 1:  # a constant for all classes is rounding, which a penalty counts
+        if gradient.shape[1] > 1:  # a constant for all classes is rounding error
             solved -= solved.mean(dim=1, keepdim=True)
         return solved
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Part (m,) of the decrement that the shift of the diagonal holds back."""
+        """Return the part (m,) of the decrement that is due to the shift of the diagonal."""
         flat = solved.reshape(len(solved), -1) / self.scale
         return flat.square_().sum(dim=-1) * self.shift / 2
 
     def at(self, point: Point, models: Tensor | None = None) -> "ExactHessian":
-        """Stay as it is."""
+        """Return the curvature unchanged."""
         return self
 
     def select(self, models: Tensor, objective: Objective) -> "ExactHessian":
-        """Keep some models."""
+        """Return the curvature of some models."""
         return ExactHessian(self.factor[models], self.scale[models], self.shift[models])
 
 
 def whole_hessian(objective: Objective, gram: Tensor, ridge: Tensor) -> Tensor:
-    """Matrices (m, K (p + 1), K (p + 1)) of loss and penalty, in place where that is possible.
+    """Return the Hessians (m, K (p + 1), K (p + 1)) of loss and penalty, in place if possible.
 
     Parameters
     ----------
     gram : Tensor of shape (m, K, p + 1, K, p + 1)
-        The loss's part.
+        Hessian of the loss.
     ridge : Tensor of shape (m, K, p + 1)
-        Diagonal of the penalty's part.
+        Diagonal of the Hessian of the penalty.
     """
     n_models, n_outputs, side = ridge.shape
     if n_outputs > 1:

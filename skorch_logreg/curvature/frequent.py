@@ -1,4 +1,4 @@
-"""Hessian blocks of the outputs, of the columns that matter most, and a diagonal for the rest."""
+"""Hessian blocks of each output over the most frequent columns, and a diagonal for the rest."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -6,20 +6,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 
 
 @dataclass(frozen=True)
 class FrequentColumns:
-    """Exact Hessian of the most frequent columns, diagonal elsewhere; outputs apart.
+    """Hessian of the most frequent columns for each output, and the diagonal of the others.
 
-    In sparse data a few columns hold most of the entries, and so most of the interaction.  With
-    several classes each has its own block, of all columns where these are few: conjugate
-    gradients need 3 products with these as preconditioner where ``X'X`` needs 24, since the
-    blocks differ by more than a factor.  The coupling between classes is left to the solver, which
-    never takes this model's word for convergence.
+    In sparse data a few columns have most of the entries, and so most of the interaction.  With
+    several classes each has its own block, over all columns if they are few: conjugate gradients
+    preconditioned by these need 3 products where ``X'X`` needs 24, since the blocks differ by
+    more than a factor.  The coupling between classes is ignored, so decrements have to be
+    confirmed.
     """
 
     exact: ClassVar[bool] = False
@@ -33,10 +33,10 @@ class FrequentColumns:
     def build(
         cls, objective: Objective, point: Point, n_columns: int, n_rows: int | None = None
     ) -> "FrequentColumns":
-        """Factor at a point with blocks of ``n_columns``: one product for all outputs.
+        """Factor blocks of ``n_columns`` columns at a point, with one product for all outputs.
 
-        Blocks come from low-precision products of a sample of ``n_rows`` rows.  Where they do not
-        hold all columns, a pass over X finds those and the diagonal.
+        Blocks are low-precision products of a sample of ``n_rows`` rows (None: all).  If they do
+        not cover all columns, a pass over X selects the columns and computes the diagonal.
         """
         side = objective.shape[2]
         own = objective.output_curvature(point)
@@ -62,31 +62,33 @@ class FrequentColumns:
             chosen = torch.cat([columns, columns.new_tensor([side - 1])])
             diagonal = diagonal + ridge
         blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.reshape(-1, side)[:, chosen])
-        factor, scale = scaled_cholesky(blocks, rough_damping(blocks.device, blocks.shape[-1]))
+        factor, scale = scaled_cholesky(
+            blocks, low_precision_damping(blocks.device, blocks.shape[-1])
+        )
         safe = torch.where(diagonal > 0, diagonal, 1.0)
         return cls(chosen, factor, scale, safe)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``B gradient`` (m, K, p + 1)."""
+        """Return ``B gradient`` (m, K, p + 1)."""
         out = gradient / self.diagonal
         chosen = gradient[..., self.columns]
         flat = (chosen.reshape(-1, chosen.shape[-1]) * self.scale).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0] * self.scale
         out[..., self.columns] = solved.view_as(chosen).to(out.dtype)
-        if out.shape[1] > 1:  # blocks of their own take classes off the plane of zero sums
+        if out.shape[1] > 1:  # separate blocks violate the zero sum over classes
             out -= out.mean(dim=1, keepdim=True)
         return out
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,): it is not exact."""
+        """Return zeros (m,), as the curvature is not exact."""
         return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "FrequentColumns":
-        """Stay as it is."""
+        """Return the curvature unchanged."""
         return self
 
     def select(self, models: Tensor, objective: Objective) -> "FrequentColumns":
-        """Keep some models."""
+        """Return the curvature of some models."""
         n_outputs = objective.shape[1]
         rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
         return replace(
@@ -98,9 +100,9 @@ class FrequentColumns:
 
 
 def _diagonal(objective: Objective, weight: Tensor, n_columns: int) -> tuple[Tensor, Tensor]:
-    """Columns with most entries, and the diagonal (m, K, p + 1) of the loss's Hessian.
+    """Return the columns with the most entries, and the loss's Hessian diagonal (m, K, p + 1).
 
-    The diagonal is of all rows: a rare column may have no entry in a sample of them.
+    The diagonal uses all rows, because a rare column may have no entry in a sample.
     """
 
     def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""A batch whose models have curvatures of different kinds."""
+"""Curvature of a batch whose models have curvatures of different kinds."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +17,7 @@ class MixedCurvature:
     Parameters
     ----------
     parts : tuple of (Tensor, Curvature)
-        Which models each is for; every model is in one.
+        Indices of models and their curvature; every model is in one part.
     """
 
     exact: ClassVar[bool] = False
@@ -25,25 +25,25 @@ class MixedCurvature:
 
     @property
     def reads(self) -> int:
-        """Reads of X that a solve takes."""
+        """Number of reads of X per solve."""
         return max(curvature.reads for _, curvature in self.parts)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``B gradient`` (m, K, p + 1), part by part."""
+        """Return ``B gradient`` (m, K, p + 1), part by part."""
         out = torch.empty_like(gradient)
         for models, curvature in self.parts:
             out[models] = curvature.solve(gradient[models])
         return out
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Part (m,) of the decrement that keeps it definite, part by part."""
+        """Return the part (m,) of the decrement that is due to damping, part by part."""
         out = solved.new_empty(len(solved))
         for models, curvature in self.parts:
             out[models] = curvature.damping(solved[models])
         return out
 
     def at(self, point: Point, models: Tensor | None = None) -> "MixedCurvature":
-        """Bring every part up to the point."""
+        """Update every part to a point."""
         return MixedCurvature(
             tuple(
                 (own, curvature.at(point, own if models is None else models[own]))
@@ -52,7 +52,7 @@ class MixedCurvature:
         )
 
     def select(self, models: Tensor, objective: Objective) -> Curvature:
-        """Keep some models."""
+        """Return the curvature of some models."""
         place = models.new_full((sum(len(own) for own, _ in self.parts),), -1)
         place[models] = torch.arange(len(models), device=models.device)
         parts = []
@@ -65,7 +65,7 @@ class MixedCurvature:
 
 
 def join(parts: list[tuple[Tensor, Curvature]]) -> Curvature:
-    """Make one curvature of parts that cover a batch."""
+    """Join the curvatures of parts that cover a batch."""
     if len(parts) == 1 and bool((parts[0][0].diff() > 0).all()):
         return parts[0][1]
     return MixedCurvature(tuple(parts))

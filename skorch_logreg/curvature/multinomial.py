@@ -1,4 +1,4 @@
-"""A bound of the multinomial Hessian that all classes share."""
+"""Bound of the multinomial Hessian that all classes share."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,18 +6,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 
 
 @dataclass(frozen=True)
 class MultinomialBound:
-    """The bound ``1/2 (1 - 11'/K) x Z'SZ`` of the multinomial Hessian.
+    """Upper bound ``1/2 (1 - 11'/K) x Z'SZ`` of the multinomial Hessian.
 
-    Gradients sum to zero over the classes, where the bound acts as ``1/2 Z'SZ`` on each class:
-    one factor of side p + 1 serves all of them, whatever their number, and never needs to be
-    rebuilt.
+    Gradients sum to zero over the classes, and on such arrays the bound acts as ``1/2 Z'SZ`` on
+    each class.  So one factor of side p + 1 is enough for any number of classes, and it is valid
+    at every point.
 
     References
     ----------
@@ -43,22 +43,22 @@ class MultinomialBound:
         ridge = objective.penalty_diagonal(point.params)[:, 0]
         gram = gram + torch.zeros_like(ridge)[..., None]
         gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
-        return cls(*scaled_cholesky(gram, rough_damping(gram.device, gram.shape[-1])))
+        return cls(*scaled_cholesky(gram, low_precision_damping(gram.device, gram.shape[-1])))
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``B gradient`` (m, K, p + 1)."""
+        """Return ``B gradient`` (m, K, p + 1)."""
         flat = (gradient * self.scale[:, None]).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat.mT, self.factor).mT
         return (solved * self.scale[:, None]).to(gradient.dtype)
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,): it is not exact."""
+        """Return zeros (m,), as the curvature is not exact."""
         return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "MultinomialBound":
-        """Stay as it is."""
+        """Return the curvature unchanged."""
         return self
 
     def select(self, models: Tensor, objective: Objective) -> "MultinomialBound":
-        """Keep some models."""
+        """Return the curvature of some models."""
         return MultinomialBound(self.factor[models], self.scale[models])

@@ -1,4 +1,4 @@
-"""What a model of the Hessian must offer."""
+"""Protocol of curvatures."""
 
 from typing import ClassVar, Protocol, Self
 
@@ -8,37 +8,38 @@ from skorch_logreg.objective import Objective, Point
 
 
 class Curvature(Protocol):
-    """A positive definite model B^-1 of the Hessian, factored once, solved with many times.
+    """Positive definite approximation ``B^-1`` of the Hessian, factored once for many solves.
 
     Attributes
     ----------
     exact : bool
-        Whether it is the Hessian itself at the point where it was built.
+        Whether it is the exact Hessian at the point where it was built.
     reads : int
-        Reads of X that a solve takes.
+        Number of reads of X per solve.
     """
 
     exact: ClassVar[bool]
 
     @property
     def reads(self) -> int:
-        """Reads of X that a solve takes."""
+        """Number of reads of X per solve."""
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``B gradient`` (m, K, p + 1), for all models."""
+        """Return ``B gradient`` (m, K, p + 1) for all models."""
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Part (m,) of the decrement ``1/2 gradient'solved`` that keeps an exact one definite.
+        """Return the part (m,) of ``1/2 gradient'solved`` that is due to the damping of a factor.
 
-        A small part may hide a large decrement: along directions whose curvature is far below
-        what was added to it.  0 of a model that is not exact, which steps have to prove.
+        A small part may hide a large decrement in directions with much less curvature than was
+        added to the diagonal.  It is 0 for curvatures that are not exact, whose decrements have
+        to be confirmed by steps.
         """
 
     def at(self, point: Point, models: Tensor | None = None) -> Self:
-        """Bring up to a point what costs no read of X; the factors stay.
+        """Update to a point what needs no read of X; the factors are kept.
 
-        ``models`` are those of the point that the curvature is for; None: all.
+        ``models`` are the models of the point to which the curvature belongs; None means all.
         """
 
     def select(self, models: Tensor, objective: Objective) -> "Curvature":
-        """Keep some models; ``objective`` is theirs already."""
+        """Return the curvature of some models; ``objective`` is already restricted to them."""

@@ -1,4 +1,4 @@
-"""The Hessian in low precision."""
+"""Hessian in low precision."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,18 +6,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rough_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, sampled_at
 
 
 @dataclass(frozen=True)
 class RoughHessian:
-    """Cholesky factor of the whole Hessian in float32, from products of low precision.
+    """Cholesky factor of the whole Hessian in float32, from low-precision products.
 
-    Where columns are many, an exact Hessian costs as much as dozens of passes, and one from
-    bfloat16 products (`data.low_precision`) a tenth of that.  It only has to point the way:
-    gradients are exact, and pairs of the solver's steps correct what it gets wrong.
+    With many columns an exact Hessian costs dozens of passes, and one from bfloat16 products
+    (`data.low_precision`) a tenth of that.  It only determines directions: gradients are exact,
+    and the solver's pairs of steps correct its errors.
 
     References
     ----------
@@ -32,34 +32,34 @@ class RoughHessian:
 
     @classmethod
     def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "RoughHessian":
-        """Factor the Hessian of ``n_rows`` rows (None: all) at a point: a pass over them."""
+        """Factor the Hessian of ``n_rows`` rows (None: all) at a point, in a pass over them."""
         part, at = sampled_at(objective, point, n_rows)
-        factors = [_factor(part, at, model) for model in range(len(objective.strength))]
-        # LAPACK's own layout is kept where nothing is put together: else a solve would copy it
+        factors = [_factor(part, at, model) for model in range(len(objective.reg_strength))]
+        # a single factor keeps LAPACK's layout, otherwise every solve would copy it
         joined = (p[0] if len(p) == 1 else torch.cat(p) for p in zip(*factors, strict=True))
         return cls(*joined)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``B gradient`` (m, K, p + 1)."""
+        """Return ``B gradient`` (m, K, p + 1)."""
         flat = (gradient.reshape(len(gradient), -1) * self.scale).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
         return (solved * self.scale).view_as(gradient)
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,): it is not exact."""
+        """Return zeros (m,), as the curvature is not exact."""
         return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "RoughHessian":
-        """Stay as it is."""
+        """Return the curvature unchanged."""
         return self
 
     def select(self, models: Tensor, objective: Objective) -> "RoughHessian":
-        """Keep some models."""
+        """Return the curvature of some models."""
         return RoughHessian(self.factor[models], self.scale[models])
 
 
 def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Tensor]:
-    """Factor (1, q, q) and scale (1, q) of one model."""
+    """Return the factor (1, q, q) and the scale (1, q) of one model."""
     alone = torch.tensor([model], device=point.value.device)
     own, point = objective.select(alone), point.select(alone)
     _, n_outputs, side = own.shape
@@ -81,4 +81,4 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
     flat = matrix.view(1, n_outputs * side, -1)
     diagonal = own.penalty_diagonal(point.params).reshape(1, -1)
     flat.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    return scaled_cholesky(flat, rough_damping(flat.device, flat.shape[-1]))
+    return scaled_cholesky(flat, low_precision_damping(flat.device, flat.shape[-1]))

@@ -1,4 +1,4 @@
-"""One factorisation of ``X'X`` that all models of a batch share."""
+"""Curvature from one factorisation of ``X'X`` that all models of a batch share."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -12,42 +12,42 @@ from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 
-_FOLLOWED = 400  # rows: enough for a mean to some per cent
+_MEAN_WEIGHT_ROWS = 400  # rows that estimate a mean to some per cent
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What the mean weight of a row misses: rank two, along the coefficients and the intercept.
+    """Correction of rank two to a mean row weight, along the coefficients and the intercept.
 
     Parameters
     ----------
     along : Tensor of shape (m, K, q)
-        ``Z'SZ w / |w|`` of the coefficients w, in the basis.
+        Vector ``Z'SZ w / |w|`` of the coefficients w, in the basis.
     matrix : Tensor of shape (m, K, 2, 2)
-        Woodbury's: ``N (1 + U'A^-1 U N)^-1``.
+        Matrix ``N (1 + U'A^-1 U N)^-1`` of Woodbury's identity.
     """
 
     along: Tensor
     matrix: Tensor
 
     def select(self, models: Tensor) -> "Correction":
-        """Keep some models."""
+        """Return the correction of some models."""
         return Correction(self.along[models], self.matrix[models])
 
 
 @dataclass(frozen=True)
 class SharedHessian:
-    """``B_m = (c_m Z'SZ + P / C_m)^-1``: models differ in two numbers, not in a matrix.
+    """Shared curvature ``B_m = (c_m Z'SZ + P / C_m)^-1``, with two numbers per model.
 
-    Every logistic Hessian is ``Z'D_m Z`` with a weight a row; here the rows of a model have
-    their mean weight, ``c_m``, which follows the model.  ``Z'SZ`` and the penalty's diagonal
-    ``P`` are diagonalised together, once, and a solve is then two products for all models.
-    Where columns are many, those with most entries are diagonalised and the rest have their
-    diagonal.
+    Every logistic Hessian is ``Z'D_m Z`` with one weight per row.  Here all rows of a model have
+    their mean weight ``c_m``, which is updated at every point.  ``Z'SZ`` and the penalty's
+    diagonal ``P`` are diagonalised jointly, once, so that a solve is two products for all models.
+    With many columns, only those with the most entries are diagonalised, and the others are
+    represented by their diagonal.
 
-    A row's weight depends on its logit, so it is along the coefficients that the mean errs: rows
-    far out weigh little.  There, and with the intercept, the curvature is that of the logits,
-    by a correction of rank two.  For normal columns that is the whole Hessian.
+    A row's weight depends on its logit and is small for large logits, so the mean is least
+    accurate along the coefficients.  A correction of rank two gives the curvature of the logits
+    in that direction and along the intercept.  For normal columns this is the whole Hessian.
 
     References
     ----------
@@ -75,9 +75,9 @@ class SharedHessian:
     def build(
         cls, objective: Objective, point: Point, n_columns: int, n_rows: int | None = None
     ) -> "SharedHessian":
-        """Diagonalise: two passes over X and ``2 n q^2 + 9 q^3`` operations, q columns.
+        """Diagonalise q columns: two passes over X and ``2 n q^2 + 9 q^3`` operations.
 
-        Of ``n_rows`` rows that stand for all; None: of all.
+        Uses a sample of ``n_rows`` rows; None uses all rows.
         """
         part, rows = objective, slice(None)
         if n_rows is not None:
@@ -100,13 +100,13 @@ class SharedHessian:
             share, vectors = torch.linalg.eigh(root * penalty[columns] @ root.T)
         basis = root.T @ vectors
         weight = part.exact.row_weight()
-        step = max(len(weight) // _FOLLOWED, 1)
-        followed = weight[::step]
-        followed = followed * (weight.sum(dim=0) / followed.sum(dim=0).clamp(min=1e-300))
+        step = max(len(weight) // _MEAN_WEIGHT_ROWS, 1)
+        sampled = weight[::step]
+        sampled = sampled * (weight.sum(dim=0) / sampled.sum(dim=0).clamp(min=1e-300))
         return cls(
             loss=objective.loss,
             fit_intercept=objective.fit_intercept,
-            strength=objective.strength,
+            strength=objective.reg_strength,
             columns=columns,
             basis=basis,
             inverse=matrix @ basis,
@@ -114,23 +114,23 @@ class SharedHessian:
             squares=None if squares is None else squares / total,
             penalty=penalty,
             rows=slice(rows.start, None, (rows.step or 1) * step),
-            row_weight=followed.expand(-1, len(objective.strength)),
+            row_weight=sampled.expand(-1, len(objective.reg_strength)),
             weight=total,
         ).at(point)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """``B gradient`` (m, K, p + 1)."""
+        """Return ``B gradient`` (m, K, p + 1)."""
         weight = self.weight[..., None]
-        bend = self._bend(self.weight)
+        eigenvalues = self._eigenvalues(self.weight)
         inner, border = (
-            (gradient[..., self.columns] @ self.basis) / bend,
+            (gradient[..., self.columns] @ self.basis) / eigenvalues,
             gradient[..., -1:] / weight,
         )
         if self.correction is not None:
             along = self.correction.along
             seen = torch.cat([(along * inner).sum(dim=-1, keepdim=True), border], dim=-1)
             share = (self.correction.matrix @ seen[..., None])[..., 0]
-            inner = inner - along / bend * share[..., :1]
+            inner = inner - along / eigenvalues * share[..., :1]
             border = border - share[..., 1:] / weight
         if not self.fit_intercept:
             border = torch.zeros_like(border)
@@ -141,23 +141,23 @@ class SharedHessian:
             others[..., self.columns] = coef
             coef = others
         out = torch.cat([coef, border], dim=-1)
-        if out.shape[1] > 1:  # classes of different weights leave the plane of zero sums
+        if out.shape[1] > 1:  # different weights of classes violate the zero sum
             out -= out.mean(dim=1, keepdim=True)
         return out
 
     def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,): it is not exact."""
+        """Return zeros (m,), as the curvature is not exact."""
         return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "SharedHessian":
-        """Take the weights of the rows at a point; X is not read."""
+        """Update the weights of the rows at a point; X is not read."""
         logits, params = point.logits[self.rows], point.params
         if models is not None:
             logits, params = logits[:, models], params[models]
         rows = self.loss.curvature(logits)[0] * self.row_weight[..., None]
         weight = rows.sum(dim=0).clamp(min=1e-300)
         moved = replace(self, weight=weight, correction=None)
-        if self.squares is not None:  # the columns here are not all that logits come from
+        if self.squares is not None:  # logits depend on other columns as well
             return moved
         coef = params[..., :-1] @ self.inverse
         along = (1 - self.share) * coef
@@ -171,14 +171,14 @@ class SharedHessian:
         first = (rows * away).sum(dim=0) if self.fit_intercept else torch.zeros_like(second)
         missed = torch.stack([second, first, first, torch.zeros_like(first)], dim=-1)
         missed = missed.view(*first.shape, 2, 2)
-        spread = (along.square() / moved._bend(weight)).sum(dim=-1)
+        spread = (along.square() / moved._eigenvalues(weight)).sum(dim=-1)
         seen = torch.diag_embed(torch.stack([spread, 1 / weight], dim=-1))
         eye = torch.eye(2, dtype=seen.dtype, device=seen.device)
         matrix = torch.linalg.solve(eye + missed @ seen, missed)
         return replace(moved, correction=Correction(along, matrix))
 
     def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
-        """Keep some models."""
+        """Return the curvature of some models."""
         return replace(
             self,
             strength=self.strength[models],
@@ -187,14 +187,14 @@ class SharedHessian:
             correction=None if self.correction is None else self.correction.select(models),
         )
 
-    def _bend(self, weight: Tensor) -> Tensor:
-        """Eigenvalues (m, K, q) under mean weights."""
+    def _eigenvalues(self, weight: Tensor) -> Tensor:
+        """Return the eigenvalues (m, K, q) under mean weights."""
         strength = self.strength[:, None, None]
         return torch.addcmul(weight[..., None] * (1 - self.share), strength, self.share)
 
 
 def _frequent(objective: Objective, n_columns: int) -> tuple[Tensor | None, Tensor | None]:
-    """Columns with most entries, and the squares (p + 1,) of all; None if that is all columns."""
+    """Return the columns with most entries and all squares (p + 1,); None if all columns fit."""
     if n_columns >= objective.data.n_features:
         return None, None
 

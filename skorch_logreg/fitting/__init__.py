@@ -13,7 +13,7 @@ from skorch_logreg.fitting.memory import ROW_BYTES, at_once, models_at_once
 from skorch_logreg.fitting.minibatch import fit_minibatch, train
 from skorch_logreg.fitting.path import fit_path
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
@@ -22,9 +22,9 @@ from skorch_logreg.units import Params
 
 __all__ = [
     "ROW_BYTES",
+    "FitResult",
     "Params",
     "Progress",
-    "Solution",
     "Status",
     "at_once",
     "fit",
@@ -52,7 +52,7 @@ def fit(
     seed: int = 0,
     offset: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
-) -> Solution:
+) -> FitResult:
     """Minimise ``sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)``.
 
     Columns are standardised virtually: the solver works on ``(X - mean) / deviation`` and on the
@@ -95,7 +95,7 @@ def fit(
 
     Returns
     -------
-    solution : Solution
+    solution : FitResult
         Fitted models with their certificates.
 
     Raises

@@ -1,4 +1,4 @@
-"""Solve models of several penalty strengths one strength after another, from strong to weak."""
+"""Solve models with several penalty strengths in order of decreasing strength."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,24 +12,24 @@ from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers import Outcome, Solver, drive
 
-_AHEAD = 0.7  # share of the last change of the parameters that the next strength is expected to add
-_WORSE = 2.0  # times the cost of joint passes that passes for each strength may have
+_AHEAD = 0.7  # share of the last change of the parameters that is extrapolated to the next strength
+_WORSE = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
-def by_strength(objective: Objective) -> list[Tensor]:
-    """Group the models of a batch by strength, strongest first; one group if that pays less.
+def group_by_reg_strength(objective: Objective) -> list[Tensor]:
+    """Group the models of a batch by penalty strength, strongest first, if that is faster.
 
-    A pass over X for all models at once saves reading X again, which counts where each row has
-    few logits.  With many, arithmetic decides, and a start at the solution of the next stronger
-    penalty saves more iterations than reads cost.
+    Joint passes read X only once, which matters if each row has few logits.  With many logits
+    the arithmetic dominates, and starting at the solution of the next stronger penalty saves more
+    iterations than the additional reads cost.  Otherwise all models are in one group.
     """
     m, n_outputs, _ = objective.shape
     data = objective.data
-    everything = [torch.arange(m, device=objective.strength.device)]
+    everything = [torch.arange(m, device=objective.reg_strength.device)]
     if m == 1 or n_outputs == 1 or not isinstance(data, InMemory):
         return everything
-    strengths = objective.strength.unique(sorted=True).flip(0)
-    groups = [(objective.strength == strength).nonzero()[:, 0] for strength in strengths]
+    strengths = objective.reg_strength.unique(sorted=True).flip(0)
+    groups = [(objective.reg_strength == strength).nonzero()[:, 0] for strength in strengths]
     size = m // len(groups)
     if len(groups) == 1 or any(len(group) != size for group in groups):
         return everything
@@ -38,7 +38,7 @@ def by_strength(objective: Objective) -> list[Tensor]:
     return groups if apart <= _WORSE * together else everything
 
 
-def drive_in_turn(
+def drive_sequentially(
     solver: Solver,
     objective: Objective,
     groups: Sequence[Tensor],
@@ -48,19 +48,19 @@ def drive_in_turn(
     callback: Callable[..., bool] | None,
     bound: bool,
 ) -> Outcome:
-    """Solve groups of models, each from the solution of the one before.
+    """Solve groups of models, each from the solution of the previous group.
 
     Parameters
     ----------
     solver, objective, tol, max_iter, callback, bound
         As in `drive`.
     groups : sequence of Tensor
-        Models of each strength, in the same order.
+        Indices of the models of each strength, in the same order of folds or labels.
 
     Returns
     -------
     outcome : Outcome
-        Of all models, in the order of the objective.
+        Results of all models, in the order of the objective.
     """
     outcomes: list[Outcome] = []
     for group in groups:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data.threads import several_threads, single_thread, workers
-from skorch_logreg.fitting.continuation import by_strength, drive_in_turn
+from skorch_logreg.fitting.continuation import drive_sequentially, group_by_reg_strength
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.objective import Objective
@@ -30,14 +30,14 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.solvers.record import fingerprint, most_bytes
+from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 from skorch_logreg.units import Params, Units
 
 # cost in passes over X up to which a new Hessian at every step is the fastest choice
 _NEWTON_COST = 1.5
 
 
-def minimise(request: FitRequest) -> Solution:
+def minimise(request: FitRequest) -> FitResult:
     """Minimise on virtually standardised columns."""
     data, loss, C = request.data, request.loss, request.C
     penalty, excluded = request.penalty.without_excluded()
@@ -61,15 +61,15 @@ def minimise(request: FitRequest) -> Solution:
             return _solve(request, objective, units)
 
 
-def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
+def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:
     """Choose solver and start, and run them."""
     solver = _choose_solver(request, objective)
     callback = None if request.callback is None else _Report(request, units)
-    groups = by_strength(objective)
+    groups = group_by_reg_strength(objective)
     resumable = solver.checkpoint is not None or solver.on_interrupt == "keep"
     smooth, starts_cold = request.effective_penalty.smooth, request.start is None
     if len(groups) > 1 and smooth and starts_cold and request.max_iter > 0 and not resumable:
-        outcome = drive_in_turn(
+        outcome = drive_sequentially(
             solver,
             objective,
             groups,
@@ -81,12 +81,12 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> Solution:
         return _solution(request, objective, units, outcome)
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
     known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
-    writer = CheckpointWriter(solver.checkpoint, known, most_bytes(solver, objective))
+    writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
     if written is not None:
         first, n_iter = objective.zeros(), 0
     elif request.start is not None:
-        first, n_iter = units.inward(_free_of_constants(request, request.start)), 0
+        first, n_iter = units.to_solver(_free_of_constants(request, request.start)), 0
     else:
         try:
             first, n_iter = cold_start(objective, solver, request.tol, max_iter)
@@ -126,7 +126,7 @@ class _Report:
             iterate.value,
             iterate.optimality,
             iterate.n_passes,
-            lambda: _free_of_constants(request, units.outward(iterate.params, request.penalty)),
+            lambda: _free_of_constants(request, units.from_solver(iterate.params, request.penalty)),
         )
         with torch.inference_mode(False):  # a callback's own tensors may need gradients
             return bool(request.callback is not None and request.callback(progress))
@@ -138,13 +138,13 @@ def _solution(
     units: Units,
     outcome: Outcome,
     status: Status = Status.MAX_ITER,
-) -> Solution:
+) -> FitResult:
     """Round the parameters to the type in which they are stored, and certify those."""
-    params = units.outward(outcome.params, request.penalty)
+    params = units.from_solver(outcome.params, request.penalty)
     params = stored(_free_of_constants(request, params), units, request.dtype)
     reads = objective.data.n_passes
     gap = stored_gap(objective, units, params, outcome, request.dtype)
-    return Solution(
+    return FitResult(
         params=params,
         status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
         n_iter=outcome.n_iter,
@@ -167,14 +167,14 @@ def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
     if solver == "auto":
         if not smooth:
             return ProximalNewton()
-        model = choose_curvature(objective)
-        if model.exact and model.cost(len(objective.strength)) <= _NEWTON_COST:
-            return small.SmallNewton() if small.serves(objective, model) else NewtonCholesky()
-        return chord.ChordNewton() if chord.serves(objective, model) else LBFGS()
+        plan = choose_curvature(objective)
+        if plan.exact and plan.cost(len(objective.reg_strength)) <= _NEWTON_COST:
+            return small.SmallNewton() if small.is_applicable(objective, plan) else NewtonCholesky()
+        return chord.ChordNewton() if chord.is_applicable(objective, plan) else LBFGS()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn
-        fits = len(objective.strength) <= choose_curvature(objective).room()
+        fits = len(objective.reg_strength) <= choose_curvature(objective).max_models()
         return chosen if fits else LBFGS(**chosen.resuming())
     if "smooth" in chosen.requires and not smooth:
         raise ValueError(
@@ -188,14 +188,14 @@ def _free_of_constants(request: FitRequest, params: Params) -> Params:
     """Remove constants that are common to all classes; two classes have none."""
     if request.loss.n_outputs == 1:
         return params
-    return balanced(params, request.effective_penalty, 1 / request.C)
+    return centered(params, request.effective_penalty, 1 / request.C)
 
 
-def balanced(params: Params, penalty: Penalty, strength: Tensor) -> Params:
+def centered(params: Params, penalty: Penalty, reg_strength: Tensor) -> Params:
     """Remove what is not determined: a constant added to the parameters of all classes.
 
     Under a smooth penalty the coefficients of the minimiser sum to zero by themselves, and this
     removes rounding.
     """
     mean = params.intercept.mean(dim=1, keepdim=True)
-    return Params(penalty.balanced(params.coef, strength), params.intercept - mean)
+    return Params(penalty.balanced(params.coef, reg_strength), params.intercept - mean)

@@ -11,11 +11,11 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import Progress, Solution
+from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
-from skorch_logreg.solvers.appraisal import Appraisal
+from skorch_logreg.solvers.evaluate_only import EvaluateOnly
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_linear
 from skorch_logreg.units import Params
@@ -89,8 +89,8 @@ def train(
 
 def fit_minibatch(
     request: FitRequest, held_out_score: Callable[[Params], float] | None, seed: int
-) -> Solution:
-    """Train on mini-batches, then certify the last point or go on to the minimum from there."""
+) -> FitResult:
+    """Train on mini-batches, then certify the last point or continue to the minimum from it."""
     solver: Any = request.solver
     reached, trained = train(
         request.data,
@@ -111,7 +111,7 @@ def fit_minibatch(
         n_iter, n_passes = n_epochs + progress.n_iter, n_epochs + progress.n_passes
         return bool(callback and callback(replace(progress, n_iter=n_iter, n_passes=n_passes)))
 
-    certifier: str | Solver = Appraisal() if request.effective_penalty.smooth else "auto"
+    certifier: str | Solver = EvaluateOnly() if request.effective_penalty.smooth else "auto"
     certified = replace(request, solver=certifier, max_iter=0, start=reached, callback=None)
     polished = replace(request, start=reached, callback=callback and with_epochs)
     try:

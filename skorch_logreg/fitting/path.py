@@ -10,8 +10,8 @@ from torch import Tensor
 
 from skorch_logreg.data import Data
 from skorch_logreg.data.threads import single_thread, workers
-from skorch_logreg.fitting.exact import balanced
-from skorch_logreg.fitting.result import Solution
+from skorch_logreg.fitting.exact import centered
+from skorch_logreg.fitting.result import FitResult
 from skorch_logreg.fitting.starts import prior_start
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective
@@ -30,7 +30,7 @@ def fit_path(
     fit_intercept: bool = True,
     tol: float = 1e-4,
     max_iter: int = 100,
-) -> Iterator[Solution]:
+) -> Iterator[FitResult]:
     """Minimise along a path of ``C``, each from the solution before.
 
     The solver's state is carried over: a change of strength needs no read of X, and the Hessian
@@ -46,7 +46,7 @@ def fit_path(
 
     Yields
     ------
-    solution : Solution
+    solution : FitResult
         Solution of one model, in the path's order, without logits; passes are this point's own.
     """
     penalty, excluded = penalty.without_excluded()
@@ -56,18 +56,20 @@ def fit_path(
         scaled = data.standardised(
             units.center, units.scale, loss.encode(data.targets), loss.n_outputs
         )
-        strength = torch.ones(1, dtype=torch.float64, device=data.device)
-        at = Objective(scaled, loss, penalty.in_units(units.scale), strength, fit_intercept)
+        reg_strength = torch.ones(1, dtype=torch.float64, device=data.device)
+        at = Objective(scaled, loss, penalty.in_units(units.scale), reg_strength, fit_intercept)
         at, state, entry = _entered(at, solver, tol, max_iter)
         reads = 0
         for C in grid(entry):
-            before, at = at, replace(at, strength=torch.full_like(strength, 1 / C))
+            before, at = at, replace(at, reg_strength=torch.full_like(reg_strength, 1 / C))
             state = solver.carried(state, before, at)
             found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
             state = found.state
-            params = units.outward(found.params, penalty)
-            yield Solution(
-                params=params if loss.n_outputs == 1 else balanced(params, penalty, at.strength),
+            params = units.from_solver(found.params, penalty)
+            yield FitResult(
+                params=params
+                if loss.n_outputs == 1
+                else centered(params, penalty, at.reg_strength),
                 status=found.status,
                 n_iter=found.n_iter,
                 n_passes=found.n_passes - reads,
@@ -90,9 +92,9 @@ def _entered(
         return penalty.entry_strength(objective.loss_gradient(state.point)[..., :-1])
 
     state = solver.init(objective, prior_start(objective), tol)
-    if bool(penalty.coercive(objective.strength).all()):
+    if bool(penalty.coercive(objective.reg_strength).all()):
         return objective, state, float(1 / entry(state))
     # columns without a penalty come first, while the others are held at zero
-    unpenalised = replace(objective, strength=1e3 * entry(state).clamp(min=1.0))
+    unpenalised = replace(objective, reg_strength=1e3 * entry(state).clamp(min=1.0))
     found = drive(solver, unpenalised, state.point.params, tol=min(tol, 1e-6), max_iter=max_iter)
     return unpenalised, found.state, float(1 / entry(found.state))

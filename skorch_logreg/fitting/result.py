@@ -44,7 +44,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Solution:
+class FitResult:
     """Fitted models with their certificates.
 
     Attributes

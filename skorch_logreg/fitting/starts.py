@@ -1,4 +1,4 @@
-"""Where a fit starts: at the solution of a problem that is smaller."""
+"""Initial parameters of a fit, from the solution of a smaller problem."""
 
 from dataclasses import replace
 
@@ -10,32 +10,50 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import MANY, allows_dual, is_rough_first, sample_sizes
+from skorch_logreg.solvers.choose import (
+    MANY_MODELS,
+    allows_dual,
+    is_low_precision_first,
+    sample_sizes,
+)
 
-_SAMPLE_ITER = 20  # what takes longer is on its way to infinity
-_NEXT_ITER = 5  # from the solution of a smaller sample
-_SAMPLE_TOL = 0.01  # a sample's own error is larger
-_SMALL_SAMPLE_TOL = 0.03  # that of many models is smaller, and its error larger
-_THIN_TOL = 1e-3  # that the error of low precision leaves
-_THIN_DAMPING = 1e-4  # of a diagonal of one
-_FEW_ROWS = 3000  # whose matrix is factored at once
-_WIDE = 4  # how many times as many columns pay for it
+# maximum number of iterations on the first sample; more indicate an optimum at infinity
+_SAMPLE_ITER = 20
+_NEXT_ITER = 5  # maximum number of iterations from the solution of a smaller sample
+_SAMPLE_TOL = 0.01  # tolerance on a sample, whose own error is larger
+# tolerance on a sample for many models, which is smaller and less accurate
+_SMALL_SAMPLE_TOL = 0.03
+_THIN_TOL = 1e-3  # smallest tolerance in the space of rows with a low-precision product
+_THIN_DAMPING = 1e-4  # damping of the unit diagonal of such a product
+_FEW_ROWS = 3000  # largest number of rows for a start in the space of rows
+_WIDE = 4  # minimum ratio of columns to rows for such a start
 
 
 def cold_start(
     objective: Objective, solver: Solver, tol: float, max_iter: int
 ) -> tuple[Tensor, int]:
-    """Start of a fit that has no better one.
+    """Compute initial parameters without a warm start.
 
-    Zero coefficients with the intercepts of the class frequencies; where there are many rows,
-    the solution on a sample of them; where there are many columns, the solution in the space
-    of the rows.
+    These are zero coefficients with the intercepts of the class frequencies; with many rows, the
+    solution on a sample of them; with many columns, the solution in the space of the rows.
+
+    Parameters
+    ----------
+    objective : Objective
+        Objective of the fit.
+    solver : Solver
+        Solver of the fit.
+    tol : float
+        Convergence threshold of the fit.
+    max_iter : int
+        Maximum number of iterations of the fit.
 
     Returns
     -------
     params : Tensor of shape (m, K, p + 1)
+        Initial parameters.
     n_iter : int
-        Iterations that it took and that are the fit's own: those on a sample are not.
+        Number of iterations that count as iterations of the fit; those on a sample do not.
     """
     if max_iter == 0:
         return objective.zeros(), 0
@@ -47,11 +65,11 @@ def cold_start(
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows)
         steps = min(max_iter, _SAMPLE_ITER if found is zero else _NEXT_ITER)
-        tol = _SAMPLE_TOL if len(zero) < MANY else _SMALL_SAMPLE_TOL
+        tol = _SAMPLE_TOL if len(zero) < MANY_MODELS else _SMALL_SAMPLE_TOL
         outcome = drive(
             solver, part.low_precision(), found, tol=tol, max_iter=steps, bound=False, proof=False
         )
-        # a sample without one of the classes, or separable, has its solution at infinity
+        # a sample that lacks a class or is separable has its optimum at infinity
         bounded = [status is Status.CONVERGED for status in outcome.status]
         keep = torch.tensor(bounded, device=zero.device)
         found = torch.where(keep[:, None, None], outcome.params, zero)
@@ -59,7 +77,7 @@ def cold_start(
 
 
 def prior_start(objective: Objective) -> Tensor:
-    """Coefficients of zero with the intercepts of the class frequencies, (m, K, p + 1)."""
+    """Return zero coefficients with the intercepts of the class frequencies, (m, K, p + 1)."""
     zero = objective.zeros()
     if objective.fit_intercept:
         zero[..., -1] = objective.prior()
@@ -69,20 +87,20 @@ def prior_start(objective: Objective) -> Tensor:
 def _in_row_space(
     objective: Objective, solver: Solver, zero: Tensor, tol: float, max_iter: int
 ) -> tuple[Tensor, int]:
-    """Solve for coefficients that are combinations of rows: n unknowns in place of p.
+    """Solve for coefficients that are combinations of rows, with n unknowns instead of p.
 
     With the penalty's diagonal ``P`` and ``Z P^-1 Z' = L L'``, the coefficients ``P^-1 Z'a``
-    with ``a = L'^-1 v`` have logits ``L v`` and penalty ``|v|^2``.  The product may be of low
-    precision: this is a start and no end.
+    with ``a = L'^-1 v`` have logits ``L v`` and penalty ``|v|^2``.  The product may have low
+    precision, since the result is only a start.
 
     References
     ----------
     Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
     Biostatistics 5, section 2.
     """
-    rough = is_rough_first(objective.data.n_samples, objective.loss.n_outputs)
-    kernel_of_rows, ridge = objective.row_kernel(zero, rough)
-    damping, least = (_THIN_DAMPING, _THIN_TOL) if rough else (None, 0.0)
+    low_precision = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
+    kernel_of_rows, ridge = objective.row_kernel(zero, low_precision)
+    damping, least = (_THIN_DAMPING, _THIN_TOL) if low_precision else (None, 0.0)
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
     data = objective.data.recast(factor / scale[:, None])
     thin = replace(objective, data=data, penalty=L2())

@@ -298,7 +298,7 @@ def unbounded_directions(objective: Objective) -> tuple[Tensor, Tensor]:
     shape = objective.zeros()[..., :-1]
     held = objective.data.scale.isinf()  # columns that are not used
     ends = []
-    for end in objective.penalty.recession(shape, objective.strength):
+    for end in objective.penalty.recession(shape, objective.reg_strength):
         last = torch.tensor([objective.fit_intercept], device=end.device)
         ends.append(torch.cat([end[0, 0] & ~held, last]))
     return ends[0], ends[1]

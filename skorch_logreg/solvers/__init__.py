@@ -1,30 +1,30 @@
-"""Solvers: how the objective is minimised.
+"""Solvers that minimise the objective.
 
 ## Choosing a solver
 
-All of them minimise one objective to one `tol`, so the choice is one of time alone, and
-``solver="auto"`` makes it: by the size of the data, the penalty, and what a pass, a product and a
-factorisation cost (`solvers/choose.py` and `curvature/cost.py` hold the model).
+All solvers minimise the same objective to the same `tol` and differ only in time.
+``solver="auto"`` chooses by the size of the data, the penalty, and the estimated cost of a pass, a
+product and a factorisation (see `solvers/choose.py` and `curvature/cost.py`).
 
-| what there is | what "auto" runs |
+| problem | what "auto" runs |
 | --- | --- |
-| a ridge or no penalty, and few columns or few rows | Newton's method with the exact Hessian |
-| the same, where the Hessian is dear | L-BFGS, or chord steps, with a model of the Hessian |
+| ridge or no penalty, few columns or few rows | Newton's method with the exact Hessian |
+| the same, with an expensive Hessian | L-BFGS, or chord steps, with an approximate Hessian |
 | lasso, elastic net, groups, bounds | `ProximalNewton` |
-| many models over the same rows | the same; they share passes and one factorisation |
+| many models on the same rows | the same, with shared passes and one factorisation |
 
-Name one where you know more than the cost model does:
+Choose a solver explicitly if you know more than the cost model does:
 
-| take | where |
+| solver | use it if |
 | --- | --- |
-| `NewtonCholesky` | a Hessian fits into memory, and many digits are wanted |
-| `NewtonCG` | it does not, or a plain second method shall confirm a result |
-| `LBFGS` | any smooth penalty; least memory |
-| `ProximalNewton` | any penalty at all; the only one where it is not smooth, or bounded |
-| `SGD`, `Adam`, `AdamW`, `Optimizer` | epochs of mini-batches: rows that stream, or a lesson |
+| `NewtonCholesky` | a Hessian fits into memory and high accuracy is needed |
+| `NewtonCG` | it does not fit, or a second method should confirm a result |
+| `LBFGS` | the penalty is smooth; it needs the least memory |
+| `ProximalNewton` | the penalty is not smooth, or coefficients have bounds |
+| `SGD`, `Adam`, `AdamW`, `Optimizer` | rows are streamed, or epochs of mini-batches are wanted |
 
-The four exact ones prove what they reached. A training loop does not end at the optimum by
-itself: ``finish="exact"`` goes the rest of the way.
+The four exact solvers verify convergence. A training loop does not end at the optimum by itself;
+``finish="exact"`` continues with an exact solver until `tol` is reached.
 
 >>> from sklearn.datasets import load_breast_cancer
 >>> from sklearn.preprocessing import scale
@@ -37,7 +37,7 @@ itself: ``finish="exact"`` goes the rest of the way.
 >>> TorchLogisticClassifier(solver=loop).fit(scale(X), y).converged_
 True
 
-A solver is frozen settings; `Solver` says what one has to offer, and `drive` runs it.
+A solver is a frozen dataclass of settings. `Solver` is its protocol, and `drive` runs it.
 """
 
 from skorch_logreg.checkpoint import Checkpoint

@@ -1,4 +1,4 @@
-"""Which curvature and which solver serve a problem best, by a model of their cost."""
+"""Choose the cheapest curvature for a problem by a cost model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,106 +20,113 @@ from skorch_logreg.curvature import (
 )
 from skorch_logreg.objective import Objective, Point, sampled_at
 
-MAX_SIDE = 3000  # of a matrix that is factored
-_EXACT = 0.3  # contraction of the decrement that proves an exact Hessian's
-_SAMPLED = 0.1  # and one from a sample of the rows
-_DEAR = 4.0  # passes: beyond, an exact Hessian is not the first choice
-_DEAR_ROWS = 10.0  # passes: beyond, pairs of rows are multiplied in low precision first
-_FACTORS = 1 << 26  # numbers in the factors of all models: half a gigabyte
-_MAX_COST = 60.0  # passes over X that an exact Hessian may cost
-_SMALL_PASS = 1 << 21  # numbers: about 0.6 ms
-_SMALL_HESSIAN = 1e8  # floating point operations: a few ms
-MANY = 4  # models that are worth a factorisation which they share
-_SAMPLE_OFMANY = 1500  # rows of a sample of their own
-_ROWS_A_COLUMN = 200  # for that: its error is the root of columns over rows
-_SAMPLE = 10_000  # rows that a sample has at least
-_TOLD_ROWS = 4  # a column, from which a decrement is told to some per cent
-_CHEAP = 1.5  # passes: up to here more rows are worth their price
-_ROUGH_ROWS = (100, 50, 25, 10)  # a coefficient, of a Hessian in low precision
-_CLASSES_GAIN = 2.5  # how much less blocks of classes cost than their joint Hessian, at least
-_ROUGH_TIMES = 6  # that it is made before an exact one
-_ROUGH_SHARE = 2  # how many times as many rows the data must have
-_ROUGH_GAIN = 3  # times as cheap as the exact one it has to be
-_TENTH = 10  # times the rows of a sample that the next one has
-_LAST = 15  # times the rows of the last, all rows are: its copy is kept
-_WORTH = 4  # and has at least
-_SAMPLE_SHARE = 8  # how many times as many rows the data must have
-_FEW_BLOCK_ROWS = 3000  # of blocks, whose errors the solver corrects
-_BLOCK_ROWS = 16  # a column, at least: half as many take three steps more
-_FREQUENT = 1000  # columns of a partial Hessian
-_FEW_FREQUENT = 300  # the same where each class has its own, or rows are few
-_DEAR_BLOCK = 20.0  # passes that a block of many may cost
+MAX_SIDE = 3000  # side of the largest matrix that is factored
+_EXACT_PROOF_RATE = 0.3  # contraction of the decrement that confirms that of an exact Hessian
+_SAMPLED_PROOF_RATE = 0.1  # contraction that confirms the decrement of a Hessian from a sample
+_MAX_FIRST_PASSES = 4.0  # passes: above, an exact Hessian is not the first curvature
+_MAX_ROW_PRODUCT_PASSES = 10.0  # passes: above, products of pairs of rows first have low precision
+_MAX_FACTOR_NUMBERS = 1 << 26  # numbers in the factors of all models, half a gigabyte
+_MAX_EXACT_PASSES = 60.0  # passes that an exact Hessian may cost
+_SMALL_PASS_NUMBERS = 1 << 21  # numbers read by a small pass, about 0.6 ms
+_SMALL_HESSIAN_FLOPS = 1e8  # floating point operations of a small Hessian, a few ms
+MANY_MODELS = 4  # number of models from which a shared factorisation pays
+_MIN_ROWS_MANY_MODELS = 1500  # minimum rows of a sample for many models
+# rows per column of a shared Hessian; its relative error is sqrt(columns / rows)
+_SHARED_ROWS_PER_COLUMN = 200
+_MIN_SAMPLE_ROWS = 10_000  # minimum rows of a sample
+_ESTIMATE_ROWS_PER_COEF = 4  # rows per coefficient that estimate a decrement to some per cent
+# passes that a low-precision Hessian may cost if it can use fewer rows
+_MAX_LOW_PRECISION_PASSES = 1.5
+_LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # rows per coefficient of a low-precision Hessian
+# minimum cost of a joint Hessian relative to blocks of classes, for blocks to be used
+_MIN_BLOCK_SAVING = 2.5
+_N_LOW_PRECISION = 6  # number of low-precision Hessians before an exact one
+_MIN_ROWS_RATIO = 2  # minimum rows of the data relative to a sample for a curvature
+_MIN_LOW_PRECISION_SAVING = 3  # minimum cost of the exact Hessian relative to the low-precision one
+_SAMPLE_GROWTH = 10  # maximum ratio of the rows of successive samples
+_LAST_SAMPLE_RATIO = 15  # rows of the data relative to the last sample, which is kept as a copy
+_MIN_SAMPLE_GROWTH = 4  # minimum ratio of the rows of successive samples
+_MIN_SAMPLE_RATIO = 8  # minimum rows of the data relative to the first sample
+_MIN_BLOCK_ROWS = 3000  # minimum rows for blocks, whose errors the solver corrects
+_BLOCK_ROWS_PER_COLUMN = 16  # rows per column of a block; half as many take three steps more
+_MAX_BLOCK_COLUMNS = 1000  # columns of a partial Hessian
+# columns of a partial Hessian for several classes, or if more cost too much
+_FEW_BLOCK_COLUMNS = 300
+_MAX_BLOCK_PASSES = 20.0  # passes that the larger partial Hessian may cost
 
 
 @dataclass(frozen=True)
-class Model:
-    """A curvature with its price.
+class CurvaturePlan:
+    """Plan of a curvature: how it is built, what it costs and what replaces it.
 
     Attributes
     ----------
     build : callable
         ``build(objective, point) -> Curvature``.
     exact : bool
+        Whether the curvature is the Hessian itself at the point where it is built.
     cost : callable
-        ``cost(m)``: of building it for m models, or the stronger one if there is one, in passes
-        of m models over X.
-    trust : float
-        Contraction of the decrement by a step that proves it; 0: none does.
-    stronger : Model or None
-        What takes its place when it wears out; None: the same, built anew.
-    follows : bool
-        Whether it follows the models, and so does not age.
+        ``cost(m)``: cost of building the next curvature for m models (the fallback's if there is
+        one), in passes of m models over X.
+    proof_rate : float
+        Contraction of the decrement by one step that confirms the decrement; 0 if none does.
+    fallback : CurvaturePlan or None
+        Plan that replaces this one when it is stale; None rebuilds the same.
+    is_adaptive : bool
+        Whether the curvature is updated at every point, and so does not become stale with age.
     size : int
-        Numbers that it, or the stronger one, keeps for each model.
+        Numbers that the curvature, or its fallback, stores for each model.
     """
 
     build: Callable[[Objective, Point], Curvature]
     exact: bool
     cost: Callable[[int], float]
-    trust: float
-    stronger: "Model | None" = None
-    follows: bool = False
+    proof_rate: float
+    fallback: "CurvaturePlan | None" = None
+    is_adaptive: bool = False
     size: int = 0
 
-    def room(self) -> int:
-        """Count the models that may have one of their own at once."""
-        return max(_FACTORS // max(self.next.size, 1), 1)
+    def max_models(self) -> int:
+        """Return the number of models whose own curvatures fit the memory at once."""
+        return max(_MAX_FACTOR_NUMBERS // max(self.next.size, 1), 1)
 
     @property
-    def next(self) -> "Model":
-        """What is built when it wears out."""
-        return self.stronger or self
+    def next(self) -> "CurvaturePlan":
+        """Plan of the curvature that replaces this one when it is stale."""
+        return self.fallback or self
 
     @property
-    def last(self) -> "Model":
-        """What comes in the end."""
-        return self if self.stronger is None else self.stronger.last
+    def last(self) -> "CurvaturePlan":
+        """Last plan of the chain of fallbacks."""
+        return self if self.fallback is None else self.fallback.last
 
 
-def choose_curvature(objective: Objective) -> Model:
-    """Take what models of their own need, or for many the factorisation that they share.
+def choose_curvature(objective: Objective) -> CurvaturePlan:
+    """Choose a curvature for each model, or for many models one shared factorisation.
 
-    Classes differ by more than a factor, so that blocks of their own save many steps.
+    The Hessian blocks of classes differ by more than a factor, so with several classes a
+    curvature for each model saves many steps.
     """
     own = _own_curvature(objective)
     m, n_outputs, side = objective.shape
-    affordable = own.cost(m) <= _DEAR if own.exact else n_outputs > 1
-    if m < MANY or (affordable and m <= own.room()):
+    affordable = own.cost(m) <= _MAX_FIRST_PASSES if own.exact else n_outputs > 1
+    if m < MANY_MODELS or (affordable and m <= own.max_models()):
         return own
-    columns = min(_FREQUENT, side - 1)
-    rows = max(_SAMPLE_OFMANY, _ROWS_A_COLUMN * (columns + 1))
+    columns = min(_MAX_BLOCK_COLUMNS, side - 1)
+    rows = max(_MIN_ROWS_MANY_MODELS, _SHARED_ROWS_PER_COLUMN * (columns + 1))
     n_rows = rows if objective.data.n_samples >= 2 * rows else None
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
-    return Model(build, False, own.cost, _SAMPLED, own, follows=True)
+    return CurvaturePlan(build, False, own.cost, _SAMPLED_PROOF_RATE, own, is_adaptive=True)
 
 
-def _own_curvature(objective: Objective) -> Model:
-    """Take the exact Hessian where it is affordable, else the cheapest that leads there.
+def _own_curvature(objective: Objective) -> CurvaturePlan:
+    """Choose the curvature of a single model.
 
-    Columns or rows, whichever are fewer, are the side of the exact one.  Where that is expensive,
-    one of a sample comes first, or several of low precision.  Blocks of classes do not see how
-    classes are coupled, as ordered ones are: they are taken where they cost much less than all of
-    these.  What is left has a block of the columns with most entries.
+    The exact Hessian is used if it is affordable, over columns or rows, whichever are fewer.  If
+    it is expensive, a Hessian of a sample or several of low precision come first.  Blocks of
+    classes ignore the coupling between classes, which is strong for ordered classes, so they are
+    used only if they cost much less.  The last resort is a block of the columns with the most
+    entries.
     """
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
@@ -128,110 +135,117 @@ def _own_curvature(objective: Objective) -> Model:
         choices.append(exact_hessian(objective))
     if n < 2 * side and n * n_outputs <= MAX_SIDE and allows_dual(objective):
         choices.append(_dual_hessian(n, n_outputs))
-    joint = exact = min(choices, key=lambda model: model.cost(1), default=None)
+    joint = exact = min(choices, key=lambda plan: plan.cost(1), default=None)
     if exact is not None:
         sampled = _sampled_hessian(objective, exact)
         if sampled is not None:
             return sampled
-        joint = _rough_hessian(objective, exact) or exact
-    if n_outputs > 1 and n_outputs * side**2 <= _FACTORS:
+        joint = _low_precision_hessian(objective, exact) or exact
+    if n_outputs > 1 and n_outputs * side**2 <= _MAX_FACTOR_NUMBERS:
         blocks = _block_of(objective, side - 1)
-        least = max(_CLASSES_GAIN * blocks.cost(1), _DEAR)
+        least = max(_MIN_BLOCK_SAVING * blocks.cost(1), _MAX_FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
             return blocks
-    if joint is not None and (joint is not exact or joint.cost(1) <= _MAX_COST or side <= 500):
+    if joint is not None and (
+        joint is not exact or joint.cost(1) <= _MAX_EXACT_PASSES or side <= 500
+    ):
         return joint
     if n_outputs > 1 and side <= MAX_SIDE // 2:
         return _bound(objective)
     return _frequent_columns(objective)
 
 
-def _bound(objective: Objective) -> Model:
-    """Take the bound of all classes, which is near their Hessian where rows are many."""
+def _bound(objective: Objective) -> CurvaturePlan:
+    """Return the plan of the multinomial bound, which is close to the Hessian with many rows."""
     n, p = objective.data.n_samples, objective.data.n_features
     cost = _passes(objective, partial(rough_seconds, n, 1, p))
-    return Model(MultinomialBound.build, False, cost, 0.0)
+    return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
 
 
-def exact_hessian(objective: Objective, n_rows: int | None = None) -> Model:
-    """Take the Hessian of all rows, or of a sample of them."""
+def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:
+    """Return the plan of the Hessian of all rows, or of a sample of them."""
     _, n_outputs, side = objective.shape
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(exact_seconds, rows, n_outputs, side - 1))
     size = (n_outputs * side) ** 2
     if n_rows is None:
-        return Model(ExactHessian.build, True, cost, _EXACT, size=size)
-    return Model(partial(_on_sample, n_rows=n_rows), False, cost, _SAMPLED, size=size)
+        return CurvaturePlan(ExactHessian.build, True, cost, _EXACT_PROOF_RATE, size=size)
+    return CurvaturePlan(
+        partial(_on_sample, n_rows=n_rows), False, cost, _SAMPLED_PROOF_RATE, size=size
+    )
 
 
-def _dual_hessian(n: int, n_outputs: int) -> Model:
-    """Take a matrix of rows, first of low precision where the exact one is dear."""
+def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
+    """Return the plan of the Hessian's inverse through a matrix of rows."""
     cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
-    exact = Model(DualHessian.build, True, cost, _EXACT, size=size)
-    if not is_rough_first(n, n_outputs):
+    exact = CurvaturePlan(DualHessian.build, True, cost, _EXACT_PROOF_RATE, size=size)
+    if not is_low_precision_first(n, n_outputs):
         return exact
-    return Model(partial(DualHessian.build, rough=True), False, cost, _SAMPLED, exact, size=size)
+    return CurvaturePlan(
+        partial(DualHessian.build, rough=True), False, cost, _SAMPLED_PROOF_RATE, exact, size=size
+    )
 
 
-def is_rough_first(n: int, n_outputs: int) -> bool:
-    """Whether a product of all pairs of rows is so dear that one of low precision comes first."""
-    return dual_cost(n, n_outputs) > _DEAR_ROWS
+def is_low_precision_first(n: int, n_outputs: int) -> bool:
+    """Return True if a low-precision product of all pairs of rows should come first."""
+    return dual_cost(n, n_outputs) > _MAX_ROW_PRODUCT_PASSES
 
 
-def _sampled_hessian(objective: Objective, exact: Model) -> Model | None:
-    """Take an exact one of so many rows that it is as good as that of all, where it is cheap."""
-    sizes = sample_sizes(replace(objective, strength=objective.strength[:1]))
+def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
+    """Return the plan of a Hessian of enough rows to replace all, or None if it costs too much."""
+    sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
     if not sizes:
         return None
-    for n_rows, dear in ((sizes[-1], 1.0), (sizes[0], _DEAR)):
+    for n_rows, max_passes in ((sizes[-1], 1.0), (sizes[0], _MAX_FIRST_PASSES)):
         sampled = exact_hessian(objective, n_rows)
-        if sampled.cost(1) <= dear:
-            return replace(sampled, cost=exact.cost, stronger=exact)
+        if sampled.cost(1) <= max_passes:
+            return replace(sampled, cost=exact.cost, fallback=exact)
     return None
 
 
-def _rough_hessian(objective: Objective, exact: Model) -> Model | None:
-    """Take low precision, if an exact Hessian of the same columns costs several times as much.
+def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
+    """Return the plan of low-precision Hessians, or None if they do not save enough.
 
-    It is made anew where the solver wears it out, and of as many rows as are cheap.
+    They are rebuilt when they are stale, `_N_LOW_PRECISION` times, from as many rows as
+    `_MAX_LOW_PRECISION_PASSES` allows.
     """
     _, n_outputs, side = objective.shape
     n, whole = objective.data.n_samples, n_outputs * side
-    if exact.build != ExactHessian.build or exact.cost(1) <= _DEAR:
+    if exact.build != ExactHessian.build or exact.cost(1) <= _MAX_FIRST_PASSES:
         return None
-    for share in _ROUGH_ROWS:
+    for share in _LOW_PRECISION_ROWS_PER_COEF:
         rows = share * whole
-        n_rows = rows if n >= _ROUGH_SHARE * rows else None
+        n_rows = rows if n >= _MIN_ROWS_RATIO * rows else None
         cost = _passes(objective, partial(rough_seconds, n_rows or n, n_outputs, side - 1))
-        if cost(1) <= _CHEAP:
+        if cost(1) <= _MAX_LOW_PRECISION_PASSES:
             break
-    if _ROUGH_GAIN * cost(1) > exact.cost(1):
+    if _MIN_LOW_PRECISION_SAVING * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
-    model = exact
-    for _ in range(_ROUGH_TIMES):
-        price = exact.cost if model is exact else cost
-        model = Model(build, False, price, _SAMPLED, model, size=exact.size)
-    return model
+    plan = exact
+    for _ in range(_N_LOW_PRECISION):
+        price = exact.cost if plan is exact else cost
+        plan = CurvaturePlan(build, False, price, _SAMPLED_PROOF_RATE, plan, size=exact.size)
+    return plan
 
 
-def _frequent_columns(objective: Objective) -> Model:
-    """Take blocks of the columns with most entries, from a sample of rows."""
+def _frequent_columns(objective: Objective) -> CurvaturePlan:
+    """Return the plan of blocks of the columns with the most entries, from a sample of rows."""
     _, n_outputs, side = objective.shape
-    widths = (_FREQUENT, _FEW_FREQUENT) if n_outputs == 1 else (_FEW_FREQUENT,)
+    widths = (_MAX_BLOCK_COLUMNS, _FEW_BLOCK_COLUMNS) if n_outputs == 1 else (_FEW_BLOCK_COLUMNS,)
     for width in widths:
-        model = _block_of(objective, min(width, side - 1))
-        if model.cost(1) <= _DEAR_BLOCK:
+        plan = _block_of(objective, min(width, side - 1))
+        if plan.cost(1) <= _MAX_BLOCK_PASSES:
             break
-    return model
+    return plan
 
 
-def _block_of(objective: Objective, columns: int) -> Model:
-    """Take a block of some columns for each output, and a diagonal for the rest."""
+def _block_of(objective: Objective, columns: int) -> CurvaturePlan:
+    """Return the plan of a block of columns for each output and a diagonal for the rest."""
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
-    rows = max(_FEW_BLOCK_ROWS, _BLOCK_ROWS * columns)
-    n_rows = rows if n >= _ROUGH_SHARE * rows else None
+    rows = max(_MIN_BLOCK_ROWS, _BLOCK_ROWS_PER_COLUMN * columns)
+    n_rows = rows if n >= _MIN_ROWS_RATIO * rows else None
     build = partial(FrequentColumns.build, n_columns=columns, n_rows=n_rows)
     products = _passes(objective, partial(blocks_seconds, n_rows or n, n_outputs, columns))
     reads = 1 if columns == side - 1 else 3  # the curvature of rows; the diagonal
@@ -239,58 +253,60 @@ def _block_of(objective: Objective, columns: int) -> Model:
     def cost(n_models: int) -> float:
         return reads + products(n_models)
 
-    return Model(build, False, cost, 0.0, size=n_outputs * columns**2)
+    return CurvaturePlan(build, False, cost, 0.0, size=n_outputs * columns**2)
 
 
 def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[int], float]:
-    """Price in passes over X of as many models."""
+    """Convert seconds to passes over X of the same number of models."""
     n, n_outputs = objective.data.n_samples, objective.shape[1]
     a_pass = partial(pass_seconds, n, n_outputs, objective.data.row_size)
     return lambda m: seconds(n_models=m) / a_pass(n_models=m)
 
 
 def sample_rows(objective: Objective) -> int | None:
-    """Rows that stand for all in a first curvature; None if that would save little.
+    """Return the number of rows of a first sample, or None if sampling would save little.
 
-    The error of a Hessian from so many rows is the square root of columns over rows, a tenth,
-    and a step's decrement falls by its square.  Many models share a curvature that is worse.
+    The relative error of a Hessian from this many rows is sqrt(columns / rows), about 0.1, and a
+    step reduces the decrement by its square.  Many models share a less accurate curvature, so
+    fewer rows suffice.
     """
     m, n_outputs, side = objective.shape
-    if m >= MANY:
-        rows, share = max(_SAMPLE_OFMANY, 30 * n_outputs * side), _SAMPLE_SHARE - 2
+    if m >= MANY_MODELS:
+        rows, share = max(_MIN_ROWS_MANY_MODELS, 30 * n_outputs * side), _MIN_SAMPLE_RATIO - 2
     else:
-        rows, share = max(_SAMPLE, 100 * n_outputs * side), _SAMPLE_SHARE
+        rows, share = max(_MIN_SAMPLE_ROWS, 100 * n_outputs * side), _MIN_SAMPLE_RATIO
     return rows if objective.data.n_samples >= share * rows else None
 
 
 def sample_sizes(objective: Objective) -> tuple[int, ...]:
-    """Rows of the samples on which a fit starts, one after another; the last is a fifteenth of all.
+    """Return the numbers of rows of the samples on which a fit starts; empty for no sample.
 
-    The distance of a sample's solution falls as its rows grow: a pass over a fifteenth saves
-    one over all.
+    The suboptimality of a sample's solution decreases with its rows: a pass over a fifteenth of
+    the rows saves a pass over all.
     """
     rows = sample_rows(objective)
     if rows is None:
         return ()
-    sizes, last = [rows], objective.data.n_samples // _LAST
-    if len(objective.strength) < MANY:
-        while sizes[-1] * _WORTH <= last:
-            sizes.append(min(sizes[-1] * _TENTH, last))
+    sizes, last = [rows], objective.data.n_samples // _LAST_SAMPLE_RATIO
+    if len(objective.reg_strength) < MANY_MODELS:
+        while sizes[-1] * _MIN_SAMPLE_GROWTH <= last:
+            sizes.append(min(sizes[-1] * _SAMPLE_GROWTH, last))
     return tuple(sizes)
 
 
-def rough_curvature(objective: Objective) -> Model:
-    """Take what tells how far a point is to some per cent, where no step is to be taken.
+def subsampled_curvature(objective: Objective) -> CurvaturePlan:
+    """Return the plan of a curvature that estimates a decrement to some per cent without steps.
 
-    Decrements of a Hessian from ``r`` rows are too large by about ``1 / (1 - side / r)``.
+    Decrements of a Hessian from ``r`` rows are too large by a factor of about
+    ``1 / (1 - side / r)``.
     """
     best = choose_curvature(objective)
     m, n_outputs, side = objective.shape
-    rows = _TOLD_ROWS * n_outputs * side
+    rows = _ESTIMATE_ROWS_PER_COEF * n_outputs * side
     if m > 1 or n_outputs * side > MAX_SIDE or objective.data.n_samples < 2 * rows:
         return best
     sampled = partial(_on_sample, n_rows=rows)
-    return Model(sampled, False, best.cost, 0.0, best.next, size=best.size)
+    return CurvaturePlan(sampled, False, best.cost, 0.0, best.next, size=best.size)
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
@@ -298,13 +314,13 @@ def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
 
 
 def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:
-    """Whether a pass and a Hessian are too short for a second thread to pay."""
+    """Return True if passes and Hessians are too short for a second thread to pay."""
     rows = min(n, side) * n_outputs
     flops = max(n, side) * rows**2
-    return m * n * (side + 8 * n_outputs) <= _SMALL_PASS and flops <= _SMALL_HESSIAN
+    return m * n * (side + 8 * n_outputs) <= _SMALL_PASS_NUMBERS and flops <= _SMALL_HESSIAN_FLOPS
 
 
 def allows_dual(objective: Objective) -> bool:
-    """Whether the Hessian can be inverted through a matrix of rows."""
-    penalised = bool(objective.penalty.coercive(objective.strength).all())
+    """Return True if the Hessian can be inverted through a matrix of rows."""
+    penalised = bool(objective.penalty.coercive(objective.reg_strength).all())
     return penalised and objective.data.single_block

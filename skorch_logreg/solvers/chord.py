@@ -1,4 +1,4 @@
-"""Newton's method with Hessians that serve for several steps."""
+"""Newton's method that reuses a Hessian for several steps."""
 
 import math
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import Curvature, ExactHessian
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import Model, exact_hessian, is_small
+from skorch_logreg.solvers.choose import CurvaturePlan, exact_hessian, is_small
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
-from skorch_logreg.solvers.descent import descend
-from skorch_logreg.solvers.smooth import HIDDEN, MARGIN, flattening, is_damped
+from skorch_logreg.solvers.descent import take_step
+from skorch_logreg.solvers.smooth import GOAL_MARGIN, MIN_CURVATURE_RATIO, flattening, is_damped
 
-_DEAR = 4.0  # passes that a Hessian may cost
-_AHEAD = 2.0  # steps that a new Hessian takes itself
-_LATER = 0.03  # contraction that proves a decrement, where the Hessian is some steps old
-_FLATTERED = 4.0  # a step from where the Hessian is leaves half of what the next one will
+_MAX_HESSIAN_PASSES = 4.0  # passes that a Hessian may cost
+_NEW_HESSIAN_STEPS = 2.0  # steps that a new Hessian needs to converge
+_LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
+_RATE_FACTOR = 4.0  # factor on an observed rate, since the first steps on a Hessian contract more
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class ChordState:
     Attributes
     ----------
     point, decrement, trusted
-        As `State` has them.
+        As in `State`.
     solved : Tensor of shape (1, K, p + 1)
-        ``H^-1 gradient``.
+        Product ``H^-1 gradient``.
     curvature : Curvature
-        Hessian at this point, or at one before.
+        Factored Hessian of this point or of an earlier one.
     tol : float
-        The optimality that will be asked for.
+        Convergence threshold on the optimality.
     is_own : bool
         Whether the Hessian is that of this point.
     is_conjugate : bool
-        Whether ``solved`` comes from conjugate gradients.
+        Whether ``solved`` was computed by conjugate gradients.
     """
 
     point: Point
@@ -53,19 +53,19 @@ class ChordState:
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """Whether the next step is from the Hessian of the point."""
+        """True if the next step uses the Hessian of the point."""
         return (self.is_own,)
 
     def select(self, models: Tensor, objective: Objective) -> Self:
-        """Keep the one model."""
+        """Return the state unchanged: there is only one model."""
         return self
 
 
 @dataclass(frozen=True)
 class ChordNewton(Resumable):
-    """Newton's method of one model, whose rows are one block and whose Hessian is dear.
+    """Newton's method for one model whose rows are one block and whose Hessian is expensive.
 
-    A Hessian is made anew where the steps left on the old one would cost more.  Few calls and no
+    A Hessian is rebuilt when the remaining steps on the old one would cost more.  There are no
     pairs of past steps: on some thousand rows those of `LBFGS` cost as much as its passes.
 
     References
@@ -77,26 +77,29 @@ class ChordNewton(Resumable):
     requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> ChordState:
-        """State at given parameters."""
+        """Return the state at given parameters."""
         return _renewed(objective, objective.evaluate(params), tol)
 
     def step(self, objective: Objective, state: ChordState) -> ChordState:
-        """One step, and a new Hessian where the old one has become too dear."""
-        point, _ = descend(objective, state.point, -state.solved)
+        """Take one step, and rebuild the Hessian if the remaining steps on it would cost more."""
+        point, _ = take_step(objective, state.point, -state.solved)
         if state.is_conjugate:
             return _renewed(objective, point, state.tol)
         solved = state.curvature.solve(point.gradient)
         decrement = inner(point.gradient, solved).div_(2)
         now, before = float(decrement), float(inner(state.point.gradient, state.solved)) / 2
         rate = now / before if before > 0 else 1.0
-        far = now / max(state.tol**2 * float(point.value), 1e-300)
-        model = exact_hessian(objective)
-        if far > 1 and _steps_left(rate, far) > model.cost(1) + _AHEAD:
+        decrement_ratio = now / max(state.tol**2 * float(point.value), 1e-300)
+        plan = exact_hessian(objective)
+        if (
+            decrement_ratio > 1
+            and _steps_left(rate, decrement_ratio) > plan.cost(1) + _NEW_HESSIAN_STEPS
+        ):
             return _renewed(objective, point, state.tol)
-        proven = rate <= (model.trust if state.is_own else _LATER)
-        if far <= 1:
+        proven = rate <= (plan.proof_rate if state.is_own else _LATE_PROOF_RATE)
+        if decrement_ratio <= 1:
             distance = decrement * flattening(state.point, point)
-            if float(distance) > MARGIN * now / far:
+            if float(distance) > GOAL_MARGIN * now / decrement_ratio:
                 decrement, proven = distance, False
             elif bool(is_damped(state.curvature, solved, point, decrement, state.tol)):
                 proven = False
@@ -110,34 +113,36 @@ class ChordNewton(Resumable):
         )
 
     def confirm(self, objective: Objective, state: ChordState, models: Sequence[int]) -> ChordState:
-        """Find the decrement of the same point with its own Hessian, or conjugate gradients."""
+        """Compute the decrement from the Hessian of the point, or by conjugate gradients."""
         if not state.is_own:
             state = _renewed(objective, state.point, state.tol)
         if bool(state.trusted):
             return state
-        found = newton_direction(objective, state.point, state.curvature, state.tol, HIDDEN)
+        found = newton_direction(
+            objective, state.point, state.curvature, state.tol, MIN_CURVATURE_RATIO
+        )
         trusted = torch.ones_like(state.trusted)
         return replace(
             state, solved=-found[0], decrement=found[1], trusted=trusted, is_conjugate=True
         )
 
 
-def serves(objective: Objective, model: Model) -> bool:
-    """Whether `ChordNewton` is the quickest way, of which ``model`` is the best curvature."""
+def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
+    """Return True if `ChordNewton` is the fastest solver; ``plan`` is the best curvature."""
     m, n_outputs, side = objective.shape
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    exact = model.build == ExactHessian.build and model.cost(1) <= _DEAR
+    exact = plan.build == ExactHessian.build and plan.cost(1) <= _MAX_HESSIAN_PASSES
     return small and exact and not objective.data.is_split
 
 
-def _steps_left(rate: float, far: float) -> float:
-    """Count the steps to the goal on the same Hessian."""
-    rate *= _FLATTERED
-    return math.log(far) / -math.log(rate) if rate < 1 else math.inf
+def _steps_left(rate: float, decrement_ratio: float) -> float:
+    """Estimate the number of steps to the goal on the same Hessian."""
+    rate *= _RATE_FACTOR
+    return math.log(decrement_ratio) / -math.log(rate) if rate < 1 else math.inf
 
 
 def _renewed(objective: Objective, point: Point, tol: float) -> ChordState:
-    """State with the Hessian of its own point."""
+    """Return the state at a point with a new Hessian."""
     curvature = ExactHessian.build(objective, point)
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved).div_(2)

@@ -1,4 +1,4 @@
-"""Conjugate gradients on the exact Hessian, preconditioned by a model of it."""
+"""Conjugate gradients on the exact Hessian, preconditioned by an approximate one."""
 
 import torch
 from torch import Tensor
@@ -6,37 +6,46 @@ from torch import Tensor
 from skorch_logreg.curvature import Curvature
 from skorch_logreg.objective import Objective, Point, inner
 
-_MAX_PRODUCTS = 400
-_WITNESSES = 4  # products that must add little before a decrement counts as known
+_MAX_PRODUCTS = 400  # maximum number of Hessian products
+_WITNESSES = 4  # last products whose gains bound what is missing from the decrement
 
 
 def newton_direction(
-    objective: Objective, point: Point, curvature: Curvature, tol: float, hidden: float = 1.0
+    objective: Objective,
+    point: Point,
+    curvature: Curvature,
+    tol: float,
+    min_curvature_ratio: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Solve ``H d = -gradient`` as far as it pays.
+    """Solve ``H d = -gradient`` approximately.
 
     Parameters
     ----------
+    objective : Objective
+        Objective whose Hessian is used.
     point : Point
+        Point of the Hessian and the gradient.
     curvature : Curvature
         Preconditioner.
     tol : float
-        The optimality that will be asked for.
-    hidden : float, default=1.0
-        Least curvature over the preconditioner's: where that was damped, what looks like little
-        may be much, and the residual has to be as much smaller.
+        Convergence threshold on the optimality.
+    min_curvature_ratio : float, default=1.0
+        Smallest curvature relative to that of the preconditioner.  If the preconditioner was
+        damped, a small residual may hide a large decrement, so the residual has to be smaller by
+        this factor.
 
     Returns
     -------
     direction : Tensor of shape (m, K, p + 1)
+        Approximate Newton direction ``d``.
     decrement : Tensor of shape (m,)
-        ``-1/2 gradient'd``, which grows towards ``1/2 gradient' H^-1 gradient``.
+        ``-1/2 gradient'd``, which increases towards ``1/2 gradient' H^-1 gradient``.
 
     Notes
     -----
-    One pass over X a product.  Stops when the residual is small enough for superlinear
-    convergence or for ``tol`` in one step, or when the decrement is known and below the goal:
-    what the last products added bounds what is missing.
+    One pass over X per product.  Stops when the residual is small enough for superlinear
+    convergence or for ``tol`` in one step, or when the decrement is known and below its goal:
+    the gains of the last products bound what is missing.
 
     References
     ----------
@@ -50,24 +59,26 @@ def newton_direction(
     search = z = curvature.solve(residual)
     rz = first = inner(residual, z)
     ratio = (first / (2 * point.value)).clamp(1e-12, 1.0)
-    # squared relative residual: 1 % at least, less near the optimum, no less than needed
+    # squared relative residual: at most 1 %, smaller near the optimum, not smaller than needed
     forcing = torch.minimum(ratio.sqrt() * 0.1, torch.full_like(ratio, 0.01))
     forcing = torch.maximum(forcing, 0.05 * goal / first.clamp(min=1e-300)).clamp(max=0.25)
-    if hidden < 1:
-        forcing = torch.minimum(forcing, 0.05 * hidden * goal / first.clamp(min=1e-300))
+    if min_curvature_ratio < 1:
+        forcing = torch.minimum(
+            forcing, 0.05 * min_curvature_ratio * goal / first.clamp(min=1e-300)
+        )
     decrement = torch.zeros_like(rz)
     recent: list[Tensor] = []
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
-        bend = inner(search, image)
-        live = (bend > 0) & (rz > 0)
-        flat = (bend <= 0) & (rz > 0) & (decrement == 0)
-        if bool(flat.any()):  # the objective falls at this slope, by no more than its value
+        search_curvature = inner(search, image)
+        live = (search_curvature > 0) & (rz > 0)
+        flat = (search_curvature <= 0) & (rz > 0) & (decrement == 0)
+        if bool(flat.any()):  # no curvature: the objective decreases by at most its value
             direction = torch.where(flat[:, None, None], search, direction)
             decrement = torch.where(flat, point.value, decrement)
         if not bool(live.any()):
             break
-        step = torch.where(live, rz / bend, 0.0)
+        step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
         gain = step * rz / 2

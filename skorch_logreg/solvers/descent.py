@@ -1,61 +1,68 @@
-"""One step along a direction of a smooth objective."""
+"""Steps and line searches along descent directions of smooth objectives."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import ROUGH_ROUNDING, Objective, Point, inner
+from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, inner
 
-_FLAT = 0.5  # the slope that a full step may leave before it is searched for
-_LINE_STEPS = 40
-_WIDE = 16.0  # high end of a bracket over its low one, from which it is cut by powers
-_SLOPE_LEFT = 0.3  # a line search may leave this share of the slope
-_FAR = 100.0  # times a whole step: the rounding of its logits grows as many times
+_FLAT = 0.5  # share of the slope that a full step may leave without a line search
+_LINE_STEPS = 40  # maximum number of evaluations of a line search
+_WIDE = 16.0  # ratio of a bracket's ends above which it is bisected geometrically
+_SLOPE_LEFT = 0.3  # share of the slope that a line search may leave
+# step length, in full steps, above which rounding of the logits requires an evaluation
+_FAR = 100.0
 
 
-def descend(
+def take_step(
     objective: Objective, point: Point, direction: Tensor, last: bool = False
 ) -> tuple[Point, Tensor]:
-    """Go along a descent direction: the whole way if that will do, else by a line search.
+    """Take a full step along a descent direction if it is acceptable, else search the line.
 
     Parameters
     ----------
+    objective : Objective
+        Objective of the models.
     point : Point
+        Current point.
     direction : Tensor of shape (m, K, p + 1)
+        Descent direction of each model.
     last : bool, default=False
         Whether this is likely to be the last step; see `Objective.move`.
 
     Returns
     -------
     point : Point
+        Point after the step, with logits of the objective's type.
     change : Tensor of shape (m, K, p + 1)
-        The step taken; zero for a model that could not descend.
+        Step of each model; zero for a model that could not descend.
 
     Notes
     -----
-    One pass over X; one more read for the models whose full step was refused.  A point whose
-    logits are float32 is left behind for one whose logits are those of the objective.
+    One pass over X; one more read for the models whose full step is not accepted.
     """
     if point.logits.dtype is objective.logits_dtype:
         moved = objective.move(point, direction, last)
     else:
         moved = objective.evaluate(point.params + direction, last)
-    return settle(objective, point, direction, moved)
+    return accept_step(objective, point, direction, moved)
 
 
-def settle(
+def accept_step(
     objective: Objective, point: Point, direction: Tensor, moved: Point
 ) -> tuple[Point, Tensor]:
-    """Stay at the end of a whole step, ``moved``, if that will do; else `descend`."""
+    """Accept the point ``moved`` of a full step where it is acceptable, else search the line."""
     same = point.logits.dtype is moved.logits.dtype
-    fine = _descends(point, direction, moved, objective.rounding if same else ROUGH_ROUNDING)
+    fine = _are_accepted(
+        point, direction, moved, objective.rounding if same else LOW_PRECISION_ROUNDING
+    )
     if all(fine):
         return moved, direction
     if not any(fine):
-        return _searched(objective, point, direction, moved)
+        return _search_line(objective, point, direction, moved)
     refused = torch.tensor([i for i, f in enumerate(fine) if not f], device=direction.device)
-    target, taken = _searched(
+    target, taken = _search_line(
         objective.select(refused),
         point.select(refused),
         direction[refused],
@@ -64,14 +71,14 @@ def settle(
     return moved.replaced(refused, target), direction.index_copy(0, refused, taken)
 
 
-def _descends(point: Point, direction: Tensor, moved: Point, rounding: float) -> list[bool]:
-    """Say of every model whether the whole step is as far as it should go."""
+def _are_accepted(point: Point, direction: Tensor, moved: Point, rounding: float) -> list[bool]:
+    """Return for every model whether the full step is acceptable."""
     slopes = zip(
         inner(point.gradient, direction).tolist(),
         inner(moved.gradient, direction).tolist(),
         strict=True,
     )
-    # many models would wait for the line search of one that could have gone further
+    # in a batch, a step that is only too short is accepted: all models would wait for its search
     together = len(direction) > 1
     values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
     return [
@@ -84,28 +91,28 @@ def _descends(point: Point, direction: Tensor, moved: Point, rounding: float) ->
     ]
 
 
-def _searched(
+def _search_line(
     objective: Objective, point: Point, direction: Tensor, moved: Point
 ) -> tuple[Point, Tensor]:
-    """Point of a line search, and the step taken; ``moved`` is the point of the whole step."""
+    """Search the line to ``moved``, the point of the full step; return the point and the step."""
     if point.logits.dtype is not objective.logits_dtype:
         point = objective.evaluate(point.params)
     change = moved.logits - point.logits
     step = line_search(objective, point, direction, change)
-    # 0 times what has overflowed is no number
+    # 0 times an overflowed direction would be nan
     scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
     if bool((step > _FAR).any()):
-        return _far(objective, point, scaled)
+        return _evaluate_long_step(objective, point, scaled)
     factor = step[:, None].to(change.dtype)
     logits = torch.where(factor > 0, torch.addcmul(point.logits, change, factor), point.logits)
     return objective.at_logits(point.params + scaled, logits), scaled
 
 
-def _far(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
-    """Evaluate the end of a step many times as long as the one whose logits are known.
+def _evaluate_long_step(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
+    """Evaluate the point of a step that is many times as long as the full step.
 
-    At the optimum a whole step changes logits by their rounding, and a line search on that would
-    find a fall that the parameters do not have.
+    Near the optimum a full step changes logits only by their rounding, and a line search on them
+    may find a decrease that the parameters do not have.
     """
     target = objective.evaluate(point.params + scaled)
     falls = target.value <= point.value + objective.rounding * point.value.abs()
@@ -117,13 +124,13 @@ def _far(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Ten
 
 
 def line_search(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-    """Step (m,) along a descent direction of a smooth objective; 0 where none is found.
+    """Find step lengths (m,) along descent directions of a smooth objective; 0 if none is found.
 
-    Newton's method on the slope, kept inside a bracket: heavy-tailed columns throw an
-    unguarded one to infinity.  Where the bracket spans powers of ten it is cut by powers: where
-    rows are certain there is next to no curvature, and a direction may be 1e40 times too long.
-    The objective is convex, so that it has fallen wherever the slope is still negative: that is
-    the step of a search that ends otherwise.  Costs a few sums over rows and no read of X.
+    Newton's method on the slope, safeguarded by a bracket, because it diverges with heavy-tailed
+    columns.  A bracket that spans powers of ten is bisected geometrically: saturated rows have
+    almost no curvature, and a direction may be 1e40 times too long.  The objective is convex, so
+    it has decreased wherever the slope is still negative; such a step is the result if the search
+    does not converge.  Costs a few sums over rows and no read of X.
     """
     start = inner(point.gradient, direction)
     step = torch.ones_like(start)
@@ -134,7 +141,7 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
         left = slope < 0
         limit = point.value + objective.rounding * point.value.abs()
         fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & ((value <= limit) | left)
-        # beyond this nothing can be told from rounding
+        # a narrower bracket is rounding error
         ended = fine | (high.isfinite() & (high - low <= 1e-10 * high))
         if bool((ended | (start >= 0)).all()):
             break

@@ -1,4 +1,4 @@
-"""The only loop: limits, convergence model by model, non-finite checks, callbacks, checkpoints."""
+"""Main loop of all solvers: stopping criteria, non-finite checks, callbacks, checkpoints."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,35 +12,41 @@ from torch import Tensor
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import Objective
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
-from skorch_logreg.solvers.outcome import End, Outcome, Status
+from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
-from skorch_logreg.solvers.record import from_tree, to_tree
-from skorch_logreg.solvers.unbounded import free_columns, rare_classes, receding, separated
-from skorch_logreg.solvers.verify import Distrusted, check_run, is_own, is_proven
+from skorch_logreg.solvers.state_io import from_tree, to_tree
+from skorch_logreg.solvers.unbounded import (
+    free_columns,
+    rare_classes,
+    recession_directions,
+    separating_directions,
+)
+from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
 
-_STALLS = 4  # steps without progress after which rounding is what is left
-_ROUNDING = 4e-16
-_NEAR = 1e-2  # optimality from which the reason that a model ended may be an optimum at infinity
-_QUIET_NEAR = 1e-5  # optimality from which steps are asked whether they lead to infinity
-_QUIET_FAR = 1e-6  # up to which a Hessian holds the way there to some digits
-_ROUGH_ITER = 8  # steps on rough products, at most
-_ROUGH_TOL = 3e-5  # optimality up to which they are good for
-_MOST = 0.5  # share of the models that are nearly there before products become exact
+_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
+_ROUNDING = 4e-16  # relative decrease of the objective that is rounding error
+_NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
+_QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
+_QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
+_ROUGH_ITER = 8  # maximum number of steps with float32 products
+_ROUGH_TOL = 3e-5  # optimality that is reached with float32 products
+_MOST = 0.5  # share of nearly converged models at which products become exact
 
 
 @dataclass(frozen=True)
 class Iterate:
-    """What a callback sees after an iteration.
+    """Progress after an iteration, as a callback receives it.
 
     Attributes
     ----------
     n_iter : int
+        Number of iterations so far.
     params : Tensor of shape (m, K, p + 1)
-        Of all models, those that have ended included.
+        Parameters of all models, including those that have stopped.
     value, optimality : Tensor
-        Of the models that are still at work.
+        Objective and optimality of the models that have not stopped.
     n_passes : int
-        Full reads of X so far.
+        Number of full reads of X so far.
     """
 
     n_iter: int
@@ -66,48 +72,53 @@ def drive(
     state: Any = None,
     proof: bool = True,
 ) -> Outcome:
-    """Iterate until every model has converged or can get no further.
+    """Iterate until every model has converged or cannot improve.
 
-    A model that has ended leaves the batch, so that its company costs no more passes and cannot
-    change it.
+    A model that has stopped is removed from the batch: the remaining passes become cheaper, and
+    the other models cannot change its result.
 
     Parameters
     ----------
     solver : Solver
+        Solver whose steps are iterated.
     objective : Objective
+        Objective of all models, possibly with low-precision products.
     params : Tensor of shape (m, K, p + 1)
-        Start.
+        Initial parameters.
     tol : float
-        Largest optimality of a converged model.
+        Convergence threshold on the optimality.
     max_iter : int
+        Maximum number of iterations.
     n_iter : int, default=0
-        Iterations that the start has taken of these.
+        Number of iterations that led to the initial parameters; they count towards ``max_iter``.
     callback : callable or None
-        Called after every iteration; true stops all models.
+        Called with an `Iterate` after every iteration; all models stop if it returns True.
     bound : bool, default=True
-        Whether the duality gap is wanted, which costs two passes or so; else it is nan.
+        Whether to compute the duality gap, which costs about two passes; else it is nan.
     journal : CheckpointWriter or None
-        Where to write how far the models have come; the file is gone at the end.
+        Writer of the checkpoint; the file is deleted when the fit is complete.
     written : dict or None
-        What the journal was found to hold: go on from there.  It is emptied.
+        Content of a checkpoint from which to resume; the dict is emptied.
     keep : bool, default=False
-        Whether a KeyboardInterrupt ends the models where they are, rather than come through.
+        Whether a KeyboardInterrupt stops the models at their current points instead of being
+        raised.
     state : State or None
-        Of the solver at the start, where it is known already.
+        State of the solver at the initial parameters, if it is known.
     proof : bool, default=True
-        Whether a decrement has to be proven to count; else a prediction will do, of where another
-        drive begins.
+        Whether convergence has to be confirmed; False also accepts predicted decrements, for
+        results that are only used as a start.
 
     Returns
     -------
     outcome : Outcome
+        Final parameters of all models, with status and certificate.
     """
     journal = CheckpointWriter(None, {}) if journal is None else journal
     loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal, proof)
     try:
         loop.begin(objective, n_iter, written, state)
-        objective = objective.exact  # rough products are kept no longer than they are used
-        loop.approach()
+        objective = objective.exact  # free the memory of the low-precision products
+        loop.run_low_precision()
         loop.finish()
         loop.prove()
         found = loop.outcome(bound)
@@ -124,23 +135,26 @@ def drive(
 
 
 @dataclass(frozen=True)
-class _Run:
-    """How far the models have come: replaced as a whole, so that an interrupt finds it sound.
+class _RunState:
+    """State of a drive; replaced as a whole, so that it is consistent at any interrupt.
 
     Attributes
     ----------
     objective : Objective
-        Of the models at work; rough to begin with, where that is faster.
+        Objective of the active models; its products have low precision in the first steps.
     state : State
+        State of the solver for the active models.
     models, stalls : tuple of int
-        Those at work, and the steps in which each was stuck.
+        Indices of the active models, and for each the number of steps without progress in a row.
     first, n_iter : int
-        Iterations of the start, and all so far.
+        Number of iterations before the drive, and in total.
     before : tuple of float
-        Optimality before the last step on rough products.
+        Optimality before the last step with low-precision products.
     quiet : tuple of (bool or None)
-        Whether a step has shown that a model is not on its way to infinity; None: not yet.
-    ends : tuple of End
+        True if a step has shown that a model does not diverge to infinity, False if that can no
+        longer be shown, None if it is open.
+    final_points : tuple of FinalPoint
+        Final points of the models that have stopped.
     """
 
     objective: Objective
@@ -151,20 +165,20 @@ class _Run:
     n_iter: int
     before: tuple[float, ...]
     quiet: tuple[bool | None, ...]
-    ends: tuple[End, ...] = ()
+    final_points: tuple[FinalPoint, ...] = ()
 
     @classmethod
-    def of(cls, objective: Objective, state: Any, n_iter: int) -> "_Run":
-        m = len(objective.strength)
+    def of(cls, objective: Objective, state: Any, n_iter: int) -> "_RunState":
+        m = len(objective.reg_strength)
         return cls(
             objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
         )
 
 
 class _Loop:
-    """The run of one `drive`."""
+    """Implementation of `drive`."""
 
-    run: _Run | None = None
+    run: _RunState | None = None
 
     def __init__(
         self,
@@ -182,7 +196,7 @@ class _Loop:
         self._tol, self._max_iter = tol, max_iter
         self._callback, self._journal, self._proof = callback, journal, proof
         self._params, self._everyone = params, params.clone()
-        self._earlier = 0  # passes before the run was resumed, but for those that check it
+        self._earlier = 0  # passes before the run was resumed, less those that check the file
         self._stopped = False
 
     def begin(
@@ -192,27 +206,27 @@ class _Loop:
         written: dict[str, Any] | None,
         state: Any = None,
     ) -> None:
-        """Begin at the start, or where a journal has come to."""
+        """Start at the initial parameters, or resume from a checkpoint."""
         if written is not None:
             self._resume(objective, written)
             return
         if state is None:
             state = self._solver.init(objective, self._params, self._tol)
-        self.run = _Run.of(objective, state, n_iter)
+        self.run = _RunState.of(objective, state, n_iter)
 
     def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
-        """Go on from a file, as far as its points are what their parameters give."""
+        """Resume from a checkpoint after checking its points against their parameters."""
         try:
-            ends = from_tree(written["ends"], objective, objective)
+            final_points = from_tree(written["ends"], objective, objective)
             own, models = objective, tuple(range(len(self._params)))
-            for end in ends:  # as they were left out, one end after another
-                if len(set(end.models) & set(models)) < len(end.models):
-                    raise ValueError(f"{end.models} have ended before")
-                kept = [i for i, model in enumerate(models) if model not in end.models]
+            for final in final_points:  # in the order in which models stopped
+                if len(set(final.models) & set(models)) < len(final.models):
+                    raise ValueError(f"{final.models} have ended before")
+                kept = [i for i, model in enumerate(models) if model not in final.models]
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
-                self._everyone[list(end.models)] = end.point.params
-            run = _Run(
+                self._everyone[list(final.models)] = final.point.params
+            run = _RunState(
                 own if written["is_rough"] else own.exact,
                 from_tree(written["state"], own, objective),
                 models,
@@ -221,45 +235,50 @@ class _Loop:
                 written["n_iter"],
                 written["before"],
                 written["quiet"],
-                ends,
+                final_points,
             )
-            points = [(self._whole.select(self._index(end.models)), end.point) for end in ends]
+            points = [
+                (self._whole.select(self._index(final.models)), final.point)
+                for final in final_points
+            ]
             points.append((run.objective, run.state.point))
             check_run(run, points, written["n_passes"])
         except Exception as error:
             raise self._journal.damaged() from error
-        if not all(is_own(part, point) for part, point in points):
+        if not all(matches_params(part, point) for part, point in points):
             raise self._journal.damaged()
         self.run = run
-        # what was read to check the file does not count: it is no part of the fit
+        # passes that check the file are not part of the fit
         self._earlier = written["n_passes"] - self._whole.data.n_passes
-        self._solver = Distrusted(self._solver, self._tol, self._journal.damaged)
+        self._solver = ResumedSolver(self._solver, self._tol, self._journal.damaged)
         written.clear()
 
     def prove(self) -> None:
-        """Prove the models that have converged after a file was read, from their parameters."""
-        if not isinstance(self._solver, Distrusted):
+        """Verify, after a resume, that the converged models are optimal at their parameters."""
+        if not isinstance(self._solver, ResumedSolver):
             return
         solver, before = self._solver.solver, self._whole.data.n_passes
-        if not all(is_proven(solver, self._whole, end, self._tol) for end in self._at_work.ends):
+        if not all(
+            is_proven(solver, self._whole, final, self._tol) for final in self._at_work.final_points
+        ):
             raise self._journal.damaged()
         self._earlier -= self._whole.data.n_passes - before
 
     def _index(self, models: Sequence[int]) -> Tensor:
         return torch.tensor(models, device=self._params.device)
 
-    def approach(self) -> None:
-        """Go most of the way on rough products, where those are faster."""
+    def run_low_precision(self) -> None:
+        """Take the first steps with low-precision products, if the objective has them."""
         run, solver = self._at_work, self._solver
         if not run.objective.is_low_precision:
             return
         while True:
             reached = _optimality(run.state)
-            self._ask(run, reached)
+            self._call_back(run, reached)
             steps = run.n_iter - run.first
             if self._stopped or run.n_iter >= self._max_iter - 1 or steps >= _ROUGH_ITER:
                 break
-            if _nearly_there(run.before, reached, self._tol):
+            if _is_nearly_converged(run.before, reached, self._tol):
                 break
             moved = solver.step(run.objective, run.state)
             if None in _stuck(run.state, moved):
@@ -276,7 +295,7 @@ class _Loop:
         self._keep(replace(run, objective=exact, state=moved, n_iter=n_iter))
 
     def finish(self) -> None:
-        """Go on, on exact products, until every model has ended."""
+        """Iterate with exact products until every model has stopped."""
         before = None
         while True:
             run = self._at_work
@@ -286,27 +305,27 @@ class _Loop:
                 state = replace(run.state, trusted=torch.ones_like(run.state.trusted))
                 reached = _optimality(state)
             if state is not run.state:
-                # a step that an unproven decrement made look good
+                # an unconfirmed decrement may have made the last step look like progress
                 stalls = run.stalls if before is None else _stalls(before, state)
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
-                self._ask(run, reached)
-            status, directions = self._verdicts(run, reached)
+                self._call_back(run, reached)
+            status, directions = self._stopping_status(run, reached)
             self.run = run = self._without(run, status, reached, directions)
             if not run.models:
                 return
             moved = self._solver.step(run.objective, run.state)
             stuck = _stuck(run.state, moved)
             stalls = _stalls(run, moved)
-            # overflow: the point before is the last good one
+            # after an overflow the previous point is the last valid one
             overflows = None in stuck
             before = None if overflows else run
             state = run.state if overflows else moved
-            quiet = self._quiet(run, state)
+            quiet = self._updated_quiet(run, state)
             self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls, quiet=quiet))
 
     def interrupt(self) -> None:
-        """End the models that are at work where they are."""
+        """Stop the active models at their current points."""
         run = self._at_work
         if not run.models:
             return
@@ -315,22 +334,24 @@ class _Loop:
             point = run.objective.exact.evaluate(point.params)
         status = (Status.INTERRUPTED,) * len(run.models)
         none = (None,) * len(run.models)
-        end = End(run.models, point, tuple(_optimality(run.state)), status, run.n_iter, none)
-        self.run = replace(run, models=(), ends=(*run.ends, end))
+        final = FinalPoint(
+            run.models, point, tuple(_optimality(run.state)), status, run.n_iter, none
+        )
+        self.run = replace(run, models=(), final_points=(*run.final_points, final))
 
     def outcome(self, bound: bool) -> Outcome:
-        """Put together how all models ended."""
+        """Collect the results of all models."""
         run = self._at_work
-        found = Outcome.of(self._whole, run.ends, self._earlier, bound)
+        found = Outcome.of(self._whole, run.final_points, self._earlier, bound)
         return replace(found, state=run.state) if len(self._params) == 1 else found
 
     @property
-    def _at_work(self) -> _Run:
+    def _at_work(self) -> _RunState:
         assert self.run is not None  # it was started or resumed
         return self.run
 
-    def _ask(self, run: _Run, reached: list[float]) -> None:
-        """Ask the callback whether to stop, after an iteration."""
+    def _call_back(self, run: _RunState, reached: list[float]) -> None:
+        """Pass the current iterate to the callback, which may stop all models."""
         if self._callback is not None and run.n_iter > run.first:
             self._everyone[list(run.models)] = run.state.point.params
             optimality = self._params.new_tensor(reached)
@@ -340,10 +361,10 @@ class _Loop:
             )
             self._stopped = bool(self._callback(iterate))
 
-    def _verdicts(
-        self, run: _Run, reached: list[float]
+    def _stopping_status(
+        self, run: _RunState, reached: list[float]
     ) -> tuple[list[Status | None], list[Tensor | None]]:
-        """Say how models have ended; of those whose optimum is at infinity, where that is."""
+        """Return the status of models that stop, and directions of recession of separable ones."""
         state = run.state
         status: list[Status | None] = []
         for r, trusted, stalls in zip(reached, state.trusted.tolist(), run.stalls, strict=True):
@@ -355,7 +376,7 @@ class _Loop:
                 status.append(Status.MAX_ITER)
             else:
                 status.append(None)
-        directions = self._away(run, status, reached)
+        directions = self._recession_directions(run, status, reached)
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
@@ -363,19 +384,19 @@ class _Loop:
             status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
         return status, directions
 
-    def _away(
-        self, run: _Run, status: list[Status | None], reached: list[float]
+    def _recession_directions(
+        self, run: _RunState, status: list[Status | None], reached: list[float]
     ) -> list[Tensor | None]:
-        """Directions in which objectives fall for ever, looked for where that may be."""
+        """Find directions of recession of models whose objective may have no minimiser."""
         objective, point = run.objective, run.state.point
         free = [self._free[i] for i in run.models]
         if run.n_iter > run.first and not any(free) and not any(status):
             return [None] * len(free)
         asked = [f and s is not Status.CONVERGED for f, s in zip(free, status, strict=True)]
-        if run.n_iter == run.first:  # of classes without weight the start knows
+        if run.n_iter == run.first:  # classes without weight are visible at the start
             rare = rare_classes(objective, point)
             asked = [a or r for a, r in zip(asked, rare, strict=True)]
-        directions = separated(objective, point, asked)
+        directions = separating_directions(objective, point, asked)
         near = [
             i
             for i, how in enumerate(status)
@@ -387,16 +408,16 @@ class _Loop:
                 for known, how in zip(run.quiet, status, strict=True)
             ]
             doubted = [f and not q for f, q in zip(free, quiet, strict=True)]
-            found = receding(objective, point, run.state.decrement, near, doubted)
+            found = recession_directions(objective, point, run.state.decrement, near, doubted)
             for i, direction in zip(near, found, strict=True):
                 directions[i] = direction
         return directions
 
-    def _quiet(self, run: _Run, state: Any) -> tuple[bool | None, ...]:
-        """Whether steps have shown that models are not on their way to infinity.
+    def _updated_quiet(self, run: _RunState, state: Any) -> tuple[bool | None, ...]:
+        """Update `_RunState.quiet`: the models that are known not to diverge to infinity.
 
-        A model that came too near to the optimum without that is not asked any more: rounding may
-        hide the way.
+        Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
+        divergence.
         """
         if state is run.state or not self._proof or not any(self._free):
             return run.quiet
@@ -417,7 +438,7 @@ class _Loop:
             new if known is None else known for known, new in zip(run.quiet, now, strict=True)
         )
 
-    def _is_quiet(self, run: _Run, state: Any) -> list[bool]:
+    def _is_quiet(self, run: _RunState, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
         limit = saturation_limit(point, state.decrement)
         saturated = saturated_models(run.objective, point, limit)
@@ -425,7 +446,7 @@ class _Loop:
             return [True] * len(saturated)
         exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
         exact = exact.to(point.params.device)
-        if bool(exact.any()):  # the whole way, and not a part of it
+        if bool(exact.any()):  # full Newton steps only
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
         return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
@@ -434,8 +455,8 @@ class _Loop:
     def _free(self) -> list[bool]:
         return free_columns(self._whole)
 
-    def _keep(self, run: _Run) -> None:
-        """Take over the run after an iteration, and write it if it is due."""
+    def _keep(self, run: _RunState) -> None:
+        """Store the run after an iteration, and write a checkpoint if it is due."""
         self.run = run
         if self._journal.due(run.n_iter):
             tree = {
@@ -446,19 +467,19 @@ class _Loop:
                 "n_iter": run.n_iter,
                 "before": run.before,
                 "quiet": run.quiet,
-                "ends": to_tree(run.ends),
+                "ends": to_tree(run.final_points),
                 "n_passes": self._whole.data.n_passes + self._earlier,
             }
             self._journal.write(run.n_iter, tree)
 
     def _without(
         self,
-        run: _Run,
+        run: _RunState,
         status: list[Status | None],
         reached: list[float],
         directions: list[Tensor | None],
-    ) -> _Run:
-        """Run without the models that have ended."""
+    ) -> _RunState:
+        """Return the run without the models that have stopped."""
         if not any(status):
             return run
         kept = [i for i, how in enumerate(status) if how is None]
@@ -467,7 +488,7 @@ class _Loop:
         point = run.state.point
         if self._callback is not None:
             self._everyone[list(run.models)] = point.params
-        end = End(
+        final = FinalPoint(
             tuple(run.models[i] for i in gone),
             point.select(torch.tensor(gone, device=device)) if kept else point,
             tuple(reached[i] for i in gone),
@@ -475,9 +496,9 @@ class _Loop:
             run.n_iter,
             tuple(directions[i] for i in gone),
         )
-        ends = (*run.ends, end)
+        final_points = (*run.final_points, final)
         if not kept:
-            return replace(run, models=(), ends=ends)
+            return replace(run, models=(), final_points=final_points)
         index = torch.tensor(kept, device=device)
         objective = run.objective.select(index)
         return replace(
@@ -487,12 +508,12 @@ class _Loop:
             models=tuple(run.models[i] for i in kept),
             stalls=tuple(run.stalls[i] for i in kept),
             quiet=tuple(run.quiet[i] for i in kept),
-            ends=ends,
+            final_points=final_points,
         )
 
 
-def _nearly_there(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
-    """Whether the next step will bring most models to their goal, or rounding is near."""
+def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
+    """Return True if low precision cannot improve most models, or one more step suffices."""
     near = [
         r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
     ]
@@ -502,7 +523,7 @@ def _nearly_there(before: tuple[float, ...], reached: list[float], tol: float) -
 def _proven(
     solver: Solver, objective: Objective, state: Any, tol: float
 ) -> tuple[Any, list[float]]:
-    """Optimality of every model, confirmed where one would converge on a mere prediction."""
+    """Compute the optimality of all models; confirm those that would stop on a prediction."""
     reached = _optimality(state)
     doubted = [
         i
@@ -516,13 +537,13 @@ def _proven(
 
 
 def _optimality(state: Any) -> list[float]:
-    """``sqrt(decrement / F)``: its square is the relative distance from the optimum."""
+    """Return ``sqrt(decrement / F)``, the root of the relative suboptimality."""
     pairs = zip(state.decrement.tolist(), state.point.value.tolist(), strict=True)
     return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
 
 
 def _stuck(before: Any, state: Any) -> list[bool | None]:
-    """Whether neither value nor decrement of a model got better; None where it overflowed."""
+    """Return True for models without progress in value and decrement, None after overflow."""
     old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
     new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
     return [
@@ -533,8 +554,8 @@ def _stuck(before: Any, state: Any) -> list[bool | None]:
     ]
 
 
-def _stalls(before: _Run, state: Any) -> tuple[int, ...]:
-    """Count the steps in which each model was stuck."""
+def _stalls(before: _RunState, state: Any) -> tuple[int, ...]:
+    """Count the steps without progress in a row of each model."""
     return tuple(
         _STALLS if s is None else s * (n + 1)
         for s, n in zip(_stuck(before.state, state), before.stalls, strict=True)

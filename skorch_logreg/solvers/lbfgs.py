@@ -1,4 +1,4 @@
-"""Limited-memory BFGS, preconditioned with a model of the Hessian."""
+"""Limited-memory BFGS, preconditioned with an approximate Hessian."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,45 +9,47 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
-    MARGIN,
+    GOAL_MARGIN,
+    ModelProgress,
     SmoothState,
-    Track,
     confirmed,
-    conjugated,
     flattening,
     is_damped,
     moved,
+    n_models_left,
     newton_step,
     renewed,
-    room_left,
     start,
+    with_newton_directions,
 )
 
-_SLOW_STEPS = 30  # remaining steps at which a partial curvature gives way to Newton-CG
-_PAIR_NUMBERS = 1 << 26  # in all pairs
-_FEW_PAIRS = 3
-_FIRST_STEPS = 6
-_TIRED = 0.1  # contraction a step that is slow for a curvature which follows
-_PATIENCE = 6  # steps after which a rate is known
+_SLOW_STEPS = 30  # estimated remaining steps above which Newton-CG takes over
+_MAX_PAIR_NUMBERS = 1 << 26  # numbers in all pairs, half a gigabyte
+_MIN_PAIRS = 3  # pairs that are always kept
+_FIRST_STEPS = 6  # steps before an adaptive or partial curvature may be stale
+_STALLED_RATE = 0.1  # contraction per step above which an adaptive curvature has stalled
+_PATIENCE = 6  # steps before a rate is considered known
 
 
 @dataclass(frozen=True)
 class LBFGS(Resumable):
     """Preconditioned limited-memory BFGS.
 
-    The gradient is exact and the curvature cheap: a Hessian model that was factored once, and
-    the pairs of the last steps on top.  The model is rebuilt when, at the rate at which the
-    decrement falls, the remaining steps would cost more than a new one.  Where no exact Hessian
-    is affordable and the rate stays slow, Newton-CG takes over, whose decrement is its proof.
+    The gradient is exact; the curvature is an approximate Hessian that was factored once,
+    corrected by the pairs of the last steps.  It is rebuilt when, at the current rate of
+    convergence, the remaining steps would cost more than a new one.  If no exact Hessian is
+    affordable and convergence stays slow, Newton-CG takes over, which needs no confirmation of
+    its decrement.
 
     Parameters
     ----------
     memory : int, default=10
-        Pairs that are kept; fewer, from 3, where they would take more than half a gigabyte.
+        Number of pairs that are kept; fewer, but at least 3, if they would take more than half a
+        gigabyte.
     checkpoint, on_interrupt
-        As every solver has them; see `Resumable`.
+        As in `Resumable`.
 
     References
     ----------
@@ -64,45 +66,49 @@ class LBFGS(Resumable):
     memory: int = 10
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """State at given parameters."""
+        """Return the state at given parameters."""
         return start(objective, params, tol)
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """One descent step, on new curvatures where the old ones have become too dear."""
-        worn = _worn(state.tracks)
-        if worn:
-            state = renewed(objective, state, worn)
+        """Rebuild stale curvatures and take one step."""
+        stale = _stale_models(state.progress)
+        if stale:
+            state = renewed(objective, state, stale)
         point = state.point
         direction = newton_step(state, -_two_loop(state))
-        last = all(track.age and track.far * track.rate <= 1 for track in state.tracks)
-        target, change = descend(objective, point, direction, last)
+        last = all(
+            model.age and model.decrement_ratio * model.rate <= 1 for model in state.progress
+        )
+        target, change = take_step(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
-        kept = min(self.memory, max(_PAIR_NUMBERS // (2 * change.numel()), _FEW_PAIRS))
+        kept = min(self.memory, max(_MAX_PAIR_NUMBERS // (2 * change.numel()), _MIN_PAIRS))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
-        return self._conjugated(objective, _doubted(point, state))
+        return self._with_newton_cg(objective, _doubted(point, state))
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]
     ) -> SmoothState:
-        """Find decrements of the same point that can be trusted."""
+        """Compute reliable decrements of some models at the same point."""
         return confirmed(objective, state, models)
 
-    def _conjugated(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """State in which Newton-CG has taken over the models that are slow."""
-        tracks = tuple(
-            replace(track, conjugate=True) if _is_slow(track) else track for track in state.tracks
+    def _with_newton_cg(self, objective: Objective, state: SmoothState) -> SmoothState:
+        """Switch slow models to Newton-CG."""
+        progress = tuple(
+            replace(model, uses_newton_cg=True) if _is_slow(model) else model
+            for model in state.progress
         )
-        models = [i for i, track in enumerate(tracks) if track.conjugate]
+        models = [i for i, model in enumerate(progress) if model.uses_newton_cg]
         if not models:
             return state
-        return conjugated(objective, replace(state, tracks=tracks), models)
+        return with_newton_directions(objective, replace(state, progress=progress), models)
 
 
 def _doubted(before: Point, state: SmoothState) -> SmoothState:
-    """State whose decrement is that of the last steps where it is far beyond the curvature's.
+    """Replace decrements that the last steps show to be much too small.
 
-    Where rows have become certain since the curvature was built, the objective is flatter than
-    it says; the pairs have seen that up to the last step, whose end the values tell.
+    If rows have become saturated since the curvature was built, the objective is flatter than
+    the curvature.  The pairs measure that up to the last step, and the values along that step
+    measure it at its end.
     """
     goal = state.tol**2 * state.point.value
     near = state.decrement <= goal
@@ -112,61 +118,65 @@ def _doubted(before: Point, state: SmoothState) -> SmoothState:
     if not state.curvature.reads:
         seen = torch.maximum(inner(state.point.gradient, _two_loop(state)) / 2, seen)
     seen = seen * flattening(before, state.point)
-    near &= seen > MARGIN * goal
+    near &= seen > GOAL_MARGIN * goal
     damped = is_damped(state.curvature, state.solved, state.point, state.decrement, state.tol)
     trusted = state.trusted & ~near & ~damped
     # a proof that was refuted here is none at the next point
-    tracks = tuple(
-        replace(track, proven=track.proven and kept)
-        for track, kept in zip(state.tracks, trusted.tolist(), strict=True)
+    progress = tuple(
+        replace(model, proven=model.proven and kept)
+        for model, kept in zip(state.progress, trusted.tolist(), strict=True)
     )
     return replace(
-        state, decrement=torch.where(near, seen, state.decrement), trusted=trusted, tracks=tracks
+        state,
+        decrement=torch.where(near, seen, state.decrement),
+        trusted=trusted,
+        progress=progress,
     )
 
 
-def _worn(tracks: Sequence[Track]) -> list[int]:
-    """Models whose steps left would cost more than a new curvature and its two steps.
+def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
+    """Return the models for which a new curvature is cheaper than the remaining steps.
 
-    Those with the same way to build one come in one batch.
+    All of them have the same plan for the new curvature, so that it is built in one batch.
     """
     candidates = [
         i
-        for i, track in enumerate(tracks)
-        if track.far > 1
-        and not track.directed
-        # the first steps are slow whatever the curvature, where a model follows or sees a part
-        and track.age >= (_FIRST_STEPS if track.model.follows or not track.model.trust else 1)
+        for i, model in enumerate(progress)
+        if model.decrement_ratio > 1
+        and not model.has_newton_direction
+        # the first steps on an adaptive or partial curvature are always slow
+        and model.age
+        >= (_FIRST_STEPS if model.plan.is_adaptive or not model.plan.proof_rate else 1)
     ]
-    worn = [i for i in candidates if _is_worn(tracks[i], len(candidates))]
-    if not worn:
+    stale = [i for i in candidates if _is_stale(progress[i], len(candidates))]
+    if not stale:
         return []
-    model = tracks[worn[0]].model.next
-    worn = [i for i in worn if tracks[i].model.next is model]
-    own = [i for i in worn if not tracks[i].model.follows]
-    others = [i for i in worn if tracks[i].model.follows]
-    return own + others[: room_left(tracks, model)]
+    plan = progress[stale[0]].plan.next
+    stale = [i for i in stale if progress[i].plan.next is plan]
+    own = [i for i in stale if not progress[i].plan.is_adaptive]
+    others = [i for i in stale if progress[i].plan.is_adaptive]
+    return own + others[: n_models_left(progress, plan)]
 
 
-def _is_worn(track: Track, n_models: int) -> bool:
-    price = track.model.cost(n_models) + 2
-    # what a model that follows has cost already, it may cost again: its estimate is no bound
-    tired = track.model.follows and track.age > price and track.rate > _TIRED
-    return tired or track.steps_left() > price
+def _is_stale(model: ModelProgress, n_models: int) -> bool:
+    price = model.plan.cost(n_models) + 2
+    # the rate of an adaptive curvature may get worse, so the remaining steps are not bounded
+    stalled = model.plan.is_adaptive and model.age > price and model.rate > _STALLED_RATE
+    return stalled or model.steps_left() > price
 
 
-def _is_last(track: Track) -> bool:
-    """Whether a partial model is the best there is."""
-    return not track.model.exact and track.model.stronger is None
+def _is_last(model: ModelProgress) -> bool:
+    """Return True if the curvature is not exact and has no fallback."""
+    return not model.plan.exact and model.plan.fallback is None
 
 
-def _is_slow(track: Track) -> bool:
-    """Whether no exact Hessian is affordable and the partial one is not enough."""
-    return _is_last(track) and track.age >= _PATIENCE and track.steps_left() > _SLOW_STEPS
+def _is_slow(model: ModelProgress) -> bool:
+    """Return True if convergence on the last available curvature is slow."""
+    return _is_last(model) and model.age >= _PATIENCE and model.steps_left() > _SLOW_STEPS
 
 
 def _two_loop(state: SmoothState) -> Tensor:
-    """Inverse Hessian estimate times the gradient."""
+    """Multiply the L-BFGS estimate of the inverse Hessian with the gradient."""
     if not state.pairs:
         return state.solved
     q = state.point.gradient
@@ -175,14 +185,14 @@ def _two_loop(state: SmoothState) -> Tensor:
         alpha = rho * inner(s, q)[:, None, None]
         q = q - alpha * y
         alphas.append(alpha)
-    r = state.curvature.solve(q) * state.stretch[:, None, None]
+    r = state.curvature.solve(q) * state.curvature_scale[:, None, None]
     for (s, y, rho), alpha in zip(state.pairs, reversed(alphas), strict=True):
         r = r + (alpha - rho * inner(y, r)[:, None, None]) * s
     return r
 
 
 def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Keep a pair with its inverse product; 0 where rounding has the last word."""
+    """Return a pair with the inverse of its inner product, 0 if that is rounding error."""
     product = inner(step, change)
     size = (inner(step, step) * inner(change, change)).sqrt()
     rho = torch.where(product > 1e-14 * size, 1 / product, 0.0)

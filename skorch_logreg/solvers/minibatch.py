@@ -1,4 +1,4 @@
-"""Settings of the classic training loop: an optimiser of torch on mini-batches."""
+"""Settings of training on mini-batches with optimisers of torch."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -16,38 +16,38 @@ SCHEDULES = ("cosine", "inverse", "inverse-sqrt")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MiniBatch(Resumable):
-    """What the loop is told, whatever the optimiser.
+    """Base class of mini-batch solvers, with the settings that all optimisers share.
 
-    Every step follows the gradient of the objective divided by the weight of all rows, with the
-    loss taken from a mini-batch: for rows of weight 1 the mean loss of its rows plus
-    ``penalty / (C n)``.  Columns are taken as they are: scale them first.
+    Every step follows the gradient of the objective divided by the total weight of all rows, with
+    the loss of a mini-batch: for rows of weight 1 the mean loss of its rows plus
+    ``penalty / (C n)``.  Columns are not standardised internally, so scale them first.
 
     Parameters
     ----------
     batch_size : int or None, default=None
-        Rows of a mini-batch; None: all, which is gradient descent.
+        Number of rows of a mini-batch; None uses all rows, which is gradient descent.
     epochs : int, default=200
-        How often all rows are gone through.
+        Number of passes over all rows.
     shuffle : bool, default=True
-        Whether every epoch has an order of its own, drawn from the estimator's `random_state`.
-        Rows that stream come in the order of their loader.
+        Whether rows are shuffled in every epoch, with the estimator's `random_state`.  Streamed
+        rows keep the order of their loader.
     schedule : {"cosine", "inverse", "inverse-sqrt"}, callable or None, default=None
-        How the learning rate falls from epoch to epoch: to 0 along half a cosine, as
-        ``1 / (1 + epoch)``, or as its root. Or a function of the optimiser that returns a
-        scheduler of `torch.optim.lr_scheduler`. None: it stays. Should `partial_fit` go on for
-        more than `epochs`, the cosine rises again.
+        Decay of the learning rate per epoch: to 0 along half a cosine, as ``1 / (1 + epoch)``, or
+        as its square root; or a function of the optimiser that returns a scheduler of
+        `torch.optim.lr_scheduler`. None keeps the learning rate constant. If `partial_fit` runs
+        for more than `epochs`, the cosine rises again.
     clip : float or None, default=None
-        Largest norm of a model's gradient; a larger one is scaled down.
+        Maximum norm of a model's gradient; larger gradients are scaled down.
     validation_fraction : float, default=0.0
-        Share of the rows that are held out and scored after every epoch; the weights of the
-        best epoch are kept. Stratified by class.
+        Fraction of the rows that are held out, stratified by class, and scored after every epoch;
+        the weights of the best epoch are kept.
     scoring : str, callable or None, default=None
-        Scorer of scikit-learn for the rows held out; None: "neg_log_loss".
+        Scorer of scikit-learn for the held-out rows; None means "neg_log_loss".
     patience : int or None, default=10
-        Epochs without a better score after which training stops, and no warning says that the
-        optimum was not reached; None: it goes on.
+        Number of epochs without a better score after which training stops, without a convergence
+        warning; None never stops early.
     finish : "exact" or None, default=None
-        Whether a convex solver goes on from where the epochs end, until `tol` is reached.
+        "exact" continues with a convex solver after the last epoch until `tol` is reached.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"batches"})
@@ -62,7 +62,7 @@ class MiniBatch(Resumable):
     finish: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is not allowed."""
+        """Validate the parameters."""
         super().__post_init__()
         self._whole("batch_size", 1, or_none=True)
         self._whole("epochs", 0)
@@ -82,7 +82,7 @@ class MiniBatch(Resumable):
             self._refuse("finish", "'exact' or None")
 
     def __repr__(self) -> str:
-        """Say what is not a default."""
+        """Show the parameters that differ from their defaults."""
         of_loop = {field.name for field in fields(MiniBatch)}
         changed = [f for f in fields(self) if f.repr and getattr(self, f.name) != f.default]
         changed.sort(key=lambda field: field.name in of_loop)
@@ -90,11 +90,11 @@ class MiniBatch(Resumable):
         return f"{type(self).__name__}({shown})"
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimiser of some parameters."""
+        """Create the optimiser of some parameters."""
         raise NotImplementedError
 
     def scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
-        """Make what changes the learning rate after every epoch."""
+        """Create the scheduler of the learning rate, or return None."""
         if self.schedule is None:
             return None
         if self.schedule == "cosine":
@@ -132,10 +132,11 @@ class SGD(MiniBatch):
     Parameters
     ----------
     learning_rate : float, default=0.1
+        Initial learning rate.
     momentum : float, default=0.0
-        In [0, 1).
+        Momentum in [0, 1).
     nesterov : bool, default=False
-        Whether the momentum is Nesterov's.
+        Whether to use Nesterov's momentum.
     batch_size, epochs, shuffle, schedule, clip, validation_fraction, scoring, patience, finish
         As in `MiniBatch`.
 
@@ -155,7 +156,7 @@ class SGD(MiniBatch):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is not allowed."""
+        """Validate the parameters."""
         super().__post_init__()
         self._positive("learning_rate")
         if not (_is_real(self.momentum) and 0 <= self.momentum < 1):
@@ -164,7 +165,7 @@ class SGD(MiniBatch):
             self._refuse("nesterov", "False where momentum is 0")
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimiser of some parameters."""
+        """Create the optimiser of some parameters."""
         return torch.optim.SGD(
             parameters,
             lr=float(self.learning_rate),
@@ -175,15 +176,16 @@ class SGD(MiniBatch):
 
 @dataclass(frozen=True, repr=False)
 class Adam(MiniBatch):
-    """Adam, whose steps have the size of the learning rate whatever that of the gradient.
+    """Adam, whose steps have about the size of the learning rate for gradients of any size.
 
     Parameters
     ----------
     learning_rate : float, default=0.001
+        Initial learning rate.
     betas : pair of float, default=(0.9, 0.999)
-        Memory of the mean and of the square of the gradient.
+        Decay rates of the running means of the gradient and of its square.
     eps : float, default=1e-8
-        Added to the root of the squares.
+        Added to the root of the mean square.
     batch_size, epochs, shuffle, schedule, clip, validation_fraction, scoring, patience, finish
         As in `MiniBatch`.
 
@@ -198,7 +200,7 @@ class Adam(MiniBatch):
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        """Refuse what is not allowed."""
+        """Validate the parameters."""
         super().__post_init__()
         self._positive("learning_rate")
         self._positive("eps")
@@ -207,26 +209,27 @@ class Adam(MiniBatch):
             self._refuse("betas", "two numbers in [0, 1)")
 
     def options(self) -> dict[str, Any]:
-        """Return what torch's optimiser is told."""
+        """Return the options of torch's optimiser."""
         return {"lr": float(self.learning_rate), "betas": tuple(self.betas), "eps": self.eps}
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimiser of some parameters."""
+        """Create the optimiser of some parameters."""
         return self._class(parameters, **self.options())
 
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Adam):
-    """Adam with weight decay beside the gradient; it acts on all weights, intercepts too.
+    """Adam with decoupled weight decay of all weights, including intercepts.
 
-    The decay is no part of the objective, whose penalty is `C`'s: it is meant for the hidden
-    layers of a `NeuralLogisticClassifier`.
+    The decay is not part of the objective, whose penalty is controlled by `C`.  It is meant for
+    the hidden layers of a `NeuralLogisticClassifier`.
 
     Parameters
     ----------
     learning_rate, betas, eps
         As in `Adam`.
     weight_decay : float, default=0.01
+        Weight decay coefficient.
     batch_size, epochs, shuffle, schedule, clip, validation_fraction, scoring, patience, finish
         As in `MiniBatch`.
 
@@ -239,25 +242,26 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse what is not allowed."""
+        """Validate the parameters."""
         super().__post_init__()
         self._positive("weight_decay", or_zero=True)
 
     def options(self) -> dict[str, Any]:
-        """Return what torch's optimiser is told."""
+        """Return the options of torch's optimiser."""
         return {**super().options(), "weight_decay": float(self.weight_decay)}
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Optimizer(MiniBatch):
-    """Any other optimiser of torch.
+    """Mini-batch solver with any other optimiser of torch.
 
     Parameters
     ----------
     optimizer_class : callable
-        Such as `torch.optim.RMSprop`: called with the parameters and the options.
+        Class of the optimiser, such as `torch.optim.RMSprop`; called with the parameters and the
+        options.
     **options
-        The optimiser's own, such as ``lr``, and those of `MiniBatch`.
+        Options of the optimiser, such as ``lr``, and of `MiniBatch`.
 
     Examples
     --------
@@ -282,7 +286,7 @@ class Optimizer(MiniBatch):
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """Refuse what is not allowed, by the optimiser too."""
+        """Validate the parameters, including those of the optimiser."""
         super().__post_init__()
         if not callable(self.optimizer_class):
             self._refuse("optimizer_class", "a class of torch.optim")
@@ -293,11 +297,11 @@ class Optimizer(MiniBatch):
             raise ParameterError(f"{name} does not take {self.options}: {error}") from error
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimiser of some parameters."""
+        """Create the optimiser of some parameters."""
         return self.optimizer_class(parameters, **self.options)
 
     def __hash__(self) -> int:
-        """Hash by what can be hashed."""
+        """Hash the hashable settings."""
         return hash((self.optimizer_class, self.batch_size, self.epochs, *self.options))
 
 

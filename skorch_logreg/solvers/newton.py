@@ -8,14 +8,14 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     SmoothState,
     confirmed,
-    conjugated,
     newton_step,
     renewed,
     start,
+    with_newton_directions,
 )
 
 
@@ -23,9 +23,9 @@ from skorch_logreg.solvers.smooth import (
 class NewtonCholesky(Resumable):
     """Newton's method with a new factored Hessian at every step.
 
-    Where no exact Hessian is affordable it is `NewtonCG`; where those of all models of a batch
-    would take more than half a gigabyte, a fit takes `LBFGS` in its place, which gives them
-    theirs in turn.
+    If no exact Hessian is affordable, the steps are those of `NewtonCG`.  If the Hessians of all
+    models of a batch would take more than half a gigabyte, a fit uses `LBFGS` instead, which
+    does not need all of them at once.
 
     References
     ----------
@@ -35,20 +35,20 @@ class NewtonCholesky(Resumable):
     requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """State at given parameters."""
+        """Return the state at given parameters."""
         return start(objective, params, tol)
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """One Newton step."""
-        if not state.tracks[0].model.next.exact:
+        """Take one Newton step."""
+        if not state.progress[0].plan.next.exact:
             return _newton_step(objective, state)
-        point, _ = descend(objective, state.point, newton_step(state, -state.solved))
+        point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
         return _renewed_at(objective, state, point)
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]
     ) -> SmoothState:
-        """Find decrements of the same point that can be trusted."""
+        """Compute reliable decrements of some models at the same point."""
         return confirmed(objective, state, models)
 
 
@@ -56,8 +56,8 @@ class NewtonCholesky(Resumable):
 class NewtonCG(Resumable):
     """Newton's method with conjugate gradients on exact Hessian products.
 
-    The curvature model of each point is the preconditioner, and the decrement that conjugate
-    gradients find is its own proof.
+    The preconditioner is an approximate Hessian of each point.  The decrement that conjugate
+    gradients compute needs no further confirmation.
 
     References
     ----------
@@ -67,31 +67,31 @@ class NewtonCG(Resumable):
     requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """State at given parameters."""
-        return _all_conjugated(objective, start(objective, params, tol))
+        """Return the state at given parameters."""
+        return _with_all_directions(objective, start(objective, params, tol))
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
-        """One inexact Newton step."""
+        """Take one inexact Newton step."""
         return _newton_step(objective, state)
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]
     ) -> SmoothState:
-        """Return the state: its decrement is one of conjugate gradients already."""
+        """Return the state unchanged: conjugate gradients have computed its decrement."""
         return state
 
 
 def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
     if state.direction is None:
-        state = _all_conjugated(objective, state)
-    assert state.direction is not None  # conjugate gradients always leave one
-    point, _ = descend(objective, state.point, state.direction)
-    return _all_conjugated(objective, _renewed_at(objective, state, point))
+        state = _with_all_directions(objective, state)
+    assert state.direction is not None  # set by conjugate gradients
+    point, _ = take_step(objective, state.point, state.direction)
+    return _with_all_directions(objective, _renewed_at(objective, state, point))
 
 
 def _renewed_at(objective: Objective, state: SmoothState, point: Point) -> SmoothState:
-    return renewed(objective, replace(state, point=point), range(len(state.tracks)))
+    return renewed(objective, replace(state, point=point), range(len(state.progress)))
 
 
-def _all_conjugated(objective: Objective, state: SmoothState) -> SmoothState:
-    return conjugated(objective, state, range(len(state.tracks)))
+def _with_all_directions(objective: Objective, state: SmoothState) -> SmoothState:
+    return with_newton_directions(objective, state, range(len(state.progress)))

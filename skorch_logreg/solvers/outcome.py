@@ -1,4 +1,4 @@
-"""How the models of a drive ended, with their proof."""
+"""Results of a solver: final points, status and certificates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from torch import Tensor
 from skorch_logreg.certificate import duality_gap, duality_gap_nearby
 from skorch_logreg.objective import Objective, Point
 
-_ROUNDING = 4e-16
-_NEGLIGIBLE = 1e-3  # share of a bound that need not be exact
+_ROUNDING = 4e-16  # relative rounding error of an objective
+_NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact
 
 
 class Status(Enum):
-    """How a fit ended."""
+    """Reason why a fit stopped."""
 
     CONVERGED = "converged"
     MAX_ITER = "max_iter"
@@ -29,10 +29,10 @@ class Status(Enum):
 
 
 @dataclass(frozen=True)
-class End:
-    """Last point of the models that ended together.
+class FinalPoint:
+    """Final point of the models that stopped at the same iteration.
 
-    Where the optimum is at infinity there is a direction (K, p + 1) that goes there.
+    Models whose optimum is at infinity have a direction of recession (K, p + 1).
     """
 
     models: tuple[int, ...]
@@ -45,22 +45,27 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the models ended.
+    """Result of a solver for all models.
 
     Attributes
     ----------
     params : Tensor of shape (m, K, p + 1)
+        Final parameters.
     status : tuple of Status
+        Reason why each model stopped.
     n_iter : Tensor of shape (m,)
+        Number of iterations of each model.
     value, optimality, duality_gap : Tensor of shape (m,)
-        The gap relative to the value; nan where no bound is finite.
+        Objective, predicted optimality, and duality gap relative to the objective; nan where no
+        bound is finite.
     logits : Tensor of shape (n, m, K)
+        Logits of all rows at the final parameters.
     n_passes : int
-        Full reads of X, those before it was resumed included.
+        Number of full reads of X, including those before a resume.
     directions : tuple of (Tensor of shape (K, p + 1) or None)
-        Where the optimum of a model is at infinity, the way there.
+        Directions of recession of the models whose optimum is at infinity.
     state : State or None
-        Where a single model's solver ended.
+        Final state of the solver, for a single model.
     """
 
     params: Tensor
@@ -75,19 +80,21 @@ class Outcome:
     state: Any = None
 
     @classmethod
-    def of(cls, objective: Objective, ends: tuple[End, ...], n_passes: int, bound: bool) -> Self:
-        """Put the models back into their order, and prove where they are.
+    def of(
+        cls, objective: Objective, ends: tuple[FinalPoint, ...], n_passes: int, bound: bool
+    ) -> Self:
+        """Combine final points in the order of the models, and compute the duality gap.
 
         Parameters
         ----------
         objective : Objective
-            Of all models.
-        ends : tuple of End
-            Every model is in one.
+            Objective of all models.
+        ends : tuple of FinalPoint
+            Final points that cover all models.
         n_passes : int
-            Full reads of X that its data do not know of.
+            Number of full reads of X that the data have not counted.
         bound : bool
-            Whether the duality gap is wanted.
+            Whether to compute the duality gap.
         """
         models = [model for end in ends for model in end.models]
         order = sorted(range(len(models)), key=models.__getitem__)
@@ -111,14 +118,14 @@ class Outcome:
 
     @classmethod
     def joined(cls, outcomes: Sequence[Self], order: Tensor) -> Self:
-        """Put outcomes of parts of a batch, one after another over the same rows, into one.
+        """Combine successive outcomes of parts of a batch over the same rows.
 
         Parameters
         ----------
         outcomes : sequence of Outcome
-            In the order in which they came to be.
+            Outcomes in the order in which they were computed.
         order : Tensor of shape (m,)
-            Place of each model among those of all outcomes.
+            Position of each model among those of all outcomes.
         """
 
         def together(name: str, dim: int = 0) -> Tensor:
@@ -140,7 +147,7 @@ class Outcome:
 
 
 def _joined(points: list[Point], order: list[int]) -> Point:
-    """Put the models back into their order."""
+    """Concatenate points and restore the order of the models."""
     if len(points) == 1:
         return points[0]
     index = torch.tensor(order, device=points[0].value.device)
@@ -154,12 +161,13 @@ def _joined(points: list[Point], order: list[int]) -> Point:
 
 
 def _gap(objective: Objective, point: Point) -> Tensor:
-    """Bound on ``F - F*``, relative to F; nan where none is finite.
+    """Bound ``F - F*`` relative to F; nan where no bound is finite.
 
-    A dual point needs residuals that sum to zero: those of the point are moved, or where that
-    is too far the point is, to the best intercept, and its bound is what that gains more.
+    A dual point needs residuals that sum to zero.  Small sums are removed by shifting the
+    residuals; otherwise the bound is that of the point with the best intercept, plus the decrease
+    of the objective to that point.
     """
-    if not bool(objective.penalty.coercive(objective.strength).any()):
+    if not bool(objective.penalty.coercive(objective.reg_strength).any()):
         return torch.full_like(point.value, torch.nan)
     rounding = _ROUNDING * point.value.abs()
     if not objective.fit_intercept:
@@ -170,9 +178,9 @@ def _gap(objective: Objective, point: Point) -> Tensor:
             return _relative(bound + rounding, point)
     params, logits = objective.minimise_intercept(point.params, point.logits)
     gradient = objective.gradient_at(params, logits)
-    best = replace(point, params=params, logits=logits, gradient=gradient, coupling=None)
+    best = replace(point, params=params, logits=logits, gradient=gradient, intercept_hessian=None)
     bound = duality_gap(objective, best) + rounding
-    # a convex function falls by no more than its slope says; where that counts, look
+    # a convex function decreases at most by its slope; evaluate if that is not negligible
     shift = params[..., -1] - point.params[..., -1]
     gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
     if bool((gained > _NEGLIGIBLE * bound).any()):

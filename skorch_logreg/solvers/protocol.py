@@ -1,4 +1,4 @@
-"""What a solver must offer, and what it must not do."""
+"""Protocols of solvers and of their states."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self
@@ -9,65 +9,66 @@ from skorch_logreg.objective import Objective, Point
 
 
 class State(Protocol):
-    """Where a solver stands: a frozen dataclass of tensors.
+    """State of a solver, a frozen dataclass of tensors.
 
     Attributes
     ----------
     point : Point
+        Current parameters, with logits, value and gradient.
     decrement : Tensor of shape (m,)
-        Predicted distance ``F - F*`` of the point.
+        Predicted suboptimality ``F - F*`` of each model.
     trusted : Tensor of shape (m,), bool
-        Whether the prediction may declare convergence.
+        True for models whose prediction is reliable enough to stop on.
     """
 
     @property
     def point(self) -> Point:
-        """Current point."""
+        """Current parameters, with logits, value and gradient."""
 
     @property
     def decrement(self) -> Tensor:
-        """Predicted distance (m,) from the optimum."""
+        """Predicted suboptimality (m,)."""
 
     @property
     def trusted(self) -> Tensor:
-        """Whether the prediction may declare convergence, (m,)."""
+        """Mask (m,) of models whose prediction is reliable enough to stop on."""
 
     def select(self, models: Tensor, objective: Objective) -> Self:
-        """Keep some models; ``objective`` is theirs already."""
+        """Return the state of some models; ``objective`` is already restricted to them."""
 
 
 class Solver(Protocol):
-    """Frozen settings of a method; pure functions from state to state.
+    """Frozen settings of a method, with pure functions from state to state.
 
-    A solver never decides convergence, never warns and never prints: `drive` does the first,
-    the estimator the second.
+    A solver does not decide about convergence, warn or print: `drive` stops the iterations, and
+    the estimator warns.
 
     Attributes
     ----------
     requires : frozenset of str
-        What it needs of a penalty: "smooth", or "prox".
+        Required property of the penalty, "smooth" or "prox"; "batches" for mini-batch solvers.
     checkpoint, on_interrupt
-        As `Resumable` has them: `fit` hands them to `drive`.
+        As in `Resumable`; `fit` passes them to `drive`.
     """
 
     requires: ClassVar[frozenset[str]]
 
     @property
     def checkpoint(self) -> Any:
-        """Where a fit is written to, or None."""
+        """Checkpoint to which a fit is written, or None."""
 
     @property
     def on_interrupt(self) -> str:
-        """Either "raise" or "keep"."""
+        """Handling of a KeyboardInterrupt, "raise" or "keep"."""
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> Any:
-        """State at given parameters; ``tol`` is what `drive` will ask of the optimality."""
+        """Return the state at given parameters; ``tol`` is the tolerance on the optimality."""
 
     def step(self, objective: Objective, state: Any) -> Any:
-        """State after one iteration."""
+        """Return the state after one iteration."""
 
     def confirm(self, objective: Objective, state: Any, models: Sequence[int]) -> Any:
-        """Find decrements of some models, at the same point, that can be trusted.
+        """Compute reliable decrements of some models at the same point.
 
-        Where another step would be cheaper than a proof, the state may stay as it is.
+        If another step is cheaper, the state may be returned unchanged.
         """

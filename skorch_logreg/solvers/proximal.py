@@ -1,4 +1,4 @@
-"""Proximal Newton on a working set, for penalties that are not smooth."""
+"""Proximal Newton method on working sets, for penalties that are not smooth."""
 
 import math
 from collections.abc import Sequence
@@ -15,48 +15,56 @@ from skorch_logreg.intercepts import outputs_inverse
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.quadratic import QuadraticModel
 
-_MIN_WORKING = 50  # coordinates a working set has at least
-_BACKTRACKS = 400  # where no row has curvature left, a step is 1e100 times too long
-_GROWTH = 3  # coordinates that come in for one that is there, at most
-_FEW = 8  # a working set of an eighth of the columns is copied
-_INNER_GAP = 0.1  # of the gap over all columns, up to which a working set is solved
-_INNER_STEPS = 10
-_PART_GAP = 1e-4  # of its square, where one Hessian serves for several steps
-_GOAL = 0.2  # of the gap that is asked for: a part of it is the columns' left out
-_ENOUGH = 1e-3  # of the first decrease, for a set that was chosen at the start
-_ROUGH_MODELS = 2  # in a step, until rounding may be why they do not serve
-_LITTLE = 0.1  # the same, where steps tell of all columns
-_FEWER = 2  # times as many columns, from which a new Hessian of few is the better
-_LARGER = 1.5  # times as many, from which one of all is no dearer than what is new
-_NEW_STEPS = 1.0  # on a Hessian that is new
-_PART_STEPS = 20
-_SLOW = 0.3  # of the decrease promised before: beyond, a Hessian is too old
-_SLOW_READING = 0.1  # the same, where a step reads all of X
-_POOR = 0.1  # of the decrease promised now: below, it is of no use
-_FALLS = 0.5  # share of a gap that a step leaves, where values are too coarse to tell
-_ROUGH_GAP = 1e-8  # relative, up to which float32 products serve
-_TIGHT = 1e-13  # relative, a goal from which steps go on until rounding is all they promise
-_NEAR = 0.9  # factor of the dual point from which the rows' share of a gap is small
-_FIRST = 1.5  # passes that a Hessian over the first working set may cost, or so
-_NEARLY = 0.05  # short of entering, relatively: such coordinates take part, too
+_MIN_WORKING = 50  # minimum number of coordinates that may enter a working set
+# maximum number of halvings; without curvature a step may be 1e100 times too long
+_BACKTRACKS = 400
+_GROWTH = 3  # maximum number of entering coordinates per nonzero one
+_COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
+_INNER_GAP = 0.1  # share of the gap over all columns up to which a working set is solved
+_INNER_STEPS = 10  # maximum number of steps on a working set
+# goal on a working set relative to the squared gap, if a Hessian is used for several steps
+_PART_GAP = 1e-4
+_GOAL = 0.2  # share of the requested gap that is the goal; the rest is for the columns left out
+# share of the largest decrease below which steps on a copied set stop
+_MIN_DECREASE_WORKING_SET = 1e-3
+_N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
+_MIN_DECREASE_ALL_COLUMNS = 0.1  # the same share if steps compute the gradient of all columns
+_FEWER = 2  # reduction of the number of columns from which a new Hessian is built
+# growth of the number of columns from which a new Hessian costs no more than an update
+_LARGER = 1.5
+_NEW_STEPS = 1.0  # steps that a new Hessian needs to converge
+_PART_STEPS = 20  # maximum number of steps on one set of columns
+_MAX_PROMISE = 0.3  # predicted decrease relative to the last one, above which a Hessian is stale
+_MAX_PROMISE_ALL_COLUMNS = 0.1  # the same ratio if a step reads all of X
+_MIN_DECREASE_SHARE = 0.1  # share of the predicted decrease below which a Hessian is discarded
+_MAX_GAP_RATIO = 0.5  # share of the gap that a step may leave if values are dominated by rounding
+_LOW_PRECISION_GAP = 1e-8  # relative gap that is reached with float32 products
+_TIGHT = 1e-13  # relative goal at which steps continue until they predict only rounding error
+_NEAR = 0.9  # factor of the dual point above which the rows' share of a gap is small
+_FIRST = 1.5  # approximate passes that a Hessian over the first working set may cost
+# relative distance from the entry condition within which coordinates also enter
+_ENTRY_MARGIN = 0.05
 _SHIFTS = (1e-12, 1e-9, 1e-6, 1e-3)  # of a diagonal, where rounding leaves no convex model
-_ROUNDING = 1e-14
+_ROUNDING = 1e-14  # relative decrease of the objective that is rounding error
 
 
 @dataclass(frozen=True)
 class ProximalState:
     """State of `ProximalNewton`; see `State`.
 
-    The decrement is the duality gap; where that is infinite, what the next step's model foresees.
+    The decrement is the duality gap, or the decrease that the next step predicts if the gap is
+    infinite.
 
     Attributes
     ----------
+    point, decrement, trusted
+        As in `State`.
     goal : float
-        Gap that is worth asking for, relative to the objective.
+        Duality gap to reach, relative to the objective.
     model : QuadraticModel or None
-        Of the last step, where one model with one output is solved.
+        Quadratic model of the last step, for a single model with one output.
     direction : Tensor of shape (m, K, p + 1) or None
-        The next step, where no gap is finite.
+        Next step, if a duality gap is infinite.
     """
 
     point: Point
@@ -67,7 +75,7 @@ class ProximalState:
     direction: Tensor | None = None
 
     def select(self, models: Tensor, objective: Objective) -> "ProximalState":
-        """Keep some models."""
+        """Return the state of some models."""
         return ProximalState(
             self.point.select(models),
             self.decrement[models],
@@ -79,13 +87,12 @@ class ProximalState:
 
 @dataclass(frozen=True)
 class ProximalNewton(Resumable):
-    """Proximal Newton: the loss becomes its quadratic model, the penalty stays as it is.
+    """Proximal Newton: the loss is replaced by its quadratic model, the penalty is kept.
 
-    The quadratic problem is solved over a working set: the coordinates that are not zero and
-    those that violate their optimality condition most, at most four times as many as are not
-    zero.
-    The penalty solves it itself (`Penalty.quadratic_step`), after the intercepts were
-    eliminated.  Every point has its best intercept, so that the duality gap is finite.
+    The quadratic problem is solved over a working set: the nonzero coordinates and those that
+    violate their optimality condition most, at most four times as many as are nonzero.
+    The penalty solves it (`Penalty.quadratic_step`) after the intercepts have been eliminated.
+    Every point has its optimal intercept, so that the duality gap is finite.
 
     References
     ----------
@@ -103,27 +110,27 @@ class ProximalNewton(Resumable):
     requires: ClassVar[frozenset[str]] = frozenset({"prox"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> ProximalState:
-        """State at given parameters, or the nearest allowed, with their best intercept."""
-        params = _allowed(objective, params, params)
+        """Return the state at projected parameters with their best intercepts."""
+        params = _projected(objective, params, params)
         if bool((params[..., :-1] == 0).all()):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
             logits = objective.logits(params)
-        return _settle(objective, params, objective.with_offset(logits), _GOAL * tol**2)
+        return _at_best_intercept(objective, params, objective.with_offset(logits), _GOAL * tol**2)
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
     ) -> ProximalState:
-        """State at the same parameters under another strength; X is not read."""
-        point, change = state.point, objective.strength - before.strength
-        value, pull = objective.penalty.value_gradient(point.params[..., :-1])
+        """Return the state at the same parameters under another penalty strength; X is not read."""
+        point, change = state.point, objective.reg_strength - before.reg_strength
+        value, penalty_gradient = objective.penalty.value_gradient(point.params[..., :-1])
         gradient = point.gradient.clone()
-        gradient[..., :-1] += change[:, None, None] * pull
+        gradient[..., :-1] += change[:, None, None] * penalty_gradient
         point = replace(point, value=point.value + change * value, gradient=gradient)
         return _state_at(objective, point, state.goal, state.model)
 
     def step(self, objective: Objective, state: ProximalState) -> ProximalState:
-        """Solve over a working set of columns: two reads of X where that is small."""
+        """Minimise over a working set of columns: two reads of X if it is small."""
         n_models, n_outputs, _ = objective.shape
         if n_models > 1:
             return _newton_step(objective, state)
@@ -131,13 +138,13 @@ class ProximalNewton(Resumable):
         apart = objective.penalty.separable and state.direction is None
         if n_outputs == 1 and apart and len(columns):
             return _by_one_model(objective, state, columns)
-        few = 0 < len(columns) * _FEW <= objective.data.n_features
+        few = 0 < len(columns) * _COPY_RATIO <= objective.data.n_features
         return _over_columns(objective, state, columns) if few else _newton_step(objective, state)
 
     def confirm(
         self, objective: Objective, state: ProximalState, models: Sequence[int]
     ) -> ProximalState:
-        """Take one more step: it squares what a gap of rounding hides."""
+        """Take one more step, which squares the error that a gap below rounding may hide."""
         index = torch.tensor(models, device=state.decrement.device)
         part = _newton_step(objective.select(index), state.select(index, objective))
         return replace(
@@ -151,7 +158,7 @@ class ProximalNewton(Resumable):
 
 
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
-    """Minimise over some columns alone, which are copied, as far as that tells of the rest."""
+    """Minimise over a copy of some columns, to a share of the gap over all columns."""
     point = state.point
     within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
     part = replace(
@@ -161,7 +168,7 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
     )
     goal = _INNER_GAP * state.decrement
     inner_state = _newton_step(
-        part, _settle(part, point.params[..., within], point.logits, state.goal)
+        part, _at_best_intercept(part, point.params[..., within], point.logits, state.goal)
     )
     for _ in range(_INNER_STEPS):
         if bool((inner_state.decrement <= goal).all()):
@@ -173,11 +180,11 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
         inner_state = moved
     params = point.params.clone()
     params[..., within] = inner_state.point.params
-    return _settle(objective, params, inner_state.point.logits, state.goal)
+    return _at_best_intercept(objective, params, inner_state.point.logits, state.goal)
 
 
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
-    """Minimise over some columns of one model with one output; few of them are copied."""
+    """Minimise over some columns of one model with one output; a small set is copied."""
     point, model = state.point, state.model
     n_features = objective.data.n_features
     if model is not None:
@@ -186,22 +193,22 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         new[model.columns] = False
         every = torch.cat([model.columns, new.nonzero()[:, 0]])
         if len(columns) * _FEWER < len(every):
-            model = None  # a Hessian of far fewer columns is soon made
+            model = None  # a Hessian of far fewer columns is cheap
         elif len(every) > _LARGER * len(model.columns):
-            model, columns = None, every  # and what is new costs as much as all
+            model, columns = None, every  # an update would cost as much as a new Hessian
         else:
             columns = every
     gap, target = float(state.decrement), state.goal * float(point.value)
-    if model is not None and model.steps_left(gap, target) > _price(objective, columns):
+    if model is not None and model.steps_left(gap, target) > _hessian_cost(objective, columns):
         model = None
     goal = max(_PART_GAP * gap**2 / float(point.value), target)
-    if len(columns) * _FEW > n_features:
-        # every step tells of the columns left out, too
-        limits = _LITTLE, _SLOW_READING
+    if len(columns) * _COPY_RATIO > n_features:
+        # every step computes the gradient of the other columns as well
+        limits = _MIN_DECREASE_ALL_COLUMNS, _MAX_PROMISE_ALL_COLUMNS
         point, model = _minimise_part(objective, point, columns, model, goal, *limits)
         if not objective.fit_intercept:
             return _state_at(objective, point, state.goal, model)
-        return _settle(objective, point.params, point.logits, state.goal, model)
+        return _at_best_intercept(objective, point.params, point.logits, state.goal, model)
     within = torch.cat([columns, columns.new_tensor([n_features])])
     part = replace(
         objective,
@@ -213,18 +220,24 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
     if model is not None:
         model = replace(model, columns=places[: len(model.columns)])
     reached, model = _minimise_part(
-        part, begin, places, model, goal, _ENOUGH if model is None else 0.0, _SLOW
+        part,
+        begin,
+        places,
+        model,
+        goal,
+        _MIN_DECREASE_WORKING_SET if model is None else 0.0,
+        _MAX_PROMISE,
     )
     params = point.params.clone()
     params[..., within] = reached.params
     model = None if model is None else replace(model, columns=columns)
-    return _settle(objective, params, reached.logits, state.goal, model)
+    return _at_best_intercept(objective, params, reached.logits, state.goal, model)
 
 
-def _price(objective: Objective, columns: Tensor) -> float:
-    """Count the steps that a new Hessian costs, with those on it."""
+def _hessian_cost(objective: Objective, columns: Tensor) -> float:
+    """Return the cost of a new Hessian in steps, including the steps on it."""
     n, c = objective.data.n_samples, len(columns)
-    width = c if c * _FEW <= objective.data.n_features else objective.data.row_size
+    width = c if c * _COPY_RATIO <= objective.data.n_features else objective.data.row_size
     step = solve_seconds(c) + pass_seconds(n, 1, width)
     return rough_seconds(n, 1, c) / step + _NEW_STEPS
 
@@ -238,19 +251,20 @@ def _minimise_part(
     enough: float,
     slow: float,
 ) -> tuple[Point, QuadraticModel | None]:
-    """Minimise over some columns, with as few Hessians as serve.
+    """Minimise over some columns with as few Hessians as possible.
 
-    Up to a gap among them, or until a step promises no more than a share of what the best did.
+    Stops at a duality gap over these columns, or when the predicted decrease of a step is at most
+    a share of the largest one.
     """
     if model is not None and len(columns) > len(model.columns):
         model = model.extended(objective, point, columns[len(model.columns) :])
     before, left, most = torch.inf, torch.inf, 0.0
-    rough = _ROUGH_MODELS if goal > _ROUGH_GAP * float(point.value) else 0
+    low_precision = _N_LOW_PRECISION if goal > _LOW_PRECISION_GAP * float(point.value) else 0
     for _ in range(_PART_STEPS):
         fresh = model is None
         if model is None:
-            model = QuadraticModel.of(objective, point, columns, rough=rough > 0)
-            rough -= 1
+            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
+            low_precision -= 1
         direction = model.direction(objective, point)
         promised = -float(_slope(objective, point, direction))
         rounding = abs(promised) <= _ROUNDING * float(point.value)
@@ -258,39 +272,39 @@ def _minimise_part(
             model = None
             continue
         ahead = _move(objective, point, direction)
-        poor = float(point.value - ahead.value) < _POOR * promised and not rounding
+        is_poor = float(point.value - ahead.value) < _MIN_DECREASE_SHARE * promised and not rounding
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
         if math.isfinite(last) and last > 0:
             model = replace(model, rate=left / last)
-        model = None if poor else model
+        model = None if is_poor else model
         if goal <= _TIGHT * float(point.value):
-            if rounding and fresh:  # values tell no more: one step of Newton's own is the end
+            if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
                 break
             model = None if rounding else model
             continue
         if left <= goal or 0 < promised <= enough * most:
             break
-        if rounding and not left < _FALLS * last:
-            return point, None  # the next Hessian is made here
+        if rounding and not left < _MAX_GAP_RATIO * last:
+            return point, None  # the next Hessian is built at this point
     return point, model
 
 
 def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
-    """Gap among a model's columns; what a step promised, where there is no bound."""
+    """Return the duality gap over a model's columns, or the predicted decrease without a bound."""
     penalty = objective.penalty.of_columns(model.columns)
-    if not bool(penalty.coercive(objective.strength).all()):
+    if not bool(penalty.coercive(objective.reg_strength).all()):
         return promised
     within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
     part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
     gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
-    # far away the rows' share of the gap is the larger
+    # far from the optimum the rows' share of the gap is larger
     return float(gap) + model.intercept_gap(point) if float(scale) > _NEAR else torch.inf
 
 
 def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
-    """Go the whole step, or as far as the objective falls by enough."""
+    """Take the full step, or backtrack to a sufficient decrease."""
     ahead = objective.move(point, direction)
     enough = point.value + 1e-4 * _slope(objective, point, direction)
     if bool(ahead.value <= enough + _ROUNDING * point.value.abs()):
@@ -302,18 +316,18 @@ def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
 
 
 def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
-    """One proximal Newton step: two reads of X and the working set's Hessian."""
+    """Take one proximal Newton step: two reads of X and the working set's Hessian."""
     point, direction = state.point, state.direction
     if direction is None:
         direction = _directions(objective, point)
     change = objective.logits(direction)
     step = _backtrack(objective, point, direction, change)
-    params = _allowed(objective, point.params + step[:, None, None] * direction, point.params)
+    params = _projected(objective, point.params + step[:, None, None] * direction, point.params)
     logits = torch.addcmul(point.logits, change, step[:, None])
-    return _settle(objective, params, logits, state.goal)
+    return _at_best_intercept(objective, params, logits, state.goal)
 
 
-def _settle(
+def _at_best_intercept(
     objective: Objective,
     params: Tensor,
     logits: Tensor,
@@ -327,80 +341,83 @@ def _settle(
 def _state_at(
     objective: Objective, point: Point, goal: float, model: QuadraticModel | None
 ) -> ProximalState:
-    """State at a point that has its best intercept."""
+    """Return the state at a point that has its best intercept."""
     gap, direction = gap_beyond_rounding(objective, point), None
     if bool(gap.isinf().any()):
         direction = _directions(objective, point)
         gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
-    # a gap is a proof; but below its rounding coefficients may still be far off
+    # below the rounding of a gap, coefficients may still be inaccurate
     trusted = torch.full_like(gap, goal > _TIGHT or direction is not None, dtype=torch.bool)
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 
-def _allowed(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
-    """Parameters (m, K, p + 1) with the nearest coefficients that the penalty allows."""
+def _projected(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
+    """Project the coefficients of parameters (m, K, p + 1) on the penalty's constraints."""
     coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
     return torch.cat([coef, params[..., -1:]], dim=-1)
 
 
 def _directions(objective: Objective, point: Point) -> Tensor:
-    """Find the steps (m, K, p + 1) of all models."""
+    """Compute the steps (m, K, p + 1) of all models."""
     models = range(objective.shape[0])
     return torch.stack([_direction(objective, point, model) for model in models])
 
 
 def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Decrease (m,) that a step's model foresees, at most twice of it, beyond rounding.
+    """Estimate the suboptimality (m,) from the slope of a step, beyond rounding.
 
-    It takes the place of the gap where no dual bound is finite.  A convex model falls by half
-    of what its slope says, or more; one that rises is wrong, and then the distance is the value.
-    It is that at most, as no objective is negative.
+    It replaces the duality gap if that is infinite.  A convex quadratic model decreases by at
+    least half of the negative slope.  A positive slope is an error, and then the estimate is the
+    value of the objective, which is also its upper limit, as no objective is negative.
     """
     fall = -_slope(objective, point, direction)
     rounding = _ROUNDING * point.value.abs()
-    penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
+    penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
     beyond = (fall - _ROUNDING * penalty).clamp(min=0.0)
     return torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
 
 
 def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Change (m,) of the loss's linear model and the penalty along a step."""
+    """Return the change (m,) of the linearised loss plus the penalty along a step."""
     coef, penalty = point.params[..., :-1], objective.penalty
     moved = penalty.feasible(coef + direction[..., :-1], coef)
-    return inner(objective.loss_gradient(point), direction) + objective.strength * (
+    return inner(objective.loss_gradient(point), direction) + objective.reg_strength * (
         penalty.value(moved) - penalty.value(coef)
     )
 
 
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
-    """Which coefficients (K, p) take part."""
+    """Select the coefficients (K, p) of the working set, as a mask."""
     coef = point.params[..., :-1]
     one = coef.shape[1] == 1 and objective.penalty.separable
     distance = objective.penalty.subgradient_distance(
         coef,
         objective.loss_gradient(point)[..., :-1],
-        objective.strength * (1 - _NEARLY if one else 1.0),
+        objective.reg_strength * (1 - _ENTRY_MARGIN if one else 1.0),
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
-    room = max(_GROWTH * int(active.sum()), _MIN_WORKING)
+    max_entering = max(_GROWTH * int(active.sum()), _MIN_WORKING)
     if one:
         n, p = objective.data.n_samples, objective.data.n_features
-        room = max(
-            room,
-            min(int((_FIRST * n * p) ** (1 / 3)), p // _FEW - int(active.sum()) - _MIN_WORKING),
+        max_entering = max(
+            max_entering,
+            min(
+                int((_FIRST * n * p) ** (1 / 3)),
+                p // _COPY_RATIO - int(active.sum()) - _MIN_WORKING,
+            ),
         )
-    candidates = violation.flatten().topk(min(room, violation.numel()))
+    candidates = violation.flatten().topk(min(max_entering, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
     chosen[candidates.indices[candidates.values > 0]] = True
     return active | chosen.view_as(active)
 
 
 def _direction(objective: Objective, point: Point, model: int) -> Tensor:
-    """Step (K, p + 1) of one model to the minimiser of its quadratic model."""
-    alone = torch.tensor([model], device=point.value.device)
-    own = objective.select(alone)
-    point = point.select(alone)
+    """Compute the step (K, p + 1) to the minimiser of the quadratic model of one model."""
+    single = torch.tensor([model], device=point.value.device)
+    own = objective.select(single)
+    point = point.select(single)
     working = _working_set(own, point, 0)
     columns = working.any(dim=0).nonzero()[:, 0]
     n_outputs = working.shape[0]
@@ -428,7 +445,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     for shift in _SHIFTS:
         if len(coef):
             out[:, :-1][working] = own.penalty.quadratic_step(
-                quadratic, reduced, coef, index, own.strength[0]
+                quadratic, reduced, coef, index, own.reg_strength[0]
             )
         if own.fit_intercept:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
@@ -440,7 +457,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
 
 
 def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-    """Step (m,) with sufficient decrease of the whole objective; X is not read."""
+    """Backtrack to step lengths (m,) with sufficient decrease of the objective; X is not read."""
     model = _slope(objective, point, direction)
     step = torch.ones_like(model)
     for _ in range(_BACKTRACKS):

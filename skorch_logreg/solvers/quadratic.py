@@ -1,4 +1,4 @@
-"""A quadratic model of the loss over some columns, kept for several steps."""
+"""Quadratic model of the loss over some columns, used for several steps."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,46 +8,47 @@ from torch import Tensor
 
 from skorch_logreg.objective import Objective, Point
 
-_ROUNDING = 1e-6  # of a change of gradient: what is told from it by less is not told
+# relative curvature along a step, below which a correction would be rounding error
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class QuadraticModel:
-    """Loss of one model with one output, as its Hessian at some point sees it.
+    """Quadratic model of the loss of one model with one output.
 
-    Only the step's direction depends on it: gradients stay exact.  So it may be old, as long as
-    steps fall short by little.
+    Gradients are exact and only the direction of a step depends on the Hessian, so it may be that
+    of an earlier point, as long as the steps reduce the objective as predicted.
 
     Parameters
     ----------
     bordered : Tensor of shape (c + 1, c + 1)
-        Over the columns and the intercept.
+        Hessian of the loss over the columns and the intercept.
     columns : Tensor of shape (c,)
-        Which they are among the features.
-    rough : bool
-        Whether it is of low precision.
+        Indices of the columns among the features.
+    low_precision : bool
+        Whether the Hessian is computed from low-precision products.
     rate : float
-        Share of the gap that its last step left; 0: it is not known.
+        Share of the duality gap that remained after the last step; 0 if unknown.
     """
 
     bordered: Tensor
     columns: Tensor
-    rough: bool
+    low_precision: bool
     rate: float = 0.0
 
     @classmethod
     def of(
-        cls, objective: Objective, point: Point, columns: Tensor, rough: bool
+        cls, objective: Objective, point: Point, columns: Tensor, low_precision: bool
     ) -> "QuadraticModel":
-        """Build it at a point, perhaps of float32 products."""
+        """Build the model at a point."""
         every = torch.equal(columns, torch.arange(objective.data.n_features, device=columns.device))
-        gram = objective.gram(point, None if every else columns, rough)
-        return cls(gram[0, 0, :, 0], columns, rough)
+        gram = objective.gram(point, None if every else columns, low_precision)
+        return cls(gram[0, 0, :, 0], columns, low_precision)
 
     def extended(self, objective: Objective, point: Point, columns: Tensor) -> "QuadraticModel":
-        """Let it know more columns too, as they are at a point."""
+        """Add columns, with their Hessian at a point."""
         every = torch.cat([self.columns, columns])
-        rows = objective.cross_gram(point, columns, every, self.rough)
+        rows = objective.cross_gram(point, columns, every, self.low_precision)
         known, side = len(self.columns), len(every) + 1
         bordered = self.bordered.new_empty(side, side)
         bordered[:known, :known] = self.bordered[:-1, :-1]
@@ -57,12 +58,12 @@ class QuadraticModel:
         bordered[:known, known:-1] = rows[:, :known].T
         bordered[-1, known:-1] = rows[:, -1]
         own = bordered[known:-1, known:-1]
-        # what is not symmetric would be a force that no step ends
+        # an asymmetric Hessian would not be that of a function to minimise
         own.copy_((own + own.T) / 2)
         return replace(self, bordered=bordered, columns=every)
 
     def corrected(self, objective: Objective, before: Point, after: Point) -> "QuadraticModel":
-        """Let it agree with how the gradient changed along a step among its columns.
+        """Apply a BFGS update with the change of the gradient along a step.
 
         References
         ----------
@@ -80,7 +81,7 @@ class QuadraticModel:
         return replace(self, bordered=bordered.addr_(image, image, alpha=-1 / modelled))
 
     def direction(self, objective: Objective, point: Point) -> Tensor:
-        """Step (1, 1, p + 1) to the minimiser of the model and the penalty."""
+        """Return the step (1, 1, p + 1) to the minimiser of the model plus the penalty."""
         gradient = objective.loss_gradient(point)[0, 0]
         coef, slope = point.params[0, 0, self.columns], gradient[self.columns]
         hessian, border, inverse = self._eliminated(objective.fit_intercept)
@@ -89,7 +90,7 @@ class QuadraticModel:
             slope - border * (inverse * gradient[-1]),
             coef,
             self.columns,
-            objective.strength[0],
+            objective.reg_strength[0],
         )
         out = torch.zeros_like(point.params)
         out[0, 0, self.columns] = step
@@ -97,7 +98,7 @@ class QuadraticModel:
         return out
 
     def steps_left(self, gap: float, goal: float) -> float:
-        """Count the steps from a gap to a goal at the rate of the last one."""
+        """Estimate the number of steps from a gap to a goal at the rate of the last step."""
         if gap <= goal or self.rate <= 0:
             return 0.0
         return (
@@ -105,13 +106,13 @@ class QuadraticModel:
         )
 
     def intercept_gap(self, point: Point) -> float:
-        """By how much, or so, a duality gap grows where the intercept goes to its best."""
+        """Estimate the increase of the duality gap when the intercept moves to its optimum."""
         border, total = self.bordered[:-1, -1], float(self.bordered[-1, -1])
         size = float(border.abs() @ point.params[0, 0, self.columns].abs())
         return size * abs(float(point.gradient[0, 0, -1])) / total if total > 0 else 0.0
 
     def _eliminated(self, fit_intercept: bool) -> tuple[Tensor, Tensor, float]:
-        """Hessian where the intercept follows, its border, and the inverse of its own curvature."""
+        """Eliminate the intercept; return the Hessian, its border and the inverse of its corner."""
         hessian, border = self.bordered[:-1, :-1], self.bordered[:-1, -1]
         total = float(self.bordered[-1, -1])
         if not fit_intercept or total <= 0:

@@ -1,4 +1,4 @@
-"""Newton's method where calls cost more than arithmetic."""
+"""Newton's method for small data, with as few calls as possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,13 @@ from skorch_logreg.curvature.cholesky import damped_cholesky
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import Model
+from skorch_logreg.solvers.choose import CurvaturePlan
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
-from skorch_logreg.solvers.descent import settle
-from skorch_logreg.solvers.smooth import HIDDEN, is_damped
+from skorch_logreg.solvers.descent import accept_step
+from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
 
-_SHIFT = 1e-14  # of the diagonal, a row of the matrix: what makes a singular one definite
+# relative shift of the diagonal, per row of the matrix, that makes a singular one definite
+_SHIFT = 1e-14
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class SmallState:
     Attributes
     ----------
     point, decrement, trusted
-        As `State` has them.
+        As in `State`.
     solved : Tensor of shape (1, K, p + 1)
-        ``H^-1 gradient``.
+        Product ``H^-1 gradient``.
     ridge : Tensor of shape (1, K, p + 1)
-        Diagonal of the penalty's Hessian, the same everywhere.
+        Diagonal of the penalty's Hessian, which is constant.
     tol : float
-        The optimality that will be asked for.
+        Convergence threshold on the optimality.
     """
 
     point: Point
@@ -46,54 +47,54 @@ class SmallState:
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """Yes: the next step is from the Hessian of the point."""
+        """True: the next step always uses the Hessian of the point."""
         return (True,)
 
     def select(self, models: Tensor, objective: Objective) -> Self:
-        """Keep the one model."""
+        """Return the state unchanged: there is only one model."""
         return self
 
 
 @dataclass(frozen=True)
 class SmallNewton(Resumable):
-    """`NewtonCholesky` of one model, over rows that are one block, with as few calls as will do.
+    """`NewtonCholesky` for one model whose rows are one block, with as few calls as possible.
 
-    A fit of a few hundred rows consists of calls: value, gradient and Hessian come from one
-    look at the rows, and the Hessian is factored as it is.
+    With a few hundred rows the overhead of calls dominates, so value, gradient and Hessian are
+    computed in one pass over the rows, and the Hessian is factored without scaling.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmallState:
-        """State at given parameters."""
+        """Return the state at given parameters."""
         ridge = objective.penalty_diagonal(params)
-        if not objective.fit_intercept:  # which is zero, and of no consequence
+        if not objective.fit_intercept:  # any positive value: the gradient is zero there
             ridge[..., -1] = 1.0
         return _at(objective, params, ridge, tol)
 
     def step(self, objective: Objective, state: SmallState) -> SmallState:
-        """One Newton step."""
+        """Take one Newton step."""
         moved = _at(objective, state.point.params - state.solved, state.ridge, state.tol)
-        point, _ = settle(objective, state.point, -state.solved, moved.point)
+        point, _ = accept_step(objective, state.point, -state.solved, moved.point)
         if point is moved.point:
             return moved
         return _at(objective, point.params, state.ridge, state.tol)
 
     def confirm(self, objective: Objective, state: SmallState, models: Sequence[int]) -> SmallState:
-        """Find the decrement with conjugate gradients: the factor was damped."""
+        """Compute the decrement by conjugate gradients, as the factor was damped."""
         curvature = ExactHessian.build(objective, state.point)
-        found = newton_direction(objective, state.point, curvature, state.tol, HIDDEN)
+        found = newton_direction(objective, state.point, curvature, state.tol, MIN_CURVATURE_RATIO)
         trusted = torch.ones_like(state.trusted)
         return replace(state, solved=-found[0], decrement=found[1], trusted=trusted)
 
 
-def serves(objective: Objective, model: Model) -> bool:
-    """Whether `SmallNewton` can minimise a smooth objective, of which ``model`` is the best."""
-    single = len(objective.strength) == 1 and objective.data.whole is not None
+def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
+    """Return True if `SmallNewton` can minimise the objective; ``plan`` is the best curvature."""
+    single = len(objective.reg_strength) == 1 and objective.data.whole is not None
     return (
         single
         and objective.offset is None
-        and model.build == ExactHessian.build
+        and plan.build == ExactHessian.build
         and objective.penalty.quadratic
     )
 
@@ -115,13 +116,15 @@ def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> Smal
             block.gram(diagonal * weight, second),
         )
 
-    # two reads, as those of a point and its Hessian are where they do not share one
+    # counted as two reads, those of a point and of its Hessian
     logits, value, gradient, gram = objective.data.reduce(kernel, reads=2)
-    pull = params * ridge
-    value.add_(inner(pull, params), alpha=0.5)
-    point = Point(params, logits, value, objective.add_pull(gradient, pull[..., :-1]))
+    penalty_gradient = params * ridge
+    value.add_(inner(penalty_gradient, params), alpha=0.5)
+    point = Point(
+        params, logits, value, objective.add_penalty_gradient(gradient, penalty_gradient[..., :-1])
+    )
     matrix = whole_hessian(objective, gram, ridge)
-    # what a factor loses by rounding does not depend on the scale of the matrix
+    # the rounding error of a factor does not depend on the scale of the matrix
     shift = _SHIFT * matrix.shape[-1]
     diagonal = matrix.diagonal(dim1=-2, dim2=-1).mul_(1 + shift)
     factor, failed = torch.linalg.cholesky_ex(matrix)

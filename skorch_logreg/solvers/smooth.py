@@ -1,4 +1,4 @@
-"""What the solvers of smooth objectives share: points with curvature models."""
+"""State of the solvers of smooth objectives, and updates of its curvatures."""
 
 import math
 from collections.abc import Sequence
@@ -10,81 +10,89 @@ from torch import Tensor
 from skorch_logreg.certificate import duality_gap, duality_gap_nearby, penalty_gap
 from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import Model, choose_curvature
+from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_TRUST_LATER = 0.03  # contraction that proves the decrement of a Hessian some steps old
-_STEADY = 0.2  # contraction that is steady
-_CHEAP = 6.0  # passes: up to here an exact Hessian is rebuilt rather than confirmed
-_UNTOLD = 1e-12  # slope of a step relative to the value, below which rounding decides
-HIDDEN = 1e-4  # least curvature over the shift of a factor that rounding can tell from none
-_FLOOR = 1e-13  # distance over the value that rounding may leave
-MARGIN = 5.0  # distance over its goal that is still one: half of what is promised
-_STEEPEST = 100.0  # what a curvature that the cubic of a step does not tell may have fallen by
-_PROOF_STEPS = 3  # on a shared curvature: steps that may pass before a proof is bought
+_LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
+_STEADY_RATE = 0.2  # mean contraction below which convergence counts as steady
+_MAX_REBUILD_PASSES = 6.0  # passes: below, a decrement is confirmed by a new exact Hessian
+# slope of a step relative to the value, below which it is rounding error
+_MIN_RELATIVE_SLOPE = 1e-12
+# curvature relative to a factor's shift, above which rounding does not hide it
+MIN_CURVATURE_RATIO = 1e-4
+_ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
+GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
+_MAX_FLATTENING = 100.0  # largest ratio of curvatures that the cubic of a step may report
+_PROOF_STEPS = 3  # steps on a shared curvature before a decrement is confirmed at a cost
 
 
 @dataclass(frozen=True)
-class Track:
-    """How one model of a batch fares on its curvature.
+class ModelProgress:
+    """Convergence of one model of a batch on its current curvature.
 
     Attributes
     ----------
-    model : Model
-        How the curvature is built, and at what price.
+    plan : CurvaturePlan
+        Plan of the curvature.
     age : int
-        Steps since it was built.
+        Number of steps since the curvature was built.
     rate : float
-        Contraction of the decrement a step, recent mean.
-    far : float
-        Decrement over its goal.
+        Contraction of the decrement per step, as a recent mean.
+    decrement_ratio : float
+        Decrement divided by its goal ``tol^2 F``.
     unproven : int
-        Steps since the decrement met its goal without a proof.
+        Number of steps since the decrement met its goal without confirmation.
     proven : bool
-        Whether a step has proven that it meets its goal.
-    conjugate : bool
-        Whether Newton-CG has taken over.
-    directed : bool
-        Whether a Newton direction is at hand already.
+        Whether a step has confirmed that the decrement meets its goal.
+    uses_newton_cg : bool
+        Whether the model has switched to Newton-CG.
+    has_newton_direction : bool
+        Whether the Newton direction of the current point has been computed.
     """
 
-    model: Model
+    plan: CurvaturePlan
     age: int = 0
     rate: float = 0.0
-    far: float = math.inf
+    decrement_ratio: float = math.inf
     unproven: int = 0
     proven: bool = False
-    conjugate: bool = False
-    directed: bool = False
+    uses_newton_cg: bool = False
+    has_newton_direction: bool = False
 
     def steps_left(self) -> float:
-        """Count the steps to the goal at the present rate."""
+        """Estimate the number of steps to the goal at the current rate."""
         if self.rate >= 1:
             return math.inf
-        return math.log(max(self.far, 1.0)) / -math.log(self.rate)
+        return math.log(max(self.decrement_ratio, 1.0)) / -math.log(self.rate)
 
-    def bound(self) -> float:
-        """Contraction that proves a decrement: the longer ago it was built, the steadier.
+    def proof_rate(self) -> float:
+        """Return the contraction that confirms a decrement; it is stricter for old curvatures.
 
-        A fall that comes suddenly, after steps that hardly contracted, is of what the model sees.
+        A sudden decrease after steps that hardly contracted is only that of the components which
+        the curvature approximates well.
         """
-        trust = self.model.trust
-        if self.model.follows:
-            return trust if 0 < self.rate <= trust else trust**2
+        proof_rate = self.plan.proof_rate
+        if self.plan.is_adaptive:
+            return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
-            return trust
-        return min(trust, _TRUST_LATER if self.rate <= _STEADY else _TRUST_LATER**2)
+            return proof_rate
+        return min(
+            proof_rate, _LATE_PROOF_RATE if self.rate <= _STEADY_RATE else _LATE_PROOF_RATE**2
+        )
 
-    def moved(self, contraction: float, far: float) -> "Track":
-        """Track after a step."""
-        # conjugate gradients reduce what the model sees first: that proves nothing
-        steady = contraction <= self.bound() and not self.directed
-        proven = far <= 1 and (steady or self.proven)
-        latest = max(contraction if far > 1 else 0.0, 1e-8)
-        # the mean forgets half of the past at every step
+    def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
+        """Return the progress after a step."""
+        # conjugate gradients first reduce the components that the curvature approximates well,
+        # so a contraction confirms nothing
+        steady = contraction <= self.proof_rate() and not self.has_newton_direction
+        proven = decrement_ratio <= 1 and (steady or self.proven)
+        latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
+        # geometric mean with weight 1/2 on the past
         rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
-        unproven = self.unproven + 1 if far <= 1 else 0
-        return Track(self.model, self.age + 1, rate, far, unproven, proven, self.conjugate)
+        unproven = self.unproven + 1 if decrement_ratio <= 1 else 0
+        return ModelProgress(
+            self.plan, self.age + 1, rate, decrement_ratio, unproven, proven, self.uses_newton_cg
+        )
 
 
 @dataclass(frozen=True)
@@ -93,19 +101,23 @@ class SmoothState:
 
     Attributes
     ----------
+    point, decrement, trusted
+        As in `State`.
     tol : float
-        The optimality that will be asked for.
+        Convergence threshold on the optimality.
     curvature : Curvature
+        Approximate inverse Hessian ``B`` of every model.
     solved : Tensor of shape (m, K, p + 1)
-        The model's Newton step, ``B gradient``.
-    tracks : tuple of Track
-        One a model.
-    stretch : Tensor of shape (m,)
-        By how much the curvature has been seen to be too large, 1 at least: rows that are told
-        apart weigh less than where it was built.
-    pairs : tuple of (step, change of gradient, 1 / their product)
+        Product ``B gradient``.
+    progress : tuple of ModelProgress
+        Progress of each model.
+    curvature_scale : Tensor of shape (m,)
+        Observed ratio of the curvature to that of the objective, at least 1: rows that are
+        classified with more certainty have less curvature than where it was built.
+    pairs : tuple of (Tensor, Tensor, Tensor)
+        L-BFGS pairs: step, change of the gradient, and 1 over their inner product.
     direction : Tensor or None
-        Newton directions of the models that are `directed`.
+        Newton directions of the models with `has_newton_direction`.
     """
 
     point: Point
@@ -114,18 +126,18 @@ class SmoothState:
     tol: float
     curvature: Curvature
     solved: Tensor
-    tracks: tuple[Track, ...]
-    stretch: Tensor
+    progress: tuple[ModelProgress, ...]
+    curvature_scale: Tensor
     pairs: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     direction: Tensor | None = None
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """Whether ``solved`` is from the Hessian of the point."""
-        return tuple(track.model.exact and track.age == 0 for track in self.tracks)
+        """True for models whose ``solved`` is from the exact Hessian of the point."""
+        return tuple(model.plan.exact and model.age == 0 for model in self.progress)
 
     def select(self, models: Tensor, objective: Objective) -> "SmoothState":
-        """Keep some models."""
+        """Return the state of some models."""
         return replace(
             self,
             point=self.point.select(models),
@@ -133,124 +145,126 @@ class SmoothState:
             trusted=self.trusted[models],
             curvature=self.curvature.select(models, objective),
             solved=self.solved[models],
-            tracks=tuple(self.tracks[i] for i in models.tolist()),
-            stretch=self.stretch[models],
+            progress=tuple(self.progress[i] for i in models.tolist()),
+            curvature_scale=self.curvature_scale[models],
             pairs=tuple((s[models], y[models], rho[models]) for s, y, rho in self.pairs),
             direction=None if self.direction is None else self.direction[models],
         )
 
     def indices(self, models: Sequence[int]) -> Tensor:
-        """Models as a tensor."""
+        """Return model indices as a tensor."""
         return torch.tensor(models, device=self.decrement.device)
 
 
-def room_left(tracks: Sequence[Track], model: Model) -> int:
-    """Count the models that may still get a curvature of their own, as ``model`` builds it."""
-    return max(model.room() - sum(not track.model.follows for track in tracks), 0)
+def n_models_left(progress: Sequence[ModelProgress], plan: CurvaturePlan) -> int:
+    """Return the number of further models whose own curvatures fit the memory."""
+    return max(plan.max_models() - sum(not model.plan.is_adaptive for model in progress), 0)
 
 
 def start(
-    objective: Objective, params: Tensor, tol: float, model: Model | None = None
+    objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan | None = None
 ) -> SmoothState:
-    """State at given parameters, with a curvature built there; None: of the best kind."""
+    """Return the state at given parameters, with curvatures built there."""
     point = objective.evaluate(params)
-    return _fresh(objective, point, model or choose_curvature(objective), tol)
+    return _fresh(objective, point, plan or choose_curvature(objective), tol)
 
 
-def _fresh(objective: Objective, point: Point, model: Model, tol: float) -> SmoothState:
-    if model.follows:  # a rough one will do for those that wear out anyhow
-        curvature = model.build(objective, point)
-    else:  # the point keeps its logits: cast to float64 they would pass for exact ones
-        curvature = model.build(objective.exact, point.exact())
+def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) -> SmoothState:
+    if plan.is_adaptive:  # low precision suffices for a shared curvature
+        curvature = plan.build(objective, point)
+    else:  # the point keeps its float32 logits: in float64 they would be taken for exact ones
+        curvature = plan.build(objective.exact, point.exact())
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
-    trusted = torch.full_like(decrement, model.exact, dtype=torch.bool)
-    if model.exact:
+    trusted = torch.full_like(decrement, plan.exact, dtype=torch.bool)
+    if plan.exact:
         trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    tracks = (Track(model),) * len(decrement)
-    stretch = torch.ones_like(decrement)
-    return SmoothState(point, decrement, trusted, tol, curvature, solved, tracks, stretch)
+    progress = (ModelProgress(plan),) * len(decrement)
+    curvature_scale = torch.ones_like(decrement)
+    return SmoothState(point, decrement, trusted, tol, curvature, solved, progress, curvature_scale)
 
 
 def is_damped(
     curvature: Curvature, solved: Tensor, point: Point, decrement: Tensor, tol: float
 ) -> Tensor:
-    """Whether the damping of a factor may hide that decrements (m,) have not met their goal.
+    """Return a mask (m,) of models whose damped factor may hide a decrement above its goal.
 
-    Of columns that are nearly collinear, a direction may have less curvature than is added for
-    the factorisation.
+    With nearly collinear columns, a direction may have less curvature than the factorisation
+    added to the diagonal.
     """
     goal = tol**2 * point.value
     near = decrement <= goal
     if not any(near.tolist()):
         return near
-    allowed = HIDDEN * torch.maximum(MARGIN * goal, _FLOOR * point.value)
+    allowed = MIN_CURVATURE_RATIO * torch.maximum(
+        GOAL_MARGIN * goal, _ROUNDING_DISTANCE * point.value
+    )
     return near & (curvature.damping(solved) > allowed)
 
 
 def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
-    """State with curvatures of some models built anew, the strongest that they may have."""
-    model = state.tracks[models[0]].model.next
-    if len(models) == len(state.tracks):
-        return _fresh(objective, state.point, model, state.tol)
+    """Return the state with new curvatures of some models, built by their next plan."""
+    plan = state.progress[models[0]].plan.next
+    if len(models) == len(state.progress):
+        return _fresh(objective, state.point, plan, state.tol)
     index = state.indices(models)
-    new = _fresh(objective.select(index), state.point.select(index), model, state.tol)
-    others = [i for i in range(len(state.tracks)) if i not in set(models)]
+    new = _fresh(objective.select(index), state.point.select(index), plan, state.tol)
+    others = [i for i in range(len(state.progress)) if i not in set(models)]
     rest = state.indices(others)
     kept = state.curvature.select(rest, objective.select(rest))
-    tracks = list(state.tracks)
-    for i, track in zip(models, new.tracks, strict=True):
-        tracks[i] = track
+    progress = list(state.progress)
+    for i, model in zip(models, new.progress, strict=True):
+        progress[i] = model
     return replace(
         state,
         decrement=state.decrement.index_copy(0, index, new.decrement),
         trusted=state.trusted.index_copy(0, index, new.trusted),
         curvature=join([(rest, kept), (index, new.curvature)]),
         solved=state.solved.index_copy(0, index, new.solved),
-        tracks=tuple(tracks),
-        stretch=state.stretch.index_fill(0, index, 1.0),
+        progress=tuple(progress),
+        curvature_scale=state.curvature_scale.index_fill(0, index, 1.0),
         pairs=tuple((s, y, rho.index_fill(0, index, 0.0)) for s, y, rho in state.pairs),
     )
 
 
 def moved(state: SmoothState, point: Point) -> SmoothState:
-    """State at the next point: its decrement, and the rate at which that falls."""
+    """Return the state at the next point, with updated decrements and rates."""
     curvature = state.curvature.at(point)
     solved = curvature.solve(point.gradient)
-    stretch = _stretch(state, point, solved)
-    decrement = stretch * inner(point.gradient, solved) / 2
-    tracks = []
-    # of the same model: a decrement that was confirmed is another figure
-    before = stretch * inner(state.point.gradient, state.solved) / 2
+    curvature_scale = _curvature_scale(state, point, solved)
+    decrement = curvature_scale * inner(point.gradient, solved) / 2
+    progress = []
+    # by the same curvature; a confirmed decrement is not comparable
+    before = curvature_scale * inner(state.point.gradient, state.solved) / 2
     figures = zip(
-        state.tracks,
+        state.progress,
         decrement.tolist(),
         before.tolist(),
         point.value.tolist(),
         strict=True,
     )
-    for track, new, old, value in figures:
+    for model, new, old, value in figures:
         contraction = new / old if old > 0 else 1.0
-        tracks.append(track.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
+        progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
     return replace(
         state,
         point=point,
         curvature=curvature,
         decrement=decrement,
         solved=solved,
-        trusted=torch.tensor([track.proven for track in tracks], device=decrement.device),
-        tracks=tuple(tracks),
-        stretch=stretch,
+        trusted=torch.tensor([model.proven for model in progress], device=decrement.device),
+        progress=tuple(progress),
+        curvature_scale=curvature_scale,
         direction=None,
     )
 
 
 def flattening(before: Point, after: Point) -> Tensor:
-    """Curvature (m,) that a step was made for over that at its end, 1 at least.
+    """Estimate by how much the curvature decreased along a step, as a factor (m,) of at least 1.
 
-    The curvature at the end is that of the cubic through both values and slopes.  Where rows
-    become certain along the step, it is far smaller than what slopes alone tell, and a decrement
-    as much too small.
+    The curvature at the end is that of the cubic through both values and slopes.  If rows become
+    saturated along the step, it is much smaller than the change of the slope suggests, and the
+    decrement is too small by the same factor.
 
     References
     ----------
@@ -260,73 +274,78 @@ def flattening(before: Point, after: Point) -> Tensor:
     first, last = inner(before.gradient, step), inner(after.gradient, step)
     end = 6 * (before.value - after.value) + 2 * first + 4 * last
     larger = torch.maximum(-first, last - first)
-    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _STEEPEST)
-    # of a step that the values hardly tell nothing can be said
-    told = larger > _UNTOLD * before.value
-    return torch.where(told, ratio, 1.0)
+    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _MAX_FLATTENING)
+    # rounding dominates the values of a very short step
+    is_known = larger > _MIN_RELATIVE_SLOPE * before.value
+    return torch.where(is_known, ratio, 1.0)
 
 
-def _stretch(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
-    """Curvature of the model along the last step over that of the objective, 1 at least.
+def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
+    """Estimate the ratio (m,) of the curvature to the objective's along the last step, at least 1.
 
     References
     ----------
     Nocedal, Wright (2006). Numerical Optimization, equation 7.20.
     """
-    rough = [not (t.model.exact or t.model.follows) for t in state.tracks]
-    if not any(rough):
-        return state.stretch
+    is_fixed = [not (t.plan.exact or t.plan.is_adaptive) for t in state.progress]
+    if not any(is_fixed):
+        return state.curvature_scale
     change = point.gradient - state.point.gradient
     step = point.params - state.point.params
     modelled = inner(change, solved - state.solved)
     seen = (inner(step, change) / modelled).nan_to_num(1.0, 1.0, 1.0).clamp(min=1.0)
-    return torch.where(torch.tensor(rough, device=seen.device), seen, 1.0)
+    return torch.where(torch.tensor(is_fixed, device=seen.device), seen, 1.0)
 
 
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
-    """Find decrements of some models that can be trusted.
+    """Compute reliable decrements of some models at the same point.
 
-    Where the duality gap is small enough, it is the decrement.  Else a cheap exact curvature is
-    built; where that is dear, conjugate gradients find the decrement.
-    On a curvature that follows the model another step is cheaper than either, and if it
-    contracts, a proof.
+    If the duality gap is small enough, it is the decrement.  Otherwise an exact curvature is
+    built if it is affordable, or conjugate gradients compute the decrement.  On an adaptive
+    curvature another step is cheaper than either, and confirms the decrement if it contracts.
     """
     state, models = _proven_by_duality(objective, state, models)
     build: list[int] = []
     ask: list[int] = []
     if not models:
         return state
-    room = room_left(state.tracks, state.tracks[models[0]].model)
+    n_left = n_models_left(state.progress, state.progress[models[0]].plan)
     for i in models:
-        track = state.tracks[i]
-        model = track.model.next
-        if track.model.follows and 0 < track.age and track.unproven < _PROOF_STEPS:
+        model = state.progress[i]
+        plan = model.plan.next
+        if model.plan.is_adaptive and 0 < model.age and model.unproven < _PROOF_STEPS:
             continue
-        cheap = model.exact and model.cost(len(models)) <= _CHEAP and not track.conjugate
-        if track.model.exact and track.age == 0:  # the factor was damped
+        rebuilds = (
+            plan.exact
+            and plan.cost(len(models)) <= _MAX_REBUILD_PASSES
+            and not model.uses_newton_cg
+        )
+        if model.plan.exact and model.age == 0:  # the factor was damped
             ask.append(i)
             continue
-        if cheap and (room > 0 or not track.model.follows):
-            room -= track.model.follows
+        if rebuilds and (n_left > 0 or not model.plan.is_adaptive):
+            n_left -= model.plan.is_adaptive
             build.append(i)
         else:
             ask.append(i)
     if build:
         state = renewed(objective, state, build)
         ask += [i for i in build if not bool(state.trusted[i])]
-    return conjugated(objective, state, ask) if ask else state
+    return with_newton_directions(objective, state, ask) if ask else state
 
 
-def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
-    """State with Newton directions and decrements from conjugate gradients for some models."""
-    stale = [i for i in models if _is_stale(state.tracks[i])]
+def with_newton_directions(
+    objective: Objective, state: SmoothState, models: Sequence[int]
+) -> SmoothState:
+    """Compute Newton directions and decrements of some models by conjugate gradients."""
+    stale = [i for i in models if _has_better_partial(state.progress[i])]
     if stale:
         state = renewed(objective, state, stale)
     objective, point = objective.exact, state.point.exact()
-    tracks = list(state.tracks)
+    progress = list(state.progress)
     for i in models:
-        tracks[i] = replace(tracks[i], directed=True)
-    if len(models) == len(tracks):
+        progress[i] = replace(progress[i], has_newton_direction=True)
+    if len(models) == len(progress):
         direction, decrement = _conjugate(objective, point, state.curvature, state)
         trusted = torch.ones_like(state.trusted)
     else:
@@ -343,49 +362,50 @@ def conjugated(objective: Objective, state: SmoothState, models: Sequence[int]) 
         direction=direction,
         decrement=decrement,
         trusted=trusted,
-        tracks=tuple(tracks),
+        progress=tuple(progress),
     )
 
 
 def _conjugate(
     objective: Objective, point: Point, curvature: Curvature, state: SmoothState
 ) -> tuple[Tensor, Tensor]:
-    """Direction and decrement, as exact as a damped preconditioner needs."""
+    """Return directions and decrements, computed more accurately if the factor was damped."""
     damped = is_damped(curvature, state.solved, point, state.decrement, state.tol)
-    hidden = HIDDEN if bool(damped.any()) else 1.0
-    return newton_direction(objective, point, curvature, state.tol, hidden)
+    min_curvature_ratio = MIN_CURVATURE_RATIO if bool(damped.any()) else 1.0
+    return newton_direction(objective, point, curvature, state.tol, min_curvature_ratio)
 
 
 def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
-    """Newton directions that are at hand, else other ones."""
-    directed = [i for i, track in enumerate(state.tracks) if track.directed]
-    if not directed or state.direction is None:
+    """Return the available Newton directions, and ``otherwise`` for the other models."""
+    ready = [i for i, model in enumerate(state.progress) if model.has_newton_direction]
+    if not ready or state.direction is None:
         return otherwise
-    if len(directed) == len(state.tracks):
+    if len(ready) == len(state.progress):
         return state.direction
-    index = state.indices(directed)
+    index = state.indices(ready)
     return otherwise.index_copy(0, index, state.direction[index])
 
 
-def _is_stale(track: Track) -> bool:
-    """Whether a better partial curvature can be built than the one at hand."""
-    model = track.model
-    return not model.next.exact and (track.rate > _STEADY or model.stronger is not None)
+def _has_better_partial(model: ModelProgress) -> bool:
+    """Return True if a better curvature that is not exact can be built."""
+    plan = model.plan
+    return not plan.next.exact and (model.rate > _STEADY_RATE or plan.fallback is not None)
 
 
 def _proven_by_duality(
     objective: Objective, state: SmoothState, models: Sequence[int]
 ) -> tuple[SmoothState, list[int]]:
-    """Take the duality gap of some models as their decrement where it meets the goal.
+    """Replace the decrement of some models by the duality gap if that meets the goal.
 
     Returns
     -------
     state : SmoothState
+        State with the decrements of the models that have converged.
     models : list of int
-        Those whose gap does not prove that they have converged.
+        Indices of the models whose convergence the gap does not prove.
     """
     goal = state.tol**2 * state.point.value
-    # the gradient's part of the gap needs no pass: mostly it tells that the rest is not worth one
+    # the penalty's share of the gap needs no pass, and often shows that the gap is too large
     hopeful = [i for i in models if bool((penalty_gap(objective, state.point)[0] <= goal)[i])]
     if not hopeful or not objective.penalty.quadratic or objective.is_low_precision:
         return state, list(models)

@@ -1,4 +1,4 @@
-"""Models whose optimum is at infinity: found where a fit seems to have converged."""
+"""Detection of models whose optimum is at infinity."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,28 +20,30 @@ from skorch_logreg.recession import (
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_MOST_DIRECTIONS = 3000  # variables of a linear programme: some seconds
-_RARE = 5.0  # logit by which intercepts differ where a class may have no weight
-_SMALL = 0.1  # share of the penalty in an objective that goes to zero
-_STEP_TOL = 1e-8  # of conjugate gradients
+_MOST_DIRECTIONS = 3000  # variables of a linear programme, which takes some seconds
+_RARE = 5.0  # difference of intercepts above which a class may have no weight
+_SMALL = 0.1  # share of the penalty in an objective below which both may go to zero
+_STEP_TOL = 1e-8  # tolerance of conjugate gradients
 
 
 def free_columns(objective: Objective) -> list[bool]:
-    """Whether a model has columns that may go to infinity at no cost."""
+    """Return True for models with coefficients that may diverge at no penalty."""
     penalty = objective.penalty
     if not penalty.constrains and getattr(penalty, "factor", None) is None:
-        return [strength == 0 for strength in objective.strength.tolist()]
+        return [strength == 0 for strength in objective.reg_strength.tolist()]
     shape = objective.zeros()[..., :-1]
     takes_part = ~objective.data.scale.isinf()
-    down, up = objective.penalty.recession(shape, objective.strength)
+    down, up = objective.penalty.recession(shape, objective.reg_strength)
     return ((down | up) & takes_part).any(dim=-1)[:, 0].tolist()
 
 
-def separated(objective: Objective, point: Point, asked: Sequence[bool]) -> list[Tensor | None]:
-    """Directions (K, p + 1) of models, of those asked about, that separate all rows strictly.
+def separating_directions(
+    objective: Objective, point: Point, asked: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return directions (K, p + 1) of the ``asked`` models that strictly separate all rows.
 
-    The objective falls to what offset and penalty leave of it, zero without them.  Parts of the
-    parameters that a penalty or bound holds back must not be needed for that.
+    Along such a direction the objective decreases to the contribution of offset and penalty, or
+    to zero.  Only the parameters that no penalty or bound restricts are used.
     """
     none: list[Tensor | None] = [None] * len(asked)
     asked = _may_separate(objective, point, asked)
@@ -60,29 +62,29 @@ def separated(objective: Objective, point: Point, asked: Sequence[bool]) -> list
     if not any(apart):
         return none
     params = point.params
-    growing = _growing(objective, params)
-    if not torch.equal(growing, params):
-        still = separates(objective.logits(growing))
+    recession_part = _recession_part(objective, params)
+    if not torch.equal(recession_part, params):
+        still = separates(objective.logits(recession_part))
         apart = [a and b for a, b in zip(apart, still, strict=True)]
-    return [growing[i] if found else None for i, found in enumerate(apart)]
+    return [recession_part[i] if found else None for i, found in enumerate(apart)]
 
 
-def receding(
+def recession_directions(
     objective: Objective,
     point: Point,
     decrement: Tensor,
     models: Sequence[int],
     doubted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Directions (K, p + 1) along which some models' objectives fall for ever.
+    """Find directions (K, p + 1) along which objectives decrease without reaching a minimum.
 
-    In the order of ``models``; None for those that have a minimiser, or of which nothing is
-    proven.  ``doubted`` says of all models whether columns may go to infinity; of the others, only
-    intercepts of classes without weight do.
+    They are in the order of ``models``, with None for models that have a minimiser or for which
+    nothing is proven.  ``doubted`` marks the models whose coefficients may diverge; for the
+    others only intercepts of classes without weight are checked.
 
     Notes
     -----
-    X is read only where rows are saturated: see `saturated_models`.
+    X is read only if rows are saturated; see `saturated_models`.
     """
     found: list[Tensor | None] = [None] * len(models)
     limit, saturated = decrement, [False] * len(doubted)
@@ -103,7 +105,7 @@ def receding(
 
 
 def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
-    """Direction of recession of one model with saturated rows."""
+    """Find a direction of recession of one model with saturated rows."""
     down, up = unbounded_directions(objective)
     columns = (down & up)[:-1].nonzero()[:, 0]
     n_outputs, width = objective.shape[1:]
@@ -113,21 +115,21 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
             steps = NewtonSteps.at(objective, point, columns)
             if steps is not None and proves_minimiser(objective, point, steps):
                 return None
-        elif len(columns) + 1 == width and not bool(objective.strength.any()):
-            inexact = _ConjugateSteps(objective, point)
+        elif len(columns) + 1 == width and not bool(objective.reg_strength.any()):
+            inexact = _ConjugateGradientSteps(objective, point)
             if proves_minimiser(objective, point, inexact):
                 return None
             size = inexact.size
     most = max(_MOST_DIRECTIONS // n_outputs - 1, 0)
     chosen = None
-    if int((down | up)[:-1].sum()) > most:  # those that grow most
+    if int((down | up)[:-1].sum()) > most:  # the columns that grow most
         size = torch.where((down | up)[:-1], size, -1.0)
         chosen = size.argsort(descending=True)[:most].sort().values
     return find_direction(objective, point.logits, limit, chosen)
 
 
 def rare_classes(objective: Objective, point: Point) -> list[bool]:
-    """Whether intercepts differ as much as where a class has no weight."""
+    """Return True for models whose intercepts differ as much as if a class had no weight."""
     intercept = point.params[..., -1]
     if not objective.fit_intercept:
         return [False] * len(intercept)
@@ -138,8 +140,8 @@ def rare_classes(objective: Objective, point: Point) -> list[bool]:
     return [s > _RARE for s in spread.tolist()]
 
 
-class _ConjugateSteps:
-    """Newton steps by conjugate gradients, where a Hessian is too large; see `NewtonSteps`."""
+class _ConjugateGradientSteps:
+    """Newton steps by conjugate gradients, if a Hessian is too large; see `NewtonSteps`."""
 
     def __init__(self, objective: Objective, point: Point) -> None:
         self._objective, self._point = objective, point
@@ -148,7 +150,7 @@ class _ConjugateSteps:
         self.size = point.params[0, 0, :-1]
 
     def step(self, gradient: Tensor) -> Tensor:
-        """Newton step (K, p + 1) for a gradient (K, p + 1), and the size of every column's."""
+        """Return the Newton step (K, p + 1) for a gradient, and store its size in each column."""
         at = replace(self._point, gradient=gradient[None])
         step = newton_direction(self._objective, at, self._curvature, _STEP_TOL)[0][0]
         self.size = step.abs().amax(dim=0)[:-1]
@@ -156,25 +158,25 @@ class _ConjugateSteps:
 
 
 def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> list[bool]:
-    """Whether the penalty of a model may be on its way to zero, as all else is."""
-    strength = objective.strength.tolist()
-    if all(not a or s == 0 for a, s in zip(asked, strength, strict=True)):
+    """Return True for models whose penalty may converge to zero with the objective."""
+    reg_strength = objective.reg_strength.tolist()
+    if all(not a or s == 0 for a, s in zip(asked, reg_strength, strict=True)):
         return list(asked)
-    penalty = objective.strength * objective.penalty.value(point.params[..., :-1])
+    penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
     small = (penalty <= _SMALL * point.value).tolist()
-    return [a and (s == 0 or low) for a, s, low in zip(asked, strength, small, strict=True)]
+    return [a and (s == 0 or low) for a, s, low in zip(asked, reg_strength, small, strict=True)]
 
 
-def _growing(objective: Objective, params: Tensor) -> Tensor:
-    """Take the part (m, K, p + 1) of parameters that may grow without end."""
+def _recession_part(objective: Objective, params: Tensor) -> Tensor:
+    """Return the part (m, K, p + 1) of parameters that may grow without bound."""
     coef = params[..., :-1]
-    down, up = objective.penalty.recession(coef, objective.strength)
-    growing = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
-    return torch.cat([growing, params[..., -1:]], dim=-1)
+    down, up = objective.penalty.recession(coef, objective.reg_strength)
+    recession_part = torch.where(torch.where(coef > 0, up, down), coef, 0.0)
+    return torch.cat([recession_part, params[..., -1:]], dim=-1)
 
 
 def _without_weight(objective: Objective) -> Tensor | None:
-    """Direction of the intercepts where classes have no weight."""
+    """Return the direction in which the intercepts of classes without weight diverge."""
     if not objective.fit_intercept:
         return None
 

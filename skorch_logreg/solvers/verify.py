@@ -1,7 +1,7 @@
-"""Check what was read from a checkpoint against the objective itself.
+"""Verification of checkpoints against the objective.
 
-Nothing that a file says of a fit is believed: points are evaluated again at their parameters, and
-models that converge after a resume are proven from these alone.
+No value of a file is trusted: points are evaluated again at their parameters, and models that
+converge after a resume are verified from their parameters only.
 """
 
 import math
@@ -14,37 +14,38 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
-from skorch_logreg.solvers.outcome import End, Status
+from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 
-_PROVEN = 10.0  # times tol squared: what a converged model may be away from its optimum
-_RELATIVE = 1e-13  # the same, where rounding is larger
+_PROVEN = 10.0  # largest suboptimality of a converged model after a resume, in units of tol^2
+_RELATIVE = 1e-13  # largest relative suboptimality of such a model, if rounding is larger
 
 
 def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) -> None:
-    """Check the shapes of a run that was read, and those of its numbers that nothing proves.
+    """Check shapes, types and counts of a run that was read from a file.
 
     Parameters
     ----------
     run : object
-        As `drive` has it: models at work, those that have ended, and counts.
+        Run of a drive: active models, final points and counts.
     points : list of (Objective, Point)
-        Its points, with the objective of their models.
+        Points of the run, with the objectives of their models.
     n_passes : int
+        Number of full reads of X.
 
     Raises
     ------
     Exception
-        Of any kind, if a number is of another type, or an array of other models.
+        Any exception, if a number has another type or an array another shape.
     """
     state, m = run.state, len(run.models)
     for part, point in points:
         _check_shapes(part, point)
-    for end in run.ends:
-        if {len(end.optimality), len(end.status), len(end.directions)} != {len(end.models)}:
+    for final in run.final_points:
+        if {len(final.optimality), len(final.status), len(final.directions)} != {len(final.models)}:
             raise ValueError("an end is of other models")
-        shape = end.point.params.shape[1:]
-        if any(d is not None and d.shape != shape for d in end.directions):
+        shape = final.point.params.shape[1:]
+        if any(d is not None and d.shape != shape for d in final.directions):
             raise ValueError("a direction is of other coefficients")
     counts = [run.first, run.n_iter, n_passes, *run.stalls]
     if not all(type(n) is int and n >= 0 for n in counts):
@@ -77,12 +78,12 @@ def _check_shapes(objective: Objective, point: Point) -> None:
         raise ValueError("params are not finite")
 
 
-def is_own(objective: Objective, point: Point) -> bool:
-    """Whether a point is what its parameters give, up to the rounding of past steps.
+def matches_params(objective: Objective, point: Point) -> bool:
+    """Return True if a point agrees with its parameters, up to the rounding of past steps.
 
-    Logits are sums over the steps, and their error grows with the means of the columns over their
-    deviations. Half of the digits are asked for: an objective whose logits differ by less has its
-    optimum within a square of that, and a proof at the end evaluates its own.
+    Logits are sums over the steps, and their error grows with the ratios of the columns' means to
+    their deviations.  Half of the digits have to agree: a smaller error of the logits changes the
+    optimum by its square, and the final verification evaluates its own logits.
     """
     exact, m = objective.exact, len(point.value)
     own = exact.evaluate(point.params)
@@ -106,28 +107,30 @@ def is_own(objective: Objective, point: Point) -> bool:
     return bool(sound.all())
 
 
-def is_proven(solver: Solver, whole: Objective, end: End, tol: float) -> bool:
-    """Whether the models of an end that have converged are where they say.
+def is_proven(solver: Solver, whole: Objective, final: FinalPoint, tol: float) -> bool:
+    """Return True if the converged models of a final point are optimal to the tolerance.
 
     Parameters
     ----------
     solver : Solver
+        Solver that computes the decrements.
     whole : Objective
-        Of all models.
-    end : End
+        Objective of all models.
+    final : FinalPoint
+        Final point whose converged models are verified.
     tol : float
-        That they have met.
+        Convergence threshold on the optimality.
     """
-    pairs = zip(end.models, end.status, strict=True)
+    pairs = zip(final.models, final.status, strict=True)
     places = [i for i, (_, how) in enumerate(pairs) if how is Status.CONVERGED]
     if not places:
         return True
-    device = end.point.params.device
-    objective = whole.select(torch.tensor([end.models[i] for i in places], device=device)).exact
-    params = end.point.params[torch.tensor(places, device=device)]
+    device = final.point.params.device
+    objective = whole.select(torch.tensor([final.models[i] for i in places], device=device)).exact
+    params = final.point.params[torch.tensor(places, device=device)]
     state = solver.init(objective, params, tol)
     doubted = [i for i, trusted in enumerate(state.trusted.tolist()) if not trusted]
-    # a duality gap is a proof as it is; a step would be of another point
+    # for other penalties the decrement is a duality gap, and a step would change the point
     if doubted and objective.penalty.smooth:
         state = solver.confirm(objective, state, doubted)
     limit = state.point.value * max(_PROVEN * tol**2, _RELATIVE)
@@ -135,16 +138,17 @@ def is_proven(solver: Solver, whole: Objective, end: End, tol: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Distrusted:
-    """A solver whose state was read from a file, which is to blame where a step is none.
+class ResumedSolver:
+    """Solver whose state was read from a file; steps that fail raise the file's error.
 
     Parameters
     ----------
     solver : Solver
+        Solver that is wrapped.
     tol : float
-        That will be asked for.
+        Convergence threshold on the optimality.
     damaged : callable
-        Makes the error of a file that makes no sense.
+        Returns the exception of a damaged file.
     """
 
     solver: Solver
@@ -152,11 +156,11 @@ class Distrusted:
     damaged: Callable[[], Exception]
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> Any:
-        """State at given parameters."""
+        """Return the state at given parameters."""
         return self.solver.init(objective, params, tol)
 
     def step(self, objective: Objective, state: Any) -> Any:
-        """State after one iteration."""
+        """Return the state after one iteration."""
         moved = self._try(self.solver.step, objective, state)
         if not _is_finite(moved):
             own = self.solver.init(objective, state.point.params, self.tol)
@@ -165,14 +169,14 @@ class Distrusted:
         return moved
 
     def confirm(self, objective: Objective, state: Any, models: Sequence[int]) -> Any:
-        """Find decrements of some models that can be trusted."""
+        """Compute reliable decrements of some models at the same point."""
         return self._try(self.solver.confirm, objective, state, models)
 
     def _try(self, call: Callable[..., Any], objective: Objective, state: Any, *rest: Any) -> Any:
         try:
             return call(objective, state, *rest)
         except Exception as error:
-            objective.exact.evaluate(state.point.params)  # rows that cannot be read say so
+            objective.exact.evaluate(state.point.params)  # raises if rows cannot be read
             raise self.damaged() from error
 
 

@@ -11,7 +11,7 @@ from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.solvers.record import settings
+from skorch_logreg.solvers.state_io import settings
 
 _MIN_HASHED_ROWS = 1000  # rows of X that are hashed, at least, if there are so many
 # arrays as large as the weights: current weights, best weights, and the optimiser's state

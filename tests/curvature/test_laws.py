@@ -29,7 +29,7 @@ def test_exact_ones_invert_the_hessian(loss, build, container, penalty, fit_inte
         loss,
         PENALTIES[penalty],
         CONTAINERS[container],
-        strength=(0.7, 5.0),
+        reg_strength=(0.7, 5.0),
         fit_intercept=fit_intercept,
         n=30,
     )
@@ -45,7 +45,7 @@ def test_exact_ones_invert_the_hessian(loss, build, container, penalty, fit_inte
 def test_a_rough_one_nearly_inverts_the_hessian(loss, container, fit_intercept):
     """What it gets wrong is what a step leaves: some thousandths, of all rows."""
     of = objective(
-        loss, container=CONTAINERS[container], strength=(2.0,), fit_intercept=fit_intercept
+        loss, container=CONTAINERS[container], reg_strength=(2.0,), fit_intercept=fit_intercept
     )
     point = of.evaluate(parameters(of))
     back = of.hessian_product(point)(RoughHessian.build(of, point).solve(point.gradient))
@@ -59,7 +59,7 @@ def test_a_rough_one_nearly_inverts_the_hessian(loss, container, fit_intercept):
 @pytest.mark.parametrize("container", ["c-order", "csr"])
 def test_all_are_symmetric_and_positive(loss, name, container, fit_intercept):
     of = objective(
-        loss, container=CONTAINERS[container], strength=(0.7, 5.0), fit_intercept=fit_intercept
+        loss, container=CONTAINERS[container], reg_strength=(0.7, 5.0), fit_intercept=fit_intercept
     )
     point = of.evaluate(parameters(of))
     curvature = CURVATURES[name](of, point)
@@ -75,7 +75,7 @@ def test_all_are_symmetric_and_positive(loss, name, container, fit_intercept):
 
 @pytest.mark.parametrize("name", CURVATURES)
 def test_selected_models_keep_theirs(loss, name):
-    of = objective(loss, strength=(0.7, 5.0, 0.1))
+    of = objective(loss, reg_strength=(0.7, 5.0, 0.1))
     point = of.evaluate(parameters(of))
     curvature = CURVATURES[name](of, point)
     models = torch.tensor([2, 0])
@@ -88,7 +88,7 @@ def test_selected_models_keep_theirs(loss, name):
 @pytest.mark.parametrize("name", CURVATURES)
 def test_models_alone_have_the_same(loss, name):
     """Promise 8: what a model's curvature is does not depend on its company."""
-    of = objective(loss, strength=(0.7, 5.0))
+    of = objective(loss, reg_strength=(0.7, 5.0))
     point = of.evaluate(parameters(of))
     together = CURVATURES[name](of, point).solve(point.gradient)
     if name == "mixed":  # the first model is the one with a Hessian of its own
@@ -101,7 +101,7 @@ def test_models_alone_have_the_same(loss, name):
 
 def test_shared_is_exact_where_all_rows_weigh_alike():
     """At zero every row of a balanced problem has the same curvature."""
-    of = objective(LOSSES["binomial"], PENALTIES["l2-factor"], strength=(0.0, 0.7, 50.0))
+    of = objective(LOSSES["binomial"], PENALTIES["l2-factor"], reg_strength=(0.0, 0.7, 50.0))
     point = of.evaluate(of.zeros())
     exact = ExactHessian.build(of, point).solve(point.gradient)
     shared = CURVATURES["shared"](of, point).solve(point.gradient)
@@ -109,7 +109,7 @@ def test_shared_is_exact_where_all_rows_weigh_alike():
 
 
 def test_shared_follows_the_models():
-    of = objective(LOSSES["binomial"], strength=(0.7,))
+    of = objective(LOSSES["binomial"], reg_strength=(0.7,))
     far = of.evaluate(20 * parameters(of))
     shared = CURVATURES["shared"](of, of.evaluate(of.zeros()))
     followed = shared.at(far)

@@ -6,7 +6,7 @@ import torch
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Status, fit
-from skorch_logreg.fitting.continuation import by_strength
+from skorch_logreg.fitting.continuation import group_by_reg_strength
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
@@ -22,10 +22,10 @@ def _problem(n_folds=4, n=1500, p=8):
     return X, y, torch.from_numpy(masks)
 
 
-def _objective(loss, strength, weight, X, y):
+def _objective(loss, reg_strength, weight, X, y):
     data = from_arrays(X, y, weight)
-    data = data.standardised(data.center, data.scale, loss.encode(data.targets), len(strength))
-    return Objective(data, loss, L2(), strength, True)
+    data = data.standardised(data.center, data.scale, loss.encode(data.targets), len(reg_strength))
+    return Objective(data, loss, L2(), reg_strength, True)
 
 
 def test_models_are_the_same_in_any_order_of_strengths():
@@ -33,7 +33,7 @@ def test_models_are_the_same_in_any_order_of_strengths():
     C = torch.tensor([10.0, 0.01, 1000.0, 0.1, 1.0], dtype=torch.float64)
     weight, Cs = masks.repeat_interleave(len(C), 1), C.repeat(masks.shape[1])
     loss = Multinomial(N_CLASSES)
-    assert len(by_strength(_objective(loss, 1 / Cs, weight, X, y))) == len(C)
+    assert len(group_by_reg_strength(_objective(loss, 1 / Cs, weight, X, y))) == len(C)
     together = fit(from_arrays(X, y, weight), loss, L2(), C=Cs, tol=1e-8, max_iter=500)
     assert set(together.status) == {Status.CONVERGED}
     for i in range(0, len(Cs), 3):
@@ -52,24 +52,24 @@ def test_models_are_the_same_in_any_order_of_strengths():
 
 def test_a_group_is_one_strength_and_the_strongest_comes_first():
     X, y, masks = _problem()
-    strength = torch.tensor([0.1, 10.0, 1.0], dtype=torch.float64).repeat(masks.shape[1])
-    groups = by_strength(
-        _objective(Multinomial(N_CLASSES), strength, masks.repeat_interleave(3, 1), X, y)
+    reg_strength = torch.tensor([0.1, 10.0, 1.0], dtype=torch.float64).repeat(masks.shape[1])
+    groups = group_by_reg_strength(
+        _objective(Multinomial(N_CLASSES), reg_strength, masks.repeat_interleave(3, 1), X, y)
     )
-    assert [float(strength[group].unique()) for group in groups] == [10.0, 1.0, 0.1]
-    assert torch.cat(groups).sort().values.equal(torch.arange(len(strength)))
+    assert [float(reg_strength[group].unique()) for group in groups] == [10.0, 1.0, 0.1]
+    assert torch.cat(groups).sort().values.equal(torch.arange(len(reg_strength)))
 
 
 @pytest.mark.parametrize("case", ["two classes", "one strength", "groups of two sizes"])
 def test_one_batch_where_turns_would_not_pay(case):
     X, y, masks = _problem()
-    strength = torch.tensor([0.1, 10.0], dtype=torch.float64).repeat(masks.shape[1])
+    reg_strength = torch.tensor([0.1, 10.0], dtype=torch.float64).repeat(masks.shape[1])
     weight, loss = masks.repeat_interleave(2, 1), Multinomial(N_CLASSES)
     if case == "two classes":
         loss, y = Binomial(), (y > 4).astype(int)
     elif case == "one strength":
-        strength = torch.ones_like(strength)
+        reg_strength = torch.ones_like(reg_strength)
     else:
-        strength, weight = strength[:-1], weight[:, :-1]
-    (group,) = by_strength(_objective(loss, strength, weight, X, y))
-    assert group.equal(torch.arange(len(strength)))
+        reg_strength, weight = reg_strength[:-1], weight[:, :-1]
+    (group,) = group_by_reg_strength(_objective(loss, reg_strength, weight, X, y))
+    assert group.equal(torch.arange(len(reg_strength)))

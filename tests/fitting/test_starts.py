@@ -15,7 +15,7 @@ from tests.catalogue import LOSSES, objective
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_intercepts_of_the_class_frequencies_are_the_best_alone(loss):
-    of = objective(loss, strength=(0.5, 2.0))
+    of = objective(loss, reg_strength=(0.5, 2.0))
     zero = of.zeros()
     best, _ = of.minimise_intercept(zero, of.logits(zero))
     torch.testing.assert_close(of.prior(), best[..., -1], rtol=1e-9, atol=1e-9)

@@ -39,7 +39,7 @@ from skorch_logreg.solvers import (
     ProximalNewton,
 )
 from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.record import from_tree, to_tree
+from skorch_logreg.solvers.state_io import from_tree, to_tree
 from skorch_logreg.training import BatchObjective
 from tests.catalogue import CURVATURES, LOSSES, objective, parameters, problem
 from tests.problems import load
@@ -208,7 +208,7 @@ def test_17_models_that_end_apart(loss, solver, tol, tmp_path, monkeypatch):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", CURVATURES)
 def test_17_every_curvature_goes_through_the_file(name, loss, tmp_path):
-    of = objective(LOSSES[loss], strength=(0.7, 2.0, 0.1), n=200 if name == "dual" else 900)
+    of = objective(LOSSES[loss], reg_strength=(0.7, 2.0, 0.1), n=200 if name == "dual" else 900)
     params = parameters(of)
     point = of.evaluate(params)
     built = CURVATURES[name](of, point)
@@ -229,10 +229,14 @@ def test_17_every_curvature_goes_through_the_file(name, loss, tmp_path):
 def test_17_every_way_to_build_a_curvature_goes_through_the_file():
     of = objective(n=80_000)
     model = choose_curvature(of)
-    assert model.stronger is not None
-    for each in (model, model.stronger):
+    assert model.fallback is not None
+    for each in (model, model.fallback):
         read = from_tree(to_tree(each), of, of)
-        assert (read.exact, read.trust, read.follows) == (each.exact, each.trust, each.follows)
+        assert (read.exact, read.proof_rate, read.is_adaptive) == (
+            each.exact,
+            each.proof_rate,
+            each.is_adaptive,
+        )
 
 
 # ---------------------------------------------------------------------------- processes that die

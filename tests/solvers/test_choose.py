@@ -77,8 +77,8 @@ def told(model):
 def chain(model):
     """Names of what is built, one after another; the same in a row once."""
     names = [told(model)]
-    while model.stronger is not None:
-        model = model.stronger
+    while model.fallback is not None:
+        model = model.fallback
         if told(model) != names[-1]:
             names.append(told(model))
     return names
@@ -110,8 +110,8 @@ def test_every_shape_has_a_curvature_with_a_price(shape):
     while model is not None:
         assert 0 < model.cost(1) < float("inf")
         assert 0 < model.cost(1000) < float("inf")
-        assert model.room() >= 1
-        model = model.stronger
+        assert model.max_models() >= 1
+        model = model.fallback
 
 
 @pytest.mark.usefixtures("fast")
@@ -119,9 +119,9 @@ def test_what_is_dear_comes_last():
     """Where a chain ends in an exact Hessian, that is the dearest of it."""
     for shape in SHAPES:
         model, prices = choose_curvature(stated(*shape)), []
-        while model is not None and not model.follows:
+        while model is not None and not model.is_adaptive:
             prices.append(model.cost(1))
-            model = model.stronger
+            model = model.fallback
         assert prices == sorted(prices)
 
 

@@ -12,18 +12,18 @@ from skorch_logreg.objective import Objective, inner
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import NewtonCholesky, Status, drive
 from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.chord import ChordNewton, serves
+from skorch_logreg.solvers.chord import ChordNewton, is_applicable
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("container", ["c-order", "strided", "csr"])
-@pytest.mark.parametrize("strength", [1e-3, 1.0])
+@pytest.mark.parametrize("reg_strength", [1e-3, 1.0])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_ends_at_the_minimum(loss, container, strength, fit_intercept):
+def test_ends_at_the_minimum(loss, container, reg_strength, fit_intercept):
     of = objective(
         LOSSES[loss], PENALTIES["l2-factor"], CONTAINERS[container],
-        strength=(strength,), fit_intercept=fit_intercept,
+        reg_strength=(reg_strength,), fit_intercept=fit_intercept,
     )  # fmt: skip
     found = drive(ChordNewton(), of, of.zeros(), tol=1e-9, max_iter=100)
     expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=100)
@@ -70,8 +70,8 @@ def test_a_decrement_that_is_trusted_is_nearly_exact():
 
 def test_serves_one_model_of_some_thousand_rows():
     of = rows_of(3000, 40)
-    assert serves(of, choose_curvature(of))
-    many = replace(of, strength=torch.ones(2, dtype=torch.float64))
-    assert not serves(many, choose_curvature(of))
+    assert is_applicable(of, choose_curvature(of))
+    many = replace(of, reg_strength=torch.ones(2, dtype=torch.float64))
+    assert not is_applicable(many, choose_curvature(of))
     wide = rows_of(30, 2000)
-    assert not serves(wide, choose_curvature(wide))
+    assert not is_applicable(wide, choose_curvature(wide))

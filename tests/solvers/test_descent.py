@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky
-from skorch_logreg.solvers.descent import descend
+from skorch_logreg.solvers.descent import take_step
 from tests.catalogue import LOSSES, objective, parameters
 from tests.hunt.draws import Problem
 from tests.hunt.minimum import minimise
@@ -65,10 +65,10 @@ def test_steps_go_on_where_values_are_rounding_and_slopes_are_not(seed, solver):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_end_of_a_long_step_is_what_its_parameters_give(loss, size):
     """Directions that are too short, down to those whose logits are rounding."""
-    of = objective(LOSSES[loss], strength=(1.0,))  # the steps of many models stay short
+    of = objective(LOSSES[loss], reg_strength=(1.0,))  # the steps of many models stay short
     point = of.evaluate(parameters(of))
     direction = -size * point.gradient
-    target, change = descend(of, point, direction)
+    target, change = take_step(of, point, direction)
     own = of.evaluate(target.params)
     torch.testing.assert_close(target.logits, own.logits, rtol=5e-15, atol=5e-15)
     torch.testing.assert_close(target.value, own.value, rtol=5e-15, atol=0)

@@ -30,7 +30,7 @@ def loss(request):
 @pytest.mark.parametrize("container", ["c-order", "csr", "blocks-of-7"])
 @pytest.mark.parametrize("tol", [1e-4, 1e-7])
 def test_reaches_its_tolerance(loss, solver, penalty, container, tol):
-    of = objective(loss, PENALTIES[penalty], CONTAINERS[container], strength=(2.0,))
+    of = objective(loss, PENALTIES[penalty], CONTAINERS[container], reg_strength=(2.0,))
     found = drive(INSTANCES[solver], of, of.zeros(), tol=tol, max_iter=100)
     assert found.status == (Status.CONVERGED,)
     assert float(found.optimality) <= tol
@@ -49,10 +49,10 @@ def _other(solver, penalty):
 def test_company_does_not_matter(loss, solver, penalty):
     """Promise 8: easy, hard and nearly empty models together, as each alone."""
     strengths = (1e-3, 1.0, 1e3, 0.05)
-    of = objective(loss, PENALTIES[penalty], strength=strengths)
+    of = objective(loss, PENALTIES[penalty], reg_strength=strengths)
     together = drive(INSTANCES[solver], of, of.zeros(), tol=1e-9, max_iter=200)
-    for i, strength in enumerate(strengths):
-        alone = replace(of, strength=torch.tensor([strength], dtype=torch.float64))
+    for i, reg_strength in enumerate(strengths):
+        alone = replace(of, reg_strength=torch.tensor([reg_strength], dtype=torch.float64))
         single = drive(INSTANCES[solver], alone, alone.zeros(), tol=1e-9, max_iter=200)
         torch.testing.assert_close(together.value[i : i + 1], single.value, rtol=1e-13, atol=0)
         if penalty == "lasso" and loss.n_outputs > 1:
@@ -61,7 +61,7 @@ def test_company_does_not_matter(loss, solver, penalty):
 
 
 def test_a_separable_model_does_not_hold_up_the_others():
-    of = objective(strength=(0.0, 1.0), n=5)
+    of = objective(reg_strength=(0.0, 1.0), n=5)
     found = drive(LBFGS(), of, of.zeros(), tol=1e-6, max_iter=100)
     assert found.status == (Status.SEPARABLE, Status.CONVERGED)
     assert found.params.isfinite().all()
@@ -112,17 +112,17 @@ def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
     """Where no exact Hessian is affordable and L-BFGS is slow, Newton-CG proves the end."""
     from skorch_logreg.curvature import FrequentColumns
     from skorch_logreg.solvers import smooth
-    from skorch_logreg.solvers.choose import Model
+    from skorch_logreg.solvers.choose import CurvaturePlan
 
     def poor(objective):
         def build(objective, point):
             return FrequentColumns.build(objective, point, 1)
 
-        return Model(build, False, lambda m: 1000.0, 0.0)
+        return CurvaturePlan(build, False, lambda m: 1000.0, 0.0)
 
     monkeypatch.setattr(smooth, "choose_curvature", poor)
     loss = LOSSES["multinomial"]
-    of = objective(loss, n=200, strength=(1e-3,))
+    of = objective(loss, n=200, reg_strength=(1e-3,))
     found = drive(LBFGS(memory=1), of, of.zeros(), tol=1e-8, max_iter=200)
     monkeypatch.undo()
     best = drive(INSTANCES["newton-cholesky"], of, of.zeros(), tol=1e-9, max_iter=200)
@@ -132,7 +132,7 @@ def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
 
 def test_line_search_of_a_huge_step(loss):
     """Directions a million and 1e41 times too long, and one a million times too short."""
-    of = objective(loss, strength=(0.7, 0.7, 0.7))
+    of = objective(loss, reg_strength=(0.7, 0.7, 0.7))
     point = of.evaluate(parameters(of))
     size = torch.tensor([1e6, 1e-6, 1e41], dtype=torch.float64)
     direction = -point.gradient * size[:, None, None]
@@ -143,10 +143,10 @@ def test_line_search_of_a_huge_step(loss):
 
 
 @pytest.mark.parametrize("solver", ["newton-cg", "lbfgs", "newton-cholesky"])
-@pytest.mark.parametrize("strength", [1.0, 1e-9])
-def test_saturated_rows_never_raise_the_objective(loss, solver, strength):
+@pytest.mark.parametrize("reg_strength", [1.0, 1e-9])
+def test_saturated_rows_never_raise_the_objective(loss, solver, reg_strength):
     """Logits of hundreds on the wrong side: no curvature, and directions without measure."""
-    of = objective(loss, strength=(strength,), n=40)
+    of = objective(loss, reg_strength=(reg_strength,), n=40)
     offset = 300 * parameters(objective(loss, n=40)).new_ones(40, 1, of.shape[1])
     offset[::2] *= -1
     offset[..., ::2] *= -1
@@ -164,7 +164,7 @@ def test_saturated_rows_never_raise_the_objective(loss, solver, strength):
 
 def test_no_curvature_is_no_decrement_of_zero(loss):
     """Where the Hessian underflows and the gradient does not, the objective may fall by all."""
-    of = objective(loss, strength=(0.0,), n=40)
+    of = objective(loss, reg_strength=(0.0,), n=40)
     curvature = choose_curvature(of).build(of, of.evaluate(of.zeros()))
     sign = torch.ones(40, 1, of.shape[1], dtype=torch.float64)
     sign[..., 1:] = -1  # one class is certain, which is wrong for most rows

@@ -45,7 +45,7 @@ def test_a_proof_that_was_refuted_is_none_later(seed, C, tol):
 
 
 def test_flattening_is_that_of_the_curvature():
-    of = objective(strength=(1e-3,))
+    of = objective(reg_strength=(1e-3,))
     before = of.evaluate(parameters(of))
     step = -0.2 * before.gradient / before.gradient.abs().max()
     after = of.evaluate(before.params + step)
@@ -60,7 +60,7 @@ def test_flattening_is_that_of_the_curvature():
 
 
 def test_a_quadratic_does_not_flatten():
-    of = objective(strength=(1e6,))
+    of = objective(reg_strength=(1e6,))
     before = of.evaluate(parameters(of))
     after = of.evaluate(before.params - before.gradient / 1e6)
     assert float(flattening(before, after)) < 1.01

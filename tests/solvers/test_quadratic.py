@@ -12,15 +12,15 @@ from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 @pytest.fixture(params=["c-order", "csr", "blocks-of-7"])
 def of(request):
     penalty = PENALTIES["elastic-net"]
-    return objective(LOSSES["binomial"], penalty, CONTAINERS[request.param], strength=(5.0,))
+    return objective(LOSSES["binomial"], penalty, CONTAINERS[request.param], reg_strength=(5.0,))
 
 
 @pytest.mark.parametrize("more", [[4, 1], [4, 1, 2]], ids=["some", "all"])
 def test_extended_is_built_at_once(of, more):
     """At the same point, whatever the order of the columns, and where they are all."""
     point = of.evaluate(parameters(of))
-    whole = QuadraticModel.of(of, point, torch.tensor([3, 0, *more]), rough=False)
-    part = QuadraticModel.of(of, point, torch.tensor([3, 0]), rough=False)
+    whole = QuadraticModel.of(of, point, torch.tensor([3, 0, *more]), low_precision=False)
+    part = QuadraticModel.of(of, point, torch.tensor([3, 0]), low_precision=False)
     longer = part.extended(of, point, torch.tensor(more))
     torch.testing.assert_close(longer.columns, whole.columns)
     torch.testing.assert_close(longer.bordered, whole.bordered, rtol=1e-10, atol=1e-10)
@@ -29,20 +29,24 @@ def test_extended_is_built_at_once(of, more):
 def test_rough_products_are_nearly_the_same(of):
     point = of.evaluate(parameters(of))
     columns = torch.arange(5)
-    exact, rough = (QuadraticModel.of(of, point, columns, rough=r) for r in (False, True))
-    torch.testing.assert_close(rough.bordered, exact.bordered, rtol=1e-5, atol=1e-5)
+    exact, low_precision = (
+        QuadraticModel.of(of, point, columns, low_precision=r) for r in (False, True)
+    )
+    torch.testing.assert_close(low_precision.bordered, exact.bordered, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_direction_leads_to_the_models_minimiser(fit_intercept):
     """There the gradient of the model meets the penalty's subdifferential; the intercept's is 0."""
-    of = objective(penalty=PENALTIES["elastic-net"], strength=(5.0,), fit_intercept=fit_intercept)
+    of = objective(
+        penalty=PENALTIES["elastic-net"], reg_strength=(5.0,), fit_intercept=fit_intercept
+    )
     point = of.evaluate(parameters(of))
-    model = QuadraticModel.of(of, point, torch.arange(5), rough=False)
+    model = QuadraticModel.of(of, point, torch.arange(5), low_precision=False)
     step = model.direction(of, point)
     slope = of.loss_gradient(point)[0, 0] + model.bordered @ step[0, 0]
     coef = (point.params + step)[..., :-1]
-    distance = of.penalty.subgradient_distance(coef, slope[None, None, :-1], of.strength)
+    distance = of.penalty.subgradient_distance(coef, slope[None, None, :-1], of.reg_strength)
     size = of.loss_gradient(point).abs().max()
     assert distance.max() <= 1e-10 * size
     assert not fit_intercept or abs(slope[-1]) <= 1e-10 * size
@@ -50,9 +54,9 @@ def test_direction_leads_to_the_models_minimiser(fit_intercept):
 
 def test_corrected_agrees_with_the_last_step():
     """What the model now foresees of the step's change of gradient is what was seen."""
-    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], strength=(5.0,))
+    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     before = of.evaluate(parameters(of))
-    model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]), rough=False)
+    model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]), low_precision=False)
     after = of.evaluate(before.params + 3 * model.direction(of, before))
     corrected = model.corrected(of, before, after)
     within = torch.tensor([3, 0, 4, 5])
@@ -64,9 +68,9 @@ def test_corrected_agrees_with_the_last_step():
 
 
 def test_corrected_stays_as_it_is_where_there_was_no_step():
-    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], strength=(5.0,))
+    of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     point = of.evaluate(parameters(of))
-    model = QuadraticModel.of(of, point, torch.tensor([3, 0]), rough=False)
+    model = QuadraticModel.of(of, point, torch.tensor([3, 0]), low_precision=False)
     assert model.corrected(of, point, point) is model
 
 
@@ -77,15 +81,17 @@ def test_a_rough_extension_is_nearly_exact_and_symmetric():
     data = from_arrays(X + 3, (X[:, 0] > 0).long())
     mean, deviation = data.column_moments()
     targets = LOSSES["binomial"].encode(data.targets)
-    strength = torch.ones(1, dtype=torch.float64)
+    reg_strength = torch.ones(1, dtype=torch.float64)
     of = Objective(
         data.standardised(mean, deviation, targets), LOSSES["binomial"], PENALTIES["lasso"],
-        strength, True,
+        reg_strength, True,
     )  # fmt: skip
     point = of.evaluate(0.1 * of.zeros().normal_(generator=generator))
     first, more = torch.arange(0, 200, 2), torch.arange(1, 200, 2)
-    rough = QuadraticModel.of(of, point, first, rough=True).extended(of, point, more)
-    exact = QuadraticModel.of(of, point, torch.cat([first, more]), rough=False)
-    assert torch.equal(rough.bordered, rough.bordered.T)
+    low_precision = QuadraticModel.of(of, point, first, low_precision=True).extended(
+        of, point, more
+    )
+    exact = QuadraticModel.of(of, point, torch.cat([first, more]), low_precision=False)
+    assert torch.equal(low_precision.bordered, low_precision.bordered.T)
     size = exact.bordered.diagonal().mean()
-    assert 0 < (rough.bordered - exact.bordered).abs().max() <= 0.005 * size
+    assert 0 < (low_precision.bordered - exact.bordered).abs().max() <= 0.005 * size

@@ -8,15 +8,15 @@ import torch
 from skorch_logreg.objective import inner
 from skorch_logreg.solvers import NewtonCholesky, Status, drive
 from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.small import SmallNewton, serves
+from skorch_logreg.solvers.small import SmallNewton, is_applicable
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
 
-def small(loss, penalty="l2", strength=1.0, container="c-order", fit_intercept=True):
+def small(loss, penalty="l2", reg_strength=1.0, container="c-order", fit_intercept=True):
     """One model over rows that are few enough to be formed."""
     of = objective(
         LOSSES[loss], PENALTIES[penalty], CONTAINERS[container],
-        strength=(strength,), fit_intercept=fit_intercept,
+        reg_strength=(reg_strength,), fit_intercept=fit_intercept,
     )  # fmt: skip
     data = of.data
     return replace(of, data=data.standardised(data.center, data.scale, data.targets, 1))
@@ -24,11 +24,11 @@ def small(loss, penalty="l2", strength=1.0, container="c-order", fit_intercept=T
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
-@pytest.mark.parametrize("strength", [1e-4, 1.0, 50.0])
+@pytest.mark.parametrize("reg_strength", [1e-4, 1.0, 50.0])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_takes_the_steps_of_newton_cholesky(loss, penalty, strength, fit_intercept):
-    of = small(loss, penalty, strength, fit_intercept=fit_intercept)
-    assert serves(of, choose_curvature(of))
+def test_takes_the_steps_of_newton_cholesky(loss, penalty, reg_strength, fit_intercept):
+    of = small(loss, penalty, reg_strength, fit_intercept=fit_intercept)
+    assert is_applicable(of, choose_curvature(of))
     found = drive(SmallNewton(), of, of.zeros(), tol=1e-9, max_iter=50)
     expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
     assert found.status == expected.status == (Status.CONVERGED,)
@@ -40,7 +40,7 @@ def test_takes_the_steps_of_newton_cholesky(loss, penalty, strength, fit_interce
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_state_is_that_of_the_point(loss):
-    of = small(loss, strength=0.3)
+    of = small(loss, reg_strength=0.3)
     params = parameters(of)
     state = SmallNewton().init(of, params, 1e-4)
     point = of.evaluate(params)
@@ -52,7 +52,7 @@ def test_state_is_that_of_the_point(loss):
 
 def test_a_step_that_goes_too_far_is_searched_for():
     """From far out the quadratic model promises what the loss does not keep."""
-    of = small("binomial", strength=1e-3)
+    of = small("binomial", reg_strength=1e-3)
     state = SmallNewton().init(of, parameters(of, size=8.0), 1e-4)
     moved = SmallNewton().step(of, state)
     whole = of.evaluate(state.point.params - state.solved)
@@ -61,7 +61,7 @@ def test_a_step_that_goes_too_far_is_searched_for():
 
 def test_a_singular_hessian_is_solved_in_its_range():
     """Twice the same column, and one of zeros, without a penalty."""
-    of = small("binomial", strength=0.0)
+    of = small("binomial", reg_strength=0.0)
     rows = of.data.design[:, :-1]
     X = torch.cat([rows[:, :2], rows[:, :1], torch.zeros_like(rows[:, :1])], dim=1)
     of = replace(of, data=of.data.recast(X))
@@ -72,8 +72,8 @@ def test_a_singular_hessian_is_solved_in_its_range():
 
 
 def test_serves_one_small_model_with_a_hessian_of_its_own():
-    assert not serves(*_with_model(objective(LOSSES["binomial"], strength=(1.0, 2.0))))
-    assert not serves(*_with_model(small("binomial", container="csr")))
+    assert not is_applicable(*_with_model(objective(LOSSES["binomial"], reg_strength=(1.0, 2.0))))
+    assert not is_applicable(*_with_model(small("binomial", container="csr")))
 
 
 def _with_model(of):

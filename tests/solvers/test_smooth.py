@@ -28,7 +28,7 @@ def _moved(params, by):
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_a_small_duality_gap_is_the_proof_and_needs_no_conjugate_gradients(loss, fit_intercept):
-    of = objective(loss, strength=(30.0,), fit_intercept=fit_intercept)
+    of = objective(loss, reg_strength=(30.0,), fit_intercept=fit_intercept)
     near = drive(LBFGS(), of, of.zeros(), tol=1e-4, max_iter=100).params
     state = start(of, _moved(near, 1e-6), 1e-3)
     state = replace(state, decrement=state.decrement / 1e6, trusted=~torch.ones(1).bool())
@@ -44,7 +44,7 @@ def test_a_small_duality_gap_is_the_proof_and_needs_no_conjugate_gradients(loss,
 @pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
 def test_a_large_gap_is_no_proof(loss, penalty):
     """The decrement comes from the Hessian where the dual bound says less than was asked for."""
-    of = objective(loss, PENALTIES[penalty], strength=(1e-3,))
+    of = objective(loss, PENALTIES[penalty], reg_strength=(1e-3,))
     near = drive(LBFGS(), of, of.zeros(), tol=1e-7, max_iter=100).params
     state = start(of, _moved(near, 1e-4), 1e-3)
     state = replace(state, decrement=state.decrement / 1e6, trusted=~torch.ones(1).bool())

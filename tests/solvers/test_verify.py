@@ -14,8 +14,8 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import CheckpointError
 from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky, ProximalNewton, driver
-from skorch_logreg.solvers.record import most_bytes
-from skorch_logreg.solvers.verify import is_own
+from skorch_logreg.solvers.state_io import max_bytes
+from skorch_logreg.solvers.verify import matches_params
 from tests.catalogue import LOSSES, objective, parameters, problem
 from tests.estimators.test_chunks import Listed
 from tests.promises.test_17_resume import CASES, CutError, in_pieces
@@ -138,8 +138,8 @@ def test_a_claim_that_it_has_converged_is_proven_again(name, away, forge, monkey
         (["quiet"], ()),
         (["quiet"], ("yes",)),
         (["state", "tol"], "1"),
-        (["state", "tracks"], ()),
-        (["state", "tracks"], 3),
+        (["state", "progress"], ()),
+        (["state", "progress"], 3),
         (["state", "pairs"], ((torch.ones(2), torch.ones(3), torch.ones(1)),)),
         (["state", "trusted"], torch.ones(1)),
         (["state", "decrement"], torch.ones(2, dtype=torch.float64)),
@@ -226,13 +226,13 @@ def test_honest_files_are_believed_where_means_are_large(
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_half_of_the_digits_are_asked_for(loss):
-    of = objective(LOSSES[loss], strength=(1.0, 2.0))
+    of = objective(LOSSES[loss], reg_strength=(1.0, 2.0))
     point = of.evaluate(parameters(of))
-    assert is_own(of, point)
+    assert matches_params(of, point)
     for share, expected in ((1e-12, True), (1e-3, False)):
         for part in ("logits", "value", "gradient", "params"):
             moved = replace(point, **{part: getattr(point, part) * (1 + share)})
-            assert is_own(of, moved) is expected
+            assert matches_params(of, moved) is expected
 
 
 class Gone(Listed):
@@ -327,5 +327,5 @@ def test_pairs_that_overflow_do_not_mislead(part, tmp_path, monkeypatch):
 def test_what_a_state_may_take_grows_with_rows_columns_and_models():
     few = objective(LOSSES["multinomial"], n=100)
     more = objective(LOSSES["multinomial"], n=10_000)
-    assert most_bytes(LBFGS(), few) < most_bytes(LBFGS(), more)
-    assert most_bytes(LBFGS(memory=10_000), few) > most_bytes(LBFGS(), few)
+    assert max_bytes(LBFGS(), few) < max_bytes(LBFGS(), more)
+    assert max_bytes(LBFGS(memory=10_000), few) > max_bytes(LBFGS(), few)

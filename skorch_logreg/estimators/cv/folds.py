@@ -86,7 +86,7 @@ class FoldFits:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Result of a batch of models, as in `fitting.Solution`, for all classes."""
+    """Result of a batch of models, as in `fitting.FitResult`, for all classes."""
 
     params: Params
     logits: Tensor

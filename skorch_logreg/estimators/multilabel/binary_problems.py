@@ -12,7 +12,7 @@ from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.per_label import ClassWeights
 from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.soft_labels import smooth_labels
-from skorch_logreg.fitting import Params, Solution, Status
+from skorch_logreg.fitting import FitResult, Params, Status
 
 __all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
 
@@ -206,7 +206,7 @@ class LabelResults:
         self.status = [Status.CONVERGED] * n_labels
         self.trained: list[tuple[np.ndarray, dict[str, Any]]] = []
 
-    def store(self, labels: np.ndarray, solution: Solution) -> None:
+    def store(self, labels: np.ndarray, solution: FitResult) -> None:
         """Store the solution of some labels."""
         index = torch.from_numpy(labels).to(self._coef.device)
         self._coef[index] = solution.params.coef[:, 0]

@@ -15,7 +15,7 @@ from skorch_logreg.estimators.multilabel.training import can_train_together
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput
 from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.fitting import Params, Progress, Solution
+from skorch_logreg.fitting import FitResult, Params, Progress
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
@@ -108,7 +108,7 @@ class LabelProblem:
         C: Tensor,
         start: Params | None = None,
         report: Any = None,
-    ) -> Solution:
+    ) -> FitResult:
         """Solve binary models with targets (n_samples, m) and C (m,)."""
         device = self.binary_problems.device
         return fitting.fit(

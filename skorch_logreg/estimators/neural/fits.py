@@ -34,7 +34,7 @@ from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.estimators.torch_context import seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import DivergenceError, ParameterError
-from skorch_logreg.fitting import Params, Progress, Solution, Status
+from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_network
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
@@ -213,7 +213,7 @@ class NetworkFit:
 
     def fit_network(
         self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
-    ) -> tuple[TrainingResult, Solution | None, Tensor]:
+    ) -> tuple[TrainingResult, FitResult | None, Tensor]:
         """Train the network, then fit the head exactly if ``mode.polish`` is True."""
         held_out_score = None
         if held_out is not None:
@@ -237,7 +237,7 @@ class NetworkFit:
 
     def polish(
         self, mode: TrainingMode, rows: LabelledRows, trained: TrainingResult, callback: Any
-    ) -> Solution:
+    ) -> FitResult:
         """Fit the head of a trained network exactly."""
         max_iter = self.validated_input.model.max_iter if trained.is_complete else 0
 
@@ -258,7 +258,7 @@ class NetworkFit:
 
     def fit_head(
         self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
-    ) -> tuple[TrainingResult | None, Solution, Tensor]:
+    ) -> tuple[TrainingResult | None, FitResult, Tensor]:
         """Fit only the head, to features that are computed once."""
         held_out_score = None
         if held_out is not None:
@@ -283,7 +283,7 @@ class NetworkFit:
         )
         return solution.trained, solution, solution.total_weight
 
-    def solve(self, data: Data, solver: Any, **how: Any) -> Solution:
+    def solve(self, data: Data, solver: Any, **how: Any) -> FitResult:
         """Fit the head to features with `fitting.fit`, and set its weights."""
         solution = fitting.fit(
             data,
@@ -368,7 +368,7 @@ class NetworkFit:
             )
         return trained
 
-    def finish(self, trained: TrainingResult | None, solution: Solution | None) -> None:
+    def finish(self, trained: TrainingResult | None, solution: FitResult | None) -> None:
         """Set the fitted attributes, and delete those of another kind of fit."""
         model = self.validated_input.model
         model.module_ = self.network.eval()

@@ -160,7 +160,7 @@ class CandidateBatch:
     ----------
     models : tuple of tuple of Candidate
         For each of a fold's models the candidates that share it; they differ in `threshold`.
-    solution : fitting.Solution
+    solution : fitting.FitResult
         Solution of all models.
     problem : Problem
         Problem of one model.
@@ -169,7 +169,7 @@ class CandidateBatch:
     """
 
     models: tuple[tuple[Candidate, ...], ...]
-    solution: fitting.Solution
+    solution: fitting.FitResult
     problem: Problem
     fold_data: FoldData
 
@@ -294,7 +294,7 @@ def _solve(
     penalty_factor: Tensor | None,
     Cs: list[float],
     fold_weight: list[Any],
-) -> fitting.Solution:
+) -> fitting.FitResult:
     """Solve every C with its weights in every fold."""
     same_weight = all(columns is fold_weight[0] for columns in fold_weight)
     if same_weight and fold_data.n_columns == 1:

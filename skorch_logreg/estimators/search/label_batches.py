@@ -298,7 +298,7 @@ def _make_fold_fit(
     )
 
 
-def _slice_result(solution: fitting.Solution, first: int, last: int) -> fitting.Solution:
+def _slice_result(solution: fitting.FitResult, first: int, last: int) -> fitting.FitResult:
     """Return the solution of some of the models."""
     params = solution.params
     return replace(

@@ -1,4 +1,4 @@
-"""States of solvers as trees of tensors and numbers, and what fit a tree is of."""
+"""Conversion of solver states to trees of tensors and numbers, and fingerprints of fits."""
 
 from dataclasses import fields, is_dataclass
 from types import NoneType
@@ -14,32 +14,40 @@ from skorch_logreg.data import RemoteRows
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
-from skorch_logreg.solvers.choose import MAX_SIDE, Model, choose_curvature
-from skorch_logreg.solvers.outcome import End, Status
+from skorch_logreg.solvers.choose import MAX_SIDE, CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
 from skorch_logreg.solvers.quadratic import QuadraticModel
-from skorch_logreg.solvers.smooth import SmoothState, Track
+from skorch_logreg.solvers.smooth import ModelProgress, SmoothState
 
-_KINDS: list[Any] = [Point, End, SmoothState, Track, ProximalState, QuadraticModel, Correction]
+_KINDS: list[Any] = [
+    Point,
+    FinalPoint,
+    SmoothState,
+    ModelProgress,
+    ProximalState,
+    QuadraticModel,
+    Correction,
+]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
-_ROWS = 1000  # that stand for all in a fingerprint
-_ROW_ARRAYS = 8  # arrays as long as the rows: a point, a curvature, models that have ended
+_ROWS = 1000  # rows of the sample in a fingerprint
+_ROW_ARRAYS = 8  # arrays as long as the rows: a point, a curvature, final points
 _PARAM_ARRAYS = 32  # arrays as long as the parameters, likewise
-_DOCUMENT = 1 << 20  # bytes of JSON that depend on no size
-_MODEL = 1 << 12  # bytes of JSON that say how a model fares
+_DOCUMENT = 1 << 20  # bytes of JSON that do not depend on the size of the fit
+_MODEL = 1 << 12  # bytes of JSON per model
 
 
 def to_tree(value: Any) -> Any:
-    """Take a state apart.
+    """Convert a state to a tree of tensors, numbers, strings, tuples and dicts.
 
-    What a fit has anyhow is not written: the objective and its loss are those of the models that
-    a curvature is for, and a `Model` is a place in the chain of `choose_curvature`.
+    The objective and its loss are not written, because the fit has them, and a `CurvaturePlan` is
+    written as its position in the chain of fallbacks of `choose_curvature`.
     """
     match value:
-        case Model():
-            return {"model": _weaker_than_last(value)}
+        case CurvaturePlan():
+            return {"model": _n_fallbacks(value)}
         case Objective():
             return {"objective": value.is_low_precision}
         case RemoteRows():
@@ -57,28 +65,35 @@ def to_tree(value: Any) -> Any:
 
 
 def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
-    """Put a state together again.
+    """Restore a state from a tree.
 
     Parameters
     ----------
     tree : tree
+        Result of `to_tree`.
     objective : Objective
-        Of the models of the state; rough where the fit began so.
+        Objective of the models of the state; with low-precision products if the fit started with
+        them.
     whole : Objective
-        Of all models with which the fit began.
+        Objective of all models with which the fit started.
+
+    Returns
+    -------
+    state : object
+        Restored state.
 
     Raises
     ------
     Exception
-        Of any kind, if the tree is none of `to_tree`.
+        Any exception, if the tree is not a result of `to_tree`.
     """
     chain = [choose_curvature(whole)]
-    while chain[-1].stronger is not None:
-        chain.append(chain[-1].stronger)
+    while chain[-1].fallback is not None:
+        chain.append(chain[-1].fallback)
     return _read(tree, objective, chain)
 
 
-def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
+def _read(tree: Any, objective: Objective, chain: list[CurvaturePlan]) -> Any:
     match tree:
         case Tensor():
             if bool(tree.isnan().any()):
@@ -119,7 +134,7 @@ def _read(tree: Any, objective: Objective, chain: list[Model]) -> Any:
 
 
 def _is_of(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that a field of a state is annotated with."""
+    """Return True if a value has the annotated type of a field."""
     arguments = get_args(hint)
     if get_origin(hint) is tuple:
         if not isinstance(value, tuple):
@@ -138,35 +153,38 @@ def _is_of(value: Any, hint: Any) -> bool:
     return hint is Any or isinstance(value, NoneType if hint is None else hint)
 
 
-def _weaker_than_last(model: Model) -> int:
-    """Count the models that are stronger."""
-    return 0 if model.stronger is None else 1 + _weaker_than_last(model.stronger)
+def _n_fallbacks(plan: CurvaturePlan) -> int:
+    """Return the number of fallbacks after a plan."""
+    return 0 if plan.fallback is None else 1 + _n_fallbacks(plan.fallback)
 
 
 def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, Any]:
-    """Say what a state belongs to, at the price of a pass over a thousand rows.
+    """Identify the fit to which a state belongs, at the cost of a pass over a thousand rows.
 
-    What is computed has float32: another machine, or number of threads, rounds otherwise.
+    Computed values are rounded to float32, as other machines or numbers of threads round
+    differently.
 
     Parameters
     ----------
     solver : Solver
+        Solver of the fit.
     objective : Objective
-        Of all models, in the units of the solver.
+        Objective of all models, in the units of the solver.
     tol : float
+        Convergence threshold on the optimality.
 
     Returns
     -------
     fingerprint : dict
-        Settings and shapes as they are, arrays as digests; of X its units and the logits of
-        some rows under coefficients of no symmetry.
+        Settings and shapes, digests of arrays, and for X a digest of the logits of some rows
+        under fixed coefficients without symmetry.
     """
     data = objective.data
     rows = on_sample(objective, _ROWS)
     probe = rows.zeros().cpu()
     probe += torch.linspace(-1.0, 2.0, probe.numel(), dtype=probe.dtype).view_as(probe).cos()
     return {
-        **settings(solver, objective.loss, objective.penalty, objective.strength),
+        **settings(solver, objective.loss, objective.penalty, objective.reg_strength),
         "tol": tol,
         "fit_intercept": objective.fit_intercept,
         "n_samples": data.n_samples,
@@ -178,12 +196,12 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
     }
 
 
-def most_bytes(solver: Solver, objective: Objective) -> int:
-    """Bound what a checkpoint of a fit takes: rows, parameters and curvatures, twice over.
+def max_bytes(solver: Solver, objective: Objective) -> int:
+    """Bound the size of a checkpoint in bytes: rows, parameters and curvatures, twice.
 
-    A curvature has a matrix of all columns, or rows, and outputs of a model where that is small
-    enough to be factored, and else one of columns for each output; no more of these are factored
-    than that, but for penalties that are not smooth, whose working set may be of all columns.
+    A curvature has a matrix over all columns (or rows) and outputs of a model if that is small
+    enough to be factored, otherwise one over columns for each output.  With penalties that are not
+    smooth the working set may contain all columns.
     """
     n, (m, n_outputs, side) = objective.data.n_samples, objective.shape
     rows = n * m * (n_outputs + 1) * _ROW_ARRAYS
@@ -195,19 +213,19 @@ def most_bytes(solver: Solver, objective: Objective) -> int:
     return 2 * 8 * (rows + params + factors) + _DOCUMENT + _MODEL * m
 
 
-def settings(solver: Any, loss: Loss, penalty: Penalty, strength: Tensor) -> dict[str, Any]:
-    """Say what is minimised, and how, whatever the data."""
+def settings(solver: Any, loss: Loss, penalty: Penalty, reg_strength: Tensor) -> dict[str, Any]:
+    """Return the settings of a fit that do not depend on the data."""
     return {
         "solver": stable_repr(solver),
         "loss": stable_repr(loss),
         "penalty": type(penalty).__name__,
         "settings of the penalty": _settings(penalty),
-        "C": (1 / strength).tolist(),
+        "C": (1 / reg_strength).tolist(),
     }
 
 
 def _settings(penalty: Any) -> dict[str, Any]:
-    """Fields of a penalty, and of one inside it, with digests for arrays."""
+    """Return the fields of a penalty, with nested penalties and digests of arrays."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Tensor):

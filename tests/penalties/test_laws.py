@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.penalties import Box, ElasticNet
+from skorch_logreg.penalties import Box, ElasticNet, GroupL2
 from tests.catalogue import PENALTIES
 
 STRENGTH = torch.tensor([0.3, 2.0], dtype=torch.float64)
@@ -91,6 +91,27 @@ def test_dual_scale_reaches_the_boundary(penalty):
     if penalty.conjugate(dual).isinf().any():
         beyond = dual * (1.01 * scale)[:, None, None]
         assert penalty.conjugate(beyond).isinf().all()
+
+
+def test_a_dual_point_of_the_domain_is_left_as_it_is(penalty):
+    dual = _coef(4, size=3.0)
+    inside = dual * (0.5 * penalty.dual_scale(dual))[:, None, None]
+    assert penalty.dual_scale(inside).tolist() == [1.0, 1.0]
+    assert penalty.conjugate(inside).isfinite().all()
+
+
+def test_a_group_counts_the_features_that_are_penalised():
+    """``sqrt(|g|)`` is of those; one without penalty, or left out, is not in the norm's size."""
+    groups, coef = torch.tensor([0, 0, 0, 1, 1]), _coef()
+    factor = torch.tensor([2.0, 0.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    first = 2**0.5 * (2 * coef[:, :, 0]).square().add(coef[:, :, 2].square()).sum(dim=1).sqrt()
+    second = 2**0.5 * coef[:, :, 3:].square().sum(dim=(1, 2)).sqrt()
+    torch.testing.assert_close(GroupL2(groups, factor).value(coef), first + second)
+    excluded = factor.clone()
+    excluded[1] = torch.inf
+    finite, _ = GroupL2(groups, excluded).without_excluded()
+    coef[..., 1] = 0.0
+    torch.testing.assert_close(finite.value(coef), first + second)
 
 
 def test_units(penalty):

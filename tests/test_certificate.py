@@ -190,6 +190,19 @@ def test_it_is_never_negative(loss, penalty):
         point = _beside(of, best, 1e-12, 0.0, seed=seed)
         assert float(duality_gap(of, point)) >= 0
         assert float(penalty_gap(of, point)[0]) >= 0
+        assert float(gap_beyond_rounding(of, point)) >= 0
+
+
+@pytest.mark.parametrize("name", ["lasso", "group"])
+def test_a_gradient_within_the_slack_counts_as_none(name):
+    """What exceeds the bounds of the dual point by less does not scale it."""
+    of = _objective(LOSSES["binomial"], name)
+    point = _beside(of, _best(of), 1e-3, 0.0)
+    scale = penalty_gap(of, point)[1]
+    assert float(scale) < 1 - 1e-6
+    most = point.gradient[..., :-1].abs().amax(dim=(1, 2))
+    assert float(penalty_gap(of, point, (1 - scale) * most)[1]) > float(scale)
+    assert float(penalty_gap(of, point, 1.1 * most)[1]) == 1
 
 
 @pytest.mark.parametrize("strength", [0.0, 1e-300, 1e-3])

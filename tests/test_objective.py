@@ -96,6 +96,19 @@ def test_best_intercept(loss, penalty):
     assert (moved[..., :-1] == params[..., :-1]).all()
 
 
+def test_what_does_not_read_the_rows(several):
+    """The best intercept is found from the logits, and costs no pass over X."""
+    params = parameters(several)
+    point = several.evaluate(params)
+    assert point.logits.dtype is several.logits_dtype
+    before = several.data.n_passes
+    several.minimise_intercept(params, point.logits)
+    weight = several.row_weight()
+    assert several.data.n_passes == before
+    expected = several.data.weight.expand_as(weight)
+    torch.testing.assert_close(weight, expected)
+
+
 def test_prior_is_the_best_without_coefficients(loss):
     """The logarithms of the classes' weights, centred over the classes."""
     of = objective(loss, strength=(0.5, 3.0))

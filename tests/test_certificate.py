@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from skorch_logreg.certificate import duality_gap, gap_beyond_rounding, penalty_gap
+from skorch_logreg.certificate import (
+    duality_gap,
+    duality_gap_nearby,
+    gap_beyond_rounding,
+    penalty_gap,
+)
+from skorch_logreg.penalties import Box, ElasticNet
 from skorch_logreg.solvers import LBFGS, ProximalNewton, drive
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters, problem
 
@@ -161,6 +167,58 @@ def test_it_is_the_gap_of_a_feasible_dual_point(loss, penalty):
         rounding = 32 * EPS * float(value)
         assert abs(got - float(gap)) <= PER_MILLE * float(gap) + rounding, (size, shift)
         assert got >= float(point.value - best.value) - rounding, (size, shift)
+
+
+@pytest.mark.parametrize("name", ["l2", "l2-factor"])
+def test_near_the_best_intercept_the_rows_need_no_look(loss, name):
+    """The same bound, from slopes and steps of the intercepts; None where these are longer."""
+    of = _objective(loss, name)
+    best = _best(of)
+    for size, shift in product([0.0, 1e-6, 1e-2], [1e-9, 1e-6, 5e-4]):
+        point = _beside(of, best, size, shift)
+        value, gap = Exact.of(of, name).gap(point)
+        rounding = 32 * EPS * float(value)
+        got = float(duality_gap_nearby(of, point))
+        assert float(gap) * (1 - 1e-9) - rounding <= got, (size, shift)
+        assert got <= float(gap) * (1 + 2 * PER_MILLE) + rounding, (size, shift)
+    assert duality_gap_nearby(of, _beside(of, best, 0.1, 0.2)) is None
+
+
+def test_it_is_never_negative(loss, penalty):
+    """Nor is the share of the features, where both are nothing but rounding."""
+    of = _objective(loss, penalty)
+    best = _best(of)
+    for seed in range(20):
+        point = _beside(of, best, 1e-12, 0.0, seed=seed)
+        assert float(duality_gap(of, point)) >= 0
+        assert float(penalty_gap(of, point)[0]) >= 0
+        assert float(gap_beyond_rounding(of, point)) >= 0
+
+
+@pytest.mark.parametrize("name", ["lasso", "group"])
+def test_a_gradient_within_the_slack_counts_as_none(name):
+    """What exceeds the bounds of the dual point by less does not scale it."""
+    of = _objective(LOSSES["binomial"], name)
+    point = _beside(of, _best(of), 1e-3, 0.0)
+    scale = penalty_gap(of, point)[1]
+    assert float(scale) < 1 - 1e-6
+    most = point.gradient[..., :-1].abs().amax(dim=(1, 2))
+    assert float(penalty_gap(of, point, (1 - scale) * most)[1]) > float(scale)
+    assert float(penalty_gap(of, point, 1.1 * most)[1]) == 1
+
+
+@pytest.mark.parametrize("strength", [0.0, 1e-300, 1e-3])
+def test_bounds_alone_give_a_bound(loss, strength):
+    """A model without a penalty, whose coefficients are held on both sides."""
+    end = torch.full((5,), 0.1, dtype=torch.float64)
+    of = objective(loss, Box(ElasticNet(0.0), -end, end), strength=(strength,))
+    best = drive(ProximalNewton(), of, of.zeros(), tol=1e-7, max_iter=200)
+    assert 0 <= float(best.duality_gap) <= 1e-12
+    point = of.evaluate(of.zeros())
+    params, logits = of.minimise_intercept(point.params, point.logits)
+    gap = float(duality_gap(of, of.at_logits(params, logits)))
+    truth = float(of.at_logits(params, logits).value - best.value)
+    assert truth <= gap <= 10 * truth
 
 
 def test_rows_have_their_share():

@@ -120,6 +120,13 @@ def test_an_optimum_at_infinity_ends(n_classes):
     assert len(looks) <= 201
 
 
+def test_rows_without_weight_leave_the_start():
+    logits, start = torch.ones(3, 2).double(), torch.tensor([[2.0], [3.0]]).double()
+    terms, looks = logistic_terms(logits, torch.zeros(3, 2).double(), torch.zeros(3).double())
+    assert torch.equal(best_shift(terms, start), start)
+    assert len(looks) == 1
+
+
 def test_what_is_not_finite_is_left():
     logits = torch.full((3, 1), torch.nan).double()
     terms, looks = logistic_terms(logits, torch.zeros(3, 1).double(), torch.ones(3).double())

@@ -96,6 +96,42 @@ def test_best_intercept(loss, penalty):
     assert (moved[..., :-1] == params[..., :-1]).all()
 
 
+def test_what_does_not_read_the_rows(several):
+    """The best intercept is found from the logits, and costs no pass over X."""
+    params = parameters(several)
+    point = several.evaluate(params)
+    assert point.logits.dtype is several.logits_dtype
+    before = several.data.n_passes
+    several.minimise_intercept(params, point.logits)
+    weight = several.row_weight()
+    assert several.data.n_passes == before
+    expected = several.data.weight.expand_as(weight)
+    torch.testing.assert_close(weight, expected)
+
+
+def test_prior_is_the_best_without_coefficients(loss):
+    """The logarithms of the classes' weights, centred over the classes."""
+    of = objective(loss, strength=(0.5, 3.0))
+    params = of.zeros()
+    params[..., -1] = of.prior()
+    point = of.evaluate(params)
+    assert point.gradient[..., -1].abs().max() < 1e-12
+    if loss.n_outputs > 1:
+        assert params[..., -1].sum(dim=1).abs().max() < 1e-14
+
+
+def test_an_offset_is_added_and_taken_off(loss):
+    plain = objective(loss)
+    offset = 3.0 + parameters(plain).new_ones(plain.data.n_samples, 1, 1).cumsum(dim=0)
+    of, params = replace(plain, offset=offset), parameters(plain)
+    logits = plain.logits(params)
+    for one, expected in ((plain, logits), (of, logits + offset)):
+        torch.testing.assert_close(one.with_offset(logits), expected)
+        torch.testing.assert_close(one.evaluate(params).logits, expected)
+        torch.testing.assert_close(one.without_offset(expected), logits)
+        torch.testing.assert_close(one.logits(params), logits)
+
+
 def test_best_intercept_of_a_rare_class():
     """From zero to log(1e-6), where an unguarded Newton step overshoots."""
     loss = LOSSES["binomial"]
@@ -162,6 +198,20 @@ def test_excess_is_what_the_intercepts_lack(loss, size):
     assert (excess <= truth * 1.002).all()
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_what_is_feasible_does_not_depend_on_the_unit_of_weights(loss, size):
+    """What is left of the residuals' sum is measured by the value."""
+    of = objective(loss, strength=(0.5 * size, 3.0 * size))
+    of.data.weight.mul_(size)
+    params = 0.1 * parameters(of)
+    params, _ = of.minimise_intercept(params, of.logits(params))
+    for shift in (1e-3, 1e-8):
+        params[:, 0, -1] += shift
+        gradient, step = of.feasible_gradient(of.evaluate(params))
+        assert step.isfinite().all()
+        assert (gradient[..., -1].abs() <= 1e-12 * size).all()
+
+
 def test_feasible_gradient_says_where_it_is_none(loss):
     of = objective(loss, reg_strength=(0.5, 3.0))
     params = of.zeros()
@@ -217,6 +267,18 @@ def test_the_last_point_brings_along_what_its_dual_bound_needs(loss, container):
         torch.testing.assert_close(part, expected)
     index = torch.tensor([1])
     torch.testing.assert_close(last.select(index).intercept_hessian, last.intercept_hessian[index])
+
+
+@pytest.mark.parametrize("offset", [None, 0.5])
+def test_only_one_output_with_an_intercept_brings_it_along(loss, fit_intercept, offset):
+    of = objective(loss, strength=(0.5, 2.0), fit_intercept=fit_intercept)
+    if offset is not None:
+        of = replace(of, offset=of.zeros().new_full((of.data.n_samples, 1, 1), offset))
+    params = parameters(of)
+    plain, last = of.evaluate(params), of.evaluate(params, last=True)
+    assert (last.coupling is not None) == (fit_intercept and loss.n_outputs == 1)
+    for name in ("logits", "value", "gradient"):
+        torch.testing.assert_close(getattr(last, name), getattr(plain, name))
 
 
 def _unit_intercepts(of):

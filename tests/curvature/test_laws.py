@@ -108,6 +108,21 @@ def test_shared_is_exact_where_all_rows_weigh_alike():
     torch.testing.assert_close(shared, exact, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
+def test_shared_has_the_diagonal_of_the_columns_that_are_not_frequent(penalty):
+    """Where rows weigh alike, each of these is solved as if there were no others."""
+    of = objective(LOSSES["binomial"], PENALTIES[penalty], strength=(0.0, 0.7, 50.0))
+    point = of.evaluate(of.zeros())
+    shared = CURVATURES["shared-frequent"](of, point)
+    diagonal = torch.diagonal(of.gram(point)[:, 0, :, 0], dim1=1, dim2=2)
+    diagonal = (diagonal + of.penalty_diagonal(point.params)[:, 0])[:, None]
+    rest = [j for j in range(5) if j not in shared.columns.tolist()]
+    assert len(rest) == 2
+    torch.testing.assert_close(
+        shared.solve(point.gradient)[..., rest], (point.gradient / diagonal)[..., rest]
+    )
+
+
 def test_shared_follows_the_models():
     of = objective(LOSSES["binomial"], reg_strength=(0.7,))
     far = of.evaluate(20 * parameters(of))

@@ -82,6 +82,18 @@ def test_fenchel_young_is_tight_at_the_residual(loss):
     assert shrunk.max() > 1e-4
 
 
+@pytest.mark.parametrize("share", [1 + 2**-52, 1.0, 1 - 2**-52])
+def test_conjugate_bears_the_rounding_of_a_residual(loss, share):
+    """Rows that are certain and wrong have residuals of one, to the last bit or a bit beyond."""
+    z, y, _ = _rows(loss, size=1e4)
+    _, residual = loss.value_residual(z.clone(), y)
+    assert (residual.abs() == 1).any()
+    exact = loss.conjugate(residual * (1 - 2**-52), y)
+    found = loss.conjugate(residual * share, y)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, exact, rtol=1e-12, atol=1e-12)
+
+
 def test_margin_tells_who_leads(loss):
     """The class that has the row alone; where several have, none does."""
     z, y, share = _rows(loss)

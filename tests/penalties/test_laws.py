@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.penalties import L2, Box, ElasticNet
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.penalties import L2, Box, ElasticNet, GroupL2
+from skorch_logreg.penalties.group import _among_groups
+from skorch_logreg.penalties.quadratic import solve
 from tests.catalogue import PENALTIES
 
 STRENGTH = torch.tensor([0.3, 2.0], dtype=torch.float64)
@@ -91,6 +94,94 @@ def test_dual_scale_reaches_the_boundary(penalty):
     if penalty.conjugate(dual).isinf().any():
         beyond = dual * (1.01 * scale)[:, None, None]
         assert penalty.conjugate(beyond).isinf().all()
+
+
+def test_a_dual_point_of_the_domain_is_left_as_it_is(penalty):
+    dual = _coef(4, size=3.0)
+    inside = dual * (0.5 * penalty.dual_scale(dual))[:, None, None]
+    assert penalty.dual_scale(inside).tolist() == [1.0, 1.0]
+    assert penalty.conjugate(inside).isfinite().all()
+
+
+def test_a_group_counts_the_features_that_are_penalised():
+    """``sqrt(|g|)`` is of those; one without penalty, or left out, is not in the norm's size."""
+    groups, coef = torch.tensor([0, 0, 0, 1, 1]), _coef()
+    factor = torch.tensor([2.0, 0.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    first = 2**0.5 * (2 * coef[:, :, 0]).square().add(coef[:, :, 2].square()).sum(dim=1).sqrt()
+    second = 2**0.5 * coef[:, :, 3:].square().sum(dim=(1, 2)).sqrt()
+    torch.testing.assert_close(GroupL2(groups, factor).value(coef), first + second)
+    excluded = factor.clone()
+    excluded[1] = torch.inf
+    finite, _ = GroupL2(groups, excluded).without_excluded()
+    coef[..., 1] = 0.0
+    torch.testing.assert_close(finite.value(coef), first + second)
+
+
+@pytest.mark.parametrize("factor", [None, torch.tensor([1.0, 2.0, 3.0]).double()])
+def test_groups_are_said_by_feature_or_by_list(factor):
+    device = torch.device("cpu")
+    by_list = GroupL2([[0, 2], [1]]).of_features(3, factor, device)
+    by_feature = GroupL2([7, 3, 7]).of_features(3, factor, device)
+    coef = _coef()[..., :3]
+    one = torch.ones(3).double() if factor is None else factor
+    first = 2**0.5 * (coef * one)[..., [0, 2]].square().sum(dim=(1, 2)).sqrt()
+    expected = first + (coef * one)[..., 1].square().sum(dim=1).sqrt()
+    torch.testing.assert_close(by_list.value(coef), expected)
+    torch.testing.assert_close(by_feature.value(coef), expected)
+    for wrong, text in (([[0, 2]], "none of the groups"), ([[0, 1], [1, 2]], "overlap")):
+        with pytest.raises(ParameterError, match=text):
+            GroupL2(wrong).of_features(3, factor, device)
+
+
+def test_coercive_is_what_holds_every_feature(penalty):
+    """One without a penalty, and without two bounds, is not held."""
+    factor = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    if isinstance(penalty, Box):
+        changed = replace(penalty, penalty=replace(penalty.penalty, factor=factor))
+    else:
+        changed = replace(penalty, factor=factor)
+    strength = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert penalty.coercive(strength).tolist() == [False, True]
+    assert changed.coercive(strength).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e6])
+def test_groups_that_are_not_zero_reach_their_optimum(condition):
+    """By Newton's method; those that are zero stay there."""
+    generator = torch.Generator().manual_seed(3)
+    unit = torch.logspace(0, -math.log10(condition) / 2, 8, dtype=torch.float64)
+    root = torch.randn(20, 8, generator=generator, dtype=torch.float64) * unit
+    hessian, group = root.T @ root, torch.arange(8) // 2
+    linear = root.T @ torch.randn(20, generator=generator, dtype=torch.float64)
+    strength = torch.tensor(1e-3, dtype=torch.float64)
+    x = torch.randn(8, generator=generator, dtype=torch.float64)
+    x[2:4] = 0.0
+    slack = 1e-12
+    for _ in range(3):
+        x = x + _among_groups(hessian, hessian @ x - linear, strength, group, x, slack)
+    norms = x.view(4, 2).norm(dim=1).repeat_interleave(2)
+    rest = hessian @ x - linear + strength * x / norms
+    rest = rest[group != 1]
+    assert x[2:4].tolist() == [0.0, 0.0]
+    assert rest.norm() <= 1e-10
+
+
+@pytest.mark.parametrize("name", [n for n, p in PENALTIES.items() if not p.smooth])
+def test_a_coordinate_without_curvature_is_left_at_zero(name):
+    generator = torch.Generator().manual_seed(5)
+    root = torch.randn(12, 5, generator=generator, dtype=torch.float64)
+    root[:, 3] = 0.0
+    linear = root.T @ torch.randn(12, generator=generator, dtype=torch.float64)
+    strength, start = torch.tensor(0.2, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
+    step = PENALTIES[name].quadratic_step(root.T @ root, -linear, start, torch.arange(5), strength)
+    assert step.isfinite().all()
+    assert step[3] == 0
+
+
+def test_a_singular_system_has_a_finite_solution():
+    matrix = torch.tensor([[4.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    found = solve(matrix, torch.tensor([2.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(found, torch.tensor([0.5, 0.0], dtype=torch.float64))
 
 
 def test_units(penalty):

@@ -296,32 +296,54 @@ def test_no_file_is_larger_than_its_fit_says_and_none_much_smaller(name, tmp_pat
     assert max(sizes) <= limits[0] <= 30 * max(sizes)
 
 
-@pytest.mark.parametrize("part", ["step", "product"])
-def test_pairs_that_overflow_do_not_mislead(part, tmp_path, monkeypatch):
-    """Pairs of past steps that no steps have left: the fit refuses them, or goes on without."""
-    path, write = tmp_path / "fit.npz", CheckpointWriter.write
-    data, make = CASES["sparse"]
+def forged_fit(path, case, change):
+    """Write a file in the first iteration that has any of what is changed; return its model."""
+    write = Journal.write
+    data, make = CASES[case]
 
     def forged(self, n_iter, tree):
         tree = copy.deepcopy(tree)
-        for step, _, product in tree["state"]["pairs"]:
-            step.fill_(torch.inf) if part == "step" else product.fill_(1e300)
+        found = change(tree["state"])
         write(self, n_iter, tree)
-        if n_iter >= 3:
+        if found:
             raise CutError
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CheckpointWriter, "write", forged)
         with pytest.raises(CutError):
             make(checkpoint=path).fit(*data())
-    model = make(checkpoint=path)
-    try:
-        model.fit(*data())
-    except CheckpointError:
-        assert not hasattr(model, "coef_")
-        return
+    return make(checkpoint=path)
+
+
+@pytest.mark.parametrize("part", ["step", "product"])
+def test_pairs_that_overflow_do_not_mislead(part, tmp_path):
+    """Pairs of past steps that no steps have left: the curvature is built again without them."""
+
+    def change(state):
+        for step, _, product in state["pairs"]:
+            step.fill_(1e300) if part == "step" else product.fill_(1e300)
+        return state["pairs"]
+
+    data, make = CASES["lbfgs"]
+    model = forged_fit(tmp_path / "fit.npz", "lbfgs", change).fit(*data())
     assert model.converged_
     np.testing.assert_allclose(model.coef_, make().fit(*data()).coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize(("part", "size"), [("factor", 1e-200), ("scale", 1e200)])
+def test_a_curvature_that_overflows_is_refused(part, size, tmp_path):
+    """A step that is not finite, where one from the file's own parameters is."""
+
+    def change(state):
+        numbers = state["curvature"][part]
+        numbers.copy_(size * numbers.sign())
+        return True
+
+    case = "rough products first"
+    model = forged_fit(tmp_path / "fit.npz", case, change)
+    with pytest.raises(CheckpointError, match="damaged.*Delete the file to start anew"):
+        model.fit(*CASES[case][0]())
+    assert not hasattr(model, "coef_")
 
 
 def test_what_a_state_may_take_grows_with_rows_columns_and_models():

@@ -1,0 +1,116 @@
+"""When `drive` gives a model up: scripted steps, none of which is a solver's."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from skorch_logreg.objective import Point
+from skorch_logreg.solvers import Status, drive
+from tests.catalogue import objective
+
+# distances from the optimum before each step, as shares of the value, which is no better
+STUCK = 0.9
+
+
+@dataclass(frozen=True)
+class ScriptedState:
+    point: Point
+    decrement: torch.Tensor
+    trusted: torch.Tensor
+
+    def select(self, models, objective):
+        return ScriptedState(
+            self.point.select(models), self.decrement[models], self.trusted[models]
+        )
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Each step moves the first coefficient by one; value and decrement are what was written."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
+    checkpoint: ClassVar[Any] = None
+    on_interrupt: ClassVar[str] = "raise"
+    decrements: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def _at(self, point, i):
+        value = torch.full_like(point.value, self.values[min(i, len(self.values) - 1)])
+        decrement = torch.full_like(value, self.decrements[min(i, len(self.decrements) - 1)])
+        return ScriptedState(
+            replace(point, value=value), decrement, torch.ones_like(value, dtype=torch.bool)
+        )
+
+    def init(self, objective, params, tol):
+        return self._at(objective.evaluate(params), 0)
+
+    def step(self, objective, state):
+        params = state.point.params.clone()
+        params[..., 0] += 1.0
+        return self._at(replace(state.point, params=params), int(params[0, 0, 0]))
+
+    def confirm(self, objective, state, models):
+        return state
+
+
+def run(decrements, values=(1.0,), max_iter=50):
+    of = objective()
+    found = drive(
+        Scripted(tuple(decrements), tuple(values)),
+        of,
+        of.zeros(),
+        tol=1e-3,
+        max_iter=max_iter,
+        bound=False,
+    )
+    return found.status[0], int(found.n_iter), found
+
+
+def test_a_few_fruitless_steps_are_forgiven():
+    """Three in a row are, as often as they come; what follows them may be progress."""
+    script = [1.0, STUCK, STUCK, STUCK, 0.1, 0.09, 0.09, 0.09, 1e-7]
+    assert run(script)[:2] == (Status.CONVERGED, 8)
+
+
+def test_four_fruitless_steps_in_a_row_are_the_end():
+    """Rounding is what is left then, and the iterations that are allowed are not wasted."""
+    script = [1.0, STUCK, STUCK, STUCK, 0.1, 0.1]
+    assert run(script)[:2] == (Status.PRECISION, 8)
+    assert run(script, max_iter=6)[:2] == (Status.MAX_ITER, 6)
+    assert run([1.0, STUCK])[:2] == (Status.PRECISION, 4)
+
+
+def test_a_value_that_falls_is_progress():
+    """By more than its rounding, whatever becomes of the decrement."""
+    falling = [1.0 - 1e-15 * i for i in range(60)]
+    assert run([1.0], falling, max_iter=20)[:2] == (Status.MAX_ITER, 20)
+    rounded = [1.0 - 2e-16 * (i % 2) for i in range(60)]
+    assert run([1.0], rounded, max_iter=20)[:2] == (Status.PRECISION, 4)
+
+
+def test_a_decrement_that_halves_is_progress():
+    halved = [0.5**i for i in range(20)]
+    assert run(halved, max_iter=19)[:2] == (Status.MAX_ITER, 19)
+    assert run([0.51**i for i in range(12)], max_iter=10)[:2] == (Status.PRECISION, 4)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("part", ["values", "decrements"])
+def test_an_overflow_ends_at_the_last_good_point(part, bad):
+    figures = {"values": (1.0, 0.5, bad), "decrements": (1.0, 0.4, 0.4)}
+    if part == "decrements":
+        figures = {"values": (1.0, 0.5, 0.4), "decrements": (1.0, 0.4, bad)}
+    status, n_iter, found = run(**figures)
+    assert status is Status.PRECISION
+    assert found.value.tolist() == [0.5]
+    assert float(found.params[0, 0, 0]) == 1.0
+    assert n_iter == 2
+
+
+def test_optimality_is_the_root_of_the_relative_distance():
+    found = run([1.0, 0.02], (4.0, 2.0), max_iter=1)[2]
+    assert found.optimality.tolist() == [pytest.approx(0.1, rel=1e-12)]
+    assert run([1e-6])[:2] == (Status.CONVERGED, 0)
+    assert run([1.001e-6, 1.0], max_iter=1)[:2] == (Status.MAX_ITER, 1)

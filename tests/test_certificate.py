@@ -211,7 +211,7 @@ def test_a_gradient_within_the_slack_counts_as_none(name):
 def test_bounds_alone_give_a_bound(loss, strength):
     """A model without a penalty, whose coefficients are held on both sides."""
     end = torch.full((5,), 0.1, dtype=torch.float64)
-    of = objective(loss, Box(ElasticNet(0.0), -end, end), strength=(strength,))
+    of = objective(loss, Box(ElasticNet(0.0), -end, end), reg_strength=(strength,))
     best = drive(ProximalNewton(), of, of.zeros(), tol=1e-7, max_iter=200)
     assert 0 <= float(best.duality_gap) <= 1e-12
     point = of.evaluate(of.zeros())

@@ -236,8 +236,8 @@ def rewritten(path, **changes):
 
 
 def test_a_newer_format_is_refused(path):
-    rewritten(path, format=2)
-    refused(path, "has format 2, and this version of the package reads format 1")
+    rewritten(path, format=3)
+    refused(path, "has format 3, and this version of the package reads format 2")
 
 
 @pytest.mark.parametrize(

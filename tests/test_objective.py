@@ -111,7 +111,7 @@ def test_what_does_not_read_the_rows(several):
 
 def test_prior_is_the_best_without_coefficients(loss):
     """The logarithms of the classes' weights, centred over the classes."""
-    of = objective(loss, strength=(0.5, 3.0))
+    of = objective(loss, reg_strength=(0.5, 3.0))
     params = of.zeros()
     params[..., -1] = of.prior()
     point = of.evaluate(params)
@@ -201,7 +201,7 @@ def test_excess_is_what_the_intercepts_lack(loss, size):
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
 def test_what_is_feasible_does_not_depend_on_the_unit_of_weights(loss, size):
     """What is left of the residuals' sum is measured by the value."""
-    of = objective(loss, strength=(0.5 * size, 3.0 * size))
+    of = objective(loss, reg_strength=(0.5 * size, 3.0 * size))
     of.data.weight.mul_(size)
     params = 0.1 * parameters(of)
     params, _ = of.minimise_intercept(params, of.logits(params))
@@ -271,12 +271,12 @@ def test_the_last_point_brings_along_what_its_dual_bound_needs(loss, container):
 
 @pytest.mark.parametrize("offset", [None, 0.5])
 def test_only_one_output_with_an_intercept_brings_it_along(loss, fit_intercept, offset):
-    of = objective(loss, strength=(0.5, 2.0), fit_intercept=fit_intercept)
+    of = objective(loss, reg_strength=(0.5, 2.0), fit_intercept=fit_intercept)
     if offset is not None:
         of = replace(of, offset=of.zeros().new_full((of.data.n_samples, 1, 1), offset))
     params = parameters(of)
     plain, last = of.evaluate(params), of.evaluate(params, last=True)
-    assert (last.coupling is not None) == (fit_intercept and loss.n_outputs == 1)
+    assert (last.intercept_hessian is not None) == (fit_intercept and loss.n_outputs == 1)
     for name in ("logits", "value", "gradient"):
         torch.testing.assert_close(getattr(last, name), getattr(plain, name))
 

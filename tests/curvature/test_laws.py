@@ -111,7 +111,7 @@ def test_shared_is_exact_where_all_rows_weigh_alike():
 @pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
 def test_shared_has_the_diagonal_of_the_columns_that_are_not_frequent(penalty):
     """Where rows weigh alike, each of these is solved as if there were no others."""
-    of = objective(LOSSES["binomial"], PENALTIES[penalty], strength=(0.0, 0.7, 50.0))
+    of = objective(LOSSES["binomial"], PENALTIES[penalty], reg_strength=(0.0, 0.7, 50.0))
     point = of.evaluate(of.zeros())
     shared = CURVATURES["shared-frequent"](of, point)
     diagonal = torch.diagonal(of.gram(point)[:, 0, :, 0], dim1=1, dim2=2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skorch_logreg.solvers import Outcome, Status
-from skorch_logreg.solvers.outcome import End
+from skorch_logreg.solvers.outcome import FinalPoint
 from tests.catalogue import LOSSES, PENALTIES, objective, problem
 
 LD = np.longdouble
@@ -25,14 +25,14 @@ def values(loss, intercepts):
 @pytest.mark.parametrize("loss", ["binomial", "multinomial"])
 def test_a_gap_of_rounding_is_not_below_the_truth(loss, name):
     """Promise 2 at the last digits: intercepts beside their best, and no coefficients."""
-    of = objective(LOSSES[loss], PENALTIES[name], strength=(1e4,))
+    of = objective(LOSSES[loss], PENALTIES[name], reg_strength=(1e4,))
     for shift in np.geomspace(1e-9, 1e-7, 40):
         params = of.zeros()
         params[..., -1] = of.prior()
         params[:, -1, -1] += shift
         if of.loss.n_outputs > 1:
             params[..., -1] -= params[..., -1].mean(dim=1, keepdim=True)
-        end = End((0,), of.evaluate(params), (0.0,), (Status.CONVERGED,), 0, (None,))
+        end = FinalPoint((0,), of.evaluate(params), (0.0,), (Status.CONVERGED,), 0, (None,))
         claimed = float(Outcome.of(of, (end,), 0, True).duality_gap)
         value, least = values(of.loss, params[0, :, -1])
         gap = (value - least) / value
@@ -43,13 +43,15 @@ def test_a_gap_of_rounding_is_not_below_the_truth(loss, name):
 @pytest.mark.parametrize("name", ["lasso", "l2"])
 def test_models_are_put_back_into_their_order(name):
     """They end in another one, each with its own figures; a bound that is not wanted is nan."""
-    of = objective(penalty=PENALTIES[name], strength=(1.0, 2.0, 3.0))
+    of = objective(penalty=PENALTIES[name], reg_strength=(1.0, 2.0, 3.0))
     params = of.zeros() + torch.arange(3.0)[:, None, None] / 10
     point = of.evaluate(params)
     first, last = torch.tensor([1]), torch.tensor([0, 2])
     ends = (
-        End((1,), point.select(first), (0.1,), (Status.STOPPED,), 3, (params[1],)),
-        End((0, 2), point.select(last), (0.0, 0.2), (Status.CONVERGED,) * 2, 5, (None, None)),
+        FinalPoint((1,), point.select(first), (0.1,), (Status.STOPPED,), 3, (params[1],)),
+        FinalPoint(
+            (0, 2), point.select(last), (0.0, 0.2), (Status.CONVERGED,) * 2, 5, (None, None)
+        ),
     )
     found = Outcome.of(of, ends, 7, bound=False)
     assert torch.equal(found.params, params)

@@ -298,7 +298,7 @@ def test_no_file_is_larger_than_its_fit_says_and_none_much_smaller(name, tmp_pat
 
 def forged_fit(path, case, change):
     """Write a file in the first iteration that has any of what is changed; return its model."""
-    write = Journal.write
+    write = CheckpointWriter.write
     data, make = CASES[case]
 
     def forged(self, n_iter, tree):

@@ -434,7 +434,7 @@ def test_17_a_newer_format_or_another_state_is_refused(name, cut, monkeypatch):
         refused(path, "damaged", lambda: fit(name, checkpoint=path))
     monkeypatch.setattr(checkpoint, "_FORMAT", 0)
     refused(
-        path, "has format 1, and this version .* reads format 0", lambda: fit(name, checkpoint=path)
+        path, "has format 2, and this version .* reads format 0", lambda: fit(name, checkpoint=path)
     )
 
 

@@ -83,6 +83,7 @@ def score_selector(
     classes: np.ndarray,
     X: Any,
     params: dict[str, Any],
+    *,
     is_multilabel: bool,
 ) -> ThresholdSelector:
     """Return a selector of thresholds by a scikit-learn scorer.

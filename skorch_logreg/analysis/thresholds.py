@@ -184,7 +184,7 @@ def tune_threshold(
         select = threshold_scores.cost_selector(cost_matrix, targets.shape)
     else:
         select = threshold_scores.score_selector(
-            scorer, scoring, classes, X, score_params, is_multilabel
+            scorer, scoring, classes, X, score_params, is_multilabel=is_multilabel
         )
     if isinstance(cv, str):
         if model is None:
@@ -197,7 +197,7 @@ def tune_threshold(
         if model is None:
             model = clone(estimator).fit(X, y, **fit_params)
     problems = _held_out_predictions(
-        proba, rows, targets, classes, score_params.get("sample_weight"), candidates
+        proba, rows, targets, classes, score_params.get("sample_weight"), candidates=candidates
     )
     indices, scores = select(problems)
     chosen = np.array([c.ranking.thresholds[i] for c, i in zip(problems, indices, strict=True)])
@@ -219,6 +219,7 @@ def _held_out_predictions(
     targets: np.ndarray,
     classes: np.ndarray,
     weight: Any,
+    *,
     candidates: np.ndarray | None,
 ) -> list[HeldOutPredictions]:
     """Collect the held-out predictions of every binary problem, without unknown targets."""

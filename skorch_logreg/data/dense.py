@@ -55,8 +55,8 @@ class DenseBlock:
         weight: Tensor,
         center: Tensor,
         scale: Tensor,
-        workspace: Tensor | None = None,
         *,
+        workspace: Tensor | None = None,
         centred: bool = False,
     ) -> None:
         self._X, self.targets, self.weight = X, targets, weight

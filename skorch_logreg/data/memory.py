@@ -222,7 +222,9 @@ class InMemory:
             return SmallBlock(z, targets, weight)
         if not self.is_sparse:
             units, far = (self.center, self.scale), self.origin is None and self._is_far
-            return DenseBlock(self.X[rows], targets, weight, *units, workspace, centred=far)
+            return DenseBlock(
+                self.X[rows], targets, weight, *units, workspace=workspace, centred=far
+            )
         X = csr_rows(self.X, rows)
         return SparseBlock(X, targets, weight, self.center, self.scale)
 

@@ -314,6 +314,7 @@ def from_parts(
     n_features: int,
     dtype: torch.dtype,
     y: Tensor,
+    *,
     sample_weight: Tensor | None = None,
     survey: FirstPassSample | None = None,
     n_passes: int = 0,

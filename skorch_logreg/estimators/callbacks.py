@@ -61,6 +61,7 @@ class IterationReporter:
         task: dict[str, Any],
         start: Params | None,
         reconstruct: Callable[[Any], dict[str, Any]],
+        *,
         n_tasks: int,
     ) -> None:
         self._context = context

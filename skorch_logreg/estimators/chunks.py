@@ -110,7 +110,14 @@ class ChunkedRows:
             n_passes = 1
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
         return from_parts(
-            self._parts, as_it_is, self.shape[1], dtype, targets, weight, self._survey, n_passes
+            self._parts,
+            as_it_is,
+            self.shape[1],
+            dtype,
+            targets,
+            sample_weight=weight,
+            survey=self._survey,
+            n_passes=n_passes,
         )
 
 

@@ -365,7 +365,7 @@ class TorchLogisticClassifier(
             seed = validation_split.seed_of(self.random_state)
             rows, held_out = validation_split.split(rows, chosen.solver, seed)
         problem = Problem.of(
-            self, chosen, namespace, X, targets.n_classes, isinstance(targets, SoftTargets)
+            self, chosen, namespace, X, targets.n_classes, is_soft=isinstance(targets, SoftTargets)
         )
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
         y_core, weight = weight_targets(self.class_weight, rows.labels, rows.weight)
@@ -392,7 +392,9 @@ class TorchLogisticClassifier(
         reporter = None
         if watched:
             first = start or problem.zeros()
-            reporter = IterationReporter(context, self, task, first, problem.fitted, n_tasks)
+            reporter = IterationReporter(
+                context, self, task, first, problem.fitted, n_tasks=n_tasks
+            )
         solution = fitting.fit(
             data,
             problem.loss,

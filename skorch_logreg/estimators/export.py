@@ -116,7 +116,7 @@ class ExportMixin(LogisticPrediction):
             to_tensor(self.intercept_).cpu().numpy(),
             to_numpy_copy(classes),
             np.asarray(thresholds),
-            dtype,
+            dtype=dtype,
         )
         if path is not None:
             onnx_graph.save(proto, path)

@@ -19,6 +19,7 @@ def classifier(
     intercept: np.ndarray,
     classes: np.ndarray,
     thresholds: np.ndarray,
+    *,
     dtype: Any = None,
 ) -> Any:
     """Build the ONNX graph of a fitted linear classifier.

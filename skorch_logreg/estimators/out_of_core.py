@@ -37,6 +37,7 @@ def prepare(
     n_samples: int,
     chosen: Options,
     device: torch.device | None,
+    *,
     reset: bool = True,
 ) -> OutOfCoreRows:
     """Prepare out-of-core rows for a fit, and set the model's feature attributes.

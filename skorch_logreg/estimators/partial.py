@@ -50,7 +50,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         namespace,
         X,
         labels.n_classes,
-        isinstance(labels, SoftTargets),
+        is_soft=isinstance(labels, SoftTargets),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     rows = LabelledRows(X, y, labels, sample_weight).drop_zero_weight()

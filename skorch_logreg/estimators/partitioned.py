@@ -39,7 +39,15 @@ class PartitionedRows:
         """Combine the partitions with their targets and weights."""
         read = _BlockValidator(self.shape[1], self.dtype)
         dtype = torch.float32 if self.dtype == np.float32 else torch.float64
-        return from_parts(self.parts, read, self.shape[1], dtype, targets, weight, self.survey)
+        return from_parts(
+            self.parts,
+            read,
+            self.shape[1],
+            dtype,
+            targets,
+            sample_weight=weight,
+            survey=self.survey,
+        )
 
 
 @dataclass(frozen=True)

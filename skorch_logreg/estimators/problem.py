@@ -66,6 +66,7 @@ class Problem:
         namespace: ArrayNamespace,
         X: Any,
         n_classes: int,
+        *,
         is_soft: bool = False,
     ) -> "Problem":
         """Build the problem of fitting a linear classifier to validated rows.

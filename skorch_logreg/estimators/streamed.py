@@ -73,7 +73,7 @@ class Stream:
             self.weight.to(device),
             problem.penalty(factor, device),
             torch.tensor([1 / problem.options.C], dtype=torch.float64, device=device),
-            dtype,
+            dtype=dtype,
         )
         mean_weight = self.weight / self.summary.n_samples
         batches = LoaderBatches(self.loader, self.encode, mean_weight, dtype, device)
@@ -109,11 +109,16 @@ def fit_stream(
         NUMPY,
         first,
         len(classes),
-        bool(model.soft_labels or model.label_smoothing),
+        is_soft=bool(model.soft_labels or model.label_smoothing),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     head = LinearHead.of(
-        problem.n_features, 1, problem.loss.n_outputs, model.fit_intercept, problem.dtype, device
+        problem.n_features,
+        1,
+        problem.loss.n_outputs,
+        model.fit_intercept,
+        problem.dtype,
+        device=device,
     )
     start = problem.zeros()
     if model.warm_start and hasattr(model, "coef_"):
@@ -125,7 +130,7 @@ def fit_stream(
     n_tasks = convergence_messages.iteration_limit(chosen.solver, model.max_iter)
     context = model._init_callback_context(max_subtasks=n_tasks)
     context.call_on_fit_task_begin(estimator=model, **task)
-    reporter = IterationReporter(context, model, task, start, problem.fitted, n_tasks)
+    reporter = IterationReporter(context, model, task, start, problem.fitted, n_tasks=n_tasks)
 
     def params() -> Params:
         return Params(*head.params())

@@ -59,7 +59,7 @@ def train(
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     weight = data.weight.sum(dim=0) if total_weight is None else total_weight
     head = LinearHead.of(
-        data.n_features, len(C), loss.n_outputs, fit_intercept, data.dtype, data.device
+        data.n_features, len(C), loss.n_outputs, fit_intercept, data.dtype, device=data.device
     )
     if start is not None:
         head.load(start.coef, start.intercept)
@@ -76,7 +76,7 @@ def train(
         penalty,
         1 / C,
         solver,
-        head,
+        head=head,
         seed=seed,
         held_out_score=None if held_out_score is None else lambda: held_out_score(params()),
         callback=None if callback is None else report,

@@ -339,7 +339,7 @@ def _group_lasso(
         for _ in members:
             lasting = _lasting(hessian, strength, group, x)
             step, x = torch.where(lasting, step, -start), torch.where(lasting, x, 0.0)
-            moved = _among_groups(hessian, slope + hessian @ step, strength, group, x, slack)
+            moved = _among_groups(hessian, slope + hessian @ step, strength, group, x, slack=slack)
             step, x = step + moved, x + moved
             if torch.equal(_lasting(hessian, strength, group, x), lasting):
                 break
@@ -389,7 +389,7 @@ def _lasting(hessian: Tensor, strength: Tensor, group: Tensor, x: Tensor) -> Ten
 
 
 def _among_groups(
-    hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, slack: float
+    hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, *, slack: float
 ) -> Tensor:
     """Step that lowers the objective among groups that are not zero.
 

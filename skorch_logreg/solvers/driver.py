@@ -114,7 +114,16 @@ def drive(
         Final parameters of all models, with status and certificate.
     """
     journal = CheckpointWriter(None, {}) if journal is None else journal
-    loop = _Loop(solver, objective.exact, params, tol, max_iter, callback, journal, proof)
+    loop = _Loop(
+        solver,
+        objective.exact,
+        params,
+        tol,
+        max_iter,
+        callback=callback,
+        journal=journal,
+        proof=proof,
+    )
     try:
         loop.begin(objective, n_iter, written, state)
         objective = objective.exact  # free the memory of the low-precision products
@@ -187,6 +196,7 @@ class _Loop:
         params: Tensor,
         tol: float,
         max_iter: int,
+        *,
         callback: Callable[[Iterate], bool] | None,
         journal: CheckpointWriter,
         proof: bool,

@@ -204,8 +204,15 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
     goal = max(_PART_GAP * gap**2 / float(point.value), target)
     if len(columns) * _COPY_RATIO > n_features:
         # every step computes the gradient of the other columns as well
-        limits = _MIN_DECREASE_ALL_COLUMNS, _MAX_PROMISE_ALL_COLUMNS
-        point, model = _minimise_part(objective, point, columns, model, goal, *limits)
+        point, model = _minimise_part(
+            objective,
+            point,
+            columns,
+            model,
+            goal,
+            enough=_MIN_DECREASE_ALL_COLUMNS,
+            slow=_MAX_PROMISE_ALL_COLUMNS,
+        )
         if not objective.fit_intercept:
             return _state_at(objective, point, state.goal, model)
         return _at_best_intercept(objective, point.params, point.logits, state.goal, model)
@@ -225,8 +232,8 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         places,
         model,
         goal,
-        _MIN_DECREASE_WORKING_SET if model is None else 0.0,
-        _MAX_PROMISE,
+        enough=_MIN_DECREASE_WORKING_SET if model is None else 0.0,
+        slow=_MAX_PROMISE,
     )
     params = point.params.clone()
     params[..., within] = reached.params
@@ -248,6 +255,7 @@ def _minimise_part(
     columns: Tensor,
     model: QuadraticModel | None,
     goal: float,
+    *,
     enough: float,
     slow: float,
 ) -> tuple[Point, QuadraticModel | None]:

@@ -28,8 +28,8 @@ def train_linear(
     penalty: Penalty,
     reg_strength: Tensor,
     solver: MiniBatch,
-    head: "LinearHead",
     *,
+    head: "LinearHead",
     seed: int = 0,
     held_out_score: Callable[[], float] | None = None,
     callback: Callable[[EpochProgress], bool] | None = None,
@@ -69,7 +69,7 @@ def train_linear(
     layer, n_models, n_outputs = head.layer, len(reg_strength), loss.n_outputs
     dtype = layer.weight.dtype
     batches, objective = prepare_batches(
-        data, loss, penalty, reg_strength, solver, seed, dtype, total_weight
+        data, loss, penalty, reg_strength, solver, seed=seed, dtype=dtype, total_weight=total_weight
     )
     rows = min(solver.batch_size or data.n_samples, data.n_samples)
     with several_threads(rows * (data.n_features + n_models * n_outputs) >= _MIN_THREADED_NUMBERS):
@@ -83,7 +83,7 @@ def train_linear(
             held_out_score=held_out_score,
             callback=callback,
             checkpoint_writer=open_checkpoint(
-                layer, data, loss, penalty, reg_strength, solver, seed
+                layer, data, loss, penalty, reg_strength, solver=solver, seed=seed
             ),
             state=state,
             epochs=epochs,
@@ -96,6 +96,7 @@ def prepare_batches(
     penalty: Penalty,
     reg_strength: Tensor,
     solver: MiniBatch,
+    *,
     seed: int,
     dtype: torch.dtype,
     total_weight: Tensor | None,
@@ -127,7 +128,7 @@ def prepare_batches(
     )
     weight_share = 1.0 if total_weight is None else weight / total_weight
     objective = BatchObjective.of(
-        n_models, n_outputs, weight, penalty, reg_strength * weight_share, dtype
+        n_models, n_outputs, weight, penalty, reg_strength * weight_share, dtype=dtype
     )
     return batches, objective
 
@@ -155,6 +156,7 @@ class LinearHead:
         n_outputs: int,
         bias: bool,
         dtype: torch.dtype,
+        *,
         device: torch.device,
     ) -> "LinearHead":
         """Create a head whose weights are zero."""

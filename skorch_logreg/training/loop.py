@@ -146,7 +146,9 @@ def train(
                 reseed(mix_seed(seed, run.n_epochs), head.weight.device)
             learning_rate = float(run.optimizer.param_groups[0]["lr"])
             try:
-                loss = _epoch(network, head, batches, objective, solver.clip, forward, run)
+                loss = _epoch(
+                    network, head, batches, objective, solver.clip, forward=forward, run=run
+                )
             except Exception as error:
                 # this epoch ran without an error before the checkpoint was written
                 if saved_state is not None:
@@ -203,6 +205,7 @@ def _epoch(
     batches: Batches,
     objective: BatchObjective,
     clip: float | None,
+    *,
     forward: Callable[[Any], Tensor],
     run: "_TrainingState",
 ) -> Tensor:

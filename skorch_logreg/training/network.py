@@ -24,9 +24,9 @@ def train_network(
     data: InMemory,
     loss: Loss,
     penalty: Penalty,
+    *,
     reg_strength: Tensor,
     solver: MiniBatch,
-    *,
     forward: Callable[[Any], Tensor],
     seed: int = 0,
     held_out_score: Callable[[], float] | None = None,
@@ -71,7 +71,15 @@ def train_network(
     """
     dtype = head.weight.dtype
     batches, objective = prepare_batches(
-        data, loss, penalty, reg_strength, solver, seed, dtype, total_weight, shared_scale=True
+        data,
+        loss,
+        penalty,
+        reg_strength,
+        solver,
+        seed=seed,
+        dtype=dtype,
+        total_weight=total_weight,
+        shared_scale=True,
     )
     n_rows = min(solver.batch_size or data.n_samples, data.n_samples)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -86,7 +94,7 @@ def train_network(
             held_out_score=held_out_score,
             callback=callback,
             checkpoint_writer=open_checkpoint(
-                network, data, loss, penalty, reg_strength, solver, seed
+                network, data, loss, penalty, reg_strength, solver=solver, seed=seed
             ),
             state=state,
             epochs=epochs,

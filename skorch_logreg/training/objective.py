@@ -71,6 +71,7 @@ class BatchObjective:
         total_weight: Tensor,
         penalty: Penalty,
         reg_strength: Tensor,
+        *,
         dtype: torch.dtype,
     ) -> "BatchObjective":
         """Create the objective from ``1 / C`` and the total weight of all rows.

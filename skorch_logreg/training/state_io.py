@@ -26,6 +26,7 @@ def open_checkpoint(
     loss: Loss,
     penalty: Penalty,
     reg_strength: Tensor,
+    *,
     solver: MiniBatch,
     seed: int,
 ) -> CheckpointWriter:

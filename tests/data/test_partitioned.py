@@ -37,7 +37,16 @@ def as_chunks(X, length, y, weight=None):
     lengths, survey = look_through(chunks, X.shape[0])
     weight = None if weight is None else torch.as_tensor(weight)
     read = ChunkParts.of(chunks, lengths)
-    return from_parts(read, as_it_is, X.shape[1], torch.float64, y, weight, survey, 1)
+    return from_parts(
+        read,
+        as_it_is,
+        X.shape[1],
+        torch.float64,
+        y,
+        sample_weight=weight,
+        survey=survey,
+        n_passes=1,
+    )
 
 
 def as_blocks(X, length, y, weight=None):
@@ -48,7 +57,7 @@ def as_blocks(X, length, y, weight=None):
         [min(length, X.shape[0] - start) for start in starts],
     )
     weight = None if weight is None else torch.as_tensor(weight)
-    return from_parts(blocks, read, X.shape[1], torch.float64, y, weight)
+    return from_parts(blocks, read, X.shape[1], torch.float64, y, sample_weight=weight)
 
 
 def read(X, index, check):

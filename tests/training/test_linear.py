@@ -132,7 +132,9 @@ def test_mini_batches_add_up_to_the_objective(loss, name, batch_size):
     targets = data.targets.double() if loss.n_outputs == 1 else data.targets
     total_weight = data.weight.sum(dim=0)
     rows = InMemoryBatches(data.X, targets, data.weight / total_weight * 60, batch_size, True, 3)
-    shares = BatchObjective.of(1, loss.n_outputs, total_weight, penalty, strength, torch.float64)
+    shares = BatchObjective.of(
+        1, loss.n_outputs, total_weight, penalty, strength, dtype=torch.float64
+    )
     total = 0.0
     for batch in rows.epoch(0):
         logits = batch.inputs @ params[0, :, :-1].T + params[0, :, -1]

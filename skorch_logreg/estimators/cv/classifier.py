@@ -368,7 +368,9 @@ class TorchLogisticClassifierCV(
             memory_budget=self.memory_budget,
             verbose=self.verbose > 0,
         )
-        selected = search(folds, chosen, classes, batch_scorer, self.refit, self.selection)
+        selected = search(
+            folds, chosen, classes, batch_scorer, self.refit, selection=self.selection
+        )
         fitted = problem.fitted(selected.params)
         fitted |= selected.cv_result.attributes(chosen.use_legacy_attributes, self.refit)
         for name, value in fitted.items():

@@ -48,6 +48,7 @@ def search(
     classes: np.ndarray,
     batch_scorer: BatchScorer,
     refit: bool,
+    *,
     selection: str,
 ) -> SelectedModel:
     """Fit all candidates on all folds, choose one, and fit it on all rows.

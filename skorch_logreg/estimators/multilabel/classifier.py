@@ -301,14 +301,14 @@ class MultiLabel(
         with persistence.restore_on_failure(self), default_torch_state():
             network = isinstance(self.estimator, NeuralLogisticClassifier)
             run_epoch = neural.partial_fit if network else partial.partial_fit
-            run_epoch(self, X, y, classes, sample_weight, label_mask)
+            run_epoch(self, X, y, classes, sample_weight, label_mask=label_mask)
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
         estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
         y = ArrayNamespace.of(X).detach(y)
         if isinstance(estimator, NeuralLogisticClassifier):
-            network = neural.fit(self, estimator, X, y, sample_weight, label_mask)
+            network = neural.fit(self, estimator, X, y, sample_weight, label_mask=label_mask)
             self._set_fitted(network.attributes, network.inputs.labels)
             setattr(self, persistence.TRAINING, network.training_state)
             if network.label_problem is not None:
@@ -321,7 +321,7 @@ class MultiLabel(
         else:
             resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
             training.check_solver(resolved.solver)
-        inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved)
+        inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved=resolved)
         if isinstance(resolved.solver, MiniBatch):
             inputs = inputs.without_zero_weights()
         labels = inputs.labels
@@ -398,10 +398,11 @@ class MultiLabel(
         sample_weight: Any,
         label_mask: Any,
         estimator: Any,
+        *,
         resolved: options.Options | None = None,
     ) -> ValidatedInput:
         return ValidatedInput.of(
-            self, estimator, X, y, sample_weight, label_mask, resolved=resolved
+            self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
         )
 
     def _label_problem(

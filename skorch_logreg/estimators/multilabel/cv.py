@@ -190,11 +190,18 @@ class LabelCrossValidation:
         folds = list(range(self.train.n_folds))
         means = None
         for group, cs in split_into_batches(folds, len(self.grid.Cs), at_once):
-            models = self._solve(found, label_problem, labels, targets, weight, counts, group, cs)
+            models = self._solve(
+                found, label_problem, labels, targets, weight, counts=counts, folds=group, cs=cs
+            )
             scores = self.label_scorer(
-                labels, group, cs, models.logits, targets, known,
-                label_problem.problem.without_column(models.params),
-            ).numpy()  # fmt: skip
+                labels,
+                group,
+                cs,
+                models.logits,
+                targets,
+                known=known,
+                params=label_problem.problem.without_column(models.params),
+            ).numpy()
             for l1_ratio_index in ratio_values:
                 found.scores[
                     labels[:, None, None], np.array(group)[:, None], l1_ratio_index, cs
@@ -210,6 +217,7 @@ class LabelCrossValidation:
         labels: np.ndarray,
         targets: Tensor,
         weight: Tensor | None,
+        *,
         counts: Tensor,
         folds: Sequence[int],
         cs: Sequence[int],

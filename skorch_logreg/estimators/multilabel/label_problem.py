@@ -81,14 +81,14 @@ class LabelProblem:
             inputs.namespace,
             inputs.X,
             2,
-            inputs.labels.is_soft or _label_smoothing(estimator) > 0,
+            is_soft=inputs.labels.is_soft or _label_smoothing(estimator) > 0,
         )
         penalty_factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
         design = problem.design(inputs.X, inputs.device)
         device = design.device if isinstance(design, Tensor) else torch.device("cpu")
         trains = isinstance(resolved.solver, MiniBatch)
         return cls(
-            make_binary_problems(model, inputs, estimator, resolved.solver, device, part),
+            make_binary_problems(model, inputs, estimator, resolved.solver, device, part=part),
             problem,
             design,
             penalty_factor,
@@ -165,6 +165,7 @@ def make_binary_problems(
     estimator: Any,
     solver: Any,
     device: torch.device,
+    *,
     part: bool = False,
 ) -> BinaryProblems:
     """Create the binary problems of a `MultiLabel` fit.

@@ -78,7 +78,7 @@ class NetworkResult:
 
 
 def fit(
-    model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, label_mask: Any
+    model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label_mask: Any
 ) -> NetworkResult:
     """Fit a network to all labels.
 
@@ -103,13 +103,19 @@ def fit(
         check_sizes(estimator.hidden_layer_sizes)
     n_features = getattr(model, "n_features_in_", None)
     inputs = ValidatedInput.of(
-        model, estimator, X, y, sample_weight, label_mask, allow_nd=estimator.module is not None
+        model,
+        estimator,
+        X,
+        y,
+        sample_weight,
+        label_mask=label_mask,
+        allow_nd=estimator.module is not None,
     )
     if mode.trains:
         inputs = inputs.without_zero_weights()
     seed = validation_split.seed_of(estimator.random_state)
     network_input = _NetworkInput.start(
-        model, estimator, inputs, seed, n_features, estimator.warm_start
+        model, estimator, inputs, seed, n_features, warm=estimator.warm_start
     )
     trained = label_problem = label_results = None
     with seeded_generators(seed, network_input.device):
@@ -156,7 +162,7 @@ def fit(
 
 
 def partial_fit(
-    model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
+    model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, *, label_mask: Any
 ) -> None:
     """Train the network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
@@ -165,10 +171,12 @@ def partial_fit(
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     inputs = partial.validate_part(
-        model, estimator, X, y, classes, sample_weight, label_mask
+        model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).without_zero_weights()
     seed = validation_split.seed_of(estimator.random_state)
-    network_input = _NetworkInput.start(model, estimator, inputs, seed, inputs.X.shape[1], True)
+    network_input = _NetworkInput.start(
+        model, estimator, inputs, seed, inputs.X.shape[1], warm=True
+    )
     with seeded_generators(seed, network_input.device):
         network_fit = _NetworkFit.start(network_input, model, head, resolved, mode.frozen)
         binary_problems = make_binary_problems(
@@ -241,6 +249,7 @@ class _NetworkInput(ValidatedNetworkInput):
         inputs: ValidatedInput,
         seed: int,
         n_features: int | None,
+        *,
         warm: bool,
     ) -> "_NetworkInput":
         """Create the input, with the previous network as the initial one if there is one.

@@ -44,14 +44,14 @@ def has_partial_fit(model: Any) -> bool:
 
 
 def partial_fit(
-    model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, label_mask: Any
+    model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, *, label_mask: Any
 ) -> None:
     """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
     resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
     resolved = replace(resolved, solver=validation_split.partial_solver(resolved.solver))
     inputs = validate_part(
-        model, estimator, X, y, classes, sample_weight, label_mask
+        model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).without_zero_weights()
     n_labels = inputs.labels.n_labels
     label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
@@ -103,6 +103,7 @@ def validate_part(
     X: Any,
     y: Any,
     classes: Any,
+    *,
     sample_weight: Any,
     label_mask: Any,
 ) -> ValidatedInput:
@@ -127,7 +128,7 @@ def validate_part(
         return encode_known(y, model.classes_)
 
     inputs = ValidatedInput.of(
-        model, estimator, X, y, sample_weight, label_mask,
+        model, estimator, X, y, sample_weight, label_mask=label_mask,
         column=column, reset=kind is None,
         allow_nd=getattr(estimator, "module", None) is not None,
     )  # fmt: skip

@@ -60,6 +60,7 @@ class LabelScorer:
         cs: Sequence[int],
         logits: Tensor,
         targets: Tensor,
+        *,
         known: Tensor | None,
         params: Params,
     ) -> Tensor:
@@ -108,8 +109,8 @@ class LabelScorer:
                     cs,
                     logits[:, :, i],
                     targets[:, i].cpu(),
-                    None if known is None else known[:, i].cpu().numpy(),
-                    Params(coef[:, i], intercept[:, i]),
+                    known=None if known is None else known[:, i].cpu().numpy(),
+                    params=Params(coef[:, i], intercept[:, i]),
                 )
                 for i, threshold in enumerate(thresholds)
             ]
@@ -122,6 +123,7 @@ class LabelScorer:
         cs: Sequence[int],
         logits: Tensor,
         index: Tensor,
+        *,
         known: np.ndarray | None,
         params: Params,
     ) -> Tensor:

@@ -98,8 +98,8 @@ class ValidatedInput:
         X: Any,
         y: Any,
         sample_weight: Any,
-        label_mask: Any,
         *,
+        label_mask: Any,
         column: Callable[[Any], Targets] = indicator.encode_column,
         reset: bool = True,
         allow_nd: bool = False,
@@ -130,7 +130,7 @@ class ValidatedInput:
         y, label_mask = namespace.detach(y), namespace.detach(label_mask)
         if resolved is not None and out_of_core.is_out_of_core(X):
             y, label_mask, sample_weight = map(collect, (y, label_mask, sample_weight))
-            X = out_of_core.prepare(model, X, _num_samples(y), resolved, device, reset)
+            X = out_of_core.prepare(model, X, _num_samples(y), resolved, device, reset=reset)
         else:
             out_of_core.require_in_memory(X, f"MultiLabel({type(estimator).__name__}) here")
             y_args = () if y is not None else (None,)  # scikit-learn raises for y=None

@@ -78,7 +78,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
         reporter = None
         if hasattr(model, "_skl_callbacks") or model.verbose:
             reporter = IterationReporter(
-                context, model, task, None, network_fit.reconstruct, n_tasks
+                context, model, task, None, network_fit.reconstruct, n_tasks=n_tasks
             )
         if stream is None:
             fit_rows = network_fit.fit_head if mode.frozen else network_fit.fit_network
@@ -351,8 +351,8 @@ class NetworkFit:
                 rows,
                 problem.loss,
                 problem.penalty(None, rows.device),
-                self.reg_strength(rows.device),
-                mode.solver,
+                reg_strength=self.reg_strength(rows.device),
+                solver=mode.solver,
                 seed=seed,
                 held_out_score=held_out_score,
                 state=state,

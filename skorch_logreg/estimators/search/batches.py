@@ -279,7 +279,7 @@ def solve_batches(
                     fold_data,
                     penalty_factor,
                     [C for C, _ in part],
-                    [by_class_weight[weight_key] for _, weight_key in part],
+                    fold_weight=[by_class_weight[weight_key] for _, weight_key in part],
                 )
             except Exception:  # the individual fits report it
                 continue
@@ -293,6 +293,7 @@ def _solve(
     fold_data: FoldData,
     penalty_factor: Tensor | None,
     Cs: list[float],
+    *,
     fold_weight: list[Any],
 ) -> fitting.FitResult:
     """Solve every C with its weights in every fold."""

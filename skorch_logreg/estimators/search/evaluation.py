@@ -84,7 +84,7 @@ class CandidateEvaluator:
                     fold_data = fold_data.with_all_rows()
                 fold_data_by_network[id(group.network)] = fold_data
             if isinstance(fold_data, LabelFoldData):
-                self._evaluate_labels(group, fold_data, group.candidates, 0, None, started)
+                self._evaluate_labels(group, fold_data, group.candidates, 0, None, started=started)
             else:
                 self._evaluate_classifier(group, fold_data, started)
 
@@ -122,7 +122,7 @@ class CandidateEvaluator:
                 }
                 if self.refit and group.network is None:
                     self.results.store_models(batch)
-                self._score(batch, fold_logits, group.final, None, folds, started)
+                self._score(batch, fold_logits, group.final, None, folds, started=started)
                 started = time.perf_counter()
 
     def _evaluate_pipeline(self, group: CandidateGroup) -> None:
@@ -142,7 +142,9 @@ class CandidateEvaluator:
             except Exception:  # of a transformer, for example; the individual fits report it
                 return
             if isinstance(fold_data, LabelFoldData):
-                self._evaluate_labels(group, fold_data, remaining, fold, fitted_pipeline, started)
+                self._evaluate_labels(
+                    group, fold_data, remaining, fold, fitted_pipeline, started=started
+                )
             else:
                 for batch in solve_batches(group.final, remaining, fold_data):
                     logits = {"test": batch.logits_on(X_test), "train": batch.solution.logits}
@@ -151,7 +153,9 @@ class CandidateEvaluator:
                         for name, (fold_rows, index) in rows.items()
                     }
                     folds = range(fold, fold + 1)
-                    self._score(batch, fold_logits, group.final, fitted_pipeline, folds, started)
+                    self._score(
+                        batch, fold_logits, group.final, fitted_pipeline, folds, started=started
+                    )
                     started = time.perf_counter()
             remaining = tuple(c for c in remaining if self.results.has(c.index, fold + 1))
 
@@ -201,6 +205,7 @@ class CandidateEvaluator:
         final: Any,
         fitted_pipeline: FittedPipeline | None,
         folds: range,
+        *,
         started: float,
     ) -> None:
         """Score a batch and store its results; its time is divided evenly among them."""
@@ -246,6 +251,7 @@ class CandidateEvaluator:
         candidates: Sequence[Candidate],
         first_fold: int,
         fitted_pipeline: FittedPipeline | None,
+        *,
         started: float,
     ) -> None:
         """Solve and score multi-label models."""
@@ -270,13 +276,13 @@ class CandidateEvaluator:
             score_started = time.perf_counter()
             result = {
                 "test_scores": self.candidate_scorer.score_model(
-                    model, *test_rows, fitted_pipeline, "test"
+                    model, *test_rows, fitted_pipeline, part="test"
                 )
             }
             score_time = time.perf_counter() - score_started
             if train_rows is not None:
                 result["train_scores"] = self.candidate_scorer.score_model(
-                    model, *train_rows, fitted_pipeline, "train"
+                    model, *train_rows, fitted_pipeline, part="train"
                 )
             result |= {
                 "n_test_samples": _num_samples(test_rows[0]),

@@ -50,6 +50,7 @@ class LabelFoldData:
         y: Any,
         sample_weight: Any = None,
         label_mask: Any = None,
+        *,
         counts: Tensor | None = None,
     ) -> Self:
         """Validate as `MultiLabel.fit` does; sets ``n_features_in_`` of ``final``.

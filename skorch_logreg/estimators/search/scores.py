@@ -186,6 +186,7 @@ class CandidateScorer:
         y: Any,
         params: dict[str, Any],
         fitted_pipeline: FittedPipeline | None = None,
+        *,
         part: str = "test",
     ) -> Any:
         """Score a fitted model on rows that have not been transformed."""

@@ -1,17 +1,17 @@
-"""Penalties: what coefficients cost.
+"""Penalties of the coefficients.
 
 ## Adding a penalty
 
 A penalty is a function of the coefficients (m, K, p) of m models with K logits: it knows no data,
 no loss and no intercept, and its strength comes from the objective. `Penalty` lists the methods.
-Four decide what it is:
+Four of them define it:
 
-- `smooth`: it has a gradient, and every solver takes it; else its `prox` does, and
-  `ProximalNewton` alone.
-- `prox` and `subgradient_distance`: where it is least near a point, and how far a gradient is from
-  being answered by it. The second is the judge of the first.
-- `conjugate` and `dual_scale`: they make the duality gap, and with it the proof.
-- `of_features`, where it has one: it may be given to an estimator as ``penalty=``.
+- `smooth`: True if it has a gradient, so that every solver can minimise it; else it has a `prox`,
+  and only `ProximalNewton` can.
+- `prox` and `subgradient_distance`: the proximal operator, and the distance of a gradient from
+  the negative subdifferential. Tests check the first with the second.
+- `conjugate` and `dual_scale`: for the duality gap, and so for the certificate.
+- `of_features`, if it has one: it may be given to an estimator as ``penalty=``.
 
 Write it in a file of its own, name it in `PENALTIES`, and add a line to the tests' catalogue: the
 laws there hold its gradient to autograd, its prox to its subgradient and its conjugate to the

@@ -1,4 +1,4 @@
-"""Bounds on coefficients, beside another penalty."""
+"""Bounds on coefficients, in addition to another penalty."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -17,7 +17,7 @@ _SETTLED = 1e-13
 
 @dataclass(frozen=True)
 class Box(Penalty):
-    """Another penalty where ``low_j <= w_j <= high_j``, and infinity elsewhere.
+    """Another penalty where ``low_j <= w_j <= high_j``, and infinity outside.
 
     Unlike any other penalty it does not vanish at a strength of zero.  All classes share their
     bounds.
@@ -86,7 +86,7 @@ class Box(Penalty):
         return own.step(hessian + torch.diag(ridge), slope + ridge * start)
 
     def conjugate(self, dual: Tensor) -> Tensor:
-        """``sum_j max_w v_j w - penalty(w)`` within the bounds (m,); inf where there is no end."""
+        """``sum_j max_w v_j w - penalty(w)`` within the bounds (m,); inf if unbounded."""
         lasso, ridge = self.penalty.weights(dual)
         beyond = dual.sign() * (dual.abs() - lasso).clamp(min=0.0)
         # 0 / 0: without curvature and slope the best is the allowed value nearest to zero
@@ -113,7 +113,7 @@ class Box(Penalty):
         return self.feasible(moved, coef)
 
     def coercive(self, strength: Tensor) -> Tensor:
-        """Whether every feature has a positive strength or two bounds (m,)."""
+        """Return True (m,) where every feature has a positive strength or two bounds."""
         held = self.low.isfinite() & self.high.isfinite()
         if self.penalty.scale is not None:
             held = held | self.penalty.scale.isinf()  # such a column takes no part
@@ -146,7 +146,7 @@ class Box(Penalty):
         return coef.clamp(self.low, self.high)
 
     def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-        """Which coefficients may go to minus infinity, and to infinity, at no cost, (m, 1, p)."""
+        """Return the coefficients (m, 1, p) that are unbounded below, and above, at no cost."""
         down, up = self.penalty.recession(coef, strength)
         return down & self.low.isinf(), up & self.high.isinf()
 
@@ -256,7 +256,7 @@ class _Pieces:
     def _among(
         self, free: Tensor, hessian: Tensor, slope: Tensor, step: Tensor, sign: Tensor
     ) -> Tensor:
-        """Step to the minimiser over free coordinates of given signs, beside the others' steps."""
+        """Step to the minimiser over free coordinates of given signs; the others' steps are kept."""
         step = torch.where(free, 0.0, step)
         chosen = free.nonzero()[:, 0]
         if len(chosen):

@@ -102,7 +102,7 @@ class ElasticNet(Penalty):
         return torch.where(excess == 0, 0.0, excess.square() / (2 * ridge)).sum(dim=(1, 2))
 
     def dual_scale(self, dual: Tensor) -> Tensor:
-        """Largest factor (m,) with ``|v_j| <= lasso_j`` where there is no ridge part."""
+        """Largest factor (m,) with ``|v_j| <= lasso_j`` without a ridge part."""
         if self.l1_ratio < 1:
             return torch.ones(len(dual), dtype=dual.dtype, device=dual.device)
         room = torch.where(dual == 0, torch.inf, self.weights(dual)[0] / dual.abs())
@@ -118,11 +118,11 @@ class ElasticNet(Penalty):
         return torch.where(lasso > 0, gradient.abs() / lasso, 0.0).amax(dim=(1, 2))
 
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
-        """Of all minimisers that differ by a constant for all classes, take that of least norm.
+        """Return the minimiser of least norm among those that differ by a constant for all classes.
 
         The lasso of a feature is least where as many of its coefficients are negative as are
         positive: for an even number of classes anywhere between the middle two.  Without a
-        penalty any constant will do; with a ridge there is no choice.
+        penalty any constant is optimal; with a ridge only one is.
         """
         endless = coef.new_tensor(torch.inf)
         return coef + self.constant(coef, strength, -endless, endless)
@@ -147,7 +147,7 @@ class ElasticNet(Penalty):
         return torch.where(ridge > 0, 0.0, torch.minimum(torch.maximum(best, first), last))
 
     def coercive(self, strength: Tensor) -> Tensor:
-        """Whether every feature has a positive strength (m,)."""
+        """Return True (m,) where every feature has a positive strength."""
         return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
 
     def without_excluded(self) -> tuple["ElasticNet", Tensor | None]:
@@ -193,7 +193,7 @@ def _lasso(hessian: Tensor, slope: Tensor, lasso: Tensor, start: Tensor) -> Tens
 
 
 def _far(hessian: Tensor, slope: Tensor, lasso: Tensor, x: Tensor) -> bool:
-    """Whether many signs differ from those a gradient step ahead."""
+    """Return True if many signs differ from those after a gradient step."""
     changes = _sign_ahead(x, slope, lasso, hessian.diagonal()) != x.sign()
     return int(changes.sum()) > _SIGNS * len(x)
 

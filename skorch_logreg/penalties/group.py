@@ -97,7 +97,7 @@ class GroupL2(Penalty):
         return self._norms(coef * self._weight(coef)).sum(dim=1)
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (m,) and a gradient of zero: there is no smooth part."""
+        """Return the value (m,) and a gradient of zero: nothing of the penalty is smooth."""
         return self.value(coef), torch.zeros_like(coef)
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class GroupL2(Penalty):
         return coef - coef.mean(dim=1, keepdim=True)
 
     def coercive(self, strength: Tensor) -> Tensor:
-        """Whether every feature has a positive strength (m,)."""
+        """Return True (m,) where every feature has a positive strength."""
         return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
 
     def without_excluded(self) -> tuple["GroupL2", Tensor | None]:
@@ -363,12 +363,12 @@ def _group_lasso(
 
 
 def _violations(gradient: Tensor, x: Tensor, strength: Tensor, members: list[Tensor]) -> float:
-    """How far the group that is farthest is from its optimality condition."""
+    """Return the largest violation of a group's optimality condition."""
     return max(_violation(gradient[own], x[own], strength) for own in members)
 
 
 def _violation(gradient: Tensor, here: Tensor, strength: Tensor) -> float:
-    """How far a group is from its optimality condition."""
+    """Return the violation of a group's optimality condition."""
     norm = here.norm()
     if float(norm) == 0:
         return max(float(gradient.norm() - strength), 0.0)
@@ -376,9 +376,9 @@ def _violation(gradient: Tensor, here: Tensor, strength: Tensor) -> float:
 
 
 def _lasting(hessian: Tensor, strength: Tensor, group: Tensor, x: Tensor) -> Tensor:
-    """Which coordinates are in a group that is not zero to the last digit.
+    """Return the coordinates of groups that differ from zero by more than rounding.
 
-    A group is where its curvature changes its gradient by no more than the rounding of the
+    A group does where its curvature changes its gradient by no more than the rounding of the
     strength; the curvature of so short a norm would leave no digit of any other.
     """
     place = group.unique(return_inverse=True)[1]
@@ -414,7 +414,7 @@ def _among_groups(
         return values.new_zeros(int(place.max()) + 1).index_add_(0, place, values)
 
     def change(move: Tensor, image: Tensor) -> float:
-        """Of the objective along a move, from terms that are all as small as it is."""
+        """Return the change of the objective along a move, as a sum of terms of its own size."""
         along, square, ahead = sums(y * move), sums(move * move), sums((y + move) ** 2).sqrt_()
         growth = (2 * along + square) / (ahead + radius)
         curved = (radius * square - along * growth) / (radius * (ahead + radius))

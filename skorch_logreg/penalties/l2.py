@@ -87,7 +87,7 @@ class L2(Penalty):
         return coef - coef.mean(dim=1, keepdim=True)
 
     def coercive(self, strength: Tensor) -> Tensor:
-        """Whether every feature has a positive strength (m,)."""
+        """Return True (m,) where every feature has a positive strength."""
         return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
 
     def without_excluded(self) -> tuple["L2", Tensor | None]:

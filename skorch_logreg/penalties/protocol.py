@@ -1,4 +1,4 @@
-"""What a penalty must offer: functions of the coefficients."""
+"""The protocol of a penalty: functions of the coefficients."""
 
 from typing import ClassVar, Protocol, Self
 
@@ -62,15 +62,15 @@ class Penalty(Protocol):
         """Largest factor (m,) in [0, 1] that brings the dual point into the domain."""
 
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
-        """Of all minimisers that differ by a constant for all classes, take that of least norm.
+        """Return the minimiser of least norm among those that differ by a constant for all classes.
 
         A constant (m, 1, p) for the classes changes no probability.  Where ``strength`` times the
-        penalty does not settle it, it is the one that leaves the least squares; so the result is
+        penalty does not determine it, it is the one with the least squares; so the result is
         unique, continuous, and the limit of an elastic net whose ridge vanishes.
         """
 
     def coercive(self, strength: Tensor) -> Tensor:
-        """Whether every column is held, so that a finite duality gap exists, (m,)."""
+        """Return True (m,) where every column is penalised or bounded: a finite gap exists."""
 
     def without_excluded(self) -> tuple[Self, Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""
@@ -86,9 +86,9 @@ class Penalty(Protocol):
         return coef
 
     def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-        """Which coefficients may go to minus infinity, and to infinity, at no cost, (m, 1, p).
+        """Return the coefficients (m, 1, p) that are unbounded below, and above, at no cost.
 
-        ``coef`` (m, K, p) tells the shape; ``strength`` (m,).
+        ``coef`` (m, K, p) gives the shape; ``strength`` (m,).
         """
         factor = getattr(self, "factor", None)
         free = (strength == 0)[:, None, None].expand(-1, 1, coef.shape[-1])

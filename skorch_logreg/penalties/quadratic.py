@@ -17,7 +17,7 @@ def eliminated(
 ) -> Tensor:
     """Minimise ``1/2 d'Hd + slope'd + penalty(start + d)`` where some coordinates have no penalty.
 
-    ``d_free = -H_ff^-1 (slope_f + H_fp d_p)`` leaves a problem in the others alone, which
+    ``d_free = -H_ff^-1 (slope_f + H_fp d_p)`` leaves a problem in the others only, which
     ``step_of_held(hessian, slope, start, held)`` solves; ``held`` (q,) says which they are.
     """
     held = ~free

@@ -256,7 +256,7 @@ class _Pieces:
     def _among(
         self, free: Tensor, hessian: Tensor, slope: Tensor, step: Tensor, sign: Tensor
     ) -> Tensor:
-        """Step to the minimiser over free coordinates of given signs; the others' steps are kept."""
+        """Step to the minimiser over free coordinates of given signs; keep the others' steps."""
         step = torch.where(free, 0.0, step)
         chosen = free.nonzero()[:, 0]
         if len(chosen):

@@ -134,7 +134,10 @@ def judged(task: Task, minimum: Minimum, theta, model, parameters, untold=0.0):
     if inside:
         yield "bounds", inside
     if task.n_outputs > 1 and minimum.value < _CERTAIN * task.total.sum():
-        return  # the Hessian of a row, diag(p) - p p', is the rounding of one
+        # the Hessian of a row, diag(p) - p p', is the rounding of one: nothing can be claimed
+        if model.converged_ and minimum.value > 0:
+            yield "optimality", "converged where float64 resolves no Hessian"
+        return
     here = task.value(theta)
     excess = float((here - minimum.value) / minimum.value)
     rounding = rounded(task, minimum, parameters)

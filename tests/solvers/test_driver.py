@@ -3,10 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
+from skorch_logreg.data import from_arrays
+from skorch_logreg.fitting import fit
+from skorch_logreg.losses import Multinomial
 from skorch_logreg.objective import Point
+from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Status, drive
 from tests.catalogue import objective
 
@@ -114,3 +119,13 @@ def test_optimality_is_the_root_of_the_relative_distance():
     assert found.optimality.tolist() == [pytest.approx(0.1, rel=1e-12)]
     assert run([1e-6])[:2] == (Status.CONVERGED, 0)
     assert run([1.001e-6, 1.0], max_iter=1)[:2] == (Status.MAX_ITER, 1)
+
+
+def test_nothing_is_claimed_of_classes_whose_hessian_is_rounding():
+    """Promise 2: where an objective is below what float64 resolves, a fit does not converge."""
+    y = np.arange(30) % 3
+    X = np.eye(3)[y] + 0.1 * np.random.default_rng(0).normal(size=(30, 3))
+    for C, is_resolved in ((1e12, True), (1e17, False)):
+        found = fit(from_arrays(X, y), Multinomial(3), L2(), C=C, tol=1e-3, max_iter=1000)
+        assert found.status == (Status.CONVERGED if is_resolved else Status.PRECISION,)
+        assert (float(found.optimality) <= 1e-3) == is_resolved

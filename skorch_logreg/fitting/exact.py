@@ -41,7 +41,8 @@ def minimise(request: FitRequest) -> FitResult:
     """Minimise on virtually standardised columns."""
     data, loss, C = request.data, request.loss, request.C
     penalty, excluded = request.penalty.without_excluded()
-    request = replace(request, penalty=penalty)
+    if excluded is not None:
+        request = replace(request, penalty=penalty)
     small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
     # calls are a quarter cheaper on tensors that never have gradients
     with workers(1 if small else None), single_thread(), torch.inference_mode(small):
@@ -65,7 +66,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     """Choose solver and start, and run them."""
     solver = _choose_solver(request, objective)
     callback = None if request.callback is None else _Report(request, units)
-    groups = group_by_reg_strength(objective)
+    groups = group_by_reg_strength(objective) if len(request.C) > 1 else []
     resumable = solver.checkpoint is not None or solver.on_interrupt == "keep"
     smooth, starts_cold = request.effective_penalty.smooth, request.start is None
     if len(groups) > 1 and smooth and starts_cold and request.max_iter > 0 and not resumable:

@@ -21,6 +21,8 @@ def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
     The intercept compensates for the change of the mean logit by rounding the coefficients, which
     is large if columns have large means.
     """
+    if dtype == torch.float64:
+        return params
     coef = params.coef.to(dtype).to(torch.float64)
     intercept = params.intercept + (params.coef - coef) @ units.center
     return Params(coef, intercept.to(dtype).to(torch.float64))
@@ -62,26 +64,22 @@ def stored_gap(
     found, gap, value = outcome.params, outcome.duality_gap, outcome.value
     if not bool(gap.isfinite().any()):
         return gap
-    at = units.to_solver(params)
-    change = at - found
-    if objective.loss.n_outputs > 1:  # a constant for all classes changes no probability
-        change = change - change.mean(dim=1, keepdim=True)
-    size = params.intercept.abs() + params.coef.abs() @ units.center.abs()
-    unsure = _EPS * found.abs()
-    unsure[..., -1] += (2 + math.log2(found.shape[-1])) * _EPS * size
-    length = change.abs() + unsure
-    radius = _DEVIATION * length[..., :-1].sum(dim=-1) + length[..., -1]
-    curvature = 0.25 if objective.loss.n_outputs == 1 else 0.5
+    eps, loss = torch.finfo(dtype).eps, objective.loss
+    own = found[..., :-1].abs().sum(dim=-1)
+    # float64 errors of the intercept, a sum of p + 1 terms, and of the conversion of units
+    size = params.coef.abs() @ units.center.abs() + params.intercept.abs()
+    conversion = (3 + math.log2(found.shape[-1])) * _EPS * size
+    radius = _DEVIATION * (eps / 2 + 2 * _EPS) * own + eps / 2 * params.intercept.abs() + conversion
+    curvature = 0.25 if loss.n_outputs == 1 else 0.5
     total = objective.data.weight.sum(dim=0)
-    quadratic_bound = curvature * total * radius.square().sum(dim=-1)
-    ridge = objective.penalty_diagonal(found)[..., :-1]
-    quadratic_bound = quadratic_bound + (ridge * length[..., :-1].square()).sum(dim=(1, 2))
-    # the norm of a short group has large curvature: relative rounding enters with its square
-    quadratic_bound = quadratic_bound + torch.finfo(dtype).eps ** 2 * value
-    grown = (2 * quadratic_bound * gap * value).sqrt() + quadratic_bound / 2
+    # a ridge, and the norm of a short group, grow with the square of the relative rounding error
+    q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * value
+    grown = (2 * q * gap * value).sqrt() + q / 2
     small = grown <= (_NEGLIGIBLE * gap + _ROUNDING) * value
     if objective.penalty.constrains or not bool((small | gap.isnan()).all()):
-        point = objective.evaluate(at)
+        point = objective.evaluate(units.to_solver(params))
         moved = (point.value - value).clamp(min=0.0)
-        grown = moved + inner(point.gradient.abs(), unsure) + _ROUNDING * value
+        error = _EPS * found.abs()
+        error[..., -1] += conversion
+        grown = moved + inner(point.gradient.abs(), error) + _ROUNDING * value
     return gap + grown / value

@@ -192,14 +192,11 @@ def is_damped(
     With nearly collinear columns, a direction may have less curvature than the factorisation
     added to the diagonal.
     """
-    goal = tol**2 * point.value
-    near = decrement <= goal
+    near = decrement <= tol**2 * point.value
     if not any(near.tolist()):
         return near
-    allowed = MIN_CURVATURE_RATIO * torch.maximum(
-        GOAL_MARGIN * goal, _ROUNDING_DISTANCE * point.value
-    )
-    return near & (curvature.damping(solved) > allowed)
+    allowed = MIN_CURVATURE_RATIO * max(GOAL_MARGIN * tol**2, _ROUNDING_DISTANCE)
+    return near & (curvature.damping(solved) > allowed * point.value)
 
 
 def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:

@@ -44,7 +44,15 @@ _NEAR = 0.9  # factor of the dual point above which the rows' share of a gap is 
 _FIRST = 1.5  # approximate passes that a Hessian over the first working set may cost
 # relative distance from the entry condition within which coordinates also enter
 _ENTRY_MARGIN = 0.05
-_SHIFTS = (1e-12, 1e-9, 1e-6, 1e-3)  # of a diagonal, where rounding leaves no convex model
+_SHIFTS = (
+    0.0,
+    1e-12,
+    1e-9,
+    1e-6,
+    1e-3,
+    1.0,
+)  # of the largest curvature, added to the Hessian in turn
+_MAX_DECREASE = 1e3  # predicted decrease relative to the objective, beyond which a model is wrong
 _ROUNDING = 1e-14  # relative decrease of the objective that is rounding error
 
 
@@ -450,17 +458,22 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     else:
         reduced = gradient_w
     out = torch.zeros_like(gradient)
+    curvature = own.data.weight.sum()  # of a column of unit deviation, at most, up to a factor
     for shift in _SHIFTS:
+        if shift > 0:
+            quadratic = quadratic + shift * curvature * torch.eye(len(quadratic)).to(quadratic)
         if len(coef):
             out[:, :-1][working] = own.penalty.quadratic_step(
                 quadratic, reduced, coef, index, own.reg_strength[0]
             )
         if own.fit_intercept:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
-        # the minimiser of a convex model is downhill; rounding may leave one that is not convex
-        if not bool(_slope(own, point, out[None]) > _ROUNDING * point.value):
+        # the minimiser of a convex model is downhill: rounding may leave one that is not convex;
+        # where all rows are saturated there is hardly any curvature, and steps overflow
+        slope = float(_slope(own, point, out[None]))
+        value = float(point.value)
+        if -_MAX_DECREASE * value <= slope <= _ROUNDING * value:
             break
-        quadratic = quadratic + torch.diag(shift * quadratic.diagonal().clamp(min=0.0))
     return out
 
 
@@ -471,7 +484,7 @@ def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Te
     for _ in range(_BACKTRACKS):
         value = objective.along(point, direction, change, step)[0]
         enough = point.value + 1e-4 * step * model + _ROUNDING * point.value.abs()
-        fine = value <= enough
+        fine = value.isfinite() & (value <= enough)
         if bool(fine.all()):
             return step
         step = torch.where(fine, step, step / 2)

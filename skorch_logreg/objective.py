@@ -486,15 +486,15 @@ class Objective:
     def add_penalty_gradient(self, gradient: Tensor, penalty_gradient: Tensor) -> Tensor:
         """Add the penalty's gradient (m, K, p) to the loss's (m, K, p + 1), in place.
 
-        With several classes, the rounding error along a constant for all of them is removed,
-        because that direction has no curvature.
+        With several classes, the rounding error of the loss along a constant for all of them is
+        removed, because the loss has no slope there.
         """
-        gradient[..., :-1].add_(penalty_gradient)
-        if not self.fit_intercept:
-            gradient[..., -1] = 0.0
         if self.loss.n_outputs > 1:
             free = gradient if self.penalty.smooth else gradient[..., -1:]
             free -= free.mean(dim=1, keepdim=True)
+        gradient[..., :-1].add_(penalty_gradient)
+        if not self.fit_intercept:
+            gradient[..., -1] = 0.0
         return gradient
 
 

@@ -221,6 +221,18 @@ def test_bounds_alone_give_a_bound(loss, strength):
     assert truth <= gap <= 10 * truth
 
 
+def test_a_constant_for_all_classes_counts_under_a_ridge():
+    """It changes no probability, so that only the penalty's gradient shows it."""
+    of = objective(LOSSES["multinomial"], PENALTIES["l2"], reg_strength=(0.01,))
+    best = drive(LBFGS(), of, of.zeros(), tol=1e-9, max_iter=200)
+    for constant in (1e-3, 3.0):
+        shift = torch.zeros_like(best.params)
+        shift[..., :-1] = constant
+        point = of.evaluate(best.params + shift)
+        truth = float(point.value - best.value)
+        assert truth <= float(duality_gap(of, point)) <= 1.01 * truth
+
+
 def test_rows_have_their_share():
     """Where the dual point is scaled; else no test would see an error of the rows."""
     of = _objective(LOSSES["binomial"], "lasso")

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from skorch_logreg import BatchedGridSearchCV, ConstantLabelWarning, MultiLabel, fitting
 from tests.estimators.data import binary, multi
-from tests.estimators.test_search import compare, exact
+from tests.estimators.search.test_search import compare, exact
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 from skorch_logreg import ParameterError
 from skorch_logreg.estimators import scoring
 from skorch_logreg.estimators.scoring import metric_name
-from tests.estimators.cv import GRID, assert_close, data, ours, sample_weight, sklearns
+from tests.estimators.cv.comparison import GRID, assert_close, data, ours, sample_weight, sklearns
 
 # ---------------------------------------------------------------- scores
 

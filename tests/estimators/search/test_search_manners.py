@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import BatchedGridSearchCV, MultiLabel, TorchLogisticClassifier, fitting
 from tests.estimators.data import assert_same_state, binary, multi, state
-from tests.estimators.test_search import CS, assert_same_search, exact
+from tests.estimators.search.test_search import CS, assert_same_search, exact
 
 
 def test_one_warning_for_all_fits():

@@ -19,7 +19,15 @@ from skorch_logreg import DeviceError, ParameterError, TorchLogisticClassifier, 
 from skorch_logreg import TorchLogisticClassifierCV as OursCV
 from skorch_logreg.estimators.cv.attributes import choose, choose_by_fold
 from skorch_logreg.solvers import LBFGS
-from tests.estimators.cv import GRID, TIGHT, assert_close, data, ours, sample_weight, sklearns
+from tests.estimators.cv.comparison import (
+    GRID,
+    TIGHT,
+    assert_close,
+    data,
+    ours,
+    sample_weight,
+    sklearns,
+)
 from tests.estimators.data import assert_same_state, state
 
 # ---------------------------------------------------------------- scikit-learn's numbers

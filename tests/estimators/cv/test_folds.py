@@ -12,7 +12,16 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit, Stratified
 from skorch_logreg import ParameterError, TorchLogisticClassifier, fitting
 from skorch_logreg import TorchLogisticClassifierCV as OursCV
 from skorch_logreg.fitting import ROW_BYTES
-from tests.estimators.cv import GRID, NEW, TIGHT, assert_close, data, ours, sample_weight, sklearns
+from tests.estimators.cv.comparison import (
+    GRID,
+    NEW,
+    TIGHT,
+    assert_close,
+    data,
+    ours,
+    sample_weight,
+    sklearns,
+)
 
 # ---------------------------------------------------------------- folds
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch_logreg import BatchedGridSearchCV, MultiLabel, TorchLogisticClassifier, fitting
 from skorch_logreg.estimators.search import evaluation
 from tests.estimators.data import binary, multi
-from tests.estimators.test_search import CS, assert_same_search, compare, exact
+from tests.estimators.search.test_search import CS, assert_same_search, compare, exact
 
 
 @pytest.fixture

@@ -44,14 +44,8 @@ _NEAR = 0.9  # factor of the dual point above which the rows' share of a gap is 
 _FIRST = 1.5  # approximate passes that a Hessian over the first working set may cost
 # relative distance from the entry condition within which coordinates also enter
 _ENTRY_MARGIN = 0.05
-_SHIFTS = (
-    0.0,
-    1e-12,
-    1e-9,
-    1e-6,
-    1e-3,
-    1.0,
-)  # of the largest curvature, added to the Hessian in turn
+# multiples of the largest curvature that are added to the Hessian, one after another
+_SHIFTS = (0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
 _MAX_DECREASE = 1e3  # predicted decrease relative to the objective, beyond which a model is wrong
 _ROUNDING = 1e-14  # relative decrease of the objective that is rounding error
 
@@ -461,7 +455,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     curvature = own.data.weight.sum()  # of a column of unit deviation, at most, up to a factor
     for shift in _SHIFTS:
         if shift > 0:
-            quadratic = quadratic + shift * curvature * torch.eye(len(quadratic)).to(quadratic)
+            quadratic = quadratic + torch.diag((shift * curvature).expand(len(quadratic)))
         if len(coef):
             out[:, :-1][working] = own.penalty.quadratic_step(
                 quadratic, reduced, coef, index, own.reg_strength[0]

@@ -83,7 +83,7 @@ CLASSES = {
         data.ArrayChunks,
         data.ChunkParts,
         data.DaskParts,
-        data.InParts,
+        data.PartitionedData,
         data.RankParts,
         data.RankRows,
         data.RemoteRows,

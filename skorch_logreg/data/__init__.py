@@ -4,13 +4,10 @@ from skorch_logreg.data.chunks import ChunkParts, Chunks, look_through
 from skorch_logreg.data.dask_rows import DaskParts
 from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
-from skorch_logreg.data.partitioned import PLACES, from_parts
-from skorch_logreg.data.partitioned import FirstPassSample as Survey
-from skorch_logreg.data.partitioned import PartitionedData as InParts
+from skorch_logreg.data.partitioned import PLACES, FirstPassSample, PartitionedData, from_parts
 from skorch_logreg.data.process_group import Rank, RankParts, RankRows
 from skorch_logreg.data.protocol import Block, Data
-from skorch_logreg.data.remote import Partitions as Parts
-from skorch_logreg.data.remote import RemoteRows
+from skorch_logreg.data.remote import Partitions, RemoteRows
 from skorch_logreg.data.scratch import scratch_folders
 from skorch_logreg.data.small import SmallBlock
 from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
@@ -28,18 +25,18 @@ __all__ = [
     "DaskParts",
     "Data",
     "DenseBlock",
+    "FirstPassSample",
     "InMemory",
-    "InParts",
     "NpyChunks",
     "ParquetChunks",
-    "Parts",
+    "PartitionedData",
+    "Partitions",
     "Rank",
     "RankParts",
     "RankRows",
     "RemoteRows",
     "SmallBlock",
     "SparseBlock",
-    "Survey",
     "as_it_is",
     "as_tensor",
     "from_arrays",

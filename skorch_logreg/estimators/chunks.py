@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.data import (
     ChunkParts,
     Data,
-    Survey,
+    FirstPassSample,
     as_it_is,
     as_tensor,
     from_parts,
@@ -63,7 +63,7 @@ class ChunkedRows:
         self._source, self._numeric = source, numeric
         self._seen: set[int] = set()
         self._parts: ChunkParts | None = None
-        self._survey = Survey()
+        self._survey = FirstPassSample()
         first = self._read(0)
         self._is_sparse = sp.issparse(first)
         self.shape, self.dtype = (n_samples, int(first.shape[1])), first.dtype

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Data, Parts, Survey, as_tensor, from_parts
+from skorch_logreg.data import Data, FirstPassSample, Partitions, as_tensor, from_parts
 from skorch_logreg.estimators.chunks import check_rows
 
 __all__ = ["PartitionedRows"]
@@ -20,20 +20,20 @@ class PartitionedRows:
 
     Parameters
     ----------
-    parts : Parts
+    parts : Partitions
     shape : tuple of int
     dtype : dtype
         float32 or float64.
     feature_names : ndarray of str or None
-    survey : Survey
+    survey : FirstPassSample
         Findings of the first pass, which later fits reuse.
     """
 
-    parts: Parts
+    parts: Partitions
     shape: tuple[int, int]
     dtype: Any
     feature_names: np.ndarray | None
-    survey: Survey = field(default_factory=Survey)
+    survey: FirstPassSample = field(default_factory=FirstPassSample)
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the partitions with their targets and weights."""

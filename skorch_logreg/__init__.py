@@ -1,8 +1,8 @@
 """Logistic regression: scikit-learn outside, PyTorch inside.
 
-Guides: `skorch_logreg.solvers` on choosing a solver, `skorch_logreg.certificate` on exactness and
-its proof, `skorch_logreg.penalties` on adding a penalty. Here: where users of other packages find
-what they have.
+Guides: `skorch_logreg.solvers` on choosing a solver, `skorch_logreg.objective.duality` on
+exactness and its proof, `skorch_logreg.penalties` on adding a penalty. Here: where users of other
+packages find what they have.
 
 ## From scikit-learn's LogisticRegression
 

@@ -13,10 +13,9 @@ from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.losses import Binomial, Loss, Multinomial
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import L2
 from skorch_logreg.recession import count_separated_rows, find_direction
-from skorch_logreg.units import Units
 
 _ZERO_TOL = 1e-9  # absolute value below which an entry of a direction in [-1, 1] is zero
 

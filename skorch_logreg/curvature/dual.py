@@ -8,8 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.intercepts import outputs_inverse
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, outputs_inverse
 
 _PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 

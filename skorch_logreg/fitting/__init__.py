@@ -15,10 +15,10 @@ from skorch_logreg.fitting.path import fit_path
 from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.units import Params
 
 __all__ = [
     "ROW_BYTES",

@@ -13,7 +13,7 @@ from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, Params, Units
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import (
     LBFGS,
@@ -31,7 +31,6 @@ from skorch_logreg.solvers import (
 from skorch_logreg.solvers.choose import choose_curvature, is_small
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
-from skorch_logreg.units import Params, Units
 
 # cost in passes over X up to which a new Hessian at every step is the fastest choice
 _NEWTON_COST = 1.5

@@ -13,12 +13,12 @@ from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.fitting.result import FitResult, Progress
 from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
 from skorch_logreg.solvers.evaluate_only import EvaluateOnly
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_linear
-from skorch_logreg.units import Params
 
 
 def train(

@@ -14,10 +14,9 @@ from skorch_logreg.fitting.exact import centered
 from skorch_logreg.fitting.result import FitResult
 from skorch_logreg.fitting.starts import prior_start
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import ElasticNet
 from skorch_logreg.solvers import ProximalNewton, drive
-from skorch_logreg.units import Units
 
 
 @np.errstate(all="ignore")

@@ -10,9 +10,9 @@ from torch import Tensor
 from skorch_logreg.data import Data
 from skorch_logreg.fitting.result import Progress
 from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Params
 from skorch_logreg.penalties import L2, Penalty
 from skorch_logreg.solvers import Solver
-from skorch_logreg.units import Params
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skorch_logreg.objective import Params
 from skorch_logreg.solvers import Status
 from skorch_logreg.training import EpochProgress, TrainingResult
-from skorch_logreg.units import Params
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, inner
+from skorch_logreg.objective import Objective, Params, Units, inner
 from skorch_logreg.solvers import Outcome
-from skorch_logreg.units import Params, Units
 
 _EPS = torch.finfo(torch.float64).eps  # unit roundoff of float64
 _ROUNDING = 4e-16  # relative rounding error of an objective

@@ -8,8 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import duality_gap, duality_gap_nearby
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, duality_gap, duality_gap_nearby
 
 _ROUNDING = 4e-16  # relative rounding error of an objective
 _NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact

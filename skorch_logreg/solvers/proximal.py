@@ -8,11 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import gap_beyond_rounding, penalty_gap
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import pass_seconds, rough_seconds, solve_seconds
-from skorch_logreg.intercepts import outputs_inverse
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import (
+    Objective,
+    Point,
+    gap_beyond_rounding,
+    inner,
+    outputs_inverse,
+    penalty_gap,
+)
 from skorch_logreg.solvers.quadratic import QuadraticModel
 
 _MIN_WORKING = 50  # minimum number of coordinates that may enter a working set

@@ -7,9 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.certificate import duality_gap, duality_gap_nearby, penalty_gap
 from skorch_logreg.curvature import Curvature, join
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import (
+    Objective,
+    Point,
+    duality_gap,
+    duality_gap_nearby,
+    inner,
+    penalty_gap,
+)
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from skorch_logreg.intercepts import best_shift
+from skorch_logreg.objective.intercept import best_shift
 
 
 def softmax_terms(logits, targets, weight):

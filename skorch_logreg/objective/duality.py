@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective import SUM_ROUNDING, Objective, Point, inner
+from skorch_logreg.objective.objective import SUM_ROUNDING, Objective, Point, inner
 
 _EPS = torch.finfo(torch.float64).eps
 # longest step of the intercepts for which the rows' share is bounded without a pass

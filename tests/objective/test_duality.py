@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skorch_logreg.certificate import (
+from skorch_logreg.objective import (
     duality_gap,
     duality_gap_nearby,
     gap_beyond_rounding,

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, Data, take_columns
-from skorch_logreg.intercepts import best_shift, outputs_inverse
 from skorch_logreg.losses import Loss
+from skorch_logreg.objective.intercept import best_shift, outputs_inverse
 from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps

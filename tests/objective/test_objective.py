@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.certificate import duality_gap, duality_gap_nearby
-from skorch_logreg.objective import inner
+from skorch_logreg.objective import duality_gap, duality_gap_nearby, inner
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
 # where every coefficient is allowed: the others are infinite a step away

@@ -1,4 +1,4 @@
-"""Estimators with scikit-learn's interface: validation, labels, warnings, fitted attributes."""
+"""Estimators with scikit-learn's interface: fits, fitted attributes, warnings."""
 
 from typing import TYPE_CHECKING
 

@@ -16,29 +16,24 @@ from skorch_logreg import fitting
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import (
     convergence_messages,
-    dask,
-    datasets,
-    liblinear,
-    options,
-    out_of_core,
     partial,
     persistence,
     ranks,
-    streams,
     validation_split,
-    weights,
 )
-from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.parameters import ValidatedParameters
-from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
-from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs import dask, datasets, options, out_of_core, weights
+from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.labels import SoftTargets, encode_targets
+from skorch_logreg.inputs.problem import MULTICLASS, Problem
+from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.weights import weight_targets
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["TorchLogisticClassifier"]
@@ -334,12 +329,12 @@ class TorchLogisticClassifier(
     def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
         chosen = options.resolve(self)
         device = options.resolve_device(self.device)
-        if streams.is_torch_dataset(X):
-            streams.require_no_labels(y, sample_weight)
+        if datasets.is_torch_dataset(X):
+            datasets.require_no_labels(y, sample_weight)
             weights.require_no_offset(offset, "a data set of torch")
             seed, place = validation_split.seed_of(self.random_state), device or torch.device("cpu")
             with seeded_generators(seed, place):
-                if streams.is_streamed(X, chosen.solver):
+                if datasets.is_streamed(X, chosen.solver):
                     fit_stream(self, X, chosen, place, seed)
                     return
                 X, y, sample_weight = datasets.read(
@@ -480,7 +475,7 @@ class TorchLogisticClassifier(
                 f" class: {classes[0]!r}"
             )
         if chosen.is_liblinear and n_classes > 2:
-            raise ValueError(liblinear.MULTICLASS)
+            raise ValueError(MULTICLASS)
         options.check_threshold_classes(self.threshold, n_classes)
 
     def _warn(self, status: fitting.Status, dtype: torch.dtype, columns: str) -> None:

@@ -8,9 +8,9 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.estimators import onnx_graph
-from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.options import SOLVERS, check_threshold_classes
 from skorch_logreg.estimators.prediction import LogisticPrediction
+from skorch_logreg.inputs.arrays import to_tensor
+from skorch_logreg.inputs.options import SOLVERS, check_threshold_classes
 
 __all__ = [
     "ExportMixin",

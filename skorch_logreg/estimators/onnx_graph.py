@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skorch_logreg.estimators.arrays import FLOATS
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import FLOATS
 
 __all__ = ["classifier", "save"]
 

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
-from skorch_logreg.estimators import options, out_of_core, validation_split, weights
-from skorch_logreg.estimators.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft_labels import SoftTargets, encode_targets, weight_targets
-from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import options, out_of_core, weights
+from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.inputs.labels import SoftTargets, encode_targets
+from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.weights import weight_targets
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import TrainingResult
 

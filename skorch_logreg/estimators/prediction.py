@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks
-from skorch_logreg.estimators.arrays import (
+from skorch_logreg.inputs.arrays import (
     FLOATS,
     NUMPY,
     ArrayNamespace,
     check_same_namespace,
     is_float_array,
+    to_numpy,
     to_tensor,
 )
-from skorch_logreg.estimators.chunks import is_chunked, iterate_chunks
-from skorch_logreg.estimators.dask import lazy_for_dask
-from skorch_logreg.estimators.options import check_threshold_classes
-from skorch_logreg.estimators.validate import validate_rows
-from skorch_logreg.inputs.tensors import to_numpy
+from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
+from skorch_logreg.inputs.dask import lazy_for_dask
+from skorch_logreg.inputs.options import check_threshold_classes
+from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses.softmax import log_softmax, softmax
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]

@@ -12,10 +12,9 @@ from torch import distributed as dist
 
 from skorch_logreg.data import Rank, RankParts, RankRows
 from skorch_logreg.estimators import persistence
-from skorch_logreg.estimators.chunks import check_rows
-from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.tensors import to_numpy
+from skorch_logreg.inputs.arrays import to_numpy
+from skorch_logreg.inputs.chunks import PartitionedRows, check_rows
 
 __all__ = ["fit_on_all_ranks"]
 

@@ -16,8 +16,8 @@ from sklearn.metrics import get_scorer
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import metrics
-from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["FAST_METRICS", "CachedLogitsClassifier", "FoldRows", "fast_scores", "metric_name"]
 

@@ -10,11 +10,12 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import convergence_messages, options, partial, streams, weights
-from skorch_logreg.estimators.arrays import NUMPY
+from skorch_logreg.estimators import convergence_messages, partial
 from skorch_logreg.estimators.callbacks import IterationReporter
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import Params, Progress, Status
+from skorch_logreg.inputs import datasets, options, weights
+from skorch_logreg.inputs.arrays import NUMPY
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import (
     BatchObjective,
@@ -42,16 +43,16 @@ class Stream:
     """
 
     loader: DataLoader[Any]
-    summary: streams.DatasetSummary
-    encode: streams.BatchEncoder
+    summary: datasets.DatasetSummary
+    encode: datasets.BatchEncoder
     weight: Tensor
 
     @classmethod
     def of(cls, model: Any, X: Any, solver: MiniBatch) -> "Stream":
         """Read all batches of a data set or loader once, with the parameters of a classifier."""
-        loader = streams.make_loader(X, solver)
-        summary = streams.DatasetSummary.of(loader, model.soft_labels)
-        encode, weight = streams.make_encoder(
+        loader = datasets.make_loader(X, solver)
+        summary = datasets.DatasetSummary.of(loader, model.soft_labels)
+        encode, weight = datasets.make_encoder(
             summary, model.class_weight, model.soft_labels, model.label_smoothing
         )
         return cls(loader, summary, encode, weight)

@@ -9,10 +9,9 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.soft_labels import SoftTargets
-from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import to_tensor
+from skorch_logreg.inputs.labels import SoftTargets, Targets
 from skorch_logreg.solvers import Adam, MiniBatch
 
 __all__ = ["LabelledRows", "partial_solver", "seed_of", "split"]

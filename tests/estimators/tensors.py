@@ -11,8 +11,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
-from skorch_logreg.estimators import arrays
-from skorch_logreg.inputs import tensors, view_as_numpy
+from skorch_logreg.inputs import arrays, view_as_numpy
 from skorch_logreg.solvers import SGD
 from tests.estimators.data import binary
 
@@ -67,7 +66,6 @@ def reach_nowhere(monkeypatch):
         return array.detach() if isinstance(array, OnDevice) else view_as_numpy(array)
 
     monkeypatch.setattr(arrays, "view_as_numpy", view)
-    monkeypatch.setattr(tensors, "view_as_numpy", view)
     return lambda X: torch.tensor(X).as_subclass(OnDevice)
 
 

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from skorch_logreg import DeviceError, ParameterError, TorchLogisticClassifier
-from skorch_logreg.estimators.options import SOLVERS
+from skorch_logreg.inputs.options import SOLVERS
 from skorch_logreg.solvers import LBFGS
 from tests.estimators.data import binary, multi
 
@@ -150,7 +150,7 @@ def test_a_device_that_is_not_there_is_named_before_any_work(device):
 
 def test_sparse_data_stay_on_the_cpu(monkeypatch):
     X, y = binary()
-    from skorch_logreg.estimators import options
+    from skorch_logreg.inputs import options
 
     monkeypatch.setattr(options, "resolve_device", lambda device: torch.device("cuda"))
     with pytest.raises(DeviceError, match="takes dense data only"):

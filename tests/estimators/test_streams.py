@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from skorch_logreg import NeuralLogisticClassifier, TorchLogisticClassifier
-from skorch_logreg.estimators import datasets
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import datasets
 from skorch_logreg.solvers import SGD, Adam, Optimizer
 from tests.estimators.data import binary, multi
 

@@ -18,29 +18,23 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skorch_logreg.data import scratch_folders
-from skorch_logreg.estimators import (
-    convergence_messages,
-    liblinear,
-    options,
-    out_of_core,
-    persistence,
-    weights,
-)
-from skorch_logreg.estimators.arrays import ArrayNamespace
+from skorch_logreg.estimators import convergence_messages, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.folds import FoldProblem
 from skorch_logreg.estimators.cv.grid import search
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScorer
-from skorch_logreg.estimators.dask import collect
 from skorch_logreg.estimators.export import ExportMixin
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import FoldRows
-from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.estimators.torch_context import default_torch_state
-from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import options, out_of_core, weights
+from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.dask import collect
+from skorch_logreg.inputs.labels import Targets, encode
+from skorch_logreg.inputs.problem import MULTICLASS, Problem
+from skorch_logreg.inputs.rows import validate_rows
 
 __all__ = ["TorchLogisticClassifierCV"]
 
@@ -398,7 +392,7 @@ class TorchLogisticClassifierCV(
                 f" class: {targets.classes[0]}."
             )
         if chosen.is_liblinear and targets.n_classes > 2:
-            raise ValueError(liblinear.MULTICLASS)
+            raise ValueError(MULTICLASS)
         options.check_threshold_classes(self.threshold, targets.n_classes)
         keys = self.class_weight.keys() if isinstance(self.class_weight, dict) else set()
         if not keys <= set(targets.classes.tolist()):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Progress, Status
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.losses import Loss, Multinomial
 
 __all__ = ["BatchResult", "BatchScorer", "FoldFits", "FoldProblem"]

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from skorch_logreg.checkpoint import require_no_checkpoint
-from skorch_logreg.estimators.options import Options, check_solver, resolve
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.options import Options, check_solver, resolve
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["CVOptions", "CVParameters", "resolve_cv"]

@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import _deprecate_positional_args
 
-from skorch_logreg.estimators.arrays import ArrayNamespace
+from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["RoutesToScorer"]
 

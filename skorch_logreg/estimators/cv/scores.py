@@ -13,9 +13,7 @@ from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils.validation import _check_method_params
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.estimators.scoring import (
     CachedLogitsClassifier,
     FoldRows,
@@ -24,6 +22,8 @@ from skorch_logreg.estimators.scoring import (
 )
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 
 __all__ = ["FoldScorer"]
 

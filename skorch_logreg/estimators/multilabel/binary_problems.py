@@ -10,9 +10,9 @@ from torch import Tensor
 
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.per_label import ClassWeights
-from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft_labels import smooth_labels
 from skorch_logreg.fitting import FitResult, Params, Status
+from skorch_logreg.inputs.labels import smooth_labels
+from skorch_logreg.inputs.problem import Problem
 
 __all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
 

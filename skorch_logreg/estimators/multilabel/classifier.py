@@ -17,8 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from skorch_logreg.data import scratch_folders
-from skorch_logreg.estimators import options, persistence
-from skorch_logreg.estimators.arrays import ArrayNamespace
+from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
@@ -33,10 +32,12 @@ from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.scores import LabelScorer
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs import options
+from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["MultiLabel"]

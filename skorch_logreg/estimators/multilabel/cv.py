@@ -17,10 +17,10 @@ from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT,
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.scores import LabelScorer
-from skorch_logreg.estimators.out_of_core import rows_for_splitter
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status
+from skorch_logreg.inputs.out_of_core import rows_for_splitter
 
 __all__ = ["CVResult", "LabelCrossValidation", "split"]
 

@@ -12,9 +12,9 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils.validation import _check_y, _get_feature_names
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.estimators.targets import Targets, encode
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.sparse_checks import check_indices
 
 __all__ = ["Indicator", "read", "write"]

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import validation_split, weights
+from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.training import can_train_together
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.fitting import FitResult, Params, Progress
+from skorch_logreg.inputs import weights
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory, from_arrays
-from skorch_logreg.estimators import options, validation_split
 from skorch_logreg.estimators import partial as parts
+from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import partial, per_label
 from skorch_logreg.estimators.multilabel.binary_problems import (
@@ -29,19 +29,16 @@ from skorch_logreg.estimators.multilabel.label_problem import (
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import NetworkFit
-from skorch_logreg.estimators.neural.validate import (
-    TrainingMode,
-    check_sizes,
-    device_and_dtype,
-)
+from skorch_logreg.estimators.neural.validate import TrainingMode, check_sizes, device_and_dtype
 from skorch_logreg.estimators.neural.validate import ValidatedInput as ValidatedNetworkInput
-from skorch_logreg.estimators.options import Options
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.torch_context import seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs import options
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.training import LinearHead, TrainingResult
 
 __all__ = ["NetworkResult", "fit", "partial_fit"]

@@ -13,14 +13,15 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
-from skorch_logreg.estimators import options, partial, validation_split
+from skorch_logreg.estimators import partial, validation_split
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.estimators.targets import Targets, encode_known
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs import options
+from skorch_logreg.inputs.labels import Targets, encode_known
 
 __all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
 

@@ -10,10 +10,10 @@ from sklearn.utils import compute_class_weight
 from torch import Tensor
 
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.targets import Targets
-from skorch_logreg.estimators.weights import with_class_weight
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.labels import Targets
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.weights import with_class_weight
 
 __all__ = ["ClassWeights", "EstimatorWithC", "class_weights", "broadcast_to_labels", "c_per_label"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.scores import FoldScorer
 from skorch_logreg.estimators.scoring import FoldRows, fast_scores, metric_name
 from skorch_logreg.fitting import Params
+from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["LabelScorer"]
 

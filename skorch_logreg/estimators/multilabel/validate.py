@@ -9,16 +9,16 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators import options, out_of_core, weights
-from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
-from skorch_logreg.estimators.dask import collect
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.targets import Targets
-from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import options, out_of_core, weights
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.dask import collect
+from skorch_logreg.inputs.labels import Targets
+from skorch_logreg.inputs.rows import validate_rows
 
 __all__ = ["ValidatedInput", "checked_estimator"]
 

@@ -12,12 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skorch_logreg.estimators import partial, persistence
-from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.neural import fits, networks
 from skorch_logreg.estimators.neural.validate import rows_like_before
 from skorch_logreg.estimators.prediction import LogitPrediction
 from skorch_logreg.estimators.torch_context import default_torch_state
+from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["NeuralLogisticClassifier"]
 

@@ -16,25 +16,21 @@ from torch import Tensor, nn
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import CheckpointWriter, exclusive
 from skorch_logreg.data import Data, InMemory, from_arrays
-from skorch_logreg.estimators import (
-    convergence_messages,
-    datasets,
-    partial,
-    streams,
-    validation_split,
-)
-from skorch_logreg.estimators.arrays import ArrayNamespace
+from skorch_logreg.estimators import convergence_messages, partial, validation_split
 from skorch_logreg.estimators.callbacks import IterationReporter
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.validate import TrainingMode, ValidatedInput, rows_like_before
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.problem import Problem
-from skorch_logreg.estimators.soft_labels import SoftTargets, weight_targets
 from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.estimators.torch_context import seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
+from skorch_logreg.inputs import datasets
+from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.labels import SoftTargets
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.weights import weight_targets
 from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_network
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
@@ -47,10 +43,10 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
     mode, stream, classes, source = TrainingMode.of(model), None, None, X
     seed = validation_split.seed_of(model.random_state)
-    if streams.is_torch_dataset(X):
-        streams.require_no_labels(y, sample_weight)
+    if datasets.is_torch_dataset(X):
+        datasets.require_no_labels(y, sample_weight)
         with seeded_generators(seed, torch.device("cpu")):
-            if streams.is_streamed(X, mode.solver):
+            if datasets.is_streamed(X, mode.solver):
                 stream = Stream.of(model, X, mode.stream_solver(X))
                 (X, y), classes = stream.summary.first, stream.summary.classes
             else:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skorch_logreg.estimators.arrays import to_tensor
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import to_tensor
 
 __all__ = [
     "ACTIVATIONS",

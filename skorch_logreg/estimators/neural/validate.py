@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skorch_logreg.estimators import options, out_of_core, validation_split, weights
-from skorch_logreg.estimators.arrays import ArrayNamespace
+from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.soft_labels import encode_targets
-from skorch_logreg.estimators.validate import validate_rows
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import torch_dtype
+from skorch_logreg.inputs import options, out_of_core, torch_dtype, weights
+from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.labels import encode_targets
+from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.solvers import Adam, MiniBatch
 
 __all__ = ["TrainingMode", "ValidatedInput", "check_sizes", "device_and_dtype", "rows_like_before"]

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import options, weights
-from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.estimators.partial import training_state
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
-from skorch_logreg.estimators.problem import Problem
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
-from skorch_logreg.estimators.targets import Targets, encode
-from skorch_logreg.estimators.validate import validate_rows
+from skorch_logreg.inputs import options, weights
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.labels import Targets, encode
+from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.rows import validate_rows
 
 __all__ = ["FEATURE_ATTRIBUTES", "CandidateBatch", "FoldData", "solve_batches"]
 

@@ -15,7 +15,7 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import frozen_features
-from skorch_logreg.estimators.options import resolve
+from skorch_logreg.inputs.options import resolve
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = [

@@ -23,8 +23,8 @@ from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup
 from skorch_logreg.estimators.search.label_batches import LabelFoldData, LabelFoldFit, solve_labels
 from skorch_logreg.estimators.search.results import BatchResults, FitStatuses
 from skorch_logreg.estimators.search.scores import CandidateScorer, FittedPipeline, FoldLogits
-from skorch_logreg.estimators.targets import encode
-from skorch_logreg.estimators.validate import validate_rows
+from skorch_logreg.inputs.labels import encode
+from skorch_logreg.inputs.rows import validate_rows
 
 __all__ = ["CandidateEvaluator"]
 

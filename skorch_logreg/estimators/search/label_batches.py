@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import options
-from skorch_logreg.estimators.arrays import ArrayNamespace
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
@@ -20,6 +18,8 @@ from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
 from skorch_logreg.estimators.search.batches import FEATURE_ATTRIBUTES
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
+from skorch_logreg.inputs import options
+from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["LabelFoldData", "LabelFoldFit", "solve_labels"]
 

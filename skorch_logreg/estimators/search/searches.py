@@ -17,8 +17,7 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.estimators import out_of_core, persistence
-from skorch_logreg.estimators.arrays import ArrayNamespace
+from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.search.candidates import (
     can_batch,
     group_candidates,
@@ -29,6 +28,8 @@ from skorch_logreg.estimators.search.individual_fits import IndividualFits, begi
 from skorch_logreg.estimators.search.results import BatchResults, EvaluatedCandidates
 from skorch_logreg.estimators.search.scores import CandidateScorer
 from skorch_logreg.estimators.torch_context import default_torch_state
+from skorch_logreg.inputs import out_of_core
+from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 

@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from sklearn.utils.validation import _check_y
 
-from skorch_logreg.estimators.chunks import ChunkedRows, check_features, is_chunked
-from skorch_logreg.estimators.dask import collect, is_dask, partitioned_rows
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.partitioned import PartitionedRows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.tensors import to_numpy
+from skorch_logreg.inputs.arrays import to_numpy
+from skorch_logreg.inputs.chunks import ChunkedRows, PartitionedRows, check_features, is_chunked
+from skorch_logreg.inputs.dask import collect, is_dask, partitioned_rows
+from skorch_logreg.inputs.options import Options
 from skorch_logreg.solvers import MiniBatch
 
 __all__ = [

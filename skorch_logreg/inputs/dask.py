@@ -8,8 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.data import DaskParts
-from skorch_logreg.estimators.chunks import check_features
-from skorch_logreg.estimators.partitioned import PartitionedRows
+from skorch_logreg.inputs.chunks import PartitionedRows, check_features
 
 __all__ = ["collect", "is_dask", "lazy_for_dask", "partitioned_rows"]
 

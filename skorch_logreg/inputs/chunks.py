@@ -1,6 +1,7 @@
-"""Validation of rows that are read in chunks."""
+"""Rows that are read in chunks, or stored in partitions outside this process."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,23 @@ from skorch_logreg.data import (
     ChunkParts,
     Data,
     FirstPassSample,
+    Partitions,
     as_it_is,
     as_tensor,
     from_parts,
     look_through,
 )
+from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.sparse_checks import check_indices
-from skorch_logreg.inputs.tensors import to_numpy
 
-__all__ = ["ChunkedRows", "check_features", "check_rows", "is_chunked", "iterate_chunks"]
+__all__ = [
+    "ChunkedRows",
+    "PartitionedRows",
+    "check_features",
+    "check_rows",
+    "is_chunked",
+    "iterate_chunks",
+]
 
 
 def is_chunked(X: Any) -> bool:
@@ -172,3 +181,56 @@ def check_features(model: Any, n_features: int, names: Any) -> None:
             "The feature names should match those that were passed during fit: column "
             f"{first} is {names[first]!r}, and was {known[first]!r}."
         )
+
+
+@dataclass(frozen=True)
+class PartitionedRows:
+    """Rows in partitions, which are validated where they are stored.
+
+    Parameters
+    ----------
+    parts : Partitions
+    shape : tuple of int
+    dtype : dtype
+        float32 or float64.
+    feature_names : ndarray of str or None
+    survey : FirstPassSample
+        Findings of the first pass, which later fits reuse.
+    """
+
+    parts: Partitions
+    shape: tuple[int, int]
+    dtype: Any
+    feature_names: np.ndarray | None
+    survey: FirstPassSample = field(default_factory=FirstPassSample)
+
+    def data(self, targets: Tensor, weight: Tensor | None) -> Data:
+        """Combine the partitions with their targets and weights."""
+        read = _BlockValidator(self.shape[1], self.dtype)
+        dtype = torch.float32 if self.dtype == np.float32 else torch.float64
+        return from_parts(
+            self.parts,
+            read,
+            self.shape[1],
+            dtype,
+            targets,
+            sample_weight=weight,
+            survey=self.survey,
+        )
+
+
+@dataclass(frozen=True)
+class _BlockValidator:
+    """Callable that validates a partition where it is stored."""
+
+    n_features: int
+    dtype: Any
+
+    def __call__(self, X: Any, index: int, check: bool) -> Any:
+        rows = check_rows(X, f"block {index} of X", self.dtype, check)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(
+                f"Block {index} of X has {rows.shape[1]} columns, and should have "
+                f"{self.n_features}."
+            )
+        return rows if sp.issparse(rows) else as_tensor(rows)

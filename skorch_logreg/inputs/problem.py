@@ -9,19 +9,59 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
-from skorch_logreg.estimators import liblinear
-from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.estimators.bounds import bounded_penalty, check_bounds
-from skorch_logreg.estimators.options import Options
-from skorch_logreg.estimators.out_of_core import OutOfCoreRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import torch_dtype
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.bounds import bounded_penalty, check_bounds
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 from skorch_logreg.solvers import MiniBatch
 
-__all__ = ["Problem"]
+__all__ = [
+    "MULTICLASS",
+    "Problem",
+    "append_constant",
+    "append_factor",
+]
+
+MULTICLASS = (
+    "The 'liblinear' solver does not support multiclass classification"
+    " (n_classes >= 3). Either use another solver or wrap the "
+    "estimator in a OneVsRestClassifier to keep applying a "
+    "one-versus-rest scheme. Only binary classification is supported."
+)
+
+
+def append_constant(X: Any, value: float) -> Any:
+    """Return X in float64 with an additional column of ``value``, as in liblinear.
+
+    Parameters
+    ----------
+    X : ndarray, CSR array or Tensor of shape (n_samples, n_features)
+
+    Returns
+    -------
+    X : same kind, of shape (n_samples, n_features + 1)
+        Copy of X with the column.
+    """
+    n_samples = X.shape[0]
+    if isinstance(X, Tensor):
+        constant = torch.full((n_samples, 1), value, dtype=torch.float64, device=X.device)
+        return torch.cat([X.to(torch.float64), constant], dim=1)
+    column = np.full((n_samples, 1), value)
+    if sp.issparse(X):
+        return sp.hstack([X, sp.csr_array(column)], format="csr", dtype=np.float64)
+    return np.concatenate([X, column], axis=1, dtype=np.float64)
+
+
+def append_factor(factor: Tensor | None) -> Tensor | None:
+    """Append the constant column's penalty factor, which is 1 as in liblinear."""
+    if factor is None:
+        return None
+    return torch.cat([factor, torch.ones(1, dtype=factor.dtype, device=factor.device)])
 
 
 @dataclass(frozen=True)
@@ -133,7 +173,7 @@ class Problem:
             return X
         X = X if self.namespace.xp is None or sp.issparse(X) else to_tensor(X)
         if self.has_column:
-            X = liblinear.append_constant(X, self.intercept_scaling)
+            X = append_constant(X, self.intercept_scaling)
         if sp.issparse(X):
             if X.dtype != np.float64:
                 X = sp.csr_array((X.data.astype(np.float64), X.indices, X.indptr), shape=X.shape)
@@ -157,7 +197,7 @@ class Problem:
                     f"solver={self.options.solver!r} trains all: leave its column out of X."
                 )
         if self.has_column:
-            factor = liblinear.append_factor(factor)
+            factor = append_factor(factor)
         if factor is not None:
             factor = factor.to(device)
         l1_ratio = self.options.l1_ratio

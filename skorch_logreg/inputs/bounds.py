@@ -7,9 +7,9 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.options import Options
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import to_tensor
+from skorch_logreg.inputs.options import Options
 from skorch_logreg.penalties import Box, ElasticNet
 
 __all__ = ["bounded_penalty", "check_bounds"]

@@ -1,27 +1,133 @@
-"""Targets that are class probabilities: from soft labels or label smoothing."""
+"""Encoding of labels as class indices or class probabilities."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.utils._array_api import get_namespace_and_device
+from sklearn.utils._array_api import get_namespace, get_namespace_and_device, move_to
+from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
-from skorch_logreg.estimators import targets, weights
-from skorch_logreg.estimators.arrays import to_tensor
-from skorch_logreg.estimators.targets import Targets
+from skorch_logreg.inputs.arrays import to_tensor
 
 __all__ = [
     "SoftTargets",
+    "Targets",
     "class_probabilities",
+    "encode",
+    "encode_known",
     "encode_targets",
-    "reweight",
     "smooth_labels",
-    "weight_targets",
 ]
+
+_COUNTED = 1 << 16  # range of integer labels up to which counting is faster than sorting
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels encoded as class indices.
+
+    Parameters
+    ----------
+    classes : array of shape (n_classes,)
+        Sorted distinct labels, of y's library and dtype.
+    index : Tensor of shape (n_samples,), int64
+        Index of every row's label in ``classes``.
+    """
+
+    classes: Any
+    index: Tensor
+
+    @property
+    def n_classes(self) -> int:
+        """Number of distinct labels."""
+        return int(self.classes.shape[0])
+
+
+def encode(y: Any) -> Targets:
+    """Find the classes of ``y`` and encode the labels.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,)
+        Validated labels of any sortable type.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not classes, with scikit-learn's message.
+
+    Notes
+    -----
+    Sorting a million labels takes as long as two passes over thirty columns. Integers of a short
+    range, the common case, are counted instead.
+    """
+    if isinstance(y, np.ndarray):
+        short = _count(y)
+        if short is not None:
+            return short
+    check_classification_targets(y)
+    xp, _ = get_namespace(y)
+    classes = xp.unique_values(y)
+    if isinstance(y, Tensor):
+        return Targets(classes, torch.searchsorted(classes, y))
+    labels, distinct = (
+        (y, classes) if isinstance(y, np.ndarray) else move_to(y, classes, xp=np, device="cpu")
+    )
+    if len(distinct) == 2:
+        index = (labels == distinct[1]).astype(np.int64)
+    else:
+        index = np.searchsorted(distinct, labels)
+    return Targets(classes, to_tensor(index))
+
+
+def encode_known(y: Any, classes: Any) -> Targets:
+    """Encode labels with known classes.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,)
+        Validated labels.
+    classes : array of shape (n_classes,)
+        Sorted classes, not all of them necessarily in y.
+
+    Raises
+    ------
+    ValueError
+        If y holds other labels.
+    """
+    check_classification_targets(y)
+    labels, known = (np.asarray(move_to(a, xp=np, device="cpu")) for a in (y, classes))
+    index = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    strange = known[index] != labels
+    if strange.any():
+        raise ValueError(
+            f"y holds {np.unique(labels[strange])!s}, but the classes are {known!s}: those of "
+            "the first call to partial_fit, or of fit."
+        )
+    return Targets(classes, to_tensor(index))
+
+
+def _count(y: np.ndarray) -> Targets | None:
+    """Encode booleans and integers of a short range by counting; None for other labels."""
+    if y.dtype.kind not in "biu" or y.ndim != 1 or y.size == 0:
+        return None
+    low, high = int(y.min()), int(y.max())
+    if high - low > min(_COUNTED, y.size) or max(high, -low) > 1 << 62:
+        return None
+    offset = y.astype(np.int64, copy=False)
+    if low:
+        offset = offset - low
+    present = np.bincount(offset) > 0
+    classes = (np.flatnonzero(present) + low).astype(y.dtype)
+    if len(classes) > y.size // 2:
+        check_classification_targets(y)  # warns of too many classes
+    if not present.all():
+        offset = (np.cumsum(present) - 1)[offset]
+    return Targets(classes, to_tensor(offset))
+
 
 # tolerance of a row's sum: rounding of float32 probabilities, or of decimals in a file
 _ROUNDING = 1e-6
@@ -80,7 +186,7 @@ def encode_targets(
         if known is None:
             _refuse_empty(found)
         return found
-    hard = targets.encode(y) if known is None else targets.encode_known(y, known)
+    hard = encode(y) if known is None else encode_known(y, known)
     if not label_smoothing or hard.n_classes < 2:
         return hard
     class_probability = hard.index.to(torch.float64)
@@ -107,41 +213,6 @@ def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: 
     return class_probability * (1 - label_smoothing) + label_smoothing / n_classes
 
 
-def weight_targets(
-    class_weight: Mapping[Any, float] | str | None,
-    labels: Targets | SoftTargets,
-    sample_weight: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the loss's targets, and sample weights times class weights.
-
-    A row of weight s and probabilities q counts as one row of every class c with weight
-    ``s q_c``, which the weight of class c multiplies and "balanced" counts.
-
-    Returns
-    -------
-    targets : Tensor of shape (n_samples,) or (n_samples, 1, n_classes)
-        Class indices, or class probabilities after weighting.
-    weight : Tensor of shape (n_samples,), float64, or None
-        Weights of the rows; None: all are 1.
-    """
-    if isinstance(labels, Targets):
-        return labels.index, weights.with_class_weight(class_weight, labels, sample_weight)
-    class_probability = labels.class_probability
-    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
-    if class_weight is not None:
-        if rows is None:
-            rows = torch.ones(
-                class_probability.shape[0], dtype=torch.float64, device=class_probability.device
-            )
-        class_probability = class_probability.to(rows.device)
-        by_class = weights.class_weights_of(
-            class_weight, labels.classes, rows @ class_probabilities(class_probability)
-        )
-        class_probability, rows = reweight(class_probability, rows, by_class)
-        rows = weights.check_nonzero(rows)
-    return class_probability if class_probability.ndim == 1 else class_probability[:, None], rows
-
-
 def class_probabilities(class_probability: Tensor) -> Tensor:
     """Return the probabilities (n_samples, n_classes) of all classes."""
     return (
@@ -149,14 +220,6 @@ def class_probabilities(class_probability: Tensor) -> Tensor:
         if class_probability.ndim == 1
         else class_probability
     )
-
-
-def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
-    """Multiply rows by the class weights ``by_class``; return their probabilities and weights."""
-    weighted = class_probabilities(class_probability) * by_class
-    total = weighted.sum(dim=1)
-    own = weighted / torch.where(total > 0, total, 1.0)[:, None]
-    return own[:, 1] if class_probability.ndim == 1 else own, rows * total
 
 
 def _probabilities(y: Any) -> SoftTargets:

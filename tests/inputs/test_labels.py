@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skorch_logreg.estimators.targets import encode
+from skorch_logreg.inputs.labels import encode
 
 LABELS = {
     "short range": np.array([5, 3, 3, 9, 5]),

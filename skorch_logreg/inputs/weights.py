@@ -10,10 +10,9 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from skorch_logreg.estimators.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.estimators.targets import Targets
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.tensors import to_numpy
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_numpy, to_tensor
+from skorch_logreg.inputs.labels import SoftTargets, Targets, class_probabilities
 
 __all__ = [
     "check_nonzero",
@@ -22,6 +21,8 @@ __all__ = [
     "check_sample_weight",
     "class_weights_of",
     "require_no_offset",
+    "reweight",
+    "weight_targets",
     "with_class_weight",
 ]
 
@@ -126,6 +127,49 @@ def with_class_weight(
     index = index.to(rows.device)
     total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
     return check_nonzero(rows * class_weights_of(class_weight, targets.classes, total)[index])
+
+
+def weight_targets(
+    class_weight: Mapping[Any, float] | str | None,
+    labels: Targets | SoftTargets,
+    sample_weight: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss's targets, and sample weights times class weights.
+
+    A row of weight s and probabilities q counts as one row of every class c with weight
+    ``s q_c``, which the weight of class c multiplies and "balanced" counts.
+
+    Returns
+    -------
+    targets : Tensor of shape (n_samples,) or (n_samples, 1, n_classes)
+        Class indices, or class probabilities after weighting.
+    weight : Tensor of shape (n_samples,), float64, or None
+        Weights of the rows; None: all are 1.
+    """
+    if isinstance(labels, Targets):
+        return labels.index, with_class_weight(class_weight, labels, sample_weight)
+    class_probability = labels.class_probability
+    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
+    if class_weight is not None:
+        if rows is None:
+            rows = torch.ones(
+                class_probability.shape[0], dtype=torch.float64, device=class_probability.device
+            )
+        class_probability = class_probability.to(rows.device)
+        by_class = class_weights_of(
+            class_weight, labels.classes, rows @ class_probabilities(class_probability)
+        )
+        class_probability, rows = reweight(class_probability, rows, by_class)
+        rows = check_nonzero(rows)
+    return class_probability if class_probability.ndim == 1 else class_probability[:, None], rows
+
+
+def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply rows by the class weights ``by_class``; return their probabilities and weights."""
+    weighted = class_probabilities(class_probability) * by_class
+    total = weighted.sum(dim=1)
+    own = weighted / torch.where(total > 0, total, 1.0)[:, None]
+    return own[:, 1] if class_probability.ndim == 1 else own, rows * total
 
 
 def class_weights_of(

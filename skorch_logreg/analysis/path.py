@@ -18,7 +18,7 @@ from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Status, fit, fit_path, models_at_once
 from skorch_logreg.inputs import check_keeping_dtype, to_numpy, torch_dtype, view_as_numpy
-from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet
 
 _C_RATIO = 1000.0  # ratio of the largest C to the smallest, for more rows than columns
@@ -167,7 +167,7 @@ def regularization_path(
     data = from_arrays(X, targets, sample_weight)
     problem = _PathProblem(
         data=data,
-        loss=Binomial() if len(classes) == 2 else Multinomial(len(classes)),
+        loss=loss_of(len(classes)),
         l1_ratio=float(l1_ratio),
         factor=_check_penalty_factor(penalty_factor, data.n_features, data.device),
         options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},

@@ -23,7 +23,7 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
 from skorch_logreg.inputs import to_numpy
-from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 from skorch_logreg.solvers import MiniBatch
 
@@ -190,7 +190,7 @@ def bootstrap(
     if proba is not None:
         X, index, rows = _expand_classes(X, proba)
         resampler, weight = resampler.take(rows), weight[rows] * proba[rows, index]
-    loss: Loss = Binomial() if len(classes) == 2 else Multinomial(len(classes))
+    loss = loss_of(len(classes))
     K, p = loss.n_outputs, X.shape[1]
     coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
     coef = np.array(coef, dtype=np.float64).reshape(K, p)

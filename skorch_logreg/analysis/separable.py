@@ -12,7 +12,7 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
-from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import L2
 from skorch_logreg.recession import count_separated_rows, find_direction
@@ -135,7 +135,7 @@ def _objective(
     X: Any, index: np.ndarray, weight: np.ndarray, n_classes: int, fit_intercept: bool
 ) -> Objective:
     """Build the unpenalised objective with standardised columns."""
-    loss: Loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
+    loss = loss_of(n_classes)
     data = from_arrays(X, index, weight)
     units = Units.of(data, fit_intercept, None)
     data = data.standardised(units.center, units.scale, loss.encode(data.targets), loss.n_outputs)

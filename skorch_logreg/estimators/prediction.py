@@ -26,7 +26,7 @@ from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
-from skorch_logreg.losses.softmax import log_softmax, softmax
+from skorch_logreg.losses import Loss, loss_of
 
 __all__ = ["LogisticPrediction", "LogitPrediction"]
 
@@ -34,7 +34,6 @@ _BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
 # a block's number of rows is a multiple of this, because a product may round its last rows
 # differently
 _BLOCK_ROWS = 256
-_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")  # from log-odds to class logits
 
 
 class LogitPrediction:
@@ -106,7 +105,9 @@ class LogitPrediction:
             {"threshold": self.threshold},
             caller_name=type(self).__name__,
         )
-        return self._labels(_probabilities(logits)[:, 1] >= float(self.threshold), namespace)
+        return self._labels(
+            self._loss.predict_proba(logits)[:, 1] >= float(self.threshold), namespace
+        )
 
     @lazy_for_dask
     def predict_proba(self, X: Any) -> Any:
@@ -129,7 +130,7 @@ class LogitPrediction:
             Before `fit`.
         """
         logits, namespace = self._logits(X, "predict_proba")
-        return namespace.from_tensor(_probabilities(logits))
+        return namespace.from_tensor(self._loss.predict_proba(logits))
 
     @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
@@ -151,15 +152,7 @@ class LogitPrediction:
             Before `fit`.
         """
         logits, namespace = self._logits(X, "predict_log_proba")
-        probabilities = _probabilities(logits)
-        if bool(probabilities.min() >= torch.finfo(logits.dtype).tiny):
-            return namespace.from_tensor(probabilities.log_())
-        if logits.shape[1] > 1:
-            exact = log_softmax(logits)
-        else:
-            exact = nn.functional.logsigmoid(_both_class_logits(logits))
-        underflows = probabilities < torch.finfo(logits.dtype).tiny
-        return namespace.from_tensor(torch.where(underflows, exact, probabilities.log()))
+        return namespace.from_tensor(self._loss.log_proba(logits))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy of `predict`.
@@ -182,6 +175,11 @@ class LogitPrediction:
         labels, weight = namespace.detach(y), namespace.detach(sample_weight)
         accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
         return accuracy
+
+    @property
+    def _loss(self) -> Loss:
+        """Loss, whose link gives probabilities."""
+        return loss_of(len(self.classes_))
 
     def _has_fitted_features(self, X: Any) -> bool:
         """Return True if X has as many columns as in `fit`, and those had no names."""
@@ -316,18 +314,6 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         for start in blocks:
             part(start)
     return logits
-
-
-def _both_class_logits(logits: Tensor) -> Tensor:
-    """Return new logits (n, 2) of both classes from the log-odds (n, 1) of the second."""
-    return logits * _SIGNS.to(logits.device)
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    """Compute probabilities (n, n_classes); a sigmoid of both signs avoids cancellation."""
-    if logits.shape[1] > 1:
-        return softmax(logits)
-    return _both_class_logits(logits).sigmoid_()
 
 
 def _writable_tensor(array: Any) -> Tensor:

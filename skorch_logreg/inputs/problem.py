@@ -16,7 +16,7 @@ from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.bounds import bounded_penalty, check_bounds
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import OutOfCoreRows
-from skorch_logreg.losses import Binomial, Loss, Multinomial, SoftBinomial, SoftMultinomial
+from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 from skorch_logreg.solvers import MiniBatch
 
@@ -144,9 +144,7 @@ class Problem:
     @property
     def loss(self) -> Loss:
         """Binomial loss for two classes, otherwise multinomial."""
-        if self.is_soft:
-            return SoftBinomial() if self.n_classes == 2 else SoftMultinomial(self.n_classes)
-        return Binomial() if self.n_classes == 2 else Multinomial(self.n_classes)
+        return loss_of(self.n_classes, self.is_soft)
 
     def data(
         self, X: Any, targets: Tensor, weight: Tensor | None, device: torch.device | None

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from skorch_logreg.losses.softmax import log_probabilities
+
 # from here on softplus(x) equals x in float64; torch's default of 20 has an error of 2e-9
 _LINEAR_FROM = 40.0
+_SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")  # of z in both classes' logits
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,14 @@ class Binomial:
         return (-y * logits)[..., 0]
 
     def predict_proba(self, logits: Tensor) -> Tensor:
-        """Compute the probabilities (rows, m, 2) of the two classes."""
-        return torch.sigmoid(torch.cat([-logits, logits], dim=-1))
+        """Compute the probabilities (..., 2); a sigmoid of both signs avoids cancellation."""
+        return _both_logits(logits).sigmoid_()
 
     def log_proba(self, logits: Tensor) -> Tensor:
-        """Compute the log-probabilities (rows, m, 2) of the two classes."""
-        return logsigmoid(torch.cat([-logits, logits], dim=-1))
+        """Compute the log-probabilities (..., 2) of the two classes."""
+        proba = self.predict_proba(logits)
+        return log_probabilities(proba, lambda: logsigmoid(_both_logits(logits)))
+
+
+def _both_logits(logits: Tensor) -> Tensor:
+    return logits * _SIGNS.to(logits.device)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skorch_logreg.losses.softmax import log_softmax, softmax
+from skorch_logreg.losses.softmax import log_probabilities, log_softmax, softmax
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Multinomial:
         return logits.gather(-1, index)[..., 0] - others
 
     def predict_proba(self, logits: Tensor) -> Tensor:
-        """Compute the probabilities (rows, m, K)."""
+        """Compute the probabilities (..., K)."""
         return softmax(logits)
 
     def log_proba(self, logits: Tensor) -> Tensor:
-        """Compute the log-probabilities (rows, m, K)."""
-        return log_softmax(logits)
+        """Compute the log-probabilities (..., K)."""
+        return log_probabilities(softmax(logits), lambda: log_softmax(logits))

@@ -69,7 +69,7 @@ class Loss(Protocol):
         """
 
     def predict_proba(self, logits: Tensor) -> Tensor:
-        """Compute the probability of every class, (rows, m, classes)."""
+        """Compute the probability (..., classes) of every class from logits (..., K)."""
 
     def log_proba(self, logits: Tensor) -> Tensor:
         """Compute the logarithm of every class's probability, finite for finite logits."""

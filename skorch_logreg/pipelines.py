@@ -1,15 +1,53 @@
-"""Access to the final classifier of searches and pipelines, its rows and feature names."""
+"""Final classifiers of searches and pipelines, and their attributes as NumPy arrays."""
 
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["feature_names", "last_step", "transform_before_last"]
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import to_numpy
+
+__all__ = [
+    "check_classes",
+    "class_names",
+    "decision_threshold",
+    "feature_names",
+    "final_step",
+    "index_of",
+    "is_multilabel",
+    "last_step",
+    "to_dense_numpy",
+    "transform_before_last",
+]
+
+
+def to_dense_numpy(array: Any) -> np.ndarray:
+    """Convert an array of any library, dense or sparse, to a dense NumPy array."""
+    array = to_numpy(array)
+    return array.toarray() if sp.issparse(array) else np.asarray(array)
 
 
 def last_step(estimator: Any) -> Any:
     """Return the final classifier of searches and pipelines, which may be nested."""
     return _split_pipeline(estimator)[1]
+
+
+def final_step(estimator: Any) -> tuple[str, Any]:
+    """Return the prefix of the parameters of a pipeline's last step, and that step."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
+
+
+def is_multilabel(model: Any) -> bool:
+    """Return True if a fitted model predicts several labels rather than classes."""
+    kind = getattr(final_step(model)[1], "target_kind_", "binary")
+    return kind not in ("binary", "multiclass")
 
 
 def transform_before_last(estimator: Any, X: Any) -> Any:
@@ -19,22 +57,36 @@ def transform_before_last(estimator: Any, X: Any) -> Any:
     return X
 
 
-def feature_names(estimator: Any, n_features: int) -> np.ndarray:
+def feature_names(estimator: Any, n_features: int, given: Any = None) -> np.ndarray:
     """Return the names of the features that the final classifier was fitted to.
 
     Parameters
     ----------
-    estimator : fitted estimator, search or pipeline
+    estimator : fitted estimator, search or pipeline, or None
         Model whose final classifier is used.
     n_features : int
         Number of features of the final classifier.
+    given : array-like of shape (n_features,) or None
+        Names that override those of the model.
 
     Returns
     -------
     names : ndarray of shape (n_features,), object
-        `feature_names_in_` of the classifier, else the output names of the steps before it, else
-        x0, x1, ...
+        The given names, else `feature_names_in_` of the classifier, else the output names of the
+        steps before it, else x0, x1, ...
+
+    Raises
+    ------
+    ParameterError
+        If the number of given names is not `n_features`.
     """
+    if given is not None:
+        names = np.asarray(given, dtype=object)
+        if names.shape != (n_features,):
+            raise ParameterError(
+                f"feature_names has shape {names.shape}, expected (n_features,) = ({n_features},)."
+            )
+        return names
     steps_before, last = _split_pipeline(estimator)
     names = getattr(last, "feature_names_in_", None)
     if names is None:
@@ -42,6 +94,37 @@ def feature_names(estimator: Any, n_features: int) -> np.ndarray:
     if names is None or len(names) != n_features:
         names = [f"x{j}" for j in range(n_features)]
     return np.asarray(names, dtype=object)
+
+
+def class_names(estimator: Any) -> np.ndarray:
+    """Return the label names of a multilabel model if it has some, else the classes."""
+    check_is_fitted(estimator)
+    return np.asarray(getattr(estimator, "label_names_", to_dense_numpy(estimator.classes_)))
+
+
+def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
+    """Raise a ParameterError if y has values, such as probabilities, that are not classes."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ParameterError(
+            f"y holds {unknown.tolist()[:5]}, expected classes of the model, "
+            f"{np.asarray(classes).tolist()[:10]}."
+        )
+
+
+def index_of(name: Any, names: np.ndarray, parameter: str) -> int:
+    """Return the index of a class or label among the names; raise a ParameterError without it."""
+    found = np.flatnonzero(np.asarray(names) == name)
+    if not len(found):
+        known = ", ".join(map(repr, names.tolist()[:10])) + (", ..." if len(names) > 10 else "")
+        raise ParameterError(f"{parameter} is {name!r}; it must be one of {known}.")
+    return int(found[0])
+
+
+def decision_threshold(estimator: Any, label: int | None = None) -> float:
+    """Return the decision threshold of a model or label; 0.5 if the model has none."""
+    threshold = np.asarray(getattr(last_step(estimator), "threshold", 0.5), dtype=np.float64)
+    return float(threshold if threshold.ndim == 0 else threshold[label or 0])
 
 
 def _names_out(steps_before: list[Any]) -> Any:

@@ -5,35 +5,21 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
-from skorch_logreg.inputs import to_numpy
+from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
 
 __all__ = [
     "copy_if_fitted",
     "cross_validate_proba",
-    "final_step",
-    "is_multilabel",
     "positive_proba",
     "route_params",
-    "to_dense_numpy",
 ]
-
-
-def final_step(estimator: Any) -> tuple[str, Any]:
-    """Return the prefix of the parameters of a pipeline's last step, and that step."""
-    prefix = ""
-    while isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    return prefix, estimator
 
 
 def copy_if_fitted(estimator: Any) -> Any:
@@ -43,18 +29,6 @@ def copy_if_fitted(estimator: Any) -> Any:
     except NotFittedError:
         return None
     return copy.deepcopy(estimator)
-
-
-def to_dense_numpy(array: Any) -> np.ndarray:
-    """Convert an array of any library, dense or sparse, to a dense NumPy array."""
-    array = to_numpy(array)
-    return array.toarray() if sp.issparse(array) else np.asarray(array)
-
-
-def is_multilabel(model: Any) -> bool:
-    """Return True if a fitted model predicts several labels rather than classes."""
-    kind = getattr(final_step(model)[1], "target_kind_", "binary")
-    return kind not in ("binary", "multiclass")
 
 
 def positive_proba(model: Any, X: Any) -> np.ndarray:

@@ -8,8 +8,8 @@ import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from skorch_logreg.analysis.held_out import final_step, is_multilabel, to_dense_numpy
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
 
 __all__ = ["correct_prior"]
 

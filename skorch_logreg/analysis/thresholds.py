@@ -19,6 +19,7 @@ from skorch_logreg.analysis.curves import ProbabilityRanking
 from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
+from skorch_logreg.pipelines import final_step, to_dense_numpy
 
 __all__ = ["TunedThreshold", "tune_threshold"]
 
@@ -157,7 +158,7 @@ def tune_threshold(
     >>> tuned.threshold.shape
     (3,)
     """
-    prefix, classifier = held_out.final_step(estimator)
+    prefix, classifier = final_step(estimator)
     _check_parameters(classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
     if params.get(f"{prefix}offset", params.get("offset")) is not None:
@@ -299,7 +300,7 @@ def _check_thresholds(thresholds: Any) -> np.ndarray | None:
 
 def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
     """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown."""
-    targets = held_out.to_dense_numpy(y)
+    targets = to_dense_numpy(y)
     if targets.ndim != 2:
         return column_or_1d(targets)
     targets = targets.astype(np.float64)
@@ -309,7 +310,7 @@ def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
         )
     if label_mask is None:
         return targets
-    return np.where(held_out.to_dense_numpy(label_mask) != 0, targets, np.nan)
+    return np.where(to_dense_numpy(label_mask) != 0, targets, np.nan)
 
 
 def _two_classes(targets: np.ndarray, model: Any) -> np.ndarray:
@@ -318,7 +319,7 @@ def _two_classes(targets: np.ndarray, model: Any) -> np.ndarray:
         return np.arange(2)
     check_classification_targets(targets)
     there = np.unique(targets)
-    classes = there if model is None else held_out.to_dense_numpy(model.classes_)
+    classes = there if model is None else to_dense_numpy(model.classes_)
     if len(classes) != 2:
         raise ParameterError(
             f"y has {len(classes)} classes; a threshold is for two. For more, decide by "

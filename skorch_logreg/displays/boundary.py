@@ -6,7 +6,7 @@ import numpy as np
 from sklearn import inspection
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
-from skorch_logreg.displays.model_attributes import (
+from skorch_logreg.pipelines import (
     check_classes,
     decision_threshold,
     to_dense_numpy,

@@ -5,16 +5,16 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skorch_logreg import pipelines
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.displays.labels import shorten_label
-from skorch_logreg.displays.model_attributes import (
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import (
     class_names,
     index_of,
     last_step,
-    resolve_feature_names,
     to_dense_numpy,
 )
-from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["CoefficientDisplay"]
 
@@ -122,7 +122,7 @@ class CoefficientDisplay:
                 f"{type(model).__name__} has no coef_; a network's features have no coefficients."
             )
         coef = np.atleast_2d(to_dense_numpy(model.coef_))
-        names = resolve_feature_names(estimator, feature_names, coef.shape[1])
+        names = pipelines.feature_names(estimator, coef.shape[1], feature_names)
         classes = class_names(model)
         if len(coef) == 1:  # the second of two classes, or the only label
             classes = classes[-1:]
@@ -150,7 +150,7 @@ class CoefficientDisplay:
         """
         coef = np.atleast_2d(to_dense_numpy(self.coef)).astype(np.float64)
         intervals = None if self.intervals is None else _check_intervals(self.intervals, coef)
-        names = resolve_feature_names(None, self.feature_names, coef.shape[1])
+        names = pipelines.feature_names(None, coef.shape[1], self.feature_names)
         size = np.abs(coef).max(axis=0)
         shown = np.argsort(-size, kind="stable")[:n_features]
         shown = shown[size[shown] > 0]

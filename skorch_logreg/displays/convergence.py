@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import clone
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
-from skorch_logreg.displays.model_attributes import last_step
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import last_step
 
 __all__ = ["ConvergenceDisplay"]
 

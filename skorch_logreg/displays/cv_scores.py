@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
-from skorch_logreg.displays.model_attributes import class_names, index_of, last_step
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import class_names, index_of, last_step
 
 __all__ = ["CVScoresDisplay"]
 

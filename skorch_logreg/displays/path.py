@@ -4,10 +4,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from skorch_logreg import pipelines
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.displays.labels import shorten_label, spread_positions
-from skorch_logreg.displays.model_attributes import index_of, resolve_feature_names, to_dense_numpy
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import index_of, to_dense_numpy
 
 __all__ = ["CoefficientPathDisplay"]
 
@@ -107,7 +108,7 @@ class CoefficientPathDisplay:
             If the names or the class do not match the path.
         """
         coefs = to_dense_numpy(path.coefs)
-        names = resolve_feature_names(None, feature_names, coefs.shape[-1])
+        names = pipelines.feature_names(None, coefs.shape[-1], feature_names)
         if class_of_interest is not None:
             index = index_of(class_of_interest, path.classes, "class_of_interest")
             if coefs.ndim == 3:
@@ -143,7 +144,7 @@ class CoefficientPathDisplay:
         largest = active[np.argsort(-np.abs(coefs[-1, active]), kind="stable")]
         self.features_, rest = largest[:n_labels], largest[n_labels:]
         self._draw_unlabelled(ax, x, coefs[:, rest])
-        names = resolve_feature_names(None, self.feature_names, coefs.shape[1])
+        names = pipelines.feature_names(None, coefs.shape[1], self.feature_names)
         self.lines_ = [
             ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
         ]

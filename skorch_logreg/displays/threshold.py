@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.displays.labels import shorten_label
-from skorch_logreg.displays.model_attributes import (
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import (
     check_classes,
     class_names,
     decision_threshold,
@@ -17,7 +18,6 @@ from skorch_logreg.displays.model_attributes import (
     last_step,
     to_dense_numpy,
 )
-from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["ThresholdDisplay"]
 

@@ -80,20 +80,18 @@ def feature_names(estimator: Any, n_features: int, given: Any = None) -> np.ndar
     ParameterError
         If the number of given names is not `n_features`.
     """
-    if given is not None:
-        names = np.asarray(given, dtype=object)
-        if names.shape != (n_features,):
-            raise ParameterError(
-                f"feature_names has shape {names.shape}, expected (n_features,) = ({n_features},)."
-            )
-        return names
     steps_before, last = _split_pipeline(estimator)
-    names = getattr(last, "feature_names_in_", None)
-    if names is None:
-        names = _names_out(steps_before)
-    if names is None or len(names) != n_features:
-        names = [f"x{j}" for j in range(n_features)]
-    return np.asarray(names, dtype=object)
+    found = getattr(last, "feature_names_in_", None) if given is None else given
+    if found is None:
+        found = _names_out(steps_before)
+    if given is None and (found is None or len(found) != n_features):
+        found = [f"x{j}" for j in range(n_features)]
+    names = np.asarray(found, dtype=object)
+    if names.shape != (n_features,):
+        raise ParameterError(
+            f"feature_names has shape {names.shape}, expected (n_features,) = ({n_features},)."
+        )
+    return names
 
 
 def class_names(estimator: Any) -> np.ndarray:

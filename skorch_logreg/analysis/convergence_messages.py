@@ -97,16 +97,12 @@ def _is_separated(fit: "FittedModel") -> bool:
     has_weight = fit.weight > 0
     if fit.is_penalised or len(np.unique(fit.index[has_weight])) < 2:
         return False
-    logits, rows = fit.logits, np.arange(len(fit.index))
-    own = logits[rows, fit.index]
-    others = logits.copy()
-    others[rows, fit.index] = -np.inf
-    return bool((own > others.max(axis=1))[has_weight].all())
+    return bool((fit.margin[has_weight] > 0).all())
 
 
 def separating_columns(fit: "FittedModel") -> list[str]:
     """Return the names of the unpenalised columns that separate classes, if any."""
-    has_weight, free = fit.weight > 0, np.flatnonzero(fit.ridge[:-1] == 0)
+    has_weight, free = fit.weight > 0, np.flatnonzero(fit.ridge == 0)
     n_classes = len(np.unique(fit.index[has_weight]))
     if not len(free) or n_classes < 2:
         return []

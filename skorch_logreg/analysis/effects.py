@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from scipy import linalg
-from scipy.special import expit, log_expit
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.fitted_model import FittedModel
@@ -113,21 +113,19 @@ def marginal_effects(
     >>> marginal_effects(model, X[:, :2], y).effect.round(3)
     array([-0.083, -0.017])
     """
-    fit = _fit_two_classes(estimator, X, y, sample_weight, "marginal_effects")
-    information = fit.information()
-    bread = inverse_hessian(fit, information)
-    spread = fit.to_original_units @ bread @ information @ bread @ fit.to_original_units.T
-    row_share, p = fit.weight / fit.n_samples, fit.proba[:, 0]
-    slope = p * (1 - p)
-    slope_derivative = slope * (1 - 2 * p)
+    fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "marginal_effects")
+    bread = fit.to_original_units @ inverse_hessian(fit)
+    covariance = bread @ fit.information @ bread.T
+    row_share, slope = fit.weight / fit.n_samples, fit.curvature[:, 0] / fit.n_samples
     coef, n_features = fit.params[0, :-1], fit.X.shape[1]
-    effect = coef * (row_share @ slope)
-    jacobian = np.zeros((n_features, n_features + 1))
-    jacobian[:, :-1] = np.eye(n_features) * (row_share @ slope)
-    slope_gradient = np.append(
-        np.asarray(fit.X.T @ (row_share * slope_derivative)).ravel(), row_share @ slope_derivative
-    )
-    jacobian += np.outer(coef, slope_gradient)
+
+    def gradient(row_weight: np.ndarray) -> np.ndarray:
+        """Sum rows of ``[X 1]``."""
+        return np.append(np.asarray(fit.X.T @ row_weight).ravel(), row_weight.sum())
+
+    effect = coef * slope.sum()
+    jacobian = np.eye(n_features, n_features + 1) * slope.sum()
+    jacobian += np.outer(coef, gradient(slope * (1 - 2 * fit.proba[:, 1])))
     for j in _column_indices(discrete, fit.names[:-1]):
         column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
         if not np.isin(column, (0, 1)).all():
@@ -137,14 +135,14 @@ def marginal_effects(
         others = np.asarray(fit.X @ coef).ravel() + fit.params[0, -1] - column * coef[j]
         effect[j], jacobian[j] = 0.0, 0.0
         for value, sign in ((1.0, 1.0), (0.0, -1.0)):
-            q = expit(others + value * coef[j])
-            own = row_share * q * (1 - q)
-            effect[j] += sign * (row_share @ q)
-            gradient = np.asarray(fit.X.T @ own).ravel()
-            gradient[j] = own.sum() * value
-            jacobian[j] += sign * np.append(gradient, own.sum())
-    covariance = jacobian @ spread @ jacobian.T
+            logits = torch.from_numpy(others + value * coef[j])[:, None, None]
+            loss = fit.objective.loss
+            effect[j] += sign * (row_share @ loss.predict_proba(logits)[:, 0, 1].numpy())
+            own = gradient(row_share * loss.curvature(logits)[0][:, 0, 0].numpy())
+            own[j] = own[-1] * value
+            jacobian[j] += sign * own
     warn_not_converged(fit.convergence_message)
+    covariance = jacobian @ covariance @ jacobian.T
     return MarginalEffects(fit.names[:-1], effect, covariance, level, fit.convergence_message)
 
 
@@ -231,45 +229,20 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     >>> float(influence(model, X[:, :2], y).leverage.sum().round(6))
     3.0
     """
-    fit = _fit_two_classes(estimator, X, y, sample_weight, "influence")
-    half = linalg.cholesky(
-        _with_intercept_variance(inverse_hessian(fit, fit.information()), fit.fit_intercept),
-        lower=True,
-    )
-    sign = np.where(fit.index == 1, 1.0, -1.0)
-    # log-probabilities of the true class and of the other one, accurate where one rounds to 1
-    margin = sign * (fit.logits[:, 1] - fit.logits[:, 0])
-    own, other = log_expit(margin), log_expit(-margin)
-    spread = np.empty(len(sign))  # x_i' B x_i
-    for rows, Z in fit.standardized_blocks():
+    fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "influence")
+    inverse = inverse_hessian(fit)
+    if not fit.fit_intercept:  # whose column is zero
+        inverse[-1, -1] = 1.0
+    half = linalg.cholesky(inverse, lower=True)
+    spread = np.empty(len(fit.index))  # x_i' B x_i
+    for rows, Z in fit.blocks():
         spread[rows] = ((Z @ half) ** 2).sum(axis=1)
-    leverage = fit.weight * np.exp(own + other) * spread
-    k = len(fit.names) - (not fit.fit_intercept)
+    leverage = fit.curvature[:, 0] * spread
+    sign, margin = np.where(fit.index == 1, 1.0, -1.0), fit.margin
     with np.errstate(over="ignore", divide="ignore"):
         pearson = sign * np.sqrt(fit.weight) * np.exp(-margin / 2)
-        cooks = (fit.weight * np.exp(other)) ** 2 * spread / (1 - leverage) ** 2 / k
-    deviance = sign * np.sqrt(-2 * fit.weight * own)
+        cooks = (fit.weight * fit.residual[:, 0]) ** 2 * spread / (1 - leverage) ** 2
+    deviance = sign * np.sqrt(2 * fit.weight * fit.loss)
+    k = len(fit.names) - (not fit.fit_intercept)
     warn_not_converged(fit.convergence_message)
-    return Influence(leverage, pearson, deviance, cooks, fit.convergence_message)
-
-
-def _with_intercept_variance(matrix: np.ndarray, fit_intercept: bool) -> np.ndarray:
-    """Give an absent intercept unit variance, so that the matrix is positive definite.
-
-    The column of an absent intercept is zero, so that the variance has no effect.
-    """
-    if fit_intercept:
-        return matrix
-    matrix = matrix.copy()
-    matrix[-1, -1] = 1.0
-    return matrix
-
-
-def _fit_two_classes(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, function: str
-) -> FittedModel:
-    """Return the fitted model; raise a ParameterError if it has more than two classes."""
-    fit = FittedModel.from_estimator(estimator, X, y, sample_weight)
-    if fit.n_outputs > 1:
-        raise ParameterError(f"{function} is for two classes; the model has {len(fit.classes)}.")
-    return fit
+    return Influence(leverage, pearson, deviance, cooks / k, fit.convergence_message)

@@ -1,14 +1,13 @@
-"""Fitted coefficients with their training rows: likelihood, information and residuals."""
+"""Fitted coefficients with the objective of their training rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import brentq
-from scipy.special import expit, log_expit, log_softmax
+import torch
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -16,19 +15,31 @@ from sklearn.utils.validation import (
     _get_feature_names,
     check_is_fitted,
 )
+from torch import Tensor
 
 from skorch_logreg.analysis import convergence_messages
+from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
-from skorch_logreg.pipelines import feature_names, last_step, transform_before_last
+from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.objective import Objective, Params, Point, Units
+from skorch_logreg.penalties import L2
+from skorch_logreg.pipelines import (
+    feature_names,
+    last_step,
+    to_dense_numpy,
+    transform_before_last,
+)
 from skorch_logreg.solvers import MiniBatch
 
-_BLOCK_ENTRIES = 1 << 20  # entries of a dense block of rows (8 MiB)
+_BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """Coefficients of a fitted model with K outputs, and its training rows.
+    """Coefficients of a fitted model with K outputs, and the objective of its training rows.
+
+    Hessians and scores are in the parameters of ``[Z 1]`` with standardised columns Z.
 
     Parameters
     ----------
@@ -44,8 +55,8 @@ class FittedModel:
         Names of the features, followed by "intercept".
     params : ndarray of shape (K, n_features + 1)
         Coefficients and intercept. K is 1 for two classes, else the number of classes.
-    ridge : ndarray of shape (n_features + 1,)
-        Second derivatives of the penalty, ``f_j / C``; 0 for the intercept.
+    ridge : ndarray of shape (n_features,)
+        Second derivatives of the penalty, ``f_j / C``.
     fit_intercept : bool
         Whether the model has an intercept.
     estimator : classifier
@@ -81,23 +92,12 @@ class FittedModel:
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
         _check_supported(estimator)
-        has_offset = getattr(estimator, "has_offset_", False)
-        if has_offset and offset is None:
-            raise ParameterError(
-                "The model was fitted with an offset, without which its probabilities are others; "
-                "give it to summary. Nothing else here takes one."
-            )
-        if offset is not None and not has_offset:
-            raise ParameterError(
-                "offset is given, but the model was fitted without one; leave offset=None."
-            )
         given = X
         X = check_array(X, accept_sparse="csr", dtype=np.float64)
         y, sample_weight, offset = map(to_numpy, (y, sample_weight, offset))
         y = column_or_1d(y)
         check_consistent_length(X, y)
-        coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
-        coef = np.asarray(coef, dtype=np.float64)
+        coef, intercept = dense_params(estimator)
         if X.shape[1] != coef.shape[1]:
             raise ValueError(f"X has {X.shape[1]} features, but the model has {coef.shape[1]}.")
         check_names(estimator, given)
@@ -110,17 +110,8 @@ class FittedModel:
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         weight = apply_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
-        if offset is not None:
-            offset = np.asarray(offset, dtype=np.float64)
-            if offset.shape != y.shape or len(classes) > 2:
-                raise ParameterError(
-                    f"offset has shape {offset.shape}, expected (n_samples,) = {y.shape}, for two "
-                    "classes."
-                )
         factor = getattr(estimator, "penalty_factor", None)
         factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
-        C, _ = penalty_parameters(estimator)
-        intercept = np.broadcast_to(np.asarray(estimator.intercept_, float).ravel(), len(coef))
         return cls(
             X=X,
             index=index,
@@ -128,16 +119,55 @@ class FittedModel:
             classes=classes,
             names=(*map(str, feature_names(whole, X.shape[1])), "intercept"),
             params=np.column_stack([coef, intercept]),
-            ridge=np.append(factor / C, 0.0),
+            ridge=factor / penalty_parameters(estimator)[0],
             fit_intercept=bool(estimator.fit_intercept),
             estimator=estimator,
-            offset=offset,
+            offset=_check_offset(estimator, offset, y.shape),
         )
+
+    @classmethod
+    def of_two_classes(
+        cls, estimator: Any, X: Any, y: Any, sample_weight: Any, function: str
+    ) -> Self:
+        """Call `from_estimator`, and raise a ParameterError for more than two classes."""
+        fit = cls.from_estimator(estimator, X, y, sample_weight)
+        if fit.n_outputs > 1:
+            raise ParameterError(
+                f"{function} is for two classes; the model has {len(fit.classes)}."
+            )
+        return fit
 
     @cached_property
     def convergence_message(self) -> str | None:
         """Reason why the fit did not converge, or None if it did or this is not known."""
         return convergence_messages.convergence_message(self.estimator, self)
+
+    @cached_property
+    def units(self) -> Units:
+        """Means and deviations of the columns; the deviation of a constant column is 1."""
+        units = Units.of(from_arrays(self.X, self.index, self.weight), self.fit_intercept, None)
+        return replace(units, scale=torch.where(units.scale.isinf(), 1.0, units.scale))
+
+    @cached_property
+    def objective(self) -> Objective:
+        """Objective of the rows ``[Z 1]``."""
+        data, units = from_arrays(self.X, self.index, self.weight), self.units
+        loss: Loss = Binomial() if self.n_outputs == 1 else Multinomial(self.n_outputs)
+        return Objective(
+            data.standardised(units.center, units.scale, loss.encode(data.targets)),
+            loss,
+            L2(torch.from_numpy(self.ridge)).in_units(units.scale),
+            torch.ones(1, dtype=torch.float64),
+            self.fit_intercept,
+            None if self.offset is None else torch.from_numpy(self.offset)[:, None, None],
+        )
+
+    @cached_property
+    def point(self) -> Point:
+        """The objective at the fitted coefficients."""
+        params = torch.from_numpy(self.params)[None]
+        params = self.units.to_solver(Params(params[..., :-1], params[..., -1]))
+        return self.objective.evaluate(params)
 
     @property
     def n_samples(self) -> float:
@@ -154,145 +184,81 @@ class FittedModel:
         """True if any coefficient has a ridge penalty."""
         return bool(self.ridge.any())
 
-    @cached_property
-    def center_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted mean and standard deviation of every column, each of shape (n_features,).
-
-        Without an intercept the mean is 0 and the deviation is the root mean square. The
-        deviation of a constant column is 1.
-        """
-        total = self.n_samples
-        if sp.issparse(self.X):
-            mean = np.asarray(self.X.T @ self.weight).ravel() / total
-            square = np.asarray(self.X.multiply(self.X).T @ self.weight).ravel() / total
-            variance = np.maximum(square - mean**2, 0.0)
-        else:
-            mean = self.weight @ self.X / total
-            variance = sum(
-                self.weight[rows] @ (self.X[rows] - mean) ** 2 for rows in self._row_slices()
-            )
-            variance = variance / total
-        if not self.fit_intercept:
-            return np.zeros_like(mean), np.where(
-                variance + mean**2 > 0, np.sqrt(variance + mean**2), 1
-            )
-        return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
-
-    def standardized_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Iterate over dense blocks of rows of ``[Z 1]`` with ``Z = (X - mean) / deviation``."""
-        mean, deviation = self.center_scale
-        for rows in self._row_slices():
-            some = self.X[rows]
-            some = some.toarray() if sp.issparse(some) else some
-            last = np.full(len(some), float(self.fit_intercept))
-            yield rows, np.column_stack([(some - mean) / deviation, last])
-
-    def _row_slices(self) -> Iterator[slice]:
-        """Iterate over slices of rows, each with at most 2^20 entries."""
-        step = max(_BLOCK_ENTRIES // (self.X.shape[1] + 1), 1)
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
+        center, scale = self.units.center.numpy(), self.units.scale.numpy()
+        step = max(_BLOCK_ENTRIES // self.params.size, 1)
         for start in range(0, self.X.shape[0], step):
-            yield slice(start, min(start + step, self.X.shape[0]))
+            rows = slice(start, min(start + step, self.X.shape[0]))
+            some = self.X[rows].toarray() if sp.issparse(self.X) else self.X[rows]
+            last = np.full(len(some), float(self.fit_intercept))
+            yield rows, np.column_stack([(some - center) / scale, last])
 
     @cached_property
     def to_original_units(self) -> np.ndarray:
         """Matrix from parameters of ``[Z 1]`` to those of ``[X 1]``, of shape (p + 1, p + 1)."""
-        mean, deviation = self.center_scale
-        matrix = np.diag(np.append(1 / deviation, float(self.fit_intercept)))
-        matrix[-1, :-1] = -mean / deviation * self.fit_intercept
+        center, scale = self.units.center.numpy(), self.units.scale.numpy()
+        matrix = np.diag(np.append(1 / scale, float(self.fit_intercept)))
+        matrix[-1, :-1] = -center / scale * self.fit_intercept
         return matrix
-
-    @cached_property
-    def logits(self) -> np.ndarray:
-        """Logits without the offset, of shape (n_samples, n_classes).
-
-        For two classes the logits of the first class are zero.
-        """
-        logits = np.asarray(self.X @ self.params[:, :-1].T) + self.params[:, -1]
-        if self.n_outputs == 1:
-            logits = np.column_stack([np.zeros(len(logits)), logits])
-        return logits
-
-    @cached_property
-    def log_proba(self) -> np.ndarray:
-        """Log-probabilities, of shape (n_samples, n_classes)."""
-        logits = self.logits
-        if self.offset is not None:
-            logits = logits + np.column_stack([np.zeros_like(self.offset), self.offset])
-        return log_softmax(logits, axis=1)
 
     @property
     def proba(self) -> np.ndarray:
-        """Probabilities of the outputs, of shape (n_samples, K).
-
-        For two classes the only column is the probability of the second class.
-        """
-        proba = np.exp(self.log_proba)
-        return proba[:, 1:] if self.n_outputs == 1 else proba
+        """Probabilities, of shape (n_samples, n_classes)."""
+        return self.objective.loss.predict_proba(self.point.logits)[:, 0].numpy()
 
     @property
     def residual(self) -> np.ndarray:
         """Class indicator minus probability, of shape (n_samples, K)."""
-        labels = np.arange(self.n_outputs) if self.n_outputs > 1 else np.array([1])
-        observed = self.index[:, None] == labels
-        return observed - self.proba
+        loss, targets = self.objective.loss, self.objective.data.targets
+        return -loss.value_residual(self.point.logits, targets)[1][:, 0].numpy()
+
+    @property
+    def curvature(self) -> np.ndarray:
+        """Weighted second derivative of every row's loss in its own logit, (n_samples, K)."""
+        return self.objective.output_curvature(self.point)[:, 0].numpy()
+
+    @cached_property
+    def margin(self) -> np.ndarray:
+        """Logit of the own class minus the largest other one, without the offset, (n_samples,)."""
+        objective = self.objective
+        logits = objective.without_offset(self.point.logits)
+        return objective.loss.margin(logits, objective.data.targets)[:, 0].numpy()
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Negative log-probability of every row's class, of shape (n_samples,)."""
+        return self._losses(self.point.logits)
 
     @property
     def log_likelihood(self) -> float:
         """Weighted log-likelihood of the rows."""
-        return float(self.weight @ self.log_proba[np.arange(len(self.index)), self.index])
+        return -float(self.weight @ self.loss)
 
     @property
     def null_log_likelihood(self) -> float:
-        """Log-likelihood of the intercept-only model, or of equal probabilities without one."""
-        if self.offset is not None:
-            return self._null_log_likelihood_with_offset(self.offset)
-        if not self.fit_intercept:
-            return -self.n_samples * float(np.log(len(self.classes)))
-        counts = np.bincount(self.index, weights=self.weight, minlength=len(self.classes))
-        counts = counts[counts > 0]
-        return float(counts @ np.log(counts / counts.sum()))
+        """Log-likelihood of the intercept-only model, or of equal probabilities without one.
 
-    def _null_log_likelihood_with_offset(self, offset: np.ndarray) -> float:
-        """Compute the log-likelihood of the model with the offset and an intercept only.
-
-        The likelihood of rows of one class is largest, 1, at an infinite intercept.
+        That of rows of one class is largest, 0, at an infinite intercept.
         """
         if self.fit_intercept and len(np.unique(self.index[self.weight > 0])) < 2:
             return 0.0
-        sign = np.where(self.index == 1, 1.0, -1.0)
+        objective = self.objective
+        logits = objective.with_offset(torch.zeros_like(self.point.logits))
+        if self.fit_intercept:
+            _, logits = objective.minimise_intercept(objective.zeros(), logits + objective.prior())
+        return -float(self.weight @ self._losses(logits))
 
-        def slope(intercept: float) -> float:
-            return float(self.weight @ (sign * expit(-sign * (offset + intercept))))
+    def _losses(self, logits: Tensor) -> np.ndarray:
+        return self.objective.loss.value(logits, self.objective.data.targets)[:, 0].numpy()
 
-        far = float(np.abs(offset).max()) + 40.0
-        intercept = brentq(slope, -far, far, xtol=1e-13) if self.fit_intercept else 0.0
-        return float(self.weight @ log_expit(sign * (offset + intercept)))
-
+    @cached_property
     def information(self) -> np.ndarray:
-        """Compute the Hessian of the loss in parameters of ``[Z 1]``.
-
-        Returns
-        -------
-        information : ndarray of shape (K * (p + 1), K * (p + 1))
-            Hessian of the unpenalised loss.
-        """
-        proba, K, side = self.proba, self.n_outputs, self.params.shape[1]
-        total = np.zeros((K, side, K, side))
-        for rows, Z in self.standardized_blocks():
-            p, s = proba[rows], self.weight[rows]
-            for k in range(K):
-                for j in range(k, K):
-                    own = p[:, k] * ((k == j) - p[:, j]) if K > 1 else p[:, 0] * (1 - p[:, 0])
-                    total[k, :, j] += (Z * (s * own)[:, None]).T @ Z
-        for k in range(K):
-            for j in range(k):
-                total[k, :, j] = total[j, :, k].T
-        return total.reshape(K * side, K * side)
-
-    def standardized_ridge(self) -> np.ndarray:
-        """Compute the penalty's second derivatives in parameters of ``[Z 1]``, (K * (p + 1),)."""
-        own = self.ridge / np.append(self.center_scale[1], 1.0) ** 2
-        return np.tile(own, self.n_outputs)
+        """Hessian of the loss without the penalty, of shape (K * (p + 1), K * (p + 1))."""
+        gram = self.objective.gram(self.point)[0].numpy()
+        if not self.fit_intercept:
+            gram[:, -1] = gram[..., -1] = 0.0
+        return gram.reshape(self.params.size, self.params.size)
 
 
 def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
@@ -328,6 +294,13 @@ def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
     return estimator, X
 
 
+def dense_params(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return copies of the coefficients (K, n_features) and intercepts (K,) in float64."""
+    coef = np.atleast_2d(to_dense_numpy(estimator.coef_)).astype(np.float64)
+    intercept = to_dense_numpy(estimator.intercept_).astype(np.float64).ravel()
+    return coef, np.broadcast_to(intercept, len(coef)).copy()
+
+
 def check_names(estimator: Any, X: Any) -> None:
     """Raise an error if X has other feature names than the fit, or in another order."""
     if hasattr(estimator, "feature_names_in_") and _get_feature_names(X) is not None:
@@ -351,23 +324,9 @@ def penalty_parameters(estimator: Any) -> tuple[float, float]:
 def apply_class_weight(
     class_weight: Any, classes: np.ndarray, index: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
-    """Multiply sample weights by class weights.
+    """Multiply sample weights (n_samples, m) of m models by class weights.
 
-    Parameters
-    ----------
-    class_weight : dict, "balanced" or None
-        Class weights; "balanced" uses the weighted class frequencies.
-    classes : ndarray of shape (n_classes,)
-        Class labels.
-    index : ndarray of shape (n_samples,)
-        Index into `classes` of the class of every row.
-    weight : ndarray of shape (n_samples, m)
-        Sample weights of m models.
-
-    Returns
-    -------
-    weight : ndarray of shape (n_samples, m)
-        Sample weights multiplied by class weights.
+    ``index`` (n_samples,) is the class of every row. "balanced" uses weighted class frequencies.
     """
     if class_weight is None:
         return weight
@@ -377,6 +336,28 @@ def apply_class_weight(
     else:
         by_class = np.array([[class_weight.get(label, 1.0)] for label in classes.tolist()])
     return weight * by_class[index]
+
+
+def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray | None:
+    """Validate the offset of a fit, which is required if the model was fitted with one."""
+    has_offset = getattr(estimator, "has_offset_", False)
+    if has_offset and offset is None:
+        raise ParameterError(
+            "The model was fitted with an offset, without which its probabilities are others; "
+            "give it to summary. Nothing else here takes one."
+        )
+    if offset is None:
+        return None
+    if not has_offset:
+        raise ParameterError(
+            "offset is given, but the model was fitted without one; leave offset=None."
+        )
+    offset = np.asarray(offset, dtype=np.float64)
+    if offset.shape != shape or len(estimator.classes_) > 2:
+        raise ParameterError(
+            f"offset has shape {offset.shape}, expected (n_samples,) = {shape}, for two classes."
+        )
+    return offset
 
 
 def _check_supported(estimator: Any) -> None:

@@ -1,16 +1,17 @@
 """Standard errors, tests and confidence intervals of coefficients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import torch
 from scipy import linalg, stats
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.fitted_model import FittedModel
-from skorch_logreg.analysis.normal import NormalEstimates
+from skorch_logreg.analysis.normal import NormalEstimates, check_level
+from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.exceptions import ParameterError
 
 _COVARIANCES = {
@@ -273,41 +274,23 @@ def summary(
     >>> found.interval.shape
     (4, 2)
     """
-    if covariance not in _COVARIANCES:
-        raise ParameterError(f"covariance={covariance!r}; expected one of {list(_COVARIANCES)}.")
-    if (groups is None) == (covariance == "cluster"):
-        raise ParameterError(
-            f"covariance={covariance!r} with groups={'None' if groups is None else 'given'}; "
-            "groups are for covariance='cluster', which needs them."
-        )
-    if not 0 < level < 1:
-        raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
-    if weight_type not in _WEIGHT_TYPES:
-        raise ParameterError(f"weight_type={weight_type!r}; expected one of {list(_WEIGHT_TYPES)}.")
-    is_frequency = weight_type == "frequency"
-    if not is_frequency and covariance not in _ROBUST:
-        raise ParameterError(
-            f"weight_type={weight_type!r} with covariance={covariance!r}; the information of rows "
-            f"that were selected says nothing of their variance. Choose one of {list(_ROBUST)}."
-        )
+    _check_options(covariance, groups, level, weight_type)
     fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
+    is_frequency = weight_type == "frequency"
     n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
-    information = fit.information()
-    bread = inverse_hessian(fit, information)
+    bread = inverse_hessian(fit)
     contrast = _contrasts(fit)
     moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.to_original_units)
     coef = contrast @ fit.params.ravel()
     kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
-    df = float(np.trace(bread @ information)) if fit.is_penalised else len(kept)
-    if covariance == "posterior":
-        spread = bread
-    elif covariance == "model":
-        spread = bread @ information @ bread
+    df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(kept)
+    if covariance == "cluster":
+        meat = _cluster_meat(fit, groups, n_samples, df)
     elif covariance == "sandwich":
-        spread = bread @ _meat(fit, fit.weight if is_frequency else fit.weight**2) @ bread
+        meat = _meat(fit, fit.weight if is_frequency else fit.weight**2)
     else:
-        meat, n_groups = _cluster_meat(fit, groups)
-        spread = bread @ meat @ bread * _small_sample_correction(n_groups, n_samples, df)
+        meat = fit.information
+    spread = bread if covariance == "posterior" else bread @ meat @ bread
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
     warn_not_converged(fit.convergence_message)
     return Inference(
@@ -327,6 +310,25 @@ def summary(
         convergence_message=fit.convergence_message,
         weight_type=weight_type,
     )
+
+
+def _check_options(covariance: str, groups: Any, level: float, weight_type: str) -> None:
+    """Raise a ParameterError if an option of `summary` is not allowed."""
+    if covariance not in _COVARIANCES:
+        raise ParameterError(f"covariance={covariance!r}; expected one of {list(_COVARIANCES)}.")
+    if (groups is None) == (covariance == "cluster"):
+        raise ParameterError(
+            f"covariance={covariance!r} with groups={'None' if groups is None else 'given'}; "
+            "groups are for covariance='cluster', which needs them."
+        )
+    check_level(level)
+    if weight_type not in _WEIGHT_TYPES:
+        raise ParameterError(f"weight_type={weight_type!r}; expected one of {list(_WEIGHT_TYPES)}.")
+    if weight_type == "probability" and covariance not in _ROBUST:
+        raise ParameterError(
+            f"weight_type={weight_type!r} with covariance={covariance!r}; the information of rows "
+            f"that were selected says nothing of their variance. Choose one of {list(_ROBUST)}."
+        )
 
 
 def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float, float, float]:
@@ -386,37 +388,24 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     return statistic, df, float(stats.chi2.sf(statistic, df))
 
 
-def inverse_hessian(fit: FittedModel, information: np.ndarray) -> np.ndarray:
-    """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``.
+def inverse_hessian(fit: FittedModel) -> np.ndarray:
+    """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``; 0 for an absent intercept.
 
-    With three classes or more, adding a constant to all classes does not change the likelihood.
-    This direction gets the mean curvature of the classes; it does not affect contrasts between
-    classes.
-
-    Parameters
-    ----------
-    fit : FittedModel
-        The fitted model.
-    information : ndarray of shape (K * (p + 1), K * (p + 1))
-        Result of `fit.information`.
-
-    Returns
-    -------
-    inverse : ndarray of shape (K * (p + 1), K * (p + 1))
-        Inverse of the penalised Hessian; zero for an absent intercept.
+    With three classes or more, a constant that is added to all classes does not change the
+    likelihood. This direction gets the mean curvature of the classes, which does not affect
+    contrasts between classes.
 
     Raises
     ------
     ValueError
         If ``I + P`` is singular.
     """
-    side, K = fit.params.shape[1], fit.n_outputs
-    whole = information + np.diag(fit.standardized_ridge())
-    if K > 1:
-        mean = np.diag(np.diag(whole).reshape(K, side).mean(axis=0))
-        whole = whole + np.kron(np.ones((K, K)), mean) / K
+    K, side = fit.params.shape
+    gram = torch.from_numpy(fit.information.copy()).view(1, K, side, K, side)
+    ridge = fit.objective.penalty_diagonal(fit.point.params)
+    whole = whole_hessian(fit.objective, gram, ridge)[0].numpy()
     if not fit.fit_intercept:
-        whole[side - 1 :: side, side - 1 :: side] += np.eye(K)
+        whole[side - 1 :: side, side - 1 :: side] = np.eye(K)
     scale = np.sqrt(np.diag(whole))
     if not (scale > 0).all():
         raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
@@ -440,20 +429,23 @@ def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
     )
 
 
+def _scores(fit: FittedModel) -> Iterator[tuple[slice, np.ndarray]]:
+    """Iterate over blocks (rows, K * (p + 1)) of the scores of rows of weight 1."""
+    residual = fit.residual
+    for rows, Z in fit.blocks():
+        yield rows, (residual[rows, :, None] * Z[:, None]).reshape(len(Z), -1)
+
+
 def _meat(fit: FittedModel, weight: np.ndarray) -> np.ndarray:
     """Compute the weighted sum of the squared scores of rows."""
-    residual, K, side = fit.residual, fit.n_outputs, fit.params.shape[1]
-    total = np.zeros((K, side, K, side))
-    for rows, Z in fit.standardized_blocks():
-        r, s = residual[rows], weight[rows]
-        for k in range(K):
-            for j in range(K):
-                total[k, :, j] += (Z * (s * r[:, k] * r[:, j])[:, None]).T @ Z
-    return total.reshape(K * side, K * side)
+    total = np.zeros((fit.params.size, fit.params.size))
+    for rows, scores in _scores(fit):
+        total += (scores * weight[rows, None]).T @ scores
+    return total
 
 
-def _cluster_meat(fit: FittedModel, groups: Any) -> tuple[np.ndarray, int]:
-    """Sum the squared scores of groups, and count the groups with a row of positive weight."""
+def _cluster_meat(fit: FittedModel, groups: Any, n_samples: float, df: float) -> np.ndarray:
+    """Sum the squared scores of groups, times the small-sample correction."""
     groups = np.asarray(groups)
     if groups.shape != fit.index.shape:
         raise ParameterError(
@@ -466,30 +458,19 @@ def _cluster_meat(fit: FittedModel, groups: Any) -> tuple[np.ndarray, int]:
             f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
             "at least."
         )
-    K, side = fit.n_outputs, fit.params.shape[1]
-    scores = np.zeros((len(labels), K, side))
-    residual = fit.residual * fit.weight[:, None]
-    for rows, Z in fit.standardized_blocks():
-        count = rows.stop - rows.start
-        for k in range(K):
-            member = sp.csr_matrix(
-                (residual[rows, k], (group_index[rows], np.arange(count))), (len(labels), count)
-            )
-            scores[:, k] += member @ Z
-    flat = scores.reshape(len(labels), K * side)
-    return flat.T @ flat, n_groups
-
-
-def _small_sample_correction(n_groups: int, n_samples: float, n_params: float) -> float:
-    """Compute the small-sample correction of a clustered covariance."""
-    # also if the sum of weights equals k up to rounding
-    if n_samples - max(n_params, 1.0) <= 1e-9 * n_samples:
+    # also if the sum of weights equals the number of parameters up to rounding
+    if n_samples - max(df, 1.0) <= 1e-9 * n_samples:
         raise ParameterError(
-            f"n_samples={n_samples:g} with {n_params:g} parameters; (n - 1) / (n - k) needs more "
+            f"n_samples={n_samples:g} with {df:g} parameters; (n - 1) / (n - k) needs more "
             "rows than parameters. With weight_type='frequency' weights count rows; weights that "
             "are known up to a factor need weight_type='probability'."
         )
-    return n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - n_params)
+    total = torch.zeros(len(labels), fit.params.size, dtype=torch.float64)
+    for rows, scores in _scores(fit):
+        own = torch.from_numpy(scores * fit.weight[rows, None])
+        total.index_add_(0, torch.from_numpy(group_index[rows]), own)
+    correction = n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - df)
+    return (total.T @ total).numpy() * correction
 
 
 def _contrasts(fit: FittedModel) -> np.ndarray:

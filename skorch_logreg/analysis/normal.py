@@ -3,6 +3,14 @@
 import numpy as np
 from scipy import stats
 
+from skorch_logreg.exceptions import ParameterError
+
+
+def check_level(level: float) -> None:
+    """Raise a ParameterError if a confidence level is not between 0 and 1."""
+    if not 0 < level < 1:
+        raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
+
 
 class NormalEstimates:
     """Wald tests and intervals from estimates and their standard errors.

@@ -7,21 +7,20 @@ from typing import Any
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import convergence_messages, partial
 from skorch_logreg.estimators.callbacks import IterationReporter
-from skorch_logreg.fitting import Params, Progress, Status
+from skorch_logreg.fitting import Status, epoch_callback
 from skorch_logreg.inputs import datasets, options, weights
 from skorch_logreg.inputs.arrays import NUMPY
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.training import (
-    BatchObjective,
-    EpochProgress,
     LinearHead,
     LoaderBatches,
+    TrainingRequest,
     TrainingResult,
     train,
 )
@@ -57,28 +56,11 @@ class Stream:
         )
         return cls(loader, summary, encode, weight)
 
-    def train(
-        self,
-        network: nn.Module,
-        head: nn.Linear,
-        problem: Problem,
-        factor: Tensor | None,
-        solver: MiniBatch,
-        **how: Any,
-    ) -> TrainingResult:
-        """Train a network in place; ``factor`` holds the penalty factors of its head."""
-        device, dtype = head.weight.device, head.weight.dtype
-        objective = BatchObjective.of(
-            1,
-            problem.loss.n_outputs,
-            self.weight.to(device),
-            problem.penalty(factor, device),
-            torch.tensor([1 / problem.options.C], dtype=torch.float64, device=device),
-            dtype=dtype,
-        )
-        mean_weight = self.weight / self.summary.n_samples
-        batches = LoaderBatches(self.loader, self.encode, mean_weight, dtype, device)
-        return train(network, head, batches, objective, solver, **how)
+    def train(self, request: TrainingRequest) -> TrainingResult:
+        """Train a network on the batches of the loader."""
+        weight, mean_weight = request.head.weight, self.weight / self.summary.n_samples
+        batches = LoaderBatches(self.loader, self.encode, mean_weight, weight.dtype, weight.device)
+        return train(request, batches, request.objective(self.weight.to(weight.device)))
 
 
 def fit_stream(
@@ -113,18 +95,12 @@ def fit_stream(
         is_soft=bool(model.soft_labels or model.label_smoothing),
     )
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
-    head = LinearHead.of(
-        problem.n_features,
-        1,
-        problem.loss.n_outputs,
-        model.fit_intercept,
-        problem.dtype,
-        device=device,
-    )
     start = problem.zeros()
+    shape = (1, problem.loss.n_outputs, problem.n_features)
+    head = LinearHead.zeros(shape, bias=model.fit_intercept, dtype=problem.dtype, device=device)
     if model.warm_start and hasattr(model, "coef_"):
         start = problem.previous(model.coef_, model.intercept_) or start
-        head.load(start.coef, start.intercept)
+        head.load(start)
     model.classes_ = classes
 
     task = {"X": X, "y": None, "metadata": None}
@@ -133,17 +109,19 @@ def fit_stream(
     context.call_on_fit_task_begin(estimator=model, **task)
     reporter = IterationReporter(context, model, task, start, problem.fitted, n_tasks=n_tasks)
 
-    def params() -> Params:
-        return Params(*head.params())
-
-    def report(epoch: EpochProgress) -> bool:
-        return reporter(Progress.of_epoch(epoch, stream.weight, params))
-
-    trained = stream.train(
-        head.layer, head.layer, problem, factor, chosen.solver, callback=report, seed=seed
+    request = TrainingRequest(
+        network=head.layer,
+        head=head.layer,
+        loss=problem.loss,
+        penalty=problem.penalty(factor, device),
+        reg_strength=torch.tensor([1 / chosen.C], dtype=torch.float64, device=device),
+        solver=chosen.solver,
+        callback=epoch_callback(reporter, stream.weight, head.params),
+        layer_seed=seed,
     )
+    trained = stream.train(request)
     reporter.close()
-    for name, value in problem.fitted(params()).items():
+    for name, value in problem.fitted(head.params()).items():
         setattr(model, name, value)
     partial.set_uncertified(model, trained.n_epochs)
     model.n_passes_ += 1  # the first reading, for the summary

@@ -13,7 +13,7 @@ from skorch_logreg.fitting.memory import ROW_BYTES, at_once, models_at_once
 from skorch_logreg.fitting.minibatch import fit_minibatch, train
 from skorch_logreg.fitting.path import fit_path
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import FitResult, Progress
+from skorch_logreg.fitting.result import FitResult, Progress, epoch_callback
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
@@ -27,6 +27,7 @@ __all__ = [
     "Progress",
     "Status",
     "at_once",
+    "epoch_callback",
     "fit",
     "fit_path",
     "models_at_once",

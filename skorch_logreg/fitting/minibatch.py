@@ -11,14 +11,14 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import FitResult, Progress
+from skorch_logreg.fitting.result import FitResult, Progress, epoch_callback
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
 from skorch_logreg.solvers.evaluate_only import EvaluateOnly
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_linear
+from skorch_logreg.training import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     solver : MiniBatch
         Settings of the training loop.
     state, epochs, total_weight
-        As in `training.train_linear`.
+        As in `training.TrainingRequest` and `training.train_in_memory`.
 
     Returns
     -------
@@ -58,33 +58,26 @@ def train(
     assert isinstance(data, InMemory)  # estimators refuse mini-batches of other rows
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     weight = data.weight.sum(dim=0) if total_weight is None else total_weight
-    head = LinearHead.of(
-        data.n_features, len(C), loss.n_outputs, fit_intercept, data.dtype, device=data.device
-    )
+    shape = (len(C), loss.n_outputs, data.n_features)
+    head = LinearHead.zeros(shape, bias=fit_intercept, dtype=data.dtype, device=data.device)
     if start is not None:
-        head.load(start.coef, start.intercept)
-
-    def params() -> Params:
-        return Params(*head.params())
-
-    def report(epoch: EpochProgress) -> bool:
-        return bool(callback and callback(Progress.of_epoch(epoch, weight, params)))
-
-    trained = train_linear(
-        data,
-        loss,
-        penalty,
-        1 / C,
-        solver,
-        head=head,
-        seed=seed,
-        held_out_score=None if held_out_score is None else lambda: held_out_score(params()),
-        callback=None if callback is None else report,
+        head.load(start)
+    request = TrainingRequest(
+        network=head.layer,
+        head=head.layer,
+        loss=loss,
+        penalty=penalty,
+        reg_strength=1 / C,
+        solver=solver,
+        forward=head.logits,
+        held_out_score=held_out_score and (lambda: held_out_score(head.params())),
+        callback=epoch_callback(callback, weight, head.params),
         state=state,
         epochs=epochs,
-        total_weight=weight,
+        seed=seed,
     )
-    return params(), trained
+    trained = train_in_memory(request, data, weight)
+    return head.params(), trained
 
 
 def fit_minibatch(

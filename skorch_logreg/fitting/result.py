@@ -33,14 +33,20 @@ class Progress:
     n_passes: int
     params: Callable[[], Params]
 
-    @classmethod
-    def of_epoch(
-        cls, epoch: EpochProgress, weight: Tensor, params: Callable[[], Params]
-    ) -> "Progress":
-        """Return the progress after an epoch, with a mean loss of rows of total weight (m,)."""
+
+def epoch_callback(
+    callback: Callable[[Progress], bool] | None, weight: Tensor, params: Callable[[], Params]
+) -> Callable[[EpochProgress], bool] | None:
+    """Return a callback of epochs, with the mean loss of rows of total weight (m,), or None."""
+    if callback is None:
+        return None
+
+    def report(epoch: EpochProgress) -> bool:
         value = epoch.loss * weight.to(epoch.loss.device)
         unknown = torch.full_like(value, torch.nan)
-        return cls(epoch.n_epochs, value, unknown, epoch.n_epochs, params)
+        return bool(callback(Progress(epoch.n_epochs, value, unknown, epoch.n_epochs, params)))
+
+    return report
 
 
 @dataclass(frozen=True)

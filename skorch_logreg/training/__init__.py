@@ -1,11 +1,11 @@
 """Training in mini-batches with the optimisers of torch."""
 
-from skorch_logreg.training.batches import Batch, Batches, InMemoryBatches
-from skorch_logreg.training.linear import LinearHead, train_linear
-from skorch_logreg.training.loaders import LoaderBatches
-from skorch_logreg.training.loop import EpochProgress, TrainingResult, reseed, train
-from skorch_logreg.training.network import train_network
+from skorch_logreg.training.batches import Batch, Batches, InMemoryBatches, LoaderBatches
+from skorch_logreg.training.in_memory import train_in_memory
+from skorch_logreg.training.linear import LinearHead
+from skorch_logreg.training.loop import reseed, train
 from skorch_logreg.training.objective import BatchObjective
+from skorch_logreg.training.request import EpochProgress, TrainingRequest, TrainingResult
 
 __all__ = [
     "Batch",
@@ -15,9 +15,9 @@ __all__ = [
     "InMemoryBatches",
     "LinearHead",
     "LoaderBatches",
+    "TrainingRequest",
     "TrainingResult",
     "reseed",
     "train",
-    "train_linear",
-    "train_network",
+    "train_in_memory",
 ]

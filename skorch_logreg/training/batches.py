@@ -1,12 +1,16 @@
-"""Mini-batches of rows."""
+"""Mini-batches of rows in memory, or of a `torch.utils.data.DataLoader`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+
+from skorch_logreg.data import as_tensor
 
 
 class Batch(NamedTuple):
@@ -78,24 +82,54 @@ class InMemoryBatches:
         if size >= n:
             yield self._all
             return
-        if not self.shuffle:
-            for start in range(0, n, size):
-                yield self._rows(slice(start, start + size))
-            return
-        self._generator.manual_seed(mix_seed(self.seed, number))
-        order = torch.randperm(n, generator=self._generator, device="cpu")
-        dense = isinstance(self.X, Tensor)
-        parts = (order.to(self.targets.device) if dense else order).split(size)
-        for part in parts:
-            yield self._rows(part)
+        parts: Any = (slice(start, start + size) for start in range(0, n, size))
+        is_dense = isinstance(self.X, Tensor)
+        if self.shuffle:
+            self._generator.manual_seed(mix_seed(self.seed, number))
+            order = torch.randperm(n, generator=self._generator, device="cpu")
+            parts = (order.to(self.targets.device) if is_dense else order).split(size)
+        for rows in parts:
+            inputs = self.X[rows if is_dense or isinstance(rows, slice) else rows.numpy()]
+            weight = None if self.weight is None else self.weight[rows]
+            yield Batch(inputs, self.targets[rows], weight)
 
-    def _rows(self, rows: Any) -> Batch:
-        dense = isinstance(self.X, Tensor) or isinstance(rows, slice)
-        return Batch(
-            self.X[rows] if dense else self.X[rows.numpy()],
-            self.targets[rows],
-            None if self.weight is None else self.weight[rows],
-        )
+
+@dataclass(frozen=True)
+class LoaderBatches:
+    """Batches of a `DataLoader`, moved to a device.
+
+    Parameters
+    ----------
+    loader : DataLoader
+        Loader that yields (X, y) or (X, y, weight).
+    encode : callable
+        Function from the y and weight of a batch, as loaded, to targets and weight.
+    mean_weight : Tensor of shape (1,), float64
+        Mean weight of all rows.
+    dtype : torch.dtype
+        Floating-point type of the network.
+    device : torch.device
+        Device of the network.
+    """
+
+    loader: DataLoader[Any]
+    encode: Callable[[Any, Any], tuple[Tensor, Tensor | None]]
+    mean_weight: Tensor
+    dtype: torch.dtype
+    device: torch.device
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch; copies from pinned memory are asynchronous."""
+        for X, y, *rest in self.loader:
+            rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
+            targets, weight = self.encode(y, rest[0] if rest else None)
+            weight = None if weight is None else self._to_device(weight / self.mean_weight)
+            yield Batch(self._to_device(rows), self._to_device(targets, keep=True), weight)
+
+    def _to_device(self, tensor: Tensor, keep: bool = False) -> Tensor:
+        """Move a tensor, of the network's type; with ``keep`` class indices remain integers."""
+        dtype = self.dtype if not keep or tensor.is_floating_point() else None
+        return tensor.to(self.device, dtype, non_blocking=True)
 
 
 def mix_seed(seed: int, number: int) -> int:

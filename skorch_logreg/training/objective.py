@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -62,34 +61,3 @@ class BatchObjective:
             return None
         coef = weight.unflatten(0, (self.n_models, self.n_outputs))
         return self.penalty.value(coef) * self.reg_strength
-
-    @classmethod
-    def of(
-        cls,
-        n_models: int,
-        n_outputs: int,
-        total_weight: Tensor,
-        penalty: Penalty,
-        reg_strength: Tensor,
-        *,
-        dtype: torch.dtype,
-    ) -> "BatchObjective":
-        """Create the objective from ``1 / C`` and the total weight of all rows.
-
-        Parameters
-        ----------
-        n_models : int
-            Number of models m.
-        n_outputs : int
-            Number of logits K of each model.
-        total_weight : Tensor of shape (1,) or (m,), float64
-            Sum of the sample weights, ``sum_i s_i``.
-        penalty : Penalty
-            Penalty on the coefficients.
-        reg_strength : Tensor of shape (m,)
-            ``1 / C``.
-        dtype : torch.dtype
-            Floating-point type of the network.
-        """
-        scaled = (reg_strength / total_weight).to(dtype)
-        return cls(n_models, n_outputs, penalty, scaled if bool(reg_strength.any()) else None)

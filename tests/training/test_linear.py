@@ -15,7 +15,7 @@ from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.solvers import SGD, Adam, AdamW, Checkpoint, Optimizer
-from skorch_logreg.training import BatchObjective, InMemoryBatches
+from skorch_logreg.training import InMemoryBatches, TrainingRequest
 from tests.catalogue import LOSSES, PENALTIES, problem
 
 
@@ -132,9 +132,10 @@ def test_mini_batches_add_up_to_the_objective(loss, name, batch_size):
     targets = data.targets.double() if loss.n_outputs == 1 else data.targets
     total_weight = data.weight.sum(dim=0)
     rows = InMemoryBatches(data.X, targets, data.weight / total_weight * 60, batch_size, True, 3)
-    shares = BatchObjective.of(
-        1, loss.n_outputs, total_weight, penalty, strength, dtype=torch.float64
-    )
+    head = nn.utils.skip_init(nn.Linear, X.shape[1], loss.n_outputs, dtype=torch.float64)
+    shares = TrainingRequest(
+        network=head, head=head, loss=loss, penalty=penalty, reg_strength=strength, solver=SGD()
+    ).objective(total_weight)
     total = 0.0
     for batch in rows.epoch(0):
         logits = batch.inputs @ params[0, :, :-1].T + params[0, :, -1]

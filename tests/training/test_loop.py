@@ -10,9 +10,10 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from skorch_logreg.exceptions import DivergenceError, ParameterError
+from skorch_logreg.losses import Binomial
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import SGD, Adam, AdamW, Optimizer, Status
-from skorch_logreg.training import BatchObjective, InMemoryBatches, train
+from skorch_logreg.training import BatchObjective, InMemoryBatches, TrainingRequest, train
 
 
 def task(n=40, scale=1.0):
@@ -27,9 +28,16 @@ def task(n=40, scale=1.0):
     return head, InMemoryBatches(X, y, None, 8, True, 0), objective
 
 
+def request(network, head, solver, **options):
+    return TrainingRequest(
+        network=network, head=head, loss=Binomial(), penalty=L2(),
+        reg_strength=torch.zeros(1), solver=solver, **options,
+    )  # fmt: skip
+
+
 def run(solver, **options):
     head, batches, objective = task()
-    return train(head, head, batches, objective, solver, **options)
+    return train(request(head, head, solver, **options), batches, objective)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,7 @@ def test_the_best_epoch_is_kept(patience):
         return next(given)
 
     solver = SGD(0.4, epochs=6, patience=patience)
-    trained = train(head, head, batches, objective, solver, held_out_score=held_out_score)
+    trained = train(request(head, head, solver, held_out_score=held_out_score), batches, objective)
     n_epochs, best = (4, 1) if patience else (6, 5)
     assert trained.n_epochs == n_epochs
     assert trained.status is (Status.EARLY if patience else Status.EPOCHS)
@@ -82,12 +90,12 @@ def test_divergence_is_an_error_with_a_way_out():
     head, batches, _ = task()
     objective = BatchObjective(1, 1, L2(), torch.tensor([100.0], dtype=torch.float64))
     with pytest.raises(DivergenceError, match="SGD diverged: .* in epoch .* Lower the learning"):
-        train(head, head, batches, objective, SGD(1.0, epochs=200))
+        train(request(head, head, SGD(1.0, epochs=200)), batches, objective)
 
 
 def test_clipping_bounds_the_step():
     head, batches, objective = task()
-    train(head, head, batches, objective, SGD(1.0, epochs=1, clip=0.01))
+    train(request(head, head, SGD(1.0, epochs=1, clip=0.01)), batches, objective)
     assert (
         float(torch.cat([p.detach().flatten() for p in head.parameters()]).norm())
         <= 5 * 0.01 + 1e-12
@@ -98,7 +106,7 @@ def test_an_optimiser_with_a_closure():
     """torch's L-BFGS evaluates several times a step; the history has one loss an epoch."""
     head, batches, objective = task()
     solver = Optimizer(torch.optim.LBFGS, lr=1.0, line_search_fn="strong_wolfe", epochs=5)
-    trained = train(head, head, replace(batches, batch_size=None), objective, solver)
+    trained = train(request(head, head, solver), replace(batches, batch_size=None), objective)
     assert len(trained.history["loss"]) == 5
     assert trained.history["loss"][-1] < 0.6 * trained.history["loss"][0]
 
@@ -111,7 +119,7 @@ def test_frozen_parts_stay_and_hidden_layers_learn():
     frozen.requires_grad_(False)
     before = [frozen.weight.clone(), hidden.weight.clone()]
     network = nn.Sequential(frozen, nn.Tanh(), hidden, nn.Tanh(), nn.Dropout(0.5), head)
-    trained = train(network, head, batches, objective, Adam(0.01, epochs=30), seed=1)
+    trained = train(request(network, head, Adam(0.01, epochs=30), layer_seed=1), batches, objective)
     assert trained.history["loss"][-1] < trained.history["loss"][0]
     assert torch.equal(frozen.weight, before[0])
     assert not torch.equal(hidden.weight, before[1])

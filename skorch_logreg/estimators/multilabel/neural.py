@@ -35,7 +35,6 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.torch_context import seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
@@ -139,13 +138,10 @@ def fit(
                 label_problem.binary_problems.device,
             )
             warm = trained is not None or network_input.previous is not None
-            start = (
-                Params(*LinearHead(network_fit.head, len(network_fit.C)).params()) if warm else None
-            )
+            head_params = LinearHead(network_fit.head, len(network_fit.C))
+            start = head_params.params() if warm else None
             label_problem.fit(label_results, network_fit.C, start, verbose=bool(estimator.verbose))
-            LinearHead(network_fit.head, len(network_fit.C)).load(
-                label_results.params.coef, label_results.params.intercept
-            )
+            head_params.load(label_results.params)
     found = network_fit.attributes(trained, label_results)
     state = None if trained is None else trained.state
     if mode.frozen:

@@ -24,14 +24,14 @@ from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.estimators.torch_context import seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import DivergenceError, ParameterError
-from skorch_logreg.fitting import FitResult, Params, Progress, Status
+from skorch_logreg.fitting import FitResult, Params, Progress, Status, epoch_callback
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.labels import SoftTargets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.weights import weight_targets
-from skorch_logreg.training import EpochProgress, LinearHead, TrainingResult, train_network
+from skorch_logreg.training import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
 
@@ -204,7 +204,7 @@ class NetworkFit:
         """Return the attributes of the current network; ``params``, if given, are its head's."""
         network = copy.deepcopy(self.network).eval()
         if params is not None:
-            LinearHead(network.head, 1).load(params.coef, params.intercept)
+            LinearHead(network.head, 1).load(params)
         return {"module_": network}
 
     def fit_network(
@@ -244,7 +244,7 @@ class NetworkFit:
             self.data(rows, on_features=True),
             replace(mode.solver, epochs=0, checkpoint=None),
             max_iter=max_iter,
-            start=Params(*LinearHead(self.head, 1).params()),
+            start=LinearHead(self.head, 1).params(),
             callback=None if callback is None else report_total,
         )
         solution = replace(solution, n_iter=solution.n_iter + trained.n_epochs)
@@ -273,7 +273,7 @@ class NetworkFit:
             data,
             mode.solver,
             max_iter=self.validated_input.model.max_iter,
-            start=Params(*LinearHead(self.head, 1).params()) if warm else None,
+            start=LinearHead(self.head, 1).params() if warm else None,
             callback=callback,
             held_out_score=held_out_score,
         )
@@ -292,7 +292,7 @@ class NetworkFit:
             dtype=self.head.weight.dtype,
             **how,
         )
-        LinearHead(self.head, 1).load(solution.params.coef, solution.params.intercept)
+        LinearHead(self.head, 1).load(solution.params)
         return solution
 
     def train(
@@ -311,12 +311,13 @@ class NetworkFit:
         A frozen backbone takes features as rows, but computes them for the batches of a stream.
         """
         head, problem, seed = self.head, self.problem, self.validated_input.seed
-        streaming = isinstance(rows, Stream)
+        is_stream, device = isinstance(rows, Stream), head.weight.device
         network: nn.Module = head if mode.frozen else self.network
-        weight = rows.weight if streaming else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
+        weight = rows.weight if is_stream else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
+        nowhere: Any = None  # `reconstruct` copies the current network
 
         def forward(batch: Any) -> Tensor:
-            features = self.features(batch) if streaming and mode.frozen else batch
+            features = self.features(batch) if is_stream and mode.frozen else batch
             rows = networks.to_input(features, head)
             try:
                 logits: Tensor = network(rows)
@@ -329,33 +330,26 @@ class NetworkFit:
                 ) from error
             return logits
 
-        def report(epoch: EpochProgress) -> bool:
-            nowhere: Any = None  # `reconstruct` copies the current network
-            progress = Progress.of_epoch(epoch, weight, lambda: nowhere)
-            return bool(callback is not None and callback(progress))
-
-        watch: dict[str, Any] = {
-            "forward": forward,
-            "callback": None if callback is None else report,
-        }
+        request = TrainingRequest(
+            network=network,
+            head=head,
+            loss=problem.loss,
+            penalty=problem.penalty(None, device),
+            reg_strength=self.reg_strength(device),
+            solver=mode.solver,
+            shares_scale=True,
+            forward=forward,
+            held_out_score=held_out_score,
+            callback=epoch_callback(callback, weight, lambda: nowhere),
+            state=state,
+            epochs=epochs,
+            seed=seed,
+            layer_seed=~seed,  # another stream of random numbers than that of the order of rows
+        )
         if isinstance(rows, Stream):
-            trained = rows.train(network, head, problem, None, mode.solver, seed=~seed, **watch)
+            trained = rows.train(request)
         else:
-            trained = train_network(
-                network,
-                head,
-                rows,
-                problem.loss,
-                problem.penalty(None, rows.device),
-                reg_strength=self.reg_strength(rows.device),
-                solver=mode.solver,
-                seed=seed,
-                held_out_score=held_out_score,
-                state=state,
-                epochs=epochs,
-                total_weight=total_weight,
-                **watch,
-            )
+            trained = train_in_memory(request, rows, total_weight)
         if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
             raise DivergenceError(
                 f"{type(mode.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "

@@ -1,0 +1,127 @@
+"""The request for training in mini-batches, its progress and its result."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from skorch_logreg.losses import Loss
+from skorch_logreg.penalties import Penalty
+from skorch_logreg.solvers import Status
+from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.training.objective import BatchObjective
+
+
+@dataclass(frozen=True)
+class EpochProgress:
+    """Progress that is passed to a callback after every epoch.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Number of epochs so far.
+    loss : Tensor of shape (m,)
+        Objective per unit of weight, averaged over the epoch's batches, each before its step.
+    seconds : float
+        Time since the start of the first epoch.
+    """
+
+    n_epochs: int
+    loss: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """Network to train in place, its objective and the options of its training.
+
+    Attributes
+    ----------
+    network : nn.Module
+        Network from inputs to logits (rows, m K); parameters that require a gradient are trained.
+    head : nn.Linear
+        Last layer, or the network itself; its weights are penalised.
+    loss : Loss
+        Loss of one row.
+    penalty : Penalty
+        Penalty on the weights of the head.
+    reg_strength : Tensor of shape (m,)
+        Regularisation strength ``1 / C`` of each model; the sum of the m objectives is minimised.
+    solver : MiniBatch
+        Settings of the optimiser and its schedule.
+    shares_scale : bool, default=False
+        Whether all models divide by the same mean weight, so that an entry of y counts the same
+        in each of them; else each divides by its own.
+    forward : callable or None, default=None
+        Function from a batch's inputs, which may be views of the caller's, to logits; None: the
+        network.
+    held_out_score : callable or None, default=None
+        Function that returns the network's score on held-out rows; larger is better.
+    callback : callable or None, default=None
+        Called with an `EpochProgress` after every epoch; training stops if it returns True.
+    state : dict or None, default=None
+        `TrainingResult.state` of an earlier call, to resume its optimiser.
+    epochs : int or None, default=None
+        Total number of epochs, earlier ones included; None: the solver's.
+    seed : int, default=0
+        Seed of the order of rows in memory.
+    layer_seed : int or None, default=None
+        Seed of torch's global generators, combined with the number of each epoch, for layers and
+        loaders that draw from them; the caller saves and restores the generators. None: they are
+        not seeded.
+    """
+
+    network: nn.Module
+    head: nn.Linear
+    loss: Loss
+    penalty: Penalty
+    reg_strength: Tensor
+    solver: MiniBatch
+    shares_scale: bool = False
+    forward: Callable[[Any], Tensor] | None = None
+    held_out_score: Callable[[], float] | None = None
+    callback: Callable[[EpochProgress], bool] | None = None
+    state: dict[str, Any] | None = None
+    epochs: int | None = None
+    seed: int = 0
+    layer_seed: int | None = None
+
+    def objective(self, total_weight: Tensor, weight_share: float | Tensor = 1.0) -> BatchObjective:
+        """Return the objective of rows of a total weight (1,) or (m,), a share of all rows."""
+        reg_strength = self.reg_strength * weight_share
+        scaled = (reg_strength / total_weight).to(self.head.weight.dtype)
+        return BatchObjective(
+            len(reg_strength),
+            self.loss.n_outputs,
+            self.penalty,
+            scaled if bool(reg_strength.any()) else None,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Result of training; the weights are left in the network.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Number of epochs, including those before a resumption.
+    status : Status
+        EPOCHS after all epochs, EARLY after `patience` epochs without a better score, STOPPED by
+        the callback, or INTERRUPTED.
+    history : dict of str to list
+        "loss", "learning_rate" and "seconds" of every epoch; "valid_score" if rows are held out.
+    state : dict
+        State of the optimiser and its schedule, from which training can be resumed.
+    """
+
+    n_epochs: int
+    status: Status
+    history: dict[str, list[float]]
+    state: dict[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if training ran for as many epochs as the solver allows."""
+        return self.status in (Status.EPOCHS, Status.EARLY)

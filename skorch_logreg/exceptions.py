@@ -1,5 +1,9 @@
 """Exceptions and warnings of the package."""
 
+import sys
+import warnings
+from types import FrameType
+
 from sklearn.exceptions import InconsistentVersionWarning
 
 __all__ = [
@@ -10,6 +14,8 @@ __all__ = [
     "ParameterError",
     "VersionMismatchWarning",
 ]
+
+_LIBRARIES = ("skorch_logreg", "sklearn")
 
 
 class ParameterError(ValueError):
@@ -58,3 +64,20 @@ class VersionMismatchWarning(InconsistentVersionWarning):
             f"{self.current_sklearn_version}; it may predict otherwise. Fit it again, or "
             "read it with the version that saved it."
         )
+
+
+def warn_user(message: str | Warning, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package, outside of it and of scikit-learn.
+
+    Parameters
+    ----------
+    message : str or Warning
+        Text, or a warning, which has its own category.
+    category : type, default=UserWarning
+        Category of a text.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    stacklevel = 2  # of that frame
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)

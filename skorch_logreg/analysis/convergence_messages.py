@@ -1,12 +1,12 @@
 """Messages and warnings for fitted models that are not at the maximum of their likelihood."""
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.analysis.separable import separation
+from skorch_logreg.exceptions import warn_user
 from skorch_logreg.solvers import MiniBatch
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str
 def warn_not_converged(message: str | None) -> None:
     """Warn the caller's caller if standard errors and tests are not those of an optimum."""
     if message is not None:
-        warnings.warn(
+        warn_user(
             f"{message} Standard errors, tests and intervals are those of an optimum.",
             ConvergenceWarning,
-            stacklevel=3,
         )
 
 

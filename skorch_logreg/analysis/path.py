@@ -1,6 +1,5 @@
 """Regularization path: solutions for a sequence of penalties."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -15,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Status, fit, fit_path, models_at_once
 from skorch_logreg.inputs import check_keeping_dtype, to_numpy, torch_dtype, view_as_numpy
 from skorch_logreg.losses import Loss, loss_of
@@ -181,12 +180,11 @@ def regularization_path(
     dtype = np.dtype(np.float32 if torch_dtype(X) == torch.float32 else np.float64)
     path = _make_path(solved, order, classes, dtype)
     if not path.converged.all():
-        warnings.warn(
+        warn_user(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
             f"tol={tol:g}; the worst optimality is {path.optimality.max():.2g}. Raise max_iter "
             f"({max_iter}), or end the path at a smaller C.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return path
 

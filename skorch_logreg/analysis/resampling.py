@@ -1,6 +1,5 @@
 """Bootstrap of coefficients, with refits solved in batches."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from skorch_logreg.analysis.fitted_model import (
     unwrap_estimator,
 )
 from skorch_logreg.data import from_arrays
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.losses import loss_of
@@ -372,10 +371,9 @@ def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
 def _warn_resamples(n_lost: int, n_not_converged: int, n_resamples: int) -> None:
     """Warn about resamples without a finite fit and resamples that did not reach tol."""
     if n_lost or n_not_converged:
-        warnings.warn(
+        warn_user(
             f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "
             f"classes are separable) and are left out, and {n_not_converged} did not reach tol. "
             "Give a penalty, or raise max_iter.",
             ConvergenceWarning,
-            stacklevel=3,
         )

@@ -1,6 +1,5 @@
 """Logistic regression as a scikit-learn classifier."""
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -27,6 +26,7 @@ from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
+from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import dask, datasets, options, out_of_core, weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -489,7 +489,7 @@ class TorchLogisticClassifier(
             dtype=str(dtype).removeprefix("torch."),
             columns=columns,
         )
-        warnings.warn(text, ConvergenceWarning, stacklevel=5)
+        warn_user(text, ConvergenceWarning)
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data and array API are supported; liblinear takes two classes."""

@@ -2,7 +2,6 @@
 
 import copy
 import copyreg
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 import skorch_logreg
 from skorch_logreg.checkpoint import decode_tree, encode_tree
-from skorch_logreg.exceptions import VersionMismatchWarning
+from skorch_logreg.exceptions import VersionMismatchWarning, warn_user
 
 __all__ = [
     "TRAINING",
@@ -76,13 +75,12 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
     state = _with_tensors(dict(state))
     version, devices = state.pop(_VERSION, "unknown"), state.pop(_DEVICES, {})
     if version != skorch_logreg.__version__:
-        warnings.warn(
+        warn_user(
             VersionMismatchWarning(
                 estimator_name=estimator_name,
                 current_version=skorch_logreg.__version__,
                 saved_version=version,
-            ),
-            stacklevel=3,
+            )
         )
     try:
         moved = {name: _to_device(state[name], torch.device(d)) for name, d in devices.items()}

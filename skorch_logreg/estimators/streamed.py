@@ -1,6 +1,5 @@
 """Training on batches that a data set or loader yields, without keeping them in memory."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import convergence_messages, partial
 from skorch_logreg.estimators.callbacks import IterationReporter
+from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Status, epoch_callback
 from skorch_logreg.inputs import datasets, options, weights
 from skorch_logreg.inputs.arrays import NUMPY
@@ -132,5 +132,5 @@ def fit_stream(
         if cut
         else convergence_messages.message_for_stream
     )
-    warnings.warn(word(model.solver, trained.n_epochs), ConvergenceWarning, stacklevel=5)
+    warn_user(word(model.solver, trained.n_epochs), ConvergenceWarning)
     context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})

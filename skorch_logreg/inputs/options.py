@@ -3,7 +3,6 @@
 scikit-learn 1.10 removes `penalty` and `n_jobs`, which only this file handles.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.exceptions import DeviceError, ParameterError
+from skorch_logreg.exceptions import DeviceError, ParameterError, warn_user
 
 __all__ = [
     "SOLVERS",
@@ -123,44 +122,37 @@ def resolve(parameters: Parameters) -> Options:
         return _resolve_object(parameters)
     if penalty == "deprecated":
         if l1_ratio is None:
-            warnings.warn(
+            warn_user(
                 "'l1_ratio=None' was deprecated in version 1.8 and will "
                 "trigger an error in 1.10. Use 0<=l1_ratio<=1 instead.",
                 FutureWarning,
-                stacklevel=5,
             )
         mixed = "l1" if l1_ratio == 1 else "elasticnet"
         penalty = None if C == np.inf else mixed if l1_ratio else "l2"
     else:
-        warnings.warn(_PENALTY_DEPRECATED, FutureWarning, stacklevel=5)
+        warn_user(_PENALTY_DEPRECATED, FutureWarning)
     check_solver(parameters.solver, penalty, parameters.dual)
     if penalty != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
-        warnings.warn(
-            f"l1_ratio parameter is only used when penalty is 'elasticnet'. "
-            f"Got (penalty={penalty})",
-            stacklevel=5,
+        warn_user(
+            f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={penalty})"
         )
     expected = {"l2": 0, "l1": 1}.get(str(parameters.penalty))
     if expected is not None and l1_ratio != expected:
-        warnings.warn(
+        warn_user(
             f"Inconsistent values: penalty={parameters.penalty} with l1_ratio={l1_ratio}. "
-            "penalty is deprecated. Please use l1_ratio only.",
-            stacklevel=5,
+            "penalty is deprecated. Please use l1_ratio only."
         )
     if penalty == "elasticnet" and l1_ratio is None:
         raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
     if parameters.penalty is None:
         if C != 1.0:
-            warnings.warn(
-                "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=5
-            )
+            warn_user("Setting penalty=None will ignore the C and l1_ratio parameters")
         C = np.inf
     if parameters.n_jobs is not None:
-        warnings.warn(
+        warn_user(
             "'n_jobs' has no effect since 1.8 and will be removed in 1.10. "
             f"You provided 'n_jobs={parameters.n_jobs}', please leave it unspecified.",
             FutureWarning,
-            stacklevel=5,
         )
     share = {"l1": 1.0, "elasticnet": l1_ratio}.get(str(penalty), 0.0)
     solver = parameters.solver

@@ -1,13 +1,12 @@
 """Selection of a candidate, and fitted attributes in scikit-learn's two layouts."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 
 __all__ = ["CVResult", "choose", "choose_by_fold"]
 
@@ -64,7 +63,7 @@ def _finite(scores: np.ndarray) -> np.ndarray:
     """Replace NaN scores by -inf; warn of non-finite scores."""
     if np.isfinite(scores).all():
         return scores
-    warnings.warn(f"One or more of the test scores are non-finite: {scores}", stacklevel=6)
+    warn_user(f"One or more of the test scores are non-finite: {scores}")
     return np.where(np.isnan(scores), -np.inf, scores)
 
 

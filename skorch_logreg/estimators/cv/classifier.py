@@ -1,6 +1,5 @@
 """Logistic regression with cross-validated choice of the penalty."""
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -28,7 +27,7 @@ from skorch_logreg.estimators.cv.scores import FoldScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.torch_context import default_torch_state
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs import options, out_of_core, weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.dask import collect
@@ -381,7 +380,7 @@ class TorchLogisticClassifierCV(
             dtype=str(problem.dtype).removeprefix("torch."),
         )
         if text is not None:
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            warn_user(text, ConvergenceWarning)
 
     def _check_classes(self, targets: Targets, chosen: CVOptions) -> None:
         """Raise an error for classes that solver, threshold or class weights do not support."""
@@ -426,9 +425,8 @@ def _default_folds(y: np.ndarray) -> int:
     if largest >= 5:
         return 5
     n_folds = max(largest, 2)
-    warnings.warn(
+    warn_user(
         f"cv=None means 5 folds, but no class has more than {largest} members; "
-        f"there will be {n_folds}.",
-        stacklevel=6,
+        f"there will be {n_folds}."
     )
     return n_folds

@@ -3,7 +3,6 @@
 Most of this file becomes obsolete with scikit-learn 1.10 and 1.11.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from skorch_logreg.checkpoint import require_no_checkpoint
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs.options import Options, check_solver, resolve
 from skorch_logreg.solvers import MiniBatch
 
@@ -146,10 +145,9 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
     given = None if isinstance(parameters.penalty, str) else parameters.penalty
     named = given is None and parameters.penalty != "deprecated"
     if named and penalty != "elasticnet" and l1_ratios is not None:
-        warnings.warn(
+        warn_user(
             "l1_ratios parameter is only used when penalty is 'elasticnet'. "
-            f"Got (penalty={penalty})",
-            stacklevel=5,
+            f"Got (penalty={penalty})"
         )
     Cs = _check_grid(parameters.Cs)
     serves_best = parameters.solver in ("liblinear", "sag", "saga")
@@ -205,7 +203,7 @@ def _check_object(parameters: CVParameters, l1_ratios: Any) -> None:
 
 
 def _deprecated(text: str) -> None:
-    warnings.warn(text, FutureWarning, stacklevel=6)
+    warn_user(text, FutureWarning)
 
 
 def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:

@@ -1,6 +1,5 @@
 """Warnings of a multi-label fit, at most one of each kind."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,15 +7,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.exceptions import ConstantLabelWarning
+from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 
 __all__ = ["warn"]
 
 
 def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool = False) -> None:
     """Warn of constant labels and of labels that have not converged.
-
-    Called by `MultiLabel._fit`, on which `stacklevel` depends.
 
     Parameters
     ----------
@@ -36,11 +33,10 @@ def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool 
             for value, sign in ((0, -1), (1, 1))
             if (constant == sign).any()
         ]
-        warnings.warn(
+        warn_user(
             f"{np.count_nonzero(constant)} of {labels.n_labels} labels have one value in all rows "
             f"that count and get it with certainty ({'; '.join(values)}).",
             ConstantLabelWarning,
-            stacklevel=5,
         )
     final_points, failed, what = (
         (found.final_points, found.failed, "models of labels")
@@ -55,4 +51,4 @@ def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool 
         dtype=str(label_problem.problem.dtype).removeprefix("torch."),
     )
     if text is not None:
-        warnings.warn(text, ConvergenceWarning, stacklevel=5)
+        warn_user(text, ConvergenceWarning)

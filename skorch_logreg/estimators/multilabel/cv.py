@@ -1,6 +1,5 @@
 """Cross-validation of C and l1_ratio for each label, over all labels together."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.scores import LabelScorer
 from skorch_logreg.estimators.scoring import FoldRows
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Params, Status
 from skorch_logreg.inputs.out_of_core import rows_for_splitter
 
@@ -301,7 +300,7 @@ class LabelCrossValidation:
             if len(labels_without_score):
                 names = labels.describe(labels_without_score)
                 text += f" Without any score is {names}, with the first of Cs."
-            warnings.warn(text, stacklevel=6)
+            warn_user(text)
 
 
 def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:

@@ -1,7 +1,6 @@
 """Fits of a network: training in mini-batches, exact fits of the head, incremental fits."""
 
 import copy
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from skorch_logreg.estimators.neural.validate import TrainingMode, ValidatedInpu
 from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.estimators.torch_context import seeded_generators
 from skorch_logreg.estimators.validation_split import LabelledRows
-from skorch_logreg.exceptions import DivergenceError, ParameterError
+from skorch_logreg.exceptions import DivergenceError, ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status, epoch_callback
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -372,7 +371,7 @@ class NetworkFit:
                 vars(model).pop(name, None)
             if trained is not None and trained.status is Status.INTERRUPTED:
                 text = convergence_messages.message_for_interrupted(model.solver, trained.n_epochs)
-                warnings.warn(text, ConvergenceWarning, stacklevel=5)
+                warn_user(text, ConvergenceWarning)
             return
         (status,) = solution.status
         model.optimality_ = float(solution.optimality[0])
@@ -389,7 +388,7 @@ class NetworkFit:
                 tol=model.tol,
                 dtype=str(self.validated_input.dtype).removeprefix("torch."),
             )
-            warnings.warn(text, ConvergenceWarning, stacklevel=5)
+            warn_user(text, ConvergenceWarning)
 
 
 def _head_dtype(dtype: torch.dtype) -> torch.dtype:

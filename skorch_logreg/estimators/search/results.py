@@ -1,6 +1,5 @@
 """Results of the candidates that were solved in batches."""
 
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.search.batches import CandidateBatch
-from skorch_logreg.exceptions import ConstantLabelWarning
+from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Status
 
 __all__ = ["FitStatuses", "EvaluatedCandidates", "BatchResults"]
@@ -119,15 +118,14 @@ class BatchResults:
         """Return the result of a candidate in a fold."""
         return self._results[candidate_index][fold]
 
-    def warn(self, stacklevel: int) -> None:
+    def warn(self) -> None:
         """Warn once of everything that individual fits would warn of."""
         if self._constant:
             n_labels = len({label for _, label in self._constant})
-            warnings.warn(
+            warn_user(
                 f"{n_labels} labels have one value in the training rows of a fold and get it "
                 f"there with certainty ({len(self._constant)} cases).",
                 ConstantLabelWarning,
-                stacklevel=stacklevel + 1,
             )
         failed: list[tuple[float, FitStatuses]] = []
         final_points: list[tuple[Status, float]] = []
@@ -149,7 +147,7 @@ class BatchResults:
                 tol=worst.tol,
                 dtype=worst.dtype,
             )
-            warnings.warn(str(text), ConvergenceWarning, stacklevel=stacklevel + 1)
+            warn_user(str(text), ConvergenceWarning)
 
 
 @dataclass

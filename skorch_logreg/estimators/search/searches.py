@@ -145,7 +145,7 @@ class _BatchedSearch:
                 raise ValueError(
                     "No fits were performed. Was the CV iterator empty? Were there no candidates?"
                 )
-            batched.warn(stacklevel=6)
+            batched.warn()
             _warn_or_raise_about_fit_failures(fold_results, self.error_score)
             if callable(self.scoring):
                 _insert_error_scores(fold_results, self.error_score)

@@ -179,7 +179,7 @@ class LogitPrediction:
     @property
     def _loss(self) -> Loss:
         """Loss, whose link gives probabilities."""
-        return loss_of(len(self.classes_))
+        return loss_of(int(self.classes_.shape[0]))
 
     def _has_fitted_features(self, X: Any) -> bool:
         """Return True if X has as many columns as in `fit`, and those had no names."""

@@ -16,6 +16,7 @@ from skorch_logreg.analysis.likelihood import (
     damped_cholesky,
     maximise,
 )
+from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.analysis.profile import Profile
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
@@ -114,24 +115,15 @@ class _JeffreysLikelihood(Likelihood):
 def _fit_profiles(
     likelihood: Likelihood, quantile: float, intervals: str
 ) -> tuple[list[Profile], np.ndarray, np.ndarray]:
-    """Maximise the likelihood from zero and profile every parameter.
+    """Maximise the likelihood from zero, and return profiles, limits (n, 2) and statistics (n,).
 
     A profile that reaches a higher maximum restarts the maximisation from there.
-
-    Returns
-    -------
-    profiles : list of Profile
-        One profile per parameter.
-    interval : ndarray of shape (n_params, 2)
-        Lower and upper confidence limits.
-    statistic : ndarray of shape (n_params,)
-        Likelihood ratio statistics, or squared Wald statistics.
     """
     theta = np.zeros(likelihood.Z.shape[1])
     for _ in range(_MAX_STARTS):
         theta = maximise(likelihood, theta, np.eye(len(theta)))
         covariance = likelihood.covariance(theta)
-        profiles = [Profile.at_maximum(likelihood, theta, covariance, j) for j in range(len(theta))]
+        profiles = [Profile(likelihood, theta, covariance, j) for j in range(len(theta))]
         if intervals == "wald":
             coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
             limits = np.column_stack([coef - quantile * error, coef + quantile * error])
@@ -227,8 +219,7 @@ def firth(
     """
     if intervals not in ("profile", "wald"):
         raise ParameterError(f"intervals={intervals!r}; expected 'profile' or 'wald'.")
-    if not 0 < level < 1:
-        raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
+    check_level(level)
     names = _get_feature_names(X)
     X, y, sample_weight = map(to_numpy, (X, y, sample_weight))
     X = check_array(X, accept_sparse="csr", dtype=np.float64)
@@ -241,14 +232,11 @@ def firth(
     weight = np.ones(len(y))
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    names = [f"x{j}" for j in range(X.shape[1])] if names is None else list(names)
-    if fit_intercept:
-        names.append("intercept")
-    names = list(map(str, names))
+    names = [f"x{j}" for j in range(X.shape[1])] if names is None else list(map(str, names))
+    names += ["intercept"] * fit_intercept
     likelihood = _JeffreysLikelihood.from_data(X, y == classes[1], weight, names, fit_intercept)
-    quantile = float(stats.norm.ppf((1 + level) / 2))
     try:
-        profiles, interval, statistic = _fit_profiles(likelihood, quantile, intervals)
+        profiles, interval, statistic = _fit_profiles(likelihood, normal_quantile(level), intervals)
     except NoMaximumError as failure:
         raise ValueError(f"The penalised likelihood was not maximised: {failure}") from failure
     return FirthFit(

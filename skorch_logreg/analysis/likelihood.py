@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from scipy import linalg
-from scipy.special import expit, log_expit
+from torch import Tensor
+
+from skorch_logreg.losses import Binomial
 
 __all__ = ["HigherMaximumError", "Likelihood", "NoMaximumError", "damped_cholesky", "maximise"]
 
+_LOSS = Binomial()
 _MAX_STEPS = 200  # Newton steps: usually 5 to 20, with Firth's scoring up to 100 (tests)
 _MAX_HALVINGS = 60  # 2^-60 of a step is below the rounding of any parameter
 # log-likelihood units; quantiles of likelihood ratios are of the order of 1
@@ -51,8 +55,8 @@ class Likelihood:
     ----------
     Z : ndarray of shape (n_samples, n_params)
         Orthonormal basis of the columns of X and, with an intercept, the column of ones.
-    sign : ndarray of shape (n_samples,)
-        1 for the second class, -1 for the first.
+    target : Tensor of shape (n_samples, 1, 1)
+        Classes of the rows, as the loss encodes them.
     weight : ndarray of shape (n_samples,)
         Positive sample weights; rows of weight 0 are removed.
     to_coef : ndarray of shape (n_params, n_params)
@@ -60,7 +64,7 @@ class Likelihood:
     """
 
     Z: np.ndarray
-    sign: np.ndarray
+    target: Tensor
     weight: np.ndarray
     to_coef: np.ndarray
 
@@ -103,37 +107,31 @@ class Likelihood:
             )
         Z = linalg.solve_triangular(factor, columns.T, trans="T").T
         to_coef = linalg.solve_triangular(factor, matrix.T, trans="T").T
-        return cls(Z, np.where(is_second[has_weight], 1.0, -1.0), weight, to_coef)
+        target = _LOSS.encode(torch.from_numpy(is_second[has_weight])[:, None])
+        return cls(Z, target, weight, to_coef)
 
-    def margin(self, theta: np.ndarray) -> np.ndarray:
-        """Compute the margins: logits times the sign of the row's class, (n_samples,)."""
-        return self.sign * (self.Z @ theta)
+    def _logits(self, theta: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.Z @ theta)[:, None, None]
 
     def value(self, theta: np.ndarray) -> float:
         """Compute the log-likelihood."""
-        return float(self.weight @ log_expit(self.margin(theta)))
+        return -float(self.weight @ _LOSS.value(self._logits(theta), self.target)[:, 0].numpy())
 
     def score(self, theta: np.ndarray) -> np.ndarray:
         """Compute the gradient, accurate also where the probability of a class rounds to 1."""
-        return self.Z.T @ (self.weight * self.sign * expit(-self.margin(theta)))
+        residual = _LOSS.value_residual(self._logits(theta), self.target)[1][:, 0, 0].numpy()
+        return self.Z.T @ (-self.weight * residual)
 
     def curvature(self, theta: np.ndarray) -> np.ndarray:
         """Compute the row weights ``c = s p (1 - p)`` of the information ``Z' diag(c) Z``."""
-        margin = self.margin(theta)
-        return self.weight * expit(margin) * expit(-margin)
+        return self.weight * _LOSS.curvature(self._logits(theta))[0][:, 0, 0].numpy()
 
     def hessian_cholesky(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Compute the Cholesky factor R of the damped negative Hessian ``R' R`` in a basis."""
         return damped_cholesky(np.sqrt(self.curvature(theta))[:, None] * (self.Z @ basis))
 
     def covariance(self, theta: np.ndarray) -> np.ndarray:
-        """Invert the information.
-
-        Raises
-        ------
-        NoMaximumError
-            If the information is singular, so that the likelihood is flat in some direction.
-        """
+        """Invert the information; raise NoMaximumError if it is singular."""
         rows = np.sqrt(self.curvature(theta))[:, None] * self.Z
         factor = np.linalg.qr(rows, mode="r")
         # a direction without a maximum has a curvature of the order of the damping
@@ -143,26 +141,14 @@ class Likelihood:
         return half @ half.T
 
 
-def maximise(likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
+def maximise(
+    likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray, max_steps: int = _MAX_STEPS
+) -> np.ndarray:
     """Maximise over ``theta + basis u`` by Newton's method with backtracking.
 
     The iteration stops when the Newton decrement ``g' H^-1 g / 2``, the predicted increase of the
     value, is below 1e-12, and the step changes every logit by at most 0.05, so that the decrement
     is accurate (the logistic loss is self-concordant in this sense).
-
-    Parameters
-    ----------
-    likelihood : Likelihood
-        Function to maximise.
-    theta : ndarray of shape (n_params,)
-        Starting point.
-    basis : ndarray of shape (n_params, n_free)
-        Directions in which theta may move.
-
-    Returns
-    -------
-    theta : ndarray of shape (n_params,)
-        The maximiser.
 
     Raises
     ------
@@ -177,7 +163,7 @@ def maximise(likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray) -> np
     """
     design = likelihood.Z @ basis
     value = likelihood.value(theta)
-    for _ in range(_MAX_STEPS):
+    for _ in range(max_steps):
         factor = likelihood.hessian_cholesky(theta, basis)
         half = linalg.solve_triangular(factor, basis.T @ likelihood.score(theta), trans="T")
         step = linalg.solve_triangular(factor, half)
@@ -186,7 +172,7 @@ def maximise(likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray) -> np
         if is_near and decrement <= _DECREMENT_TOL:
             return theta + basis @ step
         theta, value = _backtrack(likelihood, (theta, value), basis @ step, decrement)
-    raise NoMaximumError(f"Newton's method has not converged after {_MAX_STEPS} steps.")
+    raise NoMaximumError(f"Newton's method has not converged after {max_steps} steps.")
 
 
 def _backtrack(

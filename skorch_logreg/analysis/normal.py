@@ -12,6 +12,11 @@ def check_level(level: float) -> None:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
 
 
+def normal_quantile(level: float) -> float:
+    """Return the quantile of the normal distribution for a two-sided confidence level."""
+    return float(stats.norm.ppf((1 + level) / 2))
+
+
 class NormalEstimates:
     """Wald tests and intervals from estimates and their standard errors.
 
@@ -46,5 +51,5 @@ class NormalEstimates:
     @property
     def interval(self) -> np.ndarray:
         """Lower and upper confidence limits, of shape (n, 2)."""
-        half = stats.norm.ppf((1 + self.level) / 2) * self.standard_error
+        half = normal_quantile(self.level) * self.standard_error
         return np.column_stack([self.estimate - half, self.estimate + half])

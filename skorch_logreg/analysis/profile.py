@@ -1,11 +1,12 @@
 """Profile likelihood confidence intervals."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy import linalg, stats
+from scipy import linalg
 
 from skorch_logreg.analysis.convergence_messages import SEPARABLE_ADVICE, separating_columns
 from skorch_logreg.analysis.fitted_model import FittedModel
@@ -15,11 +16,11 @@ from skorch_logreg.analysis.likelihood import (
     NoMaximumError,
     maximise,
 )
+from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Profile", "profile_intervals"]
 
-_MAX_POINTS = 200  # evaluations of a profile for one limit; usually 5 to 10
 _ROOT_RTOL = 1e-9  # relative error of the deviance's square root at which the search stops
 _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
 
@@ -39,17 +40,12 @@ class Profile:
         Log-likelihood to profile.
     theta : ndarray of shape (n_params,)
         Maximum of the likelihood.
-    value : float
-        Log-likelihood at its maximum.
-    estimate : float
-        Value of the coefficient at the maximum.
-    error : float
-        Standard error of the coefficient, the unit of distances from the estimate.
-    direction : ndarray of shape (n_params,)
-        Change of theta per standard error of the coefficient in the direction of the least
-        decrease of the likelihood.
-    basis : ndarray of shape (n_params, n_params - 1)
-        Directions in which the coefficient does not change.
+    covariance : ndarray of shape (n_params, n_params)
+        Covariance matrix of theta.
+    index : int
+        Index of the coefficient; the intercept is the last one.
+    max_points, max_steps : int
+        Maximum number of evaluations of the profile for one limit, and of Newton steps for each.
 
     References
     ----------
@@ -59,63 +55,54 @@ class Profile:
 
     likelihood: Likelihood
     theta: np.ndarray
-    value: float
-    estimate: float
-    error: float
-    direction: np.ndarray
-    basis: np.ndarray
+    covariance: np.ndarray
+    index: int
+    max_points: int = 200  # usually 5 to 10
+    max_steps: int = 200
 
-    @classmethod
-    def at_maximum(
-        cls, likelihood: Likelihood, theta: np.ndarray, covariance: np.ndarray, index: int
-    ) -> Self:
-        """Profile one coefficient of a likelihood at its maximum.
+    @property
+    def _function(self) -> np.ndarray:
+        return self.likelihood.to_coef[self.index]
 
-        Parameters
-        ----------
-        likelihood : Likelihood
-            Log-likelihood to profile.
-        theta : ndarray of shape (n_params,)
-            Maximum of the likelihood.
-        covariance : ndarray of shape (n_params, n_params)
-            Covariance matrix of theta.
-        index : int
-            Index of the coefficient; the intercept is the last one.
-        """
-        function = likelihood.to_coef[index]
-        error = float(np.sqrt(function @ covariance @ function))
-        orthogonal, _ = linalg.qr(function[:, None] / linalg.norm(function))
-        return cls(
-            likelihood,
-            theta,
-            likelihood.value(theta),
-            float(function @ theta),
-            error,
-            covariance @ function / error,
-            orthogonal[:, 1:],
-        )
+    @cached_property
+    def value(self) -> float:
+        """Log-likelihood at its maximum."""
+        return self.likelihood.value(self.theta)
+
+    @property
+    def estimate(self) -> float:
+        """Value of the coefficient at the maximum."""
+        return float(self._function @ self.theta)
+
+    @cached_property
+    def error(self) -> float:
+        """Standard error of the coefficient, the unit of distances from the estimate."""
+        return float(np.sqrt(self._function @ self.covariance @ self._function))
+
+    @cached_property
+    def direction(self) -> np.ndarray:
+        """Change of theta per standard error in the direction of the least decrease."""
+        return self.covariance @ self._function / self.error
+
+    @cached_property
+    def _basis(self) -> np.ndarray:
+        """Directions (n_params, n_params - 1) in which the coefficient does not change."""
+        return linalg.qr(self._function[:, None] / linalg.norm(self._function))[0][:, 1:]
 
     def interval(self, quantile: float) -> tuple[float, float]:
         """Find both confidence limits, at which the deviance is ``quantile ** 2``."""
         low, high = (
-            self.estimate + self.endpoint(side, quantile) * self.error for side in (-1.0, 1.0)
+            self.estimate + self._endpoint(side, quantile) * self.error for side in (-1.0, 1.0)
         )
         return low, high
 
     def deviance_at(self, coef: float) -> float:
         """Compute the deviance of the profile at a value of the coefficient."""
         distance = (coef - self.estimate) / self.error
-        return self.deviance(distance, self.theta + distance * self.direction)[0]
+        return self._deviance(self.theta + distance * self.direction)[0]
 
-    def deviance(self, distance: float, start: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Compute the deviance of the profile at a distance from the estimate.
-
-        Parameters
-        ----------
-        distance : float
-            Signed distance of the coefficient from the estimate, in standard errors.
-        start : ndarray of shape (n_params,)
-            Starting point of the maximisation, at that distance.
+    def _deviance(self, start: np.ndarray) -> tuple[float, float, np.ndarray]:
+        """Maximise from ``start`` at a distance from the estimate, in standard errors.
 
         Returns
         -------
@@ -133,45 +120,29 @@ class Profile:
         HigherMaximumError
             If the maximum at that distance exceeds the maximum of the likelihood.
         """
-        theta = maximise(self.likelihood, start, self.basis)
+        theta = maximise(self.likelihood, start, self._basis, self.max_steps)
         slope = -2 * float(self.likelihood.score(theta) @ self.direction)
         deviance = 2 * (self.value - self.likelihood.value(theta))
         if deviance < -_DEVIANCE_RTOL:
             raise HigherMaximumError(theta)
         return deviance, slope, theta
 
-    def endpoint(self, side: float, quantile: float) -> float:
-        """Find the distance at which the deviance is ``quantile ** 2``.
+    def _endpoint(self, side: float, quantile: float) -> float:
+        """Find the distance on one side (-1 or 1) at which the deviance is ``quantile ** 2``.
 
         The square root of the deviance is nearly linear in the distance, so that Newton's method
-        on it takes few steps. The iterates are kept in a bracket.
-
-        Parameters
-        ----------
-        side : {-1.0, 1.0}
-            Side of the estimate.
-        quantile : float
-            Quantile of the normal distribution.
-
-        Returns
-        -------
-        distance : float
-            Signed distance from the estimate, in standard errors.
-
-        Raises
-        ------
-        NoMaximumError
-            If the relative error of the deviance exceeds 1e-6.
+        on it takes few steps. The iterates are kept in a bracket. A NoMaximumError is raised if
+        the relative error of the deviance exceeds 1e-6.
         """
         inner, theta, distance = 0.0, self.theta, quantile
         outer, outer_start = np.inf, 0.0  # the inner bound when `outer` was set
         deviance, failure = 0.0, ""
-        for _ in range(_MAX_POINTS):
+        for _ in range(self.max_points):
             # start from inside, so that a small step stays at the same one of several maxima
             start = theta + side * (distance - inner) * self.direction
             proposal = 0.0
             try:
-                deviance, slope, reached = self.deviance(side * distance, start)
+                deviance, slope, reached = self._deviance(start)
             except NoMaximumError as error:
                 outer, outer_start, failure = distance, inner, str(error)
             else:
@@ -248,13 +219,8 @@ def profile_intervals(
            [-0.29, -0.15],
            [16.61, 23.59]])
     """
-    if not 0 < level < 1:
-        raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
-    fit = FittedModel.from_estimator(estimator, X, y, sample_weight)
-    if fit.n_outputs > 1:
-        raise ParameterError(
-            f"profile_intervals is for two classes; the model has {len(fit.classes)}."
-        )
+    check_level(level)
+    fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "profile_intervals")
     if fit.is_penalised:
         raise ParameterError("profile_intervals needs a fit without a penalty: C=float('inf').")
     if fit.convergence_message is not None:
@@ -265,28 +231,32 @@ def profile_intervals(
     target = fit.index == 1
     likelihood = Likelihood.from_data(rows, target, fit.weight, fit.names, fit.fit_intercept)
     coef = fit.params[0] if fit.fit_intercept else fit.params[0, :-1]
-    quantile = float(stats.norm.ppf((1 + level) / 2))
+    return intervals(fit, likelihood, np.linalg.solve(likelihood.to_coef, coef), level)
+
+
+def intervals(
+    fit: FittedModel, likelihood: Likelihood, start: np.ndarray, level: float, **budgets: int
+) -> np.ndarray:
+    """Maximise a likelihood from ``start``, and compute the intervals of all coefficients.
+
+    ``budgets`` are those of `Profile`.
+    """
     try:
-        start = np.linalg.solve(likelihood.to_coef, coef)
-        theta = maximise(likelihood, start, np.eye(len(coef)))
+        theta = maximise(likelihood, start, np.eye(len(start)))
         covariance = likelihood.covariance(theta)
     except NoMaximumError as failure:
-        raise ValueError(_failure_message(fit, failure)) from failure
+        columns = separating_columns(fit)
+        raise ValueError(
+            f"{', '.join(columns[:5])} separate the classes, {SEPARABLE_ADVICE}."
+            if columns
+            else f"The maximum of the likelihood was not reached: {failure}"
+        ) from failure
     limits = []
-    for index in range(len(coef)):
+    for index in range(len(start)):
+        profile = Profile(likelihood, theta, covariance, index, **budgets)
         try:
-            limits.append(
-                Profile.at_maximum(likelihood, theta, covariance, index).interval(quantile)
-            )
+            limits.append(profile.interval(normal_quantile(level)))
         except (NoMaximumError, HigherMaximumError) as failure:
             name = fit.names[index]
             raise ValueError(f"The profile of {name} was not reached: {failure}") from failure
     return np.array(limits)
-
-
-def _failure_message(fit: FittedModel, failure: NoMaximumError) -> str:
-    """Format the error message for a likelihood whose maximum was not reached."""
-    columns = separating_columns(fit)
-    if columns:
-        return f"{', '.join(columns[:5])} separate the classes, {SEPARABLE_ADVICE}."
-    return f"The maximum of the likelihood was not reached: {failure}"

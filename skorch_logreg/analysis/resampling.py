@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
@@ -18,6 +17,7 @@ from skorch_logreg.analysis.fitted_model import (
     penalty_parameters,
     unwrap_estimator,
 )
+from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
@@ -86,10 +86,9 @@ class Bootstrap:
         """
         if method not in _METHODS:
             raise ParameterError(f"method={method!r}; expected one of {list(_METHODS)}.")
-        if not 0 < level < 1:
-            raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
+        check_level(level)
         if method == "normal":
-            half = stats.norm.ppf((1 + level) / 2) * self.standard_error
+            half = normal_quantile(level) * self.standard_error
             return np.stack([self.coef - half, self.coef + half], axis=-1)
         low, high = np.quantile(self.coefs, [(1 - level) / 2, (1 + level) / 2], axis=0)
         if method == "basic":

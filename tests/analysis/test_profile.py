@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skorch_logreg import TorchLogisticClassifier, profile_intervals
 from skorch_logreg.analysis import likelihood, profile
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.exceptions import ParameterError
 from tests.analysis.exact_profile import deviance
 
@@ -224,20 +225,20 @@ def test_a_column_that_is_constant_where_rows_count():
         profile_intervals(model, X, y, sample_weight=weight.astype(float))
 
 
-def test_an_end_that_was_not_reached_is_not_returned(monkeypatch):
+@pytest.mark.parametrize(
+    ("budget", "match"),
+    [
+        ({"max_points": 2}, r"profile of x0 was not reached: the deviance is .* 3\.84146"),
+        ({"max_steps": 1}, "profile of x0 was not reached: .* not converged after 1 steps"),
+    ],
+)
+def test_an_end_that_was_not_reached_is_not_returned(budget, match):
     """An inner maximisation that stops early shows in the deviance."""
     X, y, weight, _ = a_year()
-    model = free(X, y, weight)
-
-    monkeypatch.setattr(profile, "_MAX_POINTS", 2)
-    with pytest.raises(
-        ValueError, match=r"profile of x0 was not reached: the deviance is .* 3\.84146"
-    ):
-        profile_intervals(model, X, y)
-    monkeypatch.undo()
-    monkeypatch.setattr(likelihood, "_MAX_STEPS", 1)
-    with pytest.raises(ValueError, match="not converged after 1 steps"):
-        profile_intervals(model, X, y)
+    fit = FittedModel.from_estimator(free(X, y, weight), X, y)
+    rows = likelihood.Likelihood.from_data(X, y == 1, weight, fit.names, True)
+    with pytest.raises(ValueError, match=match):
+        profile.intervals(fit, rows, np.zeros(3), 0.95, **budget)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95, float("nan")])
@@ -261,6 +262,4 @@ def test_a_maximum_that_is_none_is_found_out():
     rows = likelihood.Likelihood.from_data(X, y == 1, weight, ("x0", "x1", "intercept"), True)
     best = likelihood.maximise(rows, np.zeros(3), np.eye(3))
     with pytest.raises(ValueError, match="second maximum"):
-        profile.Profile.at_maximum(rows, best + [20.0, 0, 0], rows.covariance(best), 0).interval(
-            1.96
-        )
+        profile.Profile(rows, best + [20.0, 0, 0], rows.covariance(best), 0).interval(1.96)

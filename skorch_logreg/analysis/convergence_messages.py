@@ -23,23 +23,10 @@ SEPARABLE_ADVICE = (
 def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str | None:
     """Describe why a fitted classifier did not converge and what to do about it.
 
-    Parameters
-    ----------
-    estimator : fitted classifier
-        A classifier, not a pipeline or a search.
-    fit : FittedModel or None
-        Coefficients and training rows of the classifier; if None, separation is not checked.
-
-    Returns
-    -------
-    message : str or None
-        The message, or None if the fit converged. None as well if the classifier has no
-        `converged_`, like those of scikit-learn, and its coefficients do not separate the classes.
-
-    Notes
-    -----
-    Unpenalised coefficients that separate the classes prove that a finite optimum does not
-    exist. The linear programme of `separation` is solved only if no other reason is known.
+    Without ``fit``, separation is not checked. Unpenalised coefficients that separate the classes
+    prove that a finite optimum does not exist; the linear programme of `separation` is solved only
+    if no other reason is known. None if the fit converged, or if the classifier has no
+    `converged_`, like those of scikit-learn, and its coefficients do not separate the classes.
     """
     converged = getattr(estimator, "converged_", None)
     if fit is not None and _is_separated(fit):

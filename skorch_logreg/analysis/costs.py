@@ -66,26 +66,10 @@ def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
 def check_cost_matrix(
     cost_matrix: Any, shape: tuple[int, int | None], each: list[tuple[int, ...]]
 ) -> np.ndarray:
-    """Validate a cost matrix.
+    """Validate costs (..., n_classes, n_decisions), and return them in float64.
 
-    Parameters
-    ----------
-    cost_matrix : array-like of shape (..., n_classes, n_decisions)
-        Cost of each decision for each true class.
-    shape : tuple of (int, int or None)
-        Number of classes, and number of decisions; None allows any number of decisions.
-    each : list of tuple
-        Allowed shapes of the axes before the last two.
-
-    Returns
-    -------
-    costs : ndarray of shape (..., n_classes, n_decisions), float64
-        The validated costs.
-
-    Raises
-    ------
-    ParameterError
-        If the costs are not finite or have another shape.
+    ``shape`` holds the numbers of classes and decisions, where None allows any number; ``each``
+    the allowed shapes of the axes before the last two.
     """
     costs = np.asarray(cost_matrix, dtype=np.float64)
     n_classes, n_decisions = shape

@@ -28,13 +28,7 @@ _SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rou
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """Weighted confusion matrix at every threshold.
-
-    Parameters
-    ----------
-    tp, fp, fn, tn : ndarray of shape (n_thresholds,)
-        Total weight of the true positives, false positives, false negatives and true negatives.
-    """
+    """Total weights of true and false positives and negatives at every threshold."""
 
     tp: np.ndarray
     fp: np.ndarray
@@ -49,17 +43,7 @@ class ConfusionCounts:
 
 @dataclass(frozen=True)
 class ProbabilityRanking:
-    """Rows sorted by predicted probability, and their split at every threshold.
-
-    Parameters
-    ----------
-    thresholds : ndarray of shape (n_thresholds,)
-        Thresholds on the probability.
-    order : ndarray of shape (n_rows,), int
-        Row indices in ascending order of the probability.
-    cut : ndarray of shape (n_thresholds,), int
-        Number of rows whose probability is below each threshold.
-    """
+    """Rows in ascending order of probability, and the number below each threshold."""
 
     thresholds: np.ndarray
     order: np.ndarray
@@ -117,19 +101,7 @@ def maximize_micro_fbeta(
     Dinkelbach's method maximises ``(1 + beta^2) TP - F (TP + FP)`` for each label separately,
     where F is the current score, and repeats until F does not increase.
 
-    Parameters
-    ----------
-    rankings : list of ProbabilityRanking
-        Sorted rows of each label.
-    counts : list of ConfusionCounts
-        Confusion matrices of each label.
-    beta : float
-        Weight of recall relative to precision.
-
-    Returns
-    -------
-    indices : list of int
-        Index of the threshold of each label.
+    Returns the index of the threshold of each label.
 
     References
     ----------
@@ -159,14 +131,9 @@ def _ratio(part: Any, whole: Any) -> Any:
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
-def accuracy(c: ConfusionCounts) -> np.ndarray:
-    """Compute the accuracy."""
-    return _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn)
-
-
-def balanced_accuracy(c: ConfusionCounts) -> np.ndarray:
+def _balanced_accuracy(c: ConfusionCounts) -> np.ndarray:
     """Compute the mean recall over the classes that are present."""
-    recalls = recall(c) + recall(c.swapped)
+    recalls = _ratio(c.tp, c.tp + c.fn) + _ratio(c.tn, c.tn + c.fp)
     return recalls / np.maximum((c.tp + c.fn > 0).astype(int) + (c.tn + c.fp > 0), 1)
 
 
@@ -176,39 +143,24 @@ def fbeta(c: ConfusionCounts, beta: float = 1.0) -> np.ndarray:
     return _ratio(gain * c.tp, gain * c.tp + beta**2 * c.fn + c.fp)
 
 
-def precision(c: ConfusionCounts) -> np.ndarray:
-    """Compute the precision."""
-    return _ratio(c.tp, c.tp + c.fp)
-
-
-def recall(c: ConfusionCounts) -> np.ndarray:
-    """Compute the recall."""
-    return _ratio(c.tp, c.tp + c.fn)
-
-
-def jaccard(c: ConfusionCounts) -> np.ndarray:
-    """Compute the Jaccard index."""
-    return _ratio(c.tp, c.tp + c.fn + c.fp)
-
-
-def matthews(c: ConfusionCounts) -> np.ndarray:
+def _matthews(c: ConfusionCounts) -> np.ndarray:
     """Compute the Matthews correlation coefficient."""
     scale = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn)
     scale = scale * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
-    return np.where(scale > 0, (c.tp * c.tn - c.fp * c.fn) / np.where(scale > 0, scale, 1), 0.0)
+    return _ratio(c.tp * c.tn - c.fp * c.fn, scale)
 
 
 _SYMMETRIC_METRICS: dict[Any, Callable[..., np.ndarray]] = {
-    metrics.accuracy_score: accuracy,
-    metrics.balanced_accuracy_score: balanced_accuracy,
-    metrics.matthews_corrcoef: matthews,
+    metrics.accuracy_score: lambda c: _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+    metrics.balanced_accuracy_score: _balanced_accuracy,
+    metrics.matthews_corrcoef: _matthews,
 }
 _BINARY_METRICS: dict[Any, Callable[..., np.ndarray]] = {
     metrics.f1_score: fbeta,
     metrics.fbeta_score: fbeta,
-    metrics.precision_score: precision,
-    metrics.recall_score: recall,
-    metrics.jaccard_score: jaccard,
+    metrics.precision_score: lambda c: _ratio(c.tp, c.tp + c.fp),
+    metrics.recall_score: lambda c: _ratio(c.tp, c.tp + c.fn),
+    metrics.jaccard_score: lambda c: _ratio(c.tp, c.tp + c.fn + c.fp),
 }
 
 
@@ -217,19 +169,8 @@ def metric_from_counts(
 ) -> Callable[[ConfusionCounts], Any] | None:
     """Return a function that computes a scikit-learn metric from confusion matrices.
 
-    Parameters
-    ----------
-    score : callable
-        A function of `sklearn.metrics`.
-    options : dict
-        Keyword arguments of the metric.
-    classes : ndarray of shape (2,)
-        Class labels; the second one is positive if there is no `pos_label` in `options`.
-
-    Returns
-    -------
-    metric : callable or None
-        Function of a `ConfusionCounts`, or None if the metric or its options are not supported.
+    ``classes[1]`` is positive without a `pos_label` in ``options``, the keyword arguments of the
+    metric. None if the metric or its options are not supported.
     """
     if score in _SYMMETRIC_METRICS and not options:
         return _SYMMETRIC_METRICS[score]

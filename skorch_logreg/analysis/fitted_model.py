@@ -41,28 +41,10 @@ class FittedModel:
 
     Hessians and scores are in the parameters of ``[Z 1]`` with standardised columns Z.
 
-    Parameters
-    ----------
-    X : ndarray or csr_matrix of shape (n_samples, n_features), float64
-        Training rows.
-    index : ndarray of shape (n_samples,)
-        Index into `classes` of the class of every row.
-    weight : ndarray of shape (n_samples,)
-        Sample weights, multiplied by the class weights.
-    classes : ndarray of shape (n_classes,)
-        Class labels.
-    names : tuple of str
-        Names of the features, followed by "intercept".
-    params : ndarray of shape (K, n_features + 1)
-        Coefficients and intercept. K is 1 for two classes, else the number of classes.
-    ridge : ndarray of shape (n_features,)
-        Second derivatives of the penalty, ``f_j / C``.
-    fit_intercept : bool
-        Whether the model has an intercept.
-    estimator : classifier
-        The fitted classifier.
-    offset : ndarray of shape (n_samples,) or None
-        Offset added to the logits of two classes.
+    ``index`` is the class of every row in ``classes``, ``weight`` (n_samples,) includes the class
+    weights, ``names`` end with "intercept", ``params`` (K, n_features + 1) with the intercepts;
+    ``ridge`` (n_features,) are the second derivatives ``f_j / C`` of the penalty, and ``offset``
+    (n_samples,) is added to the logits of two classes.
     """
 
     X: Any
@@ -82,12 +64,8 @@ class FittedModel:
     ) -> Self:
         """Extract the coefficients of a fitted classifier and validate its training data.
 
-        For a pipeline or a search, this is its final classifier on the transformed rows.
-
-        Raises
-        ------
-        ParameterError
-            If the model is not a maximum of the likelihood with a ridge penalty or none.
+        For a pipeline or a search, this is its final classifier on the transformed rows. A
+        ParameterError is raised for all but a maximum of the likelihood with a ridge or no penalty.
         """
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
@@ -264,11 +242,8 @@ class FittedModel:
 def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
     """Return the final classifier of searches and pipelines, and X transformed for it.
 
-    Raises
-    ------
-    ParameterError
-        If the classifier has one model per label or no coefficients, if it penalises the
-        intercept (liblinear), or if it was not fitted to all rows of X.
+    A ParameterError is raised if it has one model per label or no coefficients, penalises the
+    intercept (liblinear), or was not fitted to all rows of X.
     """
     X, estimator = transform_before_last(estimator, to_numpy(X)), last_step(estimator)
     check_is_fitted(estimator)

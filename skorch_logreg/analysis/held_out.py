@@ -32,13 +32,7 @@ def copy_if_fitted(estimator: Any) -> Any:
 
 
 def positive_proba(model: Any, X: Any) -> np.ndarray:
-    """Predict the probabilities of the second class, or of every label.
-
-    Returns
-    -------
-    proba : ndarray of shape (n_rows,) or (n_rows, n_labels), float64
-        Predicted probabilities.
-    """
+    """Predict the probabilities (n_rows,) of the second class, or (n_rows, n_labels) of labels."""
     found = to_dense_numpy(model.predict_proba(X)).astype(np.float64)
     return found if is_multilabel(model) else found[:, 1]
 
@@ -52,12 +46,7 @@ def cross_validate_proba(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a clone on the training rows of every split and predict its test rows.
 
-    Returns
-    -------
-    proba : ndarray of shape (n_held,) or (n_held, n_labels)
-        Probabilities of the second class, or of every label.
-    rows : ndarray of shape (n_held,), int
-        Row indices of the probabilities.
+    Returns the probabilities of `positive_proba`, and the indices (n_held,) of their rows.
     """
     parts, rows = [], []
     for train, test in splits:

@@ -31,13 +31,7 @@ class NoMaximumError(ValueError):
 
 
 class HigherMaximumError(ValueError):
-    """A point has a higher likelihood than the maximum that was found.
-
-    Parameters
-    ----------
-    theta : ndarray of shape (n_params,)
-        The point of higher likelihood.
-    """
+    """The point ``theta`` has a higher likelihood than the maximum that was found."""
 
     def __init__(self, theta: np.ndarray) -> None:
         super().__init__("The likelihood has a second maximum, above the first.")
@@ -79,10 +73,7 @@ class Likelihood:
     ) -> Self:
         """Orthogonalise the scaled columns of X, which are centered if there is an intercept.
 
-        Raises
-        ------
-        ValueError
-            If a column is a linear combination of others. The message contains its name.
+        A ValueError names the columns that are linear combinations of others.
         """
         has_weight = weight > 0
         X, weight = X[has_weight], weight[has_weight]

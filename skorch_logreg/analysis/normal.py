@@ -18,13 +18,7 @@ def normal_quantile(level: float) -> float:
 
 
 class NormalEstimates:
-    """Wald tests and intervals from estimates and their standard errors.
-
-    Attributes
-    ----------
-    level : float
-        Confidence level of the intervals.
-    """
+    """Wald tests and intervals of the given confidence level from estimates and their errors."""
 
     level: float
 

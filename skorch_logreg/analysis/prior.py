@@ -118,13 +118,7 @@ def correct_prior(
 
 
 def _rate_shape(model: Any) -> tuple[int, ...]:
-    """Return the expected shape of the rates.
-
-    Raises
-    ------
-    ParameterError
-        If the model has no intercept that can be corrected.
-    """
+    """Return the shape of the rates; raise a ParameterError without an intercept to correct."""
     name = type(model).__name__
     if not hasattr(model, "intercept_"):
         raise ParameterError(

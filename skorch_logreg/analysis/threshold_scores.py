@@ -23,20 +23,7 @@ __all__ = ["HeldOutPredictions", "ThresholdSelector", "cost_selector", "score_se
 class HeldOutPredictions:
     """Held-out predictions of one binary problem.
 
-    Parameters
-    ----------
-    label : int
-        Index of the label; 0 if there is only one problem.
-    rows : ndarray of shape (n_held,), int
-        Indices of the held-out rows in X.
-    probabilities : ndarray of shape (n_held,)
-        Predicted probabilities of the positive class.
-    positive : ndarray of shape (n_held,), bool
-        Whether each row is positive.
-    weight : ndarray of shape (n_held,)
-        Sample weights.
-    ranking : ProbabilityRanking
-        Rows sorted by probability, and the candidate thresholds.
+    ``rows`` are indices into X, and ``label`` is 0 if there is only one problem.
     """
 
     label: int
@@ -53,15 +40,7 @@ class HeldOutPredictions:
 
 
 class _FixedPredictions(ClassifierMixin, BaseEstimator):
-    """Classifier that returns fixed predictions, to be passed to a scorer.
-
-    Parameters
-    ----------
-    classes_ : ndarray of shape (2,)
-        Class labels.
-    positive : ndarray of shape (n_rows,), bool
-        Whether each row is predicted positive.
-    """
+    """Classifier that returns fixed predictions, to be passed to a scorer."""
 
     def __init__(self, classes_: np.ndarray, positive: np.ndarray) -> None:
         self.classes_ = classes_
@@ -86,35 +65,12 @@ def score_selector(
     *,
     is_multilabel: bool,
 ) -> ThresholdSelector:
-    """Return a selector of thresholds by a scikit-learn scorer.
+    """Return a selector of thresholds by a scikit-learn scorer of predicted classes.
 
     Scores are computed from confusion matrices if the metric allows it, else by a call of the
-    scorer for every threshold.
-
-    Parameters
-    ----------
-    scorer : scorer
-        Scorer of predicted classes.
-    scoring : str or callable
-        The `scoring` parameter, for error messages.
-    classes : ndarray of shape (2,)
-        Class labels.
-    X : array-like of shape (n_samples, n_features)
-        Rows, which are passed to the scorer.
-    params : dict
-        Additional parameters of the scorer, such as sample weights.
-    is_multilabel : bool
-        Whether the problems are labels of a multilabel target.
-
-    Returns
-    -------
-    select : ThresholdSelector
-        Function that selects the thresholds.
-
-    Raises
-    ------
-    ParameterError
-        If the metric's average over labels does not define a threshold for each label.
+    scorer for every threshold. ``scoring`` is for error messages, and ``params`` are additional
+    parameters of the scorer, such as sample weights. A ParameterError is raised if the average
+    over labels does not define a threshold for each label.
     """
     beta = _micro_beta(scorer) if is_multilabel else None
     if beta is not None:
@@ -163,17 +119,7 @@ def score_selector(
 def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector:
     """Return a selector of thresholds by the mean cost of a row; scores are negative costs.
 
-    Parameters
-    ----------
-    cost_matrix : array-like of shape (..., 2, 2)
-        Costs by true class and prediction, for all rows or for each row and label.
-    shape : tuple
-        Shape of y, (n_samples,) or (n_samples, n_labels).
-
-    Returns
-    -------
-    select : ThresholdSelector
-        Function that selects the thresholds.
+    ``shape`` is that of y, (n_samples,) or (n_samples, n_labels).
     """
     costs = check_cost_matrix(cost_matrix, (2, 2), [(), shape[1:], shape])
     is_per_row = costs.ndim == 2 + len(shape)

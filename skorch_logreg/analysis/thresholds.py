@@ -161,13 +161,10 @@ def tune_threshold(
     prefix, classifier = final_step(estimator)
     _check_parameters(classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
-    if params.get(f"{prefix}offset", params.get("offset")) is not None:
-        raise ParameterError(
-            "params has an offset, which the probabilities of held-out rows are without; choose a "
-            "threshold from decision_function plus the offset."
-        )
-    candidates = _check_thresholds(thresholds)
-    targets = _check_targets(y, params.get(f"{prefix}label_mask", params.get("label_mask")))
+    offset, label_mask = (
+        params.get(f"{prefix}{name}", params.get(name)) for name in ("offset", "label_mask")
+    )
+    candidates, targets = _check_thresholds(thresholds), _check_targets(y, label_mask, offset)
     sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
         X = view_as_numpy(X)  # supports the row indexing that folds need
@@ -177,8 +174,7 @@ def tune_threshold(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
     model = held_out.copy_if_fitted(estimator)
-    classes = _two_classes(targets, model)
-    is_multilabel = targets.ndim == 2
+    classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     scorer = _check_scorer(estimator, scoring) if cost_matrix is None else None
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
     if scorer is None:
@@ -188,30 +184,43 @@ def tune_threshold(
             scorer, scoring, classes, X, score_params, is_multilabel=is_multilabel
         )
     if isinstance(cv, str):
-        if model is None:
-            raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
-        proba, rows = held_out.positive_proba(model, X), np.arange(len(targets))
-        check_consistent_length(proba, targets)
+        proba, rows = _prefit_proba(model, X, targets)
     else:
         splits = check_cv(cv, targets, classifier=not is_multilabel).split(X, targets, groups)
         proba, rows = held_out.cross_validate_proba(estimator, X, y, splits, fit_params)
-        if model is None:
-            model = clone(estimator).fit(X, y, **fit_params)
-    problems = _held_out_predictions(
-        proba, rows, targets, classes, score_params.get("sample_weight"), candidates=candidates
-    )
+    if model is None:
+        model = clone(estimator).fit(X, y, **fit_params)
+    weight = score_params.get("sample_weight")
+    problems = _held_out_predictions(proba, rows, targets, classes, weight, candidates=candidates)
+    found = _best_thresholds(problems, select, is_multilabel)
+    model.set_params(**{f"{prefix}threshold": found["threshold"]})
+    return TunedThreshold(**found, estimator=model)
+
+
+def _prefit_proba(model: Any, X: Any, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of all rows by a fitted model, and the indices of the rows."""
+    if model is None:
+        raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
+    proba = held_out.positive_proba(model, X)
+    check_consistent_length(proba, targets)
+    return proba, np.arange(len(targets))
+
+
+def _best_thresholds(
+    problems: list[HeldOutPredictions],
+    select: threshold_scores.ThresholdSelector,
+    is_multilabel: bool,
+) -> dict[str, Any]:
+    """Return the fields of `TunedThreshold` but for the estimator."""
     indices, scores = select(problems)
-    chosen = np.array([c.ranking.thresholds[i] for c, i in zip(problems, indices, strict=True)])
-    value = chosen if is_multilabel else float(chosen[0])
-    return TunedThreshold(
-        threshold=value,
-        score=float(np.mean([score[i] for score, i in zip(scores, indices, strict=True)])),
-        thresholds=[c.ranking.thresholds for c in problems]
-        if is_multilabel
-        else problems[0].ranking.thresholds,
-        scores=scores if is_multilabel else scores[0],
-        estimator=model.set_params(**{f"{prefix}threshold": value}),
-    )
+    thresholds = [problem.ranking.thresholds for problem in problems]
+    best = [own[i] for own, i in zip(thresholds, indices, strict=True)]
+    return {
+        "threshold": np.array(best) if is_multilabel else float(best[0]),
+        "score": float(np.mean([own[i] for own, i in zip(scores, indices, strict=True)])),
+        "thresholds": thresholds if is_multilabel else thresholds[0],
+        "scores": scores if is_multilabel else scores[0],
+    }
 
 
 def _held_out_predictions(
@@ -235,23 +244,13 @@ def _held_out_predictions(
     problems = []
     for label, p in enumerate(proba.reshape(len(rows), -1).T):
         known = ~np.isnan(cells[rows, label])
-        own = rows[known]
+        own, ranking = rows[known], ProbabilityRanking.from_probabilities(p[known], candidates)
         positive = cells[own, label] == 1
-        problems.append(
-            HeldOutPredictions(
-                label,
-                own,
-                p[known],
-                positive,
-                weight[own],
-                ProbabilityRanking.from_probabilities(p[known], candidates),
-            )
-        )
-    for problem in problems:
-        there = {bool(value) for value in problem.positive[problem.weight > 0]}
+        there = np.unique(positive[weight[own] > 0])
         if len(there) < (1 if is_multilabel else 2):
-            what = f"no known cell of label {problem.label}" if is_multilabel else "no two classes"
+            what = f"no known cell of label {label}" if is_multilabel else "no two classes"
             raise ParameterError(f"y has {what} in the held-out rows that have a weight.")
+        problems.append(HeldOutPredictions(label, own, p[known], positive, weight[own], ranking))
     return problems
 
 
@@ -298,8 +297,13 @@ def _check_thresholds(thresholds: Any) -> np.ndarray | None:
     return np.unique(candidates)
 
 
-def _check_targets(y: Any, label_mask: Any) -> np.ndarray:
+def _check_targets(y: Any, label_mask: Any, offset: Any) -> np.ndarray:
     """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown."""
+    if offset is not None:
+        raise ParameterError(
+            "params has an offset, which the probabilities of held-out rows are without; choose a "
+            "threshold from decision_function plus the offset."
+        )
     targets = to_dense_numpy(y)
     if targets.ndim != 2:
         return column_or_1d(targets)

@@ -6,26 +6,10 @@ __all__ = ["foreground_color", "prepare_axes"]
 
 
 def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
-    """Set the axes and figure of a display, and create them if necessary.
+    """Set ``ax_`` and ``figure_`` of a display, and return the axes.
 
-    Parameters
-    ----------
-    display : object
-        Display whose attributes ``ax_`` and ``figure_`` are set.
-    ax : matplotlib Axes or None
-        Axes to draw on; None creates a new figure.
-    size : (width, height) or None
-        Size of a new figure in inches; None is matplotlib's default.
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        Axes to draw on.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing. The message contains the command that installs it.
+    Without axes a new figure is created, of a size in inches or of matplotlib's default. The
+    message of an ImportError contains the command that installs matplotlib.
     """
     try:
         from matplotlib import pyplot as plt

@@ -1,5 +1,6 @@
 """Plot of the largest coefficients of a model."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from skorch_logreg.pipelines import (
 __all__ = ["CoefficientDisplay"]
 
 
+@dataclass(eq=False, repr=False)
 class CoefficientDisplay:
     """Largest coefficients of a model, with feature names and intervals.
 
@@ -66,13 +68,11 @@ class CoefficientDisplay:
     ['worst texture', 'radius error']
     """
 
-    def __init__(
-        self, coef: Any, *, intervals: Any = None, feature_names: Any = None, classes: Any = None
-    ) -> None:
-        self.coef = coef
-        self.intervals = intervals
-        self.feature_names = feature_names
-        self.classes = classes
+    coef: Any
+    _: KW_ONLY
+    intervals: Any = None
+    feature_names: Any = None
+    classes: Any = None
 
     @classmethod
     def from_estimator(
@@ -136,18 +136,7 @@ class CoefficientDisplay:
         return display.plot(ax, n_features=n_features, **kwargs)
 
     def plot(self, ax: Any = None, *, n_features: int = 20, **kwargs: Any) -> Self:
-        """Plot the visualization.
-
-        Parameters
-        ----------
-        ax, n_features, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        self : object
-            The display itself.
-        """
+        """Plot the visualization with the parameters of `from_estimator`; return the display."""
         coef = np.atleast_2d(to_dense_numpy(self.coef)).astype(np.float64)
         intervals = None if self.intervals is None else _check_intervals(self.intervals, coef)
         names = pipelines.feature_names(None, coef.shape[1], self.feature_names)

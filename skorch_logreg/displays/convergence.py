@@ -1,5 +1,6 @@
 """Plot of the convergence of a fit."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from skorch_logreg.pipelines import last_step
 __all__ = ["ConvergenceDisplay"]
 
 
+@dataclass(eq=False, repr=False)
 class ConvergenceDisplay:
     """Convergence of a fit: optimality by passes over X, or training history by epochs.
 
@@ -57,22 +59,13 @@ class ConvergenceDisplay:
     'loss'
     """
 
-    def __init__(
-        self,
-        steps: Any,
-        values: Any,
-        *,
-        step_name: str = "passes over X",
-        value_name: str = "optimality",
-        tol: float | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.steps = steps
-        self.values = values
-        self.step_name = step_name
-        self.value_name = value_name
-        self.tol = tol
-        self.name = name
+    steps: Any
+    values: Any
+    _: KW_ONLY
+    step_name: str = "passes over X"
+    value_name: str = "optimality"
+    tol: float | None = None
+    name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -197,18 +190,7 @@ class ConvergenceDisplay:
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot the visualization.
-
-        Parameters
-        ----------
-        ax, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        self : object
-            The display itself.
-        """
+        """Plot the visualization with the parameters of `from_estimator`; return the display."""
         ax = prepare_axes(self, ax)
         values = np.asarray(self.values, dtype=np.float64)
         label = {} if self.name is None else {"label": self.name}
@@ -222,9 +204,8 @@ class ConvergenceDisplay:
         self.tol_line_ = None
         tol_text = None if self.tol is None else f"tol = {self.tol:g}"
         if tol_text is not None and tol_text not in [text.get_text() for text in ax.texts]:
-            self.tol_line_ = ax.axhline(
-                self.tol, color=foreground_color(ax), linestyle=":", linewidth=1
-            )
+            style = {"color": foreground_color(ax), "linestyle": ":", "linewidth": 1}
+            self.tol_line_ = ax.axhline(self.tol, **style)
             ax.annotate(
                 tol_text,
                 xy=(1, self.tol),
@@ -235,8 +216,7 @@ class ConvergenceDisplay:
                 fontsize="small",
             )
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel(self.step_name)
-        ax.set_ylabel(self.value_name)
+        ax.set(xlabel=self.step_name, ylabel=self.value_name)
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
         return self
@@ -249,14 +229,10 @@ class _OptimalityRecorder:
         self.passes: list[int] = []
         self.optimality: list[float] = []
 
-    def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing; required by scikit-learn's callback protocol."""
+    def _ignore(self, estimator: Any, context: Any) -> None:
+        """Do nothing; scikit-learn's callback protocol requires methods for these events."""
 
-    def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing; required by scikit-learn's callback protocol."""
-
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Do nothing; required by scikit-learn's callback protocol."""
+    setup = teardown = on_fit_task_begin = _ignore
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None

@@ -1,5 +1,6 @@
 """Plot of cross-validated scores by regularization strength."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from skorch_logreg.pipelines import class_names, index_of, last_step
 __all__ = ["CVScoresDisplay"]
 
 
+@dataclass(eq=False, repr=False)
 class CVScoresDisplay:
     """Mean cross-validated scores as a function of C, with bands of one standard error.
 
@@ -65,13 +67,11 @@ class CVScoresDisplay:
     True
     """
 
-    def __init__(
-        self, Cs: Any, scores: Any, *, l1_ratios: Any = None, score_name: str = "score"
-    ) -> None:
-        self.Cs = Cs
-        self.scores = scores
-        self.l1_ratios = l1_ratios
-        self.score_name = score_name
+    Cs: Any
+    scores: Any
+    _: KW_ONLY
+    l1_ratios: Any = None
+    score_name: str = "score"
 
     @classmethod
     def from_estimator(
@@ -107,9 +107,7 @@ class CVScoresDisplay:
                 f"{type(model).__name__} has no scores_; a TorchLogisticClassifierCV has."
             )
         scores, ratios = model.scores_, model.l1_ratios_
-        if isinstance(
-            scores, dict
-        ):  # legacy layout: axis of Cs before l1_ratios, the same for all classes
+        if isinstance(scores, dict):  # legacy layout: Cs before l1_ratios, the same for all classes
             scores = next(iter(scores.values()))
             scores = scores[:, None] if scores.ndim == 2 else scores.swapaxes(1, 2)
         if scores.ndim == 4:
@@ -122,34 +120,22 @@ class CVScoresDisplay:
         elif label is not None:
             raise ParameterError(f"label is {label!r}, but the model has none.")
         scoring = getattr(getattr(model, "estimator", model), "scoring", None)
-        name = "score"
-        if scoring is None or scoring == "warn":
-            name = "accuracy"
-        elif isinstance(scoring, str):
-            name = scoring.replace("_", " ")
+        scoring = "accuracy" if scoring in (None, "warn") else scoring
+        name = scoring.replace("_", " ") if isinstance(scoring, str) else "score"
         ratios = None if ratios[0] is None else ratios
         display = cls(model.Cs_, scores, l1_ratios=ratios, score_name=name)
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot the visualization.
-
-        Parameters
-        ----------
-        ax, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        self : object
-            The display itself.
-        """
+        """Plot the visualization with the parameters of `from_estimator`; return the display."""
         ax = prepare_axes(self, ax)
         order = np.argsort(self.Cs, kind="stable")
         Cs = np.asarray(self.Cs, dtype=np.float64)[order]
         scores = np.asarray(self.scores, dtype=np.float64)[:, :, order]
         ratios = [None] * scores.shape[1] if self.l1_ratios is None else list(self.l1_ratios)
-        mean, error = scores.mean(axis=0), _standard_error(scores)
+        n_folds, mean, error = len(scores), scores.mean(axis=0), None
+        if n_folds > 1:
+            error = scores.std(axis=0, ddof=1) / np.sqrt(n_folds)
         x, unbounded = _finite_positions(Cs)
         self.lines_, self.bands_ = [], []
         for k, ratio in enumerate(ratios):
@@ -174,7 +160,7 @@ class CVScoresDisplay:
             first = int(within.argmax()) if within.any() else int(c)
             self.simplest_ = (float(Cs[first]), ratios[ratio])
             self._draw_vertical_line(ax, x[first], f"one standard error, C = {Cs[first]:.3g}", "--")
-        ax.set_xscale("log")
+        ax.set(xscale="log", xlabel="C", ylabel=self.score_name)
         if unbounded:
             ax.annotate(
                 "no penalty",
@@ -187,8 +173,6 @@ class CVScoresDisplay:
                 va="bottom",
                 fontsize="small",
             )
-        ax.set_xlabel("C")
-        ax.set_ylabel(self.score_name)
         ax.legend(fontsize="small")
         return self
 
@@ -199,22 +183,8 @@ class CVScoresDisplay:
         )
 
 
-def _standard_error(scores: np.ndarray) -> np.ndarray | None:
-    """Compute the standard error of the mean over folds, (n_l1_ratios, n_cs); None for one fold."""
-    n_folds = len(scores)
-    return None if n_folds < 2 else scores.std(axis=0, ddof=1) / np.sqrt(n_folds)
-
-
 def _finite_positions(Cs: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return positions on the axis, one decade to the right for infinity.
-
-    Returns
-    -------
-    positions : ndarray of shape (n_cs,)
-        Finite positions.
-    unbounded : bool
-        Whether one of the Cs is infinite.
-    """
+    """Return positions on the axis, one decade to the right for infinity, and whether there is."""
     finite = Cs[np.isfinite(Cs)]
     unbounded = len(finite) < len(Cs)
     right = 10 * finite.max() if len(finite) else 1.0

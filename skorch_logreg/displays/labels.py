@@ -32,11 +32,6 @@ def spread_positions(heights: np.ndarray, gap: float, low: float, high: float) -
         Minimum distance between positions, at most ``(high - low) / (n - 1)``.
     low, high : float
         Bounds of the returned positions.
-
-    Returns
-    -------
-    moved : ndarray of shape (n,)
-        New positions, in the order of `heights`.
     """
     order = np.argsort(heights, kind="stable")
     shift = gap * np.arange(len(heights))

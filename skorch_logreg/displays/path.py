@@ -1,5 +1,6 @@
 """Plot of coefficients along a regularization path."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from skorch_logreg.pipelines import index_of, to_dense_numpy
 __all__ = ["CoefficientPathDisplay"]
 
 
+@dataclass(eq=False, repr=False)
 class CoefficientPathDisplay:
     """Coefficients along a regularization path.
 
@@ -60,10 +62,10 @@ class CoefficientPathDisplay:
     'radius error'
     """
 
-    def __init__(self, Cs: Any, coefs: Any, *, feature_names: Any = None) -> None:
-        self.Cs = Cs
-        self.coefs = coefs
-        self.feature_names = feature_names
+    Cs: Any
+    coefs: Any
+    _: KW_ONLY
+    feature_names: Any = None
 
     @classmethod
     def from_path(
@@ -119,18 +121,7 @@ class CoefficientPathDisplay:
         return display.plot(ax, against=against, n_labels=n_labels, **kwargs)
 
     def plot(self, ax: Any = None, *, against: str = "C", n_labels: int = 8, **kwargs: Any) -> Self:
-        """Plot the visualization.
-
-        Parameters
-        ----------
-        ax, against, n_labels, **kwargs
-            As in `from_path`.
-
-        Returns
-        -------
-        self : object
-            The display itself.
-        """
+        """Plot the visualization with the parameters of `from_path`; return the display."""
         if against not in ("C", "lambda"):
             raise ParameterError(f"against is {against!r}; it must be 'C' or 'lambda'.")
         ax = prepare_axes(self, ax)
@@ -149,10 +140,9 @@ class CoefficientPathDisplay:
             ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
         ]
         ax.axhline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
-        ax.set_xscale("log")
+        ax.set(xscale="log", xlabel="C" if against == "C" else "lambda = 1 / C")
         if len(x) > 1:
             ax.set_xlim(x[0], x[-1])
-        ax.set_xlabel("C" if against == "C" else "lambda = 1 / C")
         ax.set_ylabel("norm of the coefficients over the classes" if is_norm else "coefficient")
         if len(self.features_):
             self._label_lines(ax, coefs[-1, self.features_])

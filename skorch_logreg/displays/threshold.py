@@ -1,5 +1,6 @@
 """Plot of precision, recall, F1 and cost by decision threshold."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from skorch_logreg.pipelines import (
 __all__ = ["ThresholdDisplay"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ThresholdDisplay:
     """Precision, recall, F1 and cost as functions of the decision threshold.
 
@@ -69,24 +71,13 @@ class ThresholdDisplay:
     True
     """
 
-    def __init__(
-        self,
-        *,
-        thresholds: np.ndarray,
-        precision: np.ndarray,
-        recall: np.ndarray,
-        f1: np.ndarray,
-        cost: np.ndarray | None = None,
-        threshold: float | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.thresholds = thresholds
-        self.precision = precision
-        self.recall = recall
-        self.f1 = f1
-        self.cost = cost
-        self.threshold = threshold
-        self.name = name
+    thresholds: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    cost: np.ndarray | None = None
+    threshold: float | None = None
+    name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -241,18 +232,7 @@ class ThresholdDisplay:
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot the visualization.
-
-        Parameters
-        ----------
-        ax, **kwargs
-            As in `from_estimator`.
-
-        Returns
-        -------
-        self : object
-            The display itself.
-        """
+        """Plot the visualization with the parameters of `from_estimator`; return the display."""
         ax = prepare_axes(self, ax)
         # a row is positive for all thresholds up to its probability: steps extend to the left
         style = {"drawstyle": "steps-pre", **kwargs}
@@ -282,11 +262,9 @@ class ThresholdDisplay:
                 label=f"threshold = {self.threshold:.3g}",
             )
             handles.append(self.threshold_line_)
-        ax.set_xlim(0, 1)
-        ax.set_ylim(-0.02, 1.02)
         of = "" if self.name is None else f" of {shorten_label(self.name)!r}"
+        ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="precision, recall, F1")
         ax.set_xlabel(f"threshold on the probability{of}")
-        ax.set_ylabel("precision, recall, F1")
         ax.legend(
             handles=handles,
             loc="lower center",

@@ -1,6 +1,8 @@
 """Translation of an estimator's fit to the arguments of `fitting.fit`, and of its result back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
+from skorch_logreg.fitting.batch import BatchFitter
 from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.bounds import bounded_penalty, check_bounds
@@ -204,6 +207,32 @@ class Problem:
         if self.bounds is not None:
             return bounded_penalty(self.bounds, ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)
+
+    def batch_fitter(
+        self,
+        design: Any,
+        columns: Callable[[np.ndarray], tuple[Tensor, Tensor | None]],
+        penalty: Callable[[int, torch.device], Penalty],
+        max_models: int,
+        *,
+        report: Callable[[np.ndarray], Any] | None = None,
+        **options: Any,
+    ) -> BatchFitter:
+        """Build the fitter of a list of models to the result of `design`.
+
+        The parameters are those of `BatchFitter`; ``options`` go to `fitting.fit`.
+        """
+        return BatchFitter(
+            rows=partial(self.data_from_design, design),
+            columns=columns,
+            loss=self.loss,
+            penalty=penalty,
+            n_features=self.n_features + self.has_column,
+            max_models=max_models,
+            fit_intercept=self.has_free_intercept,
+            options={"solver": self.options.solver, **options},
+            report=report,
+        )
 
     def zeros(self) -> Params:
         """Return zero parameters, at which a fit without warm start begins."""

@@ -19,8 +19,7 @@ from sklearn.utils.metadata_routing import (
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import convergence_messages, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv.folds import FoldProblem
-from skorch_logreg.estimators.cv.grid import search
+from skorch_logreg.estimators.cv.grid import GridSearch
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScorer
@@ -28,6 +27,7 @@ from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.exceptions import ParameterError, warn_user
+from skorch_logreg.fitting import Status
 from skorch_logreg.inputs import options, out_of_core, weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.dask import collect
@@ -349,28 +349,27 @@ class TorchLogisticClassifierCV(
             params=routed["scorer"]["score"],
             namespace=namespace,
         )
-        folds = FoldProblem(
+        selected = GridSearch(
             problem=problem,
+            chosen=chosen,
             design=problem.design(X, device),
             index=targets.index,
             weight=weight,
             train=FoldRows.of(train, len(y)),
             factor=factor,
+            batch_scorer=batch_scorer,
             tol=self.tol,
             max_iter=self.max_iter,
             memory_budget=self.memory_budget,
             verbose=self.verbose > 0,
-        )
-        selected = search(
-            folds, chosen, classes, batch_scorer, self.refit, selection=self.selection
-        )
-        fitted = problem.fitted(selected.params)
+        ).run(classes, self.refit, self.selection)
+        fitted = problem.fitted(selected.fit.params)
         fitted |= selected.cv_result.attributes(chosen.use_legacy_attributes, self.refit)
         for name, value in fitted.items():
             setattr(self, name, value)
-        self.optimality_ = selected.optimality
-        self.duality_gap_ = selected.duality_gap
-        self.converged_ = selected.converged
+        self.optimality_ = float(selected.fit.optimality[0])
+        self.duality_gap_ = float(selected.fit.duality_gap[0])
+        self.converged_ = selected.fit.status[0] is Status.CONVERGED
         self.n_passes_ = selected.n_passes
         text = convergence_messages.message_for_several(
             selected.outcomes,

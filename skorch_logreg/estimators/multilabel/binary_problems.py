@@ -11,12 +11,11 @@ from torch import Tensor
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.per_label import ClassWeights
 from skorch_logreg.fitting import FitResult, Params, Status
+from skorch_logreg.fitting.batch import SATURATED_LOGIT
 from skorch_logreg.inputs.labels import smooth_labels
 from skorch_logreg.inputs.problem import Problem
 
 __all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
-
-SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
 
 
 @dataclass(frozen=True)

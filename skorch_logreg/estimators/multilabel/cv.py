@@ -1,6 +1,6 @@
 """Cross-validation of C and l1_ratio for each label, over all labels together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from sklearn.model_selection import check_cv
 from torch import Tensor
 
 from skorch_logreg.estimators.cv.attributes import choose
-from skorch_logreg.estimators.cv.folds import split_into_batches
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
 from skorch_logreg.estimators.multilabel.indicator import Indicator
@@ -188,7 +187,7 @@ class LabelCrossValidation:
         at_once = max(self.label_problem.binary_problems.max_models // len(labels), 1)
         folds = list(range(self.train.n_folds))
         means = None
-        for group, cs in split_into_batches(folds, len(self.grid.Cs), at_once):
+        for group, cs in _split_into_batches(folds, len(self.grid.Cs), at_once):
             models = self._solve(
                 found, label_problem, labels, targets, weight, counts=counts, folds=group, cs=cs
             )
@@ -334,3 +333,14 @@ def _mean(models: _FoldModels, n_cs: int) -> Params:
         torch.einsum("fl,flcp->lcp", l1_ratio, coef),
         torch.einsum("fl,flc->lc", l1_ratio, intercept),
     )
+
+
+def _split_into_batches(
+    folds: list[int], n_cs: int, max_models: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Split folds x Cs into batches of at most ``max_models`` models, of all folds if possible."""
+    n_folds = min(len(folds), max_models)
+    step = max(max_models // n_folds, 1)
+    for first in range(0, len(folds), n_folds):
+        for start in range(0, n_cs, step):
+            yield folds[first : first + n_folds], list(range(start, min(start + step, n_cs)))

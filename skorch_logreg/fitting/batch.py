@@ -1,0 +1,318 @@
+"""Fit a list of models to the same rows, in as few batches as memory allows."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skorch_logreg import fitting
+from skorch_logreg.data import Data
+from skorch_logreg.fitting import FitResult, Params, Status
+from skorch_logreg.losses import Loss, Multinomial
+from skorch_logreg.penalties import Penalty
+
+__all__ = ["SATURATED_LOGIT", "BatchFitter", "Models", "classes_shown"]
+
+SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
+
+
+@dataclass(frozen=True)
+class Models:
+    """List of models to fit to the same rows; every field has an entry for each model.
+
+    Parameters
+    ----------
+    column : ndarray of shape (m,), int
+        Number of the model's targets and weights, an argument of `BatchFitter.columns`.
+    C : Tensor of shape (m,)
+        Inverse regularization strengths.
+    penalty : ndarray of shape (m,), int, or None, default=None
+        Number of the penalty, an argument of `BatchFitter.penalty`. None: 0.
+    group : ndarray of shape (m,), int, or None, default=None
+        Models with the same number are fitted in one batch if memory allows. None: each model
+        is a group.
+    start : Params or None, default=None
+        Initial parameters of all models.
+    constant : ndarray of shape (m,), int, or None, default=None
+        1 or -1 for binary models that predict the second or the first class with certainty and
+        are not fitted, else 0. None: 0.
+    """
+
+    column: np.ndarray
+    C: Tensor
+    penalty: np.ndarray | None = None
+    group: np.ndarray | None = None
+    start: Params | None = None
+    constant: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Models of one batch with their targets and weights, as in `fitting.fit`."""
+
+    targets: Tensor
+    weight: Tensor | None
+    C: Tensor
+    start: Params | None
+
+    def take(self, index: Tensor) -> "_Batch":
+        """Return some of the models."""
+        targets, weight = _columns(self.targets, index), _columns(self.weight, index)
+        return _Batch(targets, weight, self.C[index], _take(self.start, index))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFitter:
+    """Rows, loss and options of the fits of a list of models.
+
+    Models with the same penalty are fitted together, as many as `max_models`. If the rows of a
+    model lack a class and its intercept is not penalised, the intercept of that class diverges
+    to minus infinity. The model is then fitted to the other classes, which is the limit, and the
+    absent class gets a logit so low that its probability is 0.
+
+    Parameters
+    ----------
+    rows : callable
+        Function of targets and weights that returns the `Data` of a fit.
+    columns : callable
+        Function of the numbers (k,) of columns that returns their targets, of shape (n_samples,)
+        or (n_samples, k), and weights, of shape (n_samples,) or (n_samples, k) or None.
+    loss : Loss
+        Loss of a row.
+    penalty : callable
+        Function of the number of a penalty and of a device that returns the penalty.
+    n_features : int
+        Number of columns of the rows.
+    max_models : int
+        Largest number of models of a batch.
+    fit_intercept : bool
+        Whether the models have an intercept that is not penalised.
+    options : dict
+        Other keyword arguments of `fitting.fit`.
+    report : callable or None, default=None
+        Function of the indices of a batch's models that returns the callback of its fit.
+    """
+
+    rows: Callable[[Tensor, Tensor | None], Data]
+    columns: Callable[[np.ndarray], tuple[Tensor, Tensor | None]]
+    loss: Loss
+    penalty: Callable[[int, torch.device], Penalty]
+    n_features: int
+    max_models: int
+    fit_intercept: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+    report: Callable[[np.ndarray], Any] | None = None
+
+    def batches(self, models: Models) -> Iterator[np.ndarray]:
+        """Yield the indices of the models of every batch, in ascending order.
+
+        Batches have about the same number of groups. A group with more than `max_models` models
+        has batches of its own.
+        """
+        n_models = len(models.column)
+        penalties = np.zeros(n_models, int) if models.penalty is None else models.penalty
+        groups = np.arange(n_models) if models.group is None else models.group
+        for penalty in np.unique(penalties):
+            own = np.flatnonzero(penalties == penalty)
+            _, group, sizes = np.unique(groups[own], return_inverse=True, return_counts=True)
+            n_batches = -(-len(sizes) // max(self.max_models // int(sizes.max()), 1))
+            n_groups = [len(some) for some in np.array_split(sizes, n_batches)]
+            batch = np.repeat(np.arange(n_batches), n_groups)[group]
+            for number in range(n_batches):
+                part = own[batch == number]
+                for first in range(0, len(part), self.max_models):
+                    yield part[first : first + self.max_models]
+
+    def fit_all(
+        self, models: Models, on_batch: Callable[[np.ndarray, FitResult], None] | None = None
+    ) -> FitResult:
+        """Fit all models, and return their result without logits.
+
+        Parameters
+        ----------
+        models : Models
+        on_batch : callable or None, default=None
+            Called with the indices of the models and the result of every batch.
+        """
+        results, order = [], []
+        for part in self.batches(models):
+            result = self.fit(models, part)
+            if on_batch is not None:
+                on_batch(part, result)
+            none = result.value.new_empty(0, *result.params.intercept.shape)
+            results.append(replace(result, logits=none))
+            order.append(part)
+        return _joined(results, np.concatenate(order))
+
+    def fit(self, models: Models, part: np.ndarray) -> FitResult:
+        """Fit the models of a batch.
+
+        Parameters
+        ----------
+        models : Models
+        part : ndarray of shape (k,), int
+            Indices of the models, which have the same penalty.
+        """
+        numbers, place = np.unique(models.column[part], return_inverse=True)
+        targets, weight = self.columns(numbers)
+        shown = np.ones((len(part), max(self.loss.n_outputs, 2)), dtype=bool)
+        if self.fit_intercept:
+            shown = classes_shown(targets, weight, shown.shape[1])[place]
+        if models.constant is not None:
+            constant = models.constant[part, None]
+            shown = np.where(constant, constant == [-1, 1], shown)
+        if len(numbers) > 1 and not np.array_equal(place, np.arange(len(part))):
+            repeated = torch.from_numpy(place)
+            targets, weight = _columns(targets, repeated), _columns(weight, repeated)
+        index = torch.from_numpy(part)
+        batch = _Batch(targets, weight, models.C[index], _take(models.start, index))
+        number = 0 if models.penalty is None else int(models.penalty[part[0]])
+        callback = None if self.report is None else self.report(part)
+        patterns, which = np.unique(shown, axis=0, return_inverse=True)
+        if len(patterns) == 1:
+            return self._fit_classes(batch, patterns[0], number, callback)
+        same = [np.flatnonzero(which == k) for k in range(len(patterns))]
+        results = [
+            self._fit_classes(batch.take(torch.from_numpy(own)), pattern, number, callback)
+            for own, pattern in zip(same, patterns, strict=True)
+        ]
+        return _joined(results, np.concatenate(same))
+
+    def _fit_classes(
+        self, batch: _Batch, shown: np.ndarray, penalty: int, callback: Any
+    ) -> FitResult:
+        """Fit models whose rows have some of the classes; use the start only if these are all."""
+        classes = np.flatnonzero(shown)
+        if len(classes) == 1:
+            return self._saturated(batch, int(classes[0]))
+        loss, some = self.loss, len(classes) < len(shown)
+        if some:
+            place = torch.zeros(len(shown), dtype=torch.int64)
+            place[classes] = torch.arange(len(classes))
+            loss = Multinomial(len(classes))
+            batch = replace(batch, targets=place[batch.targets.cpu()], start=None)
+        data = self.rows(batch.targets, batch.weight)
+        start = batch.start
+        result = fitting.fit(
+            data,
+            loss,
+            self.penalty(penalty, data.device),
+            C=batch.C.to(data.device),
+            fit_intercept=self.fit_intercept,
+            start=start and Params(start.coef.to(data.device), start.intercept.to(data.device)),
+            callback=callback,
+            **self.options,
+        )
+        return self._with_absent_classes(result, classes) if some else result
+
+    def _saturated(self, batch: _Batch, only: int) -> FitResult:
+        """Return models that predict one class with certainty."""
+        n_outputs, n_models = self.loss.n_outputs, len(batch.C)
+        if n_outputs == 1:
+            intercept = torch.tensor([SATURATED_LOGIT if only else -SATURATED_LOGIT])
+        else:
+            intercept = torch.full((n_outputs,), -SATURATED_LOGIT / n_outputs)
+            intercept[only] += SATURATED_LOGIT
+        intercept = intercept.to(batch.targets.device, torch.float64)
+        zero = intercept.new_zeros(n_models)
+        return FitResult(
+            params=Params(
+                intercept.new_zeros(n_models, n_outputs, self.n_features),
+                intercept.repeat(n_models, 1),
+            ),
+            status=(Status.CONVERGED,) * n_models,
+            n_iter=zero.to(torch.int64),
+            n_passes=0,
+            value=zero,
+            optimality=zero,
+            duality_gap=zero,
+            logits=intercept.expand(len(batch.targets), n_models, n_outputs),
+            total_weight=zero,
+        )
+
+    def _with_absent_classes(self, result: FitResult, classes: np.ndarray) -> FitResult:
+        """Add the classes that the rows of these models lack."""
+        n_outputs, params = self.loss.n_outputs, result.params
+        present = result.logits[0:]  # slicing collects the logits of out-of-core rows
+        lowest = present.logsumexp(dim=2).min(dim=0).values - SATURATED_LOGIT
+        coef = params.coef.new_zeros(len(lowest), n_outputs, params.coef.shape[2])
+        coef[:, classes] = params.coef
+        intercept = lowest[:, None].repeat(1, n_outputs)
+        intercept[:, classes] = params.intercept
+        logits = lowest[:, None].repeat(present.shape[0], 1, n_outputs)
+        logits[:, :, classes] = present
+        mean = intercept.mean(dim=1, keepdim=True)  # a constant is arbitrary: intercepts sum to 0
+        return replace(
+            result, params=Params(coef, intercept - mean), logits=logits.sub_(mean), directions=()
+        )
+
+
+def classes_shown(targets: Tensor, weight: Tensor | None, n_classes: int) -> np.ndarray:
+    """Return for every column (row) and class (column) whether it has a positive weight.
+
+    Parameters
+    ----------
+    targets : Tensor of shape (n_samples,) or (n_samples, k)
+        Class indices, common to all columns, or probabilities of the second class for each.
+    weight : Tensor of shape (n_samples,) or (n_samples, k), or None
+        Sample weights; None: 1, and common targets have all classes.
+    n_classes : int
+        Number of classes.
+    """
+    if targets.ndim == 1:
+        if weight is None:
+            return np.ones((1, n_classes), dtype=bool)
+        weight = weight.cpu()
+        total = weight.new_zeros(n_classes, *weight.shape[1:])
+        total.index_add_(0, targets.cpu(), weight)
+        return np.asarray(total.reshape(n_classes, -1).T > 0)
+    second = targets.to(torch.float64)
+    if weight is None:
+        both = second.sum(dim=0)
+        total = torch.stack([len(second) - both, both])
+    elif weight.ndim == 1:
+        total = torch.stack([weight @ (1 - second), weight @ second])
+    else:
+        both = torch.einsum("nm,nm->m", weight, second)
+        total = torch.stack([torch.einsum("nm,nm->m", weight, 1 - second), both])
+    return np.asarray((total.T > 0).cpu())
+
+
+def _columns(array: Tensor | None, index: Tensor) -> Any:
+    """Return the columns of some models of an array that has one for each, or is common to all."""
+    if array is None or array.ndim == 1 or array.shape[1] == 1:
+        return array
+    return array[:, index.to(array.device)]
+
+
+def _take(params: Params | None, index: Tensor) -> Params | None:
+    return None if params is None else Params(params.coef[index], params.intercept[index])
+
+
+def _joined(results: Sequence[FitResult], models: np.ndarray) -> FitResult:
+    """Concatenate results of models and restore the order of the models."""
+    if len(results) == 1:
+        return results[0]
+    order = models.argsort().tolist()
+
+    def together(name: str, dim: int = 0) -> Tensor:
+        parts = [attrgetter(name)(result) for result in results]
+        parts = [part[0:].to(parts[0].device) for part in parts]
+        return torch.cat(parts, dim).index_select(dim, torch.tensor(order, device=parts[0].device))
+
+    status = [status for result in results for status in result.status]
+    return FitResult(
+        params=Params(together("params.coef"), together("params.intercept")),
+        status=tuple(status[i] for i in order),
+        n_iter=together("n_iter"),
+        n_passes=sum(result.n_passes for result in results),
+        value=together("value"),
+        optimality=together("optimality"),
+        duality_gap=together("duality_gap"),
+        logits=together("logits", dim=1),
+        total_weight=together("total_weight"),
+    )

@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.analysis.separable import separation
 from skorch_logreg.exceptions import warn_user
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 if TYPE_CHECKING:
     from skorch_logreg.analysis.fitted_model import FittedModel
@@ -58,7 +58,7 @@ def _optimality_text(estimator: Any) -> str:
 def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
     """Describe why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
-    trained = isinstance(solver, MiniBatch)
+    trained = trains_in_epochs(solver)
     if (trained and solver.finish != "exact") or np.isnan(estimator.optimality_):
         return (
             "it was trained in mini-batches, which come near the optimum. Fit all rows with an "

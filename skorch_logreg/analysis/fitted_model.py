@@ -30,7 +30,6 @@ from skorch_logreg.pipelines import (
     to_dense_numpy,
     transform_before_last,
 )
-from skorch_logreg.solvers import MiniBatch
 
 _BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
 
@@ -261,7 +260,7 @@ def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
             f"{name} has refit=False: its coefficients are means over the folds, the optimum of "
             "no rows. Fit it with refit=True."
         )
-    if isinstance(estimator.solver, MiniBatch) and estimator.solver.validation_fraction:
+    if getattr(estimator.solver, "validation_fraction", 0.0):
         raise ParameterError(
             f"{name} has solver={estimator.solver!r}, which held rows of X out of the fit. Fit it "
             "with validation_fraction=0."

@@ -24,7 +24,6 @@ from skorch_logreg.fitting import Params, Status, fit, models_at_once
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
-from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["Bootstrap", "bootstrap"]
 
@@ -294,7 +293,7 @@ def _check_refittable(estimator: Any) -> None:
         raise ParameterError("The model was fitted with an offset, which is not resampled.")
     if getattr(estimator, "bounds", None) is not None:
         raise ParameterError(f"bounds={estimator.bounds!r} are not resampled.")
-    if isinstance(estimator.solver, MiniBatch) and estimator.solver.finish != "exact":
+    if getattr(estimator.solver, "finish", "exact") != "exact":
         raise ParameterError(
             f"{name} has solver={estimator.solver!r}: bootstrap refits exactly, which "
             "mini-batches do not. Fit it with finish='exact', or with an exact solver."

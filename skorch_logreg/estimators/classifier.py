@@ -34,7 +34,6 @@ from skorch_logreg.inputs.labels import SoftTargets, encode_targets
 from skorch_logreg.inputs.problem import MULTICLASS, Problem
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.weights import weight_targets
-from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["TorchLogisticClassifier"]
 
@@ -337,9 +336,7 @@ class TorchLogisticClassifier(
                 if datasets.is_streamed(X, chosen.solver):
                     fit_stream(self, X, chosen, place, seed)
                     return
-                X, y, sample_weight = datasets.read(
-                    X, allow_rereading=not isinstance(chosen.solver, MiniBatch)
-                )
+                X, y, sample_weight = datasets.read(X, allow_rereading=not chosen.trains)
         namespace = ArrayNamespace.of(X)
         sample_weight = namespace.convert(sample_weight)
         if out_of_core.is_out_of_core(X):
@@ -354,7 +351,7 @@ class TorchLogisticClassifier(
         sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
         offset = weights.check_offset(dask.collect(offset), X.shape[0], targets.n_classes)
         seed, rows, held_out = 0, LabelledRows(X, y, targets, sample_weight), None
-        trains = isinstance(chosen.solver, MiniBatch)
+        trains = chosen.trains
         if trains:
             weights.require_no_offset(offset, f"solver={self.solver!r}")
             seed = validation_split.seed_of(self.random_state)

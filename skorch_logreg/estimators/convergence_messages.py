@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from skorch_logreg.fitting import Status
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "columns_to_infinity",
@@ -187,6 +187,6 @@ def message_for_interrupted(solver: Any, n_epochs: int) -> str:
 
 def iteration_limit(solver: Any, max_iter: int) -> int:
     """Return the largest number of iterations of a fit: epochs and those of an exact finish."""
-    if not isinstance(solver, MiniBatch):
+    if not trains_in_epochs(solver):
         return max_iter
     return solver.epochs + (max_iter if solver.finish == "exact" else 0)

@@ -19,7 +19,7 @@ from skorch_logreg.inputs.labels import SoftTargets, encode_targets
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.weights import weight_targets
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.training import TrainingResult
 
 __all__ = [
@@ -149,7 +149,7 @@ def supports_partial_fit(model: Any) -> bool:
         If they do not; the model then lacks the method.
     """
     solver = model.solver
-    if not (solver is None or isinstance(solver, MiniBatch) or validation_split.is_auto(solver)):
+    if not (solver is None or trains_in_epochs(solver) or validation_split.is_auto(solver)):
         raise ParameterError(
             f"partial_fit sees a part of the rows, which solver={solver!r} cannot do with; "
             "choose one of skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or leave the "

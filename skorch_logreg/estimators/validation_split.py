@@ -13,6 +13,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.labels import SoftTargets, Targets
 from skorch_logreg.solvers import Adam, MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = ["LabelledRows", "partial_solver", "seed_of", "split"]
 
@@ -154,7 +155,7 @@ def partial_solver(solver: Any, default: MiniBatch = _ONLINE) -> MiniBatch:
     ParameterError
         If a setting of the solver needs all rows at once.
     """
-    if not isinstance(solver, MiniBatch):
+    if not trains_in_epochs(solver):
         return default
     for name, plain in (
         ("validation_fraction", 0.0),

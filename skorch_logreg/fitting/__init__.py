@@ -18,7 +18,7 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
-from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "ROW_BYTES",
@@ -125,6 +125,6 @@ def fit(
         dtype=dtype,
     )
     with exclusive(getattr(solver, "checkpoint", None)):
-        if isinstance(solver, MiniBatch):
+        if trains_in_epochs(solver):
             return fit_minibatch(request, held_out_score, seed)
         return minimise(request)

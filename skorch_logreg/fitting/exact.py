@@ -29,7 +29,7 @@ from skorch_logreg.solvers import (
     small,
 )
 from skorch_logreg.solvers.choose import choose_curvature, is_small
-from skorch_logreg.solvers.minibatch import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
 # cost in passes over X up to which a new Hessian at every step is the fastest choice
@@ -161,7 +161,7 @@ def _solution(
 def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
     """Return a solver that can minimise the objective, or continue what another one began."""
     solver, smooth = request.solver, request.effective_penalty.smooth
-    if isinstance(solver, MiniBatch):
+    if trains_in_epochs(solver):
         auto: Any = _choose_solver(replace(request, solver="auto"), objective)
         return replace(auto, on_interrupt=solver.on_interrupt)
     if solver == "auto":

@@ -31,6 +31,7 @@ from skorch_logreg.inputs.labels import (
 )
 from skorch_logreg.inputs.weights import reweight
 from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "DatasetChunks",
@@ -63,7 +64,7 @@ def is_streamed(X: Any, solver: Any) -> bool:
         If X is an IterableDataset, but the solver needs all rows.
     """
     one_by_one = isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset)
-    trains = isinstance(solver, MiniBatch)
+    trains = trains_in_epochs(solver)
     if one_by_one and not trains:
         raise ParameterError(
             f"An IterableDataset gets mini-batches only, which solver={solver!r} does not take; "

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.exceptions import DeviceError, ParameterError, warn_user
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "SOLVERS",
@@ -70,6 +71,11 @@ class Options:
     solver: Any
     is_liblinear: bool
     penalty: Any = None
+
+    @property
+    def trains(self) -> bool:
+        """True if the solver trains in epochs of mini-batches."""
+        return trains_in_epochs(self.solver)
 
 
 def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:

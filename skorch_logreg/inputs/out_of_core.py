@@ -11,7 +11,6 @@ from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.chunks import ChunkedRows, PartitionedRows, check_features, is_chunked
 from skorch_logreg.inputs.dask import collect, is_dask, partitioned_rows
 from skorch_logreg.inputs.options import Options
-from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "OutOfCoreRows",
@@ -61,7 +60,7 @@ def prepare(
     ValueError
         If the numbers of rows and labels differ.
     """
-    if isinstance(chosen.solver, MiniBatch):
+    if chosen.trains:
         raise ParameterError(
             f"solver={chosen.solver!r} takes mini-batches, which rows elsewhere do not give; pass "
             "a DataLoader of torch, or choose another solver."

@@ -21,7 +21,6 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
-from skorch_logreg.solvers import MiniBatch
 
 __all__ = [
     "MULTICLASS",
@@ -190,7 +189,7 @@ class Problem:
             If a feature is excluded, but the solver trains in mini-batches or the feature's bounds
             exclude 0.
         """
-        if factor is not None and isinstance(self.options.solver, MiniBatch):
+        if factor is not None and self.options.trains:
             excluded = factor.isinf().nonzero()[:, 0].tolist()
             if excluded:
                 raise ParameterError(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
@@ -303,6 +303,11 @@ class Optimizer(MiniBatch):
     def __hash__(self) -> int:
         """Hash the hashable settings."""
         return hash((self.optimizer_class, self.batch_size, self.epochs, *self.options))
+
+
+def trains_in_epochs(solver: Any) -> TypeGuard[MiniBatch]:
+    """Return True if a solver needs mini-batches; False for names of solvers and None."""
+    return not isinstance(solver, type) and "batches" in getattr(solver, "requires", ())
 
 
 def _is_real(value: Any) -> bool:

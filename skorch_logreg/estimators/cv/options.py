@@ -14,7 +14,7 @@ import numpy as np
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs.options import Options, check_solver, resolve
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = ["CVOptions", "CVParameters", "resolve_cv"]
 
@@ -175,7 +175,7 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
 def _check_at_once(solver: Any) -> None:
     """Raise an error for solvers with a checkpoint, which is for one fit, or of mini-batches."""
     require_no_checkpoint(solver)
-    if isinstance(solver, MiniBatch):
+    if trains_in_epochs(solver):
         raise ParameterError(
             f"solver={solver!r} trains in epochs, but all folds and penalties are solved exactly "
             "and at once here; search with "

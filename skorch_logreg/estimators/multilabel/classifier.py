@@ -38,7 +38,6 @@ from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["MultiLabel"]
 
@@ -323,7 +322,7 @@ class MultiLabel(
             resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
             training.check_solver(resolved.solver)
         inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved=resolved)
-        if isinstance(resolved.solver, MiniBatch):
+        if resolved.trains:
             inputs = inputs.without_zero_weights()
         labels = inputs.labels
         if grid is not None:

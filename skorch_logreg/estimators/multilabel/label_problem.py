@@ -17,7 +17,6 @@ from skorch_logreg.fitting import FitResult, Params, Progress
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
@@ -87,7 +86,7 @@ class LabelProblem:
         penalty_factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
         design = problem.design(inputs.X, inputs.device)
         device = design.device if isinstance(design, Tensor) else torch.device("cpu")
-        trains = isinstance(resolved.solver, MiniBatch)
+        trains = resolved.trains
         return cls(
             make_binary_problems(model, inputs, estimator, resolved.solver, device, part=part),
             problem,

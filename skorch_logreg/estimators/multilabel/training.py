@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = ["check_solver", "can_train_together"]
 
@@ -36,7 +36,7 @@ def check_solver(solver: Any) -> None:
         If it holds out rows, has a checkpoint or keeps the result of an interrupted fit.
     """
     require_no_checkpoint(solver)
-    if isinstance(solver, MiniBatch) and solver.validation_fraction:
+    if getattr(solver, "validation_fraction", 0.0):
         raise ParameterError(
             f"validation_fraction={solver.validation_fraction} of {type(solver).__name__} holds "
             "out rows of one model, and MultiLabel has one a label: leave "
@@ -46,7 +46,7 @@ def check_solver(solver: Any) -> None:
 
 def can_train_together(solver: Any) -> bool:
     """Return True if labels can be trained in one call without an effect on each other."""
-    if not isinstance(solver, MiniBatch):
+    if not trains_in_epochs(solver):
         return True
     optimizer = solver.optimizer([torch.nn.Parameter(torch.zeros(1, device="cpu"))])
     scheduler = solver.scheduler(optimizer)

@@ -18,6 +18,7 @@ from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.labels import encode_targets
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.solvers import Adam, MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = ["TrainingMode", "ValidatedInput", "check_sizes", "device_and_dtype", "rows_like_before"]
 
@@ -57,7 +58,7 @@ class TrainingMode:
                 f"solver={solver!r} is no solver; expected an instance of a class of "
                 "skorch_logreg.solvers, or None."
             )
-        trains = isinstance(solver, MiniBatch)
+        trains = trains_in_epochs(solver)
         if solver is not None and not trains and not frozen:
             raise ParameterError(
                 f"solver={solver!r} is for convex problems, and a network is none; choose one of "
@@ -66,7 +67,7 @@ class TrainingMode:
         polish = model.polish_head or (trains and solver.finish == "exact")
         if solver is None:
             solver = "auto" if frozen else _DEFAULT
-        if polish and isinstance(solver, MiniBatch):
+        if polish and trains_in_epochs(solver):
             solver = replace(solver, finish="exact")
         return cls(solver, frozen, polish)
 
@@ -91,7 +92,7 @@ class TrainingMode:
     @property
     def trains(self) -> bool:
         """True if the solver trains in epochs."""
-        return isinstance(self.solver, MiniBatch)
+        return trains_in_epochs(self.solver)
 
     def iteration_limit(self, max_iter: int) -> int:
         """Return the largest number of epochs and iterations."""

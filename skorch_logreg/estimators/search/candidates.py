@@ -16,7 +16,7 @@ from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import frozen_features
 from skorch_logreg.inputs.options import resolve
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "Candidate",
@@ -290,7 +290,7 @@ def _has_soft_labels(final: Any) -> bool:
 def _uses_minibatches(final: Any) -> bool:
     """Return True if the solver trains in mini-batches."""
     of_one = final.estimator if type(final) is MultiLabel else final
-    return isinstance(getattr(of_one, "solver", None), MiniBatch)
+    return trains_in_epochs(getattr(of_one, "solver", None))
 
 
 def _has_callbacks_or_verbose(estimator: Any) -> bool:

@@ -1,73 +1,18 @@
 """Logistic regression: scikit-learn outside, PyTorch inside.
 
-Guides: `skorch_logreg.solvers` on choosing a solver, `skorch_logreg.objective.duality` on
-exactness and its proof, `skorch_logreg.penalties` on adding a penalty. Here: where users of other
-packages find what they have.
+Guides: `skorch_logreg.solvers` on choosing a solver, `skorch_logreg.objective.duality` on exactness
+and its proof, `skorch_logreg.penalties` on adding a penalty, `notebooks/migration.md` on what users
+of scikit-learn, skorch, statsmodels and glmnet have and find here.
 
-## From scikit-learn's LogisticRegression
-
-| have | use |
-| --- | --- |
-| `LogisticRegression(C=0.5)` | `TorchLogisticClassifier(C=0.5)`, same objective |
-| `solver="lbfgs"`, `"saga"`, ... | the same names, or leave them out: "auto" takes every penalty |
-| `tol` of the solver's own gradient | `tol` of `optimality_`, of every solver alike |
-| `LogisticRegressionCV` | `TorchLogisticClassifierCV` |
-| `GridSearchCV(LogisticRegression())` | `BatchedGridSearchCV(TorchLogisticClassifier())` |
-| `OneVsRestClassifier`, `MultiOutputClassifier` | `MultiLabel` |
-| `FixedThresholdClassifier` | `threshold` |
-| back to where it came from | `model.to_sklearn()` |
-
-## From scikit-learn's SGDClassifier
-
-Its objective is a mean over n rows, ours a sum.
-
-| have | use |
-| --- | --- |
-| `SGDClassifier(loss="log_loss", alpha=a)` | `TorchLogisticClassifier(C=1 / (a * n))`, exactly |
-| `penalty="elasticnet", l1_ratio=r` | `l1_ratio=r` |
-| `learning_rate`, `eta0`, `max_iter` | `solver=SGD(learning_rate=..., schedule=..., epochs=...)` |
-| `early_stopping=True` | `SGD(validation_fraction=0.1)` |
-| `partial_fit` | `partial_fit` |
-
-## From skorch
-
-| have | use |
-| --- | --- |
-| `NeuralNetBinaryClassifier(nn.Linear(p, 1))` | `TorchLogisticClassifier()` |
-| a module with hidden layers | `NeuralLogisticClassifier((64,))`, or `module=` all but the head |
-| `optimizer=Adam, lr=0.01` | `solver=solvers.Adam(learning_rate=0.01)` |
-| `max_epochs`, `batch_size` | `Adam(epochs=..., batch_size=...)` |
-| `optimizer__weight_decay=d` of plain SGD | `C=1 / (d * n)`; the intercept is then free |
-| `train_split`, `EarlyStopping` | `Adam(validation_fraction=0.2, patience=5, scoring=...)` |
-| `LRScheduler` | `Adam(schedule=...)`: a name, or a function that makes torch's |
-| `Checkpoint` | `Adam(checkpoint=Checkpoint("fit.npz"))` |
-| `module_` | `module_` |
-
-## From statsmodels
-
-| have | use |
-| --- | --- |
-| `Logit(y, add_constant(X)).fit()` | `TorchLogisticClassifier(C=float("inf")).fit(X, y)` |
-| `params` | `intercept_`, `coef_` |
-| `fit_regularized(alpha=a)` | `C=1 / a, l1_ratio=1`; the intercept is not penalised |
-| `MNLogit` | more classes in `y`; its `params` are differences from the first class |
-| `GLM(..., freq_weights=w)` | `fit(X, y, sample_weight=w)` |
-
-## From glmnet
-
-Its objective is a mean over n rows, of columns that it scales to a deviation of 1; so does
-`StandardScaler` before ours.
-
-| have | use |
-| --- | --- |
-| `glmnet(x, y, "binomial", lambda = l, alpha = a)` | `C=1 / (n * l), l1_ratio=a` |
-| the whole path | `regularization_path` |
-| `cv.glmnet`, `lambda.min` | `TorchLogisticClassifierCV(l1_ratios=(a,))` |
-| `lambda.1se` | `selection="1se"` |
-| `penalty.factor`, `exclude` | `penalty_factor`, which is not rescaled; inf leaves a column out |
-| `lower.limits`, `upper.limits` | `bounds=(low, high)` |
-| `type.multinomial = "grouped"` | `penalty=penalties.GroupL2(range(p))` |
-| `standardize = FALSE` | no scaler |
+Examples
+--------
+>>> from sklearn.datasets import load_breast_cancer
+>>> from sklearn.preprocessing import scale
+>>> from skorch_logreg import TorchLogisticClassifier
+>>> X, y = load_breast_cancer(return_X_y=True)
+>>> model = TorchLogisticClassifier(C=1.0).fit(scale(X), y)
+>>> bool(model.converged_ and model.score(scale(X), y) > 0.98)
+True
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The tables that lead here from other packages say what is true of their objectives."""
+"""Test what `notebooks/migration.md` says of the objectives of other packages."""
 
 import numpy as np
 import pytest

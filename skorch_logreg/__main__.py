@@ -12,9 +12,9 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -25,19 +25,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch_logreg import command
 from skorch_logreg.command import CommandError, Problem
 
+Value = TypeVar("Value")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command with ``argv`` or the arguments of the process, and return its exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str or None
-        Arguments; None uses those of the process.
-
-    Returns
-    -------
-    int
-        Exit code: 0, 2 for an error in the input, with a message on stderr, or 130 if interrupted.
+    The code is 0, 2 for an error in the input, with a message on stderr, or 130 if interrupted.
     """
     options = parse(argv)
     try:
@@ -84,52 +78,46 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--predict", type=Path, metavar="OTHER", help="a second table: write its probabilities")
     add("--output", type=Path, metavar="CSV", help="where --predict writes (standard output)")
     options = parser.parse_args(argv)
-    if options.file is not None and options.model is not None:
-        parser.error("give either FILE or --model, not both")
-    if (options.file is None) != (options.target is None):
-        parser.error("FILE and --target COLUMN go together")
-    if options.file is None and options.save is not None:
-        parser.error("--save needs FILE")
-    if options.file is None and options.model is None and options.predict is not None:
-        parser.error("--predict needs FILE or --model")
-    if options.model is not None and options.predict is None:
-        parser.error("--model needs --predict")
-    if options.output is not None and options.predict is None:
-        parser.error("--output needs --predict")
-    if options.test_size == 1:
-        parser.error("--test-size must be below 1")
+    fits, predicts = options.file is not None, options.predict is not None
+    loads = options.model is not None
+    for is_wrong, message in [
+        (fits and loads, "give either FILE or --model, not both"),
+        (fits != (options.target is not None), "FILE and --target COLUMN go together"),
+        (options.save is not None and not fits, "--save needs FILE"),
+        (predicts and not (fits or loads), "--predict needs FILE or --model"),
+        (loads and not predicts, "--model needs --predict"),
+        (options.output is not None and not predicts, "--output needs --predict"),
+        (options.test_size == 1, "--test-size must be below 1"),
+    ]:
+        if is_wrong:
+            parser.error(message)
     return options
 
 
 def positive(text: str) -> float:
     """Parse a positive number, possibly inf."""
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+    return _checked(text, float(text) > 0, "is not above 0", float)
 
 
 def fraction(text: str) -> float:
     """Parse a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    return _checked(text, 0 <= float(text) <= 1, "is not between 0 and 1", float)
 
 
 def seed(text: str) -> int:
     """Parse a seed, an integer from 0 to 2**32 - 1."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**32 - 1")
-    return value
+    return _checked(text, 0 <= int(text) < 2**32, "is not between 0 and 2**32 - 1", int)
 
 
 def skops_file(text: str) -> Path:
     """Parse the name of a .skops file."""
-    if not text.endswith(".skops"):
-        raise argparse.ArgumentTypeError(f"{text} does not end in .skops")
-    return Path(text)
+    return _checked(text, text.endswith(".skops"), "does not end in .skops", Path)
+
+
+def _checked(text: str, is_valid: bool, reason: str, kind: Callable[[str], Value]) -> Value:
+    if not is_valid:
+        raise argparse.ArgumentTypeError(f"{text} {reason}")
+    return kind(text)
 
 
 def fit_example(options: argparse.Namespace) -> Any:

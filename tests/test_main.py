@@ -11,8 +11,8 @@ import skops.io
 
 from skorch_logreg import command
 from skorch_logreg.__main__ import main
-from skorch_logreg.command import clean, column_kinds, comparison, read_table
-from skorch_logreg.command.files import dialect
+from skorch_logreg.command import clean, column_kinds, read_table
+from skorch_logreg.command.files import TRUSTED, dialect
 
 
 @pytest.fixture
@@ -275,9 +275,7 @@ def test_probabilities_on_stdout_are_alone_there(csv, capsys):
 
 
 @pytest.mark.parametrize(("long", "l1_ratio", "n_bars"), [(0, 0, 2), (0, 0.5, 1), (1e9, 0, 0)])
-def test_long_fits_show_scikit_learns_progress_bar(
-    csv, tmp_path, capsys, monkeypatch, long, l1_ratio, n_bars
-):
+def test_long_fits_show_scikit_learns_progress_bar(rng, monkeypatch, long, l1_ratio, n_bars):
     """One for each model that can have it; saga cannot, and a short fit needs none."""
     callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.8 has no callbacks")
     fits = []
@@ -288,11 +286,12 @@ def test_long_fits_show_scikit_learns_progress_bar(
             super().setup(estimator, context)
 
     monkeypatch.setattr(callback, "ProgressBar", Bar)
-    monkeypatch.setattr(comparison, "PROGRESS_BAR_SIZE", long)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    argv = [csv, "--target", "left", "--l1-ratio", l1_ratio, "--save", tmp_path / "m.skops"]
-    assert main([str(arg) for arg in argv]) == 0
+    X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
+    problem = command.Problem(X, y, X, y, ["a", "b"])
+    results = command.compare(problem, 1.0, l1_ratio, 0, bar_size=long)
     assert fits == ["TorchLogisticClassifier", "LogisticRegression"][:n_bars]
+    assert skops.io.loads(skops.io.dumps(results[0].model), TRUSTED).C == 1.0
 
 
 # ---------------------------------------------------------------- what is refused

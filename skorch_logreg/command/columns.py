@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skorch_logreg.command.encoding import as_dates, as_numbers
-from skorch_logreg.command.errors import CommandError, import_optional
+from skorch_logreg.command.errors import CommandError, import_pandas
 
 # kinds of columns that a model cannot learn from, with the reason that the report gives
 UNUSABLE_KINDS = {
@@ -22,36 +22,27 @@ IDENTIFIER = re.compile(r"(?i:unnamed: \d+|(.*[\W_])?(id|uuid|guid|index))|.*[a-
 
 
 def column_kinds(frame: Any) -> dict[str, str]:
-    """Detect the kind of each column of a table.
+    """Detect the kind of each column of training rows, without the target.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        The training rows, without the target.
-
-    Returns
-    -------
-    dict of str to str
-        Kind of each column: "number", "boolean", "label", "text", "date FORMAT", or a key of
-        `UNUSABLE_KINDS`.
+    A kind is "number", "boolean", "label", "text", "date FORMAT", or a key of `UNUSABLE_KINDS`.
     """
     return {name: column_kind(name, frame[name]) for name in frame.columns}
 
 
 def column_kind(name: str, values: Any) -> str:
     """Detect the kind of one column from its name and values."""
-    pandas = import_optional("pandas", "Reading a table")
+    pandas = import_pandas()
     types = pandas.api.types
     present = values.dropna()
     if len(present) == 0:
         return "empty"
-    if types.is_bool_dtype(present):
-        return "boolean" if values.nunique(dropna=False) > 1 else "constant"
-    if types.is_datetime64_any_dtype(present):
-        return "date ISO8601" if values.nunique(dropna=False) > 1 else "constant"
-    if types.is_numeric_dtype(present) or types.is_timedelta64_dtype(present):
+    is_bool, is_date = types.is_bool_dtype(present), types.is_datetime64_any_dtype(present)
+    is_number = types.is_numeric_dtype(present) or types.is_timedelta64_dtype(present)
+    if is_bool or is_date or is_number:
         if values.nunique(dropna=False) == 1:
             return "constant"
+        if is_bool or is_date:
+            return "boolean" if is_bool else "date ISO8601"
         return "identifier" if numbers_the_rows(name, as_numbers(present)) else "number"
     words = present.map(str).str.strip()
     if words.nunique() == 1 and len(present) == len(values):
@@ -92,24 +83,11 @@ def numbers_the_rows(name: str, values: np.ndarray) -> bool:
 
 
 def target_labels(values: Any) -> np.ndarray:
-    """Convert a target column to an array of labels.
+    """Convert a target column without missing values to labels of type bool, int or str.
 
-    Parameters
-    ----------
-    values : pandas.Series
-        Target column without missing values.
-
-    Returns
-    -------
-    labels : ndarray of shape (n_samples,)
-        Labels of type bool, int or str.
-
-    Raises
-    ------
-    CommandError
-        If there is only one label, or too many for a classification target.
+    A CommandError is raised if there is only one label, or too many for classes.
     """
-    types = import_optional("pandas", "Reading a table").api.types
+    types = import_pandas().api.types
     with suppress(OverflowError):  # pandas 3.0, for integers beyond 64 bits; used as words
         values = values.infer_objects()
     simple = types.is_bool_dtype(values) or types.is_numeric_dtype(values)

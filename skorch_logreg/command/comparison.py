@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.penalties import ElasticNet
 
 PROGRESS_BAR_SIZE = 2e7  # entries of X times classes above which a fit shows a progress bar
 
@@ -35,17 +37,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Result:
-    """Time, objective and held-out scores of one model.
-
-    The scores are NaN without held-out rows.
-    """
+    """Time, objective and held-out scores of one model; scores are NaN without held-out rows."""
 
     model: Any
     seconds: float
     objective: float
-    accuracy: float
-    log_loss: float
-    roc_auc: float
+    scores: tuple[float, float, float]
     notes: tuple[str, ...]
 
     @property
@@ -54,25 +51,12 @@ class Result:
         return type(self.model).__name__
 
 
-def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Result, Result]:
-    """Fit both classifiers with their default solvers and score them.
+def compare(
+    problem: Problem, C: float, l1_ratio: float, seed: int, bar_size: float = PROGRESS_BAR_SIZE
+) -> tuple[Result, Result]:
+    """Fit both classifiers with their default solvers (saga for scikit-learn's L1) and score them.
 
-    Parameters
-    ----------
-    problem : Problem
-        Training and held-out rows.
-    C : float
-        Inverse regularization strength; inf means no penalty.
-    l1_ratio : float
-        Elastic net mixing parameter: 0 is an L2 penalty, 1 an L1 penalty.
-    seed : int
-        Seed for solvers that draw rows at random.
-
-    Returns
-    -------
-    ours, theirs : Result
-        Results of TorchLogisticClassifier and of LogisticRegression (lbfgs, or saga with an L1
-        term).
+    ``seed`` is for solvers that draw rows at random; saga has no progress bar.
     """
     shared: dict[str, Any] = {"C": C, "l1_ratio": l1_ratio, "random_state": seed}
     ours = TorchLogisticClassifier(**shared)
@@ -82,20 +66,16 @@ def compare(problem: Problem, C: float, l1_ratio: float, seed: int) -> tuple[Res
         for model in (ours, theirs):  # the first fit of a process also loads libraries
             clone(model).fit([[0.0], [1.0], [1.0], [0.0]], [0, 0, 1, 1])
     return (
-        fit_and_score(ours, problem, progress_bar=True),
-        fit_and_score(theirs, problem, progress_bar=l1_ratio == 0),
+        fit_and_score(ours, problem, bar_size),
+        fit_and_score(theirs, problem, np.inf if l1_ratio > 0 else bar_size),
     )
 
 
-def fit_and_score(model: Any, problem: Problem, progress_bar: bool) -> Result:
-    """Fit and score one model, with a progress bar if it is requested and the data are large."""
+def fit_and_score(model: Any, problem: Problem, bar_size: float) -> Result:
+    """Fit and score one model, with a progress bar from ``bar_size`` entries times classes."""
     X, y = problem.X_train, problem.y_train
-    n_outputs = len(np.unique(y))
-    shown = (
-        progress_bar
-        and getattr(X, "nnz", X.size) * n_outputs >= PROGRESS_BAR_SIZE
-        and add_progress_bar(model)
-    )
+    size = getattr(X, "nnz", X.size) * len(np.unique(y))
+    shown = size >= bar_size and add_progress_bar(model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
@@ -103,9 +83,9 @@ def fit_and_score(model: Any, problem: Problem, progress_bar: bool) -> Result:
         seconds = time.perf_counter() - start
     if shown:
         model.set_callbacks()  # do not save the callback with the model
-    accuracy, loss, auc = scores(model, problem.X_test, problem.y_test)
     notes = tuple(" ".join(str(w.message).split("\n\n")[0].split()) for w in caught)
-    return Result(model, seconds, objective(model, X, y), accuracy, loss, auc, notes)
+    held_out = scores(model, problem.X_test, problem.y_test)
+    return Result(model, seconds, objective(model, X, y), held_out, notes)
 
 
 def add_progress_bar(model: Any) -> bool:
@@ -126,15 +106,13 @@ def objective(model: Any, X: Any, y: np.ndarray) -> float:
     scikit-learn's `log_loss` clips probabilities and thereby understates the loss of extreme
     logits.
     """
-    logits = model.decision_function(X)
-    if logits.ndim == 1:
-        logits = np.column_stack([np.zeros(len(logits)), logits])
-    logits = logits.astype(np.float64)
-    chosen = logits[np.arange(len(y)), np.searchsorted(model.classes_, y)]
-    size = (1 - model.l1_ratio) / 2 * np.sum(model.coef_**2)
-    size += model.l1_ratio * np.abs(model.coef_).sum()
-    penalty = size / model.C if np.isfinite(model.C) else 0.0
-    return float(np.sum(logsumexp(logits, axis=1) - chosen) + penalty)
+    n_outputs = len(model.coef_)
+    loss: Loss = Binomial() if n_outputs == 1 else Multinomial(n_outputs)
+    logits = torch.tensor(model.decision_function(X), dtype=torch.float64).view(-1, 1, n_outputs)
+    index = torch.from_numpy(np.searchsorted(model.classes_, y))[:, None]
+    coef = torch.tensor(model.coef_, dtype=torch.float64)[None]
+    penalty = ElasticNet(model.l1_ratio).value(coef) / model.C
+    return float(loss.value(logits, loss.encode(index)).sum() + penalty.sum())
 
 
 def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
@@ -155,22 +133,7 @@ def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
 
 
 def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -> str:
-    """Format the comparison and the largest coefficients of the first model.
-
-    Parameters
-    ----------
-    results : sequence of Result
-        Results of the models, TorchLogisticClassifier first.
-    names : sequence of str
-        Names of the columns of X.
-    n_shown : int
-        Number of coefficients.
-
-    Returns
-    -------
-    text : str
-        Lines of plain text.
-    """
+    """Format the comparison, and the largest coefficients of the first model."""
     best = min(result.objective for result in results)
     heads = ["", "seconds", "objective", "above best", "accuracy", "log loss", "ROC AUC"]
     rows = [
@@ -179,11 +142,11 @@ def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -
             f"{result.seconds:.3f}",
             f"{result.objective:.8g}",
             f"{(result.objective - best) / max(best, np.finfo(float).tiny):.1e}",
-            *(format_score(score) for score in (result.accuracy, result.log_loss, result.roc_auc)),
+            *("-" if np.isnan(score) else f"{score:.4f}" for score in result.scores),
         ]
         for result in results
     ]
-    lines = align_columns([heads, *rows])
+    lines = align_columns([heads, *rows], [0])
     lines += [f"{result.name}: {note}" for result in results for note in result.notes]
     proof = results[0].model.duality_gap_
     if np.isfinite(proof):
@@ -200,24 +163,15 @@ def coefficient_lines(model: Any, names: Sequence[str], n_shown: int) -> list[st
     rows = [["coefficient", "for class", "column"]]
     for row, column in zip(*np.unravel_index(order, coef.shape), strict=True):
         rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), names[column]])
-    return [f"Largest coefficients, of {n_used} that are not zero:", *align_columns(rows, left=2)]
+    return [f"Largest coefficients, of {n_used} that are not zero:", *align_columns(rows, [2])]
 
 
-def format_score(value: float) -> str:
-    """Format a score, or a dash for NaN."""
-    return "-" if np.isnan(value) else f"{value:.4f}"
-
-
-def align_columns(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
-    """Align cells: the first column to the left, or all columns from index `left` on."""
+def align_columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Align the columns ``left`` to the left, and all others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(width)
-            if (index == 0 if left is None else index >= left)
-            else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        pairs = enumerate(zip(row, widths, strict=True))
+        cells = [cell.ljust(w) if index in left else cell.rjust(w) for index, (cell, w) in pairs]
         lines.append("  ".join(cells).rstrip())
     return lines

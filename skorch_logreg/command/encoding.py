@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skorch_logreg.command.errors import format_names, import_optional
+from skorch_logreg.command.errors import format_names, import_pandas
 
 MAX_LABELS = 1000  # one-hot columns of a column of labels; rarer labels share the last one
 MAX_WORDS = 20_000  # TF-IDF columns of a column of text
@@ -22,14 +22,8 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
     """Convert the columns of a table to the types that the encoder was fitted on.
 
     The types of a column may differ between files: integers if no value is missing, or words if
-    one number is mistyped.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Table with the columns of `kinds`; other columns are ignored.
-    kinds : mapping of str to str
-        Kind of each column, as returned by `column_kinds`.
+    one number is mistyped. Columns that are not in ``kinds`` are ignored; a ValueError is raised
+    if one of them is missing.
 
     Returns
     -------
@@ -37,13 +31,8 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
         Numbers as float64, with NaN if missing; labels as objects; text as str, "" if missing; a
         date as seven numbers: days since 1970, and sine and cosine of its position in the year,
         the week and the day.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing.
     """
-    pandas = import_optional("pandas", "Reading a table")
+    pandas = import_pandas()
     absent = [name for name in kinds if name not in frame.columns]
     if absent:
         plural = "s" if len(absent) > 1 else ""
@@ -68,7 +57,7 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
 
 def as_numbers(values: Any) -> np.ndarray:
     """Convert a column to float64, with NaN for missing, infinite and non-numeric values."""
-    pandas = import_optional("pandas", "Reading a table")
+    pandas = import_pandas()
     if pandas.api.types.is_timedelta64_dtype(values):
         values = values.dt.total_seconds()
     elif not pandas.api.types.is_numeric_dtype(values):
@@ -86,13 +75,13 @@ def as_words(values: Any, missing: Any) -> Any:
 
 def as_dates(values: Any, form: str) -> Any:
     """Convert a column to UTC timestamps, with NaT for missing values and other formats."""
-    pandas = import_optional("pandas", "Reading a table")
+    pandas = import_pandas()
     return pandas.to_datetime(values, format=form, errors="coerce", utc=True)
 
 
 def date_parts(name: str, moments: Any) -> dict[str, Any]:
     """Convert a date to days since 1970, and sine and cosine of its position in each cycle."""
-    pandas = import_optional("pandas", "Reading a table")
+    pandas = import_pandas()
     epoch = pandas.Timestamp("1970-01-01", tz="UTC")
     days = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy(dtype=np.float64)
     # any phase of the week will do (1970-01-01 was a Thursday): sine and cosine span all phases
@@ -105,21 +94,11 @@ def date_parts(name: str, moments: Any) -> dict[str, Any]:
 
 
 def encoder(cleaned: Any, kinds: Mapping[str, str]) -> ColumnTransformer:
-    """Build the unfitted transformer of a cleaned table.
+    """Build the unfitted transformer of a table that `clean` returned.
 
-    Parameters
-    ----------
-    cleaned : pandas.DataFrame
-        Table returned by `clean`.
-    kinds : mapping of str to str
-        Kind of each column, as passed to `clean`.
-
-    Returns
-    -------
-    transformer : sklearn.compose.ColumnTransformer
-        Numbers are imputed by the median, with a missing indicator, and standardised. Labels are
-        one-hot encoded; missing values are a separate label, and unknown labels at prediction
-        give all zeros or the column of rare labels. Text becomes TF-IDF weights of its words.
+    Numbers are imputed by the median, with a missing indicator, and standardised. Labels are
+    one-hot encoded; missing values are a separate label, and unknown labels at prediction
+    give all zeros or the column of rare labels. Text becomes TF-IDF weights of its words.
     """
     labels = [name for name, kind in kinds.items() if kind == "label"]
     texts = [name for name, kind in kinds.items() if kind == "text"]

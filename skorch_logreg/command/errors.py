@@ -11,24 +11,9 @@ class CommandError(Exception):
 
 
 def import_optional(module: str, purpose: str) -> Any:
-    """Import a module of the extra `cli`.
+    """Import a module of the extra `cli`, or raise a CommandError with the command to install it.
 
-    Parameters
-    ----------
-    module : str
-        Name of the module.
-    purpose : str
-        Purpose of the module, which starts the sentence of the error message.
-
-    Returns
-    -------
-    module
-        The imported module.
-
-    Raises
-    ------
-    CommandError
-        If the module is not installed. The message contains the command that installs it.
+    The error message begins with ``purpose``.
     """
     try:
         return importlib.import_module(module)
@@ -37,6 +22,11 @@ def import_optional(module: str, purpose: str) -> Any:
             f"{purpose} needs {module.partition('.')[0]}, which is not installed: "
             'pip install "skorch-logreg[cli]"'
         ) from error
+
+
+def import_pandas() -> Any:
+    """Import pandas, as `import_optional` does."""
+    return import_optional("pandas", "Reading a table")
 
 
 def format_names(names: list[str], n_shown: int = 20) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skorch_logreg.command.encoding import clean
-from skorch_logreg.command.errors import CommandError, import_optional
+from skorch_logreg.command.errors import CommandError, import_optional, import_pandas
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
 SAMPLE_CHARACTERS = 1 << 16  # at the start of a file, to detect the separator
@@ -28,26 +28,13 @@ MISSING_VALUES = ["?", "."]  # used by UCI and SAS, in addition to pandas' defau
 
 
 def read_table(path: Path) -> Any:
-    """Read a CSV or Parquet file.
+    """Read a CSV file or, if its name ends in `.parquet` or `.pq`, a Parquet file.
 
-    Parameters
-    ----------
-    path : Path
-        Path of a Parquet file, if its name ends in `.parquet` or `.pq`, else of a text file. The
-        separator (comma, semicolon, tab, bar or space) and the decimal sign of a text file are
-        detected from its first lines.
-
-    Returns
-    -------
-    frame : pandas.DataFrame
-        Table with at least one row. Column names are strings, and rows are numbered from 0.
-
-    Raises
-    ------
-    CommandError
-        If the file cannot be read, has no rows, or pandas or pyarrow is missing.
+    The separator (comma, semicolon, tab, bar or space) and the decimal sign of a text file are
+    detected from its first lines. Column names are strings, and rows are numbered from 0. A
+    CommandError is raised if the file cannot be read or has no rows.
     """
-    pandas = import_optional("pandas", "Reading a table")
+    pandas = import_pandas()
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
             import_optional("pyarrow", "Reading Parquet")
@@ -85,22 +72,12 @@ def read_head(path: Path) -> str:
 
 
 def dialect(sample: str) -> tuple[str, str]:
-    """Detect the separator and the decimal sign of a text table.
+    """Detect the separator and the decimal sign of a text table from its first lines.
 
     The separator is the one that splits all lines into the same number of fields, and into the
-    largest number. `csv.Sniffer` uses character frequencies, which are unreliable for text.
-
-    Parameters
-    ----------
-    sample : str
-        First lines of the table.
-
-    Returns
-    -------
-    separator, decimal : str
-        Separator of the fields, and decimal sign. The decimal sign is a comma only if the
-        separator is another one, some field is a number with a comma, and no field is a number
-        with a point.
+    largest number. `csv.Sniffer` uses character frequencies, which are unreliable for text. The
+    decimal sign is a comma only if the separator is another one, some field is a number with a
+    comma, and no field is a number with a point.
     """
 
     def width(separator: str) -> int:
@@ -133,21 +110,8 @@ def save_model(model: Any, path: Path) -> None:
 def load_model(path: Path) -> Any:
     """Read a pipeline that `save_model` wrote.
 
-    Parameters
-    ----------
-    path : Path
-        Path of the file.
-
-    Returns
-    -------
-    model : sklearn.pipeline.Pipeline
-        The fitted pipeline.
-
-    Raises
-    ------
-    CommandError
-        If the file is unreadable, does not contain such a pipeline, or contains types of other
-        packages than scikit-learn and this one.
+    A CommandError is raised if the file is unreadable, does not contain such a pipeline, or
+    contains types of other packages than scikit-learn and this one.
     """
     skops = import_optional("skops.io", "Loading a model")
     try:

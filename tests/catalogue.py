@@ -110,7 +110,9 @@ class Container:
 
     def __call__(self, X, y, weight=None):
         held = data.from_arrays(self.make(X), y, weight)
-        return held if self.block_rows is None else replace(held, block_rows=self.block_rows)
+        if self.block_rows is None:
+            return held
+        return replace(held, rows=replace(held.rows, block_rows=self.block_rows))
 
 
 def _read_only(X):

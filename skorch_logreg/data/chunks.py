@@ -12,10 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
-from skorch_logreg.data.partitioned import FirstPassSample
-from skorch_logreg.data.remote import Task
+from skorch_logreg.data.first_pass import Checksum, FirstPassSample
+from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.scratch import scratch_folder
-from skorch_logreg.data.tasks import Checksum
 
 _MAX_COPIED_BYTES = 1 << 28  # bytes of columns that are copied to memory, at most
 

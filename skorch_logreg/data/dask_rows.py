@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skorch_logreg.data.remote import Task
+from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 _FAN_IN = 8  # number of terms that one task adds

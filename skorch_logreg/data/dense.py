@@ -1,34 +1,175 @@
-"""Products of rows of a dense array."""
+"""Dense rows, and the products of their blocks."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from skorch_logreg.data.gram import (
+    add_blocks,
     bordered_gram,
     centred_gram,
     deviation_sums,
+    is_far,
     is_near_zero,
-    piece_rows,
+    weighted_outer,
 )
-from skorch_logreg.data.low_precision import (
-    bfloat16_cross,
-    bfloat16_gram,
-    bfloat16_grams,
-    bfloat16_outer,
-)
-from skorch_logreg.data.tensors import gather_columns
-from skorch_logreg.data.threads import map_blocks, thread_count
+from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams, bfloat16_cross
+from skorch_logreg.data.protocol import Block
+from skorch_logreg.data.rows import Rows
+from skorch_logreg.data.tensors import float_dtype, gather_columns, gather_in_threads
+from skorch_logreg.data.threads import thread_count
 
+# bytes of a block of unconverted rows: large enough to hide the cost of function calls
+_BLOCK_BYTES = 64 << 20
+_MAX_CONVERTED_SIZE = 1 << 19  # entries of a converted block; with half, function calls cost more
+_MIN_BLOCK_SIZE = 1 << 17  # entries of a block, at least
+_MAX_BLOCK_LOGITS = 1 << 17  # logits of a block, so that they stay in a cache
+_MIN_BLOCK_ROWS = 256  # rows of a block, at least
+_MIN_FLOAT32_SIZE = 1 << 20  # entries of a float32 X from which float32 products are faster
+_SMALL_SIZE = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
+_LONG_ROW_SIZE = 512  # columns from which a strided sample is as fast as a contiguous copy
 _PIECE_SIZE = 1 << 16  # entries that column_squares squares at a time
 _MIN_COLUMNS = 64  # columns from which a low-precision cross product is faster
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
-_OUTER_ROWS = 256  # rows of a symmetric product that are computed at a time
+_WEIGHTED_SIZE = 1 << 20  # numbers in a weighted copy of stored rows, at most
 
 
-class DenseBlock:
+class DenseRows(Rows):
+    """Rows of a tensor of any type and strides, on any device."""
+
+    is_sparse = False
+    some_columns = staticmethod(gather_in_threads)
+    side_by_side = staticmethod(lambda X, others: torch.cat([X, others], dim=1))
+
+    @property
+    def row_size(self) -> float:
+        return float(self.X.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return float_dtype(self.X.dtype)
+
+    @property
+    def is_small(self) -> bool:
+        return self.X.numel() <= _SMALL_SIZE
+
+    @property
+    def has_fast_float32(self) -> bool:
+        # float32 rows need no conversion
+        large = self.X.dtype == torch.float32 and self.X.numel() >= _MIN_FLOAT32_SIZE
+        return large and self._is_near_zero
+
+    @property
+    def max_block_rows(self) -> int:
+        fitting = max(_BLOCK_BYTES // (8 * max(self.X.shape[1], 1)), 1024)
+        return fitting if self.block_rows is None else self.block_rows
+
+    def rows_per_block(self, n_logits: int) -> int:
+        n_rows, width = len(self.X), max(self.X.shape[1], 1)
+        share = max(-(-n_rows // thread_count()), _MIN_BLOCK_SIZE // width)
+        most = min(self.max_block_rows, max(_MAX_BLOCK_LOGITS // n_logits, _MIN_BLOCK_ROWS))
+        if self._converts:
+            most = min(most, max(_MAX_CONVERTED_SIZE // width, _MIN_BLOCK_ROWS))
+        return min(share, most)
+
+    @cached_property
+    def _is_near_zero(self) -> bool:
+        """Return True if float32 may store the columns without centring."""
+        return is_near_zero(self.center, self.scale)
+
+    @cached_property
+    def _is_far(self) -> bool:
+        return self.design is None and is_far(self.center, self.scale)
+
+    @property
+    def centres(self) -> bool:
+        """Return True if float64 rows are centred before they are multiplied."""
+        return self.products is torch.float64 and self._is_far
+
+    @property
+    def multiplies(self) -> bool:
+        """Return True if rows have the type and layout of the products."""
+        return self.X.dtype == self.products and 1 in self.X.stride()
+
+    @property
+    def _converts(self) -> bool:
+        """Return True if rows are copied to a buffer before they are multiplied."""
+        exact = self.products is torch.float64
+        return (self._is_far if exact else not self._is_near_zero) or not self.multiplies
+
+    @property
+    def needs_workspace(self) -> bool:
+        """Return True if blocks are copied to a `workspace`."""
+        return self.design is None and self._converts
+
+    def workspace(self, n_rows: int) -> Tensor:
+        n_columns, device = self.X.shape[1], self.X.device
+        if self.products is torch.float64:
+            return torch.empty(n_rows, n_columns, dtype=torch.float64, device=device)
+        width = n_columns + (not self._is_near_zero)
+        return torch.ones(n_rows, width, dtype=torch.float32, device=device)
+
+    def block(
+        self, rows: slice, targets: Tensor, weight: Tensor, workspace: Tensor | None = None
+    ) -> Block:
+        if self.design is not None:
+            return SmallBlock(self.design[rows], targets, weight)
+        exact = self.products is torch.float64
+        if workspace is not None and not exact and not self._is_near_zero:
+            z = workspace[: rows.stop - rows.start]
+            return SmallBlock(self._fill_design(z, rows), targets, weight)
+        return DenseBlock(self, rows, targets, weight, workspace)
+
+    def in_units(self, center: Tensor, scale: Tensor) -> "DenseRows":
+        return DenseRows(self.X, center, scale, block_rows=self.block_rows)
+
+    def standardised(self, center: Tensor, scale: Tensor) -> "DenseRows":
+        rows = self.in_units(center, scale)
+        if self.is_small:
+            design = center.new_ones(len(self.X), self.X.shape[1] + 1)
+            rows.design = rows._fill_design(design)
+        return rows
+
+    def low_precision(self, n_logits: int) -> "DenseRows":
+        """Return the rows with float32 products.
+
+        Columns with means far from zero are centred before they are rounded; the result is stored
+        if it takes at most the memory of a point's logits.
+        """
+        design = None if self.design is None else self.design.float()
+        n_rows, n_columns = self.X.shape
+        if design is None and n_columns < 2 * n_logits:
+            shape, step = (n_rows, n_columns + 1), self.rows_per_block(n_logits)
+            design = torch.ones(shape, dtype=torch.float32, device=self.X.device)
+            for start in range(0, n_rows, step):
+                rows = slice(start, start + step)
+                self._fill_design(design[rows], rows)
+        return replace(self, products=torch.float32, design=design)
+
+    def _fill_design(self, out: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Write rows of the design matrix into an array of ones, and return it."""
+        torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out[:, :-1])
+        return out
+
+    def sample(self, rows: slice, columns: Tensor | None = None) -> "DenseRows":
+        X, center, scale, design = self.X[rows], self.center, self.scale, None
+        if columns is not None:
+            X, center, scale = gather_in_threads(X, columns), center[columns], scale[columns]
+        elif self.design is not None:
+            design = self.design[rows]
+        if design is None and X.shape[1] < _LONG_ROW_SIZE:
+            X = X.contiguous()
+        return DenseRows(X, center, scale, self.products, design)
+
+    def pick(self, rows: Tensor) -> Any:
+        return self.X[rows].to("cpu", torch.float64).numpy()
+
+
+class DenseBlock(LowPrecisionGrams):
     """Rows of a dense array; see `Block` for the methods.
 
     float64 rows with a unit stride are multiplied without a copy. All others (float32, half
@@ -36,32 +177,21 @@ class DenseBlock:
     once per block and pass, so that every product and sum is computed in float64; columns far
     from zero are centred there. Low-precision products use a float32 workspace.
 
-    Parameters
-    ----------
-    X : Tensor of shape (rows, n_features)
-    targets, weight : Tensor
-    center, scale : Tensor of shape (n_features,)
-        The design matrix is ``(X - center) / scale``.
-    workspace : Tensor or None
-        Buffer with at least as many rows: float64, or float32 for low-precision products.
-    centred : bool, default=False
-        If True, rows in the workspace are centred.
+    The workspace is a buffer with at least as many rows: float64, or float32 for low-precision
+    products.
     """
 
     def __init__(
         self,
-        X: Tensor,
+        all_rows: DenseRows,
+        part: slice,
         targets: Tensor,
         weight: Tensor,
-        center: Tensor,
-        scale: Tensor,
-        *,
-        workspace: Tensor | None = None,
-        centred: bool = False,
+        workspace: Tensor | None,
     ) -> None:
-        self._X, self.targets, self.weight = X, targets, weight
-        self._center, self._scale, self._workspace = center, scale, workspace
-        self._is_centred = centred and workspace is not None
+        self._X, self.targets, self.weight = all_rows.X[part], targets, weight
+        self._center, self._scale = all_rows.center, all_rows.scale
+        self._workspace, self._is_centred = workspace, workspace is not None and all_rows.centres
 
     @cached_property
     def _values(self) -> Tensor:
@@ -81,7 +211,6 @@ class DenseBlock:
         return torch.zeros_like(self._center) if self._is_centred else self._center
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        """Compute logits (rows, m, K) of params (m, K, p + 1), into ``out`` if it is given."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._remaining_center
         values = self._values
@@ -96,7 +225,6 @@ class DenseBlock:
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """Compute ``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
@@ -105,7 +233,6 @@ class DenseBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Compute Gram matrices (m, K, c + 1, K, c + 1) of some columns and the intercept."""
         values, center, scale = self._values, self._remaining_center, self._scale
         plain = columns is None and weight.shape[1:].numel() == 1 and values.dtype == weight.dtype
         if plain and is_near_zero(center, scale):
@@ -120,27 +247,14 @@ class DenseBlock:
 
         return bordered_gram(fill, scale, weight, rank_one)
 
-    def bfloat16_gram(
-        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
-    ) -> Tensor:
-        """Compute a Gram matrix (K (c + 1), K (c + 1)) of one model in low precision."""
-        n_columns = len(self._remaining_center) if columns is None else len(columns)
-        return bfloat16_gram(self._fill(columns), n_columns, weight, rank_one)
-
-    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Compute Gram matrices (k, c + 1, c + 1) in low precision, one per column of weight."""
-        n_columns = len(self._center) if columns is None else len(columns)
-        return bfloat16_grams(self._fill(columns), n_columns, weight)
-
     def cross(
         self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
     ) -> Tensor:
-        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         # rows of another type are converted piece by piece, not as a whole
         stored = self._workspace is None and self._X.dtype not in (torch.float64, torch.float32)
         if low_precision and (len(columns) >= _MIN_COLUMNS or stored):
-            sides = len(columns), len(others)
-            return bfloat16_cross(self._fill(columns), self._fill(others), *sides, weight)
+            (fill, n_columns), (fill_others, n_others) = map(self._fill, (columns, others))
+            return bfloat16_cross(fill, fill_others, n_columns, n_others, weight)
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
@@ -152,8 +266,7 @@ class DenseBlock:
         inner = (product - border * self._remaining_center[others]) / self._scale[others]
         return torch.cat([inner, border], dim=1)
 
-    def _fill(self, columns: Tensor | None) -> Callable[[slice, Tensor], None]:
-        """Return a function that writes float32 rows of the design matrix into an array."""
+    def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
@@ -163,26 +276,21 @@ class DenseBlock:
             rows = X[piece] if columns is None else gather_columns(X[piece], columns)
             torch.sub(rows, center, out=out).mul_(unit)
 
-        return fill
+        return fill, len(unit)
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
-        total = torch.zeros(
-            weight.shape[1], len(self._remaining_center), dtype=weight.dtype, device=weight.device
-        )
-        step = max(_PIECE_SIZE // max(len(self._remaining_center), 1), 8)
-        held = torch.empty(
-            step, len(self._remaining_center), dtype=weight.dtype, device=weight.device
-        )
+        center = self._remaining_center
+        total = weight.new_zeros(weight.shape[1], len(center))
+        step = max(_PIECE_SIZE // max(len(center), 1), 8)
+        held = weight.new_empty(step, len(center))
         for start in range(0, len(weight), step):
             rows = self._values[start : start + step]
-            z = torch.sub(rows, self._remaining_center, out=held[: len(rows)])
+            z = torch.sub(rows, center, out=held[: len(rows)])
             total.addmm_(weight[start : start + step].T, z.square_())
         total /= self._scale.square()
         return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j."""
         values, center, scale = self._values, self._remaining_center[columns], self._scale[columns]
 
         def fill(rows: slice, out: Tensor) -> None:
@@ -191,35 +299,93 @@ class DenseBlock:
         return deviation_sums(fill, len(columns), weight)
 
     def column_counts(self) -> Tensor:
-        """Return the number of rows, for every column."""
         return torch.full_like(self._center, len(self._X))
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
-        """Compute ``Z diag(column_weight) Z'`` (rows, rows)."""
-        values, center = self._values, self._remaining_center
         root = column_weight.sqrt() / self._scale
-        n_rows, step = len(values), piece_rows(len(values))
+        return weighted_outer(self._values, self._remaining_center, root, low_precision)
 
-        def fill(rows: slice, columns: slice, out: Tensor) -> None:
-            torch.sub(values[rows, columns], center[columns], out=out).mul_(root[columns])
 
-        def part(columns: range) -> Tensor:
-            if low_precision:
-                return bfloat16_outer(fill, n_rows, columns)
-            total = root.new_zeros(n_rows, n_rows)
-            for start in columns[::step]:
-                piece = slice(start, min(start + step, columns.stop))
-                z = root.new_empty(n_rows, piece.stop - start)
-                fill(slice(None), piece, z)
-                for row in range(0, n_rows, _OUTER_ROWS):  # the lower triangle is enough
-                    rows, end = slice(row, row + _OUTER_ROWS), row + _OUTER_ROWS
-                    total[rows, :end].addmm_(z[rows], z[:end].T)
-            return total
+class SmallBlock(LowPrecisionGrams):
+    """Rows of a stored design matrix ``[Z 1]``; see `Block` for the methods.
 
-        share = -(-len(root) // thread_count())
-        columns = [range(a, min(a + share, len(root))) for a in range(0, len(root), share)]
-        first, *others = map_blocks(part, columns)
-        for other in others:
-            first += other
-        lower = first.tril()
-        return (lower + lower.tril(-1).T).to(root.dtype)
+    For small arrays function calls cost more than arithmetic, and centring or scaling in every
+    product doubles their number. A copy of less than a megabyte avoids that. In float32 the rows
+    have to be centred before they are rounded, which a stored design matrix also does.
+
+    Parameters
+    ----------
+    design : Tensor of shape (rows, n_features + 1)
+        Design matrix: float64, or float32 for low-precision products.
+    targets, weight : Tensor
+    """
+
+    def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
+        self._design, self.targets, self.weight = design, targets, weight
+
+    def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
+        flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
+        if out is None:
+            return linear(self._design, flat).view(-1, *params.shape[:-1])
+        torch.mm(self._design, flat.T, out=out.view(len(out), -1))
+        return out
+
+    def rmatmul(self, residual: Tensor) -> Tensor:
+        flat = residual.reshape(len(residual), -1)
+        return (flat.T @ self._design).view(*residual.shape[1:], -1)
+
+    def gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        z = self._design
+        if columns is not None:
+            z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
+        n_rows, n_models, n_outputs = weight.shape
+        if n_models == n_outputs == 1:
+            return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
+        at_once = max(_WEIGHTED_SIZE // (z.numel() * n_outputs), 1)
+        if n_models > at_once:
+            parts = zip(
+                weight.split(at_once, dim=1),
+                [None] * n_models if rank_one is None else rank_one.split(at_once, dim=1),
+                strict=False,
+            )
+            return torch.cat([self.gram(w, q, columns) for w, q in parts])
+        side = z.shape[1]
+        width = n_outputs * side
+        lifted = (weight[..., None] * z[:, None, None, :]).view(n_rows, -1)
+        blocks = (lifted.T @ z).view(n_models, width, side)
+        if rank_one is None and n_outputs == 1:
+            return blocks.view(n_models, 1, side, 1, side)
+        gram = blocks.new_zeros(n_models, width, width)
+        if rank_one is not None:
+            lifted = rank_one.transpose(0, 1)[..., None] * z[:, None, :]
+            lifted = lifted.view(n_models, n_rows, width)
+            torch.bmm(lifted.mT, lifted, out=gram).neg_()
+        add_blocks(gram, blocks)
+        return gram.view(n_models, n_outputs, side, n_outputs, side)
+
+    def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
+        z = self._design[:, :-1] if columns is None else self._design[:, columns]
+        return lambda piece, out: out.copy_(z[piece]), z.shape[1]
+
+    def cross(
+        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
+    ) -> Tensor:
+        z = self._design
+        other = torch.cat([z[:, others], z[:, -1:]], dim=1)
+        return (z[:, columns] * weight[:, None]).T @ other
+
+    def column_squares(self, weight: Tensor) -> Tensor:
+        return weight.T @ self._design.square()
+
+    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+        z = self._design[:, columns]
+        return torch.stack([weight @ z, weight @ z.square()])
+
+    def column_counts(self) -> Tensor:
+        return torch.full_like(self._design[0, :-1], len(self._design))
+
+    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
+        z = self._design[:, :-1] * column_weight.sqrt()
+        return z @ z.T

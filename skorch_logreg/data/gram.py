@@ -1,14 +1,18 @@
-"""Bordered Gram matrices of dense rows, computed in pieces."""
+"""Gram matrices and products of pairs of dense rows, computed in pieces."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.low_precision import bfloat16_outer
+from skorch_logreg.data.threads import map_blocks, thread_count
+
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
 # |mean| / deviation from which a gradient would lose three of its sixteen digits
 _FAR_DEVIATIONS = 1e3
 _PIECE_SIZE = 1 << 17  # numbers in a piece: 1 MiB fits into a core's cache
+_OUTER_ROWS = 256  # rows of a symmetric product that are computed at a time
 
 
 def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
@@ -29,8 +33,7 @@ def is_far(center: Tensor, scale: Tensor) -> bool:
     return bool((center.abs() > _FAR_DEVIATIONS * scale).any())
 
 
-def piece_rows(width: int) -> int:
-    """Return the number of rows of a piece with ``width`` columns."""
+def _piece_rows(width: int) -> int:
     return max(_PIECE_SIZE // max(width, 1), 64)
 
 
@@ -66,7 +69,7 @@ def bordered_gram(
     width = n_outputs * side
     diagonal = weight.new_zeros(n_models, width, side)
     gram = weight.new_zeros(n_models, width, width)
-    step = min(piece_rows(width), n_rows)
+    step = min(_piece_rows(width), n_rows)
     design = weight.new_ones(step, side)
     lifted = weight.new_empty(step, n_outputs, side)
     for start in range(0, n_rows, step):
@@ -96,21 +99,12 @@ def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) 
     """Sum ``weight [z 1]'[z 1]`` of ``z = (values - center) / scale``, centred after the sum.
 
     Writes the rows once less than `bordered_gram`. Only for columns so near zero that the
-    subtraction cancels few digits.
-
-    Parameters
-    ----------
-    values : Tensor of shape (rows, n_columns), float64
-    center, scale : Tensor of shape (n_columns,)
-    weight : Tensor of shape (rows,)
-
-    Returns
-    -------
-    gram : Tensor of shape (n_columns + 1, n_columns + 1)
+    subtraction cancels few digits. weight has shape (rows,), and the result
+    (n_columns + 1, n_columns + 1).
     """
     n_rows, n_columns = values.shape
     gram = weight.new_zeros(n_columns + 1, n_columns + 1)
-    step = min(piece_rows(n_columns), n_rows)
+    step = min(_piece_rows(n_columns), n_rows)
     lifted = weight.new_empty(step, n_columns + 1)
     for start in range(0, n_rows, step):
         rows = slice(start, min(start + step, n_rows))
@@ -132,15 +126,11 @@ def deviation_sums(
 ) -> Tensor:
     """Sum ``weight z`` and ``weight z^2`` over rows, (2, n_columns).
 
-    Parameters
-    ----------
-    fill : callable
-        ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns).
-    n_columns : int
-    weight : Tensor of shape (rows,)
+    ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns); weight has shape
+    (rows,).
     """
     sums = weight.new_zeros(2, n_columns)
-    step = min(piece_rows(n_columns), len(weight))
+    step = min(_piece_rows(n_columns), len(weight))
     held = weight.new_empty(step, n_columns)
     for start in range(0, len(weight), step):
         rows = slice(start, min(start + step, len(weight)))
@@ -149,6 +139,35 @@ def deviation_sums(
         sums[0].addmv_(z.T, own)
         sums[1].addmv_(z.square_().T, own)
     return sums
+
+
+def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: bool) -> Tensor:
+    """Compute ``z z'`` (rows, rows) of ``z = (values - center) * root``."""
+    n_rows, step = len(values), _piece_rows(len(values))
+
+    def fill(rows: slice, columns: slice, out: Tensor) -> None:
+        torch.sub(values[rows, columns], center[columns], out=out).mul_(root[columns])
+
+    def part(columns: range) -> Tensor:
+        if low_precision:
+            return bfloat16_outer(fill, n_rows, columns)
+        total = root.new_zeros(n_rows, n_rows)
+        for start in columns[::step]:
+            piece = slice(start, min(start + step, columns.stop))
+            z = root.new_empty(n_rows, piece.stop - start)
+            fill(slice(None), piece, z)
+            for row in range(0, n_rows, _OUTER_ROWS):  # the lower triangle is enough
+                rows, end = slice(row, row + _OUTER_ROWS), row + _OUTER_ROWS
+                total[rows, :end].addmm_(z[rows], z[:end].T)
+        return total
+
+    share = -(-len(root) // thread_count())
+    columns = [range(a, min(a + share, len(root))) for a in range(0, len(root), share)]
+    first, *others = map_blocks(part, columns)
+    for other in others:
+        first += other
+    lower = first.tril()
+    return (lower + lower.tril(-1).T).to(root.dtype)
 
 
 def add_blocks(gram: Tensor, blocks: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Expressions of arrays with one entry per row, which are evaluated where the rows are."""
+"""Arrays with one entry per row that are stored, and evaluated, where the rows are."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.protocol import Partitions
 from skorch_logreg.data.tensors import as_tensor
+
+# attributes that an array without rows has in common with the whole
+_LIKE_ATTRIBUTES = frozenset({"dtype", "device", "ndim"})
 
 
 @dataclass(eq=False)
@@ -28,33 +32,25 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A function of nodes that is still to be called."""
+    """A function of nodes, or of results of earlier steps, that is still to be called."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """Reference to one of the stored values that are passed to a task."""
+@dataclass(frozen=True)
+class _Result:
+    """Reference to the result of an earlier step."""
 
-    place: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Empty:
-    """An uninitialised array that the task writes."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-_Expression = Call | _Held | _Empty
+    step: int
 
 
 class LazyRows:
-    """Expressions of several arrays; common subexpressions are evaluated once.
+    """A program that computes several arrays; common subexpressions are evaluated once.
+
+    A step is the index of a stored value that is passed to the task, an array without rows that
+    stands for an uninitialised one, or a `Call`.
 
     Parameters
     ----------
@@ -63,40 +59,35 @@ class LazyRows:
     Attributes
     ----------
     held : list
-        Handles of the stored values that the expressions use, in the order in which tasks get
-        them.
+        Handles of the stored values, in the order in which tasks get them.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.held: list[Any] = []
-        self._known: dict[int, _Expression] = {}
-        self._expressions = [self._expression(node) for node in nodes]
-        pairs = zip(nodes, self._expressions, strict=True)
-        self._new = [node for node, expression in pairs if not isinstance(expression, _Held)]
+        self._steps: list[int | Tensor | Call] = []
+        known: dict[int, _Result] = {}
 
-    def __getstate__(self) -> list[_Expression]:
-        """Pickle only the expressions, which is all that a task needs."""
-        return self._expressions
+        def add(node: Node) -> _Result:
+            if id(node) not in known:
+                source: Any = node.source
+                step: int | Tensor | Call = node.like
+                if isinstance(source, Call):
+                    args, kwargs = map_nested((source.args, source.kwargs), Node, add)
+                    step = Call(source.function, args, kwargs)
+                elif source is not None:
+                    step = len(self.held)
+                    self.held.append(source)
+                known[id(node)] = _Result(len(self._steps))
+                self._steps.append(step)
+            return known[id(node)]
 
-    def __setstate__(self, expressions: list[_Expression]) -> None:
-        self._expressions = expressions
+        self._outputs = [add(node).step for node in nodes]
+        self._is_new = [not isinstance(self._steps[output], int) for output in self._outputs]
+        self._new = [node for node, is_new in zip(nodes, self._is_new, strict=True) if is_new]
 
-    def _expression(self, node: Node) -> _Expression:
-        if id(node) not in self._known:
-            source = node.source
-            if source is None:
-                expression: _Expression = _Empty(tuple(node.like.shape[1:]), node.like.dtype)
-            elif isinstance(source, Call):
-                expression = Call(
-                    source.function,
-                    map_nested(source.args, Node, self._expression),
-                    map_nested(source.kwargs, Node, self._expression),
-                )
-            else:
-                expression = _Held(len(self.held))
-                self.held.append(source)
-            self._known[id(node)] = expression
-        return self._known[id(node)]
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle only the program, which is all that a task needs."""
+        return {name: vars(self)[name] for name in ("_steps", "_outputs", "_is_new")}
 
     @property
     def n_new(self) -> int:
@@ -110,39 +101,24 @@ class LazyRows:
 
     def made(self, held: list[Any], n_rows: int) -> list[Tensor]:
         """Evaluate all arrays for a partition of ``n_rows`` rows."""
-        part = _PartEvaluation(held, n_rows)
-        return [part.make(expression) for expression in self._expressions]
+        results: list[Any] = []
+        for step in self._steps:
+            if isinstance(step, int):
+                result = as_tensor(held[step])
+            elif isinstance(step, Tensor):
+                result = step.new_empty(n_rows, *step.shape[1:])
+            else:
+                args, kwargs = map_nested(
+                    (step.args, step.kwargs), _Result, lambda earlier: results[earlier.step]
+                )
+                result = step.function(*args, **kwargs)
+            results.append(result)
+        return [results[output] for output in self._outputs]
 
     def new(self, values: list[Tensor]) -> list[Any]:
         """Select the values of arrays that are not stored yet."""
-        pairs = zip(values, self._expressions, strict=True)
-        return [value.numpy() for value, expression in pairs if not isinstance(expression, _Held)]
-
-
-class _PartEvaluation:
-    """Evaluation of expressions for one partition, with a cache.
-
-    Not a closure: its reference cycle would keep the arrays longer than they are used.
-    """
-
-    def __init__(self, held: list[Any], n_rows: int) -> None:
-        self._held, self._n_rows = held, n_rows
-        self._known: dict[int, Tensor] = {}
-
-    def make(self, expression: _Expression) -> Tensor:
-        """Evaluate an expression, or return its cached value."""
-        if id(expression) not in self._known:
-            if isinstance(expression, _Held):
-                made = as_tensor(self._held[expression.place])
-            elif isinstance(expression, _Empty):
-                made = torch.empty(self._n_rows, *expression.shape, dtype=expression.dtype)
-            else:
-                args = map_nested(expression.args, _Expression, self.make)
-                made = expression.function(
-                    *args, **map_nested(expression.kwargs, _Expression, self.make)
-                )
-            self._known[id(expression)] = made
-        return self._known[id(expression)]
+        pairs = zip(values, self._is_new, strict=True)
+        return [value.numpy() for value, is_new in pairs if is_new]
 
 
 def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
@@ -154,3 +130,150 @@ def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, dict):
         return {name: map_nested(part, kind, function) for name, part in tree.items()}
     return tree
+
+
+class RemoteRows:
+    """An array with one entry per row, stored in partitions where the rows are.
+
+    torch's functions and methods return another such array: operations on each row are recorded,
+    and run where the rows are when a sum needs them. A sum over rows, or a slice of them, is
+    computed at once and returned as a tensor. Operations with any other result that has not one
+    entry per row raise an error.
+
+    Parameters
+    ----------
+    parts : Partitions
+    node : Node
+        Expression of the array.
+
+    References
+    ----------
+    PyTorch documentation, Extending PyTorch: ``__torch_function__`` of a type that does not
+    subclass Tensor.
+    """
+
+    def __init__(self, parts: Partitions, node: Node) -> None:
+        self.parts, self.node = parts, node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array."""
+        return sum(self.parts.lengths), *self.node.like.shape[1:]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        raise TypeError("rows that live elsewhere are neither true nor false")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a placeholder: tasks may refer to the array and cannot use it."""
+        return _UnavailableRows, ()
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> "RemoteRows":
+        kwargs, found = kwargs or {}, list[RemoteRows]()
+
+        def node(rows: RemoteRows) -> Node:
+            found.append(rows)
+            return rows.node
+
+        args, kwargs = map_nested(args, cls, node), map_nested(kwargs, cls, node)
+        like = function(*map_nested(args, Node, _no_row), **map_nested(kwargs, Node, _no_row))
+        if not isinstance(like, Tensor) or like.ndim == 0 or len(like):
+            raise TypeError(
+                f"{getattr(function, '__name__', function)} of rows that live elsewhere is not as "
+                "long as they are; sum it with `Data.reduce`."
+            )
+        source = None if function is torch.empty_like else Call(function, args, kwargs)
+        return cls(found[0].parts, Node(like, source))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of tensors; in-place methods replace this array's node."""
+        if name in _LIKE_ATTRIBUTES:
+            return getattr(self.node.like, name)
+        writes = name.endswith("_")
+        if name.startswith("_") or not hasattr(Tensor, name.rstrip("_")) and name != "copy_":
+            raise AttributeError(f"rows that live elsewhere have no {name!r}")
+        function = _copied if name == "copy_" else getattr(Tensor, name.rstrip("_"))
+
+        def method(*args: Any, **kwargs: Any) -> RemoteRows:
+            result = self.__torch_function__(function, (), (self, *args), kwargs)
+            if not writes:
+                return result
+            self.node = result.node
+            return self
+
+        return method
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return columns as another remote array, or a slice of rows as a tensor."""
+        first, *others = index if isinstance(index, tuple) else (index,)
+        if first is Ellipsis or (isinstance(first, slice) and first == slice(None)):
+            return (
+                self.__torch_function__(Tensor.__getitem__, (), (self, index)) if others else self
+            )
+        if not isinstance(first, slice) or others:
+            raise TypeError("of rows that live elsewhere a slice can be taken")
+        return torch.cat(collect_rows([self], first, _slice))
+
+    def sum(self, dim: Any = None, **kwargs: Any) -> Any:
+        """Sum over rows, as a tensor, or over another axis, as another remote array."""
+        if dim not in (None, 0):
+            return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
+        lazy_rows, lengths = LazyRows([self.node]), self.parts.lengths
+
+        def task(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+            return (lazy_rows.made(held, lengths[index])[0].sum(dim=0),), []
+
+        (total,), _ = self.parts.run(task, lazy_rows.held, 0, reads=False)
+        return total if dim == 0 else total.sum()
+
+
+def _operator(name: str) -> Callable[..., RemoteRows]:
+    function = getattr(Tensor, name)
+    return lambda self, *other: RemoteRows.__torch_function__(function, (), (self, *other))
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
+    setattr(RemoteRows, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+class _UnavailableRows:
+    """Placeholder for remote rows in another process."""
+
+
+def collect_rows(
+    arrays: Sequence[RemoteRows], rows: slice, function: Callable[[list[Tensor], slice], Any]
+) -> list[Any]:
+    """Evaluate ``function(arrays, rows)`` in every partition, for its share of a slice of rows."""
+    parts, slices, begin = arrays[0].parts, [], 0
+    start, stop, step = rows.indices(len(arrays[0]))
+    for length in parts.lengths:
+        first = start - begin if start >= begin else (start - begin) % step
+        slices.append(slice(first, max(min(stop - begin, length), 0), step))
+        begin += length
+    lazy_rows, lengths = LazyRows([array.node for array in arrays]), parts.lengths
+
+    def task(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+        return function(lazy_rows.made(held, lengths[index]), slices[index]), []
+
+    return parts.collect(task, lazy_rows.held, reads=False)
+
+
+def _slice(arrays: list[Tensor], rows: slice) -> Tensor:
+    return arrays[0][rows].clone()
+
+
+def _no_row(node: Node) -> Tensor:
+    return node.like
+
+
+def _copied(rows: Tensor, other: Tensor) -> Tensor:
+    return torch.empty_like(rows).copy_(other)

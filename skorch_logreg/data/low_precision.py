@@ -7,6 +7,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into an array (r, c)
+
 _STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
 _FILL_SIZE = 1 << 16  # entries written at a time, which fit into a core's cache
 _MAX_FACTOR_SIZE = 1 << 22  # entries of a product's factor, at most
@@ -45,7 +47,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def bfloat16_gram(
-    fill: Callable[[slice, Tensor], object],
+    fill: Fill,
     n_columns: int,
     weight: Tensor,
     rank_one: Tensor | None,
@@ -117,7 +119,7 @@ def bfloat16_gram(
 
 
 def bfloat16_grams(
-    fill: Callable[[slice, Tensor], object],
+    fill: Fill,
     n_columns: int,
     weight: Tensor,
     filled: int = _FILL_SIZE,
@@ -173,7 +175,6 @@ def bfloat16_outer(
     n_rows : int
         Number of rows of z.
     columns : range
-        Columns to sum over.
 
     Returns
     -------
@@ -198,8 +199,8 @@ def bfloat16_outer(
 
 
 def bfloat16_cross(
-    fill: Callable[[slice, Tensor], object],
-    fill_others: Callable[[slice, Tensor], object],
+    fill: Fill,
+    fill_others: Fill,
     n_columns: int,
     n_others: int,
     weight: Tensor,
@@ -236,6 +237,24 @@ def bfloat16_cross(
             right[at, :-1] = u[:size]
         total += left[: stop - start].T @ right[: stop - start]
     return total
+
+
+class LowPrecisionGrams:
+    """Low-precision Gram matrices of a block that can write rows of its design matrix."""
+
+    _fill_size = _FILL_SIZE
+
+    def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
+        """Return a function that writes float32 rows of some columns, and their number."""
+        raise NotImplementedError
+
+    def bfloat16_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        return bfloat16_gram(*self._fill(columns), weight, rank_one, self._fill_size)
+
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        return bfloat16_grams(*self._fill(columns), weight, self._fill_size)
 
 
 def _add_gram(total: Tensor, rows: Tensor) -> None:

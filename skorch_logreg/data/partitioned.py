@@ -1,6 +1,6 @@
 """Data in partitions, which may be on disk or in other processes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -10,21 +10,17 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.first_pass import FirstPassSample, Reader, as_it_is, inspection, unchanged
 from skorch_logreg.data.gram import are_near_zero
-from skorch_logreg.data.lazy_rows import Call, LazyRows, Node
-from skorch_logreg.data.memory import InMemory, as_columns, from_arrays
-from skorch_logreg.data.moments import MIN_VARIANCE_SHARE, refine_moments
-from skorch_logreg.data.protocol import Block, Kernel
-from skorch_logreg.data.remote import Partitions, RemoteRows, collect_rows
-from skorch_logreg.data.tasks import (
-    Checksum,
-    CopyColumns,
-    InspectPart,
-    PickRows,
-    SumKernel,
-    UnchangedReader,
-    as_it_is,
+from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, collect_rows
+from skorch_logreg.data.memory import (
+    MIN_VARIANCE_SHARE,
+    InMemory,
+    as_columns,
+    from_arrays,
+    refine_moments,
 )
+from skorch_logreg.data.protocol import Block, Data, Kernel, Partitions
 from skorch_logreg.data.tensors import take_columns
 
 PLACES = {
@@ -38,42 +34,15 @@ _SAMPLE_BYTES = 64 << 20  # bytes of the first-pass sample
 _MIN_MOMENT_ROWS = 1000  # rows of a sample that estimate moments, at least
 
 
-@dataclass
-class FirstPassSample:
-    """Sample and checksums that the first pass over the rows collects for all later ones.
-
-    Attributes
-    ----------
-    step : int
-        Step between the rows that are kept.
-    kept : Tensor, csr_array or None
-        Rows of the sample.
-    checksums : list of Checksum or None
-        One for each partition with rows.
-    """
-
-    step: int = 1
-    kept: Any = None
-    checksums: list[Checksum] | None = None
-
-    def keep(self, parts: list[Any]) -> None:
-        """Store the sampled rows of all partitions."""
-        sparse = any(sp.issparse(part) for part in parts)
-        self.kept = sp.vstack(parts, format="csr") if sparse else torch.cat(parts)
-
-    def of_part(self, start: int) -> slice:
-        """Return the slice of sampled rows in a partition that begins at row ``start``."""
-        return slice((self.step // 2 - start) % self.step, None, self.step)
-
-
-@dataclass
-class PartitionedData:
+@dataclass(kw_only=True, eq=False)
+class PartitionedData(Data):
     """Row blocks of partitions, in any place; see `Data` for the methods.
 
     A sum runs one task per partition, so that only the kernel with its parameters is sent to
     the partitions, and only sums come back. Targets, weights and logits are stored with their
     rows (`RemoteRows`). A sample of the rows is copied to this process once; solvers start on
-    it, and it estimates what need not be exact.
+    it, and it estimates what need not be exact. Products are always float64: reading rows costs
+    more than multiplying them.
 
     Parameters
     ----------
@@ -81,103 +50,61 @@ class PartitionedData:
     read : callable
         ``read(X of a partition, index, check) -> Tensor or csr_array``; with ``check`` all
         entries are validated.
-    targets, weight : RemoteRows
-        Targets and weights of all rows, as in `InMemory`.
-    center, scale : Tensor of shape (n_features,), float64
-    dtype : torch.dtype
-        Type of X's entries.
-    n_logits : int
-        Number of logits per row, over all models.
-    reads : list of int
-        One number, shared with data derived from this: the full reads of X so far.
     survey : FirstPassSample
     """
 
     parts: Partitions
-    read: Callable[[Any, int, bool], Any]
-    targets: Any
-    weight: Any
-    center: Tensor
-    scale: Tensor
-    dtype: torch.dtype
-    n_logits: int = 1
-    reads: list[int] = field(default_factory=lambda: [0], compare=False)
-    survey: FirstPassSample = field(default_factory=FirstPassSample, compare=False)
-
-    whole = None
-    single_block = False
-    is_split = True
-    device = torch.device("cpu")
+    read: Reader
+    survey: FirstPassSample = field(default_factory=FirstPassSample)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a placeholder: tasks may refer to the data and have rows of their own."""
         return _UnavailableData, ()
 
     @property
-    def n_passes(self) -> int:
-        """Number of full reads of X so far, by this data and all data derived from it."""
-        return self.reads[0]
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return len(self.weight)
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns."""
-        return len(self.center)
-
-    @property
     def row_size(self) -> float:
-        """Cost of reading one row, in numbers of a dense row."""
         return self._sampled_rows.row_size
-
-    @property
-    def n_weights(self) -> int:
-        """Number of weight columns: 1 for all models, or m."""
-        return int(self.weight.shape[1])
-
-    @property
-    def exact(self) -> Self:
-        """The same data, whose products are always float64."""
-        return self
-
-    def low_precision(self) -> Self:
-        """Return the same data: reading rows costs more than multiplying them."""
-        return self
 
     def reduce(
         self, kernel: Kernel, *row_arrays: Any, reads: int = 1, few: bool = False
     ) -> tuple[Tensor, ...]:
-        """Sum ``kernel(block, *rows of row_arrays)`` over all blocks."""
         self.reads[0] += reads
-        lazy_rows = LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        task = SumKernel(
-            kernel,
-            lazy_rows,
-            self.parts.lengths,
-            self._reader if reads else None,
-            (self.center, self.scale, self.n_logits),
-            few,
-        )
+        lazy_rows, lengths = self._with_targets(row_arrays), self.parts.lengths
+        read = self._reader if reads else None
+        center, scale, n_logits = self.center, self.scale, self.n_logits
+
+        def task(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+            values = lazy_rows.made(held, lengths[index])
+            targets, weight, *rows = values
+            if read is not None:
+                data = from_arrays(read(X, index, False), targets, weight)
+                data = data.in_units(center, scale, n_logits)
+            else:
+                nothing = torch.empty(lengths[index], 0, dtype=torch.float64)
+                data = replace(from_arrays(nothing, targets, weight), n_logits=n_logits)
+            return data.reduce(kernel, *rows, few=few), lazy_rows.new(values)
+
         terms, handles = self.parts.run(task, lazy_rows.held, lazy_rows.n_new, reads > 0)
         lazy_rows.keep(handles)
         return terms
 
+    def _with_targets(self, row_arrays: tuple[Any, ...]) -> LazyRows:
+        return LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
+
     def empty_rows(self, *shape: int) -> Any:
-        """Return an uninitialised array with one entry per row, of the products' type."""
         return RemoteRows(self.parts, Node(torch.empty(0, *shape, dtype=torch.float64)))
 
     def beside(self, rows: Tensor) -> Any:
-        """Scatter an array with one entry per row to the partitions."""
         return scatter_rows(self.parts, rows)
 
     def pick(self, choose: Callable[..., Tensor], *row_arrays: Any) -> tuple[Any, Tensor, Tensor]:
-        """Copy selected rows of X, their targets and weights to the memory of this process."""
         self.reads[0] += 1
-        lazy_rows = LazyRows([rows.node for rows in (self.targets, self.weight, *row_arrays)])
-        task = PickRows(choose, lazy_rows, self.parts.lengths, self._reader)
+        lazy_rows, lengths, read = self._with_targets(row_arrays), self.parts.lengths, self._reader
+
+        def task(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+            targets, weight, *rows = lazy_rows.made(held, lengths[index])
+            return from_arrays(read(X, index, False), targets, weight).pick(choose, *rows), []
+
         found = self.parts.collect(task, lazy_rows.held, reads=True)
         X, targets, weight = zip(*found, strict=True)
         rows = sp.vstack(X, format="csr") if sp.issparse(X[0]) else np.concatenate(X)
@@ -201,55 +128,46 @@ class PartitionedData:
             weight = block.weight.mean(dim=1, keepdim=True)
             return block.rmatmul(weight[..., None])[0, 0], block.column_squares(weight)[0]
 
-        shifted = replace(self, center=about, scale=torch.ones_like(about))
-        first, second = shifted.reduce(kernel)
+        first, second = self.centred(about).reduce(kernel)
         shift, square = first[:-1] / first[-1], second[:-1] / first[-1]
         mean, variance = about + shift, square - shift.square()
         deviation = variance.clamp(min=0.0).sqrt()
         doubtful = variance < MIN_VARIANCE_SHARE * square
-        if self._sampled_rows.is_sparse:  # the squares of columns far from zero cancel
+        if self._sampled_rows.rows.is_sparse:  # the squares of columns far from zero cancel
             doubtful |= ~are_near_zero(mean, deviation)
         return refine_moments(self, mean, deviation, doubtful)
 
     @property
-    def _reader(self) -> Callable[[Any, int, bool], Any]:
+    def _reader(self) -> Reader:
         """Reader of rows that checks their checksums, if the first pass has computed them."""
         checksums = self.survey.checksums
-        if checksums is None:
-            return self.read
-        return UnchangedReader(self.read, checksums, self.n_passes)
+        return self.read if checksums is None else unchanged(self.read, checksums, self.n_passes)
 
     @cached_property
     def _sampled_rows(self) -> InMemory:
         """First-pass sample, with the total weight of all rows."""
-        if self.survey.kept is None:
-            self._keep()
-        targets, weight, total = self._targets_of_kept(
-            slice(self.survey.step // 2, None, self.survey.step)
-        )
+        survey = self.survey
+        if survey.kept is None:
+            self._make_first_pass()
+        rows = slice(survey.step // 2, None, survey.step)
+        found = collect_rows([self.targets, self.weight], rows, _targets_and_weight)
+        targets, weights, totals = zip(*found, strict=True)
+        weight, total = torch.cat(weights), torch.stack(totals).sum(dim=0)
         factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
-        part = from_arrays(self.survey.kept, targets, weight * factor)
-        return replace(part.in_units(self.center, self.scale), n_logits=self.n_logits)
+        part = from_arrays(survey.kept, torch.cat(targets), weight * factor)
+        return part.in_units(self.center, self.scale, self.n_logits)
 
-    def _keep(self) -> None:
+    def _make_first_pass(self) -> None:
         """Validate all entries, and copy a sample of the rows to this process."""
         self.reads[0] += 1
         survey, begin, slices = self.survey, 0, []
-        kept = max(_SAMPLE_BYTES // (8 * max(self.n_features, 1)), 1)
-        survey.step = -(-self.n_samples // kept)
+        survey.step = -(-self.n_samples // max(_SAMPLE_BYTES // (8 * max(self.n_features, 1)), 1))
         for length in self.parts.lengths:
             slices.append(survey.of_part(begin))
             begin += length
-        task = InspectPart(self.read, self.parts.lengths, slices)
-        found = self.parts.collect(task, [], reads=True)
+        found = self.parts.collect(inspection(self.read, self.parts.lengths, slices), [], True)
         survey.keep([some for some, _ in found])
         survey.checksums = [c for _, c in found] if self.parts.is_read_again else None
-
-    def _targets_of_kept(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Return targets and weights of the sample, and the total weight, in one pass."""
-        found = collect_rows([self.targets, self.weight], rows, _targets_and_weight)
-        targets, weight, total = zip(*found, strict=True)
-        return torch.cat(targets), torch.cat(weight), torch.stack(total).sum(dim=0)
 
     def sampled(self, n_rows: int) -> slice:
         """Return the slice of rows that `sample` takes, among those of the first-pass sample."""
@@ -257,45 +175,31 @@ class PartitionedData:
         return slice(step // 2 + step * among.start, None, step * among.step)
 
     def sample(self, n_rows: int, columns: Tensor | None = None) -> InMemory:
-        """Return evenly spaced rows in memory, optionally of some columns.
-
-        Weights are scaled up to the total weight of all rows. There are at most as many rows as in
-        the first-pass sample.
-        """
+        """Return evenly spaced rows in memory, at most as many as the first-pass sample has."""
         return self._sampled_rows.sample(n_rows, columns)
-
-    def select(self, models: Tensor) -> Self:
-        """Keep the targets and weights of some models, where models have their own."""
-        own = [
-            take_columns(rows, models) if rows.shape[1] > 1 else rows
-            for rows in (self.targets, self.weight)
-        ]
-        columns = max(self.targets.shape[1], self.weight.shape[1])
-        n_logits = max(self.n_logits * min(len(models), columns) // columns, 1)
-        return replace(self, targets=own[0], weight=own[1], n_logits=n_logits)
 
     def take_columns(self, columns: Tensor) -> "PartitionedData":
         """Copy some columns to the partitions, or read them in every pass if they are too large."""
-        some = CopyColumns(self._reader, columns)
+        read = self._reader
+
+        def read_some(X: Any, index: int, check: bool) -> Any:
+            rows = read(X, index, check)
+            return rows[:, columns.numpy()] if sp.issparse(rows) else take_columns(rows, columns)
+
+        def copy_some(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
+            some = read_some(X, index, False)
+            return (), [some if sp.issparse(some) else some.numpy()]
+
         own = replace(
             self, center=self.center[columns], scale=self.scale[columns], survey=FirstPassSample()
         )
         if not self.parts.may_hold(8 * self.n_samples * len(columns)):
-            return replace(own, read=some.read_some)
+            return replace(own, read=read_some)
         self.reads[0] += 1
-        _, (handle,) = self.parts.run(some, [], 1, reads=True)
+        _, (handle,) = self.parts.run(copy_some, [], 1, reads=True)
         return replace(own, parts=self.parts.holding(handle), read=as_it_is, reads=[0])
 
-    def recast(self, X: Tensor) -> InMemory:
-        """Raise an error: other rows would have to be in this process."""
-        raise ValueError("rows that live elsewhere have no other columns")
-
-    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
-        """Raise an error: no block holds all rows."""
-        raise ValueError("rows in parts have no matrix of all their pairs")
-
     def standardised(self, center: Tensor, scale: Tensor, targets: Any, n_logits: int = 1) -> Self:
-        """Return the data as ``(X - center) / scale``, with encoded targets."""
         return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
 
 
@@ -310,9 +214,8 @@ def _targets_and_weight(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]
 
 def from_parts(
     parts: Partitions,
-    read: Callable[[Any, int, bool], Any],
+    read: Reader,
     n_features: int,
-    dtype: torch.dtype,
     y: Tensor,
     *,
     sample_weight: Tensor | None = None,
@@ -328,8 +231,6 @@ def from_parts(
         As in `PartitionedData`.
     n_features : int
         Number of columns of X.
-    dtype : torch.dtype
-        Type of X's entries.
     y : Tensor
         Targets of all rows, as in `from_arrays`.
     sample_weight : Tensor or None
@@ -338,13 +239,11 @@ def from_parts(
         Result of an earlier pass over the same partitions; None: the first pass collects it.
     n_passes : int
         Number of reads of X that have been made for this data.
-
-    Returns
-    -------
-    data : PartitionedData
     """
     center = torch.zeros(n_features, dtype=torch.float64)
-    targets = scatter_rows(parts, as_columns(_narrow(y)))
+    if not y.is_floating_point() and int(y.max()) < 128:  # classes fit into bytes
+        y = y.to(torch.int8)
+    targets = scatter_rows(parts, as_columns(y))
     if sample_weight is None:
         one = torch.ones(1, 1, dtype=torch.float64)
         weight = RemoteRows(parts, Node(one[:0], Call(_repeated, (one, targets.node), {})))
@@ -357,9 +256,8 @@ def from_parts(
         weight=weight,
         center=center,
         scale=torch.ones_like(center),
-        dtype=dtype,
         reads=[n_passes],
-        survey=FirstPassSample() if survey is None else survey,
+        survey=survey or FirstPassSample(),
     )
 
 
@@ -368,13 +266,7 @@ def _repeated(value: Tensor, rows: Tensor) -> Tensor:
     return value.expand(len(rows), -1)
 
 
-def _narrow(y: Tensor) -> Tensor:
-    """Convert class indices to bytes if they are less than 128."""
-    return y.to(torch.int8) if not y.is_floating_point() and int(y.max()) < 128 else y
-
-
 def scatter_rows(parts: Partitions, rows: Tensor) -> Any:
     """Store the rows of an array with their partitions."""
-    pieces: Sequence[Tensor] = rows.split(parts.lengths)
-    handle = parts.scatter([piece.numpy() for piece in pieces])
+    handle = parts.scatter([piece.numpy() for piece in rows.split(parts.lengths)])
     return RemoteRows(parts, Node(rows[:0].clone(), handle))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from skorch_logreg.data.remote import Task
+from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 

@@ -1,10 +1,14 @@
-"""Protocols of row blocks and data sets."""
+"""Interfaces of row blocks, data sets and places of rows."""
 
-from collections.abc import Callable
-from typing import Any, Protocol, Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
+
+from skorch_logreg.data.tensors import take_columns
 
 
 class Block(Protocol):
@@ -84,67 +88,92 @@ class Block(Protocol):
 Kernel = Callable[..., tuple[Tensor, ...]]
 
 
-class Data(Protocol):
+@dataclass(kw_only=True, eq=False)
+class Data(ABC):
     """A data set of rows, in any place.
 
     Every use of X is a sum over row blocks, so ``reduce`` is the only method that a container on
     disk or on a cluster has to implement differently.
+
+    Parameters
+    ----------
+    targets : array of shape (n_samples, 1) or (n_samples, m), perhaps by n_classes
+        Classes, for all models or per model; once encoded, always with a third axis. Targets and
+        weights are tensors, or `RemoteRows` where the rows are not in memory.
+    weight : array of shape (n_samples, 1) or (n_samples, m), float64
+    center, scale : Tensor of shape (n_features,), float64
+        The design matrix is ``(X - center) / scale``.
+    n_logits : int
+        Number of logits per row, over all models. The more there are, the fewer rows a block has.
+    reads : list of int
+        One number, shared with all data derived from this: the full reads of X so far.
+
+    Attributes
+    ----------
+    whole : Block or None
+        Block of all rows, if they are few enough for the design matrix to be stored.
+    single_block : bool
+        Whether one block can hold all rows, as `outer` needs.
+    is_split : bool
+        Whether a pass has several blocks, which threads share.
     """
 
-    targets: Tensor
-    weight: Tensor
+    targets: Any
+    weight: Any
     center: Tensor
     scale: Tensor
+    n_logits: int = 1
+    reads: list[int] = field(default_factory=lambda: [0])
 
     @property
     def n_passes(self) -> int:
         """Number of full reads of X so far, by this data and all data derived from it."""
+        return self.reads[0]
 
     @property
     def n_samples(self) -> int:
         """Number of rows."""
+        return self.weight.shape[0]
 
     @property
     def n_features(self) -> int:
         """Number of columns."""
+        return self.center.shape[0]
 
     @property
+    @abstractmethod
     def row_size(self) -> float:
         """Cost of reading one row, in numbers of a dense row."""
 
     @property
-    def n_weights(self) -> int:
-        """Number of weight columns: 1 for all models, or m."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the coefficients of a model fitted to X: float32 or float64."""
-
-    @property
     def device(self) -> torch.device:
-        """Device that holds the rows."""
-
-    @property
-    def single_block(self) -> bool:
-        """Return True if one block holds all rows."""
+        """Device of the sums, and of rows in memory."""
+        return self.center.device
 
     @property
     def whole(self) -> Block | None:
-        """Block of all rows, if they are few enough for the design matrix to be stored."""
+        return None
+
+    @property
+    def single_block(self) -> bool:
+        return False
 
     @property
     def is_split(self) -> bool:
-        """Return True if a pass has several blocks, which threads share."""
+        return True
 
     @property
     def exact(self) -> Self:
         """The same data with float64 products."""
+        return self
 
     def low_precision(self) -> Self:
         """Return data with float32 products, if those are faster over many passes."""
+        return self
 
+    @abstractmethod
     def reduce(
-        self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False
+        self, kernel: Kernel, *row_arrays: Any, reads: int = 1, few: bool = False
     ) -> tuple[Tensor, ...]:
         """Sum ``kernel(block, *rows of row_arrays)`` over all blocks.
 
@@ -152,24 +181,27 @@ class Data(Protocol):
         With ``few`` there are only as many blocks as threads, for sums that are large arrays.
         """
 
-    def empty_rows(self, *shape: int) -> Tensor:
+    @abstractmethod
+    def empty_rows(self, *shape: int) -> Any:
         """Return an uninitialised array with one entry per row, of the products' type."""
 
-    def beside(self, rows: Tensor) -> Tensor:
+    @abstractmethod
+    def beside(self, rows: Tensor) -> Any:
         """Move an array with one entry per row to the place of the rows."""
 
+    @abstractmethod
     def sampled(self, n_rows: int) -> slice:
         """Return the slice of rows that `sample` takes."""
 
+    @abstractmethod
     def sample(self, n_rows: int, columns: Tensor | None = None) -> "Data":
-        """Return evenly spaced rows, optionally of some columns.
+        """Return evenly spaced rows in memory, optionally of some columns.
 
         Weights are scaled up to the total weight of all rows.
         """
 
-    def pick(
-        self, choose: Callable[..., Tensor], *row_arrays: Tensor
-    ) -> tuple[Any, Tensor, Tensor]:
+    @abstractmethod
+    def pick(self, choose: Callable[..., Tensor], *row_arrays: Any) -> tuple[Any, Tensor, Tensor]:
         """Copy selected rows of X, their targets and weights to the memory of this process.
 
         ``choose(targets, weight, *rows of row_arrays)`` returns the indices of the wanted rows
@@ -177,25 +209,84 @@ class Data(Protocol):
         csr_array. Rows that are not in memory are read once.
         """
 
+    @abstractmethod
     def column_moments(self) -> tuple[Tensor, Tensor]:
-        """Compute the weighted mean and standard deviation (p,) of the columns of X."""
+        """Compute the weighted mean and standard deviation (p,) of the columns of X.
+
+        Large data are sampled. Constant columns have deviation 0.
+        """
 
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where models have their own."""
+        targets, weight = (
+            take_columns(array, models) if array.shape[1] > 1 else array
+            for array in (self.targets, self.weight)
+        )
+        columns = max(self.targets.shape[1], self.weight.shape[1])
+        n_logits = max(self.n_logits * min(len(models), columns) // columns, 1)
+        return replace(self, targets=targets, weight=weight, n_logits=n_logits)
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """Compute ``Z diag(column_weight) Z'`` (n, n), if one block holds all rows."""
-
-    def take_columns(self, columns: Tensor) -> "Data":
-        """Copy some columns, with the same targets, weights and units."""
+        raise ValueError("rows in parts have no matrix of all their pairs")
 
     def recast(self, X: Tensor) -> "Data":
         """Replace X by other rows (n, r), unscaled, with the same targets and weights."""
+        raise ValueError("rows that live elsewhere have no other columns")
 
-    def standardised(
-        self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
-    ) -> Self:
+    @abstractmethod
+    def take_columns(self, columns: Tensor) -> "Data":
+        """Copy some columns, with the same targets, weights and units."""
+
+    @abstractmethod
+    def standardised(self, center: Tensor, scale: Tensor, targets: Any, n_logits: int = 1) -> Self:
         """Return the data as ``(X - center) / scale`` with encoded targets; X is not copied.
 
         ``n_logits`` is the number of logits per row, over all models, that will be computed.
         """
+
+    def centred(self, center: Tensor) -> Self:
+        """Return the data as ``X - center``."""
+        return replace(self, center=center, scale=torch.ones_like(center))
+
+
+Task = Callable[[Any, int, list[Any]], tuple[Any, list[Any]]]
+
+
+class Partitions(Protocol):
+    """A place of rows, divided into partitions.
+
+    A *held* value is stored with its partition; here it is represented by a handle.
+
+    Attributes
+    ----------
+    is_read_again : bool
+        True if every pass reads or computes the rows, so that they may change.
+    """
+
+    is_read_again: ClassVar[bool]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of rows of every partition."""
+
+    def scatter(self, values: Sequence[Any]) -> Any:
+        """Store one value per partition, and return a handle of them."""
+
+    def run(
+        self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
+    ) -> tuple[tuple[Tensor, ...], list[Any]]:
+        """Sum the terms of ``work(X or None, index, held values)`` over all partitions.
+
+        The task returns terms and ``n_kept`` values, which the partition stores: their handles are
+        returned. X is passed if ``reads`` is True.
+        """
+
+    def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
+        """Return the terms of every partition, in order."""
+
+    def may_hold(self, n_bytes: int) -> bool:
+        """Return True if there is room for values of so many bytes in total."""
+
+    def holding(self, handle: Any) -> "Partitions":
+        """Return partitions whose X are the values of a handle."""

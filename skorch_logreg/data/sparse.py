@@ -1,5 +1,6 @@
-"""Products of rows of a sparse array."""
+"""Sparse rows, and the products of their blocks."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,82 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.gram import are_near_zero, bordered_gram, deviation_sums
-from skorch_logreg.data.low_precision import bfloat16_gram, bfloat16_grams
+from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams
+from skorch_logreg.data.protocol import Block
+from skorch_logreg.data.rows import Rows
+from skorch_logreg.data.threads import thread_count
 
+_MIN_BLOCK_ROWS = 4096  # rows of a block where threads share them, at least
+_MIN_ENTRIES = 1 << 19  # stored entries from which several threads, and float32, are faster
+_ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _SPARSE_COST = 40
 _FILL_COST = 1000  # columns whose low-precision product costs as much as making them dense
-_FILL_SIZE = 1 << 19  # entries of a low-precision product that are made dense at a time
 
 
-class SparseBlock:
+class SparseRows(Rows):
+    """Rows of a CSR array, on the CPU.
+
+    A block has all rows, or as many as leave one block for each thread, because slicing copies.
+    """
+
+    is_sparse = True
+    some_columns = staticmethod(lambda X, columns: X[:, columns.numpy()])
+    side_by_side = staticmethod(lambda X, others: sp.hstack([X, others], format="csr"))
+    is_small = False
+    dtype = torch.float64
+    multiplies = True
+    needs_workspace = False
+
+    @property
+    def row_size(self) -> float:
+        return _ENTRY_COST * self.X.nnz / max(self.X.shape[0], 1)
+
+    @property
+    def has_fast_float32(self) -> bool:
+        return bool(self.X.nnz >= _MIN_ENTRIES)
+
+    @property
+    def max_block_rows(self) -> int:
+        return max(int(self.X.shape[0]), 1) if self.block_rows is None else self.block_rows
+
+    def rows_per_block(self, n_logits: int) -> int:
+        share = -(-self.X.shape[0] // thread_count())
+        is_long = share >= _MIN_BLOCK_ROWS and self.X.nnz >= _MIN_ENTRIES
+        return share if is_long else self.max_block_rows
+
+    def block(
+        self, rows: slice, targets: Tensor, weight: Tensor, workspace: Tensor | None = None
+    ) -> Block:
+        return SparseBlock(csr_rows(self.X, rows), targets, weight, self.center, self.scale)
+
+    def in_units(self, center: Tensor, scale: Tensor) -> "SparseRows":
+        """Return the rows as ``(X - center) / scale``.
+
+        Columns far from zero are centred in a copy of the entries, because centring their products
+        would cancel.
+        """
+        X, center = center_far_columns(self.X, center, scale)
+        return SparseRows(X, center, scale, block_rows=self.block_rows)
+
+    standardised = in_units
+
+    def low_precision(self, n_logits: int) -> "SparseRows":
+        X = self.X
+        X = sp.csr_array((X.data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
+        return replace(self, X=X, products=torch.float32)
+
+    def sample(self, rows: slice, columns: Tensor | None = None) -> "SparseRows":
+        X, center, scale = self.X[rows], self.center, self.scale
+        if columns is not None:
+            X, center, scale = self.some_columns(X, columns), center[columns], scale[columns]
+        return SparseRows(X, center, scale, self.products)
+
+    def pick(self, rows: Tensor) -> Any:
+        return self.X[rows.numpy()].astype(np.float64)
+
+
+class SparseBlock(LowPrecisionGrams):
     """Rows of a CSR array; see `Block` for the methods.
 
     SciPy computes the products: on two cores torch's sparse products are not faster, and they
@@ -33,6 +101,8 @@ class SparseBlock:
         The design matrix is ``(X - center) / scale``.
     """
 
+    _fill_size = 1 << 19  # entries of a low-precision product that are made dense at a time
+
     def __init__(
         self, X: Any, targets: Tensor, weight: Tensor, center: Tensor, scale: Tensor
     ) -> None:
@@ -40,7 +110,6 @@ class SparseBlock:
         self._center, self._scale = center, scale
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        """Compute logits (rows, m, K) of params (m, K, p + 1), into ``out`` if it is given."""
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
@@ -49,7 +118,6 @@ class SparseBlock:
         return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        """Compute ``[Z 1]' residual`` (m, K, p + 1)."""
         flat = residual.reshape(len(residual), -1)
         raw = _product(self._X.T, flat.numpy()).T.reshape(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
@@ -58,7 +126,6 @@ class SparseBlock:
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Compute Gram matrices (m, K, c + 1, K, c + 1) of some columns and the intercept."""
         X, center, scale = self._X, self._center, self._scale
         weight = weight.to(scale.dtype)
         if columns is not None:
@@ -82,18 +149,16 @@ class SparseBlock:
     def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        """Compute a Gram matrix (K (c + 1), K (c + 1)) of one model in low precision."""
         some = self._columns(columns)
         if weight.shape[1] == 1 and some._has_short_rows:
             return some._product_gram(weight[:, 0])
-        return bfloat16_gram(some._fill, len(some._scale), weight, rank_one, _FILL_SIZE)
+        return LowPrecisionGrams.bfloat16_gram(some, weight, rank_one)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Compute Gram matrices (k, c + 1, c + 1) in low precision, one per column of weight."""
         some = self._columns(columns)
         if some._has_short_rows:
             return torch.stack([some._product_gram(own) for own in weight.unbind(dim=1)])
-        return bfloat16_grams(some._fill, len(some._scale), weight, _FILL_SIZE)
+        return LowPrecisionGrams.bfloat16_grams(some, weight)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
         """Return a block of some columns."""
@@ -114,15 +179,18 @@ class SparseBlock:
         """Compute a Gram matrix (p + 1, p + 1) as a sparse product, float32."""
         return _bordered_product(self._X, self._center, self._scale, weight)[0, :, 0].float()
 
-    def _fill(self, piece: slice, out: Tensor) -> None:
-        """Write dense float32 rows of the design matrix into ``out``."""
-        rows = torch.from_numpy(csr_rows(self._X, piece).toarray())
-        torch.mul(rows.sub_(self._center), 1 / self._scale, out=out)
+    def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
+        some = self._columns(columns)
+
+        def fill(piece: slice, out: Tensor) -> None:
+            rows = torch.from_numpy(csr_rows(some._X, piece).toarray())
+            torch.mul(rows.sub_(some._center), 1 / some._scale, out=out)
+
+        return fill, len(some._scale)
 
     def cross(
         self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
     ) -> Tensor:
-        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
         X, center = self._X, self._center[others]
         if not torch.equal(others, torch.arange(X.shape[1])):
             X = X[:, others.numpy()]
@@ -134,7 +202,6 @@ class SparseBlock:
         return torch.cat([raw.div_(self._scale[others]), border], dim=1).div_(scale)
 
     def column_squares(self, weight: Tensor) -> Tensor:
-        """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1)."""
         X = self._X
         squares = sp.csr_array((X.data * X.data, X.indices, X.indptr), shape=X.shape)
         raw = _product(squares.T, weight.numpy()).T
@@ -146,7 +213,6 @@ class SparseBlock:
         return torch.cat([squares, total], dim=1)
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j."""
         X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
 
         def fill(rows: slice, out: Tensor) -> None:
@@ -155,12 +221,10 @@ class SparseBlock:
         return deviation_sums(fill, len(columns), weight)
 
     def column_counts(self) -> Tensor:
-        """Count the stored entries of every column, (p,)."""
         counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
         return torch.from_numpy(counts.astype(np.float64))
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
-        """Compute ``Z diag(column_weight) Z'`` (rows, rows)."""
         root = column_weight.sqrt() / self._scale
         scaled = _scale_columns(self._X, root.numpy())
         cross = _product(scaled, (self._center * root).numpy()[:, None])

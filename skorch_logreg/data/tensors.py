@@ -1,10 +1,13 @@
-"""Conversion of arrays to tensors that share their memory."""
+"""Conversion of arrays to tensors that share their memory, and copies of columns."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.threads import map_blocks, thread_count
+
 _MAX_RUNS = 16  # runs of columns up to which copying run by run is faster
+_MIN_THREAD_SIZE = 1 << 17  # entries to copy per thread, at least
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
@@ -32,11 +35,6 @@ def as_tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
     except ValueError:
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
-
-
-def as_rows(X: Tensor) -> Tensor:
-    """View booleans as bytes of zeros and ones, which torch can subtract."""
-    return X.view(torch.uint8) if X.dtype == torch.bool else X
 
 
 def float_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -70,3 +68,15 @@ def gather_columns(array: Tensor, columns: Tensor, out: Tensor | None = None) ->
     # torch gathers wide unsigned integers as signed ones only; the bits are the same
     into = None if out is None else out.view(signed)
     return torch.gather(array.view(signed), 1, index, out=into).view(array.dtype)
+
+
+def gather_in_threads(X: Tensor, columns: Tensor) -> Tensor:
+    """Copy scattered columns of many rows, by all threads."""
+    out = torch.empty(len(X), len(columns), dtype=X.dtype, device=X.device)
+
+    def part(rows: slice) -> None:
+        gather_columns(X[rows], columns, out=out[rows])
+
+    step = max(-(-len(X) // thread_count()), _MIN_THREAD_SIZE // max(X.shape[1], 1))
+    map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])
+    return out

@@ -59,7 +59,7 @@ def train(
     C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     weight = data.weight.sum(dim=0) if total_weight is None else total_weight
     shape = (len(C), loss.n_outputs, data.n_features)
-    head = LinearHead.zeros(shape, bias=fit_intercept, dtype=data.dtype, device=data.device)
+    head = LinearHead.zeros(shape, bias=fit_intercept, dtype=data.rows.dtype, device=data.device)
     if start is not None:
         head.load(start)
     request = TrainingRequest(

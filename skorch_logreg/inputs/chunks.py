@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from sklearn.utils import check_array
 from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
@@ -117,12 +116,10 @@ class ChunkedRows:
             lengths, self._survey = look_through(self, self.shape[0])
             self._parts = ChunkParts.of(self, lengths, getattr(self._source, "scratch", None))
             n_passes = 1
-        dtype = torch.float32 if self.dtype == np.float32 else torch.float64
         return from_parts(
             self._parts,
             as_it_is,
             self.shape[1],
-            dtype,
             targets,
             sample_weight=weight,
             survey=self._survey,
@@ -207,12 +204,10 @@ class PartitionedRows:
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the partitions with their targets and weights."""
         read = _BlockValidator(self.shape[1], self.dtype)
-        dtype = torch.float32 if self.dtype == np.float32 else torch.float64
         return from_parts(
             self.parts,
             read,
             self.shape[1],
-            dtype,
             targets,
             sample_weight=weight,
             survey=self.survey,

@@ -344,7 +344,7 @@ class Objective:
             out.copy_(block.weight)
             return ()
 
-        out = self.data.empty_rows(self.data.n_weights)
+        out = self.data.empty_rows(self.data.weight.shape[1])
         self.data.reduce(kernel, out, reads=0)
         return out
 

@@ -48,7 +48,7 @@ def train_in_memory(
         total_weight = None if total_weight is None else total_weight.mean(dim=0, keepdim=True)
     is_weighted = bool((data.weight != 1).any())
     batches = InMemoryBatches(
-        data.X,
+        data.rows.X,
         targets,
         (data.weight / (weight / data.n_samples)).to(dtype) if is_weighted else None,
         solver.batch_size,
@@ -80,7 +80,7 @@ def _open_checkpoint(request: TrainingRequest, data: InMemory) -> CheckpointWrit
         **settings(solver, request.loss, request.penalty, request.reg_strength),
         "random_state": request.seed,
         "network": stable_repr(network),
-        "shape of X": list(data.X.shape),
+        "shape of X": list(data.rows.X.shape),
         "sample_weight": digest(data.weight),
         "y": digest(data.targets),
         "X": digest(*_sampled_rows(data)),
@@ -109,5 +109,7 @@ def _max_checkpoint_bytes(network: nn.Module, solver: MiniBatch) -> int:
 
 def _sampled_rows(data: InMemory) -> list[Tensor]:
     """Return evenly spaced rows; of sparse ones, the arrays that store them."""
-    X: Any = data.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
-    return [as_tensor(part) for part in (X.data, X.indices, X.indptr)] if data.is_sparse else [X]
+    X: Any = data.rows.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
+    if not data.rows.is_sparse:
+        return [X]
+    return [as_tensor(part) for part in (X.data, X.indices, X.indptr)]

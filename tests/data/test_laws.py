@@ -43,9 +43,9 @@ def data(request, standardised):
     """Data of a container and their design [Z 1] as an ordinary array."""
     name, formed = request.param
     held, design = _held(name, standardised)
-    assert (held.design is not None) == ("csr" not in name)
+    assert (held.rows.design is not None) == ("csr" not in name)
     if not formed:
-        held.design = None
+        held.rows.design = None
     return held, design
 
 
@@ -325,7 +325,7 @@ def stored(request):
     for rows in (low, low.to(torch.float64)):
         held = from_arrays(rows, y, weight)
         held = held.standardised(*held.column_moments(), held.targets)
-        held.design = None
+        held.rows.design = None
         pair.append(held)
     return pair
 
@@ -342,7 +342,7 @@ def test_rows_of_every_type_multiply_as_in_float64(stored, product):
 
 def test_rows_of_every_type_are_kept_in_it(stored, request):
     dtype = request.node.callspec.params["stored"]
-    assert stored[0].X.element_size() == dtype.itemsize
+    assert stored[0].rows.X.element_size() == dtype.itemsize
 
 
 @pytest.mark.parametrize("few", [False, True])
@@ -361,7 +361,7 @@ def test_columns_and_samples_of_every_type(stored):
         [held.take_columns(torch.tensor([3, 0])) for held in stored],
         [held.sample(10) for held in stored],
     ):
-        assert part.X.element_size() == stored[0].X.element_size()
+        assert part.rows.X.element_size() == stored[0].rows.X.element_size()
         params = _random(1, 1, part.n_features + 1)
         _close(
             *(held.reduce(lambda block, p=params: (block.matmul(p).sum(dim=0),))[0]
@@ -372,7 +372,7 @@ def test_columns_and_samples_of_every_type(stored):
 def test_low_precision_rows_of_every_type_are_float32_of_centred_ones(stored):
     """Under so many logits that it pays, whether the rows are kept or not."""
     low, _ = stored
-    rows = low.X.repeat(400, 1)
+    rows = low.rows.X.repeat(400, 1)
     held = from_arrays(rows, np.arange(len(rows)) % 2)
     held = held.standardised(*held.column_moments(), held.targets, 64)
     rough, params = held.low_precision(), _random(64, 1, 6)
@@ -380,7 +380,7 @@ def test_low_precision_rows_of_every_type_are_float32_of_centred_ones(stored):
     exact = held.reduce(lambda block: (block.matmul(params).sum(dim=0),))[0]
     for formed in (True, False):
         if not formed:
-            rough.design = None
+            rough.rows.design = None
         found = rough.reduce(lambda block: (block.matmul(params).sum(dim=0),))[0]
         assert (found - exact).abs().max() <= 1e-5 * len(rows)
 
@@ -391,7 +391,7 @@ def test_dense_rows_are_not_copied(name):
     X, y, _ = problem(LOSSES["binomial"])
     made = CONTAINERS[name].make(X)
     held = from_arrays(made, y)
-    assert held.X.data_ptr() == made.__array_interface__["data"][0]
+    assert held.rows.X.data_ptr() == made.__array_interface__["data"][0]
 
 
 def _wide(name="c-order", n_logits=64, n=3000):
@@ -409,9 +409,9 @@ def test_low_precision_products_are_float32_of_centred_rows(name, kept):
     """A mean of 1e4 costs dense data no digits: rows are centred before they are rounded."""
     exact = _wide(name, n=20_000)
     rough = exact.low_precision()
-    assert (rough.design is not None) == (name != "csr")
+    assert (rough.rows.design is not None) == (name != "csr")
     if not kept:
-        rough.design = None
+        rough.rows.design = None
     assert rough is not exact
     assert rough.exact is exact
     params = _random(64, 1, 6)
@@ -437,7 +437,7 @@ def test_low_precision_products_are_for_many_logits():
 @pytest.mark.parametrize("n_logits", [1, 64])
 def test_a_sample_of_formed_rows_is_of_those_rows(n_logits):
     held = _wide(n_logits=n_logits, n=10_000 // n_logits + 2000).low_precision()
-    assert held.design is not None
+    assert held.rows.design is not None
     part = held.sample(100)
     params = _random(2, 1, 6)
     logits, few = held.empty_rows(2, 1), part.empty_rows(2, 1)

@@ -41,7 +41,6 @@ def as_chunks(X, length, y, weight=None):
         read,
         as_it_is,
         X.shape[1],
-        torch.float64,
         y,
         sample_weight=weight,
         survey=survey,
@@ -57,7 +56,7 @@ def as_blocks(X, length, y, weight=None):
         [min(length, X.shape[0] - start) for start in starts],
     )
     weight = None if weight is None else torch.as_tensor(weight)
-    return from_parts(blocks, read, X.shape[1], torch.float64, y, sample_weight=weight)
+    return from_parts(blocks, read, X.shape[1], y, sample_weight=weight)
 
 
 def read(X, index, check):
@@ -182,7 +181,7 @@ def test_rows_that_are_picked_are_those_of_the_first_pass():
 
 
 def test_models_are_selected(both):
-    if both[0].n_weights == 1:
+    if both[0].weight.shape[1] == 1:
         pytest.skip("one weight for all models")
     index = torch.tensor([1])
     part, whole = (data.select(index) for data in both)

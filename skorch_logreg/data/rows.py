@@ -1,0 +1,75 @@
+"""Rows in memory, whatever their kind: an array, its units, and copies of its columns."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+# wanted columns per column that the last copy lacks, from which that copy is extended
+_WANTED_PER_MISSING = 2
+
+
+@dataclass(eq=False)
+class Rows:
+    """All rows of X, which are never written to and never copied as a whole.
+
+    A kind of rows declares the class variables below, and defines `row_size`, `dtype`,
+    `is_small`, `has_fast_float32`, `max_block_rows`, `rows_per_block`, `block`, `in_units`,
+    `low_precision`, `sample` and `pick`, as `DenseRows` does.
+
+    Parameters
+    ----------
+    X : Tensor or csr_array of shape (n_samples, n_features)
+    center, scale : Tensor of shape (n_features,), float64
+        The design matrix is ``[Z 1]``, ``Z = (X - center) / scale``.
+    products : torch.dtype
+        Type of the products: float64, or float32 for low-precision products.
+    design : Tensor or None
+        The whole design matrix, if it is stored.
+    block_rows : int or None
+        Number of rows of a block, at most; None: chosen by the size of X.
+    """
+
+    is_sparse: ClassVar[bool]  # whether only non-zero entries are stored
+    some_columns: ClassVar[Any]  # function that copies columns of an array
+    side_by_side: ClassVar[Any]  # function that concatenates the columns of two arrays
+
+    X: Any
+    center: Tensor
+    scale: Tensor
+    products: torch.dtype = torch.float64
+    design: Tensor | None = None
+    block_rows: int | None = None
+    # indices and copy of the columns that were copied last
+    copied: tuple[Tensor, Any] | None = field(default=None, init=False)
+    # arguments and result of the last product of all pairs of rows
+    last_outer: tuple[Tensor, bool, Tensor] | None = field(default=None, init=False)
+
+    @classmethod
+    def of(cls, X: Any, device: torch.device) -> Self:
+        """Make rows of an array, in its own units."""
+        center = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
+        return cls(X, center, torch.ones_like(center))
+
+    def workspace(self, n_rows: int) -> Tensor:
+        """Return a buffer for the rows of a block, where they are converted."""
+        raise NotImplementedError
+
+    def take_columns(self, columns: Tensor) -> tuple[Self, bool]:
+        """Copy some columns, most of them from the last copy; also return True if X was read."""
+        held, copy = self.copied or (columns[:0], None)
+        new = columns[~torch.isin(columns, held)]
+        is_read = copy is None or len(new) > 0
+        if copy is None or len(new) * _WANTED_PER_MISSING > len(columns):
+            part = copy = self.some_columns(self.X, columns)
+            held = columns
+        else:
+            if len(new):
+                copy = self.side_by_side(copy, self.some_columns(self.X, new))
+                held = torch.cat([held, new])
+            place = torch.empty(self.X.shape[1], dtype=torch.int64, device=columns.device)
+            place[held] = torch.arange(len(held), device=columns.device)
+            part = self.some_columns(copy, place[columns])
+        self.copied = held, copy
+        return type(self)(part, self.center[columns], self.scale[columns]), is_read

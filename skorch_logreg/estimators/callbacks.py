@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from skorch_logreg.fitting import Params, Progress
+from skorch_logreg.fitting import Progress
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -28,7 +29,31 @@ except ImportError:  # scikit-learn 1.8 has no callbacks
             return _NoContext()
 
 
-__all__ = ["CallbackSupportMixin", "IterationReporter"]
+__all__ = ["CallbackSupportMixin", "IterationReporter", "callback_task"]
+
+
+@contextmanager
+def callback_task(
+    estimator: Any,
+    task: dict[str, Any],
+    start: Callable[[], Any],
+    reconstruct: Callable[[Any], dict[str, Any]],
+    *,
+    n_tasks: int,
+) -> Iterator["IterationReporter | None"]:
+    """Run the callback task of a fit; yield a reporter of iterations, or None if none is needed.
+
+    The parameters are those of `IterationReporter`.
+    """
+    context = estimator._init_callback_context(max_subtasks=n_tasks)
+    context.call_on_fit_task_begin(estimator=estimator, **task)
+    reporter = None
+    if hasattr(estimator, "_skl_callbacks") or estimator.verbose:
+        reporter = IterationReporter(context, estimator, task, start, reconstruct, n_tasks=n_tasks)
+    yield reporter
+    if reporter is not None:
+        reporter.close()
+    context.call_on_fit_task_end(estimator=estimator, **task, reconstruction_attributes={})
 
 
 class IterationReporter:
@@ -45,11 +70,11 @@ class IterationReporter:
     estimator : TorchLogisticClassifier
     task : dict
         X, y and metadata, as the hooks receive them.
-    start : Params or None
-        Parameters at the beginning of the first iteration; None: those of the model that
-        ``reconstruct`` returns.
+    start : callable
+        Function that returns the parameters at the beginning of the first iteration.
     reconstruct : callable
-        Function from Params to the fitted attributes; called only if a callback asks for a model.
+        Function from parameters to the fitted attributes; called only if a callback asks for a
+        model.
     n_tasks : int
         Largest number of iterations and epochs.
     """
@@ -59,7 +84,7 @@ class IterationReporter:
         context: Any,
         estimator: Any,
         task: dict[str, Any],
-        start: Params | None,
+        start: Callable[[], Any],
         reconstruct: Callable[[Any], dict[str, Any]],
         *,
         n_tasks: int,
@@ -72,7 +97,7 @@ class IterationReporter:
         self._begun = time.perf_counter()
         self._watched = hasattr(estimator, "_skl_callbacks")
         self._iteration: Any = None
-        self._begin(0, lambda: start)
+        self._begin(0, start)
 
     def _begin(self, n_iter: int, params: Callable[[], Any]) -> None:
         if self._watched and n_iter < self._n_tasks:

@@ -20,20 +20,19 @@ from skorch_logreg.estimators import (
     ranks,
     validation_split,
 )
-from skorch_logreg.estimators.callbacks import CallbackSupportMixin, IterationReporter
+from skorch_logreg.estimators.callbacks import (
+    CallbackSupportMixin,
+    callback_task,
+)
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.streamed import fit_stream
-from skorch_logreg.estimators.torch_context import default_torch_state, seeded_generators
-from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Params
-from skorch_logreg.inputs import dask, datasets, options, out_of_core, weights
-from skorch_logreg.inputs.arrays import ArrayNamespace
-from skorch_logreg.inputs.labels import SoftTargets, encode_targets
-from skorch_logreg.inputs.problem import MULTICLASS, Problem
-from skorch_logreg.inputs.rows import validate_rows
-from skorch_logreg.inputs.weights import weight_targets
+from skorch_logreg.inputs import datasets, options, weights
+from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import default_torch_state, seed_of
+from skorch_logreg.inputs.validate import validate
 
 __all__ = ["TorchLogisticClassifier"]
 
@@ -327,99 +326,84 @@ class TorchLogisticClassifier(
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
         chosen = options.resolve(self)
-        device = options.resolve_device(self.device)
-        if datasets.is_torch_dataset(X):
-            datasets.require_no_labels(y, sample_weight)
-            weights.require_no_offset(offset, "a data set of torch")
-            seed, place = validation_split.seed_of(self.random_state), device or torch.device("cpu")
-            with seeded_generators(seed, place):
-                if datasets.is_streamed(X, chosen.solver):
-                    fit_stream(self, X, chosen, place, seed)
-                    return
-                X, y, sample_weight = datasets.read(X, allow_rereading=not chosen.trains)
-        namespace = ArrayNamespace.of(X)
-        sample_weight = namespace.convert(sample_weight)
-        if out_of_core.is_out_of_core(X):
-            y = out_of_core.check_labels(y, self.soft_labels)
-            X = out_of_core.prepare(self, X, len(y), chosen, device)
-            sample_weight = dask.collect(sample_weight)
+        if datasets.is_streamed(X, chosen.solver):
+            datasets.require_no_labels(y, sample_weight, offset)
+            fit_stream(self, X, chosen)
         else:
-            X, y = validate_rows(self, X, y, multi_output=self.soft_labels)
-        options.check_device_takes(device, X)
-        targets = encode_targets(y, self.soft_labels, self.label_smoothing)
-        self._check_classes(targets.classes, chosen)
-        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
-        offset = weights.check_offset(dask.collect(offset), X.shape[0], targets.n_classes)
-        seed, rows, held_out = 0, LabelledRows(X, y, targets, sample_weight), None
+            self._fit_rows(chosen, X, y, sample_weight, offset)
+
+    def _fit_rows(
+        self, chosen: options.Options, X: Any, y: Any, sample_weight: Any, offset: Any
+    ) -> None:
+        """Fit the model to all rows, which are in memory or can be read in every pass."""
         trains = chosen.trains
+        seed = seed_of(self.random_state) if trains or datasets.is_torch_dataset(X) else 0
+        inputs = validate(X, y, sample_weight, model=self, chosen=chosen, offset=offset, seed=seed)
+        rows, held_out = inputs, None
         if trains:
-            weights.require_no_offset(offset, f"solver={self.solver!r}")
-            seed = validation_split.seed_of(self.random_state)
-            rows, held_out = validation_split.split(rows, chosen.solver, seed)
-        problem = Problem.of(
-            self, chosen, namespace, X, targets.n_classes, is_soft=isinstance(targets, SoftTargets)
-        )
+            weights.require_no_offset(inputs.offset, f"solver={self.solver!r}")
+            rows, held_out = validation_split.split(inputs, chosen.solver, seed)
+        problem = inputs.problem(self, chosen)
         factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
-        y_core, weight = weight_targets(self.class_weight, rows.labels, rows.weight)
+        targets, weight = rows.weighted_targets(self.class_weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
-        data = problem.data(rows.X, y_core, weight, device)
-        self.classes_ = targets.classes
+        data = problem.data(rows.X, targets, weight, inputs.device)
+        self.classes_ = inputs.labels.classes
         held_out_score = None
         if held_out is not None:
-            score = held_out.scorer(self, chosen.solver.scoring)
+            score = validation_split.scorer(held_out, self, chosen.solver.scoring)
 
             def held_out_score(params: Params) -> float:
                 return score(problem.fitted(params))
 
-        task = {
-            "X": X,
-            "y": y,
-            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
-        }
         n_tasks = convergence_messages.iteration_limit(chosen.solver, self.max_iter)
-        context = self._init_callback_context(max_subtasks=n_tasks)
-        context.call_on_fit_task_begin(estimator=self, **task)
-        watched = hasattr(self, "_skl_callbacks") or self.verbose
-        reporter = None
-        if watched:
-            first = start or problem.zeros()
-            reporter = IterationReporter(
-                context, self, task, first, problem.fitted, n_tasks=n_tasks
+        first = problem.zeros if start is None else lambda: start
+        with callback_task(self, inputs.task, first, problem.fitted, n_tasks=n_tasks) as reporter:
+            solution = fitting.fit(
+                data,
+                problem.loss,
+                problem.penalty(factor, data.device),
+                C=chosen.C,
+                fit_intercept=problem.has_free_intercept,
+                solver=chosen.solver,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                start=None if start is None else problem.to_device(data.device, start),
+                callback=reporter,
+                held_out_score=held_out_score,
+                seed=seed,
+                offset=inputs.offset,
+                dtype=problem.stored_dtype,
             )
-        solution = fitting.fit(
-            data,
-            problem.loss,
-            problem.penalty(factor, data.device),
-            C=chosen.C,
-            fit_intercept=problem.has_free_intercept,
-            solver=chosen.solver,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            start=None if start is None else problem.to_device(data.device, start),
-            callback=reporter,
-            held_out_score=held_out_score,
-            seed=seed,
-            offset=offset,
-            dtype=problem.stored_dtype,
-        )
-        if reporter is not None:
-            reporter.close()
+            self._set_fitted(solution, problem)
+
+    def _set_fitted(self, solution: fitting.FitResult, problem: Problem) -> None:
+        """Set the fitted attributes, and warn if the fit did not converge."""
         partial.store_training(self, solution.trained, solution.total_weight)
         for name, value in problem.fitted(solution.params).items():
             setattr(self, name, value)
-        self.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
+        self.n_iter_ = problem.namespace.from_tensor(solution.n_iter.to(torch.int32))
         self.n_passes_ = int(solution.n_passes)
         self.optimality_ = float(solution.optimality[0])
         self.duality_gap_ = float(solution.duality_gap[0])
         (status,) = solution.status
         self.converged_ = status is fitting.Status.CONVERGED
-        if not convergence_messages.ended_as_requested(status):
-            columns = convergence_messages.columns_to_infinity(
+        if convergence_messages.ended_as_requested(status):
+            return
+        text = convergence_messages.message(
+            status,
+            solver=self.solver,
+            n_iter=int(self.n_iter_[0]),
+            max_iter=self.max_iter,
+            optimality=self.optimality_,
+            tol=self.tol,
+            dtype=str(problem.dtype).removeprefix("torch."),
+            columns=convergence_messages.columns_to_infinity(
                 solution.directions[0], getattr(self, "feature_names_in_", None)
-            )
-            self._warn(status, problem.dtype, columns)
-        context.call_on_fit_task_end(estimator=self, **task, reconstruction_attributes={})
+            ),
+        )
+        warn_user(text, ConvergenceWarning)
 
     @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -461,32 +445,6 @@ class TorchLogisticClassifier(
         with persistence.restore_on_failure(self), default_torch_state():
             partial.partial_fit(self, X, y, classes, sample_weight)
         return self
-
-    def _check_classes(self, classes: Any, chosen: options.Options) -> None:
-        """Raise an error if the solver or the threshold does not support the number of classes."""
-        n_classes = int(classes.shape[0])
-        if n_classes < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes"
-                " in the data, but the data contains only one"
-                f" class: {classes[0]!r}"
-            )
-        if chosen.is_liblinear and n_classes > 2:
-            raise ValueError(MULTICLASS)
-        options.check_threshold_classes(self.threshold, n_classes)
-
-    def _warn(self, status: fitting.Status, dtype: torch.dtype, columns: str) -> None:
-        text = convergence_messages.message(
-            status,
-            solver=self.solver,
-            n_iter=int(self.n_iter_[0]),
-            max_iter=self.max_iter,
-            optimality=self.optimality_,
-            tol=self.tol,
-            dtype=str(dtype).removeprefix("torch."),
-            columns=columns,
-        )
-        warn_user(text, ConvergenceWarning)
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data and array API are supported; liblinear takes two classes."""

@@ -7,8 +7,8 @@ from sklearn.base import _fit_context
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.inputs import weights
+from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["OffsetLogisticClassifier"]
 

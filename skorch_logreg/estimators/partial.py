@@ -11,14 +11,11 @@ from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import options, out_of_core, weights
+from skorch_logreg.inputs import options, weights
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
-from skorch_logreg.inputs.labels import SoftTargets, encode_targets
-from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.rows import validate_rows
-from skorch_logreg.inputs.weights import weight_targets
+from skorch_logreg.inputs.torch_context import seed_of
+from skorch_logreg.inputs.validate import validate
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.training import TrainingResult
 
@@ -36,29 +33,17 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     """Update a `TorchLogisticClassifier` by one epoch over some rows."""
     chosen = options.resolve(model)
     solver = validation_split.partial_solver(chosen.solver)
-    device = options.resolve_device(model.device)
     namespace = ArrayNamespace.of(X)
-    sample_weight = namespace.convert(sample_weight)
-    out_of_core.require_in_memory(X, "partial_fit")
     first = _check_partial_fit_first_call(model, namespace.detach(classes))
-    X, y = validate_rows(model, X, y, reset=first, multi_output=model.soft_labels)
-    options.check_device_takes(device, X)
-    labels = encode_targets(y, model.soft_labels, model.label_smoothing, model.classes_)
-    model._check_classes(model.classes_, chosen)
-    sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
-    problem = Problem.of(
-        model,
-        replace(chosen, solver=solver),
-        namespace,
-        X,
-        labels.n_classes,
-        is_soft=isinstance(labels, SoftTargets),
+    inputs = validate(
+        X, y, sample_weight, model=model, caller="partial_fit", classes=model.classes_, reset=first
     )
+    problem = inputs.problem(model, replace(chosen, solver=solver))
     factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
-    rows = LabelledRows(X, y, labels, sample_weight).drop_zero_weight()
-    targets, weight = weight_targets(model.class_weight, rows.labels, rows.weight)
+    rows = inputs.drop_zero_weight()
+    targets, weight = rows.weighted_targets(model.class_weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
-    data = problem.data(rows.X, targets, weight, device)
+    data = problem.data(rows.X, targets, weight, inputs.device)
     state, total = resume_state(model, solver, data.weight)
     params, trained = fitting.train(
         data,
@@ -68,7 +53,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         fit_intercept=problem.has_free_intercept,
         solver=solver,
         start=None if start is None else problem.to_device(data.device, start),
-        seed=validation_split.seed_of(model.random_state),
+        seed=seed_of(model.random_state),
         state=state,
         epochs=1 if state is None else state["n_epochs"] + 1,
         total_weight=total,

@@ -1,107 +1,71 @@
-"""Validation split, held-out scores, seed and solver of training in epochs."""
+"""Validation split, held-out scores and solver of training in epochs."""
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_random_state
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_tensor
-from skorch_logreg.inputs.labels import SoftTargets, Targets
+from skorch_logreg.inputs.labels import class_probabilities
+from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.solvers import Adam, MiniBatch
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["LabelledRows", "partial_solver", "seed_of", "split"]
+__all__ = ["partial_solver", "scorer", "split"]
 
 _ONLINE = Adam(learning_rate=0.01, batch_size=32)  # solver of partial_fit for solver="auto"
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """Validated rows with their labels and weights.
+def scorer(rows: FitInput, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
+    """Return a function that scores given fitted attributes of an estimator on some rows.
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-    y : array of shape (n_samples,) or (n_samples, n_classes)
-    labels : Targets or SoftTargets
-    weight : array of shape (n_samples,) or None
+    rows : FitInput
+    estimator : classifier
+        Estimator with `classes_`; not modified.
+    scoring : str, callable or None
+        Scorer; one given by name gets the weights. None: the mean log-likelihood.
     """
+    from sklearn.metrics import get_scorer  # slow to import, and few fits are scored
 
-    X: Any
-    y: Any
-    labels: Targets | SoftTargets
-    weight: Any
+    model = copy.copy(estimator)
+    vars(model).pop("feature_names_in_", None)  # validated rows have no column names
+    weighted = rows.weight is not None and isinstance(scoring, str)
+    params = {"sample_weight": rows.sample_weight} if weighted else {}
+    scores = None if scoring is None else get_scorer(scoring)
 
-    def take(self, index: np.ndarray) -> "LabelledRows":
-        """Copy some rows."""
-        if isinstance(self.labels, Targets):
-            labels: Any = replace(self.labels, index=self.labels.index[index])
-        else:
-            labels = replace(self.labels, class_probability=self.labels.class_probability[index])
-        X, y = _safe_indexing(self.X, index), _safe_indexing(self.y, index)
-        return LabelledRows(X, y, labels, None if self.weight is None else self.weight[index])
+    def score(fitted: dict[str, Any]) -> float:
+        vars(model).update(fitted)
+        if scores is None:
+            return _log_likelihood(rows, to_tensor(model.predict_log_proba(rows.X)))
+        return float(scores(model, rows.X, rows.y, **params))
 
-    def drop_zero_weight(self) -> "LabelledRows":
-        """Return the rows of positive weight; mini-batches are made of these only."""
-        if self.weight is None:
-            return self
-        counts = (to_tensor(self.weight) > 0).cpu().numpy()
-        return self if counts.all() else self.take(np.flatnonzero(counts))
-
-    def scorer(self, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
-        """Return a function that scores given fitted attributes of an estimator on these rows.
-
-        Parameters
-        ----------
-        estimator : classifier
-            Estimator with `classes_`; not modified.
-        scoring : str, callable or None
-            Scorer; one given by name gets the weights. None: the mean log-likelihood.
-        """
-        from sklearn.metrics import get_scorer  # slow to import, and few fits are scored
-
-        model = copy.copy(estimator)
-        vars(model).pop("feature_names_in_", None)  # validated rows have no column names
-        weighted = self.weight is not None and isinstance(scoring, str)
-        params = {"sample_weight": self.weight} if weighted else {}
-        scorer = None if scoring is None else get_scorer(scoring)
-
-        def score(fitted: dict[str, Any]) -> float:
-            vars(model).update(fitted)
-            if scorer is None:
-                return self._log_likelihood(to_tensor(model.predict_log_proba(self.X)))
-            return float(scorer(model, self.X, self.y, **params))
-
-        return score
-
-    def _log_likelihood(self, log_proba: Tensor) -> float:
-        """Compute the weighted mean log-probability of the labels."""
-        if isinstance(self.labels, Targets):
-            rows = log_proba.gather(1, self.labels.index[:, None].to(log_proba.device))[:, 0]
-        elif self.labels.class_probability.ndim == 1:
-            class_probability = self.labels.class_probability.to(log_proba)
-            rows = class_probability * log_proba[:, 1] + (1 - class_probability) * log_proba[:, 0]
-        else:
-            rows = (self.labels.class_probability.to(log_proba) * log_proba).sum(dim=1)
-        if self.weight is None:
-            return float(rows.mean())
-        weight = to_tensor(self.weight).to(rows)
-        return float((rows * weight).sum() / weight.sum())
+    return score
 
 
-def split(
-    rows: LabelledRows, solver: MiniBatch, seed: int
-) -> tuple[LabelledRows, LabelledRows | None]:
+def _log_likelihood(rows: FitInput, log_proba: Tensor) -> float:
+    """Compute the weighted mean log-probability of the labels."""
+    if not rows.is_soft:
+        each = log_proba.gather(1, rows.labels.index[:, None].to(log_proba.device))[:, 0]
+    else:
+        class_probability = class_probabilities(rows.labels.class_probability.to(log_proba))
+        each = (class_probability * log_proba).sum(dim=1)
+    if rows.weight is None:
+        return float(each.mean())
+    weight = rows.weight.to(each)
+    return float((each * weight).sum() / weight.sum())
+
+
+def split(rows: FitInput, solver: MiniBatch, seed: int) -> tuple[FitInput, FitInput | None]:
     """Split off the solver's ``validation_fraction`` of the rows, stratified by class.
 
     Returns
     -------
-    train, held_out : LabelledRows
+    train, held_out : FitInput
         Rows of positive weight; ``held_out`` is None if the fraction is 0.
 
     Raises
@@ -115,8 +79,7 @@ def split(
     rows = rows.drop_zero_weight()
     if not solver.validation_fraction:
         return rows, None
-    labels = rows.labels
-    if solver.scoring is not None and not isinstance(labels, Targets):
+    if solver.scoring is not None and rows.is_soft:
         raise ParameterError(
             f"scoring={solver.scoring!r} scores classes, but y holds probabilities; leave "
             "scoring=None, which is the log-likelihood."
@@ -126,20 +89,13 @@ def split(
             np.arange(rows.X.shape[0]),
             test_size=solver.validation_fraction,
             random_state=seed,
-            stratify=labels.index.cpu().numpy() if isinstance(labels, Targets) else None,
+            stratify=None if rows.is_soft else rows.labels.index.cpu().numpy(),
         )
     except ValueError as error:
         raise ParameterError(
             f"validation_fraction={solver.validation_fraction} does not go with these rows: {error}"
         ) from error
     return rows.take(np.sort(train)), rows.take(np.sort(held_out))
-
-
-def seed_of(random_state: Any) -> int:
-    """Return the seed of a fit; None gives 0, so that fits are reproducible."""
-    if random_state is None:
-        return 0
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def is_auto(solver: Any) -> bool:

@@ -56,13 +56,15 @@ def is_torch_dataset(X: Any) -> bool:
 
 
 def is_streamed(X: Any, solver: Any) -> bool:
-    """Return True if a fit trains on batches as they are yielded, False if it needs all rows.
+    """Return True if X is a data set whose batches a fit trains on as they are yielded.
 
     Raises
     ------
     ParameterError
         If X is an IterableDataset, but the solver needs all rows.
     """
+    if not is_torch_dataset(X):
+        return False
     one_by_one = isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset)
     trains = trains_in_epochs(solver)
     if one_by_one and not trains:
@@ -233,14 +235,15 @@ def make_encoder(
     return BatchEncoder(summary.classes, factors, soft_labels, label_smoothing), whole
 
 
-def require_no_labels(y: Any, sample_weight: Any) -> None:
-    """Raise an error for labels or weights passed in addition to a data set."""
+def require_no_labels(y: Any, sample_weight: Any, offset: Any = None) -> None:
+    """Raise an error for labels, weights or an offset passed in addition to a data set."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ParameterError(
                 f"{name} is given beside a data set of torch, which brings (X, y) or (X, y, "
                 f"weight) itself; pass {name}=None."
             )
+    weights.require_no_offset(offset, "a data set of torch")
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, Any]]:

@@ -1,6 +1,6 @@
 """Encoding of labels as class indices or class probabilities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Targets:
     def n_classes(self) -> int:
         """Number of distinct labels."""
         return int(self.classes.shape[0])
+
+    def take(self, rows: np.ndarray) -> "Targets":
+        """Copy the labels of some rows."""
+        return replace(self, index=self.index[rows])
 
 
 def encode(y: Any) -> Targets:
@@ -152,6 +156,10 @@ class SoftTargets:
     def n_classes(self) -> int:
         """Number of classes."""
         return int(self.classes.shape[0])
+
+    def take(self, rows: np.ndarray) -> "SoftTargets":
+        """Copy the labels of some rows."""
+        return replace(self, class_probability=self.class_probability[rows])
 
 
 def encode_targets(

@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_y
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.chunks import ChunkedRows, PartitionedRows, check_features, is_chunked
-from skorch_logreg.inputs.dask import collect, is_dask, partitioned_rows
+from skorch_logreg.inputs.dask import is_dask, partitioned_rows
 from skorch_logreg.inputs.options import Options
 
 __all__ = [
@@ -86,10 +86,10 @@ def prepare(
 
 
 def check_labels(y: Any, multi_output: bool = False) -> Any:
-    """Validate the labels of out-of-core rows as a NumPy array; compute a Dask collection."""
+    """Validate the labels of out-of-core rows as a NumPy array."""
     if y is None:
         raise ValueError("y is None; pass the labels of all rows beside X.")
-    y = _check_y(to_numpy(collect(y)), multi_output=multi_output)
+    y = _check_y(to_numpy(y), multi_output=multi_output)
     if not y.shape[0]:
         raise ValueError(
             f"Found array with 0 sample(s) (shape={y.shape}) while a minimum of 1 is required."

@@ -29,7 +29,7 @@ __all__ = [
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
 
-def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -> Any:
+def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -> Tensor | None:
     """Validate sample weights, with scikit-learn's messages.
 
     Parameters
@@ -42,7 +42,7 @@ def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -
 
     Returns
     -------
-    sample_weight : array of shape (n_samples,) or None
+    weight : Tensor of shape (n_samples,), float64, or None
         Weights in float64, even for float32 data, so that integers beyond 2^24 are exact.
 
     Raises
@@ -56,9 +56,7 @@ def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -
     checked = _check_sample_weight(
         sample_weight, X, dtype=namespace.float_dtypes[0], ensure_non_negative=True
     )
-    if not bool((to_tensor(checked) > 0).any()):
-        raise ValueError(_ALL_ZERO)  # scikit-learn 1.8 does not check this
-    return checked
+    return check_nonzero(to_tensor(checked).to(torch.float64))  # scikit-learn 1.8 does not
 
 
 def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
@@ -95,7 +93,7 @@ def require_no_offset(offset: Any, what: str) -> None:
 
 
 def with_class_weight(
-    class_weight: Mapping[Any, float] | str | None, targets: Targets, sample_weight: Any
+    class_weight: Mapping[Any, float] | str | None, targets: Targets, weight: Tensor | None
 ) -> Tensor | None:
     """Multiply sample weights by class weights, into new memory.
 
@@ -104,8 +102,8 @@ def with_class_weight(
     class_weight : dict, "balanced" or None
         "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
     targets : Targets
-    sample_weight : array of shape (n_samples,) or None
-        Validated sample weights.
+    weight : Tensor of shape (n_samples,), float64, or None
+        Sample weights.
 
     Returns
     -------
@@ -119,20 +117,19 @@ def with_class_weight(
         leaves no row with a weight.
     """
     index = targets.index
-    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
     if class_weight is None:
-        return rows
-    if rows is None:
-        rows = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
-    index = index.to(rows.device)
-    total = torch.bincount(index, weights=rows, minlength=targets.n_classes)
-    return check_nonzero(rows * class_weights_of(class_weight, targets.classes, total)[index])
+        return weight
+    if weight is None:
+        weight = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
+    index = index.to(weight.device)
+    total = torch.bincount(index, weights=weight, minlength=targets.n_classes)
+    return check_nonzero(weight * class_weights_of(class_weight, targets.classes, total)[index])
 
 
 def weight_targets(
     class_weight: Mapping[Any, float] | str | None,
     labels: Targets | SoftTargets,
-    sample_weight: Any,
+    weight: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss's targets, and sample weights times class weights.
 
@@ -147,9 +144,8 @@ def weight_targets(
         Weights of the rows; None: all are 1.
     """
     if isinstance(labels, Targets):
-        return labels.index, with_class_weight(class_weight, labels, sample_weight)
-    class_probability = labels.class_probability
-    rows = None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
+        return labels.index, with_class_weight(class_weight, labels, weight)
+    class_probability, rows = labels.class_probability, weight
     if class_weight is not None:
         if rows is None:
             rows = torch.ones(

@@ -20,20 +20,17 @@ from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import convergence_messages, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch
-from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
+from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.cv.scores import FoldScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.scoring import FoldRows
-from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Status
 from skorch_logreg.inputs import options, out_of_core, weights
-from skorch_logreg.inputs.arrays import ArrayNamespace
-from skorch_logreg.inputs.dask import collect
-from skorch_logreg.inputs.labels import Targets, encode
-from skorch_logreg.inputs.problem import MULTICLASS, Problem
-from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import default_torch_state
+from skorch_logreg.inputs.validate import validate
 
 __all__ = ["TorchLogisticClassifierCV"]
 
@@ -309,28 +306,19 @@ class TorchLogisticClassifierCV(
         chosen = resolve_cv(self)
         if self.selection == "1se" and not self.refit:
             raise ParameterError("selection='1se' needs refit=True: each fold has its own best.")
-        device = options.resolve_device(self.device)
-        namespace = ArrayNamespace.of(X)
-        sample_weight = namespace.convert(sample_weight)
-        if out_of_core.is_out_of_core(X):
-            y = out_of_core.check_labels(y)
-            X = out_of_core.prepare(
-                self, X, len(y), chosen.options(chosen.effective_l1_ratios[0]), device
-            )
-            sample_weight = collect(sample_weight)
-        else:
-            X, y = validate_rows(self, X, y)
-        options.check_device_takes(device, X)
-        targets = encode(y)
-        self._check_classes(targets, chosen)
-        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
+        inputs = validate(
+            X, y, sample_weight, model=self, chosen=chosen.options(chosen.effective_l1_ratios[0])
+        )
+        self._check_class_weight(inputs.labels.classes)
+        X, y, targets, device = inputs.X, inputs.y, inputs.labels, inputs.device
+        namespace, sample_weight = inputs.namespace, inputs.sample_weight
         factor = weights.check_penalty_factor(self.penalty_factor, int(X.shape[1]))
         routed = self._routed(sample_weight, params)
         classes = targets.classes
         if namespace.xp is not None:
             y, classes = move_to(y, classes, xp=np, device="cpu")
         train, test = self._split(X, y, routed["splitter"]["split"])
-        weight = weights.with_class_weight(self.class_weight, targets, sample_weight)
+        weight = inputs.weighted_targets(self.class_weight)[1]
         self.classes_ = targets.classes
 
         problem = Problem.of(
@@ -381,22 +369,13 @@ class TorchLogisticClassifierCV(
         if text is not None:
             warn_user(text, ConvergenceWarning)
 
-    def _check_classes(self, targets: Targets, chosen: CVOptions) -> None:
-        """Raise an error for classes that solver, threshold or class weights do not support."""
-        if targets.n_classes < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes"
-                " in the data, but the data contains only one"
-                f" class: {targets.classes[0]}."
-            )
-        if chosen.is_liblinear and targets.n_classes > 2:
-            raise ValueError(MULTICLASS)
-        options.check_threshold_classes(self.threshold, targets.n_classes)
+    def _check_class_weight(self, classes: Any) -> None:
+        """Raise an error for class weights of other classes."""
         keys = self.class_weight.keys() if isinstance(self.class_weight, dict) else set()
-        if not keys <= set(targets.classes.tolist()):
+        if not keys <= set(classes.tolist()):
             raise ValueError(
                 "The given class_weight dict must have the class labels as keys; "
-                f"classes={targets.classes} but key={keys}"
+                f"classes={classes} but key={keys}"
             )
 
     def _split(self, X: Any, y: Any, params: dict[str, Any]) -> tuple[list[Any], list[Any]]:

@@ -30,14 +30,15 @@ from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.scores import LabelScorer
-from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
+from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.scoring import FoldRows
-from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import default_torch_state
+from skorch_logreg.inputs.validate import FitInput
 
 __all__ = ["MultiLabel"]
 
@@ -323,7 +324,7 @@ class MultiLabel(
             training.check_solver(resolved.solver)
         inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved=resolved)
         if resolved.trains:
-            inputs = inputs.without_zero_weights()
+            inputs = inputs.drop_zero_weight()
         labels = inputs.labels
         if grid is not None:
             splits = label_cv.split(estimator.cv, inputs.X, y, labels)
@@ -350,7 +351,7 @@ class MultiLabel(
                 X=inputs.X,
                 classes=labels.class_pair,
                 Cs=grid.Cs,
-                thresholds=inputs.thresholds,
+                thresholds=self._thresholds(labels.kind, labels.n_labels),
                 held_out_rows=[test for _, test in splits],
                 weight=inputs.weight,
                 namespace=inputs.namespace,
@@ -400,13 +401,13 @@ class MultiLabel(
         estimator: Any,
         *,
         resolved: options.Options | None = None,
-    ) -> ValidatedInput:
-        return ValidatedInput.of(
+    ) -> FitInput:
+        return validate_labels(
             self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
         )
 
     def _label_problem(
-        self, inputs: ValidatedInput, estimator: Any, resolved: options.Options
+        self, inputs: FitInput, estimator: Any, resolved: options.Options
     ) -> LabelProblem:
         return LabelProblem.of(self, inputs, estimator, resolved)
 

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.training import can_train_together
-from skorch_logreg.estimators.multilabel.validate import ValidatedInput
 from skorch_logreg.fitting import FitResult, Params, Progress
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import seed_of
+from skorch_logreg.inputs.validate import FitInput
 
 __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
@@ -55,7 +55,7 @@ class LabelProblem:
     def of(
         cls,
         model: Any,
-        inputs: ValidatedInput,
+        inputs: FitInput,
         estimator: Any,
         resolved: Options,
         part: bool = False,
@@ -66,7 +66,7 @@ class LabelProblem:
         ----------
         model : MultiLabel
             Model to fit.
-        inputs : ValidatedInput
+        inputs : FitInput
             Rows and targets.
         estimator : TorchLogisticClassifier or TorchLogisticClassifierCV
             Parameters of every label's fit.
@@ -94,7 +94,7 @@ class LabelProblem:
             penalty_factor,
             estimator.tol,
             estimator.max_iter,
-            seed=validation_split.seed_of(estimator.random_state) if trains else 0,
+            seed=seed_of(estimator.random_state) if trains else 0,
         )
 
     def with_options(self, options: Options) -> "LabelProblem":
@@ -161,7 +161,7 @@ class LabelProblem:
 
 def make_binary_problems(
     model: Any,
-    inputs: ValidatedInput,
+    inputs: FitInput,
     estimator: Any,
     solver: Any,
     device: torch.device,
@@ -174,7 +174,7 @@ def make_binary_problems(
     ----------
     model : MultiLabel
         Model to fit.
-    inputs : ValidatedInput
+    inputs : FitInput
         Rows and targets.
     estimator : classifier
         Estimator whose `class_weight` and `label_smoothing` apply.

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.estimators import partial as parts
-from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import partial, per_label
 from skorch_logreg.estimators.multilabel.binary_problems import (
@@ -26,18 +25,18 @@ from skorch_logreg.estimators.multilabel.label_problem import (
     ProgressPrinter,
     make_binary_problems,
 )
-from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
+from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import NetworkFit
 from skorch_logreg.estimators.neural.validate import TrainingMode, check_sizes, device_and_dtype
 from skorch_logreg.estimators.neural.validate import ValidatedInput as ValidatedNetworkInput
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.estimators.torch_context import seeded_generators
-from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
+from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.training import LinearHead, TrainingResult
 
 __all__ = ["NetworkResult", "fit", "partial_fit"]
@@ -54,7 +53,7 @@ class NetworkResult:
 
     Parameters
     ----------
-    inputs : ValidatedInput
+    inputs : FitInput
         Rows and targets.
     attributes : dict
         Fitted attributes.
@@ -66,7 +65,7 @@ class NetworkResult:
         Its results.
     """
 
-    inputs: ValidatedInput
+    inputs: FitInput
     attributes: dict[str, Any]
     training_state: dict[str, Any]
     label_problem: LabelProblem | None
@@ -98,7 +97,7 @@ def fit(
     if estimator.module is None:
         check_sizes(estimator.hidden_layer_sizes)
     n_features = getattr(model, "n_features_in_", None)
-    inputs = ValidatedInput.of(
+    inputs = validate_labels(
         model,
         estimator,
         X,
@@ -108,8 +107,8 @@ def fit(
         allow_nd=estimator.module is not None,
     )
     if mode.trains:
-        inputs = inputs.without_zero_weights()
-    seed = validation_split.seed_of(estimator.random_state)
+        inputs = inputs.drop_zero_weight()
+    seed = seed_of(estimator.random_state)
     network_input = _NetworkInput.start(
         model, estimator, inputs, seed, n_features, warm=estimator.warm_start
     )
@@ -165,8 +164,8 @@ def partial_fit(
         check_sizes(estimator.hidden_layer_sizes)
     inputs = partial.validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
-    ).without_zero_weights()
-    seed = validation_split.seed_of(estimator.random_state)
+    ).drop_zero_weight()
+    seed = seed_of(estimator.random_state)
     network_input = _NetworkInput.start(
         model, estimator, inputs, seed, inputs.X.shape[1], warm=True
     )
@@ -239,7 +238,7 @@ class _NetworkInput(ValidatedNetworkInput):
         cls,
         model: Any,
         estimator: Any,
-        inputs: ValidatedInput,
+        inputs: FitInput,
         seed: int,
         n_features: int | None,
         *,
@@ -257,7 +256,7 @@ class _NetworkInput(ValidatedNetworkInput):
         device, dtype = device_and_dtype(estimator, inputs.X, inputs.device)
         known = copy.copy(estimator)
         labels: Any = inputs.labels
-        rows = LabelledRows(inputs.X, None, labels, None)
+        rows = replace(inputs, weight=None)
         network_input = cls(known, rows, inputs.namespace, device, dtype, seed, None, labels)
         if not warm or "module_" not in vars(model):
             return network_input

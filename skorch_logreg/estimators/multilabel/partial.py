@@ -16,12 +16,13 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import partial, validation_split
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.validate import ValidatedInput, checked_estimator
+from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.labels import Targets, encode_known
+from skorch_logreg.inputs.validate import FitInput
 
 __all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
 
@@ -53,7 +54,7 @@ def partial_fit(
     resolved = replace(resolved, solver=validation_split.partial_solver(resolved.solver))
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
-    ).without_zero_weights()
+    ).drop_zero_weight()
     n_labels = inputs.labels.n_labels
     label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
     start = model._warm_start_params(label_problem.problem, n_labels)
@@ -107,7 +108,7 @@ def validate_part(
     *,
     sample_weight: Any,
     label_mask: Any,
-) -> ValidatedInput:
+) -> FitInput:
     """Validate some of the rows, whose labels must be those of earlier calls.
 
     Raises
@@ -128,7 +129,7 @@ def validate_part(
             raise ValueError(f"classes must be at least 2, got {classes!r}.")
         return encode_known(y, model.classes_)
 
-    inputs = ValidatedInput.of(
+    inputs = validate_labels(
         model, estimator, X, y, sample_weight, label_mask=label_mask,
         column=column, reset=kind is None,
         allow_nd=getattr(estimator, "module", None) is not None,

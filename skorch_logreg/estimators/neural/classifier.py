@@ -16,8 +16,8 @@ from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.neural import fits, networks
 from skorch_logreg.estimators.neural.validate import rows_like_before
 from skorch_logreg.estimators.prediction import LogitPrediction
-from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["NeuralLogisticClassifier"]
 

@@ -16,12 +16,10 @@ from skorch_logreg import fitting
 from skorch_logreg.checkpoint import CheckpointWriter, exclusive
 from skorch_logreg.data import Data, InMemory, from_arrays
 from skorch_logreg.estimators import convergence_messages, partial, validation_split
-from skorch_logreg.estimators.callbacks import IterationReporter
+from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.validate import TrainingMode, ValidatedInput, rows_like_before
 from skorch_logreg.estimators.streamed import Stream
-from skorch_logreg.estimators.torch_context import seeded_generators
-from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import DivergenceError, ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status, epoch_callback
 from skorch_logreg.inputs import datasets
@@ -29,7 +27,8 @@ from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.labels import SoftTargets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.weights import weight_targets
+from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
+from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.training import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
@@ -41,15 +40,12 @@ _CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
     mode, stream, classes, source = TrainingMode.of(model), None, None, X
-    seed = validation_split.seed_of(model.random_state)
-    if datasets.is_torch_dataset(X):
+    seed = seed_of(model.random_state)
+    if datasets.is_streamed(X, mode.solver):
         datasets.require_no_labels(y, sample_weight)
         with seeded_generators(seed, torch.device("cpu")):
-            if datasets.is_streamed(X, mode.solver):
-                stream = Stream.of(model, X, mode.stream_solver(X))
-                (X, y), classes = stream.summary.first, stream.summary.classes
-            else:
-                X, y, sample_weight = datasets.read(X)
+            stream = Stream.of(model, X, mode.stream_solver(X))
+            (X, y), classes = stream.summary.first, stream.summary.classes
     warm = model.warm_start and hasattr(model, "module_")
     validated_input = ValidatedInput.of(
         model, X, y, sample_weight, seed, reset=True, classes=classes, warm=warm
@@ -60,39 +56,28 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     model.classes_ = validated_input.rows.labels.classes
     with seeded_generators(seed, validated_input.device):
         network_fit = NetworkFit.of(validated_input, validated_input.network(mode.frozen))
-        task = {
-            "X": validated_input.rows.X,
-            "y": validated_input.rows.y,
-            "metadata": validated_input.metadata,
-        }
+        task = validated_input.rows.task
         if stream is not None:
             task = {"X": source, "y": None, "metadata": None}
         n_tasks = mode.iteration_limit(model.max_iter)
-        context = model._init_callback_context(max_subtasks=n_tasks)
-        context.call_on_fit_task_begin(estimator=model, **task)
-        reporter = None
-        if hasattr(model, "_skl_callbacks") or model.verbose:
-            reporter = IterationReporter(
-                context, model, task, None, network_fit.reconstruct, n_tasks=n_tasks
-            )
-        if stream is None:
-            fit_rows = network_fit.fit_head if mode.frozen else network_fit.fit_network
-            trained, solution, weight = fit_rows(mode, rows, held_out, reporter)
-        else:
-            trained, solution = network_fit.train(mode, stream, callback=reporter), None
-            weight = stream.weight
-        if reporter is not None:
-            reporter.close()
-    partial.store_training(model, trained, weight, mode.solver)
-    network_fit.finish(trained, solution)
-    context.call_on_fit_task_end(estimator=model, **task, reconstruction_attributes={})
+        with callback_task(
+            model, task, lambda: None, network_fit.reconstruct, n_tasks=n_tasks
+        ) as reporter:
+            if stream is None:
+                fit_rows = network_fit.fit_head if mode.frozen else network_fit.fit_network
+                trained, solution, weight = fit_rows(mode, rows, held_out, reporter)
+            else:
+                trained, solution = network_fit.train(mode, stream, callback=reporter), None
+                weight = stream.weight
+            partial.store_training(model, trained, weight, mode.solver)
+            network_fit.finish(trained, solution)
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
     """Train a `NeuralLogisticClassifier` for one epoch over some rows."""
     mode = TrainingMode.for_partial_fit(model)
     first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
-    seed = validation_split.seed_of(model.random_state)
+    seed = seed_of(model.random_state)
     validated_input = ValidatedInput.of(
         model, X, y, sample_weight, seed, reset=first, classes=model.classes_, warm=not first
     )
@@ -125,7 +110,7 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     *others : array-like
         Other rows.
     """
-    seed = validation_split.seed_of(model.random_state)
+    seed = seed_of(model.random_state)
     validated_input = ValidatedInput.of(
         model, X, y, None, seed, reset=True, classes=None, warm=False
     )
@@ -178,11 +163,9 @@ class NetworkFit:
         """Return the regularization strength ``1 / C`` of shape (1,)."""
         return torch.tensor([1 / self.problem.options.C], dtype=torch.float64, device=device)
 
-    def data(self, rows: LabelledRows, on_features: bool) -> InMemory:
+    def data(self, rows: FitInput, on_features: bool) -> InMemory:
         """Combine rows, or their features, with targets and weights."""
-        targets, weight = weight_targets(
-            self.validated_input.model.class_weight, rows.labels, rows.weight
-        )
+        targets, weight = rows.weighted_targets(self.validated_input.model.class_weight)
         if on_features:
             return from_arrays(self.features(rows.X), targets, weight)
         design = self.problem.design(rows.X)
@@ -207,12 +190,14 @@ class NetworkFit:
         return {"module_": network}
 
     def fit_network(
-        self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
+        self, mode: TrainingMode, rows: FitInput, held_out: FitInput | None, callback: Any
     ) -> tuple[TrainingResult, FitResult | None, Tensor]:
         """Train the network, then fit the head exactly if ``mode.polish`` is True."""
         held_out_score = None
         if held_out is not None:
-            score = held_out.scorer(self.validated_input.model, mode.solver.scoring)
+            score = validation_split.scorer(
+                held_out, self.validated_input.model, mode.solver.scoring
+            )
 
             def held_out_score() -> float:
                 return score({"module_": self.network})
@@ -231,7 +216,7 @@ class NetworkFit:
         return trained, solution, data.weight.sum(dim=0)
 
     def polish(
-        self, mode: TrainingMode, rows: LabelledRows, trained: TrainingResult, callback: Any
+        self, mode: TrainingMode, rows: FitInput, trained: TrainingResult, callback: Any
     ) -> FitResult:
         """Fit the head of a trained network exactly."""
         max_iter = self.validated_input.model.max_iter if trained.is_complete else 0
@@ -252,13 +237,15 @@ class NetworkFit:
         return solution
 
     def fit_head(
-        self, mode: TrainingMode, rows: LabelledRows, held_out: LabelledRows | None, callback: Any
+        self, mode: TrainingMode, rows: FitInput, held_out: FitInput | None, callback: Any
     ) -> tuple[TrainingResult | None, FitResult, Tensor]:
         """Fit only the head, to features that are computed once."""
         held_out_score = None
         if held_out is not None:
             held_out = replace(held_out, X=self.features(held_out.X).cpu().numpy())
-            score = held_out.scorer(self.validated_input.model, mode.solver.scoring)
+            score = validation_split.scorer(
+                held_out, self.validated_input.model, mode.solver.scoring
+            )
             n_features = self.head.in_features
 
             def held_out_score(params: Params) -> float:

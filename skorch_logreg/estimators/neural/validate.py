@@ -11,12 +11,11 @@ from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.validation_split import LabelledRows
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import options, out_of_core, torch_dtype, weights
+from skorch_logreg.inputs import options, torch_dtype
 from skorch_logreg.inputs.arrays import ArrayNamespace
-from skorch_logreg.inputs.labels import encode_targets
 from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.solvers import Adam, MiniBatch
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
@@ -108,7 +107,7 @@ class ValidatedInput:
     Parameters
     ----------
     model : NeuralLogisticClassifier
-    rows : LabelledRows
+    rows : FitInput
     namespace : ArrayNamespace
         Namespace of the results.
     device : torch.device
@@ -121,7 +120,7 @@ class ValidatedInput:
     """
 
     model: Any
-    rows: LabelledRows
+    rows: FitInput
     namespace: ArrayNamespace
     device: torch.device
     dtype: torch.dtype
@@ -154,26 +153,14 @@ class ValidatedInput:
         """
         if model.module is None:
             check_sizes(model.hidden_layer_sizes)
-        device = options.resolve_device(model.device)
-        namespace = ArrayNamespace.of(X)
-        sample_weight = namespace.convert(sample_weight)
-        out_of_core.require_in_memory(X, type(model).__name__)
         n_features = getattr(model, "n_features_in_", None)
         allow_nd = model.module is not None
-        X, y = validate_rows(
-            model, X, y, reset=reset, multi_output=model.soft_labels, allow_nd=allow_nd
-        )
-        device, dtype = device_and_dtype(model, X, device)
-        labels = encode_targets(y, model.soft_labels, model.label_smoothing, classes)
-        if labels.n_classes < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes in the data, but the data "
-                f"contains only one class: {labels.classes[0]!r}"
-            )
-        options.check_threshold_classes(model.threshold, labels.n_classes)
-        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
-        rows = LabelledRows(X, y, labels, sample_weight)
-        given = cls(model, rows, namespace, device, dtype, seed, None)
+        rows = validate(
+            X, y, sample_weight,
+            model=model, seed=seed, classes=classes, reset=reset, allow_nd=allow_nd,
+        )  # fmt: skip
+        device, dtype = device_and_dtype(model, rows.X, rows.device)
+        given = cls(model, rows, rows.namespace, device, dtype, seed, None)
         if not warm:
             return given
         return replace(given, previous=given._previous(n_features))
@@ -183,12 +170,6 @@ class ValidatedInput:
         """Number of logits of a row."""
         n_classes = self.rows.labels.n_classes
         return 1 if n_classes == 2 else n_classes
-
-    @property
-    def metadata(self) -> dict[str, Any] | None:
-        """Metadata for callbacks."""
-        weight = self.rows.weight
-        return None if weight is None else {"sample_weight": weight}
 
     def network(self, frozen: bool) -> nn.Sequential:
         """Return the network to start from: the previous one, or a new one with random weights.

@@ -13,10 +13,10 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.inputs import options, weights
-from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.inputs.labels import Targets, encode
+from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.validate import validate
 
 __all__ = ["FEATURE_ATTRIBUTES", "CandidateBatch", "FoldData", "solve_batches"]
 
@@ -72,32 +72,24 @@ class FoldData:
         ValueError
             If `fit` would raise, or the data is not supported in a batch.
         """
-        device = options.resolve_device(final.device)
-        namespace = ArrayNamespace.of(X)
-        if namespace.xp is not None:
+        if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        X, y = validate_rows(final, X, y)
-        options.check_device_takes(device, X)
-        targets = encode(y)
-        if targets.n_classes < 2:
-            raise ValueError("There is one class only.")
-        sample_weight = weights.check_sample_weight(sample_weight, X, namespace)
-        sample_weight = (
-            None if sample_weight is None else to_tensor(sample_weight).to(torch.float64)
-        )
-        fold_weight = torch.ones(len(y), 1, dtype=torch.float64) if counts is None else counts
-        if sample_weight is not None:
-            fold_weight = fold_weight * sample_weight[:, None]
+        inputs = validate(X, y, sample_weight, model=final)
+        fold_weight = torch.ones(len(inputs.y), 1, dtype=torch.float64)
+        if counts is not None:
+            fold_weight = counts
+        if inputs.weight is not None:
+            fold_weight = fold_weight * inputs.weight[:, None]
         feature_attributes = {
             name: vars(final)[name] for name in FEATURE_ATTRIBUTES if name in vars(final)
         }
         return cls(
-            X,
-            targets,
+            inputs.X,
+            inputs.labels,
             fold_weight,
-            sample_weight,
-            namespace,
-            device,
+            inputs.weight,
+            inputs.namespace,
+            inputs.device,
             feature_attributes,
             fold_weight.shape[1],
         )

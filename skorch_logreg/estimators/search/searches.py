@@ -27,9 +27,9 @@ from skorch_logreg.estimators.search.evaluation import CandidateEvaluator
 from skorch_logreg.estimators.search.individual_fits import IndividualFits, begin_search_callbacks
 from skorch_logreg.estimators.search.results import BatchResults, EvaluatedCandidates
 from skorch_logreg.estimators.search.scores import CandidateScorer
-from skorch_logreg.estimators.torch_context import default_torch_state
 from skorch_logreg.inputs import out_of_core
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
 

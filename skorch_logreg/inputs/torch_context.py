@@ -1,14 +1,17 @@
-"""Context managers that isolate a fit from torch's global settings."""
+"""Isolation of a fit from torch's global settings and generators."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 from skorch_logreg.data.threads import single_threaded
 from skorch_logreg.training import reseed
 
-__all__ = ["default_torch_state", "seeded_generators"]
+__all__ = ["default_torch_state", "seed_of", "seeded_generators"]
 
 
 @contextmanager
@@ -42,3 +45,10 @@ def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         reseed(seed, device)
         yield
+
+
+def seed_of(random_state: Any) -> int:
+    """Return the seed of a fit; None gives 0, so that fits are reproducible."""
+    if random_state is None:
+        return 0
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

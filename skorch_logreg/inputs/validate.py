@@ -1,0 +1,199 @@
+"""Validation of the input of a fit: rows, labels, weights and offset."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+from torch import Tensor
+
+from skorch_logreg.inputs import datasets, options, out_of_core, weights
+from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.inputs.dask import collect
+from skorch_logreg.inputs.labels import SoftTargets, encode_targets
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import MULTICLASS, Problem
+from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.torch_context import seeded_generators
+
+__all__ = ["FitInput", "validate"]
+
+
+@dataclass(frozen=True)
+class FitInput:
+    """Validated rows, labels and weights of a fit.
+
+    Parameters
+    ----------
+    X : array, csr array, Tensor, ChunkedRows or PartitionedRows of shape (n_samples, n_features)
+        Rows, in their own type.
+    y : array of shape (n_samples,) or (n_samples, n_classes), or None
+        Validated labels; None if ``labels`` are an indicator.
+    labels : Targets, SoftTargets or Indicator
+        Encoded labels.
+    weight : Tensor of shape (n_samples,), float64, or None
+        Sample weights; None: all are 1.
+    namespace : ArrayNamespace
+        Array library and device of the results.
+    device : torch.device or None
+        Device that the estimator asks for; None: that of X.
+    offset : Tensor of shape (n_samples, 1, 1) or (n_samples, 1, n_classes), float64, or None
+        Offset of the logits.
+    """
+
+    X: Any
+    y: Any
+    labels: Any
+    weight: Tensor | None
+    namespace: ArrayNamespace
+    device: torch.device | None
+    offset: Tensor | None = None
+
+    @property
+    def is_soft(self) -> bool:
+        """True if the labels are class probabilities."""
+        return isinstance(self.labels, SoftTargets)
+
+    @property
+    def sample_weight(self) -> Any:
+        """Sample weights as an array of ``namespace``."""
+        return None if self.weight is None else self.namespace.from_tensor(self.weight)
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """X, y and metadata, as callbacks receive them."""
+        weight = self.sample_weight
+        metadata = None if weight is None else {"sample_weight": weight}
+        return {"X": self.X, "y": self.y, "metadata": metadata}
+
+    def take(self, index: np.ndarray) -> "FitInput":
+        """Copy some rows."""
+        return replace(
+            self,
+            X=_safe_indexing(self.X, index),
+            y=None if self.y is None else _safe_indexing(self.y, index),
+            labels=self.labels.take(index),
+            weight=None if self.weight is None else self.weight[index],
+        )
+
+    def drop_zero_weight(self) -> "FitInput":
+        """Return the rows of positive weight; mini-batches are made of these only."""
+        if self.weight is None or bool((self.weight > 0).all()):
+            return self
+        return self.take(np.flatnonzero((self.weight > 0).cpu().numpy()))
+
+    def weighted_targets(self, class_weight: Any) -> tuple[Tensor, Tensor | None]:
+        """Return the loss's targets, and sample weights times class weights."""
+        return weights.weight_targets(class_weight, self.labels, self.weight)
+
+    def problem(self, parameters: Any, chosen: Options) -> Problem:
+        """Build the problem of a linear classifier with the parameters of an estimator."""
+        n_classes = self.labels.n_classes
+        return Problem.of(
+            parameters, chosen, self.namespace, self.X, n_classes, is_soft=self.is_soft
+        )
+
+
+def validate(
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    model: Any = None,
+    parameters: Any = None,
+    chosen: Options | None = None,
+    caller: str | None = None,
+    seed: int = 0,
+    offset: Any = None,
+    classes: Any = None,
+    reset: bool = True,
+    allow_nd: bool = False,
+    read_labels: Callable[[Any, Any], Any] | None = None,
+) -> FitInput:
+    """Validate the input of a fit before any other computation.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        Rows, labels and weights, as in the `fit` of a classifier. A map-style data set of torch,
+        or its loader, is read into memory, or in every pass if ``chosen`` has an exact solver.
+    model : estimator or None
+        Estimator whose feature attributes are set or checked. None: there is none, X is in memory,
+        and results are NumPy arrays.
+    parameters : object or None
+        Object with the parameters `device`, `soft_labels`, `label_smoothing` and `threshold`;
+        None: ``model``.
+    chosen : Options or None
+        Objective and solver, on which it depends whether rows out of memory are allowed; None:
+        they are not.
+    caller : str or None
+        Name, in an error's text, of what needs rows in memory; None: that of the model's class.
+    seed : int, default=0
+        Seed of the order in which a loader of torch is read.
+    offset : array-like or None
+        Offset of the logits.
+    classes : array of shape (n_classes,) or None
+        Known classes, not all of them necessarily in y; None: find them in y.
+    reset : bool, default=True
+        Whether to set the model's feature attributes; False: check them.
+    allow_nd : bool, default=False
+        Whether X may have more than two axes.
+    read_labels : callable or None
+        Function of y and the validated X that returns the encoded labels; None: y holds classes
+        or their probabilities.
+
+    Raises
+    ------
+    ValueError
+        If X, y, the weights or the number of classes are not valid.
+    ParameterError
+        If a parameter does not suit the data.
+    """
+    parameters = model if parameters is None else parameters
+    device = None if model is None else options.resolve_device(parameters.device)
+    if datasets.is_torch_dataset(X):
+        datasets.require_no_labels(y, sample_weight, offset)
+        exact = chosen is not None and not chosen.trains
+        with seeded_generators(seed, device or torch.device("cpu")):
+            X, y, sample_weight = datasets.read(X, allow_rereading=exact)
+    namespace = NUMPY if model is None else ArrayNamespace.of(X)
+    y, sample_weight = namespace.detach(y), namespace.convert(sample_weight)
+    soft = bool(getattr(parameters, "soft_labels", False))
+    if model is not None and chosen is None:
+        out_of_core.require_in_memory(X, type(model).__name__ if caller is None else caller)
+    if chosen is not None and out_of_core.is_out_of_core(X):
+        y, sample_weight, offset = map(collect, (y, sample_weight, offset))
+        if read_labels is None:
+            y = out_of_core.check_labels(y, soft)
+        X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, reset=reset)
+    elif read_labels is None or y is None:
+        X, y = validate_rows(model, X, y, reset=reset, multi_output=soft, allow_nd=allow_nd)
+    else:
+        X = validate_rows(model, X, reset=reset, allow_nd=allow_nd)
+    options.check_device_takes(device, X)
+    if read_labels is None:
+        labels = encode_targets(y, soft, getattr(parameters, "label_smoothing", 0.0), classes)
+        _check_classes(labels.classes, parameters, chosen)
+    else:
+        labels, y = read_labels(y, X), None
+    weight = weights.check_sample_weight(sample_weight, X, namespace)
+    if offset is not None:
+        offset = weights.check_offset(offset, X.shape[0], labels.n_classes)
+    return FitInput(X, y, labels, weight, namespace, device, offset)
+
+
+def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> None:
+    """Raise an error if the solver or the threshold does not support the number of classes."""
+    n_classes = int(classes.shape[0])
+    if n_classes < 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes"
+            " in the data, but the data contains only one"
+            f" class: {classes[0]!r}"
+        )
+    if chosen is not None and chosen.is_liblinear and n_classes > 2:
+        raise ValueError(MULTICLASS)
+    options.check_threshold_classes(getattr(parameters, "threshold", 0.5), n_classes)

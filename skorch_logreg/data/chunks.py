@@ -1,9 +1,13 @@
 """Partitions that are chunks of rows, read one after the other."""
 
+import shutil
+import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -14,9 +18,10 @@ from torch import Tensor
 
 from skorch_logreg.data.first_pass import Checksum, FirstPassSample
 from skorch_logreg.data.protocol import Task
-from skorch_logreg.data.scratch import scratch_folder
 
 _MAX_COPIED_BYTES = 1 << 28  # bytes of columns that are copied to memory, at most
+# folders that the end of a fit removes
+_FOLDERS: ContextVar[list[Path] | None] = ContextVar("folders", default=None)
 
 
 class Chunks(Protocol):
@@ -61,27 +66,25 @@ class ChunkParts:
     def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":
         """Make partitions of the chunks that have rows; files go to a new folder in ``scratch``."""
         indices = [index for index, length in enumerate(lengths) if length]
-        home = None if scratch is None else scratch_folder(scratch)
+        home = None if scratch is None else _scratch_folder(scratch)
         return cls(source, [lengths[index] for index in indices], indices, home)
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Store one value per partition, and return a handle of them."""
         handle = self._handle()
         for value in values:
-            handle.add(value)
+            handle.append(value)
         return handle
 
     def run(
         self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of a task over all partitions."""
         handles = [self._handle() for _ in range(n_kept)]
         totals: tuple[Tensor, ...] = ()
         for index, X in self._chunks(reads):
             terms, kept = work(X, index, [handle.chunk(index) for handle in held])
             del X
             for handle, value in zip(handles, kept, strict=True):
-                handle.add(value)
+                handle.append(value)
             if not totals:
                 totals = terms
                 continue
@@ -90,19 +93,15 @@ class ChunkParts:
         return totals, handles
 
     def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every partition, in order."""
         return [
             work(X, index, [handle.chunk(index) for handle in held])[0]
             for index, X in self._chunks(reads)
         ]
 
     def holding(self, handle: Any) -> "ChunkParts":
-        """Return partitions whose X are the values of a handle."""
-        places = list(range(len(self.lengths)))
-        return ChunkParts(handle, self.lengths, places, self.home, self.names)
+        return replace(self, source=handle, indices=list(range(len(self.lengths))))
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Return True if there is room for values of so many bytes in total."""
         return self.home is not None or n_bytes <= _MAX_COPIED_BYTES
 
     def _chunks(self, reads: bool) -> Iterator[tuple[int, Any]]:
@@ -119,9 +118,9 @@ class ChunkParts:
             del X  # before the chunk after the next is read
 
     def _handle(self) -> Any:
-        return (
-            _MemoryValues() if self.home is None else _FileValues(self.home, str(next(self.names)))
-        )
+        if self.home is None:
+            return _MemoryValues()
+        return _FileValues(self.home, str(next(self.names)))
 
 
 def read_ahead(source: Chunks, indices: Sequence[int]) -> Iterator[Any]:
@@ -165,22 +164,10 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], FirstPassSa
     return lengths, survey
 
 
-class _MemoryValues:
+class _MemoryValues(list[Any]):
     """Values of all partitions in memory; also a source of chunks."""
 
-    def __init__(self) -> None:
-        self._values: list[Any] = []
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def add(self, value: Any) -> None:
-        """Store the value of the next partition."""
-        self._values.append(value)
-
-    def chunk(self, index: int) -> Any:
-        """Return the value of a partition."""
-        return self._values[index]
+    chunk = list.__getitem__
 
 
 class _FileValues:
@@ -194,7 +181,7 @@ class _FileValues:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def add(self, value: Any) -> None:
+    def append(self, value: Any) -> None:
         """Write the value of the next partition."""
         suffix = ".npz" if sp.issparse(value) else ".npy"
         path = self._home / f"{self._name}-{len(self._paths)}{suffix}"
@@ -213,3 +200,24 @@ class _FileValues:
 def _remove(paths: list[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folders() -> Iterator[None]:
+    """Remove the folders for files of chunks that are made inside this context, at its end."""
+    folders: list[Path] = []
+    token = _FOLDERS.set(folders)
+    try:
+        yield
+    finally:
+        _FOLDERS.reset(token)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_folder(within: Any) -> Path:
+    """Make an empty folder; only inside the context `scratch_folders`."""
+    folders = _FOLDERS.get()
+    assert folders is not None  # every fit enters scratch_folders first
+    folders.append(Path(tempfile.mkdtemp(prefix="scratch-", dir=within)))
+    return folders[-1]

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, ClassVar
 
@@ -218,7 +218,6 @@ class RankParts:
     dropped: list[int] = field(default_factory=list)
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Store one value per partition, and return a handle of them."""
         handle = _Handle(next(self.keys), self.dropped)
         self.rank.tell(_Scatter(handle.key))
         self.rank.take(handle.key, list(values))
@@ -227,20 +226,16 @@ class RankParts:
     def run(
         self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of a task over all partitions."""
         return self._order(work, held, n_kept, reads, True)
 
     def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every partition, in order."""
         return [part for part in self._order(work, held, 0, reads, False)[0] if part is not None]
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Return True: values that are a share of X are assumed to fit into memory."""
-        return True
+        return True  # values that are a share of X are assumed to fit into memory
 
     def holding(self, handle: Any) -> "RankParts":
-        """Return partitions whose X are the values of a handle."""
-        return RankParts(self.rank, self.lengths, handle, self.keys, self.dropped)
+        return replace(self, rows=handle)
 
     def _order(
         self, work: Task, held: Sequence[Any], n_kept: int, reads: bool, sums: bool

@@ -35,7 +35,6 @@ class DaskParts:
     lengths: list[int]
 
     def scatter(self, values: Sequence[Any]) -> Any:
-        """Store one value per partition, and return a handle of them."""
         from dask import delayed, persist
 
         # one at a time, because a graph with all values would be large
@@ -44,7 +43,6 @@ class DaskParts:
     def run(
         self, work: Task, held: Sequence[Any], n_kept: int, reads: bool
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        """Sum the terms of a task over all partitions."""
         from dask import delayed, persist
 
         results = self._tasks(work, held, reads)
@@ -61,17 +59,14 @@ class DaskParts:
         return total.compute(), [_Handle(results, place) for place in range(n_kept)]
 
     def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
-        """Return the terms of every partition, in order."""
         from dask import compute
 
         return [_terms(result) for result in compute(*self._tasks(work, held, reads))]
 
     def may_hold(self, n_bytes: int) -> bool:
-        """Return True: values that are a share of X are assumed to fit into memory."""
-        return True
+        return True  # values that are a share of X are assumed to fit into memory
 
     def holding(self, handle: Any) -> "DaskParts":
-        """Return partitions whose X are the values of a handle."""
         from dask import delayed
 
         return DaskParts([delayed(_value)(r, handle.place) for r in handle.results], self.lengths)

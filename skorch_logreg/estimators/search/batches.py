@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,15 +13,20 @@ from skorch_logreg.estimators.partial import training_state
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
-from skorch_logreg.inputs import options, weights
+from skorch_logreg.fitting.batch import Models, classes_shown
+from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import validate
 
-__all__ = ["FEATURE_ATTRIBUTES", "CandidateBatch", "FoldData", "solve_batches"]
+__all__ = ["CandidateBatch", "FoldData", "feature_attributes", "solve_batches"]
 
-FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
+
+def feature_attributes(model: Any) -> dict[str, Any]:
+    """Return the fitted attributes that describe the features."""
+    names = ("n_features_in_", "feature_names_in_")
+    return {name: vars(model)[name] for name in names if name in vars(model)}
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class FoldData:
         Device of the solves.
     feature_attributes : dict
         Fitted attributes that describe the features.
-    n_folds : int
-        Number of folds among the columns of ``fold_weight``; a further column is a fit to all rows.
+    has_all_rows : bool, default=False
+        Whether the last column of ``fold_weight`` is a fit to all rows, not a fold.
     """
 
     X: Any
@@ -54,7 +60,7 @@ class FoldData:
     namespace: ArrayNamespace
     device: torch.device | None
     feature_attributes: dict[str, Any]
-    n_folds: int
+    has_all_rows: bool = False
 
     @classmethod
     def of(
@@ -80,9 +86,6 @@ class FoldData:
             fold_weight = counts
         if inputs.weight is not None:
             fold_weight = fold_weight * inputs.weight[:, None]
-        feature_attributes = {
-            name: vars(final)[name] for name in FEATURE_ATTRIBUTES if name in vars(final)
-        }
         return cls(
             inputs.X,
             inputs.labels,
@@ -90,8 +93,7 @@ class FoldData:
             inputs.weight,
             inputs.namespace,
             inputs.device,
-            feature_attributes,
-            fold_weight.shape[1],
+            feature_attributes(final),
         )
 
     @property
@@ -100,24 +102,16 @@ class FoldData:
         return 1 if self.targets.n_classes == 2 else self.targets.n_classes
 
     @property
-    def n_columns(self) -> int:
-        """Number of models per candidate: one per fold, and possibly one on all rows."""
-        return int(self.fold_weight.shape[1])
-
-    def select_folds(self, first: int, last: int) -> Self:
-        """Return the same rows with the weights of some folds."""
-        return replace(self, fold_weight=self.fold_weight[:, first:last], n_folds=last - first)
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return int(self.fold_weight.shape[1]) - self.has_all_rows
 
     def with_all_rows(self) -> Self:
         """Add a column for a model on all rows."""
-        sample_weight = (
-            torch.ones_like(self.fold_weight[:, 0])
-            if self.sample_weight is None
-            else self.sample_weight
-        )
-        return replace(
-            self, fold_weight=torch.cat([self.fold_weight, sample_weight[:, None]], dim=1)
-        )
+        weight = self.sample_weight
+        weight = torch.ones_like(self.fold_weight[:, 0]) if weight is None else weight
+        fold_weight = torch.cat([self.fold_weight, weight[:, None]], dim=1)
+        return replace(self, fold_weight=fold_weight, has_all_rows=True)
 
     def apply_class_weight(self, class_weight: Any) -> Tensor | None:
         """Return the weights (n_samples, n_columns) times class weights from each fold's rows.
@@ -135,45 +129,43 @@ class FoldData:
             except Exception:  # the individual fits report it
                 return None
             fold_weight = torch.stack(columns, dim=1)  # type: ignore[arg-type]
-        class_totals = fold_weight.new_zeros(self.targets.n_classes, self.n_columns)
-        class_totals.index_add_(0, self.targets.index, fold_weight)
-        return fold_weight if bool((class_totals > 0).all()) else None
-
-    def problem(self, final: Any, resolved: options.Options) -> Problem:
-        """Create the problem of one model."""
-        return Problem.of(final, resolved, self.namespace, self.X, self.targets.n_classes)
+        shown = classes_shown(self.targets.index, fold_weight, self.targets.n_classes)
+        return fold_weight if shown.all() else None
 
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """Models that were solved together, ordered by fold, then by model.
+    """Models that were solved together, ordered by fold, then by setting.
 
     Parameters
     ----------
-    models : tuple of tuple of Candidate
+    settings : tuple of tuple of Candidate
         For each of a fold's models the candidates that share it; they differ in `threshold`.
-    solution : fitting.FitResult
-        Solution of all models.
+    columns : tuple of int
+        Columns of ``fold_data.fold_weight``.
+    solution : FitResult
+        Result of all models.
     problem : Problem
         Problem of one model.
     fold_data : FoldData
         Rows and weights.
     """
 
-    models: tuple[tuple[Candidate, ...], ...]
+    settings: tuple[tuple[Candidate, ...], ...]
+    columns: tuple[int, ...]
     solution: fitting.FitResult
     problem: Problem
     fold_data: FoldData
 
     @property
-    def n_candidates(self) -> int:
-        """Number of candidates."""
-        return sum(map(len, self.models))
+    def folds(self) -> tuple[int, ...]:
+        """Folds of the models, without the column of all rows."""
+        return tuple(column for column in self.columns if column < self.fold_data.n_folds)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the fitted coefficients, and so of probabilities."""
-        return torch.float64 if self.problem.options.is_liblinear else self.problem.dtype
+    def logits(self) -> Tensor:
+        """Logits (n_samples, n_folds * n_settings, K) of the folds' models."""
+        return self.solution.logits[:, : len(self.folds) * len(self.settings)]
 
     def logits_on(self, X: Any) -> Tensor:
         """Compute the logits (n_rows, m, K) of other, validated rows."""
@@ -181,38 +173,31 @@ class CandidateBatch:
         logits = _affine(X, params.coef.flatten(0, 1), params.intercept.flatten())
         return logits.unflatten(1, params.coef.shape[:2])
 
-    @property
-    def logits(self) -> Tensor:
-        """Logits (n_samples, n_folds * g, K) of the folds' models."""
-        return self.solution.logits[:, : self.fold_data.n_folds * len(self.models)]
-
-    def sum_over_folds(self, model: int) -> tuple[Tensor, Tensor]:
-        """Sum a model's coefficients (K, p) and intercepts (K,) over the folds."""
-        params, g = self.problem.without_column(self.solution.params), len(self.models)
-        last = self.fold_data.n_folds * g
-        return params.coef[model:last:g].sum(dim=0), params.intercept[model:last:g].sum(dim=0)
+    def sum_over_folds(self, setting: int) -> tuple[Tensor, Tensor]:
+        """Sum a setting's coefficients (K, p) and intercepts (K,) over the folds."""
+        params, n_settings = self.problem.without_column(self.solution.params), len(self.settings)
+        own = slice(setting, len(self.folds) * n_settings, n_settings)
+        return params.coef[own].sum(dim=0), params.intercept[own].sum(dim=0)
 
     def without_logits(self) -> Self:
         """Return the batch without its logits, to save memory."""
         none = self.solution.logits[:0]
         return replace(self, solution=replace(self.solution, logits=none))
 
-    def fitted(self, fold: int, model: int) -> dict[str, Any]:
+    def fitted(self, column: int, setting: int) -> dict[str, Any]:
         """Return the fitted attributes of a model, as of a single fit."""
-        model_index = fold * len(self.models) + model
+        model = self.columns.index(column) * len(self.settings) + setting
         solution = self.solution
         return {
             **self.fold_data.feature_attributes,
             "classes_": self.fold_data.targets.classes,
-            **self.problem.fitted(solution.params, model_index),
-            "n_iter_": solution.n_iter[model_index : model_index + 1]
-            .to("cpu", torch.int32)
-            .numpy(),
+            **self.problem.fitted(solution.params, model),
+            "n_iter_": solution.n_iter[model : model + 1].to("cpu", torch.int32).numpy(),
             "n_passes_": int(solution.n_passes),
-            "optimality_": float(solution.optimality[model_index]),
-            "duality_gap_": float(solution.duality_gap[model_index]),
-            "converged_": solution.status[model_index] is fitting.Status.CONVERGED,
-            TRAINING: training_state(solution.total_weight[model_index : model_index + 1]),
+            "optimality_": float(solution.optimality[model]),
+            "duality_gap_": float(solution.duality_gap[model]),
+            "converged_": solution.status[model] is fitting.Status.CONVERGED,
+            TRAINING: training_state(solution.total_weight[model : model + 1]),
         }
 
 
@@ -233,79 +218,69 @@ def solve_batches(
     fold_data : FoldData
         Rows and weights.
     """
-    n_samples, n_features = fold_data.X.shape
     n_classes = fold_data.targets.n_classes
-    by_class_weight: dict[Any, Tensor | None] = {}
+    weight_by_key: dict[Any, Tensor | None] = {}
     by_penalty: dict[Any, dict[Any, list[Candidate]]] = {}
     for candidate in candidates:
         values, resolved = candidate.values, candidate.options
         if n_classes > 2 and (values["threshold"] != 0.5 or resolved.is_liblinear):
             continue
-        weight_key = identity_key(values["class_weight"])
-        if weight_key not in by_class_weight:
-            by_class_weight[weight_key] = fold_data.apply_class_weight(values["class_weight"])
-        if by_class_weight[weight_key] is None:
-            continue
-        penalty = resolved.l1_ratio, identity_key(values["penalty_factor"])
-        models = by_penalty.setdefault(penalty, {})
-        models.setdefault((resolved.C, weight_key), []).append(candidate)
-    at_once = max(
-        fitting.models_at_once(n_samples, n_features, fold_data.n_outputs) // fold_data.n_columns, 1
-    )
-    for models in by_penalty.values():
-        first = next(iter(models.values()))[0]
-        try:
-            problem = fold_data.problem(final, first.options)
-            penalty_factor = weights.check_penalty_factor(
-                first.values["penalty_factor"], n_features
-            )
-        except Exception:
-            continue
-        keys = list(models)
-        for start in range(0, len(keys), at_once):
-            part = keys[start : start + at_once]
-            try:
-                solution = _solve(
-                    final,
-                    problem,
-                    fold_data,
-                    penalty_factor,
-                    [C for C, _ in part],
-                    fold_weight=[by_class_weight[weight_key] for _, weight_key in part],
-                )
-            except Exception:  # the individual fits report it
-                continue
-            served = tuple(tuple(models[key]) for key in part)
-            yield CandidateBatch(served, solution, problem, fold_data)
+        key = identity_key(values["class_weight"])
+        if key not in weight_by_key:
+            weight_by_key[key] = fold_data.apply_class_weight(values["class_weight"])
+        if weight_by_key[key] is not None:
+            penalty = resolved.l1_ratio, identity_key(values["penalty_factor"])
+            settings = by_penalty.setdefault(penalty, {})
+            settings.setdefault((resolved.C, key), []).append(candidate)
+    for settings in by_penalty.values():
+        weight = {key: weight_by_key[key] for _, key in settings}
+        yield from _solve(final, settings, weight, fold_data)
 
 
 def _solve(
     final: Any,
-    problem: Problem,
+    settings: dict[Any, list[Candidate]],
+    weight: dict[Any, Any],
     fold_data: FoldData,
-    penalty_factor: Tensor | None,
-    Cs: list[float],
-    *,
-    fold_weight: list[Any],
-) -> fitting.FitResult:
-    """Solve every C with its weights in every fold."""
-    same_weight = all(columns is fold_weight[0] for columns in fold_weight)
-    if same_weight and fold_data.n_columns == 1:
-        combined = fold_weight[0]
-    elif same_weight:
-        combined = fold_weight[0].repeat_interleave(len(Cs), dim=1)
-    else:
-        combined = torch.stack(fold_weight, dim=2).flatten(1)
-    data = problem.data(fold_data.X, fold_data.targets.index, combined, fold_data.device)
-    return fitting.fit(
-        data,
-        problem.loss,
-        problem.penalty(penalty_factor, data.device),
-        C=torch.tensor(Cs, dtype=torch.float64).repeat(fold_data.n_columns),
-        fit_intercept=problem.has_free_intercept,
-        solver=problem.options.solver,
+) -> Iterator[CandidateBatch]:
+    """Solve candidates of one penalty, by their C and the key of their weights."""
+    n_columns, n_samples = fold_data.fold_weight.shape[1], fold_data.X.shape[0]
+    first = next(iter(settings.values()))[0]
+    try:
+        problem = Problem.of(
+            final, first.options, fold_data.namespace, fold_data.X, fold_data.targets.n_classes
+        )
+        factor = weights.check_penalty_factor(first.values["penalty_factor"], problem.n_features)
+        design = problem.design(fold_data.X, fold_data.device)
+    except Exception:  # the individual fits report it
+        return
+
+    def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        matrix, column = np.divmod(numbers, n_columns)
+        parts = [w[:, column[matrix == k]] for k, w in enumerate(weight.values())]
+        return fold_data.targets.index, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    fitter = problem.batch_fitter(
+        design,
+        columns,
+        lambda _, device: problem.penalty(factor, device),
+        fitting.models_at_once(n_samples, problem.n_features, problem.loss.n_outputs),
         tol=final.tol,
         max_iter=final.max_iter,
-        bound=fold_data.n_columns > fold_data.n_folds,  # a model on all rows needs its bound
+        bound=fold_data.has_all_rows,  # a model on all rows needs its bound
         dtype=problem.stored_dtype,
     )
+    matrices = np.array([list(weight).index(key) for _, key in settings])
+    Cs = torch.tensor([C for C, _ in settings], dtype=torch.float64)
+    column, setting = np.indices((n_columns, len(settings))).reshape(2, -1)
+    models = Models(matrices[setting] * n_columns + column, Cs[setting], group=setting)
+    by_setting = [tuple(some) for some in settings.values()]
+    for part in fitter.batches(models):
+        try:
+            solution = fitter.fit(models, part)
+        except Exception:  # the individual fits report it
+            continue
+        served = tuple(by_setting[number] for number in np.unique(setting[part]))
+        yield CandidateBatch(
+            served, tuple(np.unique(column[part]).tolist()), solution, problem, fold_data
+        )

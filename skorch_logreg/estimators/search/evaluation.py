@@ -15,7 +15,6 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skorch_logreg import fitting
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
@@ -99,31 +98,27 @@ class CandidateEvaluator:
     def _evaluate_classifier(
         self, group: CandidateGroup, fold_data: FoldData, started: float
     ) -> None:
-        """Evaluate a classifier without transformers, as many folds at a time as memory allows."""
-        n_samples, n_splits = _num_samples(self.candidate_scorer.X), len(self.splits)
-        at_once = fitting.models_at_once(n_samples, fold_data.X.shape[1], fold_data.n_outputs)
-        for first in range(0, n_splits, at_once):
-            folds = range(first, min(first + at_once, n_splits))
-            splits = self.splits[first : folds.stop]
+        """Evaluate a classifier without transformers on all folds."""
+        n_samples = _num_samples(self.candidate_scorer.X)
+        for batch in solve_batches(group.final, group.candidates, fold_data):
+            if self.refit and group.network is None:
+                self.results.store_models(batch)
+            if not batch.folds:
+                continue  # only models on all rows
+            splits = [self.splits[fold] for fold in batch.folds]
             rows = {"test": FoldRows.of([test for _, test in splits], n_samples)}
             if self.return_train_score:
                 rows["train"] = FoldRows.of([train for train, _ in splits], n_samples)
-            part = (
-                fold_data if len(folds) == n_splits else fold_data.select_folds(first, folds.stop)
-            )
-            for batch in solve_batches(group.final, group.candidates, part):
-                fold_logits = {
-                    name: FoldLogits(
-                        fold_rows.take(batch.logits).to(batch.dtype),
-                        fold_data.targets.index[fold_rows.rows],
-                        fold_rows,
-                    )
-                    for name, fold_rows in rows.items()
-                }
-                if self.refit and group.network is None:
-                    self.results.store_models(batch)
-                self._score(batch, fold_logits, group.final, None, folds, started=started)
-                started = time.perf_counter()
+            fold_logits = {
+                name: FoldLogits(
+                    fold_rows.take(batch.logits).to(batch.problem.stored_dtype),
+                    fold_data.targets.index[fold_rows.rows],
+                    fold_rows,
+                )
+                for name, fold_rows in rows.items()
+            }
+            self._score(batch, fold_logits, group.final, None, batch.folds, started=started)
+            started = time.perf_counter()
 
     def _evaluate_pipeline(self, group: CandidateGroup) -> None:
         """Fit the transformers once per fold, and all classifiers to their output."""
@@ -149,12 +144,13 @@ class CandidateEvaluator:
                 for batch in solve_batches(group.final, remaining, fold_data):
                     logits = {"test": batch.logits_on(X_test), "train": batch.solution.logits}
                     fold_logits = {
-                        name: FoldLogits(logits[name].to(batch.dtype), index, fold_rows)
+                        name: FoldLogits(
+                            logits[name].to(batch.problem.stored_dtype), index, fold_rows
+                        )
                         for name, (fold_rows, index) in rows.items()
                     }
-                    folds = range(fold, fold + 1)
                     self._score(
-                        batch, fold_logits, group.final, fitted_pipeline, folds, started=started
+                        batch, fold_logits, group.final, fitted_pipeline, [fold], started=started
                     )
                     started = time.perf_counter()
             remaining = tuple(c for c in remaining if self.results.has(c.index, fold + 1))
@@ -204,7 +200,7 @@ class CandidateEvaluator:
         fold_logits: dict[str, FoldLogits],
         final: Any,
         fitted_pipeline: FittedPipeline | None,
-        folds: range,
+        folds: Sequence[int],
         *,
         started: float,
     ) -> None:
@@ -217,7 +213,7 @@ class CandidateEvaluator:
             if "train" in fold_logits
             else None
         )
-        n_results = batch.n_candidates * len(folds)
+        n_results = sum(map(len, batch.settings)) * len(folds)
         fit_time, score_time = (solved - started) / n_results, (scored - solved) / n_results
         for candidate_index, by_fold in tested.items():
             for i, fold in enumerate(folds):
@@ -230,7 +226,7 @@ class CandidateEvaluator:
                     "score_time": score_time,
                 }
                 self.results.add(candidate_index, fold, result)
-        candidate_indices = [model[0].index for model in batch.models] * len(folds)
+        candidate_indices = [served[0].index for served in batch.settings] * len(folds)
         status = batch.solution.status[: len(candidate_indices)]
         optimality = batch.solution.optimality[: len(candidate_indices)].tolist()
         self._add_statuses(candidate_indices, status, optimality, final, batch.problem.dtype)

@@ -16,7 +16,7 @@ from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
-from skorch_logreg.estimators.search.batches import FEATURE_ATTRIBUTES
+from skorch_logreg.estimators.search.batches import feature_attributes
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -63,10 +63,7 @@ class LabelFoldData:
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
         inputs = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
-        feature_attributes = {
-            name: vars(final)[name] for name in FEATURE_ATTRIBUTES if name in vars(final)
-        }
-        return cls(inputs, counts, feature_attributes)
+        return cls(inputs, counts, feature_attributes(final))
 
     @property
     def namespace(self) -> ArrayNamespace:

@@ -80,17 +80,16 @@ class BatchResults:
         self._n_stored += batch.solution.params.coef.numel()
         if self._n_stored <= _MAX_STORED_COEFS:
             batch = batch.without_logits()
-            for model, served in enumerate(batch.models):
+            for setting, served in enumerate(batch.settings):
                 for candidate in served:
-                    self._models.setdefault(candidate.index, []).append((batch, model))
+                    self._models.setdefault(candidate.index, []).append((batch, setting))
 
     def fitted(self, candidate_index: int) -> dict[str, Any] | None:
         """Return a candidate's fitted attributes on all rows; None if no batch has them."""
-        for batch, model in (
-            self._models.get(candidate_index, ()) if self.has(candidate_index) else ()
-        ):
-            if batch.fold_data.n_columns > batch.fold_data.n_folds:
-                fitted = batch.fitted(batch.fold_data.n_folds, model)
+        models = self._models.get(candidate_index, ()) if self.has(candidate_index) else ()
+        for batch, setting in models:
+            if len(batch.columns) > len(batch.folds):
+                fitted = batch.fitted(batch.columns[-1], setting)
                 return fitted if fitted["converged_"] else None
         return None
 
@@ -99,10 +98,9 @@ class BatchResults:
         models = self._models.get(candidate_index)
         if not models or not self.has(candidate_index):
             return None
-        coef, intercept = zip(
-            *(batch.sum_over_folds(model) for batch, model in models), strict=True
-        )
-        n_folds = sum(batch.fold_data.n_folds for batch, _ in models)
+        sums = [batch.sum_over_folds(setting) for batch, setting in models]
+        coef, intercept = zip(*sums, strict=True)
+        n_folds = sum(len(batch.folds) for batch, _ in models)
         return {
             "coef_": (sum(coef) / n_folds).cpu().numpy(),
             "intercept_": (sum(intercept) / n_folds).cpu().numpy(),

@@ -143,7 +143,7 @@ class CandidateScorer:
             if not known or (several and _routing_enabled()):
                 return None
             weight = torch.from_numpy(given.astype(np.float64))[fold_logits.rows.rows]
-        thresholds = {c.values["threshold"] for served in batch.models for c in served}
+        thresholds = {c.values["threshold"] for served in batch.settings for c in served}
         table: dict[tuple[str, float], list[list[float]]] = {}
         for name, metric in metrics.items():
             for threshold in thresholds if metric in _BY_LABEL else {0.5}:
@@ -160,7 +160,7 @@ class CandidateScorer:
                     return None
                 table[name, threshold] = found.tolist()
         scores: dict[int, list[Any]] = {}
-        for model, served in enumerate(batch.models):
+        for model, served in enumerate(batch.settings):
             for candidate in served:
                 columns = {
                     name: table[name, candidate.values["threshold"] if m in _BY_LABEL else 0.5]
@@ -204,15 +204,15 @@ class CandidateScorer:
         final: Any,
         fitted_pipeline: FittedPipeline | None,
     ) -> dict[int, list[Any]]:
-        scores: dict[int, list[Any]] = {c.index: [] for model in batch.models for c in model}
+        scores: dict[int, list[Any]] = {c.index: [] for served in batch.settings for c in served}
         lengths = list(fold_logits.rows.lengths)
         parts = zip(
             fold_logits.rows.rows.split(lengths), fold_logits.logits.split(lengths), strict=True
         )
         for fold, (rows, logits) in enumerate(parts):
             X, y, params = self.rows(rows.numpy())
-            for model, served in enumerate(batch.models):
-                fitted = batch.fitted(fold, model)
+            for model, served in enumerate(batch.settings):
+                fitted = batch.fitted(batch.folds[fold], model)
                 model_logits = logits[:, model].contiguous()
                 for candidate in served:
                     stand_in = CachedLogitsClassifier.of(

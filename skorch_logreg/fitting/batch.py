@@ -15,7 +15,7 @@ from skorch_logreg.fitting import FitResult, Params, Status
 from skorch_logreg.losses import Loss, Multinomial
 from skorch_logreg.penalties import Penalty
 
-__all__ = ["SATURATED_LOGIT", "BatchFitter", "Models", "classes_shown"]
+__all__ = ["SATURATED_LOGIT", "BatchFitter", "Models", "classes_shown", "is_saturated"]
 
 SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
 
@@ -280,6 +280,12 @@ def classes_shown(targets: Tensor, weight: Tensor | None, n_classes: int) -> np.
         both = torch.einsum("nm,nm->m", weight, second)
         total = torch.stack([torch.einsum("nm,nm->m", weight, 1 - second), both])
     return np.asarray((total.T > 0).cpu())
+
+
+def is_saturated(params: Params) -> Tensor:
+    """Return a mask (m,) of the binary models that predict one class with certainty."""
+    constant = (params.intercept.abs() == SATURATED_LOGIT) & (params.coef == 0).all(dim=-1)
+    return constant[..., 0]
 
 
 def _columns(array: Tensor | None, index: Tensor) -> Any:

@@ -1,7 +1,7 @@
 """Results of a fit, and its progress for callbacks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -89,3 +89,19 @@ class FitResult:
     total_weight: Tensor
     trained: TrainingResult | None = None
     directions: tuple[Tensor | None, ...] = ()
+
+    def take(self, models: Tensor) -> "FitResult":
+        """Return some of the models, by their indices."""
+        at = models.tolist()
+        return replace(
+            self,
+            params=Params(self.params.coef[models], self.params.intercept[models]),
+            status=tuple(self.status[model] for model in at),
+            n_iter=self.n_iter[models],
+            value=self.value[models],
+            optimality=self.optimality[models],
+            duality_gap=self.duality_gap[models],
+            logits=self.logits[:, models],
+            total_weight=self.total_weight[models],
+            directions=tuple(self.directions[model] for model in at) if self.directions else (),
+        )

@@ -282,10 +282,11 @@ class Problem:
         return torch.float64 if self.options.is_liblinear else self.dtype
 
     def without_column(self, params: Params) -> Params:
-        """Convert the coefficient of liblinear's column to an intercept."""
+        """Add the coefficient of liblinear's column to the intercept."""
         if not self.has_column:
             return params
-        return Params(params.coef[..., :-1], params.coef[..., -1] * self.intercept_scaling)
+        column = params.coef[..., -1] * self.intercept_scaling
+        return Params(params.coef[..., :-1], params.intercept + column)
 
     def fitted(self, params: Params, model: int = 0) -> dict[str, Any]:
         """Return `coef_` and `intercept_` of a model as writable copies in X's namespace."""

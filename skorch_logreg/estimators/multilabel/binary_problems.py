@@ -138,12 +138,6 @@ class BinaryProblems:
         """Number of rows."""
         return int(self.labels.values.shape[0])
 
-    def batches(self, among: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Yield the labels to solve together, from all or some of them, without constant ones."""
-        is_free = self.constant == 0
-        labels = np.flatnonzero(is_free) if among is None else among[is_free[among]]
-        return _split_evenly(labels, self.max_models)
-
     def targets_and_weights(self, labels: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Return targets (n_samples, m) and weights (n_samples, m), (n_samples,) or None (all 1).
 
@@ -193,12 +187,7 @@ class LabelResults:
         n_labels, n_columns = len(constant), problem.n_features + problem.has_column
         self._problem = problem
         self._coef = torch.zeros(n_labels, n_columns, dtype=torch.float64, device=device)
-        self._intercept = self._coef.new_zeros(n_labels)
-        saturated = SATURATED_LOGIT * torch.from_numpy(constant).to(self._coef)
-        if problem.has_column:
-            self._coef[:, -1] = saturated / problem.intercept_scaling
-        else:
-            self._intercept += saturated
+        self._intercept = SATURATED_LOGIT * torch.from_numpy(constant).to(self._coef)
         self._n_iter = torch.zeros(n_labels, dtype=torch.int32, device=device)
         self._optimality = self._coef.new_zeros(n_labels)
         self.n_passes = 0

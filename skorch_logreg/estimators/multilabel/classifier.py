@@ -23,7 +23,7 @@ from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
-from skorch_logreg.estimators.multilabel.binary_problems import SATURATED_LOGIT, LabelResults
+from skorch_logreg.estimators.multilabel.binary_problems import LabelResults
 from skorch_logreg.estimators.multilabel.convergence_warnings import warn
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
 from skorch_logreg.estimators.multilabel.export import LabelExportMixin
@@ -34,6 +34,7 @@ from skorch_logreg.estimators.multilabel.validate import checked_estimator, vali
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.fitting import Params
+from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
@@ -418,7 +419,7 @@ class MultiLabel(
         start = problem.previous(self.coef_, self.intercept_, n_labels)
         if start is None:
             return None
-        saturated = (start.intercept.abs() == SATURATED_LOGIT) & (start.coef == 0).all(dim=2)
+        saturated = is_saturated(start)[:, None]
         return Params(start.coef, torch.where(saturated, 0.0, start.intercept))
 
     def __sklearn_tags__(self) -> Tags:

@@ -1,5 +1,6 @@
-"""Solve the binary problems of all labels under one penalty, batch by batch."""
+"""Fit the binary problems of all labels."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,19 +12,21 @@ from skorch_logreg import fitting
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.training import can_train_together
-from skorch_logreg.fitting import FitResult, Params, Progress
+from skorch_logreg.fitting import Params, Progress
+from skorch_logreg.fitting.batch import BatchFitter, Models
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
+from skorch_logreg.penalties import Penalty
 
 __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
 
 @dataclass(frozen=True)
 class LabelProblem:
-    """Binary problems of all labels under one penalty.
+    """Rows and binary problems of all labels.
 
     Parameters
     ----------
@@ -97,31 +100,36 @@ class LabelProblem:
             seed=seed_of(estimator.random_state) if trains else 0,
         )
 
-    def with_options(self, options: Options) -> "LabelProblem":
-        """Return the same problem under another penalty."""
-        return replace(self, problem=replace(self.problem, options=options))
-
-    def solve(
+    def fitter(
         self,
-        targets: Tensor,
-        weight: Tensor | None,
-        C: Tensor,
-        start: Params | None = None,
-        report: Any = None,
-    ) -> FitResult:
-        """Solve binary models with targets (n_samples, m) and C (m,)."""
-        device = self.binary_problems.device
-        return fitting.fit(
-            self.problem.data_from_design(self.design, targets, weight),
-            self.problem.loss,
-            self.problem.penalty(self.penalty_factor, device),
-            C=C.to(device),
-            fit_intercept=self.problem.has_free_intercept,
-            solver=self.problem.options.solver,
+        columns: Callable[[np.ndarray], tuple[Tensor, Tensor | None]] | None = None,
+        *,
+        penalties: Sequence[Options] | None = None,
+        report: Callable[[np.ndarray], Any] | None = None,
+    ) -> BatchFitter:
+        """Build the fitter of the labels.
+
+        Parameters
+        ----------
+        columns, report : callable
+            As in `BatchFitter`; by default the columns are the labels.
+        penalties : sequence of Options or None, default=None
+            Options with the penalties of the models; None: those of the problem.
+        """
+        options = [self.problem.options] if penalties is None else penalties
+
+        def penalty(number: int, device: torch.device) -> Penalty:
+            problem = replace(self.problem, options=options[number])
+            return problem.penalty(self.penalty_factor, device)
+
+        return self.problem.batch_fitter(
+            self.design,
+            self.binary_problems.targets_and_weights if columns is None else columns,
+            penalty,
+            self.binary_problems.max_models,
+            report=report,
             tol=self.tol,
             max_iter=self.max_iter,
-            start=None if start is None else Problem.to_device(device, start),
-            callback=report,
             bound=False,
             seed=self.seed,
         )
@@ -132,10 +140,11 @@ class LabelProblem:
         C: Tensor,
         start: Params | None = None,
         *,
-        among: np.ndarray | None = None,
+        penalties: Sequence[Options] | None = None,
+        penalty: np.ndarray | None = None,
         verbose: bool = False,
     ) -> None:
-        """Fit some or all labels and store them in ``label_results``.
+        """Fit all labels but the constant ones and store them in ``label_results``.
 
         Parameters
         ----------
@@ -145,18 +154,26 @@ class LabelProblem:
             Inverse regularisation strengths.
         start : Params or None
             Initial parameters of all labels, (n_labels, 1, n_columns) and (n_labels, 1).
-        among : ndarray of int or None
-            Labels to fit; None: all.
+        penalties : sequence of Options or None, default=None
+            As in `fitter`.
+        penalty : ndarray of shape (n_labels,), int, or None, default=None
+            Place of each label's penalty among ``penalties``.
         verbose : bool
             Whether to print a line per iteration.
         """
-        for part in self.binary_problems.batches(among):
-            own = None if start is None else Params(start.coef[part], start.intercept[part])
-            report = ProgressPrinter(part) if verbose else None
-            label_results.store(
-                part,
-                self.solve(*self.binary_problems.targets_and_weights(part), C[part], own, report),
-            )
+        labels = np.flatnonzero(self.binary_problems.constant == 0)
+        fitter = self.fitter(
+            penalties=penalties,
+            report=(lambda part: ProgressPrinter(labels[part])) if verbose else None,
+        )
+        models = Models(
+            labels,
+            C[labels],
+            None if penalty is None else penalty[labels],
+            start=start and Params(start.coef[labels], start.intercept[labels]),
+        )
+        for part in fitter.batches(models):
+            label_results.store(labels[part], fitter.fit(models, part))
 
 
 def make_binary_problems(

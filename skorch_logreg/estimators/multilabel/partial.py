@@ -20,6 +20,7 @@ from skorch_logreg.estimators.multilabel.validate import checked_estimator, vali
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
+from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.labels import Targets, encode_known
 from skorch_logreg.inputs.validate import FitInput
@@ -224,8 +225,9 @@ class _PartialFit:
                 labels = np.array(group["labels"])
                 new[labels] = False
                 yield labels, group["state"]
-        for labels in self.label_problem.binary_problems.batches(np.flatnonzero(new)):
-            yield labels, None
+        labels = np.flatnonzero(new)
+        for part in self.label_problem.fitter().batches(Models(labels, self.C[labels])):
+            yield labels[part], None
 
     def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_TrainedGroup]:
         """Train a group of labels; labels without a known target among these rows are unchanged."""

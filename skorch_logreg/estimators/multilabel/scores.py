@@ -1,6 +1,5 @@
 """Scores of the held-out rows of many labels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,71 +55,75 @@ class LabelScorer:
     def __call__(
         self,
         labels: np.ndarray,
-        folds: Sequence[int],
-        cs: Sequence[int],
+        own: np.ndarray,
+        folds: np.ndarray,
+        cs: np.ndarray,
         logits: Tensor,
-        targets: Tensor,
+        rows: tuple[Tensor, Tensor | None],
         *,
-        known: Tensor | None,
         params: Params,
     ) -> Tensor:
-        """Score some labels, folds and Cs.
+        """Score some candidates in some folds.
 
         Parameters
         ----------
-        labels, folds, cs : sequence of int
-            Indices of the labels, folds and Cs.
-        logits : Tensor of shape (n_samples, n_folds * n_labels * n_cs, 1)
+        labels : ndarray of shape (n_labels,), int
+            Labels of the targets.
+        own, cs : ndarray of shape (n_candidates,), int
+            Place of each candidate's label among ``labels``, in ascending order, and its C.
+        folds : ndarray of shape (n_folds,), int
+            Folds of the models.
+        logits : Tensor of shape (n_samples, n_folds * n_candidates, 1)
             Logits of all rows.
-        targets : Tensor of shape (n_samples, n_labels), int64
-            Targets.
-        known : Tensor of shape (n_samples, n_labels), bool, or None
-            True where targets are known; None if all are.
+        rows : tuple of (targets, known)
+            Targets (n_samples, n_labels), int64, and True where they are known; None if all are.
         params : Params
             Parameters of the models, in the order of the logits.
 
         Returns
         -------
-        scores : Tensor of shape (n_labels, n_folds, n_cs), float64
+        scores : Tensor of shape (n_folds, n_candidates), float64
             Scores; nan if the held-out rows cannot be scored.
         """
-        shape = len(folds), len(labels), len(cs)
+        targets, known = rows
+        shape = len(folds), len(cs)
         thresholds = self.thresholds[labels].tolist()
         if known is None and len(set(thresholds)) == 1 and metric_name(self.scoring) is not None:
-            rows = FoldRows.of([self.held_out_rows[fold] for fold in folds], len(targets))
-            index = targets[rows.rows.to(targets.device)]
+            held_out = FoldRows.of([self.held_out_rows[fold] for fold in folds], len(targets))
+            index = targets[held_out.rows.to(targets.device)]
             found = fast_scores(
                 self.scoring,
-                rows.take(logits),
-                index.repeat_interleave(len(cs), dim=1),
-                rows.lengths,
-                None if self.weight is None else self.weight[rows.rows.to(self.weight.device)],
+                held_out.take(logits),
+                index[:, own],
+                held_out.lengths,
+                None if self.weight is None else self.weight[held_out.rows.to(self.weight.device)],
                 threshold=thresholds[0],
             )
             if found is not None:
-                return found.unflatten(1, shape[1:]).transpose(0, 1).cpu()
+                return found.cpu()
         logits = logits.unflatten(1, shape)
         coef, intercept = (part.unflatten(0, shape) for part in (params.coef, params.intercept))
-        return torch.stack(
-            [
+        parts = []
+        for label in np.unique(own):
+            which = np.flatnonzero(own == label)
+            parts.append(
                 self._score_label(
-                    threshold,
+                    thresholds[label],
                     folds,
-                    cs,
-                    logits[:, :, i],
-                    targets[:, i].cpu(),
-                    known=None if known is None else known[:, i].cpu().numpy(),
-                    params=Params(coef[:, i], intercept[:, i]),
+                    cs[which],
+                    logits[:, :, which],
+                    targets[:, label].cpu(),
+                    known=None if known is None else known[:, label].cpu().numpy(),
+                    params=Params(coef[:, which], intercept[:, which]),
                 )
-                for i, threshold in enumerate(thresholds)
-            ]
-        )
+            )
+        return torch.cat(parts, dim=1)
 
     def _score_label(
         self,
         threshold: float,
-        folds: Sequence[int],
-        cs: Sequence[int],
+        folds: np.ndarray,
+        cs: np.ndarray,
         logits: Tensor,
         index: Tensor,
         *,
@@ -159,7 +162,7 @@ class LabelScorer:
                 params.coef[usable].flatten(0, 1), params.intercept[usable].flatten(0, 1)
             )
             scores[usable] = fold_scores(
-                usable, cs, logits[:, usable].flatten(1, 2), usable_params
+                usable, cs.tolist(), logits[:, usable].flatten(1, 2), usable_params
             ).cpu()
         return scores
 

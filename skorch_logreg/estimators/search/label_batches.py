@@ -18,6 +18,7 @@ from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
 from skorch_logreg.estimators.search.batches import feature_attributes
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
+from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
@@ -215,51 +216,44 @@ def _solve(
     setting_folds: Sequence[tuple[_LabelSetting, int]], fold_data: LabelFoldData
 ) -> list[LabelFoldFit]:
     """Solve settings that share a penalty, each in its fold."""
-    problem_by_key: dict[Any, LabelProblem] = {}
+    by_key: dict[Any, LabelProblem] = {}
     for setting, fold in setting_folds:
-        if (setting.weight_key, fold) not in problem_by_key:
-            label_problem = setting.label_problem(fold_data.fold_inputs(fold))
-            first = next(iter(problem_by_key.values()), label_problem)
-            problem_by_key[setting.weight_key, fold] = replace(label_problem, design=first.design)
-    label_problems = [problem_by_key[setting.weight_key, fold] for setting, fold in setting_folds]
+        if (setting.weight_key, fold) not in by_key:
+            own = setting.label_problem(fold_data.fold_inputs(fold))
+            first = next(iter(by_key.values()), own)
+            by_key[setting.weight_key, fold] = replace(own, design=first.design)
+    problems = list(by_key.values())
     labels: Indicator = fold_data.inputs.labels
-    lacking = any(label_problem.binary_problems.constant.any() for label_problem in label_problems)
+    lacking = any(problem.binary_problems.constant.any() for problem in problems)
     if lacking and labels.kind in ("binary", "multiclass"):
         raise ValueError("A fold lacks a class: it is another model then.")
-    results = [
-        LabelResults(w.problem, w.binary_problems.constant, w.binary_problems.device)
-        for w in label_problems
-    ]
-    size = max(label_problems[0].binary_problems.max_models // len(setting_folds), 1)
-    for start in range(0, labels.n_labels, size):
-        part = np.arange(start, min(start + size, labels.n_labels))
-        cells: dict[Any, Any] = {}
-        solve_args, destinations = [], []
-        for (setting, fold), label_problem, label_results in zip(
-            setting_folds, label_problems, results, strict=True
-        ):
-            free_labels = part[label_problem.binary_problems.constant[part] == 0]
-            if not len(free_labels):
-                continue
-            key = setting.weight_key, fold
-            if key not in cells:
-                cells[key] = _targets_and_weights(label_problem, free_labels)
-            solve_args.append((*cells[key], setting.C[free_labels]))
-            destinations.append((label_results, free_labels))
-        if not solve_args:
-            continue
-        targets, weight, C = (torch.cat(parts, -1) for parts in zip(*solve_args, strict=True))
-        solution = label_problems[0].solve(targets, weight, C)
-        last = 0
-        for label_results, free_labels in destinations:
-            last += len(free_labels)
-            label_results.store(free_labels, _slice_result(solution, last - len(free_labels), last))
-    return [
-        _make_fold_fit(setting, fold, label_results, label_problem.binary_problems, fold_data)
-        for (setting, fold), label_results, label_problem in zip(
-            setting_folds, results, label_problems, strict=True
+
+    def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        problem, label = np.divmod(numbers, labels.n_labels)
+        parts = [_targets_and_weights(problems[k], label[problem == k]) for k in np.unique(problem)]
+        targets, weight = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
+        return targets, weight
+
+    place = [list(by_key).index((setting.weight_key, fold)) for setting, fold in setting_folds]
+    free = [np.flatnonzero(problems[k].binary_problems.constant == 0) for k in place]
+    pairs = list(zip(setting_folds, place, free, strict=True))
+    models = Models(
+        np.concatenate([k * labels.n_labels + some for _, k, some in pairs]),
+        torch.cat([setting.C[some] for (setting, _), _, some in pairs]),
+        group=np.concatenate(free),
+    )
+    found: list[LabelFoldFit] = []
+    limits = np.cumsum([0, *map(len, free)])
+    solution = problems[0].fitter(columns).fit_all(models) if limits[-1] else None
+    for i, (setting, fold) in enumerate(setting_folds):
+        own = problems[place[i]]
+        results = LabelResults(
+            own.problem, own.binary_problems.constant, own.binary_problems.device
         )
-    ]
+        if solution is not None:
+            results.store(free[i], solution.take(torch.arange(limits[i], limits[i + 1])))
+        found.append(_make_fold_fit(setting, fold, results, own.binary_problems, fold_data))
+    return found
 
 
 def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -293,19 +287,4 @@ def _make_fold_fit(
         models[candidate_index].__dict__.update(fitted)
     return LabelFoldFit(
         fold, models, label_results.final_points(), np.flatnonzero(binary_problems.constant)
-    )
-
-
-def _slice_result(solution: fitting.FitResult, first: int, last: int) -> fitting.FitResult:
-    """Return the solution of some of the models."""
-    params = solution.params
-    return replace(
-        solution,
-        params=fitting.Params(params.coef[first:last], params.intercept[first:last]),
-        status=solution.status[first:last],
-        **{
-            name: getattr(solution, name)[first:last]
-            for name in ("n_iter", "value", "optimality", "duality_gap", "total_weight")
-        },
-        logits=solution.logits[:, first:last],
     )

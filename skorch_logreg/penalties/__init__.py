@@ -3,15 +3,18 @@
 ## Adding a penalty
 
 A penalty is a function of the coefficients (m, K, p) of m models with K logits: it knows no data,
-no loss and no intercept, and its strength comes from the objective. `Penalty` lists the methods.
-Four of them define it:
+no loss and no intercept, and its strength comes from the objective. Its class derives from
+`Penalty`, whose methods have defaults, and defines four:
 
-- `smooth`: True if it has a gradient, so that every solver can minimise it; else it has a `prox`,
-  and only `ProximalNewton` can.
+- `value`.
 - `prox` and `subgradient_distance`: the proximal operator, and the distance of a gradient from
   the negative subdifferential. Tests check the first with the second.
-- `conjugate` and `dual_scale`: for the duality gap, and so for the certificate.
-- `of_features`, if it has one: it may be given to an estimator as ``penalty=``.
+- `conjugate`: for the duality gap, and so for the certificate.
+
+It declares what it is: `smooth` if it has a gradient, so that every solver can minimise it (else
+only `ProximalNewton` can), `separable`, `constrains`. With `terms` it names a quadratic solver of
+`skorch_logreg.subproblems` that is faster than the one for any `prox`. With `of_features` it may be
+given to an estimator as ``penalty=``.
 
 Write it in a file of its own, name it in `PENALTIES`, and add a line to the tests' catalogue: the
 laws there hold its gradient to autograd, its prox to its subgradient and its conjugate to the

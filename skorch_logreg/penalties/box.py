@@ -1,18 +1,16 @@
 """Bounds on coefficients, in addition to another penalty."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.penalties.elastic_net import ElasticNet
-from skorch_logreg.penalties.protocol import Penalty
-from skorch_logreg.penalties.quadratic import solve
+from skorch_logreg.penalties.protocol import CoordinateTerms, Penalty
 
+# relative distance to a bound that is rounding error
 _ROUNDING = 4 * torch.finfo(torch.float64).eps
-_GUESSES = 20
-_SETTLED = 1e-13
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,6 @@ class Box(Penalty):
     tensor([[[0., 1.]]])
     """
 
-    smooth: ClassVar[bool] = False
-    separable: ClassVar[bool] = False
     constrains: ClassVar[bool] = True
     penalty: ElasticNet
     low: Tensor
@@ -70,20 +66,15 @@ class Box(Penalty):
         """Distance (m, K, p) of ``-gradient`` to the subdifferential; a bound holds one side."""
         lasso, ridge = self.penalty.weights(coef)
         lam = strength[:, None, None]
-        pull = -gradient - lam * ridge * coef
-        least, most = _slopes(coef, lam * lasso, self.low, self.high)
-        return torch.maximum(pull - most, least - pull).clamp(min=0.0)
+        descent = -gradient - lam * ridge * coef
+        inside = CoordinateTerms(lam * lasso, lam * ridge, self.low, self.high)
+        least, most = inside.subgradients(coef)
+        return torch.maximum(descent - most, least - descent).clamp(min=0.0)
 
-    def quadratic_step(
-        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
-    ) -> Tensor:
-        """Solve for the bounds and signs of the minimiser."""
-        lasso, ridge = (
-            strength * (w[index] if w.ndim else w.expand(len(index)))
-            for w in self.penalty.weights(slope)
-        )
-        own = _Pieces(lasso, self.low[index], self.high[index], start)
-        return own.step(hessian + torch.diag(ridge), slope + ridge * start)
+    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms:
+        """Return the lasso, the ridge and the bounds of some coordinates."""
+        inside = self.penalty.terms(index, like)
+        return CoordinateTerms(inside.lasso, inside.ridge, self.low[index], self.high[index])
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``sum_j max_w v_j w - penalty(w)`` within the bounds (m,); inf if unbounded."""
@@ -124,7 +115,7 @@ class Box(Penalty):
     def without_excluded(self) -> tuple["Box", Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""
         penalty, excluded = self.penalty.without_excluded()
-        return (self if excluded is None else replace(self, penalty=penalty)), excluded
+        return (self if excluded is None else self._with(penalty=penalty)), excluded
 
     def of_columns(self, columns: Tensor) -> "Box":
         """Return the penalty of some features' coefficients."""
@@ -149,128 +140,3 @@ class Box(Penalty):
         """Return the coefficients (m, 1, p) that are unbounded below, and above, at no cost."""
         down, up = self.penalty.recession(coef, strength)
         return down & self.low.isinf(), up & self.high.isinf()
-
-
-def _slopes(coef: Tensor, lasso: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and largest subgradient of ``lasso |w|`` within bounds."""
-    least = torch.where(coef > 0, lasso, -lasso)
-    most = torch.where(coef >= 0, lasso, -lasso)
-    return least.masked_fill(coef <= low, -torch.inf), most.masked_fill(coef >= high, torch.inf)
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """Minimises ``1/2 d'Hd + slope'd + sum_j lasso_j |x_j|`` of ``x = start + d`` within bounds.
-
-    The penalty is linear between its corners, which are zero (where there is a lasso) and the
-    bounds.  A coordinate is fixed at a corner or free between two.
-    """
-
-    lasso: Tensor
-    low: Tensor
-    high: Tensor
-    start: Tensor
-
-    def step(self, hessian: Tensor, slope: Tensor) -> Tensor:
-        """Guess which coordinates are free; where that goes round, take them one by one."""
-        step, exact = self._primal_dual(hessian, slope)
-        return step if exact else self._active_set(hessian, slope, step)
-
-    def _primal_dual(self, hessian: Tensor, slope: Tensor) -> tuple[Tensor, bool]:
-        """Guess the corners from a gradient step, solve for the rest, repeat.
-
-        References
-        ----------
-        Hintermüller, Ito, Kunisch (2002). The primal-dual active set strategy as a semismooth
-        Newton method, section 2.
-        """
-        unit = 1 / hessian.diagonal().clamp(min=1e-300)
-        step = self.start.clamp(self.low, self.high) - self.start
-        best, least = step, torch.inf
-        before: tuple[Tensor, Tensor] | None = None
-        for _ in range(_GUESSES):
-            x = self.start + step
-            allowed = step + (x.clamp(self.low, self.high) - x)
-            value = self._value(hessian, slope, allowed)
-            if value < least:
-                best, least = allowed, value
-            ahead = x - unit * (slope + hessian @ step)
-            ahead = ahead.sign() * (ahead.abs() - unit * self.lasso).clamp(min=0.0)
-            ahead = ahead.clamp(self.low, self.high)
-            free = ~self._at_corner(ahead)
-            guess = free, torch.where(free, ahead.sign() * (self.lasso > 0), ahead)
-            if before is not None and all(map(torch.equal, guess, before)):
-                return step, True
-            step = self._among(free, hessian, slope, ahead - self.start, ahead.sign())
-            before = guess
-        return best, False
-
-    def _active_set(self, hessian: Tensor, slope: Tensor, step: Tensor) -> Tensor:
-        """Go to the exact minimiser, one corner at a time.
-
-        Solve for the free coordinates; go there, or as far as the first corner, where one of
-        them is fixed; where none is in the way, the one that is held most is freed.  The
-        objective falls at every step, so it ends.
-        """
-        x = self.start + step
-        free, sign = ~self._at_corner(x), x.sign()
-        stuck = torch.zeros_like(free)  # freed, but rounding kept them where they were
-        worst = 0
-        for _ in range(10 * len(x)):
-            ahead = self._among(free, hessian, slope, step, sign)
-            target = self.start + ahead
-            left, right = self._between(sign)
-            reach = torch.where(target > right, (right - x) / (target - x), torch.inf)
-            reach = torch.where(target < left, (left - x) / (target - x), reach)
-            reach = torch.where(free, reach, torch.inf).clamp(min=0.0)
-            share = float(reach.min())
-            if share < 1:
-                stops = reach == share
-                corner = torch.where(target > x, right, left)
-                step = torch.where(free, step + share * (ahead - step), step)
-                step = torch.where(stops, corner - self.start, step)
-                x = torch.where(stops, corner, torch.where(free, self.start + step, x))
-                free = free & ~stops
-                stuck = (stuck | stops) if share == 0 else torch.zeros_like(stuck)
-                continue
-            step, x = torch.where(free, ahead, step), torch.where(free, target, x)
-            stuck = stuck & ~free[worst]
-            rest = -(slope + hessian @ step)
-            least, most = _slopes(x, self.lasso, self.low, self.high)
-            up, down = rest - most, least - rest
-            violation = torch.where(free | stuck, 0.0, torch.maximum(up, down))
-            worst = int(violation.argmax())
-            if violation[worst] <= _SETTLED * (slope - hessian @ self.start).abs().max():
-                break
-            free[worst] = True
-            sign[worst] = self._sign_after(x, up > down)[worst]
-        return step
-
-    def _value(self, hessian: Tensor, slope: Tensor, step: Tensor) -> float:
-        penalty = self.lasso * ((self.start + step).abs() - self.start.abs())
-        return float((hessian @ step / 2 + slope) @ step + penalty.sum())
-
-    def _at_corner(self, x: Tensor) -> Tensor:
-        return (x <= self.low) | (x >= self.high) | ((x == 0) & (self.lasso > 0))
-
-    def _among(
-        self, free: Tensor, hessian: Tensor, slope: Tensor, step: Tensor, sign: Tensor
-    ) -> Tensor:
-        """Step to the minimiser over free coordinates of given signs; keep the others' steps."""
-        step = torch.where(free, 0.0, step)
-        chosen = free.nonzero()[:, 0]
-        if len(chosen):
-            target = -(slope + hessian @ step + self.lasso * sign)[chosen]
-            step[chosen] = solve(hessian[chosen][:, chosen], target)
-        return step
-
-    def _between(self, sign: Tensor) -> tuple[Tensor, Tensor]:
-        """Corners left and right of coordinates of given signs."""
-        curved = self.lasso > 0
-        left = torch.where(curved & (sign > 0), self.low.clamp(min=0.0), self.low)
-        right = torch.where(curved & (sign < 0), self.high.clamp(max=0.0), self.high)
-        return left, right
-
-    def _sign_after(self, x: Tensor, up: Tensor) -> Tensor:
-        """Signs of coordinates that leave their corner, upwards or downwards."""
-        return torch.where(x == 0, torch.where(up, 1.0, -1.0), x.sign())

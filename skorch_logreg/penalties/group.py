@@ -1,33 +1,75 @@
 """The group lasso: features that come in together or not at all."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.penalties.protocol import Penalty
-from skorch_logreg.penalties.quadratic import eliminated, solve
+from skorch_logreg.penalties.protocol import GroupTerms, Penalty
 
 _EPS = torch.finfo(torch.float64).eps
-_ROOT_STEPS = 100
-_ROUNDS = 200
-_FALLS = 0.9  # share of the least violation that a round leaves, if it is not idle
-_IDLE = 4  # such rounds in a row: what is left is rounding
-_SWEEPS = 8
-_MANY = 256  # coordinates, from which a problem is not solved to the last digit
-_PART = 1e-3  # but to this part of what violates the conditions at the start
-_NEWTON_STEPS = 20
-_SOLVED = 1e-13  # largest violation of a condition, relative to the strength
+_ROOT_STEPS = 100  # maximum number of Newton steps to the norm of a group
+
+
+class Grouped(Penalty):
+    """Penalty with groups of features.
+
+    Attributes
+    ----------
+    groups : Tensor of int of shape (p,)
+        Group of every feature; before `of_features`, as the user gives it.
+    size : Tensor of shape (p,) or None
+        Number of penalised features in every feature's group; None: as counted.
+    """
+
+    groups: Any
+    size: Tensor | None
+
+    def of_features(self, n_features: int, factor: Tensor | None, device: torch.device) -> Self:
+        """Return the penalty of so many features, each with its factor.
+
+        Raises
+        ------
+        ParameterError
+            If the groups are not those of ``n_features`` features.
+        """
+        groups = torch.from_numpy(_groups_of(self.groups, n_features)).to(device)
+        return self._with(groups=groups, factor=None if factor is None else factor.to(device))
+
+    def without_excluded(self) -> tuple[Self, Tensor | None]:
+        """Give excluded features a finite strength; they still do not count in their groups."""
+        finite, excluded = super().without_excluded()
+        return (finite if excluded is None else finite._with(size=self._sizes)), excluded
+
+    def of_columns(self, columns: Tensor) -> Self:
+        """Return the penalty of some features' coefficients, with the sizes of whole groups."""
+        some = super().of_columns(columns)
+        return some._with(groups=self._place[columns], size=self._sizes[columns])
+
+    @cached_property
+    def _place(self) -> Tensor:
+        """Group (p,) of every feature, numbered from 0."""
+        return torch.unique(self.groups, return_inverse=True)[1]
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        """``|g|`` (p,) of every feature's group."""
+        if self.size is not None:
+            return self.size
+        counts = torch.ones_like(self._place, dtype=torch.float64)
+        if self.factor is not None:
+            counts[(self.factor == 0) | self.factor.isinf()] = 0.0
+        total = counts.new_zeros(int(self._place.max()) + 1).index_add_(0, self._place, counts)
+        return total[self._place]
 
 
 @dataclass(frozen=True)
-class GroupL2(Penalty):
+class GroupL2(Grouped):
     """Group lasso ``sum_g sqrt(|g|) (sum_{j in g} sum_k f_j^2 w_kj^2)^(1/2)``.
 
     A group's coefficients are all zero or, as a rule, none is.  With more than two classes a
@@ -72,37 +114,14 @@ class GroupL2(Penalty):
     array([False, False,  True,  True])
     """
 
-    smooth: ClassVar[bool] = False
-    separable: ClassVar[bool] = False
     groups: Any
     factor: Tensor | None = field(default=None, repr=False)
     scale: Tensor | None = field(default=None, repr=False)
     size: Tensor | None = field(default=None, repr=False)
 
-    def of_features(
-        self, n_features: int, factor: Tensor | None, device: torch.device
-    ) -> "GroupL2":
-        """Return the penalty of so many features, each with its factor.
-
-        Raises
-        ------
-        ParameterError
-            If the groups are not those of ``n_features`` features.
-        """
-        groups = torch.from_numpy(_groups_of(self.groups, n_features)).to(device)
-        return GroupL2(groups, None if factor is None else factor.to(device))
-
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
         return self._norms(coef * self._weight(coef)).sum(dim=1)
-
-    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value (m,) and a gradient of zero: nothing of the penalty is smooth."""
-        return self.value(coef), torch.zeros_like(coef)
-
-    def hess_diagonal(self, coef: Tensor) -> Tensor:
-        """Zero (m, K, p)."""
-        return torch.zeros_like(coef)
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
         """Shrink every group towards zero.
@@ -131,21 +150,9 @@ class GroupL2(Penalty):
         slope = (gradient + strength[:, None, None] * unit).abs()
         return torch.where(norms > 0, slope, self.prox(-gradient, strength).abs())
 
-    def quadratic_step(
-        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
-    ) -> Tensor:
-        """Solve for the groups of the minimiser; coordinates without penalty go first."""
-        weight = self._weight(slope)[index]
-        group = self._place[index]
-
-        def group_lasso(hessian: Tensor, slope: Tensor, start: Tensor, held: Tensor) -> Tensor:
-            own = weight[held]
-            scaled, here = hessian / own[:, None] / own, start * own
-            step = _group_lasso(scaled, slope / own, strength, group[held], here)
-            # what vanishes does so exactly: the rounding of it would be a group that is not zero
-            return torch.where(step == -here, -start, step / own)
-
-        return eliminated(hessian, slope, start, weight == 0, group_lasso)
+    def terms(self, index: Tensor, like: Tensor) -> GroupTerms:
+        """Return the weights and the groups of some coordinates."""
+        return GroupTerms(self._weight(like)[index], self._place[index])
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """Zero where ``|v / D| <= 1`` in every group, else inf (m,)."""
@@ -163,31 +170,6 @@ class GroupL2(Penalty):
         """Coefficients (m, K, p) that sum to zero over the classes: the norms are then least."""
         return coef - coef.mean(dim=1, keepdim=True)
 
-    def coercive(self, strength: Tensor) -> Tensor:
-        """Return True (m,) where every feature has a positive strength."""
-        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
-
-    def without_excluded(self) -> tuple["GroupL2", Tensor | None]:
-        """Give excluded features, whose strength is infinite, a finite one; say which they are."""
-        if self.factor is None or not bool(self.factor.isinf().any()):
-            return self, None
-        excluded = self.factor.isinf()
-        factor = torch.where(excluded, 1.0, self.factor)
-        return replace(self, factor=factor, size=self._sizes), excluded
-
-    def of_columns(self, columns: Tensor) -> "GroupL2":
-        """Return the penalty of some features' coefficients."""
-        return GroupL2(
-            self._place[columns],
-            None if self.factor is None else self.factor[columns],
-            None if self.scale is None else self.scale[columns],
-            self._sizes[columns],
-        )
-
-    def in_units(self, scale: Tensor) -> "GroupL2":
-        """Return the penalty of ``v = w * scale``."""
-        return replace(self, scale=scale if self.scale is None else self.scale * scale)
-
     def pooled(self, distance: Tensor) -> Tensor:
         """Give the coefficients of a group the largest of their distances (K, p)."""
         each = distance.amax(dim=0)
@@ -195,25 +177,9 @@ class GroupL2(Penalty):
         most.scatter_reduce_(0, self._place, each, "amax")
         return most[self._place].expand_as(distance)
 
-    @cached_property
-    def _place(self) -> Tensor:
-        """Group (p,) of every feature, numbered from 0."""
-        return torch.unique(self.groups, return_inverse=True)[1]
-
     @property
     def _n_groups(self) -> int:
         return int(self._place.max()) + 1
-
-    @cached_property
-    def _sizes(self) -> Tensor:
-        """``|g|`` (p,) of every feature's group."""
-        if self.size is not None:
-            return self.size
-        counts = torch.ones_like(self._place, dtype=torch.float64)
-        if self.factor is not None:
-            counts[(self.factor == 0) | self.factor.isinf()] = 0.0
-        total = counts.new_zeros(self._n_groups).index_add_(0, self._place, counts)
-        return total[self._place]
 
     def _weight(self, like: Tensor) -> Tensor:
         """Weights (p,) ``D = f sqrt(|g|) / scale`` in a group's norm."""
@@ -307,141 +273,3 @@ def _from_lists(groups: Sequence[Any], n_features: int) -> np.ndarray:
             "not); give it one of its own, which is the lasso, or penalty_factor 0."
         )
     return found
-
-
-def _group_lasso(
-    hessian: Tensor, slope: Tensor, strength: Tensor, group: Tensor, start: Tensor
-) -> Tensor:
-    """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + strength sum_g |start_g + d_g|``.
-
-    Newton's method among the groups that are not zero, where the objective is smooth, then a
-    few rounds of majorised steps group by group, which decide which groups are zero.  Both lower
-    the objective, so that it ends; from a good start the groups are right at once.
-
-    References
-    ----------
-    Yang, Zou (2015). A fast unified algorithm for solving group-lasso penalized learning
-    problems, section 3.
-    """
-    step = torch.zeros_like(start)
-    if not len(slope):
-        return step
-    members = [(group == number).nonzero()[:, 0] for number in group.unique()]
-    bends = [torch.linalg.eigvalsh(hessian[own][:, own])[-1].clamp(min=1e-300) for own in members]
-    size = hessian.abs()
-    x, gradient, least, idle = start.clone(), slope, math.inf, 0
-    goal = _SOLVED * float(strength + (hessian @ start - slope).abs().max())
-    if len(slope) > _MANY:
-        goal = max(goal, _PART * _violations(gradient, x, strength, members))
-    for _ in range(_ROUNDS):
-        # what rounding alone may leave of a condition
-        slack = max(goal, _EPS * float((size @ step.abs() + slope.abs()).max()))
-        for _ in members:
-            lasting = _lasting(hessian, strength, group, x)
-            step, x = torch.where(lasting, step, -start), torch.where(lasting, x, 0.0)
-            moved = _among_groups(hessian, slope + hessian @ step, strength, group, x, slack=slack)
-            step, x = step + moved, x + moved
-            if torch.equal(_lasting(hessian, strength, group, x), lasting):
-                break
-        gradient = slope + hessian @ step
-        left = _violations(gradient, x, strength, members)
-        idle = 0 if left < _FALLS * least else idle + 1
-        if left <= slack or idle >= _IDLE:
-            break
-        least = min(least, left)
-        for _ in range(_SWEEPS):
-            for own, bend in zip(members, bends, strict=True):
-                here = x[own]
-                ahead = here - gradient[own] / bend
-                new = ahead * (1 - strength / (bend * ahead.norm())).clamp(min=0.0)
-                if bool((new != here).any()):
-                    change = new - here
-                    gradient = torch.addmv(gradient, hessian[:, own], change)
-                    step[own] = torch.where(new == 0, -start[own], step[own] + change)
-                    x[own] = new
-    return step
-
-
-def _violations(gradient: Tensor, x: Tensor, strength: Tensor, members: list[Tensor]) -> float:
-    """Return the largest violation of a group's optimality condition."""
-    return max(_violation(gradient[own], x[own], strength) for own in members)
-
-
-def _violation(gradient: Tensor, here: Tensor, strength: Tensor) -> float:
-    """Return the violation of a group's optimality condition."""
-    norm = here.norm()
-    if float(norm) == 0:
-        return max(float(gradient.norm() - strength), 0.0)
-    return float((gradient + strength / norm * here).norm())
-
-
-def _lasting(hessian: Tensor, strength: Tensor, group: Tensor, x: Tensor) -> Tensor:
-    """Return the coordinates of groups that differ from zero by more than rounding.
-
-    A group does where its curvature changes its gradient by no more than the rounding of the
-    strength; the curvature of so short a norm would leave no digit of any other.
-    """
-    place = group.unique(return_inverse=True)[1]
-    trace, square = (
-        x.new_zeros(len(x)).index_add_(0, place, each) for each in (hessian.diagonal(), x * x)
-    )
-    return (trace * square.sqrt() > _EPS * strength)[place]
-
-
-def _among_groups(
-    hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, *, slack: float
-) -> Tensor:
-    """Step that lowers the objective among groups that are not zero.
-
-    Newton's, as long as it does; else the norms become the squares that touch them from above,
-    ``|y| <= |y|^2 / 2r + r / 2``, whose minimiser is lower for sure.  So a group that is to
-    vanish does, by a factor a step, however ill the Hessian's condition.  Where one has vanished
-    to the last digit the steps end.
-
-    References
-    ----------
-    Hunter, Lange (2004). A tutorial on MM algorithms, section 4.
-    """
-    total = torch.zeros_like(x)
-    support = torch.isin(group, group[x != 0])
-    if not bool(support.any()):
-        return total
-    _, place = torch.unique(group[support], return_inverse=True)
-    same = place[:, None] == place
-    quadratic, gradient = hessian[support][:, support], gradient[support]
-
-    def sums(values: Tensor) -> Tensor:
-        return values.new_zeros(int(place.max()) + 1).index_add_(0, place, values)
-
-    def change(move: Tensor, image: Tensor) -> float:
-        """Return the change of the objective along a move, as a sum of terms of its own size."""
-        along, square, ahead = sums(y * move), sums(move * move), sums((y + move) ** 2).sqrt_()
-        growth = (2 * along + square) / (ahead + radius)
-        curved = (radius * square - along * growth) / (radius * (ahead + radius))
-        return float((slope + image / 2) @ move + strength * curved.sum())
-
-    begin = y = x[support]
-    trace = sums(quadratic.diagonal())
-    for _ in range(_NEWTON_STEPS):
-        radius = sums(y * y).sqrt_()
-        if bool((trace * radius <= _EPS * strength).any()):
-            break
-        bend = strength / radius[place]
-        slope = gradient + bend * y
-        if float(slope.norm()) <= slack:
-            break
-        # the norm's Hessian, strength / |y| (I - yy' / |y|^2), group by group
-        bent = torch.addcmul(quadratic, same, torch.outer(y * bend**3 / -(strength**2), y))
-        bent.diagonal().add_(bend)
-        move = -solve(bent, slope)
-        image = quadratic @ move
-        if not change(move, image) <= 1e-4 * float(slope @ move):
-            majorised = quadratic.clone()
-            majorised.diagonal().add_(bend)
-            move = -solve(majorised, slope)
-            image = quadratic @ move
-            if not change(move, image) < 0:
-                break  # the steps are rounding
-        y, gradient = y + move, gradient + image
-    total[support] = y - begin
-    return total

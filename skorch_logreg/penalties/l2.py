@@ -1,13 +1,13 @@
 """The ridge penalty."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.penalties.protocol import Penalty
+from skorch_logreg.penalties.protocol import CoordinateTerms, Penalty
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class L2(Penalty):
     """
 
     smooth: ClassVar[bool] = True
-    quadratic: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
     factor: Tensor | None = None
     scale: Tensor | None = None
 
@@ -59,20 +59,11 @@ class L2(Penalty):
         """``|gradient + strength f w|`` (m, K, p)."""
         return (gradient + strength[:, None, None] * self._weight * coef).abs()
 
-    def quadratic_step(
-        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
-    ) -> Tensor:
-        """Solve ``(H + strength f) d = -(slope + strength f start)``."""
-        weight = torch.as_tensor(self._weight, dtype=slope.dtype, device=slope.device)
-        ridge = strength * (weight[index] if weight.ndim else weight.expand(len(index)))
-        total = -(slope + ridge * start)
-        matrix = hessian + torch.diag(ridge)
-        # what counts as no curvature must not depend on the units of the columns
-        diagonal = matrix.diagonal()
-        scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
-        scaled = matrix * scale[:, None] * scale
-        # `lstsq` would give other bits at every call
-        return torch.linalg.pinv(scaled, hermitian=True) @ (total * scale) * scale
+    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms:
+        """Return the ridge of some coordinates."""
+        weight = torch.as_tensor(self._weight, dtype=like.dtype, device=like.device)
+        ridge = weight[index] if weight.ndim else weight.expand(len(index))
+        return CoordinateTerms(torch.zeros_like(ridge), ridge)
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``1/2 sum_j v_j^2 / f_j`` (m,)."""
@@ -86,27 +77,6 @@ class L2(Penalty):
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
         """Coefficients (m, K, p) that sum to zero over the classes, as the minimiser's do."""
         return coef - coef.mean(dim=1, keepdim=True)
-
-    def coercive(self, strength: Tensor) -> Tensor:
-        """Return True (m,) where every feature has a positive strength."""
-        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
-
-    def without_excluded(self) -> tuple["L2", Tensor | None]:
-        """Give excluded features, whose strength is infinite, a finite one; say which they are."""
-        if self.factor is None or not bool(self.factor.isinf().any()):
-            return self, None
-        excluded = self.factor.isinf()
-        return replace(self, factor=torch.where(excluded, 1.0, self.factor)), excluded
-
-    def of_columns(self, columns: Tensor) -> "L2":
-        """Return the penalty of some features' coefficients."""
-        factor = None if self.factor is None else self.factor[columns]
-        scale = None if self.scale is None else self.scale[columns]
-        return replace(self, factor=factor, scale=scale)
-
-    def in_units(self, scale: Tensor) -> "L2":
-        """Return the penalty of ``v = w * scale``: its strengths are ``f / scale^2``."""
-        return replace(self, scale=scale if self.scale is None else self.scale * scale)
 
     @cached_property
     def _weight(self) -> Tensor | float:

@@ -1,16 +1,68 @@
-"""The protocol of a penalty: functions of the coefficients."""
+"""Base class of penalties: functions of the coefficients."""
 
-from typing import ClassVar, Protocol, Self
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 
-class Penalty(Protocol):
-    """A convex function of coefficients (m, K, p), one value a model.
+@dataclass(frozen=True)
+class CoordinateTerms:
+    """Penalty ``sum_j lasso_j |w_j| + ridge_j / 2 w_j^2`` where ``low_j <= w_j <= high_j``.
 
-    It knows no data, no loss and no intercept.  Its strength ``1 / C`` is the objective's; where
-    a method needs it, it comes as an argument (m,).  One that has ``of_features(n_features,
-    factor, device)``, the penalty of validated columns, may be given to the estimators.
+    Parameters
+    ----------
+    lasso, ridge : Tensor of shape (q,)
+        Weights of the absolute value and of the square.
+    low, high : Tensor of shape (q,) or None
+        Bounds; None: there are none.
+    """
+
+    lasso: Tensor
+    ridge: Tensor
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def subgradients(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the largest subgradient of ``lasso |w|`` within the bounds."""
+        least = torch.where(coef > 0, self.lasso, -self.lasso)
+        most = torch.where(coef >= 0, self.lasso, -self.lasso)
+        if self.low is not None:
+            least = least.masked_fill(coef <= self.low, -torch.inf)
+        if self.high is not None:
+            most = most.masked_fill(coef >= self.high, torch.inf)
+        return least, most
+
+
+@dataclass(frozen=True)
+class GroupTerms:
+    """Penalty ``sum_g (sum_{j in g} weight_j^2 w_j^2)^(1/2)``.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (q,)
+        Weights of the coordinates; 0: not penalised.
+    group : Tensor of shape (q,), int
+        Group of every coordinate.
+    """
+
+    weight: Tensor
+    group: Tensor
+
+
+class Penalty(ABC):
+    """A convex function of coefficients (m, K, p), one value for each of m models.
+
+    It knows no data, no loss and no intercept.  Its strength ``1 / C`` belongs to the objective;
+    a method that needs it takes it as an argument (m,).  Four methods define a penalty: `value`,
+    `prox`, `subgradient_distance` and `conjugate`.  The others have defaults for a penalty that is
+    not smooth, scales with ``coef / scale`` and has no constraints.
+
+    A subclass is a frozen dataclass.  One with a method ``of_features(n_features, factor,
+    device)``, which returns the penalty of validated columns, is a value of the estimators'
+    parameter `penalty`.
 
     Attributes
     ----------
@@ -22,44 +74,67 @@ class Penalty(Protocol):
         Whether it is a sum over coefficients that are all allowed.
     constrains : bool
         Whether some coefficients are not allowed: that holds at a strength of zero, too.
+    factor : Tensor of shape (p,) or None
+        Strength of every feature; 0: not penalised, inf: excluded. None: 1 for all.
+    scale : Tensor of shape (p,) or None
+        The penalty is that of ``coef / scale``; None: of ``coef`` itself.
     """
 
-    smooth: ClassVar[bool]
+    smooth: ClassVar[bool] = False
     quadratic: ClassVar[bool] = True
-    separable: ClassVar[bool] = True
+    separable: ClassVar[bool] = False
     constrains: ClassVar[bool] = False
+    factor: Tensor | None = None
+    scale: Tensor | None = None
 
+    @abstractmethod
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
 
-    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (m,) and gradient (m, K, p) of the smooth part."""
-
-    def hess_diagonal(self, coef: Tensor) -> Tensor:
-        """Diagonal of the smooth part's Hessian, (m, K, p)."""
-
+    @abstractmethod
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
         """Minimiser of ``1/2 |x - coef|^2 + step * value(x)``; step (m,)."""
 
+    @abstractmethod
     def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
         """Distance (m, K, p) of ``-gradient`` to ``strength`` times the subdifferential."""
 
-    def quadratic_step(
-        self, hessian: Tensor, slope: Tensor, start: Tensor, index: Tensor, strength: Tensor
-    ) -> Tensor:
-        """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + strength * penalty(start + d)``.
-
-        Over chosen features: ``hessian`` (q, q), ``slope``, ``start`` (q,), ``index`` (q,): which
-        feature each entry belongs to; ``strength`` a scalar.  A short step is right to its own
-        digits, not to those of ``start``: where columns nearly repeat each other, coefficients
-        are long and their sum is not.
-        """
-
+    @abstractmethod
     def conjugate(self, dual: Tensor) -> Tensor:
         """Convex conjugate (m,); inf outside its domain."""
 
+    def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Value (m,) and gradient (m, K, p) of the smooth part."""
+        return self.value(coef), torch.zeros_like(coef)
+
+    def hess_diagonal(self, coef: Tensor) -> Tensor:
+        """Diagonal of the smooth part's Hessian, (m, K, p)."""
+        return torch.zeros_like(coef)
+
+    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms | GroupTerms | None:
+        """Return the penalty of some coordinates as a sum that `subproblems` has a solver for.
+
+        None: there is no such sum, and quadratic problems are solved with `prox`.
+
+        Parameters
+        ----------
+        index : Tensor of shape (q,), int
+            Feature of every coordinate.
+        like : Tensor
+            Tensor of the dtype and device of the result.
+        """
+        return None
+
     def dual_scale(self, dual: Tensor) -> Tensor:
-        """Largest factor (m,) in [0, 1] that brings the dual point into the domain."""
+        """Largest factor (m,) in [0, 1] that brings the dual point into the conjugate's domain."""
+        low = dual.new_zeros(len(dual))
+        high = torch.ones_like(low)
+        inside = self.conjugate(dual) < torch.inf
+        for _ in range(0 if bool(inside.all()) else 54):
+            middle = (low + high) / 2
+            fits = self.conjugate(dual * middle[:, None, None]) < torch.inf
+            low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
+        return torch.where(inside, 1.0, low)
 
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
         """Return the minimiser of least norm among those that differ by a constant for all classes.
@@ -68,18 +143,29 @@ class Penalty(Protocol):
         penalty does not determine it, it is the one with the least squares; so the result is
         unique, continuous, and the limit of an elastic net whose ridge vanishes.
         """
+        is_free = self.recession(coef, strength)[0]
+        return torch.where(is_free, coef - coef.mean(dim=1, keepdim=True), coef)
 
     def coercive(self, strength: Tensor) -> Tensor:
         """Return True (m,) where every column is penalised or bounded: a finite gap exists."""
+        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
 
     def without_excluded(self) -> tuple[Self, Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""
+        if self.factor is None or not bool(self.factor.isinf().any()):
+            return self, None
+        excluded = self.factor.isinf()
+        return self._with(factor=torch.where(excluded, 1.0, self.factor)), excluded
 
     def of_columns(self, columns: Tensor) -> Self:
-        """Return the penalty of some features' coefficients."""
+        """Return the penalty of some features' coefficients; a feature may occur repeatedly."""
+        factor = None if self.factor is None else self.factor[columns]
+        scale = None if self.scale is None else self.scale[columns]
+        return self._with(factor=factor, scale=scale)
 
     def in_units(self, scale: Tensor) -> Self:
         """Return the penalty as a function of ``coef * scale`` (scale (p,))."""
+        return self._with(scale=scale if self.scale is None else self.scale * scale)
 
     def feasible(self, coef: Tensor, size: Tensor) -> Tensor:
         """Nearest coefficients that are allowed; the rounding of ``size`` counts as none."""
@@ -90,12 +176,15 @@ class Penalty(Protocol):
 
         ``coef`` (m, K, p) gives the shape; ``strength`` (m,).
         """
-        factor = getattr(self, "factor", None)
         free = (strength == 0)[:, None, None].expand(-1, 1, coef.shape[-1])
-        if factor is not None:
-            free = free | (factor == 0)
+        if self.factor is not None:
+            free = free | (self.factor == 0)
         return free, free
 
     def pooled(self, distance: Tensor) -> Tensor:
         """Give coefficients that leave zero together the largest of their distances (K, p)."""
         return distance
+
+    def _with(self, **fields: Any) -> Self:
+        this: Any = self  # a dataclass
+        return replace(this, **fields)

@@ -19,6 +19,7 @@ from skorch_logreg.objective import (
     penalty_gap,
 )
 from skorch_logreg.solvers.quadratic import QuadraticModel
+from skorch_logreg.subproblems import Quadratic, minimise
 
 _MIN_WORKING = 50  # minimum number of coordinates that may enter a working set
 # maximum number of halvings; without curvature a step may be 1e100 times too long
@@ -98,7 +99,7 @@ class ProximalNewton(Resumable):
 
     The quadratic problem is solved over a working set: the nonzero coordinates and those that
     violate their optimality condition most, at most four times as many as are nonzero.
-    The penalty solves it (`Penalty.quadratic_step`) after the intercepts have been eliminated.
+    `subproblems` solves it after the intercepts have been eliminated.
     Every point has its optimal intercept, so that the duality gap is finite.
 
     References
@@ -462,9 +463,8 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         if shift > 0:
             quadratic = quadratic + torch.diag((shift * curvature).expand(len(quadratic)))
         if len(coef):
-            out[:, :-1][working] = own.penalty.quadratic_step(
-                quadratic, reduced, coef, index, own.reg_strength[0]
-            )
+            problem = Quadratic(quadratic, reduced, coef)
+            out[:, :-1][working] = minimise(problem, own.penalty, index, own.reg_strength[0])
         if own.fit_intercept:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
         # the minimiser of a convex model is downhill: rounding may leave one that is not convex;

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import Objective, Point
+from skorch_logreg.subproblems import Quadratic, minimise
 
 # relative curvature along a step, below which a correction would be rounding error
 _ROUNDING = 1e-6
@@ -85,13 +86,9 @@ class QuadraticModel:
         gradient = objective.loss_gradient(point)[0, 0]
         coef, slope = point.params[0, 0, self.columns], gradient[self.columns]
         hessian, border, inverse = self._eliminated(objective.fit_intercept)
-        step = objective.penalty.quadratic_step(
-            hessian,
-            slope - border * (inverse * gradient[-1]),
-            coef,
-            self.columns,
-            objective.reg_strength[0],
-        )
+        quadratic = Quadratic(hessian, slope - border * (inverse * gradient[-1]), coef)
+        strength = objective.reg_strength[0]
+        step = minimise(quadratic, objective.penalty, self.columns, strength)
         out = torch.zeros_like(point.params)
         out[0, 0, self.columns] = step
         out[0, 0, -1] = -inverse * (gradient[-1] + border @ step)

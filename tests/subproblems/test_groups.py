@@ -1,11 +1,14 @@
-"""Groups that vanish, and the linear algebra under them."""
+"""Groups that vanish, and those that stay."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from skorch_logreg.penalties import GroupL2
-from skorch_logreg.penalties.quadratic import solve
+from skorch_logreg.subproblems import Quadratic, minimise
+from skorch_logreg.subproblems.groups import _among_groups
 
 N_FEATURES = 12
 
@@ -27,7 +30,8 @@ def minimiser(problem, start, share):
     index = torch.arange(N_FEATURES)
     strength = share / penalty.dual_scale(1e6 * slope[None, None])[0] / 1e6
     # the model is given at ``start``
-    return start + penalty.quadratic_step(hessian, slope + hessian @ start, start, index, strength)
+    quadratic = Quadratic(hessian, slope + hessian @ start, start)
+    return start + minimise(quadratic, penalty, index, strength)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -47,14 +51,22 @@ def test_a_start_next_to_zero_has_the_minimiser_of_zero(seed, size):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("least", [0.0, -1e-20])
-def test_coordinates_without_curvature_stay_where_they_are(least):
-    matrix = torch.tensor([[4.0, 1e-25], [1e-25, least]], dtype=torch.float64)
-    found = solve(matrix, torch.tensor([2.0, 1.0], dtype=torch.float64))
-    assert found.tolist() == pytest.approx([0.5, 0.0], rel=1e-12)
-
-
-def test_a_system_that_is_not_finite_has_no_solution():
-    matrix = torch.eye(2, dtype=torch.float64)
-    matrix[1, 1] = torch.nan
-    assert bool(solve(matrix, torch.ones(2, dtype=torch.float64)).isnan().all())
+@pytest.mark.parametrize("condition", [1.0, 1e6])
+def test_groups_that_are_not_zero_reach_their_optimum(condition):
+    """By Newton's method; those that are zero stay there."""
+    generator = torch.Generator().manual_seed(3)
+    unit = torch.logspace(0, -math.log10(condition) / 2, 8, dtype=torch.float64)
+    root = torch.randn(20, 8, generator=generator, dtype=torch.float64) * unit
+    hessian, group = root.T @ root, torch.arange(8) // 2
+    linear = root.T @ torch.randn(20, generator=generator, dtype=torch.float64)
+    strength = torch.tensor(1e-3, dtype=torch.float64)
+    x = torch.randn(8, generator=generator, dtype=torch.float64)
+    x[2:4] = 0.0
+    slack = 1e-12
+    for _ in range(3):
+        x = x + _among_groups(hessian, hessian @ x - linear, strength, group, x, slack=slack)
+    norms = x.view(4, 2).norm(dim=1).repeat_interleave(2)
+    rest = hessian @ x - linear + strength * x / norms
+    rest = rest[group != 1]
+    assert x[2:4].tolist() == [0.0, 0.0]
+    assert rest.norm() <= 1e-10

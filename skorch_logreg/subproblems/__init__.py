@@ -1,0 +1,38 @@
+"""Quadratic problems with a penalty, the subproblems of proximal Newton methods."""
+
+from torch import Tensor
+
+from skorch_logreg.penalties.protocol import CoordinateTerms, GroupTerms, Penalty
+from skorch_logreg.subproblems import coordinates, groups
+from skorch_logreg.subproblems.quadratic import Quadratic, solve
+
+__all__ = ["Quadratic", "minimise", "solve"]
+
+
+def minimise(quadratic: Quadratic, penalty: Penalty, index: Tensor, strength: Tensor) -> Tensor:
+    """Minimise ``1/2 d'Hd + slope'd + strength * penalty(start + d)`` over chosen coordinates.
+
+    A short step is right to its own digits, not to those of ``start``: where columns nearly repeat
+    each other, coefficients are long and their sum is not.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+        Quadratic model of the loss.
+    penalty : Penalty
+        Penalty of the coefficients.
+    index : Tensor of shape (q,), int
+        Feature of every coordinate.
+    strength : Tensor of shape ()
+        Strength of the penalty.
+
+    Returns
+    -------
+    step : Tensor of shape (q,)
+        Step ``d`` to the minimiser.
+    """
+    terms = penalty.terms(index, quadratic.start)
+    if isinstance(terms, CoordinateTerms):
+        return coordinates.minimise(quadratic, terms, strength)
+    assert isinstance(terms, GroupTerms)
+    return groups.minimise(quadratic, terms, strength)

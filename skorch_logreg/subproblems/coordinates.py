@@ -1,0 +1,233 @@
+"""Quadratic problems with a penalty of each coordinate: the lasso, ridge and bounds."""
+
+import threading
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from skorch_logreg.penalties.protocol import CoordinateTerms
+from skorch_logreg.subproblems.quadratic import Quadratic, solve
+
+_MAX_GUESSES = 20  # maximum number of guesses of the free coordinates
+_SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
+_MANY = 256  # coordinates, from which coordinate descent is quicker than solving for signs
+_MAX_CHANGED_SIGNS = 0.02  # share of signs in doubt, up to which solving for them is quicker still
+_EPOCHS = 6  # passes over the coordinates in a round of coordinate descent
+_MAX_ROUNDS = 20  # maximum number of rounds of coordinate descent
+_VIOLATION_LEFT = 0.1  # share of the first squared violation that coordinate descent may leave
+_FILTERS_LOCK = threading.Lock()  # warning filters are one list for all threads
+
+
+def minimise(quadratic: Quadratic, terms: CoordinateTerms, strength: Tensor) -> Tensor:
+    """Return the step (q,) to the minimiser; coordinates without a penalty are eliminated first."""
+    lasso, ridge = strength * terms.lasso, strength * terms.ridge
+    low, high = terms.low, terms.high
+    free = (lasso == 0) & (ridge == 0)
+    if low is not None and high is not None:
+        free &= low.isinf() & high.isinf()
+    held = ~free
+
+    def minimise_held(reduced: Quadratic) -> Tensor:
+        bounds = (bound if bound is None else bound[held] for bound in (low, high))
+        own = CoordinateTerms(lasso[held], ridge[held], *bounds)
+        return _Corners(reduced, own).minimise() if len(reduced.slope) else reduced.slope
+
+    return quadratic.with_ridge(ridge).eliminate(free, minimise_held)
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """Minimises ``1/2 d'Hd + slope'd + sum_j lasso_j |x_j|`` of ``x = start + d`` within bounds.
+
+    The penalty is linear between its corners, which are zero (where there is a lasso) and the
+    bounds.  A coordinate is fixed at a corner or free between two.
+    """
+
+    quadratic: Quadratic
+    terms: CoordinateTerms
+
+    def minimise(self) -> Tensor:
+        """Guess which coordinates are free; where the guesses cycle, take them one by one."""
+        start, lasso = self.quadratic.start, self.terms.lasso
+        step = self._clamped(start) - start
+        if self.terms.low is None:
+            if not bool((lasso > 0).any()):
+                return self._among(torch.ones_like(lasso, dtype=torch.bool), step, lasso)
+            if len(start) > _MANY and start.device.type == "cpu" and self._is_far():
+                x, enough = _coordinate_descent(self.quadratic, lasso)
+                step = x - start
+                if enough:
+                    return step
+        step, exact = self._primal_dual(step)
+        return step if exact else self._active_set(step)
+
+    def _primal_dual(self, step: Tensor) -> tuple[Tensor, bool]:
+        """Guess the corners from a gradient step, solve for the rest, repeat.
+
+        Where a guess repeats itself the solution is exact.  From a good start it takes two or
+        three solves, however many coordinates change.  If the guesses cycle, the best step so far
+        is returned.
+
+        References
+        ----------
+        Hintermüller, Ito, Kunisch (2002). The primal-dual active set strategy as a semismooth
+        Newton method, section 2.
+        """
+        hessian, start = self.quadratic.hessian, self.quadratic.start
+        best, least = step, torch.inf
+        before: tuple[Tensor, Tensor] | None = None
+        for _ in range(_MAX_GUESSES):
+            x, image = start + step, hessian @ step
+            inside = self._clamped(x)
+            allowed = step if inside is x else step + (inside - x)
+            value = self._value(allowed, image if inside is x else hessian @ allowed)
+            if value < least:
+                best, least = allowed, value
+            ahead = self._ahead(x, image + self.quadratic.slope)
+            free, sign = ~self._at_corner(ahead), ahead.sign()
+            guess = free, torch.where(free, sign * (self.terms.lasso > 0), ahead)
+            if before is not None and all(map(torch.equal, guess, before)):
+                return step, True
+            step = self._among(free, ahead - start, sign)
+            before = guess
+        return best, False
+
+    def _active_set(self, step: Tensor) -> Tensor:
+        """Go to the exact minimiser, one corner at a time.
+
+        Solve for the free coordinates; go there, or as far as the first corner, where one of
+        them is fixed; where none is in the way, the one that violates its condition most is
+        freed.  The objective falls at every step, so it ends.
+
+        References
+        ----------
+        Osborne, Presnell, Turlach (2000). A new approach to variable selection in least squares
+        problems, section 3.
+        """
+        hessian, slope, start = self.quadratic.hessian, self.quadratic.slope, self.quadratic.start
+        x = start + step
+        free, sign = ~self._at_corner(x), x.sign()
+        stuck = torch.zeros_like(free)  # freed, but rounding kept them where they were
+        worst = 0
+        for _ in range(10 * len(x)):
+            ahead = self._among(free, step, sign)
+            target = start + ahead
+            left, right = self._between(sign)
+            reach = torch.where(target > right, (right - x) / (target - x), torch.inf)
+            reach = torch.where(target < left, (left - x) / (target - x), reach)
+            reach = torch.where(free, reach, torch.inf).clamp(min=0.0)
+            share = float(reach.min())
+            if share < 1:
+                stops = reach == share
+                corner = torch.where(target > x, right, left)
+                step = torch.where(free, step + share * (ahead - step), step)
+                step = torch.where(stops, corner - start, step)
+                x = torch.where(stops, corner, torch.where(free, start + step, x))
+                free = free & ~stops
+                stuck = (stuck | stops) if share == 0 else torch.zeros_like(stuck)
+                continue
+            step, x = torch.where(free, ahead, step), torch.where(free, target, x)
+            stuck = stuck & ~free[worst]
+            descent = -(slope + hessian @ step)
+            least, most = self.terms.subgradients(x)
+            up, down = descent - most, least - descent
+            violation = torch.where(free | stuck, 0.0, torch.maximum(up, down))
+            worst = int(violation.argmax())
+            if violation[worst] <= _SETTLED * (slope - hessian @ start).abs().max():
+                break
+            free[worst] = True
+            if x[worst] == 0:
+                sign[worst] = 1.0 if bool(up[worst] > down[worst]) else -1.0
+        return step
+
+    def _value(self, step: Tensor, image: Tensor) -> float:
+        start = self.quadratic.start
+        penalty = self.terms.lasso @ ((start + step).abs() - start.abs())
+        return float(self.quadratic.value(step, image) + penalty)
+
+    def _ahead(self, x: Tensor, slope: Tensor) -> Tensor:
+        """Return the coordinates after a proximal gradient step, scaled by the diagonal."""
+        unit = 1 / self.quadratic.hessian.diagonal().clamp(min=1e-300)
+        ahead = x - unit * slope
+        return self._clamped(ahead.sign() * (ahead.abs() - unit * self.terms.lasso).clamp(min=0.0))
+
+    def _is_far(self) -> bool:
+        """Return True if many signs differ from those after a gradient step."""
+        x = self.quadratic.start
+        changes = self._ahead(x, self.quadratic.slope).sign() != x.sign()
+        return int(changes.sum()) > _MAX_CHANGED_SIGNS * len(x)
+
+    def _clamped(self, x: Tensor) -> Tensor:
+        return x if self.terms.low is None else x.clamp(self.terms.low, self.terms.high)
+
+    def _at_corner(self, x: Tensor) -> Tensor:
+        corner = (x == 0) & (self.terms.lasso > 0)
+        if self.terms.low is None or self.terms.high is None:
+            return corner
+        return corner | (x <= self.terms.low) | (x >= self.terms.high)
+
+    def _among(self, free: Tensor, step: Tensor, sign: Tensor) -> Tensor:
+        """Step to the minimiser over free coordinates of given signs; keep the others' steps."""
+        hessian = self.quadratic.hessian
+        step = torch.where(free, 0.0, step)
+        chosen = free.nonzero()[:, 0]
+        if len(chosen):
+            slope = self.quadratic.slope + hessian @ step + self.terms.lasso * sign
+            step[chosen] = solve(hessian[chosen][:, chosen], -slope[chosen])
+        return step
+
+    def _between(self, sign: Tensor) -> tuple[Tensor, Tensor]:
+        """Corners left and right of coordinates of given signs."""
+        curved = self.terms.lasso > 0
+        low, high = self.terms.low, self.terms.high
+        low = torch.full_like(sign, -torch.inf) if low is None else low
+        high = torch.full_like(sign, torch.inf) if high is None else high
+        left = torch.where(curved & (sign > 0), low.clamp(min=0.0), low)
+        right = torch.where(curved & (sign < 0), high.clamp(max=0.0), high)
+        return left, right
+
+
+def _coordinate_descent(quadratic: Quadratic, lasso: Tensor) -> tuple[Tensor, bool]:
+    """Go through the coordinates in turn until little is left, if that is not too often.
+
+    scikit-learn's compiled loop takes one strength for all, so coordinates are scaled to it.
+
+    References
+    ----------
+    Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
+    coordinate descent, section 2.2.
+    """
+    from sklearn.linear_model import enet_path  # slow to import
+
+    hessian, start = quadratic.hessian, quadratic.start
+    unit = lasso.amin() / lasso
+    scaled = hessian if bool((unit == 1).all()) else (hessian * unit).mul_(unit[:, None])
+    target = ((hessian @ start - quadratic.slope) * unit).numpy()
+    gram, x, bound = scaled.contiguous().numpy(), (start / unit).numpy(), float(lasso.amin())
+    curvature = gram.diagonal().clip(min=1e-300)
+
+    def left(x: np.ndarray) -> float:
+        slope = gram @ x - target
+        at_zero = np.maximum(np.abs(slope) - bound, 0.0)
+        violation = np.where(x == 0, at_zero, slope + bound * np.sign(x))
+        return float((violation**2 / curvature).sum())
+
+    first = now = left(x)
+    shape = np.zeros((1, len(target)), order="F")
+    for _ in range(_MAX_ROUNDS):
+        if now <= _VIOLATION_LEFT * first:
+            break
+        with _FILTERS_LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            # a "residual" so long that nothing is screened, and no early end
+            x = enet_path(
+                shape, np.array([1e12 * bound]), l1_ratio=1.0, alphas=[bound], precompute=gram,
+                Xy=target, coef_init=x, max_iter=_EPOCHS, tol=1e-300, check_input=False,
+            )[1][:, 0]  # fmt: skip
+        x = np.ascontiguousarray(x)
+        now = left(x)
+    return torch.from_numpy(x) * unit, now <= _VIOLATION_LEFT * first

@@ -1,0 +1,88 @@
+"""Quadratic functions of a step, and the linear systems of their minimisers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_PINV_RTOL = 1e-13  # eigenvalue relative to the largest one that is rounding error
+_FIRST_SHIFT = 1e-14  # first shift of a unit diagonal; the next ones are 100 times as large
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Function ``1/2 d'Hd + slope'd`` of a step ``d`` from ``start``.
+
+    Parameters
+    ----------
+    hessian : Tensor of shape (q, q)
+        Positive semidefinite ``H``.
+    slope : Tensor of shape (q,)
+        Gradient at the start.
+    start : Tensor of shape (q,)
+        Coordinates of the start.
+    """
+
+    hessian: Tensor
+    slope: Tensor
+    start: Tensor
+
+    def value(self, step: Tensor, image: Tensor) -> Tensor:
+        """Return the value at a step, whose product with the Hessian is ``image``."""
+        return (image / 2 + self.slope) @ step
+
+    def with_ridge(self, ridge: Tensor) -> "Quadratic":
+        """Add ``1/2 sum_j ridge_j (start_j + d_j)^2``."""
+        if not bool((ridge > 0).any()):
+            return self
+        hessian = self.hessian.clone()
+        hessian.diagonal().add_(ridge)
+        return Quadratic(hessian, self.slope + ridge * self.start, self.start)
+
+    def eliminate(self, free: Tensor, minimise: Callable[["Quadratic"], Tensor]) -> Tensor:
+        """Minimise the sum with a penalty of the coordinates that are not ``free`` (q,).
+
+        ``d_free = -H_ff^-1 (slope_f + H_fp d_p)`` leaves a problem in the others only, which
+        ``minimise`` solves.
+        """
+        if not bool(free.any()):
+            return minimise(self)
+        held, hessian, slope = ~free, self.hessian, self.slope
+        # a constant for all classes has no curvature, but for rounding
+        inverse = torch.linalg.pinv(hessian[free][:, free], rtol=_PINV_RTOL, hermitian=True)
+        cross = inverse @ hessian[free][:, held]
+        base = inverse @ slope[free]
+        step = torch.empty_like(slope)
+        reduced = Quadratic(
+            hessian[held][:, held] - hessian[held][:, free] @ cross,
+            slope[held] - hessian[held][:, free] @ base,
+            self.start[held],
+        )
+        step[held] = minimise(reduced)
+        step[free] = -base - cross @ step[held]
+        return step
+
+
+def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
+    """Solve a positive semidefinite system, with the least shift that makes it definite.
+
+    Coordinates without curvature stay where they are; nan where the matrix is not finite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if not failed:
+        return torch.cholesky_solve(rhs[:, None], factor)[:, 0]
+    diagonal = matrix.diagonal()
+    # rounding may leave less than none: no scale makes a curvature of that
+    scale = torch.where(diagonal > 0, diagonal.clamp(min=1e-300).rsqrt(), 0.0)
+    scaled = matrix * scale[:, None] * scale
+    if not bool(scaled.isfinite().all()):
+        return torch.full_like(rhs, torch.nan)
+    shift = _FIRST_SHIFT
+    while True:
+        damped = scaled.clone()
+        damped.diagonal().add_(shift)
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            return torch.cholesky_solve((rhs * scale)[:, None], factor)[:, 0] * scale
+        shift *= 100

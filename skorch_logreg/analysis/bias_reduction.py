@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, gen_batches
-from sklearn.utils.validation import _check_sample_weight, _get_feature_names
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import _get_feature_names
 
 from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
@@ -20,6 +20,7 @@ from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.analysis.profile import Profile
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.validate import validate
 
 __all__ = ["FirthFit", "firth"]
 
@@ -221,20 +222,15 @@ def firth(
         raise ParameterError(f"intervals={intervals!r}; expected 'profile' or 'wald'.")
     check_level(level)
     names = _get_feature_names(X)
-    X, y, sample_weight = map(to_numpy, (X, y, sample_weight))
-    X = check_array(X, accept_sparse="csr", dtype=np.float64)
+    inputs = validate(to_numpy(X), y, sample_weight)
+    X, index, weight = inputs.float64_arrays()
     X = X.toarray() if sp.issparse(X) else X
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
-    classes = np.unique(y)
+    classes = inputs.labels.classes
     if len(classes) != 2:
         raise ParameterError(f"y holds {len(classes)} classes; firth is for two.")
-    weight = np.ones(len(y))
-    if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
     names = [f"x{j}" for j in range(X.shape[1])] if names is None else list(map(str, names))
     names += ["intercept"] * fit_intercept
-    likelihood = _JeffreysLikelihood.from_data(X, y == classes[1], weight, names, fit_intercept)
+    likelihood = _JeffreysLikelihood.from_data(X, index == 1, weight, names, fit_intercept)
     try:
         profiles, interval, statistic = _fit_profiles(likelihood, normal_quantile(level), intervals)
     except NoMaximumError as failure:

@@ -8,10 +8,8 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import (
     _check_feature_names,
-    _check_sample_weight,
     _get_feature_names,
     check_is_fitted,
 )
@@ -21,6 +19,7 @@ from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import Binomial, Loss, Multinomial
 from skorch_logreg.objective import Objective, Params, Point, Units
 from skorch_logreg.penalties import L2
@@ -69,37 +68,27 @@ class FittedModel:
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
         _check_supported(estimator)
-        given = X
-        X = check_array(X, accept_sparse="csr", dtype=np.float64)
-        y, sample_weight, offset = map(to_numpy, (y, sample_weight, offset))
-        y = column_or_1d(y)
-        check_consistent_length(X, y)
+        inputs = validate(X, y, sample_weight, classes=np.asarray(estimator.classes_))
         coef, intercept = dense_params(estimator)
-        if X.shape[1] != coef.shape[1]:
-            raise ValueError(f"X has {X.shape[1]} features, but the model has {coef.shape[1]}.")
-        check_names(estimator, given)
-        classes = np.asarray(estimator.classes_)
-        index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-        if (classes[index] != y).any():
-            unknown = np.unique(y[classes[index] != y])
-            raise ValueError(f"y holds {unknown}, but the model's classes are {classes}.")
-        weight = np.ones(len(y))
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        weight = apply_class_weight(estimator.class_weight, classes, index, weight[:, None])[:, 0]
+        rows, index, _ = inputs.float64_arrays()
+        n_samples, n_features = rows.shape
+        if n_features != coef.shape[1]:
+            raise ValueError(f"X has {n_features} features, but the model has {coef.shape[1]}.")
+        check_names(estimator, X)
+        _, weight = inputs.weighted_targets(estimator.class_weight)
         factor = getattr(estimator, "penalty_factor", None)
-        factor = np.ones(X.shape[1]) if factor is None else np.asarray(factor, dtype=np.float64)
+        factor = np.ones(n_features) if factor is None else np.asarray(factor, dtype=np.float64)
         return cls(
-            X=X,
+            X=rows,
             index=index,
-            weight=weight,
-            classes=classes,
-            names=(*map(str, feature_names(whole, X.shape[1])), "intercept"),
+            weight=np.ones(n_samples) if weight is None else weight.numpy(),
+            classes=inputs.labels.classes,
+            names=(*map(str, feature_names(whole, n_features)), "intercept"),
             params=np.column_stack([coef, intercept]),
             ridge=factor / penalty_parameters(estimator)[0],
             fit_intercept=bool(estimator.fit_intercept),
             estimator=estimator,
-            offset=_check_offset(estimator, offset, y.shape),
+            offset=_check_offset(estimator, to_numpy(offset), (n_samples,)),
         )
 
     @classmethod
@@ -293,23 +282,6 @@ def penalty_parameters(estimator: Any) -> tuple[float, float]:
     if isinstance(estimator.penalty, str):
         l1_ratio = {"l1": 1.0, "l2": 0.0}.get(estimator.penalty, l1_ratio)
     return (np.inf if estimator.penalty is None else float(C[0])), l1_ratio
-
-
-def apply_class_weight(
-    class_weight: Any, classes: np.ndarray, index: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
-    """Multiply sample weights (n_samples, m) of m models by class weights.
-
-    ``index`` (n_samples,) is the class of every row. "balanced" uses weighted class frequencies.
-    """
-    if class_weight is None:
-        return weight
-    if isinstance(class_weight, str):
-        totals = np.stack([weight[index == k].sum(axis=0) for k in range(len(classes))])
-        by_class = totals.sum(axis=0) / (len(classes) * np.where(totals > 0, totals, np.inf))
-    else:
-        by_class = np.array([[class_weight.get(label, 1.0)] for label in classes.tolist()])
-    return weight * by_class[index]
 
 
 def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray | None:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Status, fit, fit_path, models_at_once
-from skorch_logreg.inputs import check_keeping_dtype, to_numpy, torch_dtype, view_as_numpy
+from skorch_logreg.inputs import torch_dtype
+from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet
 
@@ -148,27 +147,19 @@ def regularization_path(
     >>> bool(path.converged.all())
     True
     """
-    X, y, sample_weight = view_as_numpy(X), to_numpy(y), to_numpy(sample_weight)
-    found = check_keeping_dtype(X, check_array)
-    X = X if isinstance(X, Tensor) else found
-    y = column_or_1d(y, warn=True)
-    check_consistent_length(X, y)
-    check_classification_targets(y)
-    classes, targets = np.unique(y, return_inverse=True)
+    inputs = validate(X, y, sample_weight)
+    classes = inputs.labels.classes
     if len(classes) < 2:
         raise ValueError(f"y holds one class, {classes[0]!r}; a classifier needs two at least.")
     if not 0 <= l1_ratio <= 1:
         raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-    data = from_arrays(X, targets, sample_weight)
+    data = from_arrays(inputs.X, inputs.labels.index, inputs.weight)
+    factor = check_penalty_factor(penalty_factor, data.n_features)
     problem = _PathProblem(
         data=data,
         loss=loss_of(len(classes)),
         l1_ratio=float(l1_ratio),
-        factor=_check_penalty_factor(penalty_factor, data.n_features, data.device),
+        factor=None if factor is None else factor.to(data.device),
         options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},
     )
     sorted_Cs, order = _sort_candidates(Cs, C_max)
@@ -177,7 +168,7 @@ def regularization_path(
         if l1_ratio > 0
         else problem.solve_ridge(sorted_Cs, Cs, C_max)
     )
-    dtype = np.dtype(np.float32 if torch_dtype(X) == torch.float32 else np.float64)
+    dtype = np.dtype(np.float32 if torch_dtype(inputs.X) == torch.float32 else np.float64)
     path = _make_path(solved, order, classes, dtype)
     if not path.converged.all():
         warn_user(
@@ -321,18 +312,3 @@ def _sort_candidates(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, n
         raise ParameterError(f"Cs is {Cs!r}; it must hold positive, finite numbers, one or more.")
     order = np.argsort(sorted_Cs, kind="stable")
     return sorted_Cs[order], order
-
-
-def _check_penalty_factor(
-    penalty_factor: Any, n_features: int, device: torch.device
-) -> Tensor | None:
-    """Validate the penalty factors and copy them to a float64 tensor."""
-    if penalty_factor is None:
-        return None
-    factor = np.array(to_numpy(penalty_factor), dtype=np.float64)
-    if factor.shape != (n_features,) or not (factor >= 0).all():
-        raise ParameterError(
-            f"penalty_factor has shape {factor.shape} and least value {factor.min():g}; expected "
-            f"(n_features,) = ({n_features},) non-negative numbers."
-        )
-    return torch.from_numpy(factor).to(device)

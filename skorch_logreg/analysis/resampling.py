@@ -7,12 +7,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils import check_random_state
 
 from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.analysis.fitted_model import (
-    apply_class_weight,
     check_names,
     penalty_parameters,
     unwrap_estimator,
@@ -22,6 +20,9 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Params, Status, fit, models_at_once
 from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.labels import Targets, class_probabilities
+from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 
@@ -174,20 +175,23 @@ def bootstrap(
         raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
     estimator, X = unwrap_estimator(estimator, X)
     _check_refittable(estimator)
-    given = X
-    X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
-    check_names(estimator, given)
-    y, sample_weight, groups = map(to_numpy, (y, sample_weight, groups))
-    classes = np.asarray(estimator.classes_)
-    index, proba = _class_targets(estimator, X, y, classes)
-    weight = np.ones(X.shape[0])
-    if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    resampler = _Resampler.from_groups(X.shape[0], groups, check_random_state(random_state))
-    if proba is not None:
-        X, index, rows = _expand_classes(X, proba)
-        resampler, weight = resampler.take(rows), weight[rows] * proba[rows, index]
-    loss = loss_of(len(classes))
+    inputs = validate(
+        X, y, sample_weight, parameters=estimator, classes=np.asarray(estimator.classes_)
+    )
+    check_names(estimator, X)
+    X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
+    weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
+    resampler = _Resampler.from_groups(
+        n_samples, to_numpy(groups), check_random_state(random_state)
+    )
+    if inputs.is_soft:  # repeat every row for each class of positive probability
+        proba = class_probabilities(labels.class_probability).numpy()
+        rows, index = np.nonzero(proba)
+        X, weight, resampler = X[rows], weight[rows] * proba[rows, index], resampler.take(rows)
+    else:
+        index = labels.index.numpy()
+    targets = Targets(labels.classes, torch.from_numpy(index))
+    loss = loss_of(labels.n_classes)
     K, p = loss.n_outputs, X.shape[1]
     coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
     coef = np.array(coef, dtype=np.float64).reshape(K, p)
@@ -198,19 +202,19 @@ def bootstrap(
     n_passes = n_not_converged = 0
     for start in range(0, n_resamples, batch_size):
         drawn = resampler.counts(min(batch_size, n_resamples - start)) * weight[:, None]
-        has_all_classes = [all(drawn[index == k, b].any() for k in range(len(classes)))
+        has_all_classes = [all(drawn[index == k, b].any() for k in range(labels.n_classes))
                  for b in range(drawn.shape[1])]  # fmt: skip
-        weights = apply_class_weight(
-            estimator.class_weight, classes, index, drawn[:, has_all_classes]
-        )
-        m = weights.shape[1]
+        m = sum(has_all_classes)
         if not m:
             continue
+        weights = with_class_weight(
+            estimator.class_weight, targets, torch.from_numpy(drawn[:, has_all_classes])
+        )
         first = Params(
             torch.from_numpy(coef).expand(m, K, p), torch.from_numpy(intercept).expand(m, K)
         )
         solution = fit(
-            from_arrays(X, index, weights),
+            from_arrays(X, targets.index, weights),
             loss,
             penalty,
             C=torch.full((m,), C, dtype=torch.float64),
@@ -301,58 +305,6 @@ def _check_refittable(estimator: Any) -> None:
     message = convergence_messages.convergence_message(estimator)
     if message is not None:
         raise ParameterError(f"bootstrap refits to convergence. {message}")
-
-
-def _class_targets(
-    estimator: Any, X: Any, y: Any, classes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Validate the labels or class probabilities.
-
-    Returns
-    -------
-    index : ndarray of shape (n_samples,), int
-        Class of every row, the most probable one if labels are soft.
-    proba : ndarray of shape (n_samples, n_classes) or None
-        Class probabilities with `soft_labels` or `label_smoothing`, else None.
-    """
-    smoothing = getattr(estimator, "label_smoothing", 0.0)
-    if getattr(estimator, "soft_labels", False):
-        proba = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
-        proba = np.column_stack([1 - proba, proba]) if proba.ndim == 1 else proba
-        check_consistent_length(X, proba)
-        wrong = proba.shape[1] != len(classes) or not ((proba >= 0) & (proba <= 1)).all()
-        if wrong or (abs(proba.sum(axis=1) - 1) > 1e-6).any():  # float32 or rounded decimals
-            raise ValueError(
-                f"y has shape {np.shape(y)}; with soft_labels=True it holds probabilities of "
-                f"{len(classes)} classes, which sum to 1."
-            )
-        index, proba = proba.argmax(axis=1), proba / proba.sum(axis=1, keepdims=True)
-    else:
-        y = column_or_1d(y)
-        check_consistent_length(X, y)
-        index = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-        if (classes[index] != y).any():
-            raise ValueError(f"y holds other labels than the model's classes {classes}.")
-        if not smoothing:
-            return index, None
-        proba = np.eye(len(classes))[index]
-    return index, (1 - smoothing) * proba + smoothing / len(classes)
-
-
-def _expand_classes(X: Any, proba: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Repeat every row for each class of positive probability.
-
-    Returns
-    -------
-    X : ndarray or csr_matrix of shape (n_repeated, n_features)
-        Repeated rows.
-    index : ndarray of shape (n_repeated,), int
-        Classes of the repeated rows.
-    rows : ndarray of shape (n_repeated,), int
-        Original indices of the repeated rows.
-    """
-    rows, index = np.nonzero(proba)
-    return X[rows], index, rows
 
 
 def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:

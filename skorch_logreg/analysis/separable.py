@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, _get_feature_names
+from sklearn.utils.validation import _get_feature_names
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import L2
@@ -101,12 +101,8 @@ def separation(
     (True, False, 150)
     """
     names = _get_feature_names(X)
-    X, y, sample_weight = map(to_numpy, (X, y, sample_weight))
-    X = check_array(X, accept_sparse="csr", dtype=np.float64)
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
-    weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    classes, index = np.unique(y, return_inverse=True)
+    inputs = validate(to_numpy(X), y, sample_weight)
+    X, index, weight = inputs.float64_arrays()
     present = np.unique(index[weight > 0])
     if len(present) < 2:
         raise ParameterError(
@@ -124,7 +120,7 @@ def separation(
             return Separation(False, False, {}, 0)
         n_rows, n_lower, n_zero = count_separated_rows(objective, direction)
     signs = _direction_signs(objective, direction)
-    each = zip(classes[present].tolist(), signs, strict=False)
+    each = zip(inputs.labels.classes[present].tolist(), signs, strict=False)
     moved: dict[Any, Any] = {label: _named_signs(own, columns) for label, own in each if own.any()}
     if len(present) == 2:
         moved = _named_signs(signs[0], columns)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn import get_config
+from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
-from skorch_logreg.inputs.arrays import ArrayNamespace, is_integer_labels, to_numpy
+from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace, is_integer_labels, to_numpy
 from skorch_logreg.inputs.sparse_checks import check_indices
 
 __all__ = [
@@ -141,7 +142,7 @@ def validate_rows(
 
     Parameters
     ----------
-    model : estimator
+    model : estimator or None
         Estimator whose ``n_features_in_`` and ``feature_names_in_`` are set or checked.
     X : array-like, sparse matrix or Tensor of shape (n_samples, n_features)
         Rows, not modified; a dense array or tensor of numbers is returned in its own type without
@@ -170,7 +171,7 @@ def validate_rows(
     ValueError
         If scikit-learn would raise it for X or y.
     """
-    namespace = ArrayNamespace.of(X)
+    namespace = NUMPY if model is None else ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)
     without_labels = isinstance(y, str) and y == _NO_LABELS
     if (
@@ -180,6 +181,8 @@ def validate_rows(
     ):
         return X if without_labels else (X, y)
     validator = partial(validate_data, model, y=y, reset=reset, **how)
+    if model is None:
+        validator = check_array if without_labels else partial(check_X_y, y=y, **how)
     found = check_keeping_dtype(
         X, validator, tuple(namespace.float_dtypes) if dtype is None else dtype
     )
@@ -190,6 +193,8 @@ def validate_rows(
 
 def _has_known_features(model: Any, X: np.ndarray, reset: bool) -> bool:
     """Return True if a model has as many features without names; if ``reset``, set them."""
+    if model is None:
+        return True
     if reset:
         model.n_features_in_ = X.shape[1]
         vars(model).pop("feature_names_in_", None)

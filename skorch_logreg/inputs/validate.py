@@ -62,6 +62,11 @@ class FitInput:
         """Sample weights as an array of ``namespace``."""
         return None if self.weight is None else self.namespace.from_tensor(self.weight)
 
+    def float64_arrays(self) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Return rows, class indices and weights as NumPy arrays, sparse rows as SciPy's."""
+        weight = np.ones(self.X.shape[0]) if self.weight is None else self.weight.numpy()
+        return self.X.astype(np.float64, copy=False), self.labels.index.numpy(), weight
+
     @property
     def task(self) -> dict[str, Any]:
         """X, y and metadata, as callbacks receive them."""
@@ -121,8 +126,8 @@ def validate(
         Rows, labels and weights, as in the `fit` of a classifier. A map-style data set of torch,
         or its loader, is read into memory, or in every pass if ``chosen`` has an exact solver.
     model : estimator or None
-        Estimator whose feature attributes are set or checked. None: there is none, X is in memory,
-        and results are NumPy arrays.
+        Estimator whose feature attributes are set or checked. None: an analysis, for rows in
+        memory, of any number of classes, and with results in NumPy arrays.
     parameters : object or None
         Object with the parameters `device`, `soft_labels`, `label_smoothing` and `threshold`;
         None: ``model``.
@@ -176,7 +181,8 @@ def validate(
     options.check_device_takes(device, X)
     if read_labels is None:
         labels = encode_targets(y, soft, getattr(parameters, "label_smoothing", 0.0), classes)
-        _check_classes(labels.classes, parameters, chosen)
+        if model is not None:
+            _check_classes(labels.classes, parameters, chosen)
     else:
         labels, y = read_labels(y, X), None
     weight = weights.check_sample_weight(sample_weight, X, namespace)

@@ -102,12 +102,12 @@ def with_class_weight(
     class_weight : dict, "balanced" or None
         "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
     targets : Targets
-    weight : Tensor of shape (n_samples,), float64, or None
-        Sample weights.
+    weight : Tensor of shape (n_samples,) or (n_samples, m), float64, or None
+        Sample weights, or those of m models.
 
     Returns
     -------
-    weight : Tensor of shape (n_samples,), float64, or None
+    weight : Tensor of the same shape, or None
         Product of the weights; None: all are 1. Rows of a class without weight stay at 0.
 
     Raises
@@ -122,7 +122,13 @@ def with_class_weight(
     if weight is None:
         weight = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
     index = index.to(weight.device)
-    total = torch.bincount(index, weights=weight, minlength=targets.n_classes)
+    total = torch.stack(
+        [
+            torch.bincount(index, weights=each, minlength=targets.n_classes)
+            for each in weight.reshape(len(index), -1).T
+        ],
+        dim=1,
+    ).reshape(-1, *weight.shape[1:])
     return check_nonzero(weight * class_weights_of(class_weight, targets.classes, total)[index])
 
 
@@ -171,17 +177,17 @@ def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple
 def class_weights_of(
     class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor
 ) -> Tensor:
-    """Return the weights (n_classes,) of the classes, float64.
+    """Return the weights of the classes, float64, of shape (n_classes,) or (n_classes, m).
 
     Parameters
     ----------
     class_weight : dict or "balanced"
     classes : array of shape (n_classes,)
-    total : Tensor of shape (n_classes,)
+    total : Tensor of shape (n_classes,) or (n_classes, m)
         Total weight of the rows of each class.
     """
     if isinstance(class_weight, str):
-        return torch.where(total > 0, total.sum() / (len(total) * total), 0.0)
+        return torch.where(total > 0, total.sum(dim=0) / (len(total) * total), 0.0)
     labels = move_to(classes, xp=np, device="cpu")
     found = compute_class_weight(class_weight, classes=labels, y=labels)
     for label, weight in zip(labels, found, strict=True):
@@ -190,12 +196,13 @@ def class_weights_of(
                 f"class_weight gives class {label!s} the weight {weight}; class weights "
                 "must be finite and non-negative."
             )
-    return to_tensor(found).to(total.device, torch.float64)
+    by_class = to_tensor(found).to(total.device, torch.float64)
+    return by_class if total.ndim == 1 else by_class[:, None]
 
 
 def check_nonzero(weight: Tensor) -> Tensor:
-    """Return the weights; raise an error if all are zero."""
-    if not bool((weight > 0).any()):
+    """Return the weights; raise an error if all are zero, or all of a model."""
+    if not bool((weight > 0).any(dim=0).all()):
         raise ValueError(_ALL_ZERO)
     return weight
 

@@ -91,11 +91,18 @@ def test_soft_labels_in_groups():
     np.testing.assert_allclose(found.coefs[0], model.coef_, rtol=1e-4)
 
 
-@pytest.mark.parametrize("wrong", [[[0.5, 0.4]], [[1.5, -0.5]], [[0.2, 0.3, 0.5]]])
-def test_soft_labels_are_probabilities(wrong):
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ([[0.5, 0.4]], "sums to 0.9"),
+        ([[1.5, -0.5]], "is 1.5; .* from 0 to 1"),
+        ([[0.2, 0.3, 0.5]], "probabilities of 3 classes, but there are 2"),
+    ],
+)
+def test_soft_labels_are_probabilities(wrong, text):
     X, y = rows()
     model = TorchLogisticClassifier(soft_labels=True).fit(X, 0.1 + 0.8 * y)
-    with pytest.raises(ValueError, match="it holds probabilities of 2 classes"):
+    with pytest.raises(ValueError, match=text):
         bootstrap(model, X, np.repeat(wrong, len(y), axis=0))
 
 

@@ -21,7 +21,15 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import Binomial, Loss, Multinomial
-from skorch_logreg.objective import Objective, Params, Point, Units
+from skorch_logreg.objective import (
+    Objective,
+    Params,
+    Point,
+    Units,
+    loss_hessian,
+    minimise_intercept,
+    output_curvature,
+)
 from skorch_logreg.penalties import L2
 from skorch_logreg.pipelines import (
     feature_names,
@@ -182,7 +190,7 @@ class FittedModel:
     @property
     def curvature(self) -> np.ndarray:
         """Weighted second derivative of every row's loss in its own logit, (n_samples, K)."""
-        return self.objective.output_curvature(self.point)[:, 0].numpy()
+        return output_curvature(self.objective, self.point)[:, 0].numpy()
 
     @cached_property
     def margin(self) -> np.ndarray:
@@ -212,7 +220,7 @@ class FittedModel:
         objective = self.objective
         logits = objective.with_offset(torch.zeros_like(self.point.logits))
         if self.fit_intercept:
-            _, logits = objective.minimise_intercept(objective.zeros(), logits + objective.prior())
+            _, logits = minimise_intercept(objective, objective.zeros(), logits + objective.prior())
         return -float(self.weight @ self._losses(logits))
 
     def _losses(self, logits: Tensor) -> np.ndarray:
@@ -221,7 +229,7 @@ class FittedModel:
     @cached_property
     def information(self) -> np.ndarray:
         """Hessian of the loss without the penalty, of shape (K * (p + 1), K * (p + 1))."""
-        gram = self.objective.gram(self.point)[0].numpy()
+        gram = loss_hessian(self.objective, self.point)[0].numpy()
         if not self.fit_intercept:
             gram[:, -1] = gram[..., -1] = 0.0
         return gram.reshape(self.params.size, self.params.size)

@@ -13,6 +13,7 @@ from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.objective import penalty_diagonal
 
 _COVARIANCES = {
     "model": "B I B, the sampling variance under the model",
@@ -402,7 +403,7 @@ def inverse_hessian(fit: FittedModel) -> np.ndarray:
     """
     K, side = fit.params.shape
     gram = torch.from_numpy(fit.information.copy()).view(1, K, side, K, side)
-    ridge = fit.objective.penalty_diagonal(fit.point.params)
+    ridge = penalty_diagonal(fit.objective, fit.point.params)
     whole = whole_hessian(fit.objective, gram, ridge)[0].numpy()
     if not fit.fit_intercept:
         whole[side - 1 :: side, side - 1 :: side] = np.eye(K)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, outputs_inverse
+from skorch_logreg.objective import Objective, Point, outputs_inverse, penalty_diagonal, row_kernel
 
 _PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 
@@ -57,10 +57,10 @@ class DualHessian:
             unit = torch.zeros_like(root)
         else:
             unit = torch.where(diagonal > 0, rank_one / diagonal.sqrt(), 0.0)
-        penalty = objective.penalty_diagonal(point.params)[..., :-1]
+        penalty = penalty_diagonal(objective, point.params)[..., :-1]
         penalty = torch.where(penalty > 0, penalty, 1.0)  # excluded columns
         # the penalty is the same for all outputs, up to the strength of each model
-        unit_kernel, _ = objective.row_kernel(point.params, rough)
+        unit_kernel, _ = row_kernel(objective, point.params, rough)
         kernels = []
         for j in range(n_models):
             kernel = unit_kernel / objective.reg_strength[j]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import damped_cholesky
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diagonal
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,10 @@ class ExactHessian:
     @classmethod
     def build(cls, objective: Objective, point: Point) -> "ExactHessian":
         """Factor the Hessian at a point: one pass over X, ``2 n (K (p + 1))^2`` operations."""
-        ridge = objective.penalty_diagonal(point.params)
-        return cls(*damped_cholesky(whole_hessian(objective, objective.gram(point), ridge)))
+        ridge = penalty_diagonal(objective, point.params)
+        return cls(
+            *damped_cholesky(whole_hessian(objective, loss_hessian(objective, point), ridge))
+        )
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``H^-1 gradient`` (m, K, p + 1)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, output_curvature, penalty_diagonal
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class FrequentColumns:
         not cover all columns, a pass over X selects the columns and computes the diagonal.
         """
         side = objective.shape[2]
-        own = objective.output_curvature(point)
-        ridge = objective.penalty_diagonal(point.params)
+        own = output_curvature(objective, point)
+        ridge = penalty_diagonal(objective, point.params)
         partial = n_columns < side - 1
         columns, diagonal = _diagonal(objective, own, n_columns) if partial else (None, ridge)
         data, among = objective.data, columns

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, penalty_diagonal
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MultinomialBound:
         if not objective.fit_intercept:
             gram[:, -1] = 0.0
             gram[..., -1] = 0.0
-        ridge = objective.penalty_diagonal(point.params)[:, 0]
+        ridge = penalty_diagonal(objective, point.params)[:, 0]
         gram = gram + torch.zeros_like(ridge)[..., None]
         gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
         return cls(*scaled_cholesky(gram, low_precision_damping(gram.device, gram.shape[-1])))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, sampled_at
+from skorch_logreg.objective import Objective, Point, penalty_diagonal, sampled_at
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,6 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
         matrix[:, -1] = 0.0
         matrix[..., -1] = 0.0
     flat = matrix.view(1, n_outputs * side, -1)
-    diagonal = own.penalty_diagonal(point.params).reshape(1, -1)
+    diagonal = penalty_diagonal(own, point.params).reshape(1, -1)
     flat.diagonal(dim1=-2, dim2=-1).add_(diagonal)
     return scaled_cholesky(flat, low_precision_damping(flat.device, flat.shape[-1]))

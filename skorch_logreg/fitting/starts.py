@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, on_sample
+from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
 from skorch_logreg.solvers.choose import (
@@ -99,7 +99,7 @@ def _in_row_space(
     Biostatistics 5, section 2.
     """
     low_precision = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
-    kernel_of_rows, ridge = objective.row_kernel(zero, low_precision)
+    kernel_of_rows, ridge = row_kernel(objective, zero, low_precision)
     damping, least = (_THIN_DAMPING, _THIN_TOL) if low_precision else (None, 0.0)
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
     data = objective.data.recast(factor / scale[:, None])

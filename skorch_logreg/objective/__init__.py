@@ -1,18 +1,27 @@
-"""Objectives: value, gradient, optimal intercepts, duality gaps and the units of the solver."""
+"""Objectives: value, gradient, Hessian, best intercepts, duality gaps and the solver's units."""
 
 from skorch_logreg.objective.duality import (
     duality_gap,
     duality_gap_nearby,
+    feasible_gradient,
     gap_beyond_rounding,
     penalty_gap,
 )
-from skorch_logreg.objective.intercept import best_shift, outputs_inverse
+from skorch_logreg.objective.hessian import (
+    hessian_product,
+    loss_hessian,
+    loss_hessian_block,
+    output_curvature,
+    penalty_diagonal,
+    row_kernel,
+)
+from skorch_logreg.objective.intercept import minimise_intercept, outputs_inverse
 from skorch_logreg.objective.objective import (
     LOW_PRECISION_ROUNDING,
-    SUM_ROUNDING,
     Objective,
     Point,
     inner,
+    multiply_curvature,
     on_sample,
     sampled_at,
 )
@@ -20,18 +29,25 @@ from skorch_logreg.objective.units import Params, Units
 
 __all__ = [
     "LOW_PRECISION_ROUNDING",
-    "SUM_ROUNDING",
     "Objective",
     "Params",
     "Point",
     "Units",
-    "best_shift",
     "duality_gap",
     "duality_gap_nearby",
+    "feasible_gradient",
     "gap_beyond_rounding",
+    "hessian_product",
     "inner",
+    "loss_hessian",
+    "loss_hessian_block",
+    "minimise_intercept",
+    "multiply_curvature",
     "on_sample",
+    "output_curvature",
     "outputs_inverse",
+    "penalty_diagonal",
     "penalty_gap",
+    "row_kernel",
     "sampled_at",
 ]

@@ -34,9 +34,12 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective.objective import SUM_ROUNDING, Objective, Point, inner
+from skorch_logreg.objective.intercept import intercept_terms, outputs_inverse
+from skorch_logreg.objective.objective import Objective, Point, inner, multiply_curvature
 
 _EPS = torch.finfo(torch.float64).eps
+_SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is rounding error
+_LONGEST = 0.5  # longest step of the intercepts for which shifted residuals are valid
 # longest step of the intercepts for which the rows' share is bounded without a pass
 _MAX_SHIFT = 1e-3
 _MIN_REG_STRENGTH = 1e-200  # strength below which only constraints matter
@@ -79,8 +82,8 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     if not any(held.tolist()):
         return torch.full_like(point.value, torch.inf)
     sums, step = point.gradient[..., -1].abs().amax(dim=-1), None
-    if bool((sums > SUM_ROUNDING * point.value).any()):
-        gradient, step = objective.feasible_gradient(point)
+    if bool((sums > _SUM_ROUNDING * point.value).any()):
+        gradient, step = feasible_gradient(objective, point)
         point = replace(point, gradient=gradient)
     features, scale = penalty_gap(objective, point, slack)
     if step is None and not bool((scale < 1).any()):
@@ -88,7 +91,8 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         value, residual = objective.loss.value_residual(logits, block.targets)
-        residual = objective.moved_residual(logits, residual, step)
+        if step is not None:
+            residual = residual - multiply_curvature(*objective.loss.curvature(logits), step)
         product = (residual * logits).sum(dim=-1) * scale
         conjugate = objective.loss.conjugate(residual * scale[:, None], block.targets)
         return (((value + conjugate - product) * block.weight).sum(dim=0),)
@@ -108,11 +112,54 @@ def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
     Kullback-Leibler divergence between their probabilities, which is ``d'Hd / 2`` up to a factor
     of ``1 + |d|``.
     """
-    gradient, step = objective.feasible_gradient(point)
+    gradient, step = feasible_gradient(objective, point)
     if not bool((step.abs() <= _MAX_SHIFT).all()):
         return None
     rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_SHIFT) / 2)
     return duality_gap(objective, replace(point, gradient=gradient)) + rows
+
+
+def feasible_gradient(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:
+    """Compute the gradient for dual feasible residuals, which sum to zero.
+
+    A row's residual, probabilities ``p`` minus the target, is shifted by
+    ``-(diag(p) - p p') d`` with ``d`` the Newton step of the intercepts.  For short ``d`` the
+    result is still a difference of probabilities.
+
+    Returns
+    -------
+    gradient : Tensor of shape (m, K, p + 1)
+        Gradient with shifted residuals.
+    step : Tensor of shape (m, K)
+        Newton step ``d``; inf if it is too long, or if the sum remains above rounding.
+
+    Notes
+    -----
+    One pass over X, unless the point has `intercept_hessian`.
+    """
+    slope, loss = point.gradient[..., -1], objective.loss
+
+    def hessian_times(step: Tensor) -> Tensor:
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            change = multiply_curvature(*loss.curvature(logits), step)
+            return (block.rmatmul(change.mul_(block.weight[..., None])),)
+
+        return objective.data.reduce(kernel, point.logits)[0]
+
+    if loss.n_outputs == 1:
+        intercept_hessian = point.intercept_hessian
+        if intercept_hessian is None:
+            intercept_hessian = hessian_times(torch.ones_like(slope))
+        step = slope * outputs_inverse(intercept_hessian[..., -1:])[..., 0]
+        change = intercept_hessian * step[..., None]
+    else:
+        hessian = intercept_terms(objective, point.logits, torch.zeros_like(slope))[1]
+        step = (outputs_inverse(hessian) @ slope[..., None])[..., 0]
+        change = hessian_times(step)
+    gradient = point.gradient - change
+    sums = gradient[..., -1].abs().amax(dim=-1)
+    feasible = (step.abs().amax(dim=-1) <= _LONGEST) & (sums <= _SUM_ROUNDING * point.value)
+    return gradient, torch.where(feasible[:, None], step, torch.inf)
 
 
 def penalty_gap(

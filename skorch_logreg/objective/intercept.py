@@ -3,9 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.objective.objective import Objective
 
 _LOOKS = 200  # maximum number of evaluations; offsets of 1000 with ten classes need a hundred
 _SETTLED = 1e-14  # gradient relative to the size of the residuals that is rounding error
@@ -19,6 +23,45 @@ _COLLAPSED = 1e-15  # relative width of a bracket that is rounding error
 _SOUND = 1e-5  # share of the first pivot below which a Cholesky factor is not inverted
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, list[float]]]
+
+
+def minimise_intercept(
+    objective: Objective, params: Tensor, logits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Minimise over the intercepts by Newton's method on the logits; X is not read.
+
+    Returns
+    -------
+    params, logits : Tensor
+        Parameters and logits, shifted by the same constants.
+    """
+    if not objective.fit_intercept:
+        return params, logits
+    terms = partial(intercept_terms, objective, logits)
+    shift = best_shift(terms, torch.zeros_like(params[..., -1]))
+    moved = params.clone()
+    moved[..., -1] += shift
+    return moved, logits + shift
+
+
+def intercept_terms(
+    objective: Objective, logits: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, list[float]]:
+    """Return gradient and Hessian in the intercepts, and the sums (m) of |residuals|."""
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        z = logits + shift
+        weight = block.weight[..., None]
+        residual, diagonal, rank_one = objective.loss.residual_curvature(z, block.targets)
+        residual = residual * weight
+        hessian = (diagonal * weight).sum(dim=0)[..., None]
+        if rank_one is not None:  # q q' has the same row weights as d
+            outer = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
+            hessian = torch.diag_embed(hessian[..., 0]) - outer
+        return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
+
+    gradient, hessian, size = objective.data.reduce(kernel, logits, reads=0)
+    return gradient, hessian, size.tolist()
 
 
 def best_shift(terms: Terms, shift: Tensor) -> Tensor:

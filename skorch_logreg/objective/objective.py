@@ -1,4 +1,4 @@
-"""Objective of a batch of models: value, gradient and products with the Hessian.
+"""Objective of a batch of models: value and gradient.
 
 The objective of each of m models is
 
@@ -10,20 +10,17 @@ intercept, which has no penalty.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, Data, take_columns
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective.intercept import best_shift, outputs_inverse
 from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
 LOW_PRECISION_ROUNDING = 1e-6  # relative rounding error of an objective with float32 products
-SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is rounding error
-_LONGEST = 0.5  # longest step of the intercepts for which shifted residuals are valid
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,14 @@ class Point:
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """Return the inner products (m,) of two arrays of parameters (m, K, p + 1)."""
     return (a * b).sum(dim=(1, 2))
+
+
+def multiply_curvature(diagonal: Tensor, rank_one: Tensor | None, change: Tensor) -> Tensor:
+    """Multiply the Hessian of each row's loss in its logits with a change of them."""
+    product = diagonal * change
+    if rank_one is not None:
+        product.sub_(rank_one * (rank_one * change).sum(dim=-1, keepdim=True))
+    return product
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,7 @@ class Objective:
 
         (gradient,) = self.data.reduce(kernel, logits)
         penalty_gradient = self.penalty.value_gradient(params[..., :-1])[1]
-        return self.add_penalty_gradient(gradient, self._scaled(penalty_gradient))
+        return self.add_penalty_gradient(gradient, self.scaled(penalty_gradient))
 
     def along(
         self, point: Point, direction: Tensor, change: Tensor, step: Tensor
@@ -234,7 +239,7 @@ class Objective:
             z = torch.addcmul(logits, change, step[:, None].to(change.dtype))
             value, residual = self.loss.value_residual(z, block.targets)
             weight = block.weight
-            curved = self._curve(z, change)
+            curved = multiply_curvature(*self.loss.curvature(z), change)
             return (
                 (value * weight).sum(dim=0),
                 ((residual * change).sum(dim=-1) * weight).sum(dim=0),
@@ -252,91 +257,6 @@ class Objective:
             curvature + self.reg_strength * inner(self.penalty.hess_diagonal(coef), move.square()),
         )
 
-    def row_kernel(self, params: Tensor, low_precision: bool = False) -> tuple[Tensor, Tensor]:
-        """Return ``Z P^-1 Z'`` (n, n) and the penalty's diagonal P (p,), for a strength of 1.
-
-        P is the same for all outputs, and 1 for columns without a penalty.  With
-        ``low_precision`` the product may have low precision.
-        """
-        diagonal = self.penalty.hess_diagonal(params[:1, :1, :-1])[0, 0]
-        diagonal = torch.where(diagonal > 0, diagonal, 1.0)
-        return self.data.outer(1 / diagonal, low_precision), diagonal
-
-    def hessian_product(self, point: Point) -> Callable[[Tensor], Tensor]:
-        """Return a function that multiplies with the exact Hessian; one pass over X per call."""
-        diagonal, rank_one = self.loss.curvature(point.logits)
-        # the curvature of the rows is stored instead of being recomputed in every product
-        rows = (diagonal,) if rank_one is None or rank_one is diagonal else (diagonal, rank_one)
-        hess_diagonal = self._scaled(self.penalty.hess_diagonal(point.params[..., :-1]))
-
-        def product(vector: Tensor) -> Tensor:
-            def kernel(block: Block, d: Tensor, *q: Tensor) -> tuple[Tensor, ...]:
-                u = block.matmul(vector)
-                h = d * u
-                if rank_one is not None:
-                    second = q[0] if q else d
-                    h.sub_(second * (second * u).sum(dim=-1, keepdim=True))
-                return (block.rmatmul(h.mul_(block.weight[..., None])),)
-
-            (image,) = self.data.reduce(kernel, *rows)
-            return self.add_penalty_gradient(image, hess_diagonal * vector[..., :-1])
-
-        return product
-
-    def gram(
-        self, point: Point, columns: Tensor | None = None, low_precision: bool = False
-    ) -> Tensor:
-        """Compute the loss's Hessian (m, K, c + 1, K, c + 1) over some columns and the intercept.
-
-        ``low_precision`` is only for one model with one output.
-        """
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            diagonal, rank_one = self.loss.curvature(logits)
-            weight = block.weight[..., None]
-            second = None if rank_one is None else rank_one * weight.sqrt()
-            return (block.gram(diagonal * weight, second, columns),)
-
-        def low_precision_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            diagonal = self.loss.curvature(logits)[0][:, 0]
-            return (block.bfloat16_gram(diagonal * block.weight, None, columns),)
-
-        if not low_precision:
-            return self.data.reduce(kernel, point.logits)[0]
-        lower = (
-            self.data.reduce(low_precision_kernel, point.logits, few=True)[0]
-            .tril()
-            .to(torch.float64)
-        )
-        return (lower + lower.tril(-1).T)[None, None, :, None]
-
-    def cross_gram(
-        self, point: Point, columns: Tensor, others: Tensor, low_precision: bool = False
-    ) -> Tensor:
-        """Compute the block (c, o + 1) of the loss's Hessian of columns by others and intercept.
-
-        Only for one model with one output.
-        """
-
-        def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-            return (block.cross(weight, columns, others, low_precision),)
-
-        weight = self.output_curvature(point)[:, 0, 0]
-        return self.data.reduce(kernel, weight, few=low_precision)[0].to(torch.float64)
-
-    def output_curvature(self, point: Point) -> Tensor:
-        """Compute the weighted second derivatives (n, m, K) of every row's loss in each logit."""
-
-        def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
-            diagonal, rank_one = self.loss.curvature(logits)
-            own = diagonal if rank_one is None else diagonal - rank_one.square()
-            torch.mul(own, block.weight[..., None], out=out)
-            return ()
-
-        out = torch.empty_like(point.logits)
-        self.data.reduce(kernel, point.logits, out, reads=0)
-        return out
-
     def row_weight(self) -> Tensor:
         """Return the weights of the rows, (n, 1) if all models share them, else (n, m)."""
 
@@ -348,104 +268,12 @@ class Objective:
         self.data.reduce(kernel, out, reads=0)
         return out
 
-    def penalty_diagonal(self, params: Tensor) -> Tensor:
-        """Return the diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept."""
-        hess_diagonal = self._scaled(self.penalty.hess_diagonal(params[..., :-1]))
-        return torch.cat([hess_diagonal, torch.zeros_like(hess_diagonal[..., :1])], dim=-1)
-
     def loss_gradient(self, point: Point) -> Tensor:
         """Return the gradient (m, K, p + 1) of the loss without the penalty."""
-        penalty_gradient = self._scaled(self.penalty.value_gradient(point.params[..., :-1])[1])
+        penalty_gradient = self.scaled(self.penalty.value_gradient(point.params[..., :-1])[1])
         return torch.cat(
             [point.gradient[..., :-1] - penalty_gradient, point.gradient[..., -1:]], dim=-1
         )
-
-    def minimise_intercept(self, params: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Minimise over the intercepts by Newton's method on the logits; X is not read.
-
-        Returns
-        -------
-        params, logits : Tensor
-            Parameters and logits, shifted by the same constants.
-        """
-        if not self.fit_intercept:
-            return params, logits
-        terms = partial(self._intercept_terms, logits)
-        shift = best_shift(terms, torch.zeros_like(params[..., -1]))
-        moved = params.clone()
-        moved[..., -1] += shift
-        return moved, logits + shift
-
-    def feasible_gradient(self, point: Point) -> tuple[Tensor, Tensor]:
-        """Compute the gradient for dual feasible residuals, which sum to zero.
-
-        A row's residual, probabilities ``p`` minus the target, is shifted by
-        ``-(diag(p) - p p') d`` with ``d`` the Newton step of the intercepts.  For short ``d`` the
-        result is still a difference of probabilities.
-
-        Returns
-        -------
-        gradient : Tensor of shape (m, K, p + 1)
-            Gradient with shifted residuals.
-        step : Tensor of shape (m, K)
-            Newton step ``d``; inf if it is too long, or if the sum remains above rounding.
-
-        Notes
-        -----
-        One pass over X, unless the point has `intercept_hessian`.
-        """
-        slope = point.gradient[..., -1]
-        if self.loss.n_outputs == 1:
-            intercept_hessian = point.intercept_hessian
-            if intercept_hessian is None:
-                intercept_hessian = self._intercept_hessian_product(point, torch.ones_like(slope))
-            step = slope * outputs_inverse(intercept_hessian[..., -1:])[..., 0]
-            change = intercept_hessian * step[..., None]
-        else:
-            hessian = self._intercept_terms(point.logits, torch.zeros_like(slope))[1]
-            step = (outputs_inverse(hessian) @ slope[..., None])[..., 0]
-            change = self._intercept_hessian_product(point, step)
-        gradient = point.gradient - change
-        sums = gradient[..., -1].abs().amax(dim=-1)
-        feasible = (step.abs().amax(dim=-1) <= _LONGEST) & (sums <= SUM_ROUNDING * point.value)
-        return gradient, torch.where(feasible[:, None], step, torch.inf)
-
-    def moved_residual(self, logits: Tensor, residual: Tensor, step: Tensor | None) -> Tensor:
-        """Shift residuals (rows, m, K) by the step of `feasible_gradient`."""
-        return residual if step is None else residual - self._curve(logits, step)
-
-    def _intercept_hessian_product(self, point: Point, step: Tensor) -> Tensor:
-        """Multiply the Hessian of the loss with a step (m, K) of the intercepts."""
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            return (block.rmatmul(self._curve(logits, step).mul_(block.weight[..., None])),)
-
-        return self.data.reduce(kernel, point.logits)[0]
-
-    def _intercept_terms(self, logits: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, list[float]]:
-        """Return gradient and Hessian in the intercepts, and the sums (m) of |residuals|."""
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            z = logits + shift
-            weight = block.weight[..., None]
-            residual, diagonal, rank_one = self.loss.residual_curvature(z, block.targets)
-            residual = residual * weight
-            hessian = (diagonal * weight).sum(dim=0)[..., None]
-            if rank_one is not None:  # q q' has the same row weights as d
-                outer = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
-                hessian = torch.diag_embed(hessian[..., 0]) - outer
-            return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
-
-        gradient, hessian, size = self.data.reduce(kernel, logits, reads=0)
-        return gradient, hessian, size.tolist()
-
-    def _curve(self, logits: Tensor, change: Tensor) -> Tensor:
-        """Multiply the Hessian in the logits with ``change``, row by row."""
-        diagonal, rank_one = self.loss.curvature(logits)
-        out = diagonal * change
-        if rank_one is not None:
-            out = out - rank_one * (rank_one * change).sum(dim=-1, keepdim=True)
-        return out
 
     def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         value, residual = self.loss.value_residual(logits, block.targets)
@@ -477,10 +305,11 @@ class Objective:
         value, gradient, *intercept_hessian = terms
         penalty, penalty_gradient = self.penalty.value_gradient(params[..., :-1])
         total = torch.addcmul(value, self.reg_strength, penalty)
-        gradient = self.add_penalty_gradient(gradient, self._scaled(penalty_gradient))
+        gradient = self.add_penalty_gradient(gradient, self.scaled(penalty_gradient))
         return Point(params, logits, total, gradient, *intercept_hessian)
 
-    def _scaled(self, coef: Tensor) -> Tensor:
+    def scaled(self, coef: Tensor) -> Tensor:
+        """Multiply coefficients (m, K, p) with the regularization strengths."""
         return coef * self._lambda
 
     def add_penalty_gradient(self, gradient: Tensor, penalty_gradient: Tensor) -> Tensor:

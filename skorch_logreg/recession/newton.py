@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, loss_hessian, multiply_curvature
 from skorch_logreg.recession.saturated import MIN_RESIDUAL_SHARE
 
 MAX_COEFFICIENTS = 600  # side of a Hessian whose eigenvalues are computed, in 0.1 s
@@ -64,7 +64,7 @@ class NewtonSteps:
         One pass over X, and ``(K c)^3`` operations.
         """
         n_outputs, width = objective.shape[1:]
-        gram = objective.gram(point, columns)[0]
+        gram = loss_hessian(objective, point, columns)[0]
         total = gram[:, -1, :, -1].diagonal().sum()
         within = torch.cat([columns, columns.new_tensor([width - 1])])
         if n_outputs > 1:  # a constant for all classes has no curvature: add any
@@ -147,7 +147,7 @@ def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -
             residual, diagonal, rank_one = loss.residual_curvature(logits, block.targets)
             left = residual
             for own in change[:, :n].split(1, dim=1):
-                left = left + _hessian_product(own, diagonal, rank_one)
+                left = left + multiply_curvature(diagonal, rank_one, own)
                 lost = ~(left / residual >= MIN_RESIDUAL_SHARE)
                 lost = lost if sided is None else lost & sided
                 left = _zero_sum(
@@ -172,14 +172,6 @@ def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -
         if not int(lost) or int(moved):
             break
     return not int(lost) and not int(moved)
-
-
-def _hessian_product(change: Tensor, diagonal: Tensor, rank_one: Tensor | None) -> Tensor:
-    """Compute the Hessian in the logits times a change of them, row by row."""
-    bend = diagonal * change
-    if rank_one is not None:
-        bend = bend - rank_one * (rank_one * change).sum(dim=-1, keepdim=True)
-    return bend
 
 
 def _zero_sum(free: Tensor, held: Tensor, targets: Tensor, loss: Loss) -> Tensor:

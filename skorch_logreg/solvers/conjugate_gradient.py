@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature import Curvature
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import Objective, Point, hessian_product, inner
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
 _WITNESSES = 4  # last products whose gains bound what is missing from the decrement
@@ -52,7 +52,7 @@ def newton_direction(
     Nocedal, Wright (2006). Numerical Optimization, algorithm 7.1. Strakoš, Tichý (2002). On error
     estimation in the conjugate gradient method, equation 3.5.
     """
-    product = objective.hessian_product(point)
+    product = hessian_product(objective, point)
     goal = tol**2 * point.value
     direction = torch.zeros_like(point.gradient)
     residual = -point.gradient

@@ -8,7 +8,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point, duality_gap, duality_gap_nearby
+from skorch_logreg.objective import (
+    Objective,
+    Point,
+    duality_gap,
+    duality_gap_nearby,
+    minimise_intercept,
+)
 
 _ROUNDING = 4e-16  # relative rounding error of an objective
 _NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact
@@ -175,7 +181,7 @@ def _gap(objective: Objective, point: Point) -> Tensor:
         bound = duality_gap_nearby(objective, point)
         if bound is not None:
             return _relative(bound + rounding, point)
-    params, logits = objective.minimise_intercept(point.params, point.logits)
+    params, logits = minimise_intercept(objective, point.params, point.logits)
     gradient = objective.gradient_at(params, logits)
     best = replace(point, params=params, logits=logits, gradient=gradient, intercept_hessian=None)
     bound = duality_gap(objective, best) + rounding

@@ -15,6 +15,8 @@ from skorch_logreg.objective import (
     Point,
     gap_beyond_rounding,
     inner,
+    loss_hessian,
+    minimise_intercept,
     outputs_inverse,
     penalty_gap,
 )
@@ -350,7 +352,7 @@ def _at_best_intercept(
     goal: float,
     model: QuadraticModel | None = None,
 ) -> ProximalState:
-    params, logits = objective.minimise_intercept(params, logits)
+    params, logits = minimise_intercept(objective, params, logits)
     return _state_at(objective, objective.at_logits(params, logits), goal, model)
 
 
@@ -438,7 +440,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     columns = working.any(dim=0).nonzero()[:, 0]
     n_outputs = working.shape[0]
     every = len(columns) == own.data.n_features
-    hessian = own.gram(point, None if every else columns)[0]
+    hessian = loss_hessian(own, point, None if every else columns)[0]
     side = len(columns) + 1
     flat = hessian.reshape(n_outputs * side, n_outputs * side)
     member = torch.zeros(n_outputs, side, dtype=torch.bool, device=flat.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Objective, Point, loss_hessian, loss_hessian_block
 from skorch_logreg.subproblems import Quadratic, minimise
 
 # relative curvature along a step, below which a correction would be rounding error
@@ -43,13 +43,13 @@ class QuadraticModel:
     ) -> "QuadraticModel":
         """Build the model at a point."""
         every = torch.equal(columns, torch.arange(objective.data.n_features, device=columns.device))
-        gram = objective.gram(point, None if every else columns, low_precision)
+        gram = loss_hessian(objective, point, None if every else columns, low_precision)
         return cls(gram[0, 0, :, 0], columns, low_precision)
 
     def extended(self, objective: Objective, point: Point, columns: Tensor) -> "QuadraticModel":
         """Add columns, with their Hessian at a point."""
         every = torch.cat([self.columns, columns])
-        rows = objective.cross_gram(point, columns, every, self.low_precision)
+        rows = loss_hessian_block(objective, point, columns, every, self.low_precision)
         known, side = len(self.columns), len(every) + 1
         bordered = self.bordered.new_empty(side, side)
         bordered[:known, :known] = self.bordered[:-1, :-1]

@@ -12,7 +12,7 @@ from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.curvature.cholesky import damped_cholesky
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import Objective, Point, inner, penalty_diagonal
 from skorch_logreg.solvers.choose import CurvaturePlan
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step
@@ -67,7 +67,7 @@ class SmallNewton(Resumable):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmallState:
         """Return the state at given parameters."""
-        ridge = objective.penalty_diagonal(params)
+        ridge = penalty_diagonal(objective, params)
         if not objective.fit_intercept:  # any positive value: the gradient is zero there
             ridge[..., -1] = 1.0
         return _at(objective, params, ridge, tol)

@@ -11,6 +11,7 @@ from skorch_logreg.objective import (
     duality_gap,
     duality_gap_nearby,
     gap_beyond_rounding,
+    minimise_intercept,
     penalty_gap,
 )
 from skorch_logreg.penalties import Box, ElasticNet
@@ -149,7 +150,7 @@ def _beside(of, best, size, shift, seed=1):
         zero = best.params[..., :-1] == 0
         params[..., :-1][zero] = 0.0
     params[..., :-1] = of.penalty.feasible(params[..., :-1], best.params[..., :-1])
-    params, _ = of.minimise_intercept(params, of.logits(params))
+    params, _ = minimise_intercept(of, params, of.logits(params))
     params[..., 0, -1] += shift
     if of.loss.n_outputs > 1:
         params[..., -1] -= params[..., -1].mean(dim=-1, keepdim=True)
@@ -215,7 +216,7 @@ def test_bounds_alone_give_a_bound(loss, strength):
     best = drive(ProximalNewton(), of, of.zeros(), tol=1e-7, max_iter=200)
     assert 0 <= float(best.duality_gap) <= 1e-12
     point = of.evaluate(of.zeros())
-    params, logits = of.minimise_intercept(point.params, point.logits)
+    params, logits = minimise_intercept(of, point.params, point.logits)
     gap = float(duality_gap(of, of.at_logits(params, logits)))
     truth = float(of.at_logits(params, logits).value - best.value)
     assert truth <= gap <= 10 * truth
@@ -277,7 +278,7 @@ def test_far_offsets(loss, name, seed, container):
     offset = 100 * rng.normal(size=(n, 1, loss.n_outputs))
     of = replace(plain, offset=torch.from_numpy(offset))
     zero = of.zeros()
-    params, logits = of.minimise_intercept(zero, of.with_offset(of.logits(zero)))
+    params, logits = minimise_intercept(of, zero, of.with_offset(of.logits(zero)))
     point = of.at_logits(params, logits)
     size = float(point.value)
     assert float(point.gradient[..., -1].abs().max()) <= 2e-14 * size

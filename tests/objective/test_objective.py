@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.objective import duality_gap, duality_gap_nearby, inner
+from skorch_logreg.objective import (
+    duality_gap,
+    duality_gap_nearby,
+    feasible_gradient,
+    hessian_product,
+    inner,
+    loss_hessian,
+    minimise_intercept,
+    penalty_diagonal,
+)
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
 # where every coefficient is allowed: the others are infinite a step away
@@ -55,20 +64,20 @@ def test_hessian_product_is_the_difference_of_gradients(several):
     h = 1e-5
     ahead = several.evaluate(params + h * direction).gradient
     behind = several.evaluate(params - h * direction).gradient
-    product = several.hessian_product(point)(direction)
+    product = hessian_product(several, point)(direction)
     torch.testing.assert_close(product, (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-6)
 
 
 def test_gram_is_the_hessian_of_the_loss(several):
     params = parameters(several)
     point = several.evaluate(params)
-    gram = several.gram(point)
+    gram = loss_hessian(several, point)
     direction = parameters(several, seed=2)
     product = torch.einsum("mkplq,mlq->mkp", gram, direction)
     if not several.fit_intercept:
         product[..., -1] = 0.0
-    pull = several.penalty_diagonal(params) * direction
-    torch.testing.assert_close(product + pull, several.hessian_product(point)(direction))
+    pull = penalty_diagonal(several, params) * direction
+    torch.testing.assert_close(product + pull, hessian_product(several, point)(direction))
 
 
 def test_line_agrees_with_evaluation(several):
@@ -80,7 +89,7 @@ def test_line_agrees_with_evaluation(several):
     there = several.evaluate(params + step[:, None, None] * direction)
     torch.testing.assert_close(value, there.value)
     torch.testing.assert_close(slope, inner(there.gradient, direction))
-    bend = inner(several.hessian_product(there)(direction), direction)
+    bend = inner(hessian_product(several, there)(direction), direction)
     torch.testing.assert_close(curvature, bend)
     torch.testing.assert_close(moved.value, several.evaluate(params + direction).value)
 
@@ -88,7 +97,7 @@ def test_line_agrees_with_evaluation(several):
 def test_best_intercept(loss, penalty):
     of = objective(loss, penalty, reg_strength=(0.5, 3.0))
     params = parameters(of, size=3.0)
-    moved, logits = of.minimise_intercept(params, of.logits(params))
+    moved, logits = minimise_intercept(of, params, of.logits(params))
     point = of.at_logits(moved, logits)
     torch.testing.assert_close(logits, of.logits(moved))
     assert point.gradient[..., -1].abs().max() < 1e-12
@@ -101,7 +110,7 @@ def test_what_does_not_read_the_rows(several):
     point = several.evaluate(params)
     assert point.logits.dtype is several.logits_dtype
     before = several.data.n_passes
-    several.minimise_intercept(params, point.logits)
+    minimise_intercept(several, params, point.logits)
     weight = several.row_weight()
     assert several.data.n_passes == before
     expected = several.data.weight.expand_as(weight)
@@ -138,7 +147,7 @@ def test_best_intercept_of_a_rare_class():
     of.data.targets[:] = 1.0
     of.data.targets[0] = -1.0
     of.data.weight[0] = 1e-6
-    params, _ = of.minimise_intercept(of.zeros(), of.logits(of.zeros()))
+    params, _ = minimise_intercept(of, of.zeros(), of.logits(of.zeros()))
     odds = of.data.weight[0] / of.data.weight[1:].sum()
     torch.testing.assert_close(params[0, 0, -1:], odds.log(), rtol=1e-9, atol=0)
 
@@ -155,7 +164,7 @@ def test_duality_gap_is_above_the_gap_and_small_at_the_optimum(loss, penalty):
     for size in (1e-6, 1e-3, 0.3):
         params = best.params + parameters(of, size=size)
         params[..., :-1] = penalty.feasible(params[..., :-1], best.params[..., :-1])
-        params, logits = of.minimise_intercept(params, of.logits(params))
+        params, logits = minimise_intercept(of, params, of.logits(params))
         point = of.at_logits(params, logits)
         truth = point.value - best.value
         gap = duality_gap(of, point)
@@ -171,11 +180,11 @@ def test_feasible_gradient_gives_a_bound_that_is_nearly_that_of_the_best_interce
     of = objective(loss, reg_strength=(0.5, 3.0))
     best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-10, max_iter=50)
     point = of.evaluate(best.params + parameters(of, size=size))
-    gradient, _ = of.feasible_gradient(point)
+    gradient, _ = feasible_gradient(of, point)
     assert (gradient[..., -1].abs() <= 1e-9 * point.gradient[..., -1].abs() + 1e-13).all()
     bound = duality_gap_nearby(of, point)
     assert (bound >= (point.value - best.value) * (1 - 1e-6) - 1e-13 * point.value).all()
-    params, logits = of.minimise_intercept(point.params, point.logits)
+    params, logits = minimise_intercept(of, point.params, point.logits)
     moved = of.at_logits(params, logits)
     other = duality_gap(of, moved) + (point.value - moved.value)
     torch.testing.assert_close(bound, other, rtol=5e-3, atol=1e-12)
@@ -203,10 +212,10 @@ def test_what_is_feasible_does_not_depend_on_the_unit_of_weights(loss, size):
     of = objective(loss, reg_strength=(0.5 * size, 3.0 * size))
     of.data.weight.mul_(size)
     params = 0.1 * parameters(of)
-    params, _ = of.minimise_intercept(params, of.logits(params))
+    params, _ = minimise_intercept(of, params, of.logits(params))
     for shift in (1e-3, 1e-8):
         params[:, 0, -1] += shift
-        gradient, step = of.feasible_gradient(of.evaluate(params))
+        gradient, step = feasible_gradient(of, of.evaluate(params))
         assert step.isfinite().all()
         assert (gradient[..., -1].abs() <= 1e-12 * size).all()
 
@@ -216,7 +225,7 @@ def test_feasible_gradient_says_where_it_is_none(loss):
     params = of.zeros()
     params[1, 0, -1] = 3.0
     point = of.evaluate(params)
-    assert of.feasible_gradient(point)[1][1].isinf().all()
+    assert feasible_gradient(of, point)[1][1].isinf().all()
     assert duality_gap_nearby(of, point) is None
     assert duality_gap(of, point)[1].isinf()
 
@@ -257,12 +266,12 @@ def test_the_last_point_brings_along_what_its_dual_bound_needs(loss, container):
         torch.testing.assert_close(getattr(last, name), getattr(plain, name))
     assert plain.intercept_hessian is None
     torch.testing.assert_close(
-        last.intercept_hessian, of.hessian_product(plain)(_unit_intercepts(of))
+        last.intercept_hessian, hessian_product(of, plain)(_unit_intercepts(of))
     )
     reads = of.data.n_passes
-    bound = of.feasible_gradient(last)
+    bound = feasible_gradient(of, last)
     assert of.data.n_passes == reads
-    for part, expected in zip(bound, of.feasible_gradient(plain), strict=True):
+    for part, expected in zip(bound, feasible_gradient(of, plain), strict=True):
         torch.testing.assert_close(part, expected)
     index = torch.tensor([1])
     torch.testing.assert_close(last.select(index).intercept_hessian, last.intercept_hessian[index])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.objective import inner
+from skorch_logreg.objective import hessian_product, inner
 from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -170,7 +170,7 @@ def test_no_curvature_is_no_decrement_of_zero(loss):
     sign[..., 1:] = -1  # one class is certain, which is wrong for most rows
     of = replace(of, offset=1e4 * sign)
     point = of.evaluate(of.zeros())
-    assert not bool(of.hessian_product(point)(point.gradient).any())
+    assert not bool(hessian_product(of, point)(point.gradient).any())
     direction, decrement = newton_direction(of, point, curvature, 1e-3)
     assert float(decrement) > 0.5 * float(point.value)
     assert float(inner(direction, point.gradient)) < 0

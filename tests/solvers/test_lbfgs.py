@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.objective import hessian_product
 from skorch_logreg.solvers.smooth import flattening
 from tests.catalogue import objective, parameters
 from tests.hunt.draws import Problem
@@ -49,7 +50,7 @@ def test_flattening_is_that_of_the_curvature():
     before = of.evaluate(parameters(of))
     step = -0.2 * before.gradient / before.gradient.abs().max()
     after = of.evaluate(before.params + step)
-    start, end = ((of.hessian_product(p)(step) * step).sum() for p in (before, after))
+    start, end = ((hessian_product(of, p)(step) * step).sum() for p in (before, after))
     slopes = [(p.gradient * step).sum() for p in (before, after)]
     secant = slopes[1] - slopes[0]
     expected = max(torch.stack([secant, -slopes[0]])) / end

@@ -1,0 +1,109 @@
+"""Hessian of an objective: products, and its entries over some columns."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.objective.objective import Objective, Point, multiply_curvature
+
+
+def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Tensor]:
+    """Return a function that multiplies with the exact Hessian; one pass over X per call."""
+    diagonal, rank_one = objective.loss.curvature(point.logits)
+    # the curvature of the rows is stored instead of being recomputed in every product
+    rows = (diagonal,) if rank_one is None or rank_one is diagonal else (diagonal, rank_one)
+    ridge = objective.scaled(objective.penalty.hess_diagonal(point.params[..., :-1]))
+
+    def product(vector: Tensor) -> Tensor:
+        def kernel(block: Block, d: Tensor, *q: Tensor) -> tuple[Tensor, ...]:
+            second = None if rank_one is None else q[0] if q else d
+            h = multiply_curvature(d, second, block.matmul(vector))
+            return (block.rmatmul(h.mul_(block.weight[..., None])),)
+
+        (image,) = objective.data.reduce(kernel, *rows)
+        return objective.add_penalty_gradient(image, ridge * vector[..., :-1])
+
+    return product
+
+
+def loss_hessian(
+    objective: Objective,
+    point: Point,
+    columns: Tensor | None = None,
+    low_precision: bool = False,
+) -> Tensor:
+    """Compute the loss's Hessian (m, K, c + 1, K, c + 1) over some columns and the intercept.
+
+    ``low_precision`` is only for one model with one output.
+    """
+    loss, data = objective.loss, objective.data
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        diagonal, rank_one = loss.curvature(logits)
+        weight = block.weight[..., None]
+        second = None if rank_one is None else rank_one * weight.sqrt()
+        return (block.gram(diagonal * weight, second, columns),)
+
+    def low_precision_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        diagonal = loss.curvature(logits)[0][:, 0]
+        return (block.bfloat16_gram(diagonal * block.weight, None, columns),)
+
+    if not low_precision:
+        return data.reduce(kernel, point.logits)[0]
+    (gram,) = data.reduce(low_precision_kernel, point.logits, few=True)
+    lower = gram.tril().to(torch.float64)
+    return (lower + lower.tril(-1).T)[None, None, :, None]
+
+
+def loss_hessian_block(
+    objective: Objective,
+    point: Point,
+    columns: Tensor,
+    others: Tensor,
+    low_precision: bool = False,
+) -> Tensor:
+    """Compute the block (c, o + 1) of the loss's Hessian of columns by others and intercept.
+
+    Only for one model with one output.
+    """
+
+    def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
+        return (block.cross(weight, columns, others, low_precision),)
+
+    weight = output_curvature(objective, point)[:, 0, 0]
+    return objective.data.reduce(kernel, weight, few=low_precision)[0].to(torch.float64)
+
+
+def output_curvature(objective: Objective, point: Point) -> Tensor:
+    """Compute the weighted second derivatives (n, m, K) of every row's loss in each logit."""
+
+    def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
+        diagonal, rank_one = objective.loss.curvature(logits)
+        own = diagonal if rank_one is None else diagonal - rank_one.square()
+        torch.mul(own, block.weight[..., None], out=out)
+        return ()
+
+    out = torch.empty_like(point.logits)
+    objective.data.reduce(kernel, point.logits, out, reads=0)
+    return out
+
+
+def penalty_diagonal(objective: Objective, params: Tensor) -> Tensor:
+    """Return the diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept."""
+    ridge = objective.scaled(objective.penalty.hess_diagonal(params[..., :-1]))
+    return torch.cat([ridge, torch.zeros_like(ridge[..., :1])], dim=-1)
+
+
+def row_kernel(
+    objective: Objective, params: Tensor, low_precision: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return ``Z P^-1 Z'`` (n, n) and the penalty's diagonal P (p,), for a strength of 1.
+
+    P is the same for all outputs, and 1 for columns without a penalty.  With
+    ``low_precision`` the product may have low precision.
+    """
+    diagonal = objective.penalty.hess_diagonal(params[:1, :1, :-1])[0, 0]
+    diagonal = torch.where(diagonal > 0, diagonal, 1.0)
+    return objective.data.outer(1 / diagonal, low_precision), diagonal

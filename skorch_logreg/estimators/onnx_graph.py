@@ -11,6 +11,8 @@ from skorch_logreg.inputs.arrays import FLOATS
 __all__ = ["classifier", "save"]
 
 _OPSET = 17  # version of ONNX's operators
+_INT64 = 7  # TensorProto.INT64
+_Node = tuple[str, str, str, dict[str, Any]]  # operator, names of the inputs, output, attributes
 
 
 def classifier(
@@ -49,75 +51,86 @@ def classifier(
         If onnx is not installed.
     """
     floats = _float_type(coef.dtype if dtype is None else dtype)
-    answers = _answers(classes)
+    constants = {"classes": _answers(classes)}
     onnx = _onnx()
+    if kind == "binary":  # the first logit is 0: a runtime's Softmax is exact in the tails
+        coef, intercept = (np.concatenate([0 * part, part]) for part in (coef, intercept))
+    constants |= {"coef": coef.astype(floats), "intercept": intercept.astype(floats)}
+    nodes: list[_Node] = [("Gemm", "X coef intercept", "logits", {"transB": 1})]
+    for part, values in (_link(kind, floats), _decision(kind, thresholds, floats)):
+        nodes += part
+        constants |= values
+    nodes.append(("Gather", "classes index", "label", {}))
+    return _model(onnx, nodes, constants, is_indicator=kind == "indicator")
+
+
+def _link(kind: str, floats: np.dtype) -> tuple[list[_Node], dict[str, Any]]:
+    """Return the nodes from logits to probabilities, and their constants."""
+    if kind in ("binary", "multinomial"):
+        return [("Softmax", "logits", "probabilities", {"axis": 1})], {}
+    # log(sigmoid(z)) = min(z, 0) - log(1 + exp(-|z|)): Sigmoid is not exact in the tails
+    nodes: list[_Node] = [
+        ("Abs", "logits", "size", {}),
+        ("Neg", "size", "decay", {}),
+        ("Exp", "decay", "rest", {}),
+        ("Add", "one rest", "total", {}),
+        ("Log", "total", "log_total", {}),
+        ("Min", "logits zero", "lower", {}),
+        ("Sub", "lower log_total", "log_sigmoid", {}),
+    ]
+    if kind == "indicator":
+        nodes.append(("Exp", "log_sigmoid", "probabilities", {}))
+    else:
+        nodes.append(("Softmax", "log_sigmoid", "probabilities", {"axis": 1}))
+    return nodes, {"zero": np.zeros(1, floats), "one": np.ones(1, floats)}
+
+
+def _decision(
+    kind: str, thresholds: np.ndarray, floats: np.dtype
+) -> tuple[list[_Node], dict[str, Any]]:
+    """Return the nodes from logits and probabilities to class indices, and their constants."""
+    if kind in ("multinomial", "one-vs-rest"):
+        return [("ArgMax", "logits", "index", {"axis": 1, "keepdims": 0})], {}
+    nodes: list[_Node] = []
+    constants: dict[str, Any] = {}
+    logit, probability = "logits", "probabilities"
+    if kind == "binary":
+        logit, probability, thresholds = "log_odds", "present", thresholds[0]
+        constants["second"] = np.array(1)
+        nodes = [
+            ("Gather", "logits second", logit, {"axis": 1}),
+            ("Gather", "probabilities second", probability, {"axis": 1}),
+        ]
+    # at 0.5 compare the logit with 0, which does not depend on the rounding of probabilities
+    half = thresholds == 0.5
+    constants["half"] = np.asarray(half)
+    constants["least"] = np.where(half, 0.0, thresholds).astype(floats)
+    nodes += [
+        ("Where", f"half {logit} {probability}", "score", {}),
+        ("GreaterOrEqual", "score least", "positive", {}),
+        ("Cast", "positive", "index", {"to": _INT64}),
+    ]
+    return nodes, constants
+
+
+def _model(onnx: Any, nodes: list[_Node], constants: dict[str, Any], *, is_indicator: bool) -> Any:
+    """Build and check the model; ``is_indicator`` means a label per logit."""
     from onnx import helper, numpy_helper
 
-    node = helper.make_node
-    binary = kind == "binary"
-    if binary:  # the first class gets a logit of 0: a runtime's Softmax is exact in the tails
-        coef, intercept = (np.concatenate([0 * part, part]) for part in (coef, intercept))
-    constants = {"coef": coef.astype(floats), "intercept": intercept.astype(floats)}
-    constants["classes"] = answers
-    nodes = [node("Gemm", ["X", "coef", "intercept"], ["logits"], transB=1)]
-    scores = "logits"
-    if kind in ("one-vs-rest", "indicator"):
-        # log(sigmoid(z)) = min(z, 0) - log(1 + exp(-|z|)): Sigmoid is not exact in the tails
-        scores = "log_sigmoid"
-        constants |= {"zero": np.zeros(1, floats), "one": np.ones(1, floats)}
-        nodes += [
-            node("Abs", ["logits"], ["size"]),
-            node("Neg", ["size"], ["decay"]),
-            node("Exp", ["decay"], ["rest"]),
-            node("Add", ["one", "rest"], ["total"]),
-            node("Log", ["total"], ["log_total"]),
-            node("Min", ["logits", "zero"], ["lower"]),
-            node("Sub", ["lower", "log_total"], [scores]),
-        ]
-    if kind == "indicator":
-        nodes.append(node("Exp", [scores], ["probabilities"]))
-    else:
-        nodes.append(node("Softmax", [scores], ["probabilities"], axis=1))
-    if kind in ("multinomial", "one-vs-rest"):
-        nodes.append(node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0))
-    else:
-        # at 0.5 compare the logit with 0, which does not depend on the rounding of probabilities
-        logit, probability = "logits", "probabilities"
-        if binary:
-            logit, probability = "log_odds", "present"
-            thresholds = thresholds[0]
-            constants["second"] = np.array(1)
-            nodes += [
-                node("Gather", ["logits", "second"], [logit], axis=1),
-                node("Gather", ["probabilities", "second"], [probability], axis=1),
-            ]
-        half = thresholds == 0.5
-        constants["half"] = np.asarray(half)
-        constants["least"] = np.where(half, 0.0, thresholds).astype(floats)
-        nodes += [
-            node("Where", ["half", logit, probability], ["score"]),
-            node("GreaterOrEqual", ["score", "least"], ["positive"]),
-            node("Cast", ["positive"], ["index"], to=onnx.TensorProto.INT64),
-        ]
-    nodes.append(node("Gather", ["classes", "index"], ["label"]))
-
-    number = helper.np_dtype_to_tensor_dtype(floats)
-    n_columns = len(coef)
-    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    label_type = next(tensor.data_type for tensor in held if tensor.name == "classes")
-    label_shape: list[str | int | None] = (
-        ["n_samples", n_columns] if kind == "indicator" else ["n_samples"]
-    )
+    n_columns, n_features = constants["coef"].shape
+    number = helper.np_dtype_to_tensor_dtype(constants["coef"].dtype)
+    tensors = {name: numpy_helper.from_array(value, name) for name, value in constants.items()}
+    label_shape: list[Any] = ["n_samples", n_columns] if is_indicator else ["n_samples"]
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes,
+        [helper.make_node(op, takes.split(), [gives], **how) for op, takes, gives, how in nodes],
         "logistic_regression",
-        [value("X", number, ["n_samples", coef.shape[1]])],
+        [value("X", number, ["n_samples", n_features])],
         [
-            value("label", label_type, label_shape),
+            value("label", tensors["classes"].data_type, label_shape),
             value("probabilities", number, ["n_samples", n_columns]),
         ],
-        held,
+        list(tensors.values()),
     )
     opset = [helper.make_opsetid("", _OPSET)]
     # the oldest format that has the operators, so that older runtimes can read it

@@ -310,11 +310,7 @@ class MultiLabel(
         estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
         y = ArrayNamespace.of(X).detach(y)
         if isinstance(estimator, NeuralLogisticClassifier):
-            network = neural.fit(self, estimator, X, y, sample_weight, label_mask=label_mask)
-            self._set_fitted(network.attributes, network.inputs.labels)
-            setattr(self, persistence.TRAINING, network.training_state)
-            if network.label_problem is not None:
-                warn(estimator, network.label_problem, network.label_results)
+            neural.fit(self, estimator, X, y, sample_weight, label_mask=label_mask)
             return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):

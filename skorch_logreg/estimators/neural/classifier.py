@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from skorch_logreg.estimators import partial, persistence
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.neural import fits, networks
-from skorch_logreg.estimators.neural.validate import rows_like_before
 from skorch_logreg.estimators.prediction import LogitPrediction
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.torch_context import default_torch_state
@@ -292,7 +291,9 @@ class NeuralLogisticClassifier(
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         check_is_fitted(self)
-        return networks.logits(self.module_, rows_like_before(self, X)), ArrayNamespace.of(X)
+        return networks.logits(self.module_, networks.rows_like_before(self, X)), ArrayNamespace.of(
+            X
+        )
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data is supported."""

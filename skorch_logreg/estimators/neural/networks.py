@@ -2,25 +2,28 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import options, torch_dtype
 from skorch_logreg.inputs.arrays import to_tensor
+from skorch_logreg.inputs.rows import validate_rows
 
 __all__ = [
     "ACTIVATIONS",
-    "add_head",
     "apply_network",
-    "copy_backbone",
-    "device_and_dtype_of",
-    "eval_mode",
+    "check_sizes",
+    "copy_network",
+    "device_and_dtype",
     "logits",
-    "perceptron",
+    "new_network",
+    "rows_like_before",
     "to_input",
 ]
 
@@ -35,23 +38,75 @@ ACTIVATIONS = {
 _MAX_ELEMENTS = 1 << 22  # elements of a layer's output that a prediction computes at once
 
 
-def perceptron(
-    n_features: int, sizes: Sequence[int], activation: str, dropout: float, dtype: torch.dtype
+def check_sizes(model: Any) -> None:
+    """Raise an error for sizes of hidden layers that are not positive integers."""
+    for size in _as_list(model.hidden_layer_sizes) if model.module is None else ():
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ParameterError(
+                f"hidden_layer_sizes={model.hidden_layer_sizes!r} must hold integers from 1 on."
+            )
+
+
+def device_and_dtype(
+    model: Any, X: Any, device: torch.device | None
+) -> tuple[torch.device, torch.dtype]:
+    """Return the device and type of a model's network for validated rows.
+
+    ``device`` is that of the parameter; None: that of the module, or else of the rows.
+    """
+    dtype = torch_dtype(X)
+    if model.module is not None:
+        for part in (*model.module.parameters(), *model.module.buffers()):
+            if part.is_floating_point():
+                device, dtype = part.device if device is None else device, part.dtype
+                break
+    if device is None:
+        device = X.device if isinstance(X, Tensor) else torch.device("cpu")
+    options.check_device_takes(device, X)
+    return device, dtype
+
+
+def new_network(
+    model: Any,
+    X: Any,
+    n_outputs: int,
+    *,
+    zero_head: bool,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> nn.Sequential:
-    """Build hidden layers, each with an activation and dropout.
+    """Build the network of a model for validated rows, with random weights.
 
     Weights are drawn from torch's CPU generator, so that a seed gives the same ones on any device.
     """
-    layers: list[nn.Module] = []
-    for size in sizes:
-        layers += [
-            nn.Linear(n_features, size, dtype=dtype, device="cpu"),
-            ACTIVATIONS[activation](),
-        ]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        n_features = size
-    return nn.Sequential(*layers)
+    if model.module is not None:
+        backbone, width = copy_backbone(model.module, X[:2], device, dtype)
+    else:
+        width, layers = int(X.shape[1]), []
+        for size in map(int, _as_list(model.hidden_layer_sizes)):
+            layers += [
+                nn.Linear(width, size, dtype=dtype, device="cpu"),
+                ACTIVATIONS[model.activation](),
+            ]
+            if model.dropout:
+                layers.append(nn.Dropout(float(model.dropout)))
+            width = size
+        backbone = nn.Sequential(*layers)
+    head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
+    for parameter in head.parameters() if zero_head else ():
+        nn.init.zeros_(parameter)
+    return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
+
+
+def copy_network(network: Any, n_features: int, X: Any, n_outputs: int) -> nn.Sequential:
+    """Copy the fitted network of a number of features, from which a warm fit starts."""
+    if n_features != X.shape[1] or network.head.out_features != n_outputs:
+        raise ValueError(
+            f"The previous module_, where warm_start=True starts, is of {n_features} features "
+            f"and {network.head.out_features} logits; X has {X.shape[1]} features, and y "
+            f"needs {n_outputs} logits. Fit with warm_start=False."
+        )
+    return copy.deepcopy(network)
 
 
 def copy_backbone(
@@ -109,22 +164,6 @@ def copy_backbone(
     return backbone, features[0].numel()
 
 
-def device_and_dtype_of(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
-    """Return the device and type of a module's parameters or buffers; None if it has none."""
-    for part in (*module.parameters(), *module.buffers()):
-        if part.is_floating_point():
-            return part.device, part.dtype
-    return None
-
-
-def add_head(
-    backbone: nn.Module, width: int, n_outputs: int, device: torch.device, dtype: torch.dtype
-) -> nn.Sequential:
-    """Build a network of a backbone and a new head."""
-    head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
-    return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
-
-
 def to_input(rows: Any, head: nn.Linear) -> Tensor:
     """Copy rows to a dense tensor of the network's type and device.
 
@@ -171,6 +210,16 @@ def logits(network: Any, X: Any) -> Tensor:
             "columns, for example with StandardScaler."
         )
     return found
+
+
+def rows_like_before(model: Any, X: Any) -> Any:
+    """Validate rows, whose features must be those of the previous fit."""
+    return validate_rows(model, X, reset=False, allow_nd=model.module is not None)
+
+
+def _as_list(hidden_layer_sizes: Any) -> list[Any]:
+    one = isinstance(hidden_layer_sizes, Integral)
+    return [hidden_layer_sizes] if one else list(hidden_layer_sizes)
 
 
 @contextmanager

@@ -1,0 +1,224 @@
+"""A network under training, with the problem of its head."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skorch_logreg.data import InMemory, from_arrays
+from skorch_logreg.estimators.neural import networks
+from skorch_logreg.estimators.neural.mode import TrainingMode
+from skorch_logreg.estimators.streamed import Stream
+from skorch_logreg.exceptions import DivergenceError, ParameterError
+from skorch_logreg.fitting import Params, Progress, epoch_callback
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import seeded_generators
+from skorch_logreg.inputs.validate import FitInput
+from skorch_logreg.training import LinearHead, TrainingRequest, TrainingResult, train_in_memory
+
+__all__ = ["NetworkFit", "previous_network", "start"]
+
+
+@dataclass(frozen=True)
+class NetworkFit:
+    """Network under training, with the problem of its head.
+
+    Parameters
+    ----------
+    model : NeuralLogisticClassifier
+        Parameters of the fit.
+    network : nn.Sequential
+        Backbone and head; trained in place.
+    problem : Problem
+        Problem of each model of the head.
+    C : Tensor of shape (m,)
+        Inverse regularization strength of each model: one for classes, or one for each label.
+    seed : int
+    is_warm : bool
+        Whether training starts from the previous network.
+    """
+
+    model: Any
+    network: Any
+    problem: Problem
+    C: Tensor
+    seed: int
+    is_warm: bool
+
+    @property
+    def head(self) -> LinearHead:
+        """Weights of the last layer of the network."""
+        return LinearHead(self.network.head, len(self.C))
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        device: torch.device = self.network.head.weight.device
+        return device
+
+    def data(
+        self, X: Any, targets: Tensor, weight: Tensor | None, *, on_features: bool
+    ) -> InMemory:
+        """Combine rows, or their features, with targets and weights."""
+        if on_features:
+            return from_arrays(self.features(X), targets, weight)
+        return from_arrays(self.problem.design(X), targets, weight, device=self.device)
+
+    def features(self, X: Any) -> Tensor:
+        """Compute the features (n_samples, n_features) of rows, float32 or float64."""
+        features = networks.apply_network(self.network.backbone, X, self.network.head)
+        if not bool(features.isfinite().all()):
+            row = int((~features.isfinite().all(dim=1)).nonzero()[0, 0])
+            raise ParameterError(
+                f"The backbone gives features that are not finite for row {row} of X; scale the "
+                "columns of X, for example with StandardScaler."
+            )
+        return features.to(_head_dtype(features.dtype))
+
+    def reconstruct(self, params: Params | None) -> dict[str, Any]:
+        """Return the attributes of the current network; ``params``, if given, are its head's."""
+        network = copy.deepcopy(self.network).eval()
+        if params is not None:
+            LinearHead(network.head, len(self.C)).load(params)
+        return {"module_": network}
+
+    def train(
+        self,
+        mode: TrainingMode,
+        rows: InMemory | Stream,
+        *,
+        callback: Callable[[Progress], bool] | None = None,
+        total_weight: Tensor | None = None,
+        **options: Any,
+    ) -> TrainingResult:
+        """Train the network on rows or a stream; train only the head if the backbone is frozen.
+
+        A frozen backbone takes features as rows, but computes them for the batches of a stream.
+        ``options`` are further fields of the `TrainingRequest`.
+        """
+        head: nn.Linear = self.network.head
+        is_stream = isinstance(rows, Stream)
+        network: nn.Module = head if mode.frozen else self.network
+        weight = rows.weight if is_stream else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
+        nowhere: Any = None  # `reconstruct` copies the current network
+
+        def forward(batch: Any) -> Tensor:
+            inputs = self.features(batch) if is_stream and mode.frozen else batch
+            return _forward(network, networks.to_input(inputs, head))
+
+        request = TrainingRequest(
+            network=network,
+            head=head,
+            loss=self.problem.loss,
+            penalty=self.problem.penalty(None, self.device),
+            reg_strength=(1 / self.C).to(self.device),
+            solver=mode.solver,
+            shares_scale=True,
+            forward=forward,
+            callback=epoch_callback(callback, weight, lambda: nowhere),
+            seed=self.seed,
+            layer_seed=~self.seed,  # other random numbers than those of the order of rows
+            **options,
+        )
+        if isinstance(rows, Stream):
+            trained = rows.train(request)
+        else:
+            trained = train_in_memory(request, rows, total_weight)
+        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise DivergenceError(
+                f"{type(mode.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
+                "no longer finite. Lower the learning rate, scale the columns of X (for example "
+                "with StandardScaler), or set clip."
+            )
+        return trained
+
+    def finished(self) -> nn.Sequential:
+        """Return the network in evaluation mode, without gradients."""
+        network: nn.Sequential = self.network.eval()
+        network.zero_grad()
+        return network
+
+
+def _forward(network: nn.Module, rows: Tensor) -> Tensor:
+    """Compute logits; explain an error of a layer that does not train on one row."""
+    try:
+        logits: Tensor = network(rows)
+    except ValueError as error:
+        if len(rows) > 1:
+            raise
+        raise ParameterError(
+            f"A mini-batch has one row, which module does not train on: {error}. Choose "
+            "another batch_size."
+        ) from error
+    return logits
+
+
+@contextmanager
+def start(
+    model: Any,
+    inputs: FitInput,
+    mode: TrainingMode,
+    *,
+    seed: int,
+    previous: tuple[nn.Module, int] | None,
+    options: Options | None = None,
+    C: Tensor | None = None,
+) -> Iterator[NetworkFit]:
+    """Create the network to train, with torch's generators seeded until the end of the block.
+
+    Parameters
+    ----------
+    model : NeuralLogisticClassifier
+    inputs : FitInput
+        Validated input; its labels are classes, or an indicator with a logit for each label.
+    mode : TrainingMode
+    seed : int
+    previous : tuple or None
+        Result of `previous_network` to start from; None: start from random weights.
+    options : Options or None
+        Options of the head; None: those of the model.
+    C : Tensor of shape (m,) or None
+        Inverse regularization strength of each label; None: the model's.
+    """
+    device, dtype = networks.device_and_dtype(model, inputs.X, inputs.device)
+    n_classes = 2 if C is not None else inputs.labels.n_classes
+    is_soft = bool(model.soft_labels or model.label_smoothing)
+    if C is None:
+        C = torch.tensor([float(model.C)], dtype=torch.float64)
+    n_outputs = len(C) * (1 if n_classes == 2 else n_classes)
+    network: Any
+    with seeded_generators(seed, device):
+        if previous is None:
+            network = networks.new_network(
+                model, inputs.X, n_outputs, zero_head=mode.frozen, device=device, dtype=dtype
+            )
+        else:
+            network = networks.copy_network(*previous, inputs.X, n_outputs).to(device)
+            network = network.to(dtype) if model.module is None else network
+        problem = Problem(
+            options=options or Options(float(model.C), float(model.l1_ratio), "auto", False),
+            namespace=inputs.namespace,
+            dtype=_head_dtype(dtype),
+            n_classes=n_classes,
+            n_features=int(network.head.in_features),
+            fit_intercept=True,
+            intercept_scaling=1.0,
+            is_soft=is_soft,
+        )
+        yield NetworkFit(model, network, problem, C, seed, previous is not None)
+
+
+def previous_network(model: Any) -> tuple[nn.Module, int] | None:
+    """Return a model's fitted network and its number of features; None if it has none."""
+    network = vars(model).get("module_")
+    return None if network is None else (network, model.n_features_in_)
+
+
+def _head_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of the head's fits and predictions: float32 for half precision."""
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32

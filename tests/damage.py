@@ -162,6 +162,13 @@ def forged(rng, content):
     return packed((files | {"document.npy": _encoded(document)}).items())
 
 
+def other_format(content, number):
+    """The document says that it has another format."""
+    files = members(content)
+    document = _document(files) | {"format": number}
+    return packed((files | {"document.npy": _encoded(document)}).items())
+
+
 def _document(files):
     with io.BytesIO(files["document.npy"]) as file:
         return json.loads(np.lib.format.read_array(file).tobytes())

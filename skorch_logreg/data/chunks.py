@@ -19,7 +19,6 @@ from torch import Tensor
 from skorch_logreg.data.first_pass import Checksum, FirstPassSample
 from skorch_logreg.data.protocol import Task
 
-_MAX_COPIED_BYTES = 1 << 28  # bytes of columns that are copied to memory, at most
 # folders that the end of a fit removes
 _FOLDERS: ContextVar[list[Path] | None] = ContextVar("folders", default=None)
 
@@ -53,6 +52,8 @@ class ChunkParts:
         refers to it.
     names : iterator of int
         Numbers for the names of files.
+    max_copied_bytes : int
+        Largest size of columns that are copied to memory.
     """
 
     is_read_again: ClassVar[bool] = True
@@ -61,6 +62,7 @@ class ChunkParts:
     indices: list[int]
     home: Path | None = None
     names: Iterator[int] = field(default_factory=count)
+    max_copied_bytes: int = 1 << 28
 
     @classmethod
     def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":
@@ -102,7 +104,7 @@ class ChunkParts:
         return replace(self, source=handle, indices=list(range(len(self.lengths))))
 
     def may_hold(self, n_bytes: int) -> bool:
-        return self.home is not None or n_bytes <= _MAX_COPIED_BYTES
+        return self.home is not None or n_bytes <= self.max_copied_bytes
 
     def _chunks(self, reads: bool) -> Iterator[tuple[int, Any]]:
         if not reads:

@@ -35,11 +35,14 @@ class FirstPassSample:
         Rows of the sample.
     checksums : list of Checksum or None
         One for each partition with rows.
+    max_bytes : int
+        Largest size of a sample whose step is not given.
     """
 
     step: int = 1
     kept: Any = None
     checksums: "list[Checksum] | None" = None
+    max_bytes: int = 64 << 20
 
     def keep(self, parts: list[Any]) -> None:
         """Store the sampled rows of all partitions."""

@@ -30,7 +30,6 @@ PLACES = {
     "ranks": "`RankRows` of every process of a group of `torch.distributed`",
 }
 
-_SAMPLE_BYTES = 64 << 20  # bytes of the first-pass sample
 _MIN_MOMENT_ROWS = 1000  # rows of a sample that estimate moments, at least
 
 
@@ -161,7 +160,8 @@ class PartitionedData(Data):
         """Validate all entries, and copy a sample of the rows to this process."""
         self.reads[0] += 1
         survey, begin, slices = self.survey, 0, []
-        survey.step = -(-self.n_samples // max(_SAMPLE_BYTES // (8 * max(self.n_features, 1)), 1))
+        kept = max(survey.max_bytes // (8 * max(self.n_features, 1)), 1)
+        survey.step = -(-self.n_samples // kept)
         for length in self.parts.lengths:
             slices.append(survey.of_part(begin))
             begin += length

@@ -265,11 +265,15 @@ def to_ndarray(array: Any) -> np.ndarray:
 
 
 _ROWS = 4096  # rows a batch that is read from a data set
-_IN_MEMORY = 1 << 30  # bytes of rows up to which they are kept in memory
-_CHUNK = 64 << 20  # bytes of a chunk of larger data sets, which are read in every pass
 
 
-def read(X: Any, allow_rereading: bool = False) -> tuple[Any, Any, Any]:
+def read(
+    X: Any,
+    allow_rereading: bool = False,
+    *,
+    max_memory_bytes: int = 1 << 30,
+    chunk_bytes: int = 64 << 20,
+) -> tuple[Any, Any, Any]:
     """Read all rows of a map-style data set or its loader.
 
     Parameters
@@ -278,6 +282,8 @@ def read(X: Any, allow_rereading: bool = False) -> tuple[Any, Any, Any]:
     allow_rereading : bool, default=False
         Whether the rows of a large data set may be read again in every pass instead of being kept
         in memory. This needs a loader that yields every row once, in any order.
+    max_memory_bytes, chunk_bytes : int
+        Size of the rows up to which they are kept in memory, and of a chunk of more rows.
 
     Returns
     -------
@@ -296,7 +302,7 @@ def read(X: Any, allow_rereading: bool = False) -> tuple[Any, Any, Any]:
         first = part if first is None else first
         rows.append(part)
         labels.append(others)
-        if chunks is not None and n_bytes > _IN_MEMORY:
+        if chunks is not None and n_bytes > max_memory_bytes:
             rows.clear()
     if first is None:
         raise ValueError(EMPTY)
@@ -304,10 +310,10 @@ def read(X: Any, allow_rereading: bool = False) -> tuple[Any, Any, Any]:
         None if parts[0] is None else np.concatenate([to_ndarray(part) for part in parts])
         for parts in zip(*labels, strict=True)
     )
-    if chunks is None or n_bytes <= _IN_MEMORY:
+    if chunks is None or n_bytes <= max_memory_bytes:
         return np.concatenate(rows), y, weight
     width = max(first.nbytes // len(first), 1)
-    return replace(chunks, rows=max(_CHUNK // width, 1)), y, weight
+    return replace(chunks, rows=max(chunk_bytes // width, 1)), y, weight
 
 
 @dataclass(frozen=True)

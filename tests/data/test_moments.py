@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.data import from_arrays, partitioned
+from skorch_logreg.data import from_arrays
 from tests.catalogue import LOSSES
 from tests.data.test_partitioned import as_blocks, as_chunks
 
@@ -84,17 +84,20 @@ def test_a_constant_has_equal_entries_where_rows_have_weight(hold):
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("make", [as_chunks, as_blocks])
-def test_the_rows_of_a_sample_may_have_no_weight(make, sparse, monkeypatch):
+def test_the_rows_of_a_sample_may_have_no_weight(make, sparse):
     """Their moments are none; those of all rows are found from scratch."""
-    monkeypatch.setattr(partitioned, "_SAMPLE_BYTES", 12 * 3 * 8)
     X = np.random.default_rng(0).normal(size=(N, 3)) + [0.0, 1e8, 1e8]
     X[:, 2] = 1e8
     weight = np.ones(N)
-    found = make(sp.csr_array(X) if sparse else X, 12, torch.arange(N) % 2, weight)
+    found = make(
+        sp.csr_array(X) if sparse else X, 12, torch.arange(N) % 2, weight, max_bytes=12 * 3 * 8
+    )
     found.column_moments()
     weight[found.sampled(N)] = 0.0
     assert 0 < weight.sum() < N
-    found = make(sp.csr_array(X) if sparse else X, 12, torch.arange(N) % 2, weight)
+    found = make(
+        sp.csr_array(X) if sparse else X, 12, torch.arange(N) % 2, weight, max_bytes=12 * 3 * 8
+    )
     mean, deviation = found.column_moments()
     expected = exact_moments(X, weight)
     np.testing.assert_allclose(mean, expected[0], rtol=1e-14)

@@ -1,5 +1,7 @@
 """Parts of rows are the rows: every sum, sample and copy of columns is that of one array."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -8,13 +10,12 @@ import torch
 from skorch_logreg.data import (
     ChunkParts,
     DaskParts,
+    FirstPassSample,
     as_it_is,
     from_arrays,
     from_parts,
     look_through,
-    partitioned,
 )
-from skorch_logreg.data import chunks as chunk_module
 from tests.catalogue import LOSSES, problem
 
 
@@ -32,7 +33,8 @@ class Chunks:
         return sp.csr_array(rows) if sp.issparse(rows) else torch.from_numpy(rows)
 
 
-def as_chunks(X, length, y, weight=None):
+def as_chunks(X, length, y, weight=None, **_):
+    """Chunks, whose sample has as many rows as the first."""
     chunks = Chunks(X, length)
     lengths, survey = look_through(chunks, X.shape[0])
     weight = None if weight is None else torch.as_tensor(weight)
@@ -48,7 +50,7 @@ def as_chunks(X, length, y, weight=None):
     )
 
 
-def as_blocks(X, length, y, weight=None):
+def as_blocks(X, length, y, weight=None, **sample):
     dask = pytest.importorskip("dask")
     starts = range(0, X.shape[0], length)
     blocks = DaskParts(
@@ -56,7 +58,8 @@ def as_blocks(X, length, y, weight=None):
         [min(length, X.shape[0] - start) for start in starts],
     )
     weight = None if weight is None else torch.as_tensor(weight)
-    return from_parts(blocks, read, X.shape[1], y, sample_weight=weight)
+    sample = FirstPassSample(**sample)
+    return from_parts(blocks, read, X.shape[1], y, sample_weight=weight, survey=sample)
 
 
 def read(X, index, check):
@@ -129,16 +132,16 @@ def test_moments_and_passes(both):
     assert found.n_passes == 2
 
 
-def test_moments_of_many_rows_are_those_of_a_sample(make, monkeypatch):
+def test_moments_of_many_rows_are_those_of_a_sample(make):
     """And of all, where a column is constant in it."""
-    monkeypatch.setattr(partitioned, "_SAMPLE_BYTES", 2000 * 3 * 8)
+    sample = {"max_bytes": 2000 * 3 * 8}
     X = torch.randn(8000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = make(X.numpy(), 2000, (X[:, 0] > 0).long())
+    found = make(X.numpy(), 2000, (X[:, 0] > 0).long(), **sample)
     close(found.column_moments()[0], X[2::4].mean(dim=0))
     assert found.n_passes == 1
     X[:, 2] = 0.0
     X[0, 2] = 1.0
-    found = make(X.numpy(), 2000, (X[:, 0] > 0).long())
+    found = make(X.numpy(), 2000, (X[:, 0] > 0).long(), **sample)
     close(found.column_moments()[1], X.std(dim=0, correction=0))
     assert found.n_passes == 2
 
@@ -163,8 +166,9 @@ def test_a_sample_is_of_the_rows_that_it_names(both, n_rows):
 
 
 @pytest.mark.parametrize("copied", [0, 1 << 28])
-def test_columns_are_copied_or_read(both, copied, monkeypatch):
-    monkeypatch.setattr(chunk_module, "_MAX_COPIED_BYTES", copied)
+def test_columns_are_copied_or_read(both, copied):
+    if isinstance(both[0].parts, ChunkParts):
+        both[0].parts = replace(both[0].parts, max_copied_bytes=copied)
     columns = torch.tensor([3, 0])
     part, whole = (data.take_columns(columns).reduce(squares)[0] for data in both)
     close(part, whole)

@@ -127,9 +127,7 @@ def test_a_convex_solver_reads_a_map_style_data_set(model, wrap):
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": True}])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_large_data_set_is_read_in_every_pass(options, weighted, monkeypatch):
-    monkeypatch.setattr(datasets, "_IN_MEMORY", 100)
-    monkeypatch.setattr(datasets, "_CHUNK", 40 * 32)
+def test_a_large_data_set_is_read_in_every_pass(options, weighted):
     X, y = multi()
     columns = (X, y, weighed(y)) if weighted else (X, y)
     asked = []
@@ -141,7 +139,9 @@ def test_a_large_data_set_is_read_in_every_pass(options, weighted, monkeypatch):
 
     rows = Counted(*tensors(*columns).tensors)
     model = TorchLogisticClassifier(tol=1e-8)
-    got = clone(model).fit(DataLoader(rows, 7, **options), None)
+    loader = DataLoader(rows, 7, **options)
+    budgets = {"max_memory_bytes": 100, "chunk_bytes": 40 * 32}
+    got = clone(model).fit(*datasets.read(loader, allow_rereading=True, **budgets))
     assert_same_model(got, clone(model).fit(*columns), X, atol=1e-7)
     assert len(asked) >= 4 * len(X)
 
@@ -154,8 +154,7 @@ def test_a_large_data_set_is_read_in_every_pass(options, weighted, monkeypatch):
         {"sampler": torch.utils.data.RandomSampler(range(50), replacement=True)},
     ],
 )
-def test_rows_that_a_loader_chooses_are_read_once(options, monkeypatch):
-    monkeypatch.setattr(datasets, "_IN_MEMORY", 100)
+def test_rows_that_a_loader_chooses_are_read_once(options):
     X, y = binary()
     rows, drawn = tensors(X, y), []
 
@@ -164,7 +163,9 @@ def test_rows_that_a_loader_chooses_are_read_once(options, monkeypatch):
         return torch.utils.data.default_collate(batch)
 
     torch.manual_seed(0)
-    got = TorchLogisticClassifier().fit(DataLoader(rows, 7, collate_fn=collate, **options), None)
+    loader = DataLoader(rows, 7, collate_fn=collate, **options)
+    X, y, _ = datasets.read(loader, allow_rereading=True, max_memory_bytes=100)
+    got = TorchLogisticClassifier().fit(X, y)
     expected = TorchLogisticClassifier().fit(
         np.array([x.numpy() for x, _ in drawn]), np.array([int(k) for _, k in drawn])
     )

@@ -207,9 +207,9 @@ def bootstrap(
         m = sum(has_all_classes)
         if not m:
             continue
-        weights = with_class_weight(
-            estimator.class_weight, targets, torch.from_numpy(drawn[:, has_all_classes])
-        )
+        weights = torch.from_numpy(drawn[:, has_all_classes])
+        if estimator.class_weight is not None:
+            weights = with_class_weight(estimator.class_weight, targets, weights)
         first = Params(
             torch.from_numpy(coef).expand(m, K, p), torch.from_numpy(intercept).expand(m, K)
         )

@@ -344,7 +344,6 @@ class TorchLogisticClassifier(
             weights.require_no_offset(inputs.offset, f"solver={self.solver!r}")
             rows, held_out = validation_split.split(inputs, chosen.solver, seed)
         problem = inputs.problem(self, chosen)
-        factor = weights.check_penalty_factor(self.penalty_factor, problem.n_features)
         targets, weight = rows.weighted_targets(self.class_weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
@@ -363,7 +362,7 @@ class TorchLogisticClassifier(
             solution = fitting.fit(
                 data,
                 problem.loss,
-                problem.penalty(factor, data.device),
+                problem.penalty(data.device),
                 C=chosen.C,
                 fit_intercept=problem.has_free_intercept,
                 solver=chosen.solver,

@@ -12,7 +12,7 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.estimators import validation_split
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import options, weights
+from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import validate
@@ -39,7 +39,6 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         X, y, sample_weight, model=model, caller="partial_fit", classes=model.classes_, reset=first
     )
     problem = inputs.problem(model, replace(chosen, solver=solver))
-    factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
     rows = inputs.drop_zero_weight()
     targets, weight = rows.weighted_targets(model.class_weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
@@ -48,7 +47,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     params, trained = fitting.train(
         data,
         problem.loss,
-        problem.penalty(factor, data.device),
+        problem.penalty(data.device),
         C=chosen.C,
         fit_intercept=problem.has_free_intercept,
         solver=solver,

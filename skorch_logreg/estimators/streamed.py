@@ -12,7 +12,7 @@ from skorch_logreg.estimators import convergence_messages, partial
 from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Status, epoch_callback
-from skorch_logreg.inputs import datasets, options, weights
+from skorch_logreg.inputs import datasets, options
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.solvers import MiniBatch
@@ -84,7 +84,6 @@ def fit_stream(model: Any, X: Any, chosen: options.Options) -> None:
         classes = stream.summary.classes
         inputs = validate(*stream.summary.first, model=model, chosen=chosen, classes=classes)
         problem = inputs.problem(model, chosen)
-        factor = weights.check_penalty_factor(model.penalty_factor, problem.n_features)
         start = problem.zeros()
         shape = (1, problem.loss.n_outputs, problem.n_features)
         head = LinearHead.zeros(shape, bias=model.fit_intercept, dtype=problem.dtype, device=device)
@@ -99,7 +98,7 @@ def fit_stream(model: Any, X: Any, chosen: options.Options) -> None:
                 network=head.layer,
                 head=head.layer,
                 loss=problem.loss,
-                penalty=problem.penalty(factor, device),
+                penalty=problem.penalty(device),
                 reg_strength=torch.tensor([1 / chosen.C], dtype=torch.float64, device=device),
                 solver=chosen.solver,
                 callback=epoch_callback(reporter, stream.weight, head.params),

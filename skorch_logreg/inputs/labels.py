@@ -1,7 +1,7 @@
 """Encoding of labels as class indices or class probabilities."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -39,6 +39,7 @@ class Targets:
 
     classes: Any
     index: Tensor
+    is_soft: ClassVar[bool] = False
 
     @property
     def n_classes(self) -> int:
@@ -151,6 +152,7 @@ class SoftTargets:
 
     classes: Any
     class_probability: Tensor
+    is_soft: ClassVar[bool] = True
 
     @property
     def n_classes(self) -> int:

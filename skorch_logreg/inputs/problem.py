@@ -1,7 +1,7 @@
 """Translation of an estimator's fit to the arguments of `fitting.fit`, and of its result back."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,15 +19,11 @@ from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.bounds import bounded_penalty, check_bounds
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import OutOfCoreRows
+from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 
-__all__ = [
-    "MULTICLASS",
-    "Problem",
-    "append_constant",
-    "append_factor",
-]
+__all__ = ["MULTICLASS", "Problem"]
 
 MULTICLASS = (
     "The 'liblinear' solver does not support multiclass classification"
@@ -37,7 +33,7 @@ MULTICLASS = (
 )
 
 
-def append_constant(X: Any, value: float) -> Any:
+def _append_constant(X: Any, value: float) -> Any:
     """Return X in float64 with an additional column of ``value``, as in liblinear.
 
     Parameters
@@ -57,13 +53,6 @@ def append_constant(X: Any, value: float) -> Any:
     if sp.issparse(X):
         return sp.hstack([X, sp.csr_array(column)], format="csr", dtype=np.float64)
     return np.concatenate([X, column], axis=1, dtype=np.float64)
-
-
-def append_factor(factor: Tensor | None) -> Tensor | None:
-    """Append the constant column's penalty factor, which is 1 as in liblinear."""
-    if factor is None:
-        return None
-    return torch.cat([factor, torch.ones(1, dtype=factor.dtype, device=factor.device)])
 
 
 @dataclass(frozen=True)
@@ -88,6 +77,8 @@ class Problem:
         Whether targets are probabilities.
     bounds : tuple of two Tensor of shape (n_features,), or None
         Lower and upper bounds of the coefficients.
+    factor : Tensor of shape (n_features,), float64, or None
+        Penalty factors of the features.
     """
 
     options: Options
@@ -99,24 +90,19 @@ class Problem:
     intercept_scaling: float
     is_soft: bool = False
     bounds: tuple[Tensor, Tensor] | None = None
+    factor: Tensor | None = None
 
     @classmethod
     def of(
-        cls,
-        model: Any,
-        options: Options,
-        namespace: ArrayNamespace,
-        X: Any,
-        n_classes: int,
-        *,
-        is_soft: bool = False,
+        cls, parameters: Any, options: Options, namespace: ArrayNamespace, X: Any, **what: Any
     ) -> "Problem":
-        """Build the problem of fitting a linear classifier to validated rows.
+        """Build the problem of fitting an estimator's linear classifier to validated rows.
 
         Raises
         ------
         ParameterError
-            If bounds or the groups of a penalty do not suit the features or the solver.
+            If bounds, penalty factors, or the groups of a penalty do not suit the features or the
+            solver.
         """
         n_features, dtype = int(X.shape[1]), torch_dtype(X)
         if options.penalty is not None:
@@ -125,12 +111,12 @@ class Problem:
             options=options,
             namespace=namespace,
             dtype=dtype,
-            n_classes=n_classes,
             n_features=n_features,
-            fit_intercept=model.fit_intercept,
-            intercept_scaling=float(model.intercept_scaling),
-            is_soft=is_soft,
-            bounds=check_bounds(model.bounds, n_features, dtype, options),
+            fit_intercept=parameters.fit_intercept,
+            intercept_scaling=float(parameters.intercept_scaling),
+            bounds=check_bounds(parameters.bounds, n_features, dtype, options),
+            factor=check_penalty_factor(parameters.penalty_factor, n_features),
+            **what,
         )
 
     @property
@@ -173,15 +159,15 @@ class Problem:
             return X
         X = X if self.namespace.xp is None or sp.issparse(X) else to_tensor(X)
         if self.has_column:
-            X = append_constant(X, self.intercept_scaling)
+            X = _append_constant(X, self.intercept_scaling)
         if sp.issparse(X):
             if X.dtype != np.float64:
                 X = sp.csr_array((X.data.astype(np.float64), X.indices, X.indptr), shape=X.shape)
             return X
         return X if device is None else to_tensor(X).to(device)
 
-    def penalty(self, factor: Tensor | None, device: torch.device) -> Penalty:
-        """Build the penalty, with the penalty factors of the features on the data's device.
+    def penalty(self, device: torch.device) -> Penalty:
+        """Build the penalty of the features on the data's device.
 
         Raises
         ------
@@ -189,6 +175,7 @@ class Problem:
             If a feature is excluded, but the solver trains in mini-batches or the feature's bounds
             exclude 0.
         """
+        factor, l1_ratio = self.factor, self.options.l1_ratio
         if factor is not None and self.options.trains:
             excluded = factor.isinf().nonzero()[:, 0].tolist()
             if excluded:
@@ -196,11 +183,9 @@ class Problem:
                     f"penalty_factor[{excluded[0]}] is inf, which excludes the feature, but "
                     f"solver={self.options.solver!r} trains all: leave its column out of X."
                 )
-        if self.has_column:
-            factor = append_factor(factor)
         if factor is not None:
-            factor = factor.to(device)
-        l1_ratio = self.options.l1_ratio
+            column = [factor.new_ones(1)] if self.has_column else []  # as in liblinear
+            factor = torch.cat([factor, *column]).to(device)
         if self.options.penalty is not None:
             return self.options.penalty.of_features(self.n_features, factor, device)
         if self.bounds is not None:
@@ -211,16 +196,22 @@ class Problem:
         self,
         design: Any,
         columns: Callable[[np.ndarray], tuple[Tensor, Tensor | None]],
-        penalty: Callable[[int, torch.device], Penalty],
         max_models: int,
         *,
+        penalties: Sequence[Options] | None = None,
         report: Callable[[np.ndarray], Any] | None = None,
         **options: Any,
     ) -> BatchFitter:
         """Build the fitter of a list of models to the result of `design`.
 
-        The parameters are those of `BatchFitter`; ``options`` go to `fitting.fit`.
+        The parameters are those of `BatchFitter`; ``options`` go to `fitting.fit`. ``penalties``
+        are the options with the penalties of the models; None: those of the problem.
         """
+        each = [self.options] if penalties is None else penalties
+
+        def penalty(number: int, device: torch.device) -> Penalty:
+            return replace(self, options=each[number]).penalty(device)
+
         return BatchFitter(
             rows=partial(self.data_from_design, design),
             columns=columns,
@@ -293,7 +284,8 @@ class Problem:
         params = self.without_column(params)
         coef, intercept = params.coef[model], params.intercept[model]
         if self.bounds is not None:  # rounding may move a mean of models beyond its bounds
-            coef = self.penalty(None, coef.device).feasible(coef, coef)
+            box = bounded_penalty(self.bounds, ElasticNet(0.0), coef.device)
+            coef = box.feasible(coef, coef)
         own, dtype = torch.contiguous_format, self.stored_dtype
         return {
             name: self.namespace.from_tensor(part.to(dtype).clone(memory_format=own))

@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.inputs import datasets, options, out_of_core, weights
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.inputs.dask import collect
-from skorch_logreg.inputs.labels import SoftTargets, encode_targets
+from skorch_logreg.inputs.labels import encode_targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import MULTICLASS, Problem
 from skorch_logreg.inputs.rows import validate_rows
@@ -55,7 +55,7 @@ class FitInput:
     @property
     def is_soft(self) -> bool:
         """True if the labels are class probabilities."""
-        return isinstance(self.labels, SoftTargets)
+        return bool(self.labels.is_soft)
 
     @property
     def sample_weight(self) -> Any:
@@ -96,9 +96,10 @@ class FitInput:
 
     def problem(self, parameters: Any, chosen: Options) -> Problem:
         """Build the problem of a linear classifier with the parameters of an estimator."""
+        is_soft = self.is_soft or getattr(parameters, "label_smoothing", 0.0) > 0
         n_classes = self.labels.n_classes
         return Problem.of(
-            parameters, chosen, self.namespace, self.X, n_classes, is_soft=self.is_soft
+            parameters, chosen, self.namespace, self.X, n_classes=n_classes, is_soft=is_soft
         )
 
 

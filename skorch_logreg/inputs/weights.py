@@ -93,13 +93,13 @@ def require_no_offset(offset: Any, what: str) -> None:
 
 
 def with_class_weight(
-    class_weight: Mapping[Any, float] | str | None, targets: Targets, weight: Tensor | None
-) -> Tensor | None:
+    class_weight: Mapping[Any, float] | str, targets: Targets, weight: Tensor | None
+) -> Tensor:
     """Multiply sample weights by class weights, into new memory.
 
     Parameters
     ----------
-    class_weight : dict, "balanced" or None
+    class_weight : dict or "balanced"
         "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
     targets : Targets
     weight : Tensor of shape (n_samples,) or (n_samples, m), float64, or None
@@ -107,8 +107,8 @@ def with_class_weight(
 
     Returns
     -------
-    weight : Tensor of the same shape, or None
-        Product of the weights; None: all are 1. Rows of a class without weight stay at 0.
+    weight : Tensor of the same shape
+        Product of the weights. Rows of a class without weight stay at 0.
 
     Raises
     ------
@@ -117,8 +117,6 @@ def with_class_weight(
         leaves no row with a weight.
     """
     index = targets.index
-    if class_weight is None:
-        return weight
     if weight is None:
         weight = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
     index = index.to(weight.device)
@@ -150,7 +148,9 @@ def weight_targets(
         Weights of the rows; None: all are 1.
     """
     if isinstance(labels, Targets):
-        return labels.index, with_class_weight(class_weight, labels, weight)
+        if class_weight is not None:
+            weight = with_class_weight(class_weight, labels, weight)
+        return labels.index, weight
     class_probability, rows = labels.class_probability, weight
     if class_weight is not None:
         if rows is None:

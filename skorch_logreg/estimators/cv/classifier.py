@@ -27,8 +27,7 @@ from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Status
-from skorch_logreg.inputs import options, out_of_core, weights
-from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs import options, out_of_core
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.validate import validate
 
@@ -306,13 +305,12 @@ class TorchLogisticClassifierCV(
         chosen = resolve_cv(self)
         if self.selection == "1se" and not self.refit:
             raise ParameterError("selection='1se' needs refit=True: each fold has its own best.")
-        inputs = validate(
-            X, y, sample_weight, model=self, chosen=chosen.options(chosen.effective_l1_ratios[0])
-        )
+        first = chosen.options(chosen.effective_l1_ratios[0])
+        inputs = validate(X, y, sample_weight, model=self, chosen=first)
         self._check_class_weight(inputs.labels.classes)
+        problem = inputs.problem(self, first)
         X, y, targets, device = inputs.X, inputs.y, inputs.labels, inputs.device
         namespace, sample_weight = inputs.namespace, inputs.sample_weight
-        factor = weights.check_penalty_factor(self.penalty_factor, int(X.shape[1]))
         routed = self._routed(sample_weight, params)
         classes = targets.classes
         if namespace.xp is not None:
@@ -320,10 +318,6 @@ class TorchLogisticClassifierCV(
         train, test = self._split(X, y, routed["splitter"]["split"])
         weight = inputs.weighted_targets(self.class_weight)[1]
         self.classes_ = targets.classes
-
-        problem = Problem.of(
-            self, chosen.options(chosen.effective_l1_ratios[0]), namespace, X, targets.n_classes
-        )
         batch_scorer = FoldScorer(
             scoring=chosen.scoring,
             template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),
@@ -344,7 +338,6 @@ class TorchLogisticClassifierCV(
             index=targets.index,
             weight=weight,
             train=FoldRows.of(train, len(y)),
-            factor=factor,
             batch_scorer=batch_scorer,
             tol=self.tol,
             max_iter=self.max_iter,

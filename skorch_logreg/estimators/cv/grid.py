@@ -16,7 +16,6 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.penalties import Penalty
 
 __all__ = ["BatchScorer", "GridSearch", "SelectedModel"]
 
@@ -63,8 +62,6 @@ class GridSearch:
         Sample weight times class weight.
     train : FoldRows
         Training rows of the folds.
-    factor : Tensor of shape (n_features,) or None
-        Penalty factors of the features.
     batch_scorer : BatchScorer
         Function that scores the held-out rows of a batch.
     tol : float
@@ -81,7 +78,6 @@ class GridSearch:
     index: Tensor
     weight: Tensor | None
     train: FoldRows
-    factor: Tensor | None
     batch_scorer: BatchScorer
     tol: float
     max_iter: int
@@ -166,17 +162,13 @@ class GridSearch:
         def columns(folds: np.ndarray) -> tuple[Tensor, Tensor | None]:
             return self.index, weight if len(folds) == weight.shape[1] else weight[:, folds]
 
-        def penalty(ratio: int, device: torch.device) -> Penalty:
-            options = self.chosen.options(ratios[ratio])
-            return replace(problem, options=options).penalty(self.factor, device)
-
         return problem.batch_fitter(
             self.design,
             columns,
-            penalty,
             fitting.models_at_once(
                 len(self.index), problem.n_features, problem.loss.n_outputs, self.memory_budget
             ),
+            penalties=[self.chosen.options(ratio) for ratio in ratios],
             report=(lambda part: _report) if self.verbose else None,
             tol=self.tol,
             max_iter=self.max_iter,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -57,6 +57,7 @@ class Indicator:
     values: Any
     mask: Any = None
     is_soft: bool = False
+    n_classes: ClassVar[int] = 2  # of each problem
 
     @property
     def n_labels(self) -> int:

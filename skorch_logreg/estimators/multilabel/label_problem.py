@@ -1,7 +1,7 @@
 """Fit the binary problems of all labels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,10 @@ from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, 
 from skorch_logreg.estimators.multilabel.training import can_train_together
 from skorch_logreg.fitting import Params, Progress
 from skorch_logreg.fitting.batch import BatchFitter, Models
-from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
-from skorch_logreg.penalties import Penalty
 
 __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 
@@ -36,8 +34,6 @@ class LabelProblem:
         Problem of one label.
     design : object
         Rows, as returned by ``problem.design``.
-    penalty_factor : Tensor of shape (n_features,) or None
-        Factor of the penalty for each feature.
     tol : float
         Convergence threshold on the optimality.
     max_iter : int
@@ -49,7 +45,6 @@ class LabelProblem:
     binary_problems: BinaryProblems
     problem: Problem
     design: Any
-    penalty_factor: Tensor | None
     tol: float
     max_iter: int
     seed: int = 0
@@ -78,26 +73,16 @@ class LabelProblem:
         part : bool, default=False
             Whether these are only some of the rows, as in `partial_fit`.
         """
-        problem = Problem.of(
-            estimator,
-            resolved,
-            inputs.namespace,
-            inputs.X,
-            2,
-            is_soft=inputs.labels.is_soft or _label_smoothing(estimator) > 0,
-        )
-        penalty_factor = weights.check_penalty_factor(estimator.penalty_factor, problem.n_features)
+        problem = inputs.problem(estimator, resolved)
         design = problem.design(inputs.X, inputs.device)
         device = design.device if isinstance(design, Tensor) else torch.device("cpu")
-        trains = resolved.trains
         return cls(
             make_binary_problems(model, inputs, estimator, resolved.solver, device, part=part),
             problem,
             design,
-            penalty_factor,
             estimator.tol,
             estimator.max_iter,
-            seed=seed_of(estimator.random_state) if trains else 0,
+            seed=seed_of(estimator.random_state) if resolved.trains else 0,
         )
 
     def fitter(
@@ -116,17 +101,11 @@ class LabelProblem:
         penalties : sequence of Options or None, default=None
             Options with the penalties of the models; None: those of the problem.
         """
-        options = [self.problem.options] if penalties is None else penalties
-
-        def penalty(number: int, device: torch.device) -> Penalty:
-            problem = replace(self.problem, options=options[number])
-            return problem.penalty(self.penalty_factor, device)
-
         return self.problem.batch_fitter(
             self.design,
             self.binary_problems.targets_and_weights if columns is None else columns,
-            penalty,
             self.binary_problems.max_models,
+            penalties=penalties,
             report=report,
             tol=self.tol,
             max_iter=self.max_iter,

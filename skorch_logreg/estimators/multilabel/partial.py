@@ -261,7 +261,7 @@ class _PartialFit:
         params, trained = fitting.train(
             from_arrays(self.label_problem.design, targets, weight),
             problem.loss,
-            problem.penalty(self.label_problem.penalty_factor, device),
+            problem.penalty(device),
             C=self.C[labels].to(device),
             fit_intercept=problem.has_free_intercept,
             solver=problem.options.solver,

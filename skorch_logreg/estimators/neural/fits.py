@@ -214,7 +214,7 @@ def _solve(network_fit: NetworkFit, data: Data, solver: Any, **options: Any) -> 
     solution = fitting.fit(
         data,
         problem.loss,
-        problem.penalty(None, data.device),
+        problem.penalty(data.device),
         C=problem.options.C,
         solver=solver,
         tol=network_fit.model.tol,

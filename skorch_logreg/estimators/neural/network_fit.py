@@ -115,7 +115,7 @@ class NetworkFit:
             network=network,
             head=head,
             loss=self.problem.loss,
-            penalty=self.problem.penalty(None, self.device),
+            penalty=self.problem.penalty(self.device),
             reg_strength=(1 / self.C).to(self.device),
             solver=mode.solver,
             shares_scale=True,

@@ -16,9 +16,8 @@ from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.fitting.batch import Models, classes_shown
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
-from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.validate import FitInput, validate
 
 __all__ = ["CandidateBatch", "FoldData", "feature_attributes", "solve_batches"]
 
@@ -35,30 +34,18 @@ class FoldData:
 
     Parameters
     ----------
-    X : array or csr array of shape (n_samples, n_features)
-        Rows.
-    targets : Targets
-        Encoded classes.
+    inputs : FitInput
+        Rows, labels and sample weights.
     fold_weight : Tensor of shape (n_samples, n_columns), float64
         Number of times that a row is in the fold's training rows, times its sample weight.
-    sample_weight : Tensor of shape (n_samples,) or None
-        Sample weights.
-    namespace : ArrayNamespace
-        Array namespace and device of X.
-    device : torch.device or None
-        Device of the solves.
     feature_attributes : dict
         Fitted attributes that describe the features.
     has_all_rows : bool, default=False
         Whether the last column of ``fold_weight`` is a fit to all rows, not a fold.
     """
 
-    X: Any
-    targets: Targets
+    inputs: FitInput
     fold_weight: Tensor
-    sample_weight: Tensor | None
-    namespace: ArrayNamespace
-    device: torch.device | None
     feature_attributes: dict[str, Any]
     has_all_rows: bool = False
 
@@ -86,20 +73,13 @@ class FoldData:
             fold_weight = counts
         if inputs.weight is not None:
             fold_weight = fold_weight * inputs.weight[:, None]
-        return cls(
-            inputs.X,
-            inputs.labels,
-            fold_weight,
-            inputs.weight,
-            inputs.namespace,
-            inputs.device,
-            feature_attributes(final),
-        )
+        return cls(inputs, fold_weight, feature_attributes(final))
 
     @property
     def n_outputs(self) -> int:
         """Number of logits per model."""
-        return 1 if self.targets.n_classes == 2 else self.targets.n_classes
+        n_classes: int = self.inputs.labels.n_classes
+        return 1 if n_classes == 2 else n_classes
 
     @property
     def n_folds(self) -> int:
@@ -108,7 +88,7 @@ class FoldData:
 
     def with_all_rows(self) -> Self:
         """Add a column for a model on all rows."""
-        weight = self.sample_weight
+        weight = self.inputs.weight
         weight = torch.ones_like(self.fold_weight[:, 0]) if weight is None else weight
         fold_weight = torch.cat([self.fold_weight, weight[:, None]], dim=1)
         return replace(self, fold_weight=fold_weight, has_all_rows=True)
@@ -119,17 +99,13 @@ class FoldData:
         None if the class weights are invalid, or if a fold's training rows lack a class, so that
         the model has fewer classes or no minimiser.
         """
-        fold_weight = self.fold_weight
+        labels, fold_weight = self.inputs.labels, self.fold_weight
         if class_weight is not None:
             try:
-                columns = [
-                    weights.with_class_weight(class_weight, self.targets, fold)
-                    for fold in fold_weight.T
-                ]
+                fold_weight = weights.with_class_weight(class_weight, labels, fold_weight)
             except Exception:  # the individual fits report it
                 return None
-            fold_weight = torch.stack(columns, dim=1)  # type: ignore[arg-type]
-        shown = classes_shown(self.targets.index, fold_weight, self.targets.n_classes)
+        shown = classes_shown(labels.index, fold_weight, labels.n_classes)
         return fold_weight if shown.all() else None
 
 
@@ -190,7 +166,7 @@ class CandidateBatch:
         solution = self.solution
         return {
             **self.fold_data.feature_attributes,
-            "classes_": self.fold_data.targets.classes,
+            "classes_": self.fold_data.inputs.labels.classes,
             **self.problem.fitted(solution.params, model),
             "n_iter_": solution.n_iter[model : model + 1].to("cpu", torch.int32).numpy(),
             "n_passes_": int(solution.n_passes),
@@ -218,7 +194,7 @@ def solve_batches(
     fold_data : FoldData
         Rows and weights.
     """
-    n_classes = fold_data.targets.n_classes
+    n_classes = fold_data.inputs.labels.n_classes
     weight_by_key: dict[Any, Tensor | None] = {}
     by_penalty: dict[Any, dict[Any, list[Candidate]]] = {}
     for candidate in candidates:
@@ -244,26 +220,27 @@ def _solve(
     fold_data: FoldData,
 ) -> Iterator[CandidateBatch]:
     """Solve candidates of one penalty, by their C and the key of their weights."""
-    n_columns, n_samples = fold_data.fold_weight.shape[1], fold_data.X.shape[0]
+    inputs, n_columns = fold_data.inputs, fold_data.fold_weight.shape[1]
+    n_samples = inputs.X.shape[0]
     first = next(iter(settings.values()))[0]
     try:
-        problem = Problem.of(
-            final, first.options, fold_data.namespace, fold_data.X, fold_data.targets.n_classes
-        )
+        problem = inputs.problem(final, first.options)
         factor = weights.check_penalty_factor(first.values["penalty_factor"], problem.n_features)
-        design = problem.design(fold_data.X, fold_data.device)
+        problem = replace(problem, factor=factor)
+        design = problem.design(inputs.X, inputs.device)
     except Exception:  # the individual fits report it
         return
 
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         matrix, column = np.divmod(numbers, n_columns)
         parts = [w[:, column[matrix == k]] for k, w in enumerate(weight.values())]
-        return fold_data.targets.index, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return fold_data.inputs.labels.index, parts[0] if len(parts) == 1 else torch.cat(
+            parts, dim=1
+        )
 
     fitter = problem.batch_fitter(
         design,
         columns,
-        lambda _, device: problem.penalty(factor, device),
         fitting.models_at_once(n_samples, problem.n_features, problem.loss.n_outputs),
         tol=final.tol,
         max_iter=final.max_iter,

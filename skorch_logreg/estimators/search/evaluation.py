@@ -112,7 +112,7 @@ class CandidateEvaluator:
             fold_logits = {
                 name: FoldLogits(
                     fold_rows.take(batch.logits).to(batch.problem.stored_dtype),
-                    fold_data.targets.index[fold_rows.rows],
+                    fold_data.inputs.labels.index[fold_rows.rows],
                     fold_rows,
                 )
                 for name, fold_rows in rows.items()
@@ -183,7 +183,7 @@ class CandidateEvaluator:
     def _scored_rows(self, fold_data: FoldData, train: Any, test: Any) -> dict[str, Any]:
         """Return the rows to score in a fold, with their class indices."""
         targets = encode(column_or_1d(self.candidate_scorer.y))
-        if not np.array_equal(targets.classes, fold_data.targets.classes):
+        if not np.array_equal(targets.classes, fold_data.inputs.labels.classes):
             raise ValueError("A fold lacks a class: it is another model then.")
         parts = {"test": test} | ({"train": train} if self.return_train_score else {})
         found = {
@@ -297,5 +297,5 @@ class CandidateEvaluator:
 
 def _is_small(fold_data: FoldData, n_candidates: int) -> bool:
     """Return True if a fit's fixed cost exceeds that of one more model per candidate."""
-    n_samples, n_features = fold_data.X.shape
+    n_samples, n_features = fold_data.inputs.X.shape
     return n_samples * (n_features + 8 * fold_data.n_outputs) * n_candidates <= _MAX_SMALL_BATCH

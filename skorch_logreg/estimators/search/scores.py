@@ -154,7 +154,7 @@ class CandidateScorer:
                     fold_logits.rows.lengths,
                     weight,
                     threshold=threshold,
-                    classes=batch.fold_data.targets.classes,
+                    classes=batch.fold_data.inputs.labels.classes,
                 )
                 if found is None:
                     return None

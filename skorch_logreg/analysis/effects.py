@@ -52,11 +52,6 @@ class MarginalEffects(NormalEstimates):
         """Average effects, of shape (n_features,)."""
         return self.effect
 
-    @property
-    def standard_error(self) -> np.ndarray:
-        """Standard errors by the delta method, of shape (n_features,)."""
-        return np.sqrt(np.diag(self.covariance))
-
 
 def marginal_effects(
     estimator: Any,

@@ -20,7 +20,7 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
-from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import (
     Objective,
     Params,
@@ -126,7 +126,7 @@ class FittedModel:
     def objective(self) -> Objective:
         """Objective of the rows ``[Z 1]``."""
         data, units = from_arrays(self.X, self.index, self.weight), self.units
-        loss: Loss = Binomial() if self.n_outputs == 1 else Multinomial(self.n_outputs)
+        loss = loss_of(len(self.classes))
         return Objective(
             data.standardised(units.center, units.scale, loss.encode(data.targets)),
             loss,

@@ -89,11 +89,6 @@ class Inference(NormalEstimates):
         return self.coef
 
     @property
-    def standard_error(self) -> np.ndarray:
-        """Standard errors, of shape (n_params,)."""
-        return np.sqrt(np.diag(self.covariance))
-
-    @property
     def odds_ratio(self) -> np.ndarray:
         """Odds ratios for an increase of a feature by one, of shape (n_params,)."""
         with np.errstate(over="ignore", under="ignore"):

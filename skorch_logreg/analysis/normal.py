@@ -21,6 +21,7 @@ class NormalEstimates:
     """Wald tests and intervals of the given confidence level from estimates and their errors."""
 
     level: float
+    covariance: np.ndarray
 
     @property
     def estimate(self) -> np.ndarray:
@@ -30,7 +31,7 @@ class NormalEstimates:
     @property
     def standard_error(self) -> np.ndarray:
         """Standard errors, of shape (n,)."""
-        raise NotImplementedError
+        return np.sqrt(np.diag(self.covariance))
 
     @property
     def z(self) -> np.ndarray:

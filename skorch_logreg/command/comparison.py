@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.losses import Binomial, Loss, Multinomial
+from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import ElasticNet
 
 PROGRESS_BAR_SIZE = 2e7  # entries of X times classes above which a fit shows a progress bar
@@ -107,7 +107,7 @@ def objective(model: Any, X: Any, y: np.ndarray) -> float:
     logits.
     """
     n_outputs = len(model.coef_)
-    loss: Loss = Binomial() if n_outputs == 1 else Multinomial(n_outputs)
+    loss = loss_of(len(model.classes_))
     logits = torch.tensor(model.decision_function(X), dtype=torch.float64).view(-1, 1, n_outputs)
     index = torch.from_numpy(np.searchsorted(model.classes_, y))[:, None]
     coef = torch.tensor(model.coef_, dtype=torch.float64)[None]

@@ -46,12 +46,7 @@ class LabelPrediction(LogisticPrediction):
 
     @lazy_for_dask
     def decision_function(self, X: Any) -> Any:
-        """Compute the logits ``X coef' + intercept``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score; or chunks of rows; or a Dask collection, for a lazy Dask array.
+        """Compute the logits ``X coef' + intercept`` of rows, as `TorchLogisticClassifier` does.
 
         Returns
         -------
@@ -63,23 +58,13 @@ class LabelPrediction(LogisticPrediction):
 
     @lazy_for_dask
     def predict(self, X: Any) -> Any:
-        """Predict which labels are present.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to classify; or chunks of them, or a Dask collection, for a lazy Dask array.
+        """Predict which labels are present in rows, as `TorchLogisticClassifier` takes them.
 
         Returns
         -------
         labels : array or sparse array of shape (n_samples, n_labels), or array (n_samples,)
             An indicator of the kind and type of the y that was fitted: 1 where the probability
             is at least `threshold`. After a fit to a 1-D y its classes.
-
-        Raises
-        ------
-        ValueError
-            If `threshold` was set to an invalid value.
         """
         if is_chunked(X):
             namespace, blocks = NUMPY, iterate_chunks(self, X)
@@ -100,12 +85,7 @@ class LabelPrediction(LogisticPrediction):
 
     @lazy_for_dask
     def predict_proba(self, X: Any) -> Any:
-        """Compute the probability of every label.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
+        """Compute the probability of every label, of rows as `TorchLogisticClassifier` takes them.
 
         Returns
         -------
@@ -122,18 +102,7 @@ class LabelPrediction(LogisticPrediction):
 
     @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithm of `predict_proba`, finite even if that underflows to 0.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
-
-        Returns
-        -------
-        log_probabilities : array
-            Log-probabilities, with the shape of `predict_proba`.
-        """
+        """Compute the logarithm of `predict_proba`, finite even if that underflows to 0."""
         if self._target_kind() == "binary":
             return super().predict_log_proba(X)
         logits, namespace = self._logits(X, "predict_log_proba")

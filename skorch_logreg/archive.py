@@ -23,21 +23,10 @@ _SUFFIX = ".npy"
 
 
 class Archive:
-    """An ``.npz`` file whose headers are checked before an array is read.
+    """An ``.npz`` file of ``n_bytes`` bytes whose headers are checked before an array is read.
 
     `numpy.savez` does not compress, so that an archive unpacks to at most its own length. A file
-    whose headers claim more was not written by it.
-
-    Parameters
-    ----------
-    file : binary file
-    n_bytes : int
-        Length of the file.
-
-    Raises
-    ------
-    Exception
-        Any exception of zipfile, if the file is not a zip.
+    whose headers claim more was not written by it. Methods may raise any exception of zipfile.
     """
 
     def __init__(self, file: Any, n_bytes: int) -> None:
@@ -53,11 +42,8 @@ class Archive:
     def check(self) -> None:
         """Check the headers of all members.
 
-        Raises
-        ------
-        Exception
-            Any exception, if the headers claim more than the file's length, or a member is
-            encrypted, has another length than its array, occurs twice or has to be unpickled.
+        Raises an exception if the headers claim more than the file's length, or a member is
+        encrypted, has another length than its array, occurs twice or has to be unpickled.
         """
         if len(set(self.names)) < len(self._infos):
             raise ValueError("a name is there twice")
@@ -108,11 +94,7 @@ class Writer:
         self.sums: dict[str, int] = {}
 
     def value(self, tree: Any) -> Any:
-        """Encode one value.
-
-        Values that JSON has are encoded as themselves, all others as an object with one name, which
-        is their type.
-        """
+        """Encode one value: as itself if JSON has it, else as an object named after its type."""
         match tree:
             case None | bool() | str():
                 return tree
@@ -157,7 +139,6 @@ class Reader:
     Parameters
     ----------
     arrays : Archive or dict of str to ndarray
-        Arrays, by name.
     sums : dict of str to int, or None
         Checksums of the arrays, as in `Writer`; None: they are not checked.
     limit : int or None

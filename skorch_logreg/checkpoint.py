@@ -124,13 +124,7 @@ class Resumable:
 
 
 def require_no_checkpoint(solver: Any) -> None:
-    """Raise an error if a solver has parameters for a single fit.
-
-    Raises
-    ------
-    ParameterError
-        If the solver has a checkpoint or ``on_interrupt="keep"``.
-    """
+    """Raise a `ParameterError` if a solver has parameters for a single fit."""
     if not isinstance(solver, Resumable):
         return
     if solver.checkpoint is not None:
@@ -148,12 +142,7 @@ def require_no_checkpoint(solver: Any) -> None:
 def exclusive(
     checkpoint: str | os.PathLike[str] | Checkpoint | None,
 ) -> AbstractContextManager[None]:
-    """Lock a checkpoint against other fits.
-
-    Parameters
-    ----------
-    checkpoint : str, path-like, Checkpoint or None
-        Checkpoint to lock; None: nothing is locked.
+    """Lock a checkpoint, if it is not None, against other fits.
 
     Raises
     ------
@@ -224,56 +213,48 @@ class CheckpointWriter:
                 f"The checkpoint {str(self._path)!r} cannot be read: {error}."
             ) from error
         with file:
-            archive = self._opened(file)
-            document = self._document(archive)
             try:
+                archive, document = self._opened(file)
                 tree = Reader(archive, document["sums"], self._limit).value(document["tree"])
                 self._n_iter = int(document["n_iter"])
-            except Exception as error:
+            except CheckpointError:
+                raise
+            except Exception as error:  # zipfile raises many kinds
                 raise self.damaged() from error
         return tree
 
-    def _opened(self, file: Any) -> Archive:
-        """Open an archive, and check that its headers are valid and within the limit."""
+    def _opened(self, file: Any) -> tuple[Archive, dict[str, Any]]:
+        """Open an archive, check its headers and limit, and compare its fingerprint."""
+        foreign = CheckpointError(
+            f"{str(self._path)!r} is no checkpoint of this package; it is left as it is. Name "
+            "another file."
+        )
         if not _ZIP.startswith(file.peek(len(_ZIP))[: len(_ZIP)]):
-            raise _foreign(self._path)
-        size = os.fstat(file.fileno()).st_size
-        try:
-            archive = Archive(file, size)
-        except Exception as error:  # zipfile raises many kinds
-            raise self.damaged() from error
+            raise foreign
+        archive = Archive(file, os.fstat(file.fileno()).st_size)
         if _DOCUMENT not in archive.names:
-            raise _foreign(self._path)
-        try:
-            archive.check()
-            if self._limit is not None and archive.size > self._limit:
-                raise ValueError(f"its fit writes at most {self._limit} bytes")
-        except Exception as error:
-            raise self.damaged() from error
-        return archive
-
-    def _document(self, archive: Archive) -> dict[str, Any]:
-        """Read the JSON document of an archive, and compare its fingerprint with this fit."""
-        try:
-            document = json.loads(archive[_DOCUMENT].tobytes())
-        except Exception as error:
-            raise self.damaged() from error
+            raise foreign
+        archive.check()
+        if self._limit is not None and archive.size > self._limit:
+            raise ValueError(f"its fit writes at most {self._limit} bytes")
+        document = json.loads(archive[_DOCUMENT].tobytes())
         if not isinstance(document, dict) or document.get("kind") != _KIND:
-            raise _foreign(self._path)
+            raise foreign
         if document.get("format") != _FORMAT:
             raise CheckpointError(
                 f"The checkpoint {str(self._path)!r} has format {document.get('format')!r}, and "
                 f"this version of the package reads format {_FORMAT}; go on with the version "
                 "that wrote it, or delete the file."
             )
-        if not {"fingerprint", "n_iter", "tree", "sums"} <= document.keys():
-            raise self.damaged()
         self._compare(document["fingerprint"])
-        return document
+        return archive, document
 
     def damaged(self) -> CheckpointError:
         """Return the error for a file whose tree is invalid."""
-        return _damaged(self._path)
+        return CheckpointError(
+            f"The checkpoint {str(self._path)!r} is damaged: it is cut short or was changed. "
+            "Delete the file to start anew."
+        )
 
     def is_outdated(self, n_iter: int) -> bool:
         """Return True if the file is from an earlier iteration."""
@@ -356,15 +337,7 @@ def stable_repr(thing: object) -> str:
 
 
 def encode_tree(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """Encode a tree as JSON and arrays.
-
-    Trees are those of `CheckpointWriter`. The arrays may share their memory.
-
-    Raises
-    ------
-    TypeError
-        If the tree contains another type.
-    """
+    """Encode a tree of `CheckpointWriter` as JSON and arrays, which may share its memory."""
     writer = Writer()
     return json.dumps(writer.value(tree)), writer.arrays
 
@@ -385,19 +358,6 @@ def _require_folder(path: Path) -> None:
             f"checkpoint is {str(path)!r}, and the folder {str(path.parent)!r} does not exist; "
             "make it first."
         )
-
-
-def _foreign(path: Path | None) -> CheckpointError:
-    return CheckpointError(
-        f"{str(path)!r} is no checkpoint of this package; it is left as it is. Name another file."
-    )
-
-
-def _damaged(path: Path | None) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint {str(path)!r} is damaged: it is cut short or was changed. Delete the "
-        "file to start anew."
-    )
 
 
 def _by_name(encoded: Any) -> dict[Any, Any]:

@@ -33,17 +33,8 @@ else:
 def exclusive(path: Path) -> Iterator[None]:
     """Lock a path against other fits of any thread or process.
 
-    The operating system releases the lock of a process that dies.
-
-    Parameters
-    ----------
-    path : Path
-        File to lock. The file ``path.lock`` exists while the lock is held.
-
-    Raises
-    ------
-    CheckpointError
-        If another fit holds the lock, or the lock file cannot be written.
+    The file ``path.lock`` exists while the lock is held. The operating system releases the lock of
+    a process that dies. Raises a `CheckpointError` if another fit holds the lock.
     """
     name = path.with_name(path.name + ".lock")
     file = _locked(path, name)

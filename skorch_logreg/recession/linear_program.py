@@ -16,13 +16,7 @@ _MAX_SOLVES = 8  # solves with violated rows scaled up, at most
 
 
 class Cone:
-    """Directions ``w`` in a box with ``rows w >= 0``.
-
-    Parameters
-    ----------
-    low, high : ndarray of shape (n_directions,)
-        Bounds of w: -1, 0 or 1.
-    """
+    """Directions ``w`` in a box with ``rows w >= 0``; bounds are -1, 0 or 1."""
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
         self._bounds = np.column_stack([low, high])
@@ -37,12 +31,8 @@ class Cone:
 
         HiGHS allows rows to be negative by its tolerance. Its vertex is therefore recomputed from
         the constraints that are active there. If a row is still violated by more than rounding, it
-        is scaled up, and its error with it, and the program is solved again.
-
-        Returns
-        -------
-        direction : ndarray or None
-            None if zero is optimal, or if rounding decides.
+        is scaled up, and its error with it, and the program is solved again. Returns None if zero
+        is optimal, or if rounding decides.
         """
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = self._rows
@@ -80,11 +70,8 @@ class Cone:
         found = found[: len(low)] - found[len(low) :]
         for near in _NEAR_ZERO:
             vertex = self._vertex(found, near, False)
-            lead = rows @ vertex
-            if (
-                not self.violated(self._rows, vertex).any()
-                and (lead >= least / 2 - _TOLERANCE).all()
-            ):
+            keeps_gains = (rows @ vertex >= least / 2 - _TOLERANCE).all()
+            if keeps_gains and not self.violated(self._rows, vertex).any():
                 return vertex
         return direction
 
@@ -120,17 +107,9 @@ def _solve(
     """Maximise ``gain w`` subject to ``rows w >= least``, which is zero if None."""
     from scipy.optimize import linprog  # slow to import, and rarely needed
 
-    found = linprog(
-        -gain,
-        A_ub=-rows,
-        b_ub=np.zeros(rows.shape[0]) if least is None else -least,
-        bounds=bounds,
-        method="highs",
-        options={
-            "primal_feasibility_tolerance": _TOLERANCE,
-            "dual_feasibility_tolerance": _TOLERANCE,
-        },
-    )
+    most = np.zeros(rows.shape[0]) if least is None else -least
+    options = {f"{side}_feasibility_tolerance": _TOLERANCE for side in ("primal", "dual")}
+    found = linprog(-gain, -rows, most, bounds=bounds, method="highs", options=options)
     return None if found.x is None else np.asarray(found.x)
 
 

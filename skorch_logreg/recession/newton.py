@@ -32,28 +32,14 @@ class NewtonStepper(Protocol):
 
 @dataclass(frozen=True)
 class NewtonSteps:
-    """Newton steps of one model over its coefficients without a penalty, from one Hessian.
+    """Newton steps of one model over its coefficients without a penalty, from one Hessian."""
 
-    Attributes
-    ----------
-    columns : Tensor of int
-        Indices of these coefficients among the columns and the intercept.
-    shape : tuple (K, p + 1)
-        Shape of the parameters.
-    scale : Tensor of shape (K * c,)
-        Scale of the coefficients that makes the Hessian's diagonal 1.
-    vectors, values : Tensor
-        Eigenvectors and eigenvalues of the scaled Hessian, without flat directions.
-    flat : Tensor of shape (r, K, p + 1)
-        Directions without curvature: rounding may hide the curvature of some rows there.
-    """
-
-    columns: Tensor
-    shape: tuple[int, int]
-    scale: Tensor
-    vectors: Tensor
-    values: Tensor
-    flat: Tensor
+    columns: Tensor  # indices of these coefficients among the columns and the intercept
+    shape: tuple[int, int]  # (K, p + 1)
+    scale: Tensor  # of the coefficients, which makes the Hessian's diagonal 1
+    vectors: Tensor  # eigenvectors of the scaled Hessian, without flat directions
+    values: Tensor  # their eigenvalues
+    flat: Tensor  # as in `NewtonStepper`
 
     @classmethod
     def at(cls, objective: Objective, point: Point, columns: Tensor) -> "NewtonSteps | None":
@@ -83,19 +69,19 @@ class NewtonSteps:
         empty = scale.new_zeros(0, n_outputs, width)
         steps = cls(within, (n_outputs, width), scale, vectors[:, curved], values[curved], empty)
         flat = vectors[:, ~curved].T * scale * total.sqrt()
-        return replace(steps, flat=steps.whole(flat))
+        return replace(steps, flat=steps._whole(flat))
 
-    def whole(self, part: Tensor) -> Tensor:
+    def _whole(self, part: Tensor) -> Tensor:
         """Return directions (r, K, p + 1) that are zero for coefficients with a penalty."""
         out = part.new_zeros(len(part), *self.shape)
         out[..., self.columns] = part.reshape(len(part), self.shape[0], len(self.columns))
         return out
 
     def step(self, gradient: Tensor) -> Tensor:
-        """Compute the Newton step (K, p + 1) for a gradient (K, p + 1)."""
+        """Compute the Newton step, as in `NewtonStepper`."""
         flat = gradient[:, self.columns].reshape(-1) * self.scale
         solved = self.vectors @ ((self.vectors.T @ flat) / self.values)
-        return self.whole(-(solved * self.scale)[None])[0]
+        return self._whole(-(solved * self.scale)[None])[0]
 
 
 def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -> bool:
@@ -108,19 +94,6 @@ def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -
     (Stiemke's lemma). Entries that would change their sign are fixed at a share of r, and another
     step with the same Hessian compensates for them. This works unless such rows are the only ones
     that a direction changes.
-
-    Parameters
-    ----------
-    objective : Objective
-        Objective of one model.
-    point : Point
-        Point near the optimum.
-    steps : NewtonStepper
-
-    Returns
-    -------
-    proven : bool
-        False if the steps prove nothing.
 
     Notes
     -----
@@ -150,12 +123,8 @@ def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -
                 left = left + multiply_curvature(diagonal, rank_one, own)
                 lost = ~(left / residual >= MIN_RESIDUAL_SHARE)
                 lost = lost if sided is None else lost & sided
-                left = _zero_sum(
-                    left,
-                    torch.where(lost, MIN_RESIDUAL_SHARE * residual, left),
-                    block.targets,
-                    loss,
-                )
+                fixed = torch.where(lost, MIN_RESIDUAL_SHARE * residual, left)
+                left = _zero_sum(left, fixed, block.targets, loss)
             others = change[:, n:]
             spread = others.abs().amax(dim=-1)
             if loss.n_outputs > 1:

@@ -28,11 +28,7 @@ def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[
     and ``d >= 0`` its change of the right class's logit minus that of the wrong class k of row i.
     The Newton decrement is at least ``1/2 (g'D)^2 / D'HD``, and with ``g'D = -sum s p d`` and
     ``D'HD <= sum s p d^2`` at least ``1/2 s p`` of the pair (i, k) with the largest d. If ``s p``
-    is above twice the decrement in every row, no such direction exists.
-
-    Notes
-    -----
-    X is not read.
+    is above twice the decrement in every row, no such direction exists. X is not read.
     """
     loss = objective.loss
 
@@ -66,10 +62,6 @@ def keeps_saturated_rows(
         Limit of `saturated_models`.
     exact : Tensor of bool of shape (m,)
         True if the step is a full Newton step.
-
-    Notes
-    -----
-    X is not read.
     """
     loss = objective.loss
     most = torch.where(exact, 1 - MIN_RESIDUAL_SHARE, _MAX_LOG_CHANGE)[:, None].to(limit.dtype)
@@ -87,10 +79,7 @@ def keeps_saturated_rows(
 def _log_probability_falls(
     loss: Loss, logits: Tensor, change: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute the wrong classes' probabilities and the decrease of their logarithms by a step.
-
-    Returns the decrease, to first order in the step, and the probabilities, (rows, m, K) each.
-    """
+    """Return first-order decreases of log-probabilities of wrong classes, and the probabilities."""
     if loss.n_outputs == 1:
         residual, bend, _ = loss.residual_curvature(logits, y)
         return -bend * change / residual, residual.abs()

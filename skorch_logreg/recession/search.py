@@ -1,6 +1,7 @@
 """Search for a direction of recession, using as few rows as possible."""
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -79,20 +80,11 @@ def find_direction(
 
 @dataclass(frozen=True)
 class _Search:
-    """Search among the directions that a penalty allows.
-
-    Parameters
-    ----------
-    objective : Objective
-    columns : Tensor of int
-        Indices of the columns, and the intercept, that directions may use.
-    low, high : ndarray of shape (K * c,)
-        Bounds of their coefficients.
-    """
+    """Search among the directions that a penalty allows."""
 
     objective: Objective
-    columns: Tensor
-    low: np.ndarray
+    columns: Tensor  # indices of the columns, and the intercept, that directions may use
+    low: np.ndarray  # bounds of their coefficients, (K * c,)
     high: np.ndarray
 
     @classmethod
@@ -106,9 +98,11 @@ class _Search:
         places = (down | up).nonzero()[:, 0]
         if not len(places):
             return None
-        low = np.tile(-down[places].cpu().numpy().astype(float), objective.loss.n_outputs)
-        high = np.tile(up[places].cpu().numpy().astype(float), objective.loss.n_outputs)
-        return cls(objective, places, low, high)
+        low, high = (
+            np.tile(end[places].cpu().numpy().astype(float), objective.loss.n_outputs)
+            for end in (down, up)
+        )
+        return cls(objective, places, -low, high)
 
     @property
     def _units(self) -> tuple[Tensor, Tensor]:
@@ -126,21 +120,15 @@ class _Search:
         """Factor and shift (p,) from columns in the solver's units to columns in `_units`."""
         origin, unit = self._units
         center, scale = self.objective.data.center, self.objective.data.scale
-        free = ~scale.isinf()
-        return torch.where(free, scale / unit, 0.0), torch.where(
-            free, (center - origin) / unit, 0.0
-        )
-
-    @property
-    def size(self) -> int:
-        """Number of variables of a linear program."""
-        return len(self.low)
+        used = ~scale.isinf()
+        factor, shift = scale / unit, (center - origin) / unit
+        return torch.where(used, factor, 0.0), torch.where(used, shift, 0.0)
 
     @property
     def _n_rows(self) -> int:
         """Number of rows to add at a time."""
         n_classes = max(self.objective.loss.n_outputs, 2)
-        return max(_MIN_ROWS, _ROWS_PER_VARIABLE * self.size // (n_classes - 1))
+        return max(_MIN_ROWS, _ROWS_PER_VARIABLE * len(self.low) // (n_classes - 1))
 
     def cone(self, rows: tuple[Tensor, ...], limit: float) -> Cone:
         """Return a cone with evenly spaced rows, and as many of those that are considered."""
@@ -179,11 +167,10 @@ class _Search:
                 residual = asked * (share[..., 1:] - share[..., :1])
             else:
                 residual = share * asked.sum(dim=-1, keepdim=True) - asked.to(share.dtype)
-            return (block.rmatmul(residual),)
+            return (block.rmatmul(residual)[0],)
 
         (gain,) = objective.data.reduce(kernel, *rows)
         factor, shift = self._change_of_units
-        gain = gain[0]
         coef = gain[:, :-1] * factor + gain[:, -1:] * shift
         gain = torch.cat([coef, gain[:, -1:]], dim=1)
         return gain[:, self.columns].cpu().numpy().ravel()
@@ -295,13 +282,10 @@ def count_separated_rows(objective: Objective, direction: Tensor) -> tuple[int, 
 
 def unbounded_directions(objective: Objective) -> tuple[Tensor, Tensor]:
     """Return masks (p + 1,) of coefficients that may go to minus infinity, and to infinity."""
-    shape = objective.zeros()[..., :-1]
-    held = objective.data.scale.isinf()  # columns that are not used
-    ends = []
-    for end in objective.penalty.recession(shape, objective.reg_strength):
-        last = torch.tensor([objective.fit_intercept], device=end.device)
-        ends.append(torch.cat([end[0, 0] & ~held, last]))
-    return ends[0], ends[1]
+    down, up = objective.penalty.recession(objective.zeros()[..., :-1], objective.reg_strength)
+    used = ~objective.data.scale.isinf()
+    last = torch.tensor([objective.fit_intercept], device=used.device)
+    return torch.cat([down[0, 0] & used, last]), torch.cat([up[0, 0] & used, last])
 
 
 def _open_classes(
@@ -332,27 +316,14 @@ def _class_differences(Z: Any, share: np.ndarray) -> Any:
 
     And the reverse, if both classes have a positive probability.
     """
-    own = share.argmax(axis=1)
-    n_classes = share.shape[1]
+    own, classes = share.argmax(axis=1), np.eye(share.shape[1])
     parts = []
-    for k in range(n_classes):
-        for other in range(n_classes):
-            rows = np.flatnonzero((own == k) & (other != k))
-            parts += [_difference(Z, rows, k, other, n_classes)]
-            level = rows[share[rows, other] > 0]
-            parts += [_difference(Z, level, other, k, n_classes)]
-    return sp.vstack(parts, format="csr")
-
-
-def _difference(Z: Any, rows: np.ndarray, first: int, second: int, n_classes: int) -> Any:
-    if not len(rows):
-        return sp.csr_array((0, n_classes * Z.shape[1]))
-    some = sp.coo_array(Z[rows])
-    width = Z.shape[1]
-    columns = np.concatenate([some.col + first * width, some.col + second * width])
-    values = np.concatenate([some.data, -some.data])
-    place = np.concatenate([some.row, some.row])
-    return sp.csr_array((values, (place, columns)), shape=(len(rows), n_classes * width))
+    for k, other in permutations(range(len(classes)), 2):
+        rows = np.flatnonzero(own == k)
+        level = rows[share[rows, other] > 0]
+        parts += [sp.kron(classes[[k]] - classes[[other]], Z[rows], format="csr")]
+        parts += [sp.kron(classes[[other]] - classes[[k]], Z[level], format="csr")]
+    return sp.csr_array(sp.vstack(parts, format="csr"))
 
 
 def _thin_out(places: Tensor, share: float) -> Tensor:

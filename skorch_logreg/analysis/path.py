@@ -12,7 +12,8 @@ from torch import Tensor
 
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.fitting import FitResult, Status, fit, fit_path, models_at_once
+from skorch_logreg.fitting import FitResult, Status, fit_path, models_at_once
+from skorch_logreg.fitting.batch import BatchFitter, Models
 from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.inputs.weights import check_penalty_factor
@@ -157,19 +158,18 @@ def regularization_path(
     factor = check_penalty_factor(penalty_factor, data.n_features)
     problem = _PathProblem(
         data=data,
+        targets=inputs.labels.index,
         loss=loss_of(len(classes)),
         l1_ratio=float(l1_ratio),
         factor=None if factor is None else factor.to(data.device),
-        options={"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter},
+        fit_intercept=fit_intercept,
+        options={"tol": tol, "max_iter": max_iter},
     )
     sorted_Cs, order = _sort_candidates(Cs, C_max)
-    solved = (
-        problem.solve_l1(sorted_Cs, Cs, C_max)
-        if l1_ratio > 0
-        else problem.solve_ridge(sorted_Cs, Cs, C_max)
-    )
+    solve = problem.solve_l1 if l1_ratio > 0 else problem.solve_ridge
+    used, fits = solve(sorted_Cs, Cs, C_max)
     dtype = np.dtype(np.float32 if torch_dtype(inputs.X) == torch.float32 else np.float64)
-    path = _make_path(solved, order, classes, dtype)
+    path = _make_path(used, fits, order, classes, dtype)
     if not path.converged.all():
         warn_user(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -185,103 +185,79 @@ class _PathProblem:
     """Data, loss and penalty of a path, without C."""
 
     data: Data
+    targets: Tensor
     loss: Loss
     l1_ratio: float
     factor: Tensor | None
+    fit_intercept: bool
     options: dict[str, Any]
 
     def solve_l1(
         self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
-    ) -> "_SolvedPath":
+    ) -> tuple[np.ndarray, FitResult]:
         """Solve in ascending order of C, starting each point from the previous solution."""
-        used: list[float] = []
 
-        def grid(C_min: float) -> list[float]:
+        def grid(C_min: float) -> np.ndarray:
+            if sorted_Cs is not None:
+                return sorted_Cs
             wide = self.data.n_features >= self.data.n_samples
             end = C_min * (_C_RATIO_WIDE if wide else _C_RATIO) if C_max is None else C_max
-            if sorted_Cs is None and not C_min <= end < np.inf:
+            if not C_min <= end < np.inf:
                 raise ParameterError(
                     f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "
                     "penalised coefficients are zero."
                 )
-            used.extend(np.geomspace(C_min, end, n_Cs) if sorted_Cs is None else sorted_Cs)
-            return used
+            return np.geomspace(C_min, end, n_Cs)
 
         penalty = ElasticNet(self.l1_ratio, self.factor)
-        solutions = list(fit_path(self.data, self.loss, penalty, grid, **self.options))
-        points = [_PathPoint.from_solution(solution, 0) for solution in solutions]
-        return _SolvedPath(np.asarray(used), points, sum(s.n_passes for s in solutions))
+        options = {"fit_intercept": self.fit_intercept, **self.options}
+        return fit_path(self.data, self.loss, penalty, grid, **options)
 
     def solve_ridge(
         self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
-    ) -> "_SolvedPath":
-        """Solve batches of points without an l1 part, which share their passes over X."""
+    ) -> tuple[np.ndarray, FitResult]:
+        """Solve points without an l1 part, which share their passes over X."""
         end = _RIDGE_C_RANGE[1] if C_max is None else C_max
         used = np.geomspace(_RIDGE_C_RANGE[0], end, n_Cs) if sorted_Cs is None else sorted_Cs
-        data, points, n_passes = self.data, [], 0
-        step = models_at_once(data.n_samples, data.n_features, self.loss.n_outputs)
-        for start in range(0, len(used), step):
-            C = torch.from_numpy(used[start : start + step])
-            solution = fit(data, self.loss, L2(self.factor), C=C, **self.options)
-            points += [_PathPoint.from_solution(solution, model) for model in range(len(C))]
-            n_passes += solution.n_passes
-        return _SolvedPath(used, points, n_passes)
-
-
-@dataclass(frozen=True)
-class _PathPoint:
-    """Solution at one point of the path."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-    duality_gap: float
-    optimality: float
-    converged: bool
-    n_iter: int
-
-    @classmethod
-    def from_solution(cls, solution: FitResult, model: int) -> "_PathPoint":
-        """Extract one model of a batch of solutions."""
-        return cls(
-            solution.params.coef[model].cpu().numpy(),
-            solution.params.intercept[model].cpu().numpy(),
-            float(solution.duality_gap[model]),
-            float(solution.optimality[model]),
-            solution.status[model] is Status.CONVERGED,
-            int(solution.n_iter[model]),
+        data, n_outputs = self.data, self.loss.n_outputs
+        fitter = BatchFitter(
+            rows=lambda *_: data,
+            columns=lambda _: (self.targets, None),
+            loss=self.loss,
+            penalty=lambda *_: L2(self.factor),
+            n_features=data.n_features,
+            max_models=models_at_once(data.n_samples, data.n_features, n_outputs),
+            fit_intercept=self.fit_intercept,
+            options=self.options,
         )
-
-
-@dataclass(frozen=True)
-class _SolvedPath:
-    """Solutions at all points of the path, in ascending order of C."""
-
-    Cs: np.ndarray
-    points: list[_PathPoint]
-    n_passes: int
+        return used, fitter.fit_all(Models(np.zeros(len(used), int), torch.from_numpy(used)))
 
 
 def _make_path(
-    solved: _SolvedPath, order: np.ndarray | None, classes: np.ndarray, dtype: np.dtype[Any]
+    Cs: np.ndarray,
+    fits: FitResult,
+    order: np.ndarray | None,
+    classes: np.ndarray,
+    dtype: np.dtype[Any],
 ) -> RegularizationPath:
-    """Collect the points in the order of the given Cs."""
-    place = np.arange(len(solved.Cs)) if order is None else np.argsort(order, kind="stable")
-    points = [solved.points[i] for i in place]
-    coefs = np.stack([point.coef for point in points]).astype(dtype)
-    intercepts = np.stack([point.intercept for point in points]).astype(dtype)
+    """Collect the fits, which are in ascending order of C, in the order of the given Cs."""
+    place = np.arange(len(Cs)) if order is None else np.argsort(order, kind="stable")
+    fits = fits.take(torch.from_numpy(place))
+    coefs, intercepts = fits.params.coef.cpu().numpy(), fits.params.intercept.cpu().numpy()
+    n_active = (coefs != 0).any(axis=1).sum(axis=1)
     if len(classes) == 2:
         coefs, intercepts = coefs[:, 0], intercepts[:, 0]
     return RegularizationPath(
-        Cs=solved.Cs[place],
-        coefs=coefs,
-        intercepts=intercepts,
+        Cs=Cs[place],
+        coefs=coefs.astype(dtype),
+        intercepts=intercepts.astype(dtype),
         classes=classes,
-        n_active=np.array([(point.coef != 0).any(axis=0).sum() for point in points]),
-        duality_gap=np.array([point.duality_gap for point in points]),
-        optimality=np.array([point.optimality for point in points]),
-        converged=np.array([point.converged for point in points]),
-        n_iter=np.array([point.n_iter for point in points]),
-        n_passes=solved.n_passes,
+        n_active=n_active,
+        duality_gap=fits.duality_gap.cpu().numpy(),
+        optimality=fits.optimality.cpu().numpy(),
+        converged=np.array([status is Status.CONVERGED for status in fits.status]),
+        n_iter=fits.n_iter.cpu().numpy(),
+        n_passes=fits.n_passes,
     )
 
 

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from torch import Tensor
 
 from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.analysis.fitted_model import (
@@ -18,10 +19,11 @@ from skorch_logreg.analysis.fitted_model import (
 from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.fitting import Params, Status, fit, models_at_once
+from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
+from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.labels import Targets, class_probabilities
-from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
@@ -179,71 +181,122 @@ def bootstrap(
         X, y, sample_weight, parameters=estimator, classes=np.asarray(estimator.classes_)
     )
     check_names(estimator, X)
-    X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
-    weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
-    resampler = _Resampler.from_groups(
-        n_samples, to_numpy(groups), check_random_state(random_state)
+    resampled = _ResampledRows.of(
+        estimator, inputs, to_numpy(groups), check_random_state(random_state)
     )
-    if inputs.is_soft:  # repeat every row for each class of positive probability
-        proba = class_probabilities(labels.class_probability).numpy()
-        rows, index = np.nonzero(proba)
-        X, weight, resampler = X[rows], weight[rows] * proba[rows, index], resampler.take(rows)
-    else:
-        index = labels.index.numpy()
-    targets = Targets(labels.classes, torch.from_numpy(index))
-    loss = loss_of(labels.n_classes)
-    K, p = loss.n_outputs, X.shape[1]
+    shape = loss_of(inputs.labels.n_classes).n_outputs, inputs.X.shape[1]
     coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
-    coef = np.array(coef, dtype=np.float64).reshape(K, p)
-    intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), (K,)).copy()
-    penalty, C = _make_penalty(estimator, p)
-    batch_size = models_at_once(len(index), p, K, memory_budget)
-    kept: list[Params] = []
-    n_passes = n_not_converged = 0
-    for start in range(0, n_resamples, batch_size):
-        drawn = resampler.counts(min(batch_size, n_resamples - start)) * weight[:, None]
-        has_all_classes = [all(drawn[index == k, b].any() for k in range(labels.n_classes))
-                 for b in range(drawn.shape[1])]  # fmt: skip
-        m = sum(has_all_classes)
-        if not m:
-            continue
-        weights = torch.from_numpy(drawn[:, has_all_classes])
-        if estimator.class_weight is not None:
-            weights = with_class_weight(estimator.class_weight, targets, weights)
-        first = Params(
-            torch.from_numpy(coef).expand(m, K, p), torch.from_numpy(intercept).expand(m, K)
-        )
-        solution = fit(
-            from_arrays(X, targets.index, weights),
-            loss,
-            penalty,
-            C=torch.full((m,), C, dtype=torch.float64),
-            fit_intercept=estimator.fit_intercept,
-            tol=estimator.tol,
-            max_iter=estimator.max_iter,
-            start=first,
-            bound=False,
-        )
-        n_passes += int(solution.n_passes)
-        finite = torch.tensor([status is not Status.SEPARABLE for status in solution.status])
-        n_not_converged += sum(
-            status not in (Status.CONVERGED, Status.SEPARABLE) for status in solution.status
-        )
-        kept.append(Params(solution.params.coef[finite], solution.params.intercept[finite]))
-    n_kept = sum(len(params.coef) for params in kept)
+    coef = np.array(coef, dtype=np.float64).reshape(shape)
+    intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), shape[:1]).copy()
+    fits, lost = resampled.fit(n_resamples, coef, intercept, memory_budget)
+    status = np.array(fits.status, dtype=object)
+    kept = ~lost & (status != Status.SEPARABLE)
+    n_kept = int(kept.sum())
     if n_kept < 2:
         raise ParameterError(
             f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
         )
+    n_not_converged = int((status[kept] != Status.CONVERGED).sum())
     _warn_resamples(n_resamples - n_kept, n_not_converged, n_resamples)
     return Bootstrap(
-        coefs=torch.cat([params.coef for params in kept]).numpy(),
-        intercepts=torch.cat([params.intercept for params in kept]).numpy(),
+        coefs=fits.params.coef.numpy()[kept],
+        intercepts=fits.params.intercept.numpy()[kept],
         coef=coef,
         intercept=intercept,
         n_lost=n_resamples - n_kept,
-        n_passes=n_passes,
+        n_passes=fits.n_passes,
     )
+
+
+@dataclass(frozen=True)
+class _ResampledRows:
+    """Rows of a fit, and weights that are drawn for every resample.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted estimator.
+    X : array of shape (n_rows, n_features)
+        Rows, with soft labels one for each class.
+    targets : Targets
+        Classes of the rows.
+    weight : ndarray of shape (n_rows,)
+        Sample weights of the fit.
+    resampler : _Resampler
+    """
+
+    estimator: Any
+    X: Any
+    targets: Targets
+    weight: np.ndarray
+    resampler: "_Resampler"
+
+    @classmethod
+    def of(cls, estimator: Any, inputs: FitInput, groups: Any, random: Any) -> "_ResampledRows":
+        """Combine the rows of a fit with their groups."""
+        X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
+        weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
+        resampler = _Resampler.from_groups(n_samples, groups, random)
+        if not inputs.is_soft:
+            return cls(estimator, X, labels, weight, resampler)
+        # repeat every row for each class of positive probability
+        proba = class_probabilities(labels.class_probability).numpy()
+        rows, index = np.nonzero(proba)
+        targets = Targets(labels.classes, torch.from_numpy(index))
+        weight = weight[rows] * proba[rows, index]
+        return cls(estimator, X[rows], targets, weight, resampler.take(rows))
+
+    def fit(
+        self, n_resamples: int, coef: np.ndarray, intercept: np.ndarray, memory_budget: int | None
+    ) -> tuple[FitResult, np.ndarray]:
+        """Fit resamples from given parameters.
+
+        Returns
+        -------
+        fits : FitResult
+        lost : ndarray of shape (n_resamples,), bool
+            True for resamples that lack a class.
+        """
+        estimator, loss = self.estimator, loss_of(self.targets.n_classes)
+        n_samples, n_features = self.X.shape
+        penalty, C = _make_penalty(estimator, n_features)
+        lost = np.zeros(n_resamples, dtype=bool)
+
+        def columns(resamples: np.ndarray) -> tuple[Tensor, Tensor]:
+            weights, lost[resamples] = self._draw(len(resamples))
+            return self.targets.index, weights
+
+        fitter = BatchFitter(
+            rows=lambda targets, weight: from_arrays(self.X, targets, weight),
+            columns=columns,
+            loss=loss,
+            penalty=lambda *_: penalty,
+            n_features=n_features,
+            max_models=models_at_once(n_samples, n_features, loss.n_outputs, memory_budget),
+            fit_intercept=estimator.fit_intercept,
+            options={"tol": estimator.tol, "max_iter": estimator.max_iter, "bound": False},
+        )
+        start = Params(
+            torch.from_numpy(coef).expand(n_resamples, *coef.shape),
+            torch.from_numpy(intercept).expand(n_resamples, *intercept.shape),
+        )
+        Cs = torch.full((n_resamples,), C, dtype=torch.float64)
+        return fitter.fit_all(Models(np.arange(n_resamples), Cs, start=start)), lost
+
+    def _draw(self, n_resamples: int) -> tuple[Tensor, np.ndarray]:
+        """Draw the weights (n_rows, n_resamples) of resamples, and tell which lack a class.
+
+        Those have the weights of the sample, at whose solution all fits start.
+        """
+        weight = torch.from_numpy(self.weight)[:, None]
+        drawn = torch.from_numpy(self.resampler.counts(n_resamples)) * weight
+        shown = classes_shown(self.targets.index, drawn, self.targets.n_classes)
+        lost = np.asarray(~shown.all(axis=1))
+        drawn[:, lost] = weight
+        class_weight = self.estimator.class_weight
+        if class_weight is not None:
+            drawn = with_class_weight(class_weight, self.targets, drawn)
+        return drawn, lost
 
 
 @dataclass(frozen=True)

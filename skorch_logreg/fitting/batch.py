@@ -1,8 +1,7 @@
 """Fit a list of models to the same rows, in as few batches as memory allows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -146,7 +145,7 @@ class BatchFitter:
             none = result.value.new_empty(0, *result.params.intercept.shape)
             results.append(replace(result, logits=none))
             order.append(part)
-        return _joined(results, np.concatenate(order))
+        return FitResult.joined(results, np.concatenate(order))
 
     def fit(self, models: Models, part: np.ndarray) -> FitResult:
         """Fit the models of a batch.
@@ -180,7 +179,7 @@ class BatchFitter:
             self._fit_classes(batch.take(torch.from_numpy(own)), pattern, number, callback)
             for own, pattern in zip(same, patterns, strict=True)
         ]
-        return _joined(results, np.concatenate(same))
+        return FitResult.joined(results, np.concatenate(same))
 
     def _fit_classes(
         self, batch: _Batch, shown: np.ndarray, penalty: int, callback: Any
@@ -297,28 +296,3 @@ def _columns(array: Tensor | None, index: Tensor) -> Any:
 
 def _take(params: Params | None, index: Tensor) -> Params | None:
     return None if params is None else Params(params.coef[index], params.intercept[index])
-
-
-def _joined(results: Sequence[FitResult], models: np.ndarray) -> FitResult:
-    """Concatenate results of models and restore the order of the models."""
-    if len(results) == 1:
-        return results[0]
-    order = models.argsort().tolist()
-
-    def together(name: str, dim: int = 0) -> Tensor:
-        parts = [attrgetter(name)(result) for result in results]
-        parts = [part[0:].to(parts[0].device) for part in parts]
-        return torch.cat(parts, dim).index_select(dim, torch.tensor(order, device=parts[0].device))
-
-    status = [status for result in results for status in result.status]
-    return FitResult(
-        params=Params(together("params.coef"), together("params.intercept")),
-        status=tuple(status[i] for i in order),
-        n_iter=together("n_iter"),
-        n_passes=sum(result.n_passes for result in results),
-        value=together("value"),
-        optimality=together("optimality"),
-        duality_gap=together("duality_gap"),
-        logits=together("logits", dim=1),
-        total_weight=together("total_weight"),
-    )

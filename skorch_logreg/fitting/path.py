@@ -1,6 +1,6 @@
 """Regularization paths: one model at decreasing strengths of the penalty."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +24,12 @@ def fit_path(
     data: Data,
     loss: Loss,
     penalty: ElasticNet,
-    grid: Callable[[float], Sequence[float]],
+    grid: Callable[[float], np.ndarray],
     *,
     fit_intercept: bool = True,
     tol: float = 1e-4,
     max_iter: int = 100,
-) -> Iterator[FitResult]:
+) -> tuple[np.ndarray, FitResult]:
     """Minimise along a path of ``C``, each from the solution before.
 
     The solver's state is carried over: a change of strength needs no read of X, and the Hessian
@@ -43,10 +43,12 @@ def fit_path(
         Takes the largest C at which all penalised coefficients are zero and returns the path,
         in increasing order of C.
 
-    Yields
-    ------
+    Returns
+    -------
+    Cs : ndarray of shape (n_Cs,)
+        The path.
     solution : FitResult
-        Solution of one model, in the path's order, without logits; passes are this point's own.
+        A model for every C, without logits.
     """
     penalty, excluded = penalty.without_excluded()
     solver = ProximalNewton()
@@ -58,27 +60,30 @@ def fit_path(
         reg_strength = torch.ones(1, dtype=torch.float64, device=data.device)
         at = Objective(scaled, loss, penalty.in_units(units.scale), reg_strength, fit_intercept)
         at, state, entry = _entered(at, solver, tol, max_iter)
-        reads = 0
-        for C in grid(entry):
+        reads, results, Cs = 0, [], np.asarray(grid(entry))
+        for C in Cs:
             before, at = at, replace(at, reg_strength=torch.full_like(reg_strength, 1 / C))
             state = solver.carried(state, before, at)
             found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
             state = found.state
             params = units.from_solver(found.params, penalty)
-            yield FitResult(
-                params=params
-                if loss.n_outputs == 1
-                else centered(params, penalty, at.reg_strength),
-                status=found.status,
-                n_iter=found.n_iter,
-                n_passes=found.n_passes - reads,
-                value=found.value,
-                optimality=found.optimality,
-                duality_gap=found.duality_gap,
-                logits=found.logits[:0],
-                total_weight=at.data.weight.sum(dim=0),
+            if loss.n_outputs > 1:
+                params = centered(params, penalty, at.reg_strength)
+            results.append(
+                FitResult(
+                    params=params,
+                    status=found.status,
+                    n_iter=found.n_iter,
+                    n_passes=found.n_passes - reads,
+                    value=found.value,
+                    optimality=found.optimality,
+                    duality_gap=found.duality_gap,
+                    logits=found.logits[:0],
+                    total_weight=at.data.weight.sum(dim=0),
+                )
             )
             reads = found.n_passes
+    return Cs, FitResult.joined(results, np.arange(len(Cs)))
 
 
 def _entered(

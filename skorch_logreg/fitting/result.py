@@ -1,8 +1,10 @@
 """Results of a fit, and its progress for callbacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,6 +91,39 @@ class FitResult:
     total_weight: Tensor
     trained: TrainingResult | None = None
     directions: tuple[Tensor | None, ...] = ()
+
+    @classmethod
+    def joined(cls, results: Sequence["FitResult"], models: np.ndarray) -> "FitResult":
+        """Concatenate results, and put the models into ascending order of their numbers.
+
+        Parameters
+        ----------
+        results : sequence of FitResult
+        models : ndarray of shape (m,), int
+            Numbers of the models, in the order of the results.
+        """
+        if len(results) == 1:
+            return results[0]
+        order = models.argsort(kind="stable").tolist()
+
+        def together(name: str, dim: int = 0) -> Tensor:
+            parts = [attrgetter(name)(result) for result in results]
+            device = parts[0].device
+            parts = [part[0:].to(device) for part in parts]  # slicing collects out-of-core rows
+            return torch.cat(parts, dim).index_select(dim, torch.tensor(order, device=device))
+
+        status = [status for result in results for status in result.status]
+        return cls(
+            params=Params(together("params.coef"), together("params.intercept")),
+            status=tuple(status[i] for i in order),
+            n_iter=together("n_iter"),
+            n_passes=sum(result.n_passes for result in results),
+            value=together("value"),
+            optimality=together("optimality"),
+            duality_gap=together("duality_gap"),
+            logits=together("logits", dim=1),
+            total_weight=together("total_weight"),
+        )
 
     def take(self, models: Tensor) -> "FitResult":
         """Return some of the models, by their indices."""

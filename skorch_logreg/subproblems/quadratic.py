@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_PINV_RTOL = 1e-13  # eigenvalue relative to the largest one that is rounding error
 _FIRST_SHIFT = 1e-14  # first shift of a unit diagonal; the next ones are 100 times as large
 
 
@@ -49,8 +48,9 @@ class Quadratic:
         if not bool(free.any()):
             return minimise(self)
         held, hessian, slope = ~free, self.hessian, self.slope
-        # a constant for all classes has no curvature, but for rounding
-        inverse = torch.linalg.pinv(hessian[free][:, free], rtol=_PINV_RTOL, hermitian=True)
+        # a constant for all classes has no curvature but rounding; differences of columns far from
+        # zero have little, which is kept
+        inverse = torch.linalg.pinv(hessian[free][:, free], hermitian=True)
         cross = inverse @ hessian[free][:, held]
         base = inverse @ slope[free]
         step = torch.empty_like(slope)

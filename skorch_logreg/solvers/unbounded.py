@@ -65,7 +65,9 @@ def separating_directions(
     recession_part = _recession_part(objective, params)
     if not torch.equal(recession_part, params):
         still = separates(objective.logits(recession_part))
-        apart = [a and b for a, b in zip(apart, still, strict=True)]
+        # an objective that underflows has no minimum that float64 could tell from zero
+        vanishes = (point.value < torch.finfo(torch.float64).tiny).tolist()
+        apart = [a and (b or v) for a, b, v in zip(apart, still, vanishes, strict=True)]
     return [recession_part[i] if found else None for i, found in enumerate(apart)]
 
 

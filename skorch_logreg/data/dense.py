@@ -15,6 +15,7 @@ from skorch_logreg.data.gram import (
     deviation_sums,
     is_far,
     is_near_zero,
+    subtract_from_sums,
     weighted_outer,
 )
 from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams, bfloat16_cross
@@ -353,16 +354,17 @@ class SmallBlock(LowPrecisionGrams):
             return torch.cat([self.gram(w, q, columns) for w, q in parts])
         side = z.shape[1]
         width = n_outputs * side
-        lifted = (weight[..., None] * z[:, None, None, :]).view(n_rows, -1)
-        blocks = (lifted.T @ z).view(n_models, width, side)
-        if rank_one is None and n_outputs == 1:
-            return blocks.view(n_models, 1, side, 1, side)
-        gram = blocks.new_zeros(n_models, width, width)
         if rank_one is not None:
             lifted = rank_one.transpose(0, 1)[..., None] * z[:, None, :]
             lifted = lifted.view(n_models, n_rows, width)
-            torch.bmm(lifted.mT, lifted, out=gram).neg_()
-        add_blocks(gram, blocks)
+            gram = torch.bmm(lifted.mT, lifted)
+            subtract_from_sums(gram, n_outputs)
+        else:
+            lifted = (weight[..., None] * z[:, None, None, :]).view(n_rows, -1)
+            blocks = (lifted.T @ z).view(n_models, width, side)
+            gram = blocks if n_outputs == 1 else blocks.new_zeros(n_models, width, width)
+            if n_outputs > 1:
+                add_blocks(gram, blocks)
         return gram.view(n_models, n_outputs, side, n_outputs, side)
 
     def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:

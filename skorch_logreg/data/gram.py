@@ -45,6 +45,10 @@ def bordered_gram(
 ) -> Tensor:
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows.
 
+    With ``rank_one`` the matrix of a row is that of a softmax and maps constants to zero:
+    ``weight`` is ``rank_one`` times its sum.  The blocks on the diagonal are minus the sums of the
+    others, in which nothing cancels where a probability is close to one.
+
     Parameters
     ----------
     fill : callable
@@ -67,7 +71,7 @@ def bordered_gram(
     n_rows, n_models, n_outputs = weight.shape
     side = len(scale) + 1
     width = n_outputs * side
-    diagonal = weight.new_zeros(n_models, width, side)
+    blocks = weight.new_zeros(n_models, width, side)
     gram = weight.new_zeros(n_models, width, width)
     step = min(_piece_rows(width), n_rows)
     design = weight.new_ones(step, side)
@@ -79,17 +83,21 @@ def bordered_gram(
         u = lifted[: len(z)]
         flat = u.view(len(z), -1)
         for model in range(n_models):
-            own = weight[piece, model]
-            if rank_one is None and n_outputs == 1:
-                torch.mul(z, own.sqrt(), out=flat)
-                diagonal[model].addmm_(flat.T, flat)
-                continue
-            torch.mul(z[:, None, :], own[:, :, None], out=u)
-            diagonal[model].addmm_(flat.T, z)
             if rank_one is not None:
                 torch.mul(z[:, None, :], rank_one[piece, model][:, :, None], out=u)
-                gram[model].addmm_(flat.T, flat, alpha=-1)
-    add_blocks(gram, diagonal)
+                gram[model].addmm_(flat.T, flat)
+                continue
+            own = weight[piece, model]
+            if n_outputs == 1:
+                torch.mul(z, own.sqrt(), out=flat)
+                blocks[model].addmm_(flat.T, flat)
+                continue
+            torch.mul(z[:, None, :], own[:, :, None], out=u)
+            blocks[model].addmm_(flat.T, z)
+    if rank_one is None:
+        add_blocks(gram, blocks)
+    else:
+        subtract_from_sums(gram, n_outputs)
     unit = torch.cat([1 / scale, scale.new_ones(1)]).repeat(n_outputs)
     gram.mul_(unit).mul_(unit[:, None])
     return gram.view(n_models, n_outputs, side, n_outputs, side)
@@ -168,6 +176,18 @@ def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: 
         first += other
     lower = first.tril()
     return (lower + lower.tril(-1).T).to(root.dtype)
+
+
+def subtract_from_sums(gram: Tensor, n_outputs: int) -> None:
+    """Turn ``S = sum_i [z 1]'[z 1] x r_i r_i'`` (m, K side, K side) into the matrix of a softmax.
+
+    That is minus S outside the blocks of the diagonal, which make its rows of blocks sum to zero.
+    """
+    square = gram.view(len(gram), n_outputs, gram.shape[1] // n_outputs, n_outputs, -1)
+    own = square.diagonal(dim1=1, dim2=3).zero_()
+    sums = square.sum(dim=3)
+    square.neg_()
+    own.copy_(sums.permute(0, 2, 3, 1))
 
 
 def add_blocks(gram: Tensor, blocks: Tensor) -> None:

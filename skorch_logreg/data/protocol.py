@@ -39,7 +39,8 @@ class Block(Protocol):
         """Compute Gram matrices (m, K, c + 1, K, c + 1) of some columns and the intercept.
 
         ``sum_i [z_i 1]'[z_i 1] x (diag(weight_i) - rank_one_i rank_one_i')``, with weight and
-        rank_one (rows, m, K). All columns are used if ``columns`` is None.
+        rank_one (rows, m, K). If rank_one is given, weight_i is rank_one_i times its sum, as in the
+        Hessian of a softmax. All columns are used if ``columns`` is None.
         """
 
     def bfloat16_gram(

@@ -13,16 +13,14 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
     """Return a function that multiplies with the exact Hessian; one pass over X per call."""
     diagonal, rank_one = objective.loss.curvature(point.logits)
     # the curvature of the rows is stored instead of being recomputed in every product
-    rows = (diagonal,) if rank_one is None or rank_one is diagonal else (diagonal, rank_one)
     ridge = objective.scaled(objective.penalty.hess_diagonal(point.params[..., :-1]))
 
     def product(vector: Tensor) -> Tensor:
-        def kernel(block: Block, d: Tensor, *q: Tensor) -> tuple[Tensor, ...]:
-            second = None if rank_one is None else q[0] if q else d
-            h = multiply_curvature(d, second, block.matmul(vector))
+        def kernel(block: Block, d: Tensor) -> tuple[Tensor, ...]:
+            h = multiply_curvature(d, None if rank_one is None else d, block.matmul(vector))
             return (block.rmatmul(h.mul_(block.weight[..., None])),)
 
-        (image,) = objective.data.reduce(kernel, *rows)
+        (image,) = objective.data.reduce(kernel, diagonal)
         return objective.add_penalty_gradient(image, ridge * vector[..., :-1])
 
     return product

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
+from skorch_logreg.data.gram import subtract_from_sums
 from skorch_logreg.objective.objective import Objective
 
 _LOOKS = 200  # maximum number of evaluations; offsets of 1000 with ten classes need a hundred
@@ -55,9 +56,9 @@ def intercept_terms(
         residual, diagonal, rank_one = objective.loss.residual_curvature(z, block.targets)
         residual = residual * weight
         hessian = (diagonal * weight).sum(dim=0)[..., None]
-        if rank_one is not None:  # q q' has the same row weights as d
-            outer = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
-            hessian = torch.diag_embed(hessian[..., 0]) - outer
+        if rank_one is not None:  # as in `bordered_gram`, so that nothing cancels
+            hessian = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
+            subtract_from_sums(hessian, hessian.shape[1])
         return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
 
     gradient, hessian, size = objective.data.reduce(kernel, logits, reads=0)

@@ -78,11 +78,15 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def multiply_curvature(diagonal: Tensor, rank_one: Tensor | None, change: Tensor) -> Tensor:
-    """Multiply the Hessian of each row's loss in its logits with a change of them."""
-    product = diagonal * change
+    """Multiply the Hessians of rows, ``diag(d)`` or ``diag(d) - q q'`` with d = q, with a change.
+
+    The mean of a change is subtracted twice: where a probability is close to one, the rounding
+    error of the first mean would be larger than what is left.
+    """
     if rank_one is not None:
-        product.sub_(rank_one * (rank_one * change).sum(dim=-1, keepdim=True))
-    return product
+        for _ in range(2):
+            change = change - (rank_one * change).sum(dim=-1, keepdim=True)
+    return diagonal * change
 
 
 @dataclass(frozen=True)

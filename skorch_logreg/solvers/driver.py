@@ -26,7 +26,6 @@ from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, ma
 _STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 _ROUNDING = 4e-16  # relative decrease of the objective that is rounding error
 _NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
-_RESOLUTION = 16 * torch.finfo(torch.float64).eps  # loss of a unit of weight
 _QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
 _QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
 _ROUGH_ITER = 8  # maximum number of steps with float32 products
@@ -378,15 +377,10 @@ class _Loop:
         """Return the status of models that stop, and directions of recession of separable ones."""
         state = run.state
         status: list[Status | None] = []
-        values = state.point.value.tolist()
         figures = zip(reached, state.trusted.tolist(), run.stalls, strict=True)
-        for i, (r, trusted, stalls) in enumerate(figures):
+        for r, trusted, stalls in figures:
             if trusted and r <= self._tol:
-                if 0 < values[i] <= self._resolution[run.models[i]]:
-                    reached[i] = 1.0  # the distance may be all of the objective
-                    status.append(Status.PRECISION)
-                else:
-                    status.append(Status.CONVERGED)
+                status.append(Status.CONVERGED)
             elif stalls >= _STALLS:
                 status.append(Status.PRECISION)
             elif run.n_iter >= self._max_iter:
@@ -467,18 +461,6 @@ class _Loop:
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
         return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
-
-    @cached_property
-    def _resolution(self) -> list[float]:
-        """Objectives of models up to which their Hessians consist of rounding errors.
-
-        The Hessian of a row with several classes is the difference ``diag(p) - p p'``.
-        """
-        objective = self._whole
-        if objective.loss.n_outputs == 1:
-            return [0.0] * len(self._params)
-        total = objective.data.weight.sum(dim=0).expand(len(self._params))
-        return (_RESOLUTION * total).tolist()
 
     @cached_property
     def _free(self) -> list[bool]:

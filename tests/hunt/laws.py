@@ -19,7 +19,6 @@ SECONDS = 1.0  # of the processor, for a fit of a few kilobytes
 _LIMIT = 5.0  # after which it is ended
 _PROVEN = 1e-15  # relative decrease left, up to which a reference is one
 _EPS = np.finfo(np.float64).eps
-_CERTAIN = 16 * _EPS  # loss of a unit of weight, below which probabilities are one to float64
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,6 @@ def judged(task: Task, minimum: Minimum, theta, model, parameters, untold=0.0):
     inside = outside_bounds(task, parameters[0])
     if inside:
         yield "bounds", inside
-    if task.n_outputs > 1 and minimum.value < _CERTAIN * task.total.sum():
-        # the Hessian of a row, diag(p) - p p', is the rounding of one: nothing can be claimed
-        if model.converged_ and minimum.value > 0:
-            yield "optimality", "converged where float64 resolves no Hessian"
-        return
     here = task.value(theta)
     excess = float((here - minimum.value) / minimum.value)
     rounding = rounded(task, minimum, parameters)

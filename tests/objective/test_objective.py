@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -78,6 +79,34 @@ def test_gram_is_the_hessian_of_the_loss(several):
         product[..., -1] = 0.0
     pull = penalty_diagonal(several, params) * direction
     torch.testing.assert_close(product + pull, hessian_product(several, point)(direction))
+
+
+@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS.keys())
+def test_hessian_of_saturated_classes_is_relatively_exact(container):
+    """Where a probability rounds to one, ``diag(p) - p p'`` must not be the difference of both."""
+    of = objective(LOSSES["multinomial"], container=container, reg_strength=(0.0,))
+    params = parameters(of)
+    params[:, 0, -1] += 60.0
+    point = of.evaluate(params)
+    z = point.logits[:, 0].numpy().astype(np.longdouble)
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    assert (1 - p.max(axis=1) < 1e-14).all()
+    curvature = -p[:, :, None] * p[:, None, :]
+    for k in range(p.shape[1]):
+        curvature[:, k, k] = p[:, k] * np.delete(p, k, axis=1).sum(axis=1)
+    eye = torch.eye(of.shape[2], dtype=torch.float64)[:, None, None]
+    rows = torch.cat([of.logits(e.expand(of.shape)) for e in eye], dim=1)[..., 0]
+    rows, weight = (a.numpy().astype(np.longdouble) for a in (rows, of.row_weight()[:, 0]))
+    expected = np.einsum("i,ikl,ij,ig->kjlg", weight, curvature, rows, rows)
+    found = loss_hessian(of, point)[0].numpy()
+    scale = np.sqrt(np.einsum("kjkj->kj", expected))
+    np.testing.assert_array_less(abs(found - expected), 1e-12 * np.multiply.outer(scale, scale))
+    direction = parameters(of, seed=2)
+    image = np.einsum("kjlg,lg->kj", expected, direction[0].numpy().astype(np.longdouble))
+    product = hessian_product(of, point)(direction)[0].numpy()
+    reach = np.sqrt(np.einsum("kj,kjlg,lg->", direction[0], expected, direction[0]))
+    np.testing.assert_array_less(abs(product - image), 1e-12 * scale * float(reach))
 
 
 def test_line_agrees_with_evaluation(several):

@@ -3,6 +3,7 @@
 from skorch_logreg.objective.duality import (
     duality_gap,
     duality_gap_nearby,
+    far_moves,
     feasible_gradient,
     gap_beyond_rounding,
     penalty_gap,
@@ -35,6 +36,7 @@ __all__ = [
     "Units",
     "duality_gap",
     "duality_gap_nearby",
+    "far_moves",
     "feasible_gradient",
     "gap_beyond_rounding",
     "hessian_product",

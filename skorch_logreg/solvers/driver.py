@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import Objective, far_moves
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -308,7 +308,9 @@ class _Loop:
         """Iterate with exact products until every model has stopped."""
         before = None
         while True:
-            run = self._at_work
+            run, left = self._at_work, None
+            if before is not None and self._proof:
+                run, left = self._doubted(before, run)
             if self._proof:
                 state, reached = _proven(self._solver, run.objective, run.state, self._tol)
             else:
@@ -320,7 +322,7 @@ class _Loop:
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._call_back(run, reached)
-            status, directions = self._stopping_status(run, reached)
+            status, directions = self._stopping_status(run, reached, left)
             self.run = run = self._without(run, status, reached, directions)
             if not run.models:
                 return
@@ -372,14 +374,20 @@ class _Loop:
             self._stopped = bool(self._callback(iterate))
 
     def _stopping_status(
-        self, run: _RunState, reached: list[float]
+        self, run: _RunState, reached: list[float], left: Tensor | None
     ) -> tuple[list[Status | None], list[Tensor | None]]:
         """Return the status of models that stop, and directions of recession of separable ones."""
         state = run.state
         status: list[Status | None] = []
-        figures = zip(reached, state.trusted.tolist(), run.stalls, strict=True)
-        for r, trusted, stalls in figures:
-            if trusted and r <= self._tol:
+        converged = [
+            trusted and r <= self._tol
+            for r, trusted in zip(reached, state.trusted.tolist(), strict=True)
+        ]
+        if left is not None:
+            near = (left <= self._tol**2 * state.point.value).tolist()
+            converged = [a and b for a, b in zip(converged, near, strict=True)]
+        for has_converged, stalls in zip(converged, run.stalls, strict=True):
+            if has_converged:
                 status.append(Status.CONVERGED)
             elif stalls >= _STALLS:
                 status.append(Status.PRECISION)
@@ -423,6 +431,28 @@ class _Loop:
             for i, direction in zip(near, found, strict=True):
                 directions[i] = direction
         return directions
+
+    def _doubted(self, before: _RunState, run: _RunState) -> tuple[_RunState, Tensor | None]:
+        """Doubt decrements after steps along which the curvature may have changed.
+
+        Returns the run, in which only a Hessian of the point itself is still trusted after such a
+        step, and the loss (m,) that the decrement of any Hessian may miss; None if nothing is.
+        A duality gap is a bound anywhere.
+        """
+        objective, state = run.objective, run.state
+        if min(_optimality(state)) > self._tol:
+            return run, None
+        penalty = objective.penalty
+        if not penalty.smooth and bool(penalty.coercive(objective.reg_strength).all()):
+            return run, None
+        count, left = far_moves(objective, before.state.point.logits, state.point.logits)
+        if not bool(count.any()):
+            return run, None
+        if not penalty.smooth:  # a penalty's decrease has no such bound
+            return run, torch.where(count > 0, torch.inf, left)
+        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
+        trusted = state.trusted & ((count == 0) | is_newton.to(count.device))
+        return replace(run, state=replace(state, trusted=trusted)), left
 
     def _updated_quiet(self, run: _RunState, state: Any) -> tuple[bool | None, ...]:
         """Update `_RunState.quiet`: the models that are known not to diverge to infinity.

@@ -21,7 +21,7 @@ from skorch_logreg.training import TrainingResult
 
 __all__ = [
     "partial_fit",
-    "resume_state",
+    "resume",
     "set_uncertified",
     "store_training",
     "supports_partial_fit",
@@ -43,7 +43,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     targets, weight = rows.weighted_targets(model.class_weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
     data = problem.data(rows.X, targets, weight, inputs.device)
-    state, total = resume_state(model, solver, data.weight)
+    resumed = resume(model, solver, data.weight)
     params, trained = fitting.train(
         data,
         problem.loss,
@@ -53,14 +53,12 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         solver=solver,
         start=None if start is None else problem.to_device(data.device, start),
         seed=seed_of(model.random_state),
-        state=state,
-        epochs=1 if state is None else state["n_epochs"] + 1,
-        total_weight=total,
+        **resumed,
     )
     for name, value in problem.fitted(params).items():
         setattr(model, name, value)
     set_uncertified(model, trained.n_epochs, namespace)
-    store_training(model, trained, total, solver)
+    store_training(model, trained, resumed["total_weight"], solver)
 
 
 def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:
@@ -71,24 +69,25 @@ def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY
     model.converged_ = False
 
 
-def resume_state(model: Any, solver: Any, weight: Tensor) -> tuple[dict[str, Any] | None, Tensor]:
-    """Return the state from which training resumes, and the total weight of all rows so far.
+def resume(model: Any, solver: Any, weight: Tensor) -> dict[str, Any]:
+    """Return `state`, `epochs` and `total_weight`, with which training resumes for one epoch.
 
     Parameters
     ----------
-    model : classifier
+    model : classifier or None
+        Model from whose last call to resume, if there was one.
     solver : MiniBatch
         Solver; if it differs from the one before, the state is None.
     weight : Tensor of shape (n_samples, 1) or (n_samples, m)
-        Weights of the new rows, which the total includes.
+        Weights of the new rows, which the total weight of all rows includes.
     """
-    before = getattr(model, TRAINING, None)
-    total = weight.sum(dim=0)
-    if before is None:
-        return None, total
-    known = torch.tensor(before["weight"], dtype=torch.float64, device=total.device)
-    state = before["state"] if before["solver"] == stable_repr(solver) else None
-    return state, total + known
+    before, total = getattr(model, TRAINING, None), weight.sum(dim=0)
+    state = None
+    if before is not None:
+        total = total + torch.tensor(before["weight"], dtype=torch.float64, device=total.device)
+        state = before["state"] if before["solver"] == stable_repr(solver) else None
+    epochs = 1 if state is None else state["n_epochs"] + 1
+    return {"state": state, "epochs": epochs, "total_weight": total}
 
 
 def store_training(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skorch_logreg.objective import Params
 from skorch_logreg.solvers import Status
-from skorch_logreg.training import EpochProgress, TrainingResult
+from skorch_logreg.training import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Progress:
 
 def epoch_callback(
     callback: Callable[[Progress], bool] | None, weight: Tensor, params: Callable[[], Params]
-) -> Callable[[EpochProgress], bool] | None:
+) -> Callable[[int, Tensor], bool] | None:
     """Return a callback of epochs, with the mean loss of rows of total weight (m,), or None."""
     if callback is None:
         return None
 
-    def report(epoch: EpochProgress) -> bool:
-        value = epoch.loss * weight.to(epoch.loss.device)
+    def report(n_epochs: int, loss: Tensor) -> bool:
+        value = loss * weight.to(loss.device)
         unknown = torch.full_like(value, torch.nan)
-        return bool(callback(Progress(epoch.n_epochs, value, unknown, epoch.n_epochs, params)))
+        return bool(callback(Progress(n_epochs, value, unknown, n_epochs, params)))
 
     return report
 

@@ -5,13 +5,12 @@ from skorch_logreg.training.in_memory import train_in_memory
 from skorch_logreg.training.linear import LinearHead
 from skorch_logreg.training.loop import reseed, train
 from skorch_logreg.training.objective import BatchObjective
-from skorch_logreg.training.request import EpochProgress, TrainingRequest, TrainingResult
+from skorch_logreg.training.request import TrainingRequest, TrainingResult
 
 __all__ = [
     "Batch",
     "BatchObjective",
     "Batches",
-    "EpochProgress",
     "InMemoryBatches",
     "LinearHead",
     "LoaderBatches",

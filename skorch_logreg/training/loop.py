@@ -13,7 +13,7 @@ from skorch_logreg.exceptions import DivergenceError
 from skorch_logreg.solvers import Status
 from skorch_logreg.training.batches import Batch, Batches, mix_seed
 from skorch_logreg.training.objective import BatchObjective
-from skorch_logreg.training.request import EpochProgress, TrainingRequest, TrainingResult
+from skorch_logreg.training.request import TrainingRequest, TrainingResult
 from skorch_logreg.training.state import TrainingState
 
 
@@ -53,11 +53,10 @@ def train(
                 raise
             is_resumed = False
             seconds = time.perf_counter() - start_time
-            _record(request, run, loss, learning_rate=learning_rate, seconds=seconds)
+            _record(request, run, loss, learning_rate, seconds)
             if writer.due(run.n_epochs):
                 writer.write(run.n_epochs, run.checkpoint_state())
-            progress = EpochProgress(run.n_epochs, loss, seconds)
-            if request.callback is not None and request.callback(progress):
+            if request.callback is not None and request.callback(run.n_epochs, loss):
                 status = Status.STOPPED
                 break
     except KeyboardInterrupt:
@@ -120,7 +119,6 @@ def _record(
     request: TrainingRequest,
     run: TrainingState,
     loss: Tensor,
-    *,
     learning_rate: float,
     seconds: float,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The request for training in mini-batches, its progress and its result."""
+"""The request for training in mini-batches, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,25 +11,6 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Status
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.training.objective import BatchObjective
-
-
-@dataclass(frozen=True)
-class EpochProgress:
-    """Progress that is passed to a callback after every epoch.
-
-    Attributes
-    ----------
-    n_epochs : int
-        Number of epochs so far.
-    loss : Tensor of shape (m,)
-        Objective per unit of weight, averaged over the epoch's batches, each before its step.
-    seconds : float
-        Time since the start of the first epoch.
-    """
-
-    n_epochs: int
-    loss: Tensor
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +40,8 @@ class TrainingRequest:
     held_out_score : callable or None, default=None
         Function that returns the network's score on held-out rows; larger is better.
     callback : callable or None, default=None
-        Called with an `EpochProgress` after every epoch; training stops if it returns True.
+        Called after every epoch with the number of epochs and the objective per unit of weight
+        (m,), averaged over the epoch's batches before their steps; True stops the training.
     state : dict or None, default=None
         `TrainingResult.state` of an earlier call, to resume its optimiser.
     epochs : int or None, default=None
@@ -81,7 +63,7 @@ class TrainingRequest:
     shares_scale: bool = False
     forward: Callable[[Any], Tensor] | None = None
     held_out_score: Callable[[], float] | None = None
-    callback: Callable[[EpochProgress], bool] | None = None
+    callback: Callable[[int, Tensor], bool] | None = None
     state: dict[str, Any] | None = None
     epochs: int | None = None
     seed: int = 0

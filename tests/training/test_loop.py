@@ -81,7 +81,7 @@ def test_the_best_epoch_is_kept(patience):
 
 
 def test_a_callback_stops():
-    trained = run(SGD(epochs=9), callback=lambda epoch: epoch.n_epochs == 2)
+    trained = run(SGD(epochs=9), callback=lambda n_epochs, loss: n_epochs == 2)
     assert trained.status is Status.STOPPED
     assert trained.n_epochs == len(trained.history["seconds"]) == 2
 

@@ -26,14 +26,15 @@ from skorch_logreg.estimators.multilabel.label_problem import (
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.neural.mode import TrainingMode
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
+from skorch_logreg.estimators.neural.solver import partial_solver, resolve_solver
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.training import TrainingResult
 
 __all__ = ["fit", "partial_fit"]
@@ -51,13 +52,13 @@ _SINGLE_MODEL_SETTINGS = {
 
 def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label_mask: Any) -> None:
     """Fit the network of a `MultiLabel` whose estimator is a `NeuralLogisticClassifier`."""
-    mode, seed = TrainingMode.of(estimator), seed_of(estimator.random_state)
-    head, resolved = _head(model, estimator, mode)
+    solver, seed = resolve_solver(estimator), seed_of(estimator.random_state)
+    head, resolved = _head(model, estimator, solver)
     for name, plain in _SINGLE_MODEL_SETTINGS.items():
-        value = getattr(mode.solver, name, plain)
+        value = getattr(solver, name, plain)
         if value != plain:
             raise ParameterError(
-                f"{name}={value!r} of {type(mode.solver).__name__} is for a "
+                f"{name}={value!r} of {type(solver).__name__} is for a "
                 f"NeuralLogisticClassifier by itself; under MultiLabel leave {name}={plain!r}."
             )
     networks.check_sizes(estimator)
@@ -71,30 +72,30 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
         label_mask=label_mask,
         allow_nd=estimator.module is not None,
     )
-    if mode.trains:
+    if trains_in_epochs(solver):
         inputs = inputs.drop_zero_weight()
     C = per_label.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
     trained, state, label_results = None, None, None
     with start(
-        estimator, inputs, mode, seed=seed, previous=previous, options=resolved, C=C
+        estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
     ) as network_fit:
         _reset_constant_labels(network_fit)
-        if not mode.frozen:
+        if not network_fit.is_frozen:
             problems = make_binary_problems(
                 model, inputs, head, resolved.solver, network_fit.device
             )
             report = ProgressPrinter(np.arange(len(C))) if estimator.verbose else None
             data = _data(network_fit, inputs.X, problems, on_features=False)
-            trained = network_fit.train(mode, data, callback=report)
+            trained = network_fit.train(data, callback=report)
             state = trained.state
-        if mode.frozen or mode.polish:
-            is_warm = network_fit.is_warm or not mode.frozen
+        if network_fit.is_frozen or solver.finish == "exact":
+            is_warm = network_fit.is_warm or not network_fit.is_frozen
             label_problem, label_results = _solve_head(model, inputs, network_fit, head, is_warm)
             problems, groups = label_problem.binary_problems, label_results.trained
-            if mode.frozen and groups and len(groups[0][0]) == len(C):
+            if network_fit.is_frozen and groups and len(groups[0][0]) == len(C):
                 state = groups[0][1]  # of the optimiser that trained all labels together
     model._set_fitted(_attributes(network_fit, trained, label_results), inputs.labels)
-    weight, settings = problems.total_weight.tolist(), stable_repr(mode.solver)
+    weight, settings = problems.total_weight.tolist(), stable_repr(solver)
     setattr(model, TRAINING, {"weight": weight, "state": state, "solver": settings})
     if label_results is not None:
         warn(estimator, label_problem, label_results)
@@ -127,8 +128,8 @@ def partial_fit(
 ) -> None:
     """Train the network for one epoch over some rows."""
     estimator = checked_estimator(model, NeuralLogisticClassifier)
-    mode, seed = TrainingMode.for_partial_fit(estimator), seed_of(estimator.random_state)
-    head, resolved = _head(model, estimator, mode)
+    solver, seed = partial_solver(estimator), seed_of(estimator.random_state)
+    head, resolved = _head(model, estimator, solver)
     networks.check_sizes(estimator)
     inputs = partial.validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
@@ -136,34 +137,25 @@ def partial_fit(
     C = per_label.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
     previous = previous_network(model)
     with start(
-        estimator, inputs, mode, seed=seed, previous=previous, options=resolved, C=C
+        estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
     ) as network_fit:
         _reset_constant_labels(network_fit)
         problems = make_binary_problems(
             model, inputs, head, resolved.solver, network_fit.device, part=True
         )
-        rows = _data(network_fit, inputs.X, problems, on_features=mode.frozen)
-        state, total_weight = None, rows.weight.sum(dim=0).expand(len(C))
-        if previous is not None:
-            state, total_weight = parts.resume_state(model, mode.solver, rows.weight)
-        trained = network_fit.train(
-            mode,
-            rows,
-            state=state,
-            epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=total_weight,
-        )
+        data = _data(network_fit, inputs.X, problems, on_features=network_fit.is_frozen)
+        resumed = parts.resume(None if previous is None else model, solver, data.weight)
+        trained = network_fit.train(data, **resumed)
     model._set_fitted(_attributes(network_fit, trained, None), inputs.labels)
-    setattr(model, TRAINING, parts.training_state(total_weight, trained, mode.solver))
+    total_weight = resumed["total_weight"].expand(len(C))
+    setattr(model, TRAINING, parts.training_state(total_weight, trained, solver))
 
 
-def _head(
-    model: Any, estimator: Any, mode: TrainingMode
-) -> tuple[TorchLogisticClassifier, Options]:
+def _head(model: Any, estimator: Any, solver: Any) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier that is fitted to the features of a frozen backbone."""
-    solver = mode.solver if mode.frozen else "auto"
     head_params = {name: getattr(estimator, name) for name in _HEAD_PARAMETERS}
-    head = TorchLogisticClassifier(solver=solver, **head_params)
+    head_params["solver"] = solver if estimator.freeze_backbone else "auto"
+    head = TorchLogisticClassifier(**head_params)
     return head, options.resolve(per_label.EstimatorWithC(head, model.C))
 
 

@@ -17,8 +17,12 @@ from skorch_logreg.data import Data
 from skorch_logreg.estimators import convergence_messages, partial, validation_split
 from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.neural.mode import TrainingMode
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
+from skorch_logreg.estimators.neural.solver import (
+    partial_solver,
+    resolve_solver,
+    stream_solver,
+)
 from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
@@ -26,6 +30,7 @@ from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.training import TrainingResult
 
 __all__ = ["fit", "frozen_features", "partial_fit"]
@@ -36,56 +41,50 @@ _CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
 
 def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
-    mode, seed = TrainingMode.of(model), seed_of(model.random_state)
+    solver, seed = resolve_solver(model), seed_of(model.random_state)
     previous = previous_network(model) if model.warm_start else None
     stream = classes = task = None
-    if datasets.is_streamed(X, mode.solver):
+    if datasets.is_streamed(X, solver):
         datasets.require_no_labels(y, sample_weight)
         with seeded_generators(seed, torch.device("cpu")):
-            stream = Stream.of(model, X, mode.stream_solver(X))
+            stream = Stream.of(model, X, stream_solver(solver, X))
         task = {"X": X, "y": None, "metadata": None}
         (X, y), classes = stream.summary.first, stream.summary.classes
     inputs = _validate(model, X, y, sample_weight, seed=seed, classes=classes)
     rows, held_out = inputs.drop_zero_weight(), None
-    if mode.trains:
-        rows, held_out = validation_split.split(rows, mode.solver, seed)
+    if trains_in_epochs(solver):
+        rows, held_out = validation_split.split(rows, solver, seed)
     model.classes_ = inputs.labels.classes
-    n_tasks = mode.iteration_limit(model.max_iter)
+    n_tasks = convergence_messages.iteration_limit(solver, model.max_iter)
     with (
-        start(model, inputs, mode, seed=seed, previous=previous) as network_fit,
+        start(model, inputs, solver, seed=seed, previous=previous) as network_fit,
         callback_task(
             model, task or inputs.task, lambda: None, network_fit.reconstruct, n_tasks=n_tasks
         ) as reporter,
     ):
         if stream is None:
-            fit_rows = _fit_head if mode.frozen else _fit_network
-            trained, solution, weight = fit_rows(network_fit, mode, rows, held_out, reporter)
+            fit_rows = _fit_head if network_fit.is_frozen else _fit_network
+            trained, solution, weight = fit_rows(network_fit, rows, held_out, reporter)
         else:
-            trained, solution = network_fit.train(mode, stream, callback=reporter), None
+            trained, solution = network_fit.train(stream, callback=reporter), None
             weight = stream.weight
-        partial.store_training(model, trained, weight, mode.solver)
+        partial.store_training(model, trained, weight, solver)
         _finish(network_fit, trained, solution)
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
     """Train a `NeuralLogisticClassifier` for one epoch over some rows."""
-    mode, seed = TrainingMode.for_partial_fit(model), seed_of(model.random_state)
+    solver, seed = partial_solver(model), seed_of(model.random_state)
     first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
     inputs = _validate(
         model, X, y, sample_weight, seed=seed, classes=model.classes_, reset=first
     ).drop_zero_weight()
     previous = None if first else previous_network(model)
-    with start(model, inputs, mode, seed=seed, previous=previous) as network_fit:
-        data = _data(network_fit, inputs, on_features=mode.frozen)
-        state, total = partial.resume_state(model, mode.solver, data.weight)
-        trained = network_fit.train(
-            mode,
-            data,
-            state=state,
-            epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=total,
-        )
-    partial.store_training(model, trained, total, mode.solver)
+    with start(model, inputs, solver, seed=seed, previous=previous) as network_fit:
+        data = _data(network_fit, inputs, on_features=network_fit.is_frozen)
+        resumed = partial.resume(model, solver, data.weight)
+        trained = network_fit.train(data, **resumed)
+    partial.store_training(model, trained, resumed["total_weight"], solver)
     _finish(network_fit, trained, None)
 
 
@@ -103,9 +102,9 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     *others : array-like
         Other rows.
     """
-    mode, seed = TrainingMode.of(model), seed_of(model.random_state)
+    solver, seed = resolve_solver(model), seed_of(model.random_state)
     inputs = _validate(model, X, y, None, seed=seed)
-    with start(model, inputs, mode, seed=seed, previous=None) as network_fit:
+    with start(model, inputs, solver, seed=seed, previous=None) as network_fit:
         rows = [inputs.X, *(networks.rows_like_before(model, each) for each in others)]
     return [network_fit.features(each).cpu().numpy() for each in rows]
 
@@ -124,34 +123,32 @@ def _data(network_fit: NetworkFit, rows: FitInput, *, on_features: bool) -> Any:
 
 def _fit_network(
     network_fit: NetworkFit,
-    mode: TrainingMode,
     rows: FitInput,
     held_out: FitInput | None,
     callback: Any,
 ) -> tuple[TrainingResult, FitResult | None, Tensor]:
-    """Train the network, then fit the head exactly if ``mode.polish`` is True."""
-    model, held_out_score = network_fit.model, None
+    """Train the network, then fit the head exactly if the solver's `finish` is "exact"."""
+    solver, held_out_score = network_fit.solver, None
     if held_out is not None:
-        score = validation_split.scorer(held_out, model, mode.solver.scoring)
+        score = validation_split.scorer(held_out, network_fit.model, solver.scoring)
 
         def held_out_score() -> float:
             return score({"module_": network_fit.network})
 
     data, solution = _data(network_fit, rows, on_features=False), None
-    with exclusive(mode.solver.checkpoint):
-        trained = network_fit.train(mode, data, held_out_score=held_out_score, callback=callback)
+    with exclusive(solver.checkpoint):
+        trained = network_fit.train(data, held_out_score=held_out_score, callback=callback)
         ends = {trained.status}
-        if mode.polish:
-            solution = _polish(network_fit, mode, rows, trained, callback)
+        if solver.finish == "exact":
+            solution = _polish(network_fit, rows, trained, callback)
             ends |= {*solution.status}
         if Status.INTERRUPTED not in ends:
-            CheckpointWriter(mode.solver.checkpoint, {}).finish()
+            CheckpointWriter(solver.checkpoint, {}).finish()
     return trained, solution, data.weight.sum(dim=0)
 
 
 def _polish(
     network_fit: NetworkFit,
-    mode: TrainingMode,
     rows: FitInput,
     trained: TrainingResult,
     callback: Any,
@@ -165,7 +162,7 @@ def _polish(
     solution = _solve(
         network_fit,
         _data(network_fit, rows, on_features=True),
-        replace(mode.solver, epochs=0, checkpoint=None),
+        replace(network_fit.solver, epochs=0, checkpoint=None),
         max_iter=max_iter,
         start=network_fit.head.params(),
         callback=None if callback is None else report_total,
@@ -178,7 +175,6 @@ def _polish(
 
 def _fit_head(
     network_fit: NetworkFit,
-    mode: TrainingMode,
     rows: FitInput,
     held_out: FitInput | None,
     callback: Any,
@@ -188,7 +184,7 @@ def _fit_head(
     held_out_score: Callable[[Params], float] | None = None
     if held_out is not None:
         held_out = replace(held_out, X=network_fit.features(held_out.X).cpu().numpy())
-        score = validation_split.scorer(held_out, model, mode.solver.scoring)
+        score = validation_split.scorer(held_out, model, network_fit.solver.scoring)
         n_features = network_fit.problem.n_features
 
         def held_out_score(params: Params) -> float:
@@ -199,7 +195,7 @@ def _fit_head(
     solution = _solve(
         network_fit,
         _data(network_fit, rows, on_features=True),
-        mode.solver,
+        network_fit.solver,
         max_iter=model.max_iter,
         start=network_fit.head.params() if network_fit.is_warm else None,
         callback=callback,

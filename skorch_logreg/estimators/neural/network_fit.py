@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.estimators.neural.mode import TrainingMode
 from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, epoch_callback
@@ -39,6 +38,8 @@ class NetworkFit:
     C : Tensor of shape (m,)
         Inverse regularization strength of each model: one for classes, or one for each label.
     seed : int
+    solver : MiniBatch, str or Solver
+        Solver of the network, or of the head if the backbone is frozen.
     is_warm : bool
         Whether training starts from the previous network.
     """
@@ -48,7 +49,13 @@ class NetworkFit:
     problem: Problem
     C: Tensor
     seed: int
+    solver: Any
     is_warm: bool
+
+    @property
+    def is_frozen(self) -> bool:
+        """True if the backbone is frozen."""
+        return bool(self.model.freeze_backbone)
 
     @property
     def head(self) -> LinearHead:
@@ -89,7 +96,6 @@ class NetworkFit:
 
     def train(
         self,
-        mode: TrainingMode,
         rows: InMemory | Stream,
         *,
         callback: Callable[[Progress], bool] | None = None,
@@ -103,12 +109,12 @@ class NetworkFit:
         """
         head: nn.Linear = self.network.head
         is_stream = isinstance(rows, Stream)
-        network: nn.Module = head if mode.frozen else self.network
+        network: nn.Module = head if self.is_frozen else self.network
         weight = rows.weight if is_stream else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
         nowhere: Any = None  # `reconstruct` copies the current network
 
         def forward(batch: Any) -> Tensor:
-            inputs = self.features(batch) if is_stream and mode.frozen else batch
+            inputs = self.features(batch) if is_stream and self.is_frozen else batch
             return _forward(network, networks.to_input(inputs, head))
 
         request = TrainingRequest(
@@ -117,7 +123,7 @@ class NetworkFit:
             loss=self.problem.loss,
             penalty=self.problem.penalty(self.device),
             reg_strength=(1 / self.C).to(self.device),
-            solver=mode.solver,
+            solver=self.solver,
             shares_scale=True,
             forward=forward,
             callback=epoch_callback(callback, weight, lambda: nowhere),
@@ -131,7 +137,7 @@ class NetworkFit:
             trained = train_in_memory(request, rows, total_weight)
         if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
             raise DivergenceError(
-                f"{type(mode.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
+                f"{type(self.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
                 "no longer finite. Lower the learning rate, scale the columns of X (for example "
                 "with StandardScaler), or set clip."
             )
@@ -162,7 +168,7 @@ def _forward(network: nn.Module, rows: Tensor) -> Tensor:
 def start(
     model: Any,
     inputs: FitInput,
-    mode: TrainingMode,
+    solver: Any,
     *,
     seed: int,
     previous: tuple[nn.Module, int] | None,
@@ -176,7 +182,7 @@ def start(
     model : NeuralLogisticClassifier
     inputs : FitInput
         Validated input; its labels are classes, or an indicator with a logit for each label.
-    mode : TrainingMode
+    solver : MiniBatch, str or Solver
     seed : int
     previous : tuple or None
         Result of `previous_network` to start from; None: start from random weights.
@@ -194,9 +200,7 @@ def start(
     network: Any
     with seeded_generators(seed, device):
         if previous is None:
-            network = networks.new_network(
-                model, inputs.X, n_outputs, zero_head=mode.frozen, device=device, dtype=dtype
-            )
+            network = networks.new_network(model, inputs.X, n_outputs, device=device, dtype=dtype)
         else:
             network = networks.copy_network(*previous, inputs.X, n_outputs).to(device)
             network = network.to(dtype) if model.module is None else network
@@ -210,7 +214,7 @@ def start(
             intercept_scaling=1.0,
             is_soft=is_soft,
         )
-        yield NetworkFit(model, network, problem, C, seed, previous is not None)
+        yield NetworkFit(model, network, problem, C, seed, solver, previous is not None)
 
 
 def previous_network(model: Any) -> tuple[nn.Module, int] | None:

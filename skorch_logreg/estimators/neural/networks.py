@@ -71,13 +71,13 @@ def new_network(
     X: Any,
     n_outputs: int,
     *,
-    zero_head: bool,
     device: torch.device,
     dtype: torch.dtype,
 ) -> nn.Sequential:
     """Build the network of a model for validated rows, with random weights.
 
     Weights are drawn from torch's CPU generator, so that a seed gives the same ones on any device.
+    The head of a frozen backbone starts at zero.
     """
     if model.module is not None:
         backbone, width = copy_backbone(model.module, X[:2], device, dtype)
@@ -93,7 +93,7 @@ def new_network(
             width = size
         backbone = nn.Sequential(*layers)
     head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
-    for parameter in head.parameters() if zero_head else ():
+    for parameter in head.parameters() if model.freeze_backbone else ():
         nn.init.zeros_(parameter)
     return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
 

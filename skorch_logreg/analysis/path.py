@@ -262,15 +262,7 @@ def _make_path(
 
 
 def _sort_candidates(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Validate and sort the Cs.
-
-    Returns
-    -------
-    sorted_Cs : ndarray of shape (n_Cs,) or None
-        The Cs in ascending order; None if `Cs` is a number.
-    order : ndarray of shape (n_Cs,), int, or None
-        Indices that sort the given Cs; None if `Cs` is a number.
-    """
+    """Return the Cs in ascending order, and the indices that sort them; None for a number of Cs."""
     if isinstance(Cs, Integral):
         if Cs < 1:
             raise ParameterError(f"Cs is {Cs}; a path has one point or more.")

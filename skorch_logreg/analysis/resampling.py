@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -13,6 +12,7 @@ from torch import Tensor
 from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.analysis.fitted_model import (
     check_names,
+    dense_params,
     penalty_parameters,
     unwrap_estimator,
 )
@@ -181,13 +181,8 @@ def bootstrap(
         X, y, sample_weight, parameters=estimator, classes=np.asarray(estimator.classes_)
     )
     check_names(estimator, X)
-    resampled = _ResampledRows.of(
-        estimator, inputs, to_numpy(groups), check_random_state(random_state)
-    )
-    shape = loss_of(inputs.labels.n_classes).n_outputs, inputs.X.shape[1]
-    coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
-    coef = np.array(coef, dtype=np.float64).reshape(shape)
-    intercept = np.broadcast_to(np.asarray(estimator.intercept_, float), shape[:1]).copy()
+    resampled = _ResampledRows.of(estimator, inputs, groups, check_random_state(random_state))
+    coef, intercept = dense_params(estimator)
     fits, lost = resampled.fit(n_resamples, coef, intercept, memory_budget)
     status = np.array(fits.status, dtype=object)
     kept = ~lost & (status != Status.SEPARABLE)
@@ -212,51 +207,36 @@ def bootstrap(
 class _ResampledRows:
     """Rows of a fit, and weights that are drawn for every resample.
 
-    Parameters
-    ----------
-    estimator : classifier
-        Fitted estimator.
-    X : array of shape (n_rows, n_features)
-        Rows, with soft labels one for each class.
-    targets : Targets
-        Classes of the rows.
-    weight : ndarray of shape (n_rows,)
-        Sample weights of the fit.
-    resampler : _Resampler
+    With soft labels a row is repeated for every class. Rows of the same ``group``, (n_rows,), are
+    drawn together.
     """
 
     estimator: Any
     X: Any
     targets: Targets
     weight: np.ndarray
-    resampler: "_Resampler"
+    group: np.ndarray
+    random: Any
 
     @classmethod
     def of(cls, estimator: Any, inputs: FitInput, groups: Any, random: Any) -> "_ResampledRows":
         """Combine the rows of a fit with their groups."""
         X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
         weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
-        resampler = _Resampler.from_groups(n_samples, groups, random)
+        group = _group_index(groups, n_samples)
         if not inputs.is_soft:
-            return cls(estimator, X, labels, weight, resampler)
+            return cls(estimator, X, labels, weight, group, random)
         # repeat every row for each class of positive probability
         proba = class_probabilities(labels.class_probability).numpy()
         rows, index = np.nonzero(proba)
         targets = Targets(labels.classes, torch.from_numpy(index))
         weight = weight[rows] * proba[rows, index]
-        return cls(estimator, X[rows], targets, weight, resampler.take(rows))
+        return cls(estimator, X[rows], targets, weight, group[rows], random)
 
     def fit(
         self, n_resamples: int, coef: np.ndarray, intercept: np.ndarray, memory_budget: int | None
     ) -> tuple[FitResult, np.ndarray]:
-        """Fit resamples from given parameters.
-
-        Returns
-        -------
-        fits : FitResult
-        lost : ndarray of shape (n_resamples,), bool
-            True for resamples that lack a class.
-        """
+        """Fit resamples from given parameters, and tell which of them lack a class."""
         estimator, loss = self.estimator, loss_of(self.targets.n_classes)
         n_samples, n_features = self.X.shape
         penalty, C = _make_penalty(estimator, n_features)
@@ -288,8 +268,12 @@ class _ResampledRows:
 
         Those have the weights of the sample, at whose solution all fits start.
         """
+        counts, n_groups = np.empty((len(self.group), n_resamples)), int(self.group.max()) + 1
+        for b in range(n_resamples):
+            groups = self.random.randint(n_groups, size=n_groups)
+            counts[:, b] = np.bincount(groups, minlength=n_groups)[self.group]
         weight = torch.from_numpy(self.weight)[:, None]
-        drawn = torch.from_numpy(self.resampler.counts(n_resamples)) * weight
+        drawn = torch.from_numpy(counts) * weight
         shown = classes_shown(self.targets.index, drawn, self.targets.n_classes)
         lost = np.asarray(~shown.all(axis=1))
         drawn[:, lost] = weight
@@ -299,48 +283,16 @@ class _ResampledRows:
         return drawn, lost
 
 
-@dataclass(frozen=True)
-class _Resampler:
-    """Sampling of rows, or of groups of rows, with replacement.
-
-    Parameters
-    ----------
-    group_index : ndarray of shape (n_rows,), int
-        Group of every row.
-    n_groups : int
-        Number of groups.
-    random : RandomState
-        Random number generator.
-    """
-
-    group_index: np.ndarray
-    n_groups: int
-    random: Any
-
-    @classmethod
-    def from_groups(cls, n_samples: int, groups: Any, random: Any) -> "_Resampler":
-        """Validate group labels; without groups, every row is its own group."""
-        if groups is None:
-            return cls(np.arange(n_samples), n_samples, random)
-        groups = np.asarray(groups)
-        if groups.shape != (n_samples,):
-            raise ParameterError(
-                f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
-            )
-        labels, group_index = np.unique(groups, return_inverse=True)
-        return cls(group_index, len(labels), random)
-
-    def take(self, rows: np.ndarray) -> "_Resampler":
-        """Return a sampling of the selected rows, possibly repeated, with the same groups."""
-        return _Resampler(self.group_index[rows], self.n_groups, self.random)
-
-    def counts(self, n_resamples: int) -> np.ndarray:
-        """Draw resamples and count every row in each of them, (n_rows, n_resamples)."""
-        counts = np.empty((len(self.group_index), n_resamples))
-        for b in range(n_resamples):
-            drawn = self.random.randint(self.n_groups, size=self.n_groups)
-            counts[:, b] = np.bincount(drawn, minlength=self.n_groups)[self.group_index]
-        return counts
+def _group_index(groups: Any, n_samples: int) -> np.ndarray:
+    """Return the group of every row; without groups, every row is its own group."""
+    if groups is None:
+        return np.arange(n_samples)
+    groups = np.asarray(to_numpy(groups))
+    if groups.shape != (n_samples,):
+        raise ParameterError(
+            f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
+        )
+    return np.unique(groups, return_inverse=True)[1]
 
 
 def _check_refittable(estimator: Any) -> None:

@@ -66,8 +66,7 @@ class IterationReporter:
     Parameters
     ----------
     context : CallbackContext
-        Context of the fit.
-    estimator : TorchLogisticClassifier
+    estimator : classifier
     task : dict
         X, y and metadata, as the hooks receive them.
     start : callable

@@ -61,13 +61,8 @@ _ADVICE = {
 def columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) -> str:
     """Name the columns whose coefficients diverge, in decreasing order of their growth.
 
-    Parameters
-    ----------
-    direction : Tensor of shape (K, n_features + 1) or None
-        Direction of divergence of the coefficients of columns scaled to a standard deviation of
-        one, the intercept last.
-    names : sequence of str or None
-        Names of the columns; None: x0, x1 and so on.
+    ``direction`` (K, n_features + 1) is that of coefficients of columns scaled to a standard
+    deviation of 1, the intercept last; None: there is none.
     """
     if direction is None:
         return ""
@@ -105,19 +100,7 @@ def message(
 ) -> str:
     """Return the warning's text for a fit that ended with ``status``.
 
-    Parameters
-    ----------
-    status : Status
-        Status of the fit, not CONVERGED.
-    solver : str or solver
-        Value of the parameter `solver`.
-    n_iter, max_iter : int
-    optimality, tol : float
-        Optimality that was reached, and its threshold.
-    dtype : str
-        Type of the data.
-    columns : str, default=""
-        Text from `columns_to_infinity`.
+    ``columns`` is a text from `columns_to_infinity`.
     """
     name = solver if isinstance(solver, str) else type(solver).__name__
     leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
@@ -143,16 +126,7 @@ def message_for_several(
 ) -> str | None:
     """Return one warning's text for several fits; None if all converged.
 
-    Parameters
-    ----------
-    outcomes : sequence of (Status, float)
-        Status and optimality of every fit.
-    what : str
-        Plural noun for the fits in the text.
-    max_iter : int
-    tol : float
-    dtype : str
-        Type of the data.
+    ``outcomes`` holds the status and optimality of every fit, ``what`` is a plural noun for them.
     """
     failed = [outcome for outcome in outcomes if outcome[0] is not Status.CONVERGED]
     if not failed:

@@ -72,14 +72,8 @@ def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY
 def resume(model: Any, solver: Any, weight: Tensor) -> dict[str, Any]:
     """Return `state`, `epochs` and `total_weight`, with which training resumes for one epoch.
 
-    Parameters
-    ----------
-    model : classifier or None
-        Model from whose last call to resume, if there was one.
-    solver : MiniBatch
-        Solver; if it differs from the one before, the state is None.
-    weight : Tensor of shape (n_samples, 1) or (n_samples, m)
-        Weights of the new rows, which the total weight of all rows includes.
+    ``model`` may be None. The state is None if the solver differs from that of the last call. The
+    total weight of all rows includes ``weight``, (n_samples, 1) or (n_samples, m), of the new ones.
     """
     before, total = getattr(model, TRAINING, None), weight.sum(dim=0)
     state = None
@@ -93,17 +87,9 @@ def resume(model: Any, solver: Any, weight: Tensor) -> dict[str, Any]:
 def store_training(
     model: Any, trained: TrainingResult | None, weight: Tensor, solver: Any = None
 ) -> None:
-    """Store the state from which `partial_fit` resumes, and the history.
+    """Store the state from which `partial_fit` resumes, and the history of epochs, if any.
 
-    Parameters
-    ----------
-    model : classifier
-    trained : TrainingResult or None
-        Result of training in epochs; None: there was none.
-    weight : Tensor of shape (m,)
-        Total weight of all rows so far.
-    solver : MiniBatch or None
-        Solver; None: the model's parameter.
+    ``weight`` (m,) is the total weight of all rows so far.
     """
     setattr(
         model, TRAINING, training_state(weight, trained, model.solver if solver is None else solver)
@@ -124,13 +110,7 @@ def training_state(
 
 
 def supports_partial_fit(model: Any) -> bool:
-    """Return True if a model's parameters support `partial_fit`.
-
-    Raises
-    ------
-    ParameterError
-        If they do not; the model then lacks the method.
-    """
+    """Return True if a model's parameters support `partial_fit`, else raise a ParameterError."""
     solver = model.solver
     if not (solver is None or trains_in_epochs(solver) or validation_split.is_auto(solver)):
         raise ParameterError(

@@ -65,13 +65,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
-    """Undo `pack`; move tensors back to their device if it is available.
-
-    Warns
-    -----
-    VersionMismatchWarning
-        If another version wrote the state.
-    """
+    """Undo `pack`; move tensors back to their device if it is available."""
     state = _with_tensors(dict(state))
     version, devices = state.pop(_VERSION, "unknown"), state.pop(_DEVICES, {})
     if version != skorch_logreg.__version__:
@@ -90,13 +84,7 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
 
 
 def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
-    """Replace the tensors of a state by an encoding with arrays.
-
-    Raises
-    ------
-    TypeError
-        If a module or the state of an optimiser holds an object that cannot be encoded.
-    """
+    """Replace the tensors of a state by an encoding with arrays."""
     state, tree = dict(state), {}
     for name in [name for name, value in state.items() if isinstance(value, nn.Module)]:
         state[name], tree[name] = _strip_tensors(state[name], name, estimator_name)

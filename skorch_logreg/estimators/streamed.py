@@ -31,13 +31,7 @@ __all__ = ["Stream", "fit_stream"]
 class Stream:
     """Batches of a loader, with the summary and label encoding from a first reading.
 
-    Parameters
-    ----------
-    loader : DataLoader
-    summary : DatasetSummary
-    encode : BatchEncoder
-    weight : Tensor of shape (1,), float64
-        Total weight of all rows.
+    ``weight`` (1,) is the total weight of all rows in float64.
     """
 
     loader: DataLoader[Any]
@@ -65,17 +59,7 @@ class Stream:
 def fit_stream(model: Any, X: Any, chosen: options.Options) -> None:
     """Train a `TorchLogisticClassifier` on batches as they are yielded, without certificate.
 
-    Parameters
-    ----------
-    model : TorchLogisticClassifier
-    X : DataLoader or IterableDataset
-    chosen : Options
-        Options with a mini-batch solver.
-
-    Warns
-    -----
-    ConvergenceWarning
-        Always, because the result is not certified.
+    X is a DataLoader or an IterableDataset. The fit always warns that its result is not certified.
     """
     device = options.resolve_device(model.device) or torch.device("cpu")
     seed = seed_of(model.random_state)

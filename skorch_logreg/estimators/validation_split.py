@@ -22,13 +22,8 @@ _ONLINE = Adam(learning_rate=0.01, batch_size=32)  # solver of partial_fit for s
 def scorer(rows: FitInput, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
     """Return a function that scores given fitted attributes of an estimator on some rows.
 
-    Parameters
-    ----------
-    rows : FitInput
-    estimator : classifier
-        Estimator with `classes_`; not modified.
-    scoring : str, callable or None
-        Scorer; one given by name gets the weights. None: the mean log-likelihood.
+    The estimator has `classes_` and is not modified. A scorer given by name gets the weights; None
+    is the mean log-likelihood.
     """
     from sklearn.metrics import get_scorer  # slow to import, and few fits are scored
 
@@ -67,12 +62,6 @@ def split(rows: FitInput, solver: MiniBatch, seed: int) -> tuple[FitInput, FitIn
     -------
     train, held_out : FitInput
         Rows of positive weight; ``held_out`` is None if the fraction is 0.
-
-    Raises
-    ------
-    ParameterError
-        If the fraction is too small or too large for the classes, or the scorer needs classes but
-        y holds probabilities.
     """
     from sklearn.model_selection import train_test_split  # slow to import
 
@@ -104,13 +93,7 @@ def is_auto(solver: Any) -> bool:
 
 
 def partial_solver(solver: Any, default: MiniBatch = _ONLINE) -> MiniBatch:
-    """Return the mini-batch solver of `partial_fit`, which trains for one epoch a call.
-
-    Raises
-    ------
-    ParameterError
-        If a setting of the solver needs all rows at once.
-    """
+    """Return the mini-batch solver of `partial_fit`, which trains for one epoch a call."""
     if not trains_in_epochs(solver):
         return default
     for name, plain in (

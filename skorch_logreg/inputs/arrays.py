@@ -44,22 +44,10 @@ _COMPRESSED = {torch.sparse_csr: sp.csr_array, torch.sparse_csc: sp.csc_array}
 def view_as_numpy(array: Any) -> Any:
     """View a tensor as a NumPy or SciPy array, if these support its device and type.
 
-    Parameters
-    ----------
-    array : object
-        Tensor, not modified; anything else is returned unchanged.
-
-    Returns
-    -------
-    array : ndarray, csr_array, csc_array or Tensor
-        For a strided tensor on the CPU, an array that shares its memory; for one on another
-        device, or of bfloat16, which NumPy does not have, a tensor without gradients. For a
-        sparse tensor, a SciPy array, in which half precision becomes float32 or float64.
-
-    Raises
-    ------
-    ValueError
-        If a tensor is on the device "meta", nested, quantized, or sparse only in some axes.
+    A strided tensor on another device, or of bfloat16, is returned without gradients; anything but
+    a tensor is returned unchanged. Sparse tensors become SciPy arrays, in float32 or float64 if
+    they are of half precision. A ValueError is raised for tensors on the device "meta", nested or
+    quantized ones, and those that are sparse only in some axes.
     """
     if not isinstance(array, Tensor):
         return array
@@ -84,10 +72,7 @@ def view_as_numpy(array: Any) -> Any:
 def to_numpy(array: Any) -> Any:
     """Convert a tensor to a NumPy or SciPy array, as a view where possible.
 
-    Parameters
-    ----------
-    array : object
-        Tensor, not modified; anything else is returned unchanged.
+    Anything but a tensor is returned unchanged.
     """
     found = view_as_numpy(array)
     if not isinstance(found, Tensor):
@@ -128,12 +113,7 @@ def _sparse(tensor: Tensor) -> Any:
 class ArrayNamespace:
     """Array library and device of the user's arrays, to which results are converted.
 
-    Parameters
-    ----------
-    xp : namespace or None
-        Array library; None for NumPy and everything that is converted to NumPy.
-    device : device or None
-        Device of the arrays.
+    ``xp`` is None for NumPy and everything that is converted to NumPy.
     """
 
     xp: Any = None
@@ -216,13 +196,9 @@ def is_integer_labels(y: Any, n_samples: int) -> bool:
 
 
 def to_tensor(array: Any) -> Tensor:
-    """View an array as a tensor; copy it only if torch cannot view it.
+    """View an array of any library, or a number, as a tensor; copy it only if torch cannot view it.
 
-    Parameters
-    ----------
-    array : array of any library, sparse array or number
-        Input, not modified. Sparse arrays become dense; arrays with negative or odd strides or a
-        foreign byte order are copied.
+    Sparse arrays become dense.
     """
     if isinstance(array, Tensor):
         return array.detach()

@@ -34,12 +34,6 @@ def check_bounds(
     low, high : Tensor of shape (n_features,), float64, or None
         Bounds rounded to numbers of ``dtype``, so that a fitted coefficient can equal its bound:
         inwards, or to the nearest number if the interval holds no number of ``dtype``.
-
-    Raises
-    ------
-    ParameterError
-        If the bounds are not valid for ``n_features`` features, or if the solver or the penalty
-        does not support bounds.
     """
     if bounds is None:
         return None
@@ -77,13 +71,7 @@ def check_bounds(
 def bounded_penalty(
     bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device
 ) -> Box:
-    """Combine a penalty with bounds of the coefficients.
-
-    Raises
-    ------
-    ParameterError
-        If a feature is excluded by its penalty factor, but its bounds exclude 0.
-    """
+    """Combine a penalty with bounds, which must hold 0 where the penalty excludes a feature."""
     low, high = bounds
     if penalty.factor is not None:
         wrong = penalty.factor.cpu().isinf() & ((low > 0) | (high < 0))

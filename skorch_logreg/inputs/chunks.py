@@ -52,17 +52,6 @@ class ChunkedRows:
         Expected number of rows of all chunks.
     numeric : bool, default=False
         Whether to refuse numbers that are stored as text.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : dtype
-    feature_names : ndarray of str or None
-
-    Raises
-    ------
-    ValueError
-        If there are zero chunks, or the first is not valid.
     """
 
     def __init__(self, source: Any, n_samples: int, numeric: bool = False) -> None:
@@ -184,15 +173,8 @@ def check_features(model: Any, n_features: int, names: Any) -> None:
 class PartitionedRows:
     """Rows in partitions, which are validated where they are stored.
 
-    Parameters
-    ----------
-    parts : Partitions
-    shape : tuple of int
-    dtype : dtype
-        float32 or float64.
-    feature_names : ndarray of str or None
-    survey : FirstPassSample
-        Findings of the first pass, which later fits reuse.
+    ``dtype`` is float32 or float64; ``survey`` holds the findings of the first pass, which later
+    fits reuse.
     """
 
     parts: Partitions

@@ -24,15 +24,7 @@ def collect(array: Any) -> Any:
 
 
 def partitioned_rows(X: Any) -> PartitionedRows:
-    """Return the blocks of a Dask collection as partitioned rows.
-
-    The lengths of blocks are computed where the collection does not know them.
-
-    Raises
-    ------
-    ValueError
-        If the collection has no rows, or not two axes.
-    """
+    """Return the blocks of a Dask collection as partitioned rows; compute unknown lengths."""
     n_features, dtype, names = _columns(X)
     X = _merge_column_chunks(X)
     blocks, lengths = _blocks(X), _lengths(X)

@@ -56,13 +56,7 @@ def is_torch_dataset(X: Any) -> bool:
 
 
 def is_streamed(X: Any, solver: Any) -> bool:
-    """Return True if X is a data set whose batches a fit trains on as they are yielded.
-
-    Raises
-    ------
-    ParameterError
-        If X is an IterableDataset, but the solver needs all rows.
-    """
+    """Return True if X is a data set whose batches a fit trains on as they are yielded."""
     if not is_torch_dataset(X):
         return False
     one_by_one = isinstance(X.dataset if isinstance(X, DataLoader) else X, IterableDataset)
@@ -76,14 +70,7 @@ def is_streamed(X: Any, solver: Any) -> bool:
 
 
 def make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:
-    """Return the loader of the batches that a solver trains on.
-
-    Raises
-    ------
-    ParameterError
-        If both or neither of X and the solver set the batch size, or a setting of the solver
-        needs all rows.
-    """
+    """Return the loader of the batches that a solver trains on, and check its settings."""
     if isinstance(X, DataLoader):
         if solver.batch_size is not None:
             raise ParameterError(
@@ -181,14 +168,7 @@ class DatasetSummary:
 class BatchEncoder:
     """Callable that encodes the labels and weights of a batch for the training loop.
 
-    Parameters
-    ----------
-    classes : ndarray of shape (n_classes,)
-        Sorted labels.
-    by_class : Tensor of shape (n_classes,), float64, or None
-        Class weights; None: all are 1.
-    soft_labels : bool
-    label_smoothing : float
+    ``by_class`` holds the class weights (n_classes,) in float64; None: all are 1.
     """
 
     classes: np.ndarray
@@ -318,17 +298,10 @@ def read(
 
 @dataclass(frozen=True)
 class DatasetChunks:
-    """Chunks of rows of a map-style torch data set, read again in every pass.
+    """Chunks of ``rows`` rows of a map-style torch data set, read again in every pass.
 
-    It has the interface of `skorch_logreg.data.ArrayChunks`.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    collate : callable
-        The loader's function that makes a batch of samples.
-    rows : int
-        Number of rows of a chunk.
+    It has the interface of `skorch_logreg.data.ArrayChunks`; ``collate`` is the loader's function
+    that makes a batch of samples.
     """
 
     dataset: Any

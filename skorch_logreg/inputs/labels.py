@@ -34,7 +34,6 @@ class Targets:
     classes : array of shape (n_classes,)
         Sorted distinct labels, of y's library and dtype.
     index : Tensor of shape (n_samples,), int64
-        Index of every row's label in ``classes``.
     """
 
     classes: Any
@@ -52,20 +51,8 @@ class Targets:
 
 
 def encode(y: Any) -> Targets:
-    """Find the classes of ``y`` and encode the labels.
+    """Find the classes of validated labels of any sortable type, and encode the labels.
 
-    Parameters
-    ----------
-    y : array of shape (n_samples,)
-        Validated labels of any sortable type.
-
-    Raises
-    ------
-    ValueError
-        If the labels are not classes, with scikit-learn's message.
-
-    Notes
-    -----
     Sorting a million labels takes as long as two passes over thirty columns. Integers of a short
     range, the common case, are counted instead.
     """
@@ -89,20 +76,7 @@ def encode(y: Any) -> Targets:
 
 
 def encode_known(y: Any, classes: Any) -> Targets:
-    """Encode labels with known classes.
-
-    Parameters
-    ----------
-    y : array of shape (n_samples,)
-        Validated labels.
-    classes : array of shape (n_classes,)
-        Sorted classes, not all of them necessarily in y.
-
-    Raises
-    ------
-    ValueError
-        If y holds other labels.
-    """
+    """Encode labels with known, sorted classes, not all of them necessarily in y."""
     check_classification_targets(y)
     labels, known = (np.asarray(move_to(a, xp=np, device="cpu")) for a in (y, classes))
     index = np.searchsorted(known, labels).clip(max=len(known) - 1)
@@ -179,11 +153,6 @@ def encode_targets(
         Share of every row that is spread evenly over all classes.
     known : array of shape (n_classes,) or None
         Known classes, not all of them necessarily in y; None: find them in y.
-
-    Raises
-    ------
-    ValueError
-        If the labels are not classes, not among the known ones, or not probabilities.
     """
     if soft_labels:
         found = _probabilities(y)
@@ -209,17 +178,7 @@ def encode_targets(
 
 
 def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
-    """Compute smoothed probabilities ``(1 - e) q + e / K``, in new memory.
-
-    Parameters
-    ----------
-    class_probability : Tensor of any shape, float64
-        Probabilities q.
-    label_smoothing : float
-        Share e that is spread evenly over the classes.
-    n_classes : int
-        Number of classes K.
-    """
+    """Compute smoothed probabilities ``(1 - e) q + e / K``, in new memory."""
     return class_probability * (1 - label_smoothing) + label_smoothing / n_classes
 
 

@@ -116,13 +116,7 @@ def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
 
 
 def resolve(parameters: Parameters) -> Options:
-    """Resolve parameters to options, with scikit-learn's warnings and errors in its order.
-
-    Raises
-    ------
-    ValueError
-        If solver, penalty and dual cannot be combined.
-    """
+    """Resolve parameters to options, with scikit-learn's warnings and errors in its order."""
     penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
     if hasattr(penalty, "of_features"):
         return _resolve_object(parameters)
@@ -199,13 +193,7 @@ def _resolve_object(parameters: Parameters) -> Options:
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device | None:
-    """Return the device of the parameter; check that it can be used.
-
-    Raises
-    ------
-    DeviceError
-        If the device is not available on this machine, or is "meta".
-    """
+    """Return the device of the parameter; raise a DeviceError if it cannot be used."""
     if device is None:
         return None
     try:
@@ -223,13 +211,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device | None:
 
 
 def check_device_takes(device: torch.device | None, X: Any) -> None:
-    """Raise an error for sparse data on a device other than the CPU.
-
-    Raises
-    ------
-    DeviceError
-        If `X` is sparse and the device is not the CPU.
-    """
+    """Raise an error for sparse data on a device other than the CPU."""
     if device is not None and device.type != "cpu" and sp.issparse(X):
         raise DeviceError(
             f"device={str(device)!r} takes dense data only; sparse X is fitted on the CPU: "
@@ -238,13 +220,7 @@ def check_device_takes(device: torch.device | None, X: Any) -> None:
 
 
 def check_threshold_classes(threshold: float, n_classes: int) -> None:
-    """Raise an error for a threshold other than 0.5 with more than two classes.
-
-    Raises
-    ------
-    ParameterError
-        If there are more than two classes.
-    """
+    """Raise an error for a threshold other than 0.5 with more than two classes."""
     if threshold != 0.5 and n_classes > 2:
         raise ParameterError(
             f"threshold={threshold} is for two classes, but y has {n_classes}; with more than "

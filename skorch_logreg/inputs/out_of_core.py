@@ -38,27 +38,10 @@ def prepare(
     *,
     reset: bool = True,
 ) -> OutOfCoreRows:
-    """Prepare out-of-core rows for a fit, and set the model's feature attributes.
+    """Prepare out-of-core rows with ``n_samples`` labels for a fit.
 
-    Parameters
-    ----------
-    model : estimator
-    X : object
-        Rows for which `is_out_of_core` is True.
-    n_samples : int
-        Number of labels.
-    chosen : Options
-    device : torch.device or None
-        Device of the parameter `device`.
-    reset : bool, default=True
-        Whether to set the feature attributes; False: check them.
-
-    Raises
-    ------
-    ParameterError
-        If the solver or the device needs rows in memory.
-    ValueError
-        If the numbers of rows and labels differ.
+    The model's feature attributes are set if ``reset``, or else checked. A ParameterError is raised
+    if the solver or the device needs rows in memory.
     """
     if chosen.trains:
         raise ParameterError(

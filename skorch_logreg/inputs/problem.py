@@ -34,17 +34,7 @@ MULTICLASS = (
 
 
 def _append_constant(X: Any, value: float) -> Any:
-    """Return X in float64 with an additional column of ``value``, as in liblinear.
-
-    Parameters
-    ----------
-    X : ndarray, CSR array or Tensor of shape (n_samples, n_features)
-
-    Returns
-    -------
-    X : same kind, of shape (n_samples, n_features + 1)
-        Copy of X with the column.
-    """
+    """Return a copy of X in float64 with an additional column of ``value``, as in liblinear."""
     n_samples = X.shape[0]
     if isinstance(X, Tensor):
         constant = torch.full((n_samples, 1), value, dtype=torch.float64, device=X.device)
@@ -70,13 +60,11 @@ class Problem:
         Type of the validated X.
     n_classes, n_features : int
     fit_intercept : bool
-        Parameter of the estimator.
     intercept_scaling : float
         Value of liblinear's column.
     is_soft : bool, default=False
         Whether targets are probabilities.
     bounds : tuple of two Tensor of shape (n_features,), or None
-        Lower and upper bounds of the coefficients.
     factor : Tensor of shape (n_features,), float64, or None
         Penalty factors of the features.
     """
@@ -96,14 +84,7 @@ class Problem:
     def of(
         cls, parameters: Any, options: Options, namespace: ArrayNamespace, X: Any, **what: Any
     ) -> "Problem":
-        """Build the problem of fitting an estimator's linear classifier to validated rows.
-
-        Raises
-        ------
-        ParameterError
-            If bounds, penalty factors, or the groups of a penalty do not suit the features or the
-            solver.
-        """
+        """Build the problem of an estimator's linear classifier, whose parameters are checked."""
         n_features, dtype = int(X.shape[1]), torch_dtype(X)
         if options.penalty is not None:
             options.penalty.of_features(n_features, None, torch.device("cpu"))
@@ -167,14 +148,7 @@ class Problem:
         return X if device is None else to_tensor(X).to(device)
 
     def penalty(self, device: torch.device) -> Penalty:
-        """Build the penalty of the features on the data's device.
-
-        Raises
-        ------
-        ParameterError
-            If a feature is excluded, but the solver trains in mini-batches or the feature's bounds
-            exclude 0.
-        """
+        """Build the penalty; check that excluded features go with the solver and the bounds."""
         factor, l1_ratio = self.factor, self.options.l1_ratio
         if factor is not None and self.options.trains:
             excluded = factor.isinf().nonzero()[:, 0].tolist()
@@ -234,12 +208,8 @@ class Problem:
     def previous(self, coef: Any, intercept: Any, n_models: int = 1) -> Params | None:
         """Convert fitted coefficients to the start of a warm fit; None for liblinear.
 
-        The rows of ``coef`` are those of ``n_models`` models.
-
-        Raises
-        ------
-        ValueError
-            If the number of features or classes changed, or a value is not finite.
+        The rows of ``coef`` are those of ``n_models`` models. A ValueError is raised if the
+        number of features or classes changed, or a value is not finite.
         """
         if self.options.is_liblinear:
             return None

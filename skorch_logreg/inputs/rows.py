@@ -39,22 +39,15 @@ def check_keeping_dtype(
     X : object
         Result of `view_as_numpy`, or an array of another library; not modified.
     validator : callable
-        `sklearn.utils.check_array`, or `validate_data` of an estimator, which is called with X
-        and keywords.
+        `sklearn.utils.check_array`, or the like; called with X and keywords.
     dtype : dtype or sequence of dtypes
         Dtype to which scikit-learn converts other rows.
 
     Returns
     -------
     found : Any
-        Result of ``validator``. An array of floats, integers or booleans keeps its dtype, others
-        are converted to ``dtype``, and sparse ones to CSR. For a tensor, which scikit-learn cannot
+        Result of ``validator``; sparse rows become CSR. For a tensor, which scikit-learn cannot
         validate, it is the result for an array in its place.
-
-    Raises
-    ------
-    ValueError
-        If scikit-learn would raise it for X.
     """
     if isinstance(X, Tensor):
         stand_in, is_finite = _stand_in(X)
@@ -102,12 +95,7 @@ def _has_finite_sum(X: np.ndarray) -> bool:
 def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
     """Make an array for which scikit-learn raises the same errors as for a tensor.
 
-    Returns
-    -------
-    array : ndarray
-        Array of the tensor's shape that takes no memory, or a row that is not finite.
-    is_finite : bool
-        Whether the tensor is finite.
+    It takes no memory, or is a row that is not finite; also return whether the tensor is finite.
     """
     if X.ndim < 2:
         return to_numpy(X), False  # scikit-learn's message shows the entries
@@ -143,10 +131,9 @@ def validate_rows(
     Parameters
     ----------
     model : estimator or None
-        Estimator whose ``n_features_in_`` and ``feature_names_in_`` are set or checked.
+        Estimator whose feature attributes are set or checked.
     X : array-like, sparse matrix or Tensor of shape (n_samples, n_features)
-        Rows, not modified; a dense array or tensor of numbers is returned in its own type without
-        a copy.
+        Rows, not modified.
     y : array-like, optional
         Labels; None raises an error for an estimator that requires them.
     reset : bool, default=True
@@ -159,17 +146,12 @@ def validate_rows(
     Returns
     -------
     X : ndarray, csr matrix or array, Tensor, or array of another library
-        Validated rows. Tensors on the CPU are viewed as NumPy arrays and sparse ones become
-        SciPy's; those on another device, of bfloat16, or with array API dispatch stay tensors
-        without gradients. If X is one array, floats, integers and booleans keep their type.
+        Rows; an array of numbers keeps its type and is not copied. Tensors on the CPU are viewed as
+        NumPy arrays and sparse ones become SciPy's; those on another device, of bfloat16, or with
+        array API dispatch stay tensors without gradients.
     y : array
-        Validated labels, if y is given; a tensor becomes a NumPy array, unless array API dispatch
-        keeps X and y tensors.
-
-    Raises
-    ------
-    ValueError
-        If scikit-learn would raise it for X or y.
+        Labels, if y is given; a tensor becomes a NumPy array unless X and y stay tensors by array
+        API dispatch.
     """
     namespace = NUMPY if model is None else ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)

@@ -9,22 +9,10 @@ __all__ = ["check_indices"]
 
 
 def check_indices(X: Any) -> None:
-    """Check that the indices of a sparse array are within its shape.
+    """Raise a ValueError if an index of a sparse array is out of its shape.
 
-    Parameters
-    ----------
-    X : object
-        User's input, not modified. CSR, CSC, BSR and COO arrays are checked; conversions from
-        other formats check indices themselves, and dense input passes.
-
-    Raises
-    ------
-    ValueError
-        If an index is out of bounds.
-
-    Notes
-    -----
-    The check reads the indices twice, which takes less time than a product.
+    CSR, CSC, BSR and COO arrays are checked, which takes less time than a product; conversions from
+    other formats check indices themselves.
     """
     if not sp.issparse(X) or X.ndim != 2:
         return

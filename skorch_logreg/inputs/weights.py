@@ -32,24 +32,8 @@ _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -> Tensor | None:
     """Validate sample weights, with scikit-learn's messages.
 
-    Parameters
-    ----------
-    sample_weight : array-like of shape (n_samples,), number or None
-    X : array of shape (n_samples, n_features)
-        Validated rows.
-    namespace : ArrayNamespace
-        Namespace of X.
-
-    Returns
-    -------
-    weight : Tensor of shape (n_samples,), float64, or None
-        Weights in float64, even for float32 data, so that integers beyond 2^24 are exact.
-
-    Raises
-    ------
-    ValueError
-        If a weight is negative (the objective would not be convex), NaN or infinite, if all
-        are zero, or if there are not n_samples of them.
+    They are float64 even for float32 data, so that integers beyond 2^24 are exact. Negative weights
+    are refused because the objective would not be convex.
     """
     if sample_weight is None:
         return None
@@ -60,17 +44,7 @@ def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -
 
 
 def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
-    """Validate the offset of the logits.
-
-    Returns
-    -------
-    offset : Tensor of shape (n_samples, 1, 1) or (n_samples, 1, n_classes), float64, or None
-
-    Raises
-    ------
-    ParameterError
-        If the shape is wrong, or a value is not finite.
-    """
+    """Validate the offset of the logits, as a Tensor (n_samples, 1, 1 or n_classes), float64."""
     if offset is None:
         return None
     try:
@@ -104,11 +78,6 @@ def with_class_weight(
     targets : Targets
     weight : Tensor of shape (n_samples,) or (n_samples, m), float64, or None
         Sample weights, or those of m models.
-
-    Returns
-    -------
-    weight : Tensor of the same shape
-        Product of the weights. Rows of a class without weight stay at 0.
 
     Raises
     ------
@@ -177,15 +146,7 @@ def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple
 def class_weights_of(
     class_weight: Mapping[Any, float] | str, classes: Any, total: Tensor
 ) -> Tensor:
-    """Return the weights of the classes, float64, of shape (n_classes,) or (n_classes, m).
-
-    Parameters
-    ----------
-    class_weight : dict or "balanced"
-    classes : array of shape (n_classes,)
-    total : Tensor of shape (n_classes,) or (n_classes, m)
-        Total weight of the rows of each class.
-    """
+    """Return the weights of classes with ``total`` weights (n_classes,) or (n_classes, m)."""
     if isinstance(class_weight, str):
         return torch.where(total > 0, total.sum(dim=0) / (len(total) * total), 0.0)
     labels = move_to(classes, xp=np, device="cpu")
@@ -208,18 +169,7 @@ def check_nonzero(weight: Tensor) -> Tensor:
 
 
 def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
-    """Validate the penalty factors of the features.
-
-    Returns
-    -------
-    factor : Tensor of shape (n_features,), float64, or None
-        Factors in new memory.
-
-    Raises
-    ------
-    ParameterError
-        If the shape is not (n_features,) or a factor is negative or NaN.
-    """
+    """Validate the penalty factors (n_features,) of the features, in new memory."""
     if penalty_factor is None:
         return None
     try:

@@ -12,7 +12,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import BatchedGridSearchCV, MultiLabel, TorchLogisticClassifier, fitting
-from skorch_logreg.estimators.search import evaluation
 from tests.estimators.data import binary, multi
 from tests.estimators.search.test_search import CS, assert_same_search, compare, exact
 
@@ -53,15 +52,14 @@ def transformer():
 
 
 @pytest.mark.parametrize("small", [True, False])
-def test_all_folds_are_one_solve(solves, small, monkeypatch):
-    if not small:
-        monkeypatch.setattr(evaluation, "_MAX_SMALL_BATCH", 0)
+def test_all_folds_are_one_solve(solves, small):
+    X, y = binary(120 if small else 6000)
     grid = {"C": [0.1, 1.0, 2.0], "class_weight": [None, "balanced"], "threshold": [0.3, 0.5]}
     search = BatchedGridSearchCV(TorchLogisticClassifier(), grid, cv=4, refit=False)
-    search.fit(*binary())
+    search.fit(X, y)
     assert solves == [4 * 6]
     solves.clear()
-    search.set_params(refit=True).fit(*binary())
+    search.set_params(refit=True).fit(X, y)
     # a small problem's refit is one more model for every setting
     assert solves == ([5 * 6] if small else [4 * 6, 1])
 
@@ -83,11 +81,11 @@ def test_a_transformer_is_fitted_once_a_fold_and_setting(transformer, solves):
 
 @pytest.mark.parametrize("models", [1, 2, 3, 4, 7, 100])
 def test_a_budget_of_memory_cuts_the_batch(models, solves, monkeypatch):
-    expected = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(*binary())
+    X, y = binary(8000)
+    expected = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(X, y)
     monkeypatch.setattr(fitting, "models_at_once", lambda *args: models)
-    monkeypatch.setattr(evaluation, "_MAX_SMALL_BATCH", 0)
     solves.clear()
-    got = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(*binary())
+    got = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(X, y)
     assert sum(solves) == 9 + 1
     assert max(solves) <= models
     assert got.batched_.all()
@@ -196,10 +194,8 @@ def test_a_transformer_that_fails(broken, transformer, monkeypatch):
 
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("grid", [CS, {"C": [0.1, 1.0], "class_weight": ["balanced"]}], ids=str)
-def test_the_refit_is_the_fit_of_the_best(small, grid, monkeypatch):
-    if not small:
-        monkeypatch.setattr(evaluation, "_MAX_SMALL_BATCH", 0)
-    X, y = multi()
+def test_the_refit_is_the_fit_of_the_best(small, grid):
+    X, y = multi(150 if small else 5000)
     weight = np.random.default_rng(0).uniform(0, 2, len(y))
     search = BatchedGridSearchCV(exact(warm_start=False), grid, cv=3)
     search.fit(X, y, sample_weight=weight)

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 import torch
 from scipy.optimize import Bounds
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -27,7 +26,6 @@ from skorch_logreg.estimators.callbacks import (
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.streamed import fit_stream
-from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import datasets, options, weights
 from skorch_logreg.inputs.problem import Problem
@@ -382,27 +380,7 @@ class TorchLogisticClassifier(
         partial.store_training(self, solution.trained, solution.total_weight)
         for name, value in problem.fitted(solution.params).items():
             setattr(self, name, value)
-        self.n_iter_ = problem.namespace.from_tensor(solution.n_iter.to(torch.int32))
-        self.n_passes_ = int(solution.n_passes)
-        self.optimality_ = float(solution.optimality[0])
-        self.duality_gap_ = float(solution.duality_gap[0])
-        (status,) = solution.status
-        self.converged_ = status is fitting.Status.CONVERGED
-        if convergence_messages.ended_as_requested(status):
-            return
-        text = convergence_messages.message(
-            status,
-            solver=self.solver,
-            n_iter=int(self.n_iter_[0]),
-            max_iter=self.max_iter,
-            optimality=self.optimality_,
-            tol=self.tol,
-            dtype=str(problem.dtype).removeprefix("torch."),
-            columns=convergence_messages.columns_to_infinity(
-                solution.directions[0], getattr(self, "feature_names_in_", None)
-            ),
-        )
-        warn_user(text, ConvergenceWarning)
+        partial.set_certified(self, solution, problem.namespace, problem.dtype)
 
     @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)

@@ -4,14 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
-from skorch_logreg.estimators import validation_split
+from skorch_logreg.estimators import convergence_messages, validation_split
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.inputs.torch_context import seed_of
@@ -22,6 +23,7 @@ from skorch_logreg.training import TrainingResult
 __all__ = [
     "partial_fit",
     "resume",
+    "set_certified",
     "set_uncertified",
     "store_training",
     "supports_partial_fit",
@@ -59,6 +61,44 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
         setattr(model, name, value)
     set_uncertified(model, trained.n_epochs, namespace)
     store_training(model, trained, resumed["total_weight"], solver)
+
+
+def set_certified(
+    model: Any,
+    solution: fitting.FitResult,
+    namespace: ArrayNamespace,
+    dtype: torch.dtype,
+    *,
+    of_features: bool = False,
+) -> None:
+    """Set the fitted attributes of a fit's certificate, and warn if it did not converge.
+
+    ``dtype`` is that of the data. ``of_features`` means a fit to the features of a network, of
+    which the warning does not name columns.
+    """
+    (status,) = solution.status
+    model.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
+    model.n_passes_ = int(solution.n_passes)
+    model.optimality_ = float(solution.optimality[0])
+    model.duality_gap_ = float(solution.duality_gap[0])
+    model.converged_ = status is fitting.Status.CONVERGED
+    if convergence_messages.ended_as_requested(status):
+        return
+    columns = ""
+    if not of_features:
+        names = getattr(model, "feature_names_in_", None)
+        columns = convergence_messages.columns_to_infinity(solution.directions[0], names)
+    text = convergence_messages.message(
+        status,
+        solver="auto" if model.solver is None else model.solver,
+        n_iter=int(model.n_iter_[0]),
+        max_iter=model.max_iter,
+        optimality=model.optimality_,
+        tol=model.tol,
+        dtype=str(dtype).removeprefix("torch."),
+        columns=columns,
+    )
+    warn_user(text, ConvergenceWarning)
 
 
 def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace = NUMPY) -> None:

@@ -26,6 +26,7 @@ from skorch_logreg.estimators.multilabel.label_problem import (
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
+from skorch_logreg.estimators.neural.fits import head_classifier
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
 from skorch_logreg.estimators.neural.solver import partial_solver, resolve_solver
 from skorch_logreg.estimators.persistence import TRAINING
@@ -39,10 +40,6 @@ from skorch_logreg.training import TrainingResult
 
 __all__ = ["fit", "partial_fit"]
 
-_HEAD_PARAMETERS = (
-    *("C", "l1_ratio", "class_weight", "tol", "max_iter", "random_state", "verbose"),
-    *("soft_labels", "label_smoothing"),
-)
 _SINGLE_MODEL_SETTINGS = {
     "validation_fraction": 0.0,
     "checkpoint": None,
@@ -152,10 +149,8 @@ def partial_fit(
 
 
 def _head(model: Any, estimator: Any, solver: Any) -> tuple[TorchLogisticClassifier, Options]:
-    """Return the classifier that is fitted to the features of a frozen backbone."""
-    head_params = {name: getattr(estimator, name) for name in _HEAD_PARAMETERS}
-    head_params["solver"] = solver if estimator.freeze_backbone else "auto"
-    head = TorchLogisticClassifier(**head_params)
+    """Return the classifier of the labels on the features of a frozen backbone."""
+    head = head_classifier(estimator, solver if estimator.freeze_backbone else "auto")
     return head, options.resolve(per_label.EstimatorWithC(head, model.C))
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import CheckpointWriter, exclusive
-from skorch_logreg.data import Data
 from skorch_logreg.estimators import convergence_messages, partial, validation_split
 from skorch_logreg.estimators.callbacks import callback_task
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
 from skorch_logreg.estimators.neural.solver import (
@@ -33,7 +33,7 @@ from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.training import TrainingResult
 
-__all__ = ["fit", "frozen_features", "partial_fit"]
+__all__ = ["fit", "frozen_features", "head_classifier", "partial_fit"]
 
 # attributes of an exact fit of the head
 _CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
@@ -109,6 +109,13 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     return [network_fit.features(each).cpu().numpy() for each in rows]
 
 
+def head_classifier(model: Any, solver: Any) -> TorchLogisticClassifier:
+    """Return the classifier whose fit to the features gives the head of a frozen network."""
+    shared = TorchLogisticClassifier().get_params().keys() & model.get_params(deep=False).keys()
+    parameters = {name: getattr(model, name) for name in shared - {"solver", "warm_start"}}
+    return TorchLogisticClassifier(solver=solver, **parameters)
+
+
 def _validate(model: Any, X: Any, y: Any, sample_weight: Any, **options: Any) -> FitInput:
     """Validate the input of a fit; ``options`` are those of `validate`."""
     networks.check_sizes(model)
@@ -122,10 +129,7 @@ def _data(network_fit: NetworkFit, rows: FitInput, *, on_features: bool) -> Any:
 
 
 def _fit_network(
-    network_fit: NetworkFit,
-    rows: FitInput,
-    held_out: FitInput | None,
-    callback: Any,
+    network_fit: NetworkFit, rows: FitInput, held_out: FitInput | None, callback: Any
 ) -> tuple[TrainingResult, FitResult | None, Tensor]:
     """Train the network, then fit the head exactly if the solver's `finish` is "exact"."""
     solver, held_out_score = network_fit.solver, None
@@ -140,118 +144,85 @@ def _fit_network(
         trained = network_fit.train(data, held_out_score=held_out_score, callback=callback)
         ends = {trained.status}
         if solver.finish == "exact":
-            solution = _polish(network_fit, rows, trained, callback)
+            solution = _solve_head(network_fit, rows, callback, trained=trained)
             ends |= {*solution.status}
         if Status.INTERRUPTED not in ends:
             CheckpointWriter(solver.checkpoint, {}).finish()
     return trained, solution, data.weight.sum(dim=0)
 
 
-def _polish(
-    network_fit: NetworkFit,
-    rows: FitInput,
-    trained: TrainingResult,
-    callback: Any,
-) -> FitResult:
-    """Fit the head of a trained network exactly."""
-    max_iter = network_fit.model.max_iter if trained.is_complete else 0
-
-    def report_total(progress: Progress) -> bool:
-        return callback(replace(progress, n_iter=trained.n_epochs + progress.n_iter))
-
-    solution = _solve(
-        network_fit,
-        _data(network_fit, rows, on_features=True),
-        replace(network_fit.solver, epochs=0, checkpoint=None),
-        max_iter=max_iter,
-        start=network_fit.head.params(),
-        callback=None if callback is None else report_total,
-    )
-    solution = replace(solution, n_iter=solution.n_iter + trained.n_epochs)
-    if not max_iter and solution.status[0] is Status.MAX_ITER:
-        solution = replace(solution, status=(trained.status,))
-    return solution
-
-
 def _fit_head(
-    network_fit: NetworkFit,
-    rows: FitInput,
-    held_out: FitInput | None,
-    callback: Any,
+    network_fit: NetworkFit, rows: FitInput, held_out: FitInput | None, callback: Any
 ) -> tuple[TrainingResult | None, FitResult, Tensor]:
-    """Fit only the head, to features that are computed once."""
-    model = network_fit.model
-    held_out_score: Callable[[Params], float] | None = None
+    """Fit only the head."""
+    held_out_score = None
     if held_out is not None:
         held_out = replace(held_out, X=network_fit.features(held_out.X).cpu().numpy())
-        score = validation_split.scorer(held_out, model, network_fit.solver.scoring)
-        n_features = network_fit.problem.n_features
+        score = validation_split.scorer(held_out, network_fit.model, network_fit.solver.scoring)
 
         def held_out_score(params: Params) -> float:
             head = network_fit.reconstruct(params)["module_"].head
             alone = nn.Sequential(OrderedDict(backbone=nn.Identity(), head=head))
-            return score({"module_": alone, "n_features_in_": n_features})
+            return score({"module_": alone, "n_features_in_": network_fit.problem.n_features})
 
-    solution = _solve(
-        network_fit,
-        _data(network_fit, rows, on_features=True),
-        network_fit.solver,
-        max_iter=model.max_iter,
-        start=network_fit.head.params() if network_fit.is_warm else None,
-        callback=callback,
-        held_out_score=held_out_score,
-    )
+    solution = _solve_head(network_fit, rows, callback, held_out_score=held_out_score)
     return solution.trained, solution, solution.total_weight
 
 
-def _solve(network_fit: NetworkFit, data: Data, solver: Any, **options: Any) -> FitResult:
-    """Fit the head to features with `fitting.fit`, and set its weights."""
-    problem = network_fit.problem
+def _solve_head(
+    network_fit: NetworkFit,
+    rows: FitInput,
+    callback: Any,
+    *,
+    trained: TrainingResult | None = None,
+    held_out_score: Callable[[Params], float] | None = None,
+) -> FitResult:
+    """Fit the head to features that are computed once, exactly if the network was trained."""
+    model, problem, solver = network_fit.model, network_fit.problem, network_fit.solver
+    max_iter, n_epochs = model.max_iter, 0
+    if trained is not None:
+        solver, n_epochs = replace(solver, epochs=0, checkpoint=None), trained.n_epochs
+        max_iter = max_iter if trained.is_complete else 0
+
+    def report_total(progress: Progress) -> bool:
+        return callback(replace(progress, n_iter=n_epochs + progress.n_iter))
+
+    data = _data(network_fit, rows, on_features=True)
+    is_warm = network_fit.is_warm or trained is not None
     solution = fitting.fit(
         data,
         problem.loss,
         problem.penalty(data.device),
         C=problem.options.C,
         solver=solver,
-        tol=network_fit.model.tol,
+        tol=model.tol,
+        max_iter=max_iter,
+        start=network_fit.head.params() if is_warm else None,
+        callback=callback and report_total,
+        held_out_score=held_out_score,
         seed=network_fit.seed,
         dtype=network_fit.network.head.weight.dtype,
-        **options,
     )
     network_fit.head.load(solution.params)
-    return solution
+    if trained is not None and not max_iter and solution.status[0] is Status.MAX_ITER:
+        solution = replace(solution, status=(trained.status,))
+    return replace(solution, n_iter=solution.n_iter + n_epochs)
 
 
 def _finish(
     network_fit: NetworkFit, trained: TrainingResult | None, solution: FitResult | None
 ) -> None:
     """Set the fitted attributes, and delete those of another kind of fit."""
-    model = network_fit.model
+    model, namespace = network_fit.model, network_fit.problem.namespace
     model.module_ = network_fit.finished()
-    n_iter = torch.tensor([0 if trained is None else trained.n_epochs])
     if solution is not None:
-        n_iter = solution.n_iter.cpu()
-    model.n_iter_ = network_fit.problem.namespace.from_tensor(n_iter.to(torch.int32))
-    if solution is None:
-        for name in _CERTIFIED:
-            vars(model).pop(name, None)
-        if trained is not None and trained.status is Status.INTERRUPTED:
-            text = convergence_messages.message_for_interrupted(model.solver, trained.n_epochs)
-            warn_user(text, ConvergenceWarning)
+        dtype = model.module_.head.weight.dtype
+        partial.set_certified(model, solution, namespace, dtype, of_features=True)
         return
-    (status,) = solution.status
-    model.optimality_ = float(solution.optimality[0])
-    model.duality_gap_ = float(solution.duality_gap[0])
-    model.converged_ = status is Status.CONVERGED
-    model.n_passes_ = int(solution.n_passes)
-    if not convergence_messages.ended_as_requested(status):
-        text = convergence_messages.message(
-            status,
-            solver="auto" if model.solver is None else model.solver,
-            n_iter=int(n_iter[0]),
-            max_iter=model.max_iter,
-            optimality=model.optimality_,
-            tol=model.tol,
-            dtype=str(model.module_.head.weight.dtype).removeprefix("torch."),
-        )
+    n_epochs = 0 if trained is None else trained.n_epochs
+    model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
+    for name in _CERTIFIED:
+        vars(model).pop(name, None)
+    if trained is not None and trained.status is Status.INTERRUPTED:
+        text = convergence_messages.message_for_interrupted(model.solver, n_epochs)
         warn_user(text, ConvergenceWarning)

@@ -14,7 +14,7 @@ from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.neural.fits import frozen_features
+from skorch_logreg.estimators.neural.fits import frozen_features, head_classifier
 from skorch_logreg.inputs.options import resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
@@ -228,9 +228,7 @@ def _head_classifier(network: Any) -> TorchLogisticClassifier:
     fixed = network.random_state is None or isinstance(network.random_state, Integral)
     if not (network.freeze_backbone and fixed):
         raise ValueError("The folds do not share a backbone.")
-    shared = ("C", "l1_ratio", "class_weight", "tol", "max_iter", "threshold", "device")
-    solver = "auto" if network.solver is None else network.solver
-    return TorchLogisticClassifier(solver=solver, **{n: getattr(network, n) for n in shared})
+    return head_classifier(network, "auto" if network.solver is None else network.solver)
 
 
 def _replace_final_step(estimator: Any, final: Any) -> Any:

@@ -33,8 +33,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.minibatch import InMemoryBatches
 from skorch_logreg.solvers import SGD
-from skorch_logreg.training import InMemoryBatches
 
 
 @dataclass(frozen=True)

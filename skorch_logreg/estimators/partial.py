@@ -17,8 +17,8 @@ from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import validate
+from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers.minibatch import trains_in_epochs
-from skorch_logreg.training import TrainingResult
 
 __all__ = [
     "partial_fit",

@@ -15,14 +15,14 @@ from skorch_logreg.fitting import Status, epoch_callback
 from skorch_logreg.inputs import datasets, options
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import validate
-from skorch_logreg.solvers import MiniBatch
-from skorch_logreg.training import (
+from skorch_logreg.minibatch import (
     LinearHead,
     LoaderBatches,
     TrainingRequest,
     TrainingResult,
     train,
 )
+from skorch_logreg.solvers import MiniBatch
 
 __all__ = ["Stream", "fit_stream"]
 

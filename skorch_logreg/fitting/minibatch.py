@@ -13,12 +13,12 @@ from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.fitting.result import FitResult, Progress, epoch_callback
 from skorch_logreg.losses import Loss
+from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
 from skorch_logreg.solvers.evaluate_only import EvaluateOnly
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     solver : MiniBatch
         Settings of the training loop.
     state, epochs, total_weight
-        As in `training.TrainingRequest` and `training.train_in_memory`.
+        As in `TrainingRequest` and `train_in_memory`.
 
     Returns
     -------

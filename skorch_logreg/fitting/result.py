@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.objective import Params
 from skorch_logreg.solvers import Status
-from skorch_logreg.training import TrainingResult
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from skorch_logreg.data.threads import single_threaded
-from skorch_logreg.training import reseed
+from skorch_logreg.minibatch import reseed
 
 __all__ = ["default_torch_state", "seed_of", "seeded_generators"]
 

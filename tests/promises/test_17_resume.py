@@ -26,6 +26,7 @@ from skorch_logreg import (
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.exceptions import CheckpointError, ParameterError
+from skorch_logreg.minibatch import BatchObjective
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import (
     LBFGS,
@@ -40,7 +41,6 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.state_io import from_tree, to_tree
-from skorch_logreg.training import BatchObjective
 from tests.catalogue import CURVATURES, LOSSES, objective, parameters, problem
 from tests.damage import other_format
 from tests.problems import load

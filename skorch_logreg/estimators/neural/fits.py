@@ -30,8 +30,8 @@ from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
+from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers.minibatch import trains_in_epochs
-from skorch_logreg.training import TrainingResult
 
 __all__ = ["fit", "frozen_features", "head_classifier", "partial_fit"]
 

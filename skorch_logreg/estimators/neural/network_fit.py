@@ -18,7 +18,7 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seeded_generators
 from skorch_logreg.inputs.validate import FitInput
-from skorch_logreg.training import LinearHead, TrainingRequest, TrainingResult, train_in_memory
+from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 
 __all__ = ["NetworkFit", "previous_network", "start"]
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from skorch_logreg import NeuralLogisticClassifier, TorchLogisticClassifier
 from skorch_logreg.exceptions import DivergenceError, ParameterError
+from skorch_logreg.minibatch import InMemoryBatches
 from skorch_logreg.solvers import LBFGS, SGD, Adam, AdamW
-from skorch_logreg.training import InMemoryBatches
 from tests.estimators.data import binary, multi
 
 QUICK = Adam(learning_rate=0.01, batch_size=50, epochs=5)

@@ -11,9 +11,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.losses import Binomial
+from skorch_logreg.minibatch import BatchObjective, InMemoryBatches, TrainingRequest, train
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import SGD, Adam, AdamW, Optimizer, Status
-from skorch_logreg.training import BatchObjective, InMemoryBatches, TrainingRequest, train
 
 
 def task(n=40, scale=1.0):

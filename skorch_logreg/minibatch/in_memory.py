@@ -9,11 +9,11 @@ from skorch_logreg.checkpoint import CheckpointWriter, digest, stable_repr
 from skorch_logreg.data import InMemory
 from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.data.threads import several_threads
+from skorch_logreg.minibatch.batches import InMemoryBatches
+from skorch_logreg.minibatch.loop import train
+from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.state_io import settings
-from skorch_logreg.training.batches import InMemoryBatches
-from skorch_logreg.training.loop import train
-from skorch_logreg.training.request import TrainingRequest, TrainingResult
 
 # sizes of a batch from which on a second thread saves time: entries of X and logits of a linear
 # model, and multiplications (rows x parameters) of another network

@@ -10,11 +10,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import DivergenceError
+from skorch_logreg.minibatch.batches import Batch, Batches, mix_seed
+from skorch_logreg.minibatch.objective import BatchObjective
+from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
+from skorch_logreg.minibatch.state import TrainingState
 from skorch_logreg.solvers import Status
-from skorch_logreg.training.batches import Batch, Batches, mix_seed
-from skorch_logreg.training.objective import BatchObjective
-from skorch_logreg.training.request import TrainingRequest, TrainingResult
-from skorch_logreg.training.state import TrainingState
 
 
 def train(

@@ -12,10 +12,10 @@ from skorch_logreg import fitting
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Params, Status
 from skorch_logreg.losses import Binomial, Multinomial
+from skorch_logreg.minibatch import InMemoryBatches, TrainingRequest
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.solvers import SGD, Adam, AdamW, Checkpoint, Optimizer
-from skorch_logreg.training import InMemoryBatches, TrainingRequest
 from tests.catalogue import LOSSES, PENALTIES, problem
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from skorch_logreg.minibatch.batches import Batch
 from skorch_logreg.penalties import Penalty
-from skorch_logreg.training.batches import Batch
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from skorch_logreg.losses import Loss
+from skorch_logreg.minibatch.objective import BatchObjective
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Status
 from skorch_logreg.solvers.minibatch import MiniBatch
-from skorch_logreg.training.objective import BatchObjective
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,22 +60,12 @@ class Checksum:
 
     Rows that are computed may differ in rounding from pass to pass: that changes sums by a
     bounded amount, and a digest completely.
-
-    Attributes
-    ----------
-    total, some : float
-        Sum of all entries, and a sum over every 17th row that depends on the order of rows and
-        columns.
-    columns : int or None
-        Sum of the column indices of sparse rows.
-    limit : float
-        Largest change of a sum that rounding may cause.
     """
 
-    total: float
-    some: float
-    columns: int | None
-    limit: float
+    total: float  # sum of all entries
+    some: float  # sum over every 17th row that depends on the order of rows and columns
+    columns: int | None  # sum of the column indices of sparse rows
+    limit: float  # largest change of a sum that rounding may cause
 
     @classmethod
     def of(cls, rows: Any) -> "Checksum":

@@ -1,11 +1,9 @@
 """Gram matrices and products of pairs of dense rows, computed in pieces."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.low_precision import bfloat16_outer
+from skorch_logreg.data.low_precision import Fill, bfloat16_outer
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
@@ -38,7 +36,7 @@ def _piece_rows(width: int) -> int:
 
 
 def bordered_gram(
-    fill: Callable[[slice, Tensor], object],
+    fill: Fill,
     scale: Tensor,
     weight: Tensor,
     rank_one: Tensor | None,
@@ -49,22 +47,10 @@ def bordered_gram(
     ``weight`` is ``rank_one`` times its sum.  The blocks on the diagonal are minus the sums of the
     others, in which nothing cancels where a probability is close to one.
 
-    Parameters
-    ----------
-    fill : callable
-        ``fill(rows, out)`` writes a slice of rows of ``z * scale`` into out (r, n_columns).
-    scale : Tensor of shape (n_columns,)
-        Scale of the columns; the product is divided by it, which is cheaper than dividing rows.
-    weight : Tensor of shape (rows, m, K)
-        Non-negative weights.
-    rank_one : Tensor of shape (rows, m, K) or None
+    ``fill`` writes rows of ``z * scale``, because dividing the product by the scale (n_columns,)
+    takes less time than dividing rows. weight (non-negative) and rank_one have shape
+    (rows, m, K), and the result (m, K, n_columns + 1, K, n_columns + 1).
 
-    Returns
-    -------
-    gram : Tensor of shape (m, K, n_columns + 1, K, n_columns + 1)
-
-    Notes
-    -----
     ``2 rows m (K (n_columns + 1))^2`` floating point operations and one read of the rows, in
     pieces of 1 MiB: a weighted copy of all rows would cost several reads.
     """
@@ -129,13 +115,10 @@ def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) 
     return gram
 
 
-def deviation_sums(
-    fill: Callable[[slice, Tensor], object], n_columns: int, weight: Tensor
-) -> Tensor:
+def deviation_sums(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     """Sum ``weight z`` and ``weight z^2`` over rows, (2, n_columns).
 
-    ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns); weight has shape
-    (rows,).
+    ``fill`` writes rows of ``z``; weight has shape (rows,).
     """
     sums = weight.new_zeros(2, n_columns)
     step = min(_piece_rows(n_columns), len(weight))

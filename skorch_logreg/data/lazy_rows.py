@@ -16,18 +16,10 @@ _LIKE_ATTRIBUTES = frozenset({"dtype", "device", "ndim"})
 
 @dataclass(eq=False)
 class Node:
-    """An array with one entry per row, stored or still to be computed.
+    """An array with one entry per row, stored or still to be computed."""
 
-    Parameters
-    ----------
-    like : Tensor of shape (0, ...)
-        Array without rows, of the same type and trailing shape.
-    source : object or None
-        Handle of stored values, or a `Call` that computes them; None: not yet written.
-    """
-
-    like: Tensor
-    source: Any = None
+    like: Tensor  # array without rows, of the same type and trailing shape
+    source: Any = None  # handle of stored values, or a `Call`; None: not yet written
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +42,7 @@ class LazyRows:
     """A program that computes several arrays; common subexpressions are evaluated once.
 
     A step is the index of a stored value that is passed to the task, an array without rows that
-    stands for an uninitialised one, or a `Call`.
-
-    Parameters
-    ----------
-    nodes : sequence of Node
-
-    Attributes
-    ----------
-    held : list
-        Handles of the stored values, in the order in which tasks get them.
+    stands for an uninitialised one, or a `Call`. ``held`` are handles of the stored values.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:

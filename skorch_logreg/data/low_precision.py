@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from time import perf_counter
+from timeit import repeat
 
 import torch
 from torch import Tensor
@@ -22,8 +22,7 @@ _MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
     """Return the type of the factors of a product with ``side`` columns.
 
-    bfloat16 if the device multiplies it faster and the product, not forming its factors, takes
-    most of the time; else float32.
+    bfloat16 if the device multiplies it faster and forming the factors takes less time.
     """
     return torch.bfloat16 if side > _STRIP_COLUMNS and has_fast_bfloat16(device) else torch.float32
 
@@ -34,16 +33,12 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
     Measured once, as the best of some products of less than a millisecond.
     """
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
+
+    def seconds(dtype: torch.dtype) -> float:
         matrix = torch.ones(_TRIAL_SIDE, _TRIAL_SIDE, dtype=dtype, device=device)
-        taken = []
-        for _ in range(6):
-            begun = perf_counter()
-            float((matrix @ matrix)[0, 0])
-            taken.append(perf_counter() - begun)
-        seconds[dtype] = min(taken)
-    return seconds[torch.float32] > _MIN_SPEEDUP * seconds[torch.bfloat16]
+        return min(repeat(lambda: float((matrix @ matrix)[0, 0]), number=1, repeat=6))
+
+    return seconds(torch.float32) > _MIN_SPEEDUP * seconds(torch.bfloat16)
 
 
 def bfloat16_gram(
@@ -56,23 +51,9 @@ def bfloat16_gram(
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows in low precision.
 
     Factors have the type `low_precision_dtype`, sums are float32: the relative error of an entry
-    is some thousandths.
-
-    Parameters
-    ----------
-    fill : callable
-        ``fill(rows, out)`` writes a slice of rows of ``z`` into out (r, n_columns), float32.
-    n_columns : int
-        Number of columns of z.
-    weight, rank_one : Tensor of shape (rows, K)
-        Weights of one model.
-    filled : int
-        Number of entries that one call of ``fill`` writes.
-
-    Returns
-    -------
-    gram : Tensor of shape (K (n_columns + 1), K (n_columns + 1)), float32
-        Gram matrix; only the lower triangle is valid.
+    is some thousandths. weight and rank_one have shape (rows, K). The result
+    (K (n_columns + 1), K (n_columns + 1)) is float32, and only its lower triangle is valid. One
+    call of ``fill`` writes about ``filled`` entries.
     """
     n_rows, n_outputs = weight.shape
     side = n_columns + 1
@@ -127,17 +108,8 @@ def bfloat16_grams(
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights, in low precision.
 
     The rows are formed once and multiplied by all weights in one product, of a size at which
-    matrix products are efficient.
-
-    Parameters
-    ----------
-    fill, n_columns, filled
-        As in `bfloat16_gram`.
-    weight : Tensor of shape (rows, k)
-
-    Returns
-    -------
-    grams : Tensor of shape (k, n_columns + 1, n_columns + 1), float32
+    matrix products are efficient. weight has shape (rows, k), the result
+    (k, n_columns + 1, n_columns + 1); else as in `bfloat16_gram`.
     """
     n_rows, n_grams = weight.shape
     side = n_columns + 1
@@ -166,20 +138,10 @@ def bfloat16_grams(
 def bfloat16_outer(
     fill: Callable[[slice, slice, Tensor], object], n_rows: int, columns: range
 ) -> Tensor:
-    """Sum ``z_j z_j'`` over some columns in low precision.
+    """Sum ``z_j z_j'`` (n_rows, n_rows) over some columns in low precision.
 
-    Parameters
-    ----------
-    fill : callable
-        ``fill(rows, columns, out)`` writes a part of ``z`` into out, float32.
-    n_rows : int
-        Number of rows of z.
-    columns : range
-
-    Returns
-    -------
-    outer : Tensor of shape (n_rows, n_rows), float32
-        Sum; only the lower triangle is valid.
+    ``fill(rows, columns, out)`` writes a part of ``z`` into out, float32. Only the lower triangle
+    of the sum is valid.
     """
     total = torch.zeros(n_rows, n_rows)
     width = min(max(_MAX_FACTOR_SIZE // n_rows, 256), len(columns))
@@ -205,19 +167,9 @@ def bfloat16_cross(
     n_others: int,
     weight: Tensor,
 ) -> Tensor:
-    """Sum ``weight z'[u 1]`` over rows in low precision.
+    """Sum ``weight z'[u 1]`` (n_columns, n_others + 1) over rows in low precision.
 
-    Parameters
-    ----------
-    fill, fill_others : callable
-        ``fill(rows, out)`` writes a slice of rows of ``z``, or of ``u``, into out, float32.
-    n_columns, n_others : int
-        Number of columns of z and of u.
-    weight : Tensor of shape (rows,)
-
-    Returns
-    -------
-    cross : Tensor of shape (n_columns, n_others + 1), float32
+    ``fill`` writes rows of z, and ``fill_others`` rows of u; weight has shape (rows,).
     """
     dtype = low_precision_dtype(weight.device, n_others)
     step = min(max(_MAX_FACTOR_SIZE // (n_columns + n_others), 256), len(weight))

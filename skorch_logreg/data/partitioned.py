@@ -226,15 +226,12 @@ def from_parts(
 
     Parameters
     ----------
-    parts : Partitions
-    read : callable
+    parts, read
         As in `PartitionedData`.
     n_features : int
         Number of columns of X.
-    y : Tensor
-        Targets of all rows, as in `from_arrays`.
-    sample_weight : Tensor or None
-        Weights of all rows, as in `from_arrays`.
+    y, sample_weight
+        Targets and weights of all rows, as in `from_arrays`.
     survey : FirstPassSample or None
         Result of an earlier pass over the same partitions; None: the first pass collects it.
     n_passes : int

@@ -64,15 +64,13 @@ class Rank:
     leader : int
         Rank that runs the solver and sends orders to the others.
     group : ProcessGroup or None
-    held : dict of int to object
-        Values that this rank holds, by key.
     """
 
     X: Any
     places: list[int]
     leader: int
     group: Any
-    held: dict[int, Any] = field(default_factory=dict)
+    held: dict[int, Any] = field(default_factory=dict, init=False)  # values of this rank, by key
 
     def tell(self, message: Any) -> Any:
         """Broadcast a message of the leader, and return it."""
@@ -143,24 +141,21 @@ class Rank:
         import cloudpickle
 
         X = self.held[order.rows] if order.rows else self.X
+        held = [self.held[key] for key in order.held]
         with workers(), single_thread():
-            held = [self.held[key] for key in order.held]
-            terms, kept = cloudpickle.loads(order.work)(
-                X if order.reads else None, self.index, held
-            )
+            work = cloudpickle.loads(order.work)
+            terms, kept = work(X if order.reads else None, self.index, held)
         self.held.update(zip(order.kept, kept, strict=True))
         return terms
 
     def serve(self) -> Any:
         """Run orders until the leader sends its final message, and return that."""
-        while True:
-            message = self.tell(None)
+        while isinstance(message := self.tell(None), (_Order, _Scatter)):
             if isinstance(message, _Order):
                 self.perform(message)
-            elif isinstance(message, _Scatter):
-                self.take(message.key, None)
             else:
-                return message
+                self.take(message.key, None)
+        return message
 
 
 @dataclass(frozen=True)
@@ -202,20 +197,14 @@ class RankParts:
     rank : Rank
     lengths : list of int
         Number of rows of every rank that has some.
-    rows : object or None
-        Handle of the values that replace X.
-    keys : iterator of int
-        Keys of new values.
-    dropped : list of int
-        Keys of values that ranks are to drop with the next order.
     """
 
     is_read_again: ClassVar[bool] = False
     rank: Rank
     lengths: list[int]
-    rows: Any = None
-    keys: Any = field(default_factory=lambda: count(1))
-    dropped: list[int] = field(default_factory=list)
+    rows: Any = None  # handle of the values that replace X
+    keys: Any = field(default_factory=lambda: count(1))  # of new values
+    dropped: list[int] = field(default_factory=list)  # keys to drop with the next order
 
     def scatter(self, values: Sequence[Any]) -> Any:
         handle = _Handle(next(self.keys), self.dropped)

@@ -90,15 +90,7 @@ class SparseBlock(LowPrecisionGrams):
     SciPy computes the products: on two cores torch's sparse products are not faster, and they
     warn that they are in beta. Columns are centred after their products, so that no zero is
     stored. For columns far from zero that would cancel all digits, so they have been centred
-    before (`center_far_columns`).
-
-    Parameters
-    ----------
-    X : csr_array of shape (rows, n_features)
-        Rows: float64, or float32 for low-precision products.
-    targets, weight : Tensor
-    center, scale : Tensor of shape (n_features,)
-        The design matrix is ``(X - center) / scale``.
+    before (`center_far_columns`). X is float64, or float32 for low-precision products.
     """
 
     _fill_size = 1 << 19  # entries of a low-precision product that are made dense at a time
@@ -136,11 +128,7 @@ class SparseBlock(LowPrecisionGrams):
         if several or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
 
             def fill(piece: slice, out: Tensor) -> None:
-                torch.sub(
-                    torch.from_numpy(csr_rows(X, piece).toarray()),
-                    center,
-                    out=out,
-                )
+                torch.sub(torch.from_numpy(csr_rows(X, piece).toarray()), center, out=out)
 
             return bordered_gram(fill, scale, weight, rank_one)
         models = weight[..., 0].unbind(dim=1)
@@ -247,13 +235,8 @@ def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tens
 
     ``X'WX - w c c'`` of a column with mean c and deviation s has an error of ``eps (c / s)^2``:
     from a ratio of 1e8 on none of its digits is right. Such a column has few zeros, so that it
-    may be stored as if it were dense, with its zeros centred as well.
-
-    Parameters
-    ----------
-    X : csr_array of shape (rows, n_features), float64
-        Rows; not modified, and returned as they are without such columns.
-    center, scale : Tensor of shape (n_features,)
+    may be stored as if it were dense, with its zeros centred as well. X is not modified, and
+    returned as it is without such columns.
 
     Returns
     -------

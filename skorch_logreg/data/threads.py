@@ -93,12 +93,7 @@ def workers(count: int | None = None) -> Iterator[_Pool]:
     """Share one pool of threads inside this context.
 
     Nested contexts that ask for the same number of threads use the outer pool, which stops at
-    the end of the outermost.
-
-    Parameters
-    ----------
-    count : int or None
-        Number of threads; None: that of the enclosing pool, or torch's number.
+    the end of the outermost. ``count=None`` asks for that of the enclosing pool, or torch's number.
     """
     pool = _POOL.get()
     if pool is not None and count in (None, pool.count):

@@ -29,13 +29,7 @@ Terms = Callable[[Tensor], tuple[Tensor, Tensor, list[float]]]
 def minimise_intercept(
     objective: Objective, params: Tensor, logits: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Minimise over the intercepts by Newton's method on the logits; X is not read.
-
-    Returns
-    -------
-    params, logits : Tensor
-        Parameters and logits, shifted by the same constants.
-    """
+    """Return parameters and logits with the best intercepts; X is not read."""
     if not objective.fit_intercept:
         return params, logits
     terms = partial(intercept_terms, objective, logits)
@@ -73,18 +67,8 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
     curvature that changes quickly.  After `_LOOKS` evaluations the result may be inaccurate,
     which the caller can detect from the gradient.
 
-    Parameters
-    ----------
-    terms : callable
-        Takes a shift (m, K), and returns the gradient (m, K), the Hessian (m, K, K) and, for each
-        model, the sum of absolute values of the gradient's terms.
-    shift : Tensor of shape (m, K)
-        Initial shift.
-
-    Returns
-    -------
-    shift : Tensor of shape (m, K)
-        Shift that minimises the functions.
+    ``terms`` takes a shift (m, K), and returns the gradient (m, K), the Hessian (m, K, K) and, for
+    each model, the sum of absolute values of the gradient's terms.
 
     References
     ----------
@@ -126,28 +110,14 @@ def _along(lines: list["_Line"], like: Tensor) -> Tensor:
 
 @dataclass
 class _Line:
-    """Line search along a model's step for a root of the slope.
+    """Line search along a model's step for a root of the slope."""
 
-    Attributes
-    ----------
-    at : float
-        Current position, in steps.
-    closed : bool
-        Whether the search is finished.
-    low, high : float
-        Bracket of the root.
-    enough : float
-        Absolute slope at which the search stops.
-    has_collapsed : bool
-        Whether the bracket has been reduced to rounding error.
-    """
-
-    at: float = 1.0
-    closed: bool = False
-    low: float = 0.0
+    at: float = 1.0  # current position, in steps
+    closed: bool = False  # whether the search is finished
+    low: float = 0.0  # bracket of the root
     high: float = math.inf
-    enough: float = math.inf
-    has_collapsed: bool = False
+    enough: float = math.inf  # absolute slope at which the search stops
+    has_collapsed: bool = False  # whether the bracket has been reduced to rounding error
 
     @classmethod
     def of(cls, left: float, length: float, has_collapsed: bool) -> "_Line":

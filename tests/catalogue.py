@@ -96,8 +96,8 @@ CLASSES = {
     },
 }
 NOT_CATALOGUED = {
-    "Block", "Checkpoint", "Chunks", "Curvature", "Data", "FirstPassSample", "Iterate", "Loss",
-    "MiniBatch", "Outcome", "Partitions", "Penalty", "Rank", "Solver", "Status",
+    "Block", "Checkpoint", "Chunks", "Curvature", "Data", "FeaturePenalty", "FirstPassSample",
+    "Iterate", "Loss", "MiniBatch", "Outcome", "Partitions", "Penalty", "Rank", "Solver", "Status",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from skorch_logreg.objective import (
     minimise_intercept,
     output_curvature,
 )
-from skorch_logreg.penalties import L2
+from skorch_logreg.penalties import L2, FeaturePenalty
 from skorch_logreg.pipelines import (
     feature_names,
     last_step,
@@ -324,7 +324,10 @@ def _check_supported(estimator: Any) -> None:
             "normal distribution. Use bootstrap, or fit the chosen features again with "
             "C=float('inf') on other rows."
         )
-    if hasattr(estimator.penalty, "of_features") or getattr(estimator, "bounds", None) is not None:
+    if (
+        isinstance(estimator.penalty, FeaturePenalty)
+        or getattr(estimator, "bounds", None) is not None
+    ):
         raise ParameterError(
             f"{name} has penalty={estimator.penalty!r} and bounds="
             f"{getattr(estimator, 'bounds', None)!r}: at a bound, or a group of zeros, there is no "

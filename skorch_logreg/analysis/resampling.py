@@ -26,7 +26,7 @@ from skorch_logreg.inputs.labels import Targets, class_probabilities
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
-from skorch_logreg.penalties import L2, ElasticNet, Penalty
+from skorch_logreg.penalties import L2, ElasticNet, FeaturePenalty, Penalty
 
 __all__ = ["Bootstrap", "bootstrap"]
 
@@ -318,7 +318,7 @@ def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
     if factor is not None:
         factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
     C, l1_ratio = penalty_parameters(estimator)
-    if hasattr(estimator.penalty, "of_features"):
+    if isinstance(estimator.penalty, FeaturePenalty):
         return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
     return (ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)), C
 

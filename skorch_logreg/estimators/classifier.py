@@ -56,7 +56,7 @@ class TorchLogisticClassifier(
 
     Parameters
     ----------
-    penalty : {"l1", "l2", "elasticnet"}, GroupL2 or None, default="deprecated"
+    penalty : {"l1", "l2", "elasticnet"}, object or None, default="deprecated"
         Penalty. Names are deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`. An object
         replaces ridge and lasso: `skorch_logreg.penalties.GroupL2` selects groups of features.
     C : float, default=1.0

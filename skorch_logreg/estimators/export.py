@@ -11,6 +11,7 @@ from skorch_logreg.estimators import onnx_graph
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.options import SOLVERS, check_threshold_classes
+from skorch_logreg.penalties import FeaturePenalty
 
 __all__ = [
     "ExportMixin",
@@ -135,7 +136,7 @@ def sklearn_parameters(model: Any) -> dict[str, Any]:
 
     shared = LogisticRegression().get_params(deep=False).keys()
     found = {name: value for name, value in vars(model).items() if name in shared}
-    if hasattr(found["penalty"], "of_features"):
+    if isinstance(found["penalty"], FeaturePenalty):
         found["penalty"] = "deprecated"
     if found["solver"] == "auto" or found["solver"] not in SOLVERS:
         l1 = found.get("l1_ratio") or found["penalty"] in ("l1", "elasticnet")

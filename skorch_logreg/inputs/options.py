@@ -118,7 +118,7 @@ def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
 def resolve(parameters: Parameters) -> Options:
     """Resolve parameters to options, with scikit-learn's warnings and errors in its order."""
     penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
-    if hasattr(penalty, "of_features"):
+    if not isinstance(penalty, str | None):
         return _resolve_object(parameters)
     if penalty == "deprecated":
         if l1_ratio is None:

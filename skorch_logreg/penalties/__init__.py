@@ -13,7 +13,7 @@ no loss and no intercept, and its strength comes from the objective. Its class d
 
 It declares what it is: `smooth` if it has a gradient, so that every solver can minimise it (else
 only `ProximalNewton` can), `separable`, `constrains`. With `terms` it names a quadratic solver of
-`skorch_logreg.subproblems` that is faster than the one for any `prox`. With `of_features` it may be
+`skorch_logreg.subproblems` that is faster than the one for any `prox`. A `FeaturePenalty` may be
 given to an estimator as ``penalty=``.
 
 Write it in a file of its own, name it in `PENALTIES`, and add a line to the tests' catalogue: the
@@ -29,8 +29,21 @@ from skorch_logreg.penalties.box import Box
 from skorch_logreg.penalties.elastic_net import ElasticNet
 from skorch_logreg.penalties.group import GroupL2
 from skorch_logreg.penalties.l2 import L2
-from skorch_logreg.penalties.protocol import Penalty
+from skorch_logreg.penalties.protocol import FeaturePenalty, Penalty
 
-PENALTIES = {"l2": L2, "elasticnet": ElasticNet, "group": GroupL2, "box": Box}
+PENALTIES = {
+    "l2": L2,
+    "elasticnet": ElasticNet,
+    "group": GroupL2,
+    "box": Box,
+}
 
-__all__ = ["L2", "PENALTIES", "Box", "ElasticNet", "GroupL2", "Penalty"]
+__all__ = [
+    "L2",
+    "PENALTIES",
+    "Box",
+    "ElasticNet",
+    "FeaturePenalty",
+    "GroupL2",
+    "Penalty",
+]

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.penalties.protocol import GroupTerms, Penalty
+from skorch_logreg.penalties.protocol import FeaturePenalty, GroupTerms
 
 _EPS = torch.finfo(torch.float64).eps
 _ROOT_STEPS = 100  # maximum number of Newton steps to the norm of a group
 
 
-class Grouped(Penalty):
+class Grouped(FeaturePenalty):
     """Penalty with groups of features.
 
     Attributes
@@ -31,13 +31,7 @@ class Grouped(Penalty):
     size: Tensor | None
 
     def of_features(self, n_features: int, factor: Tensor | None, device: torch.device) -> Self:
-        """Return the penalty of so many features, each with its factor.
-
-        Raises
-        ------
-        ParameterError
-            If the groups are not those of ``n_features`` features.
-        """
+        """Return the penalty of so many features, each with its factor; check the groups."""
         groups = torch.from_numpy(_groups_of(self.groups, n_features)).to(device)
         return self._with(groups=groups, factor=None if factor is None else factor.to(device))
 
@@ -144,11 +138,15 @@ class GroupL2(Grouped):
 
         At zero it is what the prox leaves of ``-gradient`` (Moreau's decomposition).
         """
+        unit, is_active = self.unit(coef)
+        slope = (gradient + strength[:, None, None] * unit).abs()
+        return torch.where(is_active, slope, self.prox(-gradient, strength).abs())
+
+    def unit(self, coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient (m, K, p) of the norms that are not zero, and a mask (m, 1, p)."""
         weight = self._weight(coef)
         norms = self._norms(coef * weight)[:, self._place][:, None, :]
-        unit = weight.square() * coef / torch.where(norms > 0, norms, 1.0)
-        slope = (gradient + strength[:, None, None] * unit).abs()
-        return torch.where(norms > 0, slope, self.prox(-gradient, strength).abs())
+        return weight.square() * coef / torch.where(norms > 0, norms, 1.0), norms > 0
 
     def terms(self, index: Tensor, like: Tensor) -> GroupTerms:
         """Return the weights and the groups of some coordinates."""

@@ -60,9 +60,7 @@ class Penalty(ABC):
     `prox`, `subgradient_distance` and `conjugate`.  The others have defaults for a penalty that is
     not smooth, scales with ``coef / scale`` and has no constraints.
 
-    A subclass is a frozen dataclass.  One with a method ``of_features(n_features, factor,
-    device)``, which returns the penalty of validated columns, is a value of the estimators'
-    parameter `penalty`.
+    A subclass is a frozen dataclass.
 
     Attributes
     ----------
@@ -188,3 +186,17 @@ class Penalty(ABC):
     def _with(self, **fields: Any) -> Self:
         this: Any = self  # a dataclass
         return replace(this, **fields)
+
+
+class FeaturePenalty(Penalty):
+    """A penalty that may be given to an estimator as ``penalty=``."""
+
+    @abstractmethod
+    def of_features(self, n_features: int, factor: Tensor | None, device: torch.device) -> Self:
+        """Return the penalty of so many features, each with its factor.
+
+        Raises
+        ------
+        ParameterError
+            If its settings are not those of ``n_features`` features.
+        """

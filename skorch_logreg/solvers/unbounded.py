@@ -29,7 +29,7 @@ _STEP_TOL = 1e-8  # tolerance of conjugate gradients
 def free_columns(objective: Objective) -> list[bool]:
     """Return True for models with coefficients that may diverge at no penalty."""
     penalty = objective.penalty
-    if not penalty.constrains and getattr(penalty, "factor", None) is None:
+    if not penalty.constrains and penalty.factor is None:
         return [strength == 0 for strength in objective.reg_strength.tolist()]
     shape = objective.zeros()[..., :-1]
     takes_part = ~objective.data.scale.isinf()

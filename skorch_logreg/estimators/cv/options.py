@@ -126,7 +126,7 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
         ratios = np.zeros(1) if l1_ratios is None else np.asarray(l1_ratios)
         ends = [name for name, end in (("l2", 0), ("l1", 1)) if np.all(ratios == end)]
         penalty = ends[0] if ends else "elasticnet"
-    elif hasattr(penalty, "of_features"):
+    elif not isinstance(penalty, str | None):
         _check_object(parameters, l1_ratios)
         penalty = "l2"
     else:

@@ -26,6 +26,7 @@ PENALTIES = {
     "lasso": penalties.ElasticNet(1.0),
     "elastic-net": penalties.ElasticNet(0.4, FACTOR),
     "group": penalties.GroupL2(torch.tensor([0, 1, 0, 2, 1]), FACTOR),
+    "sparse-group": penalties.SparseGroupLasso(torch.tensor([0, 1, 0, 2, 1]), 0.4, FACTOR),
     "box": penalties.Box(penalties.ElasticNet(0.4, FACTOR), LOW, HIGH),
     "signs": penalties.Box(penalties.ElasticNet(0.0), torch.zeros(5), torch.full((5,), torch.inf)),
 }

@@ -30,11 +30,13 @@ from skorch_logreg.penalties.elastic_net import ElasticNet
 from skorch_logreg.penalties.group import GroupL2
 from skorch_logreg.penalties.l2 import L2
 from skorch_logreg.penalties.protocol import FeaturePenalty, Penalty
+from skorch_logreg.penalties.sparse_group_lasso import SparseGroupLasso
 
 PENALTIES = {
     "l2": L2,
     "elasticnet": ElasticNet,
     "group": GroupL2,
+    "sparse-group": SparseGroupLasso,
     "box": Box,
 }
 
@@ -46,4 +48,5 @@ __all__ = [
     "FeaturePenalty",
     "GroupL2",
     "Penalty",
+    "SparseGroupLasso",
 ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_EPS = torch.finfo(torch.float64).eps
+_PINV_RTOL = 5e-15  # least eigenvalue relative to the largest one that is not rounding error
 _FIRST_SHIFT = 1e-14  # first shift of a unit diagonal; the next ones are 100 times as large
 
 
@@ -50,7 +52,8 @@ class Quadratic:
         held, hessian, slope = ~free, self.hessian, self.slope
         # a constant for all classes has no curvature but rounding; differences of columns far from
         # zero have little, which is kept
-        inverse = torch.linalg.pinv(hessian[free][:, free], hermitian=True)
+        rtol = max(_PINV_RTOL, len(slope) * _EPS)
+        inverse = torch.linalg.pinv(hessian[free][:, free], rtol=rtol, hermitian=True)
         cross = inverse @ hessian[free][:, held]
         base = inverse @ slope[free]
         step = torch.empty_like(slope)

@@ -6,7 +6,8 @@ either side of the threshold is a cumulative sum over the sorted rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import metrics
@@ -15,7 +16,7 @@ from skorch_logreg.exceptions import ParameterError
 
 __all__ = [
     "ConfusionCounts",
-    "ProbabilityRanking",
+    "HeldOutPredictions",
     "best_threshold_index",
     "fbeta",
     "maximize_micro_fbeta",
@@ -26,8 +27,7 @@ __all__ = [
 _SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
 
 
-@dataclass(frozen=True)
-class ConfusionCounts:
+class ConfusionCounts(NamedTuple):
     """Total weights of true and false positives and negatives at every threshold."""
 
     tp: np.ndarray
@@ -42,43 +42,44 @@ class ConfusionCounts:
 
 
 @dataclass(frozen=True)
-class ProbabilityRanking:
-    """Rows in ascending order of probability, and the number below each threshold."""
+class HeldOutPredictions:
+    """Held-out predictions of one binary problem, with the candidate thresholds.
 
+    ``rows`` are indices into X, and ``label`` is 0 if there is only one problem.
+    """
+
+    label: int
+    rows: np.ndarray
+    probabilities: np.ndarray
+    positive: np.ndarray
+    weight: np.ndarray
     thresholds: np.ndarray
-    order: np.ndarray
-    cut: np.ndarray
 
-    @classmethod
-    def from_probabilities(
-        cls, probabilities: np.ndarray, thresholds: np.ndarray | None = None
-    ) -> "ProbabilityRanking":
-        """Sort rows by probability and split them at every threshold.
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.probabilities, kind="stable")
 
-        By default, the thresholds are the distinct probabilities, which give all possible splits;
-        1, so that no row need be positive; and 0.5, which is preferred among equal scores.
-        """
-        if thresholds is None:
-            thresholds = np.unique(np.r_[probabilities, 0.5, 1.0])
-        order = np.argsort(probabilities, kind="stable")
-        return cls(thresholds, order, np.searchsorted(probabilities[order], thresholds))
+    @cached_property
+    def _n_below(self) -> np.ndarray:
+        return np.searchsorted(self.probabilities[self._order], self.thresholds)
 
     def sum_above(self, values: np.ndarray) -> np.ndarray:
         """Sum the values of the rows at or above each threshold."""
-        return np.r_[values[self.order][::-1].cumsum()[::-1], 0.0][self.cut]
+        return np.r_[values[self._order][::-1].cumsum()[::-1], 0.0][self._n_below]
 
     def sum_below(self, values: np.ndarray) -> np.ndarray:
         """Sum the values of the rows below each threshold, exactly zero if there are none."""
-        return np.r_[0.0, values[self.order].cumsum()][self.cut]
+        return np.r_[0.0, values[self._order].cumsum()][self._n_below]
 
-    def confusion_counts(self, positive: np.ndarray, weight: np.ndarray) -> ConfusionCounts:
-        """Compute the weighted confusion matrix at every threshold."""
-        positive_weight, negative_weight = weight * positive, weight * ~positive
+    @property
+    def counts(self) -> ConfusionCounts:
+        """Weighted confusion matrix at every threshold."""
+        positive, negative = self.weight * self.positive, self.weight * ~self.positive
         return ConfusionCounts(
-            tp=self.sum_above(positive_weight),
-            fp=self.sum_above(negative_weight),
-            fn=self.sum_below(positive_weight),
-            tn=self.sum_below(negative_weight),
+            self.sum_above(positive),
+            self.sum_above(negative),
+            self.sum_below(positive),
+            self.sum_below(negative),
         )
 
 
@@ -93,7 +94,7 @@ def best_threshold_index(thresholds: np.ndarray, scores: np.ndarray) -> int:
 
 
 def maximize_micro_fbeta(
-    rankings: list[ProbabilityRanking], counts: list[ConfusionCounts], beta: float
+    thresholds: list[np.ndarray], counts: list[ConfusionCounts], beta: float
 ) -> list[int]:
     """Find the threshold of every label that maximises the micro-averaged F-beta.
 
@@ -112,8 +113,8 @@ def maximize_micro_fbeta(
     while better > value + _SCORE_RTOL:
         value = better
         indices = [
-            best_threshold_index(ranking.thresholds, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
-            for ranking, c in zip(rankings, counts, strict=True)
+            best_threshold_index(own, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
+            for own, c in zip(thresholds, counts, strict=True)
         ]
         better = float(fbeta(sum_counts(counts, indices), beta))
     return indices
@@ -121,7 +122,7 @@ def maximize_micro_fbeta(
 
 def sum_counts(counts: list[ConfusionCounts], indices: list[int]) -> ConfusionCounts:
     """Sum the confusion matrices of all labels, each at its own threshold."""
-    cells = [(c.tp[i], c.fp[i], c.fn[i], c.tn[i]) for c, i in zip(counts, indices, strict=True)]
+    cells = [[cell[i] for cell in c] for c, i in zip(counts, indices, strict=True)]
     return ConfusionCounts(*np.sum(cells, axis=0))
 
 

@@ -1,7 +1,6 @@
 """Scores of all thresholds on held-out rows, and selection of the best threshold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,30 +12,10 @@ from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.analysis import curves
 from skorch_logreg.analysis.costs import check_cost_matrix
-from skorch_logreg.analysis.curves import ConfusionCounts, ProbabilityRanking
+from skorch_logreg.analysis.curves import ConfusionCounts, HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["HeldOutPredictions", "ThresholdSelector", "cost_selector", "score_selector"]
-
-
-@dataclass(frozen=True)
-class HeldOutPredictions:
-    """Held-out predictions of one binary problem.
-
-    ``rows`` are indices into X, and ``label`` is 0 if there is only one problem.
-    """
-
-    label: int
-    rows: np.ndarray
-    probabilities: np.ndarray
-    positive: np.ndarray
-    weight: np.ndarray
-    ranking: ProbabilityRanking
-
-    @property
-    def counts(self) -> ConfusionCounts:
-        """Weighted confusion matrix at every threshold."""
-        return self.ranking.confusion_counts(self.positive, self.weight)
+__all__ = ["ThresholdSelector", "cost_selector", "score_selector"]
 
 
 class _FixedPredictions(ClassifierMixin, BaseEstimator):
@@ -109,7 +88,7 @@ def score_selector(
                     labels,
                     **own,
                 )
-                for threshold in problem.ranking.thresholds
+                for threshold in problem.thresholds
             ]
         )
 
@@ -129,7 +108,7 @@ def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector
         own = own[problem.rows] if is_per_row else own[None]
         true = np.where(problem.positive[:, None], own[:, 1], own[:, 0])
         cost = true * problem.weight[:, None]
-        total = problem.ranking.sum_below(cost[:, 0]) + problem.ranking.sum_above(cost[:, 1])
+        total = problem.sum_below(cost[:, 0]) + problem.sum_above(cost[:, 1])
         return -total / problem.weight.sum()
 
     return _select_separately(score_thresholds)
@@ -144,7 +123,7 @@ def _select_separately(
         scores = [score_thresholds(problem) for problem in problems]
         pairs = zip(problems, scores, strict=True)
         return [
-            curves.best_threshold_index(problem.ranking.thresholds, own) for problem, own in pairs
+            curves.best_threshold_index(problem.thresholds, own) for problem, own in pairs
         ], scores
 
     return select
@@ -158,14 +137,11 @@ def _select_jointly(
     The scores of a label are those of its thresholds with the other labels at their best ones.
     """
     counts = [problem.counts for problem in problems]
-    indices = curves.maximize_micro_fbeta([problem.ranking for problem in problems], counts, beta)
+    indices = curves.maximize_micro_fbeta([each.thresholds for each in problems], counts, beta)
     at_best = curves.sum_counts(counts, indices)
     scores = []
     for own, index in zip(counts, indices, strict=True):
-        moved = (
-            getattr(at_best, cell) - getattr(own, cell)[index] + getattr(own, cell)
-            for cell in ("tp", "fp", "fn", "tn")
-        )
+        moved = (total - cell[index] + cell for total, cell in zip(at_best, own, strict=True))
         scores.append(curves.fbeta(ConfusionCounts(*moved), beta))
     return indices, scores
 

@@ -15,8 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from skorch_logreg.analysis import held_out, threshold_scores
-from skorch_logreg.analysis.curves import ProbabilityRanking
-from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
+from skorch_logreg.analysis.curves import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
 from skorch_logreg.pipelines import final_step, to_dense_numpy
@@ -213,7 +212,7 @@ def _best_thresholds(
 ) -> dict[str, Any]:
     """Return the fields of `TunedThreshold` but for the estimator."""
     indices, scores = select(problems)
-    thresholds = [problem.ranking.thresholds for problem in problems]
+    thresholds = [problem.thresholds for problem in problems]
     best = [own[i] for own, i in zip(thresholds, indices, strict=True)]
     return {
         "threshold": np.array(best) if is_multilabel else float(best[0]),
@@ -244,13 +243,17 @@ def _held_out_predictions(
     problems = []
     for label, p in enumerate(proba.reshape(len(rows), -1).T):
         known = ~np.isnan(cells[rows, label])
-        own, ranking = rows[known], ProbabilityRanking.from_probabilities(p[known], candidates)
+        own, probabilities, thresholds = rows[known], p[known], candidates
+        if thresholds is None:  # all splits; no positive row; and 0.5, the best of equal scores
+            thresholds = np.unique(np.r_[probabilities, 0.5, 1.0])
         positive = cells[own, label] == 1
         there = np.unique(positive[weight[own] > 0])
         if len(there) < (1 if is_multilabel else 2):
             what = f"no known cell of label {label}" if is_multilabel else "no two classes"
             raise ParameterError(f"y has {what} in the held-out rows that have a weight.")
-        problems.append(HeldOutPredictions(label, own, p[known], positive, weight[own], ranking))
+        problems.append(
+            HeldOutPredictions(label, own, probabilities, positive, weight[own], thresholds)
+        )
     return problems
 
 

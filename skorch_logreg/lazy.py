@@ -7,24 +7,7 @@ from typing import Any
 
 
 def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a package that imports names on first access.
-
-    Parameters
-    ----------
-    package : str
-        Name of the package.
-    modules : dict of str to str
-        Module that defines each name, relative to the package.
-
-    Returns
-    -------
-    load : callable
-        The ``__getattr__`` function.
-
-    References
-    ----------
-    PEP 562, Module ``__getattr__`` and ``__dir__``.
-    """
+    """Return a ``__getattr__`` (PEP 562) that imports names from modules relative to a package."""
 
     def load(name: str) -> Any:
         if name not in modules:

@@ -58,27 +58,11 @@ def transform_before_last(estimator: Any, X: Any) -> Any:
 
 
 def feature_names(estimator: Any, n_features: int, given: Any = None) -> np.ndarray:
-    """Return the names of the features that the final classifier was fitted to.
+    """Return the names (n_features,) of the features that the final classifier was fitted to.
 
-    Parameters
-    ----------
-    estimator : fitted estimator, search or pipeline, or None
-        Model whose final classifier is used.
-    n_features : int
-        Number of features of the final classifier.
-    given : array-like of shape (n_features,) or None
-        Names that override those of the model.
-
-    Returns
-    -------
-    names : ndarray of shape (n_features,), object
-        The given names, else `feature_names_in_` of the classifier, else the output names of the
-        steps before it, else x0, x1, ...
-
-    Raises
-    ------
-    ParameterError
-        If the number of given names is not `n_features`.
+    They are the given ones, else `feature_names_in_` of the classifier, else the output names of
+    the steps before it, else x0, x1, ...  A ParameterError is raised if the number of given names
+    is not ``n_features``.
     """
     steps_before, last = _split_pipeline(estimator)
     found = getattr(last, "feature_names_in_", None) if given is None else given

@@ -141,14 +141,10 @@ class ConvergenceDisplay:
             Estimator to clone; it is not modified.
         X, y
             Training data, as for `fit`.
-        name : str or None
-            Name of the fit, for the legend.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
+        name, ax, **kwargs
+            As in `from_estimator`.
         fit_params : dict or None
             Additional arguments of `fit`.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.plot`.
 
         Returns
         -------

@@ -44,7 +44,6 @@ def train(
     data, loss, penalty, C, fit_intercept, start, callback, held_out_score, seed
         As in `fit`.
     solver : MiniBatch
-        Settings of the training loop.
     state, epochs, total_weight
         As in `TrainingRequest` and `train_in_memory`.
 

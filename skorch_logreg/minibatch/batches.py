@@ -48,17 +48,13 @@ class InMemoryBatches:
     Parameters
     ----------
     X : Tensor or csr_array of shape (n_samples, n_features)
-        Rows.
-    targets : Tensor
-        Targets of all rows, as in `Batch`.
-    weight : Tensor or None
-        Weights of all rows, as in `Batch`.
+    targets, weight : Tensor
+        Targets and weights of all rows, as in `Batch`.
     batch_size : int or None
-        Rows per batch; None: all rows in one batch, without a copy.
+        Number of rows of a batch; None: all rows, without a copy.
     shuffle : bool
-        Whether to permute the rows in each epoch.
+        Whether to permute the rows in each epoch, with ``seed``.
     seed : int
-        Seed of the permutations.
     """
 
     X: Any
@@ -106,10 +102,8 @@ class LoaderBatches:
         Function from the y and weight of a batch, as loaded, to targets and weight.
     mean_weight : Tensor of shape (1,), float64
         Mean weight of all rows.
-    dtype : torch.dtype
-        Floating-point type of the network.
-    device : torch.device
-        Device of the network.
+    dtype, device
+        Floating-point type and device of the network.
     """
 
     loader: DataLoader[Any]

@@ -22,15 +22,13 @@ class TrainingRequest:
     network : nn.Module
         Network from inputs to logits (rows, m K); parameters that require a gradient are trained.
     head : nn.Linear
-        Last layer, or the network itself; its weights are penalised.
+        Last layer, or the network itself.
     loss : Loss
-        Loss of one row.
     penalty : Penalty
         Penalty on the weights of the head.
     reg_strength : Tensor of shape (m,)
         Regularisation strength ``1 / C`` of each model; the sum of the m objectives is minimised.
     solver : MiniBatch
-        Settings of the optimiser and its schedule.
     shares_scale : bool, default=False
         Whether all models divide by the same mean weight, so that an entry of y counts the same
         in each of them; else each divides by its own.

@@ -22,7 +22,9 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     n_epochs: int = 0
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(
+        default_factory=lambda: {"loss": [], "learning_rate": [], "seconds": []}
+    )
     best: dict[str, Tensor] | None = None
     best_epoch: int = 0
 
@@ -30,9 +32,7 @@ class TrainingState:
     def start(cls, network: nn.Module, solver: MiniBatch) -> "TrainingState":
         """Create the optimiser of the parameters that are trained, and its schedule."""
         optimizer = solver.optimizer([p for p in network.parameters() if p.requires_grad])
-        run = cls(network, optimizer, solver.scheduler(optimizer))
-        run.history = {"loss": [], "learning_rate": [], "seconds": []}
-        return run
+        return cls(network, optimizer, solver.scheduler(optimizer))
 
     @property
     def learning_rate(self) -> float:
@@ -112,14 +112,7 @@ class TrainingState:
         return True
 
     def check(self, epochs: int) -> None:
-        """Raise an error for values of a checkpoint that an epoch would accept.
-
-        Raises
-        ------
-        Exception
-            If the number of epochs is not valid, an entry does not match the network, or a weight
-            is not finite.
-        """
+        """Raise an error for an invalid value of a checkpoint that an epoch would accept."""
         lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
         is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
         if not is_valid or lengths != {self.n_epochs}:

@@ -91,16 +91,8 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
 def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray]:
     """Compute the features (n_rows, n_features) of training rows and of other rows.
 
-    `fit` would fit an exact head to the features of the training rows.
-
-    Parameters
-    ----------
-    model : NeuralLogisticClassifier
-        Model with a frozen backbone, and a `random_state` that is reproducible.
-    X, y : array-like
-        Training rows and labels, as in `fit`.
-    *others : array-like
-        Other rows.
+    The model has a frozen backbone and a reproducible `random_state`: `fit` would fit an exact head
+    to these features of the training rows.
     """
     solver, seed = resolve_solver(model), seed_of(model.random_state)
     inputs = _validate(model, X, y, None, seed=seed)

@@ -34,14 +34,14 @@ class NetworkFit:
     network : nn.Sequential
         Backbone and head; trained in place.
     problem : Problem
-        Problem of each model of the head.
+        Problem of each model of the head: one for classes, or one for each label.
     C : Tensor of shape (m,)
-        Inverse regularization strength of each model: one for classes, or one for each label.
+        Inverse regularization strength of each model.
     seed : int
     solver : MiniBatch, str or Solver
         Solver of the network, or of the head if the backbone is frozen.
     is_warm : bool
-        Whether training starts from the previous network.
+        Whether the fit starts from the previous network.
     """
 
     model: Any
@@ -177,19 +177,8 @@ def start(
 ) -> Iterator[NetworkFit]:
     """Create the network to train, with torch's generators seeded until the end of the block.
 
-    Parameters
-    ----------
-    model : NeuralLogisticClassifier
-    inputs : FitInput
-        Validated input; its labels are classes, or an indicator with a logit for each label.
-    solver : MiniBatch, str or Solver
-    seed : int
-    previous : tuple or None
-        Result of `previous_network` to start from; None: start from random weights.
-    options : Options or None
-        Options of the head; None: those of the model.
-    C : Tensor of shape (m,) or None
-        Inverse regularization strength of each label; None: the model's.
+    It starts from ``previous``, a result of `previous_network`, or else from random weights. Labels
+    are classes; or an indicator, with ``C`` (m,) of each label and the ``options`` of the head.
     """
     device, dtype = networks.device_and_dtype(model, inputs.X, inputs.device)
     n_classes = 2 if C is not None else inputs.labels.n_classes

@@ -1,6 +1,7 @@
 """Networks of a backbone and a linear head."""
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,28 +113,9 @@ def copy_network(network: Any, n_features: int, X: Any, n_outputs: int) -> nn.Se
 def copy_backbone(
     module: nn.Module, rows: Any, device: torch.device, dtype: torch.dtype
 ) -> tuple[nn.Module, int]:
-    """Copy a user's module and determine its number of features.
+    """Copy a user's module to a device; return features in one axis, and their number.
 
-    Parameters
-    ----------
-    module : nn.Module
-    rows : array or Tensor
-        A few rows of X.
-    device : torch.device
-        Device of the copy.
-    dtype : torch.dtype
-        Type of the module's input.
-
-    Returns
-    -------
-    backbone : nn.Module
-        Copy of the module, which returns features in one axis.
-    n_features : int
-
-    Raises
-    ------
-    ParameterError
-        If the module fails for the rows, or does not return features.
+    The copy is tried on a few rows, of the type of the module's input.
     """
     backbone = copy.deepcopy(module).to(device)
     name = type(module).__name__
@@ -173,20 +155,9 @@ def to_input(rows: Any, head: nn.Linear) -> Tensor:
 
 
 def apply_network(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
-    """Apply a network, or its backbone, to all rows, without gradients.
-
-    Parameters
-    ----------
-    module : nn.Module
-    X : array, sparse array or Tensor of shape (n_samples, ...)
-    head : nn.Linear
-        Head of the network, whose device and type are used.
-    """
+    """Apply a network with a head, or its backbone, to all rows, without gradients."""
     widths = [part.out_features for part in module.modules() if isinstance(part, nn.Linear)]
-    row = 1
-    for length in X.shape[1:]:
-        row *= int(length)
-    step = max(_MAX_ELEMENTS // max(row, *widths, 1), 1)
+    step = max(_MAX_ELEMENTS // max(math.prod(X.shape[1:]), *widths, 1), 1)
     device = head.weight.device
     with torch.no_grad(), torch.autocast(device.type, enabled=False), eval_mode(module):
         parts = [module(to_input(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
@@ -194,13 +165,7 @@ def apply_network(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
 
 
 def logits(network: Any, X: Any) -> Tensor:
-    """Compute the logits (n_samples, n_outputs) of a network, float32 or float64.
-
-    Raises
-    ------
-    ValueError
-        If logits are not finite.
-    """
+    """Compute the finite logits (n_samples, n_outputs) of a network, float32 or float64."""
     found = apply_network(network, X, network.head)
     if found.dtype not in (torch.float32, torch.float64):
         found = found.to(torch.float32)

@@ -19,11 +19,6 @@ def resolve_solver(model: Any) -> Any:
     """Return the solver of a network, or of its head if the backbone is frozen.
 
     With `polish_head` a mini-batch solver has ``finish="exact"``.
-
-    Raises
-    ------
-    ParameterError
-        If the parameters cannot be combined.
     """
     solver = model.solver
     known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")

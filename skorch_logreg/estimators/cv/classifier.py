@@ -18,18 +18,18 @@ from sklearn.utils.metadata_routing import (
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import convergence_messages, persistence
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
-from skorch_logreg.estimators.cv.scores import FoldScorer
 from skorch_logreg.estimators.export import ExportMixin
-from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Status
 from skorch_logreg.inputs import options, out_of_core
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.validate import validate
+from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["TorchLogisticClassifierCV"]
 
@@ -318,17 +318,21 @@ class TorchLogisticClassifierCV(
         train, test = self._split(X, y, routed["splitter"]["split"])
         weight = inputs.weighted_targets(self.class_weight)[1]
         self.classes_ = targets.classes
-        batch_scorer = FoldScorer(
-            scoring=chosen.scoring,
-            template=TorchLogisticClassifier(solver=self.solver, threshold=self.threshold),
+        if chosen.scoring is None:  # accuracy, to which the weights of the fit go
+            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        else:
+            metadata = routed["scorer"]["score"]
+        template = TorchLogisticClassifier(solver=self.solver)
+        scorer = HeldOutScorer(
+            scoring="accuracy" if chosen.scoring is None else chosen.scoring,
+            classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
             X=X,
-            y=y,
-            index=targets.index,
+            index=targets.index[:, None],
             classes=classes,
             Cs=chosen.Cs,
-            parts=test,
-            sample_weight=sample_weight,
-            params=routed["scorer"]["score"],
+            thresholds=[self.threshold],
+            held_out=FoldRows.of(test, len(y)),
+            params=metadata,
             namespace=namespace,
         )
         selected = GridSearch(
@@ -338,7 +342,7 @@ class TorchLogisticClassifierCV(
             index=targets.index,
             weight=weight,
             train=FoldRows.of(train, len(y)),
-            batch_scorer=batch_scorer,
+            scorer=scorer,
             tol=self.tol,
             max_iter=self.max_iter,
             memory_budget=self.memory_budget,

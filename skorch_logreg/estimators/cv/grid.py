@@ -1,6 +1,6 @@
 """Grid search: fits of all candidates on all folds, selection of one, and its fit on all rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,17 +11,13 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.cv.attributes import CVResult, choose, choose_by_fold
 from skorch_logreg.estimators.cv.options import CVOptions
-from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
-__all__ = ["BatchScorer", "GridSearch", "SelectedModel"]
-
-# Function of the indices of a batch's folds and Cs, the logits (n_samples, n_folds * n_cs, K) of
-# all rows and the parameters in units of X; it returns the scores (n_folds, n_cs).
-BatchScorer = Callable[[Sequence[int], Sequence[int], Tensor, Params], Tensor]
+__all__ = ["GridSearch", "SelectedModel"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,8 @@ class GridSearch:
         Sample weight times class weight.
     train : FoldRows
         Training rows of the folds.
-    batch_scorer : BatchScorer
-        Function that scores the held-out rows of a batch.
+    scorer : HeldOutScorer
+        Scorer of the held-out rows.
     tol : float
     max_iter : int
     memory_budget : int or None
@@ -78,7 +74,7 @@ class GridSearch:
     index: Tensor
     weight: Tensor | None
     train: FoldRows
-    batch_scorer: BatchScorer
+    scorer: HeldOutScorer
     tol: float
     max_iter: int
     memory_budget: int | None
@@ -187,8 +183,8 @@ class GridSearch:
             folds, cs = np.unique(fold[part]), np.unique(c[part])
             params = self.problem.without_column(result.params)
             # slicing collects the logits of out-of-core rows
-            found = self.batch_scorer(folds.tolist(), cs.tolist(), result.logits[0:], params)
-            scores[np.ix_(ratio[part[:1]], folds, cs)] = found.cpu()
+            found = self.scorer(folds, np.zeros_like(cs), cs, result.logits[0:], params)
+            scores[np.ix_(ratio[part[:1]], folds, cs)] = found
 
         return scores, fitter.fit_all(Models(fold, Cs[c], ratio, c), score)
 

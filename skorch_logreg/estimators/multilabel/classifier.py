@@ -18,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import persistence
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
@@ -29,10 +30,8 @@ from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
 from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.scores import LabelScorer
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs import options
@@ -40,6 +39,7 @@ from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.validate import FitInput
+from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["MultiLabel"]
 
@@ -342,20 +342,24 @@ class MultiLabel(
             label_problem.fit(label_results, C, start, verbose=bool(estimator.verbose))
             cv_result = None
         else:
-            label_scorer = LabelScorer(
-                scoring=grid.scoring,
-                template=TorchLogisticClassifier(solver=estimator.solver),
+            n_samples, weight = inputs.X.shape[0], inputs.sample_weight
+            template = TorchLogisticClassifier(solver=estimator.solver)
+            scorer = HeldOutScorer(
+                scoring="accuracy" if grid.scoring is None else grid.scoring,
+                classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
                 X=inputs.X,
+                index=torch.empty(n_samples, 0),
                 classes=labels.class_pair,
                 Cs=grid.Cs,
-                thresholds=self._thresholds(labels.kind, labels.n_labels),
-                held_out_rows=[test for _, test in splits],
-                weight=inputs.weight,
+                thresholds=self._thresholds(labels.kind, labels.n_labels).tolist(),
+                held_out=FoldRows.of([test for _, test in splits], n_samples),
+                params={} if weight is None else {"sample_weight": weight},
                 namespace=inputs.namespace,
+                skips=True,
             )
-            train = FoldRows.of([train for train, _ in splits], inputs.X.shape[0])
+            train = FoldRows.of([train for train, _ in splits], n_samples)
             cv_result = LabelCrossValidation(
-                label_problem, grid, train, label_scorer, estimator.selection
+                label_problem, grid, train, scorer, estimator.selection
             ).search()
             cv_result.fit(label_problem, grid, label_results)
             found = cv_result.attributes(grid)

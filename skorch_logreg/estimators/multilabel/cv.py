@@ -1,6 +1,6 @@
 """Cross-validation of C and l1_ratio for each label, over all labels together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,11 @@ from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.estimators.multilabel.binary_problems import LabelResults
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.scores import LabelScorer
-from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Status
 from skorch_logreg.fitting.batch import Models, is_saturated
 from skorch_logreg.inputs.out_of_core import rows_for_splitter
+from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["CVResult", "LabelCrossValidation", "split"]
 
@@ -117,8 +116,8 @@ class LabelCrossValidation:
         Candidates.
     train : FoldRows
         Training rows of the folds.
-    label_scorer : LabelScorer
-        Scorer of held-out rows.
+    scorer : HeldOutScorer
+        Scorer of held-out rows, without their labels.
     selection : {"best", "1se"}
         Rule that chooses a candidate from its scores.
     """
@@ -126,7 +125,7 @@ class LabelCrossValidation:
     label_problem: LabelProblem
     grid: CVOptions
     train: FoldRows
-    label_scorer: LabelScorer
+    scorer: HeldOutScorer
     selection: str
 
     def search(self) -> CVResult:
@@ -177,17 +176,21 @@ class LabelCrossValidation:
             constant=self.label_problem.binary_problems.constant[labels[own]],
         )
         columns = _FoldColumns(self, labels)
+        scorer = replace(
+            self.scorer,
+            index=columns.targets,
+            known=columns.known,
+            thresholds=[self.scorer.thresholds[label] for label in labels],
+        )
         scores = np.empty(shape)
 
         def score(part: np.ndarray, result: FitResult) -> None:
             folds, some = np.unique(fold[part]), np.unique(candidate[part])
-            rows = columns.targets, columns.known
             params = self.label_problem.problem.without_column(result.params)
-            # slicing collects the logits of out-of-core rows
-            logits = result.logits[0:]
             label, cs = np.divmod(some, n_cs)
-            at = ratio[part[0]], folds[:, None], label, cs
-            scores[at] = self.label_scorer(labels, label, folds, cs, logits, rows, params=params)
+            # slicing collects the logits of out-of-core rows
+            found = scorer(folds, label, cs, result.logits[0:], params)
+            scores[ratio[part[0]], folds[:, None], label, cs] = found
 
         penalties = [self.grid.options(l1_ratio) for l1_ratio in ratios]
         fits = self.label_problem.fitter(columns, penalties=penalties).fit_all(models, score)

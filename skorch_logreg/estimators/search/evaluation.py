@@ -16,7 +16,6 @@ from sklearn.utils.validation import (
 )
 
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.scoring import FoldRows
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
 from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup
 from skorch_logreg.estimators.search.label_batches import LabelFoldData, LabelFoldFit, solve_labels
@@ -24,6 +23,7 @@ from skorch_logreg.estimators.search.results import BatchResults, FitStatuses
 from skorch_logreg.estimators.search.scores import CandidateScorer, FittedPipeline, FoldLogits
 from skorch_logreg.inputs.labels import encode
 from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.scoring import FoldRows
 
 __all__ = ["CandidateEvaluator"]
 

@@ -12,13 +12,9 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.scoring import (
-    CachedLogitsClassifier,
-    FoldRows,
-    fast_scores,
-    metric_name,
-)
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.search.batches import CandidateBatch
+from skorch_logreg.scoring import FoldRows, fast_scores, metric_name
 
 __all__ = ["CandidateScorer", "FoldLogits"]
 

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from skorch_logreg import ParameterError
-from skorch_logreg.estimators import scoring
-from skorch_logreg.estimators.scoring import metric_name
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.scoring import metric_name
 from tests.estimators.cv.comparison import GRID, assert_close, data, ours, sample_weight, sklearns
 
 # ---------------------------------------------------------------- scores
@@ -108,7 +108,7 @@ def test_known_metrics_need_no_estimators(monkeypatch):
     """Neither rows of X nor a model is made for a metric that is a sum over rows."""
     X, y = data(2)
     expected = ours(scoring=make_scorer(lambda y, z: accuracy_score(y, z))).fit(X, y)
-    monkeypatch.setattr(scoring.CachedLogitsClassifier, "of", None)
+    monkeypatch.setattr(CachedLogitsClassifier, "of", None)
     with pytest.raises(TypeError, match="not callable"):
         clone(expected).fit(X, y)
     model = ours(scoring="accuracy").fit(X, y)

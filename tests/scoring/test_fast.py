@@ -12,13 +12,8 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from skorch_logreg import TorchLogisticClassifier
-from skorch_logreg.estimators.scoring import (
-    FAST_METRICS,
-    CachedLogitsClassifier,
-    FoldRows,
-    fast_scores,
-    metric_name,
-)
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.scoring import FAST_METRICS, FoldRows, fast_scores, metric_name
 
 N, P, MODELS = 60, 3, 2
 LABELS = {

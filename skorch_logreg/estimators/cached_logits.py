@@ -1,0 +1,76 @@
+"""Fitted classifier with cached logits, for scorers that take an estimator."""
+
+from typing import Any, Self
+
+from torch import Tensor
+
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.inputs.arrays import ArrayNamespace
+
+__all__ = ["CachedLogitsClassifier"]
+
+
+class CachedLogitsClassifier(TorchLogisticClassifier):
+    """Fitted classifier with cached logits for one array.
+
+    It represents a model of a batch for scorers, which take an estimator. Predictions for the
+    same object ``X`` use the cached logits; those for other arrays are computed from `coef_`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sklearn.metrics import get_scorer
+    >>> from skorch_logreg import TorchLogisticClassifier
+    >>> from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+    >>> X, logits = np.ones((2, 1)), torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    >>> model = CachedLogitsClassifier.of(
+    ...     TorchLogisticClassifier(),
+    ...     {"classes_": np.array([0, 1]), "coef_": np.ones((1, 1)), "intercept_": np.zeros(1)},
+    ...     X,
+    ...     logits,
+    ... )
+    >>> get_scorer("accuracy")(model, X, [0, 1])
+    1.0
+    """
+
+    _cached: tuple[Any, Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        template: TorchLogisticClassifier,
+        fitted: dict[str, Any],
+        X: Any,
+        logits: Tensor,
+        **parameters: Any,
+    ) -> Self:
+        """Build a fitted model from parameters, fitted attributes and logits.
+
+        Parameters
+        ----------
+        template : TorchLogisticClassifier
+            Estimator whose parameters are copied.
+        fitted : dict
+            Fitted attributes: ``classes_``, ``coef_``, ``intercept_`` and possibly others.
+        X : array of any kind
+            Rows of the logits, the object that the scorer will get.
+        logits : Tensor of shape (n_rows, 1) or (n_rows, n_classes)
+            Logits of X, of the type that probabilities will have.
+        **parameters
+            Parameters that differ from the template's, such as ``C``.
+        """
+        model = cls.__new__(cls)
+        shape = {"n_features_in_": fitted["coef_"].shape[1]}
+        model.__dict__.update(vars(template) | parameters | shape | fitted)
+        model._cached = X, logits
+        return model
+
+    def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
+        if self._cached is not None and X is self._cached[0]:
+            return self._cached[1], ArrayNamespace.of(X)
+        return super()._logits(X, method)
+
+    def _state(self) -> dict[str, Any]:
+        """Return the state of a classifier without the cached rows and logits."""
+        return {name: value for name, value in super()._state().items() if name != "_cached"}

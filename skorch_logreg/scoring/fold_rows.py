@@ -1,0 +1,84 @@
+"""Rows of several folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["FoldRows"]
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """Indices of the rows of several folds, concatenated.
+
+    Parameters
+    ----------
+    rows, fold : Tensor of shape (n_entries,), int64
+        Row and fold of every entry, sorted by fold.
+    lengths : tuple of int
+        Number of entries of each fold.
+    """
+
+    rows: Tensor
+    fold: Tensor
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Any], n_samples: int) -> "FoldRows":
+        """Build from the indices, or masks, that a splitter yields for each fold.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of bounds.
+        """
+        arrays = [np.asarray(part) for part in parts]
+        arrays = [np.flatnonzero(part) if part.dtype == bool else part for part in arrays]
+        lengths = tuple(len(part) for part in arrays)
+        rows = np.concatenate(arrays).astype(np.int64, copy=False) if arrays else np.zeros(0, int)
+        if rows.size and not -n_samples <= rows.min() <= rows.max() < n_samples:
+            raise IndexError(
+                f"cv yields row {rows.max() if rows.max() >= n_samples else rows.min()}, "
+                f"but X has {n_samples} rows."
+            )
+        rows = np.where(rows < 0, rows + n_samples, rows)
+        fold = np.repeat(np.arange(len(arrays)), lengths)
+        return cls(torch.from_numpy(rows), torch.from_numpy(fold), lengths)
+
+    @property
+    def parts(self) -> list[np.ndarray]:
+        """Rows of every fold."""
+        return [part.numpy() for part in self.rows.split(list(self.lengths))]
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return len(self.lengths)
+
+    def counts(self, n_samples: int) -> Tensor:
+        """Count the occurrences of every row in every fold, (n_samples, n_folds) float64.
+
+        The counts are 0 or 1 unless a splitter yields a row repeatedly.
+        """
+        place = self.rows * self.n_folds + self.fold
+        found = torch.bincount(place, minlength=n_samples * self.n_folds)
+        return found.to(torch.float64).reshape(n_samples, self.n_folds)
+
+    def take(self, logits: Tensor) -> Tensor:
+        """Select the logits of every fold's rows by the fold's own models.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n_samples, n_folds * n_models, n_outputs)
+            Logits of all rows by all models; the models of a fold are adjacent.
+
+        Returns
+        -------
+        logits : Tensor of shape (n_entries, n_models, n_outputs)
+        """
+        parts = logits.unflatten(1, (self.n_folds, -1))
+        return parts[self.rows.to(logits.device), self.fold.to(logits.device)]

@@ -1,0 +1,226 @@
+"""Scores of the held-out rows of folds from the logits of the folds' models."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import get_scorer, make_scorer
+from sklearn.utils.validation import _check_method_params
+from torch import Tensor
+
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.out_of_core import OutOfCoreRows
+from skorch_logreg.objective import Params
+from skorch_logreg.scoring.fast import fast_scores, metric_name
+from skorch_logreg.scoring.fold_rows import FoldRows
+
+__all__ = ["HeldOutScorer"]
+
+
+@dataclass(frozen=True)
+class HeldOutScorer:
+    """Scorer of models of several folds, as in `LogisticRegressionCV`, for one label or many.
+
+    A metric of `FAST_METRICS` is computed for all models at once. Any other scorer is called for
+    every model with the held-out rows and a classifier with cached logits.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        Argument of `sklearn.metrics.get_scorer`.
+    classifier : callable
+        Function of fitted attributes, rows and their logits, and of the parameters `C` and
+        `threshold`, that returns a fitted classifier.
+    X : array of shape (n_samples, n_features)
+        Validated rows, which are selected only for scorers that take them.
+    index : Tensor of shape (n_samples, n_labels), int64
+        Class indices of the labels.
+    classes : ndarray of shape (n_classes,)
+        Classes, as in the scorer's y.
+    Cs : ndarray of shape (n_cs,)
+        Inverse regularization strengths.
+    thresholds : sequence of float
+        Threshold of every label.
+    held_out : FoldRows
+        Held-out rows of every fold.
+    params : dict
+        Metadata for the scorer.
+    namespace : ArrayNamespace
+        Namespace of the classifier's attributes.
+    known : Tensor of shape (n_samples, n_labels), bool, or None, default=None
+        True where a label is known; None: all are.
+    skips : bool, default=False
+        Whether a label has the score nan in folds whose rows cannot be scored; otherwise the
+        scorer decides.
+    """
+
+    scoring: Any
+    classifier: Callable[..., Any]
+    X: Any
+    index: Tensor
+    classes: np.ndarray
+    Cs: np.ndarray
+    thresholds: Sequence[float]
+    held_out: FoldRows
+    params: dict[str, Any]
+    namespace: ArrayNamespace
+    known: Tensor | None = None
+    skips: bool = False
+
+    def __call__(
+        self, folds: np.ndarray, labels: np.ndarray, cs: np.ndarray, logits: Tensor, params: Params
+    ) -> Tensor:
+        """Score some candidates in some folds.
+
+        Parameters
+        ----------
+        folds : ndarray of shape (n_folds,), int
+            Folds of the models.
+        labels, cs : ndarray of shape (n_candidates,), int
+            Label and index of C of each candidate.
+        logits : Tensor of shape (n_samples, n_folds * n_candidates, K)
+            Logits of all rows, ordered by fold.
+        params : Params
+            Parameters of the models, in the order of the logits.
+
+        Returns
+        -------
+        scores : Tensor of shape (n_folds, n_candidates), float64
+        """
+        shape = len(folds), len(cs)
+        if self.known is None and len({self.thresholds[label] for label in labels}) == 1:
+            rows = [self.held_out.parts[fold] for fold in folds]
+            found = self._fast(rows, labels, logits.unflatten(1, shape))
+            if found is not None:
+                return found
+        scores = torch.full(shape, torch.nan, dtype=torch.float64)
+        logits = logits.unflatten(1, shape)
+        coef, intercept = (part.unflatten(0, shape) for part in (params.coef, params.intercept))
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            rows = [self._rows(fold, label) for fold in folds]
+            usable = np.flatnonzero([self._can_be_scored(part, label) for part in rows])
+            if not len(usable):
+                continue
+            rows = [rows[i] for i in usable]
+            found = self._fast(rows, labels[own], logits[:, usable][:, :, own])
+            if found is None:
+                found = scores[np.ix_(usable, own)]
+                for score, i, part in zip(found, usable, rows, strict=True):
+                    some = Params(coef[i, own], intercept[i, own])
+                    score[:] = self._by_scorer(part, label, cs[own], logits[:, i, own], some)
+            scores[np.ix_(usable, own)] = found
+        return scores
+
+    @cached_property
+    def _weight(self) -> Tensor | None:
+        weight = self.params.get("sample_weight")
+        return None if weight is None else to_tensor(weight).to("cpu", torch.float64)
+
+    def _rows(self, fold: int, label: int) -> np.ndarray:
+        """Return the held-out rows of a fold in which a label is known."""
+        rows = self.held_out.parts[fold]
+        return rows if self.known is None else rows[self.known[:, label].cpu().numpy()[rows]]
+
+    def _can_be_scored(self, rows: np.ndarray, label: int) -> bool:
+        """Return True if there are rows with weight, with both classes if the metric needs them."""
+        if not self.skips:
+            return True
+        index = self.index[:, label].cpu()[rows]
+        if self._weight is not None:
+            index = index[self._weight[rows] > 0]
+        if metric_name(self.scoring) == "roc_auc":
+            return bool((index == 0).any() and (index == 1).any())
+        return len(index) > 0
+
+    def _fast(self, rows: list[np.ndarray], labels: np.ndarray, logits: Tensor) -> Tensor | None:
+        """Score all candidates (n_samples, n_folds, n_candidates, K) at once if possible."""
+        if metric_name(self.scoring) is None or self.params.keys() - {"sample_weight"}:
+            return None
+        held_out = FoldRows.of(rows, len(self.index))
+        at = held_out.rows
+        found = fast_scores(
+            self.scoring,
+            held_out.take(logits.flatten(1, 2)),
+            self.index[at.to(self.index.device)][:, labels],
+            held_out.lengths,
+            None if self._weight is None else self._weight[at],
+            threshold=self.thresholds[labels[0]],
+        )
+        return None if found is None else found.cpu()
+
+    @cached_property
+    def _scorer(self) -> Any:
+        """Scorer that gets all classes as ``labels`` if it has this parameter.
+
+        A fold may lack classes. The scorer's own settings of labels and pos_label have precedence.
+        """
+        scorer = get_scorer(self.scoring)
+        if not hasattr(scorer, "_score_func"):
+            return scorer
+        takes = inspect.signature(scorer._score_func).parameters
+        if "labels" not in takes:
+            return scorer
+        labels: dict[str, Any] = {"labels": self.classes}
+        if len(self.classes) == 2 and "pos_label" in takes:
+            labels["pos_label"] = self.classes[-1]
+        return make_scorer(
+            scorer._score_func,
+            greater_is_better=scorer._sign == 1,
+            response_method=scorer._response_method,
+            **(labels | scorer._kwargs),
+        )
+
+    def _by_scorer(
+        self, rows: np.ndarray, label: int, cs: np.ndarray, logits: Tensor, params: Params
+    ) -> Tensor:
+        """Score one fold's models of a label with a scorer that takes an estimator."""
+        X = self._rows_for_scorer(rows)
+        y = self.classes[self.index[:, label].cpu().numpy()[rows]]
+        metadata = _check_method_params(X=self.X, params=self.params, indices=rows)
+        place = torch.from_numpy(rows).to(logits.device)
+        scores = []
+        for i, c in enumerate(cs):
+            fitted = {
+                "classes_": self.classes,
+                "coef_": self.namespace.from_tensor(params.coef[i]),
+                "intercept_": self.namespace.from_tensor(params.intercept[i]),
+            }
+            classifier = self.classifier(
+                fitted, X, logits[place, i], C=self.Cs[c], threshold=self.thresholds[label]
+            )
+            scores.append(_number(self._scorer(classifier, X, y, **metadata), self.scoring))
+        return torch.tensor(scores, dtype=torch.float64)
+
+    def _rows_for_scorer(self, rows: np.ndarray) -> Any:
+        """Select rows of X; out-of-core rows are replaced by rows without columns.
+
+        The scorer does not need the columns, because the logits are cached.
+        """
+        if isinstance(self.X, OutOfCoreRows):
+            if not hasattr(self._scorer, "_score_func"):
+                raise ParameterError(
+                    f"scoring={self.scoring!r} is called with rows, and these are elsewhere; name "
+                    "a metric of scikit-learn, or pass make_scorer(metric)."
+                )
+            return np.empty((len(rows), 0))
+        if isinstance(self.X, Tensor):
+            return self.X[torch.from_numpy(rows).to(self.X.device)]
+        return self.X[rows]
+
+
+def _number(score: Any, scoring: Any) -> float:
+    """Convert a score to a float; raise an error if it is not a number."""
+    if hasattr(score, "item"):
+        score = score.item()
+    if not isinstance(score, Number) or isinstance(score, complex):
+        raise ValueError(
+            f"scoring must return a number, got {score} ({type(score)}) instead. (scorer={scoring})"
+        )
+    return float(score)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -57,15 +57,13 @@ def _threads(count: int) -> Iterator[None]:
         _set_threads(before, mkl_before)
 
 
-@contextmanager
-def single_thread() -> Iterator[None]:
+def single_thread() -> AbstractContextManager[None]:
     """Run torch on one thread, and restore the number after.
 
     Threads that synchronise thousands of times a second cost more time than they save, and a
     hundred times more if other jobs use the cores.
     """
-    with _threads(1):
-        yield
+    return _threads(1)
 
 
 @dataclass(frozen=True)
@@ -115,12 +113,9 @@ def thread_count() -> int:
     return torch.get_num_threads() if pool is None else pool.count
 
 
-@contextmanager
-def several_threads(wanted: bool = True) -> Iterator[None]:
+def several_threads(wanted: bool = True) -> AbstractContextManager[None]:
     """Run torch on as many threads as the pool has, for large arrays without blocks."""
-    pool = _POOL.get()
-    with _threads(pool.count if wanted and pool is not None else torch.get_num_threads()):
-        yield
+    return _threads(thread_count()) if wanted else nullcontext()
 
 
 @contextmanager

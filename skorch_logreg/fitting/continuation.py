@@ -1,7 +1,6 @@
 """Solve models with several penalty strengths in order of decreasing strength."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,23 +49,12 @@ def drive_sequentially(
 ) -> Outcome:
     """Solve groups of models, each from the solution of the previous group.
 
-    Parameters
-    ----------
-    solver, objective, tol, max_iter, callback, bound
-        As in `drive`.
-    groups : sequence of Tensor
-        Indices of the models of each strength, in the same order of folds or labels.
-
-    Returns
-    -------
-    outcome : Outcome
-        Results of all models, in the order of the objective.
+    ``groups`` are indices of the models of each strength, in the same order of folds or labels;
+    all else is as in `drive`. Results are in the order of the objective.
     """
     outcomes: list[Outcome] = []
     for group in groups:
-        part = objective.select(group)
-        first: Any
-        n_iter = 0
+        part, n_iter = objective.select(group), 0
         if not outcomes:
             first, n_iter = cold_start(part, solver, tol, max_iter)
         else:

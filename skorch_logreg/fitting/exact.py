@@ -1,5 +1,6 @@
 """Exact fits: standardise the columns, choose a solver, minimise and certify."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -63,24 +64,16 @@ def minimise(request: FitRequest) -> FitResult:
 
 def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:
     """Choose solver and start, and run them."""
-    solver = _choose_solver(request, objective)
-    callback = None if request.callback is None else _Report(request, units)
-    groups = group_by_reg_strength(objective) if len(request.C) > 1 else []
-    resumable = solver.checkpoint is not None or solver.on_interrupt == "keep"
-    smooth, starts_cold = request.effective_penalty.smooth, request.start is None
-    if len(groups) > 1 and smooth and starts_cold and request.max_iter > 0 and not resumable:
-        outcome = drive_sequentially(
-            solver,
-            objective,
-            groups,
-            tol=request.tol,
-            max_iter=request.max_iter,
-            callback=callback,
-            bound=request.bound,
-        )
-        return _solution(request, objective, units, outcome)
+    solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
+    tol = request.tol
+    shared: Any = {"tol": tol, "callback": _reporter(request, units), "bound": request.bound}
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
-    known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
+    starts_cold = request.start is None and solver.checkpoint is None and not keep
+    groups = group_by_reg_strength(objective) if len(request.C) > 1 else []
+    if len(groups) > 1 and smooth and starts_cold and max_iter > 0:
+        outcome = drive_sequentially(solver, objective, groups, max_iter=max_iter, **shared)
+        return _solution(request, objective, units, outcome)
+    known = {} if solver.checkpoint is None else fingerprint(solver, objective, tol)
     writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
     if written is not None:
@@ -89,47 +82,43 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
         first, n_iter = units.to_solver(_free_of_constants(request, request.start)), 0
     else:
         try:
-            first, n_iter = cold_start(objective, solver, request.tol, max_iter)
+            first, n_iter = cold_start(objective, solver, tol, max_iter)
         except KeyboardInterrupt:
             if not keep:
                 raise
             first, n_iter = prior_start(objective), 0
             max_iter, status = 0, Status.INTERRUPTED
+    iterates = smooth and (max_iter > 0 or written is not None)
     outcome = drive(
         solver,
-        objective.low_precision()
-        if smooth and (max_iter > 0 or written is not None)
-        else objective,
+        objective.low_precision() if iterates else objective,
         first,
-        tol=request.tol,
         max_iter=max_iter,
         n_iter=n_iter,
-        callback=callback,
-        bound=request.bound,
         journal=writer,
         written=written,
         keep=keep,
+        **shared,
     )
     return _solution(request, objective, units, outcome, status)
 
 
-class _Report:
-    """Pass a solver's iterates on to the callback of a fit, in the units of X."""
+def _reporter(request: FitRequest, units: Units) -> Callable[[Iterate], bool] | None:
+    """Return a function that passes iterates, in the units of X, on to the callback of a fit."""
+    callback = request.callback
+    if callback is None:
+        return None
 
-    def __init__(self, request: FitRequest, units: Units) -> None:
-        self._request, self._units = request, units
+    def report(iterate: Iterate) -> bool:
+        def params() -> Params:
+            found = units.from_solver(iterate.params, request.penalty)
+            return _free_of_constants(request, found)
 
-    def __call__(self, iterate: Iterate) -> bool:
-        request, units = self._request, self._units
-        progress = Progress(
-            iterate.n_iter,
-            iterate.value,
-            iterate.optimality,
-            iterate.n_passes,
-            lambda: _free_of_constants(request, units.from_solver(iterate.params, request.penalty)),
-        )
+        n_iter, value, optimality = iterate.n_iter, iterate.value, iterate.optimality
         with torch.inference_mode(False):  # a callback's own tensors may need gradients
-            return bool(request.callback is not None and request.callback(progress))
+            return bool(callback(Progress(n_iter, value, optimality, iterate.n_passes, params)))
+
+    return report
 
 
 def _solution(

@@ -32,24 +32,9 @@ def stored_gap(
 ) -> Tensor:
     """Bound the relative suboptimality of rounded parameters.
 
-    Parameters
-    ----------
-    objective : Objective
-        Objective of all models.
-    units : Units
-        Units of the solver.
-    params : Params
-        Rounded parameters in the units of X.
-    outcome : Outcome
-        Result of the solver, before rounding.
-    dtype : torch.dtype
-        Type of the stored parameters.
-
-    Returns
-    -------
-    gap : Tensor of shape (m,)
-        Duality gap of the rounded parameters relative to the objective; nan if that of
-        ``outcome`` is.
+    ``outcome`` is the result of the solver, and ``params`` are its parameters rounded to ``dtype``,
+    in the units of X. Returns the duality gap (m,) relative to the objective; nan if that of
+    ``outcome`` is.
 
     Notes
     -----

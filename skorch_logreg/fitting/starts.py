@@ -37,17 +37,6 @@ def cold_start(
     These are zero coefficients with the intercepts of the class frequencies; with many rows, the
     solution on a sample of them; with many columns, the solution in the space of the rows.
 
-    Parameters
-    ----------
-    objective : Objective
-        Objective of the fit.
-    solver : Solver
-        Solver of the fit.
-    tol : float
-        Convergence threshold of the fit.
-    max_iter : int
-        Maximum number of iterations of the fit.
-
     Returns
     -------
     params : Tensor of shape (m, K, p + 1)

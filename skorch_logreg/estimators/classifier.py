@@ -16,7 +16,6 @@ from skorch_logreg.estimators import (
     convergence_messages,
     partial,
     persistence,
-    ranks,
     validation_split,
 )
 from skorch_logreg.estimators.callbacks import (
@@ -29,6 +28,7 @@ from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import datasets, options, weights
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.process_group import fit_on_all_ranks
 from skorch_logreg.inputs.torch_context import default_torch_state, seed_of
 from skorch_logreg.inputs.validate import validate
 
@@ -317,10 +317,16 @@ class TorchLogisticClassifier(
         """
         with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
             if isinstance(X, RankRows):
-                ranks.fit_on_all_ranks(self, X, y, sample_weight)
+                fitted = fit_on_all_ranks(X, y, sample_weight, self._fit_leading)
+                persistence.replace_fitted(self, fitted)
             else:
                 self._fit(X, y, sample_weight)
         return self
+
+    def _fit_leading(self, X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        """Fit the model on the leading rank; return the attributes of all ranks."""
+        self._fit(X, y, sample_weight)
+        return persistence.fitted_attributes(self)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
         chosen = options.resolve(self)

@@ -1,59 +1,21 @@
 """Training on batches that a data set or loader yields, without keeping them in memory."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from skorch_logreg.estimators import convergence_messages, partial
 from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Status, epoch_callback
-from skorch_logreg.inputs import datasets, options
+from skorch_logreg.inputs import options
+from skorch_logreg.inputs.streams import Stream
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import validate
-from skorch_logreg.minibatch import (
-    LinearHead,
-    LoaderBatches,
-    TrainingRequest,
-    TrainingResult,
-    train,
-)
-from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.minibatch import LinearHead, TrainingRequest
 
-__all__ = ["Stream", "fit_stream"]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Batches of a loader, with the summary and label encoding from a first reading.
-
-    ``weight`` (1,) is the total weight of all rows in float64.
-    """
-
-    loader: DataLoader[Any]
-    summary: datasets.DatasetSummary
-    encode: datasets.BatchEncoder
-    weight: Tensor
-
-    @classmethod
-    def of(cls, model: Any, X: Any, solver: MiniBatch) -> "Stream":
-        """Read all batches of a data set or loader once, with the parameters of a classifier."""
-        loader = datasets.make_loader(X, solver)
-        summary = datasets.DatasetSummary.of(loader, model.soft_labels)
-        encode, weight = datasets.make_encoder(
-            summary, model.class_weight, model.soft_labels, model.label_smoothing
-        )
-        return cls(loader, summary, encode, weight)
-
-    def train(self, request: TrainingRequest) -> TrainingResult:
-        """Train a network on the batches of the loader."""
-        weight, mean_weight = request.head.weight, self.weight / self.summary.n_samples
-        batches = LoaderBatches(self.loader, self.encode, mean_weight, weight.dtype, weight.device)
-        return train(request, batches, request.objective(self.weight.to(weight.device)))
+__all__ = ["fit_stream"]
 
 
 def fit_stream(model: Any, X: Any, chosen: options.Options) -> None:
@@ -65,8 +27,8 @@ def fit_stream(model: Any, X: Any, chosen: options.Options) -> None:
     seed = seed_of(model.random_state)
     with seeded_generators(seed, device):
         stream = Stream.of(model, X, chosen.solver)
-        classes = stream.summary.classes
-        inputs = validate(*stream.summary.first, model=model, chosen=chosen, classes=classes)
+        classes = stream.classes
+        inputs = validate(*stream.first, model=model, chosen=chosen, classes=classes)
         problem = inputs.problem(model, chosen)
         start = problem.zeros()
         shape = (1, problem.loss.n_outputs, problem.n_features)

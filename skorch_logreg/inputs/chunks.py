@@ -21,7 +21,7 @@ from skorch_logreg.data import (
     look_through,
 )
 from skorch_logreg.inputs.arrays import to_numpy
-from skorch_logreg.inputs.sparse_checks import check_indices
+from skorch_logreg.inputs.rows import check_indices
 
 __all__ = [
     "ChunkedRows",

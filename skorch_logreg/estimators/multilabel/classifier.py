@@ -38,7 +38,6 @@ from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import default_torch_state
-from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["MultiLabel"]
@@ -319,13 +318,15 @@ class MultiLabel(
         else:
             resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
             training.check_solver(resolved.solver)
-        inputs = self._validated(X, y, sample_weight, label_mask, estimator, resolved=resolved)
+        inputs = validate_labels(
+            self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
+        )
         if resolved.trains:
             inputs = inputs.drop_zero_weight()
         labels = inputs.labels
         if grid is not None:
             splits = label_cv.split(estimator.cv, inputs.X, y, labels)
-        label_problem = self._label_problem(inputs, estimator, resolved)
+        label_problem = LabelProblem.of(self, inputs, estimator, resolved)
         label_results = LabelResults(
             label_problem.problem,
             label_problem.binary_problems.constant,
@@ -389,28 +390,6 @@ class MultiLabel(
             delattr(self, name)
         for name, value in found.items():
             setattr(self, name, value)
-
-    def _checked_estimator(self) -> Any:
-        return checked_estimator(self)
-
-    def _validated(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        label_mask: Any,
-        estimator: Any,
-        *,
-        resolved: options.Options | None = None,
-    ) -> FitInput:
-        return validate_labels(
-            self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
-        )
-
-    def _label_problem(
-        self, inputs: FitInput, estimator: Any, resolved: options.Options
-    ) -> LabelProblem:
-        return LabelProblem.of(self, inputs, estimator, resolved)
 
     def _warm_start_params(self, problem: Problem, n_labels: int) -> Params | None:
         """Return the initial parameters of a warm start; constant labels start from zero."""

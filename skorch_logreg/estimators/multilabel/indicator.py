@@ -15,7 +15,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.labels import Targets, encode
-from skorch_logreg.inputs.sparse_checks import check_indices
+from skorch_logreg.inputs.rows import check_indices
 
 __all__ = ["Indicator", "read", "write"]
 

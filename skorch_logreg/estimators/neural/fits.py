@@ -23,11 +23,11 @@ from skorch_logreg.estimators.neural.solver import (
     resolve_solver,
     stream_solver,
 )
-from skorch_logreg.estimators.streamed import Stream
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.streams import Stream
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import TrainingResult
@@ -49,7 +49,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
         with seeded_generators(seed, torch.device("cpu")):
             stream = Stream.of(model, X, stream_solver(solver, X))
         task = {"X": X, "y": None, "metadata": None}
-        (X, y), classes = stream.summary.first, stream.summary.classes
+        (X, y), classes = stream.first, stream.classes
     inputs = _validate(model, X, y, sample_weight, seed=seed, classes=classes)
     rows, held_out = inputs.drop_zero_weight(), None
     if trains_in_epochs(solver):

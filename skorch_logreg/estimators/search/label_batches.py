@@ -16,6 +16,7 @@ from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
+from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.search.batches import feature_attributes
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.fitting.batch import Models
@@ -31,8 +32,7 @@ class LabelFoldData:
 
     Parameters
     ----------
-    inputs : ValidatedInput
-        Result of `MultiLabel._validated`.
+    inputs : FitInput
     counts : Tensor of shape (n_samples, n_folds), float64, or None
         Number of times that a row is in the fold's training rows. None: one fold of all rows.
     feature_attributes : dict
@@ -63,7 +63,9 @@ class LabelFoldData:
         """
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        inputs = final._validated(X, y, sample_weight, label_mask, final._checked_estimator())
+        inputs = validate_labels(
+            final, checked_estimator(final), X, y, sample_weight, label_mask=label_mask
+        )
         return cls(inputs, counts, feature_attributes(final))
 
     @property
@@ -140,7 +142,7 @@ class _LabelSetting:
     def label_problem(self, inputs: Any) -> LabelProblem:
         """Create the problem of one fold."""
         model = next(iter(self.models.values()))
-        return model._label_problem(inputs, self.estimator, self.resolved)
+        return LabelProblem.of(model, inputs, self.estimator, self.resolved)
 
 
 def solve_labels(
@@ -204,7 +206,7 @@ def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
 
 
 def _make_setting(model: MultiLabel, n_labels: int) -> _LabelSetting:
-    estimator = model._checked_estimator()
+    estimator = checked_estimator(model)
     resolved = options.resolve(EstimatorWithC(estimator, model.C))
     C = c_per_label(model.C, estimator, resolved, n_labels)
     weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)

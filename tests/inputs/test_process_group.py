@@ -86,7 +86,7 @@ def found(request, tmp_path_factory):
     folder, cuts = tmp_path_factory.mktemp("ranks"), CUTS[request.param]
     world = len(cuts) - 1
     outputs = [folder / f"{rank}.json" for rank in range(world)]
-    code = "import sys; from tests.estimators.test_ranks import run; run(*eval(sys.argv[1]))"
+    code = "import sys; from tests.inputs.test_process_group import run; run(*eval(sys.argv[1]))"
     processes = [
         subprocess.Popen(
             [

@@ -1,5 +1,6 @@
 """Fits on the rows of all ranks of a process group, with the solver on one rank."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +12,6 @@ from torch import Tensor
 from torch import distributed as dist
 
 from skorch_logreg.data import Rank, RankParts, RankRows
-from skorch_logreg.estimators import persistence
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.chunks import PartitionedRows, check_rows
@@ -30,15 +30,13 @@ class _RankSummary:
     has_weight: bool
 
 
-def fit_on_all_ranks(model: Any, X: RankRows, y: Any, sample_weight: Any) -> None:
-    """Fit a model to the rows of all ranks; every rank gets the same fitted attributes.
+def fit_on_all_ranks(
+    X: RankRows, y: Any, sample_weight: Any, fit: Callable[[Any, Any, Any], Any]
+) -> Any:
+    """Return, on every rank, the result of a function of X, y and weights of all ranks.
 
-    Raises
-    ------
-    ParameterError
-        If no process group is initialised, or its backend cannot sum tensors of the CPU.
-    Exception
-        An exception of one rank is raised on all ranks.
+    ``fit`` is called on one rank, to which the others lend their rows. An exception of one rank is
+    raised on all.
     """
     _check_group(X)
     rows, given = None, None
@@ -62,17 +60,17 @@ def fit_on_all_ranks(model: Any, X: RankRows, y: Any, sample_weight: Any) -> Non
         ended = rank.serve()
         if isinstance(ended, Exception):
             raise ended
-        persistence.replace_fitted(model, ended)
-        return
+        return ended
     try:
         rows_of_all = _combine(rank, summaries, with_rows)
         y, weight = zip(*(labels[i] for i in with_rows), strict=True)
         has_weight = summaries[with_rows[0]].has_weight
-        model._fit(rows_of_all, np.concatenate(y), np.concatenate(weight) if has_weight else None)
+        result = fit(rows_of_all, np.concatenate(y), np.concatenate(weight) if has_weight else None)
     except BaseException as error:
         rank.tell(error if isinstance(error, Exception) else RuntimeError("rank 0 was interrupted"))
         raise
-    rank.tell(persistence.fitted_attributes(model))
+    rank.tell(result)
+    return result
 
 
 def _check_group(X: RankRows) -> None:

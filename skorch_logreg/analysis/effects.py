@@ -13,7 +13,7 @@ from scipy import linalg
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.inference import inverse_hessian
-from skorch_logreg.analysis.normal import NormalEstimates
+from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.exceptions import ParameterError
 
 __all__ = ["Influence", "MarginalEffects", "influence", "marginal_effects"]
@@ -86,8 +86,8 @@ def marginal_effects(
     Raises
     ------
     ParameterError
-        If there are more than two classes, or a discrete column does not exist or has other
-        values.
+        If there are more than two classes, a discrete column does not exist or has other values,
+        or level is not between 0 and 1.
 
     Warns
     -----
@@ -108,6 +108,7 @@ def marginal_effects(
     >>> marginal_effects(model, X[:, :2], y).effect.round(3)
     array([-0.083, -0.017])
     """
+    check_level(level)
     fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "marginal_effects")
     bread = fit.to_original_units @ inverse_hessian(fit)
     covariance = bread @ fit.information @ bread.T

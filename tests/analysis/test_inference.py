@@ -173,6 +173,8 @@ def test_marginal_effects(discrete):
     close(found.interval, expected.conf_int())
     with pytest.raises(ParameterError, match="discrete has column GPA"):
         marginal_effects(FREE, X, y, discrete=[0])
+    with pytest.raises(ParameterError, match="level=95"):
+        marginal_effects(FREE, X, y, level=95)
 
 
 def test_influence():

@@ -171,10 +171,9 @@ class FittedModel:
     @cached_property
     def to_original_units(self) -> np.ndarray:
         """Matrix from parameters of ``[Z 1]`` to those of ``[X 1]``, of shape (p + 1, p + 1)."""
-        center, scale = self.units.center.numpy(), self.units.scale.numpy()
-        matrix = np.diag(np.append(1 / scale, float(self.fit_intercept)))
-        matrix[-1, :-1] = -center / scale * self.fit_intercept
-        return matrix
+        eye = torch.eye(self.params.shape[1], dtype=torch.float64)[None]
+        found = self.units.from_solver(eye, L2())
+        return torch.cat([found.coef[0].T, found.intercept]).numpy()
 
     @property
     def proba(self) -> np.ndarray:

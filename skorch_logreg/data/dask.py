@@ -9,7 +9,7 @@ from torch import Tensor
 from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.threads import single_thread, workers
 
-_FAN_IN = 8  # number of terms that one task adds
+_MAX_TERMS = 8  # number of terms that one task adds
 # bytes of pickled work up to which it is sent with every task
 _MAX_SENT_BYTES = 1 << 14
 
@@ -49,7 +49,7 @@ class DaskParts:
         terms = [delayed(_terms)(result) for result in results] if n_kept else results
         merge = delayed(_added if n_kept else _added_terms)
         while True:
-            terms = [merge(terms[i : i + _FAN_IN]) for i in range(0, len(terms), _FAN_IN)]
+            terms = [merge(terms[i : i + _MAX_TERMS]) for i in range(0, len(terms), _MAX_TERMS)]
             merge = delayed(_added)
             if len(terms) == 1:
                 break

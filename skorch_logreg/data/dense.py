@@ -26,17 +26,17 @@ from skorch_logreg.data.threads import thread_count
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
 _BLOCK_BYTES = 64 << 20
-_MAX_CONVERTED_SIZE = 1 << 19  # entries of a converted block; with half, function calls cost more
-_MIN_BLOCK_SIZE = 1 << 17  # entries of a block, at least
+_MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function calls cost more
+_MIN_BLOCK_ENTRIES = 1 << 17  # entries of a block, at least
 _MAX_BLOCK_LOGITS = 1 << 17  # logits of a block, so that they stay in a cache
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
-_MIN_FLOAT32_SIZE = 1 << 20  # entries of a float32 X from which float32 products are faster
-_SMALL_SIZE = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
-_LONG_ROW_SIZE = 512  # columns from which a strided sample is as fast as a contiguous copy
-_PIECE_SIZE = 1 << 16  # entries that column_squares squares at a time
+_MIN_FLOAT32_ENTRIES = 1 << 20  # entries of a float32 X from which float32 products are faster
+_MAX_SMALL_ENTRIES = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
+_LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
+_PIECE_ENTRIES = 1 << 16  # entries that column_squares squares at a time
 _MIN_COLUMNS = 64  # columns from which a low-precision cross product is faster
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
-_WEIGHTED_SIZE = 1 << 20  # numbers in a weighted copy of stored rows, at most
+_MAX_WEIGHTED_ENTRIES = 1 << 20  # numbers in a weighted copy of stored rows, at most
 
 
 class DenseRows(Rows):
@@ -56,12 +56,12 @@ class DenseRows(Rows):
 
     @property
     def is_small(self) -> bool:
-        return self.X.numel() <= _SMALL_SIZE
+        return self.X.numel() <= _MAX_SMALL_ENTRIES
 
     @property
     def has_fast_float32(self) -> bool:
         # float32 rows need no conversion
-        large = self.X.dtype == torch.float32 and self.X.numel() >= _MIN_FLOAT32_SIZE
+        large = self.X.dtype == torch.float32 and self.X.numel() >= _MIN_FLOAT32_ENTRIES
         return large and self._is_near_zero
 
     @property
@@ -71,10 +71,10 @@ class DenseRows(Rows):
 
     def rows_per_block(self, n_logits: int) -> int:
         n_rows, width = len(self.X), max(self.X.shape[1], 1)
-        share = max(-(-n_rows // thread_count()), _MIN_BLOCK_SIZE // width)
+        share = max(-(-n_rows // thread_count()), _MIN_BLOCK_ENTRIES // width)
         most = min(self.max_block_rows, max(_MAX_BLOCK_LOGITS // n_logits, _MIN_BLOCK_ROWS))
         if self._converts:
-            most = min(most, max(_MAX_CONVERTED_SIZE // width, _MIN_BLOCK_ROWS))
+            most = min(most, max(_MAX_CONVERTED_ENTRIES // width, _MIN_BLOCK_ROWS))
         return min(share, most)
 
     @cached_property
@@ -162,7 +162,7 @@ class DenseRows(Rows):
             X, center, scale = gather_in_threads(X, columns), center[columns], scale[columns]
         elif self.design is not None:
             design = self.design[rows]
-        if design is None and X.shape[1] < _LONG_ROW_SIZE:
+        if design is None and X.shape[1] < _LONG_ROW_COLUMNS:
             X = X.contiguous()
         return DenseRows(X, center, scale, self.products, design)
 
@@ -282,7 +282,7 @@ class DenseBlock(LowPrecisionGrams):
     def column_squares(self, weight: Tensor) -> Tensor:
         center = self._remaining_center
         total = weight.new_zeros(weight.shape[1], len(center))
-        step = max(_PIECE_SIZE // max(len(center), 1), 8)
+        step = max(_PIECE_ENTRIES // max(len(center), 1), 8)
         held = weight.new_empty(step, len(center))
         for start in range(0, len(weight), step):
             rows = self._values[start : start + step]
@@ -344,7 +344,7 @@ class SmallBlock(LowPrecisionGrams):
         n_rows, n_models, n_outputs = weight.shape
         if n_models == n_outputs == 1:
             return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
-        at_once = max(_WEIGHTED_SIZE // (z.numel() * n_outputs), 1)
+        at_once = max(_MAX_WEIGHTED_ENTRIES // (z.numel() * n_outputs), 1)
         if n_models > at_once:
             parts = zip(
                 weight.split(at_once, dim=1),

@@ -15,9 +15,9 @@ from skorch_logreg.data.tensors import as_tensor
 Reader = Callable[[Any, int, bool], Any]  # (X of a partition, index, check) -> Tensor or csr_array
 
 # step between the checked rows, or sparse entries; longer than repeating patterns of rows
-_CHECKED_EVERY = 17
+_CHECKED_STEP = 17
 # entries of a part up to which summing all takes less time than the calls of a pass
-_SMALL_PART_SIZE = 1 << 17
+_SMALL_PART_ENTRIES = 1 << 17
 # passes between two full checksums of a large part: 3 % of the time of passes in memory
 _FULL_CHECK_PASSES = 4
 _ROUNDING_ULPS = 1000.0  # units in the last place by which recomputed entries may differ
@@ -73,9 +73,9 @@ class Checksum:
         entries = as_tensor(rows.data) if sp.issparse(rows) else rows
         total, some, columns = _sums(rows)
         # the squares of independent errors add; the sums are rounded as well
-        size = _CHECKED_EVERY**0.5 * float(torch.linalg.vector_norm(entries[::_CHECKED_EVERY]))
+        size = _CHECKED_STEP**0.5 * float(torch.linalg.vector_norm(entries[::_CHECKED_STEP]))
         limit = torch.finfo(entries.dtype).eps * (
-            _ROUNDING_ULPS * size + _CHECKED_EVERY * abs(total)
+            _ROUNDING_ULPS * size + _CHECKED_STEP * abs(total)
         )
         return cls(total, some, columns, limit)
 
@@ -91,11 +91,11 @@ def _sums(rows: Any, whole: bool = True) -> tuple[float, float, int | None]:
     """Sum a part of the rows, and all of them if ``whole``."""
     if sp.issparse(rows):
         entries = as_tensor(rows.data)
-        some = float(entries[::_CHECKED_EVERY].sum())
+        some = float(entries[::_CHECKED_STEP].sum())
         columns = int(rows.indices.sum(dtype=np.int64)) if whole else None
     else:
         entries, columns = rows, None
-        few = rows[::_CHECKED_EVERY].sum(dim=0)
+        few = rows[::_CHECKED_STEP].sum(dim=0)
         some = float(few @ torch.linspace(1.0, 2.0, len(few), dtype=few.dtype))
     return float(entries.sum()) if whole else 0.0, some, columns
 
@@ -125,7 +125,7 @@ def unchanged(read: Reader, checksums: list[Checksum], n_passes: int) -> Reader:
     def read_unchanged(X: Any, index: int, check: bool) -> Any:
         rows = read(X, index, check)
         n_numbers = rows.nnz if sp.issparse(rows) else rows.numel()
-        whole = n_numbers <= _SMALL_PART_SIZE or (n_passes + index) % _FULL_CHECK_PASSES == 0
+        whole = n_numbers <= _SMALL_PART_ENTRIES or (n_passes + index) % _FULL_CHECK_PASSES == 0
         if not checksums[index].is_of(rows, whole):
             raise ValueError(
                 f"Part {index} of X has other numbers than when it was first read. A fit reads "

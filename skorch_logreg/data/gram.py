@@ -9,7 +9,7 @@ from skorch_logreg.data.threads import map_blocks, thread_count
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
 # |mean| / deviation from which a gradient would lose three of its sixteen digits
 _FAR_DEVIATIONS = 1e3
-_PIECE_SIZE = 1 << 17  # numbers in a piece: 1 MiB fits into a core's cache
+_PIECE_ENTRIES = 1 << 17  # numbers in a piece: 1 MiB fits into a core's cache
 _OUTER_ROWS = 256  # rows of a symmetric product that are computed at a time
 
 
@@ -32,7 +32,7 @@ def is_far(center: Tensor, scale: Tensor) -> bool:
 
 
 def _piece_rows(width: int) -> int:
-    return max(_PIECE_SIZE // max(width, 1), 64)
+    return max(_PIECE_ENTRIES // max(width, 1), 64)
 
 
 def bordered_gram(

@@ -10,12 +10,12 @@ from torch import Tensor
 Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into an array (r, c)
 
 _STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
-_FILL_SIZE = 1 << 16  # entries written at a time, which fit into a core's cache
-_MAX_FACTOR_SIZE = 1 << 22  # entries of a product's factor, at most
-_MIN_FACTOR_SIZE = 1 << 20  # entries of a factor, at least, to hide the cost of function calls
+_FILL_ENTRIES = 1 << 16  # entries written at a time, which fit into a core's cache
+_MAX_FACTOR_ENTRIES = 1 << 22  # entries of a product's factor, at most
+_MIN_FACTOR_ENTRIES = 1 << 20  # entries of a factor, at least, to hide the cost of function calls
 _FACTOR_ROWS = 2048  # rows of a factor; with fewer, adding the products takes some per cent
-_WEIGHTED_SIZE = 1 << 19  # entries of weighted rows that are multiplied at a time
-_TRIAL_SIDE = 384  # side of the matrices whose product measures the speed of bfloat16
+_LIFTED_ENTRIES = 1 << 19  # entries of weighted rows that are multiplied at a time
+_TRIAL_COLUMNS = 384  # side of the matrices whose product measures the speed of bfloat16
 _MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 
 
@@ -35,7 +35,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """
 
     def seconds(dtype: torch.dtype) -> float:
-        matrix = torch.ones(_TRIAL_SIDE, _TRIAL_SIDE, dtype=dtype, device=device)
+        matrix = torch.ones(_TRIAL_COLUMNS, _TRIAL_COLUMNS, dtype=dtype, device=device)
         return min(repeat(lambda: float((matrix @ matrix)[0, 0]), number=1, repeat=6))
 
     return seconds(torch.float32) > _MIN_SPEEDUP * seconds(torch.bfloat16)
@@ -46,7 +46,7 @@ def bfloat16_gram(
     n_columns: int,
     weight: Tensor,
     rank_one: Tensor | None,
-    filled: int = _FILL_SIZE,
+    filled: int = _FILL_ENTRIES,
 ) -> Tensor:
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows in low precision.
 
@@ -66,7 +66,7 @@ def bfloat16_gram(
     second = None if rank_one is None else rank_one.float()
     blocks = torch.zeros(n_outputs, side, side, dtype=torch.float32, device=weight.device)
     gram = blocks[0] if second is None else blocks.new_zeros(width, width)
-    held = min(max(_FACTOR_ROWS * width, _MIN_FACTOR_SIZE), _MAX_FACTOR_SIZE)
+    held = min(max(_FACTOR_ROWS * width, _MIN_FACTOR_ENTRIES), _MAX_FACTOR_ENTRIES)
     step = min(max(held // width, 256), n_rows)
     piece = max(filled // side, 16)
     design = blocks.new_ones(step, side) if second is not None else blocks.new_ones(piece, side)
@@ -103,7 +103,7 @@ def bfloat16_grams(
     fill: Fill,
     n_columns: int,
     weight: Tensor,
-    filled: int = _FILL_SIZE,
+    filled: int = _FILL_ENTRIES,
 ) -> Tensor:
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights, in low precision.
 
@@ -118,7 +118,9 @@ def bfloat16_grams(
     width = n_grams * side
     total = torch.zeros(width, side, dtype=torch.float32, device=weight.device)
     piece = min(
-        max(filled // side, _WEIGHTED_SIZE // width), max(_MAX_FACTOR_SIZE // width, 16), n_rows
+        max(filled // side, _LIFTED_ENTRIES // width),
+        max(_MAX_FACTOR_ENTRIES // width, 16),
+        n_rows,
     )
     design = total.new_ones(piece, side)
     lifted = torch.empty(piece, n_grams, side, dtype=dtype, device=weight.device)
@@ -144,9 +146,9 @@ def bfloat16_outer(
     of the sum is valid.
     """
     total = torch.zeros(n_rows, n_rows)
-    width = min(max(_MAX_FACTOR_SIZE // n_rows, 256), len(columns))
+    width = min(max(_MAX_FACTOR_ENTRIES // n_rows, 256), len(columns))
     held = torch.empty(n_rows, width, dtype=low_precision_dtype(total.device, len(columns)))
-    piece = max(_FILL_SIZE // width, 1)
+    piece = max(_FILL_ENTRIES // width, 1)
     z = torch.empty(piece, width)
     for start in columns[::width]:
         across = slice(start, min(start + width, columns.stop))
@@ -172,8 +174,8 @@ def bfloat16_cross(
     ``fill`` writes rows of z, and ``fill_others`` rows of u; weight has shape (rows,).
     """
     dtype = low_precision_dtype(weight.device, n_others)
-    step = min(max(_MAX_FACTOR_SIZE // (n_columns + n_others), 256), len(weight))
-    piece = max(_FILL_SIZE // (n_columns + n_others), 16)
+    step = min(max(_MAX_FACTOR_ENTRIES // (n_columns + n_others), 256), len(weight))
+    piece = max(_FILL_ENTRIES // (n_columns + n_others), 16)
     factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()
     z, u = total.new_empty(piece, n_columns), total.new_empty(piece, n_others)
     left = total.new_empty(step, n_columns, dtype=dtype)
@@ -194,7 +196,7 @@ def bfloat16_cross(
 class LowPrecisionGrams:
     """Low-precision Gram matrices of a block that can write rows of its design matrix."""
 
-    _fill_size = _FILL_SIZE
+    _fill_entries = _FILL_ENTRIES
 
     def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
         """Return a function that writes float32 rows of some columns, and their number."""
@@ -203,10 +205,10 @@ class LowPrecisionGrams:
     def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        return bfloat16_gram(*self._fill(columns), weight, rank_one, self._fill_size)
+        return bfloat16_gram(*self._fill(columns), weight, rank_one, self._fill_entries)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        return bfloat16_grams(*self._fill(columns), weight, self._fill_size)
+        return bfloat16_grams(*self._fill(columns), weight, self._fill_entries)
 
 
 def _add_gram(total: Tensor, rows: Tensor) -> None:

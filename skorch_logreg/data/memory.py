@@ -32,7 +32,7 @@ _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
 _MIN_LOGITS = 1 << 17  # logits of all rows from which float32 products are faster
 # rows from which column moments are computed, at most: they only set the solver's units
 _MAX_MOMENT_ROWS = 2500
-_MOMENT_SIZE = 1 << 20  # entries from which they are computed, if there are many columns
+_MOMENT_ENTRIES = 1 << 20  # entries from which they are computed, if there are many columns
 _MIN_MOMENT_ROWS = 1250  # rows from which they are computed, at least
 _EPS = torch.finfo(torch.float64).eps
 # least variance relative to the mean square: with it, nine digits of the variance are right
@@ -188,7 +188,7 @@ class InMemory(Data):
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
         rows = min(
-            max(int(_MOMENT_SIZE / max(self.row_size, 1.0)), _MIN_MOMENT_ROWS), _MAX_MOMENT_ROWS
+            max(int(_MOMENT_ENTRIES / max(self.row_size, 1.0)), _MIN_MOMENT_ROWS), _MAX_MOMENT_ROWS
         )
         if self.n_samples >= 2 * rows:
             mean, deviation = self._sample(rows)._moments()

@@ -18,8 +18,8 @@ _MIN_BLOCK_ROWS = 4096  # rows of a block where threads share them, at least
 _MIN_ENTRIES = 1 << 19  # stored entries from which several threads, and float32, are faster
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
-_SPARSE_COST = 40
-_FILL_COST = 1000  # columns whose low-precision product costs as much as making them dense
+_MULTIPLY_ADD_COST = 40
+_FILL_COST_COLUMNS = 1000  # columns whose low-precision product costs as much as making them dense
 
 
 class SparseRows(Rows):
@@ -93,7 +93,7 @@ class SparseBlock(LowPrecisionGrams):
     before (`center_far_columns`). X is float64, or float32 for low-precision products.
     """
 
-    _fill_size = 1 << 19  # entries of a low-precision product that are made dense at a time
+    _fill_entries = 1 << 19  # entries of a low-precision product that are made dense at a time
 
     def __init__(
         self, X: Any, targets: Tensor, weight: Tensor, center: Tensor, scale: Tensor
@@ -118,17 +118,15 @@ class SparseBlock(LowPrecisionGrams):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        X, center, scale = self._X, self._center, self._scale
-        weight = weight.to(scale.dtype)
-        if columns is not None:
-            X, center, scale = X[:, columns.numpy()], center[columns], scale[columns]
+        some, weight = self._columns(columns), weight.to(self._scale.dtype)
+        X, center, scale = some._X, some._center, some._scale
         row_counts = np.diff(X.indptr).astype(np.float64)
-        dense_cost = X.shape[0] * float(X.shape[1]) ** 2
+        sparse_cost = _MULTIPLY_ADD_COST * (row_counts @ row_counts)
         several = weight.shape[2] > 1 or rank_one is not None
-        if several or _SPARSE_COST * (row_counts @ row_counts) > dense_cost:
+        if several or sparse_cost > X.shape[0] * float(X.shape[1]) ** 2:
 
             def fill(piece: slice, out: Tensor) -> None:
-                torch.sub(torch.from_numpy(csr_rows(X, piece).toarray()), center, out=out)
+                torch.sub(some._dense(piece), center, out=out)
 
             return bordered_gram(fill, scale, weight, rank_one)
         models = weight[..., 0].unbind(dim=1)
@@ -160,7 +158,7 @@ class SparseBlock(LowPrecisionGrams):
         """Return True if a sparse Gram matrix costs less than a dense low-precision one."""
         row_counts = np.diff(self._X.indptr).astype(np.float64)
         n_columns = len(self._scale)
-        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _FILL_COST)
+        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _FILL_COST_COLUMNS)
         return bool(row_counts @ row_counts < dense_cost)
 
     def _product_gram(self, weight: Tensor) -> Tensor:
@@ -171,10 +169,12 @@ class SparseBlock(LowPrecisionGrams):
         some = self._columns(columns)
 
         def fill(piece: slice, out: Tensor) -> None:
-            rows = torch.from_numpy(csr_rows(some._X, piece).toarray())
-            torch.mul(rows.sub_(some._center), 1 / some._scale, out=out)
+            torch.mul(some._dense(piece).sub_(some._center), 1 / some._scale, out=out)
 
         return fill, len(some._scale)
+
+    def _dense(self, rows: slice) -> Tensor:
+        return torch.from_numpy(csr_rows(self._X, rows).toarray())
 
     def cross(
         self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
@@ -201,10 +201,10 @@ class SparseBlock(LowPrecisionGrams):
         return torch.cat([squares, total], dim=1)
 
     def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
+        some = self._columns(columns)
 
         def fill(rows: slice, out: Tensor) -> None:
-            torch.sub(torch.from_numpy(csr_rows(X, rows).toarray()), center, out=out).div_(scale)
+            torch.sub(some._dense(rows), some._center, out=out).div_(some._scale)
 
         return deviation_sums(fill, len(columns), weight)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _MAX_RUNS = 16  # runs of columns up to which copying run by run is faster
-_MIN_THREAD_SIZE = 1 << 17  # entries to copy per thread, at least
+_MIN_THREAD_ENTRIES = 1 << 17  # entries to copy per thread, at least
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
@@ -77,6 +77,6 @@ def gather_in_threads(X: Tensor, columns: Tensor) -> Tensor:
     def part(rows: slice) -> None:
         gather_columns(X[rows], columns, out=out[rows])
 
-    step = max(-(-len(X) // thread_count()), _MIN_THREAD_SIZE // max(X.shape[1], 1))
+    step = max(-(-len(X) // thread_count()), _MIN_THREAD_ENTRIES // max(X.shape[1], 1))
     map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])
     return out

@@ -11,8 +11,8 @@ from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers import Outcome, Solver, drive
 
-_AHEAD = 0.7  # share of the last change of the parameters that is extrapolated to the next strength
-_WORSE = 2.0  # largest cost of passes for each strength relative to joint passes
+_AHEAD_SHARE = 0.7  # share of the last change of the parameters that is extrapolated
+_MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
 def group_by_reg_strength(objective: Objective) -> list[Tensor]:
@@ -34,7 +34,7 @@ def group_by_reg_strength(objective: Objective) -> list[Tensor]:
         return everything
     apart = pass_seconds(data.n_samples, n_outputs, data.row_size, size) * len(groups)
     together = pass_seconds(data.n_samples, n_outputs, data.row_size, m)
-    return groups if apart <= _WORSE * together else everything
+    return groups if apart <= _MAX_COST_RATIO * together else everything
 
 
 def drive_sequentially(
@@ -60,7 +60,7 @@ def drive_sequentially(
         else:
             first = outcomes[-1].params
             if len(outcomes) > 1:
-                first = first + _AHEAD * (first - outcomes[-2].params)
+                first = first + _AHEAD_SHARE * (first - outcomes[-2].params)
         outcome = drive(
             solver,
             part.low_precision(),

@@ -10,8 +10,8 @@ from skorch_logreg.solvers import Outcome
 
 _EPS = torch.finfo(torch.float64).eps  # unit roundoff of float64
 _ROUNDING = 4e-16  # relative rounding error of an objective
-_DEVIATION = 2.0  # largest root mean square of a column, if its unit is from a sample of rows
-_NEGLIGIBLE = 0.1  # largest share of the gap that may be added without evaluating the objective
+_MAX_RMS = 2.0  # largest root mean square of a column, if its unit is from a sample of rows
+_MAX_ADDED_SHARE = 0.1  # share of the gap that may be added without evaluating the objective
 
 
 def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
@@ -53,13 +53,13 @@ def stored_gap(
     # float64 errors of the intercept, a sum of p + 1 terms, and of the conversion of units
     size = params.coef.abs() @ units.center.abs() + params.intercept.abs()
     conversion = (3 + math.log2(found.shape[-1])) * _EPS * size
-    radius = _DEVIATION * (eps / 2 + 2 * _EPS) * own + eps / 2 * params.intercept.abs() + conversion
+    radius = _MAX_RMS * (eps / 2 + 2 * _EPS) * own + eps / 2 * params.intercept.abs() + conversion
     curvature = 0.25 if loss.n_outputs == 1 else 0.5
     total = objective.data.weight.sum(dim=0)
     # a ridge, and the norm of a short group, grow with the square of the relative rounding error
     q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * value
     grown = (2 * q * gap * value).sqrt() + q / 2
-    small = grown <= (_NEGLIGIBLE * gap + _ROUNDING) * value
+    small = grown <= (_MAX_ADDED_SHARE * gap + _ROUNDING) * value
     if objective.penalty.constrains or not bool((small | gap.isnan()).all()):
         point = objective.evaluate(units.to_solver(params))
         moved = (point.value - value).clamp(min=0.0)

@@ -18,15 +18,15 @@ from skorch_logreg.solvers.choose import (
 )
 
 # maximum number of iterations on the first sample; more indicate an optimum at infinity
-_SAMPLE_ITER = 20
-_NEXT_ITER = 5  # maximum number of iterations from the solution of a smaller sample
+_MAX_SAMPLE_ITER = 20
+_MAX_NEXT_ITER = 5  # maximum number of iterations from the solution of a smaller sample
 _SAMPLE_TOL = 0.01  # tolerance on a sample, whose own error is larger
 # tolerance on a sample for many models, which is smaller and less accurate
 _SMALL_SAMPLE_TOL = 0.03
-_THIN_TOL = 1e-3  # smallest tolerance in the space of rows with a low-precision product
-_THIN_DAMPING = 1e-4  # damping of the unit diagonal of such a product
-_FEW_ROWS = 3000  # largest number of rows for a start in the space of rows
-_WIDE = 4  # minimum ratio of columns to rows for such a start
+_MIN_ROW_SPACE_TOL = 1e-3  # smallest tolerance in the space of rows with a low-precision product
+_ROW_SPACE_DAMPING = 1e-4  # damping of the unit diagonal of such a product
+_MAX_ROWS = 3000  # largest number of rows for a start in the space of rows
+_MIN_WIDTH = 4  # minimum ratio of columns to rows for such a start
 
 
 def cold_start(
@@ -48,12 +48,17 @@ def cold_start(
         return objective.zeros(), 0
     zero = prior_start(objective)
     n, p = objective.data.n_samples, objective.data.n_features
-    if n <= _FEW_ROWS and p >= _WIDE * n and objective.penalty.smooth and allows_dual(objective):
+    if (
+        n <= _MAX_ROWS
+        and p >= _MIN_WIDTH * n
+        and objective.penalty.smooth
+        and allows_dual(objective)
+    ):
         return _in_row_space(objective, solver, zero, tol, max_iter)
     found = zero
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows)
-        steps = min(max_iter, _SAMPLE_ITER if found is zero else _NEXT_ITER)
+        steps = min(max_iter, _MAX_SAMPLE_ITER if found is zero else _MAX_NEXT_ITER)
         tol = _SAMPLE_TOL if len(zero) < MANY_MODELS else _SMALL_SAMPLE_TOL
         outcome = drive(
             solver, part.low_precision(), found, tol=tol, max_iter=steps, bound=False, proof=False
@@ -89,7 +94,7 @@ def _in_row_space(
     """
     low_precision = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
     kernel_of_rows, ridge = row_kernel(objective, zero, low_precision)
-    damping, least = (_THIN_DAMPING, _THIN_TOL) if low_precision else (None, 0.0)
+    damping, least = (_ROW_SPACE_DAMPING, _MIN_ROW_SPACE_TOL) if low_precision else (None, 0.0)
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
     data = objective.data.recast(factor / scale[:, None])
     thin = replace(objective, data=data, penalty=L2())

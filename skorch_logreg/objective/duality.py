@@ -39,9 +39,9 @@ from skorch_logreg.objective.objective import Objective, Point, inner, multiply_
 
 _EPS = torch.finfo(torch.float64).eps
 _SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is rounding error
-_LONGEST = 0.5  # longest step of the intercepts for which shifted residuals are valid
+_MAX_STEP_LOGITS = 0.5  # longest step of the intercepts for which shifted residuals are valid
 # longest step of the intercepts for which the rows' share is bounded without a pass
-_MAX_SHIFT = 1e-3
+_MAX_NEARBY_STEP_LOGITS = 1e-3
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
 _MIN_REG_STRENGTH = 1e-200  # strength below which only constraints matter
@@ -115,9 +115,9 @@ def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
     of ``1 + |d|``.
     """
     gradient, step = feasible_gradient(objective, point)
-    if not bool((step.abs() <= _MAX_SHIFT).all()):
+    if not bool((step.abs() <= _MAX_NEARBY_STEP_LOGITS).all()):
         return None
-    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_SHIFT) / 2)
+    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_NEARBY_STEP_LOGITS) / 2)
     return duality_gap(objective, replace(point, gradient=gradient)) + rows
 
 
@@ -160,7 +160,7 @@ def feasible_gradient(objective: Objective, point: Point) -> tuple[Tensor, Tenso
         change = hessian_times(step)
     gradient = point.gradient - change
     sums = gradient[..., -1].abs().amax(dim=-1)
-    feasible = (step.abs().amax(dim=-1) <= _LONGEST) & (sums <= _SUM_ROUNDING * point.value)
+    feasible = (step.abs().amax(dim=-1) <= _MAX_STEP_LOGITS) & (sums <= _SUM_ROUNDING * point.value)
     return gradient, torch.where(feasible[:, None], step, torch.inf)
 
 

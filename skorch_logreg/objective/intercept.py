@@ -12,16 +12,16 @@ from skorch_logreg.data import Block
 from skorch_logreg.data.gram import subtract_from_sums
 from skorch_logreg.objective.objective import Objective
 
-_LOOKS = 200  # maximum number of evaluations; offsets of 1000 with ten classes need a hundred
-_SETTLED = 1e-14  # gradient relative to the size of the residuals that is rounding error
-_SQUARED = 1e-16  # predicted relative gradient after a Newton step that needs no evaluation
-_SHORT = 0.1  # step length in logits up to which the curvature at the end of a step is known
-_FLATTER = 0.25  # share of the slope that may remain after a search along a line
-_FIRST = 4.0  # first step along a line, in logits; brackets are extended as far as needed
-_WIDER = 8.0  # largest ratio of successive steps while the bracket is open
-_INNER = 0.05  # share of a bracket, at each end, in which a Newton step is not accepted
-_COLLAPSED = 1e-15  # relative width of a bracket that is rounding error
-_SOUND = 1e-5  # share of the first pivot below which a Cholesky factor is not inverted
+_MAX_EVALUATIONS = 200  # offsets of 1000 with ten classes need a hundred
+_GRADIENT_ROUNDING = 1e-14  # gradient relative to the size of the residuals that is rounding error
+_PREDICTED_GRADIENT = 1e-16  # predicted relative gradient that needs no evaluation
+_SHORT_STEP = 0.1  # step in logits up to which the curvature at its end is known
+_MAX_SLOPE_RATIO = 0.25  # share of the slope that may remain after a search along a line
+_FIRST_STEP = 4.0  # in logits, along a line; brackets are extended as far as needed
+_MAX_STEP_RATIO = 8.0  # largest ratio of successive steps while the bracket is open
+_BRACKET_MARGIN = 0.05  # share of a bracket, at each end, in which a Newton step is not accepted
+_WIDTH_ROUNDING = 1e-15  # relative width of a bracket that is rounding error
+_MIN_PIVOT = 1e-5  # share of the first pivot below which a Cholesky factor is not inverted
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, list[float]]]
 
@@ -64,8 +64,8 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
 
     Along each Newton direction the root of the slope is bracketed until a quarter of the slope
     is left, so the search is robust to saturated rows, which have no curvature, and to a
-    curvature that changes quickly.  After `_LOOKS` evaluations the result may be inaccurate,
-    which the caller can detect from the gradient.
+    curvature that changes quickly.  After `_MAX_EVALUATIONS` the result may be inaccurate, which
+    the caller can detect from the gradient.
 
     ``terms`` takes a shift (m, K), and returns the gradient (m, K), the Hessian (m, K, K) and, for
     each model, the sum of absolute values of the gradient's terms.
@@ -85,9 +85,9 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
         ]
         if all(line.closed for line in lines):
             return shift + step * _along(lines, step)
-        if looks >= _LOOKS:
+        if looks >= _MAX_EVALUATIONS:
             return shift
-        step = step * (_FIRST / step.abs().amax(dim=-1, keepdim=True)).clamp(max=1.0)
+        step = step * (_FIRST_STEP / step.abs().amax(dim=-1, keepdim=True)).clamp(max=1.0)
         for line, slope in zip(lines, (gradient * step).sum(dim=-1).tolist(), strict=True):
             line.start(slope)
         while True:
@@ -95,7 +95,7 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
             gradient, hessian, size = terms(ahead)
             looks += 1
             slopes = (gradient * step).sum(dim=-1).tolist()
-            if looks >= _LOOKS or all(map(_Line.is_done, lines, slopes)):
+            if looks >= _MAX_EVALUATIONS or all(map(_Line.is_done, lines, slopes)):
                 break
             curvatures = ((hessian @ step[..., None])[..., 0] * step).sum(dim=-1).tolist()
             for line, slope, curvature in zip(lines, slopes, curvatures, strict=True):
@@ -122,16 +122,16 @@ class _Line:
     @classmethod
     def of(cls, left: float, length: float, has_collapsed: bool) -> "_Line":
         """Create a search, closed if the remaining gradient and the step are small."""
-        if has_collapsed or left <= _SETTLED:
+        if has_collapsed or left <= _GRADIENT_ROUNDING:
             return cls(at=0.0, closed=True, has_collapsed=has_collapsed)
         # after a Newton step the gradient is reduced by a factor of half the step length
-        return cls(closed=left * length <= _SQUARED and length <= _SHORT)
+        return cls(closed=left * length <= _PREDICTED_GRADIENT and length <= _SHORT_STEP)
 
     def start(self, slope: float) -> None:
         """Set the slope at the start; a slope that is not negative is rounding error."""
         if not (self.closed or slope < 0):
             self.at, self.closed, self.has_collapsed = 0.0, True, True
-        self.enough = _FLATTER * abs(slope)
+        self.enough = _MAX_SLOPE_RATIO * abs(slope)
 
     def is_done(self, slope: float) -> bool:
         """Return True if the search can stop at its current position."""
@@ -147,13 +147,13 @@ class _Line:
             self.high = self.at
         newton = self.at - slope / curvature if curvature > 0 else math.inf
         if math.isinf(self.high):
-            self.at = min(max(newton, 2 * self.at), _WIDER * self.at)
+            self.at = min(max(newton, 2 * self.at), _MAX_STEP_RATIO * self.at)
             return
         width = self.high - self.low
-        inside = _INNER * width
+        inside = _BRACKET_MARGIN * width
         is_inside = self.low + inside < newton < self.high - inside
         self.at = newton if is_inside else self.low + width / 2
-        self.closed = self.has_collapsed = width <= _COLLAPSED * self.high
+        self.closed = self.has_collapsed = width <= _WIDTH_ROUNDING * self.high
 
 
 def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
@@ -162,7 +162,9 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
     falls = ((gradient * step).sum(dim=-1, keepdim=True) < 0) & step.isfinite()
     if bool(falls.all()):
         return step
-    steepest = -gradient * (_FIRST / gradient.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
+    steepest = -gradient * (
+        _FIRST_STEP / gradient.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300)
+    )
     return torch.where(falls.all(dim=-1, keepdim=True), step, steepest)
 
 
@@ -179,6 +181,6 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
     whole = hessian + mean[..., None, None]
     factor, failed = torch.linalg.cholesky_ex(whole)
     pivots = factor.diagonal(dim1=-2, dim2=-1)
-    if not any(failed.flatten().tolist()) and bool((pivots > _SOUND * pivots[..., :1]).all()):
+    if not any(failed.flatten().tolist()) and bool((pivots > _MIN_PIVOT * pivots[..., :1]).all()):
         return torch.cholesky_inverse(factor)
     return torch.linalg.pinv(whole, hermitian=True)

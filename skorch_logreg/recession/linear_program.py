@@ -10,8 +10,8 @@ _EPS = np.finfo(np.float64).eps
 _TOLERANCE = 1e-10  # smallest feasibility tolerance that HiGHS accepts
 _MIN_GAIN = 1e-9  # gain in the unit box above what the solver's tolerance gives to zero
 # values below which a row may be active at a vertex, tried in turn
-_NEAR_ZERO = (1e-7, 1e-9, 1e-11)
-_MIN_SHARE = 0.1  # share of the rows' gains that a sparser direction has to keep
+_ZERO_ROUNDINGS = (1e-7, 1e-9, 1e-11)
+_MIN_GAIN_SHARE = 0.1  # share of the rows' gains that a sparser direction has to keep
 _MAX_SOLVES = 8  # solves with violated rows scaled up, at most
 
 
@@ -40,7 +40,7 @@ class Cone:
             found = _solve(rows, gain, self._bounds)
             if found is None or gain @ found <= _MIN_GAIN:
                 return None
-            for near, is_free in product(_NEAR_ZERO, (False, True)):
+            for near, is_free in product(_ZERO_ROUNDINGS, (False, True)):
                 vertex = self._vertex(found, near, is_free)
                 if not self.violated(self._rows, vertex).any():
                     return vertex if gain @ vertex > _MIN_GAIN else None
@@ -61,14 +61,14 @@ class Cone:
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = sp.vstack([self._rows, gain[None]], format="csr")
         lead = rows @ direction
-        least = np.where(lead > _MIN_GAIN, _MIN_SHARE * lead, 0.0)
+        least = np.where(lead > _MIN_GAIN, _MIN_GAIN_SHARE * lead, 0.0)
         both = sp.hstack([rows, -rows], format="csr")
         bounds = np.column_stack([np.zeros(2 * len(low)), np.concatenate([high, -low])])
         found = _solve(both, -np.tile(costs, 2), bounds, least)
         if found is None:
             return direction
         found = found[: len(low)] - found[len(low) :]
-        for near in _NEAR_ZERO:
+        for near in _ZERO_ROUNDINGS:
             vertex = self._vertex(found, near, False)
             keeps_gains = (rows @ vertex >= least / 2 - _TOLERANCE).all()
             if keeps_gains and not self.violated(self._rows, vertex).any():

@@ -15,10 +15,10 @@ from skorch_logreg.recession.linear_program import Cone
 
 _MIN_ROWS = 200  # rows of the first linear program, at least
 _ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
-_MAX_ROUNDS = 60  # solves after which a search stops adding rows that get worse
+_MAX_SOLVES = 60  # solves after which a search stops adding rows that get worse
 _MAX_DIRECTIONS = 20  # directions that are summed, at most
 _EPS = torch.finfo(torch.float64).eps
-_MIN_LEAD = 1e-9  # change of a lead in the unit box that is not a rounding error
+_LEAD_ROUNDING = 1e-9  # change of a lead in the unit box that is not a rounding error
 
 
 def find_direction(
@@ -177,7 +177,7 @@ class _Search:
 
     def best_direction(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
         """Find the best direction that makes no row worse, with few columns."""
-        for _ in range(_MAX_ROUNDS):
+        for _ in range(_MAX_SOLVES):
             found = cone.maximise(gain)
             if found is None:
                 return None
@@ -307,8 +307,8 @@ def _open_classes(
 def _falls_behind(logits: Tensor, share: Tensor) -> Tensor:
     """Return a mask (rows, 1, K) of probability-0 classes that fall behind along a direction."""
     if logits.shape[-1] == 1:
-        return logits * (share[..., 1:] - share[..., :1]) > _MIN_LEAD
-    return (share * logits).sum(dim=-1, keepdim=True) - logits > _MIN_LEAD
+        return logits * (share[..., 1:] - share[..., :1]) > _LEAD_ROUNDING
+    return (share * logits).sum(dim=-1, keepdim=True) - logits > _LEAD_ROUNDING
 
 
 def _class_differences(Z: Any, share: np.ndarray) -> Any:

@@ -1,5 +1,6 @@
 """Logistic regression with cross-validated choice of the penalty."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -21,14 +22,14 @@ from skorch_logreg.estimators import convergence_messages, persistence
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch
-from skorch_logreg.estimators.cv.options import resolve_cv
+from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Status
 from skorch_logreg.inputs import options, out_of_core
 from skorch_logreg.inputs.torch_context import default_torch_state
-from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["TorchLogisticClassifierCV"]
@@ -305,44 +306,24 @@ class TorchLogisticClassifierCV(
         chosen = resolve_cv(self)
         if self.selection == "1se" and not self.refit:
             raise ParameterError("selection='1se' needs refit=True: each fold has its own best.")
-        first = chosen.options(chosen.effective_l1_ratios[0])
-        inputs = validate(X, y, sample_weight, model=self, chosen=first)
+        inputs = validate(X, y, sample_weight, model=self, chosen=chosen.first)
         self._check_class_weight(inputs.labels.classes)
-        problem = inputs.problem(self, first)
-        X, y, targets, device = inputs.X, inputs.y, inputs.labels, inputs.device
-        namespace, sample_weight = inputs.namespace, inputs.sample_weight
-        routed = self._routed(sample_weight, params)
-        classes = targets.classes
-        if namespace.xp is not None:
+        problem = inputs.problem(self, chosen.first)
+        routed = self._routed(inputs.sample_weight, params)
+        y, classes = inputs.y, inputs.labels.classes
+        if inputs.namespace.xp is not None:
             y, classes = move_to(y, classes, xp=np, device="cpu")
-        train, test = self._split(X, y, routed["splitter"]["split"])
-        weight = inputs.weighted_targets(self.class_weight)[1]
-        self.classes_ = targets.classes
-        if chosen.scoring is None:  # accuracy, to which the weights of the fit go
-            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        else:
-            metadata = routed["scorer"]["score"]
-        template = TorchLogisticClassifier(solver=self.solver)
-        scorer = HeldOutScorer(
-            scoring="accuracy" if chosen.scoring is None else chosen.scoring,
-            classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
-            X=X,
-            index=targets.index[:, None],
-            classes=classes,
-            Cs=chosen.Cs,
-            thresholds=[self.threshold],
-            held_out=FoldRows.of(test, len(y)),
-            params=metadata,
-            namespace=namespace,
-        )
+        train, test = self._split(inputs.X, y, routed["splitter"]["split"])
+        index, weight = inputs.weighted_targets(self.class_weight)
+        self.classes_ = inputs.labels.classes
         selected = GridSearch(
             problem=problem,
             chosen=chosen,
-            design=problem.design(X, device),
-            index=targets.index,
+            design=problem.design(inputs.X, inputs.device),
+            index=index,
             weight=weight,
             train=FoldRows.of(train, len(y)),
-            scorer=scorer,
+            scorer=self._scorer(inputs, chosen, classes, test, routed["scorer"]["score"]),
             tol=self.tol,
             max_iter=self.max_iter,
             memory_budget=self.memory_budget,
@@ -365,6 +346,32 @@ class TorchLogisticClassifierCV(
         )
         if text is not None:
             warn_user(text, ConvergenceWarning)
+
+    def _scorer(
+        self,
+        inputs: FitInput,
+        chosen: CVOptions,
+        classes: np.ndarray,
+        held_out: Sequence[Any],
+        metadata: dict[str, Any],
+    ) -> HeldOutScorer:
+        """Build the scorer of the held-out rows of all folds."""
+        if chosen.scoring is None:  # accuracy, to which the weights of the fit go
+            weight = inputs.sample_weight
+            metadata = {} if weight is None else {"sample_weight": weight}
+        template = TorchLogisticClassifier(solver=self.solver)
+        return HeldOutScorer(
+            scoring="accuracy" if chosen.scoring is None else chosen.scoring,
+            classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
+            X=inputs.X,
+            index=inputs.labels.index[:, None],
+            classes=classes,
+            Cs=chosen.Cs,
+            thresholds=[self.threshold],
+            held_out=FoldRows.of(held_out, inputs.X.shape[0]),
+            params=metadata,
+            namespace=inputs.namespace,
+        )
 
     def _check_class_weight(self, classes: Any) -> None:
         """Raise an error for class weights of other classes."""

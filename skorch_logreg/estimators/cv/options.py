@@ -4,7 +4,7 @@ Most of this file becomes obsolete with scikit-learn 1.10 and 1.11.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -84,12 +84,8 @@ class CVOptions:
         Share of L1 in the penalty for every entry of ``l1_ratios``.
     scoring : str, callable or None
     use_legacy_attributes : bool
-    solver : str or solver
-        Solver to run.
-    is_liblinear : bool
-        Whether the objective is liblinear's, whose intercept is penalised.
-    penalty : Penalty or None
-        Penalty object, if the user passed one.
+    first : Options
+        Options of a fit with the first penalty.
     """
 
     Cs: np.ndarray
@@ -97,40 +93,16 @@ class CVOptions:
     effective_l1_ratios: tuple[float, ...]
     scoring: Any
     use_legacy_attributes: bool
-    solver: Any
-    is_liblinear: bool
-    penalty: Any = None
+    first: Options
 
-    def options(self, l1_ratio: float, C: float = 1.0) -> Options:
+    def options(self, l1_ratio: float) -> Options:
         """Return the options of a fit with one penalty."""
-        return Options(C, l1_ratio, self.solver, self.is_liblinear, self.penalty)
+        return replace(self.first, l1_ratio=l1_ratio)
 
 
 def resolve_cv(parameters: CVParameters) -> CVOptions:
-    """Resolve parameters to options, with scikit-learn's warnings and errors in its order.
-
-    Raises
-    ------
-    ValueError
-        If solver, penalty and dual cannot be combined, or a value of `Cs` or `l1_ratios` is not
-        valid.
-    """
-    l1_ratios = parameters.l1_ratios
-    if isinstance(l1_ratios, str):
-        l1_ratios = None
-        _deprecated(_L1_RATIOS_CHANGE)
-    penalty = parameters.penalty
-    if penalty == "deprecated":
-        if parameters.l1_ratios is None:
-            _deprecated(_L1_RATIOS_NONE)
-        ratios = np.zeros(1) if l1_ratios is None else np.asarray(l1_ratios)
-        ends = [name for name, end in (("l2", 0), ("l1", 1)) if np.all(ratios == end)]
-        penalty = ends[0] if ends else "elasticnet"
-    elif not isinstance(penalty, str | None):
-        _check_object(parameters, l1_ratios)
-        penalty = "l2"
-    else:
-        _deprecated(_PENALTY_DEPRECATED)
+    """Resolve parameters to options, with scikit-learn's warnings and errors in its order."""
+    l1_ratios, penalty = _resolve_penalty(parameters)
     scoring = parameters.scoring
     if isinstance(scoring, str) and scoring == "warn":
         scoring = None
@@ -154,22 +126,42 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
     is_liblinear = parameters.solver == "liblinear"
     if is_liblinear and np.isinf(Cs).any():
         check_solver("liblinear", None, parameters.dual)
+    effective_l1_ratios = [1.0 if penalty == "l1" else 0.0] * len(l1_ratios or [0])
     if penalty == "elasticnet":
-        effective_l1_ratios = tuple(float(ratio) for ratio in l1_ratios or ())
-    else:
-        effective_l1_ratios = (1.0 if penalty == "l1" else 0.0,) * (
-            1 if l1_ratios is None else len(l1_ratios)
-        )
+        effective_l1_ratios = [float(ratio) for ratio in l1_ratios or ()]
     return CVOptions(
         Cs=Cs,
         l1_ratios=l1_ratios,
-        effective_l1_ratios=effective_l1_ratios,
+        effective_l1_ratios=tuple(effective_l1_ratios),
         scoring=scoring,
         use_legacy_attributes=bool(legacy),
-        solver="auto" if serves_best else parameters.solver,
-        is_liblinear=is_liblinear,
-        penalty=given,
+        first=Options(
+            C=1.0,
+            l1_ratio=effective_l1_ratios[0],
+            solver="auto" if serves_best else parameters.solver,
+            is_liblinear=is_liblinear,
+            penalty=given,
+        ),
     )
+
+
+def _resolve_penalty(parameters: CVParameters) -> tuple[Any, Any]:
+    """Return `l1_ratios` and the name of the penalty; that of a penalty object is "l2"."""
+    l1_ratios, penalty = parameters.l1_ratios, parameters.penalty
+    if isinstance(l1_ratios, str):
+        l1_ratios = None
+        _deprecated(_L1_RATIOS_CHANGE)
+    if not isinstance(penalty, str | None):
+        _check_object(parameters, l1_ratios)
+        return l1_ratios, "l2"
+    if penalty != "deprecated":
+        _deprecated(_PENALTY_DEPRECATED)
+        return l1_ratios, penalty
+    if parameters.l1_ratios is None:
+        _deprecated(_L1_RATIOS_NONE)
+    ratios = np.zeros(1) if l1_ratios is None else np.asarray(l1_ratios)
+    ends = [name for name, end in (("l2", 0), ("l1", 1)) if np.all(ratios == end)]
+    return l1_ratios, ends[0] if ends else "elasticnet"
 
 
 def _check_at_once(solver: Any) -> None:

@@ -12,7 +12,7 @@ from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.labels import class_probabilities
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.solvers import Adam, MiniBatch
-from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
 
 __all__ = ["partial_solver", "scorer", "split"]
 
@@ -96,15 +96,10 @@ def partial_solver(solver: Any, default: MiniBatch = _ONLINE) -> MiniBatch:
     """Return the mini-batch solver of `partial_fit`, which trains for one epoch a call."""
     if not trains_in_epochs(solver):
         return default
-    for name, plain in (
-        ("validation_fraction", 0.0),
-        ("finish", None),
-        ("checkpoint", None),
-        ("on_interrupt", "raise"),
-    ):
-        if getattr(solver, name) != plain:
-            raise ParameterError(
-                f"{name}={getattr(solver, name)!r} needs all rows at once, or a fit from its "
-                f"beginning to its end; with partial_fit leave {name}={plain!r}."
-            )
+    whole_fit = ("validation_fraction", "finish", "checkpoint", "on_interrupt")
+    for name, value, plain in changed_settings(solver, *whole_fit):
+        raise ParameterError(
+            f"{name}={value!r} needs all rows at once, or a fit from its beginning to its end; "
+            f"with partial_fit leave {name}={plain!r}."
+        )
     return solver

@@ -18,6 +18,7 @@ from skorch_logreg.inputs.labels import class_probabilities, encode_targets, smo
 from skorch_logreg.inputs.weights import check_nonzero, class_weights_of, reweight
 from skorch_logreg.minibatch import LoaderBatches, TrainingRequest, TrainingResult, train
 from skorch_logreg.solvers import MiniBatch
+from skorch_logreg.solvers.minibatch import changed_settings
 
 __all__ = ["Stream"]
 
@@ -122,12 +123,12 @@ def _make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:
         )
     else:
         loader = DataLoader(X, batch_size=solver.batch_size)
-    for name, plain in (("validation_fraction", 0.0), ("finish", None), ("checkpoint", None)):
-        if getattr(solver, name) != plain:
-            raise ParameterError(
-                f"{name}={getattr(solver, name)!r} needs rows in memory, but these stream; leave "
-                f"{name}={plain}, or pass arrays."
-            )
+    in_memory = ("validation_fraction", "finish", "checkpoint")
+    for name, value, plain in changed_settings(solver, *in_memory):
+        raise ParameterError(
+            f"{name}={value!r} needs rows in memory, but these stream; leave {name}={plain}, or "
+            "pass arrays."
+        )
     return loader
 
 

@@ -1,6 +1,6 @@
 """Settings of training on mini-batches with optimisers of torch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeGuard
@@ -308,6 +308,15 @@ class Optimizer(MiniBatch):
 def trains_in_epochs(solver: Any) -> TypeGuard[MiniBatch]:
     """Return True if a solver needs mini-batches; False for names of solvers and None."""
     return not isinstance(solver, type) and "batches" in getattr(solver, "requires", ())
+
+
+def changed_settings(solver: Any, *names: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value and default of those settings that are not at their default."""
+    defaults = {field.name: field.default for field in fields(MiniBatch)}
+    for name in names:
+        value = getattr(solver, name, defaults[name])
+        if value != defaults[name]:
+            yield name, value, defaults[name]
 
 
 def _is_real(value: Any) -> bool:

@@ -36,28 +36,21 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import TrainingResult
-from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
 
 __all__ = ["fit", "partial_fit"]
-
-_SINGLE_MODEL_SETTINGS = {
-    "validation_fraction": 0.0,
-    "checkpoint": None,
-    "on_interrupt": "raise",
-}  # settings of a solver that labels do not support, and their defaults
 
 
 def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label_mask: Any) -> None:
     """Fit the network of a `MultiLabel` whose estimator is a `NeuralLogisticClassifier`."""
     solver, seed = resolve_solver(estimator), seed_of(estimator.random_state)
     head, resolved = _head(model, estimator, solver)
-    for name, plain in _SINGLE_MODEL_SETTINGS.items():
-        value = getattr(solver, name, plain)
-        if value != plain:
-            raise ParameterError(
-                f"{name}={value!r} of {type(solver).__name__} is for a "
-                f"NeuralLogisticClassifier by itself; under MultiLabel leave {name}={plain!r}."
-            )
+    of_one_model = ("validation_fraction", "checkpoint", "on_interrupt")
+    for name, value, plain in changed_settings(solver, *of_one_model):
+        raise ParameterError(
+            f"{name}={value!r} of {type(solver).__name__} is for a NeuralLogisticClassifier by "
+            f"itself; under MultiLabel leave {name}={plain!r}."
+        )
     networks.check_sizes(estimator)
     previous = previous_network(model) if estimator.warm_start else None
     inputs = validate_labels(

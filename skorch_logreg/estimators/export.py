@@ -15,8 +15,8 @@ from skorch_logreg.penalties import FeaturePenalty
 
 __all__ = [
     "ExportMixin",
+    "set_fitted",
     "sklearn_parameters",
-    "to_logistic_regression",
     "to_numpy_copy",
     "with_threshold",
 ]
@@ -56,6 +56,8 @@ class ExportMixin(LogisticPrediction):
         >>> TorchLogisticClassifier(C=0.5).fit(X, y).to_sklearn()
         LogisticRegression(C=0.5)
         """
+        from sklearn.linear_model import LogisticRegression  # slow to import
+
         check_is_fitted(self)
         check_threshold_classes(self.threshold, len(self.classes_))
         chosen, names = {}, ["coef_", "intercept_", "classes_"]
@@ -64,8 +66,8 @@ class ExportMixin(LogisticPrediction):
         else:
             names.append("n_iter_")
         fitted = {name: to_numpy_copy(getattr(self, name)) for name in names}
-        model = to_logistic_regression(self, sklearn_parameters(self) | chosen, fitted)
-        return with_threshold(model, self.threshold)
+        model = LogisticRegression(**sklearn_parameters(self) | chosen)
+        return with_threshold(set_fitted(model, self, fitted), self.threshold)
 
     def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: Any = None) -> Any:
         """Export the model to an ONNX graph.
@@ -144,15 +146,11 @@ def sklearn_parameters(model: Any) -> dict[str, Any]:
     return found
 
 
-def to_logistic_regression(model: Any, given: dict[str, Any], fitted: dict[str, Any]) -> Any:
-    """Build a LogisticRegression from parameters, fitted attributes and the model's features."""
-    from sklearn.linear_model import LogisticRegression
-
-    made = LogisticRegression(**given)
+def set_fitted(made: Any, model: Any, fitted: dict[str, Any]) -> Any:
+    """Set fitted attributes, and those of the features of a model, of its copy; return that."""
     features = ("n_features_in_", "feature_names_in_")
-    fitted |= {name: getattr(model, name) for name in features if hasattr(model, name)}
-    for name, value in fitted.items():
-        setattr(made, name, value)
+    vars(made).update({name: getattr(model, name) for name in features if hasattr(model, name)})
+    vars(made).update(fitted)
     return made
 
 

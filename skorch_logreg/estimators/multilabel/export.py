@@ -9,8 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.export import (
     ExportMixin,
+    set_fitted,
     sklearn_parameters,
-    to_logistic_regression,
     to_numpy_copy,
     with_threshold,
 )
@@ -78,18 +78,16 @@ class LabelExportMixin(ExportMixin, LabelPrediction):
             model = OneVsRestClassifier(template)
             model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(to_numpy_copy(classes))
             model.classes_ = model.label_binarizer_.classes_
-        model.estimators_ = models
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(model, name, getattr(self, name))
-        return model
+        return set_fitted(model, self, {"estimators_": models})
 
     def _label(self, label: int, pair: np.ndarray) -> Any:
         """Return the model of one label as a binary LogisticRegression."""
+        from sklearn.linear_model import LogisticRegression
+
         row = slice(label, label + 1)
         fitted = {name: to_numpy_copy(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
         fitted |= {"n_iter_": to_numpy_copy(self.n_iter_[row]), "classes_": pair}
-        return to_logistic_regression(self, self._parameters(label), fitted)
+        return set_fitted(LogisticRegression(**self._parameters(label)), self, fitted)
 
     def _parameters(self, label: int | None) -> dict[str, Any]:
         """Return the parameters of a label; with None, the estimator's where labels differ."""

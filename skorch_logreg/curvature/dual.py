@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, outputs_inverse, penalty_diagonal, row_kernel
 
@@ -14,7 +15,7 @@ _PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 
 
 @dataclass(frozen=True)
-class DualHessian:
+class DualHessian(Curvature):
     """Inverse of the Hessian through a matrix over rows, with (n K)^2 numbers per model.
 
     With the penalty's diagonal ``P`` and ``W = M M'`` the Hessian in the logits, Woodbury's
@@ -31,7 +32,6 @@ class DualHessian:
     """
 
     exact: ClassVar[bool] = True
-    reads: ClassVar[int] = 2
     objective: Objective
     root: Tensor
     unit: Tensor
@@ -81,8 +81,13 @@ class DualHessian:
         inverse = outputs_inverse(border.mT @ solved)
         return cls(objective, root, unit, penalty, factor, scale, border, inverse)
 
+    @property
+    def reads(self) -> int:
+        """Two: products with X and its transpose."""
+        return 2
+
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``H^-1 gradient`` (m, K, p + 1); two reads of X."""
+        """Return ``H^-1 gradient`` (m, K, p + 1); damping of ``T`` only increases decrements."""
         coef, intercept = gradient[..., :-1], gradient[..., -1]
         scaled = torch.cat([coef / self.penalty, torch.zeros_like(intercept)[..., None]], dim=-1)
 
@@ -106,14 +111,6 @@ class DualHessian:
         raised = _raise(self.root, self.unit, raised)
         (back,) = self.objective.data.reduce(lambda block, r: (block.rmatmul(r),), raised)
         return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
-
-    def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,): damping of ``T`` only increases decrements."""
-        return solved.new_zeros(len(solved))
-
-    def at(self, point: Point, models: Tensor | None = None) -> "DualHessian":
-        """Return the curvature unchanged."""
-        return self
 
     def select(self, models: Tensor, objective: Objective) -> "DualHessian":
         """Return the curvature of some models."""

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import damped_cholesky
+from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diagonal
 
 
 @dataclass(frozen=True)
-class ExactHessian:
+class ExactHessian(Curvature):
     """Cholesky factor of the whole Hessian, with (K (p + 1))^2 numbers per model.
 
     It includes the intercept: without its coupling to the columns a fifth of real data sets
@@ -21,7 +22,6 @@ class ExactHessian:
     """
 
     exact: ClassVar[bool] = True
-    reads: ClassVar[int] = 0
     factor: Tensor
     scale: Tensor
     shift: Tensor
@@ -47,14 +47,6 @@ class ExactHessian:
         """Return the part (m,) of the decrement that is due to the shift of the diagonal."""
         flat = solved.reshape(len(solved), -1) / self.scale
         return flat.square_().sum(dim=-1) * self.shift / 2
-
-    def at(self, point: Point, models: Tensor | None = None) -> "ExactHessian":
-        """Return the curvature unchanged."""
-        return self
-
-    def select(self, models: Tensor, objective: Objective) -> "ExactHessian":
-        """Return the curvature of some models."""
-        return ExactHessian(self.factor[models], self.scale[models], self.shift[models])
 
 
 def whole_hessian(objective: Objective, gram: Tensor, ridge: Tensor) -> Tensor:

@@ -1,18 +1,18 @@
 """Hessian blocks of each output over the most frequent columns, and a diagonal for the rest."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
+from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, output_curvature, penalty_diagonal
 
 
 @dataclass(frozen=True)
-class FrequentColumns:
+class FrequentColumns(Curvature):
     """Hessian of the most frequent columns for each output, and the diagonal of the others.
 
     In sparse data a few columns have most of the entries, and so most of the interaction.  With
@@ -22,8 +22,6 @@ class FrequentColumns:
     confirmed.
     """
 
-    exact: ClassVar[bool] = False
-    reads: ClassVar[int] = 0
     columns: Tensor
     factor: Tensor
     scale: Tensor
@@ -78,14 +76,6 @@ class FrequentColumns:
         if out.shape[1] > 1:  # separate blocks violate the zero sum over classes
             out -= out.mean(dim=1, keepdim=True)
         return out
-
-    def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,), as the curvature is not exact."""
-        return solved.new_zeros(len(solved))
-
-    def at(self, point: Point, models: Tensor | None = None) -> "FrequentColumns":
-        """Return the curvature unchanged."""
-        return self
 
     def select(self, models: Tensor, objective: Objective) -> "FrequentColumns":
         """Return the curvature of some models."""

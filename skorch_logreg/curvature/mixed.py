@@ -1,7 +1,6 @@
 """Curvature of a batch whose models have curvatures of different kinds."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from skorch_logreg.objective import Objective, Point
 
 
 @dataclass(frozen=True)
-class MixedCurvature:
+class MixedCurvature(Curvature):
     """Curvatures of parts of a batch.
 
     Parameters
@@ -20,7 +19,6 @@ class MixedCurvature:
         Indices of models and their curvature; every model is in one part.
     """
 
-    exact: ClassVar[bool] = False
     parts: tuple[tuple[Tensor, Curvature], ...]
 
     @property

@@ -1,18 +1,18 @@
 """Bound of the multinomial Hessian that all classes share."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
+from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, penalty_diagonal
 
 
 @dataclass(frozen=True)
-class MultinomialBound:
+class MultinomialBound(Curvature):
     """Upper bound ``1/2 (1 - 11'/K) x Z'SZ`` of the multinomial Hessian.
 
     Gradients sum to zero over the classes, and on such arrays the bound acts as ``1/2 Z'SZ`` on
@@ -24,8 +24,6 @@ class MultinomialBound:
     Böhning (1992). Multinomial logistic regression algorithm, theorem 1.
     """
 
-    exact: ClassVar[bool] = False
-    reads: ClassVar[int] = 0
     factor: Tensor
     scale: Tensor
 
@@ -50,15 +48,3 @@ class MultinomialBound:
         flat = (gradient * self.scale[:, None]).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat.mT, self.factor).mT
         return (solved * self.scale[:, None]).to(gradient.dtype)
-
-    def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,), as the curvature is not exact."""
-        return solved.new_zeros(len(solved))
-
-    def at(self, point: Point, models: Tensor | None = None) -> "MultinomialBound":
-        """Return the curvature unchanged."""
-        return self
-
-    def select(self, models: Tensor, objective: Objective) -> "MultinomialBound":
-        """Return the curvature of some models."""
-        return MultinomialBound(self.factor[models], self.scale[models])

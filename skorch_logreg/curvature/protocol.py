@@ -1,29 +1,34 @@
-"""Protocol of curvatures."""
+"""Base class of curvatures."""
 
-from typing import ClassVar, Protocol, Self
+from abc import ABC, abstractmethod
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from skorch_logreg.objective import Objective, Point
 
 
-class Curvature(Protocol):
+class Curvature(ABC):
     """Positive definite approximation ``B^-1`` of the Hessian, factored once for many solves.
+
+    A subclass is a frozen dataclass.  The defaults are those of a curvature that is not exact and
+    whose fields are tensors with the models in their first dimension.
 
     Attributes
     ----------
     exact : bool
         Whether it is the exact Hessian at the point where it was built.
-    reads : int
-        Number of reads of X per solve.
     """
 
-    exact: ClassVar[bool]
+    exact: ClassVar[bool] = False
 
     @property
     def reads(self) -> int:
         """Number of reads of X per solve."""
+        return 0
 
+    @abstractmethod
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``B gradient`` (m, K, p + 1) for all models."""
 
@@ -34,12 +39,16 @@ class Curvature(Protocol):
         added to the diagonal.  It is 0 for curvatures that are not exact, whose decrements have
         to be confirmed by steps.
         """
+        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> Self:
         """Update to a point what needs no read of X; the factors are kept.
 
         ``models`` are the models of the point to which the curvature belongs; None means all.
         """
+        return self
 
     def select(self, models: Tensor, objective: Objective) -> "Curvature":
         """Return the curvature of some models; ``objective`` is already restricted to them."""
+        this: Any = self
+        return replace(this, **{f.name: getattr(this, f.name)[models] for f in fields(this)})

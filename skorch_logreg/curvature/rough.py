@@ -1,18 +1,18 @@
 """Hessian in low precision."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
+from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, penalty_diagonal, sampled_at
 
 
 @dataclass(frozen=True)
-class RoughHessian:
+class RoughHessian(Curvature):
     """Cholesky factor of the whole Hessian in float32, from low-precision products.
 
     With many columns an exact Hessian costs dozens of passes, and one from bfloat16 products
@@ -25,8 +25,6 @@ class RoughHessian:
     31, section 4.
     """
 
-    exact: ClassVar[bool] = False
-    reads: ClassVar[int] = 0
     factor: Tensor
     scale: Tensor
 
@@ -44,18 +42,6 @@ class RoughHessian:
         flat = (gradient.reshape(len(gradient), -1) * self.scale).to(self.factor.dtype)
         solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
         return (solved * self.scale).view_as(gradient)
-
-    def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,), as the curvature is not exact."""
-        return solved.new_zeros(len(solved))
-
-    def at(self, point: Point, models: Tensor | None = None) -> "RoughHessian":
-        """Return the curvature unchanged."""
-        return self
-
-    def select(self, models: Tensor, objective: Objective) -> "RoughHessian":
-        """Return the curvature of some models."""
-        return RoughHessian(self.factor[models], self.scale[models])
 
 
 def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,12 @@
 """Curvature from one factorisation of ``X'X`` that all models of a batch share."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import LARGE, scaled_cholesky
+from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
@@ -36,7 +36,7 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class SharedHessian:
+class SharedHessian(Curvature):
     """Shared curvature ``B_m = (c_m Z'SZ + P / C_m)^-1``, with two numbers per model.
 
     Every logistic Hessian is ``Z'D_m Z`` with one weight per row.  Here all rows of a model have
@@ -55,8 +55,6 @@ class SharedHessian:
     inverse of a matrix, SIAM Review 31, equation 1.
     """
 
-    exact: ClassVar[bool] = False
-    reads: ClassVar[int] = 0
     loss: Loss
     fit_intercept: bool
     strength: Tensor
@@ -144,10 +142,6 @@ class SharedHessian:
         if out.shape[1] > 1:  # different weights of classes violate the zero sum
             out -= out.mean(dim=1, keepdim=True)
         return out
-
-    def damping(self, solved: Tensor) -> Tensor:
-        """Return zeros (m,), as the curvature is not exact."""
-        return solved.new_zeros(len(solved))
 
     def at(self, point: Point, models: Tensor | None = None) -> "SharedHessian":
         """Update the weights of the rows at a point; X is not read."""

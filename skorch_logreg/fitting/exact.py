@@ -17,24 +17,19 @@ from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.objective import Objective, Params, Units
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import (
+    AUTO_SOLVERS,
     LBFGS,
     SOLVERS,
     Iterate,
     NewtonCholesky,
     Outcome,
-    ProximalNewton,
     Solver,
     Status,
-    chord,
     drive,
-    small,
 )
-from skorch_logreg.solvers.choose import choose_curvature, is_small
+from skorch_logreg.solvers.choose import choose_curvature, choose_solver, is_small
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
-
-# cost in passes over X up to which a new Hessian at every step is the fastest choice
-_NEWTON_COST = 1.5
 
 
 def minimise(request: FitRequest) -> FitResult:
@@ -154,12 +149,7 @@ def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
         auto: Any = _choose_solver(replace(request, solver="auto"), objective)
         return replace(auto, on_interrupt=solver.on_interrupt)
     if solver == "auto":
-        if not smooth:
-            return ProximalNewton()
-        plan = choose_curvature(objective)
-        if plan.exact and plan.cost(len(objective.reg_strength)) <= _NEWTON_COST:
-            return small.SmallNewton() if small.is_applicable(objective, plan) else NewtonCholesky()
-        return chord.ChordNewton() if chord.is_applicable(objective, plan) else LBFGS()
+        return AUTO_SOLVERS[choose_solver(objective, smooth)]()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
         # a Hessian for every model at every step has to fit: else they get theirs in turn

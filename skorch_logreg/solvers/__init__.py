@@ -41,6 +41,7 @@ A solver is a frozen dataclass of settings. `Solver` is its protocol, and `drive
 """
 
 from skorch_logreg.checkpoint import Checkpoint
+from skorch_logreg.solvers.chord import ChordNewton
 from skorch_logreg.solvers.driver import Iterate, drive
 from skorch_logreg.solvers.lbfgs import LBFGS
 from skorch_logreg.solvers.minibatch import SGD, Adam, AdamW, MiniBatch, Optimizer
@@ -48,6 +49,7 @@ from skorch_logreg.solvers.newton import NewtonCG, NewtonCholesky
 from skorch_logreg.solvers.outcome import Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalNewton
+from skorch_logreg.solvers.small import SmallNewton
 
 SOLVERS = {
     "lbfgs": LBFGS,
@@ -55,6 +57,8 @@ SOLVERS = {
     "newton-cholesky": NewtonCholesky,
     "proximal-newton": ProximalNewton,
 }
+# what `choose_solver` names
+AUTO_SOLVERS = {**SOLVERS, "small-newton": SmallNewton, "chord-newton": ChordNewton}
 
 __all__ = [
     "LBFGS",

@@ -1,4 +1,4 @@
-"""Choose the cheapest curvature for a problem by a cost model."""
+"""Choose the fastest solver, curvature and samples for a problem by a cost model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,39 +20,42 @@ from skorch_logreg.curvature import (
 )
 from skorch_logreg.objective import Objective, Point, sampled_at
 
+# All thresholds of the cost model. Costs are in passes: reads of X by all models of a batch.
+# `python -m benchmarks.choose` races the alternatives to what these pick.
+
+# cost up to which a curvature is built
+_EVERY_STEP_PASSES = 1.5  # at every step
+_FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
+_ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
+_BLOCK_PASSES = 20.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
+_EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
+# least ratio of the costs of two curvatures at which the cheaper one is chosen
+_LOW_PRECISION_SAVING = 3.0  # low precision instead of an exact Hessian
+_BLOCK_SAVING = 2.5  # blocks of classes instead of a joint Hessian
+# contraction of the decrement by a step that confirms it
+_EXACT_PROOF_RATE = 0.3  # on an exact Hessian
+_SAMPLED_PROOF_RATE = 0.1  # on one of a sample or of low precision
+# sizes
 MAX_SIDE = 3000  # side of the largest matrix that is factored
-_EXACT_PROOF_RATE = 0.3  # contraction of the decrement that confirms that of an exact Hessian
-_SAMPLED_PROOF_RATE = 0.1  # contraction that confirms the decrement of a Hessian from a sample
-_MAX_FIRST_PASSES = 4.0  # passes: above, an exact Hessian is not the first curvature
-_MAX_ROW_PRODUCT_PASSES = 10.0  # passes: above, products of pairs of rows first have low precision
-_MAX_FACTOR_NUMBERS = 1 << 26  # numbers in the factors of all models, half a gigabyte
-_MAX_EXACT_PASSES = 60.0  # passes that an exact Hessian may cost
+MANY_MODELS = 4  # models from which a shared factorisation pays
+_FACTOR_NUMBERS = 1 << 26  # numbers in the factors of all models, half a gigabyte
 _SMALL_PASS_NUMBERS = 1 << 21  # numbers read by a small pass, about 0.6 ms
 _SMALL_HESSIAN_FLOPS = 1e8  # floating point operations of a small Hessian, a few ms
-MANY_MODELS = 4  # number of models from which a shared factorisation pays
-_MIN_ROWS_MANY_MODELS = 1500  # minimum rows of a sample for many models
-# rows per column of a shared Hessian; its relative error is sqrt(columns / rows)
+_BLOCK_COLUMNS = 1000  # columns of a block
+_FEW_BLOCK_COLUMNS = 300  # the same for several classes, or if more cost too much
+_N_LOW_PRECISION = 6  # low-precision Hessians before an exact one
+# rows of a sample for a curvature; its relative error is sqrt(columns / rows)
+_ROWS_RATIO = 2  # least ratio of all rows to a sample
+_LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # the first that costs `_EVERY_STEP_PASSES`
 _SHARED_ROWS_PER_COLUMN = 200
-_MIN_SAMPLE_ROWS = 10_000  # minimum rows of a sample
-_ESTIMATE_ROWS_PER_COEF = 4  # rows per coefficient that estimate a decrement to some per cent
-# passes that a low-precision Hessian may cost if it can use fewer rows
-_MAX_LOW_PRECISION_PASSES = 1.5
-_LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # rows per coefficient of a low-precision Hessian
-# minimum cost of a joint Hessian relative to blocks of classes, for blocks to be used
-_MIN_BLOCK_SAVING = 2.5
-_N_LOW_PRECISION = 6  # number of low-precision Hessians before an exact one
-_MIN_ROWS_RATIO = 2  # minimum rows of the data relative to a sample for a curvature
-_MIN_LOW_PRECISION_SAVING = 3  # minimum cost of the exact Hessian relative to the low-precision one
-_SAMPLE_GROWTH = 10  # maximum ratio of the rows of successive samples
+_ESTIMATE_ROWS_PER_COEF = 4  # estimate a decrement to some per cent
+_BLOCK_ROWS_PER_COLUMN = 16  # half as many take three steps more
+_BLOCK_ROWS = 3000  # at least, for blocks, whose errors the solver corrects
+# rows of a sample on which a fit starts, for a model and for many models
+_START_ROWS, _START_ROWS_PER_COEF, _START_RATIO = 10_000, 100, 8
+_MANY_START_ROWS, _MANY_START_ROWS_PER_COEF, _MANY_START_RATIO = 1500, 30, 6
+_SAMPLE_GROWTH = (4, 10)  # least and largest ratio of successive samples
 _LAST_SAMPLE_RATIO = 15  # rows of the data relative to the last sample, which is kept as a copy
-_MIN_SAMPLE_GROWTH = 4  # minimum ratio of the rows of successive samples
-_MIN_SAMPLE_RATIO = 8  # minimum rows of the data relative to the first sample
-_MIN_BLOCK_ROWS = 3000  # minimum rows for blocks, whose errors the solver corrects
-_BLOCK_ROWS_PER_COLUMN = 16  # rows per column of a block; half as many take three steps more
-_MAX_BLOCK_COLUMNS = 1000  # columns of a partial Hessian
-# columns of a partial Hessian for several classes, or if more cost too much
-_FEW_BLOCK_COLUMNS = 300
-_MAX_BLOCK_PASSES = 20.0  # passes that the larger partial Hessian may cost
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class CurvaturePlan:
         Whether the curvature is updated at every point, and so does not become stale with age.
     size : int
         Numbers that the curvature, or its fallback, stores for each model.
+    over_columns : bool
+        Whether it is the exact Hessian over all columns.
     """
 
     build: Callable[[Objective, Point], Curvature]
@@ -85,10 +90,11 @@ class CurvaturePlan:
     fallback: "CurvaturePlan | None" = None
     is_adaptive: bool = False
     size: int = 0
+    over_columns: bool = False
 
     def max_models(self) -> int:
         """Return the number of models whose own curvatures fit the memory at once."""
-        return max(_MAX_FACTOR_NUMBERS // max(self.next.size, 1), 1)
+        return max(_FACTOR_NUMBERS // max(self.next.size, 1), 1)
 
     @property
     def next(self) -> "CurvaturePlan":
@@ -101,6 +107,23 @@ class CurvaturePlan:
         return self if self.fallback is None else self.fallback.last
 
 
+def choose_solver(objective: Objective, is_smooth: bool) -> str:
+    """Return the name of the fastest solver, a key of `AUTO_SOLVERS`.
+
+    ``is_smooth`` is also True where the penalty is not smooth but its strength is zero.
+    """
+    if not is_smooth:
+        return "proximal-newton"
+    plan, (m, n_outputs, side) = choose_curvature(objective), objective.shape
+    whole = m == 1 and objective.data.whole is not None
+    if plan.exact and plan.cost(m) <= _EVERY_STEP_PASSES:
+        is_plain = objective.offset is None and objective.penalty.quadratic
+        return "small-newton" if whole and plan.over_columns and is_plain else "newton-cholesky"
+    small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
+    keeps = plan.over_columns and plan.cost(1) <= _FIRST_PASSES and not objective.data.is_split
+    return "chord-newton" if small and keeps else "lbfgs"
+
+
 def choose_curvature(objective: Objective) -> CurvaturePlan:
     """Choose a curvature for each model, or for many models one shared factorisation.
 
@@ -109,12 +132,11 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     """
     own = _own_curvature(objective)
     m, n_outputs, side = objective.shape
-    affordable = own.cost(m) <= _MAX_FIRST_PASSES if own.exact else n_outputs > 1
+    affordable = own.cost(m) <= _FIRST_PASSES if own.exact else n_outputs > 1
     if m < MANY_MODELS or (affordable and m <= own.max_models()):
         return own
-    columns = min(_MAX_BLOCK_COLUMNS, side - 1)
-    rows = max(_MIN_ROWS_MANY_MODELS, _SHARED_ROWS_PER_COLUMN * (columns + 1))
-    n_rows = rows if objective.data.n_samples >= 2 * rows else None
+    columns = min(_BLOCK_COLUMNS, side - 1)
+    n_rows = _sampled(objective, max(_MANY_START_ROWS, _SHARED_ROWS_PER_COLUMN * (columns + 1)))
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
     return CurvaturePlan(build, False, own.cost, _SAMPLED_PROOF_RATE, own, is_adaptive=True)
 
@@ -141,25 +163,17 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
         if sampled is not None:
             return sampled
         joint = _low_precision_hessian(objective, exact) or exact
-    if n_outputs > 1 and n_outputs * side**2 <= _MAX_FACTOR_NUMBERS:
+    if n_outputs > 1 and n_outputs * side**2 <= _FACTOR_NUMBERS:
         blocks = _block_of(objective, side - 1)
-        least = max(_MIN_BLOCK_SAVING * blocks.cost(1), _MAX_FIRST_PASSES)
+        least = max(_BLOCK_SAVING * blocks.cost(1), _FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
             return blocks
-    if joint is not None and (
-        joint is not exact or joint.cost(1) <= _MAX_EXACT_PASSES or side <= 500
-    ):
+    if joint is not None and (joint is not exact or joint.cost(1) <= _EXACT_PASSES or side <= 500):
         return joint
-    if n_outputs > 1 and side <= MAX_SIDE // 2:
-        return _bound(objective)
+    if n_outputs > 1 and side <= MAX_SIDE // 2:  # the bound is close to it with many rows
+        cost = _passes(objective, partial(rough_seconds, n, 1, side - 1))
+        return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
     return _frequent_columns(objective)
-
-
-def _bound(objective: Objective) -> CurvaturePlan:
-    """Return the plan of the multinomial bound, which is close to the Hessian with many rows."""
-    n, p = objective.data.n_samples, objective.data.n_features
-    cost = _passes(objective, partial(rough_seconds, n, 1, p))
-    return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
 
 
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:
@@ -169,10 +183,11 @@ def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvatureP
     cost = _passes(objective, partial(exact_seconds, rows, n_outputs, side - 1))
     size = (n_outputs * side) ** 2
     if n_rows is None:
-        return CurvaturePlan(ExactHessian.build, True, cost, _EXACT_PROOF_RATE, size=size)
-    return CurvaturePlan(
-        partial(_on_sample, n_rows=n_rows), False, cost, _SAMPLED_PROOF_RATE, size=size
-    )
+        return CurvaturePlan(
+            ExactHessian.build, True, cost, _EXACT_PROOF_RATE, size=size, over_columns=True
+        )
+    build = partial(_on_sample, n_rows=n_rows)
+    return CurvaturePlan(build, False, cost, _SAMPLED_PROOF_RATE, size=size)
 
 
 def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
@@ -181,14 +196,13 @@ def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
     exact = CurvaturePlan(DualHessian.build, True, cost, _EXACT_PROOF_RATE, size=size)
     if not is_low_precision_first(n, n_outputs):
         return exact
-    return CurvaturePlan(
-        partial(DualHessian.build, rough=True), False, cost, _SAMPLED_PROOF_RATE, exact, size=size
-    )
+    build = partial(DualHessian.build, rough=True)
+    return CurvaturePlan(build, False, cost, _SAMPLED_PROOF_RATE, exact, size=size)
 
 
 def is_low_precision_first(n: int, n_outputs: int) -> bool:
     """Return True if a low-precision product of all pairs of rows should come first."""
-    return dual_cost(n, n_outputs) > _MAX_ROW_PRODUCT_PASSES
+    return dual_cost(n, n_outputs) > _ROW_PRODUCT_PASSES
 
 
 def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
@@ -196,7 +210,7 @@ def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePla
     sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
     if not sizes:
         return None
-    for n_rows, max_passes in ((sizes[-1], 1.0), (sizes[0], _MAX_FIRST_PASSES)):
+    for n_rows, max_passes in ((sizes[-1], 1.0), (sizes[0], _FIRST_PASSES)):
         sampled = exact_hessian(objective, n_rows)
         if sampled.cost(1) <= max_passes:
             return replace(sampled, cost=exact.cost, fallback=exact)
@@ -207,19 +221,18 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
     """Return the plan of low-precision Hessians, or None if they do not save enough.
 
     They are rebuilt when they are stale, `_N_LOW_PRECISION` times, from as many rows as
-    `_MAX_LOW_PRECISION_PASSES` allows.
+    `_EVERY_STEP_PASSES` allows.
     """
     _, n_outputs, side = objective.shape
-    n, whole = objective.data.n_samples, n_outputs * side
-    if exact.build != ExactHessian.build or exact.cost(1) <= _MAX_FIRST_PASSES:
+    if not exact.over_columns or exact.cost(1) <= _FIRST_PASSES:
         return None
-    for share in _LOW_PRECISION_ROWS_PER_COEF:
-        rows = share * whole
-        n_rows = rows if n >= _MIN_ROWS_RATIO * rows else None
-        cost = _passes(objective, partial(rough_seconds, n_rows or n, n_outputs, side - 1))
-        if cost(1) <= _MAX_LOW_PRECISION_PASSES:
+    for rows_per_coef in _LOW_PRECISION_ROWS_PER_COEF:
+        n_rows = _sampled(objective, rows_per_coef * n_outputs * side)
+        rows = n_rows or objective.data.n_samples
+        cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
+        if cost(1) <= _EVERY_STEP_PASSES:
             break
-    if _MIN_LOW_PRECISION_SAVING * cost(1) > exact.cost(1):
+    if _LOW_PRECISION_SAVING * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
     plan = exact
@@ -232,28 +245,28 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
 def _frequent_columns(objective: Objective) -> CurvaturePlan:
     """Return the plan of blocks of the columns with the most entries, from a sample of rows."""
     _, n_outputs, side = objective.shape
-    widths = (_MAX_BLOCK_COLUMNS, _FEW_BLOCK_COLUMNS) if n_outputs == 1 else (_FEW_BLOCK_COLUMNS,)
-    for width in widths:
-        plan = _block_of(objective, min(width, side - 1))
-        if plan.cost(1) <= _MAX_BLOCK_PASSES:
-            break
+    plan = _block_of(objective, min(_BLOCK_COLUMNS, side - 1))
+    if n_outputs > 1 or plan.cost(1) > _BLOCK_PASSES:
+        plan = _block_of(objective, min(_FEW_BLOCK_COLUMNS, side - 1))
     return plan
 
 
 def _block_of(objective: Objective, columns: int) -> CurvaturePlan:
     """Return the plan of a block of columns for each output and a diagonal for the rest."""
     _, n_outputs, side = objective.shape
-    n = objective.data.n_samples
-    rows = max(_MIN_BLOCK_ROWS, _BLOCK_ROWS_PER_COLUMN * columns)
-    n_rows = rows if n >= _MIN_ROWS_RATIO * rows else None
+    n_rows = _sampled(objective, max(_BLOCK_ROWS, _BLOCK_ROWS_PER_COLUMN * columns))
     build = partial(FrequentColumns.build, n_columns=columns, n_rows=n_rows)
-    products = _passes(objective, partial(blocks_seconds, n_rows or n, n_outputs, columns))
+    rows = n_rows or objective.data.n_samples
+    products = _passes(objective, partial(blocks_seconds, rows, n_outputs, columns))
     reads = 1 if columns == side - 1 else 3  # the curvature of rows; the diagonal
+    return CurvaturePlan(
+        build, False, lambda m: reads + products(m), 0.0, size=n_outputs * columns**2
+    )
 
-    def cost(n_models: int) -> float:
-        return reads + products(n_models)
 
-    return CurvaturePlan(build, False, cost, 0.0, size=n_outputs * columns**2)
+def _sampled(objective: Objective, rows: int) -> int | None:
+    """Return a number of rows, or None for all if the data have not many more."""
+    return rows if objective.data.n_samples >= _ROWS_RATIO * rows else None
 
 
 def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[int], float]:
@@ -271,11 +284,12 @@ def sample_rows(objective: Objective) -> int | None:
     fewer rows suffice.
     """
     m, n_outputs, side = objective.shape
+    least, rows_per_coef, ratio = _START_ROWS, _START_ROWS_PER_COEF, _START_RATIO
     if m >= MANY_MODELS:
-        rows, share = max(_MIN_ROWS_MANY_MODELS, 30 * n_outputs * side), _MIN_SAMPLE_RATIO - 2
-    else:
-        rows, share = max(_MIN_SAMPLE_ROWS, 100 * n_outputs * side), _MIN_SAMPLE_RATIO
-    return rows if objective.data.n_samples >= share * rows else None
+        least, rows_per_coef = _MANY_START_ROWS, _MANY_START_ROWS_PER_COEF
+        ratio = _MANY_START_RATIO
+    rows = max(least, rows_per_coef * n_outputs * side)
+    return rows if objective.data.n_samples >= ratio * rows else None
 
 
 def sample_sizes(objective: Objective) -> tuple[int, ...]:
@@ -289,8 +303,8 @@ def sample_sizes(objective: Objective) -> tuple[int, ...]:
         return ()
     sizes, last = [rows], objective.data.n_samples // _LAST_SAMPLE_RATIO
     if len(objective.reg_strength) < MANY_MODELS:
-        while sizes[-1] * _MIN_SAMPLE_GROWTH <= last:
-            sizes.append(min(sizes[-1] * _SAMPLE_GROWTH, last))
+        while sizes[-1] * _SAMPLE_GROWTH[0] <= last:
+            sizes.append(min(sizes[-1] * _SAMPLE_GROWTH[1], last))
     return tuple(sizes)
 
 
@@ -302,11 +316,11 @@ def subsampled_curvature(objective: Objective) -> CurvaturePlan:
     """
     best = choose_curvature(objective)
     m, n_outputs, side = objective.shape
-    rows = _ESTIMATE_ROWS_PER_COEF * n_outputs * side
-    if m > 1 or n_outputs * side > MAX_SIDE or objective.data.n_samples < 2 * rows:
+    n_rows = _sampled(objective, _ESTIMATE_ROWS_PER_COEF * n_outputs * side)
+    if m > 1 or n_outputs * side > MAX_SIDE or n_rows is None:
         return best
-    sampled = partial(_on_sample, n_rows=rows)
-    return CurvaturePlan(sampled, False, best.cost, 0.0, best.next, size=best.size)
+    build = partial(_on_sample, n_rows=n_rows)
+    return CurvaturePlan(build, False, best.cost, 0.0, best.next, size=best.size)
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:

@@ -11,12 +11,11 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import Curvature, ExactHessian
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import CurvaturePlan, exact_hessian, is_small
+from skorch_logreg.solvers.choose import exact_hessian
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import GOAL_MARGIN, MIN_CURVATURE_RATIO, flattening, is_damped
 
-_MAX_HESSIAN_PASSES = 4.0  # passes that a Hessian may cost
 _NEW_HESSIAN_STEPS = 2.0  # steps that a new Hessian needs to converge
 _LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
 _RATE_FACTOR = 4.0  # factor on an observed rate, since the first steps on a Hessian contract more
@@ -125,14 +124,6 @@ class ChordNewton(Resumable):
         return replace(
             state, solved=-found[0], decrement=found[1], trusted=trusted, is_conjugate=True
         )
-
-
-def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
-    """Return True if `ChordNewton` is the fastest solver; ``plan`` is the best curvature."""
-    m, n_outputs, side = objective.shape
-    small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    exact = plan.build == ExactHessian.build and plan.cost(1) <= _MAX_HESSIAN_PASSES
-    return small and exact and not objective.data.is_split
 
 
 def _steps_left(rate: float, decrement_ratio: float) -> float:

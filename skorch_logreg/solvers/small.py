@@ -13,7 +13,6 @@ from skorch_logreg.curvature.cholesky import damped_cholesky
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner, penalty_diagonal
-from skorch_logreg.solvers.choose import CurvaturePlan
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step
 from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
@@ -86,17 +85,6 @@ class SmallNewton(Resumable):
         found = newton_direction(objective, state.point, curvature, state.tol, MIN_CURVATURE_RATIO)
         trusted = torch.ones_like(state.trusted)
         return replace(state, solved=-found[0], decrement=found[1], trusted=trusted)
-
-
-def is_applicable(objective: Objective, plan: CurvaturePlan) -> bool:
-    """Return True if `SmallNewton` can minimise the objective; ``plan`` is the best curvature."""
-    single = len(objective.reg_strength) == 1 and objective.data.whole is not None
-    return (
-        single
-        and objective.offset is None
-        and plan.build == ExactHessian.build
-        and objective.penalty.quadratic
-    )
 
 
 def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> SmallState:

@@ -11,8 +11,8 @@ from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Objective, inner
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import NewtonCholesky, Status, drive
-from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.chord import ChordNewton, is_applicable
+from skorch_logreg.solvers.choose import choose_solver
+from skorch_logreg.solvers.chord import ChordNewton
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective
 
 
@@ -69,9 +69,8 @@ def test_a_decrement_that_is_trusted_is_nearly_exact():
 
 
 def test_serves_one_model_of_some_thousand_rows():
-    of = rows_of(3000, 40)
-    assert is_applicable(of, choose_curvature(of))
+    of = rows_of(3000, 100)
+    assert choose_solver(of, is_smooth=True) == "chord-newton"
     many = replace(of, reg_strength=torch.ones(2, dtype=torch.float64))
-    assert not is_applicable(many, choose_curvature(of))
-    wide = rows_of(30, 2000)
-    assert not is_applicable(wide, choose_curvature(wide))
+    for other in (many, rows_of(30, 2000)):
+        assert choose_solver(other, is_smooth=True) == "lbfgs"

@@ -45,6 +45,10 @@ class Grouped(FeaturePenalty):
         some = super().of_columns(columns)
         return some._with(groups=self._place[columns], size=self._sizes[columns])
 
+    def blocks(self) -> Tensor:
+        """Group (p,) of every feature."""
+        return self._place
+
     @cached_property
     def _place(self) -> Tensor:
         """Group (p,) of every feature, numbered from 0."""

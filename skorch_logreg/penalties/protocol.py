@@ -123,6 +123,13 @@ class Penalty(ABC):
         """
         return None
 
+    def blocks(self) -> Tensor | None:
+        """Label (p,) of every feature such that `prox` depends on features of the same label only.
+
+        None: it may depend on all.
+        """
+        return None
+
     def dual_scale(self, dual: Tensor) -> Tensor:
         """Largest factor (m,) in [0, 1] that brings the dual point into the conjugate's domain."""
         low = dual.new_zeros(len(dual))

@@ -98,14 +98,20 @@ class _Problem:
             Their Jacobian, which is symmetric; that of the others is zero.
         """
         support = image.nonzero()[:, 0]
-        own = _Problem(self.quadratic, self.penalty.of_columns(support), self.strength)
-        point, image = point[support], image[support]
         if not len(support):
             return support, point.new_zeros(0, 0)
+        own = _Problem(self.quadratic, self.penalty.of_columns(support), self.strength)
+        label = own.penalty.blocks()
+        label = torch.zeros_like(support) if label is None else label
+        same = label[:, None] == label
+        # coordinates of different blocks are shifted together
+        place = same.tril(-1).sum(dim=1)
+        point, image = point[support], image[support]
         shift = torch.minimum(_DIFFERENCE * point.abs(), image.abs() / 2).clamp(min=1e-300)
-        shifts = torch.diag(shift)
+        shifts = point.new_zeros(int(place.max()) + 1, len(support))
+        shifts[place, torch.arange(len(support), device=place.device)] = shift
         after, before = own.prox(torch.cat([point + shifts, point - shifts]), length).chunk(2)
-        found = (after - before) / (2 * shift[:, None])
+        found = torch.where(same, (after - before)[place] / (2 * shift[:, None]), 0.0)
         found = (found + found.T) / 2
         for whole in (0.0, 1.0):
             found = torch.where((found - whole).abs() < _DIFFERENCE_ERROR, whole, found)

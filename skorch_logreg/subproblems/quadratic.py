@@ -52,7 +52,7 @@ class Quadratic:
         held, hessian, slope = ~free, self.hessian, self.slope
         # a constant for all classes has no curvature but rounding; differences of columns far from
         # zero have little, which is kept
-        rtol = max(_PINV_RTOL, len(slope) * _EPS)
+        rtol = max(_PINV_RTOL, int(free.sum()) * _EPS)
         inverse = torch.linalg.pinv(hessian[free][:, free], rtol=rtol, hermitian=True)
         cross = inverse @ hessian[free][:, held]
         base = inverse @ slope[free]

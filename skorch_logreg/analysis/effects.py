@@ -110,17 +110,20 @@ def marginal_effects(
     """
     check_level(level)
     fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "marginal_effects")
-    bread = fit.to_original_units @ inverse_hessian(fit)
-    covariance = bread @ fit.information @ bread.T
+    bread, center, scale = inverse_hessian(fit), fit.units.center.numpy(), fit.units.scale.numpy()
     row_share, slope = fit.weight / fit.n_samples, fit.curvature[:, 0] / fit.n_samples
     coef, n_features = fit.params[0, :-1], fit.X.shape[1]
 
     def gradient(row_weight: np.ndarray) -> np.ndarray:
-        """Sum rows of ``[X 1]``."""
-        return np.append(np.asarray(fit.X.T @ row_weight).ravel(), row_weight.sum())
+        """Sum rows of ``[Z 1]``."""
+        total = fit.objective.data.reduce(
+            lambda block, weight: (block.rmatmul(weight),),
+            torch.from_numpy(row_weight)[:, None, None],
+        )
+        return total[0][0, 0].numpy()
 
     effect = coef * slope.sum()
-    jacobian = np.eye(n_features, n_features + 1) * slope.sum()
+    jacobian = np.eye(n_features, n_features + 1) * (slope.sum() / scale)[:, None]
     jacobian += np.outer(coef, gradient(slope * (1 - 2 * fit.proba[:, 1])))
     for j in _column_indices(discrete, fit.names[:-1]):
         column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
@@ -135,10 +138,11 @@ def marginal_effects(
             loss = fit.objective.loss
             effect[j] += sign * (row_share @ loss.predict_proba(logits)[:, 0, 1].numpy())
             own = gradient(row_share * loss.curvature(logits)[0][:, 0, 0].numpy())
-            own[j] = own[-1] * value
+            own[j] = own[-1] * (value - center[j]) / scale[j]
             jacobian[j] += sign * own
     warn_not_converged(fit.convergence_message)
-    covariance = jacobian @ covariance @ jacobian.T
+    root = jacobian @ bread
+    covariance = root @ fit.information @ root.T
     return MarginalEffects(fit.names[:-1], effect, covariance, level, fit.convergence_message)
 
 

@@ -103,6 +103,8 @@ def test_units_and_means_do_not_matter():
     moved = X.to_numpy() * [1e8, 1.0, 1e-8] + [0, 1e6, 0]
     far = summary(FREE.fit(moved, y), moved, y)
     close(far.z[:-1], found.z[:-1], 1e-5)
+    near, far = (marginal_effects(FREE.fit(rows, y), rows, y) for rows in (X, moved))
+    close(far.z, near.z, 1e-8)
 
 
 @pytest.mark.parametrize("covariance", ["model", "sandwich"])

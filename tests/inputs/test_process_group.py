@@ -13,7 +13,7 @@ import torch.distributed as dist
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import RankRows
 from skorch_logreg.exceptions import ParameterError
-from tests.estimators.test_chunks import OPTIONS, fit, rows
+from tests.inputs.test_chunks import OPTIONS, fit, rows
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 

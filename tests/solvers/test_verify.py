@@ -17,7 +17,7 @@ from skorch_logreg.solvers import LBFGS, NewtonCG, NewtonCholesky, ProximalNewto
 from skorch_logreg.solvers.state_io import max_bytes
 from skorch_logreg.solvers.verify import matches_params
 from tests.catalogue import LOSSES, objective, parameters, problem
-from tests.estimators.test_chunks import Listed
+from tests.inputs.test_chunks import Listed
 from tests.promises.test_17_resume import CASES, CutError, in_pieces
 
 SOLVERS = {

@@ -17,7 +17,7 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import ArrayChunks
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import LBFGS, Checkpoint, NewtonCholesky, ProximalNewton
-from tests.estimators.test_chunks import rows
+from tests.inputs.test_chunks import rows
 
 
 def chunks(X):

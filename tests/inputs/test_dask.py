@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam
-from tests.estimators.test_chunks import CHANGES, OPTIONS, Passes, fit, rows
+from tests.inputs.test_chunks import CHANGES, OPTIONS, Passes, fit, rows
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")

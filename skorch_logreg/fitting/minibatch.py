@@ -1,10 +1,8 @@
 """Fits on mini-batches, and the certificate of their last point."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
@@ -18,7 +16,6 @@ from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
 from skorch_logreg.solvers.evaluate_only import EvaluateOnly
-from skorch_logreg.solvers.minibatch import MiniBatch
 
 
 def train(
@@ -26,24 +23,17 @@ def train(
     loss: Loss,
     penalty: Penalty,
     *,
-    C: float | Tensor,
-    fit_intercept: bool,
-    solver: MiniBatch,
-    start: Params | None = None,
-    callback: Callable[[Progress], bool] | None = None,
-    held_out_score: Callable[[Params], float] | None = None,
-    seed: int = 0,
     state: dict[str, Any] | None = None,
     epochs: int | None = None,
     total_weight: Tensor | None = None,
+    **options: Any,
 ) -> tuple[Params, TrainingResult]:
     """Train on mini-batches, from any start and state, without a certificate.
 
     Parameters
     ----------
-    data, loss, penalty, C, fit_intercept, start, callback, held_out_score, seed
-        As in `fit`.
-    solver : MiniBatch
+    data, loss, penalty, **options
+        As in `fit`; the solver is one for mini-batches.
     state, epochs, total_weight
         As in `TrainingRequest` and `train_in_memory`.
 
@@ -54,48 +44,51 @@ def train(
     trained : TrainingResult
         Result of the epochs.
     """
+    request = FitRequest.of(data, loss=loss, penalty=penalty, **options)
+    return _train(request, state, epochs, total_weight)
+
+
+def _train(
+    request: FitRequest,
+    state: dict[str, Any] | None = None,
+    epochs: int | None = None,
+    total_weight: Tensor | None = None,
+) -> tuple[Params, TrainingResult]:
+    data, loss, C = request.data, request.loss, request.C
+    solver: Any = request.solver
     assert isinstance(data, InMemory)  # estimators refuse mini-batches of other rows
-    C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
     weight = data.weight.sum(dim=0) if total_weight is None else total_weight
-    shape = (len(C), loss.n_outputs, data.n_features)
-    head = LinearHead.zeros(shape, bias=fit_intercept, dtype=data.rows.dtype, device=data.device)
-    if start is not None:
-        head.load(start)
-    request = TrainingRequest(
+    head = LinearHead.zeros(
+        (len(C), loss.n_outputs, data.n_features),
+        bias=request.fit_intercept,
+        dtype=data.rows.dtype,
+        device=data.device,
+    )
+    if request.start is not None:
+        head.load(request.start)
+    score = request.held_out_score
+    training = TrainingRequest(
         network=head.layer,
         head=head.layer,
         loss=loss,
-        penalty=penalty,
+        penalty=request.penalty,
         reg_strength=1 / C,
         solver=solver,
         forward=head.logits,
-        held_out_score=held_out_score and (lambda: held_out_score(head.params())),
-        callback=epoch_callback(callback, weight, head.params),
+        held_out_score=score and (lambda: score(head.params())),
+        callback=epoch_callback(request.callback, weight, head.params),
         state=state,
         epochs=epochs,
-        seed=seed,
+        seed=request.seed,
     )
-    trained = train_in_memory(request, data, weight)
+    trained = train_in_memory(training, data, weight)
     return head.params(), trained
 
 
-def fit_minibatch(
-    request: FitRequest, held_out_score: Callable[[Params], float] | None, seed: int
-) -> FitResult:
+def fit_minibatch(request: FitRequest) -> FitResult:
     """Train on mini-batches, then certify the last point or continue to the minimum from it."""
     solver: Any = request.solver
-    reached, trained = train(
-        request.data,
-        request.loss,
-        request.penalty,
-        C=request.C,
-        fit_intercept=request.fit_intercept,
-        solver=solver,
-        start=request.start,
-        callback=request.callback,
-        held_out_score=held_out_score,
-        seed=seed,
-    )
+    reached, trained = _train(request)
     exact = solver.finish == "exact" and trained.is_complete
     n_epochs, callback = trained.n_epochs, request.callback
 

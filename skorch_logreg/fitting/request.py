@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -17,24 +18,66 @@ from skorch_logreg.solvers import Solver
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest:
-    """Everything that a fit is asked to do; see `fit` for the fields.
+    """Everything that a fit is asked to do.
 
-    ``C`` is a Tensor of shape (m,), and ``offset`` lies with the rows.
+    Parameters
+    ----------
+    data : Data
+        Rows, targets and weights.
+    loss : Loss
+        Loss of a row as a function of its logits.
+    penalty : Penalty
+        Penalty of the coefficients; the intercept has none.
+    C : Tensor of shape (m,)
+        Inverse of the regularization strength of each model; inf means no penalty.
+    fit_intercept : bool, default=True
+        Whether the models have an intercept.
+    solver : str or Solver, default="auto"
+        Key of `SOLVERS`, instance, or "auto".
+    tol : float, default=1e-4
+        Convergence threshold on the optimality; the relative suboptimality is about its square.
+    max_iter : int, default=100
+        Maximum number of iterations.
+    start : Params or None, default=None
+        Initial parameters; None starts from zero or from the solution of a smaller problem.
+    callback : callable or None, default=None
+        Called with a `Progress` after every iteration; the fit stops if it returns True.
+    bound : bool, default=True
+        Whether the duality gap is computed, which costs about two passes; else it is nan.
+    held_out_score : callable or None, default=None
+        Score of held-out rows after every epoch of a mini-batch solver; larger is better.
+    seed : int, default=0
+        Seed of the order of mini-batches.
+    offset : Tensor of shape (n, 1, 1) or (n, 1, K), float64, or None, default=None
+        Added to the logits of every row, where the rows are; not with mini-batch solvers.
+    dtype : torch.dtype, default=torch.float64
+        Type in which the parameters will be stored: they are rounded to it, and the duality gap
+        includes the error of rounding.
     """
 
     data: Data
     loss: Loss
     penalty: Penalty
     C: Tensor
-    fit_intercept: bool
-    solver: str | Solver
-    tol: float
-    max_iter: int
-    start: Params | None
-    callback: Callable[[Progress], bool] | None
-    bound: bool
-    offset: Tensor | None
-    dtype: torch.dtype
+    fit_intercept: bool = True
+    solver: str | Solver = "auto"
+    tol: float = 1e-4
+    max_iter: int = 100
+    start: Params | None = None
+    callback: Callable[[Progress], bool] | None = None
+    bound: bool = True
+    held_out_score: Callable[[Params], float] | None = None
+    seed: int = 0
+    offset: Tensor | None = None
+    dtype: torch.dtype = torch.float64
+
+    @classmethod
+    def of(cls, data: Data, *, C: float | Tensor = 1.0, **options: Any) -> Self:
+        """Make a request with ``C`` as a tensor and the offset where the rows are."""
+        C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+        if options.get("offset") is not None:
+            options["offset"] = data.beside(options["offset"])
+        return cls(data=data, C=C, **options)
 
     @cached_property
     def effective_penalty(self) -> Penalty:

@@ -2,22 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.multilabel.classifier import MultiLabel
+from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.partial import training_state
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
+from skorch_logreg.estimators.search.results import FitStatuses
 from skorch_logreg.fitting.batch import Models, classes_shown
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
+from skorch_logreg.scoring import FoldRows
 
 __all__ = ["CandidateBatch", "FoldData", "feature_attributes", "solve_batches"]
 
@@ -51,12 +56,22 @@ class FoldData:
 
     @classmethod
     def of(
-        cls, final: Any, X: Any, y: Any, sample_weight: Any = None, counts: Tensor | None = None
+        cls,
+        final: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        counts: Tensor | None = None,
+        **fit_params: Any,
     ) -> Self:
-        """Validate as `TorchLogisticClassifier.fit` does; sets ``n_features_in_`` of ``final``.
+        """Validate as `fit` does; sets ``n_features_in_`` of ``final``.
 
         Parameters
         ----------
+        final : TorchLogisticClassifier or MultiLabel
+        X, y, sample_weight, **fit_params
+            Arguments of its `fit`.
         counts : Tensor of shape (n_samples, n_folds) or None
             Number of times that every row is in every fold; None: one fold of all rows.
 
@@ -67,13 +82,22 @@ class FoldData:
         """
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        inputs = validate(X, y, sample_weight, model=final)
-        fold_weight = torch.ones(len(inputs.y), 1, dtype=torch.float64)
-        if counts is not None:
-            fold_weight = counts
+        if type(final) is MultiLabel:
+            fit_params = {"label_mask": None} | fit_params
+            estimator = checked_estimator(final)
+            inputs = validate_labels(final, estimator, X, y, sample_weight, **fit_params)
+        else:
+            inputs = validate(X, y, sample_weight, model=final, **fit_params)
+        fold_weight = counts
+        if fold_weight is None:
+            fold_weight = torch.ones(inputs.X.shape[0], 1, dtype=torch.float64)
         if inputs.weight is not None:
             fold_weight = fold_weight * inputs.weight[:, None]
         return cls(inputs, fold_weight, feature_attributes(final))
+
+    def of_fold(self, fold: int) -> FitInput:
+        """Return the input of a fit in a fold; rows outside the fold have weight 0."""
+        return replace(self.inputs, weight=self.fold_weight[:, fold])
 
     @property
     def n_outputs(self) -> int:
@@ -115,6 +139,8 @@ class CandidateBatch:
 
     Parameters
     ----------
+    final : TorchLogisticClassifier
+        Classifier with the parameters that all candidates share.
     settings : tuple of tuple of Candidate
         For each of a fold's models the candidates that share it; they differ in `threshold`.
     columns : tuple of int
@@ -127,11 +153,13 @@ class CandidateBatch:
         Rows and weights.
     """
 
+    final: Any
     settings: tuple[tuple[Candidate, ...], ...]
     columns: tuple[int, ...]
     solution: fitting.FitResult
     problem: Problem
     fold_data: FoldData
+    constant: ClassVar = ()
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -139,15 +167,49 @@ class CandidateBatch:
         return tuple(column for column in self.columns if column < self.fold_data.n_folds)
 
     @property
-    def logits(self) -> Tensor:
-        """Logits (n_samples, n_folds * n_settings, K) of the folds' models."""
-        return self.solution.logits[:, : len(self.folds) * len(self.settings)]
+    def statuses(self) -> FitStatuses:
+        """Status and optimality of the folds' models."""
+        n_models = len(self.folds) * len(self.settings)
+        return FitStatuses(
+            [served[0].index for served in self.settings] * len(self.folds),
+            self.solution.status[:n_models],
+            self.solution.optimality[:n_models].tolist(),
+            final=self.final,
+            dtype=str(self.problem.dtype).removeprefix("torch."),
+        )
 
-    def logits_on(self, X: Any) -> Tensor:
-        """Compute the logits (n_rows, m, K) of other, validated rows."""
-        params = self.problem.without_column(self.solution.params)
-        logits = _affine(X, params.coef.flatten(0, 1), params.intercept.flatten())
-        return logits.unflatten(1, params.coef.shape[:2])
+    def logits(self, rows: FoldRows, part: str, X_test: Any) -> Tensor:
+        """Return the logits (n_rows, n_settings, K) of rows by the models of their folds.
+
+        Parameters
+        ----------
+        rows : FoldRows
+            Rows of the search.
+        part : {"test", "train"}
+            Whether the rows are in the fold's training rows.
+        X_test : array or None
+            Input of the classifier for the test rows of the only fold, if it was fitted to the
+            output of transformers.
+        """
+        if X_test is None:
+            n_models = len(self.folds) * len(self.settings)
+            logits = rows.take(self.solution.logits[:, :n_models])
+        elif part == "train":
+            logits = self.solution.logits
+        else:
+            params = self.problem.without_column(self.solution.params)
+            logits = _affine(X_test, params.coef.flatten(0, 1), params.intercept.flatten())
+            logits = logits.unflatten(1, params.coef.shape[:2])
+        return logits.to(self.problem.stored_dtype)
+
+    def model(
+        self, place: tuple[int, int], candidate: Candidate, X: Any, logits: Tensor
+    ) -> CachedLogitsClassifier:
+        """Return a candidate's model with the logits (n_rows, n_settings, K) of rows."""
+        fold, setting = place
+        own = logits[:, setting].contiguous()
+        fitted = self.fitted(self.folds[fold], setting)
+        return CachedLogitsClassifier.of(self.final, fitted, X, own, **candidate.values)
 
     def sum_over_folds(self, setting: int) -> tuple[Tensor, Tensor]:
         """Sum a setting's coefficients (K, p) and intercepts (K,) over the folds."""
@@ -179,7 +241,7 @@ class CandidateBatch:
 
 def solve_batches(
     final: Any, candidates: Sequence[Candidate], fold_data: FoldData
-) -> Iterator[CandidateBatch]:
+) -> Iterator[list[CandidateBatch]]:
     """Solve candidates for all folds and yield a batch per penalty, or more if memory requires.
 
     Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
@@ -218,7 +280,7 @@ def _solve(
     settings: dict[Any, list[Candidate]],
     weight: dict[Any, Any],
     fold_data: FoldData,
-) -> Iterator[CandidateBatch]:
+) -> Iterator[list[CandidateBatch]]:
     """Solve candidates of one penalty, by their C and the key of their weights."""
     inputs, n_columns = fold_data.inputs, fold_data.fold_weight.shape[1]
     n_samples = inputs.X.shape[0]
@@ -234,9 +296,7 @@ def _solve(
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         matrix, column = np.divmod(numbers, n_columns)
         parts = [w[:, column[matrix == k]] for k, w in enumerate(weight.values())]
-        return fold_data.inputs.labels.index, parts[0] if len(parts) == 1 else torch.cat(
-            parts, dim=1
-        )
+        return inputs.labels.index, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     fitter = problem.batch_fitter(
         design,
@@ -258,6 +318,5 @@ def _solve(
         except Exception:  # the individual fits report it
             continue
         served = tuple(by_setting[number] for number in np.unique(setting[part]))
-        yield CandidateBatch(
-            served, tuple(np.unique(column[part]).tolist()), solution, problem, fold_data
-        )
+        folds = tuple(np.unique(column[part]).tolist())
+        yield [CandidateBatch(final, served, folds, solution, problem, fold_data)]

@@ -44,7 +44,7 @@ _BATCHED_PARAMETERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """Values of the parameters that may differ within a batch.
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from sklearn.utils.validation import (
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
 from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup
-from skorch_logreg.estimators.search.label_batches import LabelFoldData, LabelFoldFit, solve_labels
-from skorch_logreg.estimators.search.results import BatchResults, FitStatuses
-from skorch_logreg.estimators.search.scores import CandidateScorer, FittedPipeline, FoldLogits
-from skorch_logreg.inputs.labels import encode
+from skorch_logreg.estimators.search.label_batches import solve_labels
+from skorch_logreg.estimators.search.results import BatchResults
+from skorch_logreg.estimators.search.scores import CandidateScorer, FittedPipeline, ScoredRows
+from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.scoring import FoldRows
 
@@ -75,50 +76,25 @@ class CandidateEvaluator:
             fold_data = fold_data_by_network.get(id(group.network))
             if fold_data is None:
                 try:
-                    fold_data = self._validate_all_folds(group)
+                    fold_data = self._validate_all_folds(group, n_candidates)
                 except Exception:  # the individual fits report it
                     continue
-                with_all = self.refit and group.network is None and isinstance(fold_data, FoldData)
-                if with_all and _is_small(fold_data, n_candidates):
-                    fold_data = fold_data.with_all_rows()
                 fold_data_by_network[id(group.network)] = fold_data
-            if isinstance(fold_data, LabelFoldData):
-                self._evaluate_labels(group, fold_data, group.candidates, 0, None, started=started)
-            else:
-                self._evaluate_classifier(group, fold_data, started)
+            self._evaluate(group, group.candidates, fold_data, started)
 
-    def _validate_all_folds(self, group: CandidateGroup) -> Any:
+    def _validate_all_folds(self, group: CandidateGroup, n_candidates: int) -> FoldData:
         """Validate the rows once for all folds, which are represented by weights."""
-        n_samples = _num_samples(self.candidate_scorer.X)
+        X, y = self.candidate_scorer.X, self.candidate_scorer.y
+        n_samples = _num_samples(X)
         counts = FoldRows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
-        kind = LabelFoldData if type(group.final) is MultiLabel else FoldData
-        (X,) = group.classifier_inputs(self.candidate_scorer.X, self.candidate_scorer.y)
-        return kind.of(group.final, X, self.candidate_scorer.y, counts=counts, **self.fit_params)
-
-    def _evaluate_classifier(
-        self, group: CandidateGroup, fold_data: FoldData, started: float
-    ) -> None:
-        """Evaluate a classifier without transformers on all folds."""
-        n_samples = _num_samples(self.candidate_scorer.X)
-        for batch in solve_batches(group.final, group.candidates, fold_data):
-            if self.refit and group.network is None:
-                self.results.store_models(batch)
-            if not batch.folds:
-                continue  # only models on all rows
-            splits = [self.splits[fold] for fold in batch.folds]
-            rows = {"test": FoldRows.of([test for _, test in splits], n_samples)}
-            if self.return_train_score:
-                rows["train"] = FoldRows.of([train for train, _ in splits], n_samples)
-            fold_logits = {
-                name: FoldLogits(
-                    fold_rows.take(batch.logits).to(batch.problem.stored_dtype),
-                    fold_data.inputs.labels.index[fold_rows.rows],
-                    fold_rows,
-                )
-                for name, fold_rows in rows.items()
-            }
-            self._score(batch, fold_logits, group.final, None, batch.folds, started=started)
-            started = time.perf_counter()
+        (inputs,) = group.classifier_inputs(X, y)
+        fold_data = FoldData.of(group.final, inputs, y, counts=counts, **self.fit_params)
+        with_all = self.refit and group.network is None and type(group.final) is not MultiLabel
+        return (
+            fold_data.with_all_rows()
+            if with_all and _is_small(fold_data, n_candidates)
+            else fold_data
+        )
 
     def _evaluate_pipeline(self, group: CandidateGroup) -> None:
         """Fit the transformers once per fold, and all classifiers to their output."""
@@ -128,32 +104,77 @@ class CandidateEvaluator:
             try:
                 fitted_pipeline, (X, y, params) = self._fit_transformers(group, train, test)
                 X, X_test = group.classifier_inputs(X, y, fitted_pipeline.test)
-                if type(group.final) is MultiLabel:
-                    fold_data: Any = LabelFoldData.of(group.final, X, y, **params)
-                else:
-                    fold_data = FoldData.of(group.final, X, y, **params)
-                    rows = self._scored_rows(fold_data, train, test)
+                fold_data = FoldData.of(group.final, X, y, **params)
                 X_test = validate_rows(group.final, X_test, reset=False)
+                classes = fold_data.inputs.labels.classes
+                if type(group.final) is not MultiLabel and not np.array_equal(
+                    self._targets.classes, classes
+                ):
+                    raise ValueError("A fold lacks a class: it is another model then.")
             except Exception:  # of a transformer, for example; the individual fits report it
                 return
-            if isinstance(fold_data, LabelFoldData):
-                self._evaluate_labels(
-                    group, fold_data, remaining, fold, fitted_pipeline, started=started
-                )
-            else:
-                for batch in solve_batches(group.final, remaining, fold_data):
-                    logits = {"test": batch.logits_on(X_test), "train": batch.solution.logits}
-                    fold_logits = {
-                        name: FoldLogits(
-                            logits[name].to(batch.problem.stored_dtype), index, fold_rows
-                        )
-                        for name, (fold_rows, index) in rows.items()
-                    }
-                    self._score(
-                        batch, fold_logits, group.final, fitted_pipeline, [fold], started=started
-                    )
-                    started = time.perf_counter()
+            behind = _Transformed(fold, fitted_pipeline, X_test)
+            self._evaluate(group, remaining, fold_data, started, behind)
             remaining = tuple(c for c in remaining if self.results.has(c.index, fold + 1))
+
+    def _evaluate(
+        self,
+        group: CandidateGroup,
+        candidates: Sequence[Candidate],
+        fold_data: FoldData,
+        started: float,
+        transformed: "_Transformed | None" = None,
+    ) -> None:
+        """Solve and score candidates; the time of a solve is divided evenly among its fits."""
+        solve: Any = solve_labels if type(group.final) is MultiLabel else solve_batches
+        keeps = self.refit and group.has_no_transformers and group.network is None
+        for batches in solve(group.final, candidates, fold_data):
+            n_fits = [len(batch.folds) * sum(map(len, batch.settings)) for batch in batches]
+            fit_time = (time.perf_counter() - started) / max(sum(n_fits), 1)
+            for batch in batches:
+                if keeps and isinstance(batch, CandidateBatch):
+                    self.results.store_models(batch)
+                if batch.folds:  # else there are only models on all rows
+                    self._score(batch, fit_time, transformed)
+            started = time.perf_counter()
+
+    def _score(self, batch: Any, fit_time: float, transformed: "_Transformed | None") -> None:
+        """Score a batch and store its results."""
+        folds = batch.folds if transformed is None else (transformed.fold,)
+        fitted_pipeline = None if transformed is None else transformed.fitted_pipeline
+        started = time.perf_counter()
+        rows = self._scored_rows(batch, folds, "test", transformed)
+        scores = {"test_scores": self.candidate_scorer(batch, rows, fitted_pipeline)}
+        n_results = len(folds) * sum(map(len, batch.settings))
+        score_time = (time.perf_counter() - started) / n_results
+        if self.return_train_score:
+            train = self._scored_rows(batch, folds, "train", transformed)
+            scores["train_scores"] = self.candidate_scorer(batch, train, fitted_pipeline)
+        for candidate_index in scores["test_scores"]:
+            for i, fold in enumerate(folds):
+                result = {name: by_index[candidate_index][i] for name, by_index in scores.items()}
+                result |= {
+                    "n_test_samples": rows.rows.lengths[i],
+                    "fit_time": fit_time,
+                    "score_time": score_time,
+                }
+                self.results.add(candidate_index, fold, result)
+        self.results.add_fits(batch.statuses, folds[0], batch.constant)
+
+    def _scored_rows(
+        self, batch: Any, folds: Sequence[int], part: str, transformed: "_Transformed | None"
+    ) -> ScoredRows:
+        """Return the training or test rows of some folds, with their logits."""
+        own = [self.splits[fold][part == "test"] for fold in folds]
+        rows = FoldRows.of(own, _num_samples(self.candidate_scorer.X))
+        logits = batch.logits(rows, part, None if transformed is None else transformed.X_test)
+        index = None if logits is None else self._targets.index[rows.rows]
+        return ScoredRows(part, rows, logits, index)
+
+    @cached_property
+    def _targets(self) -> Targets:
+        """Classes of all rows."""
+        return encode(column_or_1d(self.candidate_scorer.y))
 
     def _fit_transformers(
         self, group: CandidateGroup, train: Any, test: Any
@@ -180,119 +201,14 @@ class CandidateEvaluator:
         X, y, params = recorded
         return FittedPipeline(pipeline, X, pipeline.predict(X_test)), (X, y, params)
 
-    def _scored_rows(self, fold_data: FoldData, train: Any, test: Any) -> dict[str, Any]:
-        """Return the rows to score in a fold, with their class indices."""
-        targets = encode(column_or_1d(self.candidate_scorer.y))
-        if not np.array_equal(targets.classes, fold_data.inputs.labels.classes):
-            raise ValueError("A fold lacks a class: it is another model then.")
-        parts = {"test": test} | ({"train": train} if self.return_train_score else {})
-        found = {
-            n: FoldRows.of([part], _num_samples(self.candidate_scorer.X))
-            for n, part in parts.items()
-        }
-        return {
-            name: (fold_rows, targets.index[fold_rows.rows]) for name, fold_rows in found.items()
-        }
 
-    def _score(
-        self,
-        batch: CandidateBatch,
-        fold_logits: dict[str, FoldLogits],
-        final: Any,
-        fitted_pipeline: FittedPipeline | None,
-        folds: Sequence[int],
-        *,
-        started: float,
-    ) -> None:
-        """Score a batch and store its results; its time is divided evenly among them."""
-        solved = time.perf_counter()
-        tested = self.candidate_scorer(batch, fold_logits["test"], final, fitted_pipeline)
-        scored = time.perf_counter()
-        trained = (
-            self.candidate_scorer(batch, fold_logits["train"], final, fitted_pipeline)
-            if "train" in fold_logits
-            else None
-        )
-        n_results = sum(map(len, batch.settings)) * len(folds)
-        fit_time, score_time = (solved - started) / n_results, (scored - solved) / n_results
-        for candidate_index, by_fold in tested.items():
-            for i, fold in enumerate(folds):
-                result = {"test_scores": by_fold[i]}
-                if trained is not None:
-                    result["train_scores"] = trained[candidate_index][i]
-                result |= {
-                    "n_test_samples": fold_logits["test"].rows.lengths[i],
-                    "fit_time": fit_time,
-                    "score_time": score_time,
-                }
-                self.results.add(candidate_index, fold, result)
-        candidate_indices = [served[0].index for served in batch.settings] * len(folds)
-        status = batch.solution.status[: len(candidate_indices)]
-        optimality = batch.solution.optimality[: len(candidate_indices)].tolist()
-        self._add_statuses(candidate_indices, status, optimality, final, batch.problem.dtype)
+@dataclass(frozen=True)
+class _Transformed:
+    """A fold whose rows were transformed, and its test rows as the classifier takes them."""
 
-    def _add_statuses(
-        self, candidate_indices: Any, status: Any, optimality: Any, final: Any, dtype: Any
-    ) -> None:
-        name = str(dtype).removeprefix("torch.")
-        statuses = FitStatuses(
-            candidate_indices, status, optimality, final.max_iter, final.tol, name
-        )
-        self.results.add_statuses(statuses)
-
-    def _evaluate_labels(
-        self,
-        group: CandidateGroup,
-        fold_data: LabelFoldData,
-        candidates: Sequence[Candidate],
-        first_fold: int,
-        fitted_pipeline: FittedPipeline | None,
-        *,
-        started: float,
-    ) -> None:
-        """Solve and score multi-label models."""
-        for fold_fits in solve_labels(group.final, candidates, fold_data):
-            elapsed = time.perf_counter() - started
-            fit_time = elapsed / sum(len(fold_fit.models) for fold_fit in fold_fits)
-            for fold_fit in fold_fits:
-                self._score_labels(fold_fit, fold_fit.fold + first_fold, fitted_pipeline, fit_time)
-            started = time.perf_counter()
-
-    def _score_labels(
-        self,
-        fold_fit: LabelFoldFit,
-        fold: int,
-        fitted_pipeline: FittedPipeline | None,
-        fit_time: float,
-    ) -> None:
-        train, test = self.splits[fold]
-        test_rows = self.candidate_scorer.rows(test)
-        train_rows = self.candidate_scorer.rows(train) if self.return_train_score else None
-        for candidate_index, model in fold_fit.models.items():
-            score_started = time.perf_counter()
-            result = {
-                "test_scores": self.candidate_scorer.score_model(
-                    model, *test_rows, fitted_pipeline, part="test"
-                )
-            }
-            score_time = time.perf_counter() - score_started
-            if train_rows is not None:
-                result["train_scores"] = self.candidate_scorer.score_model(
-                    model, *train_rows, fitted_pipeline, part="train"
-                )
-            result |= {
-                "n_test_samples": _num_samples(test_rows[0]),
-                "fit_time": fit_time,
-                "score_time": score_time,
-            }
-            self.results.add(candidate_index, fold, result)
-        self.results.add_constant(fold, fold_fit.constant)
-        candidate_index, model = next(iter(fold_fit.models.items()))
-        status, optimality = zip(*fold_fit.final_points, strict=True)
-        candidate_indices = [candidate_index] * len(status)
-        self._add_statuses(
-            candidate_indices, status, optimality, model.estimator, model.coef_.dtype
-        )
+    fold: int
+    fitted_pipeline: FittedPipeline
+    X_test: Any
 
 
 def _is_small(fold_data: FoldData, n_candidates: int) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,138 +16,71 @@ from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
-from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
-from skorch_logreg.estimators.search.batches import feature_attributes
+from skorch_logreg.estimators.multilabel.validate import checked_estimator
+from skorch_logreg.estimators.search.batches import FoldData
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
+from skorch_logreg.estimators.search.results import FitStatuses
 from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs import options
-from skorch_logreg.inputs.arrays import ArrayNamespace
 
-__all__ = ["LabelFoldData", "LabelFoldFit", "solve_labels"]
-
-
-@dataclass(frozen=True)
-class LabelFoldData:
-    """Validated rows and labels, and the number of times that each row is in every fold.
-
-    Parameters
-    ----------
-    inputs : FitInput
-    counts : Tensor of shape (n_samples, n_folds), float64, or None
-        Number of times that a row is in the fold's training rows. None: one fold of all rows.
-    feature_attributes : dict
-        Fitted attributes that describe the features.
-    """
-
-    inputs: Any
-    counts: Tensor | None
-    feature_attributes: dict[str, Any]
-
-    @classmethod
-    def of(
-        cls,
-        final: MultiLabel,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        label_mask: Any = None,
-        *,
-        counts: Tensor | None = None,
-    ) -> Self:
-        """Validate as `MultiLabel.fit` does; sets ``n_features_in_`` of ``final``.
-
-        Raises
-        ------
-        ValueError
-            If `fit` would raise, or the data is not supported in a batch.
-        """
-        if ArrayNamespace.of(X).xp is not None:
-            raise ValueError("Arrays of other libraries are not batched.")
-        inputs = validate_labels(
-            final, checked_estimator(final), X, y, sample_weight, label_mask=label_mask
-        )
-        return cls(inputs, counts, feature_attributes(final))
-
-    @property
-    def namespace(self) -> ArrayNamespace:
-        """Array namespace and device of X."""
-        namespace: ArrayNamespace = self.inputs.namespace
-        return namespace
-
-    @property
-    def n_folds(self) -> int:
-        """Number of folds that are solved together."""
-        return 1 if self.counts is None else int(self.counts.shape[1])
-
-    def fold_inputs(self, fold: int) -> Any:
-        """Return the input of a fit in a fold; rows outside the fold have weight 0."""
-        if self.counts is None:
-            return self.inputs
-        weight = self.counts[:, fold]
-        return replace(
-            self.inputs,
-            weight=weight if self.inputs.weight is None else weight * self.inputs.weight,
-        )
+__all__ = ["LabelBatch", "solve_labels"]
 
 
 @dataclass(frozen=True)
-class LabelFoldFit:
+class LabelBatch:
     """Candidates that share their models, fitted in one fold.
 
     Parameters
     ----------
-    fold : int
-        Index of the fold.
+    settings : tuple of one tuple of Candidate
+    folds : tuple of one int
     models : dict of int to MultiLabel
         A fitted estimator for every candidate, by its index.
-    final_points : list of (Status, float)
+    statuses : FitStatuses
         Status and optimality of every label.
     constant : ndarray of int
         Labels that have one value in the fold.
     """
 
-    fold: int
+    settings: tuple[tuple[Candidate, ...], ...]
+    folds: tuple[int, ...]
     models: dict[int, MultiLabel]
-    final_points: list[tuple[fitting.Status, float]]
+    statuses: FitStatuses
     constant: np.ndarray
+
+    def logits(self, rows: Any, part: str, X_test: Any) -> None:
+        """Return None: a label's model computes its logits itself."""
+
+    def model(self, place: Any, candidate: Candidate, X: Any, logits: Any) -> MultiLabel:
+        """Return a candidate's model."""
+        return self.models[candidate.index]
 
 
 @dataclass
 class _LabelSetting:
-    """Candidates that differ only in their threshold.
+    """Candidates that differ only in their threshold, with an unfitted estimator for each."""
 
-    Parameters
-    ----------
-    models : dict of int to MultiLabel
-        An unfitted estimator for every candidate, by its index.
-    estimator : TorchLogisticClassifier
-        Estimator of the labels.
-    resolved : Options
-        Penalty and solver of the estimator.
-    C : Tensor of shape (n_labels,)
-        Inverse regularisation strengths.
-    penalty : object
-        Key that is equal for settings with the same penalty.
-    weight_key : object
-        Key that is equal for settings with the same class weights.
-    """
-
-    models: dict[int, MultiLabel]
+    models: dict[Candidate, MultiLabel]
     estimator: TorchLogisticClassifier
     resolved: options.Options
     C: Tensor
-    penalty: Any
-    weight_key: Any
+    penalty: Any  # key that is equal for settings with the same penalty
+    weight_key: Any  # key that is equal for settings with the same class weights
 
-    def label_problem(self, inputs: Any) -> LabelProblem:
-        """Create the problem of one fold."""
-        model = next(iter(self.models.values()))
-        return LabelProblem.of(model, inputs, self.estimator, self.resolved)
+    @classmethod
+    def of(cls, model: MultiLabel, n_labels: int) -> "_LabelSetting":
+        """Resolve the parameters of an estimator."""
+        estimator = checked_estimator(model)
+        resolved = options.resolve(EstimatorWithC(estimator, model.C))
+        C = c_per_label(model.C, estimator, resolved, n_labels)
+        weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)
+        penalty = resolved.l1_ratio, identity_key(estimator.penalty_factor)
+        return cls({}, estimator, resolved, C, penalty, weight_key)
 
 
 def solve_labels(
-    final: MultiLabel, candidates: Sequence[Candidate], fold_data: LabelFoldData
-) -> Iterator[list[LabelFoldFit]]:
+    final: MultiLabel, candidates: Sequence[Candidate], fold_data: FoldData
+) -> Iterator[list[LabelBatch]]:
     """Solve candidates for all folds, as many settings and folds at a time as memory allows.
 
     Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
@@ -159,7 +92,7 @@ def solve_labels(
         Estimator with the parameters that all candidates share.
     candidates : sequence of Candidate
         Candidates to solve.
-    fold_data : LabelFoldData
+    fold_data : FoldData
         Rows, labels and folds.
     """
     labels: Indicator = fold_data.inputs.labels
@@ -173,10 +106,10 @@ def solve_labels(
             model._validate_params()
             model._thresholds(labels.kind, labels.n_labels)
             if key not in settings:
-                settings[key] = _make_setting(model, labels.n_labels)
+                settings[key] = _LabelSetting.of(model, labels.n_labels)
         except Exception:  # the individual fits report it
             continue
-        settings[key].models[candidate.index] = model
+        settings[key].models[candidate] = model
     by_penalty: dict[Any, list[_LabelSetting]] = {}
     for setting in settings.values():
         by_penalty.setdefault(setting.penalty, []).append(setting)
@@ -205,23 +138,16 @@ def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
     return model
 
 
-def _make_setting(model: MultiLabel, n_labels: int) -> _LabelSetting:
-    estimator = checked_estimator(model)
-    resolved = options.resolve(EstimatorWithC(estimator, model.C))
-    C = c_per_label(model.C, estimator, resolved, n_labels)
-    weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)
-    penalty = resolved.l1_ratio, identity_key(estimator.penalty_factor)
-    return _LabelSetting({}, estimator, resolved, C, penalty, weight_key)
-
-
 def _solve(
-    setting_folds: Sequence[tuple[_LabelSetting, int]], fold_data: LabelFoldData
-) -> list[LabelFoldFit]:
+    setting_folds: Sequence[tuple[_LabelSetting, int]], fold_data: FoldData
+) -> list[LabelBatch]:
     """Solve settings that share a penalty, each in its fold."""
     by_key: dict[Any, LabelProblem] = {}
     for setting, fold in setting_folds:
         if (setting.weight_key, fold) not in by_key:
-            own = setting.label_problem(fold_data.fold_inputs(fold))
+            model = next(iter(setting.models.values()))
+            inputs = fold_data.of_fold(fold)
+            own = LabelProblem.of(model, inputs, setting.estimator, setting.resolved)
             first = next(iter(by_key.values()), own)
             by_key[setting.weight_key, fold] = replace(own, design=first.design)
     problems = list(by_key.values())
@@ -244,7 +170,7 @@ def _solve(
         torch.cat([setting.C[some] for (setting, _), _, some in pairs]),
         group=np.concatenate(free),
     )
-    found: list[LabelFoldFit] = []
+    found = []
     limits = np.cumsum([0, *map(len, free)])
     solution = problems[0].fitter(columns).fit_all(models) if limits[-1] else None
     for i, (setting, fold) in enumerate(setting_folds):
@@ -254,7 +180,7 @@ def _solve(
         )
         if solution is not None:
             results.store(free[i], solution.take(torch.arange(limits[i], limits[i + 1])))
-        found.append(_make_fold_fit(setting, fold, results, own.binary_problems, fold_data))
+        found.append(_make_batch(setting, fold, results, own.binary_problems, fold_data))
     return found
 
 
@@ -266,27 +192,23 @@ def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tup
     return targets, weight if weight.ndim == 2 else weight[:, None].expand(targets.shape)
 
 
-def _make_fold_fit(
+def _make_batch(
     setting: _LabelSetting,
     fold: int,
     label_results: LabelResults,
     binary_problems: BinaryProblems,
-    fold_data: LabelFoldData,
-) -> LabelFoldFit:
-    labels: Indicator = fold_data.inputs.labels
-    fitted = label_results.attributes() | {
-        **fold_data.feature_attributes,
-        "classes_": labels.classes,
-        "n_labels_": labels.n_labels,
-        "target_kind_": labels.kind,
-        "target_dtype_": labels.dtype,
-    }
-    if labels.names is not None:
-        fitted["label_names_"] = labels.names
+    fold_data: FoldData,
+) -> LabelBatch:
+    fitted = label_results.attributes() | fold_data.feature_attributes
     models = {}
-    for candidate_index, model in setting.models.items():
-        models[candidate_index] = copy(model)
-        models[candidate_index].__dict__.update(fitted)
-    return LabelFoldFit(
-        fold, models, label_results.final_points(), np.flatnonzero(binary_problems.constant)
-    )
+    for candidate, model in setting.models.items():
+        models[candidate.index] = copy(model)
+        models[candidate.index]._set_fitted(fitted, fold_data.inputs.labels)
+    first = next(iter(models.values()))
+    status, optimality = zip(*label_results.final_points(), strict=True)
+    statuses = FitStatuses(
+        [next(iter(models))] * len(status), status, optimality,
+        final=first.estimator, dtype=str(first.coef_.dtype),
+    )  # fmt: skip
+    constant = np.flatnonzero(binary_problems.constant)
+    return LabelBatch((tuple(setting.models),), (fold,), models, statuses, constant)

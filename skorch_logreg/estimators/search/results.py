@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence_messages
-from skorch_logreg.estimators.search.batches import CandidateBatch
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Status
 
@@ -27,13 +26,9 @@ class FitStatuses:
     candidate_indices : sequence of int
         Index of a candidate of each fit.
     status : sequence of Status
-        Status of each fit.
     optimality : sequence of float
-        Optimality of each fit.
-    max_iter : int
-        Maximum number of iterations.
-    tol : float
-        Convergence threshold on the optimality.
+    final : estimator
+        Estimator with the `max_iter` and `tol` of the fits.
     dtype : str
         Name of the data's dtype.
     """
@@ -41,8 +36,7 @@ class FitStatuses:
     candidate_indices: Sequence[int]
     status: Sequence[Status]
     optimality: Sequence[float]
-    max_iter: int
-    tol: float
+    final: Any
     dtype: str
 
 
@@ -59,7 +53,7 @@ class BatchResults:
     n_splits: int
     _results: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
     _statuses: list[FitStatuses] = field(default_factory=list)
-    _models: dict[int, list[tuple[CandidateBatch, int]]] = field(default_factory=dict)
+    _models: dict[int, list[tuple[Any, int]]] = field(default_factory=dict)
     _n_stored: int = 0
     _constant: set[tuple[int, int]] = field(default_factory=set)
 
@@ -67,15 +61,12 @@ class BatchResults:
         """Add a result in the format of scikit-learn's `_fit_and_score`."""
         self._results.setdefault(candidate_index, {})[fold] = {"fit_error": None, **result}
 
-    def add_statuses(self, statuses: FitStatuses) -> None:
-        """Add the statuses of fits, for `warn`."""
+    def add_fits(self, statuses: FitStatuses, fold: int, constant: Sequence[int]) -> None:
+        """Add the statuses of fits and the labels that have one value in a fold, for `warn`."""
         self._statuses.append(statuses)
+        self._constant.update((fold, int(label)) for label in constant)
 
-    def add_constant(self, fold: int, labels: np.ndarray) -> None:
-        """Add labels that have one value in a fold."""
-        self._constant.update((fold, int(label)) for label in labels)
-
-    def store_models(self, batch: CandidateBatch) -> None:
+    def store_models(self, batch: Any) -> None:
         """Store the models for the refit, up to a limit on their size."""
         self._n_stored += batch.solution.params.coef.numel()
         if self._n_stored <= _MAX_STORED_COEFS:
@@ -141,8 +132,8 @@ class BatchResults:
             text = convergence_messages.message_for_several(
                 final_points,
                 what="fits of the search",
-                max_iter=worst.max_iter,
-                tol=worst.tol,
+                max_iter=worst.final.max_iter,
+                tol=worst.final.tol,
                 dtype=worst.dtype,
             )
             warn_user(str(text), ConvergenceWarning)

@@ -12,32 +12,32 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from torch import Tensor
 
-from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
-from skorch_logreg.estimators.search.batches import CandidateBatch
 from skorch_logreg.scoring import FoldRows, fast_scores, metric_name
 
-__all__ = ["CandidateScorer", "FoldLogits"]
+__all__ = ["CandidateScorer", "FittedPipeline", "ScoredRows"]
 
 _BY_LABEL = ("accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
-class FoldLogits:
-    """Logits of the rows to score, one fold after the other.
+class ScoredRows:
+    """Rows to score, one fold after the other.
 
     Parameters
     ----------
-    logits : Tensor of shape (n_entries, g, K)
-        Logits of the g models of the row's fold.
-    index : Tensor of shape (n_entries,)
-        Class indices.
+    part : {"test", "train"}
     rows : FoldRows
         Indices of the rows in the X of the search.
+    logits : Tensor of shape (n_entries, n_settings, K), or None
+        Logits of the models of the row's fold; None: the models predict them.
+    index : Tensor of shape (n_entries,), or None
+        Class indices.
     """
 
-    logits: Tensor
-    index: Tensor
+    part: str
     rows: FoldRows
+    logits: Tensor | None
+    index: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -93,22 +93,14 @@ class CandidateScorer:
     error_score: Any
 
     def __call__(
-        self,
-        batch: CandidateBatch,
-        fold_logits: FoldLogits,
-        final: Any,
-        fitted_pipeline: FittedPipeline | None = None,
+        self, batch: Any, scored: ScoredRows, fitted_pipeline: FittedPipeline | None = None
     ) -> dict[int, list[Any]]:
         """Score every candidate in every fold.
 
         Parameters
         ----------
-        batch : CandidateBatch
-            Solved models.
-        fold_logits : FoldLogits
-            Logits of the rows to score.
-        final : TorchLogisticClassifier
-            Classifier with the shared parameters.
+        batch : CandidateBatch or LabelBatch
+        scored : ScoredRows
         fitted_pipeline : FittedPipeline or None
             Fitted transformers, if there are any.
 
@@ -117,20 +109,16 @@ class CandidateScorer:
         scores : dict
             By candidate index, a list with a number, or a dict of numbers, per fold.
         """
-        scores = self._score_together(batch, fold_logits)
-        return (
-            self._score_individually(batch, fold_logits, final, fitted_pipeline)
-            if scores is None
-            else scores
-        )
+        scores = self._score_together(batch, scored)
+        if scores is None:
+            scores = self._score_individually(batch, scored, fitted_pipeline)
+        return scores
 
-    def _score_together(
-        self, batch: CandidateBatch, fold_logits: FoldLogits
-    ) -> dict[int, list[Any]] | None:
+    def _score_together(self, batch: Any, scored: ScoredRows) -> dict[int, list[Any]] | None:
         several = getattr(self.scorer, "_scorers", None)
         scorers = {"": self.scorer if self.scoring is not None else None}
         metrics = {name: metric_name(s) for name, s in (several or scorers).items()}
-        if None in metrics.values():
+        if None in metrics.values() or scored.logits is None or scored.index is None:
             return None
         weight = None
         if self.params:
@@ -138,16 +126,16 @@ class CandidateScorer:
             known = len(self.params) == 1 and given.shape == (_num_samples(self.X),)
             if not known or (several and _routing_enabled()):
                 return None
-            weight = torch.from_numpy(given.astype(np.float64))[fold_logits.rows.rows]
+            weight = torch.from_numpy(given.astype(np.float64))[scored.rows.rows]
         thresholds = {c.values["threshold"] for served in batch.settings for c in served}
         table: dict[tuple[str, float], list[list[float]]] = {}
         for name, metric in metrics.items():
             for threshold in thresholds if metric in _BY_LABEL else {0.5}:
                 found = fast_scores(
                     metric,
-                    fold_logits.logits,
-                    fold_logits.index,
-                    fold_logits.rows.lengths,
+                    scored.logits,
+                    scored.index,
+                    scored.rows.lengths,
                     weight,
                     threshold=threshold,
                     classes=batch.fold_data.inputs.labels.classes,
@@ -166,58 +154,28 @@ class CandidateScorer:
                     {name: column[fold][model] for name, column in columns.items()}
                     if several
                     else columns[""][fold][model]
-                    for fold in range(fold_logits.rows.n_folds)
+                    for fold in range(scored.rows.n_folds)
                 ]
         return scores
 
-    def rows(self, rows: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """Return rows of X and y with their scorer parameters."""
-        X, y = _safe_split(self.estimator, self.X, self.y, rows)
-        return X, y, _check_method_params(self.X, params=self.params, indices=rows)
-
-    def score_model(
-        self,
-        model: Any,
-        X: Any,
-        y: Any,
-        params: dict[str, Any],
-        fitted_pipeline: FittedPipeline | None = None,
-        *,
-        part: str = "test",
-    ) -> Any:
-        """Score a fitted model on rows that have not been transformed."""
-        if fitted_pipeline is not None:
-            if self.needs_only_predictions:
-                X = getattr(fitted_pipeline, part)
-            else:
-                model = fitted_pipeline.with_final_step(model)
-        return _score(model, X, y, self.scorer, params, self.error_score)
-
     def _score_individually(
-        self,
-        batch: CandidateBatch,
-        fold_logits: FoldLogits,
-        final: Any,
-        fitted_pipeline: FittedPipeline | None,
+        self, batch: Any, scored: ScoredRows, fitted_pipeline: FittedPipeline | None
     ) -> dict[int, list[Any]]:
         scores: dict[int, list[Any]] = {c.index: [] for served in batch.settings for c in served}
-        lengths = list(fold_logits.rows.lengths)
-        parts = zip(
-            fold_logits.rows.rows.split(lengths), fold_logits.logits.split(lengths), strict=True
-        )
-        for fold, (rows, logits) in enumerate(parts):
-            X, y, params = self.rows(rows.numpy())
-            for model, served in enumerate(batch.settings):
-                fitted = batch.fitted(batch.folds[fold], model)
-                model_logits = logits[:, model].contiguous()
+        logits = [None] * scored.rows.n_folds
+        if scored.logits is not None:
+            logits = scored.logits.split(list(scored.rows.lengths))
+        for fold, rows in enumerate(scored.rows.parts):
+            X, y = _safe_split(self.estimator, self.X, self.y, rows)
+            params = _check_method_params(self.X, params=self.params, indices=rows)
+            if fitted_pipeline is not None and self.needs_only_predictions:
+                X = getattr(fitted_pipeline, scored.part)
+            for setting, served in enumerate(batch.settings):
                 for candidate in served:
-                    stand_in = CachedLogitsClassifier.of(
-                        final, fitted, X, model_logits, **candidate.values
-                    )
-                    whole: Any = stand_in
+                    model = batch.model((fold, setting), candidate, X, logits[fold])
                     if fitted_pipeline is not None and not self.needs_only_predictions:
-                        whole = fitted_pipeline.with_final_step(stand_in)
-                    score = _score(whole, X, y, self.scorer, params, self.error_score)
+                        model = fitted_pipeline.with_final_step(model)
+                    score = _score(model, X, y, self.scorer, params, self.error_score)
                     scores[candidate.index].append(score)
         return scores
 

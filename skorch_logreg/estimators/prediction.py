@@ -136,20 +136,7 @@ class LogitPrediction:
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`, which is finite where that underflows to 0.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score; or chunks of them, or a Dask collection, for a lazy Dask array.
-
-        Returns
-        -------
-        log_probabilities : array of shape (n_samples, n_classes)
-            Log-probabilities, with columns in the order of ``classes_``.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
+        X and the result have the shapes that they have there.
         """
         logits, namespace = self._logits(X, "predict_log_proba")
         return namespace.from_tensor(self._loss.log_proba(logits))

@@ -1,5 +1,8 @@
 """Test what `notebooks/migration.md` says of the objectives of other packages."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -7,7 +10,8 @@ import torch
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 
-from skorch_logreg import TorchLogisticClassifier
+import skorch_logreg
+from skorch_logreg import TorchLogisticClassifier, penalties, solvers
 from skorch_logreg.penalties import GroupL2
 from tests.estimators.data import binary, multi
 
@@ -20,6 +24,15 @@ def log_loss(X, y, coef, intercept):
     if z.shape[1] == 1:
         z = np.hstack([np.zeros_like(z), z])
     return (np.logaddexp.reduce(z, axis=1) - z[np.arange(len(y)), y]).mean()
+
+
+def test_the_guide_names_classes_that_there_are():
+    guide = Path(__file__).parents[1] / "notebooks" / "migration.md"
+    used = [line.split(" | ")[1] for line in guide.read_text().splitlines() if " | " in line]
+    names = re.findall(r"\b[A-Z][a-z]\w+(?=\()", " ".join(used))
+    rooms = (skorch_logreg, solvers, penalties)
+    assert len(names) > 10
+    assert [name for name in names if not any(hasattr(room, name) for room in rooms)] == []
 
 
 def is_minimum(objective, model):

@@ -24,7 +24,6 @@ from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
-from skorch_logreg.estimators.multilabel.binary_problems import LabelResults
 from skorch_logreg.estimators.multilabel.convergence_warnings import warn
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
 from skorch_logreg.estimators.multilabel.export import LabelExportMixin
@@ -327,11 +326,6 @@ class MultiLabel(
         if grid is not None:
             splits = label_cv.split(estimator.cv, inputs.X, y, labels)
         label_problem = LabelProblem.of(self, inputs, estimator, resolved)
-        label_results = LabelResults(
-            label_problem.problem,
-            label_problem.binary_problems.constant,
-            label_problem.binary_problems.device,
-        )
         found: dict[str, Any] = {}
         if grid is None:
             C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
@@ -340,7 +334,7 @@ class MultiLabel(
                 if estimator.warm_start
                 else None
             )
-            label_problem.fit(label_results, C, start, verbose=bool(estimator.verbose))
+            label_results = label_problem.fit(C, start, verbose=bool(estimator.verbose))
             cv_result = None
         else:
             n_samples, weight = inputs.X.shape[0], inputs.sample_weight
@@ -362,7 +356,7 @@ class MultiLabel(
             cv_result = LabelCrossValidation(
                 label_problem, grid, train, scorer, estimator.selection
             ).search()
-            cv_result.fit(label_problem, grid, label_results)
+            label_results = cv_result.fit(label_problem, grid)
             found = cv_result.attributes(grid)
         warn(
             estimator,

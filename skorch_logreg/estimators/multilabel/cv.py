@@ -51,18 +51,17 @@ class CVResult:
     failed: np.ndarray
     n_passes: int = 0
 
-    def fit(
-        self, label_problem: LabelProblem, grid: CVOptions, label_results: LabelResults
-    ) -> None:
+    def fit(self, label_problem: LabelProblem, grid: CVOptions) -> LabelResults:
         """Fit the chosen candidates on all rows."""
         C = torch.from_numpy(grid.Cs.astype(np.float64))[self.c_index]
         penalties = [grid.options(l1_ratio) for l1_ratio in grid.effective_l1_ratios]
-        label_problem.fit(
-            label_results, C, self.start, penalties=penalties, penalty=self.l1_ratio_index
+        label_results = label_problem.fit(
+            C, self.start, penalties=penalties, penalty=self.l1_ratio_index
         )
         label_results.n_passes += self.n_passes
         self.final_points += label_results.final_points()
         self.failed |= label_results.failed()
+        return label_results
 
     def attributes(self, grid: CVOptions) -> dict[str, Any]:
         """Return the fitted attributes."""

@@ -115,20 +115,17 @@ class LabelProblem:
 
     def fit(
         self,
-        label_results: LabelResults,
         C: Tensor,
         start: Params | None = None,
         *,
         penalties: Sequence[Options] | None = None,
         penalty: np.ndarray | None = None,
         verbose: bool = False,
-    ) -> None:
-        """Fit all labels but the constant ones and store them in ``label_results``.
+    ) -> LabelResults:
+        """Fit all labels but the constant ones.
 
         Parameters
         ----------
-        label_results : LabelResults
-            Results, updated in place.
         C : Tensor of shape (n_labels,)
             Inverse regularisation strengths.
         start : Params or None
@@ -140,7 +137,9 @@ class LabelProblem:
         verbose : bool
             Whether to print a line per iteration.
         """
-        labels = np.flatnonzero(self.binary_problems.constant == 0)
+        constant, device = self.binary_problems.constant, self.binary_problems.device
+        label_results = LabelResults(self.problem, constant, device)
+        labels = np.flatnonzero(constant == 0)
         fitter = self.fitter(
             penalties=penalties,
             report=(lambda part: ProgressPrinter(labels[part])) if verbose else None,
@@ -153,6 +152,7 @@ class LabelProblem:
         )
         for part in fitter.batches(models):
             label_results.store(labels[part], fitter.fit(models, part))
+        return label_results
 
 
 def make_binary_problems(

@@ -104,11 +104,9 @@ def _solve_head(
     """
     features = replace(inputs, X=network_fit.features(inputs.X))
     label_problem = LabelProblem.of(model, features, classifier, network_fit.problem.options)
-    problems = label_problem.binary_problems
-    label_results = LabelResults(label_problem.problem, problems.constant, problems.device)
     params = network_fit.head.params() if is_warm else None
     verbose = bool(classifier.verbose)
-    label_problem.fit(label_results, network_fit.C, params, verbose=verbose)
+    label_results = label_problem.fit(network_fit.C, params, verbose=verbose)
     network_fit.head.load(label_results.params)
     return label_problem, label_results
 

@@ -41,6 +41,7 @@ from skorch_logreg import (
     VersionMismatchWarning,
 )
 from skorch_logreg.estimators.multilabel import prediction as label_prediction
+from skorch_logreg.estimators.multilabel.binary_problems import LabelResults
 from skorch_logreg.fitting import ROW_BYTES
 from skorch_logreg.solvers import Adam
 from tests.estimators.data import assert_same_state, binary, multi, state
@@ -524,7 +525,7 @@ def test_all_or_nothing(monkeypatch):
     X, Y = labels()
     model = several(memory_budget=ROW_BYTES * len(X)).fit(X, pd.DataFrame(Y, columns=list("abc")))
     before = state(model)
-    keep = skorch_logreg.estimators.multilabel.classifier.LabelResults.store
+    keep = LabelResults.store
     calls = []
 
     def interrupted(self, part, solution):
@@ -533,9 +534,7 @@ def test_all_or_nothing(monkeypatch):
             raise KeyboardInterrupt
         keep(self, part, solution)
 
-    monkeypatch.setattr(
-        skorch_logreg.estimators.multilabel.classifier.LabelResults, "store", interrupted
-    )
+    monkeypatch.setattr(LabelResults, "store", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(2 * X[:, :2], 1 - Y)
     assert_same_state(state(model), before)

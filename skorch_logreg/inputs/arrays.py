@@ -16,6 +16,7 @@ from sklearn.utils._array_api import get_namespace_and_device, move_to
 from torch import Tensor
 
 from skorch_logreg.data import as_tensor
+from skorch_logreg.exceptions import ParameterError
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -30,6 +31,7 @@ __all__ = [
     "FLOATS",
     "NUMPY",
     "check_same_namespace",
+    "copy_numbers",
     "is_float_array",
     "is_integer_labels",
     "to_numpy",
@@ -193,6 +195,16 @@ def is_integer_labels(y: Any, n_samples: int) -> bool:
     Such labels need no validation.
     """
     return type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == (n_samples,)
+
+
+def copy_numbers(value: Any, name: str, what: str = "numbers") -> Tensor:
+    """Copy the numbers of a parameter to the CPU in float64."""
+    try:
+        plain = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
+        numbers = to_tensor(value if plain else np.asarray(value, dtype=np.float64))
+        return numbers.to("cpu", torch.float64, copy=True)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name} must hold {what}: {error}") from error
 
 
 def to_tensor(array: Any) -> Tensor:

@@ -8,7 +8,7 @@ from scipy import optimize
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.arrays import to_tensor
+from skorch_logreg.inputs.arrays import copy_numbers
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.penalties import Box, ElasticNet
 
@@ -102,17 +102,10 @@ def _check_options(options: Options) -> None:
 
 def _to_tensor(given: Any, none: float, name: str) -> Tensor:
     """Convert a bound to a new float64 tensor, with ``none`` in place of None."""
-    if given is None:
-        given = none
-    try:
-        kind = getattr(getattr(given, "dtype", None), "kind", None)
-        if isinstance(given, (list, tuple)) or kind == "O":
-            given = [none if number is None else number for number in given]
-        plain = hasattr(given, "__dlpack__")
-        each = to_tensor(given if plain else np.asarray(given, dtype=float))
-        return each.to("cpu", torch.float64, copy=True)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{name} must hold numbers or None: {error}") from error
+    kind = getattr(getattr(given, "dtype", None), "kind", None)
+    if isinstance(given, (list, tuple)) or (kind == "O" and given.ndim):
+        given = [none if number is None else number for number in given]
+    return copy_numbers(none if given is None else given, name, "numbers or None")
 
 
 def _representable(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.arrays import ArrayNamespace, to_numpy, to_tensor
+from skorch_logreg.inputs.arrays import ArrayNamespace, copy_numbers, to_tensor
 from skorch_logreg.inputs.labels import SoftTargets, Targets, class_probabilities
 
 __all__ = [
@@ -47,10 +47,7 @@ def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
     """Validate the offset of the logits, as a Tensor (n_samples, 1, 1 or n_classes), float64."""
     if offset is None:
         return None
-    try:
-        found = to_tensor(np.asarray(to_numpy(offset), dtype=np.float64)).clone()
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"offset must hold numbers: {error}") from error
+    found = copy_numbers(offset, "offset")
     expected = (n_samples,) if n_classes == 2 else (n_samples, n_classes)
     if tuple(found.shape) != expected:
         raise ParameterError(f"offset has shape {tuple(found.shape)}, expected {expected}.")
@@ -172,12 +169,7 @@ def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
     """Validate the penalty factors (n_features,) of the features, in new memory."""
     if penalty_factor is None:
         return None
-    try:
-        plain = hasattr(penalty_factor, "__dlpack__")
-        factor = to_tensor(penalty_factor if plain else np.asarray(penalty_factor, dtype=float))
-        factor = factor.to("cpu", torch.float64, copy=True)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"penalty_factor must hold numbers: {error}") from error
+    factor = copy_numbers(penalty_factor, "penalty_factor")
     if factor.shape != (n_features,):
         raise ParameterError(
             f"penalty_factor has shape {tuple(factor.shape)}, expected "

@@ -149,11 +149,6 @@ def read(
         Whether y holds probabilities; it must then be dense with two axes.
     column : callable
         Function that encodes a 1-D y.
-
-    Raises
-    ------
-    ValueError
-        If y is neither an indicator nor a column of classes, or the shapes do not match.
     """
     names = _label_names(y)
     y = _as_array(y, "y")
@@ -178,17 +173,7 @@ def read(
 
 
 def write(positive: Tensor, kind: str, dtype: str, namespace: ArrayNamespace) -> Any:
-    """Convert predictions to the kind and dtype of y, in the array namespace of X.
-
-    Parameters
-    ----------
-    positive : Tensor of shape (n_samples, n_labels), bool
-        True where a label is predicted.
-    kind, dtype : str
-        Kind and dtype of the fitted `Indicator`.
-    namespace : ArrayNamespace
-        Array namespace and device of the result.
-    """
+    """Convert predictions (n_samples, n_labels) to y's kind and dtype, in X's namespace."""
     if kind != "array":
         return getattr(sp, kind)(positive.cpu().numpy(), dtype=dtype)
     if namespace.is_torch:

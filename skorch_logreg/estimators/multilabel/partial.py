@@ -87,14 +87,8 @@ def training_state(
 ) -> dict[str, Any]:
     """Return the state from which `partial_fit` continues.
 
-    Parameters
-    ----------
-    total_weight : Tensor of shape (n_labels,)
-        Total weight of all rows so far.
-    solver : object
-        Solver, whose settings are stored.
-    trained : list of (ndarray of int, dict)
-        Labels that were trained together, and the state of their optimiser.
+    ``trained`` holds groups of labels that were trained together with the state of their optimiser,
+    ``total_weight`` (n_labels,) the weight of all rows so far.
     """
     groups = [{"labels": labels.tolist(), "state": state} for labels, state in trained]
     return {"weight": total_weight.tolist(), "solver": stable_repr(solver), "groups": groups}
@@ -110,13 +104,7 @@ def validate_part(
     sample_weight: Any,
     label_mask: Any,
 ) -> FitInput:
-    """Validate some of the rows, whose labels must be those of earlier calls.
-
-    Raises
-    ------
-    ValueError
-        If the labels differ, or the classes of a 1-D y are missing.
-    """
+    """Validate some of the rows, whose labels must be those of earlier calls."""
     kind = getattr(model, "target_kind_", None)
     n_before = getattr(model, "n_labels_", None)
 
@@ -173,18 +161,8 @@ _TrainedGroup = tuple[np.ndarray, dict[str, Any]]
 class _PartialFit:
     """State of an incremental fit of all labels.
 
-    Parameters
-    ----------
-    label_problem : LabelProblem
-        Problem on some of the rows.
-    C : Tensor of shape (n_labels,)
-        Inverse regularisation strengths.
-    coef : Tensor of shape (n_labels, 1, n_features)
-        Coefficients, updated in place.
-    intercept : Tensor of shape (n_labels, 1)
-        Intercepts, updated in place.
-    total_weight : Tensor of shape (n_labels,)
-        Total weight of all rows so far, updated in place.
+    The coefficients (n_labels, 1, n_features), the intercepts (n_labels, 1) and the total weights
+    (n_labels,) of all rows so far are updated in place.
     """
 
     label_problem: LabelProblem

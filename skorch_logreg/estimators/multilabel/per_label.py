@@ -25,23 +25,7 @@ def broadcast_to_labels(
 ) -> Tensor:
     """Validate one number or an array of numbers and broadcast it to (n_labels,), float64.
 
-    Parameters
-    ----------
-    name : str
-        Name of the parameter, for messages.
-    value : number or array-like of shape (n_labels,)
-        Value to broadcast.
-    n_labels : int
-        Number of labels.
-    lower : float or None, default=None
-        Exclusive lower bound; None: an inclusive bound of 0.
-    upper : float
-        Inclusive upper bound.
-
-    Raises
-    ------
-    ParameterError
-        If the shape or a number is not allowed.
+    ``lower`` is an exclusive bound, or None for an inclusive bound of 0; ``upper`` is inclusive.
     """
     found = np.asarray(value)
     if found.dtype.kind not in "biuf":
@@ -60,15 +44,7 @@ def broadcast_to_labels(
 
 
 class EstimatorWithC:
-    """Parameters that `options.resolve` reads, with the C of `MultiLabel`.
-
-    Parameters
-    ----------
-    estimator : TorchLogisticClassifier
-        Estimator whose other parameters are copied.
-    C : number, array-like of shape (n_labels,) or None
-        Inverse regularisation strength; None: the estimator's.
-    """
+    """Parameters that `options.resolve` reads, with the C of `MultiLabel`, if it is not None."""
 
     def __init__(self, estimator: Any, C: Any) -> None:
         self.penalty, self.l1_ratio = estimator.penalty, estimator.l1_ratio
@@ -83,19 +59,7 @@ class EstimatorWithC:
 
 
 def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Tensor:
-    """Return the C of every label, (n_labels,).
-
-    Parameters
-    ----------
-    C : number, array-like of shape (n_labels,) or None
-        Inverse regularisation strength; None: the estimator's.
-    estimator : TorchLogisticClassifier
-        Estimator of the labels.
-    resolved : Options
-        Result of `options.resolve` for an `EstimatorWithC`.
-    n_labels : int
-        Number of labels.
-    """
+    """Return the C of every label, (n_labels,); that of ``resolved`` if C is None."""
     if C is None or estimator.penalty is None:
         return torch.full((n_labels,), resolved.C, dtype=torch.float64)
     return broadcast_to_labels("C", C, n_labels, lower=0, upper=np.inf)
@@ -113,16 +77,13 @@ def class_weights(
     default : dict, "balanced" or None
         `class_weight` of the estimator.
     labels : Indicator
-        Targets.
     sample_weight : Tensor of shape (n_samples,), float64, or None
-        Sample weights.
 
     Returns
     -------
     sample_weight : Tensor of shape (n_samples,), float64, or None
         Sample weights, times the class weights if a dict names the classes of a multiclass y.
     class_weights : ClassWeights or None
-        Class weights of each label.
     """
     own = default if own is None else own
     if labels.kind == "multiclass" and isinstance(own, Mapping):
@@ -132,14 +93,9 @@ def class_weights(
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """Weights of absence and presence for each label.
+    """Weights (n_labels, 2) of absence and presence for each label.
 
-    Parameters
-    ----------
-    weights : Tensor of shape (n_labels, 2), float64
-        Given weights.
-    balanced : Tensor of shape (n_labels,), bool
-        True if both classes of a label shall have the same total weight instead.
+    Where ``balanced`` (n_labels,) is True, both get the same total weight instead.
     """
 
     weights: Tensor
@@ -147,23 +103,9 @@ class ClassWeights:
 
     @classmethod
     def of(cls, own: Any, default: _Weights, n_labels: int, classes: Any) -> "ClassWeights | None":
-        """Collect the class weights; None if there are none.
+        """Collect the class weights, as in `class_weights`; None if there are none.
 
-        Parameters
-        ----------
-        own : dict, "balanced", None, or a list of n_labels of these
-            `class_weight` of `MultiLabel`; None stands for the default.
-        default : dict, "balanced" or None
-            `class_weight` of the estimator.
-        n_labels : int
-            Number of labels.
-        classes : sequence of two
-            Keys of a dict for absence and presence.
-
-        Raises
-        ------
-        ParameterError, ValueError
-            If a list has another length, or a dict holds another class or an invalid weight.
+        ``classes`` are the two keys of a dict for absence and presence.
         """
         each = list(own) if isinstance(own, (list, tuple)) else None
         if each is None:

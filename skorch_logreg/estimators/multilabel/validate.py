@@ -19,17 +19,7 @@ __all__ = ["checked_estimator", "validate_labels"]
 def checked_estimator(model: Any, *others: type) -> Any:
     """Return the estimator of `MultiLabel`, validated.
 
-    Parameters
-    ----------
-    model : MultiLabel
-        Model whose estimator to validate.
-    *others : type
-        Types that are allowed in addition to TorchLogisticClassifier.
-
-    Raises
-    ------
-    ParameterError
-        If the estimator or one of its parameters is not supported.
+    Types in ``others`` are allowed in addition to TorchLogisticClassifier.
     """
     estimator: Any = TorchLogisticClassifier() if model.estimator is None else model.estimator
     is_cv = isinstance(estimator, TorchLogisticClassifierCV)
@@ -71,18 +61,8 @@ def validate_labels(
 ) -> FitInput:
     """Validate the input of a fit of many labels, before any other computation.
 
-    Parameters
-    ----------
-    model : MultiLabel
-        Model to fit; sets its ``n_features_in_``.
-    estimator : classifier
-        Validated estimator of the model.
-    X, y, sample_weight, label_mask
-        As in `MultiLabel.fit`.
-    column : callable
-        As in `indicator.read`.
-    reset, allow_nd, resolved
-        As in `validate`; ``resolved`` is its ``chosen``.
+    ``model`` is the MultiLabel, ``column`` is that of `indicator.read`, and ``reset``, ``allow_nd``
+    and ``resolved``, which is ``chosen``, are those of `validate`.
     """
 
     def read_labels(y: Any, rows: Any) -> indicator.Indicator:

@@ -18,7 +18,6 @@ from sklearn.utils.metaestimators import available_if
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import persistence
-from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
@@ -37,7 +36,6 @@ from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import default_torch_state
-from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["MultiLabel"]
 
@@ -322,48 +320,25 @@ class MultiLabel(
         )
         if resolved.trains:
             inputs = inputs.drop_zero_weight()
-        labels = inputs.labels
+        labels, found = inputs.labels, {}
         if grid is not None:
             splits = label_cv.split(estimator.cv, inputs.X, y, labels)
         label_problem = LabelProblem.of(self, inputs, estimator, resolved)
-        found: dict[str, Any] = {}
         if grid is None:
             C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
-            start = (
-                self._warm_start_params(label_problem.problem, labels.n_labels)
-                if estimator.warm_start
-                else None
-            )
+            start = None
+            if estimator.warm_start:
+                start = self._warm_start_params(label_problem.problem, labels.n_labels)
             label_results = label_problem.fit(C, start, verbose=bool(estimator.verbose))
-            cv_result = None
+            warn(estimator, label_problem, label_results)
         else:
-            n_samples, weight = inputs.X.shape[0], inputs.sample_weight
-            template = TorchLogisticClassifier(solver=estimator.solver)
-            scorer = HeldOutScorer(
-                scoring="accuracy" if grid.scoring is None else grid.scoring,
-                classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
-                X=inputs.X,
-                index=torch.empty(n_samples, 0),
-                classes=labels.class_pair,
-                Cs=grid.Cs,
-                thresholds=self._thresholds(labels.kind, labels.n_labels).tolist(),
-                held_out=FoldRows.of([test for _, test in splits], n_samples),
-                params={} if weight is None else {"sample_weight": weight},
-                namespace=inputs.namespace,
-                skips=True,
-            )
-            train = FoldRows.of([train for train, _ in splits], n_samples)
-            cv_result = LabelCrossValidation(
-                label_problem, grid, train, scorer, estimator.selection
+            thresholds = self._thresholds(labels.kind, labels.n_labels).tolist()
+            cv_result = LabelCrossValidation.of(
+                label_problem, grid, estimator, inputs, splits, thresholds=thresholds
             ).search()
             label_results = cv_result.fit(label_problem, grid)
             found = cv_result.attributes(grid)
-        warn(
-            estimator,
-            label_problem,
-            label_results if cv_result is None else cv_result,
-            cv_result is not None,
-        )
+            warn(estimator, label_problem, cv_result, several=True)
         self._set_fitted(found | label_results.attributes(), labels)
         training_state = partial.training_state(
             label_problem.binary_problems.total_weight, estimator.solver, label_results.trained

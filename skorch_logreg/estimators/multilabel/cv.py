@@ -8,6 +8,8 @@ import torch
 from sklearn.model_selection import check_cv
 from torch import Tensor
 
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.attributes import choose
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.estimators.multilabel.binary_problems import LabelResults
@@ -17,6 +19,7 @@ from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Status
 from skorch_logreg.fitting.batch import Models, is_saturated
 from skorch_logreg.inputs.out_of_core import rows_for_splitter
+from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["CVResult", "LabelCrossValidation", "split"]
@@ -126,6 +129,36 @@ class LabelCrossValidation:
     train: FoldRows
     scorer: HeldOutScorer
     selection: str
+
+    @classmethod
+    def of(
+        cls,
+        label_problem: LabelProblem,
+        grid: CVOptions,
+        estimator: Any,
+        inputs: FitInput,
+        splits: list[tuple[Any, Any]],
+        *,
+        thresholds: list[float],
+    ) -> "LabelCrossValidation":
+        """Create the cross-validation of a `TorchLogisticClassifierCV` over some splits."""
+        n_samples, weight = inputs.X.shape[0], inputs.sample_weight
+        template = TorchLogisticClassifier(solver=estimator.solver)
+        scorer = HeldOutScorer(
+            scoring="accuracy" if grid.scoring is None else grid.scoring,
+            classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
+            X=inputs.X,
+            index=torch.empty(n_samples, 0),
+            classes=inputs.labels.class_pair,
+            Cs=grid.Cs,
+            thresholds=thresholds,
+            held_out=FoldRows.of([test for _, test in splits], n_samples),
+            params={} if weight is None else {"sample_weight": weight},
+            namespace=inputs.namespace,
+            skips=True,
+        )
+        train = FoldRows.of([train for train, _ in splits], n_samples)
+        return cls(label_problem, grid, train, scorer, estimator.selection)
 
     def search(self) -> CVResult:
         """Fit and score all labels, folds and candidates.

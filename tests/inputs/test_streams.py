@@ -12,7 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from skorch_logreg import NeuralLogisticClassifier, TorchLogisticClassifier
+from skorch_logreg import (
+    MultiLabel,
+    NeuralLogisticClassifier,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import datasets
 from skorch_logreg.solvers import SGD, Adam, Optimizer
@@ -123,6 +128,19 @@ def test_a_convex_solver_reads_a_map_style_data_set(model, wrap):
     assert_same_model(got, clone(model).fit(X, y, sample_weight=weight), X)
     assert got.converged_
     assert got.optimality_ <= got.tol
+
+
+def test_folds_and_labels_are_read_from_a_map_style_data_set():
+    X, y = binary()
+    folds = TorchLogisticClassifierCV(
+        Cs=[0.1, 1.0], l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+    )
+    for model, labels in ((folds, y), (MultiLabel(), np.column_stack([y, 1 - y]))):
+        expected = clone(model).fit(X, labels)
+        found = clone(model).fit(tensors(X, labels), None)
+        np.testing.assert_array_equal(found.coef_, expected.coef_)
+        with pytest.raises(ParameterError, match="y is given beside a data set"):
+            clone(model).fit(tensors(X, labels), labels)
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": True}])

@@ -266,8 +266,9 @@ class TorchLogisticClassifierCV(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows, neither copied nor modified; an array or tensor keeps its type. Chunks
-            and Dask collections are accepted as in `TorchLogisticClassifier.fit`.
+            Training rows, neither copied nor modified; an array or tensor keeps its type. Chunks,
+            Dask collections and map-style data sets of torch are accepted as in
+            `TorchLogisticClassifier.fit`.
         y : array-like of shape (n_samples,)
             Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), float or None, default=None

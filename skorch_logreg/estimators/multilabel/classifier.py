@@ -206,7 +206,8 @@ class MultiLabel(
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows. Neither copied nor modified; an array or tensor keeps its type. Of shape
             (n_samples, ...) if the `module` of a NeuralLogisticClassifier takes more axes. Or
-            chunks or a Dask collection, as in `TorchLogisticClassifier.fit`.
+            chunks, a Dask collection or a map-style data set of torch, as in
+            `TorchLogisticClassifier.fit`.
         y : {array-like, sparse matrix} of shape (n_samples, n_labels) or (n_samples,)
             Indicator: 1 if a row has a label, else 0; nan if unknown. Or a 1-D array of classes. A
             sparse y is never converted to dense as a whole. With ``soft_labels=True`` of the

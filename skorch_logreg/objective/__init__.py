@@ -6,10 +6,12 @@ from skorch_logreg.objective.duality import (
     far_moves,
     feasible_gradient,
     gap_beyond_rounding,
+    gradient_rounding,
     penalty_gap,
 )
 from skorch_logreg.objective.hessian import (
     hessian_product,
+    is_resolved,
     loss_hessian,
     loss_hessian_block,
     output_curvature,
@@ -39,8 +41,10 @@ __all__ = [
     "far_moves",
     "feasible_gradient",
     "gap_beyond_rounding",
+    "gradient_rounding",
     "hessian_product",
     "inner",
+    "is_resolved",
     "loss_hessian",
     "loss_hessian_block",
     "minimise_intercept",

@@ -234,16 +234,21 @@ def far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Ten
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
     """Return the duality gap (m,) minus the rounding error of a gap of zero.
 
-    The gap is linear in the error of the gradient.  Each gradient entry is a sum of residuals
-    times columns of size one, and its error is multiplied by its coefficient; if the penalty of a
-    column is below that rounding error, it would dominate the gap.
+    The gap is linear in the error of the gradient, which is multiplied by the coefficients.  If
+    the penalty of a column is below the error of its gradient, it would dominate the gap.
     """
+    error = gradient_rounding(objective, point)
+    weights = point.params[..., :-1].abs().sum(dim=(1, 2))
+    rounding = 128 * _EPS * point.value.abs() + 8 * error * weights
+    return (duality_gap(objective, point, error) - rounding).clamp(min=0.0)
+
+
+def gradient_rounding(objective: Objective, point: Point) -> Tensor:
+    """Return the rounding error (m,) of a gradient's entry, a sum of residuals times columns."""
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         residual = objective.loss.residual_curvature(logits, block.targets)[0]
         return ((residual.abs().sum(dim=-1) * block.weight).sum(dim=0),)
 
     (size,) = objective.data.reduce(kernel, point.logits, reads=0)
-    weights = point.params[..., :-1].abs().sum(dim=(1, 2))
-    rounding = 128 * _EPS * (point.value.abs() + size * weights)
-    return (duality_gap(objective, point, 16 * _EPS * size) - rounding).clamp(min=0.0)
+    return 16 * _EPS * size

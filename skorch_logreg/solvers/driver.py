@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.objective import Objective, far_moves
+from skorch_logreg.objective import Objective, far_moves, is_resolved
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -25,6 +25,7 @@ from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, ma
 
 _STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 _ROUNDING = 4e-16  # relative decrease of the objective that is rounding error
+_LAST_FALL = 10.0  # fall in the last step, in goals, up to which a decrement without a bound counts
 _NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
 _QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
 _QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
@@ -383,9 +384,6 @@ class _Loop:
             trusted and r <= self._tol
             for r, trusted in zip(reached, state.trusted.tolist(), strict=True)
         ]
-        if left is not None:
-            near = (left <= self._tol**2 * state.point.value).tolist()
-            converged = [a and b for a, b in zip(converged, near, strict=True)]
         for has_converged, stalls in zip(converged, run.stalls, strict=True):
             if has_converged:
                 status.append(Status.CONVERGED)
@@ -396,12 +394,28 @@ class _Loop:
             else:
                 status.append(None)
         directions = self._recession_directions(run, status, reached)
+        near = [True] * len(status)
+        if left is not None:
+            goal = max(self._tol**2, _ROUNDING) * state.point.value
+            near = (left <= goal).tolist()
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
+            elif status[i] is Status.CONVERGED and not near[i]:
+                status[i] = None
+            elif status[i] is Status.CONVERGED and self._hides_curvature(run, i):
+                status[i], reached[i] = Status.PRECISION, 1.0
         if self._stopped:
             status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
         return status, directions
+
+    def _hides_curvature(self, run: _RunState, model: int) -> bool:
+        """Return True if a predicted decrement may be wrong: without a gap nobody would see it."""
+        penalty, strength = run.objective.penalty, run.objective.reg_strength
+        if not self._proof or penalty.smooth or bool(penalty.coercive(strength)[model]):
+            return False
+        index = torch.tensor([model], device=strength.device)
+        return not is_resolved(run.objective.select(index), run.state.point.select(index))
 
     def _recession_directions(
         self, run: _RunState, status: list[Status | None], reached: list[float]
@@ -443,13 +457,14 @@ class _Loop:
         if min(_optimality(state)) > self._tol:
             return run, None
         penalty = objective.penalty
-        if not penalty.smooth and bool(penalty.coercive(objective.reg_strength).all()):
-            return run, None
+        if not penalty.smooth:
+            if bool(penalty.coercive(objective.reg_strength).all()):
+                return run, None
+            # the next quadratic problem may find what rounding hid in this one
+            return run, (before.state.point.value - state.point.value) / _LAST_FALL
         count, left = far_moves(objective, before.state.point.logits, state.point.logits)
         if not bool(count.any()):
             return run, None
-        if not penalty.smooth:  # a penalty's decrease has no such bound
-            return run, torch.where(count > 0, torch.inf, left)
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
         trusted = state.trusted & ((count == 0) | is_newton.to(count.device))
         return replace(run, state=replace(state, trusted=trusted)), left

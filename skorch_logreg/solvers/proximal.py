@@ -14,6 +14,7 @@ from skorch_logreg.objective import (
     Objective,
     Point,
     gap_beyond_rounding,
+    gradient_rounding,
     inner,
     loss_hessian,
     minimise_intercept,
@@ -26,6 +27,7 @@ from skorch_logreg.subproblems import Quadratic, minimise
 _MIN_WORKING = 50  # minimum number of coordinates that may enter a working set
 # maximum number of halvings; without curvature a step may be 1e100 times too long
 _BACKTRACKS = 400
+_ALL = 1000  # coordinates of a quadratic problem that is solved as a whole
 _GROWTH = 3  # maximum number of entering coordinates per nonzero one
 _COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
 _INNER_GAP = 0.1  # share of the gap over all columns up to which a working set is solved
@@ -407,6 +409,9 @@ def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     """Select the coefficients (K, p) of the working set, as a mask."""
     coef = point.params[..., :-1]
+    if coef[model].numel() <= _ALL and not bool(objective.penalty.coercive(objective.reg_strength)):
+        # no gap would show what the coefficients left out could add to a step of the others
+        return torch.ones_like(coef[model], dtype=torch.bool)
     one = coef.shape[1] == 1 and objective.penalty.separable
     distance = objective.penalty.subgradient_distance(
         coef,
@@ -460,12 +465,13 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     else:
         reduced = gradient_w
     out = torch.zeros_like(gradient)
+    rounding = float(gradient_rounding(own, point))
     curvature = own.data.weight.sum()  # of a column of unit deviation, at most, up to a factor
     for shift in _SHIFTS:
         if shift > 0:
             quadratic = quadratic + torch.diag((shift * curvature).expand(len(quadratic)))
         if len(coef):
-            problem = Quadratic(quadratic, reduced, coef)
+            problem = Quadratic(quadratic, reduced, coef, rounding)
             out[:, :-1][working] = minimise(problem, own.penalty, index, own.reg_strength[0])
         if own.fit_intercept:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])

@@ -1,7 +1,8 @@
 """Quadratic functions of a step, and the linear systems of their minimisers."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,11 +24,14 @@ class Quadratic:
         Gradient at the start.
     start : Tensor of shape (q,)
         Coordinates of the start.
+    rounding : float, default=inf
+        Rounding error of an entry of the slope, if it is known.
     """
 
     hessian: Tensor
     slope: Tensor
     start: Tensor
+    rounding: float = math.inf
 
     def value(self, step: Tensor, image: Tensor) -> Tensor:
         """Return the value at a step, whose product with the Hessian is ``image``."""
@@ -39,7 +43,7 @@ class Quadratic:
             return self
         hessian = self.hessian.clone()
         hessian.diagonal().add_(ridge)
-        return Quadratic(hessian, self.slope + ridge * self.start, self.start)
+        return replace(self, hessian=hessian, slope=self.slope + ridge * self.start)
 
     def eliminate(self, free: Tensor, minimise: Callable[["Quadratic"], Tensor]) -> Tensor:
         """Minimise the sum with a penalty of the coordinates that are not ``free`` (q,).
@@ -50,10 +54,7 @@ class Quadratic:
         if not bool(free.any()):
             return minimise(self)
         held, hessian, slope = ~free, self.hessian, self.slope
-        # a constant for all classes has no curvature but rounding; differences of columns far from
-        # zero have little, which is kept
-        rtol = max(_PINV_RTOL, int(free.sum()) * _EPS)
-        inverse = torch.linalg.pinv(hessian[free][:, free], rtol=rtol, hermitian=True)
+        inverse = _inverse(hessian[free][:, free], slope[free], self.rounding)
         cross = inverse @ hessian[free][:, held]
         base = inverse @ slope[free]
         step = torch.empty_like(slope)
@@ -61,10 +62,25 @@ class Quadratic:
             hessian[held][:, held] - hessian[held][:, free] @ cross,
             slope[held] - hessian[held][:, free] @ base,
             self.start[held],
+            self.rounding,
         )
         step[held] = minimise(reduced)
         step[free] = -base - cross @ step[held]
         return step
+
+
+def _inverse(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
+    """Invert a positive semidefinite matrix except in directions without curvature and slope.
+
+    A constant for all classes has neither.  Differences of columns far from zero have so little
+    curvature that it may be rounding, but then a slope, and a step is taken there.
+    """
+    if not bool(matrix.isfinite().all()):
+        return torch.full_like(matrix, torch.nan)
+    values, vectors = torch.linalg.eigh(matrix)
+    least = max(_PINV_RTOL, len(slope) * _EPS) * values[-1].clamp(min=1e-280)
+    taken = (values > least) | ((slope @ vectors).abs() > rounding)
+    return (vectors * torch.where(taken, 1 / values.clamp(min=least), 0.0)) @ vectors.T
 
 
 def solve(matrix: Tensor, rhs: Tensor) -> Tensor:

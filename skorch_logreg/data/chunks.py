@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from torch import Tensor
 
 from skorch_logreg.data.first_pass import Checksum, FirstPassSample
-from skorch_logreg.data.protocol import Task
+from skorch_logreg.data.protocol import Task, add_terms
 
 # folders that the end of a fit removes
 _FOLDERS: ContextVar[list[Path] | None] = ContextVar("folders", default=None)
@@ -87,11 +87,7 @@ class ChunkParts:
             del X
             for handle, value in zip(handles, kept, strict=True):
                 handle.append(value)
-            if not totals:
-                totals = terms
-                continue
-            for total, term in zip(totals, terms, strict=True):
-                total.add_(term)
+            totals = add_terms(totals, terms)
         return totals, handles
 
     def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from functools import reduce as fold
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from skorch_logreg.data.dense import DenseRows
 from skorch_logreg.data.gram import are_near_zero
-from skorch_logreg.data.protocol import Block, Data, Kernel
+from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
 from skorch_logreg.data.sparse import SparseRows
 from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.data.threads import map_blocks, thread_count
@@ -117,11 +118,7 @@ class InMemory(Data):
 
         if step >= self.n_samples:
             return part(0)
-        first, *others = map_blocks(part, range(0, self.n_samples, step))
-        for other in others:
-            for total, term in zip(first, other, strict=True):
-                total.add_(term)
-        return first
+        return fold(add_terms, map_blocks(part, range(0, self.n_samples, step)))
 
     def empty_rows(self, *shape: int) -> Tensor:
         return torch.empty(self.n_samples, *shape, dtype=self.rows.products, device=self.device)

@@ -89,6 +89,13 @@ class Block(Protocol):
 Kernel = Callable[..., tuple[Tensor, ...]]
 
 
+def add_terms(totals: tuple[Tensor, ...], terms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Add the sums of one more block in place; there may be no totals before the first."""
+    for total, term in zip(totals, terms, strict=bool(totals)):
+        total.add_(term)
+    return totals or terms
+
+
 @dataclass(kw_only=True, eq=False)
 class Data(ABC):
     """A data set of rows, in any place.

@@ -228,18 +228,22 @@ class ParquetChunks(_OnDisk):
         self._require_names(found)
         return found
 
+    def _features(self, values: dict[str, list[str]]) -> list[tuple[str, str]]:
+        """Return the origin and the name of every feature, in order."""
+        features = []
+        for name in self._names:
+            if name not in values:
+                features.append((f"column {name!r}", name))
+            for value in values.get(name, []):
+                features.append((f"value {value!r} of column {name!r}", f"{name}_{value}"))
+        return features
+
     def _require_names(self, values: dict[str, list[str]]) -> None:
         """Raise an error if two features would have the same name."""
-        features = [(f"column {name!r}", name) for name in self._names if name not in values]
-        features += [
-            (f"value {value!r} of column {name!r}", f"{name}_{value}")
-            for name in self._names
-            for value in values.get(name, [])
-        ]
-        times = Counter(feature for _, feature in features)
-        for feature, n in times.items():
+        features = self._features(values)
+        for feature, n in Counter(feature for _, feature in features).items():
             if n > 1:
-                which = " and ".join(origin for origin, other in features if other == feature)
+                which = " and ".join(sorted(origin for origin, name in features if name == feature))
                 raise ValueError(
                     f"{n} features would have the name {feature!r}: {which}. Rename one of the "
                     "columns, or leave it out of columns=."
@@ -248,11 +252,7 @@ class ParquetChunks(_OnDisk):
     @property
     def feature_names(self) -> list[str]:
         """Names of X's columns, in order."""
-        names = []
-        for name in self._names:
-            values = self._values.get(name)
-            names += [name] if values is None else [f"{name}_{value}" for value in values]
-        return names
+        return [feature for _, feature in self._features(self._values)]
 
     def target(self, name: str) -> np.ndarray:
         """Read one column of all rows, such as the labels or weights."""
@@ -271,11 +271,11 @@ class ParquetChunks(_OnDisk):
         table = self._groups[index].to_table(columns=self._names)
         parts: list[Any] = []
         for name in self._names:
-            column, values = table.column(name), every.get(name)
-            if values is None:
+            column = table.column(name)
+            if name in every:
+                parts.append(_indicators(column, every[name]))
+            else:
                 parts.append(column.to_numpy().astype(np.float64)[:, None])
-                continue
-            parts.append(_indicators(column, values))
         return sp.hstack(parts, format="csr") if every else np.hstack(parts)
 
 

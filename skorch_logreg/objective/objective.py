@@ -120,7 +120,7 @@ class Objective:
     def _lambda(self) -> Tensor:
         return self.reg_strength[:, None, None]
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Shape (m, K, p + 1) of the parameters."""
         return len(self.reg_strength), self.loss.n_outputs, self.data.n_features + 1
@@ -129,7 +129,7 @@ class Objective:
         """Return the objective of some models."""
         return replace(self, data=self.data.select(models), reg_strength=self.reg_strength[models])
 
-    @property
+    @cached_property
     def is_low_precision(self) -> bool:
         """True if products are float32, which is enough for directions but not for certificates."""
         return self.data.exact is not self.data

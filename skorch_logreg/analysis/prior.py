@@ -99,14 +99,12 @@ def correct_prior(
             f"{given} of y and sample_prior given; the rates of the rows that were fitted come "
             "from one of them."
         )
-    if y is None:
-        if sample_weight is not None:
-            raise ParameterError("sample_weight goes with y, not with sample_prior.")
-        sample = _check_rates("sample_prior", sample_prior, shape, is_multiclass)
-    else:
-        sample = _check_rates(
-            "the rate in y", _sample_rates(model, y, sample_weight), shape, is_multiclass
-        )
+    name, rates = "sample_prior", sample_prior
+    if y is not None:
+        name, rates = "the rate in y", _sample_rates(model, y, sample_weight)
+    elif sample_weight is not None:
+        raise ParameterError("sample_weight goes with y, not with sample_prior.")
+    sample = _check_rates(name, rates, shape, is_multiclass)
     true = _check_rates("prior", prior, shape, is_multiclass)
     if is_multiclass:
         shift = np.log(true) - np.log(sample)
@@ -160,18 +158,16 @@ def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> n
 def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
     """Compute the weighted class or label rates in the training data."""
     for parameter in ("soft_labels", "label_smoothing"):
-        if _get_parameter(model, parameter):
+        value = _get_parameter(model, parameter)
+        if value:
             raise ParameterError(
-                f"y does not tell the rates that were fitted with {parameter}="
-                f"{_get_parameter(model, parameter)!r}; give sample_prior."
+                f"y does not tell the rates that were fitted with {parameter}={value!r}; give "
+                "sample_prior."
             )
     targets = to_dense_numpy(y)
-    if sample_weight is None:
-        weight = np.ones(len(targets))
-    else:
-        weight = _check_sample_weight(
-            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
-        )
+    weight = _check_sample_weight(
+        sample_weight, targets, dtype=np.float64, ensure_non_negative=True
+    )
     class_weight = _get_parameter(model, "class_weight")
     if is_multilabel(model):
         if class_weight is not None:

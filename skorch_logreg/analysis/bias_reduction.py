@@ -14,10 +14,9 @@ from skorch_logreg.analysis.likelihood import (
     Likelihood,
     NoMaximumError,
     damped_cholesky,
-    maximise,
 )
 from skorch_logreg.analysis.normal import check_level, normal_quantile
-from skorch_logreg.analysis.profile import Profile
+from skorch_logreg.analysis.profile import Profile, maximum_profiles
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
@@ -122,9 +121,7 @@ def _fit_profiles(
     """
     theta = np.zeros(likelihood.Z.shape[1])
     for _ in range(_MAX_STARTS):
-        theta = maximise(likelihood, theta, np.eye(len(theta)))
-        covariance = likelihood.covariance(theta)
-        profiles = [Profile(likelihood, theta, covariance, j) for j in range(len(theta))]
+        profiles = maximum_profiles(likelihood, theta)
         if intervals == "wald":
             coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
             limits = np.column_stack([coef - quantile * error, coef + quantile * error])

@@ -19,7 +19,7 @@ from skorch_logreg.analysis.likelihood import (
 from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Profile", "profile_intervals"]
+__all__ = ["Profile", "intervals", "maximum_profiles", "profile_intervals"]
 
 _ROOT_RTOL = 1e-9  # relative error of the deviance's square root at which the search stops
 _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
@@ -234,6 +234,13 @@ def profile_intervals(
     return intervals(fit, likelihood, np.linalg.solve(likelihood.to_coef, coef), level)
 
 
+def maximum_profiles(likelihood: Likelihood, start: np.ndarray, **budgets: int) -> list[Profile]:
+    """Maximise a likelihood from ``start``, and return the profiles of all coefficients there."""
+    theta = maximise(likelihood, start, np.eye(len(start)))
+    covariance = likelihood.covariance(theta)
+    return [Profile(likelihood, theta, covariance, j, **budgets) for j in range(len(start))]
+
+
 def intervals(
     fit: FittedModel, likelihood: Likelihood, start: np.ndarray, level: float, **budgets: int
 ) -> np.ndarray:
@@ -242,8 +249,7 @@ def intervals(
     ``budgets`` are those of `Profile`.
     """
     try:
-        theta = maximise(likelihood, start, np.eye(len(start)))
-        covariance = likelihood.covariance(theta)
+        profiles = maximum_profiles(likelihood, start, **budgets)
     except NoMaximumError as failure:
         columns = separating_columns(fit)
         raise ValueError(
@@ -252,11 +258,9 @@ def intervals(
             else f"The maximum of the likelihood was not reached: {failure}"
         ) from failure
     limits = []
-    for index in range(len(start)):
-        profile = Profile(likelihood, theta, covariance, index, **budgets)
+    for name, profile in zip(fit.names, profiles, strict=False):
         try:
             limits.append(profile.interval(normal_quantile(level)))
         except (NoMaximumError, HigherMaximumError) as failure:
-            name = fit.names[index]
             raise ValueError(f"The profile of {name} was not reached: {failure}") from failure
     return np.array(limits)

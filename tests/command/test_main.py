@@ -11,50 +11,6 @@ import skops.io
 
 from skorch_logreg import command
 from skorch_logreg.__main__ import main
-from skorch_logreg.command import clean, column_kinds, read_table
-from skorch_logreg.command.files import TRUSTED, dialect
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def passengers(rng):
-    """A table with a column of every kind, and something to learn in most of them."""
-    n = 240
-    age = rng.normal(40, 12, n).round(1)
-    member = rng.random(n) < 0.5
-    city = rng.choice(["Oslo", "Rome", "Lima"], n)
-    joined = pd.Timestamp("2020-02-27") + pd.to_timedelta(rng.integers(0, 900, n), unit="D")
-    words = np.array(["kind staff", "late again", "fine", "never more", "cheap", "good food"])
-    review = [" and ".join(rng.choice(words, 3)) for _ in range(n)]
-    logit = (age - 40) / 12 + 2 * member + (city == "Rome") + ["late" in r for r in review] - 1.5
-    frame = pd.DataFrame(
-        {
-            "Unnamed: 0": np.arange(n),
-            "age": age,
-            "member": member,
-            "city": city,
-            "joined": joined.strftime("%Y-%m-%d"),
-            "review": review,
-            "code": [f"A{i:05d}" for i in range(n)],
-            "nothing": np.nan,
-            "same": "x",
-            "left": np.where(rng.random(n) < 1 / (1 + np.exp(-logit)), "yes", "no"),
-        }
-    )
-    frame.loc[::9, "age"] = np.nan
-    frame.loc[::7, "city"] = None
-    return frame
-
-
-@pytest.fixture
-def csv(passengers, tmp_path):
-    path = tmp_path / "passengers.csv"
-    passengers.to_csv(path, index=False)
-    return path
 
 
 def refused(capsys, *argv):
@@ -73,9 +29,6 @@ def table(out):
     rows = [line.split() for line in out.splitlines()]
     start = next(i for i, row in enumerate(rows) if row[:2] == ["seconds", "objective"])
     return rows[start + 1 : start + 3]
-
-
-# ---------------------------------------------------------------- what works
 
 
 def test_default_job_needs_no_argument_and_no_extra():
@@ -108,21 +61,6 @@ def test_help_names_every_option():
         assert option in done.stdout
 
 
-def test_every_kind_of_column(csv, passengers):
-    features = read_table(csv).drop(columns="left")
-    assert column_kinds(features) == {
-        "Unnamed: 0": "identifier",
-        "age": "number",
-        "member": "boolean",
-        "city": "label",
-        "joined": "date ISO8601",
-        "review": "text",
-        "code": "identifier",
-        "nothing": "empty",
-        "same": "constant",
-    }
-
-
 def test_table_is_reported(csv, capsys):
     assert main([str(csv), "--target", "left"]) == 0
     captured = capsys.readouterr()
@@ -134,54 +72,6 @@ def test_table_is_reported(csv, capsys):
     assert re.search(r"[+-]\d+\.\d{4} +yes +member\n", captured.out)
     for row in table(captured.out):
         assert float(row[6]) > 0.7
-
-
-def test_names_of_encoded_columns(csv):
-    frame = read_table(csv)
-    kinds = {"age": "number", "city": "label", "review": "text", "joined": "date ISO8601"}
-    cleaned = clean(frame, kinds)
-    names = command.feature_names(command.encoder(cleaned, kinds).fit(cleaned))
-    for name in [
-        "age",
-        "age is missing",
-        "city = Rome",
-        "city is missing",
-        "review: late",
-        "joined (year, sin)",
-    ]:
-        assert name in names
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".parquet"])
-def test_every_file_format_gives_the_same_table(passengers, tmp_path, suffix):
-    path = tmp_path / f"table{suffix}"
-    if suffix == ".parquet":
-        passengers.to_parquet(path)
-    else:
-        passengers.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    kinds = {"age": "number", "member": "boolean", "city": "label", "joined": "date ISO8601"}
-    expected = clean(passengers, kinds)
-    pd.testing.assert_frame_equal(clean(read_table(path), kinds), expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a,b\n1,2\n", (",", ".")),
-        ("a;b\n1,5;2\n3,25;4\n", (";", ",")),
-        ("a;b\n1.5;x, y\n2.5;z\n", (";", ".")),
-        ("a\tb\n1\t2\n", ("\t", ".")),
-        ("a|b\n1|2\n", ("|", ".")),
-        ('a,b\n"x;y;z",2\n"x;y;z",3\n', (",", ".")),
-        ("a\n1\n2\n", (",", ".")),
-        ('"a"  "b"\n1 "x y"\n2 "z"\n', (" ", ".")),
-        ("when,what\n2020-01-01 10:00,a b\n2020-01-02 11:00,c d\n", (",", ".")),
-        ("free text\nof many words\nor few\n", (",", ".")),
-        ('a,b\n"two\nlines, here",2\n', (",", ".")),
-    ],
-)
-def test_separator_and_decimal_sign(text, expected):
-    assert dialect(text) == expected
 
 
 def test_many_classes_and_a_class_of_one_row(tmp_path, rng, capsys):
@@ -202,29 +92,6 @@ def test_many_classes_and_a_class_of_one_row(tmp_path, rng, capsys):
     assert list(proba.columns) == ["blue", "green", "red"]
     assert len(proba) == n
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0.0, 1.0, None, 1.0], [0, 1, 1]),
-        ([True, None, False], [True, False]),
-        ([1, "a", 2.5], ["1", "a", "2.5"]),
-        (["b", "a"], ["b", "a"]),
-        ([0.5, 1.5], ["0.5", "1.5"]),
-        ([1e300, 2e300, 1.0], ["1e+300", "2e+300", "1.0"]),  # no integers of 64 bits
-        ([2.0**63, 2.0**62], ["9.223372036854776e+18", "4.611686018427388e+18"]),
-        ([np.inf, 0.0], ["inf", "0.0"]),
-        (pd.Series([10**400, 2], dtype=object), [str(10**400), "2"]),
-        (pd.array([3, None, 2], dtype="Int64"), [3, 2]),
-        ([2**64 - 1, 0], [2**64 - 1, 0]),
-        (pd.to_datetime(["2020-01-01", "2021-01-01"]).date, ["2020-01-01", "2021-01-01"]),
-    ],
-)
-def test_target_labels(values, expected):
-    labels = command.target_labels(pd.Series(values, name="y").dropna())
-    assert labels.dtype.kind in "biuU"
-    assert labels.tolist() == expected
 
 
 def test_rows_without_a_target_are_left_out(passengers, tmp_path, capsys):
@@ -272,29 +139,6 @@ def test_probabilities_on_stdout_are_alone_there(csv, capsys):
     assert captured.out.startswith("no,yes\n")
     assert len(captured.out.splitlines()) == 241
     assert "ROC AUC" in captured.err
-
-
-@pytest.mark.parametrize(("long", "l1_ratio", "n_bars"), [(0, 0, 2), (0, 0.5, 1), (1e9, 0, 0)])
-def test_long_fits_show_scikit_learns_progress_bar(rng, monkeypatch, long, l1_ratio, n_bars):
-    """One for each model that can have it; saga cannot, and a short fit needs none."""
-    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.8 has no callbacks")
-    fits = []
-
-    class Bar(callback.ProgressBar):
-        def setup(self, estimator, context):
-            fits.append(type(estimator).__name__)
-            super().setup(estimator, context)
-
-    monkeypatch.setattr(callback, "ProgressBar", Bar)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
-    problem = command.Problem(X, y, X, y, ["a", "b"])
-    results = command.compare(problem, 1.0, l1_ratio, 0, bar_size=long)
-    assert fits == ["TorchLogisticClassifier", "LogisticRegression"][:n_bars]
-    assert skops.io.loads(skops.io.dumps(results[0].model), TRUSTED).C == 1.0
-
-
-# ---------------------------------------------------------------- what is refused
 
 
 def test_unknown_column(csv, capsys):
@@ -478,63 +322,3 @@ def test_reader_that_stops_early_is_no_error(csv):
         ["bash", "-o", "pipefail", "-c", f"{script} | head -c 5"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "no,ye", "")
-
-
-# ---------------------------------------------------------------- single columns
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        ([1.5, np.inf, None], "number"),
-        (["1", "2", "x"] + ["3.5"] * 60, "number"),
-        ([1, "a", None] * 20, "label"),
-        (list(range(100)), "identifier"),
-        (list(range(5)), "number"),
-        (["01/02/2020", "28/02/2020"], "date %d/%m/%Y"),
-        (["02/28/2020", "01/02/2020"], "date %m/%d/%Y"),
-        (["28.02.2020", None], "date %d.%m.%Y"),
-        (["2020-01-01T10:00:00+01:00", "2020-01-02"], "date ISO8601"),
-        (pd.to_datetime(["2020-01-01", None]), "date ISO8601"),
-        ([pd.Timestamp("2020-01-01").date(), pd.Timestamp("2020-01-02").date()], "date ISO8601"),
-        (pd.to_timedelta([1, 2, None], unit="h"), "number"),
-        (pd.array([1, 2, None], dtype="Int64"), "number"),
-        (pd.Categorical(["1", "2"] * 20), "label"),
-        (["yes", "no"] * 20, "label"),
-        ([True, None, False], "boolean"),
-        ([[1, 2, 3], [4, 5, 6]] * 2 + [[7, 8, 9]] * 30, "label"),
-        (["!!!", "???"] * 1 + ["..."], "identifier"),
-        ([None, "x"], "label"),
-        ([7, 7, 7], "constant"),
-        ([None, None], "empty"),
-    ],
-)
-def test_kind_of_a_column_and_what_becomes_of_it(values, kind):
-    frame = pd.DataFrame({"x": pd.Series(values)})
-    assert column_kinds(frame) == {"x": kind}
-    if kind in command.UNUSABLE_KINDS:
-        return
-    cleaned = clean(frame, {"x": kind})
-    encoded = command.encoder(cleaned, {"x": kind}).fit_transform(cleaned)
-    assert np.isfinite(encoded.toarray() if hasattr(encoded, "toarray") else encoded).all()
-    assert encoded.shape[0] == len(frame)
-    assert cleaned.notna().any(axis=None)
-
-
-@pytest.mark.parametrize("name", ["id", "user_id", "PassengerId", "customerID", "Index"])
-def test_identifiers_by_name(name):
-    frame = pd.DataFrame({name: [17, 3, 99, 45]})
-    assert column_kinds(frame) == {name: "identifier"}
-
-
-def test_dates_go_round():
-    """The same day of another year lies at the same place of the cycle; the days go on."""
-    frame = pd.DataFrame({"t": ["2021-03-01", "2022-03-01"]})
-    cleaned = clean(frame, {"t": "date ISO8601"})
-    assert np.diff(cleaned["t (days)"]).item() == 365
-    np.testing.assert_allclose(np.diff(cleaned["t (year, sin)"]), 0, atol=0.01)
-
-
-def test_clean_names_what_is_missing():
-    with pytest.raises(ValueError, match="lacks the column 'b'"):
-        clean(pd.DataFrame({"a": [1]}), {"a": "number", "b": "label"})

@@ -1,0 +1,29 @@
+"""Fits that take long show a progress bar."""
+
+import sys
+
+import pytest
+import skops.io
+
+from skorch_logreg import command
+from skorch_logreg.command.files import TRUSTED
+
+
+@pytest.mark.parametrize(("long", "l1_ratio", "n_bars"), [(0, 0, 2), (0, 0.5, 1), (1e9, 0, 0)])
+def test_long_fits_show_scikit_learns_progress_bar(rng, monkeypatch, long, l1_ratio, n_bars):
+    """One for each model that can have it; saga cannot, and a short fit needs none."""
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.8 has no callbacks")
+    fits = []
+
+    class Bar(callback.ProgressBar):
+        def setup(self, estimator, context):
+            fits.append(type(estimator).__name__)
+            super().setup(estimator, context)
+
+    monkeypatch.setattr(callback, "ProgressBar", Bar)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
+    problem = command.Problem(X, y, X, y, ["a", "b"])
+    results = command.compare(problem, 1.0, l1_ratio, 0, bar_size=long)
+    assert fits == ["TorchLogisticClassifier", "LogisticRegression"][:n_bars]
+    assert skops.io.loads(skops.io.dumps(results[0].model), TRUSTED).C == 1.0

@@ -1,18 +1,16 @@
 """Results of the candidates that were solved in batches."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Status
 
-__all__ = ["FitStatuses", "EvaluatedCandidates", "BatchResults"]
+__all__ = ["BatchResults", "FitStatuses"]
 
 _MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start the refit from
 
@@ -137,45 +135,3 @@ class BatchResults:
                 dtype=worst.dtype,
             )
             warn_user(str(text), ConvergenceWarning)
-
-
-@dataclass
-class EvaluatedCandidates:
-    """All candidates that a search has evaluated, in order.
-
-    Parameters
-    ----------
-    candidates : list of dict
-        Parameters of the candidates.
-    fold_results : list of dict
-        Result of every candidate in every fold, as returned by scikit-learn's `_fit_and_score`.
-    extra_results : dict of str to list
-        Further columns of ``cv_results_``.
-    sources : list of (BatchResults, int)
-        Results of the batches that a candidate belongs to, and its index among them.
-    results : dict
-        ``cv_results_``.
-    """
-
-    candidates: list[Mapping[str, Any]] = field(default_factory=list)
-    fold_results: list[dict[str, Any]] = field(default_factory=list)
-    extra_results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    sources: list[tuple[BatchResults, int]] = field(default_factory=list)
-    results: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def batched(self) -> np.ndarray:
-        """Mask of the candidates that were solved in a batch."""
-        return np.array(
-            [source.has(candidate_index) for source, candidate_index in self.sources], dtype=bool
-        )
-
-    def fitted(self, index: int) -> dict[str, Any] | None:
-        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
-        source, candidate_index = self.sources[index]
-        return source.fitted(candidate_index)
-
-    def start(self, index: int) -> dict[str, Any] | None:
-        """Return coefficients to start the refit of a candidate from."""
-        source, candidate_index = self.sources[index]
-        return source.start(candidate_index)

@@ -1,8 +1,10 @@
 """Grid and random search that share transformers and passes over X between candidates."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, Self
 
@@ -25,7 +27,7 @@ from skorch_logreg.estimators.search.candidates import (
 )
 from skorch_logreg.estimators.search.evaluation import CandidateEvaluator
 from skorch_logreg.estimators.search.individual_fits import IndividualFits, begin_search_callbacks
-from skorch_logreg.estimators.search.results import BatchResults, EvaluatedCandidates
+from skorch_logreg.estimators.search.results import BatchResults
 from skorch_logreg.estimators.search.scores import CandidateScorer
 from skorch_logreg.inputs import out_of_core
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -117,58 +119,11 @@ class _BatchedSearch:
         candidate_scorer = CandidateScorer(
             self.estimator, X, y, scorers, self.scoring, routed.scorer.score, self.error_score
         )
-        evaluated = EvaluatedCandidates()
-
-        def evaluate(
-            candidate_params: Iterable[Mapping[str, Any]],
-            cv: Any = None,
-            more_results: Mapping[str, Sequence[Any]] | None = None,
-            callback_ctx: Any = None,
-        ) -> dict[str, Any]:
-            candidates = list(candidate_params)
-            refuse_checkpoints(self.estimator, candidates)
-            splits = list((cv or splitter).split(X, y, **routed.splitter.split))
-            _check_splits(splits, self.n_splits_)
-            if self.verbose > 0:
-                print(
-                    f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
-                    f" totalling {len(candidates) * len(splits)} fits"
-                )
-            batched = BatchResults(len(splits))
-            rows = (splits, candidate_scorer, routed.estimator.fit)
-            with default_torch_state():
-                groups = group_candidates(self.estimator, candidates)
-                refit = bool(self.refit)
-                CandidateEvaluator(*rows, self.return_train_score, refit, batched).run(groups)
-            fold_results = IndividualFits(self, *rows, candidates).complete(batched, callback_ctx)
-            if not fold_results:
-                raise ValueError(
-                    "No fits were performed. Was the CV iterator empty? Were there no candidates?"
-                )
-            batched.warn()
-            _warn_or_raise_about_fit_failures(fold_results, self.error_score)
-            if callable(self.scoring):
-                _insert_error_scores(fold_results, self.error_score)
-            evaluated.candidates.extend(candidates)
-            evaluated.fold_results.extend(fold_results)
-            evaluated.sources.extend(
-                (batched, candidate_index) for candidate_index in range(len(candidates))
-            )
-            for key, value in (more_results or {}).items():
-                evaluated.extra_results[key].extend(value)
-            evaluated.results = self._format_results(
-                evaluated.candidates,
-                self.n_splits_,
-                evaluated.fold_results,
-                evaluated.extra_results,
-            )
-            return evaluated.results
-
+        evaluated = _Evaluation(self, splitter, routed, candidate_scorer)
         if "callback_ctx" in signature(self._run_search).parameters:
-            self._run_search(evaluate, callback_ctx=callback_context)
+            self._run_search(evaluated, callback_ctx=callback_context)
         else:
-            self._run_search(evaluate)
-
+            self._run_search(evaluated)
         first_score = evaluated.fold_results[0]["test_scores"]
         self.multimetric_ = isinstance(first_score, dict)
         if callable(self.scoring) and self.multimetric_:
@@ -193,7 +148,7 @@ class _BatchedSearch:
 
     def _refit(
         self: Any,
-        evaluated: EvaluatedCandidates,
+        evaluated: "_Evaluation",
         fit_params: dict[str, Any],
         callback_context: Any,
         task: dict[str, Any],
@@ -231,12 +186,90 @@ class _BatchedSearch:
             refit.call_on_fit_task_end(estimator=self, **task)
 
 
-def _check_splits(splits: list[Any], n_splits: int) -> None:
-    if len(splits) != n_splits:
-        raise ValueError(
-            "cv.split and cv.get_n_splits return inconsistent results. "
-            f"Expected {n_splits} splits, got {len(splits)}"
+@dataclass
+class _Evaluation:
+    """Function that evaluates candidates, and the results of all candidates so far, in order.
+
+    It is scikit-learn's ``evaluate_candidates``, which a search may call several times.
+    """
+
+    search: Any
+    splitter: Any
+    routed: Any
+    candidate_scorer: CandidateScorer
+    candidates: list[Mapping[str, Any]] = field(default_factory=list)
+    fold_results: list[dict[str, Any]] = field(default_factory=list)
+    extra_results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    sources: list[tuple[BatchResults, int]] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        candidate_params: Iterable[Mapping[str, Any]],
+        cv: Any = None,
+        more_results: Mapping[str, Sequence[Any]] | None = None,
+        callback_ctx: Any = None,
+    ) -> dict[str, Any]:
+        """Evaluate candidates and return ``cv_results_``."""
+        search, candidates = self.search, list(candidate_params)
+        refuse_checkpoints(search.estimator, candidates)
+        batched, fold_results = self._evaluate(candidates, cv, callback_ctx)
+        if not fold_results:
+            raise ValueError(
+                "No fits were performed. Was the CV iterator empty? Were there no candidates?"
+            )
+        batched.warn()
+        _warn_or_raise_about_fit_failures(fold_results, search.error_score)
+        if callable(search.scoring):
+            _insert_error_scores(fold_results, search.error_score)
+        self.candidates += candidates
+        self.fold_results += fold_results
+        self.sources += [(batched, candidate_index) for candidate_index in range(len(candidates))]
+        for key, value in (more_results or {}).items():
+            self.extra_results[key].extend(value)
+        self.results = search._format_results(
+            self.candidates, search.n_splits_, self.fold_results, self.extra_results
         )
+        return self.results
+
+    def _evaluate(
+        self, candidates: list[Mapping[str, Any]], cv: Any, callback_ctx: Any
+    ) -> tuple[BatchResults, list[dict[str, Any]]]:
+        """Fit and score candidates in batches, and those that cannot be batched one by one."""
+        search, scorer = self.search, self.candidate_scorer
+        splits = list((cv or self.splitter).split(scorer.X, scorer.y, **self.routed.splitter.split))
+        if len(splits) != search.n_splits_:
+            raise ValueError(
+                "cv.split and cv.get_n_splits return inconsistent results. "
+                f"Expected {search.n_splits_} splits, got {len(splits)}"
+            )
+        if search.verbose > 0:
+            print(
+                f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
+                f" totalling {len(candidates) * len(splits)} fits"
+            )
+        batched = BatchResults(len(splits))
+        rows = (splits, scorer, self.routed.estimator.fit)
+        with default_torch_state():
+            groups = group_candidates(search.estimator, candidates)
+            refit = bool(search.refit)
+            CandidateEvaluator(*rows, search.return_train_score, refit, batched).run(groups)
+        return batched, IndividualFits(search, *rows, candidates).complete(batched, callback_ctx)
+
+    @property
+    def batched(self) -> np.ndarray:
+        """Mask of the candidates that were solved in a batch."""
+        return np.array([source.has(index) for source, index in self.sources], dtype=bool)
+
+    def fitted(self, index: int) -> dict[str, Any] | None:
+        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
+        source, candidate_index = self.sources[index]
+        return source.fitted(candidate_index)
+
+    def start(self, index: int) -> dict[str, Any] | None:
+        """Return coefficients to start the refit of a candidate from."""
+        source, candidate_index = self.sources[index]
+        return source.start(candidate_index)
 
 
 class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):

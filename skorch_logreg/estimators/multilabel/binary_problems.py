@@ -1,7 +1,6 @@
-"""Binary problems that share their rows, in batches that fit a memory budget."""
+"""Binary problems that share their rows, and their results."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,7 @@ class BinaryProblems:
     Parameters
     ----------
     labels : Indicator
-        Targets.
     sample_weight : Tensor of shape (n_samples,), float64, or None
-        Sample weights.
     class_weight : Tensor of shape (n_labels, 2), float64, or None
         Class weights of absence and presence.
     constant : ndarray of shape (n_labels,), int
@@ -52,17 +49,7 @@ class BinaryProblems:
     total_weight: Tensor
     label_smoothing: float = 0.0
 
-    @classmethod
-    def of(
-        cls,
-        labels: Indicator,
-        sample_weight: Tensor | None,
-        class_weights: ClassWeights | None,
-        *,
-        max_models: int,
-        device: torch.device,
-        label_smoothing: float = 0.0,
-    ) -> "BinaryProblems":
+    def count(self, class_weights: ClassWeights | None) -> "BinaryProblems":
         """Count the entries of every label that are 0 and 1, and their weights.
 
         Raises
@@ -70,63 +57,38 @@ class BinaryProblems:
         ValueError
             If a label has no known entry with a positive weight.
         """
-        sample_weight = None if sample_weight is None else sample_weight.to(device)
+        labels, sample_weight, device = self.labels, self.sample_weight, self.device
         has_weight = None if sample_weight is None else (sample_weight > 0).to(torch.float64)
         counts = torch.zeros(2, labels.n_labels, dtype=torch.float64, device=device)
-        totals = counts
-        if sample_weight is not None:
-            totals = torch.zeros_like(counts)
-        for part in _split_evenly(np.arange(labels.n_labels), max_models):
+        totals = counts if sample_weight is None else torch.zeros_like(counts)
+        n_parts = -(-labels.n_labels // self.max_models)
+        for part in np.array_split(np.arange(labels.n_labels), n_parts):
             targets, known = labels.columns(part, device)
             counts[:, part] = _count_entries(targets, known, has_weight)
             if totals is not counts:
                 totals[:, part] = _count_entries(targets, known, sample_weight)
-        _refuse_empty(labels, counts, "has no known cell, or none in a row with a weight")
-        totals = _smoothed(totals, label_smoothing)
-        counts = _smoothed(counts, label_smoothing)
+        self._refuse_empty(counts, "has no known cell, or none in a row with a weight")
+        totals = _smoothed(totals, self.label_smoothing)
+        counts = _smoothed(counts, self.label_smoothing)
         class_weight = None
         if class_weights is not None:
             class_weight = class_weights.balance(*totals.cpu()).to(device)
             counts = torch.where(class_weight.T > 0, counts, 0.0)
             totals = totals * class_weight.T
-            _refuse_empty(labels, counts, "has no cell that class_weight gives a weight")
+            self._refuse_empty(counts, "has no cell that class_weight gives a weight")
         absent, present = counts.cpu().numpy() > 0
         constant = np.where(absent & present, 0, np.where(present, 1, -1))
         total_weight = totals.sum(dim=0)
-        return cls(
-            labels,
-            sample_weight,
-            class_weight,
-            constant,
-            max_models,
-            device,
-            total_weight,
-            label_smoothing,
+        return replace(
+            self, class_weight=class_weight, constant=constant, total_weight=total_weight
         )
 
-    @classmethod
-    def of_partial_rows(
-        cls,
-        labels: Indicator,
-        sample_weight: Tensor | None,
-        class_weights: ClassWeights | None,
-        *,
-        max_models: int,
-        device: torch.device,
-        label_smoothing: float = 0.0,
-    ) -> "BinaryProblems":
-        """Create the problems of some of the rows, without sums of weights or constant labels."""
-        constant = np.zeros(labels.n_labels, dtype=int)
-        return cls(
-            labels,
-            None if sample_weight is None else sample_weight.to(device),
-            None if class_weights is None else class_weights.weights.to(device),
-            constant,
-            max_models,
-            device,
-            torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
-            label_smoothing,
-        )
+    def _refuse_empty(self, counts: Tensor, reason: str) -> None:
+        empty = (counts.sum(dim=0) == 0).nonzero()[:, 0].cpu().numpy()
+        if len(empty):
+            raise ValueError(
+                f"Label {self.labels.describe(empty)} {reason}: there is nothing to fit it to."
+            )
 
     @property
     def is_soft(self) -> bool:
@@ -233,12 +195,6 @@ class LabelResults:
         return found | arrays | {"n_passes_": self.n_passes}
 
 
-def _split_evenly(labels: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Split labels into parts of about the same length, none longer than a size."""
-    n_parts = -(-len(labels) // size)
-    return iter(np.array_split(labels, n_parts)) if n_parts else iter(())
-
-
 def _count_entries(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
     """Sum the weights (2, m) of the entries that are 0 and 1."""
     if known is None and sample_weight is None:
@@ -254,9 +210,3 @@ def _count_entries(targets: Tensor, known: Tensor | None, sample_weight: Tensor 
 def _smoothed(counts: Tensor, label_smoothing: float) -> Tensor:
     """Apply label smoothing to the weights (2, m)."""
     return counts * (1 - label_smoothing) + counts.sum(dim=0) * (label_smoothing / 2)
-
-
-def _refuse_empty(labels: Indicator, counts: Tensor, reason: str) -> None:
-    empty = (counts.sum(dim=0) == 0).nonzero()[:, 0].cpu().numpy()
-    if len(empty):
-        raise ValueError(f"Label {labels.describe(empty)} {reason}: there is nothing to fit it to.")

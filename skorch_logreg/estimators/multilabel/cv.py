@@ -299,5 +299,4 @@ def split(cv: Any, X: Any, y: Any, labels: Indicator) -> list[tuple[Any, Any]]:
     splits = list(check_cv(cv, index, classifier=True).split(rows_for_splitter(X), y_for_split))
     if not splits:
         raise ParameterError(f"cv={cv!r} yields no folds.")
-    pairs = [(np.asarray(train), np.asarray(test)) for train, test in splits]
-    return [(train, np.flatnonzero(test) if test.dtype == bool else test) for train, test in pairs]
+    return splits

@@ -181,8 +181,9 @@ def make_binary_problems(
     part : bool, default=False
         Whether these are only some of the rows; then targets are not counted.
     """
+    labels = inputs.labels
     sample_weight, class_weights = per_label.class_weights(
-        model.class_weight, estimator.class_weight, inputs.labels, inputs.weight
+        model.class_weight, estimator.class_weight, labels, inputs.weight
     )
     budget = model.memory_budget
     if budget is None:
@@ -191,19 +192,18 @@ def make_binary_problems(
     max_models = 1
     if can_train_together(solver):
         max_models = fitting.models_at_once(int(n_samples), int(n_features), 1, budget)
-    return (BinaryProblems.of_partial_rows if part else BinaryProblems.of)(
-        inputs.labels,
-        sample_weight,
-        class_weights,
-        max_models=max_models,
-        device=device,
-        label_smoothing=_label_smoothing(estimator),
+    problems = BinaryProblems(
+        labels,
+        None if sample_weight is None else sample_weight.to(device),
+        None if class_weights is None else class_weights.weights.to(device),
+        np.zeros(labels.n_labels, dtype=int),
+        max_models,
+        device,
+        torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
+        # a TorchLogisticClassifierCV lacks the parameter
+        float(getattr(estimator, "label_smoothing", 0.0)),
     )
-
-
-def _label_smoothing(estimator: Any) -> float:
-    """Return `label_smoothing`; 0 for a TorchLogisticClassifierCV, which lacks the parameter."""
-    return float(getattr(estimator, "label_smoothing", 0.0))
+    return problems if part else problems.count(class_weights)
 
 
 class ProgressPrinter:

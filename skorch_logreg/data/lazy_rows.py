@@ -48,25 +48,25 @@ class LazyRows:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.held: list[Any] = []
         self._steps: list[int | Tensor | Call] = []
-        known: dict[int, _Result] = {}
-
-        def add(node: Node) -> _Result:
-            if id(node) not in known:
-                source: Any = node.source
-                step: int | Tensor | Call = node.like
-                if isinstance(source, Call):
-                    args, kwargs = map_nested((source.args, source.kwargs), Node, add)
-                    step = Call(source.function, args, kwargs)
-                elif source is not None:
-                    step = len(self.held)
-                    self.held.append(source)
-                known[id(node)] = _Result(len(self._steps))
-                self._steps.append(step)
-            return known[id(node)]
-
-        self._outputs = [add(node).step for node in nodes]
+        self._known: dict[int, _Result] = {}
+        self._outputs = [self._result(node).step for node in nodes]
         self._is_new = [not isinstance(self._steps[output], int) for output in self._outputs]
         self._new = [node for node, is_new in zip(nodes, self._is_new, strict=True) if is_new]
+
+    # not a closure, whose reference to itself would keep the handles longer than they are used
+    def _result(self, node: Node) -> _Result:
+        if id(node) not in self._known:
+            source: Any = node.source
+            step: int | Tensor | Call = node.like
+            if isinstance(source, Call):
+                args, kwargs = map_nested((source.args, source.kwargs), Node, self._result)
+                step = Call(source.function, args, kwargs)
+            elif source is not None:
+                step = len(self.held)
+                self.held.append(source)
+            self._known[id(node)] = _Result(len(self._steps))
+            self._steps.append(step)
+        return self._known[id(node)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the program, which is all that a task needs."""

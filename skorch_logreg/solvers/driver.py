@@ -1,34 +1,27 @@
 """Main loop of all solvers: stopping criteria, non-finite checks, callbacks, checkpoints."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.objective import Objective, far_moves, is_resolved
-from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
+from skorch_logreg.objective import Objective
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.state_io import from_tree, to_tree
-from skorch_logreg.solvers.unbounded import (
-    free_columns,
-    rare_classes,
-    recession_directions,
-    separating_directions,
+from skorch_logreg.solvers.stopping import (
+    RunState,
+    StoppingRule,
+    count_stalls,
+    optimality,
+    proven,
+    stuck_models,
 )
 from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
 
-_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
-_ROUNDING = 4e-16  # relative decrease of the objective that is rounding error
-_LAST_FALL = 10.0  # fall in the last step, in goals, up to which a decrement without a bound counts
-_NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
-_QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
-_QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
 _ROUGH_ITER = 8  # maximum number of steps with float32 products
 _ROUGH_TOL = 3e-5  # optimality that is reached with float32 products
 _MOST = 0.5  # share of nearly converged models at which products become exact
@@ -144,51 +137,10 @@ def drive(
     return found
 
 
-@dataclass(frozen=True)
-class _RunState:
-    """State of a drive; replaced as a whole, so that it is consistent at any interrupt.
-
-    Attributes
-    ----------
-    objective : Objective
-        Objective of the active models; its products have low precision in the first steps.
-    state : State
-        State of the solver for the active models.
-    models, stalls : tuple of int
-        Indices of the active models, and for each the number of steps without progress in a row.
-    first, n_iter : int
-        Number of iterations before the drive, and in total.
-    before : tuple of float
-        Optimality before the last step with low-precision products.
-    quiet : tuple of (bool or None)
-        True if a step has shown that a model does not diverge to infinity, False if that can no
-        longer be shown, None if it is open.
-    final_points : tuple of FinalPoint
-        Final points of the models that have stopped.
-    """
-
-    objective: Objective
-    state: Any
-    models: tuple[int, ...]
-    stalls: tuple[int, ...]
-    first: int
-    n_iter: int
-    before: tuple[float, ...]
-    quiet: tuple[bool | None, ...]
-    final_points: tuple[FinalPoint, ...] = ()
-
-    @classmethod
-    def of(cls, objective: Objective, state: Any, n_iter: int) -> "_RunState":
-        m = len(objective.reg_strength)
-        return cls(
-            objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
-        )
-
-
 class _Loop:
     """Implementation of `drive`."""
 
-    run: _RunState | None = None
+    run: RunState | None = None
 
     def __init__(
         self,
@@ -208,6 +160,7 @@ class _Loop:
         self._callback, self._journal, self._proof = callback, journal, proof
         self._params, self._everyone = params, params.clone()
         self._earlier = 0  # passes before the run was resumed, less those that check the file
+        self._rule = StoppingRule(whole, tol, max_iter, proof)
         self._stopped = False
 
     def begin(
@@ -223,7 +176,7 @@ class _Loop:
             return
         if state is None:
             state = self._solver.init(objective, self._params, self._tol)
-        self.run = _RunState.of(objective, state, n_iter)
+        self.run = RunState.of(objective, state, n_iter)
 
     def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
         """Resume from a checkpoint after checking its points against their parameters."""
@@ -237,7 +190,7 @@ class _Loop:
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
                 self._everyone[list(final.models)] = final.point.params
-            run = _RunState(
+            run = RunState(
                 own if written["is_rough"] else own.exact,
                 from_tree(written["state"], own, objective),
                 models,
@@ -284,7 +237,7 @@ class _Loop:
         if not run.objective.is_low_precision:
             return
         while True:
-            reached = _optimality(run.state)
+            reached = optimality(run.state)
             self._call_back(run, reached)
             steps = run.n_iter - run.first
             if self._stopped or run.n_iter >= self._max_iter - 1 or steps >= _ROUGH_ITER:
@@ -292,7 +245,7 @@ class _Loop:
             if _is_nearly_converged(run.before, reached, self._tol):
                 break
             moved = solver.step(run.objective, run.state)
-            if None in _stuck(run.state, moved):
+            if None in stuck_models(run.state, moved):
                 break
             run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
             self._keep(run)
@@ -301,7 +254,7 @@ class _Loop:
             moved = solver.init(exact, run.state.point.params, self._tol)
         else:
             moved, n_iter = solver.step(exact, run.state), n_iter + 1
-            if None in _stuck(run.state, moved):
+            if None in stuck_models(run.state, moved):
                 moved = solver.init(exact, run.state.point.params, self._tol)
         self._keep(replace(run, objective=exact, state=moved, n_iter=n_iter))
 
@@ -311,30 +264,32 @@ class _Loop:
         while True:
             run, left = self._at_work, None
             if before is not None and self._proof:
-                run, left = self._doubted(before, run)
+                run, left = self._rule.doubted(before, run)
             if self._proof:
-                state, reached = _proven(self._solver, run.objective, run.state, self._tol)
+                state, reached = proven(self._solver, run.objective, run.state, self._tol)
             else:
                 state = replace(run.state, trusted=torch.ones_like(run.state.trusted))
-                reached = _optimality(state)
+                reached = optimality(state)
             if state is not run.state:
                 # an unconfirmed decrement may have made the last step look like progress
-                stalls = run.stalls if before is None else _stalls(before, state)
+                stalls = run.stalls if before is None else count_stalls(before, state)
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._call_back(run, reached)
-            status, directions = self._stopping_status(run, reached, left)
+            status, directions = self._rule.status(run, reached, left)
+            if self._stopped:
+                status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
             self.run = run = self._without(run, status, reached, directions)
             if not run.models:
                 return
             moved = self._solver.step(run.objective, run.state)
-            stuck = _stuck(run.state, moved)
-            stalls = _stalls(run, moved)
+            stuck = stuck_models(run.state, moved)
+            stalls = count_stalls(run, moved)
             # after an overflow the previous point is the last valid one
             overflows = None in stuck
             before = None if overflows else run
             state = run.state if overflows else moved
-            quiet = self._updated_quiet(run, state)
+            quiet = self._rule.updated_quiet(run, state)
             self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls, quiet=quiet))
 
     def interrupt(self) -> None:
@@ -348,7 +303,7 @@ class _Loop:
         status = (Status.INTERRUPTED,) * len(run.models)
         none = (None,) * len(run.models)
         final = FinalPoint(
-            run.models, point, tuple(_optimality(run.state)), status, run.n_iter, none
+            run.models, point, tuple(optimality(run.state)), status, run.n_iter, none
         )
         self.run = replace(run, models=(), final_points=(*run.final_points, final))
 
@@ -359,11 +314,11 @@ class _Loop:
         return replace(found, state=run.state) if len(self._params) == 1 else found
 
     @property
-    def _at_work(self) -> _RunState:
+    def _at_work(self) -> RunState:
         assert self.run is not None  # it was started or resumed
         return self.run
 
-    def _call_back(self, run: _RunState, reached: list[float]) -> None:
+    def _call_back(self, run: RunState, reached: list[float]) -> None:
         """Pass the current iterate to the callback, which may stop all models."""
         if self._callback is not None and run.n_iter > run.first:
             self._everyone[list(run.models)] = run.state.point.params
@@ -374,144 +329,7 @@ class _Loop:
             )
             self._stopped = bool(self._callback(iterate))
 
-    def _stopping_status(
-        self, run: _RunState, reached: list[float], left: Tensor | None
-    ) -> tuple[list[Status | None], list[Tensor | None]]:
-        """Return the status of models that stop, and directions of recession of separable ones."""
-        state = run.state
-        status: list[Status | None] = []
-        converged = [
-            trusted and r <= self._tol
-            for r, trusted in zip(reached, state.trusted.tolist(), strict=True)
-        ]
-        for has_converged, stalls in zip(converged, run.stalls, strict=True):
-            if has_converged:
-                status.append(Status.CONVERGED)
-            elif stalls >= _STALLS:
-                status.append(Status.PRECISION)
-            elif run.n_iter >= self._max_iter:
-                status.append(Status.MAX_ITER)
-            else:
-                status.append(None)
-        directions = self._recession_directions(run, status, reached)
-        near = [True] * len(status)
-        if left is not None:
-            goal = max(self._tol**2, _ROUNDING) * state.point.value
-            near = (left <= goal).tolist()
-        for i, direction in enumerate(directions):
-            if direction is not None:
-                status[i] = Status.SEPARABLE
-            elif status[i] is Status.CONVERGED and not near[i]:
-                status[i] = None
-            elif status[i] is Status.CONVERGED and self._hides_curvature(run, i):
-                status[i], reached[i] = Status.PRECISION, 1.0
-        if self._stopped:
-            status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
-        return status, directions
-
-    def _hides_curvature(self, run: _RunState, model: int) -> bool:
-        """Return True if a predicted decrement may be wrong: without a gap nobody would see it."""
-        penalty, strength = run.objective.penalty, run.objective.reg_strength
-        if not self._proof or penalty.smooth or bool(penalty.coercive(strength)[model]):
-            return False
-        index = torch.tensor([model], device=strength.device)
-        return not is_resolved(run.objective.select(index), run.state.point.select(index))
-
-    def _recession_directions(
-        self, run: _RunState, status: list[Status | None], reached: list[float]
-    ) -> list[Tensor | None]:
-        """Find directions of recession of models whose objective may have no minimiser."""
-        objective, point = run.objective, run.state.point
-        free = [self._free[i] for i in run.models]
-        if run.n_iter > run.first and not any(free) and not any(status):
-            return [None] * len(free)
-        asked = [f and s is not Status.CONVERGED for f, s in zip(free, status, strict=True)]
-        if run.n_iter == run.first:  # classes without weight are visible at the start
-            rare = rare_classes(objective, point)
-            asked = [a or r for a, r in zip(asked, rare, strict=True)]
-        directions = separating_directions(objective, point, asked)
-        near = [
-            i
-            for i, how in enumerate(status)
-            if directions[i] is None and how is not None and reached[i] <= max(_NEAR, self._tol)
-        ]
-        if near and self._proof:
-            quiet = [
-                known and how is Status.CONVERGED
-                for known, how in zip(run.quiet, status, strict=True)
-            ]
-            doubted = [f and not q for f, q in zip(free, quiet, strict=True)]
-            found = recession_directions(objective, point, run.state.decrement, near, doubted)
-            for i, direction in zip(near, found, strict=True):
-                directions[i] = direction
-        return directions
-
-    def _doubted(self, before: _RunState, run: _RunState) -> tuple[_RunState, Tensor | None]:
-        """Doubt decrements after steps along which the curvature may have changed.
-
-        Returns the run, in which only a Hessian of the point itself is still trusted after such a
-        step, and the loss (m,) that the decrement of any Hessian may miss; None if nothing is.
-        A duality gap is a bound anywhere.
-        """
-        objective, state = run.objective, run.state
-        if min(_optimality(state)) > self._tol:
-            return run, None
-        penalty = objective.penalty
-        if not penalty.smooth:
-            if bool(penalty.coercive(objective.reg_strength).all()):
-                return run, None
-            # the next quadratic problem may find what rounding hid in this one
-            return run, (before.state.point.value - state.point.value) / _LAST_FALL
-        count, left = far_moves(objective, before.state.point.logits, state.point.logits)
-        if not bool(count.any()):
-            return run, None
-        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
-        trusted = state.trusted & ((count == 0) | is_newton.to(count.device))
-        return replace(run, state=replace(state, trusted=trusted)), left
-
-    def _updated_quiet(self, run: _RunState, state: Any) -> tuple[bool | None, ...]:
-        """Update `_RunState.quiet`: the models that are known not to diverge to infinity.
-
-        Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
-        divergence.
-        """
-        if state is run.state or not self._proof or not any(self._free):
-            return run.quiet
-        near = max(self._tol, _QUIET_NEAR)
-        figures = zip(_optimality(state), state.trusted.tolist(), strict=True)
-        asked = [
-            known is None and trusted and reached <= near and self._free[i]
-            for i, known, (reached, trusted) in zip(run.models, run.quiet, figures, strict=True)
-        ]
-        quiet = [False] * len(asked)
-        if any(asked):
-            quiet = self._is_quiet(run, state)
-        now = [
-            True if ask and found else False if reached < _QUIET_FAR else None
-            for ask, found, reached in zip(asked, quiet, _optimality(state), strict=True)
-        ]
-        return tuple(
-            new if known is None else known for known, new in zip(run.quiet, now, strict=True)
-        )
-
-    def _is_quiet(self, run: _RunState, state: Any) -> list[bool]:
-        before, point = run.state.point, state.point
-        limit = saturation_limit(point, state.decrement)
-        saturated = saturated_models(run.objective, point, limit)
-        if not any(saturated):
-            return [True] * len(saturated)
-        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
-        exact = exact.to(point.params.device)
-        if bool(exact.any()):  # full Newton steps only
-            whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
-            exact = exact & whole
-        return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
-
-    @cached_property
-    def _free(self) -> list[bool]:
-        return free_columns(self._whole)
-
-    def _keep(self, run: _RunState) -> None:
+    def _keep(self, run: RunState) -> None:
         """Store the run after an iteration, and write a checkpoint if it is due."""
         self.run = run
         if self._journal.due(run.n_iter):
@@ -530,11 +348,11 @@ class _Loop:
 
     def _without(
         self,
-        run: _RunState,
+        run: RunState,
         status: list[Status | None],
         reached: list[float],
         directions: list[Tensor | None],
-    ) -> _RunState:
+    ) -> RunState:
         """Return the run without the models that have stopped."""
         if not any(status):
             return run
@@ -574,45 +392,3 @@ def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: f
         r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
     ]
     return sum(near) >= _MOST * len(near)
-
-
-def _proven(
-    solver: Solver, objective: Objective, state: Any, tol: float
-) -> tuple[Any, list[float]]:
-    """Compute the optimality of all models; confirm those that would stop on a prediction."""
-    reached = _optimality(state)
-    doubted = [
-        i
-        for i, (r, trusted) in enumerate(zip(reached, state.trusted.tolist(), strict=True))
-        if r <= tol and not trusted
-    ]
-    if doubted:
-        state = solver.confirm(objective, state, doubted)
-        reached = _optimality(state)
-    return state, reached
-
-
-def _optimality(state: Any) -> list[float]:
-    """Return ``sqrt(decrement / F)``, the root of the relative suboptimality."""
-    pairs = zip(state.decrement.tolist(), state.point.value.tolist(), strict=True)
-    return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
-
-
-def _stuck(before: Any, state: Any) -> list[bool | None]:
-    """Return True for models without progress in value and decrement, None after overflow."""
-    old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
-    new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
-    return [
-        f1 >= f0 * (1 - _ROUNDING) and d1 > 0.5 * d0
-        if math.isfinite(f1) and math.isfinite(d1)
-        else None
-        for (f0, d0), (f1, d1) in zip(old, new, strict=True)
-    ]
-
-
-def _stalls(before: _RunState, state: Any) -> tuple[int, ...]:
-    """Count the steps without progress in a row of each model."""
-    return tuple(
-        _STALLS if s is None else s * (n + 1)
-        for s, n in zip(_stuck(before.state, state), before.stalls, strict=True)
-    )

@@ -1,0 +1,266 @@
+"""When a model stops: convergence, exhausted precision, an optimum at infinity."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.objective import Objective, far_moves, is_resolved
+from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
+from skorch_logreg.solvers.outcome import FinalPoint, Status
+from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.unbounded import (
+    free_columns,
+    rare_classes,
+    recession_directions,
+    separating_directions,
+)
+
+_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
+_ROUNDING = 4e-16  # relative decrease of the objective that is rounding error
+_LAST_FALL = 10.0  # fall in the last step, in goals, up to which a decrement without a bound counts
+_NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
+_QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
+_QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
+
+
+@dataclass(frozen=True)
+class RunState:
+    """State of a drive; replaced as a whole, so that it is consistent at any interrupt.
+
+    Attributes
+    ----------
+    objective : Objective
+        Objective of the active models; its products have low precision in the first steps.
+    state : State
+        State of the solver for the active models.
+    models, stalls : tuple of int
+        Indices of the active models, and for each the number of steps without progress in a row.
+    first, n_iter : int
+        Number of iterations before the drive, and in total.
+    before : tuple of float
+        Optimality before the last step with low-precision products.
+    quiet : tuple of (bool or None)
+        True if a step has shown that a model does not diverge to infinity, False if that can no
+        longer be shown, None if it is open.
+    final_points : tuple of FinalPoint
+        Final points of the models that have stopped.
+    """
+
+    objective: Objective
+    state: Any
+    models: tuple[int, ...]
+    stalls: tuple[int, ...]
+    first: int
+    n_iter: int
+    before: tuple[float, ...]
+    quiet: tuple[bool | None, ...]
+    final_points: tuple[FinalPoint, ...] = ()
+
+    @classmethod
+    def of(cls, objective: Objective, state: Any, n_iter: int) -> "RunState":
+        """Return the run at the start of all models."""
+        m = len(objective.reg_strength)
+        return cls(
+            objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
+        )
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """Decide which models of a run stop, and why.
+
+    Parameters
+    ----------
+    whole : Objective
+        Objective of all models.
+    tol : float
+        Convergence threshold on the optimality.
+    max_iter : int
+        Maximum number of iterations.
+    proof : bool
+        Whether convergence has to be confirmed.
+    """
+
+    whole: Objective
+    tol: float
+    max_iter: int
+    proof: bool
+
+    def status(
+        self, run: RunState, reached: list[float], left: Tensor | None
+    ) -> tuple[list[Status | None], list[Tensor | None]]:
+        """Return the status of models that stop, and directions of recession of separable ones."""
+        state = run.state
+        status: list[Status | None] = []
+        converged = [
+            trusted and r <= self.tol
+            for r, trusted in zip(reached, state.trusted.tolist(), strict=True)
+        ]
+        for has_converged, stalls in zip(converged, run.stalls, strict=True):
+            if has_converged:
+                status.append(Status.CONVERGED)
+            elif stalls >= _STALLS:
+                status.append(Status.PRECISION)
+            elif run.n_iter >= self.max_iter:
+                status.append(Status.MAX_ITER)
+            else:
+                status.append(None)
+        directions = self._recession_directions(run, status, reached)
+        near = [True] * len(status)
+        if left is not None:
+            goal = max(self.tol**2, _ROUNDING) * state.point.value
+            near = (left <= goal).tolist()
+        for i, direction in enumerate(directions):
+            if direction is not None:
+                status[i] = Status.SEPARABLE
+            elif status[i] is Status.CONVERGED and not near[i]:
+                status[i] = None
+            elif status[i] is Status.CONVERGED and self._hides_curvature(run, i):
+                status[i], reached[i] = Status.PRECISION, 1.0
+        return status, directions
+
+    def doubted(self, before: RunState, run: RunState) -> tuple[RunState, Tensor | None]:
+        """Doubt decrements after steps along which the curvature may have changed.
+
+        Returns the run, in which only a Hessian of the point itself is still trusted after such a
+        step, and the loss (m,) that the decrement of any Hessian may miss; None if nothing is.
+        A duality gap is a bound anywhere.
+        """
+        objective, state = run.objective, run.state
+        if min(optimality(state)) > self.tol:
+            return run, None
+        penalty = objective.penalty
+        if not penalty.smooth:
+            if bool(penalty.coercive(objective.reg_strength).all()):
+                return run, None
+            # the next quadratic problem may find what rounding hid in this one
+            return run, (before.state.point.value - state.point.value) / _LAST_FALL
+        count, left = far_moves(objective, before.state.point.logits, state.point.logits)
+        if not bool(count.any()):
+            return run, None
+        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
+        trusted = state.trusted & ((count == 0) | is_newton.to(count.device))
+        return replace(run, state=replace(state, trusted=trusted)), left
+
+    def updated_quiet(self, run: RunState, state: Any) -> tuple[bool | None, ...]:
+        """Update `RunState.quiet`: the models that are known not to diverge to infinity.
+
+        Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
+        divergence.
+        """
+        if state is run.state or not self.proof or not any(self._free):
+            return run.quiet
+        near = max(self.tol, _QUIET_NEAR)
+        figures = zip(optimality(state), state.trusted.tolist(), strict=True)
+        asked = [
+            known is None and trusted and reached <= near and self._free[i]
+            for i, known, (reached, trusted) in zip(run.models, run.quiet, figures, strict=True)
+        ]
+        quiet = [False] * len(asked)
+        if any(asked):
+            quiet = self._is_quiet(run, state)
+        now = [
+            True if ask and found else False if reached < _QUIET_FAR else None
+            for ask, found, reached in zip(asked, quiet, optimality(state), strict=True)
+        ]
+        return tuple(
+            new if known is None else known for known, new in zip(run.quiet, now, strict=True)
+        )
+
+    def _hides_curvature(self, run: RunState, model: int) -> bool:
+        """Return True if a predicted decrement may be wrong: without a gap nobody would see it."""
+        penalty, strength = run.objective.penalty, run.objective.reg_strength
+        if not self.proof or penalty.smooth or bool(penalty.coercive(strength)[model]):
+            return False
+        index = torch.tensor([model], device=strength.device)
+        return not is_resolved(run.objective.select(index), run.state.point.select(index))
+
+    def _recession_directions(
+        self, run: RunState, status: list[Status | None], reached: list[float]
+    ) -> list[Tensor | None]:
+        """Find directions of recession of models whose objective may have no minimiser."""
+        objective, point = run.objective, run.state.point
+        free = [self._free[i] for i in run.models]
+        if run.n_iter > run.first and not any(free) and not any(status):
+            return [None] * len(free)
+        asked = [f and s is not Status.CONVERGED for f, s in zip(free, status, strict=True)]
+        if run.n_iter == run.first:  # classes without weight are visible at the start
+            rare = rare_classes(objective, point)
+            asked = [a or r for a, r in zip(asked, rare, strict=True)]
+        directions = separating_directions(objective, point, asked)
+        near = [
+            i
+            for i, how in enumerate(status)
+            if directions[i] is None and how is not None and reached[i] <= max(_NEAR, self.tol)
+        ]
+        if near and self.proof:
+            quiet = [
+                known and how is Status.CONVERGED
+                for known, how in zip(run.quiet, status, strict=True)
+            ]
+            doubted = [f and not q for f, q in zip(free, quiet, strict=True)]
+            found = recession_directions(objective, point, run.state.decrement, near, doubted)
+            for i, direction in zip(near, found, strict=True):
+                directions[i] = direction
+        return directions
+
+    def _is_quiet(self, run: RunState, state: Any) -> list[bool]:
+        before, point = run.state.point, state.point
+        limit = saturation_limit(point, state.decrement)
+        saturated = saturated_models(run.objective, point, limit)
+        if not any(saturated):
+            return [True] * len(saturated)
+        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
+        exact = exact.to(point.params.device)
+        if bool(exact.any()):  # full Newton steps only
+            whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
+            exact = exact & whole
+        return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
+
+    @cached_property
+    def _free(self) -> list[bool]:
+        return free_columns(self.whole)
+
+
+def proven(solver: Solver, objective: Objective, state: Any, tol: float) -> tuple[Any, list[float]]:
+    """Compute the optimality of all models; confirm those that would stop on a prediction."""
+    reached = optimality(state)
+    doubted = [
+        i
+        for i, (r, trusted) in enumerate(zip(reached, state.trusted.tolist(), strict=True))
+        if r <= tol and not trusted
+    ]
+    if doubted:
+        state = solver.confirm(objective, state, doubted)
+        reached = optimality(state)
+    return state, reached
+
+
+def optimality(state: Any) -> list[float]:
+    """Return ``sqrt(decrement / F)``, the root of the relative suboptimality."""
+    pairs = zip(state.decrement.tolist(), state.point.value.tolist(), strict=True)
+    return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
+
+
+def stuck_models(before: Any, state: Any) -> list[bool | None]:
+    """Return True for models without progress in value and decrement, None after overflow."""
+    old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
+    new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
+    return [
+        f1 >= f0 * (1 - _ROUNDING) and d1 > 0.5 * d0
+        if math.isfinite(f1) and math.isfinite(d1)
+        else None
+        for (f0, d0), (f1, d1) in zip(old, new, strict=True)
+    ]
+
+
+def count_stalls(before: RunState, state: Any) -> tuple[int, ...]:
+    """Count the steps without progress in a row of each model."""
+    return tuple(
+        _STALLS if s is None else s * (n + 1)
+        for s, n in zip(stuck_models(before.state, state), before.stalls, strict=True)
+    )

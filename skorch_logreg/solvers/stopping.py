@@ -95,31 +95,27 @@ class StoppingRule:
     ) -> tuple[list[Status | None], list[Tensor | None]]:
         """Return the status of models that stop, and directions of recession of separable ones."""
         state = run.state
-        status: list[Status | None] = []
+        exhausted = [
+            Status.PRECISION
+            if stalls >= _STALLS
+            else Status.MAX_ITER
+            if run.n_iter >= self.max_iter
+            else None
+            for stalls in run.stalls
+        ]
         converged = [
             trusted and r <= self.tol
             for r, trusted in zip(reached, state.trusted.tolist(), strict=True)
         ]
-        for has_converged, stalls in zip(converged, run.stalls, strict=True):
-            if has_converged:
-                status.append(Status.CONVERGED)
-            elif stalls >= _STALLS:
-                status.append(Status.PRECISION)
-            elif run.n_iter >= self.max_iter:
-                status.append(Status.MAX_ITER)
-            else:
-                status.append(None)
+        status = [Status.CONVERGED if c else e for c, e in zip(converged, exhausted, strict=True)]
         directions = self._recession_directions(run, status, reached)
-        near = [True] * len(status)
-        if left is not None:
-            goal = max(self.tol**2, _ROUNDING) * state.point.value
-            near = (left <= goal).tolist()
+        missed = [0.0] * len(status) if left is None else (left / state.point.value).tolist()
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
-            elif status[i] is Status.CONVERGED and not near[i]:
-                status[i] = None
-            elif status[i] is Status.CONVERGED and self._hides_curvature(run, i):
+            elif converged[i] and missed[i] > max(self.tol**2, _ROUNDING):
+                status[i], reached[i] = exhausted[i], math.sqrt(missed[i])
+            elif converged[i] and self._hides_curvature(run, i):
                 status[i], reached[i] = Status.PRECISION, 1.0
         return status, directions
 

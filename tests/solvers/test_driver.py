@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
+from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import fit
 from skorch_logreg.losses import Multinomial
@@ -138,3 +140,26 @@ def test_classes_converge_where_an_objective_is_far_below_the_weight_of_the_rows
         for f in (found, finer)
     )
     assert float(value / least - 1) <= 10 * 1e-8
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton-cg"])
+def test_a_step_that_moved_logits_far_is_not_the_last(solver):
+    """Promise 2: where rows become saturated, a small decrement is not a small distance."""
+    rng = np.random.default_rng(83)
+    X = rng.normal(size=(40, 3))
+    X[:, 2] **= 3
+    y = (X @ [1, -1, 0.5] > 0).astype(int)
+    model = TorchLogisticClassifier(C=1e7, tol=0.05, solver=solver, max_iter=1000).fit(X, y)
+    finer = TorchLogisticClassifier(C=1e7, tol=1e-8, max_iter=1000).fit(X, y)
+
+    def value(m):
+        margin = np.where(y == 1, 1, -1) * m.decision_function(X)
+        return np.logaddexp(0, -margin).sum() + (m.coef_**2).sum() / 2e7
+
+    assert model.converged_
+    assert value(model) <= value(finer) * (1 + 10 * 0.05**2)
+    stopped = TorchLogisticClassifier(C=1e7, tol=0.05, solver=solver, max_iter=4)
+    with pytest.warns(ConvergenceWarning, match="4 iteration"):
+        stopped.fit(X, y)
+    assert stopped.n_iter_[0] == 4
+    assert stopped.optimality_ > 0.05

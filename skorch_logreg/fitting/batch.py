@@ -211,12 +211,12 @@ class BatchFitter:
     def _saturated(self, batch: _Batch, only: int) -> FitResult:
         """Return models that predict one class with certainty."""
         n_outputs, n_models = self.loss.n_outputs, len(batch.C)
+        intercept = batch.targets.new_zeros(n_outputs, dtype=torch.float64)
         if n_outputs == 1:
-            intercept = torch.tensor([SATURATED_LOGIT if only else -SATURATED_LOGIT])
+            intercept += SATURATED_LOGIT if only else -SATURATED_LOGIT
         else:
-            intercept = torch.full((n_outputs,), -SATURATED_LOGIT / n_outputs)
+            intercept -= SATURATED_LOGIT / n_outputs
             intercept[only] += SATURATED_LOGIT
-        intercept = intercept.to(batch.targets.device, torch.float64)
         zero = intercept.new_zeros(n_models)
         return FitResult(
             params=Params(

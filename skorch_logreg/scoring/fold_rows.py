@@ -13,15 +13,7 @@ __all__ = ["FoldRows"]
 
 @dataclass(frozen=True)
 class FoldRows:
-    """Indices of the rows of several folds, concatenated.
-
-    Parameters
-    ----------
-    rows, fold : Tensor of shape (n_entries,), int64
-        Row and fold of every entry, sorted by fold.
-    lengths : tuple of int
-        Number of entries of each fold.
-    """
+    """Row and fold (n_entries,) of the rows of several folds, sorted by fold, and their numbers."""
 
     rows: Tensor
     fold: Tensor

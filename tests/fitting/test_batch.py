@@ -92,6 +92,18 @@ def test_an_absent_class_has_probability_zero(n_classes):
     assert (finite.params.coef[:, -1] != 0).any()
 
 
+def test_one_class_of_three_is_certain():
+    many, given = fitter(3), models()
+    only = replace(
+        many, columns=lambda numbers: (torch.ones(60, dtype=torch.int64), torch.ones(60))
+    )
+    result = only.fit(given, np.arange(2))
+    assert (result.logits.softmax(dim=2)[:, :, 1] == 1).all()
+    torch.testing.assert_close(
+        result.params.intercept.sum(dim=1), torch.zeros(2).double(), rtol=0, atol=1e-12
+    )
+
+
 def test_constant_models_are_not_fitted():
     constant = np.tile([1, -1, 0], 4)
     result = fitter(2, fit_intercept=False).fit(models(constant=constant), np.arange(3))

@@ -22,17 +22,9 @@ __all__ = ["GridSearch", "SelectedModel"]
 
 @dataclass(frozen=True)
 class SelectedModel:
-    """Selected model with the results of the search.
+    """Selected model, of one model including liblinear's column, with the results of the search.
 
-    Attributes
-    ----------
-    fit : FitResult
-        One model, including liblinear's column.
-    cv_result : CVResult
-    n_passes : int
-        Full reads of X.
-    outcomes : list of (Status, float)
-        Status and optimality of every model; those of the refit are last.
+    ``outcomes`` has the status and optimality of every model; those of the refit are last.
     """
 
     fit: FitResult
@@ -59,13 +51,8 @@ class GridSearch:
     train : FoldRows
         Training rows of the folds.
     scorer : HeldOutScorer
-        Scorer of the held-out rows.
-    tol : float
-    max_iter : int
-    memory_budget : int or None
-        Limit in bytes of the arrays whose length is the number of rows.
-    verbose : bool
-        Whether to print a line an iteration.
+    tol, max_iter, memory_budget, verbose
+        Parameters of the estimator.
     """
 
     problem: Problem
@@ -83,14 +70,7 @@ class GridSearch:
     def run(self, classes: np.ndarray, refit: bool, selection: str) -> SelectedModel:
         """Fit all candidates on all folds, choose one, and fit it on all rows.
 
-        Parameters
-        ----------
-        classes : ndarray of shape (n_classes,)
-            Labels.
-        refit : bool
-            Whether to fit the chosen candidate on all rows; otherwise the folds' best are averaged.
-        selection : {"best", "1se"}
-            Rule by which a candidate is chosen.
+        Without ``refit`` the folds' best models are averaged; ``selection`` is the estimator's.
 
         Raises
         ------

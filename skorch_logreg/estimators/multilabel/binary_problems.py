@@ -14,7 +14,7 @@ from skorch_logreg.fitting.batch import SATURATED_LOGIT
 from skorch_logreg.inputs.labels import smooth_labels
 from skorch_logreg.inputs.problem import Problem
 
-__all__ = ["SATURATED_LOGIT", "BinaryProblems", "LabelResults"]
+__all__ = ["BinaryProblems", "LabelResults"]
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,7 @@ class BinaryProblems:
 
 
 class LabelResults:
-    """Results of all labels, filled in by `store`; constant labels have saturated intercepts.
-
-    Parameters
-    ----------
-    problem : Problem
-        Problem of one label.
-    constant : ndarray of shape (n_labels,)
-        `BinaryProblems.constant`.
-    device : torch.device
-        Device of the solves.
-    """
+    """Results of all labels, filled in by `store`; constant labels have saturated intercepts."""
 
     def __init__(self, problem: Problem, constant: np.ndarray, device: torch.device) -> None:
         n_labels, n_columns = len(constant), problem.n_features + problem.has_column

@@ -15,16 +15,7 @@ __all__ = ["warn"]
 def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool = False) -> None:
     """Warn of constant labels and of labels that have not converged.
 
-    Parameters
-    ----------
-    estimator : classifier
-        Estimator whose `tol` and `max_iter` the message states.
-    label_problem : LabelProblem
-        Problem that was solved.
-    found : LabelResults or CVResult
-        Results with the status of every fit.
-    several : bool, default=False
-        Whether a label has several fits, so that `found` is a `CVResult`.
+    With ``several``, a label has several fits, and ``found`` is a `CVResult`.
     """
     labels, constant = label_problem.binary_problems.labels, label_problem.binary_problems.constant
     if constant.any():

@@ -110,18 +110,8 @@ class CVResult:
 class LabelCrossValidation:
     """Cross-validation of all labels, folds and candidates.
 
-    Parameters
-    ----------
-    label_problem : LabelProblem
-        Problem on all rows.
-    grid : CVOptions
-        Candidates.
-    train : FoldRows
-        Training rows of the folds.
-    scorer : HeldOutScorer
-        Scorer of held-out rows, without their labels.
-    selection : {"best", "1se"}
-        Rule that chooses a candidate from its scores.
+    ``label_problem`` has all rows, ``train`` the training rows of the folds, and ``scorer`` gets
+    its labels part by part.
     """
 
     label_problem: LabelProblem

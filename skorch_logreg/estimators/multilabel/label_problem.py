@@ -26,20 +26,8 @@ __all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
 class LabelProblem:
     """Rows and binary problems of all labels.
 
-    Parameters
-    ----------
-    binary_problems : BinaryProblems
-        Targets and weights of the labels.
-    problem : Problem
-        Problem of one label.
-    design : object
-        Rows, as returned by ``problem.design``.
-    tol : float
-        Convergence threshold on the optimality.
-    max_iter : int
-        Maximum number of iterations.
-    seed : int, default=0
-        Seed of the order of mini-batches.
+    ``problem`` is that of one label, ``design`` the rows as ``problem.design`` returns them, and
+    ``seed`` that of the order of mini-batches.
     """
 
     binary_problems: BinaryProblems
@@ -60,18 +48,8 @@ class LabelProblem:
     ) -> "LabelProblem":
         """Create the problem of a `MultiLabel` fit.
 
-        Parameters
-        ----------
-        model : MultiLabel
-            Model to fit.
-        inputs : FitInput
-            Rows and targets.
-        estimator : TorchLogisticClassifier or TorchLogisticClassifierCV
-            Parameters of every label's fit.
-        resolved : Options
-            Penalty and solver of the estimator.
-        part : bool, default=False
-            Whether these are only some of the rows, as in `partial_fit`.
+        ``estimator`` has the parameters of every label's fit, ``resolved`` its penalty and solver.
+        With ``part``, these are only some of the rows, as in `partial_fit`.
         """
         problem = inputs.problem(estimator, resolved)
         design = problem.design(inputs.X, inputs.device)
@@ -166,20 +144,9 @@ def make_binary_problems(
 ) -> BinaryProblems:
     """Create the binary problems of a `MultiLabel` fit.
 
-    Parameters
-    ----------
-    model : MultiLabel
-        Model to fit.
-    inputs : FitInput
-        Rows and targets.
-    estimator : classifier
-        Estimator whose `class_weight` and `label_smoothing` apply.
-    solver : str or Solver
-        Solver of the labels.
-    device : torch.device
-        Device of the solves.
-    part : bool, default=False
-        Whether these are only some of the rows; then targets are not counted.
+    `class_weight` and `label_smoothing` of ``estimator`` apply, and ``solver`` decides whether
+    labels are trained together. With ``part``, these are only some of the rows, whose targets are
+    not counted.
     """
     labels = inputs.labels
     sample_weight, class_weights = per_label.class_weights(

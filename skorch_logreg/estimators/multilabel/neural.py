@@ -12,11 +12,7 @@ from skorch_logreg.data import InMemory
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import partial, per_label
-from skorch_logreg.estimators.multilabel.binary_problems import (
-    SATURATED_LOGIT,
-    BinaryProblems,
-    LabelResults,
-)
+from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.convergence_warnings import warn
 from skorch_logreg.estimators.multilabel.label_problem import (
     LabelProblem,
@@ -31,6 +27,7 @@ from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_net
 from skorch_logreg.estimators.neural.solver import partial_solver, resolve_solver
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.fitting.batch import SATURATED_LOGIT
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.torch_context import seed_of

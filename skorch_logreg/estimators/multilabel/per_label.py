@@ -70,20 +70,9 @@ def class_weights(
 ) -> tuple[Tensor | None, "ClassWeights | None"]:
     """Resolve class weights into sample weights and class weights of each label.
 
-    Parameters
-    ----------
-    own : dict, "balanced", None, or a list of n_labels of these
-        `class_weight` of `MultiLabel`; None stands for the default.
-    default : dict, "balanced" or None
-        `class_weight` of the estimator.
-    labels : Indicator
-    sample_weight : Tensor of shape (n_samples,), float64, or None
-
-    Returns
-    -------
-    sample_weight : Tensor of shape (n_samples,), float64, or None
-        Sample weights, times the class weights if a dict names the classes of a multiclass y.
-    class_weights : ClassWeights or None
+    ``own`` is `class_weight` of `MultiLabel`, also a list with an entry for each label; None stands
+    for the ``default``, that of the estimator. If a dict names the classes of a multiclass y, the
+    returned sample weights are multiplied by it.
     """
     own = default if own is None else own
     if labels.kind == "multiclass" and isinstance(own, Mapping):

@@ -35,18 +35,10 @@ def feature_attributes(model: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FoldData:
-    """Validated rows and their weight in every fold.
+    """Validated rows, and their weight in every fold (n_samples, n_columns).
 
-    Parameters
-    ----------
-    inputs : FitInput
-        Rows, labels and sample weights.
-    fold_weight : Tensor of shape (n_samples, n_columns), float64
-        Number of times that a row is in the fold's training rows, times its sample weight.
-    feature_attributes : dict
-        Fitted attributes that describe the features.
-    has_all_rows : bool, default=False
-        Whether the last column of ``fold_weight`` is a fit to all rows, not a fold.
+    ``fold_weight`` is the number of times that a row is in the fold's training rows, times its
+    sample weight. With ``has_all_rows`` its last column is a fit to all rows, not a fold.
     """
 
     inputs: FitInput
@@ -65,15 +57,10 @@ class FoldData:
         counts: Tensor | None = None,
         **fit_params: Any,
     ) -> Self:
-        """Validate as `fit` does; sets ``n_features_in_`` of ``final``.
+        """Validate as `fit` of ``final`` does, which sets its ``n_features_in_``.
 
-        Parameters
-        ----------
-        final : TorchLogisticClassifier or MultiLabel
-        X, y, sample_weight, **fit_params
-            Arguments of its `fit`.
-        counts : Tensor of shape (n_samples, n_folds) or None
-            Number of times that every row is in every fold; None: one fold of all rows.
+        ``counts`` (n_samples, n_folds) are the numbers of times that every row is in every fold;
+        None: one fold of all rows.
 
         Raises
         ------
@@ -146,11 +133,8 @@ class CandidateBatch:
     columns : tuple of int
         Columns of ``fold_data.fold_weight``.
     solution : FitResult
-        Result of all models.
     problem : Problem
-        Problem of one model.
     fold_data : FoldData
-        Rows and weights.
     """
 
     final: Any
@@ -245,16 +229,7 @@ def solve_batches(
     """Solve candidates for all folds and yield a batch per penalty, or more if memory requires.
 
     Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
-    of any type; they are then fitted individually.
-
-    Parameters
-    ----------
-    final : TorchLogisticClassifier
-        Classifier with the parameters that all candidates share.
-    candidates : sequence of Candidate
-        Candidates to solve.
-    fold_data : FoldData
-        Rows and weights.
+    of any type; they are then fitted individually. ``final`` has the parameters that all share.
     """
     n_classes = fold_data.inputs.labels.n_classes
     weight_by_key: dict[Any, Tensor | None] = {}

@@ -46,17 +46,10 @@ _BATCHED_PARAMETERS = {
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Values of the parameters that may differ within a batch.
+    """Values of the parameters that may differ within a batch, and the index among all candidates.
 
-    Parameters
-    ----------
-    index : int
-        Index among all candidates.
-    values : dict
-        For a `TorchLogisticClassifier` all such parameters, for `MultiLabel` those that the search
-        sets.
-    options : Options or None
-        Resolved penalty and solver; None for `MultiLabel`.
+    For a `TorchLogisticClassifier` ``values`` has all such parameters, and ``options`` the penalty
+    and solver that they specify; for `MultiLabel` only those that the search sets, and None.
     """
 
     index: int
@@ -68,15 +61,8 @@ class Candidate:
 class CandidateGroup:
     """Candidates that share all other parameters and the transformers.
 
-    Parameters
-    ----------
-    estimator : TorchLogisticClassifier, MultiLabel or Pipeline
-        Unfitted estimator with the shared parameters, owned by the group.
-    candidates : tuple of Candidate
-        Candidates of the group.
-    network : NeuralLogisticClassifier or None
-        Network with a frozen backbone, if the classifier stands for its head; the classifier is
-        fitted to the network's features.
+    ``estimator`` is unfitted and owned by the group. If its classifier stands for the head of a
+    network with a frozen backbone, it is fitted to the features of this ``network``.
     """
 
     estimator: Any
@@ -116,18 +102,6 @@ def group_candidates(
     A candidate is left for an individual fit if it has an invalid value (the fit raises its own
     error), another type of last step, soft labels, mini-batches, callbacks or verbose output, which
     a batch does not support.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator for which `can_batch` is True.
-    candidates : sequence of dict
-        Parameters of the candidates.
-
-    Returns
-    -------
-    groups : list of CandidateGroup
-        Groups of candidates.
     """
     prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
     kind = type(final_step(estimator))

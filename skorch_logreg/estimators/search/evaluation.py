@@ -36,21 +36,8 @@ _MAX_SMALL_BATCH = 1 << 18
 class CandidateEvaluator:
     """Evaluation of groups of candidates on the folds of a search.
 
-    Parameters
-    ----------
-    splits : sequence of (train, test)
-        Folds.
-    candidate_scorer : CandidateScorer
-        Rows of the search and its scorer.
-    fit_params : dict
-        Parameters of the estimator's `fit`; values as long as X are split like it.
-    return_train_score : bool
-        Whether to score training rows as well.
-    refit : bool
-        Whether the best candidate will be fitted to all rows.
-    results : BatchResults
-        Results, updated in place. A candidate that cannot be batched has no results, or none in
-        some folds.
+    ``results`` is updated in place. A candidate that cannot be batched has no results, or none in
+    some folds. Values of ``fit_params`` that are as long as X are split like it.
     """
 
     splits: Sequence[tuple[Any, Any]]

@@ -27,21 +27,7 @@ def begin_search_callbacks(search: Any, task: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class IndividualFits:
-    """Individual fits that complete the results of batches, and the report of both.
-
-    Parameters
-    ----------
-    search : GridSearchCV or RandomizedSearchCV
-        Search with its parameters.
-    splits : sequence of (train, test)
-        Folds.
-    candidate_scorer : CandidateScorer
-        Rows of the search and its scorer.
-    fit_params : dict
-        Parameters of the estimator's `fit`.
-    candidates : sequence of dict
-        Parameters of all candidates.
-    """
+    """Individual fits that complete the results of batches, and the report of both."""
 
     search: Any
     splits: Sequence[tuple[Any, Any]]
@@ -52,12 +38,7 @@ class IndividualFits:
     def complete(self, batched: BatchResults, context: Any) -> list[dict[str, Any]]:
         """Return the results of every candidate in every fold, in scikit-learn's order.
 
-        Parameters
-        ----------
-        batched : BatchResults
-            Results of the candidates that were solved in batches.
-        context : CallbackContext or None
-            Callback context of the search.
+        ``context`` is the callback context of the search, or None.
         """
         pairs = [(p, f) for p in range(len(self.candidates)) for f in range(len(self.splits))]
         missing = [pair for pair in pairs if not batched.has(pair[0])]

@@ -30,16 +30,8 @@ __all__ = ["LabelBatch", "solve_labels"]
 class LabelBatch:
     """Candidates that share their models, fitted in one fold.
 
-    Parameters
-    ----------
-    settings : tuple of one tuple of Candidate
-    folds : tuple of one int
-    models : dict of int to MultiLabel
-        A fitted estimator for every candidate, by its index.
-    statuses : FitStatuses
-        Status and optimality of every label.
-    constant : ndarray of int
-        Labels that have one value in the fold.
+    ``models`` has a fitted estimator for every candidate, by its index, and ``constant`` the labels
+    that have one value in the fold.
     """
 
     settings: tuple[tuple[Candidate, ...], ...]
@@ -84,16 +76,7 @@ def solve_labels(
     """Solve candidates for all folds, as many settings and folds at a time as memory allows.
 
     Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
-    of any type; they are then fitted individually.
-
-    Parameters
-    ----------
-    final : MultiLabel
-        Estimator with the parameters that all candidates share.
-    candidates : sequence of Candidate
-        Candidates to solve.
-    fold_data : FoldData
-        Rows, labels and folds.
+    of any type; they are then fitted individually. ``final`` has the parameters that all share.
     """
     labels: Indicator = fold_data.inputs.labels
     settings: dict[Any, _LabelSetting] = {}

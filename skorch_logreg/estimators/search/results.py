@@ -17,18 +17,9 @@ _MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start
 
 @dataclass(frozen=True)
 class FitStatuses:
-    """Status and optimality of the fits of a batch.
+    """Status and optimality of the fits of a batch, and the index of a candidate of each fit.
 
-    Parameters
-    ----------
-    candidate_indices : sequence of int
-        Index of a candidate of each fit.
-    status : sequence of Status
-    optimality : sequence of float
-    final : estimator
-        Estimator with the `max_iter` and `tol` of the fits.
-    dtype : str
-        Name of the data's dtype.
+    ``final`` has the `max_iter` and `tol` of the fits, ``dtype`` is the name of the data's.
     """
 
     candidate_indices: Sequence[int]

@@ -21,17 +21,10 @@ _BY_LABEL = ("accuracy", "balanced_accuracy")
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Rows to score, one fold after the other.
+    """Training or test rows to score, one fold after the other.
 
-    Parameters
-    ----------
-    part : {"test", "train"}
-    rows : FoldRows
-        Indices of the rows in the X of the search.
-    logits : Tensor of shape (n_entries, n_settings, K), or None
-        Logits of the models of the row's fold; None: the models predict them.
-    index : Tensor of shape (n_entries,), or None
-        Class indices.
+    ``logits`` (n_entries, n_settings, K) are those of the models of the row's fold, and ``index``
+    the class indices; None if the models predict them.
     """
 
     part: str
@@ -42,15 +35,7 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class FittedPipeline:
-    """Fitted transformers of a fold and the rows that they transformed.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        Pipeline with fitted transformers; its last step is a placeholder.
-    train, test : array-like
-        Transformed rows.
-    """
+    """Fitted transformers of a fold, with a placeholder as last step, and the transformed rows."""
 
     pipeline: Any
     train: Any
@@ -66,22 +51,10 @@ class FittedPipeline:
 
 @dataclass(frozen=True)
 class CandidateScorer:
-    """Scorer of the models of a batch.
+    """Scorer of the models of a batch, with the rows and parameters of a search.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator of the search.
-    X, y : array-like
-        Rows and targets of the search.
-    scorer : callable
-        Scorer as created by `GridSearchCV`; returns a number or a dict of numbers.
-    scoring : object
-        `scoring` parameter of the search.
-    params : dict
-        Parameters of the scorer; values as long as X are split like it.
-    error_score : "raise" or float
-        As in `GridSearchCV`.
+    ``scorer`` is scikit-learn's, which returns a number or a dict of numbers. Values of ``params``
+    that are as long as X are split like it.
     """
 
     estimator: Any
@@ -96,13 +69,6 @@ class CandidateScorer:
         self, batch: Any, scored: ScoredRows, fitted_pipeline: FittedPipeline | None = None
     ) -> dict[int, list[Any]]:
         """Score every candidate in every fold.
-
-        Parameters
-        ----------
-        batch : CandidateBatch or LabelBatch
-        scored : ScoredRows
-        fitted_pipeline : FittedPipeline or None
-            Fitted transformers, if there are any.
 
         Returns
         -------

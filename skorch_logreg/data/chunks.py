@@ -50,10 +50,6 @@ class ChunkParts:
     home : Path or None
         Folder for the files; None: values are stored in memory. A file is removed when nothing
         refers to it.
-    names : iterator of int
-        Numbers for the names of files.
-    max_copied_bytes : int
-        Largest size of columns that are copied to memory.
     """
 
     is_read_again: ClassVar[bool] = True
@@ -61,8 +57,8 @@ class ChunkParts:
     lengths: list[int]
     indices: list[int]
     home: Path | None = None
-    names: Iterator[int] = field(default_factory=count)
-    max_copied_bytes: int = 1 << 28
+    names: Iterator[int] = field(default_factory=count)  # of files
+    max_copied_bytes: int = 1 << 28  # of columns that are copied to memory
 
     @classmethod
     def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":

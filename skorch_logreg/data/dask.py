@@ -21,18 +21,11 @@ class DaskParts:
     Any scheduler of Dask may be used: that of a client, or threads of this process. Values that
     partitions hold are persisted results of tasks; if a worker is lost, Dask computes them
     again.
-
-    Parameters
-    ----------
-    blocks : list of Delayed
-        X of every partition.
-    lengths : list of int
-        Number of rows of every partition.
     """
 
     is_read_again: ClassVar[bool] = True
-    blocks: list[Any]
-    lengths: list[int]
+    blocks: list[Any]  # X of every partition, Delayed
+    lengths: list[int]  # number of rows of every partition
 
     def scatter(self, values: Sequence[Any]) -> Any:
         from dask import delayed, persist

@@ -29,6 +29,8 @@ CONTAINERS = {
     ),
 }
 
+AnyRows = DenseRows | SparseRows  # the kinds of rows
+
 _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
 _MIN_LOGITS = 1 << 17  # logits of all rows from which float32 products are faster
 # rows from which column moments are computed, at most: they only set the solver's units
@@ -54,7 +56,7 @@ class InMemory(Data):
         are float32 then.
     """
 
-    rows: DenseRows | SparseRows
+    rows: AnyRows
     center: Tensor = field(init=False)
     scale: Tensor = field(init=False)
     origin: "InMemory | None" = None
@@ -342,7 +344,7 @@ def from_arrays(
     -------
     data : InMemory
     """
-    rows: DenseRows | SparseRows
+    rows: AnyRows
     if sp.issparse(X):
         place = torch.device("cpu")
         entries = np.asarray(X.data, dtype=np.float64)

@@ -53,22 +53,11 @@ class RankRows:
 
 @dataclass
 class Rank:
-    """One process of a fit: its rows, and the values it holds for them.
-
-    Parameters
-    ----------
-    X : object
-        Rows of this rank.
-    places : list of int
-        Index of every rank among those with rows; -1 for ranks without.
-    leader : int
-        Rank that runs the solver and sends orders to the others.
-    group : ProcessGroup or None
-    """
+    """One process of a fit: its rows, and the values it holds for them."""
 
     X: Any
-    places: list[int]
-    leader: int
+    places: list[int]  # index of every rank among those with rows; -1 for ranks without
+    leader: int  # rank that runs the solver and sends orders to the others
     group: Any
     held: dict[int, Any] = field(default_factory=dict, init=False)  # values of this rank, by key
 
@@ -191,17 +180,11 @@ class RankParts:
     """Partitions that are ranks; all of them run a task at once, and their group sums the terms.
 
     The leader uses this class; all other ranks call `Rank.serve`.
-
-    Parameters
-    ----------
-    rank : Rank
-    lengths : list of int
-        Number of rows of every rank that has some.
     """
 
     is_read_again: ClassVar[bool] = False
     rank: Rank
-    lengths: list[int]
+    lengths: list[int]  # number of rows of every rank that has some
     rows: Any = None  # handle of the values that replace X
     keys: Any = field(default_factory=lambda: count(1))  # of new values
     dropped: list[int] = field(default_factory=list)  # keys to drop with the next order

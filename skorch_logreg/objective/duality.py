@@ -56,19 +56,7 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     first.  By the Fenchel-Young inequality the gap is a sum of non-negative terms, one per row
     and one per feature, and no difference of two objectives is computed.
 
-    Parameters
-    ----------
-    objective : Objective
-        Objective of the models.
-    point : Point
-        Point whose suboptimality is bounded.
-    slack : Tensor of shape (m,) or None
-        Rounding error of a gradient entry, below which the entry counts as zero.
-
-    Returns
-    -------
-    gap : Tensor of shape (m,)
-        Duality gap of each model.
+    Gradient entries below their rounding error ``slack`` (m,) count as zero.
 
     Notes
     -----

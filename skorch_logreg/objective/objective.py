@@ -30,11 +30,9 @@ class Point:
     Attributes
     ----------
     params : Tensor of shape (m, K, p + 1)
-        Coefficients and intercepts.
     logits : Tensor of shape (n, m, K)
         Logits of all rows, including the offset.
     value : Tensor of shape (m,)
-        Objective of each model.
     gradient : Tensor of shape (m, K, p + 1)
         Gradient of the loss and of the smooth part of the penalty.
     intercept_hessian : Tensor of shape (m, 1, p + 1) or None
@@ -96,11 +94,8 @@ class Objective:
     Parameters
     ----------
     data : Data
-        Rows, targets and weights.
     loss : Loss
-        Loss of a row as a function of its logits.
     penalty : Penalty
-        Penalty of the coefficients.
     reg_strength : Tensor of shape (m,)
         Regularization strength ``1 / C`` of each model; 0 means no penalty.
     fit_intercept : bool

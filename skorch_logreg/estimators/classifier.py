@@ -351,7 +351,7 @@ class TorchLogisticClassifier(
         targets, weight = rows.weighted_targets(self.class_weight)
         warm = self.warm_start and hasattr(self, "coef_")
         start = problem.previous(self.coef_, self.intercept_) if warm else None
-        data = problem.data(rows.X, targets, weight, inputs.device)
+        data = problem.data(problem.design(rows.X, inputs.device), targets, weight)
         self.classes_ = inputs.labels.classes
         held_out_score = None
         if held_out is not None:

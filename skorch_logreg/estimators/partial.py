@@ -44,7 +44,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     rows = inputs.drop_zero_weight()
     targets, weight = rows.weighted_targets(model.class_weight)
     start = problem.previous(model.coef_, model.intercept_) if hasattr(model, "coef_") else None
-    data = problem.data(rows.X, targets, weight, inputs.device)
+    data = problem.data(problem.design(rows.X, inputs.device), targets, weight)
     resumed = resume(model, solver, data.weight)
     params, trained = fitting.train(
         data,

@@ -14,12 +14,10 @@ from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import BatchFitter
-from skorch_logreg.inputs import torch_dtype
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.inputs.bounds import bounded_penalty, check_bounds
+from skorch_logreg.inputs.bounds import bounded_penalty
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import OutOfCoreRows
-from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 
@@ -80,26 +78,6 @@ class Problem:
     bounds: tuple[Tensor, Tensor] | None = None
     factor: Tensor | None = None
 
-    @classmethod
-    def of(
-        cls, parameters: Any, options: Options, namespace: ArrayNamespace, X: Any, **what: Any
-    ) -> "Problem":
-        """Build the problem of an estimator's linear classifier, whose parameters are checked."""
-        n_features, dtype = int(X.shape[1]), torch_dtype(X)
-        if options.penalty is not None:
-            options.penalty.of_features(n_features, None, torch.device("cpu"))
-        return cls(
-            options=options,
-            namespace=namespace,
-            dtype=dtype,
-            n_features=n_features,
-            fit_intercept=parameters.fit_intercept,
-            intercept_scaling=float(parameters.intercept_scaling),
-            bounds=check_bounds(parameters.bounds, n_features, dtype, options),
-            factor=check_penalty_factor(parameters.penalty_factor, n_features),
-            **what,
-        )
-
     @property
     def has_column(self) -> bool:
         """True if the intercept is the coefficient of liblinear's column."""
@@ -115,16 +93,7 @@ class Problem:
         """Binomial loss for two classes, otherwise multinomial."""
         return loss_of(self.n_classes, self.is_soft)
 
-    def data(
-        self, X: Any, targets: Tensor, weight: Tensor | None, device: torch.device | None
-    ) -> Data:
-        """Combine the rows with targets and weights, which are common to all models or of each.
-
-        X of an array library other than torch is converted to NumPy.
-        """
-        return self.data_from_design(self.design(X, device), targets, weight)
-
-    def data_from_design(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
+    def data(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the result of `design` with targets and weights."""
         if isinstance(design, OutOfCoreRows):
             return design.data(targets, weight)
@@ -187,7 +156,7 @@ class Problem:
             return replace(self, options=each[number]).penalty(device)
 
         return BatchFitter(
-            rows=partial(self.data_from_design, design),
+            rows=partial(self.data, design),
             columns=columns,
             loss=self.loss,
             penalty=penalty,

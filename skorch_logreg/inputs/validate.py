@@ -12,11 +12,12 @@ from torch import Tensor
 
 from skorch_logreg.inputs import datasets, options, out_of_core, weights
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.inputs.bounds import check_bounds
 from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.labels import encode_targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import MULTICLASS, Problem
-from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.rows import torch_dtype, validate_rows
 from skorch_logreg.inputs.torch_context import seeded_generators
 
 __all__ = ["FitInput", "validate"]
@@ -95,11 +96,21 @@ class FitInput:
         return weights.weight_targets(class_weight, self.labels, self.weight)
 
     def problem(self, parameters: Any, chosen: Options) -> Problem:
-        """Build the problem of a linear classifier with the parameters of an estimator."""
-        is_soft = self.is_soft or getattr(parameters, "label_smoothing", 0.0) > 0
-        n_classes = self.labels.n_classes
-        return Problem.of(
-            parameters, chosen, self.namespace, self.X, n_classes=n_classes, is_soft=is_soft
+        """Build the problem of a linear classifier, and check an estimator's parameters for it."""
+        n_features, dtype = int(self.X.shape[1]), torch_dtype(self.X)
+        if chosen.penalty is not None:
+            chosen.penalty.of_features(n_features, None, torch.device("cpu"))
+        return Problem(
+            options=chosen,
+            namespace=self.namespace,
+            dtype=dtype,
+            n_classes=self.labels.n_classes,
+            n_features=n_features,
+            fit_intercept=parameters.fit_intercept,
+            intercept_scaling=float(parameters.intercept_scaling),
+            is_soft=self.is_soft or getattr(parameters, "label_smoothing", 0.0) > 0,
+            bounds=check_bounds(parameters.bounds, n_features, dtype, chosen),
+            factor=weights.check_penalty_factor(parameters.penalty_factor, n_features),
         )
 
 

@@ -5,11 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Params, Units, inner
+from skorch_logreg.objective import VALUE_ROUNDING, Objective, Params, Units, inner
 from skorch_logreg.solvers import Outcome
 
 _EPS = torch.finfo(torch.float64).eps  # unit roundoff of float64
-_ROUNDING = 4e-16  # relative rounding error of an objective
 _MAX_RMS = 2.0  # largest root mean square of a column, if its unit is from a sample of rows
 _MAX_ADDED_SHARE = 0.1  # share of the gap that may be added without evaluating the objective
 
@@ -59,11 +58,11 @@ def stored_gap(
     # a ridge, and the norm of a short group, grow with the square of the relative rounding error
     q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * value
     grown = (2 * q * gap * value).sqrt() + q / 2
-    small = grown <= (_MAX_ADDED_SHARE * gap + _ROUNDING) * value
+    small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
     if objective.penalty.constrains or not bool((small | gap.isnan()).all()):
         point = objective.evaluate(units.to_solver(params))
         moved = (point.value - value).clamp(min=0.0)
         error = _EPS * found.abs()
         error[..., -1] += conversion
-        grown = moved + inner(point.gradient.abs(), error) + _ROUNDING * value
+        grown = moved + inner(point.gradient.abs(), error) + VALUE_ROUNDING * value
     return gap + grown / value

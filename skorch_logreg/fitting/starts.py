@@ -12,6 +12,7 @@ from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
 from skorch_logreg.solvers.choose import (
     MANY_MODELS,
+    MAX_SIDE,
     allows_dual,
     is_low_precision_first,
     sample_sizes,
@@ -25,7 +26,6 @@ _SAMPLE_TOL = 0.01  # tolerance on a sample, whose own error is larger
 _SMALL_SAMPLE_TOL = 0.03
 _MIN_ROW_SPACE_TOL = 1e-3  # smallest tolerance in the space of rows with a low-precision product
 _ROW_SPACE_DAMPING = 1e-4  # damping of the unit diagonal of such a product
-_MAX_ROWS = 3000  # largest number of rows for a start in the space of rows
 _MIN_WIDTH = 4  # minimum ratio of columns to rows for such a start
 
 
@@ -49,7 +49,7 @@ def cold_start(
     zero = prior_start(objective)
     n, p = objective.data.n_samples, objective.data.n_features
     if (
-        n <= _MAX_ROWS
+        n <= MAX_SIDE
         and p >= _MIN_WIDTH * n
         and objective.penalty.smooth
         and allows_dual(objective)

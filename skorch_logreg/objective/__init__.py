@@ -21,6 +21,7 @@ from skorch_logreg.objective.hessian import (
 from skorch_logreg.objective.intercept import minimise_intercept, outputs_inverse
 from skorch_logreg.objective.objective import (
     LOW_PRECISION_ROUNDING,
+    VALUE_ROUNDING,
     Objective,
     Point,
     inner,
@@ -36,6 +37,7 @@ __all__ = [
     "Params",
     "Point",
     "Units",
+    "VALUE_ROUNDING",
     "duality_gap",
     "duality_gap_nearby",
     "far_moves",

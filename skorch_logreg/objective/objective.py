@@ -20,6 +20,7 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
+VALUE_ROUNDING = 2 * _EPS  # relative rounding error of an objective, at least
 LOW_PRECISION_ROUNDING = 1e-6  # relative rounding error of an objective with float32 products
 
 

@@ -38,7 +38,7 @@ _SAMPLED_PROOF_RATE = 0.1  # on one of a sample or of low precision
 # sizes
 MAX_SIDE = 3000  # side of the largest matrix that is factored
 MANY_MODELS = 4  # models from which a shared factorisation pays
-_FACTOR_NUMBERS = 1 << 26  # numbers in the factors of all models, half a gigabyte
+MAX_STORED_NUMBERS = 1 << 26  # numbers in the factors, or pairs, of all models: half a gigabyte
 _SMALL_PASS_NUMBERS = 1 << 21  # numbers read by a small pass, about 0.6 ms
 _SMALL_HESSIAN_FLOPS = 1e8  # floating point operations of a small Hessian, a few ms
 _BLOCK_COLUMNS = 1000  # columns of a block
@@ -94,7 +94,7 @@ class CurvaturePlan:
 
     def max_models(self) -> int:
         """Return the number of models whose own curvatures fit the memory at once."""
-        return max(_FACTOR_NUMBERS // max(self.next.size, 1), 1)
+        return max(MAX_STORED_NUMBERS // max(self.next.size, 1), 1)
 
     @property
     def next(self) -> "CurvaturePlan":
@@ -163,7 +163,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
         if sampled is not None:
             return sampled
         joint = _low_precision_hessian(objective, exact) or exact
-    if n_outputs > 1 and n_outputs * side**2 <= _FACTOR_NUMBERS:
+    if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _block_of(objective, side - 1)
         least = max(_BLOCK_SAVING * blocks.cost(1), _FIRST_PASSES)
         if joint is None or joint.cost(1) > least:

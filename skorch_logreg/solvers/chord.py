@@ -14,10 +14,15 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import exact_hessian
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import take_step
-from skorch_logreg.solvers.smooth import GOAL_MARGIN, MIN_CURVATURE_RATIO, flattening, is_damped
+from skorch_logreg.solvers.smooth import (
+    GOAL_MARGIN,
+    LATE_PROOF_RATE,
+    MIN_CURVATURE_RATIO,
+    flattening,
+    is_damped,
+)
 
 _NEW_HESSIAN_STEPS = 2.0  # steps that a new Hessian needs to converge
-_LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
 _RATE_FACTOR = 4.0  # factor on an observed rate, since the first steps on a Hessian contract more
 
 
@@ -95,7 +100,7 @@ class ChordNewton(Resumable):
             and _steps_left(rate, decrement_ratio) > plan.cost(1) + _NEW_HESSIAN_STEPS
         ):
             return _renewed(objective, point, state.tol)
-        proven = rate <= (plan.proof_rate if state.is_own else _LATE_PROOF_RATE)
+        proven = rate <= (plan.proof_rate if state.is_own else LATE_PROOF_RATE)
         if decrement_ratio <= 1:
             distance = decrement * flattening(state.point, point)
             if float(distance) > GOAL_MARGIN * now / decrement_ratio:

@@ -24,7 +24,6 @@ from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, ma
 
 _ROUGH_ITER = 8  # maximum number of steps with float32 products
 _ROUGH_TOL = 3e-5  # optimality that is reached with float32 products
-_MOST = 0.5  # share of nearly converged models at which products become exact
 
 
 @dataclass(frozen=True)
@@ -391,4 +390,4 @@ def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: f
     near = [
         r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
     ]
-    return sum(near) >= _MOST * len(near)
+    return 2 * sum(near) >= len(near)

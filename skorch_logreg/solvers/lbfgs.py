@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
@@ -26,11 +27,8 @@ from skorch_logreg.solvers.smooth import (
 )
 
 _SLOW_STEPS = 30  # estimated remaining steps above which Newton-CG takes over
-_MAX_PAIR_NUMBERS = 1 << 26  # numbers in all pairs, half a gigabyte
-_MIN_PAIRS = 3  # pairs that are always kept
-_FIRST_STEPS = 6  # steps before an adaptive or partial curvature may be stale
 _STALLED_RATE = 0.1  # contraction per step above which an adaptive curvature has stalled
-_PATIENCE = 6  # steps before a rate is considered known
+_FIRST_STEPS = 6  # steps before the rate on a curvature that is not exact is known
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class LBFGS(Resumable):
         )
         target, change = take_step(objective, point, direction, last)
         pair = _pair(change, target.gradient - point.gradient)
-        kept = min(self.memory, max(_MAX_PAIR_NUMBERS // (2 * change.numel()), _MIN_PAIRS))
+        kept = min(self.memory, max(MAX_STORED_NUMBERS // (2 * change.numel()), 3))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
         return self._with_newton_cg(objective, _doubted(point, state))
 
@@ -172,7 +170,7 @@ def _is_last(model: ModelProgress) -> bool:
 
 def _is_slow(model: ModelProgress) -> bool:
     """Return True if convergence on the last available curvature is slow."""
-    return _is_last(model) and model.age >= _PATIENCE and model.steps_left() > _SLOW_STEPS
+    return _is_last(model) and model.age >= _FIRST_STEPS and model.steps_left() > _SLOW_STEPS
 
 
 def _two_loop(state: SmoothState) -> Tensor:

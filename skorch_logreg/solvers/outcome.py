@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import (
+    VALUE_ROUNDING,
     Objective,
     Point,
     duality_gap,
@@ -16,7 +17,6 @@ from skorch_logreg.objective import (
     minimise_intercept,
 )
 
-_ROUNDING = 4e-16  # relative rounding error of an objective
 _NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact
 
 
@@ -174,7 +174,7 @@ def _gap(objective: Objective, point: Point) -> Tensor:
     """
     if not bool(objective.penalty.coercive(objective.reg_strength).any()):
         return torch.full_like(point.value, torch.nan)
-    rounding = _ROUNDING * point.value.abs()
+    rounding = VALUE_ROUNDING * point.value.abs()
     if not objective.fit_intercept:
         return _relative(duality_gap(objective, point) + rounding, point)
     if objective.penalty.smooth:

@@ -22,6 +22,7 @@ from skorch_logreg.objective import (
     penalty_gap,
 )
 from skorch_logreg.solvers.quadratic import QuadraticModel
+from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 from skorch_logreg.subproblems import Quadratic, minimise
 
 _MIN_WORKING = 50  # minimum number of coordinates that may enter a working set
@@ -49,7 +50,6 @@ _MAX_PROMISE_ALL_COLUMNS = 0.1  # the same ratio if a step reads all of X
 _MIN_DECREASE_SHARE = 0.1  # share of the predicted decrease below which a Hessian is discarded
 _MAX_GAP_RATIO = 0.5  # share of the gap that a step may leave if values are dominated by rounding
 _LOW_PRECISION_GAP = 1e-8  # relative gap that is reached with float32 products
-_TIGHT = 1e-13  # relative goal at which steps continue until they predict only rounding error
 _NEAR = 0.9  # factor of the dual point above which the rows' share of a gap is small
 _FIRST = 1.5  # approximate passes that a Hessian over the first working set may cost
 # relative distance from the entry condition within which coordinates also enter
@@ -299,7 +299,7 @@ def _minimise_part(
         if math.isfinite(last) and last > 0:
             model = replace(model, rate=left / last)
         model = None if is_poor else model
-        if goal <= _TIGHT * float(point.value):
+        if goal <= ROUNDING_DISTANCE * float(point.value):
             if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
                 break
             model = None if rounding else model
@@ -367,7 +367,9 @@ def _state_at(
         direction = _directions(objective, point)
         gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
     # below the rounding of a gap, coefficients may still be inaccurate
-    trusted = torch.full_like(gap, goal > _TIGHT or direction is not None, dtype=torch.bool)
+    trusted = torch.full_like(
+        gap, goal > ROUNDING_DISTANCE or direction is not None, dtype=torch.bool
+    )
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 

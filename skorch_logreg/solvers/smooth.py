@@ -19,14 +19,14 @@ from skorch_logreg.objective import (
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
+LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
 _STEADY_RATE = 0.2  # mean contraction below which convergence counts as steady
 _MAX_REBUILD_PASSES = 6.0  # passes: below, a decrement is confirmed by a new exact Hessian
 # slope of a step relative to the value, below which it is rounding error
 _MIN_RELATIVE_SLOPE = 1e-12
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
-_ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
+ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
 _MAX_FLATTENING = 100.0  # largest ratio of curvatures that the cubic of a step may report
 _PROOF_STEPS = 3  # steps on a shared curvature before a decrement is confirmed at a cost
@@ -82,9 +82,7 @@ class ModelProgress:
             return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
             return proof_rate
-        return min(
-            proof_rate, _LATE_PROOF_RATE if self.rate <= _STEADY_RATE else _LATE_PROOF_RATE**2
-        )
+        return min(proof_rate, LATE_PROOF_RATE if self.rate <= _STEADY_RATE else LATE_PROOF_RATE**2)
 
     def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
         """Return the progress after a step."""
@@ -201,7 +199,7 @@ def is_damped(
     near = decrement <= tol**2 * point.value
     if not any(near.tolist()):
         return near
-    allowed = MIN_CURVATURE_RATIO * max(GOAL_MARGIN * tol**2, _ROUNDING_DISTANCE)
+    allowed = MIN_CURVATURE_RATIO * max(GOAL_MARGIN * tol**2, ROUNDING_DISTANCE)
     return near & (curvature.damping(solved) > allowed * point.value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, far_moves, is_resolved
+from skorch_logreg.objective import VALUE_ROUNDING, Objective, far_moves, is_resolved
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -20,7 +20,6 @@ from skorch_logreg.solvers.unbounded import (
 )
 
 _STALLS = 4  # steps without progress after which the precision is taken to be exhausted
-_ROUNDING = 4e-16  # relative decrease of the objective that is rounding error
 _LAST_FALL = 10.0  # fall in the last step, in goals, up to which a decrement without a bound counts
 _NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
 _QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
@@ -113,7 +112,7 @@ class StoppingRule:
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
-            elif converged[i] and missed[i] > max(self.tol**2, _ROUNDING):
+            elif converged[i] and missed[i] > max(self.tol**2, VALUE_ROUNDING):
                 status[i], reached[i] = exhausted[i], math.sqrt(missed[i])
             elif converged[i] and self._hides_curvature(run, i):
                 status[i], reached[i] = Status.PRECISION, 1.0
@@ -247,7 +246,7 @@ def stuck_models(before: Any, state: Any) -> list[bool | None]:
     old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
     new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
     return [
-        f1 >= f0 * (1 - _ROUNDING) and d1 > 0.5 * d0
+        f1 >= f0 * (1 - VALUE_ROUNDING) and d1 > 0.5 * d0
         if math.isfinite(f1) and math.isfinite(d1)
         else None
         for (f0, d0), (f1, d1) in zip(old, new, strict=True)

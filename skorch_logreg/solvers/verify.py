@@ -16,9 +16,9 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 
 _PROVEN = 10.0  # largest suboptimality of a converged model after a resume, in units of tol^2
-_RELATIVE = 1e-13  # largest relative suboptimality of such a model, if rounding is larger
 
 
 def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) -> None:
@@ -133,7 +133,7 @@ def is_proven(solver: Solver, whole: Objective, final: FinalPoint, tol: float) -
     # for other penalties the decrement is a duality gap, and a step would change the point
     if doubted and objective.penalty.smooth:
         state = solver.confirm(objective, state, doubted)
-    limit = state.point.value * max(_PROVEN * tol**2, _RELATIVE)
+    limit = state.point.value * max(_PROVEN * tol**2, ROUNDING_DISTANCE)
     return bool((state.decrement <= limit).all())
 
 

@@ -149,7 +149,7 @@ def test_hessians_of_their_own_are_bounded(solver, monkeypatch):
 
     X, y, weight, C, loss = _grid("nearly_separable")
     side = X.shape[1] + 1
-    monkeypatch.setattr("skorch_logreg.solvers.choose._FACTOR_NUMBERS", 5 * side**2)
+    monkeypatch.setattr("skorch_logreg.solvers.choose.MAX_STORED_NUMBERS", 5 * side**2)
     built = []
     build = ExactHessian.build.__func__
 

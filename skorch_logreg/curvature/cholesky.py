@@ -16,6 +16,11 @@ def low_precision_damping(device: torch.device, side: int) -> float:
     return _DAMPING[low_precision_dtype(device, side)]
 
 
+def rounding_shift(side: int) -> float:
+    """Return the shift of a unit diagonal that makes a singular matrix definite in float64."""
+    return 1e-14 * side
+
+
 def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:
     """Factor positive semidefinite matrices as `damped_cholesky`, without the shift."""
     return damped_cholesky(matrix, damping)[:2]
@@ -47,7 +52,7 @@ def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tenso
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
     scaled = (matrix * scale[..., None]).mul_(scale[..., None, :])
-    shift = 1e-14 * matrix.shape[-1] if damping is None else damping
+    shift = rounding_shift(matrix.shape[-1]) if damping is None else damping
     with several_threads(matrix.shape[-1] >= LARGE):
         factor, added = _damped_factor(scaled, shift)
     return factor, scale, added

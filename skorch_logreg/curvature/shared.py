@@ -12,8 +12,6 @@ from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 
-_MEAN_WEIGHT_ROWS = 400  # rows that estimate a mean to some per cent
-
 
 @dataclass(frozen=True)
 class Correction:
@@ -98,7 +96,7 @@ class SharedHessian(Curvature):
             share, vectors = torch.linalg.eigh(root * penalty[columns] @ root.T)
         basis = root.T @ vectors
         weight = part.exact.row_weight()
-        step = max(len(weight) // _MEAN_WEIGHT_ROWS, 1)
+        step = max(len(weight) // 400, 1)  # so many rows estimate a mean to some per cent
         sampled = weight[::step]
         sampled = sampled * (weight.sum(dim=0) / sampled.sum(dim=0).clamp(min=1e-300))
         return cls(

@@ -1,6 +1,5 @@
 """Number of models that are solved together."""
 
-_BUDGET_BYTES = 1 << 30  # bytes of a batch's arrays that are as long as the data
 # bytes per row and logit: target, weight, the logits of three points, temporaries
 ROW_BYTES = 72
 _MAX_ROW_LOGITS = 512  # logits per row beyond which a wider batch saves no time
@@ -23,6 +22,6 @@ def models_at_once(
 
 
 def at_once(size: int, memory_budget: int | None = None) -> int:
-    """Return the number of columns of ``size`` rows that fit a budget, temporaries included."""
-    budget = _BUDGET_BYTES if memory_budget is None else memory_budget
+    """Return the number of columns of ``size`` rows that fit a budget, by default 1 GiB."""
+    budget = 1 << 30 if memory_budget is None else memory_budget
     return max(int(budget) // (ROW_BYTES * size), 1)

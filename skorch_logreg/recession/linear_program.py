@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 _EPS = np.finfo(np.float64).eps
 _TOLERANCE = 1e-10  # smallest feasibility tolerance that HiGHS accepts
-_MIN_GAIN = 1e-9  # gain in the unit box above what the solver's tolerance gives to zero
+MIN_GAIN = 1e-9  # gain of a row in the unit box above the error of a solution
 # values below which a row may be active at a vertex, tried in turn
 _ZERO_ROUNDINGS = (1e-7, 1e-9, 1e-11)
 _MIN_GAIN_SHARE = 0.1  # share of the rows' gains that a sparser direction has to keep
@@ -38,12 +38,12 @@ class Cone:
         rows = self._rows
         for _ in range(_MAX_SOLVES):
             found = _solve(rows, gain, self._bounds)
-            if found is None or gain @ found <= _MIN_GAIN:
+            if found is None or gain @ found <= MIN_GAIN:
                 return None
             for near, is_free in product(_ZERO_ROUNDINGS, (False, True)):
                 vertex = self._vertex(found, near, is_free)
                 if not self.violated(self._rows, vertex).any():
-                    return vertex if gain @ vertex > _MIN_GAIN else None
+                    return vertex if gain @ vertex > MIN_GAIN else None
             violated = self.violated(self._rows, found)
             if not violated.any():
                 return found
@@ -61,7 +61,7 @@ class Cone:
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = sp.vstack([self._rows, gain[None]], format="csr")
         lead = rows @ direction
-        least = np.where(lead > _MIN_GAIN, _MIN_GAIN_SHARE * lead, 0.0)
+        least = np.where(lead > MIN_GAIN, _MIN_GAIN_SHARE * lead, 0.0)
         both = sp.hstack([rows, -rows], format="csr")
         bounds = np.column_stack([np.zeros(2 * len(low)), np.concatenate([high, -low])])
         found = _solve(both, -np.tile(costs, 2), bounds, least)

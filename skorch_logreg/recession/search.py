@@ -11,14 +11,13 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession.linear_program import Cone
+from skorch_logreg.recession.linear_program import MIN_GAIN, Cone
 
 _MIN_ROWS = 200  # rows of the first linear program, at least
 _ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
 _MAX_SOLVES = 60  # solves after which a search stops adding rows that get worse
 _MAX_DIRECTIONS = 20  # directions that are summed, at most
 _EPS = torch.finfo(torch.float64).eps
-_LEAD_ROUNDING = 1e-9  # change of a lead in the unit box that is not a rounding error
 
 
 def find_direction(
@@ -307,8 +306,8 @@ def _open_classes(
 def _falls_behind(logits: Tensor, share: Tensor) -> Tensor:
     """Return a mask (rows, 1, K) of probability-0 classes that fall behind along a direction."""
     if logits.shape[-1] == 1:
-        return logits * (share[..., 1:] - share[..., :1]) > _LEAD_ROUNDING
-    return (share * logits).sum(dim=-1, keepdim=True) - logits > _LEAD_ROUNDING
+        return logits * (share[..., 1:] - share[..., :1]) > MIN_GAIN
+    return (share * logits).sum(dim=-1, keepdim=True) - logits > MIN_GAIN
 
 
 def _class_differences(Z: Any, share: np.ndarray) -> Any:

@@ -22,7 +22,6 @@ from skorch_logreg.solvers.smooth import (
     is_damped,
 )
 
-_NEW_HESSIAN_STEPS = 2.0  # steps that a new Hessian needs to converge
 _RATE_FACTOR = 4.0  # factor on an observed rate, since the first steps on a Hessian contract more
 
 
@@ -95,10 +94,8 @@ class ChordNewton(Resumable):
         rate = now / before if before > 0 else 1.0
         decrement_ratio = now / max(state.tol**2 * float(point.value), 1e-300)
         plan = exact_hessian(objective)
-        if (
-            decrement_ratio > 1
-            and _steps_left(rate, decrement_ratio) > plan.cost(1) + _NEW_HESSIAN_STEPS
-        ):
+        price = plan.cost(1) + 2  # of a new Hessian and the steps on it
+        if decrement_ratio > 1 and _steps_left(rate, decrement_ratio) > price:
             return _renewed(objective, point, state.tol)
         proven = rate <= (plan.proof_rate if state.is_own else LATE_PROOF_RATE)
         if decrement_ratio <= 1:

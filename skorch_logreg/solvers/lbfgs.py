@@ -157,7 +157,7 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
 
 
 def _is_stale(model: ModelProgress, n_models: int) -> bool:
-    price = model.plan.cost(n_models) + 2
+    price = model.plan.cost(n_models) + 2  # of a new curvature and the steps on it
     # the rate of an adaptive curvature may get worse, so the remaining steps are not bounded
     stalled = model.plan.is_adaptive and model.age > price and model.rate > _STALLED_RATE
     return stalled or model.steps_left() > price

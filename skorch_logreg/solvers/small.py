@@ -9,16 +9,13 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
-from skorch_logreg.curvature.cholesky import damped_cholesky
+from skorch_logreg.curvature.cholesky import damped_cholesky, rounding_shift
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner, penalty_diagonal
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step
 from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
-
-# relative shift of the diagonal, per row of the matrix, that makes a singular one definite
-_SHIFT = 1e-14
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> Smal
     )
     matrix = whole_hessian(objective, gram, ridge)
     # the rounding error of a factor does not depend on the scale of the matrix
-    shift = _SHIFT * matrix.shape[-1]
+    shift = rounding_shift(matrix.shape[-1])
     diagonal = matrix.diagonal(dim1=-2, dim2=-1).mul_(1 + shift)
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed.item():

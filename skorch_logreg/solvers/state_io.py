@@ -32,11 +32,6 @@ _KINDS: list[Any] = [
 ]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}
-_ROWS = 1000  # rows of the sample in a fingerprint
-_ROW_ARRAYS = 8  # arrays as long as the rows: a point, a curvature, final points
-_PARAM_ARRAYS = 32  # arrays as long as the parameters, likewise
-_DOCUMENT = 1 << 20  # bytes of JSON that do not depend on the size of the fit
-_MODEL = 1 << 12  # bytes of JSON per model
 
 
 def to_tree(value: Any) -> Any:
@@ -180,7 +175,7 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
         under fixed coefficients without symmetry.
     """
     data = objective.data
-    rows = on_sample(objective, _ROWS)
+    rows = on_sample(objective, 1000)
     probe = rows.zeros().cpu()
     probe += torch.linspace(-1.0, 2.0, probe.numel(), dtype=probe.dtype).view_as(probe).cos()
     return {
@@ -199,18 +194,19 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
 def max_bytes(solver: Solver, objective: Objective) -> int:
     """Bound the size of a checkpoint in bytes: rows, parameters and curvatures, twice.
 
-    A curvature has a matrix over all columns (or rows) and outputs of a model if that is small
-    enough to be factored, otherwise one over columns for each output.  With penalties that are not
-    smooth the working set may contain all columns.
+    A point, a curvature and final points are 8 arrays of rows and 32 of parameters; the JSON takes
+    1 MiB for the fit and 4 KiB for each model.  A curvature has a matrix over all columns (or rows)
+    and outputs of a model if that is small enough to be factored, otherwise one over columns for
+    each output.  With penalties that are not smooth the working set may contain all columns.
     """
     n, (m, n_outputs, side) = objective.data.n_samples, objective.shape
-    rows = n * m * (n_outputs + 1) * _ROW_ARRAYS
-    params = m * n_outputs * side * (_PARAM_ARRAYS + 2 * getattr(solver, "memory", 0))
+    rows = n * m * (n_outputs + 1) * 8
+    params = m * n_outputs * side * (32 + 2 * getattr(solver, "memory", 0))
     columns = min(side, MAX_SIDE) if objective.penalty.smooth else side
     sides = [size * n_outputs for size in (side, min(n, 2 * side))]
     whole = max((size for size in sides if size <= MAX_SIDE), default=0)
     factors = m * (n_outputs * columns**2 + whole**2)
-    return 2 * 8 * (rows + params + factors) + _DOCUMENT + _MODEL * m
+    return 2 * 8 * (rows + params + factors) + (1 << 20) + (m << 12)
 
 
 def settings(solver: Any, loss: Loss, penalty: Penalty, reg_strength: Tensor) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from skorch_logreg.solvers.conjugate_gradient import newton_direction
 _MOST_DIRECTIONS = 3000  # variables of a linear programme, which takes some seconds
 _RARE = 5.0  # difference of intercepts above which a class may have no weight
 _SMALL = 0.1  # share of the penalty in an objective below which both may go to zero
-_STEP_TOL = 1e-8  # tolerance of conjugate gradients
 
 
 def free_columns(objective: Objective) -> list[bool]:
@@ -154,7 +153,7 @@ class _ConjugateGradientSteps:
     def step(self, gradient: Tensor) -> Tensor:
         """Return the Newton step (K, p + 1) for a gradient, and store its size in each column."""
         at = replace(self._point, gradient=gradient[None])
-        step = newton_direction(self._objective, at, self._curvature, _STEP_TOL)[0][0]
+        step = newton_direction(self._objective, at, self._curvature, tol=1e-8)[0][0]
         self.size = step.abs().amax(dim=0)[:-1]
         return step
 

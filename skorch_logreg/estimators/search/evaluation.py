@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -100,8 +100,8 @@ class CandidateEvaluator:
                     raise ValueError("A fold lacks a class: it is another model then.")
             except Exception:  # of a transformer, for example; the individual fits report it
                 return
-            behind = _Transformed(fold, fitted_pipeline, X_test)
-            self._evaluate(group, remaining, fold_data, started, behind)
+            fitted_pipeline = replace(fitted_pipeline, fold=fold, X_test=X_test)
+            self._evaluate(group, remaining, fold_data, started, fitted_pipeline)
             remaining = tuple(c for c in remaining if self.results.has(c.index, fold + 1))
 
     def _evaluate(
@@ -110,7 +110,7 @@ class CandidateEvaluator:
         candidates: Sequence[Candidate],
         fold_data: FoldData,
         started: float,
-        transformed: "_Transformed | None" = None,
+        fitted_pipeline: FittedPipeline | None = None,
     ) -> None:
         """Solve and score candidates; the time of a solve is divided evenly among its fits."""
         solve: Any = solve_labels if type(group.final) is MultiLabel else solve_batches
@@ -122,20 +122,19 @@ class CandidateEvaluator:
                 if keeps and isinstance(batch, CandidateBatch):
                     self.results.store_models(batch)
                 if batch.folds:  # else there are only models on all rows
-                    self._score(batch, fit_time, transformed)
+                    self._score(batch, fit_time, fitted_pipeline)
             started = time.perf_counter()
 
-    def _score(self, batch: Any, fit_time: float, transformed: "_Transformed | None") -> None:
+    def _score(self, batch: Any, fit_time: float, fitted_pipeline: FittedPipeline | None) -> None:
         """Score a batch and store its results."""
-        folds = batch.folds if transformed is None else (transformed.fold,)
-        fitted_pipeline = None if transformed is None else transformed.fitted_pipeline
+        folds = batch.folds if fitted_pipeline is None else (fitted_pipeline.fold,)
         started = time.perf_counter()
-        rows = self._scored_rows(batch, folds, "test", transformed)
+        rows = self._scored_rows(batch, folds, "test", fitted_pipeline)
         scores = {"test_scores": self.candidate_scorer(batch, rows, fitted_pipeline)}
         n_results = len(folds) * sum(map(len, batch.settings))
         score_time = (time.perf_counter() - started) / n_results
         if self.return_train_score:
-            train = self._scored_rows(batch, folds, "train", transformed)
+            train = self._scored_rows(batch, folds, "train", fitted_pipeline)
             scores["train_scores"] = self.candidate_scorer(batch, train, fitted_pipeline)
         for candidate_index in scores["test_scores"]:
             for i, fold in enumerate(folds):
@@ -149,12 +148,14 @@ class CandidateEvaluator:
         self.results.add_fits(batch.statuses, folds[0], batch.constant)
 
     def _scored_rows(
-        self, batch: Any, folds: Sequence[int], part: str, transformed: "_Transformed | None"
+        self, batch: Any, folds: Sequence[int], part: str, fitted_pipeline: FittedPipeline | None
     ) -> ScoredRows:
         """Return the training or test rows of some folds, with their logits."""
         own = [self.splits[fold][part == "test"] for fold in folds]
         rows = FoldRows.of(own, _num_samples(self.candidate_scorer.X))
-        logits = batch.logits(rows, part, None if transformed is None else transformed.X_test)
+        logits = batch.logits(
+            rows, part, None if fitted_pipeline is None else fitted_pipeline.X_test
+        )
         index = None if logits is None else self._targets.index[rows.rows]
         return ScoredRows(part, rows, logits, index)
 
@@ -187,15 +188,6 @@ class CandidateEvaluator:
         )
         X, y, params = recorded
         return FittedPipeline(pipeline, X, pipeline.predict(X_test)), (X, y, params)
-
-
-@dataclass(frozen=True)
-class _Transformed:
-    """A fold whose rows were transformed, and its test rows as the classifier takes them."""
-
-    fold: int
-    fitted_pipeline: FittedPipeline
-    X_test: Any
 
 
 def _is_small(fold_data: FoldData, n_candidates: int) -> bool:

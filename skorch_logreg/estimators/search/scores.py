@@ -35,11 +35,16 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class FittedPipeline:
-    """Fitted transformers of a fold, with a placeholder as last step, and the transformed rows."""
+    """Fitted transformers of a fold, with a placeholder as last step, and the transformed rows.
+
+    ``X_test`` are the test rows as the last step takes them.
+    """
 
     pipeline: Any
     train: Any
     test: Any
+    fold: int = 0
+    X_test: Any = None
 
     def with_final_step(self, final: Any) -> Any:
         """Return a pipeline with the same fitted transformers and another last step."""

@@ -11,7 +11,7 @@ from skorch_logreg.objective.objective import Objective, Point, multiply_curvatu
 _RESOLVED = (
     1e-10  # eigenvalue of a Hessian of unit diagonal that float64 sums resolve to six digits
 )
-_MAX_RESOLVED = 1000  # coefficients of a Hessian whose eigenvalues are computed, in half a second
+_MAX_RESOLVED = 1000  # columns of a Gram matrix whose eigenvalues are computed, in half a second
 
 
 def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Tensor]:
@@ -100,28 +100,28 @@ def penalty_diagonal(objective: Objective, params: Tensor) -> Tensor:
 
 
 def is_resolved(objective: Objective, point: Point) -> bool:
-    """Return True if no rounding error hides a direction in which one model's Hessian is small.
+    """Return True if rounding hides no direction among the columns of one model.
 
-    Differences of columns with means of 1e6 deviations have curvatures of 1e-12 of the columns'
-    own.  If no intercept takes up the means, sums of products hold four digits of them, and
-    quadratic problems with them may be solved wrongly.  A curvature of zero hides nothing: such a
-    direction does not change the loss.
+    Differences of columns with means of 1e6 deviations have 1e-12 of the columns' own squares. If
+    no intercept takes up the means, sums of products hold four digits of them, and quadratic
+    problems may be solved wrongly. A direction of exactly zero hides nothing: it does not change
+    the loss.
     """
-    coef, side = point.params[0, :, :-1], objective.shape[2]
-    least, most = objective.penalty.recession(coef[None], objective.reg_strength)
-    used = ((coef != 0) | (least | most)[0]).any(dim=0)
+    coef = point.params[:, :, :-1]
+    down, up = objective.penalty.recession(coef, objective.reg_strength)
+    used = ((coef != 0) | down | up)[0].any(dim=0)
     columns = used.nonzero()[:, 0]
-    if not len(columns) or len(columns) * len(coef) > _MAX_RESOLVED:
+    if not len(columns) or len(columns) > _MAX_RESOLVED:
         return True
-    gram = loss_hessian(objective, point, columns)[0]
-    ridge = penalty_diagonal(objective, point.params)[0, :, [*columns.tolist(), side - 1]]
-    width = ridge.numel()
-    matrix = gram.reshape(width, width)
-    diagonal = matrix.diagonal().add_(ridge.flatten())
-    inside = (diagonal > 0).nonzero()[:, 0]
-    unit = diagonal[inside].rsqrt()
-    values = torch.linalg.eigvalsh(matrix[inside][:, inside] * unit * unit[:, None])
-    zero = width * torch.finfo(values.dtype).eps
+
+    def kernel(block: Block) -> tuple[Tensor, ...]:
+        return (block.gram(block.weight[:, :1, None], None, columns),)
+
+    gram = objective.data.reduce(kernel)[0][0, 0, :, 0]
+    inside = (gram.diagonal() > 0).nonzero()[:, 0]
+    unit = gram.diagonal()[inside].rsqrt()
+    values = torch.linalg.eigvalsh(gram[inside][:, inside] * unit * unit[:, None])
+    zero = len(inside) * torch.finfo(values.dtype).eps
     return not bool(((values > zero * values[-1]) & (values < _RESOLVED * values[-1])).any())
 
 

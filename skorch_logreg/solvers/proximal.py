@@ -25,39 +25,36 @@ from skorch_logreg.solvers.quadratic import QuadraticModel
 from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 from skorch_logreg.subproblems import Quadratic, minimise
 
-_MIN_WORKING = 50  # minimum number of coordinates that may enter a working set
-# maximum number of halvings; without curvature a step may be 1e100 times too long
-_BACKTRACKS = 400
-_ALL = 1000  # coordinates of a quadratic problem that is solved as a whole
-_GROWTH = 3  # maximum number of entering coordinates per nonzero one
+# columns and coordinates
+_MIN_ENTERING = 50  # least number of coordinates that may enter a working set
+_ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
+_ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
+_ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
 _COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
-_INNER_GAP = 0.1  # share of the gap over all columns up to which a working set is solved
-_INNER_STEPS = 10  # maximum number of steps on a working set
-# goal on a working set relative to the squared gap, if a Hessian is used for several steps
-_PART_GAP = 1e-4
-_GOAL = 0.2  # share of the requested gap that is the goal; the rest is for the columns left out
-# share of the largest decrease below which steps on a copied set stop
-_MIN_DECREASE_WORKING_SET = 1e-3
+_REBUILD_RATIOS = (0.5, 1.5)  # ratios of columns at which a new Hessian costs less than an update
+_FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first working set
+# goals: shares of a duality gap, or gaps relative to the objective
+_GOAL_SHARE = 0.2  # of the requested gap; the rest is for the columns left out
+_WORKING_SET_SHARE = 0.1  # of the gap over all columns, to which a working set is solved
+_SQUARED_GAP_SHARE = 1e-4  # the same of the squared gap, if a Hessian is used for several steps
+_MAX_GAP_LEFT = 0.5  # that a step may leave if values are dominated by rounding
+_LOW_PRECISION_GAP = 1e-8  # that is reached with float32 products
+_MIN_DUAL_SCALE = 0.9  # of the dual point, above which the rows' share of a gap is small
+# decreases: shares of a predicted one
+_LAST_DECREASE = 1e-3  # of the largest, below which steps on a copied set stop
+_LAST_DECREASE_ALL = 0.1  # the same if steps compute the gradient of all columns
+_STALE = 0.3  # of the last step's, above which a Hessian is stale
+_STALE_ALL = 0.1  # the same if a step reads all of X
+_MIN_DECREASE = 0.1  # below which a Hessian is discarded
+_MAX_DECREASE = 1e3  # of the objective, beyond which a model is wrong
+_ROUNDING = 1e-14  # of the objective, which is rounding error
+# steps
+_MAX_BACKTRACKS = 400  # halvings; without curvature a step may be 1e100 times too long
+_COPY_STEPS = 10  # steps of all models on a working set
+_ONE_MODEL_STEPS = 20  # steps of one model on one set of columns
 _N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
-_MIN_DECREASE_ALL_COLUMNS = 0.1  # the same share if steps compute the gradient of all columns
-_FEWER = 2  # reduction of the number of columns from which a new Hessian is built
-# growth of the number of columns from which a new Hessian costs no more than an update
-_LARGER = 1.5
-_NEW_STEPS = 1.0  # steps that a new Hessian needs to converge
-_PART_STEPS = 20  # maximum number of steps on one set of columns
-_MAX_PROMISE = 0.3  # predicted decrease relative to the last one, above which a Hessian is stale
-_MAX_PROMISE_ALL_COLUMNS = 0.1  # the same ratio if a step reads all of X
-_MIN_DECREASE_SHARE = 0.1  # share of the predicted decrease below which a Hessian is discarded
-_MAX_GAP_RATIO = 0.5  # share of the gap that a step may leave if values are dominated by rounding
-_LOW_PRECISION_GAP = 1e-8  # relative gap that is reached with float32 products
-_NEAR = 0.9  # factor of the dual point above which the rows' share of a gap is small
-_FIRST = 1.5  # approximate passes that a Hessian over the first working set may cost
-# relative distance from the entry condition within which coordinates also enter
-_ENTRY_MARGIN = 0.05
 # multiples of the largest curvature that are added to the Hessian, one after another
 _SHIFTS = (0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
-_MAX_DECREASE = 1e3  # predicted decrease relative to the objective, beyond which a model is wrong
-_ROUNDING = 1e-14  # relative decrease of the objective that is rounding error
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,9 @@ class ProximalNewton(Resumable):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
             logits = objective.logits(params)
-        return _at_best_intercept(objective, params, objective.with_offset(logits), _GOAL * tol**2)
+        return _at_best_intercept(
+            objective, params, objective.with_offset(logits), _GOAL_SHARE * tol**2
+        )
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
@@ -172,17 +171,12 @@ class ProximalNewton(Resumable):
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
     """Minimise over a copy of some columns, to a share of the gap over all columns."""
     point = state.point
-    within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
-    part = replace(
-        objective,
-        data=objective.data.take_columns(columns),
-        penalty=objective.penalty.of_columns(columns),
-    )
-    goal = _INNER_GAP * state.decrement
+    within, part = _restricted(objective, columns)
+    goal = _WORKING_SET_SHARE * state.decrement
     inner_state = _newton_step(
         part, _at_best_intercept(part, point.params[..., within], point.logits, state.goal)
     )
-    for _ in range(_INNER_STEPS):
+    for _ in range(_COPY_STEPS):
         if bool((inner_state.decrement <= goal).all()):
             break
         moved = _newton_step(part, inner_state)
@@ -195,6 +189,13 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
     return _at_best_intercept(objective, params, inner_state.point.logits, state.goal)
 
 
+def _restricted(objective: Objective, columns: Tensor) -> tuple[Tensor, Objective]:
+    """Return the indices of parameters of some columns, and the objective over a copy of these."""
+    within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
+    data, penalty = objective.data.take_columns(columns), objective.penalty.of_columns(columns)
+    return within, replace(objective, data=data, penalty=penalty)
+
+
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
     """Minimise over some columns of one model with one output; a small set is copied."""
     point, model = state.point, state.model
@@ -204,16 +205,16 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         new[columns] = True
         new[model.columns] = False
         every = torch.cat([model.columns, new.nonzero()[:, 0]])
-        if len(columns) * _FEWER < len(every):
+        if len(columns) < _REBUILD_RATIOS[0] * len(every):
             model = None  # a Hessian of far fewer columns is cheap
-        elif len(every) > _LARGER * len(model.columns):
+        elif len(every) > _REBUILD_RATIOS[1] * len(model.columns):
             model, columns = None, every  # an update would cost as much as a new Hessian
         else:
             columns = every
     gap, target = float(state.decrement), state.goal * float(point.value)
     if model is not None and model.steps_left(gap, target) > _hessian_cost(objective, columns):
         model = None
-    goal = max(_PART_GAP * gap**2 / float(point.value), target)
+    goal = max(_SQUARED_GAP_SHARE * gap**2 / float(point.value), target)
     if len(columns) * _COPY_RATIO > n_features:
         # every step computes the gradient of the other columns as well
         point, model = _minimise_part(
@@ -222,18 +223,13 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
             columns,
             model,
             goal,
-            enough=_MIN_DECREASE_ALL_COLUMNS,
-            slow=_MAX_PROMISE_ALL_COLUMNS,
+            enough=_LAST_DECREASE_ALL,
+            slow=_STALE_ALL,
         )
         if not objective.fit_intercept:
             return _state_at(objective, point, state.goal, model)
         return _at_best_intercept(objective, point.params, point.logits, state.goal, model)
-    within = torch.cat([columns, columns.new_tensor([n_features])])
-    part = replace(
-        objective,
-        data=objective.data.take_columns(columns),
-        penalty=objective.penalty.of_columns(columns),
-    )
+    within, part = _restricted(objective, columns)
     begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
     places = torch.arange(len(columns), device=columns.device)
     if model is not None:
@@ -244,8 +240,8 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         places,
         model,
         goal,
-        enough=_MIN_DECREASE_WORKING_SET if model is None else 0.0,
-        slow=_MAX_PROMISE,
+        enough=_LAST_DECREASE if model is None else 0.0,
+        slow=_STALE,
     )
     params = point.params.clone()
     params[..., within] = reached.params
@@ -258,7 +254,7 @@ def _hessian_cost(objective: Objective, columns: Tensor) -> float:
     n, c = objective.data.n_samples, len(columns)
     width = c if c * _COPY_RATIO <= objective.data.n_features else objective.data.row_size
     step = solve_seconds(c) + pass_seconds(n, 1, width)
-    return rough_seconds(n, 1, c) / step + _NEW_STEPS
+    return rough_seconds(n, 1, c) / step + 1  # step that it needs to converge
 
 
 def _minimise_part(
@@ -280,7 +276,7 @@ def _minimise_part(
         model = model.extended(objective, point, columns[len(model.columns) :])
     before, left, most = torch.inf, torch.inf, 0.0
     low_precision = _N_LOW_PRECISION if goal > _LOW_PRECISION_GAP * float(point.value) else 0
-    for _ in range(_PART_STEPS):
+    for _ in range(_ONE_MODEL_STEPS):
         fresh = model is None
         if model is None:
             model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
@@ -292,7 +288,7 @@ def _minimise_part(
             model = None
             continue
         ahead = _move(objective, point, direction)
-        is_poor = float(point.value - ahead.value) < _MIN_DECREASE_SHARE * promised and not rounding
+        is_poor = float(point.value - ahead.value) < _MIN_DECREASE * promised and not rounding
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
@@ -306,7 +302,7 @@ def _minimise_part(
             continue
         if left <= goal or 0 < promised <= enough * most:
             break
-        if rounding and not left < _MAX_GAP_RATIO * last:
+        if rounding and not left < _MAX_GAP_LEFT * last:
             return point, None  # the next Hessian is built at this point
     return point, model
 
@@ -320,7 +316,7 @@ def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promise
     part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
     gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
     # far from the optimum the rows' share of the gap is larger
-    return float(gap) + model.intercept_gap(point) if float(scale) > _NEAR else torch.inf
+    return float(gap) + model.intercept_gap(point) if float(scale) > _MIN_DUAL_SCALE else torch.inf
 
 
 def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
@@ -411,7 +407,9 @@ def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     """Select the coefficients (K, p) of the working set, as a mask."""
     coef = point.params[..., :-1]
-    if coef[model].numel() <= _ALL and not bool(objective.penalty.coercive(objective.reg_strength)):
+    if coef[model].numel() <= _ALL_COORDINATES and not bool(
+        objective.penalty.coercive(objective.reg_strength)
+    ):
         # no gap would show what the coefficients left out could add to a step of the others
         return torch.ones_like(coef[model], dtype=torch.bool)
     one = coef.shape[1] == 1 and objective.penalty.separable
@@ -422,14 +420,14 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
-    max_entering = max(_GROWTH * int(active.sum()), _MIN_WORKING)
+    max_entering = max(_ENTERING_RATIO * int(active.sum()), _MIN_ENTERING)
     if one:
         n, p = objective.data.n_samples, objective.data.n_features
         max_entering = max(
             max_entering,
             min(
-                int((_FIRST * n * p) ** (1 / 3)),
-                p // _COPY_RATIO - int(active.sum()) - _MIN_WORKING,
+                int((_FIRST_HESSIAN_PASSES * n * p) ** (1 / 3)),
+                p // _COPY_RATIO - int(active.sum()) - _MIN_ENTERING,
             ),
         )
     candidates = violation.flatten().topk(min(max_entering, violation.numel()))
@@ -490,7 +488,7 @@ def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Te
     """Backtrack to step lengths (m,) with sufficient decrease of the objective; X is not read."""
     model = _slope(objective, point, direction)
     step = torch.ones_like(model)
-    for _ in range(_BACKTRACKS):
+    for _ in range(_MAX_BACKTRACKS):
         value = objective.along(point, direction, change, step)[0]
         enough = point.value + 1e-4 * step * model + _ROUNDING * point.value.abs()
         fine = value.isfinite() & (value <= enough)

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skorch_logreg.penalties.protocol import CoordinateTerms
-from skorch_logreg.subproblems.quadratic import Quadratic, solve
+from skorch_logreg.subproblems.quadratic import Quadratic, inverse_in_range, solve
 
 _MAX_GUESSES = 20  # maximum number of guesses of the free coordinates
 _SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
@@ -56,7 +56,7 @@ class _Corners:
         step = self._clamped(start) - start
         if self.terms.low is None:
             if not bool((lasso > 0).any()):
-                return self._among(torch.ones_like(lasso, dtype=torch.bool), step, lasso)
+                return self._ridge_step()
             if len(start) > _MANY and start.device.type == "cpu" and self._is_far():
                 x, enough = _coordinate_descent(self.quadratic, lasso)
                 step = x - start
@@ -64,6 +64,15 @@ class _Corners:
                     return step
         step, exact = self._primal_dual(step)
         return step if exact else self._active_set(step)
+
+    def _ridge_step(self) -> Tensor:
+        """Step to the minimiser without corners; what is no curvature must not depend on units."""
+        hessian, slope = self.quadratic.hessian, self.quadratic.slope
+        diagonal = hessian.diagonal()
+        scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+        scaled = slope * scale
+        inverse = inverse_in_range(hessian * scale[:, None] * scale, scaled, torch.inf)
+        return -scale * (inverse @ scaled)
 
     def _primal_dual(self, step: Tensor) -> tuple[Tensor, bool]:
         """Guess the corners from a gradient step, solve for the rest, repeat.

@@ -152,18 +152,18 @@ def _among_groups(
         radius = sums(y * y).sqrt_()
         if bool((trace * radius <= _EPS * strength).any()):
             break
-        bend = strength / radius[place]
-        slope = gradient + bend * y
+        ridge = strength / radius[place]
+        slope = gradient + ridge * y
         if float(slope.norm()) <= slack:
             break
         # the norm's Hessian, strength / |y| (I - yy' / |y|^2), group by group
-        bent = torch.addcmul(quadratic, same, torch.outer(y * bend**3 / -(strength**2), y))
-        bent.diagonal().add_(bend)
-        move = -solve(bent, slope)
+        matrix = torch.addcmul(quadratic, same, torch.outer(y * ridge**3 / -(strength**2), y))
+        matrix.diagonal().add_(ridge)
+        move = -solve(matrix, slope)
         image = quadratic @ move
         if not change(move, image) <= 1e-4 * float(slope @ move):
             majorised = quadratic.clone()
-            majorised.diagonal().add_(bend)
+            majorised.diagonal().add_(ridge)
             move = -solve(majorised, slope)
             image = quadratic @ move
             if not change(move, image) < 0:

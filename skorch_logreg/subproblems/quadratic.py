@@ -54,7 +54,7 @@ class Quadratic:
         if not bool(free.any()):
             return minimise(self)
         held, hessian, slope = ~free, self.hessian, self.slope
-        inverse = _inverse(hessian[free][:, free], slope[free], self.rounding)
+        inverse = inverse_in_range(hessian[free][:, free], slope[free], self.rounding)
         cross = inverse @ hessian[free][:, held]
         base = inverse @ slope[free]
         step = torch.empty_like(slope)
@@ -69,7 +69,7 @@ class Quadratic:
         return step
 
 
-def _inverse(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
+def inverse_in_range(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
     """Invert a positive semidefinite matrix except in directions without curvature and slope.
 
     A constant for all classes has neither.  Differences of columns far from zero have so little

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skorch_logreg.penalties import Box, ElasticNet
+from skorch_logreg.penalties import L2, Box, ElasticNet
 from skorch_logreg.subproblems import Quadratic, minimise
 
 
@@ -17,3 +17,16 @@ def test_all_coordinates_may_leave_for_zero_at_once(start):
     hessian = 1e-3 * torch.eye(n, dtype=torch.float64)
     step = minimise(Quadratic(hessian, hessian @ start, start), penalty, torch.arange(n), one)
     assert torch.equal(start + step, torch.zeros_like(start))
+
+
+def test_a_ridge_below_rounding_leaves_directions_without_curvature():
+    """Where it is smaller than the rounding of the Hessian, only the Hessian's range counts."""
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    hessian = 1e8 * root.T @ root
+    noise = torch.randn(6, generator=generator, dtype=torch.float64)
+    slope = hessian @ torch.ones(6, dtype=torch.float64) + 1e-4 * noise
+    strength, start = torch.tensor(1e-9, dtype=torch.float64), torch.zeros_like(slope)
+    step = minimise(Quadratic(hessian, slope, start), L2(), torch.arange(6), strength)
+    assert step.norm() <= 2 * 6**0.5  # a minimiser is that far
+    assert (hessian @ step + slope).norm() <= 1e-11 * slope.norm()

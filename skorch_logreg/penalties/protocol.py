@@ -112,7 +112,7 @@ class Penalty(ABC):
     def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms | GroupTerms | None:
         """Return the penalty of some coordinates as a sum that `subproblems` has a solver for.
 
-        None: there is no such sum, and quadratic problems are solved with `prox`.
+        None: it has no such form, and quadratic problems are solved with `prox`.
 
         Parameters
         ----------

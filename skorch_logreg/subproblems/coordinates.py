@@ -66,7 +66,7 @@ class _Corners:
         return step if exact else self._active_set(step)
 
     def _ridge_step(self) -> Tensor:
-        """Step to the minimiser without corners; what is no curvature must not depend on units."""
+        """Step to the minimiser without corners, with a cutoff that does not depend on units."""
         hessian, slope = self.quadratic.hessian, self.quadratic.slope
         diagonal = hessian.diagonal()
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()

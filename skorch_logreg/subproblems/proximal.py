@@ -28,7 +28,7 @@ def minimise(quadratic: Quadratic, penalty: Penalty, strength: Tensor) -> Tensor
     """Return the step (q,) to the minimiser of the sum with ``strength * penalty(start + d)``.
 
     Newton's method on the fixed-point equation of the proximal gradient step is exact and fast near
-    the minimiser.  Elsewhere proximal point steps of increasing length lead there.
+    the minimiser.  Far from it proximal point steps of increasing length lead there.
 
     Parameters
     ----------

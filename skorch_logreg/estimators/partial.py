@@ -15,6 +15,7 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.minibatch import TrainingResult
@@ -35,6 +36,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     """Update a `TorchLogisticClassifier` by one epoch over some rows."""
     chosen = options.resolve(model)
     solver = validation_split.partial_solver(chosen.solver)
+    require_in_memory(X, "partial_fit")  # before classes are asked for, which is no remedy
     namespace = ArrayNamespace.of(X)
     first = _check_partial_fit_first_call(model, namespace.detach(classes))
     inputs = validate(

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _KIND = "skorch_logreg checkpoint"
-_FORMAT = 2  # version of the format; raise it if equal fingerprints would be read differently
+_FORMAT = 3  # version of the format; raise it if equal fingerprints would be read differently
 _DOCUMENT = "document"
 _ZIP = b"PK\x03\x04"  # first bytes of an .npz
 _MAX_SHOWN_LENGTH = 40  # characters of a value in a message, at most; digests are longer

@@ -235,8 +235,8 @@ def rewritten(path, **changes):
 
 
 def test_a_newer_format_is_refused(path):
-    rewritten(path, format=3)
-    refused(path, "has format 3, and this version of the package reads format 2")
+    rewritten(path, format=4)
+    refused(path, "has format 4, and this version of the package reads format 3")
 
 
 @pytest.mark.parametrize(

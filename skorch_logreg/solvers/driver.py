@@ -198,6 +198,7 @@ class _Loop:
                 written["n_iter"],
                 written["before"],
                 written["quiet"],
+                written["missed"],
                 final_points,
             )
             points = [
@@ -261,9 +262,7 @@ class _Loop:
         """Iterate with exact products until every model has stopped."""
         before = None
         while True:
-            run, left = self._at_work, None
-            if before is not None and self._proof:
-                run, left = self._rule.doubted(before, run)
+            run = self._at_work
             if self._proof:
                 state, reached = proven(self._solver, run.objective, run.state, self._tol)
             else:
@@ -275,7 +274,7 @@ class _Loop:
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._call_back(run, reached)
-            status, directions = self._rule.status(run, reached, left)
+            status, directions = self._rule.status(run, reached)
             if self._stopped:
                 status = [Status.STOPPED if s in (None, Status.MAX_ITER) else s for s in status]
             self.run = run = self._without(run, status, reached, directions)
@@ -288,8 +287,8 @@ class _Loop:
             overflows = None in stuck
             before = None if overflows else run
             state = run.state if overflows else moved
-            quiet = self._rule.updated_quiet(run, state)
-            self._keep(replace(run, state=state, n_iter=run.n_iter + 1, stalls=stalls, quiet=quiet))
+            run = self._rule.after_step(run, state)
+            self._keep(replace(run, n_iter=run.n_iter + 1, stalls=stalls))
 
     def interrupt(self) -> None:
         """Stop the active models at their current points."""
@@ -340,6 +339,7 @@ class _Loop:
                 "n_iter": run.n_iter,
                 "before": run.before,
                 "quiet": run.quiet,
+                "missed": run.missed,
                 "ends": to_tree(run.final_points),
                 "n_passes": self._whole.data.n_passes + self._earlier,
             }
@@ -381,6 +381,7 @@ class _Loop:
             models=tuple(run.models[i] for i in kept),
             stalls=tuple(run.stalls[i] for i in kept),
             quiet=tuple(run.quiet[i] for i in kept),
+            missed=tuple(run.missed[i] for i in kept),
             final_points=final_points,
         )
 

@@ -45,6 +45,8 @@ class RunState:
     quiet : tuple of (bool or None)
         True if a step has shown that a model does not diverge to infinity, False if that can no
         longer be shown, None if it is open.
+    missed : tuple of float
+        Suboptimality, relative to the objective, that the decrement of the last step may not count.
     final_points : tuple of FinalPoint
         Final points of the models that have stopped.
     """
@@ -57,6 +59,7 @@ class RunState:
     n_iter: int
     before: tuple[float, ...]
     quiet: tuple[bool | None, ...]
+    missed: tuple[float, ...]
     final_points: tuple[FinalPoint, ...] = ()
 
     @classmethod
@@ -64,7 +67,15 @@ class RunState:
         """Return the run at the start of all models."""
         m = len(objective.reg_strength)
         return cls(
-            objective, state, tuple(range(m)), (0,) * m, n_iter, n_iter, (0.0,) * m, (None,) * m
+            objective,
+            state,
+            models=tuple(range(m)),
+            stalls=(0,) * m,
+            first=n_iter,
+            n_iter=n_iter,
+            before=(0.0,) * m,
+            quiet=(None,) * m,
+            missed=(0.0,) * m,
         )
 
 
@@ -90,7 +101,7 @@ class StoppingRule:
     proof: bool
 
     def status(
-        self, run: RunState, reached: list[float], left: Tensor | None
+        self, run: RunState, reached: list[float]
     ) -> tuple[list[Status | None], list[Tensor | None]]:
         """Return the status of models that stop, and directions of recession of separable ones."""
         state = run.state
@@ -108,40 +119,45 @@ class StoppingRule:
         ]
         status = [Status.CONVERGED if c else e for c, e in zip(converged, exhausted, strict=True)]
         directions = self._recession_directions(run, status, reached)
-        missed = [0.0] * len(status) if left is None else (left / state.point.value).tolist()
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
-            elif converged[i] and missed[i] > max(self.tol**2, VALUE_ROUNDING):
-                status[i], reached[i] = exhausted[i], math.sqrt(missed[i])
+            elif converged[i] and run.missed[i] > max(self.tol**2, VALUE_ROUNDING):
+                status[i], reached[i] = exhausted[i], math.sqrt(run.missed[i])
             elif converged[i] and self._hides_curvature(run, i):
                 status[i], reached[i] = Status.PRECISION, 1.0
         return status, directions
 
-    def doubted(self, before: RunState, run: RunState) -> tuple[RunState, Tensor | None]:
+    def after_step(self, run: RunState, state: Any) -> RunState:
+        """Return a run with the state after a step, and what the step says about both."""
+        quiet = self._updated_quiet(run, state)
+        state, missed = self._doubted(run, state)
+        return replace(run, state=state, quiet=quiet, missed=missed)
+
+    def _doubted(self, run: RunState, state: Any) -> tuple[Any, tuple[float, ...]]:
         """Doubt decrements after steps along which the curvature may have changed.
 
-        Returns the run, in which only a Hessian of the point itself is still trusted after such a
-        step, and the loss (m,) that the decrement of any Hessian may miss; None if nothing is.
-        A duality gap is a bound anywhere.
+        Only a Hessian of the point itself is trusted after such a step, and what its decrement may
+        miss is returned as well. A duality gap is a bound anywhere.
         """
-        objective, state = run.objective, run.state
-        if min(optimality(state)) > self.tol:
-            return run, None
-        penalty = objective.penalty
+        objective, penalty, point = run.objective, run.objective.penalty, state.point
+        none = (0.0,) * len(run.models)
+        if state is run.state or not self.proof or min(optimality(state)) > self.tol:
+            return state, none
         if not penalty.smooth:
             if bool(penalty.coercive(objective.reg_strength).all()):
-                return run, None
+                return state, none
             # the next quadratic problem may find what rounding hid in this one
-            return run, (before.state.point.value - state.point.value) / _LAST_FALL
-        count, left = far_moves(objective, before.state.point.logits, state.point.logits)
+            fall = run.state.point.value - point.value
+            return state, tuple((fall / _LAST_FALL / point.value).tolist())
+        count, left = far_moves(objective, run.state.point.logits, point.logits)
         if not bool(count.any()):
-            return run, None
+            return state, none
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
         trusted = state.trusted & ((count == 0) | is_newton.to(count.device))
-        return replace(run, state=replace(state, trusted=trusted)), left
+        return replace(state, trusted=trusted), tuple((left / point.value).tolist())
 
-    def updated_quiet(self, run: RunState, state: Any) -> tuple[bool | None, ...]:
+    def _updated_quiet(self, run: RunState, state: Any) -> tuple[bool | None, ...]:
         """Update `RunState.quiet`: the models that are known not to diverge to infinity.
 
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its

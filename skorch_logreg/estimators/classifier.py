@@ -23,10 +23,10 @@ from skorch_logreg.estimators.callbacks import (
     callback_task,
 )
 from skorch_logreg.estimators.export import ExportMixin
-from skorch_logreg.estimators.parameters import ValidatedParameters
 from skorch_logreg.estimators.streamed import fit_stream
 from skorch_logreg.fitting import Params
 from skorch_logreg.inputs import datasets, options, weights
+from skorch_logreg.inputs.parameters import ValidatedParameters
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.process_group import fit_on_all_ranks
 from skorch_logreg.inputs.torch_context import default_torch_state, seed_of

@@ -22,13 +22,16 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import cv as label_cv
-from skorch_logreg.estimators.multilabel import neural, partial, per_label, training
-from skorch_logreg.estimators.multilabel.convergence_warnings import warn
+from skorch_logreg.estimators.multilabel import neural, partial, per_label
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
 from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, warn
+from skorch_logreg.estimators.multilabel.validate import (
+    check_solver,
+    checked_estimator,
+    validate_labels,
+)
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import is_saturated
@@ -315,7 +318,7 @@ class MultiLabel(
             resolved = grid.options(grid.effective_l1_ratios[0])
         else:
             resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
-            training.check_solver(resolved.solver)
+            check_solver(resolved.solver)
         inputs = validate_labels(
             self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
         )

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skorch_logreg import fitting
+from skorch_logreg.estimators import convergence_messages
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
-from skorch_logreg.estimators.multilabel.training import can_train_together
+from skorch_logreg.estimators.multilabel.validate import can_train_together
+from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Params, Progress
 from skorch_logreg.fitting.batch import BatchFitter, Models
 from skorch_logreg.inputs.options import Options
@@ -19,7 +22,7 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 
-__all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems"]
+__all__ = ["LabelProblem", "ProgressPrinter", "make_binary_problems", "warn"]
 
 
 @dataclass(frozen=True)
@@ -195,3 +198,36 @@ class ProgressPrinter:
             text = f"epoch {progress.n_iter}: mean objective {float(progress.value.mean()):.6g}"
         print(f"[MultiLabel] labels {self._labels[0]} to {self._labels[-1]}, {text}", flush=True)
         return False
+
+
+def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool = False) -> None:
+    """Warn of constant labels and of labels that have not converged.
+
+    With ``several``, a label has several fits, and ``found`` is a `CVResult`.
+    """
+    labels, constant = label_problem.binary_problems.labels, label_problem.binary_problems.constant
+    if constant.any():
+        values = [
+            f"always {value}: {labels.describe(np.flatnonzero(constant == sign))}"
+            for value, sign in ((0, -1), (1, 1))
+            if (constant == sign).any()
+        ]
+        warn_user(
+            f"{np.count_nonzero(constant)} of {labels.n_labels} labels have one value in all rows "
+            f"that count and get it with certainty ({'; '.join(values)}).",
+            ConstantLabelWarning,
+        )
+    final_points, failed, what = (
+        (found.final_points, found.failed, "models of labels")
+        if several
+        else (found.final_points(), found.failed(), "labels")
+    )
+    text = convergence_messages.message_for_several(
+        final_points,
+        what=f"{what} ({labels.describe(np.flatnonzero(failed))})",
+        max_iter=estimator.max_iter,
+        tol=estimator.tol,
+        dtype=str(label_problem.problem.dtype).removeprefix("torch."),
+    )
+    if text is not None:
+        warn_user(text, ConvergenceWarning)

@@ -13,18 +13,17 @@ from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import partial, per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
-from skorch_logreg.estimators.multilabel.convergence_warnings import warn
 from skorch_logreg.estimators.multilabel.label_problem import (
     LabelProblem,
     ProgressPrinter,
     make_binary_problems,
+    warn,
 )
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.neural.fits import head_classifier
+from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
-from skorch_logreg.estimators.neural.solver import partial_solver, resolve_solver
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.batch import SATURATED_LOGIT

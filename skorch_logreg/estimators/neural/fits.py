@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import CheckpointWriter, exclusive
@@ -18,12 +19,7 @@ from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
-from skorch_logreg.estimators.neural.solver import (
-    partial_solver,
-    resolve_solver,
-    stream_solver,
-)
-from skorch_logreg.exceptions import warn_user
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -31,9 +27,18 @@ from skorch_logreg.inputs.streams import Stream
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import TrainingResult
+from skorch_logreg.solvers import Adam, MiniBatch
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["fit", "frozen_features", "head_classifier", "partial_fit"]
+__all__ = [
+    "fit",
+    "frozen_features",
+    "head_classifier",
+    "partial_fit",
+    "partial_solver",
+    "resolve_solver",
+    "stream_solver",
+]
 
 # attributes of an exact fit of the head
 _CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
@@ -218,3 +223,48 @@ def _finish(
     if trained is not None and trained.status is Status.INTERRUPTED:
         text = convergence_messages.message_for_interrupted(model.solver, n_epochs)
         warn_user(text, ConvergenceWarning)
+
+
+_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)  # for solver=None
+
+
+def resolve_solver(model: Any) -> Any:
+    """Return the solver of a network, or of its head if the backbone is frozen.
+
+    With `polish_head` a mini-batch solver has ``finish="exact"``.
+    """
+    solver = model.solver
+    known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")
+    if isinstance(solver, type) or not known:
+        raise ParameterError(
+            f"solver={solver!r} is no solver; expected an instance of a class of "
+            "skorch_logreg.solvers, or None."
+        )
+    if solver is None:
+        solver = "auto" if model.freeze_backbone else _DEFAULT
+    if trains_in_epochs(solver):
+        return replace(solver, finish="exact") if model.polish_head else solver
+    if not model.freeze_backbone:
+        raise ParameterError(
+            f"solver={solver!r} is for convex problems, and a network is none; choose one of "
+            "skorch_logreg.solvers.SGD, Adam, AdamW or Optimizer, or freeze_backbone=True."
+        )
+    return solver
+
+
+def partial_solver(model: Any) -> MiniBatch:
+    """Return the solver of a network for `partial_fit`."""
+    resolve_solver(model)  # raises an error if the parameters cannot be combined
+    return validation_split.partial_solver(model.solver, _DEFAULT)
+
+
+def stream_solver(solver: MiniBatch, X: Any) -> MiniBatch:
+    """Return the solver for streamed batches; a loader sets the default's batch size."""
+    if solver.finish == "exact":
+        raise ParameterError(
+            "polish_head=True, or finish='exact', needs rows in memory, but these stream; "
+            "leave it out, or pass arrays."
+        )
+    if solver is _DEFAULT and isinstance(X, DataLoader):
+        return replace(_DEFAULT, batch_size=None)
+    return solver

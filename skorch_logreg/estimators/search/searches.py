@@ -16,7 +16,7 @@ from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.search.candidates import (
     can_batch,
 )
-from skorch_logreg.estimators.search.evaluated import EvaluatedCandidates
+from skorch_logreg.estimators.search.evaluation import EvaluatedCandidates
 from skorch_logreg.estimators.search.individual_fits import begin_search_callbacks
 from skorch_logreg.estimators.search.scores import CandidateScorer
 from skorch_logreg.inputs import out_of_core

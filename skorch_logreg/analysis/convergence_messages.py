@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.analysis.separable import separation
 from skorch_logreg.exceptions import warn_user
-from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
 
 if TYPE_CHECKING:
     from skorch_logreg.analysis.fitted_model import FittedModel
@@ -58,15 +58,13 @@ def _optimality_text(estimator: Any) -> str:
 def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
     """Describe why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
-    trained = trains_in_epochs(solver)
-    if (trained and solver.finish != "exact") or np.isnan(estimator.optimality_):
+    if (trains_in_epochs(solver) and solver.finish != "exact") or np.isnan(estimator.optimality_):
         return (
             "it was trained in mini-batches, which come near the optimum. Fit all rows with an "
             "exact solver, or with finish='exact'"
         )
     n_iter = np.ravel(estimator.n_iter_)
-    limit = estimator.max_iter + (solver.epochs if trained else 0)
-    if len(n_iter) == 1 and n_iter[0] >= limit:
+    if len(n_iter) == 1 and n_iter[0] >= iteration_limit(solver, estimator.max_iter):
         return f"max_iter = {estimator.max_iter} was reached. Increase it"
     columns = [] if fit is None else separating_columns(fit)
     if columns:

@@ -13,7 +13,6 @@ from sklearn.utils.metaestimators import available_if
 from skorch_logreg import fitting
 from skorch_logreg.data import RankRows, scratch_folders
 from skorch_logreg.estimators import (
-    convergence_messages,
     partial,
     persistence,
     validation_split,
@@ -31,6 +30,7 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.process_group import fit_on_all_ranks
 from skorch_logreg.inputs.torch_context import default_torch_state, seed_of
 from skorch_logreg.inputs.validate import validate
+from skorch_logreg.solvers.minibatch import iteration_limit
 
 __all__ = ["TorchLogisticClassifier"]
 
@@ -360,7 +360,7 @@ class TorchLogisticClassifier(
             def held_out_score(params: Params) -> float:
                 return score(problem.fitted(params))
 
-        n_tasks = convergence_messages.iteration_limit(chosen.solver, self.max_iter)
+        n_tasks = iteration_limit(chosen.solver, self.max_iter)
         first = problem.zeros if start is None else lambda: start
         with callback_task(self, inputs.task, first, problem.fitted, n_tasks=n_tasks) as reporter:
             solution = fitting.fit(

@@ -6,12 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from skorch_logreg.fitting import Status
-from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "columns_to_infinity",
     "ended_as_requested",
-    "iteration_limit",
     "message",
     "message_for_interrupted",
     "message_for_several",
@@ -157,10 +155,3 @@ def message_for_interrupted(solver: Any, n_epochs: int) -> str:
         "interrupted, and module_ is the best so far. Fit with its checkpoint, or "
         "with warm_start=True, to go on."
     )
-
-
-def iteration_limit(solver: Any, max_iter: int) -> int:
-    """Return the largest number of iterations of a fit: epochs and those of an exact finish."""
-    if not trains_in_epochs(solver):
-        return max_iter
-    return solver.epochs + (max_iter if solver.finish == "exact" else 0)

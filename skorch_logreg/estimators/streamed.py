@@ -14,6 +14,7 @@ from skorch_logreg.inputs.streams import Stream
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.minibatch import LinearHead, TrainingRequest
+from skorch_logreg.solvers.minibatch import iteration_limit
 
 __all__ = ["fit_stream"]
 
@@ -38,7 +39,7 @@ def fit_stream(model: Any, X: Any, chosen: options.Options) -> None:
             head.load(start)
         model.classes_ = classes
         task = {"X": X, "y": None, "metadata": None}
-        n_tasks = convergence_messages.iteration_limit(chosen.solver, model.max_iter)
+        n_tasks = iteration_limit(chosen.solver, model.max_iter)
         with callback_task(model, task, lambda: start, problem.fitted, n_tasks=n_tasks) as reporter:
             request = TrainingRequest(
                 network=head.layer,

@@ -310,6 +310,13 @@ def trains_in_epochs(solver: Any) -> TypeGuard[MiniBatch]:
     return not isinstance(solver, type) and "batches" in getattr(solver, "requires", ())
 
 
+def iteration_limit(solver: Any, max_iter: int) -> int:
+    """Return the largest number of iterations of a fit: epochs and those of an exact finish."""
+    if not trains_in_epochs(solver):
+        return max_iter
+    return solver.epochs + (max_iter if solver.finish == "exact" else 0)
+
+
 def changed_settings(solver: Any, *names: str) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, value and default of those settings that are not at their default."""
     defaults = {field.name: field.default for field in fields(MiniBatch)}

@@ -28,7 +28,7 @@ from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers import Adam, MiniBatch
-from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
 
 __all__ = [
     "fit",
@@ -60,7 +60,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     if trains_in_epochs(solver):
         rows, held_out = validation_split.split(rows, solver, seed)
     model.classes_ = inputs.labels.classes
-    n_tasks = convergence_messages.iteration_limit(solver, model.max_iter)
+    n_tasks = iteration_limit(solver, model.max_iter)
     with (
         start(model, inputs, solver, seed=seed, previous=previous) as network_fit,
         callback_task(

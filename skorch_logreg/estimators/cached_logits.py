@@ -15,23 +15,6 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
 
     It represents a model of a batch for scorers, which take an estimator. Predictions for the
     same object ``X`` use the cached logits; those for other arrays are computed from `coef_`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import torch
-    >>> from sklearn.metrics import get_scorer
-    >>> from skorch_logreg import TorchLogisticClassifier
-    >>> from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
-    >>> X, logits = np.ones((2, 1)), torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
-    >>> model = CachedLogitsClassifier.of(
-    ...     TorchLogisticClassifier(),
-    ...     {"classes_": np.array([0, 1]), "coef_": np.ones((1, 1)), "intercept_": np.zeros(1)},
-    ...     X,
-    ...     logits,
-    ... )
-    >>> get_scorer("accuracy")(model, X, [0, 1])
-    1.0
     """
 
     _cached: tuple[Any, Tensor] | None = None

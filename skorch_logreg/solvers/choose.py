@@ -30,8 +30,11 @@ _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low pr
 _BLOCK_PASSES = 20.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
 _EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
 # least ratio of the costs of two curvatures at which the cheaper one is chosen
-_MIN_SAVING = 2.5  # low precision, or blocks of classes, instead of an exact or joint Hessian
-_PROOF_RATE = 0.1  # contraction of the decrement by a step that confirms it
+_LOW_PRECISION_SAVING = 3.0  # low precision instead of an exact Hessian
+_BLOCK_SAVING = 2.5  # blocks of classes instead of a joint Hessian
+# contraction of the decrement by a step that confirms it
+_EXACT_PROOF_RATE = 0.3  # on an exact Hessian
+_SAMPLED_PROOF_RATE = 0.1  # on one of a sample or of low precision
 # sizes
 MAX_SIDE = 3000  # side of the largest matrix that is factored
 MANY_MODELS = 4  # models from which a shared factorisation pays
@@ -42,6 +45,7 @@ _BLOCK_COLUMNS = 1000  # columns of a block
 _FEW_BLOCK_COLUMNS = 300  # the same for several classes, or if more cost too much
 _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one
 # rows of a sample for a curvature; its relative error is sqrt(columns / rows)
+_ROWS_RATIO = 2  # least ratio of all rows to a sample
 _LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # the first that costs `_EVERY_STEP_PASSES`
 _SHARED_ROWS_PER_COLUMN = 200
 _ESTIMATE_ROWS_PER_COEF = 4  # estimate a decrement to some per cent
@@ -134,7 +138,7 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     columns = min(_BLOCK_COLUMNS, side - 1)
     n_rows = _sampled(objective, max(_MANY_START_ROWS, _SHARED_ROWS_PER_COLUMN * (columns + 1)))
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
-    return CurvaturePlan(build, False, own.cost, _PROOF_RATE, own, is_adaptive=True)
+    return CurvaturePlan(build, False, own.cost, _SAMPLED_PROOF_RATE, own, is_adaptive=True)
 
 
 def _own_curvature(objective: Objective) -> CurvaturePlan:
@@ -161,7 +165,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
         joint = _low_precision_hessian(objective, exact) or exact
     if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _block_of(objective, side - 1)
-        least = max(_MIN_SAVING * blocks.cost(1), _FIRST_PASSES)
+        least = max(_BLOCK_SAVING * blocks.cost(1), _FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
             return blocks
     if joint is not None and (joint is not exact or joint.cost(1) <= _EXACT_PASSES or side <= 500):
@@ -180,20 +184,20 @@ def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvatureP
     size = (n_outputs * side) ** 2
     if n_rows is None:
         return CurvaturePlan(
-            ExactHessian.build, True, cost, _PROOF_RATE, size=size, over_columns=True
+            ExactHessian.build, True, cost, _EXACT_PROOF_RATE, size=size, over_columns=True
         )
     build = partial(_on_sample, n_rows=n_rows)
-    return CurvaturePlan(build, False, cost, _PROOF_RATE, size=size)
+    return CurvaturePlan(build, False, cost, _SAMPLED_PROOF_RATE, size=size)
 
 
 def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
     """Return the plan of the Hessian's inverse through a matrix of rows."""
     cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
-    exact = CurvaturePlan(DualHessian.build, True, cost, _PROOF_RATE, size=size)
+    exact = CurvaturePlan(DualHessian.build, True, cost, _EXACT_PROOF_RATE, size=size)
     if not is_low_precision_first(n, n_outputs):
         return exact
     build = partial(DualHessian.build, rough=True)
-    return CurvaturePlan(build, False, cost, _PROOF_RATE, exact, size=size)
+    return CurvaturePlan(build, False, cost, _SAMPLED_PROOF_RATE, exact, size=size)
 
 
 def is_low_precision_first(n: int, n_outputs: int) -> bool:
@@ -228,13 +232,13 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
         cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
         if cost(1) <= _EVERY_STEP_PASSES:
             break
-    if _MIN_SAVING * cost(1) > exact.cost(1):
+    if _LOW_PRECISION_SAVING * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
     plan = exact
     for _ in range(_N_LOW_PRECISION):
         price = exact.cost if plan is exact else cost
-        plan = CurvaturePlan(build, False, price, _PROOF_RATE, plan, size=exact.size)
+        plan = CurvaturePlan(build, False, price, _SAMPLED_PROOF_RATE, plan, size=exact.size)
     return plan
 
 
@@ -261,8 +265,8 @@ def _block_of(objective: Objective, columns: int) -> CurvaturePlan:
 
 
 def _sampled(objective: Objective, rows: int) -> int | None:
-    """Return a number of rows, or None for all if the data have not more."""
-    return rows if objective.data.n_samples > rows else None
+    """Return a number of rows, or None for all if the data have not many more."""
+    return rows if objective.data.n_samples >= _ROWS_RATIO * rows else None
 
 
 def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[int], float]:

@@ -9,6 +9,7 @@ from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, in
 
 _FLAT = 0.5  # share of the slope that a full step may leave without a line search
 _LINE_STEPS = 40  # maximum number of evaluations of a line search
+_WIDE = 16.0  # ratio of a bracket's ends above which it is bisected geometrically
 _SLOPE_LEFT = 0.3  # share of the slope that a line search may leave
 # step length, in full steps, above which rounding of the logits requires an evaluation
 _FAR = 100.0
@@ -126,8 +127,8 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
     """Find step lengths (m,) along descent directions of a smooth objective; 0 if none is found.
 
     Newton's method on the slope, safeguarded by a bracket, because it diverges with heavy-tailed
-    columns.  Brackets are bisected geometrically: saturated rows have almost no curvature, and a
-    direction may be 1e40 times too long.  The objective is convex, so
+    columns.  A bracket that spans powers of ten is bisected geometrically: saturated rows have
+    almost no curvature, and a direction may be 1e40 times too long.  The objective is convex, so
     it has decreased wherever the slope is still negative; such a step is the result if the search
     does not converge.  Costs a few sums over rows and no read of X.
     """
@@ -147,7 +148,8 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
         low = torch.where(left & ~fine, step, low)
         high = torch.where(left | fine, high, step)
         newton = step - slope / curvature
-        middle = torch.where(low > 0, (low * high).sqrt(), shrink * high)
+        middle = torch.where(high > _WIDE * low, (low * high).sqrt(), (low + high) / 2)
+        middle = torch.where(low > 0, middle, shrink * high)
         middle = torch.where(high.isinf(), 4 * step, middle)
         shrink = torch.where(low > 0, shrink, shrink.square())
         inside = (newton > low) & (newton < high) & (newton <= 10 * step)

@@ -13,7 +13,6 @@ from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
-    STEADY_RATE,
     ModelProgress,
     SmoothState,
     confirmed,
@@ -28,6 +27,7 @@ from skorch_logreg.solvers.smooth import (
 )
 
 _SLOW_STEPS = 30  # estimated remaining steps above which Newton-CG takes over
+_STALLED_RATE = 0.1  # contraction per step above which an adaptive curvature has stalled
 _FIRST_STEPS = 6  # steps before the rate on a curvature that is not exact is known
 
 
@@ -159,7 +159,7 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
 def _is_stale(model: ModelProgress, n_models: int) -> bool:
     price = model.plan.cost(n_models) + 2  # of a new curvature and the steps on it
     # the rate of an adaptive curvature may get worse, so the remaining steps are not bounded
-    stalled = model.plan.is_adaptive and model.age > price and model.rate > STEADY_RATE
+    stalled = model.plan.is_adaptive and model.age > price and model.rate > _STALLED_RATE
     return stalled or model.steps_left() > price
 
 

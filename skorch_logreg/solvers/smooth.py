@@ -20,12 +20,15 @@ from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
-STEADY_RATE = 0.1  # mean contraction per step below which convergence counts as steady
+_STEADY_RATE = 0.2  # mean contraction below which convergence counts as steady
 _MAX_REBUILD_PASSES = 6.0  # passes: below, a decrement is confirmed by a new exact Hessian
+# slope of a step relative to the value, below which it is rounding error
+_MIN_RELATIVE_SLOPE = 1e-12
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
 ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
+_MAX_FLATTENING = 100.0  # largest ratio of curvatures that the cubic of a step may report
 _PROOF_STEPS = 3  # steps on a shared curvature before a decrement is confirmed at a cost
 
 
@@ -79,7 +82,7 @@ class ModelProgress:
             return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
             return proof_rate
-        return min(proof_rate, LATE_PROOF_RATE if self.rate <= STEADY_RATE else LATE_PROOF_RATE**2)
+        return min(proof_rate, LATE_PROOF_RATE if self.rate <= _STEADY_RATE else LATE_PROOF_RATE**2)
 
     def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
         """Return the progress after a step."""
@@ -258,7 +261,7 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
 
 
 def flattening(before: Point, after: Point) -> Tensor:
-    """Estimate by how much the curvature decreased along a step, as a factor (m,) of 1 to 100.
+    """Estimate by how much the curvature decreased along a step, as a factor (m,) of at least 1.
 
     The curvature at the end is that of the cubic through both values and slopes.  If rows become
     saturated along the step, it is much smaller than the change of the slope suggests, and the
@@ -272,9 +275,9 @@ def flattening(before: Point, after: Point) -> Tensor:
     first, last = inner(before.gradient, step), inner(after.gradient, step)
     end = 6 * (before.value - after.value) + 2 * first + 4 * last
     larger = torch.maximum(-first, last - first)
-    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, 100.0)
+    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _MAX_FLATTENING)
     # rounding dominates the values of a very short step
-    is_known = larger > ROUNDING_DISTANCE * before.value
+    is_known = larger > _MIN_RELATIVE_SLOPE * before.value
     return torch.where(is_known, ratio, 1.0)
 
 
@@ -387,7 +390,7 @@ def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
 def _has_better_partial(model: ModelProgress) -> bool:
     """Return True if a better curvature that is not exact can be built."""
     plan = model.plan
-    return not plan.next.exact and (model.rate > STEADY_RATE or plan.is_adaptive)
+    return not plan.next.exact and (model.rate > _STEADY_RATE or plan.is_adaptive)
 
 
 def _proven_by_duality(

@@ -8,9 +8,8 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.objective.objective import Objective, Point, multiply_curvature
 
-_RESOLVED = (
-    1e-10  # eigenvalue of a Hessian of unit diagonal that float64 sums resolve to six digits
-)
+# eigenvalue of a Gram matrix relative to the largest, of which float64 sums hold three digits
+_RESOLVED = 1e-13
 _MAX_RESOLVED = 1000  # columns of a Gram matrix whose eigenvalues are computed, in half a second
 
 
@@ -118,6 +117,8 @@ def is_resolved(objective: Objective, point: Point) -> bool:
         return (block.gram(block.weight[:, :1, None], None, columns),)
 
     gram = objective.data.reduce(kernel)[0][0, 0, :, 0]
+    if not objective.fit_intercept:
+        gram = gram[:-1, :-1]
     inside = (gram.diagonal() > 0).nonzero()[:, 0]
     unit = gram.diagonal()[inside].rsqrt()
     values = torch.linalg.eigvalsh(gram[inside][:, inside] * unit * unit[:, None])

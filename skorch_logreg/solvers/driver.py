@@ -256,7 +256,8 @@ class _Loop:
             moved, n_iter = solver.step(exact, run.state), n_iter + 1
             if None in stuck_models(run.state, moved):
                 moved = solver.init(exact, run.state.point.params, self._tol)
-        self._keep(replace(run, objective=exact, state=moved, n_iter=n_iter))
+        run = self._rule.after_step(replace(run, objective=exact), moved)
+        self._keep(replace(run, n_iter=n_iter))
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""

@@ -142,13 +142,14 @@ class StoppingRule:
         """
         objective, penalty, point = run.objective, run.objective.penalty, state.point
         none = (0.0,) * len(run.models)
-        if state is run.state or not self.proof or min(optimality(state)) > self.tol:
+        if state is run.state:  # the step overflowed
+            return state, run.missed
+        if not self.proof or min(optimality(state)) > self.tol:
             return state, none
         if not penalty.smooth:
-            if bool(penalty.coercive(objective.reg_strength).all()):
-                return state, none
+            bounded = penalty.coercive(objective.reg_strength)
             # the next quadratic problem may find what rounding hid in this one
-            fall = run.state.point.value - point.value
+            fall = torch.where(bounded, 0.0, run.state.point.value - point.value)
             return state, tuple((fall / _LAST_FALL / point.value).tolist())
         count, left = far_moves(objective, run.state.point.logits, point.logits)
         if not bool(count.any()):

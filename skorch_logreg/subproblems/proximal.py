@@ -11,7 +11,7 @@ from skorch_logreg.subproblems.quadratic import Quadratic
 _EPS = torch.finfo(torch.float64).eps
 _MAX_ROUNDS = 60  # maximum number of proximal point steps
 _GROWTH = 10.0  # ratio of the lengths of successive proximal point steps
-_MAX_LENGTH = 1e7  # longest proximal point step relative to the first one
+_MAX_LENGTH = 1e9  # longest proximal point step relative to the first one
 _NEWTON_STEPS = 40  # maximum number of Newton steps in a proximal point step
 _INEXACTNESS = 0.1  # residual of a proximal point step relative to the gradient that it leaves
 _SLOPE_LEFT = 0.5  # share of the slope that a line search may leave with the opposite sign

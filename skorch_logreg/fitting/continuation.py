@@ -11,6 +11,7 @@ from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers import Outcome, Solver, drive
 
+_AHEAD_SHARE = 0.7  # share of the last change of the parameters that is extrapolated
 _MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
@@ -58,6 +59,8 @@ def drive_sequentially(
             first, n_iter = cold_start(part, solver, tol, max_iter)
         else:
             first = outcomes[-1].params
+            if len(outcomes) > 1:
+                first = first + _AHEAD_SHARE * (first - outcomes[-2].params)
         outcome = drive(
             solver,
             part.low_precision(),

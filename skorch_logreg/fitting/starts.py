@@ -18,8 +18,9 @@ from skorch_logreg.solvers.choose import (
     sample_sizes,
 )
 
-# maximum number of iterations on a sample; more indicate an optimum at infinity
+# maximum number of iterations on the first sample; more indicate an optimum at infinity
 _MAX_SAMPLE_ITER = 20
+_MAX_NEXT_ITER = 5  # maximum number of iterations from the solution of a smaller sample
 _SAMPLE_TOL = 0.01  # tolerance on a sample, whose own error is larger
 # tolerance on a sample for many models, which is smaller and less accurate
 _SMALL_SAMPLE_TOL = 0.03
@@ -57,7 +58,7 @@ def cold_start(
     found = zero
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows)
-        steps = min(max_iter, _MAX_SAMPLE_ITER)
+        steps = min(max_iter, _MAX_SAMPLE_ITER if found is zero else _MAX_NEXT_ITER)
         tol = _SAMPLE_TOL if len(zero) < MANY_MODELS else _SMALL_SAMPLE_TOL
         outcome = drive(
             solver, part.low_precision(), found, tol=tol, max_iter=steps, bound=False, proof=False

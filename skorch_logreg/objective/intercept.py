@@ -13,14 +13,14 @@ from skorch_logreg.data.gram import subtract_from_sums
 from skorch_logreg.objective.objective import Objective
 
 _MAX_EVALUATIONS = 200  # offsets of 1000 with ten classes need a hundred
-_EPS = torch.finfo(torch.float64).eps
-_GRADIENT_ROUNDING = 64 * _EPS  # gradient, relative to the residuals, that is rounding error
-_PREDICTED_GRADIENT = 1e-16  # relative, of a step shorter than 0.01, which needs no evaluation
+_GRADIENT_ROUNDING = 1e-14  # gradient relative to the size of the residuals that is rounding error
+_PREDICTED_GRADIENT = 1e-16  # predicted relative gradient that needs no evaluation
+_SHORT_STEP = 0.1  # step in logits up to which the curvature at its end is known
 _MAX_SLOPE_RATIO = 0.25  # share of the slope that may remain after a search along a line
 _FIRST_STEP = 4.0  # in logits, along a line; brackets are extended as far as needed
 _MAX_STEP_RATIO = 8.0  # largest ratio of successive steps while the bracket is open
 _BRACKET_MARGIN = 0.05  # share of a bracket, at each end, in which a Newton step is not accepted
-_WIDTH_ROUNDING = 4 * _EPS  # relative width of a bracket that is rounding error
+_WIDTH_ROUNDING = 1e-15  # relative width of a bracket that is rounding error
 _MIN_PIVOT = 1e-5  # share of the first pivot below which a Cholesky factor is not inverted
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, list[float]]]
@@ -125,7 +125,7 @@ class _Line:
         if has_collapsed or left <= _GRADIENT_ROUNDING:
             return cls(at=0.0, closed=True, has_collapsed=has_collapsed)
         # after a Newton step the gradient is reduced by a factor of half the step length
-        return cls(closed=left * length <= _PREDICTED_GRADIENT)
+        return cls(closed=left * length <= _PREDICTED_GRADIENT and length <= _SHORT_STEP)
 
     def start(self, slope: float) -> None:
         """Set the slope at the start; a slope that is not negative is rounding error."""

@@ -141,7 +141,7 @@ def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: 
 
     def part(columns: range) -> Tensor:
         if low_precision:
-            return bfloat16_outer(fill, n_rows, columns)
+            return bfloat16_outer(fill, n_rows, columns, root.device)
         total = root.new_zeros(n_rows, n_rows)
         for start in columns[::step]:
             piece = slice(start, min(start + step, columns.stop))

@@ -138,18 +138,22 @@ def bfloat16_grams(
 
 
 def bfloat16_outer(
-    fill: Callable[[slice, slice, Tensor], object], n_rows: int, columns: range
+    fill: Callable[[slice, slice, Tensor], object],
+    n_rows: int,
+    columns: range,
+    device: torch.device,
 ) -> Tensor:
     """Sum ``z_j z_j'`` (n_rows, n_rows) over some columns in low precision.
 
     ``fill(rows, columns, out)`` writes a part of ``z`` into out, float32. Only the lower triangle
     of the sum is valid.
     """
-    total = torch.zeros(n_rows, n_rows)
+    total = torch.zeros(n_rows, n_rows, device=device)
     width = min(max(_MAX_FACTOR_ENTRIES // n_rows, 256), len(columns))
-    held = torch.empty(n_rows, width, dtype=low_precision_dtype(total.device, len(columns)))
+    dtype = low_precision_dtype(device, len(columns))
+    held = torch.empty(n_rows, width, dtype=dtype, device=device)
     piece = max(_FILL_ENTRIES // width, 1)
-    z = torch.empty(piece, width)
+    z = torch.empty(piece, width, device=device)
     for start in columns[::width]:
         across = slice(start, min(start + width, columns.stop))
         used = held[:, : across.stop - start]

@@ -305,7 +305,7 @@ def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray 
         raise ParameterError(
             "offset is given, but the model was fitted without one; leave offset=None."
         )
-    offset = np.asarray(offset, dtype=np.float64)
+    offset = np.array(offset, dtype=np.float64)  # torch warns of arrays that are read-only
     if offset.shape != shape or len(estimator.classes_) > 2:
         raise ParameterError(
             f"offset has shape {offset.shape}, expected (n_samples,) = {shape}, for two classes."

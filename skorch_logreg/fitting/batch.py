@@ -94,6 +94,8 @@ class BatchFitter:
         Other keyword arguments of `fitting.fit`.
     report : callable or None, default=None
         Function of the indices of a batch's models that returns the callback of its fit.
+    certain_logit : float, default=SATURATED_LOGIT
+        Logit of a class that is predicted with certainty, above that of the others.
     """
 
     rows: Callable[[Tensor, Tensor | None], Data]
@@ -105,6 +107,7 @@ class BatchFitter:
     fit_intercept: bool
     options: Mapping[str, Any] = field(default_factory=dict)
     report: Callable[[np.ndarray], Any] | None = None
+    certain_logit: float = SATURATED_LOGIT
 
     def batches(self, models: Models) -> Iterator[np.ndarray]:
         """Yield the indices of the models of every batch, in ascending order.
@@ -213,10 +216,10 @@ class BatchFitter:
         n_outputs, n_models = self.loss.n_outputs, len(batch.C)
         intercept = batch.targets.new_zeros(n_outputs, dtype=torch.float64)
         if n_outputs == 1:
-            intercept += SATURATED_LOGIT if only else -SATURATED_LOGIT
+            intercept += self.certain_logit if only else -self.certain_logit
         else:
-            intercept -= SATURATED_LOGIT / n_outputs
-            intercept[only] += SATURATED_LOGIT
+            intercept -= self.certain_logit / n_outputs
+            intercept[only] += self.certain_logit
         zero = intercept.new_zeros(n_models)
         return FitResult(
             params=Params(
@@ -237,7 +240,7 @@ class BatchFitter:
         """Add the classes that the rows of these models lack."""
         n_outputs, params = self.loss.n_outputs, result.params
         present = result.logits[0:]  # slicing collects the logits of out-of-core rows
-        lowest = present.logsumexp(dim=2).min(dim=0).values - SATURATED_LOGIT
+        lowest = present.logsumexp(dim=2).min(dim=0).values - self.certain_logit
         coef = params.coef.new_zeros(len(lowest), n_outputs, params.coef.shape[2])
         coef[:, classes] = params.coef
         intercept = lowest[:, None].repeat(1, n_outputs)

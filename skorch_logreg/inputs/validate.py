@@ -207,10 +207,12 @@ def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> Non
     """Raise an error if the solver or the threshold does not support the number of classes."""
     n_classes = int(classes.shape[0])
     if n_classes < 2:
+        # as LogisticRegressionCV and LogisticRegression have it
+        class_text = f"{classes[0]}." if hasattr(parameters, "Cs") else f"{classes[0]!r}"
         raise ValueError(
             "This solver needs samples of at least 2 classes"
             " in the data, but the data contains only one"
-            f" class: {classes[0]!r}"
+            f" class: {class_text}"
         )
     if chosen is not None and chosen.is_liblinear and n_classes > 2:
         raise ValueError(MULTICLASS)

@@ -332,3 +332,11 @@ def test_odds_ratios_beyond_float64_are_printed_from_their_logarithms():
     assert found.odds_ratio[0] == 0
     assert str(found).splitlines()[1].endswith(f" e^{found.coef[0]:.3g}")
     assert "e^" not in str(summary(FREE.fit(X[["TUCE"]], y), X[["TUCE"]], y))
+
+
+def test_an_offset_that_may_not_be_written_to_is_taken_without_a_warning():
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    y = np.arange(80) % 2
+    offset = pd.Series(np.linspace(0, 1, 80))
+    model = OffsetLogisticClassifier(C=np.inf).fit(X, y, offset=offset)
+    assert np.isfinite(summary(model, X, y, offset=offset).p_value).all()

@@ -19,6 +19,10 @@ from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 __all__ = ["GridSearch", "SelectedModel"]
 
+# logit of a class that a fold lacks: its probability rounds to 0 beside 1, and means over folds
+# stay those of probabilities that other folds could give
+_CERTAIN_LOGIT = 40.0
+
 
 @dataclass(frozen=True)
 class SelectedModel:
@@ -138,7 +142,7 @@ class GridSearch:
         def columns(folds: np.ndarray) -> tuple[Tensor, Tensor | None]:
             return self.index, weight if len(folds) == weight.shape[1] else weight[:, folds]
 
-        return problem.batch_fitter(
+        fitter = problem.batch_fitter(
             self.design,
             columns,
             fitting.models_at_once(
@@ -151,6 +155,7 @@ class GridSearch:
             bound=False,
             dtype=problem.stored_dtype,
         )
+        return replace(fitter, certain_logit=_CERTAIN_LOGIT)
 
     def _fit_folds(
         self, fitter: BatchFitter, Cs: Tensor, shape: tuple[int, int, int]

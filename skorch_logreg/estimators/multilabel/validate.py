@@ -13,6 +13,7 @@ from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.dask import collect
+from skorch_logreg.inputs.datasets import is_torch_dataset
 from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.validate import FitInput, validate
@@ -69,6 +70,11 @@ def validate_labels(
     ``model`` is the MultiLabel, ``column`` is that of `indicator.read`, and ``reset``, ``allow_nd``
     and ``resolved``, which is ``chosen``, are those of `validate`.
     """
+    if label_mask is not None and is_torch_dataset(X):
+        raise ParameterError(
+            f"label_mask is given beside {type(X).__name__}, whose rows may come in another order: "
+            "give X, y and label_mask as arrays."
+        )
 
     def read_labels(y: Any, rows: Any) -> indicator.Indicator:
         mask = collect(ArrayNamespace.of(X).detach(label_mask))

@@ -403,3 +403,27 @@ def test_verbose_prints_a_line_an_iteration(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("[TorchLogisticClassifierCV] iteration 1: 6 models at work")
     assert len(lines) >= model.n_iter_.max()
+
+
+def test_a_fold_that_lacks_a_class_does_not_rule_the_means_of_folds():
+    """``refit=False`` averages the folds: one of a hundred must not forbid a class."""
+    y = np.repeat(np.arange(3), 50)
+    X = np.random.default_rng(0).normal(size=(150, 2)) * 0.3 + 4 * y[:, None]
+    every = np.arange(150)
+    folds = [(np.arange(100), every), *[(every, every)] * 99]
+    model = OursCV(
+        Cs=[1.0],
+        l1_ratios=(0,),
+        scoring="accuracy",
+        use_legacy_attributes=False,
+        refit=False,
+        cv=folds,
+    ).fit(X, y)
+    assert model.score(X, y) == 1
+
+
+def test_one_class_is_refused_in_the_words_of_scikit_learn():
+    X, y = np.ones((20, 2)), np.zeros(20)
+    options = {"Cs": [1.0], "l1_ratios": (0,), "use_legacy_attributes": False}
+    with pytest.raises(ValueError, match=r"one class: 0\.0\.$"):
+        OursCV(**options, scoring="neg_log_loss").fit(X, y)

@@ -29,6 +29,7 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch.utils.data import DataLoader, TensorDataset
 
 import skorch_logreg
 from skorch_logreg import (
@@ -724,3 +725,11 @@ def test_sklearn_checks(estimator, check):
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", ConstantLabelWarning)
         check(estimator)
+
+
+def test_a_mask_beside_a_loader_is_refused():
+    """Its rows come in an order of its own, and the mask would be that of other rows."""
+    X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(60).reshape(30, 2) % 2
+    loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), 9, shuffle=True)
+    with pytest.raises(ParameterError, match="label_mask is given beside DataLoader"):
+        MultiLabel().fit(loader, None, label_mask=np.ones((30, 2), bool))

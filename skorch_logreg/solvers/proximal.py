@@ -31,19 +31,28 @@ _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
 _ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
 _COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
-_REBUILD_RATIO = 1.5  # of columns, from which a new Hessian costs less than an update
+_REBUILD_RATIOS = (0.5, 1.5)  # ratios of columns at which a new Hessian costs less than an update
 _FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first working set
 # goals: shares of a duality gap, or gaps relative to the objective
-_SQUARED_GAP_SHARE = 1e-4  # of the squared gap, if a Hessian is used for several steps
+_GOAL_SHARE = 0.2  # of the requested gap; the rest is for the columns left out
+_WORKING_SET_SHARE = 0.1  # of the gap over all columns, to which a working set is solved
+_SQUARED_GAP_SHARE = 1e-4  # the same of the squared gap, if a Hessian is used for several steps
+_MAX_GAP_LEFT = 0.5  # that a step may leave if values are dominated by rounding
 _LOW_PRECISION_GAP = 1e-8  # that is reached with float32 products
+_MIN_DUAL_SCALE = 0.9  # of the dual point, above which the rows' share of a gap is small
 # decreases: shares of a predicted one
-_LAST_DECREASE = 0.1  # of the largest, below which steps stop that compute the whole gradient
-_STALE = 0.1  # of the last step's, above which a Hessian is stale
+_LAST_DECREASE = 1e-3  # of the largest, below which steps on a copied set stop
+_LAST_DECREASE_ALL = 0.1  # the same if steps compute the gradient of all columns
+_STALE = 0.3  # of the last step's, above which a Hessian is stale
+_STALE_ALL = 0.1  # the same if a step reads all of X
+_MIN_DECREASE = 0.1  # below which a Hessian is discarded
 _MAX_DECREASE = 1e3  # of the objective, beyond which a model is wrong
 _ROUNDING = 1e-14  # of the objective, which is rounding error
 # steps
 _MAX_BACKTRACKS = 400  # halvings; without curvature a step may be 1e100 times too long
+_COPY_STEPS = 10  # steps of all models on a working set
 _ONE_MODEL_STEPS = 20  # steps of one model on one set of columns
+_N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
 # multiples of the largest curvature that are added to the Hessian, one after another
 _SHIFTS = (0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
 
@@ -116,7 +125,9 @@ class ProximalNewton(Resumable):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
             logits = objective.logits(params)
-        return _at_best_intercept(objective, params, objective.with_offset(logits), tol**2)
+        return _at_best_intercept(
+            objective, params, objective.with_offset(logits), _GOAL_SHARE * tol**2
+        )
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
@@ -158,12 +169,21 @@ class ProximalNewton(Resumable):
 
 
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
-    """Take one proximal Newton step over a copy of some columns."""
+    """Minimise over a copy of some columns, to a share of the gap over all columns."""
     point = state.point
     within, part = _restricted(objective, columns)
+    goal = _WORKING_SET_SHARE * state.decrement
     inner_state = _newton_step(
         part, _at_best_intercept(part, point.params[..., within], point.logits, state.goal)
     )
+    for _ in range(_COPY_STEPS):
+        if bool((inner_state.decrement <= goal).all()):
+            break
+        moved = _newton_step(part, inner_state)
+        lower = moved.point.value < inner_state.point.value
+        if not bool((lower | (moved.decrement < inner_state.decrement)).all()):
+            break
+        inner_state = moved
     params = point.params.clone()
     params[..., within] = inner_state.point.params
     return _at_best_intercept(objective, params, inner_state.point.logits, state.goal)
@@ -185,7 +205,9 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         new[columns] = True
         new[model.columns] = False
         every = torch.cat([model.columns, new.nonzero()[:, 0]])
-        if len(every) > _REBUILD_RATIO * len(model.columns):
+        if len(columns) < _REBUILD_RATIOS[0] * len(every):
+            model = None  # a Hessian of far fewer columns is cheap
+        elif len(every) > _REBUILD_RATIOS[1] * len(model.columns):
             model, columns = None, every  # an update would cost as much as a new Hessian
         else:
             columns = every
@@ -201,7 +223,8 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
             columns,
             model,
             goal,
-            enough=_LAST_DECREASE,
+            enough=_LAST_DECREASE_ALL,
+            slow=_STALE_ALL,
         )
         if not objective.fit_intercept:
             return _state_at(objective, point, state.goal, model)
@@ -217,6 +240,8 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         places,
         model,
         goal,
+        enough=_LAST_DECREASE if model is None else 0.0,
+        slow=_STALE,
     )
     params = point.params.clone()
     params[..., within] = reached.params
@@ -225,11 +250,11 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
 
 
 def _hessian_cost(objective: Objective, columns: Tensor) -> float:
-    """Return the cost of a new Hessian in steps."""
+    """Return the cost of a new Hessian in steps, including the steps on it."""
     n, c = objective.data.n_samples, len(columns)
     width = c if c * _COPY_RATIO <= objective.data.n_features else objective.data.row_size
     step = solve_seconds(c) + pass_seconds(n, 1, width)
-    return rough_seconds(n, 1, c) / step
+    return rough_seconds(n, 1, c) / step + 1  # step that it needs to converge
 
 
 def _minimise_part(
@@ -239,7 +264,8 @@ def _minimise_part(
     model: QuadraticModel | None,
     goal: float,
     *,
-    enough: float = 0.0,
+    enough: float,
+    slow: float,
 ) -> tuple[Point, QuadraticModel | None]:
     """Minimise over some columns with as few Hessians as possible.
 
@@ -249,24 +275,26 @@ def _minimise_part(
     if model is not None and len(columns) > len(model.columns):
         model = model.extended(objective, point, columns[len(model.columns) :])
     before, left, most = torch.inf, torch.inf, 0.0
-    low_precision = goal > _LOW_PRECISION_GAP * float(point.value)
+    low_precision = _N_LOW_PRECISION if goal > _LOW_PRECISION_GAP * float(point.value) else 0
     for _ in range(_ONE_MODEL_STEPS):
         fresh = model is None
         if model is None:
-            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision)
-            low_precision = False  # rounding may be why it fails
+            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
+            low_precision -= 1
         direction = model.direction(objective, point)
         promised = -float(_slope(objective, point, direction))
         rounding = abs(promised) <= _ROUNDING * float(point.value)
-        if not (fresh or rounding) and not 0 < promised <= _STALE * before:
+        if not (fresh or rounding) and not 0 < promised <= slow * before:
             model = None
             continue
         ahead = _move(objective, point, direction)
+        is_poor = float(point.value - ahead.value) < _MIN_DECREASE * promised and not rounding
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _part_gap(objective, point, model, promised)
         if math.isfinite(last) and last > 0:
             model = replace(model, rate=left / last)
+        model = None if is_poor else model
         if goal <= ROUNDING_DISTANCE * float(point.value):
             if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
                 break
@@ -274,7 +302,7 @@ def _minimise_part(
             continue
         if left <= goal or 0 < promised <= enough * most:
             break
-        if rounding and not left < last:
+        if rounding and not left < _MAX_GAP_LEFT * last:
             return point, None  # the next Hessian is built at this point
     return point, model
 
@@ -286,8 +314,9 @@ def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promise
         return promised
     within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
     part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    gap, _ = penalty_gap(replace(objective, penalty=penalty), part)
-    return float(gap) + model.intercept_gap(point)
+    gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
+    # far from the optimum the rows' share of the gap is larger
+    return float(gap) + model.intercept_gap(point) if float(scale) > _MIN_DUAL_SCALE else torch.inf
 
 
 def _move(objective: Objective, point: Point, direction: Tensor) -> Point:

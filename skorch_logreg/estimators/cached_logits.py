@@ -28,20 +28,10 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
         logits: Tensor,
         **parameters: Any,
     ) -> Self:
-        """Build a fitted model from parameters, fitted attributes and logits.
+        """Build a fitted model from parameters, fitted attributes and the logits of ``X``.
 
-        Parameters
-        ----------
-        template : TorchLogisticClassifier
-            Estimator whose parameters are copied.
-        fitted : dict
-            Fitted attributes: ``classes_``, ``coef_``, ``intercept_`` and possibly others.
-        X : array of any kind
-            Rows of the logits, the object that the scorer will get.
-        logits : Tensor of shape (n_rows, 1) or (n_rows, n_classes)
-            Logits of X, of the type that probabilities will have.
-        **parameters
-            Parameters that differ from the template's, such as ``C``.
+        ``parameters`` replace those of the template. The logits, (n_rows, 1) or
+        (n_rows, n_classes), have the type that probabilities will have.
         """
         model = cls.__new__(cls)
         shape = {"n_features_in_": fitted["coef_"].shape[1]}

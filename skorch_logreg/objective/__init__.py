@@ -3,7 +3,6 @@
 from skorch_logreg.objective.duality import (
     duality_gap,
     duality_gap_nearby,
-    far_moves,
     feasible_gradient,
     gap_beyond_rounding,
     gradient_rounding,
@@ -40,7 +39,6 @@ __all__ = [
     "VALUE_ROUNDING",
     "duality_gap",
     "duality_gap_nearby",
-    "far_moves",
     "feasible_gradient",
     "gap_beyond_rounding",
     "gradient_rounding",

@@ -42,8 +42,6 @@ _SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is
 _MAX_STEP_LOGITS = 0.5  # longest step of the intercepts for which shifted residuals are valid
 # longest step of the intercepts for which the rows' share is bounded without a pass
 _MAX_NEARBY_STEP_LOGITS = 1e-3
-# change of a logit in a step, half of that of a Newton step on an exponential, which never ends
-_MAX_CHANGE = 0.5
 _MIN_REG_STRENGTH = 1e-200  # strength below which only constraints matter
 
 
@@ -174,49 +172,6 @@ def penalty_gap(
     dual = dual * scale[:, None, None]
     features = penalty.value(coef) + penalty.conjugate(dual) - inner(dual, coef)
     return (reg_strength * features).clamp(min=0.0), scale
-
-
-def far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Count the logits that moved far in the last step and bound their loss; X is not read.
-
-    Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
-    the decrement of a quadratic model may be too low.  For ``t < 1`` the decrease is at most twice
-    the decrement.  Otherwise it is at most the loss that is left: for a class about its residual,
-    times the logarithm of a probability that is too small.
-
-    Parameters
-    ----------
-    objective : Objective
-    before, logits : Tensor of shape (n, m, K)
-        Logits before and after the step.
-
-    Returns
-    -------
-    count, loss : Tensor of shape (m,)
-
-    References
-    ----------
-    Bach (2010). Self-concordant analysis for logistic regression, section 2.
-    """
-    loss = objective.loss
-
-    def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
-        change = logits - before
-        if not bool((change.abs() > _MAX_CHANGE / 2).any()):
-            return (logits.new_zeros(2, logits.shape[1]),)
-        residual, _, rank_one = loss.residual_curvature(logits, block.targets)
-        if rank_one is None:
-            deficit = logits * residual.sign()
-        else:
-            change -= (rank_one * change).sum(dim=-1, keepdim=True)
-            deficit = torch.where(residual < 0, logits.amax(dim=-1, keepdim=True) - logits, 0.0)
-        loss_of_class = residual.abs() * deficit.clamp(min=1.0)
-        far = (change.abs() > _MAX_CHANGE) & (block.weight > 0)[..., None]
-        left = torch.where(far, loss_of_class * block.weight[..., None], 0.0)
-        return (torch.stack([far.sum(dim=(0, 2)), left.sum(dim=(0, 2))]),)
-
-    count, left = objective.data.reduce(kernel, before, logits, reads=0)[0]
-    return count, left
 
 
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import VALUE_ROUNDING, Objective, far_moves, is_resolved
+from skorch_logreg.data import Block
+from skorch_logreg.objective import VALUE_ROUNDING, Objective, is_resolved
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -21,6 +22,8 @@ from skorch_logreg.solvers.unbounded import (
 
 _STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 _LAST_FALL = 10.0  # fall in the last step, in goals, up to which a decrement without a bound counts
+# change of a logit in a step, half of that of a Newton step on an exponential, which never ends
+_MAX_CHANGE = 0.5
 _NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
 _QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
 _QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
@@ -151,7 +154,7 @@ class StoppingRule:
             # the next quadratic problem may find what rounding hid in this one
             fall = torch.where(bounded, 0.0, run.state.point.value - point.value)
             return state, tuple((fall / _LAST_FALL / point.value).tolist())
-        count, left = far_moves(objective, run.state.point.logits, point.logits)
+        count, left = _far_moves(objective, run.state.point.logits, point.logits)
         if not bool(count.any()):
             return state, none
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
@@ -276,3 +279,46 @@ def count_stalls(before: RunState, state: Any) -> tuple[int, ...]:
         _STALLS if s is None else s * (n + 1)
         for s, n in zip(stuck_models(before.state, state), before.stalls, strict=True)
     )
+
+
+def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Count the logits that moved far in the last step and bound their loss; X is not read.
+
+    Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
+    the decrement of a quadratic model may be too low.  For ``t < 1`` the decrease is at most twice
+    the decrement.  Otherwise it is at most the loss that is left: for a class about its residual,
+    times the logarithm of a probability that is too small.
+
+    Parameters
+    ----------
+    objective : Objective
+    before, logits : Tensor of shape (n, m, K)
+        Logits before and after the step.
+
+    Returns
+    -------
+    count, loss : Tensor of shape (m,)
+
+    References
+    ----------
+    Bach (2010). Self-concordant analysis for logistic regression, section 2.
+    """
+    loss = objective.loss
+
+    def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+        change = logits - before
+        if not bool((change.abs() > _MAX_CHANGE / 2).any()):
+            return (logits.new_zeros(2, logits.shape[1]),)
+        residual, _, rank_one = loss.residual_curvature(logits, block.targets)
+        if rank_one is None:
+            deficit = logits * residual.sign()
+        else:
+            change -= (rank_one * change).sum(dim=-1, keepdim=True)
+            deficit = torch.where(residual < 0, logits.amax(dim=-1, keepdim=True) - logits, 0.0)
+        loss_of_class = residual.abs() * deficit.clamp(min=1.0)
+        far = (change.abs() > _MAX_CHANGE) & (block.weight > 0)[..., None]
+        left = torch.where(far, loss_of_class * block.weight[..., None], 0.0)
+        return (torch.stack([far.sum(dim=(0, 2)), left.sum(dim=(0, 2))]),)
+
+    count, left = objective.data.reduce(kernel, before, logits, reads=0)[0]
+    return count, left

@@ -126,7 +126,7 @@ def test_every_promise_has_a_test_that_names_its_number():
 def test_commands_are_those_that_ci_runs():
     """The README's two commands stand in .ci/run, part by part."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    commands = ["pip install .", "python -m skorch_logreg", 'pip install ".[test]"', "pytest"]
+    commands = ["pip install -e .", "python -m skorch_logreg", 'pip install -e ".[test]"', "pytest"]
     for command in commands:
         assert command in README.read_text(encoding="utf-8")
         assert re.search(rf"^\s*{re.escape(command)}$", script, re.MULTILINE), command

@@ -1,0 +1,1 @@
+"""Compiled operations on blocks of rows, each with its reference in torch."""

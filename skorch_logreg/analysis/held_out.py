@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
@@ -17,7 +17,7 @@ from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
 __all__ = [
     "copy_if_fitted",
     "cross_validate_proba",
-    "positive_proba",
+    "prefit_proba",
     "route_params",
 ]
 
@@ -31,10 +31,19 @@ def copy_if_fitted(estimator: Any) -> Any:
     return copy.deepcopy(estimator)
 
 
-def positive_proba(model: Any, X: Any) -> np.ndarray:
+def _positive_proba(model: Any, X: Any) -> np.ndarray:
     """Predict the probabilities (n_rows,) of the second class, or (n_rows, n_labels) of labels."""
     found = to_dense_numpy(model.predict_proba(X)).astype(np.float64)
     return found if is_multilabel(model) else found[:, 1]
+
+
+def prefit_proba(model: Any, X: Any, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of all rows by a fitted model, and the indices of the rows."""
+    if model is None:
+        raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
+    proba = _positive_proba(model, X)
+    check_consistent_length(proba, targets)
+    return proba, np.arange(len(targets))
 
 
 def cross_validate_proba(
@@ -44,10 +53,7 @@ def cross_validate_proba(
     splits: Iterable[tuple[np.ndarray, np.ndarray]],
     params: dict[str, Any],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a clone on the training rows of every split and predict its test rows.
-
-    Returns the probabilities of `positive_proba`, and the indices (n_held,) of their rows.
-    """
+    """Fit clones on the training rows, and return probabilities and indices of all test rows."""
     parts, rows = [], []
     for train, test in splits:
         model = clone(estimator).fit(
@@ -55,7 +61,7 @@ def cross_validate_proba(
             _safe_indexing(y, train),
             **_check_method_params(X, params, indices=train),
         )
-        parts.append(positive_proba(model, _safe_indexing(X, test)))
+        parts.append(_positive_proba(model, _safe_indexing(X, test)))
         rows.append(test)
     return np.concatenate(parts), np.concatenate(rows)
 

@@ -1,8 +1,13 @@
-"""Scores of all thresholds on held-out rows, and selection of the best threshold."""
+"""Scores of all thresholds on held-out rows, and selection of the best threshold.
+
+Rows whose probability is at least the threshold are predicted positive. A sum over the rows on
+either side of the threshold is a cumulative sum over the rows in the order of the probabilities.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import metrics
@@ -10,12 +15,120 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.analysis import curves
 from skorch_logreg.analysis.costs import check_cost_matrix
-from skorch_logreg.analysis.curves import ConfusionCounts, HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["ThresholdSelector", "cost_selector", "score_selector"]
+__all__ = ["HeldOutPredictions", "ThresholdSelector", "cost_selector", "score_selector"]
+
+_SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
+
+
+class ConfusionCounts(NamedTuple):
+    """Total weights of true and false positives and negatives at every threshold."""
+
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+    tn: np.ndarray
+
+    @property
+    def swapped(self) -> "ConfusionCounts":
+        """Confusion matrix with the other class as the positive one."""
+        return ConfusionCounts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
+
+
+@dataclass(frozen=True)
+class HeldOutPredictions:
+    """Held-out predictions of one binary problem, with the candidate thresholds.
+
+    ``probabilities`` are in ascending order; ``rows`` are their indices into X, and ``label`` is 0
+    if there is only one problem.
+    """
+
+    label: int
+    rows: np.ndarray
+    probabilities: np.ndarray
+    positive: np.ndarray
+    weight: np.ndarray
+    thresholds: np.ndarray
+
+    def sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sum values of the rows below each threshold, and of all others; exactly 0 for no rows."""
+        n_below = np.searchsorted(self.probabilities, self.thresholds)
+        below = np.r_[0.0, values.cumsum()]
+        above = np.r_[values[::-1].cumsum()[::-1], 0.0]
+        return below[n_below], above[n_below]
+
+    @property
+    def counts(self) -> ConfusionCounts:
+        """Weighted confusion matrix at every threshold."""
+        fn, tp = self.sums(self.weight * self.positive)
+        tn, fp = self.sums(self.weight * ~self.positive)
+        return ConfusionCounts(tp, fp, fn, tn)
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    """Divide, with 0 where the denominator is 0, as in scikit-learn."""
+    whole = np.asarray(whole)
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
+
+
+def _balanced_accuracy(c: ConfusionCounts) -> np.ndarray:
+    """Compute the mean recall over the classes that are present."""
+    recalls = _ratio(c.tp, c.tp + c.fn) + _ratio(c.tn, c.tn + c.fp)
+    return recalls / np.maximum((c.tp + c.fn > 0).astype(int) + (c.tn + c.fp > 0), 1)
+
+
+def _fbeta(c: ConfusionCounts, beta: float = 1.0) -> np.ndarray:
+    """Compute the F-beta score."""
+    gain = 1 + beta**2
+    return _ratio(gain * c.tp, gain * c.tp + beta**2 * c.fn + c.fp)
+
+
+def _matthews(c: ConfusionCounts) -> np.ndarray:
+    """Compute the Matthews correlation coefficient."""
+    scale = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn)
+    scale = scale * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
+    return _ratio(c.tp * c.tn - c.fp * c.fn, scale)
+
+
+_SYMMETRIC_METRICS: dict[Any, Callable[..., np.ndarray]] = {
+    metrics.accuracy_score: lambda c: _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+    metrics.balanced_accuracy_score: _balanced_accuracy,
+    metrics.matthews_corrcoef: _matthews,
+}
+_BINARY_METRICS: dict[Any, Callable[..., np.ndarray]] = {
+    metrics.f1_score: _fbeta,
+    metrics.fbeta_score: _fbeta,
+    metrics.precision_score: lambda c: _ratio(c.tp, c.tp + c.fp),
+    metrics.recall_score: lambda c: _ratio(c.tp, c.tp + c.fn),
+    metrics.jaccard_score: lambda c: _ratio(c.tp, c.tp + c.fn + c.fp),
+}
+
+
+def _metric_from_counts(
+    score: Any, options: dict[str, Any], classes: Any
+) -> Callable[[ConfusionCounts], Any] | None:
+    """Return a function that computes a scikit-learn metric from confusion matrices.
+
+    ``classes[1]`` is positive without a `pos_label` in ``options``, the keyword arguments of the
+    metric. None if the metric or its options are not supported.
+    """
+    if score in _SYMMETRIC_METRICS and not options:
+        return _SYMMETRIC_METRICS[score]
+    if score not in _BINARY_METRICS or options.keys() - {"average", "beta", "pos_label"}:
+        return None
+    beta = {"beta": options["beta"]} if "beta" in options else {}
+    rate = partial(_BINARY_METRICS[score], **beta)
+    average = options.get("average", "binary")
+    if average == "macro":
+        return lambda c: (rate(c) + rate(c.swapped)) / 2
+    if average != "binary":
+        return None
+    pos_label = options.get("pos_label")
+    if pos_label is None or pos_label == classes[1]:
+        return rate
+    return (lambda c: rate(c.swapped)) if pos_label == classes[0] else None
 
 
 class _FixedPredictions(ClassifierMixin, BaseEstimator):
@@ -53,7 +166,7 @@ def score_selector(
     """
     beta = _micro_beta(scorer) if is_multilabel else None
     if beta is not None:
-        return partial(_select_jointly, beta=beta)
+        return partial(_select_jointly, beta)
     options = dict(getattr(scorer, "_kwargs", {}))
     if is_multilabel and options.get("average") == "macro":  # maximise each label's
         del options["average"]
@@ -66,10 +179,10 @@ def score_selector(
         )
     formula = None
     if not params.keys() - {"sample_weight"}:
-        formula = curves.metric_from_counts(getattr(scorer, "_score_func", None), options, classes)
+        formula = _metric_from_counts(getattr(scorer, "_score_func", None), options, classes)
     if formula is not None:
         sign, compute = scorer._sign, formula
-        return _select_separately(lambda problem: sign * compute(problem.counts))
+        return partial(_select_separately, lambda problem: sign * compute(problem.counts))
     if is_multilabel and "average" in getattr(scorer, "_kwargs", {}).keys() - options.keys():
         raise ParameterError(
             f"scoring={scoring!r} has options that are known for one label at a time alone; "
@@ -80,19 +193,13 @@ def score_selector(
         X_rows = _safe_indexing(X, problem.rows)
         labels = classes[problem.positive.astype(int)]
         own = _check_method_params(X, params, indices=problem.rows)
-        return np.array(
-            [
-                scorer(
-                    _FixedPredictions(classes, problem.probabilities >= threshold),
-                    X_rows,
-                    labels,
-                    **own,
-                )
-                for threshold in problem.thresholds
-            ]
+        predictions = (
+            _FixedPredictions(classes, problem.probabilities >= threshold)
+            for threshold in problem.thresholds
         )
+        return np.array([scorer(fixed, X_rows, labels, **own) for fixed in predictions])
 
-    return _select_separately(score_thresholds)
+    return partial(_select_separately, score_thresholds)
 
 
 def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector:
@@ -108,41 +215,61 @@ def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector
         own = own[problem.rows] if is_per_row else own[None]
         true = np.where(problem.positive[:, None], own[:, 1], own[:, 0])
         cost = true * problem.weight[:, None]
-        total = problem.sum_below(cost[:, 0]) + problem.sum_above(cost[:, 1])
+        total = problem.sums(cost[:, 0])[0] + problem.sums(cost[:, 1])[1]
         return -total / problem.weight.sum()
 
-    return _select_separately(score_thresholds)
+    return partial(_select_separately, score_thresholds)
+
+
+def _best_index(thresholds: np.ndarray, scores: np.ndarray) -> int:
+    """Return the index of the largest score; ties go to the threshold nearest to 0.5."""
+    finite = np.isfinite(scores)
+    if not finite.any():
+        raise ParameterError("scoring gives no threshold a finite score.")
+    tolerance = _SCORE_RTOL * np.abs(scores[finite]).max()
+    good = np.flatnonzero(finite & (scores >= scores[finite].max() - tolerance))
+    return int(good[np.abs(thresholds[good] - 0.5).argmin()])
 
 
 def _select_separately(
     score_thresholds: Callable[[HeldOutPredictions], np.ndarray],
-) -> ThresholdSelector:
-    """Return a selector that selects the best threshold of every problem separately."""
-
-    def select(problems: list[HeldOutPredictions]) -> tuple[list[int], list[np.ndarray]]:
-        scores = [score_thresholds(problem) for problem in problems]
-        pairs = zip(problems, scores, strict=True)
-        return [
-            curves.best_threshold_index(problem.thresholds, own) for problem, own in pairs
-        ], scores
-
-    return select
+    problems: list[HeldOutPredictions],
+) -> tuple[list[int], list[np.ndarray]]:
+    """Select the best threshold of every problem by its own scores."""
+    scores = [score_thresholds(problem) for problem in problems]
+    pairs = zip(problems, scores, strict=True)
+    return [_best_index(problem.thresholds, own) for problem, own in pairs], scores
 
 
 def _select_jointly(
-    problems: list[HeldOutPredictions], beta: float
+    beta: float, problems: list[HeldOutPredictions]
 ) -> tuple[list[int], list[np.ndarray]]:
     """Select the thresholds that maximise the micro-averaged F-beta of all labels.
 
-    The scores of a label are those of its thresholds with the other labels at their best ones.
+    The score is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``.
+    Dinkelbach's method maximises ``(1 + beta^2) TP - F (TP + FP)`` for each label separately,
+    where F is the current score, and repeats until F does not increase. The scores of a label are
+    those of its thresholds with the other labels at their best ones.
+
+    References
+    ----------
+    Dinkelbach (1967). On nonlinear fractional programming. Management Science 13(7), 492-498.
     """
     counts = [problem.counts for problem in problems]
-    indices = curves.maximize_micro_fbeta([each.thresholds for each in problems], counts, beta)
-    at_best = curves.sum_counts(counts, indices)
-    scores = []
-    for own, index in zip(counts, indices, strict=True):
-        moved = (total - cell[index] + cell for total, cell in zip(at_best, own, strict=True))
-        scores.append(curves.fbeta(ConfusionCounts(*moved), beta))
+    value, better = -1.0, 0.0
+    while better > value + _SCORE_RTOL:
+        value = better
+        indices = [
+            _best_index(problem.thresholds, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
+            for problem, c in zip(problems, counts, strict=True)
+        ]
+        best = [np.array([cell[i] for cell in c]) for c, i in zip(counts, indices, strict=True)]
+        total = np.sum(best, axis=0)
+        better = float(_fbeta(ConfusionCounts(*total), beta))
+    scores = [
+        _fbeta(ConfusionCounts(*(total - own)[:, None] + np.stack(c)), beta)
+        for c, own in zip(counts, best, strict=True)
+    ]
     return indices, scores
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from sklearn import metrics
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -15,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from skorch_logreg.analysis import held_out, threshold_scores
-from skorch_logreg.analysis.curves import HeldOutPredictions
+from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
 from skorch_logreg.pipelines import final_step, to_dense_numpy
@@ -183,7 +182,7 @@ def tune_threshold(
             scorer, scoring, classes, X, score_params, is_multilabel=is_multilabel
         )
     if isinstance(cv, str):
-        proba, rows = _prefit_proba(model, X, targets)
+        proba, rows = held_out.prefit_proba(model, X, targets)
     else:
         splits = check_cv(cv, targets, classifier=not is_multilabel).split(X, targets, groups)
         proba, rows = held_out.cross_validate_proba(estimator, X, y, splits, fit_params)
@@ -194,15 +193,6 @@ def tune_threshold(
     found = _best_thresholds(problems, select, is_multilabel)
     model.set_params(**{f"{prefix}threshold": found["threshold"]})
     return TunedThreshold(**found, estimator=model)
-
-
-def _prefit_proba(model: Any, X: Any, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of all rows by a fitted model, and the indices of the rows."""
-    if model is None:
-        raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
-    proba = held_out.positive_proba(model, X)
-    check_consistent_length(proba, targets)
-    return proba, np.arange(len(targets))
 
 
 def _best_thresholds(
@@ -242,8 +232,9 @@ def _held_out_predictions(
     cells = targets if is_multilabel else np.where(targets == classes[1], 1.0, 0.0)[:, None]
     problems = []
     for label, p in enumerate(proba.reshape(len(rows), -1).T):
-        known = ~np.isnan(cells[rows, label])
-        own, probabilities, thresholds = rows[known], p[known], candidates
+        order = np.argsort(p, kind="stable")
+        order = order[~np.isnan(cells[rows[order], label])]
+        own, probabilities, thresholds = rows[order], p[order], candidates
         if thresholds is None:  # all splits; no positive row; and 0.5, the best of equal scores
             thresholds = np.unique(np.r_[probabilities, 0.5, 1.0])
         positive = cells[own, label] == 1

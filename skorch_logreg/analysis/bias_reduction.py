@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg, stats
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import _get_feature_names
 
 from skorch_logreg.analysis.likelihood import (
@@ -15,17 +14,11 @@ from skorch_logreg.analysis.likelihood import (
     NoMaximumError,
     damped_cholesky,
 )
-from skorch_logreg.analysis.normal import check_level, normal_quantile
+from skorch_logreg.analysis.normal import check_level, normal_interval, normal_quantile
 from skorch_logreg.analysis.profile import Profile, maximum_profiles
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
-
-__all__ = ["FirthFit", "firth"]
-
-# maximisations of the likelihood; usually 1, or 2 for few rows that are separable
-_MAX_STARTS = 20
-_BLOCK_ENTRIES = 1 << 20  # entries of the array of products of a block of rows (8 MiB)
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class _JeffreysLikelihood(Likelihood):
 
     def value(self, theta: np.ndarray) -> float:
         """Compute the penalised log-likelihood, -inf where the information is singular."""
-        diagonal = np.abs(np.diag(np.linalg.qr(self._information_root(theta), mode="r")))
+        diagonal = np.abs(np.diag(np.linalg.qr(self.information_root(theta), mode="r")))
         if not (diagonal > 0).all():
             return -np.inf
         return super().value(theta) + float(np.log(diagonal).sum())
@@ -89,10 +82,11 @@ class _JeffreysLikelihood(Likelihood):
         derivatives ``sum_i h_i (1 - 6 p_i (1 - p_i)) z_i z_i' / 2 - M M' / 2``.
         """
         rows, centered_proba = self._orthogonal_factor(theta), self._centered_proba(theta)
-        own, leverage = super().curvature(theta), (rows**2).sum(axis=1)
+        own, leverage = self.curvature(theta), (rows**2).sum(axis=1)
         design = self.Z @ basis
         spread = (1 - centered_proba**2) / 4  # p (1 - p)
-        mixed = _sum_outer_products(design * centered_proba[:, None], rows)
+        weighted = design * centered_proba[:, None]
+        mixed = np.array([(rows.T @ (rows * column[:, None])).ravel() for column in weighted.T])
         hessian = (design * (own - leverage * (0.5 - 3 * spread))[:, None]).T @ design
         try:
             return linalg.cholesky(hessian + mixed @ mixed.T / 2)
@@ -103,29 +97,24 @@ class _JeffreysLikelihood(Likelihood):
         """Compute ``2 p - 1``, of shape (n_samples,)."""
         return np.tanh(self.Z @ theta / 2)
 
-    def _information_root(self, theta: np.ndarray) -> np.ndarray:
-        """Compute a square root R of the information ``R' R``, of shape (n_samples, n_params)."""
-        return np.sqrt(super().curvature(theta))[:, None] * self.Z
-
     def _orthogonal_factor(self, theta: np.ndarray) -> np.ndarray:
         """Compute the orthogonal factor Q of the information's square root."""
-        return np.linalg.qr(self._information_root(theta), mode="reduced").Q
+        return np.linalg.qr(self.information_root(theta), mode="reduced").Q
 
 
 def _fit_profiles(
-    likelihood: Likelihood, quantile: float, intervals: str
+    likelihood: Likelihood, level: float, intervals: str
 ) -> tuple[list[Profile], np.ndarray, np.ndarray]:
     """Maximise the likelihood from zero, and return profiles, limits (n, 2) and statistics (n,).
 
     A profile that reaches a higher maximum restarts the maximisation from there.
     """
-    theta = np.zeros(likelihood.Z.shape[1])
-    for _ in range(_MAX_STARTS):
+    theta, quantile = np.zeros(likelihood.Z.shape[1]), normal_quantile(level)
+    while True:  # usually once, or twice for few rows that are separable
         profiles = maximum_profiles(likelihood, theta)
         if intervals == "wald":
             coef, error = np.array([(profile.estimate, profile.error) for profile in profiles]).T
-            limits = np.column_stack([coef - quantile * error, coef + quantile * error])
-            return profiles, limits, (coef / error) ** 2
+            return profiles, normal_interval(coef, error, level), (coef / error) ** 2
         try:
             limits = np.array([profile.interval(quantile) for profile in profiles])
             statistic = np.array([profile.deviance_at(0.0) for profile in profiles])
@@ -133,16 +122,6 @@ def _fit_profiles(
             theta = higher.theta
         else:
             return profiles, limits, statistic
-    raise NoMaximumError(f"of {_MAX_STARTS} maxima each was above the last.")
-
-
-def _sum_outer_products(design: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Sum ``z_i (u_i x u_i)'`` over rows, keeping each pair of entries of u once."""
-    i, j = np.triu_indices(rows.shape[1])
-    total = np.zeros((design.shape[1], len(i)))
-    for part in gen_batches(len(rows), max(_BLOCK_ENTRIES // len(i), 1)):
-        total += design[part].T @ (rows[part][:, i] * rows[part][:, j])
-    return total * np.where(i == j, 1.0, np.sqrt(2.0))
 
 
 def firth(
@@ -229,7 +208,7 @@ def firth(
     names += ["intercept"] * fit_intercept
     likelihood = _JeffreysLikelihood.from_data(X, index == 1, weight, names, fit_intercept)
     try:
-        profiles, interval, statistic = _fit_profiles(likelihood, normal_quantile(level), intervals)
+        profiles, interval, statistic = _fit_profiles(likelihood, level, intervals)
     except NoMaximumError as failure:
         raise ValueError(f"The penalised likelihood was not maximised: {failure}") from failure
     return FirthFit(

@@ -11,19 +11,14 @@ from torch import Tensor
 
 from skorch_logreg.losses import Binomial
 
-__all__ = ["HigherMaximumError", "Likelihood", "NoMaximumError", "damped_cholesky", "maximise"]
-
 _LOSS = Binomial()
-_MAX_STEPS = 200  # Newton steps: usually 5 to 20, with Firth's scoring up to 100 (tests)
-_MAX_HALVINGS = 60  # 2^-60 of a step is below the rounding of any parameter
-# log-likelihood units; quantiles of likelihood ratios are of the order of 1
-_DECREMENT_TOL = 1e-12
+# log-likelihood units of decrements, where quantiles of likelihood ratios are of the order of 1;
+# share of the information's diagonal of the damping, above the rounding of sums over 1e8 rows
+_ROUNDING = 1e-12
 # logits; up to this change the decrement is accurate to a few per cent (self-concordance)
 _MAX_LOGIT_CHANGE = 0.05
 # share of a column's norm: its rounding error if its mean is 1e8 times its deviation
 _COLLINEAR_RTOL = 1e-7
-# share of the information's diagonal, above the rounding error of sums over 1e8 rows
-_DAMPING = 1e-12
 
 
 class NoMaximumError(ValueError):
@@ -76,7 +71,7 @@ class Likelihood:
         A ValueError names the columns that are linear combinations of others.
         """
         has_weight = weight > 0
-        X, weight = X[has_weight], weight[has_weight]
+        X, is_second, weight = X[has_weight], is_second[has_weight], weight[has_weight]
         # the median is robust to outliers, and entries equal to it become exact zeros
         center = np.median(X, axis=0) * fit_intercept
         columns = X - center
@@ -87,19 +82,19 @@ class Likelihood:
             columns = np.column_stack([columns, np.ones(len(columns))])
             matrix = np.block([[matrix, np.zeros((len(scale), 1))], [-center / scale, 1.0]])
         factor = np.linalg.qr(columns, mode="r")
-        is_dependent = np.ones(columns.shape[1], dtype=bool)
-        norm = np.sqrt((columns**2).sum(axis=0))[: len(factor)]
-        is_dependent[: len(factor)] = np.abs(np.diag(factor)) <= _COLLINEAR_RTOL * norm
-        if is_dependent.any():
-            dependent = [name for name, is_one in zip(names, is_dependent, strict=False) if is_one]
+        norm = np.linalg.norm(columns, axis=0)
+        diagonal = np.abs(np.diag(factor))
+        diagonal = np.pad(diagonal, (0, len(norm) - len(diagonal)))  # more columns than rows
+        is_dependent = diagonal <= _COLLINEAR_RTOL * norm
+        dependent = [names[j] for j in np.flatnonzero(is_dependent).tolist()]
+        if dependent:
             raise ValueError(
                 f"The columns of X are collinear or constant: {', '.join(dependent[:5])} are "
                 "linear combinations of others. Leave them out."
             )
         Z = linalg.solve_triangular(factor, columns.T, trans="T").T
         to_coef = linalg.solve_triangular(factor, matrix.T, trans="T").T
-        target = _LOSS.encode(torch.from_numpy(is_second[has_weight])[:, None])
-        return cls(Z, target, weight, to_coef)
+        return cls(Z, _LOSS.encode(torch.from_numpy(is_second)[:, None]), weight, to_coef)
 
     def _logits(self, theta: np.ndarray) -> Tensor:
         return torch.from_numpy(self.Z @ theta)[:, None, None]
@@ -117,35 +112,37 @@ class Likelihood:
         """Compute the row weights ``c = s p (1 - p)`` of the information ``Z' diag(c) Z``."""
         return self.weight * _LOSS.curvature(self._logits(theta))[0][:, 0, 0].numpy()
 
+    def information_root(self, theta: np.ndarray) -> np.ndarray:
+        """Compute a square root R of the information ``R' R``, of shape (n_samples, n_params)."""
+        return np.sqrt(self.curvature(theta))[:, None] * self.Z
+
     def hessian_cholesky(self, theta: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Compute the Cholesky factor R of the damped negative Hessian ``R' R`` in a basis."""
-        return damped_cholesky(np.sqrt(self.curvature(theta))[:, None] * (self.Z @ basis))
+        return damped_cholesky(self.information_root(theta) @ basis)
 
     def covariance(self, theta: np.ndarray) -> np.ndarray:
         """Invert the information; raise NoMaximumError if it is singular."""
-        rows = np.sqrt(self.curvature(theta))[:, None] * self.Z
+        rows = self.information_root(theta)
         factor = np.linalg.qr(rows, mode="r")
         # a direction without a maximum has a curvature of the order of the damping
-        if not (np.diag(factor) ** 2 > 10 * _DAMPING * (rows**2).sum(axis=0)).all():
+        if not (np.diag(factor) ** 2 > 10 * _ROUNDING * (rows**2).sum(axis=0)).all():
             raise NoMaximumError("the information is singular.")
         half = linalg.solve_triangular(factor, np.eye(len(factor)))
         return half @ half.T
 
 
 def maximise(
-    likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray, max_steps: int = _MAX_STEPS
+    likelihood: Likelihood, theta: np.ndarray, basis: np.ndarray, max_steps: int = 200
 ) -> np.ndarray:
     """Maximise over ``theta + basis u`` by Newton's method with backtracking.
 
     The iteration stops when the Newton decrement ``g' H^-1 g / 2``, the predicted increase of the
     value, is below 1e-12, and the step changes every logit by at most 0.05, so that the decrement
-    is accurate (the logistic loss is self-concordant in this sense).
+    is accurate (the logistic loss is self-concordant in this sense). It usually takes 5 to 20
+    steps, and up to 100 for Firth's likelihood.
 
-    Raises
-    ------
-    NoMaximumError
-        If the iteration does not converge because the maximum is not finite, or if the
-        information is singular.
+    A NoMaximumError is raised if the iteration does not converge because the maximum is not
+    finite, or if the information is singular.
 
     References
     ----------
@@ -160,26 +157,20 @@ def maximise(
         step = linalg.solve_triangular(factor, half)
         decrement = float(half @ half) / 2
         is_near = np.abs(design @ step).max(initial=0.0) <= _MAX_LOGIT_CHANGE
-        if is_near and decrement <= _DECREMENT_TOL:
-            return theta + basis @ step
-        theta, value = _backtrack(likelihood, (theta, value), basis @ step, decrement)
+        step = basis @ step
+        if is_near and decrement <= _ROUNDING:
+            return theta + step
+        # halve the step until the value increases enough (Armijo condition with constant 1e-4)
+        rounding = 1e-14 * len(design) ** 0.5 * (1 + abs(value))
+        length, old = 1.0, value
+        value = likelihood.value(theta + step)
+        while not value >= old + 1e-4 * length * 2 * decrement - rounding:
+            length /= 2
+            if length < np.finfo(np.float64).eps:
+                raise NoMaximumError("no step along Newton's direction raises the likelihood.")
+            value = likelihood.value(theta + length * step)
+        theta = theta + length * step
     raise NoMaximumError(f"Newton's method has not converged after {max_steps} steps.")
-
-
-def _backtrack(
-    likelihood: Likelihood, here: tuple[np.ndarray, float], step: np.ndarray, decrement: float
-) -> tuple[np.ndarray, float]:
-    """Halve a step until the value increases enough (Armijo condition with constant 1e-4)."""
-    theta, value = here
-    rounding = 1e-14 * len(likelihood.Z) ** 0.5 * (1 + abs(value))
-    length = 1.0
-    for _ in range(_MAX_HALVINGS):
-        trial = theta + length * step
-        new = likelihood.value(trial)
-        if new >= value + 1e-4 * length * 2 * decrement - rounding:
-            return trial, new
-        length /= 2
-    raise NoMaximumError("no step along Newton's direction raises the likelihood.")
 
 
 def damped_cholesky(rows: np.ndarray) -> np.ndarray:
@@ -190,7 +181,7 @@ def damped_cholesky(rows: np.ndarray) -> np.ndarray:
     the decrement bounds the gradient g by ``(2e-12 x 1e-12)^(1/2)`` along such a direction.
     """
     gram = rows.T @ rows
-    gram[np.diag_indices(len(gram))] *= 1 + _DAMPING
+    gram[np.diag_indices(len(gram))] *= 1 + _ROUNDING
     try:
         return linalg.cholesky(gram)
     except linalg.LinAlgError as failure:

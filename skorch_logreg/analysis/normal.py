@@ -17,6 +17,12 @@ def normal_quantile(level: float) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
+def normal_interval(estimate: np.ndarray, error: np.ndarray, level: float) -> np.ndarray:
+    """Return the limits of two-sided confidence intervals in a new last axis."""
+    half = normal_quantile(level) * error
+    return np.stack([estimate - half, estimate + half], axis=-1)
+
+
 class NormalEstimates:
     """Wald tests and intervals of the given confidence level from estimates and their errors."""
 
@@ -46,5 +52,4 @@ class NormalEstimates:
     @property
     def interval(self) -> np.ndarray:
         """Lower and upper confidence limits, of shape (n, 2)."""
-        half = normal_quantile(self.level) * self.standard_error
-        return np.column_stack([self.estimate - half, self.estimate + half])
+        return normal_interval(self.estimate, self.standard_error, self.level)

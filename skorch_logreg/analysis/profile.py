@@ -8,7 +8,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
-from skorch_logreg.analysis.convergence_messages import SEPARABLE_ADVICE, separating_columns
+from skorch_logreg.analysis.convergence_messages import (
+    SEPARABLE_ADVICE,
+    convergence_message,
+    separating_columns,
+)
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
@@ -19,8 +23,6 @@ from skorch_logreg.analysis.likelihood import (
 from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["Profile", "intervals", "maximum_profiles", "profile_intervals"]
-
 _ROOT_RTOL = 1e-9  # relative error of the deviance's square root at which the search stops
 _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
 
@@ -29,23 +31,14 @@ _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that 
 class Profile:
     """Profile log-likelihood of one coefficient.
 
-    The profile is the largest log-likelihood for a fixed value of the coefficient. The coefficient
-    is a linear function ``a' theta`` of the parameters, which for the intercept of columns that
-    are not centered depends on all of them. The maximisation is over an orthonormal basis of the
-    directions orthogonal to ``a``, so that its conditioning does not depend on the means of X.
+    The profile is the largest log-likelihood for a fixed value of the coefficient of the given
+    ``index``, where the intercept is the last one. The coefficient is a linear function
+    ``a' theta`` of the parameters, which for the intercept of columns that are not centered
+    depends on all of them. The maximisation is over an orthonormal basis of the directions
+    orthogonal to ``a``, so that its conditioning does not depend on the means of X.
 
-    Parameters
-    ----------
-    likelihood : Likelihood
-        Log-likelihood to profile.
-    theta : ndarray of shape (n_params,)
-        Maximum of the likelihood.
-    covariance : ndarray of shape (n_params, n_params)
-        Covariance matrix of theta.
-    index : int
-        Index of the coefficient; the intercept is the last one.
-    max_points, max_steps : int
-        Maximum number of evaluations of the profile for one limit, and of Newton steps for each.
+    ``theta`` is the maximum of the likelihood, and ``covariance`` its covariance matrix. A limit
+    takes at most ``max_points`` evaluations of the profile, each at most ``max_steps`` of Newton's.
 
     References
     ----------
@@ -91,10 +84,8 @@ class Profile:
 
     def interval(self, quantile: float) -> tuple[float, float]:
         """Find both confidence limits, at which the deviance is ``quantile ** 2``."""
-        low, high = (
-            self.estimate + self._endpoint(side, quantile) * self.error for side in (-1.0, 1.0)
-        )
-        return low, high
+        low, high = self._endpoint(-1.0, quantile), self._endpoint(1.0, quantile)
+        return self.estimate + low * self.error, self.estimate + high * self.error
 
     def deviance_at(self, coef: float) -> float:
         """Compute the deviance of the profile at a value of the coefficient."""
@@ -102,23 +93,10 @@ class Profile:
         return self._deviance(self.theta + distance * self.direction)[0]
 
     def _deviance(self, start: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Maximise from ``start`` at a distance from the estimate, in standard errors.
+        """Maximise from ``start`` without a change of the coefficient.
 
-        Returns
-        -------
-        deviance : float
-            Twice the decrease of the log-likelihood from its maximum.
-        slope : float
-            Derivative of the deviance with respect to the distance.
-        theta : ndarray of shape (n_params,)
-            Maximum of the likelihood at that distance.
-
-        Raises
-        ------
-        NoMaximumError
-            If the maximum at that distance was not found.
-        HigherMaximumError
-            If the maximum at that distance exceeds the maximum of the likelihood.
+        Returns the deviance, which is twice the decrease of the log-likelihood from its maximum,
+        its derivative by the distance from the estimate in standard errors, and the parameters.
         """
         theta = maximise(self.likelihood, start, self._basis, self.max_steps)
         slope = -2 * float(self.likelihood.score(theta) @ self.direction)
@@ -220,12 +198,15 @@ def profile_intervals(
            [16.61, 23.59]])
     """
     check_level(level)
-    fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "profile_intervals")
+    fit = FittedModel.from_estimator(
+        estimator, X, y, sample_weight, binary_function="profile_intervals"
+    )
     if fit.is_penalised:
         raise ParameterError("profile_intervals needs a fit without a penalty: C=float('inf').")
-    if fit.convergence_message is not None:
+    message = convergence_message(fit.estimator, fit)
+    if message is not None:
         raise ParameterError(
-            f"profile_intervals begins at the maximum of the likelihood. {fit.convergence_message}"
+            f"profile_intervals begins at the maximum of the likelihood. {message}"
         )
     rows = fit.X.toarray() if sp.issparse(fit.X) else fit.X
     target = fit.index == 1
@@ -244,10 +225,7 @@ def maximum_profiles(likelihood: Likelihood, start: np.ndarray, **budgets: int) 
 def intervals(
     fit: FittedModel, likelihood: Likelihood, start: np.ndarray, level: float, **budgets: int
 ) -> np.ndarray:
-    """Maximise a likelihood from ``start``, and compute the intervals of all coefficients.
-
-    ``budgets`` are those of `Profile`.
-    """
+    """Compute the intervals of all coefficients, with the ``budgets`` of `Profile`."""
     try:
         profiles = maximum_profiles(likelihood, start, **budgets)
     except NoMaximumError as failure:

@@ -1,18 +1,14 @@
 """Messages and warnings for fitted models that are not at the maximum of their likelihood."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.separable import separation
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
-
-if TYPE_CHECKING:
-    from skorch_logreg.analysis.fitted_model import FittedModel
-
-__all__ = ["convergence_message", "warn_not_converged"]
 
 SEPARABLE_ADVICE = (
     "so that there is no finite estimate of maximum likelihood. Give a penalty, or use "
@@ -20,7 +16,7 @@ SEPARABLE_ADVICE = (
 )
 
 
-def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str | None:
+def convergence_message(estimator: Any, fit: FittedModel | None = None) -> str | None:
     """Describe why a fitted classifier did not converge and what to do about it.
 
     Without ``fit``, separation is not checked. Unpenalised coefficients that separate the classes
@@ -38,13 +34,15 @@ def convergence_message(estimator: Any, fit: "FittedModel | None" = None) -> str
     return f"{type(estimator).__name__} did not converge{_optimality_text(estimator)}: {reason}."
 
 
-def warn_not_converged(message: str | None) -> None:
-    """Warn the caller's caller if standard errors and tests are not those of an optimum."""
+def warn_not_converged(fit: FittedModel) -> str | None:
+    """Return the message of a fit, and warn if its standard errors are not those of an optimum."""
+    message = convergence_message(fit.estimator, fit)
     if message is not None:
         warn_user(
             f"{message} Standard errors, tests and intervals are those of an optimum.",
             ConvergenceWarning,
         )
+    return message
 
 
 def _optimality_text(estimator: Any) -> str:
@@ -55,7 +53,7 @@ def _optimality_text(estimator: Any) -> str:
     return f" (optimality_ = {optimality:.2g}, tol = {estimator.tol:.2g})"
 
 
-def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
+def _failure_reason(estimator: Any, fit: FittedModel | None) -> str:
     """Describe why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
     if (trains_in_epochs(solver) and solver.finish != "exact") or np.isnan(estimator.optimality_):
@@ -76,7 +74,7 @@ def _failure_reason(estimator: Any, fit: "FittedModel | None") -> str:
     )
 
 
-def _is_separated(fit: "FittedModel") -> bool:
+def _is_separated(fit: FittedModel) -> bool:
     """Return True if unpenalised coefficients strictly separate all classes."""
     has_weight = fit.weight > 0
     if fit.is_penalised or len(np.unique(fit.index[has_weight])) < 2:
@@ -84,7 +82,7 @@ def _is_separated(fit: "FittedModel") -> bool:
     return bool((fit.margin[has_weight] > 0).all())
 
 
-def separating_columns(fit: "FittedModel") -> list[str]:
+def separating_columns(fit: FittedModel) -> list[str]:
     """Return the names of the unpenalised columns that separate classes, if any."""
     has_weight, free = fit.weight > 0, np.flatnonzero(fit.ridge == 0)
     n_classes = len(np.unique(fit.index[has_weight]))

@@ -11,8 +11,8 @@ import torch
 from scipy import linalg
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
+from skorch_logreg.analysis.covariance import inverse_hessian
 from skorch_logreg.analysis.fitted_model import FittedModel
-from skorch_logreg.analysis.inference import inverse_hessian
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.exceptions import ParameterError
 
@@ -109,7 +109,9 @@ def marginal_effects(
     array([-0.083, -0.017])
     """
     check_level(level)
-    fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "marginal_effects")
+    fit = FittedModel.from_estimator(
+        estimator, X, y, sample_weight, binary_function="marginal_effects"
+    )
     bread, center, scale = inverse_hessian(fit), fit.units.center.numpy(), fit.units.scale.numpy()
     row_share, slope = fit.weight / fit.n_samples, fit.curvature[:, 0] / fit.n_samples
     coef, n_features = fit.params[0, :-1], fit.X.shape[1]
@@ -124,7 +126,8 @@ def marginal_effects(
 
     effect = coef * slope.sum()
     jacobian = np.eye(n_features, n_features + 1) * (slope.sum() / scale)[:, None]
-    jacobian += np.outer(coef, gradient(slope * (1 - 2 * fit.proba[:, 1])))
+    proba = fit.objective.loss.predict_proba(fit.point.logits)[:, 0, 1].numpy()
+    jacobian += np.outer(coef, gradient(slope * (1 - 2 * proba)))
     for j in _column_indices(discrete, fit.names[:-1]):
         column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
         if not np.isin(column, (0, 1)).all():
@@ -140,10 +143,9 @@ def marginal_effects(
             own = gradient(row_share * loss.curvature(logits)[0][:, 0, 0].numpy())
             own[j] = own[-1] * (value - center[j]) / scale[j]
             jacobian[j] += sign * own
-    warn_not_converged(fit.convergence_message)
     root = jacobian @ bread
     covariance = root @ fit.information @ root.T
-    return MarginalEffects(fit.names[:-1], effect, covariance, level, fit.convergence_message)
+    return MarginalEffects(fit.names[:-1], effect, covariance, level, warn_not_converged(fit))
 
 
 def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:
@@ -229,7 +231,7 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     >>> float(influence(model, X[:, :2], y).leverage.sum().round(6))
     3.0
     """
-    fit = FittedModel.of_two_classes(estimator, X, y, sample_weight, "influence")
+    fit = FittedModel.from_estimator(estimator, X, y, sample_weight, binary_function="influence")
     inverse = inverse_hessian(fit)
     if not fit.fit_intercept:  # whose column is zero
         inverse[-1, -1] = 1.0
@@ -242,7 +244,6 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     with np.errstate(over="ignore", divide="ignore"):
         pearson = sign * np.sqrt(fit.weight) * np.exp(-margin / 2)
         cooks = (fit.weight * fit.residual[:, 0]) ** 2 * spread / (1 - leverage) ** 2
-    deviance = sign * np.sqrt(2 * fit.weight * fit.loss)
+    deviance = sign * np.sqrt(2 * fit.weight * fit.loss())
     k = len(fit.names) - (not fit.fit_intercept)
-    warn_not_converged(fit.convergence_message)
-    return Influence(leverage, pearson, deviance, cooks / k, fit.convergence_message)
+    return Influence(leverage, pearson, deviance, cooks / k, warn_not_converged(fit))

@@ -8,14 +8,10 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.utils.validation import (
-    _check_feature_names,
-    _get_feature_names,
-    check_is_fitted,
-)
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import _check_feature_names, _get_feature_names, check_is_fitted
 from torch import Tensor
 
-from skorch_logreg.analysis import convergence_messages
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
@@ -31,12 +27,7 @@ from skorch_logreg.objective import (
     output_curvature,
 )
 from skorch_logreg.penalties import L2, FeaturePenalty
-from skorch_logreg.pipelines import (
-    feature_names,
-    last_step,
-    to_dense_numpy,
-    transform_before_last,
-)
+from skorch_logreg.pipelines import feature_names, last_step, to_dense_numpy, transform_before_last
 
 _BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
 
@@ -66,55 +57,50 @@ class FittedModel:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None, offset: Any = None
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        offset: Any = None,
+        *,
+        binary_function: str | None = None,
     ) -> Self:
         """Extract the coefficients of a fitted classifier and validate its training data.
 
         For a pipeline or a search, this is its final classifier on the transformed rows. A
-        ParameterError is raised for all but a maximum of the likelihood with a ridge or no penalty.
+        ParameterError is raised for all but a maximum of the likelihood with a ridge or no penalty,
+        and for more than two classes if the name of a function for two classes is given.
         """
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
-        _check_supported(estimator)
-        inputs = validate(X, y, sample_weight, classes=np.asarray(estimator.classes_))
         coef, intercept = dense_params(estimator)
+        ridge = _ridge(estimator, coef.shape[1])
+        inputs = validate(X, y, sample_weight, classes=np.asarray(estimator.classes_))
         rows, index, _ = inputs.float64_arrays()
         n_samples, n_features = rows.shape
         if n_features != coef.shape[1]:
             raise ValueError(f"X has {n_features} features, but the model has {coef.shape[1]}.")
         check_names(estimator, X)
         _, weight = inputs.weighted_targets(estimator.class_weight)
-        factor = getattr(estimator, "penalty_factor", None)
-        factor = np.ones(n_features) if factor is None else np.asarray(factor, dtype=np.float64)
+        offset = _check_offset(estimator, to_numpy(offset), (n_samples,))
+        classes = inputs.labels.classes
+        if binary_function is not None and len(coef) > 1:
+            raise ParameterError(
+                f"{binary_function} is for two classes; the model has {len(classes)}."
+            )
         return cls(
             X=rows,
             index=index,
             weight=np.ones(n_samples) if weight is None else weight.numpy(),
-            classes=inputs.labels.classes,
+            classes=classes,
             names=(*map(str, feature_names(whole, n_features)), "intercept"),
             params=np.column_stack([coef, intercept]),
-            ridge=factor / penalty_parameters(estimator)[0],
+            ridge=ridge,
             fit_intercept=bool(estimator.fit_intercept),
             estimator=estimator,
-            offset=_check_offset(estimator, to_numpy(offset), (n_samples,)),
+            offset=offset,
         )
-
-    @classmethod
-    def of_two_classes(
-        cls, estimator: Any, X: Any, y: Any, sample_weight: Any, function: str
-    ) -> Self:
-        """Call `from_estimator`, and raise a ParameterError for more than two classes."""
-        fit = cls.from_estimator(estimator, X, y, sample_weight)
-        if fit.n_outputs > 1:
-            raise ParameterError(
-                f"{function} is for two classes; the model has {len(fit.classes)}."
-            )
-        return fit
-
-    @cached_property
-    def convergence_message(self) -> str | None:
-        """Reason why the fit did not converge, or None if it did or this is not known."""
-        return convergence_messages.convergence_message(self.estimator, self)
 
     @cached_property
     def units(self) -> Units:
@@ -149,11 +135,6 @@ class FittedModel:
         return float(self.weight.sum())
 
     @property
-    def n_outputs(self) -> int:
-        """Number of outputs K: 1 for two classes, else the number of classes."""
-        return len(self.params)
-
-    @property
     def is_penalised(self) -> bool:
         """True if any coefficient has a ridge penalty."""
         return bool(self.ridge.any())
@@ -161,9 +142,7 @@ class FittedModel:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
         center, scale = self.units.center.numpy(), self.units.scale.numpy()
-        step = max(_BLOCK_ENTRIES // self.params.size, 1)
-        for start in range(0, self.X.shape[0], step):
-            rows = slice(start, min(start + step, self.X.shape[0]))
+        for rows in gen_batches(len(self.index), max(_BLOCK_ENTRIES // self.params.size, 1)):
             some = self.X[rows].toarray() if sp.issparse(self.X) else self.X[rows]
             last = np.full(len(some), float(self.fit_intercept))
             yield rows, np.column_stack([(some - center) / scale, last])
@@ -174,11 +153,6 @@ class FittedModel:
         eye = torch.eye(self.params.shape[1], dtype=torch.float64)[None]
         found = self.units.from_solver(eye, L2())
         return torch.cat([found.coef[0].T, found.intercept]).numpy()
-
-    @property
-    def proba(self) -> np.ndarray:
-        """Probabilities, of shape (n_samples, n_classes)."""
-        return self.objective.loss.predict_proba(self.point.logits)[:, 0].numpy()
 
     @property
     def residual(self) -> np.ndarray:
@@ -198,15 +172,15 @@ class FittedModel:
         logits = objective.without_offset(self.point.logits)
         return objective.loss.margin(logits, objective.data.targets)[:, 0].numpy()
 
-    @property
-    def loss(self) -> np.ndarray:
-        """Negative log-probability of every row's class, of shape (n_samples,)."""
-        return self._losses(self.point.logits)
+    def loss(self, logits: Tensor | None = None) -> np.ndarray:
+        """Negative log-probability (n_samples,) of every row's class, at the fit by default."""
+        logits = self.point.logits if logits is None else logits
+        return self.objective.loss.value(logits, self.objective.data.targets)[:, 0].numpy()
 
     @property
     def log_likelihood(self) -> float:
         """Weighted log-likelihood of the rows."""
-        return -float(self.weight @ self.loss)
+        return -float(self.weight @ self.loss())
 
     @property
     def null_log_likelihood(self) -> float:
@@ -220,10 +194,7 @@ class FittedModel:
         logits = objective.with_offset(torch.zeros_like(self.point.logits))
         if self.fit_intercept:
             _, logits = minimise_intercept(objective, objective.zeros(), logits + objective.prior())
-        return -float(self.weight @ self._losses(logits))
-
-    def _losses(self, logits: Tensor) -> np.ndarray:
-        return self.objective.loss.value(logits, self.objective.data.targets)[:, 0].numpy()
+        return -float(self.weight @ self.loss(logits))
 
     @cached_property
     def information(self) -> np.ndarray:
@@ -313,8 +284,11 @@ def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray 
     return offset
 
 
-def _check_supported(estimator: Any) -> None:
-    """Raise a ParameterError for models without asymptotic standard errors."""
+def _ridge(estimator: Any, n_features: int) -> np.ndarray:
+    """Return the second derivatives (n_features,) of the penalty.
+
+    A ParameterError is raised for models without asymptotic standard errors.
+    """
     name = type(estimator).__name__
     C, l1_ratio = penalty_parameters(estimator)
     if l1_ratio and np.isfinite(C):
@@ -323,23 +297,22 @@ def _check_supported(estimator: Any) -> None:
             "normal distribution. Use bootstrap, or fit the chosen features again with "
             "C=float('inf') on other rows."
         )
-    if (
-        isinstance(estimator.penalty, FeaturePenalty)
-        or getattr(estimator, "bounds", None) is not None
-    ):
+    bounds = getattr(estimator, "bounds", None)
+    if isinstance(estimator.penalty, FeaturePenalty) or bounds is not None:
         raise ParameterError(
-            f"{name} has penalty={estimator.penalty!r} and bounds="
-            f"{getattr(estimator, 'bounds', None)!r}: at a bound, or a group of zeros, there is no "
-            "normal distribution. Use bootstrap."
-        )
-    factor = getattr(estimator, "penalty_factor", None)
-    if factor is not None and np.isinf(np.asarray(factor, dtype=np.float64)).any():
-        raise ParameterError(
-            "penalty_factor is inf for some features, which are not in the model; fit it again "
-            "without their columns."
+            f"{name} has penalty={estimator.penalty!r} and bounds={bounds!r}: at a bound, or a "
+            "group of zeros, there is no normal distribution. Use bootstrap."
         )
     for parameter in ("soft_labels", "label_smoothing"):
         if getattr(estimator, parameter, False):
             raise ParameterError(
                 f"{parameter}={getattr(estimator, parameter)!r} has no likelihood."
             )
+    factor = getattr(estimator, "penalty_factor", None)
+    factor = np.ones(n_features) if factor is None else np.asarray(factor, dtype=np.float64)
+    if np.isinf(factor).any():
+        raise ParameterError(
+            "penalty_factor is inf for some features, which are not in the model; fit it again "
+            "without their columns."
+        )
+    return factor / C

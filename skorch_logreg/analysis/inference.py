@@ -1,19 +1,16 @@
 """Standard errors, tests and confidence intervals of coefficients."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy import linalg, stats
+from scipy import stats
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
+from skorch_logreg.analysis.covariance import clustered_scores, inverse_hessian, squared_scores
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
-from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.objective import penalty_diagonal
 
 _COVARIANCES = {
     "model": "B I B, the sampling variance under the model",
@@ -115,9 +112,8 @@ class Inference(NormalEstimates):
             return np.nan
         return 1 - self.log_likelihood / self.null_log_likelihood
 
-    def table(self) -> Any:
-        """Return the table as a data frame if pandas is installed, else as a dict of arrays."""
-        columns = {
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {
             "coef": self.coef,
             "std err": self.standard_error,
             "z": self.z,
@@ -126,31 +122,26 @@ class Inference(NormalEstimates):
             "upper": self.interval[:, 1],
             "odds ratio": self.odds_ratio,
         }
+
+    def table(self) -> Any:
+        """Return the table as a data frame if pandas is installed, else as a dict of arrays."""
         try:
             from pandas import DataFrame
         except ImportError:
-            return {"name": np.array(self.names, dtype=object), **columns}
-        return DataFrame(columns, index=list(self.names))
+            return {"name": np.array(self.names, dtype=object), **self._columns()}
+        return DataFrame(self._columns(), index=list(self.names))
 
     def __str__(self) -> str:
         """Format the table with the log-likelihoods, the covariance and warnings below it."""
+        columns = self._columns()
+        is_outside = np.isinf(self.odds_ratio) | (self.odds_ratio == 0)
+        cells: list[Any] = [[f"{value:.4g}" for value in values] for values in columns.values()]
+        cells[-1] = np.where(is_outside, [f"e^{coef:.3g}" for coef in self.coef], cells[-1])
         width = min(max(map(len, self.names)), 40)
-        heads = ("coef", "std err", "z", "p", "lower", "upper", "odds ratio")
-        lines = [" " * width + "".join(f"{head:>12}" for head in heads)]
-        numbers = np.column_stack(
-            [self.coef, self.standard_error, self.z, self.p_value, self.interval]
-        )
-        ratios = self.odds_ratio
-        is_outside = np.isinf(ratios) | (ratios == 0)
-        odds = np.where(
-            is_outside,
-            [f"e^{coef:.3g}" for coef in self.coef],
-            [f"{ratio:.4g}" for ratio in ratios],
-        )
-        for name, row, ratio in zip(self.names, numbers, odds, strict=True):
+        lines = [" " * width + "".join(f"{head:>12}" for head in columns)]
+        for name, *row in zip(self.names, *cells, strict=True):
             short = name if len(name) <= width else name[: width - 1] + "…"
-            cells = "".join(f"{value:>12.4g}" for value in row)
-            lines.append(f"{short:<{width}}{cells}{ratio:>12}")
+            lines.append(f"{short:<{width}}" + "".join(f"{cell:>12}" for cell in row))
         lines.append(
             f"log-likelihood {self.log_likelihood:.6g}, of the null model "
             f"{self.null_log_likelihood:.6g}, pseudo R2 {self.pseudo_r2:.4g}, AIC {self.aic:.6g}, "
@@ -275,27 +266,30 @@ def summary(
     is_frequency = weight_type == "frequency"
     n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
     bread = inverse_hessian(fit)
-    contrast = _contrasts(fit)
-    moved = contrast @ np.kron(np.eye(fit.n_outputs), fit.to_original_units)
-    coef = contrast @ fit.params.ravel()
-    kept = [i for i in range(len(coef)) if fit.fit_intercept or (i + 1) % fit.params.shape[1]]
-    df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(kept)
+    n_outputs, n_params = fit.params.shape
+    n_params -= not fit.fit_intercept
+    contrast, prefixes = np.eye(1), [""]
+    if n_outputs > 1:  # differences from the first class
+        contrast = np.column_stack([-np.ones(n_outputs - 1), np.eye(n_outputs - 1)])
+        prefixes = [f"{label}: " for label in fit.classes[1:]]
+    moved = np.kron(contrast, fit.to_original_units[:n_params])
+    df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
     if covariance == "cluster":
-        meat = _cluster_meat(fit, groups, n_samples, df)
+        meat = clustered_scores(fit, groups, n_samples, df)
     elif covariance == "sandwich":
-        meat = _meat(fit, fit.weight if is_frequency else fit.weight**2)
+        meat = squared_scores(fit, np.sqrt(fit.weight) if is_frequency else fit.weight)
     else:
         meat = fit.information
     spread = bread if covariance == "posterior" else bread @ meat @ bread
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
-    warn_not_converged(fit.convergence_message)
+    convention = _COVARIANCES[covariance]
+    if covariance in _ROBUST and sample_weight is not None:
+        convention = f"{convention}; {_WEIGHT_TYPES[weight_type]}"
     return Inference(
-        names=tuple(np.array(_parameter_names(fit), dtype=object)[kept]),
-        coef=coef[kept],
-        covariance=(moved @ spread @ moved.T)[np.ix_(kept, kept)],
-        convention=f"{_COVARIANCES[covariance]}; {_WEIGHT_TYPES[weight_type]}"
-        if covariance in _ROBUST and sample_weight is not None
-        else _COVARIANCES[covariance],
+        names=tuple(prefix + name for prefix in prefixes for name in fit.names[:n_params]),
+        coef=(contrast @ fit.params[:, :n_params]).ravel(),
+        covariance=moved @ spread @ moved.T,
+        convention=convention,
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
@@ -303,7 +297,7 @@ def summary(
         df_model=df - n_intercepts,
         n_intercepts=n_intercepts,
         is_penalised=fit.is_penalised,
-        convergence_message=fit.convergence_message,
+        convergence_message=warn_not_converged(fit),
         weight_type=weight_type,
     )
 
@@ -382,104 +376,3 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
         )
     statistic = 2 * (larger.log_likelihood - smaller.log_likelihood)
     return statistic, df, float(stats.chi2.sf(statistic, df))
-
-
-def inverse_hessian(fit: FittedModel) -> np.ndarray:
-    """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``; 0 for an absent intercept.
-
-    With three classes or more, a constant that is added to all classes does not change the
-    likelihood. This direction gets the mean curvature of the classes, which does not affect
-    contrasts between classes.
-
-    Raises
-    ------
-    ValueError
-        If ``I + P`` is singular.
-    """
-    K, side = fit.params.shape
-    gram = torch.from_numpy(fit.information.copy()).view(1, K, side, K, side)
-    ridge = penalty_diagonal(fit.objective, fit.point.params)
-    whole = whole_hessian(fit.objective, gram, ridge)[0].numpy()
-    if not fit.fit_intercept:
-        whole[side - 1 :: side, side - 1 :: side] = np.eye(K)
-    scale = np.sqrt(np.diag(whole))
-    if not (scale > 0).all():
-        raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
-    values, vectors = linalg.eigh(whole / np.outer(scale, scale))
-    if values[0] <= 1e-12 * values[-1]:
-        part = np.abs(vectors[:, 0]).reshape(K, side).max(axis=0)
-        raise ValueError(_singular_message(fit, part > 0.1 * part.max()))
-    half = vectors / np.sqrt(values) / scale[:, None]
-    found = half @ half.T
-    if not fit.fit_intercept:
-        found[side - 1 :: side] = found[:, side - 1 :: side] = 0.0
-    return found
-
-
-def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
-    """Format the error message for a singular information; `columns` is a mask of names."""
-    names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
-    return (
-        f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
-        "separate the classes (see separation). Leave one out, or give a penalty."
-    )
-
-
-def _scores(fit: FittedModel) -> Iterator[tuple[slice, np.ndarray]]:
-    """Iterate over blocks (rows, K * (p + 1)) of the scores of rows of weight 1."""
-    residual = fit.residual
-    for rows, Z in fit.blocks():
-        yield rows, (residual[rows, :, None] * Z[:, None]).reshape(len(Z), -1)
-
-
-def _meat(fit: FittedModel, weight: np.ndarray) -> np.ndarray:
-    """Compute the weighted sum of the squared scores of rows."""
-    total = np.zeros((fit.params.size, fit.params.size))
-    for rows, scores in _scores(fit):
-        total += (scores * weight[rows, None]).T @ scores
-    return total
-
-
-def _cluster_meat(fit: FittedModel, groups: Any, n_samples: float, df: float) -> np.ndarray:
-    """Sum the squared scores of groups, times the small-sample correction."""
-    groups = np.asarray(groups)
-    if groups.shape != fit.index.shape:
-        raise ParameterError(
-            f"groups has shape {groups.shape}, expected (n_samples,) = {fit.index.shape}."
-        )
-    labels, group_index = np.unique(groups, return_inverse=True)
-    n_groups = len(np.unique(group_index[fit.weight > 0]))
-    if n_groups < 2:
-        raise ParameterError(
-            f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
-            "at least."
-        )
-    # also if the sum of weights equals the number of parameters up to rounding
-    if n_samples - max(df, 1.0) <= 1e-9 * n_samples:
-        raise ParameterError(
-            f"n_samples={n_samples:g} with {df:g} parameters; (n - 1) / (n - k) needs more "
-            "rows than parameters. With weight_type='frequency' weights count rows; weights that "
-            "are known up to a factor need weight_type='probability'."
-        )
-    total = torch.zeros(len(labels), fit.params.size, dtype=torch.float64)
-    for rows, scores in _scores(fit):
-        own = torch.from_numpy(scores * fit.weight[rows, None])
-        total.index_add_(0, torch.from_numpy(group_index[rows]), own)
-    correction = n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - df)
-    return (total.T @ total).numpy() * correction
-
-
-def _contrasts(fit: FittedModel) -> np.ndarray:
-    """Compute the matrix from parameters of all classes to differences from the first class."""
-    K, side = fit.n_outputs, fit.params.shape[1]
-    if K == 1:
-        return np.eye(side)
-    against = np.column_stack([-np.ones(K - 1), np.eye(K - 1)])
-    return np.kron(against, np.eye(side))
-
-
-def _parameter_names(fit: FittedModel) -> Sequence[str]:
-    """Return the names of the parameters or, with three classes or more, of the contrasts."""
-    if fit.n_outputs == 1:
-        return fit.names
-    return [f"{label}: {name}" for label in fit.classes[1:] for name in fit.names]

@@ -1,0 +1,87 @@
+"""Covariance of parameters from the information and the scores of the rows."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import linalg
+
+from skorch_logreg.analysis.fitted_model import FittedModel
+from skorch_logreg.curvature.exact import whole_hessian
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.objective import penalty_diagonal
+
+
+def inverse_hessian(fit: FittedModel) -> np.ndarray:
+    """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``; 0 for an absent intercept.
+
+    With three classes or more, a constant that is added to all classes does not change the
+    likelihood. This direction gets the mean curvature of the classes, which does not affect
+    contrasts between classes. A ValueError is raised if ``I + P`` is singular.
+    """
+    K, side = fit.params.shape
+    gram = torch.from_numpy(fit.information.copy()).view(1, K, side, K, side)
+    ridge = penalty_diagonal(fit.objective, fit.point.params)
+    whole = whole_hessian(fit.objective, gram, ridge)[0].numpy()
+    if not fit.fit_intercept:
+        whole[side - 1 :: side, side - 1 :: side] = np.eye(K)
+    scale = np.sqrt(np.diag(whole))
+    if not (scale > 0).all():
+        raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
+    values, vectors = linalg.eigh(whole / np.outer(scale, scale))
+    if values[0] <= 1e-12 * values[-1]:
+        part = np.abs(vectors[:, 0]).reshape(K, side).max(axis=0)
+        raise ValueError(_singular_message(fit, part > 0.1 * part.max()))
+    half = vectors / np.sqrt(values) / scale[:, None]
+    found = half @ half.T
+    if not fit.fit_intercept:
+        found[side - 1 :: side] = found[:, side - 1 :: side] = 0.0
+    return found
+
+
+def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
+    """Format the error message for a singular information; `columns` is a mask of names."""
+    names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
+    return (
+        f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
+        "separate the classes (see separation). Leave one out, or give a penalty."
+    )
+
+
+def squared_scores(fit: FittedModel, factor: np.ndarray, groups: Any = None) -> np.ndarray:
+    """Sum the squared scores of rows, times ``factor`` (n_samples,), or of sums over groups."""
+    size = fit.params.size
+    total = torch.zeros(size if groups is None else groups.max() + 1, size, dtype=torch.float64)
+    residual = fit.residual * factor[:, None]
+    for rows, Z in fit.blocks():
+        scores = torch.from_numpy((residual[rows, :, None] * Z[:, None]).reshape(len(Z), -1))
+        if groups is None:
+            total += scores.T @ scores
+        else:
+            total.index_add_(0, torch.from_numpy(groups[rows]), scores)
+    return (total if groups is None else total.T @ total).numpy()
+
+
+def clustered_scores(fit: FittedModel, groups: Any, n_samples: float, df: float) -> np.ndarray:
+    """Sum the squared scores of groups, times the small-sample correction."""
+    groups = np.asarray(groups)
+    if groups.shape != fit.index.shape:
+        raise ParameterError(
+            f"groups has shape {groups.shape}, expected (n_samples,) = {fit.index.shape}."
+        )
+    groups = np.unique(groups, return_inverse=True)[1]
+    n_groups = len(np.unique(groups[fit.weight > 0]))
+    if n_groups < 2:
+        raise ParameterError(
+            f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
+            "at least."
+        )
+    # also if the sum of weights equals the number of parameters up to rounding
+    if n_samples - max(df, 1.0) <= 1e-9 * n_samples:
+        raise ParameterError(
+            f"n_samples={n_samples:g} with {df:g} parameters; (n - 1) / (n - k) needs more "
+            "rows than parameters. With weight_type='frequency' weights count rows; weights that "
+            "are known up to a factor need weight_type='probability'."
+        )
+    correction = n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - df)
+    return squared_scores(fit, fit.weight, groups) * correction

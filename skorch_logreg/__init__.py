@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from skorch_logreg.estimators.neural import NeuralLogisticClassifier
     from skorch_logreg.estimators.offset import OffsetLogisticClassifier
     from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
+    from skorch_logreg.versions import show_versions
 
 __all__ = [
     "BatchedGridSearchCV",
@@ -73,6 +74,7 @@ __all__ = [
     "profile_intervals",
     "regularization_path",
     "separation",
+    "show_versions",
     "summary",
     "tune_threshold",
 ]
@@ -101,6 +103,7 @@ __getattr__ = lazy_getattr(
         "profile_intervals": "analysis",
         "regularization_path": "analysis",
         "separation": "analysis",
+        "show_versions": "versions",
         "summary": "analysis",
         "tune_threshold": "analysis",
     },

@@ -10,27 +10,13 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from skorch_logreg import fitting
-from skorch_logreg.data import RankRows, scratch_folders
-from skorch_logreg.estimators import (
-    partial,
-    persistence,
-    validation_split,
-)
-from skorch_logreg.estimators.callbacks import (
-    CallbackSupportMixin,
-    callback_task,
-)
+from skorch_logreg.data import scratch_folders
+from skorch_logreg.estimators import fits, partial, persistence
+from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.export import ExportMixin
-from skorch_logreg.estimators.streamed import fit_stream
-from skorch_logreg.fitting import Params
-from skorch_logreg.inputs import datasets, options, weights
+from skorch_logreg.inputs import options
 from skorch_logreg.inputs.parameters import ValidatedParameters
-from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.process_group import fit_on_all_ranks
-from skorch_logreg.inputs.torch_context import default_torch_state, seed_of
-from skorch_logreg.inputs.validate import validate
-from skorch_logreg.solvers.minibatch import iteration_limit
+from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["TorchLogisticClassifier"]
 
@@ -316,77 +302,8 @@ class TorchLogisticClassifier(
         If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
         with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
-            if isinstance(X, RankRows):
-                fitted = fit_on_all_ranks(X, y, sample_weight, self._fit_leading)
-                persistence.replace_fitted(self, fitted)
-            else:
-                self._fit(X, y, sample_weight)
+            fits.fit(self, X, y, sample_weight)
         return self
-
-    def _fit_leading(self, X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-        """Fit the model on the leading rank; return the attributes of all ranks."""
-        self._fit(X, y, sample_weight)
-        return persistence.fitted_attributes(self)
-
-    def _fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
-        chosen = options.resolve(self)
-        if datasets.is_streamed(X, chosen.solver):
-            datasets.require_no_labels(y, sample_weight, offset)
-            fit_stream(self, X, chosen)
-        else:
-            self._fit_rows(chosen, X, y, sample_weight, offset)
-
-    def _fit_rows(
-        self, chosen: options.Options, X: Any, y: Any, sample_weight: Any, offset: Any
-    ) -> None:
-        """Fit the model to all rows, which are in memory or can be read in every pass."""
-        trains = chosen.trains
-        seed = seed_of(self.random_state) if trains or datasets.is_torch_dataset(X) else 0
-        inputs = validate(X, y, sample_weight, model=self, chosen=chosen, offset=offset, seed=seed)
-        rows, held_out = inputs, None
-        if trains:
-            weights.require_no_offset(inputs.offset, f"solver={self.solver!r}")
-            rows, held_out = validation_split.split(inputs, chosen.solver, seed)
-        problem = inputs.problem(self, chosen)
-        targets, weight = rows.weighted_targets(self.class_weight)
-        warm = self.warm_start and hasattr(self, "coef_")
-        start = problem.previous(self.coef_, self.intercept_) if warm else None
-        data = problem.data(problem.design(rows.X, inputs.device), targets, weight)
-        self.classes_ = inputs.labels.classes
-        held_out_score = None
-        if held_out is not None:
-            score = validation_split.scorer(held_out, self, chosen.solver.scoring)
-
-            def held_out_score(params: Params) -> float:
-                return score(problem.fitted(params))
-
-        n_tasks = iteration_limit(chosen.solver, self.max_iter)
-        first = problem.zeros if start is None else lambda: start
-        with callback_task(self, inputs.task, first, problem.fitted, n_tasks=n_tasks) as reporter:
-            solution = fitting.fit(
-                data,
-                problem.loss,
-                problem.penalty(data.device),
-                C=chosen.C,
-                fit_intercept=problem.has_free_intercept,
-                solver=chosen.solver,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                start=None if start is None else problem.to_device(data.device, start),
-                callback=reporter,
-                held_out_score=held_out_score,
-                seed=seed,
-                offset=inputs.offset,
-                dtype=problem.stored_dtype,
-            )
-            self._set_fitted(solution, problem)
-
-    def _set_fitted(self, solution: fitting.FitResult, problem: Problem) -> None:
-        """Set the fitted attributes, and warn if the fit did not converge."""
-        partial.store_training(self, solution.trained, solution.total_weight)
-        for name, value in problem.fitted(solution.params).items():
-            setattr(self, name, value)
-        partial.set_certified(self, solution, problem.namespace, problem.dtype)
 
     @available_if(partial.supports_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -426,7 +343,7 @@ class TorchLogisticClassifier(
         False. Callbacks are not called.
         """
         with persistence.restore_on_failure(self), default_torch_state():
-            partial.partial_fit(self, X, y, classes, sample_weight)
+            fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 
     def __sklearn_tags__(self) -> Tags:

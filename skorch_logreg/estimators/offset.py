@@ -4,10 +4,9 @@ from typing import Any, Self
 
 from sklearn.base import _fit_context
 
-from skorch_logreg.data import RankRows, scratch_folders
-from skorch_logreg.estimators import persistence
+from skorch_logreg.data import scratch_folders
+from skorch_logreg.estimators import fits, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["OffsetLogisticClassifier"]
@@ -66,12 +65,7 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
             If `offset` has another shape, is not finite, or is not supported; also as in
             `TorchLogisticClassifier.fit`.
         """
-        if isinstance(X, RankRows):
-            weights.require_no_offset(offset, "RankRows")
-            super().fit(X, y, sample_weight)
-            self.has_offset_ = False
-            return self
         with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
-            self._fit(X, y, sample_weight, offset)
+            fits.fit(self, X, y, sample_weight, offset)
             self.has_offset_ = offset is not None
         return self

@@ -1,4 +1,4 @@
-"""Validation split, held-out scores and solver of training in epochs."""
+"""Validation split of training in epochs, and scores of the held-out rows."""
 
 import copy
 from collections.abc import Callable
@@ -11,30 +11,63 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.labels import class_probabilities
 from skorch_logreg.inputs.validate import FitInput
-from skorch_logreg.solvers import Adam, MiniBatch
-from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["partial_solver", "scorer", "split"]
-
-_ONLINE = Adam(learning_rate=0.01, batch_size=32)  # solver of partial_fit for solver="auto"
+__all__ = ["scorer", "split"]
 
 
-def scorer(rows: FitInput, estimator: Any, scoring: Any) -> Callable[[dict[str, Any]], float]:
-    """Return a function that scores given fitted attributes of an estimator on some rows.
+def split(rows: FitInput, solver: Any, seed: int) -> tuple[FitInput, FitInput | None]:
+    """Split off the ``validation_fraction`` of a mini-batch solver, stratified by class.
 
-    The estimator has `classes_` and is not modified. A scorer given by name gets the weights; None
-    is the mean log-likelihood.
+    All rows are returned for other solvers, and those of positive weight for mini-batches; the
+    held-out rows are None if there are none.
     """
+    if not trains_in_epochs(solver):
+        return rows, None
+    rows = rows.drop_zero_weight()
+    if not solver.validation_fraction:
+        return rows, None
+    if solver.scoring is not None and rows.is_soft:
+        raise ParameterError(
+            f"scoring={solver.scoring!r} scores classes, but y holds probabilities; leave "
+            "scoring=None, which is the log-likelihood."
+        )
+    from sklearn.model_selection import train_test_split  # slow to import
+
+    try:
+        train, held_out = train_test_split(
+            np.arange(rows.X.shape[0]),
+            test_size=solver.validation_fraction,
+            random_state=seed,
+            stratify=None if rows.is_soft else rows.labels.index.cpu().numpy(),
+        )
+    except ValueError as error:
+        raise ParameterError(
+            f"validation_fraction={solver.validation_fraction} does not go with these rows: {error}"
+        ) from error
+    return rows.take(np.sort(train)), rows.take(np.sort(held_out))
+
+
+def scorer(
+    rows: FitInput | None, estimator: Any, solver: Any, attributes: Callable[..., dict[str, Any]]
+) -> Callable[..., float] | None:
+    """Return a function that scores the model of some parameters on held-out rows, if any.
+
+    ``attributes`` returns the fitted attributes at parameters; the estimator, which has `classes_`,
+    is not modified. A scorer given by name gets the weights; None is the mean log-likelihood.
+    """
+    if rows is None:
+        return None
     from sklearn.metrics import get_scorer  # slow to import, and few fits are scored
 
     model = copy.copy(estimator)
     vars(model).pop("feature_names_in_", None)  # validated rows have no column names
-    weighted = rows.weight is not None and isinstance(scoring, str)
+    weighted = rows.weight is not None and isinstance(solver.scoring, str)
     params = {"sample_weight": rows.sample_weight} if weighted else {}
-    scores = None if scoring is None else get_scorer(scoring)
+    scores = None if solver.scoring is None else get_scorer(solver.scoring)
 
-    def score(fitted: dict[str, Any]) -> float:
-        vars(model).update(fitted)
+    def score(*parameters: Any) -> float:
+        vars(model).update(attributes(*parameters))
         if scores is None:
             return _log_likelihood(rows, to_tensor(model.predict_log_proba(rows.X)))
         return float(scores(model, rows.X, rows.y, **params))
@@ -53,53 +86,3 @@ def _log_likelihood(rows: FitInput, log_proba: Tensor) -> float:
         return float(each.mean())
     weight = rows.weight.to(each)
     return float((each * weight).sum() / weight.sum())
-
-
-def split(rows: FitInput, solver: MiniBatch, seed: int) -> tuple[FitInput, FitInput | None]:
-    """Split off the solver's ``validation_fraction`` of the rows, stratified by class.
-
-    Returns
-    -------
-    train, held_out : FitInput
-        Rows of positive weight; ``held_out`` is None if the fraction is 0.
-    """
-    from sklearn.model_selection import train_test_split  # slow to import
-
-    rows = rows.drop_zero_weight()
-    if not solver.validation_fraction:
-        return rows, None
-    if solver.scoring is not None and rows.is_soft:
-        raise ParameterError(
-            f"scoring={solver.scoring!r} scores classes, but y holds probabilities; leave "
-            "scoring=None, which is the log-likelihood."
-        )
-    try:
-        train, held_out = train_test_split(
-            np.arange(rows.X.shape[0]),
-            test_size=solver.validation_fraction,
-            random_state=seed,
-            stratify=None if rows.is_soft else rows.labels.index.cpu().numpy(),
-        )
-    except ValueError as error:
-        raise ParameterError(
-            f"validation_fraction={solver.validation_fraction} does not go with these rows: {error}"
-        ) from error
-    return rows.take(np.sort(train)), rows.take(np.sort(held_out))
-
-
-def is_auto(solver: Any) -> bool:
-    """Return True if the solver is "auto"."""
-    return isinstance(solver, str) and solver == "auto"
-
-
-def partial_solver(solver: Any, default: MiniBatch = _ONLINE) -> MiniBatch:
-    """Return the mini-batch solver of `partial_fit`, which trains for one epoch a call."""
-    if not trains_in_epochs(solver):
-        return default
-    whole_fit = ("validation_fraction", "finish", "checkpoint", "on_interrupt")
-    for name, value, plain in changed_settings(solver, *whole_fit):
-        raise ParameterError(
-            f"{name}={value!r} needs all rows at once, or a fit from its beginning to its end; "
-            f"with partial_fit leave {name}={plain!r}."
-        )
-    return solver

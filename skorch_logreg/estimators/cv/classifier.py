@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils import Tags
@@ -18,8 +17,9 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skorch_logreg.data import scratch_folders
-from skorch_logreg.estimators import convergence_messages, persistence
+from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch
 from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
@@ -338,15 +338,7 @@ class TorchLogisticClassifierCV(
         self.duality_gap_ = float(selected.fit.duality_gap[0])
         self.converged_ = selected.fit.status[0] is Status.CONVERGED
         self.n_passes_ = selected.n_passes
-        text = convergence_messages.message_for_several(
-            selected.outcomes,
-            what="models",
-            max_iter=self.max_iter,
-            tol=self.tol,
-            dtype=str(problem.dtype).removeprefix("torch."),
-        )
-        if text is not None:
-            warn_user(text, ConvergenceWarning)
+        warn_unless_all_converged(self, selected.outcomes, "models", problem.dtype)
 
     def _scorer(
         self,

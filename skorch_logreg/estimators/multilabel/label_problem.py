@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators import convergence_messages
+from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
 from skorch_logreg.estimators.multilabel.validate import can_train_together
@@ -222,12 +221,5 @@ def warn(estimator: Any, label_problem: LabelProblem, found: Any, several: bool 
         if several
         else (found.final_points(), found.failed(), "labels")
     )
-    text = convergence_messages.message_for_several(
-        final_points,
-        what=f"{what} ({labels.describe(np.flatnonzero(failed))})",
-        max_iter=estimator.max_iter,
-        tol=estimator.tol,
-        dtype=str(label_problem.problem.dtype).removeprefix("torch."),
-    )
-    if text is not None:
-        warn_user(text, ConvergenceWarning)
+    what = f"{what} ({labels.describe(np.flatnonzero(failed))})"
+    warn_unless_all_converged(estimator, final_points, what, label_problem.problem.dtype)

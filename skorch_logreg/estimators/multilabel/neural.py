@@ -20,7 +20,6 @@ from skorch_logreg.estimators.multilabel.label_problem import (
     warn,
 )
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
-from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
@@ -47,7 +46,6 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
             f"{name}={value!r} of {type(solver).__name__} is for a NeuralLogisticClassifier by "
             f"itself; under MultiLabel leave {name}={plain!r}."
         )
-    networks.check_sizes(estimator)
     previous = previous_network(model) if estimator.warm_start else None
     inputs = validate_labels(
         model,
@@ -114,7 +112,6 @@ def partial_fit(
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     solver, seed = partial_solver(estimator), seed_of(estimator.random_state)
     head, resolved = _head(model, estimator, solver)
-    networks.check_sizes(estimator)
     inputs = partial.validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()

@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
-from skorch_logreg.estimators import partial, validation_split
+from skorch_logreg.estimators import partial
 from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
@@ -52,7 +52,7 @@ def partial_fit(
     """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
     resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
-    resolved = replace(resolved, solver=validation_split.partial_solver(resolved.solver))
+    resolved = replace(resolved, solver=partial.partial_solver(resolved.solver))
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()

@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from skorch_logreg import fitting
 from skorch_logreg.checkpoint import CheckpointWriter, exclusive
-from skorch_logreg.estimators import convergence_messages, partial, validation_split
+from skorch_logreg.estimators import certificate, partial, validation_split
 from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
-from skorch_logreg.exceptions import ParameterError, warn_user
+from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -28,7 +27,7 @@ from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers import Adam, MiniBatch
-from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
     "fit",
@@ -37,44 +36,38 @@ __all__ = [
     "partial_fit",
     "partial_solver",
     "resolve_solver",
-    "stream_solver",
 ]
 
-# attributes of an exact fit of the head
-_CERTIFIED = ("optimality_", "duality_gap_", "converged_", "n_passes_")
+_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)  # for solver=None
 
 
 def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     """Fit a `NeuralLogisticClassifier`."""
     solver, seed = resolve_solver(model), seed_of(model.random_state)
     previous = previous_network(model) if model.warm_start else None
-    stream = classes = task = None
+    stream = classes = task = solution = None
+    trained: TrainingResult | None
     if datasets.is_streamed(X, solver):
         datasets.require_no_labels(y, sample_weight)
         with seeded_generators(seed, torch.device("cpu")):
-            stream = Stream.of(model, X, stream_solver(solver, X))
+            stream = Stream.of(model, X, _stream_solver(solver, X))
         task = {"X": X, "y": None, "metadata": None}
         (X, y), classes = stream.first, stream.classes
     inputs = _validate(model, X, y, sample_weight, seed=seed, classes=classes)
-    rows, held_out = inputs.drop_zero_weight(), None
-    if trains_in_epochs(solver):
-        rows, held_out = validation_split.split(rows, solver, seed)
+    rows, held_out = validation_split.split(inputs.drop_zero_weight(), solver, seed)
     model.classes_ = inputs.labels.classes
-    n_tasks = iteration_limit(solver, model.max_iter)
-    with (
-        start(model, inputs, solver, seed=seed, previous=previous) as network_fit,
-        callback_task(
-            model, task or inputs.task, lambda: None, network_fit.reconstruct, n_tasks=n_tasks
-        ) as reporter,
-    ):
-        if stream is None:
-            fit_rows = _fit_head if network_fit.is_frozen else _fit_network
-            trained, solution, weight = fit_rows(network_fit, rows, held_out, reporter)
-        else:
-            trained, solution = network_fit.train(stream, callback=reporter), None
-            weight = stream.weight
-        partial.store_training(model, trained, weight, solver)
-        _finish(network_fit, trained, solution)
+    with start(model, inputs, solver, seed=seed, previous=previous) as network_fit:
+        params, attributes = network_fit.head.params(), network_fit.attributes
+        with callback_task(model, solver, task or inputs.task, params, attributes) as callback:
+            if stream is not None:
+                trained, weight = network_fit.train(stream, callback=callback), stream.weight
+            elif network_fit.is_frozen:
+                solution = _fit_head(network_fit, rows, held_out, callback)
+                trained, weight = solution.trained, solution.total_weight
+            else:
+                trained, solution, weight = _fit_network(network_fit, rows, held_out, callback)
+            partial.store_training(model, trained, weight, solver)
+            _finish(network_fit, trained, solution)
 
 
 def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) -> None:
@@ -114,8 +107,6 @@ def head_classifier(model: Any, solver: Any) -> TorchLogisticClassifier:
 
 
 def _validate(model: Any, X: Any, y: Any, sample_weight: Any, **options: Any) -> FitInput:
-    """Validate the input of a fit; ``options`` are those of `validate`."""
-    networks.check_sizes(model)
     allow_nd = model.module is not None
     return validate(X, y, sample_weight, model=model, allow_nd=allow_nd, **options)
 
@@ -129,16 +120,13 @@ def _fit_network(
     network_fit: NetworkFit, rows: FitInput, held_out: FitInput | None, callback: Any
 ) -> tuple[TrainingResult, FitResult | None, Tensor]:
     """Train the network, then fit the head exactly if the solver's `finish` is "exact"."""
-    solver, held_out_score = network_fit.solver, None
-    if held_out is not None:
-        score = validation_split.scorer(held_out, network_fit.model, solver.scoring)
-
-        def held_out_score() -> float:
-            return score({"module_": network_fit.network})
-
-    data, solution = _data(network_fit, rows, on_features=False), None
+    solver, solution = network_fit.solver, None
+    score = validation_split.scorer(
+        held_out, network_fit.model, solver, lambda: {"module_": network_fit.network}
+    )
+    data = _data(network_fit, rows, on_features=False)
     with exclusive(solver.checkpoint):
-        trained = network_fit.train(data, held_out_score=held_out_score, callback=callback)
+        trained = network_fit.train(data, held_out_score=score, callback=callback)
         ends = {trained.status}
         if solver.finish == "exact":
             solution = _solve_head(network_fit, rows, callback, trained=trained)
@@ -150,20 +138,18 @@ def _fit_network(
 
 def _fit_head(
     network_fit: NetworkFit, rows: FitInput, held_out: FitInput | None, callback: Any
-) -> tuple[TrainingResult | None, FitResult, Tensor]:
+) -> FitResult:
     """Fit only the head."""
-    held_out_score = None
+    head = nn.Sequential(OrderedDict(backbone=nn.Identity(), head=network_fit.network.head))
+
+    def attributes(params: Params) -> dict[str, Any]:
+        network_fit.head.load(params)
+        return {"module_": head, "n_features_in_": network_fit.problem.n_features}
+
     if held_out is not None:
         held_out = replace(held_out, X=network_fit.features(held_out.X).cpu().numpy())
-        score = validation_split.scorer(held_out, network_fit.model, network_fit.solver.scoring)
-
-        def held_out_score(params: Params) -> float:
-            head = network_fit.reconstruct(params)["module_"].head
-            alone = nn.Sequential(OrderedDict(backbone=nn.Identity(), head=head))
-            return score({"module_": alone, "n_features_in_": network_fit.problem.n_features})
-
-    solution = _solve_head(network_fit, rows, callback, held_out_score=held_out_score)
-    return solution.trained, solution, solution.total_weight
+    score = validation_split.scorer(held_out, network_fit.model, network_fit.solver, attributes)
+    return _solve_head(network_fit, rows, callback, held_out_score=score)
 
 
 def _solve_head(
@@ -214,18 +200,12 @@ def _finish(
     model.module_ = network_fit.finished()
     if solution is not None:
         dtype = model.module_.head.weight.dtype
-        partial.set_certified(model, solution, namespace, dtype, of_features=True)
-        return
-    n_epochs = 0 if trained is None else trained.n_epochs
-    model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
-    for name in _CERTIFIED:
-        vars(model).pop(name, None)
-    if trained is not None and trained.status is Status.INTERRUPTED:
-        text = convergence_messages.message_for_interrupted(model.solver, n_epochs)
-        warn_user(text, ConvergenceWarning)
-
-
-_DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)  # for solver=None
+        certificate.set_certified(model, solution, namespace, dtype)
+    elif trained is not None:
+        certificate.set_uncertified(model, trained.n_epochs, namespace)
+        del model.optimality_, model.duality_gap_, model.converged_, model.n_passes_
+        if trained.status is Status.INTERRUPTED:
+            certificate.warn_interrupted(model.solver, trained.n_epochs)
 
 
 def resolve_solver(model: Any) -> Any:
@@ -255,10 +235,10 @@ def resolve_solver(model: Any) -> Any:
 def partial_solver(model: Any) -> MiniBatch:
     """Return the solver of a network for `partial_fit`."""
     resolve_solver(model)  # raises an error if the parameters cannot be combined
-    return validation_split.partial_solver(model.solver, _DEFAULT)
+    return partial.partial_solver(model.solver, _DEFAULT)
 
 
-def stream_solver(solver: MiniBatch, X: Any) -> MiniBatch:
+def _stream_solver(solver: MiniBatch, X: Any) -> MiniBatch:
     """Return the solver for streamed batches; a loader sets the default's batch size."""
     if solver.finish == "exact":
         raise ParameterError(

@@ -27,21 +27,9 @@ __all__ = ["NetworkFit", "previous_network", "start"]
 class NetworkFit:
     """Network under training, with the problem of its head.
 
-    Parameters
-    ----------
-    model : NeuralLogisticClassifier
-        Parameters of the fit.
-    network : nn.Sequential
-        Backbone and head; trained in place.
-    problem : Problem
-        Problem of each model of the head: one for classes, or one for each label.
-    C : Tensor of shape (m,)
-        Inverse regularization strength of each model.
-    seed : int
-    solver : MiniBatch, str or Solver
-        Solver of the network, or of the head if the backbone is frozen.
-    is_warm : bool
-        Whether the fit starts from the previous network.
+    The network, of a backbone and a head, is trained in place. The head has one model for classes,
+    or one for each label, whose `C` (m,) may differ; ``problem`` is that of each. The solver is
+    that of the head if the backbone is frozen. A warm fit started from the previous network.
     """
 
     model: Any
@@ -87,11 +75,10 @@ class NetworkFit:
             )
         return features.to(_head_dtype(features.dtype))
 
-    def reconstruct(self, params: Params | None) -> dict[str, Any]:
-        """Return the attributes of the current network; ``params``, if given, are its head's."""
+    def attributes(self, params: Params) -> dict[str, Any]:
+        """Return the fitted attributes of the present backbone and a head of given parameters."""
         network = copy.deepcopy(self.network).eval()
-        if params is not None:
-            LinearHead(network.head, len(self.C)).load(params)
+        LinearHead(network.head, len(self.C)).load(params)
         return {"module_": network}
 
     def train(
@@ -111,7 +98,6 @@ class NetworkFit:
         is_stream = isinstance(rows, Stream)
         network: nn.Module = head if self.is_frozen else self.network
         weight = rows.weight if is_stream else rows.weight.sum(dim=0).mean(dim=0, keepdim=True)
-        nowhere: Any = None  # `reconstruct` copies the current network
 
         def forward(batch: Any) -> Tensor:
             inputs = self.features(batch) if is_stream and self.is_frozen else batch
@@ -126,7 +112,7 @@ class NetworkFit:
             solver=self.solver,
             shares_scale=True,
             forward=forward,
-            callback=epoch_callback(callback, weight, lambda: nowhere),
+            callback=epoch_callback(callback, weight, self.head.params),
             seed=self.seed,
             layer_seed=~self.seed,  # other random numbers than those of the order of rows
             **options,
@@ -181,8 +167,7 @@ def start(
     are classes; or an indicator, with ``C`` (m,) of each label and the ``options`` of the head.
     """
     device, dtype = networks.device_and_dtype(model, inputs.X, inputs.device)
-    n_classes = 2 if C is not None else inputs.labels.n_classes
-    is_soft = bool(model.soft_labels or model.label_smoothing)
+    n_classes = inputs.labels.n_classes
     if C is None:
         C = torch.tensor([float(model.C)], dtype=torch.float64)
     n_outputs = len(C) * (1 if n_classes == 2 else n_classes)
@@ -201,7 +186,7 @@ def start(
             n_features=int(network.head.in_features),
             fit_intercept=True,
             intercept_scaling=1.0,
-            is_soft=is_soft,
+            is_soft=bool(model.soft_labels or model.label_smoothing),
         )
         yield NetworkFit(model, network, problem, C, seed, solver, previous is not None)
 

@@ -19,7 +19,6 @@ from skorch_logreg.inputs.rows import validate_rows
 __all__ = [
     "ACTIVATIONS",
     "apply_network",
-    "check_sizes",
     "copy_network",
     "device_and_dtype",
     "logits",
@@ -39,28 +38,18 @@ ACTIVATIONS = {
 _MAX_ELEMENTS = 1 << 22  # elements of a layer's output that a prediction computes at once
 
 
-def check_sizes(model: Any) -> None:
-    """Raise an error for sizes of hidden layers that are not positive integers."""
-    for size in _as_list(model.hidden_layer_sizes) if model.module is None else ():
-        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
-            raise ParameterError(
-                f"hidden_layer_sizes={model.hidden_layer_sizes!r} must hold integers from 1 on."
-            )
-
-
 def device_and_dtype(
     model: Any, X: Any, device: torch.device | None
 ) -> tuple[torch.device, torch.dtype]:
-    """Return the device and type of a model's network for validated rows.
+    """Return the device and type of a model's network: those of the module, or else of the rows.
 
-    ``device`` is that of the parameter; None: that of the module, or else of the rows.
+    ``device``, if it is given, takes precedence.
     """
-    dtype = torch_dtype(X)
-    if model.module is not None:
-        for part in (*model.module.parameters(), *model.module.buffers()):
-            if part.is_floating_point():
-                device, dtype = part.device if device is None else device, part.dtype
-                break
+    dtype, module = torch_dtype(X), model.module
+    parts = () if module is None else (*module.parameters(), *module.buffers())
+    first = next((part for part in parts if part.is_floating_point()), None)
+    if first is not None:
+        device, dtype = first.device if device is None else device, first.dtype
     if device is None:
         device = X.device if isinstance(X, Tensor) else torch.device("cpu")
     options.check_device_takes(device, X)
@@ -68,12 +57,7 @@ def device_and_dtype(
 
 
 def new_network(
-    model: Any,
-    X: Any,
-    n_outputs: int,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
+    model: Any, X: Any, n_outputs: int, *, device: torch.device, dtype: torch.dtype
 ) -> nn.Sequential:
     """Build the network of a model for validated rows, with random weights.
 
@@ -83,15 +67,16 @@ def new_network(
     if model.module is not None:
         backbone, width = copy_backbone(model.module, X[:2], device, dtype)
     else:
-        width, layers = int(X.shape[1]), []
-        for size in map(int, _as_list(model.hidden_layer_sizes)):
-            layers += [
-                nn.Linear(width, size, dtype=dtype, device="cpu"),
-                ACTIVATIONS[model.activation](),
-            ]
+        width, sizes = int(X.shape[1]), model.hidden_layer_sizes
+        layers: list[nn.Module] = []
+        for size in [sizes] if isinstance(sizes, Integral) else sizes:
+            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+                raise ParameterError(f"hidden_layer_sizes={sizes!r} must hold integers from 1 on.")
+            layers.append(nn.Linear(width, int(size), dtype=dtype, device="cpu"))
+            layers.append(ACTIVATIONS[model.activation]())
             if model.dropout:
                 layers.append(nn.Dropout(float(model.dropout)))
-            width = size
+            width = int(size)
         backbone = nn.Sequential(*layers)
     head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
     for parameter in head.parameters() if model.freeze_backbone else ():
@@ -180,11 +165,6 @@ def logits(network: Any, X: Any) -> Tensor:
 def rows_like_before(model: Any, X: Any) -> Any:
     """Validate rows, whose features must be those of the previous fit."""
     return validate_rows(model, X, reset=False, allow_nd=model.module is not None)
-
-
-def _as_list(hidden_layer_sizes: Any) -> list[Any]:
-    one = isinstance(hidden_layer_sizes, Integral)
-    return [hidden_layer_sizes] if one else list(hidden_layer_sizes)
 
 
 @contextmanager

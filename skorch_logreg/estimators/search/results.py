@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sklearn.exceptions import ConvergenceWarning
-
-from skorch_logreg.estimators import convergence_messages
+from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Status
 
@@ -118,11 +116,5 @@ class BatchResults:
                     failed.append((reached, statuses))
         if failed:
             _, worst = max(failed, key=lambda fit: fit[0])
-            text = convergence_messages.message_for_several(
-                final_points,
-                what="fits of the search",
-                max_iter=worst.final.max_iter,
-                tol=worst.final.tol,
-                dtype=worst.dtype,
-            )
-            warn_user(str(text), ConvergenceWarning)
+            what = "fits of the search"
+            warn_unless_all_converged(worst.final, final_points, what, worst.dtype)

@@ -1,0 +1,152 @@
+"""Fitted attributes of a fit's certificate, and warnings of fits that did not converge."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from skorch_logreg.exceptions import warn_user
+from skorch_logreg.fitting import FitResult, Status
+from skorch_logreg.inputs.arrays import ArrayNamespace
+
+__all__ = ["set_certified", "set_uncertified", "warn_interrupted", "warn_unless_all_converged"]
+
+_MAX_NAMED_COLUMNS = 5  # columns that a message names
+
+# scikit-learn's texts, so that warning filters written for them keep working
+_AT_MAX_ITER = {
+    "liblinear": "Liblinear failed to converge, increase the number of iterations.",
+    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
+    "sag": "The max_iter was reached which means the coef_ did not converge.",
+    "saga": "The max_iter was reached which means the coef_ did not converge.",
+}
+_OTHERWISE = {
+    "liblinear": "Liblinear failed to converge.",
+    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
+}
+_DEFAULT = "{solver} failed to converge after {n_iter} iteration(s)."
+
+# reason and advice
+_EXPLANATIONS = {
+    Status.MAX_ITER: "max_iter was reached. Increase the number of iterations to improve the "
+    "convergence (max_iter={max_iter}).",
+    Status.PRECISION: "the precision of {dtype} arithmetic was reached. Ask for less with a "
+    "larger tol; {precision_advice}.",
+    Status.SEPARABLE: "the classes are separable by coefficients that carry no penalty, so that "
+    "they grow without bound and no minimiser exists{columns}. The coefficients returned are "
+    "finite; for a minimiser set C to a finite value and leave no column, and no class, without a "
+    "penalty or weight. skorch_logreg.separation names the columns of each class, "
+    "skorch_logreg.firth is finite.",
+    Status.STOPPED: "a callback asked to stop. Fit with warm_start=True to go on.",
+    Status.EPOCHS: "the epochs are over. Train longer, let the learning rate fall (schedule), or "
+    "end with finish='exact'.",
+    Status.INTERRUPTED: "it was interrupted. Fit with its checkpoint, or with warm_start=True, to "
+    "go on.",
+}
+
+
+def set_certified(
+    model: Any,
+    solution: FitResult,
+    namespace: ArrayNamespace,
+    dtype: torch.dtype,
+) -> None:
+    """Set the attributes of a fit's certificate, and warn if it did not converge.
+
+    ``dtype`` is that of the data.
+    """
+    (status,) = solution.status
+    model.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
+    model.n_passes_ = int(solution.n_passes)
+    model.optimality_ = float(solution.optimality[0])
+    model.duality_gap_ = float(solution.duality_gap[0])
+    model.converged_ = status is Status.CONVERGED
+    if status in (Status.CONVERGED, Status.EARLY):
+        return
+    columns = ""
+    if hasattr(model, "coef_"):  # else they are those of a network's features
+        names = getattr(model, "feature_names_in_", None)
+        columns = _columns_to_infinity(solution.directions[0], names)
+    solver = "auto" if model.solver is None else model.solver
+    name = solver if isinstance(solver, str) else type(solver).__name__
+    leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
+    lead = leads.get(name, _DEFAULT).format(solver=name, n_iter=int(solution.n_iter[0]))
+    text = f"{lead} {_reached(model, status, model.optimality_, dtype, columns)}"
+    warn_user(text, ConvergenceWarning)
+
+
+def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace) -> None:
+    """Set the fitted attributes of training whose result is not certified."""
+    model.n_iter_ = namespace.from_tensor(torch.tensor([n_epochs], dtype=torch.int32))
+    model.n_passes_ = n_epochs
+    model.optimality_ = model.duality_gap_ = float("nan")
+    model.converged_ = False
+
+
+def warn_unless_all_converged(
+    model: Any, outcomes: Sequence[tuple[Status, float]], what: str, dtype: torch.dtype | str
+) -> None:
+    """Warn once of several fits, each with its status and optimality, that did not converge.
+
+    ``what`` is a plural noun for them.
+    """
+    failed = [outcome for outcome in outcomes if outcome[0] is not Status.CONVERGED]
+    if failed:
+        status, worst = max(failed, key=lambda outcome: outcome[1])
+        warn_user(
+            f"{len(failed)} of {len(outcomes)} {what} failed to converge. The worst reached "
+            f"{_reached(model, status, worst, dtype)}",
+            ConvergenceWarning,
+        )
+
+
+def warn_interrupted(solver: Any, n_epochs: int) -> None:
+    """Warn of training without a certificate that was interrupted."""
+    warn_user(
+        f"{type(solver).__name__} did not come to its end: after {n_epochs} epoch(s) it was "
+        "interrupted, and module_ is the best so far. Fit with its checkpoint, or "
+        "with warm_start=True, to go on.",
+        ConvergenceWarning,
+    )
+
+
+def _reached(
+    model: Any, status: Status, optimality: float, dtype: torch.dtype | str, columns: str = ""
+) -> str:
+    """Compare the optimality that was reached with `tol`; explain the difference, with advice."""
+    name = str(dtype).removeprefix("torch.")
+    explanation = _EXPLANATIONS[status].format(
+        max_iter=model.max_iter,
+        dtype=name,
+        columns=columns,
+        precision_advice="float64 data reach further"
+        if name == "float32"
+        else "centred columns may help",
+    )
+    return (
+        f"optimality_ = {optimality:.2g} was reached where tol = {model.tol:.2g} was asked for: "
+        f"{explanation}"
+    )
+
+
+def _columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) -> str:
+    """Name the columns whose coefficients diverge, in decreasing order of their growth.
+
+    ``direction`` (K, n_features + 1) is in units of columns with standard deviation 1.
+    """
+    if direction is None:
+        return ""
+    if len(direction) > 1:  # a constant for all classes is arbitrary: make most entries zero
+        direction = direction - direction.median(dim=0).values
+    size = direction.abs().amax(dim=0)
+    order = size[:-1].argsort(descending=True, stable=True).tolist()
+    rounding = torch.finfo(size.dtype).eps ** 0.5 * size.max()
+    diverging = [j for j in order if size[j] > rounding]
+    if not diverging:
+        return " (that of the intercept)"
+    shown = [f"x{j}" if names is None else str(names[j]) for j in diverging[:_MAX_NAMED_COLUMNS]]
+    if len(diverging) > len(shown):
+        shown[-1] += f" and {len(diverging) - len(shown)} more"
+    return f" (columns {', '.join(shown)})"

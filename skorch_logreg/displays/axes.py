@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["foreground_color", "prepare_axes"]
-
 
 def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
     """Set ``ax_`` and ``figure_`` of a display, and return the axes.

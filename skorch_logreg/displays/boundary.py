@@ -6,13 +6,7 @@ import numpy as np
 from sklearn import inspection
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
-from skorch_logreg.pipelines import (
-    check_classes,
-    decision_threshold,
-    to_dense_numpy,
-)
-
-__all__ = ["DecisionBoundaryDisplay"]
+from skorch_logreg.pipelines import check_classes, decision_threshold, to_dense_numpy
 
 _CONTOUR_LEVELS = np.arange(1, 10) / 10  # probabilities at contour lines
 
@@ -35,10 +29,8 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         decision does not change.
     points_ : list of matplotlib PathCollection
         Scattered rows, one collection per class.
-    ax_ : matplotlib Axes
-        Axes of the plot.
-    figure_ : matplotlib Figure
-        Figure of the plot.
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
 
     See Also
     --------
@@ -80,16 +72,9 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             Rows, which determine the range of the axes.
         y : array-like of shape (n_samples,) or None
             Labels of the rows; if None, the rows are not plotted.
-        grid_resolution : int, default=200
-            Number of grid points along each axis.
-        eps : float, default=0.5
-            Margin of the axes around the rows, in units of the features.
-        xlabel, ylabel : str or None
-            Labels of the axes; None uses the column names of a data frame.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.contourf`.
+        grid_resolution, eps, xlabel, ylabel, ax, **kwargs
+            As in `sklearn.inspection.DecisionBoundaryDisplay.from_estimator`, with a finer grid
+            and narrower margins by default.
 
         Returns
         -------
@@ -133,16 +118,10 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
 
         Parameters
         ----------
-        plot_method : {"contourf", "contour", "pcolormesh"}, default="contourf"
-            Method of the axes that draws the areas.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        xlabel, ylabel : str or None
-            Labels of the axes; None uses those of the display.
+        plot_method, ax, xlabel, ylabel, **kwargs
+            As in `sklearn.inspection.DecisionBoundaryDisplay.plot`.
         threshold : float or None
             Decision threshold for two classes; None keeps the previous one, initially 0.5.
-        **kwargs
-            Keyword arguments of the plot method.
 
         Returns
         -------
@@ -160,23 +139,26 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             style.setdefault("cmap", "coolwarm")
         super().plot(plot_method=plot_method, ax=ax, xlabel=xlabel, ylabel=ylabel, **style)
         max_proba = self.response if binary else self.response.max(axis=2)
-        levels = _CONTOUR_LEVELS[
-            (max_proba.min() < _CONTOUR_LEVELS) & (max_proba.max() > _CONTOUR_LEVELS)
-        ]
-        lines = {"colors": [foreground_color(ax)], "linewidths": 0.6, "alpha": 0.6}
-        self.contours_ = None
-        if len(levels):
-            self.contours_ = ax.contour(self.xx0, self.xx1, max_proba, levels=levels, **lines)
+        self.contours_ = self._contour(max_proba, _CONTOUR_LEVELS, linewidths=0.6, alpha=0.6)
+        if self.contours_ is not None:
             ax.clabel(self.contours_, fmt="%.1f", fontsize="x-small")
-        lines = {"colors": [foreground_color(ax)], "linewidths": 2}
-        fields = [self.response] if binary else _class_margins(self.response)
-        at = self.threshold if binary else 0.0
-        self.boundary_ = [
-            ax.contour(self.xx0, self.xx1, field, levels=[at], **lines)
-            for field in fields
-            if field.min() < at < field.max()
-        ]
+        if binary:
+            fields, level = [self.response], self.threshold
+        else:  # each class's probability minus the largest one of the other classes
+            classes, level = range(self.response.shape[2]), 0.0
+            others = [np.delete(self.response, k, axis=2).max(axis=2) for k in classes]
+            fields = [self.response[:, :, k] - others[k] for k in classes]
+        lines = [self._contour(field, np.array([level]), linewidths=2) for field in fields]
+        self.boundary_ = [line for line in lines if line is not None]
         return self
+
+    def _contour(self, field: np.ndarray, levels: np.ndarray, **style: Any) -> Any:
+        """Draw lines at those levels that a field crosses, or return None if there are none."""
+        crossed = levels[(field.min() < levels) & (field.max() > levels)]
+        if not len(crossed):
+            return None
+        style["colors"] = [foreground_color(self.ax_)]
+        return self.ax_.contour(self.xx0, self.xx1, field, levels=crossed, **style)
 
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
         """Scatter rows over the areas, in the colours of their classes.
@@ -203,10 +185,3 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             if (y == label).any()
         ]  # fmt: skip
         self.ax_.legend(fontsize="small")
-
-
-def _class_margins(probability: np.ndarray) -> list[np.ndarray]:
-    """Compute each class's probability minus the largest probability of the other classes."""
-    n_classes = probability.shape[2]
-    others = (np.delete(probability, k, axis=2).max(axis=2) for k in range(n_classes))
-    return [probability[:, :, k] - other for k, other in enumerate(others)]

@@ -10,14 +10,7 @@ from skorch_logreg import pipelines
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.displays.labels import shorten_label
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.pipelines import (
-    class_names,
-    index_of,
-    last_step,
-    to_dense_numpy,
-)
-
-__all__ = ["CoefficientDisplay"]
+from skorch_logreg.pipelines import class_names, index_of, last_step, to_dense_numpy
 
 
 @dataclass(eq=False, repr=False)
@@ -41,10 +34,8 @@ class CoefficientDisplay:
         Indices of the plotted features, in descending order of the absolute coefficient.
     points_ : list of matplotlib ErrorbarContainer
         Plotted coefficients, one container per class.
-    ax_ : matplotlib Axes
-        Axes of the plot.
-    figure_ : matplotlib Figure
-        Figure of the plot.
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
 
     See Also
     --------
@@ -100,10 +91,9 @@ class CoefficientDisplay:
             Class or label to plot; None plots all, each in its own colour.
         n_features : int, default=20
             Maximum number of features to plot.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.errorbar`.
+        ax, **kwargs
+            Axes to draw on, by default those of a new figure, and keyword arguments of
+            `matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -123,11 +113,8 @@ class CoefficientDisplay:
             )
         coef = np.atleast_2d(to_dense_numpy(model.coef_))
         names = pipelines.feature_names(estimator, coef.shape[1], feature_names)
-        classes = class_names(model)
-        if len(coef) == 1:  # the second of two classes, or the only label
-            classes = classes[-1:]
-        if intervals is not None:
-            intervals = _check_intervals(intervals, coef)
+        classes = class_names(model)[-len(coef) :]  # the second of two, or the only label
+        intervals = _check_intervals(intervals, coef)
         if class_of_interest is not None:
             row = index_of(class_of_interest, classes, "class_of_interest")
             coef, classes = coef[row : row + 1], classes[row : row + 1]
@@ -138,7 +125,7 @@ class CoefficientDisplay:
     def plot(self, ax: Any = None, *, n_features: int = 20, **kwargs: Any) -> Self:
         """Plot the visualization with the parameters of `from_estimator`; return the display."""
         coef = np.atleast_2d(to_dense_numpy(self.coef)).astype(np.float64)
-        intervals = None if self.intervals is None else _check_intervals(self.intervals, coef)
+        intervals = _check_intervals(self.intervals, coef)
         names = pipelines.feature_names(None, coef.shape[1], self.feature_names)
         size = np.abs(coef).max(axis=0)
         shown = np.argsort(-size, kind="stable")[:n_features]
@@ -173,8 +160,10 @@ class CoefficientDisplay:
         return self
 
 
-def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray:
-    """Validate intervals and return them with shape (n_classes, n_features, 2)."""
+def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray | None:
+    """Validate intervals and return them with shape (n_classes, n_features, 2); None stays None."""
+    if intervals is None:
+        return None
     limits = np.asarray(intervals, dtype=np.float64)
     if limits.ndim == 2:
         limits = limits[None]

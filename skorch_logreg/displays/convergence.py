@@ -10,8 +10,6 @@ from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import last_step
 
-__all__ = ["ConvergenceDisplay"]
-
 
 @dataclass(eq=False, repr=False)
 class ConvergenceDisplay:
@@ -36,10 +34,8 @@ class ConvergenceDisplay:
         Plotted values.
     tol_line_ : matplotlib Line2D or None
         Line at `tol`; None if `tol` is None, or if the axes already have one at this `tol`.
-    ax_ : matplotlib Axes
-        Axes of the plot.
-    figure_ : matplotlib Figure
-        Figure of the plot.
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
 
     Notes
     -----
@@ -53,9 +49,11 @@ class ConvergenceDisplay:
     >>> from skorch_logreg.displays import ConvergenceDisplay
     >>> from skorch_logreg.solvers import Adam
     >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> display = ConvergenceDisplay.from_fit(TorchLogisticClassifier(), scale(X), y)
+    >>> bool(display.values[-1] <= display.tol)
+    True
     >>> model = TorchLogisticClassifier(solver=Adam(epochs=20, finish="exact")).fit(scale(X), y)
-    >>> display = ConvergenceDisplay.from_estimator(model)
-    >>> display.ax_.get_ylabel()
+    >>> ConvergenceDisplay.from_estimator(model).ax_.get_ylabel()
     'loss'
     """
 
@@ -88,10 +86,9 @@ class ConvergenceDisplay:
             out rows.
         name : str or None
             Name of the fit, for the legend.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.plot`.
+        ax, **kwargs
+            Axes to draw on, by default those of a new figure, and keyword arguments of
+            `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
@@ -155,17 +152,6 @@ class ConvergenceDisplay:
         ------
         ParameterError
             If the estimator does not support callbacks, or its iterations have no optimality.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_breast_cancer
-        >>> from sklearn.preprocessing import scale
-        >>> from skorch_logreg import TorchLogisticClassifier
-        >>> from skorch_logreg.displays import ConvergenceDisplay
-        >>> X, y = load_breast_cancer(return_X_y=True)
-        >>> display = ConvergenceDisplay.from_fit(TorchLogisticClassifier(), scale(X), y)
-        >>> bool(display.values[-1] <= display.tol)
-        True
         """
         fitted = clone(estimator)
         model = last_step(fitted)

@@ -10,8 +10,6 @@ from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import class_names, index_of, last_step
 
-__all__ = ["CVScoresDisplay"]
-
 
 @dataclass(eq=False, repr=False)
 class CVScoresDisplay:
@@ -39,10 +37,8 @@ class CVScoresDisplay:
     simplest_ : (float, float or None) or None
         Smallest C whose mean score is within one standard error of the best one, and its l1_ratio,
         which is that of `best_`; None with a single fold.
-    ax_ : matplotlib Axes
-        Axes of the plot.
-    figure_ : matplotlib Figure
-        Figure of the plot.
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
 
     See Also
     --------
@@ -85,10 +81,9 @@ class CVScoresDisplay:
             Fitted estimator, with or without legacy attributes.
         label : label, default=None
             Label to plot, for a `MultiLabel`.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.plot`.
+        ax, **kwargs
+            Axes to draw on, by default those of a new figure, and keyword arguments of
+            `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
@@ -136,7 +131,8 @@ class CVScoresDisplay:
         n_folds, mean, error = len(scores), scores.mean(axis=0), None
         if n_folds > 1:
             error = scores.std(axis=0, ddof=1) / np.sqrt(n_folds)
-        x, unbounded = _finite_positions(Cs)
+        is_finite = np.isfinite(Cs)
+        x = np.where(is_finite, Cs, 10 * max(Cs[is_finite], default=0.1))
         self.lines_, self.bands_ = [], []
         for k, ratio in enumerate(ratios):
             label = None if len(ratios) == 1 else f"l1_ratio = {ratio:g}"
@@ -150,18 +146,20 @@ class CVScoresDisplay:
                 self.bands_.append(
                     ax.fill_between(x, *limits, color=color, alpha=alpha, linewidth=0)
                 )
+        vertical = {"color": foreground_color(ax), "linewidth": 1, "zorder": 0}
         finite = np.where(np.isnan(mean), -np.inf, mean)
         c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # ties: the smallest C
         self.best_ = (float(Cs[c]), ratios[ratio])
-        self._draw_vertical_line(ax, x[c], f"best, C = {Cs[c]:.3g}", "-")
+        ax.axvline(x[c], label=f"best, C = {Cs[c]:.3g}", linestyle="-", **vertical)
         self.simplest_ = None
         if error is not None:
             within = finite[ratio] >= finite[ratio, c] - error[ratio, c]
             first = int(within.argmax()) if within.any() else int(c)
             self.simplest_ = (float(Cs[first]), ratios[ratio])
-            self._draw_vertical_line(ax, x[first], f"one standard error, C = {Cs[first]:.3g}", "--")
+            label = f"one standard error, C = {Cs[first]:.3g}"
+            ax.axvline(x[first], label=label, linestyle="--", **vertical)
         ax.set(xscale="log", xlabel="C", ylabel=self.score_name)
-        if unbounded:
+        if not is_finite.all():
             ax.annotate(
                 "no penalty",
                 xy=(x[-1], 0),
@@ -175,17 +173,3 @@ class CVScoresDisplay:
             )
         ax.legend(fontsize="small")
         return self
-
-    def _draw_vertical_line(self, ax: Any, x: float, label: str, linestyle: str) -> None:
-        """Draw a labelled vertical line behind the curves."""
-        ax.axvline(
-            x, color=foreground_color(ax), linestyle=linestyle, linewidth=1, label=label, zorder=0
-        )
-
-
-def _finite_positions(Cs: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return positions on the axis, one decade to the right for infinity, and whether there is."""
-    finite = Cs[np.isfinite(Cs)]
-    unbounded = len(finite) < len(Cs)
-    right = 10 * finite.max() if len(finite) else 1.0
-    return np.where(np.isfinite(Cs), Cs, right), unbounded

@@ -3,12 +3,8 @@
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-__all__ = ["shorten_label", "spread_positions"]
 
-_MAX_LABEL_LENGTH = 32  # characters of a label
-
-
-def shorten_label(name: object, longest: int = _MAX_LABEL_LENGTH) -> str:
+def shorten_label(name: object, longest: int = 32) -> str:
     """Replace the middle of a long name by an ellipsis; names often differ at their end."""
     # matplotlib interprets an unescaped dollar as the start of a formula
     text = str(name)
@@ -22,16 +18,7 @@ def spread_positions(heights: np.ndarray, gap: float, low: float, high: float) -
     """Move positions apart to a minimum gap, with the least sum of squared changes.
 
     After subtracting ``i * gap`` from the i-th smallest position, the positions must be
-    non-decreasing, which is an isotonic regression.
-
-    Parameters
-    ----------
-    heights : ndarray of shape (n,)
-        Positions, in any order.
-    gap : float
-        Minimum distance between positions, at most ``(high - low) / (n - 1)``.
-    low, high : float
-        Bounds of the returned positions.
+    non-decreasing, which is an isotonic regression. ``gap`` is at most ``(high - low) / (n - 1)``.
     """
     order = np.argsort(heights, kind="stable")
     shift = gap * np.arange(len(heights))

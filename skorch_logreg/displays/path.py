@@ -11,8 +11,6 @@ from skorch_logreg.displays.labels import shorten_label, spread_positions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import index_of, to_dense_numpy
 
-__all__ = ["CoefficientPathDisplay"]
-
 
 @dataclass(eq=False, repr=False)
 class CoefficientPathDisplay:
@@ -35,10 +33,8 @@ class CoefficientPathDisplay:
         Lines of the labelled features.
     others_ : matplotlib LineCollection
         Lines of all other features with a nonzero coefficient anywhere on the path.
-    ax_ : matplotlib Axes
-        Axes of the plot.
-    figure_ : matplotlib Figure
-        Figure of the plot.
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
 
     See Also
     --------
@@ -94,10 +90,9 @@ class CoefficientPathDisplay:
             Quantity on the horizontal axis; lambda is ``1 / C`` and decreases to the right.
         n_labels : int, default=8
             Number of labelled features, those with the largest coefficients at the largest C.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.plot` for the labelled features.
+        ax, **kwargs
+            Axes to draw on, by default those of a new figure, and keyword arguments of
+            `matplotlib.axes.Axes.plot` for the labelled features.
 
         Returns
         -------
@@ -171,26 +166,20 @@ class CoefficientPathDisplay:
         size = plt.rcParams["font.size"] * 0.85
         inches = ax.get_position().height * ax.figure.get_figheight()
         gap = min(1.35 * size / 72 / inches, 1 / len(ends))
-        heights = (ends - low) / (high - low)
-        for line, end, height in zip(
-            self.lines_, heights, spread_positions(heights, gap, gap / 2, 1 - gap / 2), strict=True
-        ):
+        ends = (ends - low) / (high - low)
+        heights = spread_positions(ends, gap, gap / 2, 1 - gap / 2)
+        connector = {"arrowstyle": "-", "linewidth": 0.7, "relpos": (0, 0.5)}
+        for line, end, height in zip(self.lines_, ends, heights, strict=True):
+            color = line.get_color()
             ax.annotate(
                 shorten_label(line.get_label()),
                 xy=(1, end),
                 xytext=(1.05, height),
                 xycoords="axes fraction",
                 textcoords="axes fraction",
-                color=line.get_color(),
+                color=color,
                 fontsize=size,
                 va="center",
                 annotation_clip=False,
-                arrowprops={
-                    "arrowstyle": "-",
-                    "color": line.get_color(),
-                    "linewidth": 0.7,
-                    "relpos": (0, 0.5),
-                    "shrinkA": 1,
-                    "shrinkB": 0,
-                },
+                arrowprops={**connector, "color": color, "shrinkA": 1, "shrinkB": 0},
             )

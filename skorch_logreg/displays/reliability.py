@@ -7,8 +7,6 @@ from sklearn.calibration import CalibrationDisplay
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 
-__all__ = ["ReliabilityDisplay"]
-
 _N_HISTOGRAM_BINS = 20  # equal bins of the histogram over [0, 1]
 
 
@@ -20,14 +18,8 @@ class ReliabilityDisplay(CalibrationDisplay):
 
     Parameters
     ----------
-    prob_true, prob_pred : ndarray of shape (n_bins,)
-        Fraction of positive rows, and mean predicted probability, of every nonempty bin.
-    y_prob : ndarray of shape (n_samples,)
-        Predicted probabilities of the positive class.
-    estimator_name : str or None
-        Name of the estimator, for the legend.
-    pos_label : class or None
-        Positive class.
+    prob_true, prob_pred, y_prob, estimator_name, pos_label
+        As in `sklearn.calibration.CalibrationDisplay`.
 
     Attributes
     ----------
@@ -37,10 +29,10 @@ class ReliabilityDisplay(CalibrationDisplay):
         Diagonal of perfect calibration; None if it is not plotted.
     bars_ : matplotlib BarContainer
         Histogram with 20 bins.
-    ax_ : matplotlib Axes
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
     ax_histogram_ : matplotlib Axes
         Axes of the histogram, below the curve in the space of the given axes.
-    figure_ : matplotlib Figure
 
     See Also
     --------
@@ -62,33 +54,12 @@ class ReliabilityDisplay(CalibrationDisplay):
     def plot(
         self, *, ax: Any = None, name: str | None = None, ref_line: bool = True, **kwargs: Any
     ) -> Self:
-        """Plot the visualization.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        name : str or None
-            Name in the legend; None uses `estimator_name`.
-        ref_line : bool, default=True
-            Whether to plot the diagonal of perfect calibration.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.plot` for the curve.
-
-        Returns
-        -------
-        self : object
-            The display itself.
-        """
+        """Plot the visualization, with the parameters of `CalibrationDisplay.plot`."""
         ax = prepare_axes(self, ax, (6.4, 5.6))
         self.reference_ = None
         if ref_line:  # that of scikit-learn is always black
-            style = {
-                "color": foreground_color(ax),
-                "linestyle": ":",
-                "label": "Perfectly calibrated",
-            }
-            (self.reference_,) = ax.plot([0, 1], [0, 1], **style)
+            style = {"color": foreground_color(ax), "linestyle": ":"}
+            (self.reference_,) = ax.plot([0, 1], [0, 1], label="Perfectly calibrated", **style)
         super().plot(ax=ax, name=name, ref_line=False, **kwargs)
         below = _split_axes(ax)
         counts, edges = np.histogram(self.y_prob, bins=_N_HISTOGRAM_BINS, range=(0, 1))

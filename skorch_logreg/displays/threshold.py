@@ -20,8 +20,6 @@ from skorch_logreg.pipelines import (
     to_dense_numpy,
 )
 
-__all__ = ["ThresholdDisplay"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ThresholdDisplay:
@@ -47,10 +45,10 @@ class ThresholdDisplay:
         Lines, with keys "precision", "recall", "f1" and "cost".
     threshold_line_ : matplotlib Line2D or None
         Vertical line at the marked threshold.
-    ax_ : matplotlib Axes
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Axes and figure of the plot.
     ax_cost_ : matplotlib Axes or None
         Axes of the cost, with the scale on the right.
-    figure_ : matplotlib Figure
 
     See Also
     --------
@@ -108,10 +106,9 @@ class ThresholdDisplay:
             Sample weights.
         cost_matrix : array-like of shape (2, 2) or None
             Costs by true class (row) and prediction (column); None plots no cost.
-        ax : matplotlib Axes or None
-            Axes to draw on; None creates a new figure.
-        **kwargs
-            Keyword arguments of `matplotlib.axes.Axes.plot`.
+        ax, **kwargs
+            Axes to draw on, by default those of a new figure, and keyword arguments of
+            `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
@@ -128,16 +125,15 @@ class ThresholdDisplay:
         probability = to_dense_numpy(estimator.predict_proba(X))
         target = to_dense_numpy(y)
         names = class_names(estimator)
-        index, positive, column, name = None, names[-1], 1, names[-1]
+        index, positive = None, names[-1]
         if target.ndim == 2 and target.shape[1] > 1:
             if label is None:
                 raise ParameterError(
                     f"y has {target.shape[1]} labels, and one is drawn: name it by label=."
                 )
-            index = index_of(label, names, "label")
-            target, positive, column, name = target[:, index], 1, index, names[index]
-            known = ~np.isnan(target.astype(np.float64))
-            target, probability = target[known], probability[known]
+            index, positive = index_of(label, names, "label"), 1
+            known = ~np.isnan(target[:, index].astype(np.float64))
+            target, probability = target[known, index], probability[known, index]
             if sample_weight is not None:
                 sample_weight = np.asarray(sample_weight)[known]
         else:
@@ -149,14 +145,15 @@ class ThresholdDisplay:
                     "threshold is of two."
                 )
             check_classes(target, to_dense_numpy(estimator.classes_))
+            probability = probability[:, 1]
         return cls.from_predictions(
             target,
-            probability[:, column],
+            probability,
             pos_label=positive,
             sample_weight=sample_weight,
             cost_matrix=cost_matrix,
             threshold=decision_threshold(estimator, index),
-            name=str(name),
+            name=str(names[-1 if index is None else index]),
             ax=ax,
             **kwargs,
         )
@@ -244,23 +241,18 @@ class ThresholdDisplay:
             for key, values in curves.items()
         }
         self.ax_cost_ = None
-        handles = list(self.lines_.values())
         if self.cost is not None:
             self.ax_cost_ = ax.twinx()
-            shades = {"color": f"C{len(curves)}", "linestyle": "--", "label": "Cost"}
-            costs = np.r_[self.cost[0], self.cost]
-            (line,) = self.ax_cost_.plot(x, costs, **{**shades, **style})
+            style = {"color": f"C{len(curves)}", "linestyle": "--", "label": "Cost", **style}
+            (line,) = self.ax_cost_.plot(x, np.r_[self.cost[0], self.cost], **style)
             self.lines_["cost"] = line
             self.ax_cost_.set_ylabel("mean cost of a row")
-            handles.append(line)
+        handles = list(self.lines_.values())
         self.threshold_line_ = None
         if self.threshold is not None:
-            self.threshold_line_ = ax.axvline(
-                self.threshold,
-                color=foreground_color(ax),
-                linestyle=":",
-                label=f"threshold = {self.threshold:.3g}",
-            )
+            style = {"color": foreground_color(ax), "linestyle": ":"}
+            label = f"threshold = {self.threshold:.3g}"
+            self.threshold_line_ = ax.axvline(self.threshold, label=label, **style)
             handles.append(self.threshold_line_)
         of = "" if self.name is None else f" of {shorten_label(self.name)!r}"
         ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="precision, recall, F1")

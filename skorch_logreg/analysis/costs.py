@@ -7,8 +7,6 @@ from sklearn.utils import check_array
 
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["check_cost_matrix", "expected_cost_decision"]
-
 
 def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
     """Choose the decision with the least expected cost for every row.
@@ -57,34 +55,28 @@ def expected_cost_decision(probabilities: Any, cost_matrix: Any) -> np.ndarray:
     """
     probabilities = check_array(probabilities, dtype=np.float64, input_name="probabilities")
     n_samples, n_classes = probabilities.shape
-    costs = check_cost_matrix(cost_matrix, (n_classes, None), [(), (n_samples,)])
+    shape = (n_classes, "n_decisions")
+    costs = check_cost_matrix(cost_matrix, [shape, (n_samples, *shape)])
     if costs.ndim == 2:
         return (probabilities @ costs).argmin(axis=1)
     return np.einsum("nk,nkd->nd", probabilities, costs).argmin(axis=1)
 
 
-def check_cost_matrix(
-    cost_matrix: Any, shape: tuple[int, int | None], each: list[tuple[int, ...]]
-) -> np.ndarray:
+def check_cost_matrix(cost_matrix: Any, shapes: list[tuple[int | str, ...]]) -> np.ndarray:
     """Validate costs (..., n_classes, n_decisions), and return them in float64.
 
-    ``shape`` holds the numbers of classes and decisions, where None allows any number; ``each``
-    the allowed shapes of the axes before the last two.
+    In the allowed ``shapes``, a name stands for any positive length.
     """
     costs = np.asarray(cost_matrix, dtype=np.float64)
-    n_classes, n_decisions = shape
     fits = (
-        costs.ndim >= 2
-        and costs.shape[-2] == n_classes
-        and costs.shape[-1] == (n_decisions or max(costs.shape[-1], 1))
-        and costs.shape[:-2] in each
-    )
-    if not fits:
-        last = f"{n_classes}, {n_decisions or 'n_decisions'}"
-        allowed = " or ".join(
-            f"({''.join(f'{length}, ' for length in lengths)}{last})"
-            for lengths in dict.fromkeys(each)
+        len(shape) == costs.ndim
+        and all(
+            n == m or (isinstance(m, str) and n) for n, m in zip(costs.shape, shape, strict=True)
         )
+        for shape in shapes
+    )
+    if not any(fits):
+        allowed = " or ".join(f"({', '.join(map(str, shape))})" for shape in dict.fromkeys(shapes))
         raise ParameterError(
             f"cost_matrix has shape {costs.shape}, expected {allowed}: a row for each true class, "
             "a column for each decision."

@@ -14,13 +14,6 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
 
-__all__ = [
-    "copy_if_fitted",
-    "cross_validate_proba",
-    "prefit_proba",
-    "route_params",
-]
-
 
 def copy_if_fitted(estimator: Any) -> Any:
     """Return a deep copy of a fitted estimator, or None if it is not fitted."""

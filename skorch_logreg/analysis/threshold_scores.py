@@ -18,8 +18,6 @@ from sklearn.utils.validation import _check_method_params
 from skorch_logreg.analysis.costs import check_cost_matrix
 from skorch_logreg.exceptions import ParameterError
 
-__all__ = ["HeldOutPredictions", "ThresholdSelector", "cost_selector", "score_selector"]
-
 _SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
 
 
@@ -109,11 +107,7 @@ _BINARY_METRICS: dict[Any, Callable[..., np.ndarray]] = {
 def _metric_from_counts(
     score: Any, options: dict[str, Any], classes: Any
 ) -> Callable[[ConfusionCounts], Any] | None:
-    """Return a function that computes a scikit-learn metric from confusion matrices.
-
-    ``classes[1]`` is positive without a `pos_label` in ``options``, the keyword arguments of the
-    metric. None if the metric or its options are not supported.
-    """
+    """Return a function that computes a metric with some options, or None if it is unknown."""
     if score in _SYMMETRIC_METRICS and not options:
         return _SYMMETRIC_METRICS[score]
     if score not in _BINARY_METRICS or options.keys() - {"average", "beta", "pos_label"}:
@@ -207,7 +201,7 @@ def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector
 
     ``shape`` is that of y, (n_samples,) or (n_samples, n_labels).
     """
-    costs = check_cost_matrix(cost_matrix, (2, 2), [(), shape[1:], shape])
+    costs = check_cost_matrix(cost_matrix, [(*each, 2, 2) for each in ((), shape[1:], shape)])
     is_per_row = costs.ndim == 2 + len(shape)
 
     def score_thresholds(problem: HeldOutPredictions) -> np.ndarray:

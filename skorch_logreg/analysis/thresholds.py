@@ -19,8 +19,6 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
 from skorch_logreg.pipelines import final_step, to_dense_numpy
 
-__all__ = ["TunedThreshold", "tune_threshold"]
-
 
 @dataclass(frozen=True)
 class TunedThreshold:

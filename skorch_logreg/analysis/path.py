@@ -1,6 +1,6 @@
 """Regularization path: solutions for a sequence of penalties."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -20,8 +20,8 @@ from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet
 
-_C_RATIO = 1000.0  # ratio of the largest C to the smallest, for more rows than columns
-_C_RATIO_WIDE = 100.0  # the same ratio if there are at least as many columns as rows
+# ratio of the largest C to the smallest; the second for at least as many columns as rows
+_C_RATIOS = (1000.0, 100.0)
 _RIDGE_C_RANGE = (1e-4, 1e4)  # range of C without an l1 part, as in scikit-learn
 
 
@@ -154,22 +154,22 @@ def regularization_path(
         raise ValueError(f"y holds one class, {classes[0]!r}; a classifier needs two at least.")
     if not 0 <= l1_ratio <= 1:
         raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
-    data = from_arrays(inputs.X, inputs.labels.index, inputs.weight)
+    data, loss = from_arrays(inputs.X, inputs.labels.index, inputs.weight), loss_of(len(classes))
     factor = check_penalty_factor(penalty_factor, data.n_features)
-    problem = _PathProblem(
-        data=data,
-        targets=inputs.labels.index,
-        loss=loss_of(len(classes)),
-        l1_ratio=float(l1_ratio),
-        factor=None if factor is None else factor.to(data.device),
-        fit_intercept=fit_intercept,
-        options={"tol": tol, "max_iter": max_iter},
-    )
-    sorted_Cs, order = _sort_candidates(Cs, C_max)
-    solve = problem.solve_l1 if l1_ratio > 0 else problem.solve_ridge
-    used, fits = solve(sorted_Cs, Cs, C_max)
-    dtype = np.dtype(np.float32 if torch_dtype(inputs.X) == torch.float32 else np.float64)
-    path = _make_path(used, fits, order, classes, dtype)
+    factor = None if factor is None else factor.to(data.device)
+    grid = _grid(Cs, C_max, l1_ratio, data)
+    options: dict[str, Any] = {"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter}
+    if l1_ratio > 0:
+        penalty = ElasticNet(float(l1_ratio), factor)
+        used, fits = fit_path(data, loss, penalty, grid, **options)
+    else:
+        used = grid(_RIDGE_C_RANGE[0])
+        fits = _fit_ridge(data, inputs.labels.index, L2(factor), used, loss=loss, **options)
+    if not isinstance(Cs, Integral):
+        place = np.argsort(np.argsort(Cs, kind="stable"), kind="stable")
+        used, fits = used[place], fits.take(torch.from_numpy(place))
+    is_float32 = torch_dtype(inputs.X) == torch.float32
+    path = _make_path(used, fits, classes, np.float32 if is_float32 else np.float64)
     if not path.converged.all():
         warn_user(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -180,75 +180,40 @@ def regularization_path(
     return path
 
 
-@dataclass(frozen=True)
-class _PathProblem:
-    """Data, loss and penalty of a path, without C."""
-
-    data: Data
-    targets: Tensor
-    loss: Loss
-    l1_ratio: float
-    factor: Tensor | None
-    fit_intercept: bool
-    options: dict[str, Any]
-
-    def solve_l1(
-        self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
-    ) -> tuple[np.ndarray, FitResult]:
-        """Solve in ascending order of C, starting each point from the previous solution."""
-
-        def grid(C_min: float) -> np.ndarray:
-            if sorted_Cs is not None:
-                return sorted_Cs
-            wide = self.data.n_features >= self.data.n_samples
-            end = C_min * (_C_RATIO_WIDE if wide else _C_RATIO) if C_max is None else C_max
-            if not C_min <= end < np.inf:
-                raise ParameterError(
-                    f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "
-                    "penalised coefficients are zero."
-                )
-            return np.geomspace(C_min, end, n_Cs)
-
-        penalty = ElasticNet(self.l1_ratio, self.factor)
-        options = {"fit_intercept": self.fit_intercept, **self.options}
-        return fit_path(self.data, self.loss, penalty, grid, **options)
-
-    def solve_ridge(
-        self, sorted_Cs: np.ndarray | None, n_Cs: Any, C_max: float | None
-    ) -> tuple[np.ndarray, FitResult]:
-        """Solve points without an l1 part, which share their passes over X."""
-        end = _RIDGE_C_RANGE[1] if C_max is None else C_max
-        used = np.geomspace(_RIDGE_C_RANGE[0], end, n_Cs) if sorted_Cs is None else sorted_Cs
-        data, n_outputs = self.data, self.loss.n_outputs
-        fitter = BatchFitter(
-            rows=lambda *_: data,
-            columns=lambda _: (self.targets, None),
-            loss=self.loss,
-            penalty=lambda *_: L2(self.factor),
-            n_features=data.n_features,
-            max_models=models_at_once(data.n_samples, data.n_features, n_outputs),
-            fit_intercept=self.fit_intercept,
-            options=self.options,
-        )
-        return used, fitter.fit_all(Models(np.zeros(len(used), int), torch.from_numpy(used)))
+def _fit_ridge(
+    data: Data,
+    targets: Tensor,
+    penalty: L2,
+    Cs: np.ndarray,
+    *,
+    loss: Loss,
+    fit_intercept: bool,
+    **options: Any,
+) -> FitResult:
+    """Fit models of all Cs, which share their passes over X."""
+    fitter = BatchFitter(
+        rows=lambda *_: data,
+        columns=lambda _: (targets, None),
+        loss=loss,
+        penalty=lambda *_: penalty,
+        n_features=data.n_features,
+        max_models=models_at_once(data.n_samples, data.n_features, loss.n_outputs),
+        fit_intercept=fit_intercept,
+        options=options,
+    )
+    return fitter.fit_all(Models(np.zeros(len(Cs), int), torch.from_numpy(Cs)))
 
 
 def _make_path(
-    Cs: np.ndarray,
-    fits: FitResult,
-    order: np.ndarray | None,
-    classes: np.ndarray,
-    dtype: np.dtype[Any],
+    Cs: np.ndarray, fits: FitResult, classes: np.ndarray, dtype: Any
 ) -> RegularizationPath:
-    """Collect the fits, which are in ascending order of C, in the order of the given Cs."""
-    place = np.arange(len(Cs)) if order is None else np.argsort(order, kind="stable")
-    fits = fits.take(torch.from_numpy(place))
+    """Collect the fits of all Cs."""
     coefs, intercepts = fits.params.coef.cpu().numpy(), fits.params.intercept.cpu().numpy()
     n_active = (coefs != 0).any(axis=1).sum(axis=1)
     if len(classes) == 2:
         coefs, intercepts = coefs[:, 0], intercepts[:, 0]
     return RegularizationPath(
-        Cs=Cs[place],
+        Cs=Cs,
         coefs=coefs.astype(dtype),
         intercepts=intercepts.astype(dtype),
         classes=classes,
@@ -261,22 +226,37 @@ def _make_path(
     )
 
 
-def _sort_candidates(Cs: Any, C_max: float | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the Cs in ascending order, and the indices that sort them; None for a number of Cs."""
-    if isinstance(Cs, Integral):
-        if Cs < 1:
-            raise ParameterError(f"Cs is {Cs}; a path has one point or more.")
-        if C_max is not None and not 0 < C_max < np.inf:
-            raise ParameterError(f"C_max is {C_max}; it must be positive and finite.")
-        return None, None
-    if C_max is not None:
-        raise ParameterError("C_max goes with a number of Cs, not with the Cs themselves.")
-    sorted_Cs = np.asarray(Cs, dtype=np.float64)
-    if (
-        sorted_Cs.ndim != 1
-        or not len(sorted_Cs)
-        or not ((sorted_Cs > 0) & (sorted_Cs < np.inf)).all()
-    ):
-        raise ParameterError(f"Cs is {Cs!r}; it must hold positive, finite numbers, one or more.")
-    order = np.argsort(sorted_Cs, kind="stable")
-    return sorted_Cs[order], order
+def _grid(
+    Cs: Any, C_max: float | None, l1_ratio: float, data: Data
+) -> Callable[[float], np.ndarray]:
+    """Return a function of the smallest C of a path that returns all of them, in ascending order.
+
+    A ParameterError is raised if the parameters are not allowed.
+    """
+    if not isinstance(Cs, Integral):
+        if C_max is not None:
+            raise ParameterError("C_max goes with a number of Cs, not with the Cs themselves.")
+        given = np.asarray(Cs, dtype=np.float64)
+        if given.ndim != 1 or not len(given) or not ((given > 0) & (given < np.inf)).all():
+            raise ParameterError(
+                f"Cs is {Cs!r}; it must hold positive, finite numbers, one or more."
+            )
+        return lambda _: np.sort(given)
+    if Cs < 1:
+        raise ParameterError(f"Cs is {Cs}; a path has one point or more.")
+    if C_max is not None and not 0 < C_max < np.inf:
+        raise ParameterError(f"C_max is {C_max}; it must be positive and finite.")
+
+    def spaced(C_min: float) -> np.ndarray:
+        end = C_max
+        if end is None:
+            is_wide = data.n_features >= data.n_samples
+            end = C_min * _C_RATIOS[is_wide] if l1_ratio > 0 else _RIDGE_C_RANGE[1]
+        if l1_ratio > 0 and not C_min <= end < np.inf:
+            raise ParameterError(
+                f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "
+                "penalised coefficients are zero."
+            )
+        return np.geomspace(C_min, end, Cs)
+
+    return spaced

@@ -11,8 +11,6 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
 
-__all__ = ["correct_prior"]
-
 
 def correct_prior(
     estimator: Any,
@@ -111,7 +109,12 @@ def correct_prior(
         shift -= shift.mean()
     else:
         shift = np.log(true) - np.log1p(-true) - np.log(sample) + np.log1p(-sample)
-    model.intercept_ = _shift_intercept(model.intercept_, shift)
+    intercept = model.intercept_  # a tensor or an array, in its own type
+    if isinstance(intercept, torch.Tensor):
+        shift = torch.as_tensor(shift, dtype=intercept.dtype, device=intercept.device)
+    else:
+        shift = np.asarray(shift, dtype=intercept.dtype)
+    model.intercept_ = intercept + shift
     return corrected
 
 
@@ -193,10 +196,3 @@ def _get_parameter(model: Any, name: str) -> Any:
     if own is None and hasattr(model, "n_labels_"):
         return getattr(model.estimator, name, None)
     return own
-
-
-def _shift_intercept(intercept: Any, shift: np.ndarray) -> Any:
-    """Add a shift to an intercept, a tensor or an array, in its dtype."""
-    if isinstance(intercept, torch.Tensor):
-        return intercept + torch.as_tensor(shift, dtype=intercept.dtype, device=intercept.device)
-    return intercept + np.asarray(shift, dtype=intercept.dtype)

@@ -9,14 +9,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from skorch_logreg.analysis import convergence_messages
+from skorch_logreg.analysis.convergence_messages import convergence_message
 from skorch_logreg.analysis.fitted_model import (
     check_names,
     dense_params,
     penalty_parameters,
     unwrap_estimator,
 )
-from skorch_logreg.analysis.normal import check_level, normal_quantile
+from skorch_logreg.analysis.normal import check_level, normal_interval
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
@@ -27,8 +27,6 @@ from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, FeaturePenalty, Penalty
-
-__all__ = ["Bootstrap", "bootstrap"]
 
 _METHODS = ("percentile", "basic", "normal")
 
@@ -90,8 +88,7 @@ class Bootstrap:
             raise ParameterError(f"method={method!r}; expected one of {list(_METHODS)}.")
         check_level(level)
         if method == "normal":
-            half = normal_quantile(level) * self.standard_error
-            return np.stack([self.coef - half, self.coef + half], axis=-1)
+            return normal_interval(self.coef, self.standard_error, level)
         low, high = np.quantile(self.coefs, [(1 - level) / 2, (1 + level) / 2], axis=0)
         if method == "basic":
             low, high = 2 * self.coef - high, 2 * self.coef - low
@@ -183,7 +180,8 @@ def bootstrap(
     check_names(estimator, X)
     resampled = _ResampledRows.of(estimator, inputs, groups, check_random_state(random_state))
     coef, intercept = dense_params(estimator)
-    fits, lost = resampled.fit(n_resamples, coef, intercept, memory_budget)
+    start = Params(torch.from_numpy(coef), torch.from_numpy(intercept))
+    fits, lost = resampled.fit(n_resamples, start, memory_budget)
     status = np.array(fits.status, dtype=object)
     kept = ~lost & (status != Status.SEPARABLE)
     n_kept = int(kept.sum())
@@ -192,7 +190,13 @@ def bootstrap(
             f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
         )
     n_not_converged = int((status[kept] != Status.CONVERGED).sum())
-    _warn_resamples(n_resamples - n_kept, n_not_converged, n_resamples)
+    if n_kept < n_resamples or n_not_converged:
+        warn_user(
+            f"Of {n_resamples} resamples {n_resamples - n_kept} have no finite fit (a class is "
+            "missing, or the classes are separable) and are left out, and "
+            f"{n_not_converged} did not reach tol. Give a penalty, or raise max_iter.",
+            ConvergenceWarning,
+        )
     return Bootstrap(
         coefs=fits.params.coef.numpy()[kept],
         intercepts=fits.params.intercept.numpy()[kept],
@@ -223,7 +227,12 @@ class _ResampledRows:
         """Combine the rows of a fit with their groups."""
         X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
         weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
-        group = _group_index(groups, n_samples)
+        group = np.arange(n_samples) if groups is None else np.asarray(to_numpy(groups))
+        if group.shape != (n_samples,):
+            raise ParameterError(
+                f"groups has shape {group.shape}, expected (n_samples,) = ({n_samples},)."
+            )
+        group = np.unique(group, return_inverse=True)[1]
         if not inputs.is_soft:
             return cls(estimator, X, labels, weight, group, random)
         # repeat every row for each class of positive probability
@@ -234,9 +243,9 @@ class _ResampledRows:
         return cls(estimator, X[rows], targets, weight, group[rows], random)
 
     def fit(
-        self, n_resamples: int, coef: np.ndarray, intercept: np.ndarray, memory_budget: int | None
+        self, n_resamples: int, start: Params, memory_budget: int | None
     ) -> tuple[FitResult, np.ndarray]:
-        """Fit resamples from given parameters, and tell which of them lack a class."""
+        """Fit resamples from given parameters, and return which of them lack a class."""
         estimator, loss = self.estimator, loss_of(self.targets.n_classes)
         n_samples, n_features = self.X.shape
         penalty, C = _make_penalty(estimator, n_features)
@@ -257,8 +266,7 @@ class _ResampledRows:
             options={"tol": estimator.tol, "max_iter": estimator.max_iter, "bound": False},
         )
         start = Params(
-            torch.from_numpy(coef).expand(n_resamples, *coef.shape),
-            torch.from_numpy(intercept).expand(n_resamples, *intercept.shape),
+            start.coef.expand(n_resamples, -1, -1), start.intercept.expand(n_resamples, -1)
         )
         Cs = torch.full((n_resamples,), C, dtype=torch.float64)
         return fitter.fit_all(Models(np.arange(n_resamples), Cs, start=start)), lost
@@ -283,18 +291,6 @@ class _ResampledRows:
         return drawn, lost
 
 
-def _group_index(groups: Any, n_samples: int) -> np.ndarray:
-    """Return the group of every row; without groups, every row is its own group."""
-    if groups is None:
-        return np.arange(n_samples)
-    groups = np.asarray(to_numpy(groups))
-    if groups.shape != (n_samples,):
-        raise ParameterError(
-            f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
-        )
-    return np.unique(groups, return_inverse=True)[1]
-
-
 def _check_refittable(estimator: Any) -> None:
     """Raise a ParameterError for fits that an exact solver cannot repeat on resampled rows."""
     name = type(estimator).__name__
@@ -307,7 +303,7 @@ def _check_refittable(estimator: Any) -> None:
             f"{name} has solver={estimator.solver!r}: bootstrap refits exactly, which "
             "mini-batches do not. Fit it with finish='exact', or with an exact solver."
         )
-    message = convergence_messages.convergence_message(estimator)
+    message = convergence_message(estimator)
     if message is not None:
         raise ParameterError(f"bootstrap refits to convergence. {message}")
 
@@ -321,14 +317,3 @@ def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
     if isinstance(estimator.penalty, FeaturePenalty):
         return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
     return (ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)), C
-
-
-def _warn_resamples(n_lost: int, n_not_converged: int, n_resamples: int) -> None:
-    """Warn about resamples without a finite fit and resamples that did not reach tol."""
-    if n_lost or n_not_converged:
-        warn_user(
-            f"Of {n_resamples} resamples {n_lost} have no finite fit (a class is missing, or the "
-            f"classes are separable) and are left out, and {n_not_converged} did not reach tol. "
-            "Give a penalty, or raise max_iter.",
-            ConvergenceWarning,
-        )

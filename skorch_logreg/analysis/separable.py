@@ -15,6 +15,7 @@ from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import L2
+from skorch_logreg.pipelines import feature_names
 from skorch_logreg.recession import count_separated_rows, find_direction
 
 _ZERO_TOL = 1e-9  # absolute value below which an entry of a direction in [-1, 1] is zero
@@ -110,33 +111,27 @@ def separation(
             "of two or more."
         )
     index = np.searchsorted(present, index).clip(max=len(present) - 1)  # absent ones have no weight
-    if names is None:
-        names = [f"x{j}" for j in range(X.shape[1])]
-    columns = [*map(str, names), "intercept"]
+    columns = [*map(str, feature_names(None, X.shape[1], names)), "intercept"]
     with workers(), single_thread():
-        objective = _objective(X, index, weight, len(present), fit_intercept)
+        loss, data = loss_of(len(present)), from_arrays(X, index, weight)
+        units = Units.of(data, fit_intercept, None)
+        data = data.standardised(
+            units.center, units.scale, loss.encode(data.targets), loss.n_outputs
+        )
+        no_penalty = torch.zeros(1, dtype=torch.float64)
+        objective = Objective(data, loss, L2(), no_penalty, fit_intercept)
         direction = find_direction(objective)
         if direction is None:
             return Separation(False, False, {}, 0)
         n_rows, n_lower, n_zero = count_separated_rows(objective, direction)
-    signs = _direction_signs(objective, direction)
-    each = zip(inputs.labels.classes[present].tolist(), signs, strict=False)
-    moved: dict[Any, Any] = {label: _named_signs(own, columns) for label, own in each if own.any()}
+    signs = [
+        {name: float(sign) for name, sign in zip(columns, own, strict=True) if sign}
+        for own in _direction_signs(objective, direction)
+    ]
     if len(present) == 2:
-        moved = _named_signs(signs[0], columns)
-    return Separation(True, n_zero == n_rows, moved, n_lower)
-
-
-def _objective(
-    X: Any, index: np.ndarray, weight: np.ndarray, n_classes: int, fit_intercept: bool
-) -> Objective:
-    """Build the unpenalised objective with standardised columns."""
-    loss = loss_of(n_classes)
-    data = from_arrays(X, index, weight)
-    units = Units.of(data, fit_intercept, None)
-    data = data.standardised(units.center, units.scale, loss.encode(data.targets), loss.n_outputs)
-    reg_strength = torch.zeros(1, dtype=torch.float64)
-    return Objective(data, loss, L2(), reg_strength, fit_intercept)
+        return Separation(True, n_zero == n_rows, signs[0], n_lower)
+    each = zip(inputs.labels.classes[present].tolist(), signs, strict=True)
+    return Separation(True, n_zero == n_rows, {label: own for label, own in each if own}, n_lower)
 
 
 def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
@@ -154,8 +149,3 @@ def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarra
     small = whole.abs() <= _ZERO_TOL
     small[:, -1] = last == 0
     return torch.where(small, 0.0, whole).sign().numpy()
-
-
-def _named_signs(signs: np.ndarray, columns: list[str]) -> dict[str, float]:
-    """Return the nonzero signs by column name."""
-    return {name: float(s) for name, s in zip(columns, signs, strict=True) if s}

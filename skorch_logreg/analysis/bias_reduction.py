@@ -19,6 +19,7 @@ from skorch_logreg.analysis.profile import Profile, maximum_profiles
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
+from skorch_logreg.pipelines import feature_names
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,7 @@ def firth(
     classes = inputs.labels.classes
     if len(classes) != 2:
         raise ParameterError(f"y holds {len(classes)} classes; firth is for two.")
-    names = [f"x{j}" for j in range(X.shape[1])] if names is None else list(map(str, names))
-    names += ["intercept"] * fit_intercept
+    names = [*map(str, feature_names(None, X.shape[1], names)), *["intercept"] * fit_intercept]
     likelihood = _JeffreysLikelihood.from_data(X, index == 1, weight, names, fit_intercept)
     try:
         profiles, interval, statistic = _fit_profiles(likelihood, level, intervals)

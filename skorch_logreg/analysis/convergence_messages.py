@@ -10,7 +10,7 @@ from skorch_logreg.analysis.separable import separation
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
 
-SEPARABLE_ADVICE = (
+_ADVICE = (
     "so that there is no finite estimate of maximum likelihood. Give a penalty, or use "
     "skorch_logreg.firth, whose estimates and intervals are finite"
 )
@@ -26,12 +26,16 @@ def convergence_message(estimator: Any, fit: FittedModel | None = None) -> str |
     """
     converged = getattr(estimator, "converged_", None)
     if fit is not None and _is_separated(fit):
-        reason = f"the classes are completely separable, {SEPARABLE_ADVICE}"
+        reason = f"the classes are completely separable, {_ADVICE}"
     elif converged is None or converged:
         return None
     else:
         reason = _failure_reason(estimator, fit)
-    return f"{type(estimator).__name__} did not converge{_optimality_text(estimator)}: {reason}."
+    optimality = getattr(estimator, "optimality_", np.nan)
+    figures = ""
+    if not np.isnan(optimality):
+        figures = f" (optimality_ = {optimality:.2g}, tol = {estimator.tol:.2g})"
+    return f"{type(estimator).__name__} did not converge{figures}: {reason}."
 
 
 def warn_not_converged(fit: FittedModel) -> str | None:
@@ -45,14 +49,6 @@ def warn_not_converged(fit: FittedModel) -> str | None:
     return message
 
 
-def _optimality_text(estimator: Any) -> str:
-    """Format `optimality_` and `tol`, or return an empty string if it is nan or missing."""
-    optimality = getattr(estimator, "optimality_", np.nan)
-    if np.isnan(optimality):
-        return ""
-    return f" (optimality_ = {optimality:.2g}, tol = {estimator.tol:.2g})"
-
-
 def _failure_reason(estimator: Any, fit: FittedModel | None) -> str:
     """Describe why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
@@ -64,14 +60,11 @@ def _failure_reason(estimator: Any, fit: FittedModel | None) -> str:
     n_iter = np.ravel(estimator.n_iter_)
     if len(n_iter) == 1 and n_iter[0] >= iteration_limit(solver, estimator.max_iter):
         return f"max_iter = {estimator.max_iter} was reached. Increase it"
-    columns = [] if fit is None else separating_columns(fit)
-    if columns:
-        more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
-        return f"{', '.join(columns[:5])}{more} separate the classes, {SEPARABLE_ADVICE}"
-    return (
+    unknown = (
         "the precision of its arithmetic was reached, the classes are separable, or it was "
         "stopped, as the warning of its fit says"
     )
+    return unknown if fit is None else separation_message(fit) or unknown
 
 
 def _is_separated(fit: FittedModel) -> bool:
@@ -82,16 +75,19 @@ def _is_separated(fit: FittedModel) -> bool:
     return bool((fit.margin[has_weight] > 0).all())
 
 
-def separating_columns(fit: FittedModel) -> list[str]:
-    """Return the names of the unpenalised columns that separate classes, if any."""
+def separation_message(fit: FittedModel) -> str | None:
+    """Name the unpenalised columns that separate classes; None if there are none."""
     has_weight, free = fit.weight > 0, np.flatnonzero(fit.ridge == 0)
     n_classes = len(np.unique(fit.index[has_weight]))
     if not len(free) or n_classes < 2:
-        return []
+        return None
     found = separation(
         fit.X[has_weight][:, free], fit.index[has_weight], fit_intercept=fit.fit_intercept
     )
     directions: Any = [found.direction] if n_classes == 2 else found.direction.values()
     names = {name for of_class in directions for name in of_class} - {"intercept"}
-    indices = sorted(int(name[1:]) for name in names)
-    return [fit.names[free[index]] for index in indices]
+    columns = [fit.names[free[index]] for index in sorted(int(name[1:]) for name in names)]
+    if not columns:
+        return None
+    more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+    return f"{', '.join(columns[:5])}{more} separate the classes, {_ADVICE}"

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy import linalg
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import inverse_hessian
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.exceptions import ParameterError
-
-__all__ = ["Influence", "MarginalEffects", "influence", "marginal_effects"]
 
 
 @dataclass(frozen=True)
@@ -150,15 +147,11 @@ def marginal_effects(
 
 def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:
     """Return the indices of columns given by index, possibly negative, or by name."""
-    indices = []
+    indices, places = [], range(-len(names), len(names))
     for column in [columns] if isinstance(columns, str | Integral) else columns:
         if isinstance(column, str) and names.count(column) == 1:
             indices.append(names.index(column))
-        elif (
-            isinstance(column, Integral)
-            and not isinstance(column, bool)
-            and -len(names) <= int(column) < len(names)
-        ):
+        elif isinstance(column, Integral) and not isinstance(column, bool) and column in places:
             indices.append(int(column) % len(names))
         else:
             known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -232,13 +225,8 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     3.0
     """
     fit = FittedModel.from_estimator(estimator, X, y, sample_weight, binary_function="influence")
-    inverse = inverse_hessian(fit)
-    if not fit.fit_intercept:  # whose column is zero
-        inverse[-1, -1] = 1.0
-    half = linalg.cholesky(inverse, lower=True)
-    spread = np.empty(len(fit.index))  # x_i' B x_i
-    for rows, Z in fit.blocks():
-        spread[rows] = ((Z @ half) ** 2).sum(axis=1)
+    inverse = inverse_hessian(fit)  # B in x_i' B x_i
+    spread = np.concatenate([((Z @ inverse) * Z).sum(axis=1) for _, Z in fit.blocks()])
     leverage = fit.curvature[:, 0] * spread
     sign, margin = np.where(fit.index == 1, 1.0, -1.0), fit.margin
     with np.errstate(over="ignore", divide="ignore"):

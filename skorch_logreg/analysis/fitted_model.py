@@ -37,11 +37,9 @@ class FittedModel:
     """Coefficients of a fitted model with K outputs, and the objective of its training rows.
 
     Hessians and scores are in the parameters of ``[Z 1]`` with standardised columns Z.
-
-    ``index`` is the class of every row in ``classes``, ``weight`` (n_samples,) includes the class
-    weights, ``names`` end with "intercept", ``params`` (K, n_features + 1) with the intercepts;
-    ``ridge`` (n_features,) are the second derivatives ``f_j / C`` of the penalty, and ``offset``
-    (n_samples,) is added to the logits of two classes.
+    ``weight`` includes the class weights, ``names`` end with "intercept", ``params``
+    (K, n_features + 1) with the intercepts; ``ridge`` (n_features,) are the second derivatives
+    ``f_j / C`` of the penalty, and ``offset`` is added to the logits of two classes.
     """
 
     X: Any
@@ -68,9 +66,8 @@ class FittedModel:
     ) -> Self:
         """Extract the coefficients of a fitted classifier and validate its training data.
 
-        For a pipeline or a search, this is its final classifier on the transformed rows. A
-        ParameterError is raised for all but a maximum of the likelihood with a ridge or no penalty,
-        and for more than two classes if the name of a function for two classes is given.
+        For a pipeline or a search, this is its final classifier on the transformed rows. More than
+        two classes are an error if the name of a function for two classes is given.
         """
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
@@ -184,12 +181,9 @@ class FittedModel:
 
     @property
     def null_log_likelihood(self) -> float:
-        """Log-likelihood of the intercept-only model, or of equal probabilities without one.
-
-        That of rows of one class is largest, 0, at an infinite intercept.
-        """
+        """Log-likelihood of the intercept-only model, or of equal probabilities without one."""
         if self.fit_intercept and len(np.unique(self.index[self.weight > 0])) < 2:
-            return 0.0
+            return 0.0  # at an infinite intercept
         objective = self.objective
         logits = objective.with_offset(torch.zeros_like(self.point.logits))
         if self.fit_intercept:
@@ -206,11 +200,7 @@ class FittedModel:
 
 
 def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the final classifier of searches and pipelines, and X transformed for it.
-
-    A ParameterError is raised if it has one model per label or no coefficients, penalises the
-    intercept (liblinear), or was not fitted to all rows of X.
-    """
+    """Return the final classifier of searches and pipelines, and X transformed for it."""
     X, estimator = transform_before_last(estimator, to_numpy(X)), last_step(estimator)
     check_is_fitted(estimator)
     name = type(estimator).__name__
@@ -285,10 +275,7 @@ def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray 
 
 
 def _ridge(estimator: Any, n_features: int) -> np.ndarray:
-    """Return the second derivatives (n_features,) of the penalty.
-
-    A ParameterError is raised for models without asymptotic standard errors.
-    """
+    """Return the second derivatives (n_features,) of a penalty that allows standard errors."""
     name = type(estimator).__name__
     C, l1_ratio = penalty_parameters(estimator)
     if l1_ratio and np.isfinite(C):

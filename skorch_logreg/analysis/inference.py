@@ -266,12 +266,11 @@ def summary(
     is_frequency = weight_type == "frequency"
     n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
     bread = inverse_hessian(fit)
-    n_outputs, n_params = fit.params.shape
-    n_params -= not fit.fit_intercept
-    contrast, prefixes = np.eye(1), [""]
+    n_outputs, n_params = len(fit.params), len(fit.names) - (not fit.fit_intercept)
+    contrast = np.eye(n_outputs)
     if n_outputs > 1:  # differences from the first class
-        contrast = np.column_stack([-np.ones(n_outputs - 1), np.eye(n_outputs - 1)])
-        prefixes = [f"{label}: " for label in fit.classes[1:]]
+        contrast = (contrast - contrast[0])[1:]
+    prefixes = [f"{label}: " if n_outputs > 1 else "" for label in fit.classes[1:]]
     moved = np.kron(contrast, fit.to_original_units[:n_params])
     df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
     if covariance == "cluster":

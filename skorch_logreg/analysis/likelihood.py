@@ -38,18 +38,9 @@ class Likelihood:
     """Log-likelihood in parameters ``theta`` of an orthonormal basis Z of the columns of X.
 
     The conditioning of the maximisation depends only on the weights of the rows, not on the
-    scales, means or correlations of the columns of X.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n_samples, n_params)
-        Orthonormal basis of the columns of X and, with an intercept, the column of ones.
-    target : Tensor of shape (n_samples, 1, 1)
-        Classes of the rows, as the loss encodes them.
-    weight : ndarray of shape (n_samples,)
-        Positive sample weights; rows of weight 0 are removed.
-    to_coef : ndarray of shape (n_params, n_params)
-        Matrix from theta to the coefficients of X and, in the last row, to the intercept.
+    scales, means or correlations of the columns of X. Rows of weight 0 are removed, ``target`` is
+    the class as the loss encodes it, and ``to_coef`` the matrix from theta to the coefficients
+    and, in the last row, to the intercept.
     """
 
     Z: np.ndarray
@@ -66,10 +57,7 @@ class Likelihood:
         names: Sequence[str],
         fit_intercept: bool,
     ) -> Self:
-        """Orthogonalise the scaled columns of X, which are centered if there is an intercept.
-
-        A ValueError names the columns that are linear combinations of others.
-        """
+        """Orthogonalise the columns of X and, with an intercept, the column of ones."""
         has_weight = weight > 0
         X, is_second, weight = X[has_weight], is_second[has_weight], weight[has_weight]
         # the median is robust to outliers, and entries equal to it become exact zeros
@@ -138,16 +126,9 @@ def maximise(
 
     The iteration stops when the Newton decrement ``g' H^-1 g / 2``, the predicted increase of the
     value, is below 1e-12, and the step changes every logit by at most 0.05, so that the decrement
-    is accurate (the logistic loss is self-concordant in this sense). It usually takes 5 to 20
-    steps, and up to 100 for Firth's likelihood.
-
-    A NoMaximumError is raised if the iteration does not converge because the maximum is not
-    finite, or if the information is singular.
-
-    References
-    ----------
-    Bach (2010). Self-concordant analysis for logistic regression, Electronic Journal of
-    Statistics 4, section 3.
+    is accurate (Bach, 2010, Self-concordant analysis for logistic regression, Electronic Journal
+    of Statistics 4, section 3). It usually takes 5 to 20 steps, and up to 100 for Firth's
+    likelihood. A NoMaximumError is raised if no finite maximum was reached.
     """
     design = likelihood.Z @ basis
     value = likelihood.value(theta)

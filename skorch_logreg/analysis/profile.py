@@ -8,11 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
-from skorch_logreg.analysis.convergence_messages import (
-    SEPARABLE_ADVICE,
-    convergence_message,
-    separating_columns,
-)
+from skorch_logreg.analysis.convergence_messages import convergence_message, separation_message
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
@@ -29,16 +25,12 @@ _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that 
 
 @dataclass(frozen=True)
 class Profile:
-    """Profile log-likelihood of one coefficient.
+    """Largest log-likelihood for every value of one coefficient, the last one the intercept.
 
-    The profile is the largest log-likelihood for a fixed value of the coefficient of the given
-    ``index``, where the intercept is the last one. The coefficient is a linear function
-    ``a' theta`` of the parameters, which for the intercept of columns that are not centered
-    depends on all of them. The maximisation is over an orthonormal basis of the directions
-    orthogonal to ``a``, so that its conditioning does not depend on the means of X.
-
-    ``theta`` is the maximum of the likelihood, and ``covariance`` its covariance matrix. A limit
-    takes at most ``max_points`` evaluations of the profile, each at most ``max_steps`` of Newton's.
+    The coefficient is a linear function ``a' theta`` of the parameters, which for the intercept
+    of columns that are not centered depends on all of them. The maximisation is over an
+    orthonormal basis of the directions orthogonal to ``a``, so that its conditioning does not
+    depend on the means of X. ``theta`` is the maximum over all coefficients.
 
     References
     ----------
@@ -50,8 +42,8 @@ class Profile:
     theta: np.ndarray
     covariance: np.ndarray
     index: int
-    max_points: int = 200  # usually 5 to 10
-    max_steps: int = 200
+    max_points: int = 200  # evaluations of the profile for a limit, usually 5 to 10
+    max_steps: int = 200  # of Newton's method for each
 
     @property
     def _function(self) -> np.ndarray:
@@ -229,12 +221,9 @@ def intervals(
     try:
         profiles = maximum_profiles(likelihood, start, **budgets)
     except NoMaximumError as failure:
-        columns = separating_columns(fit)
-        raise ValueError(
-            f"{', '.join(columns[:5])} separate the classes, {SEPARABLE_ADVICE}."
-            if columns
-            else f"The maximum of the likelihood was not reached: {failure}"
-        ) from failure
+        message = separation_message(fit)
+        reason = f"The maximum of the likelihood was not reached: {failure}"
+        raise ValueError(reason if message is None else f"{message}.") from failure
     limits = []
     for name, profile in zip(fit.names, profiles, strict=False):
         try:

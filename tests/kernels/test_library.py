@@ -1,32 +1,33 @@
 """The compiled kernels are found, and can be turned off."""
 
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 
-import pytest
-
-from skorch_logreg.kernels.library import VARIABLE, library, status
-
-COMPILER = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-STATUS = "from skorch_logreg.kernels import library as l; print(l.library() is None, l.status())"
+from skorch_logreg.kernels.library import SOURCE, VARIABLE, library, status
+from tests.kernels.compiler import COMPILER, needs_compiler, needs_kernels_on
 
 
-@pytest.mark.skipif(os.environ.get(VARIABLE) == "0", reason="turned off")
-@pytest.mark.skipif(shutil.which(COMPILER.split()[0]) is None, reason="no compiler")
+@needs_compiler
+@needs_kernels_on
 def test_they_are_in_use_where_a_compiler_is():
     """Otherwise tests and races would measure torch without a word."""
     assert library() is not None, f"{status()}; pip install -e . builds them in place"
 
 
 def test_a_variable_turns_them_off():
+    code = "from skorch_logreg.kernels.library import *; print(library(), status(), sep='; ')"
     done = subprocess.run(
-        [sys.executable, "-c", STATUS],
+        [sys.executable, "-c", code],
         env={**os.environ, VARIABLE: "0"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == f"True off, because {VARIABLE}=0\n"
+    assert done.stdout == f"None; off, because {VARIABLE}=0\n"
+
+
+@needs_compiler
+def test_the_source_is_c99_without_warnings():
+    warnings = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([COMPILER, *warnings, "-fsyntax-only", SOURCE], check=True)

@@ -37,11 +37,11 @@ _FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first work
 _GOAL_SHARE = 0.2  # of the requested gap; the rest is for the columns left out
 _WORKING_SET_SHARE = 0.1  # of the gap over all columns, to which a working set is solved
 _SQUARED_GAP_SHARE = 1e-4  # the same of the squared gap, if a Hessian is used for several steps
-_MAX_GAP_LEFT = 0.5  # that a step may leave if values are dominated by rounding
+_MAX_GAP_LEFT = 0.5  # that a step may leave if its fall is small
 _LOW_PRECISION_GAP = 1e-8  # that is reached with float32 products
 _MIN_DUAL_SCALE = 0.9  # of the dual point, above which the rows' share of a gap is small
 # decreases: shares of a predicted one
-_LAST_DECREASE = 1e-3  # of the largest, below which steps on a copied set stop
+_LAST_DECREASE = 1e-3  # of the largest, below which steps on a copied set stop; of a value
 _LAST_DECREASE_ALL = 0.1  # the same if steps compute the gradient of all columns
 _STALE = 0.3  # of the last step's, above which a Hessian is stale
 _STALE_ALL = 0.1  # the same if a step reads all of X
@@ -147,10 +147,17 @@ class ProximalNewton(Resumable):
             return _newton_step(objective, state)
         columns = _working_set(objective, state.point, 0).any(dim=0).nonzero()[:, 0]
         apart = objective.penalty.separable and state.direction is None
-        if n_outputs == 1 and apart and len(columns):
-            return _by_one_model(objective, state, columns)
         few = 0 < len(columns) * _COPY_RATIO <= objective.data.n_features
-        return _over_columns(objective, state, columns) if few else _newton_step(objective, state)
+        if n_outputs == 1 and apart and len(columns):
+            moved = _by_one_model(objective, state, columns)
+        elif few:
+            moved = _over_columns(objective, state, columns)
+        else:
+            return _newton_step(objective, state)
+        if _is_slow(state, moved):
+            # low precision hides a curvature, or there is none: shift the exact Hessian
+            return _newton_step(objective, replace(moved, model=None))
+        return moved
 
     def confirm(
         self, objective: Objective, state: ProximalState, models: Sequence[int]
@@ -166,6 +173,16 @@ class ProximalNewton(Resumable):
             model=None,
             direction=None,
         )
+
+
+def _is_slow(before: ProximalState, after: ProximalState) -> bool:
+    """Return True if a step of one model has lowered neither the value nor the gap by much."""
+    fall, left = float(before.point.value - after.point.value), float(after.decrement)
+    return (
+        fall <= _LAST_DECREASE * float(before.point.value)
+        and left > _MAX_GAP_LEFT * float(before.decrement)
+        and left > after.goal * float(after.point.value)
+    )
 
 
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
@@ -467,6 +484,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     out = torch.zeros_like(gradient)
     rounding = float(gradient_rounding(own, point))
     curvature = own.data.weight.sum()  # of a column of unit deviation, at most, up to a factor
+    value, found = float(point.value), None
     for shift in _SHIFTS:
         if shift > 0:
             quadratic = quadratic + torch.diag((shift * curvature).expand(len(quadratic)))
@@ -476,12 +494,22 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         if own.fit_intercept:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
         # the minimiser of a convex model is downhill: rounding may leave one that is not convex;
-        # where all rows are saturated there is hardly any curvature, and steps overflow
+        # where all rows are saturated there is hardly any curvature, and steps overflow or vanish
         slope = float(_slope(own, point, out[None]))
-        value = float(point.value)
         if -_MAX_DECREASE * value <= slope <= _ROUNDING * value:
-            break
-    return out
+            found = out.clone() if found is None else found
+            if slope < -_ROUNDING * value or _is_stationary(own, point):
+                return out
+    return out if found is None else found
+
+
+def _is_stationary(objective: Objective, point: Point) -> bool:
+    """Return True if the subgradients of one model are zero up to the root of rounding."""
+    gradient = objective.loss_gradient(point)
+    left = objective.penalty.subgradient_distance(
+        point.params[..., :-1], gradient[..., :-1], objective.reg_strength
+    )
+    return bool(left.abs().max() <= math.sqrt(_ROUNDING) * gradient.abs().max())
 
 
 def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:

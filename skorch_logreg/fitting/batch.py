@@ -14,8 +14,6 @@ from skorch_logreg.fitting import FitResult, Params, Status
 from skorch_logreg.losses import Loss, Multinomial
 from skorch_logreg.penalties import Penalty
 
-__all__ = ["SATURATED_LOGIT", "BatchFitter", "Models", "classes_shown", "is_saturated"]
-
 SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
 
 

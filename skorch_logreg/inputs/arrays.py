@@ -19,25 +19,12 @@ from skorch_logreg.data import as_tensor
 from skorch_logreg.exceptions import ParameterError
 
 try:
-    from sklearn.utils._array_api import check_same_namespace
+    from sklearn.utils._array_api import check_same_namespace as check_same_namespace
 except ImportError:  # scikit-learn 1.8
 
     def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
         """Accept any namespace, as linear classifiers did before scikit-learn 1.9."""
 
-
-__all__ = [
-    "ArrayNamespace",
-    "FLOATS",
-    "NUMPY",
-    "check_same_namespace",
-    "copy_numbers",
-    "is_float_array",
-    "is_integer_labels",
-    "to_numpy",
-    "to_tensor",
-    "view_as_numpy",
-]
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))  # dtypes that are used without conversion
 _COMPRESSED = {torch.sparse_csr: sp.csr_array, torch.sparse_csc: sp.csc_array}

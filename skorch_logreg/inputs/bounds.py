@@ -12,8 +12,6 @@ from skorch_logreg.inputs.arrays import copy_numbers
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.penalties import Box, ElasticNet
 
-__all__ = ["bounded_penalty", "check_bounds"]
-
 
 def check_bounds(
     bounds: Any, n_features: int, dtype: torch.dtype, options: Options

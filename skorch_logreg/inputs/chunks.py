@@ -23,15 +23,6 @@ from skorch_logreg.data import (
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.rows import check_indices
 
-__all__ = [
-    "ChunkedRows",
-    "PartitionedRows",
-    "check_features",
-    "check_rows",
-    "is_chunked",
-    "iterate_chunks",
-]
-
 
 def is_chunked(X: Any) -> bool:
     """Return True if X has chunks of rows: ``len(X)`` of them, read by ``X.chunk(i)``."""

@@ -10,8 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from skorch_logreg.data import DaskParts
 from skorch_logreg.inputs.chunks import PartitionedRows, check_features
 
-__all__ = ["collect", "is_dask", "lazy_for_dask", "partitioned_rows"]
-
 
 def is_dask(X: Any) -> bool:
     """Return True if X is a Dask array, data frame or series."""

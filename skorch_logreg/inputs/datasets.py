@@ -20,17 +20,6 @@ from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = [
-    "DatasetChunks",
-    "EMPTY",
-    "batches",
-    "is_streamed",
-    "is_torch_dataset",
-    "read",
-    "require_no_labels",
-    "to_ndarray",
-]
-
 _ROWS = 4096  # rows a batch that is read from a data set
 EMPTY = "Found array with 0 sample(s): the data set is empty."
 

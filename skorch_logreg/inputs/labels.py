@@ -12,16 +12,6 @@ from torch import Tensor
 
 from skorch_logreg.inputs.arrays import to_tensor
 
-__all__ = [
-    "SoftTargets",
-    "Targets",
-    "class_probabilities",
-    "encode",
-    "encode_known",
-    "encode_targets",
-    "smooth_labels",
-]
-
 _COUNTED = 1 << 16  # range of integer labels up to which counting is faster than sorting
 
 

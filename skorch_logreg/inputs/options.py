@@ -13,17 +13,6 @@ import torch
 from skorch_logreg.exceptions import DeviceError, ParameterError, warn_user
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = [
-    "SOLVERS",
-    "Options",
-    "Parameters",
-    "check_device_takes",
-    "check_solver",
-    "check_threshold_classes",
-    "resolve",
-    "resolve_device",
-]
-
 SOLVERS = ("auto", "lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
 
 _PENALTY_DEPRECATED = (

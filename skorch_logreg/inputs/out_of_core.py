@@ -12,15 +12,6 @@ from skorch_logreg.inputs.chunks import ChunkedRows, PartitionedRows, check_feat
 from skorch_logreg.inputs.dask import is_dask, partitioned_rows
 from skorch_logreg.inputs.options import Options
 
-__all__ = [
-    "OutOfCoreRows",
-    "check_labels",
-    "is_out_of_core",
-    "prepare",
-    "require_in_memory",
-    "rows_for_splitter",
-]
-
 OutOfCoreRows = ChunkedRows | PartitionedRows
 
 

@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 
-__all__ = ["ValidatedParameters"]
-
 
 class ValidatedParameters:
     """Mixin that validates only parameters that differ from their defaults.

@@ -21,8 +21,6 @@ from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 
-__all__ = ["MULTICLASS", "Problem"]
-
 MULTICLASS = (
     "The 'liblinear' solver does not support multiclass classification"
     " (n_classes >= 3). Either use another solver or wrap the "

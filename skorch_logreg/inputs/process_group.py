@@ -16,8 +16,6 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.chunks import PartitionedRows, check_rows
 
-__all__ = ["fit_on_all_ranks"]
-
 
 @dataclass(frozen=True)
 class _RankSummary:

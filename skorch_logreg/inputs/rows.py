@@ -17,14 +17,6 @@ from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace, is_integer_labels, to_numpy
 
-__all__ = [
-    "check_indices",
-    "check_keeping_dtype",
-    "is_finite_array",
-    "torch_dtype",
-    "validate_rows",
-]
-
 _BLOCK_ELEMENTS = 1 << 22  # elements from which sums use threads, and of a tensor's block of rows
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _HALF = np.dtype(np.float16)

@@ -20,8 +20,6 @@ from skorch_logreg.minibatch import LoaderBatches, TrainingRequest, TrainingResu
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.solvers.minibatch import changed_settings
 
-__all__ = ["Stream"]
-
 
 @dataclass(frozen=True)
 class Stream:

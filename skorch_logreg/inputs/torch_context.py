@@ -11,8 +11,6 @@ from sklearn.utils import check_random_state
 from skorch_logreg.data.threads import single_threaded
 from skorch_logreg.minibatch import reseed
 
-__all__ = ["default_torch_state", "seed_of", "seeded_generators"]
-
 
 @contextmanager
 def default_torch_state() -> Iterator[None]:

@@ -20,8 +20,6 @@ from skorch_logreg.inputs.problem import MULTICLASS, Problem
 from skorch_logreg.inputs.rows import torch_dtype, validate_rows
 from skorch_logreg.inputs.torch_context import seeded_generators
 
-__all__ = ["FitInput", "validate"]
-
 
 @dataclass(frozen=True)
 class FitInput:

@@ -14,18 +14,6 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, copy_numbers, to_tensor
 from skorch_logreg.inputs.labels import SoftTargets, Targets, class_probabilities
 
-__all__ = [
-    "check_nonzero",
-    "check_offset",
-    "check_penalty_factor",
-    "check_sample_weight",
-    "class_weights_of",
-    "require_no_offset",
-    "reweight",
-    "weight_targets",
-    "with_class_weight",
-]
-
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from skorch_logreg.scoring import metrics
 
-__all__ = ["FAST_METRICS", "fast_scores", "metric_name"]
-
 FAST_METRICS = ("accuracy", "balanced_accuracy", "neg_brier_score", "neg_log_loss", "roc_auc")
 _NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")  # y of every fold must have all classes
 _WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # without `labels`, classes are those of y

@@ -20,8 +20,6 @@ from skorch_logreg.objective import Params
 from skorch_logreg.scoring.fast import fast_scores, metric_name
 from skorch_logreg.scoring.fold_rows import FoldRows
 
-__all__ = ["HeldOutScorer"]
-
 
 @dataclass(frozen=True)
 class HeldOutScorer:

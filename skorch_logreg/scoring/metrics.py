@@ -12,16 +12,6 @@ from torch import Tensor, nn
 
 from skorch_logreg.losses.softmax import softmax
 
-__all__ = [
-    "balanced_weights",
-    "fold_means",
-    "fold_sums",
-    "is_correct",
-    "log_likelihood",
-    "negative_brier",
-    "roc_auc",
-]
-
 
 def fold_sums(value: Tensor, lengths: Sequence[int]) -> Tensor:
     """Sum values over each fold's rows, fold by fold, so that the order of summation is fixed."""

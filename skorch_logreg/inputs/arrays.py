@@ -27,7 +27,6 @@ except ImportError:  # scikit-learn 1.8
 
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))  # dtypes that are used without conversion
-_COMPRESSED = {torch.sparse_csr: sp.csr_array, torch.sparse_csc: sp.csc_array}
 
 
 def view_as_numpy(array: Any) -> Any:
@@ -75,14 +74,13 @@ def _sparse(tensor: Tensor) -> Any:
     shape = tuple(tensor.shape)
     if len(shape) > 2:
         raise ValueError(f"Found sparse tensor with dim {len(shape)}, while dim <= 2 is required.")
-    kind = _COMPRESSED.get(tensor.layout)
-    if kind is sp.csr_array:
-        parts = tensor.values(), tensor.col_indices(), tensor.crow_indices()
-    elif kind is sp.csc_array:
-        parts = tensor.values(), tensor.row_indices(), tensor.ccol_indices()
+    if tensor.layout is torch.sparse_csr:
+        kind, parts = sp.csr_array, (tensor.values(), tensor.col_indices(), tensor.crow_indices())
+    elif tensor.layout is torch.sparse_csc:
+        kind, parts = sp.csc_array, (tensor.values(), tensor.row_indices(), tensor.ccol_indices())
     else:
         tensor = tensor.to_sparse_coo()
-        parts = tensor._values(), *tensor._indices()
+        kind, parts = sp.coo_array, (tensor._values(), *tensor._indices())
     if parts[0].ndim > 1:
         raise ValueError(
             f"The sparse tensor of shape {shape} has dense axes; expected none, as in "
@@ -92,9 +90,9 @@ def _sparse(tensor: Tensor) -> Any:
         wide = torch.float64 if parts[0].dtype == torch.float16 else torch.float32
         parts = parts[0].to(wide), *parts[1:]
     values, *indices = (part.cpu().numpy() for part in parts)
-    if kind is not None:
+    if kind is not sp.coo_array:
         return kind((values, *indices), shape=shape)
-    found = sp.coo_array((values, tuple(indices)), shape=shape)
+    found = kind((values, tuple(indices)), shape=shape)
     return found.tocsr() if len(shape) == 2 else found
 
 
@@ -133,22 +131,17 @@ class ArrayNamespace:
 
     def view(self, X: Any) -> Any:
         """View rows without gradients, as a NumPy or SciPy array unless results are tensors."""
-        if type(X) is np.ndarray:
-            return X
-        if isinstance(X, np.memmap):
-            return np.asarray(X)
-        if not (self.is_torch and isinstance(X, Tensor)):
-            return view_as_numpy(X)
-        return X.detach()
+        if isinstance(X, Tensor):
+            return X.detach() if self.is_torch else view_as_numpy(X)
+        return np.asarray(X) if isinstance(X, np.memmap) else X
 
     def detach(self, array: Any) -> Any:
         """Detach a tensor that comes with the rows; convert it to NumPy unless results are tensors.
 
         Anything but a tensor is returned unchanged.
         """
-        if not isinstance(array, Tensor):
-            return array
-        return array.detach() if self.is_torch else to_numpy(array)
+        is_tensor = self.is_torch and isinstance(array, Tensor)
+        return array.detach() if is_tensor else to_numpy(array)
 
     def convert(self, array: Any) -> Any:
         """Convert an array to this namespace and device; numbers and None are unchanged."""
@@ -174,14 +167,6 @@ def is_float_array(X: Any) -> bool:
     Validation of such an array can only fail for an entry that is not finite.
     """
     return type(X) is np.ndarray and X.dtype in FLOATS and X.ndim == 2 and X.size > 0
-
-
-def is_integer_labels(y: Any, n_samples: int) -> bool:
-    """Return True if y is an integer or boolean array of shape (n_samples,).
-
-    Such labels need no validation.
-    """
-    return type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == (n_samples,)
 
 
 def copy_numbers(value: Any, name: str, what: str = "numbers") -> Tensor:

@@ -16,16 +16,9 @@ from skorch_logreg.penalties import Box, ElasticNet
 def check_bounds(
     bounds: Any, n_features: int, dtype: torch.dtype, options: Options
 ) -> tuple[Tensor, Tensor] | None:
-    """Validate bounds, and that solver and penalty support them.
+    """Validate bounds of coefficients of ``dtype``, and that solver and penalty support them.
 
-    Parameters
-    ----------
-    bounds : tuple of two, scipy.optimize.Bounds or None
-        Lower and upper bound, each a number, None, or an array of shape (n_features,).
-    n_features : int
-    dtype : torch.dtype
-        Type of the fitted coefficients.
-    options : Options
+    ``bounds`` is a pair (or `scipy.optimize.Bounds`) of numbers, None, or arrays (n_features,).
 
     Returns
     -------
@@ -45,7 +38,11 @@ def check_bounds(
         )
     limits = []
     for place, (given, none) in enumerate(zip(bounds, (-np.inf, np.inf), strict=True)):
-        each = _to_tensor(given, none, f"bounds[{place}]")
+        kind = getattr(getattr(given, "dtype", None), "kind", None)
+        if isinstance(given, (list, tuple)) or (kind == "O" and given.ndim):
+            given = [none if number is None else number for number in given]
+        given = none if given is None else given
+        each = copy_numbers(given, f"bounds[{place}]", "numbers or None")
         if each.ndim > 1 or each.ndim == 1 and len(each) != n_features:
             raise ParameterError(
                 f"bounds[{place}] has shape {tuple(each.shape)}, expected a number or "
@@ -96,14 +93,6 @@ def _check_options(options: Options) -> None:
             f"bounds go with ridge, lasso and elastic net, not with penalty={options.penalty!r}; "
             "leave one of them out."
         )
-
-
-def _to_tensor(given: Any, none: float, name: str) -> Tensor:
-    """Convert a bound to a new float64 tensor, with ``none`` in place of None."""
-    kind = getattr(getattr(given, "dtype", None), "kind", None)
-    if isinstance(given, (list, tuple)) or (kind == "O" and given.ndim):
-        given = [none if number is None else number for number in given]
-    return copy_numbers(none if given is None else given, name, "numbers or None")
 
 
 def _representable(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

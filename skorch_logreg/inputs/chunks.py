@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,8 @@ def is_chunked(X: Any) -> bool:
 class ChunkedRows:
     """Validated chunks of rows: finite, of one float type, with the same number of columns.
 
-    Parameters
-    ----------
-    source : object with ``__len__`` and ``chunk(i)``
-        Source of chunks, each an array-like or sparse matrix (rows, n_features), which may have
-        no rows.
-    n_samples : int
-        Expected number of rows of all chunks.
-    numeric : bool, default=False
-        Whether to refuse numbers that are stored as text.
+    ``source`` has ``__len__`` and ``chunk(i)``, which returns an array-like or sparse matrix (rows,
+    n_features), perhaps without rows. With ``numeric``, numbers stored as text are refused.
     """
 
     def __init__(self, source: Any, n_samples: int, numeric: bool = False) -> None:
@@ -108,17 +102,10 @@ class ChunkedRows:
 
 
 def check_rows(raw: Any, name: str, dtype: Any, check: bool) -> Any:
-    """Validate rows, possibly none, as an array or a csr_array.
+    """Validate rows, possibly none, as an array or a csr_array; ``name`` is theirs in messages.
 
-    Parameters
-    ----------
-    raw : array-like or sparse matrix
-    name : str
-        Name of the rows in error messages.
-    dtype : dtype or None
-        Dtype of the result; None: float32 is kept and everything else becomes float64.
-    check : bool
-        Whether to check that all entries are finite.
+    ``dtype`` None keeps float32, and makes everything else float64. ``check`` is whether all
+    entries must be finite.
     """
     raw = to_numpy(raw)
     check_indices(raw)
@@ -176,29 +163,17 @@ class PartitionedRows:
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the partitions with their targets and weights."""
-        read = _BlockValidator(self.shape[1], self.dtype)
+        read = partial(_validate_block, self.shape[1], self.dtype)
         return from_parts(
-            self.parts,
-            read,
-            self.shape[1],
-            targets,
-            sample_weight=weight,
-            survey=self.survey,
+            self.parts, read, self.shape[1], targets, sample_weight=weight, survey=self.survey
         )
 
 
-@dataclass(frozen=True)
-class _BlockValidator:
-    """Callable that validates a partition where it is stored."""
-
-    n_features: int
-    dtype: Any
-
-    def __call__(self, X: Any, index: int, check: bool) -> Any:
-        rows = check_rows(X, f"block {index} of X", self.dtype, check)
-        if rows.shape[1] != self.n_features:
-            raise ValueError(
-                f"Block {index} of X has {rows.shape[1]} columns, and should have "
-                f"{self.n_features}."
-            )
-        return rows if sp.issparse(rows) else as_tensor(rows)
+def _validate_block(n_features: int, dtype: Any, X: Any, index: int, check: bool) -> Any:
+    """Validate a partition where it is stored."""
+    rows = check_rows(X, f"block {index} of X", dtype, check)
+    if rows.shape[1] != n_features:
+        raise ValueError(
+            f"Block {index} of X has {rows.shape[1]} columns, and should have {n_features}."
+        )
+    return rows if sp.issparse(rows) else as_tensor(rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -54,18 +55,15 @@ def _predict_lazily(model: Any, name: str, X: Any) -> Any:
     n_features, dtype, names = _columns(X)
     check_features(model, n_features, names)
     like = _predict_block(np.zeros((1, n_features), dtype), model, name)[:0]
-    if hasattr(X, "columns"):
-        blocks = [
-            da.from_delayed(
-                delayed(_predict_block)(block, model, name), (np.nan, *like.shape[1:]), meta=like
-            )
-            for block in _blocks(X)
-        ]
-        return da.concatenate(blocks, allow_unknown_chunksizes=True)
-    shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
-    return _merge_column_chunks(X).map_blocks(
-        _predict_block, model, name, dtype=like.dtype, meta=like, **shape
-    )
+    X = _merge_column_chunks(X)
+    lengths = X.chunks[0] if hasattr(X, "chunks") else [np.nan] * X.npartitions
+    blocks = [
+        da.from_delayed(
+            delayed(_predict_block)(block, model, name), (length, *like.shape[1:]), meta=like
+        )
+        for block, length in zip(_blocks(X), lengths, strict=True)
+    ]
+    return da.concatenate(blocks, allow_unknown_chunksizes=True)
 
 
 def _predict_block(block: Any, model: Any, name: str) -> Any:
@@ -109,8 +107,5 @@ def _lengths(X: Any) -> list[int]:
     known = X.chunks[0] if hasattr(X, "chunks") else (np.nan,)
     if not np.isnan(known).any():
         return [int(length) for length in known]
-    return list(compute(*(delayed(_length)(block) for block in _blocks(X))))
-
-
-def _length(block: Any) -> int:
-    return int(block.shape[0])
+    shapes = compute(*(delayed(attrgetter("shape"))(block) for block in _blocks(X)))
+    return [int(shape[0]) for shape in shapes]

@@ -43,7 +43,9 @@ def prepare(
         raise ParameterError("solver='liblinear' needs rows in memory; choose another solver.")
     if device is not None and device.type != "cpu":
         raise ParameterError(f"device={str(device)!r} takes rows in memory; leave device=None.")
-    rows = _rows(X, n_samples)
+    rows = X
+    if not isinstance(X, PartitionedRows):
+        rows = partitioned_rows(X) if is_dask(X) else ChunkedRows(X, n_samples)
     if rows.shape[0] != n_samples:
         raise ValueError(
             "Found input variables with inconsistent numbers of samples: "
@@ -83,9 +85,3 @@ def require_in_memory(X: Any, what: str) -> None:
             f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "
             "TorchLogisticClassifierCV and MultiLabel fit rows that are elsewhere."
         )
-
-
-def _rows(X: Any, n_samples: int) -> OutOfCoreRows:
-    if isinstance(X, PartitionedRows):
-        return X
-    return partitioned_rows(X) if is_dask(X) else ChunkedRows(X, n_samples)

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
-from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace, is_integer_labels, to_numpy
+from skorch_logreg.inputs.arrays import FLOATS, NUMPY, ArrayNamespace, to_numpy
 
 _BLOCK_ELEMENTS = 1 << 22  # elements from which sums use threads, and of a tensor's block of rows
-_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 _HALF = np.dtype(np.float16)
 
 
@@ -27,20 +26,10 @@ def check_keeping_dtype(
 ) -> Any:
     """Validate rows with scikit-learn, but keep the dtype of numeric arrays.
 
-    Parameters
-    ----------
-    X : object
-        Result of `view_as_numpy`, or an array of another library; not modified.
-    validator : callable
-        `sklearn.utils.check_array`, or the like; called with X and keywords.
-    dtype : dtype or sequence of dtypes
-        Dtype to which scikit-learn converts other rows.
-
-    Returns
-    -------
-    found : Any
-        Result of ``validator``; sparse rows become CSR. For a tensor, which scikit-learn cannot
-        validate, it is the result for an array in its place.
+    ``validator`` is `sklearn.utils.check_array`, or the like, which converts other rows to
+    ``dtype``; X is a result of `view_as_numpy`, or an array of another library. Sparse rows become
+    CSR. For a tensor, which scikit-learn cannot validate, the result is that of an array in its
+    place.
     """
     if isinstance(X, Tensor):
         stand_in, is_finite = _stand_in(X)
@@ -63,7 +52,7 @@ def is_finite_array(X: Any) -> bool:
         return False
     if X.dtype.kind in "biu":
         return True
-    if X.dtype not in _FLOATS and X.dtype != _HALF:
+    if X.dtype not in FLOATS and X.dtype != _HALF:
         return False
     if X.size < _BLOCK_ELEMENTS:
         return _has_finite_sum(X)
@@ -88,29 +77,20 @@ def _has_finite_sum(X: np.ndarray) -> bool:
 def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
     """Make an array for which scikit-learn raises the same errors as for a tensor.
 
-    It takes no memory, or is a row that is not finite; also return whether the tensor is finite.
+    It takes no memory, or is the first row that is not finite; also return whether all are.
     """
     if X.ndim < 2:
         return to_numpy(X), False  # scikit-learn's message shows the entries
-    row = None
     if X.is_floating_point() and not get_config()["assume_finite"]:
-        row = _not_finite(X)
-    if row is not None:
-        return to_numpy(X[row : row + 1].to(float_dtype(X.dtype))), False
+        for rows in X.split(max(_BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)):
+            if bool(rows.sum().isfinite()):
+                continue
+            wrong = (~rows.isfinite()).flatten(1).any(dim=1)
+            if bool(wrong.any()):  # the sum of finite entries may overflow, too
+                row = rows[int(wrong.nonzero()[0, 0])]
+                return to_numpy(row[None].to(float_dtype(X.dtype))), False
     dtype = np.complex64 if X.is_complex() else np.float64
     return np.broadcast_to(np.zeros((), dtype), tuple(X.shape)), True
-
-
-def _not_finite(X: Tensor) -> int | None:
-    """Return the index of the first row that is not finite, block by block; None if all are."""
-    step = max(_BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)
-    for start in range(0, len(X), step):
-        rows = X[start : start + step]
-        if not bool(rows.sum().isfinite()):  # the sum of finite entries may overflow, too
-            wrong = (~rows.isfinite()).flatten(1).any(dim=1)
-            if bool(wrong.any()):
-                return start + int(wrong.nonzero()[0, 0])
-    return None
 
 
 _NO_LABELS = "no_validation"  # value of scikit-learn's `validate_data` for no labels
@@ -121,20 +101,9 @@ def validate_rows(
 ) -> Any:
     """Validate rows and labels as scikit-learn's `validate_data`, with its messages.
 
-    Parameters
-    ----------
-    model : estimator or None
-        Estimator whose feature attributes are set or checked.
-    X : array-like, sparse matrix or Tensor of shape (n_samples, n_features)
-        Rows, not modified.
-    y : array-like, optional
-        Labels; None raises an error for an estimator that requires them.
-    reset : bool, default=True
-        Whether to set the model's feature attributes; False: check them.
-    dtype : dtype or None, default=None
-        Dtype of rows that are converted; None: float32 is kept, others become float64.
-    **how
-        ``multi_output`` and ``allow_nd`` of `sklearn.utils.validation.validate_data`.
+    The model's feature attributes are set if ``reset``, or else checked. Rows that are not numbers
+    become ``dtype``; None: float32 is kept, others become float64. ``how`` are ``multi_output`` and
+    ``allow_nd`` of `validate_data`.
 
     Returns
     -------
@@ -149,12 +118,10 @@ def validate_rows(
     namespace = NUMPY if model is None else ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)
     without_labels = isinstance(y, str) and y == _NO_LABELS
-    if (
-        is_finite_array(X)
-        and (without_labels or is_integer_labels(y, len(X)))
-        and _has_known_features(model, X, reset)
-    ):
-        return X if without_labels else (X, y)
+    if is_finite_array(X):
+        plain = type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == X.shape[:1]
+        if (without_labels or plain) and _has_known_features(model, X, reset):
+            return X if without_labels else (X, y)
     validator = partial(validate_data, model, y=y, reset=reset, **how)
     if model is None:
         validator = check_array if without_labels else partial(check_X_y, y=y, **how)

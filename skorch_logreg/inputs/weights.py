@@ -54,15 +54,9 @@ def require_no_offset(offset: Any, what: str) -> None:
 def with_class_weight(
     class_weight: Mapping[Any, float] | str, targets: Targets, weight: Tensor | None
 ) -> Tensor:
-    """Multiply sample weights by class weights, into new memory.
+    """Multiply sample weights (n_samples,) or (n_samples, m) by class weights, into new memory.
 
-    Parameters
-    ----------
-    class_weight : dict or "balanced"
-        "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
-    targets : Targets
-    weight : Tensor of shape (n_samples,) or (n_samples, m), float64, or None
-        Sample weights, or those of m models.
+    "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
 
     Raises
     ------
@@ -71,16 +65,9 @@ def with_class_weight(
         leaves no row with a weight.
     """
     index = targets.index
-    if weight is None:
-        weight = torch.ones(index.shape[0], dtype=torch.float64, device=index.device)
+    weight = _ones(index) if weight is None else weight
     index = index.to(weight.device)
-    total = torch.stack(
-        [
-            torch.bincount(index, weights=each, minlength=targets.n_classes)
-            for each in weight.reshape(len(index), -1).T
-        ],
-        dim=1,
-    ).reshape(-1, *weight.shape[1:])
+    total = weight.new_zeros(targets.n_classes, *weight.shape[1:]).index_add_(0, index, weight)
     return check_nonzero(weight * class_weights_of(class_weight, targets.classes, total)[index])
 
 
@@ -89,43 +76,37 @@ def weight_targets(
     labels: Targets | SoftTargets,
     weight: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the loss's targets, and sample weights times class weights.
+    """Return the loss's targets, and sample weights times class weights (n_samples,), or None.
 
-    A row of weight s and probabilities q counts as one row of every class c with weight
+    Targets are class indices (n_samples,), or probabilities (n_samples,) or (n_samples, 1,
+    n_classes). A row of weight s and probabilities q counts as one row of every class c with weight
     ``s q_c``, which the weight of class c multiplies and "balanced" counts.
-
-    Returns
-    -------
-    targets : Tensor of shape (n_samples,) or (n_samples, 1, n_classes)
-        Class indices, or class probabilities after weighting.
-    weight : Tensor of shape (n_samples,), float64, or None
-        Weights of the rows; None: all are 1.
     """
     if isinstance(labels, Targets):
         if class_weight is not None:
             weight = with_class_weight(class_weight, labels, weight)
         return labels.index, weight
-    class_probability, rows = labels.class_probability, weight
+    proba = labels.class_probability
     if class_weight is not None:
-        if rows is None:
-            rows = torch.ones(
-                class_probability.shape[0], dtype=torch.float64, device=class_probability.device
-            )
-        class_probability = class_probability.to(rows.device)
-        by_class = class_weights_of(
-            class_weight, labels.classes, rows @ class_probabilities(class_probability)
-        )
-        class_probability, rows = reweight(class_probability, rows, by_class)
-        rows = check_nonzero(rows)
-    return class_probability if class_probability.ndim == 1 else class_probability[:, None], rows
+        weight = _ones(proba) if weight is None else weight
+        proba = proba.to(weight.device)
+        total = weight @ class_probabilities(proba)
+        by_class = class_weights_of(class_weight, labels.classes, total)
+        proba, weight = reweight(proba, weight, by_class)
+        check_nonzero(weight)
+    return proba if proba.ndim == 1 else proba[:, None], weight
 
 
-def reweight(class_probability: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
+def _ones(rows: Tensor) -> Tensor:
+    return torch.ones(len(rows), dtype=torch.float64, device=rows.device)
+
+
+def reweight(proba: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
     """Multiply rows by the class weights ``by_class``; return their probabilities and weights."""
-    weighted = class_probabilities(class_probability) * by_class
+    weighted = class_probabilities(proba) * by_class
     total = weighted.sum(dim=1)
     own = weighted / torch.where(total > 0, total, 1.0)[:, None]
-    return own[:, 1] if class_probability.ndim == 1 else own, rows * total
+    return own[:, 1] if proba.ndim == 1 else own, rows * total
 
 
 def class_weights_of(

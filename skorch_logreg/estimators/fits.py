@@ -85,7 +85,7 @@ def _prepare(
         "C": chosen.C,
         "fit_intercept": problem.has_free_intercept,
         "solver": chosen.solver,
-        "start": None if start is None else problem.to_device(data.device, start),
+        "start": start,
     }
 
 

@@ -196,14 +196,13 @@ class BatchFitter:
             loss = Multinomial(len(classes))
             batch = replace(batch, targets=place[batch.targets.cpu()], start=None)
         data = self.rows(batch.targets, batch.weight)
-        start = batch.start
         result = fitting.fit(
             data,
             loss,
             self.penalty(penalty, data.device),
-            C=batch.C.to(data.device),
+            C=batch.C,
             fit_intercept=self.fit_intercept,
-            start=start and Params(start.coef.to(data.device), start.intercept.to(data.device)),
+            start=batch.start,
             callback=callback,
             **self.options,
         )

@@ -73,8 +73,12 @@ class FitRequest:
 
     @classmethod
     def of(cls, data: Data, *, C: float | Tensor = 1.0, **options: Any) -> Self:
-        """Make a request with ``C`` as a tensor and the offset where the rows are."""
+        """Make a request with ``C`` as a tensor, and with start and offset where the rows are."""
         C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+        start = options.get("start")
+        if start is not None:
+            to_device = start.coef.to(data.device), start.intercept.to(data.device)
+            options["start"] = Params(*to_device)
         if options.get("offset") is not None:
             options["offset"] = data.beside(options["offset"])
         return cls(data=data, C=C, **options)

@@ -4,7 +4,7 @@ scikit-learn 1.10 removes `penalty` and `n_jobs`, which only this file handles.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,33 +26,12 @@ _PENALTY_DEPRECATED = (
 )
 
 
-class Parameters(Protocol):
-    """Protocol of estimators: the parameters that `resolve` reads."""
-
-    penalty: Any
-    C: float
-    l1_ratio: float | None
-    dual: bool
-    solver: Any
-    n_jobs: int | None
-
-
 @dataclass(frozen=True)
 class Options:
     """Objective and solver that the parameters of an estimator specify.
 
-    Parameters
-    ----------
-    C : float
-        Inverse of the regularization strength; inf: no penalty.
-    l1_ratio : float
-        Share of L1 in the penalty, in [0, 1].
-    solver : str or solver
-        Solver to run.
-    is_liblinear : bool
-        Whether the objective is liblinear's, whose intercept is penalised.
-    penalty : Penalty or None
-        Penalty object, if the user passed one.
+    ``C`` is inf without a penalty, ``l1_ratio`` is the share of L1 in the penalty, ``penalty`` is
+    the user's penalty object, if any, and the objective of liblinear penalises the intercept.
     """
 
     C: float
@@ -104,7 +83,7 @@ def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
             )
 
 
-def resolve(parameters: Parameters) -> Options:
+def resolve(parameters: Any) -> Options:
     """Resolve parameters to options, with scikit-learn's warnings and errors in its order."""
     penalty, l1_ratio, C = parameters.penalty, parameters.l1_ratio, parameters.C
     if not isinstance(penalty, str | None):
@@ -154,7 +133,7 @@ def resolve(parameters: Parameters) -> Options:
     )
 
 
-def _resolve_object(parameters: Parameters) -> Options:
+def _resolve_object(parameters: Any) -> Options:
     """Resolve parameters with a penalty object, which scikit-learn does not have."""
     penalty, solver = parameters.penalty, parameters.solver
     if isinstance(penalty, type):

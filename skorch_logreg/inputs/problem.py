@@ -45,24 +45,10 @@ def _append_constant(X: Any, value: float) -> Any:
 class Problem:
     """Loss, penalty, data and start of one fit, from an estimator's parameters and validated rows.
 
-    With liblinear's objective, X gets an additional column, whose coefficient is the intercept.
-
-    Parameters
-    ----------
-    options : Options
-    namespace : ArrayNamespace
-        Namespace of the fitted arrays.
-    dtype : torch.dtype
-        Type of the validated X.
-    n_classes, n_features : int
-    fit_intercept : bool
-    intercept_scaling : float
-        Value of liblinear's column.
-    is_soft : bool, default=False
-        Whether targets are probabilities.
-    bounds : tuple of two Tensor of shape (n_features,), or None
-    factor : Tensor of shape (n_features,), float64, or None
-        Penalty factors of the features.
+    With liblinear's objective, X gets an additional column of ``intercept_scaling``, whose
+    coefficient is the intercept. ``dtype`` is the type of the validated X, ``namespace`` that of
+    the fitted arrays, ``is_soft`` whether targets are probabilities. ``bounds`` are two tensors
+    (n_features,), and ``factor`` (n_features,), float64, are the penalty factors.
     """
 
     options: Options
@@ -198,11 +184,6 @@ class Problem:
             coef.to("cpu", torch.float64, copy=True).unflatten(0, (n_models, -1)),
             intercept.to("cpu", torch.float64, copy=True).unflatten(0, (n_models, -1)),
         )
-
-    @staticmethod
-    def to_device(device: torch.device, params: Params) -> Params:
-        """Move parameters to a device."""
-        return Params(params.coef.to(device), params.intercept.to(device))
 
     @property
     def stored_dtype(self) -> torch.dtype:

@@ -14,7 +14,7 @@ from skorch_logreg.inputs import datasets, options, out_of_core, weights
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
 from skorch_logreg.inputs.bounds import check_bounds
 from skorch_logreg.inputs.dask import collect
-from skorch_logreg.inputs.labels import encode_targets
+from skorch_logreg.inputs.labels import class_probabilities, encode_targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import MULTICLASS, Problem
 from skorch_logreg.inputs.rows import torch_dtype, validate_rows
@@ -25,22 +25,10 @@ from skorch_logreg.inputs.torch_context import seeded_generators
 class FitInput:
     """Validated rows, labels and weights of a fit.
 
-    Parameters
-    ----------
-    X : array, csr array, Tensor, ChunkedRows or PartitionedRows of shape (n_samples, n_features)
-        Rows, in their own type.
-    y : array of shape (n_samples,) or (n_samples, n_classes), or None
-        Validated labels; None if ``labels`` are an indicator.
-    labels : Targets, SoftTargets or Indicator
-        Encoded labels.
-    weight : Tensor of shape (n_samples,), float64, or None
-        Sample weights; None: all are 1.
-    namespace : ArrayNamespace
-        Array library and device of the results.
-    device : torch.device or None
-        Device that the estimator asks for; None: that of X.
-    offset : Tensor of shape (n_samples, 1, 1) or (n_samples, 1, n_classes), float64, or None
-        Offset of the logits.
+    ``labels`` are Targets, SoftTargets or an Indicator, for which ``y`` is None; ``weight``
+    (n_samples,) is float64, and None if all weights are 1; results have the library and device of
+    ``namespace``; ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or
+    (n_samples, 1, n_classes), float64.
     """
 
     X: Any
@@ -90,8 +78,26 @@ class FitInput:
         return self.take(np.flatnonzero((self.weight > 0).cpu().numpy()))
 
     def weighted_targets(self, class_weight: Any) -> tuple[Tensor, Tensor | None]:
-        """Return the loss's targets, and sample weights times class weights."""
-        return weights.weight_targets(class_weight, self.labels, self.weight)
+        """Return the loss's targets, and sample weights times class weights (n_samples,), or None.
+
+        Targets are class indices (n_samples,), or probabilities (n_samples,) or (n_samples, 1,
+        n_classes). A row of weight s and probabilities q counts as one row of every class c with
+        weight ``s q_c``, which the weight of class c multiplies and "balanced" counts.
+        """
+        labels, weight = self.labels, self.weight
+        if not labels.is_soft:
+            if class_weight is not None:
+                weight = weights.with_class_weight(class_weight, labels, weight)
+            return labels.index, weight
+        proba = labels.class_probability
+        if class_weight is not None:
+            weight = proba.new_ones(len(proba)) if weight is None else weight
+            proba = proba.to(weight.device)
+            total = weight @ class_probabilities(proba)
+            by_class = weights.class_weights_of(class_weight, labels.classes, total)
+            proba, weight = weights.reweight(proba, weight, by_class)
+            weights.check_nonzero(weight)
+        return proba if proba.ndim == 1 else proba[:, None], weight
 
     def problem(self, parameters: Any, chosen: Options) -> Problem:
         """Build the problem of a linear classifier, and check an estimator's parameters for it."""
@@ -130,14 +136,14 @@ def validate(
 ) -> FitInput:
     """Validate the input of a fit before any other computation.
 
+    A map-style data set of torch, or its loader, is read into memory in the order of ``seed``, or
+    in every pass if ``chosen`` has an exact solver.
+
     Parameters
     ----------
-    X, y, sample_weight
-        Rows, labels and weights, as in the `fit` of a classifier. A map-style data set of torch,
-        or its loader, is read into memory, or in every pass if ``chosen`` has an exact solver.
     model : estimator or None
-        Estimator whose feature attributes are set or checked. None: an analysis, for rows in
-        memory, of any number of classes, and with results in NumPy arrays.
+        Estimator whose feature attributes are set if ``reset``, or else checked. None: an analysis,
+        for rows in memory, of any number of classes, and with results in NumPy arrays.
     parameters : object or None
         Object with the parameters `device`, `soft_labels`, `label_smoothing` and `threshold`;
         None: ``model``.
@@ -146,16 +152,8 @@ def validate(
         they are not.
     caller : str or None
         Name, in an error's text, of what needs rows in memory; None: that of the model's class.
-    seed : int, default=0
-        Seed of the order in which a loader of torch is read.
-    offset : array-like or None
-        Offset of the logits.
     classes : array of shape (n_classes,) or None
         Known classes, not all of them necessarily in y; None: find them in y.
-    reset : bool, default=True
-        Whether to set the model's feature attributes; False: check them.
-    allow_nd : bool, default=False
-        Whether X may have more than two axes.
     read_labels : callable or None
         Function of y and the validated X that returns the encoded labels; None: y holds classes
         or their probabilities.

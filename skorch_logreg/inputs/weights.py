@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, copy_numbers, to_tensor
-from skorch_logreg.inputs.labels import SoftTargets, Targets, class_probabilities
+from skorch_logreg.inputs.labels import Targets, class_probabilities
 
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
@@ -65,40 +65,11 @@ def with_class_weight(
         leaves no row with a weight.
     """
     index = targets.index
-    weight = _ones(index) if weight is None else weight
+    if weight is None:
+        weight = index.new_ones(len(index), dtype=torch.float64)
     index = index.to(weight.device)
     total = weight.new_zeros(targets.n_classes, *weight.shape[1:]).index_add_(0, index, weight)
     return check_nonzero(weight * class_weights_of(class_weight, targets.classes, total)[index])
-
-
-def weight_targets(
-    class_weight: Mapping[Any, float] | str | None,
-    labels: Targets | SoftTargets,
-    weight: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the loss's targets, and sample weights times class weights (n_samples,), or None.
-
-    Targets are class indices (n_samples,), or probabilities (n_samples,) or (n_samples, 1,
-    n_classes). A row of weight s and probabilities q counts as one row of every class c with weight
-    ``s q_c``, which the weight of class c multiplies and "balanced" counts.
-    """
-    if isinstance(labels, Targets):
-        if class_weight is not None:
-            weight = with_class_weight(class_weight, labels, weight)
-        return labels.index, weight
-    proba = labels.class_probability
-    if class_weight is not None:
-        weight = _ones(proba) if weight is None else weight
-        proba = proba.to(weight.device)
-        total = weight @ class_probabilities(proba)
-        by_class = class_weights_of(class_weight, labels.classes, total)
-        proba, weight = reweight(proba, weight, by_class)
-        check_nonzero(weight)
-    return proba if proba.ndim == 1 else proba[:, None], weight
-
-
-def _ones(rows: Tensor) -> Tensor:
-    return torch.ones(len(rows), dtype=torch.float64, device=rows.device)
 
 
 def reweight(proba: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:

@@ -243,7 +243,7 @@ class _PartialFit:
             C=self.C[labels].to(device),
             fit_intercept=problem.has_free_intercept,
             solver=problem.options.solver,
-            start=problem.to_device(device, start),
+            start=start,
             seed=self.label_problem.seed,
             state=state,
             epochs=1 if state is None else state["n_epochs"] + 1,

@@ -47,21 +47,6 @@ class Models:
     constant: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Models of one batch with their targets and weights, as in `fitting.fit`."""
-
-    targets: Tensor
-    weight: Tensor | None
-    C: Tensor
-    start: Params | None
-
-    def take(self, index: Tensor) -> "_Batch":
-        """Return some of the models."""
-        targets, weight = _columns(self.targets, index), _columns(self.weight, index)
-        return _Batch(targets, weight, self.C[index], _take(self.start, index))
-
-
 @dataclass(frozen=True, kw_only=True)
 class BatchFitter:
     """Rows, loss and options of the fits of a list of models.
@@ -132,11 +117,7 @@ class BatchFitter:
     ) -> FitResult:
         """Fit all models, and return their result without logits.
 
-        Parameters
-        ----------
-        models : Models
-        on_batch : callable or None, default=None
-            Called with the indices of the models and the result of every batch.
+        ``on_batch`` is called with the indices of the models and the result of every batch.
         """
         results, order = [], []
         for part in self.batches(models):
@@ -149,14 +130,7 @@ class BatchFitter:
         return FitResult.joined(results, np.concatenate(order))
 
     def fit(self, models: Models, part: np.ndarray) -> FitResult:
-        """Fit the models of a batch.
-
-        Parameters
-        ----------
-        models : Models
-        part : ndarray of shape (k,), int
-            Indices of the models, which have the same penalty.
-        """
+        """Fit the models of a batch, whose indices are ``part`` and which have the same penalty."""
         numbers, place = np.unique(models.column[part], return_inverse=True)
         targets, weight = self.columns(numbers)
         shown = np.ones((len(part), max(self.loss.n_outputs, 2)), dtype=bool)
@@ -165,53 +139,60 @@ class BatchFitter:
         if models.constant is not None:
             constant = models.constant[part, None]
             shown = np.where(constant, constant == [-1, 1], shown)
-        if len(numbers) > 1 and not np.array_equal(place, np.arange(len(part))):
-            repeated = torch.from_numpy(place)
-            targets, weight = _columns(targets, repeated), _columns(weight, repeated)
-        index = torch.from_numpy(part)
-        batch = _Batch(targets, weight, models.C[index], _take(models.start, index))
-        number = 0 if models.penalty is None else int(models.penalty[part[0]])
         callback = None if self.report is None else self.report(part)
         patterns, which = np.unique(shown, axis=0, return_inverse=True)
-        if len(patterns) == 1:
-            return self._fit_classes(batch, patterns[0], number, callback)
         same = [np.flatnonzero(which == k) for k in range(len(patterns))]
         results = [
-            self._fit_classes(batch.take(torch.from_numpy(own)), pattern, number, callback)
+            self._fit_classes(
+                models,
+                part[own],
+                _columns(targets, place[own]),
+                _columns(weight, place[own]),
+                shown=pattern,
+                callback=callback,
+            )
             for own, pattern in zip(same, patterns, strict=True)
         ]
         return FitResult.joined(results, np.concatenate(same))
 
     def _fit_classes(
-        self, batch: _Batch, shown: np.ndarray, penalty: int, callback: Any
+        self,
+        models: Models,
+        part: np.ndarray,
+        targets: Tensor,
+        weight: Tensor | None,
+        *,
+        shown: np.ndarray,
+        callback: Any,
     ) -> FitResult:
         """Fit models whose rows have some of the classes; use the start only if these are all."""
         classes = np.flatnonzero(shown)
         if len(classes) == 1:
-            return self._saturated(batch, int(classes[0]))
-        loss, some = self.loss, len(classes) < len(shown)
-        if some:
+            return self._saturated(targets, len(part), int(classes[0]))
+        index, start, loss = torch.from_numpy(part), models.start, self.loss
+        is_whole = len(classes) == len(shown)
+        if not is_whole:
             place = torch.zeros(len(shown), dtype=torch.int64)
             place[classes] = torch.arange(len(classes))
-            loss = Multinomial(len(classes))
-            batch = replace(batch, targets=place[batch.targets.cpu()], start=None)
-        data = self.rows(batch.targets, batch.weight)
+            targets, loss, start = place[targets.cpu()], Multinomial(len(classes)), None
+        data = self.rows(targets, weight)
+        penalty = 0 if models.penalty is None else int(models.penalty[part[0]])
         result = fitting.fit(
             data,
             loss,
             self.penalty(penalty, data.device),
-            C=batch.C,
+            C=models.C[index],
             fit_intercept=self.fit_intercept,
-            start=batch.start,
+            start=start and Params(start.coef[index], start.intercept[index]),
             callback=callback,
             **self.options,
         )
-        return self._with_absent_classes(result, classes) if some else result
+        return result if is_whole else self._with_absent_classes(result, classes)
 
-    def _saturated(self, batch: _Batch, only: int) -> FitResult:
+    def _saturated(self, targets: Tensor, n_models: int, only: int) -> FitResult:
         """Return models that predict one class with certainty."""
-        n_outputs, n_models = self.loss.n_outputs, len(batch.C)
-        intercept = batch.targets.new_zeros(n_outputs, dtype=torch.float64)
+        n_outputs = self.loss.n_outputs
+        intercept = targets.new_zeros(n_outputs, dtype=torch.float64)
         if n_outputs == 1:
             intercept += self.certain_logit if only else -self.certain_logit
         else:
@@ -229,7 +210,7 @@ class BatchFitter:
             value=zero,
             optimality=zero,
             duality_gap=zero,
-            logits=intercept.expand(len(batch.targets), n_models, n_outputs),
+            logits=intercept.expand(len(targets), n_models, n_outputs),
             total_weight=zero,
         )
 
@@ -253,14 +234,9 @@ class BatchFitter:
 def classes_shown(targets: Tensor, weight: Tensor | None, n_classes: int) -> np.ndarray:
     """Return for every column (row) and class (column) whether it has a positive weight.
 
-    Parameters
-    ----------
-    targets : Tensor of shape (n_samples,) or (n_samples, k)
-        Class indices, common to all columns, or probabilities of the second class for each.
-    weight : Tensor of shape (n_samples,) or (n_samples, k), or None
-        Sample weights; None: 1, and common targets have all classes.
-    n_classes : int
-        Number of classes.
+    Targets are class indices (n_samples,), common to all columns, or probabilities (n_samples, k)
+    of the second class for each. Weights have shape (n_samples,) or (n_samples, k); None: all are
+    1, and common targets have all classes.
     """
     if targets.ndim == 1:
         if weight is None:
@@ -269,16 +245,10 @@ def classes_shown(targets: Tensor, weight: Tensor | None, n_classes: int) -> np.
         total = weight.new_zeros(n_classes, *weight.shape[1:])
         total.index_add_(0, targets.cpu(), weight)
         return np.asarray(total.reshape(n_classes, -1).T > 0)
-    second = targets.to(torch.float64)
-    if weight is None:
-        both = second.sum(dim=0)
-        total = torch.stack([len(second) - both, both])
-    elif weight.ndim == 1:
-        total = torch.stack([weight @ (1 - second), weight @ second])
-    else:
-        both = torch.einsum("nm,nm->m", weight, second)
-        total = torch.stack([torch.einsum("nm,nm->m", weight, 1 - second), both])
-    return np.asarray((total.T > 0).cpu())
+    used = torch.ones(1, 1) if weight is None else weight.reshape(len(weight), -1)
+    used = used.to(targets.device) > 0
+    shown = [(used & part).any(dim=0) for part in (targets < 1, targets > 0)]
+    return np.asarray(torch.stack(shown, dim=1).cpu())
 
 
 def is_saturated(params: Params) -> Tensor:
@@ -287,12 +257,10 @@ def is_saturated(params: Params) -> Tensor:
     return constant[..., 0]
 
 
-def _columns(array: Tensor | None, index: Tensor) -> Any:
+def _columns(array: Tensor | None, index: np.ndarray) -> Any:
     """Return the columns of some models of an array that has one for each, or is common to all."""
     if array is None or array.ndim == 1 or array.shape[1] == 1:
         return array
-    return array[:, index.to(array.device)]
-
-
-def _take(params: Params | None, index: Tensor) -> Params | None:
-    return None if params is None else Params(params.coef[index], params.intercept[index])
+    if np.array_equal(index, np.arange(array.shape[1])):
+        return array
+    return array[:, torch.from_numpy(index).to(array.device)]

@@ -34,27 +34,34 @@ from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
 def minimise(request: FitRequest) -> FitResult:
     """Minimise on virtually standardised columns."""
-    data, loss, C = request.data, request.loss, request.C
+    data, n_models, n_outputs = request.data, len(request.C), request.loss.n_outputs
+    small = is_small(data.n_samples, n_models, n_outputs, data.n_features + 1)
+    # calls are a quarter cheaper on tensors that never have gradients
+    with workers(1 if small else None), single_thread(), torch.inference_mode(small):
+        request, objective, units = standardised(request)
+        # where threads take blocks, the work between them is short: a second thread would spin;
+        # so it would between the many small solves of a penalty that is not smooth
+        with several_threads(request.penalty.smooth and not (small or objective.data.is_split)):
+            return _solve(request, objective, units)
+
+
+def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
+    """Return the request without excluded columns, its objective on the others, and their units."""
     penalty, excluded = request.penalty.without_excluded()
     if excluded is not None:
         request = replace(request, penalty=penalty)
-    small = is_small(data.n_samples, len(C), loss.n_outputs, data.n_features + 1)
-    # calls are a quarter cheaper on tensors that never have gradients
-    with workers(1 if small else None), single_thread(), torch.inference_mode(small):
-        units = Units.of(data, request.fit_intercept, excluded)
-        encoded = loss.encode(data.targets)
-        objective = Objective(
-            data.standardised(units.center, units.scale, encoded, len(C) * loss.n_outputs),
-            loss,
-            penalty.in_units(units.scale),
-            1 / C,
-            request.fit_intercept,
-            request.offset,
-        )
-        # where threads take blocks, the work between them is short: a second thread would spin;
-        # so it would between the many small solves of a penalty that is not smooth
-        with several_threads(penalty.smooth and not (small or objective.data.is_split)):
-            return _solve(request, objective, units)
+    data, loss, C = request.data, request.loss, request.C
+    units = Units.of(data, request.fit_intercept, excluded)
+    n_logits = len(C) * loss.n_outputs
+    objective = Objective(
+        data.standardised(units.center, units.scale, loss.encode(data.targets), n_logits),
+        loss,
+        penalty.in_units(units.scale),
+        1 / C,
+        request.fit_intercept,
+        request.offset,
+    )
+    return request, objective, units
 
 
 def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:
@@ -74,7 +81,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     if written is not None:
         first, n_iter = objective.zeros(), 0
     elif request.start is not None:
-        first, n_iter = units.to_solver(_free_of_constants(request, request.start)), 0
+        first, n_iter = units.to_solver(_centered(request, request.start)), 0
     else:
         try:
             first, n_iter = cold_start(objective, solver, tol, max_iter)
@@ -106,8 +113,7 @@ def _reporter(request: FitRequest, units: Units) -> Callable[[Iterate], bool] | 
 
     def report(iterate: Iterate) -> bool:
         def params() -> Params:
-            found = units.from_solver(iterate.params, request.penalty)
-            return _free_of_constants(request, found)
+            return _centered(request, units.from_solver(iterate.params, request.penalty))
 
         n_iter, value, optimality = iterate.n_iter, iterate.value, iterate.optimality
         with torch.inference_mode(False):  # a callback's own tensors may need gradients
@@ -124,21 +130,17 @@ def _solution(
     status: Status = Status.MAX_ITER,
 ) -> FitResult:
     """Round the parameters to the type in which they are stored, and certify those."""
-    params = units.from_solver(outcome.params, request.penalty)
-    params = stored(_free_of_constants(request, params), units, request.dtype)
+    params = _centered(request, units.from_solver(outcome.params, request.penalty))
+    params = stored(params, units, request.dtype)
     reads = objective.data.n_passes
     gap = stored_gap(objective, units, params, outcome, request.dtype)
-    return FitResult(
-        params=params,
+    return FitResult.of(
+        outcome,
+        params,
+        objective,
         status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
-        n_iter=outcome.n_iter,
         n_passes=outcome.n_passes + objective.data.n_passes - reads,
-        value=outcome.value,
-        optimality=outcome.optimality,
         duality_gap=gap,
-        logits=outcome.logits,
-        total_weight=objective.data.weight.sum(dim=0).expand(len(request.C)),
-        directions=outcome.directions,
     )
 
 
@@ -163,10 +165,7 @@ def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
     return chosen
 
 
-def _free_of_constants(request: FitRequest, params: Params) -> Params:
-    """Remove constants that are common to all classes; two classes have none."""
-    if request.loss.n_outputs == 1:
-        return params
+def _centered(request: FitRequest, params: Params) -> Params:
     return centered(params, request.effective_penalty, 1 / request.C)
 
 
@@ -174,7 +173,9 @@ def centered(params: Params, penalty: Penalty, reg_strength: Tensor) -> Params:
     """Remove what is not determined: a constant added to the parameters of all classes.
 
     Under a smooth penalty the coefficients of the minimiser sum to zero by themselves, and this
-    removes rounding.
+    removes rounding. Models of two classes have one row of coefficients, which is determined.
     """
+    if params.coef.shape[1] == 1:
+        return params
     mean = params.intercept.mean(dim=1, keepdim=True)
     return Params(penalty.balanced(params.coef, reg_strength), params.intercept - mean)

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
@@ -19,45 +17,21 @@ from skorch_logreg.solvers.evaluate_only import EvaluateOnly
 
 
 def train(
-    data: Data,
-    loss: Loss,
-    penalty: Penalty,
-    *,
-    state: dict[str, Any] | None = None,
-    epochs: int | None = None,
-    total_weight: Tensor | None = None,
-    **options: Any,
+    data: Data, loss: Loss, penalty: Penalty, **options: Any
 ) -> tuple[Params, TrainingResult]:
     """Train on mini-batches, from any start and state, without a certificate.
 
-    Parameters
-    ----------
-    data, loss, penalty, **options
-        As in `fit`; the solver is one for mini-batches.
-    state, epochs, total_weight
-        As in `TrainingRequest` and `train_in_memory`.
-
-    Returns
-    -------
-    params : Params
-        Parameters after the last epoch, or after the best one with early stopping.
-    trained : TrainingResult
-        Result of the epochs.
+    The arguments are those of `fit`, with a solver for mini-batches. The parameters are those after
+    the last epoch, or after the best one with early stopping.
     """
-    request = FitRequest.of(data, loss=loss, penalty=penalty, **options)
-    return _train(request, state, epochs, total_weight)
+    return _train(FitRequest.of(data, loss=loss, penalty=penalty, **options))
 
 
-def _train(
-    request: FitRequest,
-    state: dict[str, Any] | None = None,
-    epochs: int | None = None,
-    total_weight: Tensor | None = None,
-) -> tuple[Params, TrainingResult]:
+def _train(request: FitRequest) -> tuple[Params, TrainingResult]:
     data, loss, C = request.data, request.loss, request.C
     solver: Any = request.solver
     assert isinstance(data, InMemory)  # estimators refuse mini-batches of other rows
-    weight = data.weight.sum(dim=0) if total_weight is None else total_weight
+    weight = data.weight.sum(dim=0) if request.total_weight is None else request.total_weight
     head = LinearHead.zeros(
         (len(C), loss.n_outputs, data.n_features),
         bias=request.fit_intercept,
@@ -77,8 +51,8 @@ def _train(
         forward=head.logits,
         held_out_score=score and (lambda: score(head.params())),
         callback=epoch_callback(request.callback, weight, head.params),
-        state=state,
-        epochs=epochs,
+        state=request.state,
+        epochs=request.epochs,
         seed=request.seed,
     )
     trained = train_in_memory(training, data, weight)

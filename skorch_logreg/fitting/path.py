@@ -10,11 +10,12 @@ from torch import Tensor
 
 from skorch_logreg.data import Data
 from skorch_logreg.data.threads import single_thread, workers
-from skorch_logreg.fitting.exact import centered
+from skorch_logreg.fitting.exact import centered, standardised
+from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.fitting.result import FitResult
 from skorch_logreg.fitting.starts import prior_start
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, Units
+from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import ElasticNet
 from skorch_logreg.solvers import ProximalNewton, drive
 
@@ -25,10 +26,7 @@ def fit_path(
     loss: Loss,
     penalty: ElasticNet,
     grid: Callable[[float], np.ndarray],
-    *,
-    fit_intercept: bool = True,
-    tol: float = 1e-4,
-    max_iter: int = 100,
+    **options: Any,
 ) -> tuple[np.ndarray, FitResult]:
     """Minimise along a path of ``C``, each from the solution before.
 
@@ -37,7 +35,7 @@ def fit_path(
 
     Parameters
     ----------
-    data, loss, penalty, fit_intercept, tol, max_iter
+    data, loss, penalty, **options
         As in `fit`; ``max_iter`` holds for each point.
     grid : callable
         Takes the largest C at which all penalised coefficients are zero and returns the path,
@@ -50,39 +48,22 @@ def fit_path(
     solution : FitResult
         A model for every C, without logits.
     """
-    penalty, excluded = penalty.without_excluded()
-    solver = ProximalNewton()
+    request = FitRequest.of(data, loss=loss, penalty=penalty, **options)
+    solver, tol, max_iter = ProximalNewton(), request.tol, request.max_iter
     with workers(), single_thread():
-        units = Units.of(data, fit_intercept, excluded)
-        scaled = data.standardised(
-            units.center, units.scale, loss.encode(data.targets), loss.n_outputs
-        )
-        reg_strength = torch.ones(1, dtype=torch.float64, device=data.device)
-        at = Objective(scaled, loss, penalty.in_units(units.scale), reg_strength, fit_intercept)
+        request, at, units = standardised(request)
         at, state, entry = _entered(at, solver, tol, max_iter)
         reads, results, Cs = 0, [], np.asarray(grid(entry))
         for C in Cs:
-            before, at = at, replace(at, reg_strength=torch.full_like(reg_strength, 1 / C))
+            before, at = at, replace(at, reg_strength=torch.full_like(at.reg_strength, 1 / C))
             state = solver.carried(state, before, at)
             found = drive(solver, at, state.point.params, tol=tol, max_iter=max_iter, state=state)
             state = found.state
-            params = units.from_solver(found.params, penalty)
-            if loss.n_outputs > 1:
-                params = centered(params, penalty, at.reg_strength)
-            results.append(
-                FitResult(
-                    params=params,
-                    status=found.status,
-                    n_iter=found.n_iter,
-                    n_passes=found.n_passes - reads,
-                    value=found.value,
-                    optimality=found.optimality,
-                    duality_gap=found.duality_gap,
-                    logits=found.logits[:0],
-                    total_weight=at.data.weight.sum(dim=0),
-                )
-            )
-            reads = found.n_passes
+            params = units.from_solver(found.params, request.penalty)
+            params = centered(params, request.penalty, at.reg_strength)
+            n_passes, reads = found.n_passes - reads, found.n_passes
+            changes = {"n_passes": n_passes, "logits": found.logits[:0]}
+            results.append(FitResult.of(found, params, at, **changes))
     return Cs, FitResult.joined(results, np.arange(len(Cs)))
 
 

@@ -53,6 +53,8 @@ class FitRequest:
     dtype : torch.dtype, default=torch.float64
         Type in which the parameters will be stored: they are rounded to it, and the duality gap
         includes the error of rounding.
+    state, epochs, total_weight : default=None
+        With a mini-batch solver, as in `TrainingRequest` and `train_in_memory`.
     """
 
     data: Data
@@ -70,6 +72,9 @@ class FitRequest:
     seed: int = 0
     offset: Tensor | None = None
     dtype: torch.dtype = torch.float64
+    state: dict[str, Any] | None = None
+    epochs: int | None = None
+    total_weight: Tensor | None = None
 
     @classmethod
     def of(cls, data: Data, *, C: float | Tensor = 1.0, **options: Any) -> Self:

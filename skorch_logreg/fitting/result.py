@@ -1,16 +1,19 @@
 """Results of a fit, and its progress for callbacks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skorch_logreg.minibatch import TrainingResult
-from skorch_logreg.objective import Params
-from skorch_logreg.solvers import Status
+from skorch_logreg.objective import Objective, Params
+from skorch_logreg.solvers import Outcome, Status
+
+# results with one entry per model
+_PER_MODEL = ("n_iter", "value", "optimality", "duality_gap", "total_weight")
 
 
 @dataclass(frozen=True)
@@ -93,37 +96,39 @@ class FitResult:
     directions: tuple[Tensor | None, ...] = ()
 
     @classmethod
-    def joined(cls, results: Sequence["FitResult"], models: np.ndarray) -> "FitResult":
-        """Concatenate results, and put the models into ascending order of their numbers.
+    def of(
+        cls, outcome: Outcome, params: Params, objective: Objective, **changes: Any
+    ) -> "FitResult":
+        """Combine a solver's result with its parameters in the units of X, and other changes."""
+        names = [field.name for field in fields(cls) if hasattr(outcome, field.name)]
+        found = {name: getattr(outcome, name) for name in names} | changes
+        total_weight = objective.data.weight.sum(dim=0).expand(len(outcome.status))
+        return cls(**found | {"params": params, "total_weight": total_weight})
 
-        Parameters
-        ----------
-        results : sequence of FitResult
-        models : ndarray of shape (m,), int
-            Numbers of the models, in the order of the results.
-        """
+    @classmethod
+    def joined(cls, results: Sequence["FitResult"], models: np.ndarray) -> "FitResult":
+        """Concatenate results, and put the models into ascending order of their numbers (m,)."""
         if len(results) == 1:
             return results[0]
-        order = models.argsort(kind="stable").tolist()
 
-        def together(name: str, dim: int = 0) -> Tensor:
-            parts = [attrgetter(name)(result) for result in results]
-            device = parts[0].device
-            parts = [part[0:].to(device) for part in parts]  # slicing collects out-of-core rows
-            return torch.cat(parts, dim).index_select(dim, torch.tensor(order, device=device))
+        def together(parts: list[Tensor], dim: int = 0) -> Tensor:
+            # slicing collects out-of-core rows
+            return torch.cat([part[0:].to(parts[0].device) for part in parts], dim)
 
-        status = [status for result in results for status in result.status]
-        return cls(
-            params=Params(together("params.coef"), together("params.intercept")),
-            status=tuple(status[i] for i in order),
-            n_iter=together("n_iter"),
+        per_model: dict[str, Any] = {
+            name: together([getattr(result, name) for result in results]) for name in _PER_MODEL
+        }
+        joined = cls(
+            params=Params(
+                together([result.params.coef for result in results]),
+                together([result.params.intercept for result in results]),
+            ),
+            status=tuple(status for result in results for status in result.status),
             n_passes=sum(result.n_passes for result in results),
-            value=together("value"),
-            optimality=together("optimality"),
-            duality_gap=together("duality_gap"),
-            logits=together("logits", dim=1),
-            total_weight=together("total_weight"),
+            logits=together([result.logits for result in results], dim=1),
+            **per_model,
         )
+        return joined.take(torch.from_numpy(models.argsort(kind="stable")))
 
     def take(self, models: Tensor) -> "FitResult":
         """Return some of the models, by their indices."""
@@ -132,11 +137,7 @@ class FitResult:
             self,
             params=Params(self.params.coef[models], self.params.intercept[models]),
             status=tuple(self.status[model] for model in at),
-            n_iter=self.n_iter[models],
-            value=self.value[models],
-            optimality=self.optimality[models],
-            duality_gap=self.duality_gap[models],
             logits=self.logits[:, models],
-            total_weight=self.total_weight[models],
             directions=tuple(self.directions[model] for model in at) if self.directions else (),
+            **{name: getattr(self, name)[models] for name in _PER_MODEL},
         )

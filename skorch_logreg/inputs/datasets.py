@@ -81,14 +81,8 @@ def read(
 ) -> tuple[Any, Any, Any]:
     """Read all rows of a map-style data set or its loader.
 
-    Parameters
-    ----------
-    X : Dataset or DataLoader
-    allow_rereading : bool, default=False
-        Whether the rows of a large data set may be read again in every pass instead of being kept
-        in memory. This needs a loader that yields every row once, in any order.
-    max_memory_bytes, chunk_bytes : int
-        Size of the rows up to which they are kept in memory, and of a chunk of more rows.
+    With ``allow_rereading``, rows of more than ``max_memory_bytes`` are read again in every pass,
+    in chunks of ``chunk_bytes``, if the loader yields every row once, in any order.
 
     Returns
     -------
@@ -102,11 +96,10 @@ def read(
     labels: list[Any] = []
     n_bytes, first = 0, None
     for item, *others in batches(loader if chunks is None else chunks.loader()):
-        part = to_ndarray(item)
-        n_bytes += part.nbytes
-        first = part if first is None else first
-        rows.append(part)
+        rows.append(to_ndarray(item))
         labels.append(others)
+        first = rows[0] if first is None else first
+        n_bytes += rows[-1].nbytes
         if chunks is not None and n_bytes > max_memory_bytes:
             rows.clear()
     if first is None:

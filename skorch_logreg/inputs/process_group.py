@@ -37,11 +37,11 @@ def fit_on_all_ranks(
     raised on all.
     """
     _check_group(X)
-    rows, given = None, None
-    summary: _RankSummary | Exception | None = None
+    summary: _RankSummary | Exception
     try:
         rows, given, summary = _validate_rows(X, y, sample_weight)
     except Exception as error:
+        rows = given = None
         summary = error
     summaries: list[Any] = [None] * dist.get_world_size(X.group)
     dist.all_gather_object(summaries, summary, group=X.group)

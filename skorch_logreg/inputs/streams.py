@@ -25,20 +25,8 @@ from skorch_logreg.solvers.minibatch import changed_settings
 class Stream:
     """Batches of a loader, and the classes and weights of all rows from a first reading.
 
-    Parameters
-    ----------
-    loader : DataLoader
-    first : tuple of X and y
-        First two rows, or the only one.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels.
-    class_weight : Tensor of shape (n_classes,), float64, or None
-        Weights of the classes; None: all are 1.
-    weight : Tensor of shape (1,), float64
-        Total weight of all rows.
-    n_samples : int
-    soft_labels : bool
-    label_smoothing : float
+    ``first`` are X and y of the first two rows, or the only one; ``class_weight`` (n_classes,) is
+    None if all weights are 1; ``weight`` (1,) is the total weight of all rows.
     """
 
     loader: DataLoader[Any]
@@ -84,14 +72,14 @@ class Stream:
         """Return targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
         settings = self.soft_labels, self.label_smoothing, self.classes
         labels: Any = encode_targets(to_ndarray(y), *settings)
-        rows: Any = None if weight is None else to_tensor(to_ndarray(weight)).to(torch.float64)
-        if self.class_weight is not None and rows is None:
-            rows = torch.ones(len(y), dtype=torch.float64)
         targets: Tensor = labels.class_probability if labels.is_soft else labels.index
-        if self.class_weight is not None and labels.is_soft:
-            targets, rows = reweight(targets, rows, self.class_weight)
-        elif self.class_weight is not None:
-            rows = rows * self.class_weight[targets]
+        rows: Any = None if weight is None else to_tensor(to_ndarray(weight)).to(torch.float64)
+        if self.class_weight is not None:
+            rows = torch.ones(len(y), dtype=torch.float64) if rows is None else rows
+            if labels.is_soft:
+                targets, rows = reweight(targets, rows, self.class_weight)
+            else:
+                rows = rows * self.class_weight[targets]
         if len(self.classes) == 2:
             targets = targets.to(torch.float64)
         return targets[:, None], None if rows is None else rows[:, None]

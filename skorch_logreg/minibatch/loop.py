@@ -35,7 +35,8 @@ def train(
     network, solver = request.network, request.solver
     writer = CheckpointWriter(None, {}) if checkpoint_writer is None else checkpoint_writer
     epochs = solver.epochs if request.epochs is None else request.epochs
-    run = TrainingState.start(network, solver)
+    optimizer = solver.optimizer([p for p in network.parameters() if p.requires_grad])
+    run = TrainingState(network, optimizer, solver.scheduler(optimizer))
     if request.state is not None:
         run.restore(request.state)
     is_resumed = run.resume(writer, epochs)
@@ -43,7 +44,7 @@ def train(
     try:
         network.train()
         while (status := run.status(epochs, solver.patience)) is None:
-            learning_rate = run.learning_rate
+            learning_rate = float(run.optimizer.param_groups[0]["lr"])
             try:
                 loss = _epoch(request, batches, objective, run)
             except Exception as error:
@@ -52,8 +53,14 @@ def train(
                     raise writer.damaged() from error
                 raise
             is_resumed = False
-            seconds = time.perf_counter() - start_time
-            _record(request, run, loss, learning_rate, seconds)
+            seconds, total = time.perf_counter() - start_time, sum(loss.tolist())
+            run.record_epoch(total, learning_rate, seconds, _held_out_score(request))
+            if not math.isfinite(total):
+                raise DivergenceError(
+                    f"{type(solver).__name__} diverged: the loss is {total} in epoch "
+                    f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
+                    "example with StandardScaler), or set clip."
+                )
             if writer.due(run.n_epochs):
                 writer.write(run.n_epochs, run.checkpoint_state())
             if request.callback is not None and request.callback(run.n_epochs, loss):
@@ -115,27 +122,14 @@ def _epoch(
     return stacked.to(torch.float64).mean(dim=0)
 
 
-def _record(
-    request: TrainingRequest,
-    run: TrainingState,
-    loss: Tensor,
-    learning_rate: float,
-    seconds: float,
-) -> None:
-    """Score the held-out rows, and record an epoch of a mean loss (m,)."""
-    network, score, total = request.network, None, sum(loss.tolist())
-    if request.held_out_score is not None:
-        network.eval()
-        with torch.no_grad():
-            score = request.held_out_score()
-        network.train()
-    run.record_epoch(total, learning_rate, seconds, score)
-    if not math.isfinite(total):
-        raise DivergenceError(
-            f"{type(request.solver).__name__} diverged: the loss is {total} in epoch "
-            f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
-            "example with StandardScaler), or set clip."
-        )
+def _held_out_score(request: TrainingRequest) -> float | None:
+    if request.held_out_score is None:
+        return None
+    request.network.eval()
+    with torch.no_grad():
+        score = request.held_out_score()
+    request.network.train()
+    return score
 
 
 def _clip(network: nn.Module, clip: float, n_models: int) -> None:

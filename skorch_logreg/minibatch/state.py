@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.solvers import Status
-from skorch_logreg.solvers.minibatch import MiniBatch
 
 
 @dataclass
@@ -27,17 +26,6 @@ class TrainingState:
     )
     best: dict[str, Tensor] | None = None
     best_epoch: int = 0
-
-    @classmethod
-    def start(cls, network: nn.Module, solver: MiniBatch) -> "TrainingState":
-        """Create the optimiser of the parameters that are trained, and its schedule."""
-        optimizer = solver.optimizer([p for p in network.parameters() if p.requires_grad])
-        return cls(network, optimizer, solver.scheduler(optimizer))
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the optimiser."""
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def step_scheduler(self, losses: list[Tensor]) -> None:
         """Adapt the learning rate after an epoch with some losses (m,) of its batches."""

@@ -1,4 +1,9 @@
-"""Scores of all models of all folds at once, for metrics that are computed from logits."""
+"""Scores of all models of all folds at once, for metrics that are computed from logits.
+
+Shapes: logits (rows, m, K) with K = 1 for two classes, class indices (rows, 1) or (rows, m), and
+values of rows (rows, m). The rows of the folds are concatenated; ``lengths`` holds the number of
+rows of each fold.
+"""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,7 +13,7 @@ import torch
 from sklearn.metrics import get_scorer
 from torch import Tensor, nn
 
-from skorch_logreg.scoring import metrics
+from skorch_logreg.losses.softmax import softmax
 
 FAST_METRICS = ("accuracy", "balanced_accuracy", "neg_brier_score", "neg_log_loss", "roc_auc")
 _NEED_ALL_CLASSES = ("balanced_accuracy", "roc_auc")  # y of every fold must have all classes
@@ -18,11 +23,8 @@ _WITHOUT_LABELS = ("neg_brier_score", "neg_log_loss")  # without `labels`, class
 def metric_name(scoring: Any) -> str | None:
     """Return the name of a scorer's metric if it is one of `FAST_METRICS`, otherwise None.
 
-    Parameters
-    ----------
-    scoring : str, callable or None
-        Argument of `sklearn.metrics.get_scorer`. None, a classifier's own `score`, is accuracy.
-        A scorer object is recognised by its function and settings.
+    ``scoring`` is an argument of `sklearn.metrics.get_scorer`. None, a classifier's own `score`, is
+    accuracy. A scorer object is recognised by its function and settings.
     """
     if scoring is None:
         return "accuracy"
@@ -52,8 +54,6 @@ def fast_scores(
 
     Parameters
     ----------
-    scoring : str, callable or None
-        Argument of `metric_name`.
     logits : Tensor of shape (n_entries, n_models, 1) or (n_entries, n_models, n_classes)
         Logits of the rows to score, concatenated over the folds, by the models of each fold, as
         ``FoldRows.take`` returns. Probabilities have their type and are clipped by its epsilon.
@@ -92,29 +92,35 @@ def fast_scores(
     index = index.to(logits.device).reshape(index.shape[0], -1)
     if weight is not None:
         weight = weight.to(logits.device, torch.float64)[:, None]
-        if not bool((weight >= 0).all() & (metrics.fold_sums(weight, lengths) > 0).all()):
+        if not bool((weight >= 0).all() & (_fold_sums(weight, lengths) > 0).all()):
             return None
     from_y = classes is not None and metric in _WITHOUT_LABELS
     totals = None
     if from_y or metric in _NEED_ALL_CLASSES:
         members = nn.functional.one_hot(index, n_classes).to(torch.float64)
         counted = members if from_y or weight is None else members * weight[:, :, None]
-        totals = metrics.fold_sums(counted, lengths)
+        totals = _fold_sums(counted, lengths)
         if not bool((totals > 0).all()):
             return None
-    if from_y and metric == "neg_brier_score" and n_classes == 2 and _has_no_order(classes):
+    # scikit-learn requires `pos_label` for labels that are not numbers
+    kind = getattr(getattr(classes, "dtype", None), "kind", "f")
+    if from_y and metric == "neg_brier_score" and n_classes == 2 and kind in "OUS":
         return None
     if metric == "roc_auc":
-        return None if n_classes > 2 else metrics.roc_auc(logits[:, :, 0], index, lengths, weight)
+        return None if n_classes > 2 else _roc_auc(logits[:, :, 0], index, lengths, weight)
     if metric == "neg_log_loss":
-        value = metrics.log_likelihood(logits, index)
+        value = _log_likelihood(logits, index)
     elif metric == "neg_brier_score":
-        value = metrics.negative_brier(logits, index)
+        value = _negative_brier(logits, index)
     else:
-        value = metrics.is_correct(logits, index, threshold)
+        value = _is_correct(logits, index, threshold)
     if totals is not None and metric == "balanced_accuracy":
-        weight = metrics.balanced_weights(index, lengths, weight, totals)
-    return metrics.fold_means(value.to(torch.float64), lengths, weight)
+        fold = torch.arange(len(lengths), device=index.device).repeat_interleave(
+            torch.tensor(lengths, device=index.device)
+        )
+        total = totals[fold].gather(2, index[:, :, None])[:, :, 0]
+        weight = 1 / total if weight is None else weight / total
+    return _fold_means(value.to(torch.float64), lengths, weight)
 
 
 @cache
@@ -122,6 +128,87 @@ def _scorer(name: str) -> Any:
     return get_scorer(name)
 
 
-def _has_no_order(classes: Any) -> bool:
-    """Return True for labels that are not numbers, for which scikit-learn requires `pos_label`."""
-    return getattr(getattr(classes, "dtype", None), "kind", "f") in "OUS"
+def _fold_sums(value: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Sum values over each fold's rows, fold by fold, so that the order of summation is fixed."""
+    if len(set(lengths)) == 1:
+        return value.unflatten(0, (len(lengths), -1)).sum(dim=1)
+    return torch.stack([part.sum(dim=0) for part in value.split(list(lengths))])
+
+
+def _fold_means(value: Tensor, lengths: Sequence[int], weight: Tensor | None) -> Tensor:
+    """Average values over each fold's rows."""
+    if weight is None:
+        count = torch.tensor(lengths, dtype=torch.float64, device=value.device)
+        return _fold_sums(value, lengths) / count[:, None]
+    return _fold_sums(value * weight, lengths) / _fold_sums(weight, lengths)
+
+
+def _is_correct(logits: Tensor, index: Tensor, threshold: float) -> Tensor:
+    """Return True for rows whose prediction is correct, with the comparison of `predict`."""
+    if logits.shape[2] > 1:
+        return logits.argmax(dim=2) == index
+    if threshold == 0.5:
+        positive = logits[:, :, 0] >= 0
+    else:
+        positive = logits[:, :, 0].sigmoid() >= float(threshold)
+    return positive == (index == 1)
+
+
+def _log_likelihood(logits: Tensor, index: Tensor) -> Tensor:
+    """Compute the log-probabilities of the true classes, clipped as in `log_loss`.
+
+    For two classes, the probability of the first is computed as one minus that of the second, with
+    its rounding error.
+    """
+    if logits.shape[2] > 1:
+        place = index.expand(logits.shape[:2])[:, :, None]
+        found = softmax(logits).gather(2, place).squeeze(2)
+    else:
+        positive = logits[:, :, 0].sigmoid()
+        found = torch.where(index == 1, positive, 1 - positive)
+    eps = torch.finfo(logits.dtype).eps
+    return found.clamp_(eps, 1 - eps).log_()
+
+
+def _negative_brier(logits: Tensor, index: Tensor) -> Tensor:
+    """Compute the negative squared distance of probabilities to the true classes.
+
+    It is halved for two classes.
+    """
+    if logits.shape[2] == 1:
+        return -(logits[:, :, 0].sigmoid() - index).square_()
+    found = softmax(logits)
+    place = index.expand(logits.shape[:2])[:, :, None]
+    found.scatter_add_(2, place, found.new_full((1, 1, 1), -1.0).expand(place.shape))
+    return -found.square_().sum(dim=2)
+
+
+def _roc_auc(
+    logits: Tensor, index: Tensor, lengths: Sequence[int], weight: Tensor | None
+) -> Tensor:
+    """Compute the area under the ROC curve.
+
+    This is the probability that a positive row has a larger logit than a negative one, where a
+    tie counts half.
+    """
+    if weight is None:
+        weight = torch.ones(1, 1, dtype=torch.float64, device=logits.device)
+    positive = (weight * (index == 1)).expand(logits.shape)
+    negative = (weight * (index != 1)).expand(logits.shape)
+    parts = (part.split(list(lengths)) for part in (logits, positive, negative))
+    found = []
+    for z, pos, neg in zip(*parts, strict=True):
+        z, order = z.T.contiguous().sort(dim=1)
+        pos, neg = pos.T.gather(1, order), neg.T.gather(1, order)
+        place = torch.arange(z.shape[1], device=z.device).expand(z.shape)
+        differs = z[:, 1:] != z[:, :-1]
+        starts = nn.functional.pad(differs, (1, 0), value=True)
+        first = torch.where(starts, place, 0).cummax(dim=1).values
+        # end of a run of ties, found like its beginning on the reversed rows
+        ends = nn.functional.pad(differs, (0, 1), value=True)
+        last = torch.where(ends, place, z.shape[1]).flip(1).cummin(dim=1).values.flip(1)
+        total = neg.cumsum(dim=1)
+        below = total.gather(1, first) - neg.gather(1, first)
+        area = (pos * (below + total.gather(1, last))).sum(dim=1) / 2
+        found.append(area / (pos.sum(dim=1) * neg.sum(dim=1)))
+    return torch.stack(found)

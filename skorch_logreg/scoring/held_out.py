@@ -30,8 +30,6 @@ class HeldOutScorer:
 
     Parameters
     ----------
-    scoring : str or callable
-        Argument of `sklearn.metrics.get_scorer`.
     classifier : callable
         Function of fitted attributes, rows and their logits, and of the parameters `C` and
         `threshold`, that returns a fitted classifier.
@@ -41,12 +39,8 @@ class HeldOutScorer:
         Class indices of the labels.
     classes : ndarray of shape (n_classes,)
         Classes, as in the scorer's y.
-    Cs : ndarray of shape (n_cs,)
-        Inverse regularization strengths.
     thresholds : sequence of float
         Threshold of every label.
-    held_out : FoldRows
-        Held-out rows of every fold.
     params : dict
         Metadata for the scorer.
     namespace : ArrayNamespace
@@ -76,29 +70,21 @@ class HeldOutScorer:
     ) -> Tensor:
         """Score some candidates in some folds.
 
-        Parameters
-        ----------
-        folds : ndarray of shape (n_folds,), int
-            Folds of the models.
-        labels, cs : ndarray of shape (n_candidates,), int
-            Label and index of C of each candidate.
-        logits : Tensor of shape (n_samples, n_folds * n_candidates, K)
-            Logits of all rows, ordered by fold.
-        params : Params
-            Parameters of the models, in the order of the logits.
+        Candidates have a label and the index of a C; the logits (n_samples, n_folds * n_candidates,
+        K) and params of their models are ordered by fold.
 
         Returns
         -------
         scores : Tensor of shape (n_folds, n_candidates), float64
         """
         shape = len(folds), len(cs)
+        logits = logits.unflatten(1, shape)
         if self.known is None and len({self.thresholds[label] for label in labels}) == 1:
             rows = [self.held_out.parts[fold] for fold in folds]
-            found = self._fast(rows, labels, logits.unflatten(1, shape))
+            found = self._fast(rows, labels, logits)
             if found is not None:
                 return found
         scores = torch.full(shape, torch.nan, dtype=torch.float64)
-        logits = logits.unflatten(1, shape)
         coef, intercept = (part.unflatten(0, shape) for part in (params.coef, params.intercept))
         for label in np.unique(labels):
             own = np.flatnonzero(labels == label)

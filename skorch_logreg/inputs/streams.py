@@ -1,5 +1,6 @@
 """Batches of torch data sets that a fit trains on as they are yielded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from skorch_logreg.data import as_tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.datasets import EMPTY, batches, to_ndarray
 from skorch_logreg.inputs.labels import class_probabilities, encode_targets, smooth_labels
 from skorch_logreg.inputs.weights import check_nonzero, class_weights_of, reweight
-from skorch_logreg.minibatch import LoaderBatches, TrainingRequest, TrainingResult, train
+from skorch_logreg.minibatch import Batch, TrainingRequest, TrainingResult, train
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.solvers.minibatch import changed_settings
 
@@ -86,9 +88,21 @@ class Stream:
 
     def train(self, request: TrainingRequest) -> TrainingResult:
         """Train a network on the batches of the loader."""
-        weight, mean_weight = request.head.weight, self.weight / self.n_samples
-        batches = LoaderBatches(self.loader, self.encode, mean_weight, weight.dtype, weight.device)
-        return train(request, batches, request.objective(self.weight.to(weight.device)))
+        head = request.head.weight
+        mean_weight = self.weight / self.n_samples
+
+        def to_device(tensor: Tensor, keep: bool = False) -> Tensor:  # asynchronous if pinned
+            dtype = head.dtype if not keep or tensor.is_floating_point() else None
+            return tensor.to(head.device, dtype, non_blocking=True)
+
+        def epoch(number: int) -> Iterator[Batch]:
+            for X, y, *rest in self.loader:
+                rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
+                targets, weight = self.encode(y, rest[0] if rest else None)
+                weight = None if weight is None else to_device(weight / mean_weight)
+                yield Batch(to_device(rows), to_device(targets, keep=True), weight)
+
+        return train(request, epoch, request.objective(self.weight.to(head.device)))
 
 
 def _make_loader(X: Any, solver: MiniBatch) -> DataLoader[Any]:

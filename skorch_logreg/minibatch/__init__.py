@@ -1,6 +1,6 @@
 """Training in mini-batches with the optimisers of torch."""
 
-from skorch_logreg.minibatch.batches import Batch, Batches, InMemoryBatches, LoaderBatches
+from skorch_logreg.minibatch.batches import Batch, InMemoryBatches
 from skorch_logreg.minibatch.in_memory import train_in_memory
 from skorch_logreg.minibatch.linear import LinearHead
 from skorch_logreg.minibatch.loop import reseed, train
@@ -10,10 +10,8 @@ from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
 __all__ = [
     "Batch",
     "BatchObjective",
-    "Batches",
     "InMemoryBatches",
     "LinearHead",
-    "LoaderBatches",
     "TrainingRequest",
     "TrainingResult",
     "reseed",

@@ -1,16 +1,11 @@
-"""Mini-batches of rows in memory, or of a `torch.utils.data.DataLoader`."""
+"""Mini-batches of rows in memory."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-
-from skorch_logreg.data import as_tensor
 
 
 class Batch(NamedTuple):
@@ -29,13 +24,6 @@ class Batch(NamedTuple):
     inputs: Any
     targets: Tensor
     weight: Tensor | None
-
-
-class Batches(Protocol):
-    """Source of mini-batches that passes over all rows once per epoch."""
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, in an order that depends only on its number."""
 
 
 @dataclass(frozen=True)
@@ -63,67 +51,24 @@ class InMemoryBatches:
     batch_size: int | None
     shuffle: bool
     seed: int
-    _generator: torch.Generator = field(
-        default_factory=lambda: torch.Generator(device="cpu"), compare=False
-    )
-
-    @cached_property
-    def _all(self) -> Batch:
-        return Batch(self.X, self.targets, self.weight)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of an epoch; views if `shuffle` is False."""
         n = int(self.X.shape[0])
         size = self.batch_size or n
         if size >= n:
-            yield self._all
+            yield Batch(self.X, self.targets, self.weight)
             return
         parts: Any = (slice(start, start + size) for start in range(0, n, size))
         is_dense = isinstance(self.X, Tensor)
         if self.shuffle:
-            self._generator.manual_seed(mix_seed(self.seed, number))
-            order = torch.randperm(n, generator=self._generator, device="cpu")
+            generator = torch.Generator("cpu").manual_seed(mix_seed(self.seed, number))
+            order = torch.randperm(n, generator=generator, device="cpu")
             parts = (order.to(self.targets.device) if is_dense else order).split(size)
         for rows in parts:
             inputs = self.X[rows if is_dense or isinstance(rows, slice) else rows.numpy()]
             weight = None if self.weight is None else self.weight[rows]
             yield Batch(inputs, self.targets[rows], weight)
-
-
-@dataclass(frozen=True)
-class LoaderBatches:
-    """Batches of a `DataLoader`, moved to a device.
-
-    Parameters
-    ----------
-    loader : DataLoader
-        Loader that yields (X, y) or (X, y, weight).
-    encode : callable
-        Function from the y and weight of a batch, as loaded, to targets and weight.
-    mean_weight : Tensor of shape (1,), float64
-        Mean weight of all rows.
-    dtype, device
-        Floating-point type and device of the network.
-    """
-
-    loader: DataLoader[Any]
-    encode: Callable[[Any, Any], tuple[Tensor, Tensor | None]]
-    mean_weight: Tensor
-    dtype: torch.dtype
-    device: torch.device
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch; copies from pinned memory are asynchronous."""
-        for X, y, *rest in self.loader:
-            rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
-            targets, weight = self.encode(y, rest[0] if rest else None)
-            weight = None if weight is None else self._to_device(weight / self.mean_weight)
-            yield Batch(self._to_device(rows), self._to_device(targets, keep=True), weight)
-
-    def _to_device(self, tensor: Tensor, keep: bool = False) -> Tensor:
-        """Move a tensor, of the network's type; with ``keep`` class indices remain integers."""
-        dtype = self.dtype if not keep or tensor.is_floating_point() else None
-        return tensor.to(self.device, dtype, non_blocking=True)
 
 
 def mix_seed(seed: int, number: int) -> int:

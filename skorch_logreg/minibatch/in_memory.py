@@ -56,7 +56,7 @@ def train_in_memory(
     )
     objective = request.objective(weight, 1.0 if total_weight is None else weight / total_weight)
     with several_threads(_is_large(request, data)):
-        return train(request, batches, objective, _open_checkpoint(request, data))
+        return train(request, batches.epoch, objective, _open_checkpoint(request, data))
 
 
 def _is_large(request: TrainingRequest, data: InMemory) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import DivergenceError
-from skorch_logreg.minibatch.batches import Batch, Batches, mix_seed
+from skorch_logreg.minibatch.batches import Batch, mix_seed
 from skorch_logreg.minibatch.objective import BatchObjective
 from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
 from skorch_logreg.minibatch.state import TrainingState
@@ -19,18 +20,14 @@ from skorch_logreg.solvers import Status
 
 def train(
     request: TrainingRequest,
-    batches: Batches,
+    epoch: Callable[[int], Iterable[Batch]],
     objective: BatchObjective,
     checkpoint_writer: CheckpointWriter | None = None,
 ) -> TrainingResult:
-    """Train a network on mini-batches.
+    """Train a network on the batches of every epoch, in an order that depends only on its number.
 
-    A checkpoint is resumed from and written to; the caller removes its file.
-
-    Raises
-    ------
-    DivergenceError
-        If the loss is not finite.
+    A checkpoint is resumed from and written to; the caller removes its file. A DivergenceError is
+    raised if the loss is not finite.
     """
     network, solver = request.network, request.solver
     writer = CheckpointWriter(None, {}) if checkpoint_writer is None else checkpoint_writer
@@ -46,7 +43,7 @@ def train(
         while (status := run.status(epochs, solver.patience)) is None:
             learning_rate = float(run.optimizer.param_groups[0]["lr"])
             try:
-                loss = _epoch(request, batches, objective, run)
+                loss = _train_epoch(request, epoch(run.n_epochs), objective, run)
             except Exception as error:
                 # this epoch ran without an error before the checkpoint was written
                 if is_resumed:
@@ -88,8 +85,11 @@ def reseed(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def _epoch(
-    request: TrainingRequest, batches: Batches, objective: BatchObjective, run: TrainingState
+def _train_epoch(
+    request: TrainingRequest,
+    batches: Iterable[Batch],
+    objective: BatchObjective,
+    run: TrainingState,
 ) -> Tensor:
     """Train for one epoch and return the mean loss (m,) of its batches."""
     network, head, clip = request.network, request.head, request.solver.clip
@@ -98,7 +98,7 @@ def _epoch(
     if request.layer_seed is not None:
         reseed(mix_seed(request.layer_seed, run.n_epochs), head.weight.device)
     losses: list[Tensor] = []
-    for batch in batches.epoch(run.n_epochs):
+    for batch in batches:
 
         def closure(batch: Batch = batch) -> Any:
             run.optimizer.zero_grad()

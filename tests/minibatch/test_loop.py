@@ -37,7 +37,7 @@ def request(network, head, solver, **options):
 
 def run(solver, **options):
     head, batches, objective = task()
-    return train(request(head, head, solver, **options), batches, objective)
+    return train(request(head, head, solver, **options), batches.epoch, objective)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,9 @@ def test_the_best_epoch_is_kept(patience):
         return next(given)
 
     solver = SGD(0.4, epochs=6, patience=patience)
-    trained = train(request(head, head, solver, held_out_score=held_out_score), batches, objective)
+    trained = train(
+        request(head, head, solver, held_out_score=held_out_score), batches.epoch, objective
+    )
     n_epochs, best = (4, 1) if patience else (6, 5)
     assert trained.n_epochs == n_epochs
     assert trained.status is (Status.EARLY if patience else Status.EPOCHS)
@@ -90,12 +92,12 @@ def test_divergence_is_an_error_with_a_way_out():
     head, batches, _ = task()
     objective = BatchObjective(1, 1, L2(), torch.tensor([100.0], dtype=torch.float64))
     with pytest.raises(DivergenceError, match="SGD diverged: .* in epoch .* Lower the learning"):
-        train(request(head, head, SGD(1.0, epochs=200)), batches, objective)
+        train(request(head, head, SGD(1.0, epochs=200)), batches.epoch, objective)
 
 
 def test_clipping_bounds_the_step():
     head, batches, objective = task()
-    train(request(head, head, SGD(1.0, epochs=1, clip=0.01)), batches, objective)
+    train(request(head, head, SGD(1.0, epochs=1, clip=0.01)), batches.epoch, objective)
     assert (
         float(torch.cat([p.detach().flatten() for p in head.parameters()]).norm())
         <= 5 * 0.01 + 1e-12
@@ -106,7 +108,7 @@ def test_an_optimiser_with_a_closure():
     """torch's L-BFGS evaluates several times a step; the history has one loss an epoch."""
     head, batches, objective = task()
     solver = Optimizer(torch.optim.LBFGS, lr=1.0, line_search_fn="strong_wolfe", epochs=5)
-    trained = train(request(head, head, solver), replace(batches, batch_size=None), objective)
+    trained = train(request(head, head, solver), replace(batches, batch_size=None).epoch, objective)
     assert len(trained.history["loss"]) == 5
     assert trained.history["loss"][-1] < 0.6 * trained.history["loss"][0]
 
@@ -119,7 +121,9 @@ def test_frozen_parts_stay_and_hidden_layers_learn():
     frozen.requires_grad_(False)
     before = [frozen.weight.clone(), hidden.weight.clone()]
     network = nn.Sequential(frozen, nn.Tanh(), hidden, nn.Tanh(), nn.Dropout(0.5), head)
-    trained = train(request(network, head, Adam(0.01, epochs=30), layer_seed=1), batches, objective)
+    trained = train(
+        request(network, head, Adam(0.01, epochs=30), layer_seed=1), batches.epoch, objective
+    )
     assert trained.history["loss"][-1] < trained.history["loss"][0]
     assert torch.equal(frozen.weight, before[0])
     assert not torch.equal(hidden.weight, before[1])

@@ -41,17 +41,7 @@ def fit(data: Data, loss: Loss, penalty: Penalty, **options: Any) -> FitResult:
     penalty in those units, which changes neither the objective nor its minimiser.  Only
     mini-batch solvers work in the units of X; their last point is then certified as any other.
 
-    Parameters
-    ----------
-    data, loss, penalty
-        As in `FitRequest`.
-    **options
-        All other fields of `FitRequest`; ``C`` may be a number, and is 1.0 by default.
-
-    Returns
-    -------
-    solution : FitResult
-        Fitted models with their certificates.
+    The arguments are the fields of `FitRequest`; ``C`` may be a number, and is 1.0 by default.
 
     Raises
     ------

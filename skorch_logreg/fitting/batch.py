@@ -19,31 +19,15 @@ SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at it
 
 @dataclass(frozen=True)
 class Models:
-    """List of models to fit to the same rows; every field has an entry for each model.
+    """List of models to fit to the same rows; every field has an entry for each model."""
 
-    Parameters
-    ----------
-    column : ndarray of shape (m,), int
-        Number of the model's targets and weights, an argument of `BatchFitter.columns`.
-    C : Tensor of shape (m,)
-        Inverse regularization strengths.
-    penalty : ndarray of shape (m,), int, or None, default=None
-        Number of the penalty, an argument of `BatchFitter.penalty`. None: 0.
-    group : ndarray of shape (m,), int, or None, default=None
-        Models with the same number are fitted in one batch if memory allows. None: each model
-        is a group.
-    start : Params or None, default=None
-        Initial parameters of all models.
-    constant : ndarray of shape (m,), int, or None, default=None
-        1 or -1 for binary models that predict the second or the first class with certainty and
-        are not fitted, else 0. None: 0.
-    """
-
-    column: np.ndarray
-    C: Tensor
-    penalty: np.ndarray | None = None
-    group: np.ndarray | None = None
+    column: np.ndarray  # number of the targets and weights, an argument of `BatchFitter.columns`
+    C: Tensor  # inverse regularization strengths (m,)
+    penalty: np.ndarray | None = None  # number of the penalty; None: 0
+    group: np.ndarray | None = None  # models of a group are in one batch; None: each is a group
     start: Params | None = None
+    # 1 or -1 for binary models that predict the second or first class with certainty, and are
+    # not fitted, else 0; None: 0
     constant: np.ndarray | None = None
 
 
@@ -63,12 +47,8 @@ class BatchFitter:
     columns : callable
         Function of the numbers (k,) of columns that returns their targets, of shape (n_samples,)
         or (n_samples, k), and weights, of shape (n_samples,) or (n_samples, k) or None.
-    loss : Loss
-        Loss of a row.
     penalty : callable
         Function of the number of a penalty and of a device that returns the penalty.
-    n_features : int
-        Number of columns of the rows.
     max_models : int
         Largest number of models of a batch.
     fit_intercept : bool

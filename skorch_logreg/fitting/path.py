@@ -31,22 +31,10 @@ def fit_path(
     """Minimise along a path of ``C``, each from the solution before.
 
     The solver's state is carried over: a change of strength needs no read of X, and the Hessian
-    over the working set is kept while it is accurate enough.
-
-    Parameters
-    ----------
-    data, loss, penalty, **options
-        As in `fit`; ``max_iter`` holds for each point.
-    grid : callable
-        Takes the largest C at which all penalised coefficients are zero and returns the path,
-        in increasing order of C.
-
-    Returns
-    -------
-    Cs : ndarray of shape (n_Cs,)
-        The path.
-    solution : FitResult
-        A model for every C, without logits.
+    over the working set is kept while it is accurate enough. ``grid`` takes the largest C at which
+    all penalised coefficients are zero and returns the path (n_Cs,), in increasing order of C; all
+    else is as in `fit`, with ``max_iter`` for each point. The result is the path, and a model
+    without logits for each C.
     """
     request = FitRequest.of(data, loss=loss, penalty=penalty, **options)
     solver, tol, max_iter = ProximalNewton(), request.tol, request.max_iter

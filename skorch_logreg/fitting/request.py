@@ -22,38 +22,24 @@ class FitRequest:
 
     Parameters
     ----------
-    data : Data
-        Rows, targets and weights.
-    loss : Loss
-        Loss of a row as a function of its logits.
-    penalty : Penalty
-        Penalty of the coefficients; the intercept has none.
     C : Tensor of shape (m,)
         Inverse of the regularization strength of each model; inf means no penalty.
-    fit_intercept : bool, default=True
-        Whether the models have an intercept.
     solver : str or Solver, default="auto"
         Key of `SOLVERS`, instance, or "auto".
     tol : float, default=1e-4
         Convergence threshold on the optimality; the relative suboptimality is about its square.
-    max_iter : int, default=100
-        Maximum number of iterations.
     start : Params or None, default=None
         Initial parameters; None starts from zero or from the solution of a smaller problem.
     callback : callable or None, default=None
         Called with a `Progress` after every iteration; the fit stops if it returns True.
     bound : bool, default=True
         Whether the duality gap is computed, which costs about two passes; else it is nan.
-    held_out_score : callable or None, default=None
-        Score of held-out rows after every epoch of a mini-batch solver; larger is better.
-    seed : int, default=0
-        Seed of the order of mini-batches.
     offset : Tensor of shape (n, 1, 1) or (n, 1, K), float64, or None, default=None
         Added to the logits of every row, where the rows are; not with mini-batch solvers.
     dtype : torch.dtype, default=torch.float64
         Type in which the parameters will be stored: they are rounded to it, and the duality gap
         includes the error of rounding.
-    state, epochs, total_weight : default=None
+    held_out_score, seed, state, epochs, total_weight
         With a mini-batch solver, as in `TrainingRequest` and `train_in_memory`.
     """
 
@@ -68,10 +54,10 @@ class FitRequest:
     start: Params | None = None
     callback: Callable[[Progress], bool] | None = None
     bound: bool = True
-    held_out_score: Callable[[Params], float] | None = None
-    seed: int = 0
     offset: Tensor | None = None
     dtype: torch.dtype = torch.float64
+    held_out_score: Callable[[Params], float] | None = None
+    seed: int = 0
     state: dict[str, Any] | None = None
     epochs: int | None = None
     total_weight: Tensor | None = None

@@ -18,25 +18,13 @@ _PER_MODEL = ("n_iter", "value", "optimality", "duality_gap", "total_weight")
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a fit after an iteration, as a callback receives it.
-
-    Attributes
-    ----------
-    n_iter : int
-        Number of iterations so far.
-    value, optimality : Tensor of shape (m,)
-        Objective of each model, and its predicted distance from the optimum.
-    n_passes : int
-        Number of full reads of X so far.
-    params : callable
-        Returns the current `Params`; nothing is computed unless it is called.
-    """
+    """State of a fit after an iteration, as a callback receives it."""
 
     n_iter: int
-    value: Tensor
-    optimality: Tensor
-    n_passes: int
-    params: Callable[[], Params]
+    value: Tensor  # objective (m,) of each model
+    optimality: Tensor  # predicted distance (m,) from the optimum
+    n_passes: int  # full reads of X so far
+    params: Callable[[], Params]  # computes the current parameters
 
 
 def epoch_callback(
@@ -62,10 +50,6 @@ class FitResult:
     ----------
     params : Params
         Coefficients and intercepts in the units of X.
-    status : tuple of Status
-        Reason why each model stopped.
-    n_iter : Tensor of shape (m,)
-        Number of iterations of each model.
     n_passes : int
         Number of full reads of X.
     value, optimality, duality_gap : Tensor of shape (m,)

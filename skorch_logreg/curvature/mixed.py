@@ -30,14 +30,14 @@ class MixedCurvature(Curvature):
         """Return ``B gradient`` (m, K, p + 1), part by part."""
         out = torch.empty_like(gradient)
         for models, curvature in self.parts:
-            out[models] = curvature.solve(gradient[models])
+            out[models] = curvature.solve(gradient[models]).to(out.dtype)  # some are float32
         return out
 
     def damping(self, solved: Tensor) -> Tensor:
         """Return the part (m,) of the decrement that is due to damping, part by part."""
         out = solved.new_empty(len(solved))
         for models, curvature in self.parts:
-            out[models] = curvature.damping(solved[models])
+            out[models] = curvature.damping(solved[models]).to(out.dtype)
         return out
 
     def at(self, point: Point, models: Tensor | None = None) -> "MixedCurvature":

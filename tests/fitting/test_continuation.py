@@ -73,3 +73,10 @@ def test_one_batch_where_turns_would_not_pay(case):
         reg_strength, weight = reg_strength[:-1], weight[:, :-1]
     (group,) = group_by_reg_strength(_objective(loss, reg_strength, weight, X, y))
     assert group.equal(torch.arange(len(reg_strength)))
+
+
+def test_one_batch_mixes_curvatures_of_any_precision():
+    X, y, _ = _problem(n=20_000, p=30)
+    C = torch.logspace(-3, 1, 8, dtype=torch.float64)[[0, *range(8)]]  # two groups of two sizes
+    solution = fit(from_arrays(X, y % 5), Multinomial(5), L2(), C=C)
+    assert set(solution.status) == {Status.CONVERGED}

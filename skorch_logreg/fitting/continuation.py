@@ -11,7 +11,6 @@ from skorch_logreg.fitting.starts import cold_start
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers import Outcome, Solver, drive
 
-_AHEAD_SHARE = 0.7  # share of the last change of the parameters that is extrapolated
 _MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
@@ -55,12 +54,10 @@ def drive_sequentially(
     outcomes: list[Outcome] = []
     for group in groups:
         part, n_iter = objective.select(group), 0
-        if not outcomes:
-            first, n_iter = cold_start(part, solver, tol, max_iter)
-        else:
+        if outcomes:
             first = outcomes[-1].params
-            if len(outcomes) > 1:
-                first = first + _AHEAD_SHARE * (first - outcomes[-2].params)
+        else:
+            first, n_iter = cold_start(part, solver, tol, max_iter)
         outcome = drive(
             solver,
             part.low_precision(),

@@ -5,28 +5,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
 from skorch_logreg.solvers.choose import (
-    MANY_MODELS,
     MAX_SIDE,
     allows_dual,
     is_low_precision_first,
     sample_sizes,
 )
 
-# maximum number of iterations on the first sample; more indicate an optimum at infinity
+# maximum number of iterations on samples; more indicate an optimum at infinity
 _MAX_SAMPLE_ITER = 20
-_MAX_NEXT_ITER = 5  # maximum number of iterations from the solution of a smaller sample
-_SAMPLE_TOL = 0.01  # tolerance on a sample, whose own error is larger
-# tolerance on a sample for many models, which is smaller and less accurate
-_SMALL_SAMPLE_TOL = 0.03
-_MIN_ROW_SPACE_TOL = 1e-3  # smallest tolerance in the space of rows with a low-precision product
-_ROW_SPACE_DAMPING = 1e-4  # damping of the unit diagonal of such a product
-_MIN_WIDTH = 4  # minimum ratio of columns to rows for such a start
+_SAMPLE_TOL = 0.03  # tolerance on a sample, whose own error is larger
+_MIN_WIDTH = 4  # minimum ratio of columns to rows for a start in the space of the rows
 
 
 def cold_start(
@@ -36,37 +30,28 @@ def cold_start(
 
     These are zero coefficients with the intercepts of the class frequencies; with many rows, the
     solution on a sample of them; with many columns, the solution in the space of the rows.
-
-    Returns
-    -------
-    params : Tensor of shape (m, K, p + 1)
-        Initial parameters.
-    n_iter : int
-        Number of iterations that count as iterations of the fit; those on a sample do not.
+    Iterations on a sample do not count as iterations of the fit, whose number is also returned.
     """
     if max_iter == 0:
         return objective.zeros(), 0
     zero = prior_start(objective)
-    n, p = objective.data.n_samples, objective.data.n_features
-    if (
-        n <= MAX_SIDE
-        and p >= _MIN_WIDTH * n
-        and objective.penalty.smooth
-        and allows_dual(objective)
-    ):
+    data, smooth = objective.data, objective.penalty.smooth
+    is_wide = data.n_samples <= MAX_SIDE and data.n_features >= _MIN_WIDTH * data.n_samples
+    if is_wide and smooth and allows_dual(objective):
         return _in_row_space(objective, solver, zero, tol, max_iter)
-    found = zero
+    found, left = zero, min(max_iter, _MAX_SAMPLE_ITER)
     for rows in sample_sizes(objective):
-        part = on_sample(objective, rows)
-        steps = min(max_iter, _MAX_SAMPLE_ITER if found is zero else _MAX_NEXT_ITER)
-        tol = _SAMPLE_TOL if len(zero) < MANY_MODELS else _SMALL_SAMPLE_TOL
+        part = on_sample(objective, rows).low_precision()
         outcome = drive(
-            solver, part.low_precision(), found, tol=tol, max_iter=steps, bound=False, proof=False
+            solver, part, found, tol=_SAMPLE_TOL, max_iter=left, bound=False, proof=False
         )
         # a sample that lacks a class or is separable has its optimum at infinity
         bounded = [status is Status.CONVERGED for status in outcome.status]
         keep = torch.tensor(bounded, device=zero.device)
         found = torch.where(keep[:, None, None], outcome.params, zero)
+        left -= int(outcome.n_iter.max())
+        if left <= 0:
+            break
     return found, 0
 
 
@@ -94,15 +79,13 @@ def _in_row_space(
     """
     low_precision = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
     kernel_of_rows, ridge = row_kernel(objective, zero, low_precision)
-    damping, least = (_ROW_SPACE_DAMPING, _MIN_ROW_SPACE_TOL) if low_precision else (None, 0.0)
+    damping = low_precision_damping(zero.device, len(kernel_of_rows)) if low_precision else None
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
     data = objective.data.recast(factor / scale[:, None])
     thin = replace(objective, data=data, penalty=L2())
     first = thin.zeros()
     first[..., -1] = zero[..., -1]
-    found = drive(
-        solver, thin, first, tol=max(tol, least), max_iter=max_iter, bound=False, proof=False
-    )
+    found = drive(solver, thin, first, tol=tol, max_iter=max_iter, bound=False, proof=False)
     coef = found.params[..., :-1].flatten(0, 1).T
     rows = torch.linalg.solve_triangular(factor.T, coef, upper=True) * scale[:, None]
     rows = rows.T.reshape(*found.params.shape[:2], -1).permute(2, 0, 1)

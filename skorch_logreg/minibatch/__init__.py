@@ -1,11 +1,14 @@
 """Training in mini-batches with the optimisers of torch."""
 
-from skorch_logreg.minibatch.batches import Batch, InMemoryBatches
-from skorch_logreg.minibatch.in_memory import train_in_memory
+from skorch_logreg.minibatch.in_memory import InMemoryBatches, train_in_memory
 from skorch_logreg.minibatch.linear import LinearHead
 from skorch_logreg.minibatch.loop import reseed, train
-from skorch_logreg.minibatch.objective import BatchObjective
-from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
+from skorch_logreg.minibatch.request import (
+    Batch,
+    BatchObjective,
+    TrainingRequest,
+    TrainingResult,
+)
 
 __all__ = [
     "Batch",

@@ -1,5 +1,7 @@
-"""Training on rows in memory, with checkpoints."""
+"""Mini-batches of rows in memory, and training on them with checkpoints."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,9 +11,8 @@ from skorch_logreg.checkpoint import CheckpointWriter, digest, stable_repr
 from skorch_logreg.data import InMemory
 from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.data.threads import several_threads
-from skorch_logreg.minibatch.batches import InMemoryBatches
-from skorch_logreg.minibatch.loop import train
-from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
+from skorch_logreg.minibatch.loop import mix_seed, train
+from skorch_logreg.minibatch.request import Batch, TrainingRequest, TrainingResult
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.state_io import settings
 
@@ -25,16 +26,48 @@ _MAX_WEIGHT_COPIES = 16
 _JSON_BYTES = 1 << 20  # bytes of JSON of the settings, of an array, or of 4096 epochs
 
 
+@dataclass(frozen=True)
+class InMemoryBatches:
+    """Mini-batches of arrays in memory: rows, and their targets and weights as in `Batch`.
+
+    The order of the rows is drawn from the seed and the number of the epoch, so that resumed
+    training sees the same batches as uninterrupted training. A ``batch_size`` of None takes all
+    rows, without a copy.
+    """
+
+    X: Any
+    targets: Tensor
+    weight: Tensor | None
+    batch_size: int | None
+    shuffle: bool
+    seed: int
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch; views if `shuffle` is False."""
+        n = int(self.X.shape[0])
+        size = self.batch_size or n
+        if size >= n:
+            yield Batch(self.X, self.targets, self.weight)
+            return
+        parts: Any = (slice(start, start + size) for start in range(0, n, size))
+        is_dense = isinstance(self.X, Tensor)
+        if self.shuffle:
+            generator = torch.Generator("cpu").manual_seed(mix_seed(self.seed, number))
+            order = torch.randperm(n, generator=generator, device="cpu")
+            parts = (order.to(self.targets.device) if is_dense else order).split(size)
+        for rows in parts:
+            inputs = self.X[rows if is_dense or isinstance(rows, slice) else rows.numpy()]
+            weight = None if self.weight is None else self.weight[rows]
+            yield Batch(inputs, self.targets[rows], weight)
+
+
 def train_in_memory(
     request: TrainingRequest, data: InMemory, total_weight: Tensor | None = None
 ) -> TrainingResult:
     """Train a network on rows with any number of axes, which are not standardised.
 
-    Parameters
-    ----------
-    total_weight : Tensor of shape (1,) or (m,), or None
-        Total weight that scales the penalty, if the data is part of a larger set; None: the total
-        weight of the data.
+    ``total_weight`` (1,) or (m,) scales the penalty, if the data is part of a larger set; None: it
+    is the weight of the data.
     """
     solver, dtype, targets = request.solver, request.head.weight.dtype, data.targets
     if request.loss.n_outputs == 1:

@@ -12,15 +12,7 @@ from skorch_logreg.objective import Params
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Weights of m linear models, stored as one `torch.nn.Linear`.
-
-    Parameters
-    ----------
-    layer : nn.Linear
-        Layer from p columns to m K logits.
-    n_models : int
-        Number of models m.
-    """
+    """Weights of m linear models from p columns, stored as one `torch.nn.Linear` to m K logits."""
 
     layer: nn.Linear
     n_models: int

@@ -11,9 +11,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import DivergenceError
-from skorch_logreg.minibatch.batches import Batch, mix_seed
-from skorch_logreg.minibatch.objective import BatchObjective
-from skorch_logreg.minibatch.request import TrainingRequest, TrainingResult
+from skorch_logreg.minibatch.request import (
+    Batch,
+    BatchObjective,
+    TrainingRequest,
+    TrainingResult,
+)
 from skorch_logreg.minibatch.state import TrainingState
 from skorch_logreg.solvers import Status
 
@@ -75,6 +78,11 @@ def train(
         # an interruption of the steps after training must not lose the last epochs
         writer.write(run.n_epochs, run.checkpoint_state())
     return trained
+
+
+def mix_seed(seed: int, number: int) -> int:
+    """Combine two numbers into one seed, so that epochs of neighbouring seeds are uncorrelated."""
+    return (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xBF58476D1CE4E5B9) % (1 << 63)
 
 
 def reseed(seed: int, device: torch.device) -> None:

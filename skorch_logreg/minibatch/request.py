@@ -1,16 +1,77 @@
-"""The request for training in mini-batches, and its result."""
+"""The request for training in mini-batches, its objective, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from skorch_logreg.losses import Loss
-from skorch_logreg.minibatch.objective import BatchObjective
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Status
 from skorch_logreg.solvers.minibatch import MiniBatch
+
+
+class Batch(NamedTuple):
+    """Rows of one mini-batch.
+
+    Attributes
+    ----------
+    inputs : object
+        Rows of X, as the network takes them.
+    targets : Tensor of shape (rows, 1), (rows, m) or (rows, m, K)
+        Class indices or class probabilities; with one logit a model, floats in the network's dtype.
+    weight : Tensor of shape (rows, 1) or (rows, m), or None
+        Sample weights, scaled to mean 1 over all rows; None stands for 1 everywhere.
+    """
+
+    inputs: Any
+    targets: Tensor
+    weight: Tensor | None
+
+
+@dataclass(frozen=True)
+class BatchObjective:
+    """Objective ``F / sum_i s_i`` of m models, with the loss averaged over a mini-batch.
+
+    It is the mean of ``s_i loss_i``, where the batches carry weights of mean 1, plus
+    ``penalty / (C sum_i s_i)``. Over all rows this is the objective of the convex solvers, and its
+    expectation over rows drawn at random is the same.
+
+    Models have K ``n_outputs`` each. A penalty that is not smooth has autograd's subgradient;
+    ``reg_strength`` (m,) is ``1 / (C sum_i s_i)``, or None without a penalty.
+    """
+
+    n_models: int
+    n_outputs: int
+    penalty: Penalty
+    reg_strength: Tensor | None
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Compute the mean loss (m,) of logits (rows, m K)."""
+        if batch.weight is None and self.n_models == 1:  # without weights torch computes the mean
+            if self.n_outputs == 1:
+                return binary_cross_entropy_with_logits(logits, batch.targets)[None]
+            return cross_entropy(logits, batch.targets[:, 0])[None]
+        if self.n_outputs == 1:
+            targets = batch.targets.expand(-1, self.n_models)
+            loss = binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        else:
+            by_class = logits.unflatten(1, (self.n_models, self.n_outputs)).movedim(2, 1)
+            if batch.targets.is_floating_point():
+                targets = batch.targets.movedim(2, 1).expand_as(by_class)
+            else:
+                targets = batch.targets.expand(-1, self.n_models)
+            loss = cross_entropy(by_class, targets, reduction="none")
+        return (loss if batch.weight is None else loss * batch.weight).mean(dim=0)
+
+    def penalty_value(self, weight: Tensor) -> Tensor | None:
+        """Compute the penalty (m,) of the head's weights (m K, p); None without a penalty."""
+        if self.reg_strength is None:
+            return None
+        coef = weight.unflatten(0, (self.n_models, self.n_outputs))
+        return self.penalty.value(coef) * self.reg_strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +84,10 @@ class TrainingRequest:
         Network from inputs to logits (rows, m K); parameters that require a gradient are trained.
     head : nn.Linear
         Last layer, or the network itself.
-    loss : Loss
     penalty : Penalty
         Penalty on the weights of the head.
     reg_strength : Tensor of shape (m,)
         Regularisation strength ``1 / C`` of each model; the sum of the m objectives is minimised.
-    solver : MiniBatch
     shares_scale : bool, default=False
         Whether all models divide by the same mean weight, so that an entry of y counts the same
         in each of them; else each divides by its own.

@@ -21,10 +21,7 @@ class FoldRows:
     def of(cls, parts: Sequence[Any], n_samples: int) -> "FoldRows":
         """Build from the indices, or masks, that a splitter yields for each fold.
 
-        Raises
-        ------
-        IndexError
-            If an index is out of bounds.
+        An IndexError is raised if an index is out of bounds.
         """
         arrays = [np.asarray(part) for part in parts]
         arrays = [np.flatnonzero(part) if part.dtype == bool else part for part in arrays]
@@ -59,16 +56,10 @@ class FoldRows:
         return found.to(torch.float64).reshape(n_samples, self.n_folds)
 
     def take(self, logits: Tensor) -> Tensor:
-        """Select the logits of every fold's rows by the fold's own models.
+        """Select the logits (n_entries, n_models, K) of every fold's rows by the fold's own models.
 
-        Parameters
-        ----------
-        logits : Tensor of shape (n_samples, n_folds * n_models, n_outputs)
-            Logits of all rows by all models; the models of a fold are adjacent.
-
-        Returns
-        -------
-        logits : Tensor of shape (n_entries, n_models, n_outputs)
+        ``logits`` (n_samples, n_folds * n_models, K) are those of all rows by all models; the
+        models of a fold are adjacent.
         """
         parts = logits.unflatten(1, (self.n_folds, -1))
         return parts[self.rows.to(logits.device), self.fold.to(logits.device)]

@@ -35,8 +35,8 @@ class HeldOutScorer:
         `threshold`, that returns a fitted classifier.
     X : array of shape (n_samples, n_features)
         Validated rows, which are selected only for scorers that take them.
-    index : Tensor of shape (n_samples, n_labels), int64
-        Class indices of the labels.
+    index, known : Tensor of shape (n_samples, n_labels)
+        Class indices of the labels, and whether they are known; None: all are.
     classes : ndarray of shape (n_classes,)
         Classes, as in the scorer's y.
     thresholds : sequence of float
@@ -45,8 +45,6 @@ class HeldOutScorer:
         Metadata for the scorer.
     namespace : ArrayNamespace
         Namespace of the classifier's attributes.
-    known : Tensor of shape (n_samples, n_labels), bool, or None, default=None
-        True where a label is known; None: all are.
     skips : bool, default=False
         Whether a label has the score nan in folds whose rows cannot be scored; otherwise the
         scorer decides.

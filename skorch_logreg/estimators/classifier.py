@@ -15,7 +15,7 @@ from skorch_logreg.estimators import fits, partial, persistence
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.inputs import options
-from skorch_logreg.inputs.parameters import ValidatedParameters
+from skorch_logreg.inputs.options import ValidatedParameters
 from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["TorchLogisticClassifier"]

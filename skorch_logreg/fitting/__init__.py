@@ -10,8 +10,7 @@ from skorch_logreg.fitting.exact import minimise
 from skorch_logreg.fitting.memory import ROW_BYTES, at_once, models_at_once
 from skorch_logreg.fitting.minibatch import fit_minibatch, train
 from skorch_logreg.fitting.path import fit_path
-from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import FitResult, Progress, epoch_callback
+from skorch_logreg.fitting.request import FitRequest, FitResult, Progress, epoch_callback
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty

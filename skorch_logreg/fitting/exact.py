@@ -10,8 +10,7 @@ from torch import Tensor
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.fitting.continuation import drive_sequentially, group_by_reg_strength
-from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import FitResult, Progress
+from skorch_logreg.fitting.request import FitRequest, FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.objective import Objective, Params, Units

@@ -6,8 +6,7 @@ from typing import Any
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
-from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import FitResult, Progress, epoch_callback
+from skorch_logreg.fitting.request import FitRequest, FitResult, Progress, epoch_callback
 from skorch_logreg.losses import Loss
 from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 from skorch_logreg.objective import Params

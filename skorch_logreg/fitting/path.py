@@ -11,8 +11,7 @@ from torch import Tensor
 from skorch_logreg.data import Data
 from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.fitting.exact import centered, standardised
-from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.fitting.result import FitResult
+from skorch_logreg.fitting.request import FitRequest, FitResult
 from skorch_logreg.fitting.starts import prior_start
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective

@@ -21,13 +21,6 @@ from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet, Penalty
 
-MULTICLASS = (
-    "The 'liblinear' solver does not support multiclass classification"
-    " (n_classes >= 3). Either use another solver or wrap the "
-    "estimator in a OneVsRestClassifier to keep applying a "
-    "one-versus-rest scheme. Only binary classification is supported."
-)
-
 
 def _append_constant(X: Any, value: float) -> Any:
     """Return a copy of X in float64 with an additional column of ``value``, as in liblinear."""
@@ -135,15 +128,11 @@ class Problem:
         are the options with the penalties of the models; None: those of the problem.
         """
         each = [self.options] if penalties is None else penalties
-
-        def penalty(number: int, device: torch.device) -> Penalty:
-            return replace(self, options=each[number]).penalty(device)
-
         return BatchFitter(
             rows=partial(self.data, design),
             columns=columns,
             loss=self.loss,
-            penalty=penalty,
+            penalty=lambda number, device: replace(self, options=each[number]).penalty(device),
             n_features=self.n_features + self.has_column,
             max_models=max_models,
             fit_intercept=self.has_free_intercept,

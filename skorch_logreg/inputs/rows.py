@@ -161,8 +161,12 @@ def check_indices(X: Any) -> None:
         outer, inner = n_rows // block[0], n_columns // block[1]
         if X.format == "csc":
             outer, inner = inner, outer
-        sound = _is_pointer(X.indptr, outer, len(X.indices)) and _within(
-            X.indices[: X.indptr[-1]], inner
+        sound = (
+            len(X.indptr) == outer + 1
+            and X.indptr[0] == 0
+            and X.indptr[-1] <= len(X.indices)
+            and bool((X.indptr[1:] >= X.indptr[:-1]).all())
+            and _within(X.indices[: X.indptr[-1]], inner)
         )
     else:
         return
@@ -175,12 +179,3 @@ def check_indices(X: Any) -> None:
 
 def _within(index: np.ndarray, bound: int) -> bool:
     return index.size == 0 or (int(index.min()) >= 0 and int(index.max()) < bound)
-
-
-def _is_pointer(indptr: np.ndarray, n_outer: int, n_entries: int) -> bool:
-    return (
-        len(indptr) == n_outer + 1
-        and indptr[0] == 0
-        and indptr[-1] <= n_entries
-        and bool((indptr[1:] >= indptr[:-1]).all())
-    )

@@ -16,7 +16,7 @@ from skorch_logreg.inputs.bounds import check_bounds
 from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.labels import class_probabilities, encode_targets
 from skorch_logreg.inputs.options import Options
-from skorch_logreg.inputs.problem import MULTICLASS, Problem
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.rows import torch_dtype, validate_rows
 from skorch_logreg.inputs.torch_context import seeded_generators
 
@@ -211,5 +211,10 @@ def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> Non
             f" class: {class_text}"
         )
     if chosen is not None and chosen.is_liblinear and n_classes > 2:
-        raise ValueError(MULTICLASS)
+        raise ValueError(
+            "The 'liblinear' solver does not support multiclass classification"
+            " (n_classes >= 3). Either use another solver or wrap the "
+            "estimator in a OneVsRestClassifier to keep applying a "
+            "one-versus-rest scheme. Only binary classification is supported."
+        )
     options.check_threshold_classes(getattr(parameters, "threshold", 0.5), n_classes)

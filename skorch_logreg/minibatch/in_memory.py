@@ -108,6 +108,10 @@ def _open_checkpoint(request: TrainingRequest, data: InMemory) -> CheckpointWrit
     network, solver = request.network, request.solver
     if solver.checkpoint is None:
         return CheckpointWriter(None, {})
+    sampled: Any = data.rows.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
+    stored = [sampled]
+    if data.rows.is_sparse:
+        stored = [as_tensor(part) for part in (sampled.data, sampled.indices, sampled.indptr)]
     fingerprint = {
         **settings(solver, request.loss, request.penalty, request.reg_strength),
         "random_state": request.seed,
@@ -115,7 +119,7 @@ def _open_checkpoint(request: TrainingRequest, data: InMemory) -> CheckpointWrit
         "shape of X": list(data.rows.X.shape),
         "sample_weight": digest(data.weight),
         "y": digest(data.targets),
-        "X": digest(*_sampled_rows(data)),
+        "X": digest(*stored),
         "start": digest(*(v for v in network.state_dict().values() if isinstance(v, Tensor))),
     }
     return CheckpointWriter(solver.checkpoint, fingerprint, _max_checkpoint_bytes(network, solver))
@@ -134,11 +138,3 @@ def _max_checkpoint_bytes(network: nn.Module, solver: MiniBatch) -> int:
     n_bytes = 8 * sum(v.numel() for v in weights)
     n_bytes *= _MAX_WEIGHT_COPIES + 2 * max(numbers, default=0)
     return n_bytes + _JSON_BYTES * (1 + len(weights) + -(-solver.epochs // 4096))
-
-
-def _sampled_rows(data: InMemory) -> list[Tensor]:
-    """Return evenly spaced rows; of sparse ones, the arrays that store them."""
-    X: Any = data.rows.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
-    if not data.rows.is_sparse:
-        return [X]
-    return [as_tensor(part) for part in (X.data, X.indices, X.indptr)]

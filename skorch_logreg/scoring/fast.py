@@ -1,9 +1,4 @@
-"""Scores of all models of all folds at once, for metrics that are computed from logits.
-
-Shapes: logits (rows, m, K) with K = 1 for two classes, class indices (rows, 1) or (rows, m), and
-values of rows (rows, m). The rows of the folds are concatenated; ``lengths`` holds the number of
-rows of each fold.
-"""
+"""Scores of all models of all folds at once, for metrics that are computed from logits."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -52,22 +47,12 @@ def fast_scores(
 ) -> Tensor | None:
     """Score all models of all folds at once, if the metric is one of `FAST_METRICS`.
 
-    Parameters
-    ----------
-    logits : Tensor of shape (n_entries, n_models, 1) or (n_entries, n_models, n_classes)
-        Logits of the rows to score, concatenated over the folds, by the models of each fold, as
-        ``FoldRows.take`` returns. Probabilities have their type and are clipped by its epsilon.
-    index : Tensor of shape (n_entries,) or (n_entries, n_models), int64
-        Class indices of these rows.
-    lengths : sequence of int
-        Number of rows of each fold; the sum is n_entries.
-    weight : Tensor of shape (n_entries,) or None
-        The scorer's ``sample_weight``.
-    threshold : float, default=0.5
-        Threshold of the classifier's `predict`.
-    classes : array of shape (n_classes,) or None
-        None: the scorer gets the classes as ``labels``, as in `LogisticRegressionCV`. Otherwise
-        the classes, for a scorer that finds them in y, as in `GridSearchCV`.
+    The rows of the folds are concatenated; ``lengths`` holds the number of rows of each fold. The
+    logits (n_entries, n_models, K) are those by the models of each fold, as ``FoldRows.take``
+    returns; probabilities have their type and are clipped by its epsilon. ``index`` (n_entries,) or
+    (n_entries, n_models) are class indices, and ``weight`` (n_entries,) is the scorer's
+    ``sample_weight``. Without ``classes``, the scorer gets them as ``labels``, as in
+    `LogisticRegressionCV`; with them, it finds them in y, as in `GridSearchCV`.
 
     Returns
     -------
@@ -126,6 +111,9 @@ def fast_scores(
 @cache
 def _scorer(name: str) -> Any:
     return get_scorer(name)
+
+
+# logits (rows, m, K), with K = 1 for two classes; indices (rows, 1 or m); values of rows (rows, m)
 
 
 def _fold_sums(value: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -22,7 +22,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
-from skorch_logreg.inputs.streams import Stream
+from skorch_logreg.inputs.datasets import Stream
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import TrainingResult

@@ -13,9 +13,9 @@ from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.fitting import Params, Progress, epoch_callback
+from skorch_logreg.inputs.datasets import Stream
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.streams import Stream
 from skorch_logreg.inputs.torch_context import seeded_generators
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
+from skorch_logreg.curvature import pass_seconds
+from skorch_logreg.data import InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
-from skorch_logreg.fitting.continuation import drive_sequentially, group_by_reg_strength
 from skorch_logreg.fitting.request import FitRequest, FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
@@ -29,6 +30,8 @@ from skorch_logreg.solvers import (
 from skorch_logreg.solvers.choose import choose_curvature, choose_solver, is_small
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
+
+_MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
 def minimise(request: FitRequest) -> FitResult:
@@ -64,44 +67,73 @@ def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
 
 
 def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:
-    """Choose solver and start, and run them."""
+    """Choose solver and start, and run them; models of several strengths perhaps one by one."""
     solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
-    tol = request.tol
-    shared: Any = {"tol": tol, "callback": _reporter(request, units), "bound": request.bound}
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
     starts_cold = request.start is None and solver.checkpoint is None and not keep
-    groups = group_by_reg_strength(objective) if len(request.C) > 1 else []
-    if len(groups) > 1 and smooth and starts_cold and max_iter > 0:
-        outcome = drive_sequentially(solver, objective, groups, max_iter=max_iter, **shared)
-        return _solution(request, objective, units, outcome)
-    known = {} if solver.checkpoint is None else fingerprint(solver, objective, tol)
+    groups = [torch.arange(len(request.C), device=objective.reg_strength.device)]
+    if smooth and starts_cold and max_iter > 0:
+        groups = group_by_reg_strength(objective)
+    known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
     writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
-    if written is not None:
-        first, n_iter = objective.zeros(), 0
-    elif request.start is not None:
-        first, n_iter = units.to_solver(_centered(request, request.start)), 0
-    else:
-        try:
-            first, n_iter = cold_start(objective, solver, tol, max_iter)
-        except KeyboardInterrupt:
-            if not keep:
-                raise
-            first, n_iter = prior_start(objective), 0
-            max_iter, status = 0, Status.INTERRUPTED
-    iterates = smooth and (max_iter > 0 or written is not None)
-    outcome = drive(
-        solver,
-        objective.low_precision() if iterates else objective,
-        first,
-        max_iter=max_iter,
-        n_iter=n_iter,
-        journal=writer,
-        written=written,
-        keep=keep,
-        **shared,
-    )
+    outcomes: list[Outcome] = []
+    for group in groups:
+        part, n_iter = objective if len(groups) == 1 else objective.select(group), 0
+        if outcomes:
+            first = outcomes[-1].params  # of the next stronger penalty
+        elif written is not None:
+            first = objective.zeros()
+        elif request.start is not None:
+            first = units.to_solver(_centered(request, request.start))
+        else:
+            try:
+                first, n_iter = cold_start(part, solver, request.tol, max_iter)
+            except KeyboardInterrupt:
+                if not keep:
+                    raise
+                first = prior_start(part)
+                max_iter, status = 0, Status.INTERRUPTED
+        iterates = smooth and (max_iter > 0 or written is not None)
+        outcome = drive(
+            solver,
+            part.low_precision() if iterates else part,
+            first,
+            tol=request.tol,
+            max_iter=max_iter,
+            n_iter=n_iter,
+            callback=_reporter(request, units),
+            bound=request.bound,
+            journal=writer,
+            written=written,
+            keep=keep,
+        )
+        outcomes.append(outcome)
+    if len(outcomes) > 1:
+        outcome = Outcome.joined(outcomes, torch.cat(groups).argsort())
     return _solution(request, objective, units, outcome, status)
+
+
+def group_by_reg_strength(objective: Objective) -> list[Tensor]:
+    """Group the models of a batch by penalty strength, strongest first, if that is faster.
+
+    Joint passes read X only once, which matters if each row has few logits.  With many logits
+    the arithmetic dominates, and starting at the solution of the next stronger penalty saves more
+    iterations than the additional reads cost.  Otherwise all models are in one group.
+    """
+    m, n_outputs, _ = objective.shape
+    data = objective.data
+    everything = [torch.arange(m, device=objective.reg_strength.device)]
+    if m == 1 or n_outputs == 1 or not isinstance(data, InMemory):
+        return everything
+    strengths = objective.reg_strength.unique(sorted=True).flip(0)
+    groups = [(objective.reg_strength == strength).nonzero()[:, 0] for strength in strengths]
+    size = m // len(groups)
+    if len(groups) == 1 or any(len(group) != size for group in groups):
+        return everything
+    apart = pass_seconds(data.n_samples, n_outputs, data.row_size, size) * len(groups)
+    together = pass_seconds(data.n_samples, n_outputs, data.row_size, m)
+    return groups if apart <= _MAX_COST_RATIO * together else everything
 
 
 def _reporter(request: FitRequest, units: Units) -> Callable[[Iterate], bool] | None:
@@ -126,7 +158,7 @@ def _solution(
     objective: Objective,
     units: Units,
     outcome: Outcome,
-    status: Status = Status.MAX_ITER,
+    status: Status,
 ) -> FitResult:
     """Round the parameters to the type in which they are stored, and certify those."""
     params = _centered(request, units.from_solver(outcome.params, request.penalty))

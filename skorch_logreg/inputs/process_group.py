@@ -1,7 +1,6 @@
 """Fits on the rows of all ranks of a process group, with the solver on one rank."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,17 +16,6 @@ from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.chunks import PartitionedRows, check_rows
 
 
-@dataclass(frozen=True)
-class _RankSummary:
-    """Properties of a rank's rows, which all ranks exchange."""
-
-    n_rows: int
-    n_features: int
-    dtype: Any
-    names: list[Any] | None
-    has_weight: bool
-
-
 def fit_on_all_ranks(
     X: RankRows, y: Any, sample_weight: Any, fit: Callable[[Any, Any, Any], Any]
 ) -> Any:
@@ -37,7 +25,7 @@ def fit_on_all_ranks(
     raised on all.
     """
     _check_group(X)
-    summary: _RankSummary | Exception
+    summary: dict[str, Any] | Exception  # properties of a rank's rows, which all ranks exchange
     try:
         rows, given, summary = _validate_rows(X, y, sample_weight)
     except Exception as error:
@@ -48,7 +36,7 @@ def fit_on_all_ranks(
     for each in summaries:
         if isinstance(each, Exception):
             raise each
-    with_rows = [i for i, summary in enumerate(summaries) if summary.n_rows]
+    with_rows = [i for i, summary in enumerate(summaries) if summary["n_rows"]]
     if not with_rows:
         raise ValueError("Found array with 0 sample(s): no rank has a row.")
     places = [with_rows.index(i) if i in with_rows else -1 for i in range(len(summaries))]
@@ -62,7 +50,7 @@ def fit_on_all_ranks(
     try:
         rows_of_all = _combine(rank, summaries, with_rows)
         y, weight = zip(*(labels[i] for i in with_rows), strict=True)
-        has_weight = summaries[with_rows[0]].has_weight
+        has_weight = summaries[with_rows[0]]["has_weight"]
         result = fit(rows_of_all, np.concatenate(y), np.concatenate(weight) if has_weight else None)
     except BaseException as error:
         rank.tell(error if isinstance(error, Exception) else RuntimeError("rank 0 was interrupted"))
@@ -91,7 +79,7 @@ def _check_group(X: RankRows) -> None:
 
 def _validate_rows(
     X: RankRows, y: Any, sample_weight: Any
-) -> tuple[Any, tuple[Any, Any], _RankSummary]:
+) -> tuple[Any, tuple[Any, Any], dict[str, Any]]:
     """Validate this rank's rows, labels and weights, except that entries are finite."""
     if isinstance(X.X, Tensor) and X.X.device.type != "cpu":
         raise ParameterError(f"RankRows takes rows in the memory of the CPU, not of {X.X.device}.")
@@ -103,32 +91,32 @@ def _validate_rows(
         weight = np.asarray(to_numpy(weight), dtype=np.float64)
         weight = np.full(len(y), weight) if weight.ndim == 0 else weight
     check_consistent_length(rows, y, weight)
-    summary = _RankSummary(
-        n_rows=int(rows.shape[0]),
-        n_features=int(rows.shape[1]),
-        dtype=rows.dtype,
-        names=None if names is None else list(names),
-        has_weight=weight is not None,
-    )
+    summary = {
+        "n_rows": int(rows.shape[0]),
+        "n_features": int(rows.shape[1]),
+        "dtype": rows.dtype,
+        "names": None if names is None else list(names),
+        "has_weight": weight is not None,
+    }
     return rows, (y, weight), summary
 
 
-def _combine(rank: Rank, summaries: list[_RankSummary], with_rows: list[int]) -> PartitionedRows:
+def _combine(rank: Rank, summaries: list[dict[str, Any]], with_rows: list[int]) -> PartitionedRows:
     """Combine the rows of all ranks to partitioned rows."""
     first = summaries[with_rows[0]]
     for i in with_rows:
         for name in ("n_features", "names", "has_weight"):
-            own, expected = getattr(summaries[i], name), getattr(first, name)
+            own, expected = summaries[i][name], first[name]
             if own != expected:
                 raise ValueError(
                     f"The ranks' rows do not go together: {name} is {own!r} on rank {i} and "
                     f"{expected!r} on rank {with_rows[0]}."
                 )
-    lengths = [summaries[i].n_rows for i in with_rows]
-    single = all(summaries[i].dtype == np.float32 for i in with_rows)
+    lengths = [summaries[i]["n_rows"] for i in with_rows]
+    single = all(summaries[i]["dtype"] == np.float32 for i in with_rows)
     return PartitionedRows(
         RankParts(rank, lengths),
-        (sum(lengths), first.n_features),
+        (sum(lengths), first["n_features"]),
         np.dtype(np.float32 if single else np.float64),
-        None if first.names is None else np.asarray(first.names, dtype=object),
+        None if first["names"] is None else np.asarray(first["names"], dtype=object),
     )

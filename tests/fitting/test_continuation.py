@@ -6,7 +6,7 @@ import torch
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Status, fit
-from skorch_logreg.fitting.continuation import group_by_reg_strength
+from skorch_logreg.fitting.exact import group_by_reg_strength
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2

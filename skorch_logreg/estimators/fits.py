@@ -15,11 +15,11 @@ from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import Status, epoch_callback
 from skorch_logreg.inputs import datasets, options, weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.datasets import Stream
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.process_group import fit_on_all_ranks
-from skorch_logreg.inputs.datasets import Stream
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import LinearHead, TrainingRequest

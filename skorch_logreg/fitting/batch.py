@@ -40,36 +40,19 @@ class BatchFitter:
     to minus infinity. The model is then fitted to the other classes, which is the limit, and the
     absent class gets a logit so low that its probability is 0.
 
-    Parameters
-    ----------
-    rows : callable
-        Function of targets and weights that returns the `Data` of a fit.
-    columns : callable
-        Function of the numbers (k,) of columns that returns their targets, of shape (n_samples,)
-        or (n_samples, k), and weights, of shape (n_samples,) or (n_samples, k) or None.
-    penalty : callable
-        Function of the number of a penalty and of a device that returns the penalty.
-    max_models : int
-        Largest number of models of a batch.
-    fit_intercept : bool
-        Whether the models have an intercept that is not penalised.
-    options : dict
-        Other keyword arguments of `fitting.fit`.
-    report : callable or None, default=None
-        Function of the indices of a batch's models that returns the callback of its fit.
-    certain_logit : float, default=SATURATED_LOGIT
-        Logit of a class that is predicted with certainty, above that of the others.
     """
 
-    rows: Callable[[Tensor, Tensor | None], Data]
+    rows: Callable[[Tensor, Tensor | None], Data]  # data of a fit from targets and weights
+    # targets and weights, (n_samples,) or (n_samples, k), of the numbers (k,) of columns
     columns: Callable[[np.ndarray], tuple[Tensor, Tensor | None]]
     loss: Loss
-    penalty: Callable[[int, torch.device], Penalty]
+    penalty: Callable[[int, torch.device], Penalty]  # by the number of a penalty
     n_features: int
-    max_models: int
-    fit_intercept: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
-    report: Callable[[np.ndarray], Any] | None = None
+    max_models: int  # of a batch
+    fit_intercept: bool  # whether the models have an intercept that is not penalised
+    options: Mapping[str, Any] = field(default_factory=dict)  # other arguments of `fitting.fit`
+    report: Callable[[np.ndarray], Any] | None = None  # callback of a batch, by its models
+    # logit of a class that is predicted with certainty, above that of the others
     certain_logit: float = SATURATED_LOGIT
 
     def batches(self, models: Models) -> Iterator[np.ndarray]:

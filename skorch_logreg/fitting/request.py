@@ -48,44 +48,25 @@ def epoch_callback(
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest:
-    """Everything that a fit is asked to do.
-
-    Parameters
-    ----------
-    C : Tensor of shape (m,)
-        Inverse of the regularization strength of each model; inf means no penalty.
-    solver : str or Solver, default="auto"
-        Key of `SOLVERS`, instance, or "auto".
-    tol : float, default=1e-4
-        Convergence threshold on the optimality; the relative suboptimality is about its square.
-    start : Params or None, default=None
-        Initial parameters; None starts from zero or from the solution of a smaller problem.
-    callback : callable or None, default=None
-        Called with a `Progress` after every iteration; the fit stops if it returns True.
-    bound : bool, default=True
-        Whether the duality gap is computed, which costs about two passes; else it is nan.
-    offset : Tensor of shape (n, 1, 1) or (n, 1, K), float64, or None, default=None
-        Added to the logits of every row, where the rows are; not with mini-batch solvers.
-    dtype : torch.dtype, default=torch.float64
-        Type in which the parameters will be stored: they are rounded to it, and the duality gap
-        includes the error of rounding.
-    held_out_score, seed, state, epochs, total_weight
-        With a mini-batch solver, as in `TrainingRequest` and `train_in_memory`.
-    """
+    """Everything that a fit is asked to do."""
 
     data: Data
     loss: Loss
     penalty: Penalty
-    C: Tensor
+    C: Tensor  # inverse regularization strength (m,) of each model; inf: no penalty
     fit_intercept: bool = True
-    solver: str | Solver = "auto"
-    tol: float = 1e-4
+    solver: str | Solver = "auto"  # "auto", key of `SOLVERS`, or instance
+    tol: float = 1e-4  # threshold on the optimality, about the root of the relative suboptimality
     max_iter: int = 100
-    start: Params | None = None
+    start: Params | None = None  # None: zero, or the solution of a smaller problem
+    # called with the progress after every iteration; True stops the fit
     callback: Callable[[Progress], bool] | None = None
-    bound: bool = True
+    bound: bool = True  # compute the duality gap, which costs about two passes; else it is nan
+    # added to the logits, (n, 1, 1) or (n, 1, K), float64, where the rows are
     offset: Tensor | None = None
+    # type in which parameters will be stored, and whose rounding the duality gap includes
     dtype: torch.dtype = torch.float64
+    # for mini-batch solvers, as in `TrainingRequest` and `train_in_memory`
     held_out_score: Callable[[Params], float] | None = None
     seed: int = 0
     state: dict[str, Any] | None = None
@@ -113,39 +94,20 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Fitted models with their certificates.
-
-    Attributes
-    ----------
-    params : Params
-        Coefficients and intercepts in the units of X.
-    n_passes : int
-        Number of full reads of X.
-    value, optimality, duality_gap : Tensor of shape (m,)
-        Objective ``sum_i s_i loss_i + penalty / C``, ``sqrt((F - F*) / F)`` as predicted, and a
-        rigorous relative bound (nan where there is none).
-    logits : Tensor of shape (n, m, K)
-        Logits of all rows, including those of weight 0, so that held-out rows are scored
-        without another pass.
-    total_weight : Tensor of shape (m,)
-        ``sum_i s_i``.
-    trained : TrainingResult or None
-        Result of the epochs, with a mini-batch solver.
-    directions : tuple of (Tensor of shape (K, p + 1) or None)
-        Directions along which the parameters of separable models diverge, in units of columns
-        with standard deviation one; the intercept is last.
-    """
+    """Fitted models with their certificates."""
 
     params: Params
     status: tuple[Status, ...]
-    n_iter: Tensor
-    n_passes: int
-    value: Tensor
-    optimality: Tensor
-    duality_gap: Tensor
-    logits: Tensor
-    total_weight: Tensor
-    trained: TrainingResult | None = None
+    n_iter: Tensor  # (m,)
+    n_passes: int  # full reads of X
+    value: Tensor  # objective (m,), sum_i s_i loss_i + penalty / C
+    optimality: Tensor  # sqrt((F - F*) / F), (m,), as predicted
+    duality_gap: Tensor  # rigorous bound (m,) on (F - F*) / F; nan where there is none
+    logits: Tensor  # (n, m, K), also of rows of weight 0, so that scores need no other pass
+    total_weight: Tensor  # sum_i s_i, (m,)
+    trained: TrainingResult | None = None  # of the epochs, with a mini-batch solver
+    # directions (K, p + 1) along which separable models diverge, in units of columns with
+    # standard deviation one; the intercept is last
     directions: tuple[Tensor | None, ...] = ()
 
     @classmethod

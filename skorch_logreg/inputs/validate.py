@@ -145,25 +145,15 @@ def validate(
         Estimator whose feature attributes are set if ``reset``, or else checked. None: an analysis,
         for rows in memory, of any number of classes, and with results in NumPy arrays.
     parameters : object or None
-        Object with the parameters `device`, `soft_labels`, `label_smoothing` and `threshold`;
-        None: ``model``.
+        Object with `device`, `soft_labels`, `label_smoothing` and `threshold`; None: ``model``.
     chosen : Options or None
         Objective and solver, on which it depends whether rows out of memory are allowed; None:
-        they are not.
-    caller : str or None
-        Name, in an error's text, of what needs rows in memory; None: that of the model's class.
+        they are not, and ``caller``, by default the model's class, is named as the reason.
     classes : array of shape (n_classes,) or None
         Known classes, not all of them necessarily in y; None: find them in y.
     read_labels : callable or None
         Function of y and the validated X that returns the encoded labels; None: y holds classes
         or their probabilities.
-
-    Raises
-    ------
-    ValueError
-        If X, y, the weights or the number of classes are not valid.
-    ParameterError
-        If a parameter does not suit the data.
     """
     parameters = model if parameters is None else parameters
     device = None if model is None else options.resolve_device(parameters.device)

@@ -188,15 +188,8 @@ def _roc_auc(
     for z, pos, neg in zip(*parts, strict=True):
         z, order = z.T.contiguous().sort(dim=1)
         pos, neg = pos.T.gather(1, order), neg.T.gather(1, order)
-        place = torch.arange(z.shape[1], device=z.device).expand(z.shape)
-        differs = z[:, 1:] != z[:, :-1]
-        starts = nn.functional.pad(differs, (1, 0), value=True)
-        first = torch.where(starts, place, 0).cummax(dim=1).values
-        # end of a run of ties, found like its beginning on the reversed rows
-        ends = nn.functional.pad(differs, (0, 1), value=True)
-        last = torch.where(ends, place, z.shape[1]).flip(1).cummin(dim=1).values.flip(1)
-        total = neg.cumsum(dim=1)
-        below = total.gather(1, first) - neg.gather(1, first)
-        area = (pos * (below + total.gather(1, last))).sum(dim=1) / 2
+        below = nn.functional.pad(neg.cumsum(dim=1), (1, 0))
+        first, last = (torch.searchsorted(z, z, right=right) for right in (False, True))
+        area = (pos * (below.gather(1, first) + below.gather(1, last))).sum(dim=1) / 2
         found.append(area / (pos.sum(dim=1) * neg.sum(dim=1)))
     return torch.stack(found)

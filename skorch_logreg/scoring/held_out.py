@@ -28,40 +28,21 @@ class HeldOutScorer:
     A metric of `FAST_METRICS` is computed for all models at once. Any other scorer is called for
     every model with the held-out rows and a classifier with cached logits.
 
-    Parameters
-    ----------
-    classifier : callable
-        Function of fitted attributes, rows and their logits, and of the parameters `C` and
-        `threshold`, that returns a fitted classifier.
-    X : array of shape (n_samples, n_features)
-        Validated rows, which are selected only for scorers that take them.
-    index, known : Tensor of shape (n_samples, n_labels)
-        Class indices of the labels, and whether they are known; None: all are.
-    classes : ndarray of shape (n_classes,)
-        Classes, as in the scorer's y.
-    thresholds : sequence of float
-        Threshold of every label.
-    params : dict
-        Metadata for the scorer.
-    namespace : ArrayNamespace
-        Namespace of the classifier's attributes.
-    skips : bool, default=False
-        Whether a label has the score nan in folds whose rows cannot be scored; otherwise the
-        scorer decides.
     """
 
     scoring: Any
+    # fitted classifier from attributes, rows, their logits, and the parameters C and threshold
     classifier: Callable[..., Any]
-    X: Any
-    index: Tensor
-    classes: np.ndarray
+    X: Any  # validated rows, which are selected only for scorers that take them
+    index: Tensor  # class indices (n_samples, n_labels)
+    classes: np.ndarray  # as in the scorer's y
     Cs: np.ndarray
-    thresholds: Sequence[float]
+    thresholds: Sequence[float]  # of every label
     held_out: FoldRows
-    params: dict[str, Any]
-    namespace: ArrayNamespace
-    known: Tensor | None = None
-    skips: bool = False
+    params: dict[str, Any]  # metadata for the scorer
+    namespace: ArrayNamespace  # of the classifier's attributes
+    known: Tensor | None = None  # whether a label is known, (n_samples, n_labels); None: all are
+    skips: bool = False  # nan for folds whose rows cannot be scored; else the scorer decides
 
     def __call__(
         self, folds: np.ndarray, labels: np.ndarray, cs: np.ndarray, logits: Tensor, params: Params

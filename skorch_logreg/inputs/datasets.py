@@ -245,9 +245,9 @@ class Stream:
             return tensor.to(head.device, dtype, non_blocking=True)
 
         def epoch(number: int) -> Iterator[Batch]:
-            for X, y, *rest in self.loader:
+            for X, y, weight in batches(self.loader):
                 rows = X.detach() if isinstance(X, Tensor) else as_tensor(np.asarray(X))
-                targets, weight = self.encode(y, rest[0] if rest else None)
+                targets, weight = self.encode(y, weight)
                 weight = None if weight is None else to_device(weight / mean_weight)
                 yield Batch(to_device(rows), to_device(targets, keep=True), weight)
 

@@ -23,7 +23,7 @@ _MIN_THREADED_PRODUCTS = 1 << 22
 _MIN_HASHED_ROWS = 1000  # rows of X that are hashed, at least, if there are so many
 # arrays as large as the weights: current weights, best weights, and the optimiser's state
 _MAX_WEIGHT_COPIES = 16
-_JSON_BYTES = 1 << 20  # bytes of JSON of the settings, of an array, or of 4096 epochs
+_JSON_BYTES = 1 << 20  # bytes of JSON of the settings, of 64 arrays, or of 4096 epochs
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,6 @@ def _max_checkpoint_bytes(network: nn.Module, solver: MiniBatch) -> int:
     numbers = [n for n in optimizer.defaults.values() if type(n) is int]
     weights = [v for v in network.state_dict().values() if isinstance(v, Tensor)]
     # an optimiser may keep float64 state for weights of any dtype
-    n_bytes = 8 * sum(v.numel() for v in weights)
-    n_bytes *= _MAX_WEIGHT_COPIES + 2 * max(numbers, default=0)
-    return n_bytes + _JSON_BYTES * (1 + len(weights) + -(-solver.epochs // 4096))
+    copies = _MAX_WEIGHT_COPIES + 2 * max(numbers, default=0)
+    n_bytes = copies * sum(8 * v.numel() + (_JSON_BYTES >> 6) for v in weights)
+    return n_bytes + _JSON_BYTES + (_JSON_BYTES >> 12) * solver.epochs

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skorch_logreg.kernels import library
+
 LIBRARIES = ("numpy", "scipy", "torch", "numba")
 STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -20,6 +22,7 @@ def describe(peers, threads: int) -> dict:
         "processor": _field(Path("/proc/cpuinfo"), "model name") or platform.processor(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "kernels": library.status(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "python": platform.python_version(),

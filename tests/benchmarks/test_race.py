@@ -89,7 +89,7 @@ def test_a_folder_of_own_data_is_raced(tmp_path, monkeypatch, capsys):
     assert curves.main([*arguments, "--output", str(output), "--figure", str(figure)]) == 0
     written = json.loads(output.read_text())
     assert [result["name"] for result in written["problems"]] == ["mine.npz"]
-    assert {"processor", "versions", "threads"} <= set(written["machine"])
+    assert {"processor", "versions", "threads", "kernels"} <= set(written["machine"])
     assert "## mine.npz: 120 x 6" in capsys.readouterr().out
     assert figure.read_text().count("<svg") == 1
     assert curves.main(["--draw", str(output), "--figure", str(tmp_path / "again.svg")]) == 0

@@ -234,7 +234,11 @@ class StoppingRule:
         if bool(exact.any()):  # full Newton steps only
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
-        return keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
+        kept = keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
+        # no step follows the curvature of rows that rounding hides
+        limit = saturation_limit(point, torch.zeros_like(limit))
+        hidden = saturated_models(run.objective, point, limit)
+        return [k and not h for k, h in zip(kept, hidden, strict=True)]
 
     @cached_property
     def _free(self) -> list[bool]:

@@ -98,13 +98,14 @@ def penalty_diagonal(objective: Objective, params: Tensor) -> Tensor:
     return torch.cat([ridge, torch.zeros_like(ridge[..., :1])], dim=-1)
 
 
-def is_resolved(objective: Objective, point: Point) -> bool:
-    """Return True if rounding hides no direction among the columns of one model.
+def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
+    """Return True if rounding hides no decrease by more than a goal of one model.
 
     Differences of columns with means of 1e6 deviations have 1e-12 of the columns' own squares. If
     no intercept takes up the means, sums of products hold four digits of them, and quadratic
-    problems may be solved wrongly. A direction of exactly zero hides nothing: it does not change
-    the loss.
+    problems may be solved wrongly. Rounding errors ``e`` of the logits hide a decrease of
+    ``e'He / (2 c)`` in a direction whose curvature is a share ``c`` of the largest. A direction of
+    exactly zero hides nothing: it does not change the loss.
     """
     coef = point.params[:, :, :-1]
     down, up = objective.penalty.recession(coef, objective.reg_strength)
@@ -113,17 +114,24 @@ def is_resolved(objective: Objective, point: Point) -> bool:
     if not len(columns) or len(columns) > _MAX_RESOLVED:
         return True
 
-    def kernel(block: Block) -> tuple[Tensor, ...]:
-        return (block.gram(block.weight[:, :1, None], None, columns),)
+    def kernel(block: Block, curvature: Tensor) -> tuple[Tensor, ...]:
+        return (block.gram(curvature, None, columns),)
 
-    gram = objective.data.reduce(kernel)[0][0, 0, :, 0]
+    gram = objective.data.reduce(kernel, output_curvature(objective, point))[0][0]
     if not objective.fit_intercept:
-        gram = gram[:-1, :-1]
+        gram = gram[:, :-1, :, :-1]
+    error = torch.finfo(gram.dtype).eps * float(coef.abs().sum(dim=-1).max())
+    least = max(_RESOLVED, error**2 / goal)
+    return all(_has_no_eigenvalue_below(gram[k, :, k], least) for k in range(len(gram)))
+
+
+def _has_no_eigenvalue_below(gram: Tensor, least: float) -> bool:
+    """Return True if no eigenvalue is between rounding and ``least``, relative to the largest."""
     inside = (gram.diagonal() > 0).nonzero()[:, 0]
     unit = gram.diagonal()[inside].rsqrt()
     values = torch.linalg.eigvalsh(gram[inside][:, inside] * unit * unit[:, None])
     zero = len(inside) * torch.finfo(values.dtype).eps
-    return not bool(((values > zero * values[-1]) & (values < _RESOLVED * values[-1])).any())
+    return not bool(((values > zero * values[-1]) & (values < least * values[-1])).any())
 
 
 def row_kernel(

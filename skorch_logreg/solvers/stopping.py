@@ -13,6 +13,7 @@ from skorch_logreg.objective import VALUE_ROUNDING, Objective, is_resolved
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 from skorch_logreg.solvers.unbounded import (
     free_columns,
     rare_classes,
@@ -192,7 +193,8 @@ class StoppingRule:
         if not self.proof or penalty.smooth or bool(penalty.coercive(strength)[model]):
             return False
         index = torch.tensor([model], device=strength.device)
-        return not is_resolved(run.objective.select(index), run.state.point.select(index))
+        goal = max(self.tol**2, ROUNDING_DISTANCE)
+        return not is_resolved(run.objective.select(index), run.state.point.select(index), goal)
 
     def _recession_directions(
         self, run: RunState, status: list[Status | None], reached: list[float]

@@ -81,8 +81,12 @@ class Problem:
             share = np.stack([1 - y, y], axis=1) if y.ndim == 1 else y / y.sum(axis=1)[:, None]
         else:
             share = (self.y[:, None] == np.unique(self.y)).astype(LD)
-        k, smoothing = share.shape[1], LD(self.get("label_smoothing"))
-        share = share * (1 - smoothing) + smoothing / k
+        k, smoothing = share.shape[1], self.get("label_smoothing")
+        if k == 2 and smoothing:  # as for soft labels, one number of float64 holds both
+            second = share[:, 1].astype(np.float64) * (1 - smoothing) + smoothing / k
+            share = np.stack([1 - second.astype(LD), second.astype(LD)], axis=1)
+        elif smoothing:
+            share = share * (1 - LD(smoothing)) + LD(smoothing) / k
         weight = 1 if self.sample_weight is None else self.sample_weight.astype(LD)[:, None]
         mass, by_class = share * weight, self.get("class_weight")
         if isinstance(by_class, str):

@@ -212,7 +212,15 @@ class StoppingRule:
         near = [
             i
             for i, how in enumerate(status)
-            if directions[i] is None and how is not None and reached[i] <= max(_NEAR, self.tol)
+            if directions[i] is None
+            and (
+                how is not None
+                and reached[i] <= max(_NEAR, self.tol)
+                # coefficients within bounds may separate rows that others separate in the end
+                or free[i]
+                and reached[i] > _NEAR
+                and float(point.value[i]) <= VALUE_ROUNDING * self._total_weight[run.models[i]]
+            )
         ]
         if near and self.proof:
             quiet = [
@@ -245,6 +253,11 @@ class StoppingRule:
     @cached_property
     def _free(self) -> list[bool]:
         return free_columns(self.whole)
+
+    @cached_property
+    def _total_weight(self) -> list[float]:
+        total: Tensor = self.whole.data.weight.sum(dim=0)
+        return total.expand(len(self.whole.reg_strength)).tolist()
 
 
 def proven(solver: Solver, objective: Objective, state: Any, tol: float) -> tuple[Any, list[float]]:

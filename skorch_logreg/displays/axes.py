@@ -1,4 +1,4 @@
-"""Axes of displays, and a foreground colour for light and dark backgrounds."""
+"""Axes, colours and labels of displays, for light and dark backgrounds."""
 
 from typing import Any
 
@@ -25,3 +25,13 @@ def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None)
 def foreground_color(ax: Any) -> Any:
     """Return the colour of the axes' frame, which is visible on their background."""
     return ax.spines["left"].get_edgecolor()
+
+
+def shorten_label(name: object, longest: int = 32) -> str:
+    """Replace the middle of a long name by an ellipsis; names often differ at their end."""
+    # matplotlib interprets an unescaped dollar as the start of a formula
+    text = str(name)
+    if len(text) > longest:
+        head = longest // 4
+        text = f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
+    return text.replace("$", r"\$")

@@ -140,12 +140,10 @@ class CVScoresDisplay:
             (line,) = ax.plot(x, mean[k], **{**style, **kwargs})
             self.lines_.append(line)
             if error is not None:
-                limits = mean[k] - error[k], mean[k] + error[k]
-                color = line.get_color()
+                low, high = mean[k] - error[k], mean[k] + error[k]
                 alpha = 0.2 if len(ratios) == 1 else 0.12
-                self.bands_.append(
-                    ax.fill_between(x, *limits, color=color, alpha=alpha, linewidth=0)
-                )
+                style = {"color": line.get_color(), "alpha": alpha, "linewidth": 0}
+                self.bands_.append(ax.fill_between(x, low, high, **style))
         vertical = {"color": foreground_color(ax), "linewidth": 1, "zorder": 0}
         finite = np.where(np.isnan(mean), -np.inf, mean)
         c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # ties: the smallest C

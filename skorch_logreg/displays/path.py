@@ -4,10 +4,10 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
+from sklearn.isotonic import isotonic_regression
 
 from skorch_logreg import pipelines
-from skorch_logreg.displays.axes import foreground_color, prepare_axes
-from skorch_logreg.displays.labels import shorten_label, spread_positions
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import index_of, to_dense_numpy
 
@@ -183,3 +183,20 @@ class CoefficientPathDisplay:
                 annotation_clip=False,
                 arrowprops={**connector, "color": color, "shrinkA": 1, "shrinkB": 0},
             )
+
+
+def spread_positions(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+    """Move positions apart to a minimum gap, with the least sum of squared changes.
+
+    After subtracting ``i * gap`` from the i-th smallest position, the positions must be
+    non-decreasing, which is an isotonic regression. ``gap`` is at most ``(high - low) / (n - 1)``.
+    """
+    order = np.argsort(heights, kind="stable")
+    shift = gap * np.arange(len(heights))
+    moved = np.empty(len(heights))
+    moved[order] = shift + isotonic_regression(
+        np.asarray(heights, dtype=np.float64)[order] - shift,
+        y_min=low,
+        y_max=max(high - gap * (len(heights) - 1), low),
+    )
+    return moved

@@ -8,8 +8,7 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes
-from skorch_logreg.displays.labels import shorten_label
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import (
     check_classes,

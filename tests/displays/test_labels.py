@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from skorch_logreg.displays.labels import shorten_label, spread_positions
+from skorch_logreg.displays.axes import shorten_label
+from skorch_logreg.displays.path import spread_positions
 
 
 def test_long_names_keep_their_ends():

@@ -1,11 +1,8 @@
 """Profile likelihood confidence intervals."""
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from scipy import linalg
 
 from skorch_logreg.analysis.convergence_messages import convergence_message, separation_message
@@ -18,12 +15,12 @@ from skorch_logreg.analysis.likelihood import (
 )
 from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import to_dense_numpy
 
 _ROOT_RTOL = 1e-9  # relative error of the deviance's square root at which the search stops
 _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
 
 
-@dataclass(frozen=True)
 class Profile:
     """Largest log-likelihood for every value of one coefficient, the last one the intercept.
 
@@ -38,41 +35,25 @@ class Profile:
     intervals, Applied Statistics 37.
     """
 
-    likelihood: Likelihood
-    theta: np.ndarray
-    covariance: np.ndarray
-    index: int
-    max_points: int = 200  # evaluations of the profile for a limit, usually 5 to 10
-    max_steps: int = 200  # of Newton's method for each
-
-    @property
-    def _function(self) -> np.ndarray:
-        return self.likelihood.to_coef[self.index]
-
-    @cached_property
-    def value(self) -> float:
-        """Log-likelihood at its maximum."""
-        return self.likelihood.value(self.theta)
-
-    @property
-    def estimate(self) -> float:
-        """Value of the coefficient at the maximum."""
-        return float(self._function @ self.theta)
-
-    @cached_property
-    def error(self) -> float:
-        """Standard error of the coefficient, the unit of distances from the estimate."""
-        return float(np.sqrt(self._function @ self.covariance @ self._function))
-
-    @cached_property
-    def direction(self) -> np.ndarray:
-        """Change of theta per standard error in the direction of the least decrease."""
-        return self.covariance @ self._function / self.error
-
-    @cached_property
-    def _basis(self) -> np.ndarray:
-        """Directions (n_params, n_params - 1) in which the coefficient does not change."""
-        return linalg.qr(self._function[:, None] / linalg.norm(self._function))[0][:, 1:]
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        theta: np.ndarray,
+        covariance: np.ndarray,
+        index: int,
+        *,
+        max_points: int = 200,  # evaluations of the profile for a limit, usually 5 to 10
+        max_steps: int = 200,  # of Newton's method for each
+    ) -> None:
+        function = likelihood.to_coef[index]
+        self.likelihood, self.theta, self.value = likelihood, theta, likelihood.value(theta)
+        self.max_points, self.max_steps = max_points, max_steps
+        self.estimate = float(function @ theta)
+        self.error = float(np.sqrt(function @ covariance @ function))
+        # change of theta per standard error in the direction of the least decrease
+        self.direction = covariance @ function / self.error
+        # directions (n_params, n_params - 1) in which the coefficient does not change
+        self.basis = linalg.qr(function[:, None] / linalg.norm(function))[0][:, 1:]
 
     def interval(self, quantile: float) -> tuple[float, float]:
         """Find both confidence limits, at which the deviance is ``quantile ** 2``."""
@@ -90,7 +71,7 @@ class Profile:
         Returns the deviance, which is twice the decrease of the log-likelihood from its maximum,
         its derivative by the distance from the estimate in standard errors, and the parameters.
         """
-        theta = maximise(self.likelihood, start, self._basis, self.max_steps)
+        theta = maximise(self.likelihood, start, self.basis, self.max_steps)
         slope = -2 * float(self.likelihood.score(theta) @ self.direction)
         deviance = 2 * (self.value - self.likelihood.value(theta))
         if deviance < -_DEVIANCE_RTOL:
@@ -200,8 +181,7 @@ def profile_intervals(
         raise ParameterError(
             f"profile_intervals begins at the maximum of the likelihood. {message}"
         )
-    rows = fit.X.toarray() if sp.issparse(fit.X) else fit.X
-    target = fit.index == 1
+    rows, target = to_dense_numpy(fit.X), fit.index == 1
     likelihood = Likelihood.from_data(rows, target, fit.weight, fit.names, fit.fit_intercept)
     coef = fit.params[0] if fit.fit_intercept else fit.params[0, :-1]
     return intervals(fit, likelihood, np.linalg.solve(likelihood.to_coef, coef), level)

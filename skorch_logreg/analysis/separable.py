@@ -17,8 +17,7 @@ from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import L2
 from skorch_logreg.pipelines import feature_names
 from skorch_logreg.recession import count_separated_rows, find_direction
-
-_ZERO_TOL = 1e-9  # absolute value below which an entry of a direction in [-1, 1] is zero
+from skorch_logreg.recession.linear_program import MIN_GAIN
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,9 @@ def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarra
     shift = direction[:, :-1] * (objective.data.center / objective.data.scale)
     last = direction[:, -1] - shift.sum(dim=1)
     size = direction[:, -1].abs() + shift.abs().sum(dim=1)
-    last = torch.where(last.abs() > _ZERO_TOL * size, last, 0.0)
+    # entries of a solution in the unit box are zero up to its error
+    last = torch.where(last.abs() > MIN_GAIN * size, last, 0.0)
     whole = torch.cat([direction[:, :-1], last[:, None]], dim=1)
-    small = whole.abs() <= _ZERO_TOL
+    small = whole.abs() <= MIN_GAIN
     small[:, -1] = last == 0
     return torch.where(small, 0.0, whole).sign().numpy()

@@ -4,6 +4,7 @@ Rows whose probability is at least the threshold are predicted positive. A sum o
 either side of the threshold is a cumulative sum over the rows in the order of the probabilities.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -163,8 +164,9 @@ def score_selector(
         return partial(_select_jointly, beta)
     options = dict(getattr(scorer, "_kwargs", {}))
     if is_multilabel and options.get("average") == "macro":  # maximise each label's
-        del options["average"]
-        options.pop("pos_label", None)
+        options = {k: value for k, value in options.items() if k not in ("average", "pos_label")}
+        scorer = copy.copy(scorer)
+        scorer._kwargs = options
     elif is_multilabel and options.get("average", "binary") != "binary":
         raise ParameterError(
             f"scoring={scoring!r} averages over labels in a way that has no threshold for each; "
@@ -177,11 +179,6 @@ def score_selector(
     if formula is not None:
         sign, compute = scorer._sign, formula
         return partial(_select_separately, lambda problem: sign * compute(problem.counts))
-    if is_multilabel and "average" in getattr(scorer, "_kwargs", {}).keys() - options.keys():
-        raise ParameterError(
-            f"scoring={scoring!r} has options that are known for one label at a time alone; "
-            'leave out average="macro", which is then taken over the labels.'
-        )
 
     def score_thresholds(problem: HeldOutPredictions) -> np.ndarray:
         X_rows = _safe_indexing(X, problem.rows)

@@ -155,12 +155,9 @@ def tune_threshold(
     (3,)
     """
     prefix, classifier = final_step(estimator)
-    _check_parameters(classifier, scoring, cost_matrix, cv)
+    scorer = _check_parameters(estimator, classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
-    offset, label_mask = (
-        params.get(f"{prefix}{name}", params.get(name)) for name in ("offset", "label_mask")
-    )
-    candidates, targets = _check_thresholds(thresholds), _check_targets(y, label_mask, offset)
+    candidates, targets = _check_thresholds(thresholds), _check_targets(y, params, prefix)
     sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
         X = view_as_numpy(X)  # supports the row indexing that folds need
@@ -171,7 +168,6 @@ def tune_threshold(
         )
     model = held_out.copy_if_fitted(estimator)
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
-    scorer = _check_scorer(estimator, scoring) if cost_matrix is None else None
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
     if scorer is None:
         select = threshold_scores.cost_selector(cost_matrix, targets.shape)
@@ -188,26 +184,13 @@ def tune_threshold(
         model = clone(estimator).fit(X, y, **fit_params)
     weight = score_params.get("sample_weight")
     problems = _held_out_predictions(proba, rows, targets, classes, weight, candidates=candidates)
-    found = _best_thresholds(problems, select, is_multilabel)
-    model.set_params(**{f"{prefix}threshold": found["threshold"]})
-    return TunedThreshold(**found, estimator=model)
-
-
-def _best_thresholds(
-    problems: list[HeldOutPredictions],
-    select: threshold_scores.ThresholdSelector,
-    is_multilabel: bool,
-) -> dict[str, Any]:
-    """Return the fields of `TunedThreshold` but for the estimator."""
     indices, scores = select(problems)
-    thresholds = [problem.thresholds for problem in problems]
-    best = [own[i] for own, i in zip(thresholds, indices, strict=True)]
-    return {
-        "threshold": np.array(best) if is_multilabel else float(best[0]),
-        "score": float(np.mean([own[i] for own, i in zip(scores, indices, strict=True)])),
-        "thresholds": thresholds if is_multilabel else thresholds[0],
-        "scores": scores if is_multilabel else scores[0],
-    }
+    every = [problem.thresholds for problem in problems]
+    best = np.array([own[i] for own, i in zip(every, indices, strict=True)])
+    score = float(np.mean([own[i] for own, i in zip(scores, indices, strict=True)]))
+    found = (best, every, scores) if is_multilabel else (float(best[0]), every[0], scores[0])
+    model.set_params(**{f"{prefix}threshold": found[0]})
+    return TunedThreshold(found[0], score, found[1], found[2], model)
 
 
 def _held_out_predictions(
@@ -246,24 +229,24 @@ def _held_out_predictions(
     return problems
 
 
-def _check_parameters(classifier: Any, scoring: Any, cost_matrix: Any, cv: Any) -> None:
-    """Raise a ParameterError if the classifier, scoring or cv is not supported."""
+def _check_parameters(
+    estimator: Any, classifier: Any, scoring: Any, cost_matrix: Any, cv: Any
+) -> Any:
+    """Return the scorer of predicted classes, or None with a cost matrix."""
     if "threshold" not in getattr(classifier, "get_params", dict)():
         raise ParameterError(
             f"estimator is or ends in a {type(classifier).__name__}, which has no parameter "
             "threshold; of a search take best_estimator_, for other classifiers "
             "sklearn.model_selection.TunedThresholdClassifierCV."
         )
-    if cost_matrix is None and not (isinstance(scoring, str) or callable(scoring)):
+    if isinstance(cv, str) and cv != "prefit":
+        raise ParameterError(f'cv is {cv!r}; it must be a number, a splitter, "prefit" or None.')
+    if cost_matrix is not None:
+        return None
+    if not (isinstance(scoring, str) or callable(scoring)):
         raise ParameterError(
             f"scoring is {scoring!r}; it must be a name of scikit-learn's or a callable."
         )
-    if isinstance(cv, str) and cv != "prefit":
-        raise ParameterError(f'cv is {cv!r}; it must be a number, a splitter, "prefit" or None.')
-
-
-def _check_scorer(estimator: Any, scoring: Any) -> Any:
-    """Return the scorer; raise a ParameterError if it does not score predicted classes."""
     scorer = metrics.check_scoring(estimator, scoring=scoring)
     if getattr(scorer, "_response_method", "predict") != "predict":
         raise ParameterError(
@@ -278,19 +261,19 @@ def _check_thresholds(thresholds: Any) -> np.ndarray | None:
     if thresholds is None:
         return None
     candidates = np.asarray(thresholds, dtype=np.float64)
-    if (
-        candidates.ndim != 1
-        or not len(candidates)
-        or not ((candidates >= 0) & (candidates <= 1)).all()
-    ):
+    is_allowed = (candidates >= 0) & (candidates <= 1)
+    if candidates.ndim != 1 or not candidates.size or not is_allowed.all():
         raise ParameterError(
             f"thresholds is {thresholds!r}; it must hold numbers in [0, 1], one or more."
         )
     return np.unique(candidates)
 
 
-def _check_targets(y: Any, label_mask: Any, offset: Any) -> np.ndarray:
+def _check_targets(y: Any, params: dict[str, Any], prefix: str) -> np.ndarray:
     """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown."""
+    offset, label_mask = (
+        params.get(f"{prefix}{name}", params.get(name)) for name in ("offset", "label_mask")
+    )
     if offset is not None:
         raise ParameterError(
             "params has an offset, which the probabilities of held-out rows are without; choose a "

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from scipy import linalg, stats
 from sklearn.utils.validation import _get_feature_names
 
@@ -19,7 +18,7 @@ from skorch_logreg.analysis.profile import Profile, maximum_profiles
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
-from skorch_logreg.pipelines import feature_names
+from skorch_logreg.pipelines import feature_names, to_dense_numpy
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def firth(
     names = _get_feature_names(X)
     inputs = validate(to_numpy(X), y, sample_weight)
     X, index, weight = inputs.float64_arrays()
-    X = X.toarray() if sp.issparse(X) else X
+    X = to_dense_numpy(X)
     classes = inputs.labels.classes
     if len(classes) != 2:
         raise ParameterError(f"y holds {len(classes)} classes; firth is for two.")

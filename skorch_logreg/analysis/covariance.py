@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import linalg
 
-from skorch_logreg.analysis.fitted_model import FittedModel
+from skorch_logreg.analysis.fitted_model import FittedModel, group_index
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.objective import penalty_diagonal
@@ -64,12 +64,7 @@ def squared_scores(fit: FittedModel, factor: np.ndarray, groups: Any = None) -> 
 
 def clustered_scores(fit: FittedModel, groups: Any, n_samples: float, df: float) -> np.ndarray:
     """Sum the squared scores of groups, times the small-sample correction."""
-    groups = np.asarray(groups)
-    if groups.shape != fit.index.shape:
-        raise ParameterError(
-            f"groups has shape {groups.shape}, expected (n_samples,) = {fit.index.shape}."
-        )
-    groups = np.unique(groups, return_inverse=True)[1]
+    groups = group_index(groups, len(fit.index))
     n_groups = len(np.unique(groups[fit.weight > 0]))
     if n_groups < 2:
         raise ParameterError(

@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
@@ -14,6 +13,7 @@ from skorch_logreg.analysis.covariance import inverse_hessian
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.pipelines import to_dense_numpy
 
 
 @dataclass(frozen=True)
@@ -110,23 +110,20 @@ def marginal_effects(
         estimator, X, y, sample_weight, binary_function="marginal_effects"
     )
     bread, center, scale = inverse_hessian(fit), fit.units.center.numpy(), fit.units.scale.numpy()
-    row_share, slope = fit.weight / fit.n_samples, fit.curvature[:, 0] / fit.n_samples
+    n_samples = fit.weight.sum()
+    row_share, slope = fit.weight / n_samples, fit.curvature[:, 0] / n_samples
     coef, n_features = fit.params[0, :-1], fit.X.shape[1]
 
-    def gradient(row_weight: np.ndarray) -> np.ndarray:
+    def gradient(weight: np.ndarray) -> np.ndarray:
         """Sum rows of ``[Z 1]``."""
-        total = fit.objective.data.reduce(
-            lambda block, weight: (block.rmatmul(weight),),
-            torch.from_numpy(row_weight)[:, None, None],
-        )
-        return total[0][0, 0].numpy()
+        return np.sum([weight[rows] @ Z for rows, Z in fit.blocks()], axis=0)
 
     effect = coef * slope.sum()
     jacobian = np.eye(n_features, n_features + 1) * (slope.sum() / scale)[:, None]
     proba = fit.objective.loss.predict_proba(fit.point.logits)[:, 0, 1].numpy()
     jacobian += np.outer(coef, gradient(slope * (1 - 2 * proba)))
     for j in _column_indices(discrete, fit.names[:-1]):
-        column = fit.X[:, [j]].toarray()[:, 0] if sp.issparse(fit.X) else fit.X[:, j]
+        column = to_dense_numpy(fit.X[:, [j]])[:, 0]
         if not np.isin(column, (0, 1)).all():
             raise ParameterError(
                 f"discrete has column {fit.names[j]}, which holds values other than 0 and 1."
@@ -137,8 +134,9 @@ def marginal_effects(
             logits = torch.from_numpy(others + value * coef[j])[:, None, None]
             loss = fit.objective.loss
             effect[j] += sign * (row_share @ loss.predict_proba(logits)[:, 0, 1].numpy())
-            own = gradient(row_share * loss.curvature(logits)[0][:, 0, 0].numpy())
-            own[j] = own[-1] * (value - center[j]) / scale[j]
+            weight = row_share * loss.curvature(logits)[0][:, 0, 0].numpy()
+            own = gradient(weight)
+            own[j] = weight.sum() * (value - center[j]) / scale[j]
             jacobian[j] += sign * own
     root = jacobian @ bread
     covariance = root @ fit.information @ root.T

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_feature_names, _get_feature_names, check_is_fitted
@@ -127,11 +126,6 @@ class FittedModel:
         return self.objective.evaluate(params)
 
     @property
-    def n_samples(self) -> float:
-        """Sum of the weights."""
-        return float(self.weight.sum())
-
-    @property
     def is_penalised(self) -> bool:
         """True if any coefficient has a ridge penalty."""
         return bool(self.ridge.any())
@@ -140,9 +134,8 @@ class FittedModel:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
         center, scale = self.units.center.numpy(), self.units.scale.numpy()
         for rows in gen_batches(len(self.index), max(_BLOCK_ENTRIES // self.params.size, 1)):
-            some = self.X[rows].toarray() if sp.issparse(self.X) else self.X[rows]
-            last = np.full(len(some), float(self.fit_intercept))
-            yield rows, np.column_stack([(some - center) / scale, last])
+            Z = (to_dense_numpy(self.X[rows]) - center) / scale
+            yield rows, np.column_stack([Z, np.full(len(Z), float(self.fit_intercept))])
 
     @cached_property
     def to_original_units(self) -> np.ndarray:
@@ -236,6 +229,16 @@ def check_names(estimator: Any, X: Any) -> None:
     """Raise an error if X has other feature names than the fit, or in another order."""
     if hasattr(estimator, "feature_names_in_") and _get_feature_names(X) is not None:
         _check_feature_names(estimator, X, reset=False)
+
+
+def group_index(groups: Any, n_samples: int) -> np.ndarray:
+    """Return the index of every row's group."""
+    groups = np.asarray(to_numpy(groups))
+    if groups.shape != (n_samples,):
+        raise ParameterError(
+            f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
+        )
+    return np.unique(groups, return_inverse=True)[1]
 
 
 def penalty_parameters(estimator: Any) -> tuple[float, float]:

@@ -264,7 +264,7 @@ def summary(
     _check_options(covariance, groups, level, weight_type)
     fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
     is_frequency = weight_type == "frequency"
-    n_samples = fit.n_samples if is_frequency else float((fit.weight > 0).sum())
+    n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
     bread = inverse_hessian(fit)
     n_outputs, n_params = len(fit.params), len(fit.names) - (not fit.fit_intercept)
     contrast = np.eye(n_outputs)

@@ -13,6 +13,7 @@ from skorch_logreg.analysis.convergence_messages import convergence_message
 from skorch_logreg.analysis.fitted_model import (
     check_names,
     dense_params,
+    group_index,
     penalty_parameters,
     unwrap_estimator,
 )
@@ -21,14 +22,11 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
-from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.labels import Targets, class_probabilities
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, FeaturePenalty, Penalty
-
-_METHODS = ("percentile", "basic", "normal")
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,9 @@ class Bootstrap:
         ----------
         Davison, Hinkley (1997). Bootstrap Methods and their Application, section 5.2.
         """
-        if method not in _METHODS:
-            raise ParameterError(f"method={method!r}; expected one of {list(_METHODS)}.")
+        methods = ["percentile", "basic", "normal"]
+        if method not in methods:
+            raise ParameterError(f"method={method!r}; expected one of {methods}.")
         check_level(level)
         if method == "normal":
             return normal_interval(self.coef, self.standard_error, level)
@@ -227,12 +226,7 @@ class _ResampledRows:
         """Combine the rows of a fit with their groups."""
         X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
         weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
-        group = np.arange(n_samples) if groups is None else np.asarray(to_numpy(groups))
-        if group.shape != (n_samples,):
-            raise ParameterError(
-                f"groups has shape {group.shape}, expected (n_samples,) = ({n_samples},)."
-            )
-        group = np.unique(group, return_inverse=True)[1]
+        group = np.arange(n_samples) if groups is None else group_index(groups, n_samples)
         if not inputs.is_soft:
             return cls(estimator, X, labels, weight, group, random)
         # repeat every row for each class of positive probability
@@ -248,7 +242,13 @@ class _ResampledRows:
         """Fit resamples from given parameters, and return which of them lack a class."""
         estimator, loss = self.estimator, loss_of(self.targets.n_classes)
         n_samples, n_features = self.X.shape
-        penalty, C = _make_penalty(estimator, n_features)
+        C, l1_ratio = penalty_parameters(estimator)
+        factor = getattr(estimator, "penalty_factor", None)
+        if factor is not None:
+            factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
+        penalty: Penalty = ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)
+        if isinstance(estimator.penalty, FeaturePenalty):
+            penalty = estimator.penalty.of_features(n_features, factor, torch.device("cpu"))
         lost = np.zeros(n_resamples, dtype=bool)
 
         def columns(resamples: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -306,14 +306,3 @@ def _check_refittable(estimator: Any) -> None:
     message = convergence_message(estimator)
     if message is not None:
         raise ParameterError(f"bootstrap refits to convergence. {message}")
-
-
-def _make_penalty(estimator: Any, n_features: int) -> tuple[Penalty, float]:
-    """Return the penalty and C that correspond to the estimator's parameters."""
-    factor = getattr(estimator, "penalty_factor", None)
-    if factor is not None:
-        factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
-    C, l1_ratio = penalty_parameters(estimator)
-    if isinstance(estimator.penalty, FeaturePenalty):
-        return estimator.penalty.of_features(n_features, factor, torch.device("cpu")), C
-    return (ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)), C

@@ -326,17 +326,20 @@ def test_micro_f_beta_by_scikit_learn():
     assert tuned.score >= apart
 
 
-@pytest.mark.parametrize("scoring", ["f1", "f1_macro", "balanced_accuracy", "kappa"])
+MACRO = make_scorer(metrics.f1_score, average="macro", zero_division=0.0)
+
+
+@pytest.mark.parametrize("scoring", ["f1", "f1_macro", "balanced_accuracy", "kappa", "macro"])
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_array, pd.DataFrame])
 def test_each_label_by_itself(scoring, make):
     """As the column alone with a classifier of two classes."""
     X, Y = labels()
-    scorer = SCORERS["kappa"] if scoring == "kappa" else scoring
+    scorer = {"kappa": SCORERS["kappa"], "macro": MACRO}.get(scoring, scoring)
     tuned = tune_threshold(MultiLabel(), X, make(Y), scoring=scorer, cv=KFold(3))
     alone = [
         tune_threshold(
             TorchLogisticClassifier(), X, y, cv=KFold(3),
-            scoring="f1" if scoring == "f1_macro" else scorer,
+            scoring="f1" if "macro" in scoring else scorer,
         )
         for y in Y.T
     ]  # fmt: skip

@@ -1,6 +1,5 @@
 """Cross-validated probabilities, and routing of metadata to fits and scorers."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,18 +9,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import _check_method_params, check_is_fitted
+from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
-
-
-def copy_if_fitted(estimator: Any) -> Any:
-    """Return a deep copy of a fitted estimator, or None if it is not fitted."""
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return None
-    return copy.deepcopy(estimator)
 
 
 def _positive_proba(model: Any, X: Any) -> np.ndarray:

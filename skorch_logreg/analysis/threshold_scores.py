@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn import metrics
@@ -20,20 +20,6 @@ from skorch_logreg.analysis.costs import check_cost_matrix
 from skorch_logreg.exceptions import ParameterError
 
 _SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
-
-
-class ConfusionCounts(NamedTuple):
-    """Total weights of true and false positives and negatives at every threshold."""
-
-    tp: np.ndarray
-    fp: np.ndarray
-    fn: np.ndarray
-    tn: np.ndarray
-
-    @property
-    def swapped(self) -> "ConfusionCounts":
-        """Confusion matrix with the other class as the positive one."""
-        return ConfusionCounts(tp=self.tn, fp=self.fn, fn=self.fp, tn=self.tp)
 
 
 @dataclass(frozen=True)
@@ -59,11 +45,11 @@ class HeldOutPredictions:
         return below[n_below], above[n_below]
 
     @property
-    def counts(self) -> ConfusionCounts:
-        """Weighted confusion matrix at every threshold."""
+    def counts(self) -> np.ndarray:
+        """Total weights (4, n_thresholds) of true and false positives, false and true negatives."""
         fn, tp = self.sums(self.weight * self.positive)
         tn, fp = self.sums(self.weight * ~self.positive)
-        return ConfusionCounts(tp, fp, fn, tn)
+        return np.stack([tp, fp, fn, tn])
 
 
 def _ratio(part: Any, whole: Any) -> Any:
@@ -72,58 +58,56 @@ def _ratio(part: Any, whole: Any) -> Any:
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
-def _balanced_accuracy(c: ConfusionCounts) -> np.ndarray:
+def _balanced_accuracy(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
     """Compute the mean recall over the classes that are present."""
-    recalls = _ratio(c.tp, c.tp + c.fn) + _ratio(c.tn, c.tn + c.fp)
-    return recalls / np.maximum((c.tp + c.fn > 0).astype(int) + (c.tn + c.fp > 0), 1)
+    recalls = _ratio(tp, tp + fn) + _ratio(tn, tn + fp)
+    return recalls / np.maximum((tp + fn > 0).astype(int) + (tn + fp > 0), 1)
 
 
-def _fbeta(c: ConfusionCounts, beta: float = 1.0) -> np.ndarray:
+def _fbeta(tp: Any, fp: Any, fn: Any, tn: Any, *, beta: float = 1.0) -> Any:
     """Compute the F-beta score."""
     gain = 1 + beta**2
-    return _ratio(gain * c.tp, gain * c.tp + beta**2 * c.fn + c.fp)
+    return _ratio(gain * tp, gain * tp + beta**2 * fn + fp)
 
 
-def _matthews(c: ConfusionCounts) -> np.ndarray:
+def _matthews(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
     """Compute the Matthews correlation coefficient."""
-    scale = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn)
-    scale = scale * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
-    return _ratio(c.tp * c.tn - c.fp * c.fn, scale)
+    scale = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+    return _ratio(tp * tn - fp * fn, scale)
 
 
-_SYMMETRIC_METRICS: dict[Any, Callable[..., np.ndarray]] = {
-    metrics.accuracy_score: lambda c: _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+_SYMMETRIC_METRICS: dict[Any, Callable[..., Any]] = {
+    metrics.accuracy_score: lambda tp, fp, fn, tn: _ratio(tp + tn, tp + tn + fp + fn),
     metrics.balanced_accuracy_score: _balanced_accuracy,
     metrics.matthews_corrcoef: _matthews,
 }
-_BINARY_METRICS: dict[Any, Callable[..., np.ndarray]] = {
+_BINARY_METRICS: dict[Any, Callable[..., Any]] = {
     metrics.f1_score: _fbeta,
     metrics.fbeta_score: _fbeta,
-    metrics.precision_score: lambda c: _ratio(c.tp, c.tp + c.fp),
-    metrics.recall_score: lambda c: _ratio(c.tp, c.tp + c.fn),
-    metrics.jaccard_score: lambda c: _ratio(c.tp, c.tp + c.fn + c.fp),
+    metrics.precision_score: lambda tp, fp, fn, tn: _ratio(tp, tp + fp),
+    metrics.recall_score: lambda tp, fp, fn, tn: _ratio(tp, tp + fn),
+    metrics.jaccard_score: lambda tp, fp, fn, tn: _ratio(tp, tp + fn + fp),
 }
 
 
 def _metric_from_counts(
     score: Any, options: dict[str, Any], classes: Any
-) -> Callable[[ConfusionCounts], Any] | None:
+) -> Callable[[np.ndarray], Any] | None:
     """Return a function that computes a metric with some options, or None if it is unknown."""
     if score in _SYMMETRIC_METRICS and not options:
-        return _SYMMETRIC_METRICS[score]
+        return lambda counts: _SYMMETRIC_METRICS[score](*counts)
     if score not in _BINARY_METRICS or options.keys() - {"average", "beta", "pos_label"}:
         return None
     beta = {"beta": options["beta"]} if "beta" in options else {}
     rate = partial(_BINARY_METRICS[score], **beta)
-    average = options.get("average", "binary")
+    average, pos_label = options.get("average", "binary"), options.get("pos_label")
+    # counts in reverse are those with the first class as the positive one
     if average == "macro":
-        return lambda c: (rate(c) + rate(c.swapped)) / 2
-    if average != "binary":
+        return lambda counts: (rate(*counts) + rate(*counts[::-1])) / 2
+    if average != "binary" or pos_label not in (None, *classes):
         return None
-    pos_label = options.get("pos_label")
-    if pos_label is None or pos_label == classes[1]:
-        return rate
-    return (lambda c: rate(c.swapped)) if pos_label == classes[0] else None
+    step = 1 if pos_label in (None, classes[1]) else -1
+    return lambda counts: rate(*counts[::step])
 
 
 class _FixedPredictions(ClassifierMixin, BaseEstimator):
@@ -251,15 +235,14 @@ def _select_jointly(
     while better > value + _SCORE_RTOL:
         value = better
         indices = [
-            _best_index(problem.thresholds, (1 + beta**2) * c.tp - value * (c.tp + c.fp))
-            for problem, c in zip(problems, counts, strict=True)
+            _best_index(problem.thresholds, (1 + beta**2) * tp - value * (tp + fp))
+            for problem, (tp, fp, _, _) in zip(problems, counts, strict=True)
         ]
-        best = [np.array([cell[i] for cell in c]) for c, i in zip(counts, indices, strict=True)]
+        best = [c[:, i] for c, i in zip(counts, indices, strict=True)]
         total = np.sum(best, axis=0)
-        better = float(_fbeta(ConfusionCounts(*total), beta))
+        better = float(_fbeta(*total, beta=beta))
     scores = [
-        _fbeta(ConfusionCounts(*(total - own)[:, None] + np.stack(c)), beta)
-        for c, own in zip(counts, best, strict=True)
+        _fbeta(*(total - own)[:, None] + c, beta=beta) for c, own in zip(counts, best, strict=True)
     ]
     return indices, scores
 

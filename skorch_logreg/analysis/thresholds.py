@@ -1,5 +1,6 @@
 """Threshold tuning by a score or a cost, over all distinct thresholds."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _is_fitted
 from torch import Tensor
 
 from skorch_logreg.analysis import held_out, threshold_scores
@@ -166,7 +167,7 @@ def tune_threshold(
         sample_weight = _check_sample_weight(
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
-    model = held_out.copy_if_fitted(estimator)
+    model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
     if scorer is None:

@@ -6,8 +6,8 @@ import numpy as np
 
 from skorch_logreg.checkpoint import exclusive
 from skorch_logreg.data import Data
+from skorch_logreg.fitting.batch import ROW_BYTES, at_once, models_at_once
 from skorch_logreg.fitting.exact import minimise
-from skorch_logreg.fitting.memory import ROW_BYTES, at_once, models_at_once
 from skorch_logreg.fitting.minibatch import fit_minibatch, train
 from skorch_logreg.fitting.path import fit_path
 from skorch_logreg.fitting.request import FitRequest, FitResult, Progress, epoch_callback

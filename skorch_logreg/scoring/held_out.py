@@ -27,7 +27,6 @@ class HeldOutScorer:
 
     A metric of `FAST_METRICS` is computed for all models at once. Any other scorer is called for
     every model with the held-out rows and a classifier with cached logits.
-
     """
 
     scoring: Any

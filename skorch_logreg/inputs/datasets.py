@@ -198,7 +198,7 @@ class Stream:
             n_samples += len(rows)
             if model.soft_labels:
                 seen.append(np.arange(2 if y.ndim == 1 else y.shape[1]))
-                labels: Any = encode_targets(y, True, 0.0, seen[-1])
+                labels = encode_targets(y, True, 0.0, seen[-1])
                 proba = class_probabilities(labels.class_probability)
                 totals.append(weight @ proba.numpy())
             else:
@@ -222,7 +222,7 @@ class Stream:
     def encode(self, y: Any, weight: Any) -> tuple[Tensor, Tensor | None]:
         """Return targets (rows, 1) or (rows, 1, n_classes), and weights (rows, 1) or None."""
         settings = self.soft_labels, self.label_smoothing, self.classes
-        labels: Any = encode_targets(to_ndarray(y), *settings)
+        labels = encode_targets(to_ndarray(y), *settings)
         targets: Tensor = labels.class_probability if labels.is_soft else labels.index
         rows: Any = None if weight is None else to_tensor(to_ndarray(weight)).to(torch.float64)
         if self.class_weight is not None:

@@ -1,7 +1,7 @@
 """Encoding of labels as class indices or class probabilities."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,14 +18,17 @@ _SUM_TOLERANCE = 10 * torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class Targets:
-    """Labels encoded as class indices (n_samples,), int64.
+    """Labels encoded as class indices, or as class probabilities if they are soft or smoothed."""
 
-    The classes (n_classes,) are the sorted distinct labels, of y's library and dtype.
-    """
+    classes: Any  # sorted distinct labels (n_classes,), of y's library and dtype
+    index: Any = None  # Tensor (n_samples,), int64; None for soft labels
+    # of the second of two classes (n_samples,), or (n_samples, n_classes); rows sum to 1, float64
+    class_probability: Any = None
 
-    classes: Any
-    index: Tensor
-    is_soft: ClassVar[bool] = False
+    @property
+    def is_soft(self) -> bool:
+        """True if the labels are class probabilities."""
+        return self.class_probability is not None
 
     @property
     def n_classes(self) -> int:
@@ -34,6 +37,8 @@ class Targets:
 
     def take(self, rows: np.ndarray) -> "Targets":
         """Copy the labels of some rows."""
+        if self.is_soft:
+            return replace(self, class_probability=self.class_probability[rows])
         return replace(self, index=self.index[rows])
 
 
@@ -92,30 +97,7 @@ def _count(y: np.ndarray) -> Targets | None:
     return Targets(classes, to_tensor(offset))
 
 
-@dataclass(frozen=True)
-class SoftTargets:
-    """Class probabilities (n_samples,) of the second of two classes, or (n_samples, n_classes).
-
-    They are float64, and those of a row sum to 1.
-    """
-
-    classes: Any
-    class_probability: Tensor
-    is_soft: ClassVar[bool] = True
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return int(self.classes.shape[0])
-
-    def take(self, rows: np.ndarray) -> "SoftTargets":
-        """Copy the labels of some rows."""
-        return replace(self, class_probability=self.class_probability[rows])
-
-
-def encode_targets(
-    y: Any, soft_labels: bool, label_smoothing: float, known: Any = None
-) -> Targets | SoftTargets:
+def encode_targets(y: Any, soft_labels: bool, label_smoothing: float, known: Any = None) -> Targets:
     """Encode labels as class indices, or as class probabilities if they are soft or smoothed.
 
     ``y`` is validated, and has two axes only if the labels are soft. ``label_smoothing`` is the
@@ -140,7 +122,7 @@ def encode_targets(
     proba = smooth_labels(proba, label_smoothing, n_classes)
     if soft_labels and known is None:
         _refuse_empty(proba)
-    return SoftTargets(classes, proba)
+    return Targets(classes, class_probability=proba)
 
 
 def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: int) -> Tensor:
@@ -154,7 +136,7 @@ def class_probabilities(proba: Tensor) -> Tensor:
 
 
 def _probabilities(y: Any) -> tuple[Any, Tensor]:
-    """Validate soft labels; return the classes, and the probabilities as in `SoftTargets`."""
+    """Validate soft labels; return the classes, and the probabilities as in `Targets`."""
     if sp.issparse(y):
         raise ValueError("y is sparse; with soft_labels=True it must be dense probabilities.")
     try:

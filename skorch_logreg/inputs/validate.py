@@ -25,7 +25,7 @@ from skorch_logreg.inputs.torch_context import seeded_generators
 class FitInput:
     """Validated rows, labels and weights of a fit.
 
-    ``labels`` are Targets, SoftTargets or an Indicator, for which ``y`` is None; ``weight``
+    ``labels`` are Targets, or an Indicator, for which ``y`` is None; ``weight``
     (n_samples,) is float64, and None if all weights are 1; results have the library and device of
     ``namespace``; ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or
     (n_samples, 1, n_classes), float64.

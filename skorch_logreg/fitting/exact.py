@@ -154,11 +154,7 @@ def _reporter(request: FitRequest, units: Units) -> Callable[[Iterate], bool] | 
 
 
 def _solution(
-    request: FitRequest,
-    objective: Objective,
-    units: Units,
-    outcome: Outcome,
-    status: Status,
+    request: FitRequest, objective: Objective, units: Units, outcome: Outcome, status: Status
 ) -> FitResult:
     """Round the parameters to the type in which they are stored, and certify those."""
     params = _centered(request, units.from_solver(outcome.params, request.penalty))

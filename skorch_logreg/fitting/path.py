@@ -21,11 +21,7 @@ from skorch_logreg.solvers import ProximalNewton, drive
 
 @np.errstate(all="ignore")
 def fit_path(
-    data: Data,
-    loss: Loss,
-    penalty: ElasticNet,
-    grid: Callable[[float], np.ndarray],
-    **options: Any,
+    data: Data, loss: Loss, penalty: ElasticNet, grid: Callable[[float], np.ndarray], **options: Any
 ) -> tuple[np.ndarray, FitResult]:
     """Minimise along a path of ``C``, each from the solution before.
 

@@ -10,12 +10,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import (
-    MAX_SIDE,
-    allows_dual,
-    is_low_precision_first,
-    sample_sizes,
-)
+from skorch_logreg.solvers.choose import MAX_SIDE, allows_dual, is_low_precision_first, sample_sizes
 
 # maximum number of iterations on samples; more indicate an optimum at infinity
 _MAX_SAMPLE_ITER = 20

@@ -3,12 +3,7 @@
 from skorch_logreg.minibatch.in_memory import InMemoryBatches, train_in_memory
 from skorch_logreg.minibatch.linear import LinearHead
 from skorch_logreg.minibatch.loop import reseed, train
-from skorch_logreg.minibatch.request import (
-    Batch,
-    BatchObjective,
-    TrainingRequest,
-    TrainingResult,
-)
+from skorch_logreg.minibatch.request import Batch, BatchObjective, TrainingRequest, TrainingResult
 
 __all__ = [
     "Batch",

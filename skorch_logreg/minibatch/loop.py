@@ -11,12 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.exceptions import DivergenceError
-from skorch_logreg.minibatch.request import (
-    Batch,
-    BatchObjective,
-    TrainingRequest,
-    TrainingResult,
-)
+from skorch_logreg.minibatch.request import Batch, BatchObjective, TrainingRequest, TrainingResult
 from skorch_logreg.minibatch.state import TrainingState
 from skorch_logreg.solvers import Status
 
@@ -126,8 +121,7 @@ def _train_epoch(
             run.optimizer.step(closure)
         del losses[n_before + 1 :]  # keep the loss before the step: L-BFGS evaluates several times
     run.step_scheduler(losses)
-    stacked = torch.stack(losses) if len(losses) > 1 else losses[0][None]
-    return stacked.to(torch.float64).mean(dim=0)
+    return torch.stack(losses).to(torch.float64).mean(dim=0)
 
 
 def _held_out_score(request: TrainingRequest) -> float | None:

@@ -18,16 +18,14 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import lock
-from skorch_logreg.archive import Archive, Reader, Writer
+from skorch_logreg.archive import Decoder, check_headers, checksum, encode
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 __all__ = [
     "Checkpoint",
     "CheckpointWriter",
     "Resumable",
-    "decode_tree",
     "digest",
-    "encode_tree",
     "exclusive",
     "stable_repr",
     "require_no_checkpoint",
@@ -144,10 +142,8 @@ def exclusive(
 ) -> AbstractContextManager[None]:
     """Lock a checkpoint, if it is not None, against other fits.
 
-    Raises
-    ------
-    CheckpointError
-        If another running fit uses it, or its folder does not exist or cannot be written to.
+    A `CheckpointError` is raised if another running fit uses it, or its folder does not exist or
+    cannot be written to.
     """
     if checkpoint is None:
         return nullcontext()
@@ -171,8 +167,7 @@ class CheckpointWriter:
         Properties of the fit that have to be equal when it continues: numbers, strings and lists
         of them, by name.
     limit : int or None, default=None
-        Maximum number of bytes of the trees of this fit; a larger file is not read. None:
-        unlimited.
+        Maximum number of bytes of the trees of this fit; a larger file is not read.
     clock : callable, default=time.monotonic
         Function that returns the time in seconds.
     """
@@ -196,10 +191,8 @@ class CheckpointWriter:
     def resume(self) -> Any:
         """Return the tree that was written last, or None without a file.
 
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, foreign, too new, of another fit, or cannot be written.
+        A `CheckpointError` is raised if the file is damaged, foreign, too new, of another fit, or
+        cannot be read.
         """
         if self._path is None:
             return None
@@ -209,13 +202,12 @@ class CheckpointWriter:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CheckpointError(
-                f"The checkpoint {str(self._path)!r} cannot be read: {error}."
-            ) from error
+            raise self._error(f"cannot be read: {error}.") from error
         with file:
             try:
-                archive, document = self._opened(file)
-                tree = Reader(archive, document["sums"], self._limit).value(document["tree"])
+                arrays, document = self._opened(file)
+                self._compare(document["fingerprint"])
+                tree = Decoder(arrays, document["sums"], self._limit).decode(document["tree"])
                 self._n_iter = int(document["n_iter"])
             except CheckpointError:
                 raise
@@ -223,37 +215,54 @@ class CheckpointWriter:
                 raise self.damaged() from error
         return tree
 
-    def _opened(self, file: Any) -> tuple[Archive, dict[str, Any]]:
-        """Open an archive, check its headers and limit, and compare its fingerprint."""
+    def _opened(self, file: Any) -> tuple[Any, dict[str, Any]]:
+        """Open the arrays of a file, check their headers, and read the document."""
         foreign = CheckpointError(
             f"{str(self._path)!r} is no checkpoint of this package; it is left as it is. Name "
             "another file."
         )
         if not _ZIP.startswith(file.peek(len(_ZIP))[: len(_ZIP)]):
             raise foreign
-        archive = Archive(file, os.fstat(file.fileno()).st_size)
-        if _DOCUMENT not in archive.names:
+        arrays: Any = np.load(file, allow_pickle=False)
+        if _DOCUMENT not in arrays.files:
             raise foreign
-        archive.check()
-        if self._limit is not None and archive.size > self._limit:
-            raise ValueError(f"its fit writes at most {self._limit} bytes")
-        document = json.loads(archive[_DOCUMENT].tobytes())
+        n_bytes = os.fstat(file.fileno()).st_size
+        check_headers(arrays.zip, n_bytes if self._limit is None else min(n_bytes, self._limit))
+        document = json.loads(arrays[_DOCUMENT].tobytes())
         if not isinstance(document, dict) or document.get("kind") != _KIND:
             raise foreign
         if document.get("format") != _FORMAT:
-            raise CheckpointError(
-                f"The checkpoint {str(self._path)!r} has format {document.get('format')!r}, and "
-                f"this version of the package reads format {_FORMAT}; go on with the version "
-                "that wrote it, or delete the file."
+            raise self._error(
+                f"has format {document.get('format')!r}, and this version of the package reads "
+                f"format {_FORMAT}; go on with the version that wrote it, or delete the file."
             )
-        self._compare(document["fingerprint"])
-        return archive, document
+        return arrays, document
+
+    def _compare(self, stored: Any) -> None:
+        """Raise an error that names the properties in which this fit differs from the stored."""
+        here = dict(json.loads(json.dumps(encode(self._fingerprint, {})))["dict"])
+        there = {}
+        with suppress(TypeError, ValueError, KeyError):
+            there = dict(stored["dict"])
+        differing = []
+        for name in here | there:
+            values = str(there.get(name)), str(here.get(name))
+            if there.get(name) != here.get(name):
+                shown = max(map(len, values)) <= _MAX_SHOWN_LENGTH
+                differing.append(f"{name} (there {values[0]}, here {values[1]})" if shown else name)
+        if differing:
+            raise self._error(
+                f"is of another fit. What differs: {', '.join(map(str, differing))}. Fit what it "
+                "was written for, delete the file, or name another one."
+            )
+
+    def _error(self, what: str) -> CheckpointError:
+        return CheckpointError(f"The checkpoint {str(self._path)!r} {what}")
 
     def damaged(self) -> CheckpointError:
         """Return the error for a file whose tree is invalid."""
-        return CheckpointError(
-            f"The checkpoint {str(self._path)!r} is damaged: it is cut short or was changed. "
-            "Delete the file to start anew."
+        return self._error(
+            "is damaged: it is cut short or was changed. Delete the file to start anew."
         )
 
     def is_outdated(self, n_iter: int) -> bool:
@@ -271,17 +280,17 @@ class CheckpointWriter:
         """Replace the file atomically by the state after ``n_iter`` iterations."""
         if self._path is None:
             return
-        writer = Writer()
+        arrays: dict[str, Any] = {}
         document = {
             "kind": _KIND,
             "format": _FORMAT,
-            "fingerprint": writer.value(self._fingerprint),
+            "fingerprint": encode(self._fingerprint, arrays),
             "n_iter": n_iter,
-            "tree": writer.value(tree),
-            "sums": writer.sums,
+            "tree": encode(tree, arrays),
+            "sums": {name: checksum(array) for name, array in arrays.items()},
         }
         text = json.dumps(document, allow_nan=False).encode("ascii")
-        arrays: Any = writer.arrays | {_DOCUMENT: np.frombuffer(text, dtype=np.uint8)}
+        arrays[_DOCUMENT] = np.frombuffer(text, dtype=np.uint8)
         partial = self._partial
         try:
             with partial.open("wb") as file:
@@ -305,21 +314,6 @@ class CheckpointWriter:
         assert self._path is not None
         return self._path.with_name(self._path.name + ".partial")
 
-    def _compare(self, stored: Any) -> None:
-        here = json.loads(json.dumps(Writer().value(self._fingerprint)))
-        there, here = _by_name(stored), _by_name(here)
-        differing = [
-            _difference(name, there.get(name), here.get(name))
-            for name in here | there
-            if here.get(name) != there.get(name)
-        ]
-        if differing:
-            raise CheckpointError(
-                f"The checkpoint {str(self._path)!r} is of another fit. What differs: "
-                f"{', '.join(differing)}. Fit what it was written for, delete the file, or "
-                "name another one."
-            )
-
 
 def digest(*arrays: Tensor) -> str:
     """Return a hash of the types, shapes and entries of tensors, for a fingerprint."""
@@ -336,17 +330,6 @@ def stable_repr(thing: object) -> str:
     return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
 
 
-def encode_tree(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """Encode a tree of `CheckpointWriter` as JSON and arrays, which may share its memory."""
-    writer = Writer()
-    return json.dumps(writer.value(tree)), writer.arrays
-
-
-def decode_tree(document: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Decode a tree of `encode_tree`; its tensors have new memory."""
-    return Reader(arrays).value(json.loads(document))
-
-
 def _require_path(path: object, name: str = "path", others: str = "") -> None:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ParameterError(f"{name} is {path!r}, expected the path of a file{others}.")
@@ -358,17 +341,3 @@ def _require_folder(path: Path) -> None:
             f"checkpoint is {str(path)!r}, and the folder {str(path.parent)!r} does not exist; "
             "make it first."
         )
-
-
-def _by_name(encoded: Any) -> dict[Any, Any]:
-    """Return the pairs of an encoded dict, still encoded; an empty dict for anything else."""
-    with suppress(TypeError, ValueError, KeyError):
-        return dict(encoded["dict"])
-    return {}
-
-
-def _difference(name: Any, there: Any, here: Any) -> str:
-    values = str(there), str(here)
-    if max(map(len, values)) > _MAX_SHOWN_LENGTH:
-        return str(name)
-    return f"{name} (there {values[0]}, here {values[1]})"

@@ -41,20 +41,9 @@ class ConstantLabelWarning(UserWarning):
 class VersionMismatchWarning(InconsistentVersionWarning):
     """A model was saved by another version of the package.
 
-    Parameters
-    ----------
-    estimator_name : str
-        Class name of the model.
-    current_version, saved_version : str
-        Version of the package that is running, and version that saved the model.
+    The attributes `estimator_name`, `current_sklearn_version` and `original_sklearn_version` hold
+    the class name of the model and the versions of this package.
     """
-
-    def __init__(self, *, estimator_name: str, current_version: str, saved_version: str) -> None:
-        super().__init__(
-            estimator_name=estimator_name,
-            current_sklearn_version=current_version,
-            original_sklearn_version=saved_version,
-        )
 
     def __str__(self) -> str:
         """Format a message with both versions and the remedy."""
@@ -67,15 +56,7 @@ class VersionMismatchWarning(InconsistentVersionWarning):
 
 
 def warn_user(message: str | Warning, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called this package, outside of it and of scikit-learn.
-
-    Parameters
-    ----------
-    message : str or Warning
-        Text, or a warning, which has its own category.
-    category : type, default=UserWarning
-        Category of a text.
-    """
+    """Warn at the line that called this package, outside of it and of scikit-learn."""
     frame: FrameType | None = sys._getframe(1)
     stacklevel = 2  # of that frame
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:

@@ -2,15 +2,17 @@
 
 import copy
 import copyreg
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import skorch_logreg
-from skorch_logreg.checkpoint import decode_tree, encode_tree
+from skorch_logreg.archive import Decoder, encode
 from skorch_logreg.exceptions import VersionMismatchWarning, warn_user
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
 TRAINING = "_training"  # attribute with the state from which `partial_fit` resumes
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
 _TENSORS = "_skorch_logreg_tensors"
+_ONLY_PICKLE = "cannot be saved but by pickle"
 
 
 class VersionedState:
@@ -56,11 +59,16 @@ class VersionedState:
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
     """Add the package version to a state, and move tensors to the CPU, for any machine."""
-    places = {name: _device(value) for name, value in state.items()}
-    devices = {name: str(d) for name, d in places.items() if d is not None and d.type != "cpu"}
-    packed = state | {name: _to_device(state[name], torch.device("cpu")) for name in devices}
-    if TRAINING in packed:  # an optimiser moves its state to the device of the weights itself
-        packed[TRAINING] = _on_cpu(packed[TRAINING])
+    cpu, devices = torch.device("cpu"), {}
+    for name, value in state.items():
+        tensors = [value]
+        if isinstance(value, nn.Module):
+            tensors = [*value.parameters(), *value.buffers()]
+        if tensors and isinstance(tensors[0], Tensor) and tensors[0].device != cpu:
+            devices[name] = str(tensors[0].device)
+    # an optimiser moves its state to the device of the weights itself
+    moved = devices.keys() | ({TRAINING} & state.keys())
+    packed = state | {name: _move(state[name], cpu) for name in moved}
     return packed | {_VERSION: skorch_logreg.__version__, _DEVICES: devices}
 
 
@@ -72,47 +80,48 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
         warn_user(
             VersionMismatchWarning(
                 estimator_name=estimator_name,
-                current_version=skorch_logreg.__version__,
-                saved_version=version,
+                current_sklearn_version=skorch_logreg.__version__,
+                original_sklearn_version=version,
             )
         )
     try:
-        moved = {name: _to_device(state[name], torch.device(d)) for name, d in devices.items()}
+        moved = {name: _move(state[name], torch.device(d)) for name, d in devices.items()}
     except (RuntimeError, AssertionError, NotImplementedError):  # the device is not available
         moved = {}
     return state | moved
 
 
+def _move(tree: Any, device: torch.device) -> Any:
+    """Move a tensor, a copy of a module, or the tensors in a nested collection to a device."""
+    if isinstance(tree, nn.Module):
+        return copy.deepcopy(tree).to(device)
+    if isinstance(tree, Tensor):
+        return tree.to(device)
+    if isinstance(tree, dict):
+        return {key: _move(value, device) for key, value in tree.items()}
+    return type(tree)(_move(x, device) for x in tree) if isinstance(tree, list | tuple) else tree
+
+
 def _without_tensors(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
     """Replace the tensors of a state by an encoding with arrays."""
-    state, tree = dict(state), {}
-    for name in [name for name, value in state.items() if isinstance(value, nn.Module)]:
-        state[name], tree[name] = _strip_tensors(state[name], name, estimator_name)
-    for name in [n for n, value in state.items() if n == TRAINING or isinstance(value, Tensor)]:
-        tree[name] = state.pop(name)
+    stripped, tree = dict(state), {}
+    for name, value in state.items():
+        if isinstance(value, nn.Module):
+            what = f"{name} of {estimator_name}"
+            stripped[name], tree[name] = _strip_tensors(value, what)
+        elif name == TRAINING or isinstance(value, Tensor):
+            tree[name] = stripped.pop(name)
     if not tree:
         return state
+    arrays: dict[str, np.ndarray] = {}
     try:
-        document, arrays = encode_tree(tree)
+        document = json.dumps(encode(tree, arrays))
     except TypeError as error:
-        raise TypeError(f"{estimator_name} cannot be saved but by pickle: {error}.") from error
-    return state | {_TENSORS: {"document": document, "arrays": arrays}}
+        raise TypeError(f"{estimator_name} {_ONLY_PICKLE}: {error}.") from error
+    return stripped | {_TENSORS: {"document": document, "arrays": arrays}}
 
 
-def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """Restore the tensors that `_without_tensors` replaced."""
-    stored = state.pop(_TENSORS, None)
-    for name, value in ({} if stored is None else decode_tree(**stored)).items():
-        if isinstance(state.get(name), nn.Module):
-            _restore_tensors(state[name], value)
-        else:
-            state[name] = value
-    return state
-
-
-def _strip_tensors(
-    module: nn.Module, name: str, estimator_name: str
-) -> tuple[nn.Module, list[Any]]:
+def _strip_tensors(module: nn.Module, what: str) -> tuple[nn.Module, list[Any]]:
     """Copy a module with indices in place of its tensors; return the copy and the tensors.
 
     Each tensor comes with a flag: whether it is a parameter that requires a gradient, None for a
@@ -121,29 +130,34 @@ def _strip_tensors(
     found: dict[int, tuple[Tensor, bool | None]]
     found = {id(t): (t, t.requires_grad) for t in module.parameters()}
     found |= {id(t): (t, None) for t in module.buffers()}
-    places = {key: place for place, key in enumerate(found)}
     try:
-        stripped = copy.deepcopy(module, dict(places))
+        stripped = copy.deepcopy(module, {key: index for index, key in enumerate(found)})
     except Exception as error:  # the module's own copy may use its tensors
-        raise TypeError(
-            f"{name} of {estimator_name} cannot be saved but by pickle: {error}."
-        ) from error
+        raise TypeError(f"{what} {_ONLY_PICKLE}: {error}.") from error
     for part in stripped.modules():
         for attribute, value in vars(part).items():
             if isinstance(value, Tensor):
                 raise TypeError(
-                    f"{name} of {estimator_name} cannot be saved but by pickle: {attribute} of "
-                    f"{type(part).__name__} is a tensor; register it as a buffer."
+                    f"{what} {_ONLY_PICKLE}: {attribute} of {type(part).__name__} is a tensor; "
+                    "register it as a buffer."
                 )
     return stripped, list(found.values())
 
 
-def _restore_tensors(stripped: nn.Module, tensors: list[Any]) -> None:
-    """Replace the indices of a stripped module by tensors, in place."""
-    filled = [t if grad is None else nn.Parameter(t, grad) for t, grad in tensors]
-    for part in stripped.modules():
-        for held in (part._parameters, part._buffers):
-            held.update({key: filled[n] for key, n in held.items() if n is not None})
+def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """Restore the tensors that `_without_tensors` replaced."""
+    stored = state.pop(_TENSORS, None)
+    if stored is None:
+        return state
+    for name, value in Decoder(stored["arrays"]).decode(json.loads(stored["document"])).items():
+        if not isinstance(state.get(name), nn.Module):
+            state[name] = value
+            continue
+        tensors = [t if grad is None else nn.Parameter(t, grad) for t, grad in value]
+        for part in state[name].modules():
+            for held in (part._parameters, part._buffers):
+                held.update({key: tensors[n] for key, n in held.items() if n is not None})
+    return state
 
 
 @contextmanager
@@ -162,27 +176,6 @@ def replace_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
     for name in fitted_attributes(estimator).keys() - attributes.keys():
         delattr(estimator, name)
     vars(estimator).update(attributes)
-
-
-def _device(value: Any) -> torch.device | None:
-    """Return the device of a tensor or a module; None for anything else."""
-    if isinstance(value, nn.Module):
-        value = next((t for t in (*value.parameters(), *value.buffers())), None)
-    return value.device if isinstance(value, Tensor) else None
-
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    """Move a tensor, or a copy of a module, to a device."""
-    return copy.deepcopy(value).to(device) if isinstance(value, nn.Module) else value.to(device)
-
-
-def _on_cpu(tree: Any) -> Any:
-    """Move the tensors in nested dicts, lists and tuples to the CPU."""
-    if isinstance(tree, Tensor):
-        return tree.cpu()
-    if isinstance(tree, dict):
-        return {key: _on_cpu(value) for key, value in tree.items()}
-    return type(tree)(map(_on_cpu, tree)) if isinstance(tree, (list, tuple)) else tree
 
 
 def fitted_attributes(estimator: Any) -> dict[str, Any]:

@@ -28,6 +28,29 @@ from skorch_logreg.command import CommandError, Problem
 Value = TypeVar("Value")
 
 
+def _checked(
+    name: str, kind: Callable[[str], Value], is_valid: Callable[[Value], bool], reason: str
+) -> Callable[[str], Value]:
+    """Return a function that parses an argument; ``name`` stands in argparse's messages."""
+
+    def parse(text: str) -> Value:
+        value = kind(text)
+        if not is_valid(value):
+            raise argparse.ArgumentTypeError(f"{text} {reason}")
+        return value
+
+    parse.__name__ = name
+    return parse
+
+
+positive = _checked("positive", float, lambda C: C > 0, "is not above 0")
+fraction = _checked("fraction", float, lambda part: 0 <= part <= 1, "is not between 0 and 1")
+seed = _checked("seed", int, lambda seed: 0 <= seed < 2**32, "is not between 0 and 2**32 - 1")
+skops_file = _checked(
+    "skops_file", Path, lambda path: path.name.endswith(".skops"), "does not end in .skops"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` or the arguments of the process, and return its exit code.
 
@@ -92,32 +115,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if is_wrong:
             parser.error(message)
     return options
-
-
-def positive(text: str) -> float:
-    """Parse a positive number, possibly inf."""
-    return _checked(text, float(text) > 0, "is not above 0", float)
-
-
-def fraction(text: str) -> float:
-    """Parse a number from 0 to 1."""
-    return _checked(text, 0 <= float(text) <= 1, "is not between 0 and 1", float)
-
-
-def seed(text: str) -> int:
-    """Parse a seed, an integer from 0 to 2**32 - 1."""
-    return _checked(text, 0 <= int(text) < 2**32, "is not between 0 and 2**32 - 1", int)
-
-
-def skops_file(text: str) -> Path:
-    """Parse the name of a .skops file."""
-    return _checked(text, text.endswith(".skops"), "does not end in .skops", Path)
-
-
-def _checked(text: str, is_valid: bool, reason: str, kind: Callable[[str], Value]) -> Value:
-    if not is_valid:
-        raise argparse.ArgumentTypeError(f"{text} {reason}")
-    return kind(text)
 
 
 def fit_example(options: argparse.Namespace) -> Any:

@@ -1,8 +1,14 @@
 """Tables, column kinds, model files and model comparison for the command line."""
 
-from skorch_logreg.command.columns import UNUSABLE_KINDS, column_kinds, target_labels
 from skorch_logreg.command.comparison import Problem, compare, report
-from skorch_logreg.command.encoding import clean, encoder, feature_names
+from skorch_logreg.command.encoding import (
+    UNUSABLE_KINDS,
+    clean,
+    column_kinds,
+    encoder,
+    feature_names,
+    target_labels,
+)
 from skorch_logreg.command.errors import CommandError, format_names
 from skorch_logreg.command.files import load_model, read_table, save_model
 

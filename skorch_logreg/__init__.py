@@ -17,6 +17,7 @@ True
 
 from typing import TYPE_CHECKING
 
+from skorch_logreg import estimators
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.exceptions import (
     ConstantLabelWarning,
@@ -24,7 +25,7 @@ from skorch_logreg.exceptions import (
     ParameterError,
     VersionMismatchWarning,
 )
-from skorch_logreg.lazy import lazy_getattr
+from skorch_logreg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from skorch_logreg.analysis import (
@@ -82,33 +83,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 # they need much of scikit-learn, which takes long to import
-__getattr__ = lazy_getattr(
+__getattr__, __dir__ = lazy_names(
     __name__,
-    {
-        "BatchedGridSearchCV": "estimators.search",
-        "BatchedRandomizedSearchCV": "estimators.search",
-        "MultiLabel": "estimators.multilabel",
-        "NeuralLogisticClassifier": "estimators.neural",
-        "OffsetLogisticClassifier": "estimators.offset",
-        "RegularizationPath": "analysis",
-        "TorchLogisticClassifierCV": "estimators.cv",
-        "TunedThreshold": "analysis",
-        "bootstrap": "analysis",
-        "correct_prior": "analysis",
-        "expected_cost_decision": "analysis",
-        "firth": "analysis",
-        "influence": "analysis",
-        "likelihood_ratio_test": "analysis",
-        "marginal_effects": "analysis",
-        "profile_intervals": "analysis",
-        "regularization_path": "analysis",
-        "separation": "analysis",
-        "show_versions": "versions",
-        "summary": "analysis",
-        "tune_threshold": "analysis",
-    },
+    dict.fromkeys(__all__, "analysis")
+    | dict.fromkeys(estimators.__all__, "estimators")
+    | {"show_versions": "versions"},
 )
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

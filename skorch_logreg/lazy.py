@@ -6,8 +6,13 @@ from importlib import import_module
 from typing import Any
 
 
-def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` (PEP 562) that imports names from modules relative to a package."""
+def lazy_names(
+    package: str, modules: dict[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` (PEP 562) of a package.
+
+    They import and list names, each from a module relative to the package.
+    """
 
     def load(name: str) -> Any:
         if name not in modules:
@@ -16,4 +21,4 @@ def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return load
+    return load, lambda: sorted(vars(sys.modules[package]).keys() | modules.keys())

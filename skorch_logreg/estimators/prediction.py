@@ -28,9 +28,9 @@ from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
 
-__all__ = ["LogisticPrediction", "LogitPrediction"]
+__all__ = ["BLOCK_ELEMENTS", "LogisticPrediction", "LogitPrediction"]
 
-_BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
+BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
 # a block's number of rows is a multiple of this, because a product may round its last rows
 # differently
 _BLOCK_ROWS = 256
@@ -168,11 +168,6 @@ class LogitPrediction:
         """Loss, whose link gives probabilities."""
         return loss_of(int(self.classes_.shape[0]))
 
-    def _has_fitted_features(self, X: Any) -> bool:
-        """Return True if X has as many columns as in `fit`, and those had no names."""
-        known = getattr(self, "n_features_in_", None)
-        return X.shape[1] == known and not hasattr(self, "feature_names_in_")
-
     def _labels(self, index: Tensor, namespace: ArrayNamespace) -> Any:
         """Return the labels of class indices in X's namespace; in NumPy if not numeric."""
         classes_namespace = ArrayNamespace.of(self.classes_)
@@ -237,13 +232,15 @@ class LogisticPrediction(LogitPrediction):
         """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
         check_is_fitted(self)
         if is_chunked(X):
-            return self._chunk_logits(X), NUMPY
+            parts = [_affine(rows, self.coef_, self.intercept_) for rows in iterate_chunks(self, X)]
+            return torch.cat(parts), NUMPY
         namespace = ArrayNamespace.of(X)
         X, coef = namespace.view(X), self.coef_
         check_same_namespace(X, self, attribute="coef_", method=method)
         if (
             is_float_array(X)
-            and self._has_fitted_features(X)
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and not hasattr(self, "feature_names_in_")
             and type(coef) is np.ndarray
             and coef.all()
         ):
@@ -254,17 +251,11 @@ class LogisticPrediction(LogitPrediction):
         X = validate_rows(self, X, reset=False, dtype="numeric")
         return _affine(X, coef, self.intercept_), namespace
 
-    def _chunk_logits(self, X: Any) -> Tensor:
-        """Compute the logits of rows that are read in chunks."""
-        parts = [_affine(part, self.coef_, self.intercept_) for part in iterate_chunks(self, X)]
-        return torch.cat(parts)
-
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
-    """Compute ``X coef' + intercept`` (n_samples, n_outputs) with the arithmetic of `module_`.
+    """Compute ``X coef' + intercept`` (n_samples, n_outputs) in the wider float type of both.
 
-    The result has the wider float type of X and the coefficients; other types are converted block
-    by block.
+    Other types are converted block by block. The arithmetic is that of `module_`.
     """
     if sp.issparse(X) or sp.issparse(coef):
         coef, intercept = (p if sp.issparse(p) else to_numpy(p) for p in (coef, intercept))
@@ -279,20 +270,17 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
     converts, on_cpu = X.dtype != coef.dtype, X.device.type == "cpu"
 
     def product(rows: Tensor) -> Tensor:
-        rows = rows.to(coef.dtype) if converts else rows
-        return nn.functional.linear(rows, coef, intercept)
+        with torch.autocast(X.device.type, enabled=False):  # autocast is set for each thread
+            return nn.functional.linear(rows.to(coef.dtype), coef, intercept)
 
-    with torch.autocast(X.device.type, enabled=False):
-        if X.numel() <= _BLOCK_ELEMENTS or not (on_cpu or converts):
-            return product(X)
+    if X.numel() <= BLOCK_ELEMENTS or not (on_cpu or converts):
+        return product(X)
     # threads take blocks, because some BLAS use one thread for a product with one column
     logits = coef.new_empty(X.shape[0], coef.shape[0])
-    step = max(_BLOCK_ELEMENTS // X.shape[1] & -_BLOCK_ROWS, _BLOCK_ROWS)
+    step = max(BLOCK_ELEMENTS // X.shape[1] & -_BLOCK_ROWS, _BLOCK_ROWS)
 
     def part(start: int) -> None:
-        rows = slice(start, start + step)
-        with torch.autocast(X.device.type, enabled=False):  # autocast is set for each thread
-            logits[rows] = product(X[rows])
+        logits[start : start + step] = product(X[start : start + step])
 
     blocks = range(0, X.shape[0], step)
     if on_cpu:

@@ -13,14 +13,21 @@ from torch import Tensor, nn
 
 from skorch_logreg.estimators import partial, persistence
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.neural import fits, networks
 from skorch_logreg.estimators.prediction import LogitPrediction
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.torch_context import default_torch_state
 
 __all__ = ["NeuralLogisticClassifier"]
 
 _CONVEX = ("auto", "lbfgs", "newton-cg", "newton-cholesky")
+# parameters that are validated as those of a linear classifier
+_SHARED = (
+    *("C", "class_weight", "tol", "max_iter", "random_state", "verbose", "warm_start"),
+    *("threshold", "device", "soft_labels", "label_smoothing"),
+)
 
 
 class NeuralLogisticClassifier(
@@ -146,25 +153,16 @@ class NeuralLogisticClassifier(
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        name: TorchLogisticClassifier._parameter_constraints[name] for name in _SHARED
+    } | {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(networks.ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "module": [nn.Module, None],
         "solver": [StrOptions(set(_CONVEX)), HasMethods("step"), HasMethods("optimizer"), None],
-        "C": [Interval(Real, 0, None, closed="right")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
         "freeze_backbone": ["boolean"],
         "polish_head": ["boolean"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "threshold": [Interval(Real, 0, 1, closed="both")],
-        "device": [str, torch.device, None],
-        "soft_labels": ["boolean"],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -291,9 +289,8 @@ class NeuralLogisticClassifier(
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         check_is_fitted(self)
-        return networks.logits(self.module_, networks.rows_like_before(self, X)), ArrayNamespace.of(
-            X
-        )
+        rows = validate_rows(self, X, reset=False, allow_nd=self.module is not None)
+        return networks.logits(self.module_, rows), ArrayNamespace.of(X)
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data is supported."""

@@ -16,13 +16,13 @@ from skorch_logreg.checkpoint import CheckpointWriter, exclusive
 from skorch_logreg.estimators import certificate, partial, validation_split
 from skorch_logreg.estimators.callbacks import callback_task
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.inputs import datasets
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.datasets import Stream
+from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import TrainingResult
@@ -49,8 +49,15 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     trained: TrainingResult | None
     if datasets.is_streamed(X, solver):
         datasets.require_no_labels(y, sample_weight)
+        if solver.finish == "exact":
+            raise ParameterError(
+                "polish_head=True, or finish='exact', needs rows in memory, but these stream; "
+                "leave it out, or pass arrays."
+            )
+        makes_batches = solver is _DEFAULT and isinstance(X, DataLoader)
+        own = replace(_DEFAULT, batch_size=None) if makes_batches else solver
         with seeded_generators(seed, torch.device("cpu")):
-            stream = Stream.of(model, X, _stream_solver(solver, X))
+            stream = Stream.of(model, X, own)
         task = {"X": X, "y": None, "metadata": None}
         (X, y), classes = stream.first, stream.classes
     inputs = _validate(model, X, y, sample_weight, seed=seed, classes=classes)
@@ -95,8 +102,9 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     solver, seed = resolve_solver(model), seed_of(model.random_state)
     inputs = _validate(model, X, y, None, seed=seed)
     with start(model, inputs, solver, seed=seed, previous=None) as network_fit:
-        rows = [inputs.X, *(networks.rows_like_before(model, each) for each in others)]
-    return [network_fit.features(each).cpu().numpy() for each in rows]
+        allow_nd = model.module is not None
+        rows = [validate_rows(model, X, reset=False, allow_nd=allow_nd) for X in others]
+    return [network_fit.features(each).cpu().numpy() for each in (inputs.X, *rows)]
 
 
 def head_classifier(model: Any, solver: Any) -> TorchLogisticClassifier:
@@ -236,15 +244,3 @@ def partial_solver(model: Any) -> MiniBatch:
     """Return the solver of a network for `partial_fit`."""
     resolve_solver(model)  # raises an error if the parameters cannot be combined
     return partial.partial_solver(model.solver, _DEFAULT)
-
-
-def _stream_solver(solver: MiniBatch, X: Any) -> MiniBatch:
-    """Return the solver for streamed batches; a loader sets the default's batch size."""
-    if solver.finish == "exact":
-        raise ParameterError(
-            "polish_head=True, or finish='exact', needs rows in memory, but these stream; "
-            "leave it out, or pass arrays."
-        )
-    if solver is _DEFAULT and isinstance(X, DataLoader):
-        return replace(_DEFAULT, batch_size=None)
-    return solver

@@ -73,7 +73,7 @@ class NetworkFit:
                 f"The backbone gives features that are not finite for row {row} of X; scale the "
                 "columns of X, for example with StandardScaler."
             )
-        return features.to(_head_dtype(features.dtype))
+        return features.to(networks.head_dtype(features.dtype))
 
     def attributes(self, params: Params) -> dict[str, Any]:
         """Return the fitted attributes of the present backbone and a head of given parameters."""
@@ -101,7 +101,16 @@ class NetworkFit:
 
         def forward(batch: Any) -> Tensor:
             inputs = self.features(batch) if is_stream and self.is_frozen else batch
-            return _forward(network, networks.to_input(inputs, head))
+            rows = networks.to_input(inputs, head)
+            try:
+                return network(rows)
+            except ValueError as error:
+                if len(rows) > 1:
+                    raise
+                raise ParameterError(
+                    f"A mini-batch has one row, which module does not train on: {error}. Choose "
+                    "another batch_size."
+                ) from error
 
         request = TrainingRequest(
             network=network,
@@ -136,20 +145,6 @@ class NetworkFit:
         return network
 
 
-def _forward(network: nn.Module, rows: Tensor) -> Tensor:
-    """Compute logits; explain an error of a layer that does not train on one row."""
-    try:
-        logits: Tensor = network(rows)
-    except ValueError as error:
-        if len(rows) > 1:
-            raise
-        raise ParameterError(
-            f"A mini-batch has one row, which module does not train on: {error}. Choose "
-            "another batch_size."
-        ) from error
-    return logits
-
-
 @contextmanager
 def start(
     model: Any,
@@ -176,12 +171,19 @@ def start(
         if previous is None:
             network = networks.new_network(model, inputs.X, n_outputs, device=device, dtype=dtype)
         else:
-            network = networks.copy_network(*previous, inputs.X, n_outputs).to(device)
+            (network, before), n_features = previous, inputs.X.shape[1]
+            if before != n_features or network.head.out_features != n_outputs:
+                raise ValueError(
+                    f"The previous module_, where warm_start=True starts, is of {before} features "
+                    f"and {network.head.out_features} logits; X has {n_features} features, and y "
+                    f"needs {n_outputs} logits. Fit with warm_start=False."
+                )
+            network = copy.deepcopy(network).to(device)
             network = network.to(dtype) if model.module is None else network
         problem = Problem(
             options=options or Options(float(model.C), float(model.l1_ratio), "auto", False),
             namespace=inputs.namespace,
-            dtype=_head_dtype(dtype),
+            dtype=networks.head_dtype(dtype),
             n_classes=n_classes,
             n_features=int(network.head.in_features),
             fit_intercept=True,
@@ -195,8 +197,3 @@ def previous_network(model: Any) -> tuple[nn.Module, int] | None:
     """Return a model's fitted network and its number of features; None if it has none."""
     network = vars(model).get("module_")
     return None if network is None else (network, model.n_features_in_)
-
-
-def _head_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type of the head's fits and predictions: float32 for half precision."""
-    return dtype if dtype in (torch.float32, torch.float64) else torch.float32

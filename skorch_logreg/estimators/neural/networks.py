@@ -11,19 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skorch_logreg.estimators.prediction import BLOCK_ELEMENTS
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import options, torch_dtype
 from skorch_logreg.inputs.arrays import to_tensor
-from skorch_logreg.inputs.rows import validate_rows
 
 __all__ = [
     "ACTIVATIONS",
     "apply_network",
-    "copy_network",
     "device_and_dtype",
+    "head_dtype",
     "logits",
     "new_network",
-    "rows_like_before",
     "to_input",
 ]
 
@@ -35,7 +34,6 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_MAX_ELEMENTS = 1 << 22  # elements of a layer's output that a prediction computes at once
 
 
 def device_and_dtype(
@@ -65,7 +63,7 @@ def new_network(
     The head of a frozen backbone starts at zero.
     """
     if model.module is not None:
-        backbone, width = copy_backbone(model.module, X[:2], device, dtype)
+        backbone, width = _copy_backbone(model.module, X[:2], device, dtype)
     else:
         width, sizes = int(X.shape[1]), model.hidden_layer_sizes
         layers: list[nn.Module] = []
@@ -84,18 +82,7 @@ def new_network(
     return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
 
 
-def copy_network(network: Any, n_features: int, X: Any, n_outputs: int) -> nn.Sequential:
-    """Copy the fitted network of a number of features, from which a warm fit starts."""
-    if n_features != X.shape[1] or network.head.out_features != n_outputs:
-        raise ValueError(
-            f"The previous module_, where warm_start=True starts, is of {n_features} features "
-            f"and {network.head.out_features} logits; X has {X.shape[1]} features, and y "
-            f"needs {n_outputs} logits. Fit with warm_start=False."
-        )
-    return copy.deepcopy(network)
-
-
-def copy_backbone(
+def _copy_backbone(
     module: nn.Module, rows: Any, device: torch.device, dtype: torch.dtype
 ) -> tuple[nn.Module, int]:
     """Copy a user's module to a device; return features in one axis, and their number.
@@ -106,7 +93,7 @@ def copy_backbone(
     name = type(module).__name__
     trial = to_tensor(rows).to(device, dtype, copy=True)
     try:
-        with eval_mode(backbone), torch.no_grad():
+        with _eval_mode(backbone), torch.no_grad():
             features = backbone(trial)
     except Exception as error:
         raise ParameterError(
@@ -142,18 +129,22 @@ def to_input(rows: Any, head: nn.Linear) -> Tensor:
 def apply_network(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     """Apply a network with a head, or its backbone, to all rows, without gradients."""
     widths = [part.out_features for part in module.modules() if isinstance(part, nn.Linear)]
-    step = max(_MAX_ELEMENTS // max(math.prod(X.shape[1:]), *widths, 1), 1)
+    step = max(BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), *widths, 1), 1)
     device = head.weight.device
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), eval_mode(module):
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), _eval_mode(module):
         parts = [module(to_input(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def head_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of the head's fits and predictions: float32 for half precision."""
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 def logits(network: Any, X: Any) -> Tensor:
     """Compute the finite logits (n_samples, n_outputs) of a network, float32 or float64."""
     found = apply_network(network, X, network.head)
-    if found.dtype not in (torch.float32, torch.float64):
-        found = found.to(torch.float32)
+    found = found.to(head_dtype(found.dtype))
     if not bool(found.isfinite().all()):
         raise ValueError(
             f"module_ gives logits that are not finite for X, of type {found.dtype}: scale its "
@@ -162,13 +153,8 @@ def logits(network: Any, X: Any) -> Tensor:
     return found
 
 
-def rows_like_before(model: Any, X: Any) -> Any:
-    """Validate rows, whose features must be those of the previous fit."""
-    return validate_rows(model, X, reset=False, allow_nd=model.module is not None)
-
-
 @contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
+def _eval_mode(module: nn.Module) -> Iterator[None]:
     """Set a module to evaluation mode, and restore the mode of its parts at exit."""
     training = [part for part in module.modules() if part.training]
     try:

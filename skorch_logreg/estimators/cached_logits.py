@@ -28,10 +28,9 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
         logits: Tensor,
         **parameters: Any,
     ) -> Self:
-        """Build a fitted model from parameters, fitted attributes and the logits of ``X``.
+        """Build a fitted model with the template's parameters, except for those that are given.
 
-        ``parameters`` replace those of the template. The logits, (n_rows, 1) or
-        (n_rows, n_classes), have the type that probabilities will have.
+        The logits of X, (n_rows, 1) or (n_rows, n_classes), have the type of its probabilities.
         """
         model = cls.__new__(cls)
         shape = {"n_features_in_": fitted["coef_"].shape[1]}

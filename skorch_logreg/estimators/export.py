@@ -62,7 +62,8 @@ class ExportMixin(LogisticPrediction):
         check_threshold_classes(self.threshold, len(self.classes_))
         chosen, names = {}, ["coef_", "intercept_", "classes_"]
         if hasattr(self, "C_"):  # n_iter_ is then that of all candidates, and left out
-            chosen = {"C": float(np.ravel(self.C_)[0]), "l1_ratio": _first(vars(self)["l1_ratio_"])}
+            l1_ratio = np.ravel(vars(self)["l1_ratio_"])[0]
+            chosen = {"C": float(np.ravel(self.C_)[0]), "l1_ratio": float(l1_ratio or 0.0)}
         else:
             names.append("n_iter_")
         fitted = {name: to_numpy_copy(getattr(self, name)) for name in names}
@@ -122,7 +123,9 @@ class ExportMixin(LogisticPrediction):
             dtype=dtype,
         )
         if path is not None:
-            onnx_graph.save(proto, path)
+            import onnx
+
+            onnx.save(proto, path)
         return proto
 
     def _decision(self) -> tuple[str, Any, Any]:
@@ -173,8 +176,3 @@ def to_numpy_copy(array: Any) -> Any:
     if isinstance(array, np.ndarray) or sp.issparse(array):
         return array.copy()
     return to_tensor(array).cpu().numpy().copy()
-
-
-def _first(l1_ratio: Any) -> float:
-    """Return the value of `l1_ratio_` in either layout; None is returned as 0."""
-    return float(np.ravel(l1_ratio)[0] or 0.0)

@@ -1,6 +1,5 @@
 """ONNX graphs of linear classifiers, which use only operators of ONNX itself."""
 
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,9 @@ import numpy as np
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import FLOATS
 
-__all__ = ["classifier", "save"]
+__all__ = ["classifier"]
 
 _OPSET = 17  # version of ONNX's operators
-_INT64 = 7  # TensorProto.INT64
 _Node = tuple[str, str, str, dict[str, Any]]  # operator, names of the inputs, output, attributes
 
 
@@ -30,29 +28,25 @@ def classifier(
     ----------
     kind : {"binary", "multinomial", "one-vs-rest", "indicator"}
         Function from logits to probabilities and labels.
-    coef : ndarray of shape (n_outputs, n_features)
-    intercept : ndarray of shape (n_outputs,)
+    coef, intercept : ndarray of shape (n_outputs, n_features) and (n_outputs,)
     classes : ndarray of shape (n_classes,)
         Labels that are predicted; for "indicator" those for absence and presence.
     thresholds : ndarray of shape (n_outputs,)
         Smallest probabilities of a positive prediction, for "binary" and "indicator".
     dtype : {"float32", "float64"} or None, default=None
         Type of the arithmetic; None: that of `coef`.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-
-    Raises
-    ------
-    ParameterError
-        If ONNX does not support the labels or the dtype.
-    ImportError
-        If onnx is not installed.
     """
-    floats = _float_type(coef.dtype if dtype is None else dtype)
+    try:
+        floats = np.dtype(coef.dtype if dtype is None else dtype)
+    except TypeError:  # not a dtype
+        floats = np.dtype(object)
+    if floats not in FLOATS:
+        raise ParameterError(f"dtype={dtype!r} must be 'float32', 'float64' or None.")
     constants = {"classes": _answers(classes)}
-    onnx = _onnx()
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError('to_onnx needs onnx: pip install "skorch-logreg[onnx]".') from error
     if kind == "binary":  # the first logit is 0: a runtime's Softmax is exact in the tails
         coef, intercept = (np.concatenate([0 * part, part]) for part in (coef, intercept))
     constants |= {"coef": coef.astype(floats), "intercept": intercept.astype(floats)}
@@ -61,7 +55,9 @@ def classifier(
         nodes += part
         constants |= values
     nodes.append(("Gather", "classes index", "label", {}))
-    return _model(onnx, nodes, constants, is_indicator=kind == "indicator")
+    model = _model(nodes, constants, is_indicator=kind == "indicator")
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _link(kind: str, floats: np.dtype) -> tuple[list[_Node], dict[str, Any]]:
@@ -91,6 +87,8 @@ def _decision(
     """Return the nodes from logits and probabilities to class indices, and their constants."""
     if kind in ("multinomial", "one-vs-rest"):
         return [("ArgMax", "logits", "index", {"axis": 1, "keepdims": 0})], {}
+    from onnx import TensorProto
+
     nodes: list[_Node] = []
     constants: dict[str, Any] = {}
     logit, probability = "logits", "probabilities"
@@ -108,13 +106,13 @@ def _decision(
     nodes += [
         ("Where", f"half {logit} {probability}", "score", {}),
         ("GreaterOrEqual", "score least", "positive", {}),
-        ("Cast", "positive", "index", {"to": _INT64}),
+        ("Cast", "positive", "index", {"to": TensorProto.INT64}),
     ]
     return nodes, constants
 
 
-def _model(onnx: Any, nodes: list[_Node], constants: dict[str, Any], *, is_indicator: bool) -> Any:
-    """Build and check the model; ``is_indicator`` means a label per logit."""
+def _model(nodes: list[_Node], constants: dict[str, Any], *, is_indicator: bool) -> Any:
+    """Build the model; ``is_indicator`` means a label per logit."""
     from onnx import helper, numpy_helper
 
     n_columns, n_features = constants["coef"].shape
@@ -134,37 +132,12 @@ def _model(onnx: Any, nodes: list[_Node], constants: dict[str, Any], *, is_indic
     )
     opset = [helper.make_opsetid("", _OPSET)]
     # the oldest format that has the operators, so that older runtimes can read it
-    model = helper.make_model(
+    return helper.make_model(
         graph,
         opset_imports=opset,
         ir_version=helper.find_min_ir_version_for(opset),
         producer_name="skorch_logreg",
     )
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def save(model: Any, path: str | PathLike[str]) -> None:
-    """Write an ONNX graph to a file."""
-    _onnx().save(model, path)
-
-
-def _onnx() -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError('to_onnx needs onnx: pip install "skorch-logreg[onnx]".') from error
-    return onnx
-
-
-def _float_type(dtype: Any) -> np.dtype:
-    try:
-        found = np.dtype(dtype)
-    except TypeError:  # not a dtype
-        found = np.dtype(object)
-    if found not in FLOATS:
-        raise ParameterError(f"dtype={dtype!r} must be 'float32', 'float64' or None.")
-    return found
 
 
 def _answers(classes: np.ndarray) -> np.ndarray:

@@ -159,17 +159,9 @@ class CheckpointWriter:
     None. They are restored bit for bit, as tensors on the CPU with the same strides, because the
     order of a sum may depend on these.
 
-    Parameters
-    ----------
-    checkpoint : str, path-like, Checkpoint or None
-        File; None: nothing is written or read, and `due` returns False.
-    fingerprint : dict
-        Properties of the fit that have to be equal when it continues: numbers, strings and lists
-        of them, by name.
-    limit : int or None, default=None
-        Maximum number of bytes of the trees of this fit; a larger file is not read.
-    clock : callable, default=time.monotonic
-        Function that returns the time in seconds.
+    Without a checkpoint nothing is written or read. ``fingerprint`` holds properties of the fit
+    that have to be equal when it continues: numbers, strings and lists of them, by name. A file
+    that takes more than ``limit`` bytes is not read. ``clock`` returns the time in seconds.
     """
 
     def __init__(

@@ -33,14 +33,8 @@ def callback_task(
     The task of an iteration begins when the previous one ends, so that its duration is right. When
     the solver stops, one task is therefore open; it is ended as scikit-learn's own L-BFGS does.
 
-    Parameters
-    ----------
-    task : dict
-        X, y and metadata, as the hooks receive them.
-    start : object
-        Parameters at the beginning of the first iteration.
-    attributes : callable
-        Function from parameters to fitted attributes, called only if a callback asks for a model.
+    ``task`` has X, y and metadata, as the hooks receive them. ``attributes`` returns the fitted
+    attributes at parameters, such as the ``start``, only if a callback asks for a model.
     """
     task = {"estimator": estimator, **task}
     context: Any = None

@@ -22,19 +22,12 @@ def classifier(
     *,
     dtype: Any = None,
 ) -> Any:
-    """Build the ONNX graph of a fitted linear classifier.
+    """Build the ONNX graph of a fitted linear classifier, with arithmetic of a type.
 
-    Parameters
-    ----------
-    kind : {"binary", "multinomial", "one-vs-rest", "indicator"}
-        Function from logits to probabilities and labels.
-    coef, intercept : ndarray of shape (n_outputs, n_features) and (n_outputs,)
-    classes : ndarray of shape (n_classes,)
-        Labels that are predicted; for "indicator" those for absence and presence.
-    thresholds : ndarray of shape (n_outputs,)
-        Smallest probabilities of a positive prediction, for "binary" and "indicator".
-    dtype : {"float32", "float64"} or None, default=None
-        Type of the arithmetic; None: that of `coef`.
+    ``kind`` is "binary", "multinomial", "one-vs-rest" or "indicator". The coefficients are
+    (n_outputs, n_features). ``classes`` are the labels that are predicted, for "indicator" those
+    for absence and presence, and ``thresholds`` (n_outputs,) the smallest probabilities of a
+    positive prediction, for "binary" and "indicator".
     """
     try:
         floats = np.dtype(coef.dtype if dtype is None else dtype)

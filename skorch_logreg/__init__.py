@@ -44,11 +44,14 @@ if TYPE_CHECKING:
         summary,
         tune_threshold,
     )
-    from skorch_logreg.estimators.cv import TorchLogisticClassifierCV
-    from skorch_logreg.estimators.multilabel import MultiLabel
-    from skorch_logreg.estimators.neural import NeuralLogisticClassifier
+    from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
+    from skorch_logreg.estimators.multilabel.classifier import MultiLabel
+    from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
     from skorch_logreg.estimators.offset import OffsetLogisticClassifier
-    from skorch_logreg.estimators.search import BatchedGridSearchCV, BatchedRandomizedSearchCV
+    from skorch_logreg.estimators.search.searches import (
+        BatchedGridSearchCV,
+        BatchedRandomizedSearchCV,
+    )
     from skorch_logreg.versions import show_versions
 
 __all__ = [

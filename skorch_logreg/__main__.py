@@ -22,8 +22,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skorch_logreg import command
-from skorch_logreg.command import CommandError, Problem
+from skorch_logreg.command import comparison, encoding, files
+from skorch_logreg.command.comparison import Problem
+from skorch_logreg.command.errors import CommandError, format_names
 
 Value = TypeVar("Value")
 
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     try:
         if options.model is not None:
-            model = command.load_model(options.model)
+            model = files.load_model(options.model)
         elif options.file is not None:
             model = fit_table(options)
         else:
@@ -133,36 +134,36 @@ def fit_example(options: argparse.Namespace) -> Any:
 
 def fit_table(options: argparse.Namespace) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
-    frame = command.read_table(options.file)
+    frame = files.read_table(options.file)
     print_report(options, str(options.file))
     if options.target not in frame.columns:
-        known = command.format_names(list(frame.columns))
+        known = format_names(list(frame.columns))
         raise CommandError(f"{options.file} has no column {options.target!r}; it has {known}.")
     frame = drop_unusable_targets(frame, options)
-    labels = command.target_labels(frame.pop(options.target))
+    labels = encoding.target_labels(frame.pop(options.target))
     train, test = split(labels, options)
 
-    kinds = command.column_kinds(frame.iloc[train])
-    for kind, reason in command.UNUSABLE_KINDS.items():
+    kinds = encoding.column_kinds(frame.iloc[train])
+    for kind, reason in encoding.UNUSABLE_KINDS.items():
         useless = [name for name in kinds if kinds[name] == kind]
         if useless:
-            print_report(options, f"Left out ({reason}): {command.format_names(useless)}")
-    kinds = {name: kind for name, kind in kinds.items() if kind not in command.UNUSABLE_KINDS}
+            print_report(options, f"Left out ({reason}): {format_names(useless)}")
+    kinds = {name: kind for name, kind in kinds.items() if kind not in encoding.UNUSABLE_KINDS}
     if not kinds:
         raise CommandError(f"{options.file} has no column to learn from.")
     counts = Counter(kind.partition(" ")[0] for kind in kinds.values())
     print_report(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
-    cleaner = FunctionTransformer(command.clean, kw_args={"kinds": kinds})
+    cleaner = FunctionTransformer(encoding.clean, kw_args={"kinds": kinds})
     cleaned = cleaner.fit_transform(frame.iloc[train])
-    encoder = command.encoder(cleaned, kinds)
+    encoder = encoding.encoder(cleaned, kinds)
     X_train = encoder.fit_transform(cleaned)
     X_test = encoder.transform(cleaner.transform(frame.iloc[test])) if len(test) else None
-    names = command.feature_names(encoder)
+    names = encoding.feature_names(encoder)
     problem = Problem(X_train, labels[train], X_test, labels[test], names)
     model = fit(problem, [("clean", cleaner), ("encode", encoder)], options)
     if options.save is not None:
-        command.save_model(model, options.save)
+        files.save_model(model, options.save)
         print_report(options, f"\nSaved to {options.save}")
     return model
 
@@ -177,7 +178,7 @@ def drop_unusable_targets(frame: Any, options: argparse.Namespace) -> Any:
         print_report(options, f"Left out: {(~present).sum()} rows without a target")
     is_single = present & ~target.map(str).duplicated(keep=False)
     if is_single.any() and options.test_size > 0 and is_single.sum() < present.sum() // 2:
-        classes = command.format_names([str(label) for label in target[is_single]])
+        classes = format_names([str(label) for label in target[is_single]])
         print_report(options, f"Left out: classes of a single row, {classes}")
         present &= ~is_single
     return frame[present].reset_index(drop=True)
@@ -207,14 +208,14 @@ def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namesp
         f"{problem.X_train.shape[1]} columns after encoding\n"
         f"{len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}\n",
     )
-    results = command.compare(problem, options.C, options.l1_ratio, options.seed)
-    print_report(options, command.report(results, problem.names))
+    results = comparison.compare(problem, options.C, options.l1_ratio, options.seed)
+    print_report(options, comparison.report(results, problem.names))
     return Pipeline([*steps, ("classify", results[0].model)])
 
 
 def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
     """Write the class probabilities of the rows of a table to a CSV file or stdout."""
-    frame = command.read_table(table)
+    frame = files.read_table(table)
     try:
         proba = model.predict_proba(frame)
     except ValueError as error:

@@ -3,13 +3,13 @@
 from skorch_logreg.lazy import lazy_names
 
 _MODULES = {
-    "BatchedGridSearchCV": "search",
-    "BatchedRandomizedSearchCV": "search",
-    "MultiLabel": "multilabel",
-    "NeuralLogisticClassifier": "neural",
+    "BatchedGridSearchCV": "search.searches",
+    "BatchedRandomizedSearchCV": "search.searches",
+    "MultiLabel": "multilabel.classifier",
+    "NeuralLogisticClassifier": "neural.classifier",
     "OffsetLogisticClassifier": "offset",
     "TorchLogisticClassifier": "classifier",
-    "TorchLogisticClassifierCV": "cv",
+    "TorchLogisticClassifierCV": "cv.classifier",
 }
 
 __all__ = sorted(_MODULES)

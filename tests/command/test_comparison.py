@@ -5,7 +5,7 @@ import sys
 import pytest
 import skops.io
 
-from skorch_logreg import command
+from skorch_logreg.command import comparison
 from skorch_logreg.command.files import TRUSTED
 
 
@@ -23,7 +23,7 @@ def test_long_fits_show_scikit_learns_progress_bar(rng, monkeypatch, long, l1_ra
     monkeypatch.setattr(callback, "ProgressBar", Bar)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
-    problem = command.Problem(X, y, X, y, ["a", "b"])
-    results = command.compare(problem, 1.0, l1_ratio, 0, bar_size=long)
+    problem = comparison.Problem(X, y, X, y, ["a", "b"])
+    results = comparison.compare(problem, 1.0, l1_ratio, 0, bar_size=long)
     assert fits == ["TorchLogisticClassifier", "LogisticRegression"][:n_bars]
     assert skops.io.loads(skops.io.dumps(results[0].model), TRUSTED).C == 1.0

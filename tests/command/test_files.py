@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from skorch_logreg.command import clean, read_table
-from skorch_logreg.command.files import dialect
+from skorch_logreg.command.encoding import clean
+from skorch_logreg.command.files import dialect, read_table
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".parquet"])

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import skops.io
 
-from skorch_logreg import command
 from skorch_logreg.__main__ import main
+from skorch_logreg.command import files
 
 
 def refused(capsys, *argv):
@@ -311,7 +311,7 @@ def test_interrupt_has_no_traceback(csv, capsys, monkeypatch):
     def interrupted(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "read_table", interrupted)
+    monkeypatch.setattr(files, "read_table", interrupted)
     assert main([str(csv), "--target", "left"]) == 130
     assert "interrupted" in capsys.readouterr().err
 

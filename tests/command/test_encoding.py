@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skorch_logreg import command
-from skorch_logreg.command import clean, column_kinds, read_table
+from skorch_logreg.command import encoding
+from skorch_logreg.command.encoding import clean, column_kinds
+from skorch_logreg.command.files import read_table
 
 
 def test_every_kind_of_column(csv, passengers):
@@ -27,7 +28,7 @@ def test_names_of_encoded_columns(csv):
     frame = read_table(csv)
     kinds = {"age": "number", "city": "label", "review": "text", "joined": "date ISO8601"}
     cleaned = clean(frame, kinds)
-    names = command.feature_names(command.encoder(cleaned, kinds).fit(cleaned))
+    names = encoding.feature_names(encoding.encoder(cleaned, kinds).fit(cleaned))
     for name in [
         "age",
         "age is missing",
@@ -57,7 +58,7 @@ def test_names_of_encoded_columns(csv):
     ],
 )
 def test_target_labels(values, expected):
-    labels = command.target_labels(pd.Series(values, name="y").dropna())
+    labels = encoding.target_labels(pd.Series(values, name="y").dropna())
     assert labels.dtype.kind in "biuU"
     assert labels.tolist() == expected
 
@@ -91,10 +92,10 @@ def test_target_labels(values, expected):
 def test_kind_of_a_column_and_what_becomes_of_it(values, kind):
     frame = pd.DataFrame({"x": pd.Series(values)})
     assert column_kinds(frame) == {"x": kind}
-    if kind in command.UNUSABLE_KINDS:
+    if kind in encoding.UNUSABLE_KINDS:
         return
     cleaned = clean(frame, {"x": kind})
-    encoded = command.encoder(cleaned, {"x": kind}).fit_transform(cleaned)
+    encoded = encoding.encoder(cleaned, {"x": kind}).fit_transform(cleaned)
     assert np.isfinite(encoded.toarray() if hasattr(encoded, "toarray") else encoded).all()
     assert encoded.shape[0] == len(frame)
     assert cleaned.notna().any(axis=None)

@@ -73,8 +73,11 @@ def set_certified(
     name = solver if isinstance(solver, str) else type(solver).__name__
     leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
     lead = leads.get(name, _DEFAULT).format(solver=name, n_iter=int(solution.n_iter[0]))
-    text = f"{lead} {_reached(model, status, model.optimality_, dtype, columns)}"
-    warn_user(text, ConvergenceWarning)
+    warn_user(
+        f"{lead} optimality_ = {model.optimality_:.2g} was reached "
+        f"{_explain(model, status, dtype, columns)}",
+        ConvergenceWarning,
+    )
 
 
 def set_uncertified(model: Any, n_epochs: int, namespace: ArrayNamespace) -> None:
@@ -97,7 +100,7 @@ def warn_unless_all_converged(
         status, worst = max(failed, key=lambda outcome: outcome[1])
         warn_user(
             f"{len(failed)} of {len(outcomes)} {what} failed to converge. The worst reached "
-            f"{_reached(model, status, worst, dtype)}",
+            f"optimality_ = {worst:.2g} {_explain(model, status, dtype)}",
             ConvergenceWarning,
         )
 
@@ -112,23 +115,14 @@ def warn_interrupted(solver: Any, n_epochs: int) -> None:
     )
 
 
-def _reached(
-    model: Any, status: Status, optimality: float, dtype: torch.dtype | str, columns: str = ""
-) -> str:
-    """Compare the optimality that was reached with `tol`; explain the difference, with advice."""
+def _explain(model: Any, status: Status, dtype: torch.dtype | str, columns: str = "") -> str:
+    """Return the `tol` that was asked for, why it was not reached, and advice."""
     name = str(dtype).removeprefix("torch.")
+    finer = "float64 data reach further" if name == "float32" else "centred columns may help"
     explanation = _EXPLANATIONS[status].format(
-        max_iter=model.max_iter,
-        dtype=name,
-        columns=columns,
-        precision_advice="float64 data reach further"
-        if name == "float32"
-        else "centred columns may help",
+        max_iter=model.max_iter, dtype=name, columns=columns, precision_advice=finer
     )
-    return (
-        f"optimality_ = {optimality:.2g} was reached where tol = {model.tol:.2g} was asked for: "
-        f"{explanation}"
-    )
+    return f"where tol = {model.tol:.2g} was asked for: {explanation}"
 
 
 def _columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) -> str:

@@ -53,7 +53,10 @@ def callback_task(
             iterations.append(iteration)
 
     def report(progress: Progress) -> bool:
-        proof = _proof(progress)
+        reached = float(progress.optimality[0])
+        proof = {"optimality_": reached, "n_passes_": progress.n_passes}
+        if math.isnan(reached):  # an epoch proves nothing
+            proof = {}
         if estimator.verbose:
             optimality = "optimality {optimality_:.3g}, ".format(**proof) if proof else ""
             print(
@@ -77,11 +80,3 @@ def callback_task(
         iteration.call_on_fit_task_end(estimator=estimator)
     if context is not None:
         context.call_on_fit_task_end(**task, reconstruction_attributes={})
-
-
-def _proof(progress: Progress) -> dict[str, Any]:
-    """Return the optimality attributes of an iterate; empty for an epoch, which has none."""
-    optimality = float(progress.optimality[0])
-    if math.isnan(optimality):
-        return {}
-    return {"optimality_": optimality, "n_passes_": progress.n_passes}

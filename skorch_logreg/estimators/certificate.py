@@ -48,10 +48,7 @@ _EXPLANATIONS = {
 
 
 def set_certified(
-    model: Any,
-    solution: FitResult,
-    namespace: ArrayNamespace,
-    dtype: torch.dtype,
+    model: Any, solution: FitResult, namespace: ArrayNamespace, dtype: torch.dtype
 ) -> None:
     """Set the attributes of a fit's certificate, and warn if it did not converge.
 

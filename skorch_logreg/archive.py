@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Decoder", "check_headers", "checksum", "encode"]
-
 _DTYPES = {
     str(dtype): dtype
     for dtype in (

@@ -21,16 +21,6 @@ from skorch_logreg import lock
 from skorch_logreg.archive import Decoder, check_headers, checksum, encode
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
-__all__ = [
-    "Checkpoint",
-    "CheckpointWriter",
-    "Resumable",
-    "digest",
-    "exclusive",
-    "stable_repr",
-    "require_no_checkpoint",
-]
-
 _KIND = "skorch_logreg checkpoint"
 _FORMAT = 3  # version of the format; raise it if equal fingerprints would be read differently
 _DOCUMENT = "document"

@@ -10,19 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 
-__all__ = [
-    "check_classes",
-    "class_names",
-    "decision_threshold",
-    "feature_names",
-    "final_step",
-    "index_of",
-    "is_multilabel",
-    "last_step",
-    "to_dense_numpy",
-    "transform_before_last",
-]
-
 
 def to_dense_numpy(array: Any) -> np.ndarray:
     """Convert an array of any library, dense or sparse, to a dense NumPy array."""

@@ -7,8 +7,6 @@ from torch import Tensor
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
-__all__ = ["CachedLogitsClassifier"]
-
 
 class CachedLogitsClassifier(TorchLogisticClassifier):
     """Fitted classifier with cached logits for one array.

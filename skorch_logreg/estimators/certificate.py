@@ -11,8 +11,6 @@ from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import FitResult, Status
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
-__all__ = ["set_certified", "set_uncertified", "warn_interrupted", "warn_unless_all_converged"]
-
 _MAX_NAMED_COLUMNS = 5  # columns that a message names
 
 # scikit-learn's texts, so that warning filters written for them keep working

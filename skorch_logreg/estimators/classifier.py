@@ -18,8 +18,6 @@ from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import ValidatedParameters
 from skorch_logreg.inputs.torch_context import default_torch_state
 
-__all__ = ["TorchLogisticClassifier"]
-
 
 class TorchLogisticClassifier(
     persistence.VersionedState,

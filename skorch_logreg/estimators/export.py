@@ -13,14 +13,6 @@ from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.options import SOLVERS, check_threshold_classes
 from skorch_logreg.penalties import FeaturePenalty
 
-__all__ = [
-    "ExportMixin",
-    "set_fitted",
-    "sklearn_parameters",
-    "to_numpy_copy",
-    "with_threshold",
-]
-
 
 class ExportMixin(LogisticPrediction):
     """Mixin of linear classifiers with export to scikit-learn and ONNX."""

@@ -24,8 +24,6 @@ from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import LinearHead, TrainingRequest
 
-__all__ = ["fit", "partial_fit"]
-
 
 def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> None:
     """Fit a `TorchLogisticClassifier`, on all ranks if X is `RankRows`."""

@@ -9,8 +9,6 @@ from skorch_logreg.estimators import fits, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.inputs.torch_context import default_torch_state
 
-__all__ = ["OffsetLogisticClassifier"]
-
 
 class OffsetLogisticClassifier(TorchLogisticClassifier):
     """Logistic regression whose `fit` takes an offset that is added to each row's logits.

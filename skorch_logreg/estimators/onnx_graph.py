@@ -7,8 +7,6 @@ import numpy as np
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import FLOATS
 
-__all__ = ["classifier"]
-
 _OPSET = 17  # version of ONNX's operators
 _Node = tuple[str, str, str, dict[str, Any]]  # operator, names of the inputs, output, attributes
 

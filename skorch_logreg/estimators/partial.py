@@ -12,8 +12,6 @@ from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers import Adam, MiniBatch
 from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
 
-__all__ = ["partial_solver", "resume", "store_training", "supports_partial_fit", "training_state"]
-
 _ONLINE = Adam(learning_rate=0.01, batch_size=32)  # solver for solver="auto"
 
 

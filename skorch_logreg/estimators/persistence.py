@@ -15,16 +15,6 @@ import skorch_logreg
 from skorch_logreg.archive import Decoder, encode
 from skorch_logreg.exceptions import VersionMismatchWarning, warn_user
 
-__all__ = [
-    "TRAINING",
-    "VersionedState",
-    "fitted_attributes",
-    "pack",
-    "replace_fitted",
-    "restore_on_failure",
-    "unpack",
-]
-
 TRAINING = "_training"  # attribute with the state from which `partial_fit` resumes
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
 _TENSORS = "_skorch_logreg_tensors"

@@ -28,8 +28,6 @@ from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
 
-__all__ = ["BLOCK_ELEMENTS", "LogisticPrediction", "LogitPrediction"]
-
 BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
 # a block's number of rows is a multiple of this, because a product may round its last rows
 # differently

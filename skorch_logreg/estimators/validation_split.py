@@ -13,8 +13,6 @@ from skorch_logreg.inputs.labels import class_probabilities
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["scorer", "split"]
-
 
 def split(rows: FitInput, solver: Any, seed: int) -> tuple[FitInput, FitInput | None]:
     """Split off the ``validation_fraction`` of a mini-batch solver, stratified by class.

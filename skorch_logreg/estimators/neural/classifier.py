@@ -20,8 +20,6 @@ from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.torch_context import default_torch_state
 
-__all__ = ["NeuralLogisticClassifier"]
-
 _CONVEX = ("auto", "lbfgs", "newton-cg", "newton-cholesky")
 # parameters that are validated as those of a linear classifier
 _SHARED = (

@@ -29,15 +29,6 @@ from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers import Adam, MiniBatch
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = [
-    "fit",
-    "frozen_features",
-    "head_classifier",
-    "partial_fit",
-    "partial_solver",
-    "resolve_solver",
-]
-
 _DEFAULT = Adam(learning_rate=0.01, batch_size=200, epochs=200)  # for solver=None
 
 

@@ -20,8 +20,6 @@ from skorch_logreg.inputs.torch_context import seeded_generators
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 
-__all__ = ["NetworkFit", "previous_network", "start"]
-
 
 @dataclass(frozen=True)
 class NetworkFit:

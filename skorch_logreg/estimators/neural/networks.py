@@ -16,16 +16,6 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import options, torch_dtype
 from skorch_logreg.inputs.arrays import to_tensor
 
-__all__ = [
-    "ACTIVATIONS",
-    "apply_network",
-    "device_and_dtype",
-    "head_dtype",
-    "logits",
-    "new_network",
-    "to_input",
-]
-
 ACTIVATIONS = {
     "gelu": nn.GELU,
     "identity": nn.Identity,

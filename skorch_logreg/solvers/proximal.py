@@ -298,7 +298,7 @@ def _minimise_part(
         if model is None:
             model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
             low_precision -= 1
-        direction = model.direction(objective, point)
+        direction = _within(objective, point, model.direction(objective, point))
         promised = -float(_slope(objective, point, direction))
         rounding = abs(promised) <= _ROUNDING * float(point.value)
         if not (fresh or rounding) and not 0 < promised <= slow * before:
@@ -390,6 +390,16 @@ def _projected(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
     """Project the coefficients of parameters (m, K, p + 1) on the penalty's constraints."""
     coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
     return torch.cat([coef, params[..., -1:]], dim=-1)
+
+
+def _within(objective: Objective, point: Point, direction: Tensor) -> Tensor:
+    """Shorten the entries of a step (m, K, p + 1) that lead beyond the penalty's constraints.
+
+    A quadratic problem without curvature may have no solution, so that its solver leaves bounds.
+    """
+    ahead = point.params + direction
+    allowed = _projected(objective, ahead, point.params)
+    return torch.where(allowed == ahead, direction, allowed - point.params)
 
 
 def _directions(objective: Objective, point: Point) -> Tensor:
@@ -495,6 +505,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
         # the minimiser of a convex model is downhill: rounding may leave one that is not convex;
         # where all rows are saturated there is hardly any curvature, and steps overflow or vanish
+        out = _within(own, point, out[None])[0]
         slope = float(_slope(own, point, out[None]))
         if -_MAX_DECREASE * value <= slope <= _ROUNDING * value:
             found = out.clone() if found is None else found

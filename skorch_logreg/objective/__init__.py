@@ -20,6 +20,7 @@ from skorch_logreg.objective.hessian import (
 from skorch_logreg.objective.intercept import minimise_intercept, outputs_inverse
 from skorch_logreg.objective.objective import (
     LOW_PRECISION_ROUNDING,
+    ROUNDING_DISTANCE,
     VALUE_ROUNDING,
     Objective,
     Point,
@@ -35,6 +36,7 @@ __all__ = [
     "Objective",
     "Params",
     "Point",
+    "ROUNDING_DISTANCE",
     "Units",
     "VALUE_ROUNDING",
     "duality_gap",

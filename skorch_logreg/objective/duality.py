@@ -182,7 +182,7 @@ def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
     """
     error = gradient_rounding(objective, point)
     weights = point.params[..., :-1].abs().sum(dim=(1, 2))
-    rounding = 128 * _EPS * point.value.abs() + 8 * error * weights
+    rounding = _SUM_ROUNDING * point.value.abs() + 8 * error * weights
     return (duality_gap(objective, point, error) - rounding).clamp(min=0.0)
 
 

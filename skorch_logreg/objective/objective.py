@@ -21,6 +21,7 @@ from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
 VALUE_ROUNDING = 2 * _EPS  # relative rounding error of an objective, at least
+ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
 LOW_PRECISION_ROUNDING = 1e-6  # relative rounding error of an objective with float32 products
 
 

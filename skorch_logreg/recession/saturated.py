@@ -5,20 +5,18 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import ROUNDING_DISTANCE, Objective, Point
 
 # 2 of the theorem times 10, the factor up to which a decrement is known (promise 2)
 _DECREMENT_FACTOR = 20.0
-# share of a residual that has to remain after a step; far above the rounding of a step
+# share of a residual that has to remain after a step, far above the rounding of a step; and of the
+# change of a log-probability by an exact step towards infinity that one of other steps may have
 MIN_RESIDUAL_SHARE = 0.1
-# largest change of a log-probability: a tenth of that of an exact step towards infinity
-_MAX_LOG_CHANGE = 0.1
-_ROUNDING = 1e-13  # decrement relative to the value that rounding may produce
 
 
 def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
     """Return the weighted probability (m,) below which that of a wrong class may go to zero."""
-    return _DECREMENT_FACTOR * decrement.clamp(min=0.0) + _ROUNDING * point.value.abs()
+    return _DECREMENT_FACTOR * decrement.clamp(min=0.0) + ROUNDING_DISTANCE * point.value.abs()
 
 
 def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[bool]:
@@ -64,7 +62,7 @@ def keeps_saturated_rows(
         True if the step is a full Newton step.
     """
     loss = objective.loss
-    most = torch.where(exact, 1 - MIN_RESIDUAL_SHARE, _MAX_LOG_CHANGE)[:, None].to(limit.dtype)
+    most = torch.where(exact, 1 - MIN_RESIDUAL_SHARE, MIN_RESIDUAL_SHARE)[:, None].to(limit.dtype)
     limit = torch.where(exact, torch.inf, limit)[:, None]
 
     def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import pass_seconds, rough_seconds, solve_seconds
 from skorch_logreg.objective import (
+    ROUNDING_DISTANCE,
     Objective,
     Point,
     gap_beyond_rounding,
@@ -22,7 +23,6 @@ from skorch_logreg.objective import (
     penalty_gap,
 )
 from skorch_logreg.solvers.quadratic import QuadraticModel
-from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 from skorch_logreg.subproblems import Quadratic, minimise
 
 # columns and coordinates

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import (
+    ROUNDING_DISTANCE,
     Objective,
     Point,
     duality_gap,
@@ -26,7 +27,6 @@ _MAX_REBUILD_PASSES = 6.0  # passes: below, a decrement is confirmed by a new ex
 _MIN_RELATIVE_SLOPE = 1e-12
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
-ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
 _MAX_FLATTENING = 100.0  # largest ratio of curvatures that the cubic of a step may report
 _PROOF_STEPS = 3  # steps on a shared curvature before a decrement is confirmed at a cost

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective import VALUE_ROUNDING, Objective, is_resolved
+from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, is_resolved
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
-from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 from skorch_logreg.solvers.unbounded import (
     free_columns,
     rare_classes,

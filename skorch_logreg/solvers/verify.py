@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import ROUNDING_DISTANCE, Objective, Point
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
-from skorch_logreg.solvers.smooth import ROUNDING_DISTANCE
 
 _PROVEN = 10.0  # largest suboptimality of a converged model after a resume, in units of tol^2
 

@@ -509,18 +509,19 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         slope = float(_slope(own, point, out[None]))
         if -_MAX_DECREASE * value <= slope <= _ROUNDING * value:
             found = out.clone() if found is None else found
-            if slope < -_ROUNDING * value or _is_stationary(own, point):
+            if slope < -_ROUNDING * value or _is_stationary(own, point, rounding):
                 return out
     return out if found is None else found
 
 
-def _is_stationary(objective: Objective, point: Point) -> bool:
-    """Return True if the subgradients of one model are zero up to the root of rounding."""
+def _is_stationary(objective: Objective, point: Point, rounding: float) -> bool:
+    """Return True if subgradients of one model are zero up to the root of rounding."""
     gradient = objective.loss_gradient(point)
     left = objective.penalty.subgradient_distance(
         point.params[..., :-1], gradient[..., :-1], objective.reg_strength
     )
-    return bool(left.abs().max() <= math.sqrt(_ROUNDING) * gradient.abs().max())
+    root = math.sqrt(_ROUNDING)
+    return float(left.abs().max()) <= max(rounding / root, root * float(gradient.abs().max()))
 
 
 def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.penalties.protocol import FeaturePenalty, GroupTerms
 
 _EPS = torch.finfo(torch.float64).eps
-_ROOT_STEPS = 100  # maximum number of Newton steps to the norm of a group
 
 
 class Grouped(FeaturePenalty):
@@ -217,15 +216,14 @@ class GroupL2(Grouped):
         most = bend.new_zeros(len(bend), self._n_groups)
         most.scatter_reduce_(1, self._place.expand_as(bend), bend, "amax")
         radius = (self._norms(weighted) - most).clamp(min=0.0)
-        for _ in range(_ROOT_STEPS):
+        while True:
             reach = (radius[:, self._place] + bend).clamp(min=1e-300)
             shares = (size / reach).square()
             total, steep = self._sums(shares), self._sums(shares / reach)
             move = torch.where(total > 1, total * (total.sqrt() - 1) / steep, 0.0)
-            if bool((move <= _EPS * radius).all()):
-                break
+            if not bool((move > _EPS * radius).any()):
+                return radius
             radius = radius + move
-        return radius
 
 
 def _groups_of(groups: Any, n_features: int) -> np.ndarray:

@@ -1,18 +1,18 @@
 """The ridge penalty."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.penalties.protocol import CoordinateTerms, Penalty
+from skorch_logreg.penalties.elastic_net import ElasticNet
 
 
 @dataclass(frozen=True)
-class L2(Penalty):
-    """Ridge ``1/2 sum_j f_j w_j^2``.
+class L2(ElasticNet):
+    """Ridge ``1/2 sum_j f_j w_j^2``, the elastic net without a lasso.
 
     Parameters
     ----------
@@ -34,9 +34,7 @@ class L2(Penalty):
     """
 
     smooth: ClassVar[bool] = True
-    separable: ClassVar[bool] = True
-    factor: Tensor | None = None
-    scale: Tensor | None = None
+    l1_ratio: float = field(default=0.0, init=False, repr=False)
 
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
@@ -50,29 +48,6 @@ class L2(Penalty):
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """``f`` (m, K, p)."""
         return torch.as_tensor(self._weight, dtype=coef.dtype, device=coef.device).expand_as(coef)
-
-    def prox(self, coef: Tensor, step: Tensor) -> Tensor:
-        """``w / (1 + step f)`` (Parikh and Boyd 2014, section 6.1.1)."""
-        return coef / (1 + step[:, None, None] * self._weight)
-
-    def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
-        """``|gradient + strength f w|`` (m, K, p)."""
-        return (gradient + strength[:, None, None] * self._weight * coef).abs()
-
-    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms:
-        """Return the ridge of some coordinates."""
-        weight = torch.as_tensor(self._weight, dtype=like.dtype, device=like.device)
-        ridge = weight[index] if weight.ndim else weight.expand(len(index))
-        return CoordinateTerms(torch.zeros_like(ridge), ridge)
-
-    def conjugate(self, dual: Tensor) -> Tensor:
-        """``1/2 sum_j v_j^2 / f_j`` (m,)."""
-        ratio = torch.where(dual == 0, 0.0, dual.square() / self._weight)
-        return ratio.sum(dim=(1, 2)) / 2
-
-    def dual_scale(self, dual: Tensor) -> Tensor:
-        """One: the conjugate is finite everywhere."""
-        return torch.ones(len(dual), dtype=dual.dtype, device=dual.device)
 
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
         """Coefficients (m, K, p) that sum to zero over the classes, as the minimiser's do."""

@@ -1,12 +1,18 @@
 """Loss functions of the logits of a row."""
 
-from skorch_logreg.losses.binomial import Binomial
-from skorch_logreg.losses.multinomial import Multinomial
+import torch
+from torch import Tensor
+
+from skorch_logreg.losses.binomial import Binomial, SoftBinomial
+from skorch_logreg.losses.multinomial import Multinomial, SoftMultinomial
 from skorch_logreg.losses.protocol import Loss
-from skorch_logreg.losses.soft_binomial import SoftBinomial
-from skorch_logreg.losses.soft_multinomial import SoftMultinomial
 
 __all__ = ["Binomial", "Loss", "Multinomial", "SoftBinomial", "SoftMultinomial"]
+
+
+def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
+    """Sum weights (rows, m) times class probabilities over the rows, (m, classes)."""
+    return torch.einsum("imk,im->mk", loss.shares(y), weight)
 
 
 def loss_of(n_classes: int, soft: bool = False) -> Loss:

@@ -32,9 +32,6 @@ class Loss(Protocol):
         all classes.
         """
 
-    def class_weight(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Sum weights (rows, m) times class probabilities over the rows, (m, classes)."""
-
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Compute the loss (rows, m) of logits (rows, m, K); y (rows, m, T) or (rows, 1, T)."""
 

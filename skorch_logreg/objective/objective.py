@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, Data, take_columns
-from skorch_logreg.losses import Loss
+from skorch_logreg.losses import Loss, class_weight
 from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
@@ -158,7 +158,7 @@ class Objective:
         """Return the intercepts (m, K) of the class frequencies, optimal for zero coefficients."""
 
         def kernel(block: Block) -> tuple[Tensor, ...]:
-            return (self.loss.class_weight(block.targets, block.weight),)
+            return (class_weight(self.loss, block.targets, block.weight),)
 
         (weight,) = self.data.reduce(kernel, reads=0)
         weight = weight.expand(len(self.reg_strength), -1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
+from skorch_logreg.losses import class_weight
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.recession import (
     MAX_COEFFICIENTS,
@@ -182,7 +183,7 @@ def _without_weight(objective: Objective) -> Tensor | None:
         return None
 
     def kernel(block: Block) -> tuple[Tensor, ...]:
-        return (objective.loss.class_weight(block.targets, block.weight),)
+        return (class_weight(objective.loss, block.targets, block.weight),)
 
     (weight,) = objective.data.reduce(kernel, reads=0)
     absent = (weight[0] == 0).to(torch.float64)

@@ -21,6 +21,18 @@ def rounding_shift(side: int) -> float:
     return 1e-14 * side
 
 
+def solve_scaled(factor: Tensor, scale: Tensor, rhs: Tensor) -> Tensor:
+    """Return ``scale * (factor factor')^-1 * scale * rhs`` of ``rhs`` (b, q, k), in its dtype."""
+    scale = scale[..., None]
+    return (torch.cholesky_solve((rhs * scale).to(factor.dtype), factor) * scale).to(rhs.dtype)
+
+
+def drop_intercept(gram: Tensor) -> None:
+    """Set the last row and column of matrices (..., q, q) to zero, in place."""
+    gram[..., -1, :] = 0.0
+    gram[..., -1] = 0.0
+
+
 def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:
     """Factor positive semidefinite matrices as `damped_cholesky`, without the shift."""
     return damped_cholesky(matrix, damping)[:2]
@@ -33,21 +45,10 @@ def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tenso
     diagonal is increased by powers of 100 until the matrix is definite, which only affects
     directions in which the gradient is zero.
 
-    Parameters
-    ----------
-    matrix : Tensor of shape (m, q, q)
-        Matrices; only the lower triangles are read.
-    damping : float or None, default=None
-        Smallest shift of the scaled diagonals; None means that for float64 rounding.
-
-    Returns
-    -------
-    factor : Tensor of shape (m, q, q)
-        Lower triangular factors of the scaled matrices.
-    scale : Tensor of shape (m, q)
-        Scale with which the inverse is about ``scale * (factor factor')^-1 * scale``.
-    shift : Tensor of shape (m,)
-        Shift that was added to the scaled diagonals.
+    Only the lower triangles of ``matrix`` (m, q, q) are read.  ``damping`` is the smallest shift of
+    the scaled diagonals; None means that for float64 rounding.  Returns the lower factors
+    (m, q, q), the scales (m, q) with which `solve_scaled` inverts, and the shifts (m,) that were
+    added to the scaled diagonals.
     """
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()

@@ -1,17 +1,15 @@
 """Exact Hessian for data with more columns than rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.cholesky import scaled_cholesky, solve_scaled
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, outputs_inverse, penalty_diagonal, row_kernel
-
-_PER_MODEL = ("penalty", "factor", "scale", "border", "schur_inverse")
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,7 @@ class DualHessian(Curvature):
         ones = eye.expand(n, n_models, n_outputs, n_outputs)
         border = _lower(root[..., None], unit[..., None], ones, dim=-2)
         border = border.permute(1, 0, 2, 3).reshape(n_models, n * n_outputs, n_outputs)
-        solved = torch.cholesky_solve(border * scale[..., None], factor) * scale[..., None]
-        inverse = outputs_inverse(border.mT @ solved)
+        inverse = outputs_inverse(border.mT @ solve_scaled(factor, scale, border))
         return cls(objective, root, unit, penalty, factor, scale, border, inverse)
 
     @property
@@ -97,15 +94,16 @@ class DualHessian(Curvature):
 
         rows = torch.empty_like(self.root)
         self.objective.data.reduce(multiply, rows)
-        target = self._flat(_lower(self.root, self.unit, rows))
+        target = _lower(self.root, self.unit, rows).transpose(0, 1).reshape(len(intercept), -1, 1)
         if self.objective.fit_intercept:
-            residual = intercept - (self.border.mT @ self._inner_solve(target))[..., 0]
+            inner = solve_scaled(self.factor, self.scale, target)
+            residual = intercept - (self.border.mT @ inner)[..., 0]
             shift = self.schur_inverse @ residual[..., None]
             target = target + self.border @ shift
             shift = shift[..., 0]
         else:
             shift = torch.zeros_like(intercept)
-        dual = self._inner_solve(target)
+        dual = solve_scaled(self.factor, self.scale, target)
         n_models, n_outputs = intercept.shape
         raised = dual.view(n_models, -1, n_outputs).transpose(0, 1)
         raised = _raise(self.root, self.unit, raised)
@@ -118,15 +116,8 @@ class DualHessian(Curvature):
             objective,
             self.root[:, models],
             self.unit[:, models],
-            *(getattr(self, name)[models] for name in _PER_MODEL),
+            *(getattr(self, field.name)[models] for field in fields(self)[3:]),
         )
-
-    def _flat(self, rows: Tensor) -> Tensor:
-        return rows.transpose(0, 1).reshape(rows.shape[1], -1, 1)
-
-    def _inner_solve(self, target: Tensor) -> Tensor:
-        scale = self.scale[..., None]
-        return torch.cholesky_solve(target * scale, self.factor) * scale
 
 
 def _lower(root: Tensor, unit: Tensor, rows: Tensor, dim: int = -1) -> Tensor:

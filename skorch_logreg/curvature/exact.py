@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import damped_cholesky
+from skorch_logreg.curvature.cholesky import damped_cholesky, solve_scaled
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diagonal
 
@@ -36,9 +35,8 @@ class ExactHessian(Curvature):
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``H^-1 gradient`` (m, K, p + 1)."""
-        flat = gradient.reshape(len(gradient), -1) * self.scale
-        solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
-        solved = (solved * self.scale).view_as(gradient)
+        flat = gradient.reshape(len(gradient), -1, 1)
+        solved = solve_scaled(self.factor, self.scale, flat).view_as(gradient)
         if gradient.shape[1] > 1:  # a constant for all classes is rounding error
             solved -= solved.mean(dim=1, keepdim=True)
         return solved
@@ -50,19 +48,16 @@ class ExactHessian(Curvature):
 
 
 def whole_hessian(objective: Objective, gram: Tensor, ridge: Tensor) -> Tensor:
-    """Return the Hessians (m, K (p + 1), K (p + 1)) of loss and penalty, in place if possible.
+    """Return the Hessians (m, K (p + 1), K (p + 1)) of loss and penalty.
 
-    Parameters
-    ----------
-    gram : Tensor of shape (m, K, p + 1, K, p + 1)
-        Hessian of the loss.
-    ridge : Tensor of shape (m, K, p + 1)
-        Diagonal of the Hessian of the penalty.
+    ``gram`` (m, K, p + 1, K, p + 1) is the Hessian of the loss, which is overwritten and of which
+    the lower triangles of the results suffice; ``ridge`` (m, K, p + 1) the diagonal of the
+    penalty's.
     """
     n_models, n_outputs, side = ridge.shape
-    if n_outputs > 1:
+    if n_outputs > 1:  # no loss has a curvature along a constant for all classes
         shared = gram.diagonal(dim1=1, dim2=3).sum(dim=-1) / n_outputs**2
-        gram = gram + shared[:, None, :, None, :]
+        gram += (shared.tril() + shared.tril(-1).mT)[:, None, :, None, :]
     if not objective.fit_intercept:
         gram[:, :, -1] = 0.0
         gram[..., -1] = 0.0

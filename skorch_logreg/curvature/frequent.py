@@ -5,7 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import (
+    drop_intercept,
+    low_precision_damping,
+    scaled_cholesky,
+    solve_scaled,
+)
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, output_curvature, penalty_diagonal
@@ -52,8 +57,7 @@ class FrequentColumns(Curvature):
 
         (blocks,) = data.reduce(product, own, few=True)
         if not objective.fit_intercept:
-            blocks[:, -1] = 0.0
-            blocks[..., -1] = 0.0
+            drop_intercept(blocks)
         if columns is None:
             chosen = torch.arange(side, device=ridge.device)
         else:
@@ -70,9 +74,8 @@ class FrequentColumns(Curvature):
         """Return ``B gradient`` (m, K, p + 1)."""
         out = gradient / self.diagonal
         chosen = gradient[..., self.columns]
-        flat = (chosen.reshape(-1, chosen.shape[-1]) * self.scale).to(self.factor.dtype)
-        solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0] * self.scale
-        out[..., self.columns] = solved.view_as(chosen).to(out.dtype)
+        flat = chosen.reshape(-1, chosen.shape[-1], 1)
+        out[..., self.columns] = solve_scaled(self.factor, self.scale, flat).view_as(chosen)
         if out.shape[1] > 1:  # separate blocks violate the zero sum over classes
             out -= out.mean(dim=1, keepdim=True)
         return out

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import (
+    drop_intercept,
+    low_precision_damping,
+    scaled_cholesky,
+    solve_scaled,
+)
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, penalty_diagonal
@@ -36,8 +41,7 @@ class MultinomialBound(Curvature):
 
         (gram,) = objective.data.reduce(kernel, few=True)
         if not objective.fit_intercept:
-            gram[:, -1] = 0.0
-            gram[..., -1] = 0.0
+            drop_intercept(gram)
         ridge = penalty_diagonal(objective, point.params)[:, 0]
         gram = gram + torch.zeros_like(ridge)[..., None]
         gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
@@ -45,6 +49,4 @@ class MultinomialBound(Curvature):
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``B gradient`` (m, K, p + 1)."""
-        flat = (gradient * self.scale[:, None]).to(self.factor.dtype)
-        solved = torch.cholesky_solve(flat.mT, self.factor).mT
-        return (solved * self.scale[:, None]).to(gradient.dtype)
+        return solve_scaled(self.factor, self.scale, gradient.mT).mT

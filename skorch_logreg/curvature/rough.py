@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
+from skorch_logreg.curvature.cholesky import (
+    low_precision_damping,
+    scaled_cholesky,
+    solve_scaled,
+)
+from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, penalty_diagonal, sampled_at
@@ -39,9 +44,8 @@ class RoughHessian(Curvature):
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``B gradient`` (m, K, p + 1)."""
-        flat = (gradient.reshape(len(gradient), -1) * self.scale).to(self.factor.dtype)
-        solved = torch.cholesky_solve(flat[..., None], self.factor)[..., 0]
-        return (solved * self.scale).view_as(gradient)
+        flat = gradient.reshape(len(gradient), -1, 1)
+        return solve_scaled(self.factor, self.scale, flat).view_as(gradient)
 
 
 def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Tensor]:
@@ -57,14 +61,6 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
         return (block.bfloat16_gram((diagonal * weight)[:, 0], second),)
 
     (gram,) = own.data.reduce(kernel, point.logits, few=True)
-    matrix = gram.view(n_outputs, side, n_outputs, side)
-    if n_outputs > 1:  # no loss has a curvature along a constant for all classes
-        shared = matrix.diagonal(dim1=0, dim2=2).sum(dim=-1) / n_outputs**2
-        matrix += (shared.tril() + shared.tril(-1).T)[:, None, :]
-    if not own.fit_intercept:
-        matrix[:, -1] = 0.0
-        matrix[..., -1] = 0.0
-    flat = matrix.view(1, n_outputs * side, -1)
-    diagonal = penalty_diagonal(own, point.params).reshape(1, -1)
-    flat.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    return scaled_cholesky(flat, low_precision_damping(flat.device, flat.shape[-1]))
+    gram = gram.view(1, n_outputs, side, n_outputs, side)
+    matrix = whole_hessian(own, gram, penalty_diagonal(own, point.params))
+    return scaled_cholesky(matrix, low_precision_damping(matrix.device, matrix.shape[-1]))

@@ -14,26 +14,6 @@ from skorch_logreg.objective import Objective, Point, on_sample
 
 
 @dataclass(frozen=True)
-class Correction:
-    """Correction of rank two to a mean row weight, along the coefficients and the intercept.
-
-    Parameters
-    ----------
-    along : Tensor of shape (m, K, q)
-        Vector ``Z'SZ w / |w|`` of the coefficients w, in the basis.
-    matrix : Tensor of shape (m, K, 2, 2)
-        Matrix ``N (1 + U'A^-1 U N)^-1`` of Woodbury's identity.
-    """
-
-    along: Tensor
-    matrix: Tensor
-
-    def select(self, models: Tensor) -> "Correction":
-        """Return the correction of some models."""
-        return Correction(self.along[models], self.matrix[models])
-
-
-@dataclass(frozen=True)
 class SharedHessian(Curvature):
     """Shared curvature ``B_m = (c_m Z'SZ + P / C_m)^-1``, with two numbers per model.
 
@@ -45,7 +25,9 @@ class SharedHessian(Curvature):
 
     A row's weight depends on its logit and is small for large logits, so the mean is least
     accurate along the coefficients.  A correction of rank two gives the curvature of the logits
-    in that direction and along the intercept.  For normal columns this is the whole Hessian.
+    in that direction and along the intercept.  For normal columns this is the whole Hessian.  It
+    consists of the vectors ``Z'SZ w / |w|`` (m, K, q) of the coefficients w, in the basis, and the
+    matrices ``N (1 + U'A^-1 U N)^-1`` (m, K, 2, 2) of Woodbury's identity.
 
     References
     ----------
@@ -65,7 +47,7 @@ class SharedHessian(Curvature):
     rows: slice
     row_weight: Tensor
     weight: Tensor
-    correction: Correction | None = None
+    correction: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def build(
@@ -123,9 +105,9 @@ class SharedHessian(Curvature):
             gradient[..., -1:] / weight,
         )
         if self.correction is not None:
-            along = self.correction.along
+            along, matrix = self.correction
             seen = torch.cat([(along * inner).sum(dim=-1, keepdim=True), border], dim=-1)
-            share = (self.correction.matrix @ seen[..., None])[..., 0]
+            share = (matrix @ seen[..., None])[..., 0]
             inner = inner - along / eigenvalues * share[..., :1]
             border = border - share[..., 1:] / weight
         if not self.fit_intercept:
@@ -167,16 +149,17 @@ class SharedHessian(Curvature):
         seen = torch.diag_embed(torch.stack([spread, 1 / weight], dim=-1))
         eye = torch.eye(2, dtype=seen.dtype, device=seen.device)
         matrix = torch.linalg.solve(eye + missed @ seen, missed)
-        return replace(moved, correction=Correction(along, matrix))
+        return replace(moved, correction=(along, matrix))
 
     def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
         """Return the curvature of some models."""
+        along_matrix = self.correction
         return replace(
             self,
             strength=self.strength[models],
             row_weight=self.row_weight[:, models],
             weight=self.weight[models],
-            correction=None if self.correction is None else self.correction.select(models),
+            correction=along_matrix and (along_matrix[0][models], along_matrix[1][models]),
         )
 
     def _eigenvalues(self, weight: Tensor) -> Tensor:

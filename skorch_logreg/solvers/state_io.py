@@ -9,7 +9,6 @@ from torch import Tensor
 
 from skorch_logreg import curvature
 from skorch_logreg.checkpoint import digest, stable_repr
-from skorch_logreg.curvature.shared import Correction
 from skorch_logreg.data import RemoteRows
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
@@ -28,7 +27,6 @@ _KINDS: list[Any] = [
     ModelProgress,
     ProximalState,
     QuadraticModel,
-    Correction,
 ]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}

@@ -123,7 +123,9 @@ class BatchFitter:
             )
             for own, pattern in zip(same, patterns, strict=True)
         ]
-        return FitResult.joined(results, np.concatenate(same))
+        trained = [result.trained for result in results if result.trained is not None]
+        joined = FitResult.joined(results, np.concatenate(same))
+        return replace(joined, trained=trained[0] if len(trained) == 1 else None)
 
     def _fit_classes(
         self,

@@ -1,14 +1,13 @@
 """Selection of a candidate, and fitted attributes in scikit-learn's two layouts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.exceptions import ParameterError, warn_user
 
-__all__ = ["CVResult", "choose", "choose_by_fold"]
+__all__ = ["choose", "choose_by_fold", "cv_attributes"]
 
 
 def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int]:
@@ -67,64 +66,51 @@ def _finite(scores: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-@dataclass(frozen=True)
-class CVResult:
-    """Scores, coefficients and choice of a cross-validation, in the new layout.
+def cv_attributes(
+    chosen: CVOptions,
+    *,
+    scores: np.ndarray,
+    n_iter: np.ndarray,
+    paths: np.ndarray,
+    C: float,
+    l1_ratio: float,
+    classes: np.ndarray,
+    refit: bool,
+) -> dict[str, Any]:
+    """Return the fitted attributes of a cross-validation in the layout that the options specify.
 
     Parameters
     ----------
-    scores : ndarray of shape (n_folds, n_l1_ratios, n_cs)
-    n_iter : ndarray of shape (n_folds, n_l1_ratios, n_cs), int32
+    chosen : CVOptions
+    scores, n_iter : ndarray of shape (n_folds, n_l1_ratios, n_cs)
     paths : ndarray of shape (n_folds, n_l1_ratios, n_cs, K, n_dof)
         Coefficients, with the intercept last where there is one.
-    Cs : ndarray of shape (n_cs,)
-    l1_ratios : sequence of float or None
-        Values of the parameter; None: the parameter is None.
     C, l1_ratio : float
         Chosen values, or the means of those of the folds.
     classes : ndarray of shape (n_classes,)
+    refit : bool
     """
-
-    scores: np.ndarray
-    n_iter: np.ndarray
-    paths: np.ndarray
-    Cs: np.ndarray
-    l1_ratios: Sequence[float] | None
-    C: float
-    l1_ratio: float
-    classes: np.ndarray
-
-    def attributes(self, legacy: bool, refit: bool) -> dict[str, Any]:
-        """Return the fitted attributes in the legacy layout or the new one."""
-        ratios = [None] if self.l1_ratios is None else self.l1_ratios
-        shared = {"Cs_": self.Cs, "l1_ratios_": np.asarray(ratios)}
-        return shared | (self._legacy(refit) if legacy else self._new())
-
-    def _new(self) -> dict[str, Any]:
-        return {
-            "C_": self.C,
-            "l1_ratio_": self.l1_ratio,
-            "scores_": self.scores,
-            "n_iter_": self.n_iter,
-            "coefs_paths_": self.paths,
+    if not chosen.use_legacy_attributes:
+        return chosen.attributes() | {
+            "C_": C,
+            "l1_ratio_": l1_ratio,
+            "scores_": scores,
+            "n_iter_": n_iter,
+            "coefs_paths_": paths,
         }
-
-    def _legacy(self, refit: bool) -> dict[str, Any]:
-        """Return dicts by class (for two classes, only the second), with Cs before l1_ratios.
-
-        The axis of l1_ratios is left out if none were given.
-        """
-        labels = self.classes[1:] if len(self.classes) == 2 else self.classes
-        scores, n_iter = self.scores.swapaxes(1, 2), self.n_iter.swapaxes(1, 2)
-        paths = np.moveaxis(self.paths, 3, 0).swapaxes(2, 3)
-        l1_ratio: float | None = self.l1_ratio
-        if self.l1_ratios is None:
-            scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
-            l1_ratio = None if refit else l1_ratio
-        return {
-            "C_": np.full(len(labels), self.C),
-            "l1_ratio_": np.full(len(labels), l1_ratio),
-            "scores_": {label: scores.copy() for label in labels},
-            "n_iter_": n_iter[None],
-            "coefs_paths_": dict(zip(labels, paths.copy(), strict=True)),
-        }
+    # dicts by class (for two classes, only the second), with Cs before l1_ratios, and without an
+    # axis of l1_ratios if none were given
+    labels = classes[1:] if len(classes) == 2 else classes
+    scores, n_iter = scores.swapaxes(1, 2), n_iter.swapaxes(1, 2)
+    paths = np.moveaxis(paths, 3, 0).swapaxes(2, 3)
+    legacy_l1_ratio: float | None = l1_ratio
+    if chosen.l1_ratios is None:
+        scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
+        legacy_l1_ratio = None if refit else l1_ratio
+    return chosen.attributes() | {
+        "C_": np.full(len(labels), C),
+        "l1_ratio_": np.full(len(labels), legacy_l1_ratio),
+        "scores_": {label: scores.copy() for label in labels},
+        "n_iter_": n_iter[None],
+        "coefs_paths_": dict(zip(labels, paths.copy(), strict=True)),
+    }

@@ -1,6 +1,5 @@
 """Logistic regression with cross-validated choice of the penalty."""
 
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -12,25 +11,21 @@ from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils import Tags
 from sklearn.utils._array_api import move_to
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
-from sklearn.utils.metadata_routing import (
-    _raise_for_params,
-)
+from sklearn.utils.metadata_routing import _raise_for_params
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import persistence
-from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv.grid import GridSearch
-from skorch_logreg.estimators.cv.options import CVOptions, resolve_cv
+from skorch_logreg.estimators.cv.grid import GridSearch, held_out_scorer, split_rows
+from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Status
-from skorch_logreg.inputs import options, out_of_core
+from skorch_logreg.inputs import options
 from skorch_logreg.inputs.torch_context import default_torch_state
-from skorch_logreg.inputs.validate import FitInput, validate
-from skorch_logreg.scoring import FoldRows, HeldOutScorer
+from skorch_logreg.inputs.validate import validate
 
 __all__ = ["TorchLogisticClassifierCV"]
 
@@ -314,57 +309,34 @@ class TorchLogisticClassifierCV(
         y, classes = inputs.y, inputs.labels.classes
         if inputs.namespace.xp is not None:
             y, classes = move_to(y, classes, xp=np, device="cpu")
-        train, test = self._split(inputs.X, y, routed["splitter"]["split"])
-        index, weight = inputs.weighted_targets(self.class_weight)
+        cv = _default_folds(y) if self.cv is None else self.cv
+        # y is known to hold classes, which check_cv would check again
+        splitter = StratifiedKFold(cv) if isinstance(cv, Integral) else check_cv(cv)
+        split_params = routed["splitter"]["split"]
+        train, held_out = split_rows(self.cv, splitter, inputs.X, y, **split_params)
         self.classes_ = inputs.labels.classes
-        selected = GridSearch(
-            problem=problem,
-            chosen=chosen,
-            design=problem.design(inputs.X, inputs.device),
-            index=index,
-            weight=weight,
-            train=FoldRows.of(train, len(y)),
-            scorer=self._scorer(inputs, chosen, classes, test, routed["scorer"]["score"]),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            memory_budget=self.memory_budget,
-            verbose=self.verbose > 0,
-        ).run(classes, self.refit, self.selection)
-        fitted = problem.fitted(selected.fit.params)
-        fitted |= selected.cv_result.attributes(chosen.use_legacy_attributes, self.refit)
-        for name, value in fitted.items():
-            setattr(self, name, value)
-        self.optimality_ = float(selected.fit.optimality[0])
-        self.duality_gap_ = float(selected.fit.duality_gap[0])
-        self.converged_ = selected.fit.status[0] is Status.CONVERGED
-        self.n_passes_ = selected.n_passes
-        warn_unless_all_converged(self, selected.outcomes, "models", problem.dtype)
-
-    def _scorer(
-        self,
-        inputs: FitInput,
-        chosen: CVOptions,
-        classes: np.ndarray,
-        held_out: Sequence[Any],
-        metadata: dict[str, Any],
-    ) -> HeldOutScorer:
-        """Build the scorer of the held-out rows of all folds."""
+        metadata = routed["scorer"]["score"]
         if chosen.scoring is None:  # accuracy, to which the weights of the fit go
             weight = inputs.sample_weight
             metadata = {} if weight is None else {"sample_weight": weight}
-        template = TorchLogisticClassifier(solver=self.solver)
-        return HeldOutScorer(
-            scoring="accuracy" if chosen.scoring is None else chosen.scoring,
-            classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
-            X=inputs.X,
+        scorer = held_out_scorer(
+            self,
+            inputs,
+            chosen,
             index=inputs.labels.index[:, None],
             classes=classes,
-            Cs=chosen.Cs,
             thresholds=[self.threshold],
-            held_out=FoldRows.of(held_out, inputs.X.shape[0]),
+            held_out=held_out,
             params=metadata,
-            namespace=inputs.namespace,
         )
+        fit, attributes, outcomes = GridSearch(self, inputs, problem, chosen, train, scorer).run()
+        for name, value in (problem.fitted(fit.params) | attributes).items():
+            setattr(self, name, value)
+        self.optimality_ = float(fit.optimality[0])
+        self.duality_gap_ = float(fit.duality_gap[0])
+        self.converged_ = fit.status[0] is Status.CONVERGED
+        self.n_passes_ = fit.n_passes
+        warn_unless_all_converged(self, outcomes, "models", problem.dtype)
 
     def _check_class_weight(self, classes: Any) -> None:
         """Raise an error for class weights of other classes."""
@@ -374,16 +346,6 @@ class TorchLogisticClassifierCV(
                 "The given class_weight dict must have the class labels as keys; "
                 f"classes={classes} but key={keys}"
             )
-
-    def _split(self, X: Any, y: Any, params: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-        """Return the training and the held-out rows of every fold."""
-        cv = _default_folds(y) if self.cv is None else self.cv
-        # y is known to hold classes, which check_cv would check again
-        cv = StratifiedKFold(cv) if isinstance(cv, Integral) else check_cv(cv)
-        splits = list(cv.split(out_of_core.rows_for_splitter(X), y, **params))
-        if not splits:
-            raise ParameterError(f"cv={self.cv!r} yields no folds.")
-        return [train for train, _ in splits], [test for _, test in splits]
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data is supported; liblinear takes two classes."""

@@ -9,182 +9,194 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
-from skorch_logreg.estimators.cv.attributes import CVResult, choose, choose_by_fold
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.cv.attributes import choose, choose_by_fold, cv_attributes
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
+from skorch_logreg.inputs.out_of_core import rows_for_splitter
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
-__all__ = ["GridSearch", "SelectedModel"]
+__all__ = ["GridSearch", "fit_folds", "held_out_scorer", "split_rows"]
 
 # logit of a class that a fold lacks: its probability rounds to 0 beside 1, and means over folds
 # stay those of probabilities that other folds could give
 _CERTAIN_LOGIT = 40.0
 
 
-@dataclass(frozen=True)
-class SelectedModel:
-    """Selected model, of one model including liblinear's column, with the results of the search.
+def split_rows(cv: Any, splitter: Any, X: Any, y: Any, **params: Any) -> tuple[FoldRows, FoldRows]:
+    """Return the training and the held-out rows of every fold of the parameter ``cv``."""
+    splits = list(splitter.split(rows_for_splitter(X), y, **params))
+    if not splits:
+        raise ParameterError(f"cv={cv!r} yields no folds.")
+    train, test = (FoldRows.of(rows, X.shape[0]) for rows in zip(*splits, strict=True))
+    return train, test
 
-    ``outcomes`` has the status and optimality of every model; those of the refit are last.
+
+def held_out_scorer(
+    estimator: Any, inputs: FitInput, chosen: CVOptions, **fields: Any
+) -> HeldOutScorer:
+    """Build the scorer of a `TorchLogisticClassifierCV`; ``fields`` are its other fields."""
+    template = TorchLogisticClassifier(solver=estimator.solver)
+    return HeldOutScorer(
+        scoring="accuracy" if chosen.scoring is None else chosen.scoring,
+        classifier=lambda *args, **own: CachedLogitsClassifier.of(template, *args, **own),
+        X=inputs.X,
+        Cs=chosen.Cs,
+        namespace=inputs.namespace,
+        **fields,
+    )
+
+
+def fit_folds(
+    problem: Problem,
+    fitter: BatchFitter,
+    chosen: CVOptions,
+    scorer: HeldOutScorer,
+    constant: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, FitResult]:
+    """Fit and score the candidates of all folds and labels together.
+
+    Column ``fold * n_labels + label`` of the fitter has the targets and weights of a label in a
+    fold, and ``constant`` (n_labels,) is as in `Models`. Equal l1_ratios are fitted once.
+
+    Returns
+    -------
+    scores, numbers : ndarray of shape (n_l1_ratios, n_folds, n_labels, n_cs)
+        Scores of the held-out rows, and the number of each model in the result.
+    fits : FitResult
     """
+    l1_ratios = chosen.effective_l1_ratios
+    first = [l1_ratios.index(l1_ratio) for l1_ratio in l1_ratios]
+    distinct, place = np.unique(first, return_inverse=True)
+    n_labels, n_cs = len(scorer.thresholds), len(chosen.Cs)
+    shape = len(distinct), scorer.held_out.n_folds, n_labels, n_cs
+    ratio, fold, label, c = np.indices(shape).reshape(4, -1)
+    candidate = label * n_cs + c
+    scores = np.empty(shape)
 
-    fit: FitResult
-    cv_result: CVResult
-    n_passes: int
-    outcomes: list[tuple[Status, float]]
+    def score(part: np.ndarray, result: FitResult) -> None:
+        folds, candidates = np.unique(fold[part]), np.unique(candidate[part])
+        labels, cs = np.divmod(candidates, n_cs)
+        params = problem.without_column(result.params)
+        # slicing collects the logits of out-of-core rows
+        found = scorer(folds, labels, cs, result.logits[0:], params)
+        scores[ratio[part[0]], folds[:, None], labels, cs] = found
+
+    models = Models(
+        fold * n_labels + label,
+        chosen.c_values[c],
+        penalty=distinct[ratio],
+        group=candidate,
+        constant=None if constant is None else constant[label],
+    )
+    fits = fitter.fit_all(models, score)
+    return scores[place], np.arange(len(fold)).reshape(shape)[place], fits
 
 
 @dataclass(frozen=True)
 class GridSearch:
-    """Data and settings of the fits of all folds and candidates.
+    """Validated input and settings of a `TorchLogisticClassifierCV`'s search.
 
-    Parameters
-    ----------
-    problem : Problem
-    chosen : CVOptions
-        Candidates.
-    design : object
-        ``problem.design`` of the rows.
-    index : Tensor of shape (n_samples,), int64
-        Class indices.
-    weight : Tensor of shape (n_samples,) or None
-        Sample weight times class weight.
-    train : FoldRows
-        Training rows of the folds.
-    scorer : HeldOutScorer
-    tol, max_iter, memory_budget, verbose
-        Parameters of the estimator.
+    ``train`` are the training rows of the folds.
     """
 
+    estimator: Any
+    inputs: FitInput
     problem: Problem
     chosen: CVOptions
-    design: Any
-    index: Tensor
-    weight: Tensor | None
     train: FoldRows
     scorer: HeldOutScorer
-    tol: float
-    max_iter: int
-    memory_budget: int | None
-    verbose: bool
 
-    def run(self, classes: np.ndarray, refit: bool, selection: str) -> SelectedModel:
+    def run(self) -> tuple[FitResult, dict[str, Any], list[tuple[Status, float]]]:
         """Fit all candidates on all folds, choose one, and fit it on all rows.
 
-        Without ``refit`` the folds' best models are averaged; ``selection`` is the estimator's.
+        Without `refit` the folds' best models are averaged.
+
+        Returns
+        -------
+        fit : FitResult
+            Selected model, including liblinear's column, with the passes of all fits.
+        attributes : dict
+            Fitted attributes of the search.
+        outcomes : list of (Status, float)
+            Status and optimality of every model; those of the refit are last.
 
         Raises
         ------
         ParameterError
             If a fold has no training row with a weight.
         """
-        chosen, Cs = self.chosen, torch.from_numpy(self.chosen.Cs.astype(np.float64))
-        ratios = list(dict.fromkeys(chosen.effective_l1_ratios))
-        place = [ratios.index(ratio) for ratio in chosen.effective_l1_ratios]
-        shape = len(ratios), self.train.n_folds, len(Cs)
-        weight = self._fold_weight()
-        shown = self._classes_shown(weight)
-        fitter = self._fitter(ratios, weight)
-        found, fits = self._fit_folds(fitter, Cs, shape)
-        models = np.arange(found.size).reshape(shape)[place].swapaxes(0, 1)
-        scores = found.ravel()[models]
-        params = Params(fits.params.coef.cpu()[models], fits.params.intercept.cpu()[models])
-        if refit:
-            ratio, c = choose(scores, Cs.numpy(), selection)
+        estimator, chosen = self.estimator, self.chosen
+        index, weight = self.inputs.weighted_targets(estimator.class_weight)
+        fold_weight = self.train.counts(len(index))
+        if weight is not None:
+            fold_weight.mul_(weight.cpu()[:, None])
+        shown = self._classes_shown(index, fold_weight)
+        fitter = self._fitter(index, fold_weight)
+        scores, numbers, fits = fit_folds(self.problem, fitter, chosen, self.scorer)
+        scores, numbers = scores[:, :, 0].swapaxes(0, 1), numbers[:, :, 0].swapaxes(0, 1)
+        params = Params(fits.params.coef.cpu()[numbers], fits.params.intercept.cpu()[numbers])
+        outcomes = list(zip(fits.status, fits.optimality.tolist(), strict=True))
+        if estimator.refit:
+            ratio, c = choose(scores, chosen.Cs, estimator.selection)
             whole = np.flatnonzero(shown.all(axis=1))
             start = _mean(params, (whole, ratio, c)) if len(whole) else None
-            last = self._refit(
+            last = replace(
                 fitter,
-                Models(np.zeros(1, int), Cs[c : c + 1], np.array([place[ratio]]), start=start),
+                columns=lambda _: (index, weight),
+                options={**fitter.options, "bound": True},
+            ).fit_all(
+                Models(np.zeros(1, int), chosen.c_values[c, None], np.array([ratio]), start=start)
             )
-            C, l1_ratio = float(Cs[c]), self._ratio(ratio)
+            outcomes += zip(last.status, last.optimality.tolist(), strict=True)
         else:
-            best_ratio, best_c = np.array(choose_by_fold(scores)).T
-            best = np.arange(len(scores)), best_ratio, best_c
-            last = _averaged(fits, models[best], _mean(params, best))
-            C = float(np.mean(Cs.numpy()[best_c]))
-            l1_ratio = float(np.mean([self._ratio(ratio) for ratio in best_ratio]))
-        cv_result = CVResult(
+            ratio, c = np.array(choose_by_fold(scores)).T
+            best = np.arange(len(scores)), ratio, c
+            last = _averaged(fits, numbers[best], _mean(params, best))
+        attributes = cv_attributes(
+            chosen,
             scores=scores,
-            n_iter=fits.n_iter.cpu().to(torch.int32)[models].numpy(),
+            n_iter=fits.n_iter.cpu().to(torch.int32)[numbers].numpy(),
             paths=self._paths(params),
-            Cs=chosen.Cs,
-            l1_ratios=chosen.l1_ratios,
-            C=C,
-            l1_ratio=l1_ratio,
-            classes=classes,
+            C=float(chosen.c_values[c].mean()),
+            l1_ratio=float(np.mean(chosen.l1_ratio_values[ratio])),
+            classes=self.scorer.classes,
+            refit=estimator.refit,
         )
-        outcomes = [
-            (end, x)
-            for fit in ([fits, last] if refit else [fits])
-            for end, x in zip(fit.status, fit.optimality.tolist(), strict=True)
-        ]
-        return SelectedModel(last, cv_result, fits.n_passes + last.n_passes, outcomes)
+        return replace(last, n_passes=fits.n_passes + last.n_passes), attributes, outcomes
 
-    def _fold_weight(self) -> Tensor:
-        """Return the weights (n_samples, n_folds) of the rows in every fold."""
-        counts = self.train.counts(len(self.index))
-        return counts if self.weight is None else counts.mul_(self.weight.cpu()[:, None])
-
-    def _classes_shown(self, weight: Tensor) -> np.ndarray:
+    def _classes_shown(self, index: Tensor, fold_weight: Tensor) -> np.ndarray:
         """Return for every fold (row) and class (column) whether a model needs no limit for it."""
-        shown = classes_shown(self.index, weight, self.problem.n_classes)
+        shown = classes_shown(index, fold_weight, self.problem.n_classes)
         for fold in np.flatnonzero(~shown.any(axis=1)):
             raise ParameterError(f"Fold {fold} of cv has no training row with a positive weight.")
         return shown if self.problem.has_free_intercept else np.ones_like(shown)
 
-    def _fitter(self, ratios: Sequence[float], weight: Tensor) -> BatchFitter:
-        problem = self.problem
+    def _fitter(self, index: Tensor, fold_weight: Tensor) -> BatchFitter:
+        problem, estimator, n_folds = self.problem, self.estimator, fold_weight.shape[1]
 
         def columns(folds: np.ndarray) -> tuple[Tensor, Tensor | None]:
-            return self.index, weight if len(folds) == weight.shape[1] else weight[:, folds]
+            return index, fold_weight if len(folds) == n_folds else fold_weight[:, folds]
 
         fitter = problem.batch_fitter(
-            self.design,
+            problem.design(self.inputs.X, self.inputs.device),
             columns,
             fitting.models_at_once(
-                len(self.index), problem.n_features, problem.loss.n_outputs, self.memory_budget
+                len(index), problem.n_features, problem.loss.n_outputs, estimator.memory_budget
             ),
-            penalties=[self.chosen.options(ratio) for ratio in ratios],
-            report=(lambda part: _report) if self.verbose else None,
-            tol=self.tol,
-            max_iter=self.max_iter,
+            penalties=self.chosen.penalties,
+            report=(lambda part: _report) if estimator.verbose > 0 else None,
+            tol=estimator.tol,
+            max_iter=estimator.max_iter,
             bound=False,
             dtype=problem.stored_dtype,
         )
         return replace(fitter, certain_logit=_CERTAIN_LOGIT)
-
-    def _fit_folds(
-        self, fitter: BatchFitter, Cs: Tensor, shape: tuple[int, int, int]
-    ) -> tuple[np.ndarray, FitResult]:
-        """Fit and score models of all l1_ratios, folds and Cs, which is the shape of results."""
-        ratio, fold, c = np.indices(shape).reshape(3, -1)
-        scores = np.empty(shape)
-
-        def score(part: np.ndarray, result: FitResult) -> None:
-            folds, cs = np.unique(fold[part]), np.unique(c[part])
-            params = self.problem.without_column(result.params)
-            # slicing collects the logits of out-of-core rows
-            found = self.scorer(folds, np.zeros_like(cs), cs, result.logits[0:], params)
-            scores[np.ix_(ratio[part[:1]], folds, cs)] = found
-
-        return scores, fitter.fit_all(Models(fold, Cs[c], ratio, c), score)
-
-    def _refit(self, fitter: BatchFitter, models: Models) -> FitResult:
-        """Fit one candidate on all rows."""
-        return replace(
-            fitter,
-            columns=lambda _: (self.index, self.weight),
-            options={**fitter.options, "bound": True},
-        ).fit_all(models)
-
-    def _ratio(self, place: int) -> float:
-        """Return a candidate's l1_ratio as given by the user, even if `penalty` overrides it."""
-        ratios = self.chosen.l1_ratios
-        return float((self.chosen.effective_l1_ratios if ratios is None else ratios)[place])
 
     def _paths(self, params: Params) -> np.ndarray:
         """Return coefficients (..., n_dof) in units of X, followed by the intercept."""
@@ -202,10 +214,9 @@ def _mean(params: Params, place: Any) -> Params:
     )
 
 
-def _averaged(fits: FitResult, models: np.ndarray, params: Params) -> FitResult:
+def _averaged(fits: FitResult, models: Sequence[int], params: Params) -> FitResult:
     """Return an average of models, which converged if all of them did."""
-    ends = [fits.status[model] for model in models]
-    failed = [end for end in ends if end is not Status.CONVERGED]
+    failed = [fits.status[model] for model in models if fits.status[model] != Status.CONVERGED]
     return replace(
         fits,
         params=params,

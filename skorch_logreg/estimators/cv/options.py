@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs.options import Options, check_solver, resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["CVOptions", "CVParameters", "resolve_cv"]
+__all__ = ["CVOptions", "resolve_cv"]
 
 _L1_RATIOS_CHANGE = (
     "The default value for l1_ratios will change from None to (0.0,) "
@@ -58,34 +60,13 @@ _ATTRIBUTES_CHANGE = (
 )
 
 
-class CVParameters(Protocol):
-    """Protocol of estimators: the parameters that `resolve_cv` reads."""
-
-    Cs: Any
-    l1_ratios: Any
-    penalty: Any
-    dual: bool
-    solver: Any
-    scoring: Any
-    use_legacy_attributes: bool | str
-
-
 @dataclass(frozen=True)
 class CVOptions:
     """Candidates, scoring and solver that the parameters specify.
 
-    Parameters
-    ----------
-    Cs : ndarray of shape (n_cs,)
-        Values of C, as in the attribute ``Cs_``.
-    l1_ratios : sequence or None
-        Value of the parameter `l1_ratios`.
-    effective_l1_ratios : tuple of float
-        Share of L1 in the penalty for every entry of ``l1_ratios``.
-    scoring : str, callable or None
-    use_legacy_attributes : bool
-    first : Options
-        Options of a fit with the first penalty.
+    ``Cs`` and ``l1_ratios`` are those of the attributes, ``effective_l1_ratios`` the share of L1 in
+    the penalty for every entry of ``l1_ratios``, and ``first`` the options of a fit with the first
+    penalty.
     """
 
     Cs: np.ndarray
@@ -95,12 +76,29 @@ class CVOptions:
     use_legacy_attributes: bool
     first: Options
 
-    def options(self, l1_ratio: float) -> Options:
-        """Return the options of a fit with one penalty."""
-        return replace(self.first, l1_ratio=l1_ratio)
+    @property
+    def c_values(self) -> Tensor:
+        """Values of C as float64."""
+        return torch.from_numpy(self.Cs.astype(np.float64))
+
+    @property
+    def penalties(self) -> list[Options]:
+        """Options of a fit with every penalty."""
+        return [replace(self.first, l1_ratio=l1_ratio) for l1_ratio in self.effective_l1_ratios]
+
+    @property
+    def l1_ratio_values(self) -> np.ndarray:
+        """Values of `l1_ratios` as float64, even if `penalty` overrides them."""
+        given = self.effective_l1_ratios if self.l1_ratios is None else self.l1_ratios
+        return np.asarray(given, dtype=np.float64)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes of the candidates."""
+        ratios = [None] if self.l1_ratios is None else self.l1_ratios
+        return {"Cs_": self.Cs, "l1_ratios_": np.asarray(ratios)}
 
 
-def resolve_cv(parameters: CVParameters) -> CVOptions:
+def resolve_cv(parameters: Any) -> CVOptions:
     """Resolve parameters to options, with scikit-learn's warnings and errors in its order."""
     l1_ratios, penalty = _resolve_penalty(parameters)
     scoring = parameters.scoring
@@ -145,7 +143,7 @@ def resolve_cv(parameters: CVParameters) -> CVOptions:
     )
 
 
-def _resolve_penalty(parameters: CVParameters) -> tuple[Any, Any]:
+def _resolve_penalty(parameters: Any) -> tuple[Any, Any]:
     """Return `l1_ratios` and the name of the penalty; that of a penalty object is "l2"."""
     l1_ratios, penalty = parameters.l1_ratios, parameters.penalty
     if isinstance(l1_ratios, str):
@@ -175,7 +173,7 @@ def _check_at_once(solver: Any) -> None:
         )
 
 
-def _check_object(parameters: CVParameters, l1_ratios: Any) -> None:
+def _check_object(parameters: Any, l1_ratios: Any) -> None:
     """Raise an error for parameters that cannot be combined with a penalty object."""
     resolve(
         SimpleNamespace(

@@ -21,12 +21,15 @@ from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
-from skorch_logreg.estimators.multilabel import cv as label_cv
 from skorch_logreg.estimators.multilabel import neural, partial, per_label
-from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation
+from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation, split_labels
 from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, warn
+from skorch_logreg.estimators.multilabel.label_problem import (
+    LabelProblem,
+    TrainedGroup,
+    label_outcomes,
+)
 from skorch_logreg.estimators.multilabel.validate import (
     check_solver,
     checked_estimator,
@@ -35,7 +38,6 @@ from skorch_logreg.estimators.multilabel.validate import (
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import is_saturated
-from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import default_torch_state
@@ -314,40 +316,41 @@ class MultiLabel(
             return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
-            grid = resolve_cv(_without_legacy_attributes(estimator))
-            resolved = grid.options(grid.effective_l1_ratios[0])
+            without_legacy_attributes = copy.copy(estimator)
+            without_legacy_attributes.use_legacy_attributes = False
+            grid = resolve_cv(without_legacy_attributes)
+            resolved = grid.first
         else:
-            resolved = options.resolve(per_label.EstimatorWithC(estimator, self.C))
+            resolved = per_label.resolve(estimator, self.C)
             check_solver(resolved.solver)
         inputs = validate_labels(
             self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
         )
         if resolved.trains:
             inputs = inputs.drop_zero_weight()
-        labels, found = inputs.labels, {}
+        labels = inputs.labels
+        found: dict[str, Any] = {}
+        trained: list[TrainedGroup] = []
         if grid is not None:
-            splits = label_cv.split(estimator.cv, inputs.X, y, labels)
+            train, held_out = split_labels(estimator.cv, inputs, y)
         label_problem = LabelProblem.of(self, inputs, estimator, resolved)
         if grid is None:
             C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
             start = None
             if estimator.warm_start:
                 start = self._warm_start_params(label_problem.problem, labels.n_labels)
-            label_results = label_problem.fit(C, start, verbose=bool(estimator.verbose))
-            warn(estimator, label_problem, label_results)
+            fits, trained = label_problem.fit(C, start, verbose=bool(estimator.verbose))
+            label_problem.warn(label_outcomes(fits))
         else:
             thresholds = self._thresholds(labels.kind, labels.n_labels).tolist()
-            cv_result = LabelCrossValidation.of(
-                label_problem, grid, estimator, inputs, splits, thresholds=thresholds
-            ).search()
-            label_results = cv_result.fit(label_problem, grid)
-            found = cv_result.attributes(grid)
-            warn(estimator, label_problem, cv_result, several=True)
-        self._set_fitted(found | label_results.attributes(), labels)
-        training_state = partial.training_state(
-            label_problem.binary_problems.total_weight, estimator.solver, label_results.trained
-        )
-        setattr(self, persistence.TRAINING, training_state)
+            fits, found, outcomes = LabelCrossValidation(
+                label_problem, grid, estimator, inputs, train, held_out, thresholds
+            ).run()
+            label_problem.warn(outcomes, "models of labels")
+        self._set_fitted(found | label_problem.attributes(fits), labels)
+        total_weight = label_problem.binary_problems.total_weight
+        state = partial.training_state(total_weight, estimator.solver, trained)
+        setattr(self, persistence.TRAINING, state)
 
     def _set_fitted(self, found: dict[str, Any], labels: Indicator) -> None:
         """Set fitted attributes and delete those of another kind of fit."""
@@ -383,10 +386,3 @@ class MultiLabel(
         plain = isinstance(self.threshold, Real) and self.threshold == 0.5
         tags.classifier_tags.multi_class = plain
         return tags
-
-
-def _without_legacy_attributes(estimator: TorchLogisticClassifierCV) -> TorchLogisticClassifierCV:
-    """Return a copy of the estimator with `use_legacy_attributes` set to False."""
-    estimator = copy.copy(estimator)
-    estimator.use_legacy_attributes = False
-    return estimator

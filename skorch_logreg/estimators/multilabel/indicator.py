@@ -17,7 +17,9 @@ from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.rows import check_indices
 
-__all__ = ["Indicator", "read", "write"]
+__all__ = ["COLUMN_KINDS", "Indicator", "read", "write"]
+
+COLUMN_KINDS = ("binary", "multiclass")  # kinds of a 1-D y of classes
 
 _ENTRIES_PER_CHECK = 1 << 20  # entries of y that are validated at a time, to bound memory
 _TORCH_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
@@ -58,6 +60,11 @@ class Indicator:
     mask: Any = None
     is_soft: bool = False
     n_classes: ClassVar[int] = 2  # of each problem
+
+    @property
+    def is_column(self) -> bool:
+        """True if y is a 1-D array of classes."""
+        return self.kind in COLUMN_KINDS
 
     @property
     def n_labels(self) -> int:

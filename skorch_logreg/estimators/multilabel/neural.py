@@ -1,6 +1,7 @@
 """Fit one network to all labels: a backbone and a head with one logit per label."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel import partial, per_label
-from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
+from skorch_logreg.estimators.multilabel import per_label
+from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems
 from skorch_logreg.estimators.multilabel.label_problem import (
     LabelProblem,
-    ProgressPrinter,
-    make_binary_problems,
-    warn,
+    label_outcomes,
+    print_progress,
 )
+from skorch_logreg.estimators.multilabel.partial import validate_part
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
@@ -26,10 +27,8 @@ from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_net
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.batch import SATURATED_LOGIT
-from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.torch_context import seed_of
-from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
 
@@ -59,50 +58,35 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
     if trains_in_epochs(solver):
         inputs = inputs.drop_zero_weight()
     C = per_label.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
-    trained, state, label_results = None, None, None
+    trained = state = label_problem = None
+    certified: dict[str, Any] = {}
     with start(
         estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
     ) as network_fit:
         _reset_constant_labels(network_fit)
         if not network_fit.is_frozen:
-            problems = make_binary_problems(
-                model, inputs, head, resolved.solver, network_fit.device
-            )
-            report = ProgressPrinter(np.arange(len(C))) if estimator.verbose else None
+            problems = BinaryProblems.of(model, inputs, head, resolved.solver, network_fit.device)
+            report = partial(print_progress, np.arange(len(C))) if estimator.verbose else None
             data = _data(network_fit, inputs.X, problems, on_features=False)
             trained = network_fit.train(data, callback=report)
             state = trained.state
         if network_fit.is_frozen or solver.finish == "exact":
+            # every label is fitted to the features as a classifier fits it to rows
+            features = replace(inputs, X=network_fit.features(inputs.X))
+            label_problem = LabelProblem.of(model, features, head, network_fit.problem.options)
             is_warm = network_fit.is_warm or not network_fit.is_frozen
-            label_problem, label_results = _solve_head(model, inputs, network_fit, head, is_warm)
-            problems, groups = label_problem.binary_problems, label_results.trained
+            first = network_fit.head.params() if is_warm else None
+            fits, groups = label_problem.fit(C, first, verbose=bool(head.verbose))
+            network_fit.head.load(fits.params)
+            certified, outcomes = label_problem.attributes(fits), label_outcomes(fits)
+            problems = label_problem.binary_problems
             if network_fit.is_frozen and groups and len(groups[0][0]) == len(C):
                 state = groups[0][1]  # of the optimiser that trained all labels together
-    model._set_fitted(_attributes(network_fit, trained, label_results), inputs.labels)
+    model._set_fitted(_attributes(network_fit, trained, certified), inputs.labels)
     weight, settings = problems.total_weight.tolist(), stable_repr(solver)
     setattr(model, TRAINING, {"weight": weight, "state": state, "solver": settings})
-    if label_results is not None:
-        warn(estimator, label_problem, label_results)
-
-
-def _solve_head(
-    model: Any,
-    inputs: FitInput,
-    network_fit: NetworkFit,
-    classifier: TorchLogisticClassifier,
-    is_warm: bool,
-) -> tuple[LabelProblem, LabelResults]:
-    """Fit every label to the features as a classifier fits it to rows, and set the head's weights.
-
-    With ``is_warm`` the fit starts from the weights of the head.
-    """
-    features = replace(inputs, X=network_fit.features(inputs.X))
-    label_problem = LabelProblem.of(model, features, classifier, network_fit.problem.options)
-    params = network_fit.head.params() if is_warm else None
-    verbose = bool(classifier.verbose)
-    label_results = label_problem.fit(network_fit.C, params, verbose=verbose)
-    network_fit.head.load(label_results.params)
-    return label_problem, label_results
+    if label_problem is not None:
+        label_problem.warn(outcomes)
 
 
 def partial_fit(
@@ -112,7 +96,7 @@ def partial_fit(
     estimator = checked_estimator(model, NeuralLogisticClassifier)
     solver, seed = partial_solver(estimator), seed_of(estimator.random_state)
     head, resolved = _head(model, estimator, solver)
-    inputs = partial.validate_part(
+    inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
     C = per_label.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
@@ -121,13 +105,13 @@ def partial_fit(
         estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
     ) as network_fit:
         _reset_constant_labels(network_fit)
-        problems = make_binary_problems(
+        problems = BinaryProblems.of(
             model, inputs, head, resolved.solver, network_fit.device, part=True
         )
         data = _data(network_fit, inputs.X, problems, on_features=network_fit.is_frozen)
         resumed = parts.resume(None if previous is None else model, solver, data.weight)
         trained = network_fit.train(data, **resumed)
-    model._set_fitted(_attributes(network_fit, trained, None), inputs.labels)
+    model._set_fitted(_attributes(network_fit, trained, {}), inputs.labels)
     total_weight = resumed["total_weight"].expand(len(C))
     setattr(model, TRAINING, parts.training_state(total_weight, trained, solver))
 
@@ -135,7 +119,7 @@ def partial_fit(
 def _head(model: Any, estimator: Any, solver: Any) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier of the labels on the features of a frozen backbone."""
     head = head_classifier(estimator, solver if estimator.freeze_backbone else "auto")
-    return head, options.resolve(per_label.EstimatorWithC(head, model.C))
+    return head, per_label.resolve(head, model.C)
 
 
 def _reset_constant_labels(network_fit: NetworkFit) -> None:
@@ -162,17 +146,16 @@ def _data(
 
 
 def _attributes(
-    network_fit: NetworkFit, trained: TrainingResult | None, label_results: LabelResults | None
+    network_fit: NetworkFit, trained: TrainingResult | None, certified: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the fitted attributes."""
+    """Return the fitted attributes; ``certified`` are those of an exact fit of the head."""
     n_epochs = 0 if trained is None else trained.n_epochs
-    if label_results is None:
-        n_iter = torch.full((len(network_fit.C),), n_epochs, dtype=torch.int32)
-        found = {"n_iter_": network_fit.problem.namespace.from_tensor(n_iter)}
-    else:
-        found = label_results.attributes()
-        del found["coef_"], found["intercept_"]
+    found = {k: v for k, v in certified.items() if k not in ("coef_", "intercept_")}
+    if certified:
         found["n_iter_"] = found["n_iter_"] + n_epochs
+    else:
+        n_iter = torch.full((len(network_fit.C),), n_epochs, dtype=torch.int32)
+        found["n_iter_"] = network_fit.problem.namespace.from_tensor(n_iter)
     if trained is not None:
         found["history_"] = trained.history
     return found | {"module_": network_fit.finished()}

@@ -15,19 +15,17 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import partial
 from skorch_logreg.estimators.multilabel import per_label
-from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.indicator import COLUMN_KINDS
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import Models
-from skorch_logreg.inputs import options
 from skorch_logreg.inputs.labels import Targets, encode_known
 from skorch_logreg.inputs.validate import FitInput
 
 __all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
-
-_COLUMN = ("binary", "multiclass")
 
 
 def has_partial_fit(model: Any) -> bool:
@@ -51,23 +49,25 @@ def partial_fit(
 ) -> None:
     """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
-    resolved = options.resolve(per_label.EstimatorWithC(estimator, model.C))
+    resolved = per_label.resolve(estimator, model.C)
     resolved = replace(resolved, solver=partial.partial_solver(resolved.solver))
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
     n_labels = inputs.labels.n_labels
     label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
+    C = per_label.c_per_label(model.C, estimator, resolved, n_labels)
     start = model._warm_start_params(label_problem.problem, n_labels)
     previous = getattr(model, TRAINING, None) if start is not None else None
-    run = _PartialFit.of(
-        label_problem,
-        per_label.c_per_label(model.C, estimator, resolved, n_labels),
-        start,
-        previous,
-    )
-    groups = list(run.groups(previous))
-    trained = [group for labels_and_state in groups for group in run.train(labels_and_state)]
+    if start is None:
+        zeros = label_problem.problem.zeros()
+        start = Params(zeros.coef.repeat(n_labels, 1, 1), zeros.intercept.repeat(n_labels, 1))
+    total_weight = torch.zeros_like(C)
+    if previous is not None:
+        total_weight += torch.tensor(previous["weight"], dtype=torch.float64)
+    labels_so_far = _PartialFit(label_problem, C, start, total_weight)
+    groups = list(_groups(label_problem, C, previous))
+    trained = [group for labels, state in groups for group in labels_so_far.train(labels, state)]
     n_iter = torch.zeros(n_labels, dtype=torch.int32)
     for labels, state in trained:
         n_iter[labels] = state["n_epochs"]
@@ -78,8 +78,11 @@ def partial_fit(
     }
     found = {name: inputs.namespace.from_tensor(value) for name, value in found.items()}
     found["n_passes_"] = getattr(model, "n_passes_", 0) + len(groups)
-    model._set_fitted(found | run.attributes(), inputs.labels)
-    setattr(model, TRAINING, training_state(run.total_weight, resolved.solver, trained))
+    found |= label_problem.problem.fitted(
+        Params(start.coef[None, :, 0], start.intercept[None, :, 0])
+    )
+    model._set_fitted(found, inputs.labels)
+    setattr(model, TRAINING, training_state(total_weight, resolved.solver, trained))
 
 
 def training_state(
@@ -109,7 +112,7 @@ def validate_part(
     n_before = getattr(model, "n_labels_", None)
 
     def column(y: Any) -> Targets:
-        if kind is not None and kind not in _COLUMN:
+        if kind not in (None, *COLUMN_KINDS):
             raise ValueError(
                 f"y is one column of classes, but it was an indicator of {n_before} labels before."
             )
@@ -124,8 +127,8 @@ def validate_part(
         allow_nd=getattr(estimator, "module", None) is not None,
     )  # fmt: skip
     labels = inputs.labels
-    if labels.kind not in _COLUMN:
-        if kind in _COLUMN:
+    if not labels.is_column:
+        if kind in COLUMN_KINDS:
             raise ValueError("y is an indicator, but it was one column of classes before.")
         if n_before not in (None, labels.n_labels):
             raise ValueError(f"y has {labels.n_labels} labels, but it had {n_before} before.")
@@ -154,63 +157,42 @@ def _check_indicator_classes(classes: Any, n_labels: int) -> None:
         )
 
 
-_TrainedGroup = tuple[np.ndarray, dict[str, Any]]
+def _groups(
+    label_problem: LabelProblem, C: Tensor, previous: dict[str, Any] | None
+) -> Iterator[tuple[np.ndarray, dict[str, Any] | None]]:
+    """Yield the labels to train together, with their optimiser state.
+
+    Labels that were trained together stay together; new labels have no state.
+    """
+    new = np.ones(len(C), dtype=bool)
+    solver = stable_repr(label_problem.problem.options.solver)
+    if previous is not None and previous["solver"] == solver:
+        for group in previous["groups"]:
+            labels = np.array(group["labels"])
+            new[labels] = False
+            yield labels, group["state"]
+    labels = np.flatnonzero(new)
+    for part in label_problem.fitter().batches(Models(labels, C[labels])):
+        yield labels[part], None
 
 
 @dataclass(frozen=True)
 class _PartialFit:
     """State of an incremental fit of all labels.
 
-    The coefficients (n_labels, 1, n_features), the intercepts (n_labels, 1) and the total weights
-    (n_labels,) of all rows so far are updated in place.
+    The parameters (n_labels, 1, n_features) and (n_labels, 1), and the total weights (n_labels,) of
+    all rows so far are updated in place.
     """
 
     label_problem: LabelProblem
     C: Tensor
-    coef: Tensor
-    intercept: Tensor
+    params: Params
     total_weight: Tensor
 
-    @classmethod
-    def of(
-        cls,
-        label_problem: LabelProblem,
-        C: Tensor,
-        start: Params | None,
-        previous: dict[str, Any] | None,
-    ) -> "_PartialFit":
-        """Create the state from the end of the previous call."""
-        if start is None:
-            zeros = label_problem.problem.zeros()
-            start = Params(zeros.coef.repeat(len(C), 1, 1), zeros.intercept.repeat(len(C), 1))
-        total_weight = torch.zeros_like(C)
-        if previous is not None:
-            total_weight += torch.tensor(previous["weight"], dtype=torch.float64)
-        return cls(label_problem, C, start.coef, start.intercept, total_weight)
-
-    def groups(
-        self, previous: dict[str, Any] | None
-    ) -> Iterator[tuple[np.ndarray, dict[str, Any] | None]]:
-        """Yield the labels to train together, with their optimiser state.
-
-        Labels that were trained together stay together; new labels have no state.
-        """
-        new = np.ones(len(self.C), dtype=bool)
-        if previous is not None and previous["solver"] == stable_repr(
-            self.label_problem.problem.options.solver
-        ):
-            for group in previous["groups"]:
-                labels = np.array(group["labels"])
-                new[labels] = False
-                yield labels, group["state"]
-        labels = np.flatnonzero(new)
-        for part in self.label_problem.fitter().batches(Models(labels, self.C[labels])):
-            yield labels[part], None
-
-    def train(self, group: tuple[np.ndarray, dict[str, Any] | None]) -> Iterator[_TrainedGroup]:
+    def train(self, labels: np.ndarray, state: dict[str, Any] | None) -> Iterator[TrainedGroup]:
         """Train a group of labels; labels without a known target among these rows are unchanged."""
-        labels, state = group
-        targets, weight = self.label_problem.binary_problems.targets_and_weights(labels)
+        problem, binary_problems = self.label_problem.problem, self.label_problem.binary_problems
+        targets, weight = binary_problems.targets_and_weights(labels)
         part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
         if weight is not None:
             part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
@@ -222,20 +204,11 @@ class _PartialFit:
             labels, part_weight = labels[has_weight.numpy()], part_weight[has_weight]
             targets = targets[:, has_weight.to(targets.device)]
             weight = weight[:, has_weight.to(weight.device)]
-        if len(labels):
-            yield labels, self._train(labels, state, targets, weight, part_weight)
-
-    def _train(
-        self,
-        labels: np.ndarray,
-        state: dict[str, Any] | None,
-        targets: Tensor,
-        weight: Tensor | None,
-        part_weight: Tensor,
-    ) -> dict[str, Any]:
-        problem, device = self.label_problem.problem, self.label_problem.binary_problems.device
+        if not len(labels):
+            return
         self.total_weight[labels] += part_weight
-        start = Params(self.coef[labels], self.intercept[labels])
+        start = Params(self.params.coef[labels], self.params.intercept[labels])
+        device = binary_problems.device
         params, trained = fitting.train(
             from_arrays(self.label_problem.design, targets, weight),
             problem.loss,
@@ -249,14 +222,9 @@ class _PartialFit:
             epochs=1 if state is None else state["n_epochs"] + 1,
             total_weight=self.total_weight[labels].to(device),
         )
-        self.coef[labels] = params.coef.cpu()
-        self.intercept[labels] = params.intercept.cpu()
-        return trained.state
-
-    def attributes(self) -> dict[str, Any]:
-        """Return `coef_` and `intercept_`."""
-        params = Params(self.coef[None, :, 0], self.intercept[None, :, 0])
-        return self.label_problem.problem.fitted(params)
+        self.params.coef[labels] = params.coef.cpu()
+        self.params.intercept[labels] = params.intercept.cpu()
+        yield labels, trained.state
 
 
 def _select_labels(state: dict[str, Any], which: Tensor) -> dict[str, Any]:

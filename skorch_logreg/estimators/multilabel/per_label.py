@@ -1,21 +1,21 @@
 """Parameters that may differ between labels: C, threshold and class weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import compute_class_weight
 from torch import Tensor
 
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import options
 from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.options import Options
-from skorch_logreg.inputs.weights import with_class_weight
+from skorch_logreg.inputs.weights import class_weights_of, with_class_weight
 
-__all__ = ["ClassWeights", "EstimatorWithC", "class_weights", "broadcast_to_labels", "c_per_label"]
+__all__ = ["broadcast_to_labels", "c_per_label", "class_weights", "resolve"]
 
 _Weights = Mapping[Any, float] | str | None
 
@@ -43,19 +43,16 @@ def broadcast_to_labels(
     return torch.from_numpy(each)
 
 
-class EstimatorWithC:
-    """Parameters that `options.resolve` reads, with the C of `MultiLabel`, if it is not None."""
-
-    def __init__(self, estimator: Any, C: Any) -> None:
-        self.penalty, self.l1_ratio = estimator.penalty, estimator.l1_ratio
-        self.solver, self.dual = estimator.solver, estimator.dual
-        self.n_jobs = estimator.n_jobs
-        self.C = estimator.C
-        if C is not None and np.size(C):
-            each = broadcast_to_labels("C", C, np.size(C), lower=0, upper=np.inf)
-            # C=inf means no penalty: liblinear refuses it for any label, other solvers drop
-            # the penalty if it holds for all labels
-            self.C = float(each.max() if self.solver == "liblinear" else each.min())
+def resolve(estimator: Any, C: Any) -> Options:
+    """Resolve the parameters of an estimator, with the C of `MultiLabel` if that is not None."""
+    names = ("penalty", "l1_ratio", "solver", "dual", "n_jobs", "C")
+    parameters = SimpleNamespace(**{name: getattr(estimator, name) for name in names})
+    if C is not None and np.size(C):
+        each = broadcast_to_labels("C", C, np.size(C), lower=0, upper=np.inf)
+        # C=inf means no penalty: liblinear refuses it for any label, other solvers drop the
+        # penalty if it holds for all labels
+        parameters.C = float(each.max() if estimator.solver == "liblinear" else each.min())
+    return options.resolve(parameters)
 
 
 def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Tensor:
@@ -67,75 +64,46 @@ def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Ten
 
 def class_weights(
     own: Any, default: _Weights, labels: Indicator, sample_weight: Tensor | None
-) -> tuple[Tensor | None, "ClassWeights | None"]:
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Resolve class weights into sample weights and class weights of each label.
 
     ``own`` is `class_weight` of `MultiLabel`, also a list with an entry for each label; None stands
     for the ``default``, that of the estimator. If a dict names the classes of a multiclass y, the
     returned sample weights are multiplied by it.
+
+    Returns
+    -------
+    sample_weight : Tensor of shape (n_samples,) or None
+    class_weight : Tensor of shape (n_labels, 2) or None
+        Weights of absence and presence for each label; None if there are none.
+    is_balanced : Tensor of shape (n_labels,), bool, or None
+        True where absence and presence get the same total weight instead.
     """
     own = default if own is None else own
     if labels.kind == "multiclass" and isinstance(own, Mapping):
-        return with_class_weight(own, Targets(labels.classes, labels.values), sample_weight), None
-    return sample_weight, ClassWeights.of(own, default, labels.n_labels, labels.class_pair)
+        targets = Targets(labels.classes, labels.values)
+        return with_class_weight(own, targets, sample_weight), None, None
+    each = list(own) if isinstance(own, (list, tuple)) else [own] * labels.n_labels
+    if len(each) != labels.n_labels:
+        raise ParameterError(
+            f"class_weight is a list of {len(each)}, expected n_labels = {labels.n_labels} entries."
+        )
+    each = [default if entry is None else entry for entry in each]
+    if all(entry is None for entry in each):
+        return sample_weight, None, None
+    distinct = {id(entry): entry for entry in each}
+    read = {key: _pair(entry, labels.class_pair) for key, entry in distinct.items()}
+    weights = torch.stack([read[id(entry)] for entry in each])
+    return sample_weight, weights, torch.tensor([isinstance(entry, str) for entry in each])
 
 
-@dataclass(frozen=True)
-class ClassWeights:
-    """Weights (n_labels, 2) of absence and presence for each label.
-
-    Where ``balanced`` (n_labels,) is True, both get the same total weight instead.
-    """
-
-    weights: Tensor
-    balanced: Tensor
-
-    @classmethod
-    def of(cls, own: Any, default: _Weights, n_labels: int, classes: Any) -> "ClassWeights | None":
-        """Collect the class weights, as in `class_weights`; None if there are none.
-
-        ``classes`` are the two keys of a dict for absence and presence.
-        """
-        each = list(own) if isinstance(own, (list, tuple)) else None
-        if each is None:
-            each = [own] * n_labels
-        elif len(each) != n_labels:
-            raise ParameterError(
-                f"class_weight is a list of {len(each)}, expected n_labels = {n_labels} entries."
-            )
-        each = [default if entry is None else entry for entry in each]
-        if all(entry is None for entry in each):
-            return None
-        read: dict[int, tuple[float, float]] = {}
-        for entry in each:
-            if id(entry) not in read:
-                read[id(entry)] = _pair(entry, classes)
-        weights = torch.tensor([read[id(entry)] for entry in each], dtype=torch.float64)
-        balanced = torch.tensor([isinstance(entry, str) for entry in each])
-        return cls(weights, balanced)
-
-    def balance(self, absent: Tensor, present: Tensor) -> Tensor:
-        """Compute balanced weights from the totals (n_labels,) of absence and presence."""
-        totals = torch.stack([absent, present], dim=1)
-        equal = totals.sum(dim=1, keepdim=True) / (2 * totals)
-        equal = torch.where(totals > 0, equal, 0.0)
-        return torch.where(self.balanced[:, None], equal, self.weights)
-
-
-def _pair(entry: Any, classes: Any) -> tuple[float, float]:
+def _pair(entry: Any, classes: np.ndarray) -> Tensor:
     """Return the weights of absence and presence; 1 if they are to be balanced."""
+    ones = torch.ones(2, dtype=torch.float64)
     if entry is None or (isinstance(entry, str) and entry == "balanced"):
-        return 1.0, 1.0
+        return ones
     if not isinstance(entry, Mapping):
         raise ParameterError(
             f"class_weight holds {entry!r}; expected a dict, 'balanced' or None for each label."
         )
-    labels = np.asarray(classes)
-    absent, present = compute_class_weight(entry, classes=labels, y=labels)
-    for weight in (absent, present):
-        if not 0 <= weight < np.inf:
-            raise ParameterError(
-                f"class_weight gives a class the weight {weight}; class weights must be finite "
-                "and non-negative."
-            )
-    return float(absent), float(present)
+    return class_weights_of(entry, classes, ones)

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems, LabelResults
+from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.per_label import EstimatorWithC, c_per_label
 from skorch_logreg.estimators.multilabel.validate import checked_estimator
 from skorch_logreg.estimators.search.batches import FoldData
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.search.results import FitStatuses
+from skorch_logreg.fitting import FitResult
 from skorch_logreg.fitting.batch import Models
-from skorch_logreg.inputs import options
+from skorch_logreg.inputs.options import Options
 
 __all__ = ["LabelBatch", "solve_labels"]
 
@@ -54,7 +54,7 @@ class _LabelSetting:
 
     models: dict[Candidate, MultiLabel]
     estimator: TorchLogisticClassifier
-    resolved: options.Options
+    resolved: Options
     C: Tensor
     penalty: Any  # key that is equal for settings with the same penalty
     weight_key: Any  # key that is equal for settings with the same class weights
@@ -63,8 +63,8 @@ class _LabelSetting:
     def of(cls, model: MultiLabel, n_labels: int) -> "_LabelSetting":
         """Resolve the parameters of an estimator."""
         estimator = checked_estimator(model)
-        resolved = options.resolve(EstimatorWithC(estimator, model.C))
-        C = c_per_label(model.C, estimator, resolved, n_labels)
+        resolved = per_label.resolve(estimator, model.C)
+        C = per_label.c_per_label(model.C, estimator, resolved, n_labels)
         weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)
         penalty = resolved.l1_ratio, identity_key(estimator.penalty_factor)
         return cls({}, estimator, resolved, C, penalty, weight_key)
@@ -135,36 +135,30 @@ def _solve(
             by_key[setting.weight_key, fold] = replace(own, design=first.design)
     problems = list(by_key.values())
     labels: Indicator = fold_data.inputs.labels
-    lacking = any(problem.binary_problems.constant.any() for problem in problems)
-    if lacking and labels.kind in ("binary", "multiclass"):
+    n_labels = labels.n_labels
+    if labels.is_column and any(problem.binary_problems.constant.any() for problem in problems):
         raise ValueError("A fold lacks a class: it is another model then.")
 
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        problem, label = np.divmod(numbers, labels.n_labels)
+        problem, label = np.divmod(numbers, n_labels)
         parts = [_targets_and_weights(problems[k], label[problem == k]) for k in np.unique(problem)]
         targets, weight = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
         return targets, weight
 
-    place = [list(by_key).index((setting.weight_key, fold)) for setting, fold in setting_folds]
-    free = [np.flatnonzero(problems[k].binary_problems.constant == 0) for k in place]
-    pairs = list(zip(setting_folds, place, free, strict=True))
+    keys = list(by_key)
+    place = [keys.index((setting.weight_key, fold)) for setting, fold in setting_folds]
     models = Models(
-        np.concatenate([k * labels.n_labels + some for _, k, some in pairs]),
-        torch.cat([setting.C[some] for (setting, _), _, some in pairs]),
-        group=np.concatenate(free),
+        (np.array(place)[:, None] * n_labels + np.arange(n_labels)).ravel(),
+        torch.cat([setting.C for setting, _ in setting_folds]),
+        group=np.tile(np.arange(n_labels), len(place)),
+        constant=np.concatenate([problems[k].binary_problems.constant for k in place]),
     )
-    found = []
-    limits = np.cumsum([0, *map(len, free)])
-    solution = problems[0].fitter(columns).fit_all(models) if limits[-1] else None
-    for i, (setting, fold) in enumerate(setting_folds):
-        own = problems[place[i]]
-        results = LabelResults(
-            own.problem, own.binary_problems.constant, own.binary_problems.device
-        )
-        if solution is not None:
-            results.store(free[i], solution.take(torch.arange(limits[i], limits[i + 1])))
-        found.append(_make_batch(setting, fold, results, own.binary_problems, fold_data))
-    return found
+    solution = problems[0].fitter(columns).fit_all(models)
+    parts = torch.arange(len(models.C)).split(n_labels)
+    return [
+        _make_batch(setting, fold, problems[k], solution.take(part), fold_data)
+        for (setting, fold), k, part in zip(setting_folds, place, parts, strict=True)
+    ]
 
 
 def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -176,22 +170,17 @@ def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tup
 
 
 def _make_batch(
-    setting: _LabelSetting,
-    fold: int,
-    label_results: LabelResults,
-    binary_problems: BinaryProblems,
-    fold_data: FoldData,
+    setting: _LabelSetting, fold: int, problem: LabelProblem, fits: FitResult, fold_data: FoldData
 ) -> LabelBatch:
-    fitted = label_results.attributes() | fold_data.feature_attributes
+    fitted = problem.attributes(fits) | fold_data.feature_attributes
     models = {}
     for candidate, model in setting.models.items():
         models[candidate.index] = copy(model)
         models[candidate.index]._set_fitted(fitted, fold_data.inputs.labels)
     first = next(iter(models.values()))
-    status, optimality = zip(*label_results.final_points(), strict=True)
     statuses = FitStatuses(
-        [next(iter(models))] * len(status), status, optimality,
+        [next(iter(models))] * len(fits.status), fits.status, fits.optimality.tolist(),
         final=first.estimator, dtype=str(first.coef_.dtype),
     )  # fmt: skip
-    constant = np.flatnonzero(binary_problems.constant)
+    constant = np.flatnonzero(problem.binary_problems.constant)
     return LabelBatch((tuple(setting.models),), (fold,), models, statuses, constant)

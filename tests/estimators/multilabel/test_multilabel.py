@@ -40,9 +40,9 @@ from skorch_logreg import (
     ParameterError,
     TorchLogisticClassifier,
     VersionMismatchWarning,
+    fitting,
 )
 from skorch_logreg.estimators.multilabel import prediction as label_prediction
-from skorch_logreg.estimators.multilabel.binary_problems import LabelResults
 from skorch_logreg.fitting import ROW_BYTES
 from skorch_logreg.solvers import Adam
 from tests.estimators.data import assert_same_state, binary, multi, state
@@ -526,16 +526,15 @@ def test_all_or_nothing(monkeypatch):
     X, Y = labels()
     model = several(memory_budget=ROW_BYTES * len(X)).fit(X, pd.DataFrame(Y, columns=list("abc")))
     before = state(model)
-    keep = LabelResults.store
-    calls = []
+    fit, calls = fitting.fit, []
 
-    def interrupted(self, part, solution):
-        calls.append(part)
+    def interrupted(*args, **kwargs):
+        calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        keep(self, part, solution)
+        return fit(*args, **kwargs)
 
-    monkeypatch.setattr(LabelResults, "store", interrupted)
+    monkeypatch.setattr(fitting, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(2 * X[:, :2], 1 - Y)
     assert_same_state(state(model), before)

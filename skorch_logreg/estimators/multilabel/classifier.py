@@ -202,6 +202,26 @@ class MultiLabel(
         self.class_weight = class_weight
         self.memory_budget = memory_budget
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the classifier, or of its estimator as ``estimator__C``.
+
+        If ``estimator`` is None, its parameters are set in a new `TorchLogisticClassifier`.
+
+        Parameters
+        ----------
+        **params
+            Parameters by name.
+
+        Returns
+        -------
+        self
+        """
+        nested = any(name.startswith("estimator__") for name in params)
+        if nested and params.get("estimator", self.estimator) is None:
+            params["estimator"] = TorchLogisticClassifier()
+        model: Self = super().set_params(**params)
+        return model
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, label_mask: Any = None) -> Self:
         """Fit all labels.

@@ -12,11 +12,9 @@ from skorch_logreg import fitting
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
-from skorch_logreg.estimators.partial import training_state
-from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
-from skorch_logreg.estimators.search.results import FitStatuses
+from skorch_logreg.estimators.search.results import FitOutcome
 from skorch_logreg.fitting.batch import Models, classes_shown
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
@@ -24,27 +22,20 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.scoring import FoldRows
 
-__all__ = ["CandidateBatch", "FoldData", "feature_attributes", "solve_batches"]
-
-
-def feature_attributes(model: Any) -> dict[str, Any]:
-    """Return the fitted attributes that describe the features."""
-    names = ("n_features_in_", "feature_names_in_")
-    return {name: vars(model)[name] for name in names if name in vars(model)}
+__all__ = ["CandidateBatch", "FoldData", "solve_batches"]
 
 
 @dataclass(frozen=True)
 class FoldData:
-    """Validated rows, and their weight in every fold (n_samples, n_columns).
+    """Validated rows, and their weight in every fold (n_samples, n_folds).
 
     ``fold_weight`` is the number of times that a row is in the fold's training rows, times its
-    sample weight. With ``has_all_rows`` its last column is a fit to all rows, not a fold.
+    sample weight.
     """
 
     inputs: FitInput
     fold_weight: Tensor
     feature_attributes: dict[str, Any]
-    has_all_rows: bool = False
 
     @classmethod
     def of(
@@ -80,32 +71,16 @@ class FoldData:
             fold_weight = torch.ones(inputs.X.shape[0], 1, dtype=torch.float64)
         if inputs.weight is not None:
             fold_weight = fold_weight * inputs.weight[:, None]
-        return cls(inputs, fold_weight, feature_attributes(final))
-
-    def of_fold(self, fold: int) -> FitInput:
-        """Return the input of a fit in a fold; rows outside the fold have weight 0."""
-        return replace(self.inputs, weight=self.fold_weight[:, fold])
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of logits per model."""
-        n_classes: int = self.inputs.labels.n_classes
-        return 1 if n_classes == 2 else n_classes
+        names = vars(final).keys() & {"n_features_in_", "feature_names_in_"}
+        return cls(inputs, fold_weight, {name: vars(final)[name] for name in names})
 
     @property
     def n_folds(self) -> int:
         """Number of folds."""
-        return int(self.fold_weight.shape[1]) - self.has_all_rows
-
-    def with_all_rows(self) -> Self:
-        """Add a column for a model on all rows."""
-        weight = self.inputs.weight
-        weight = torch.ones_like(self.fold_weight[:, 0]) if weight is None else weight
-        fold_weight = torch.cat([self.fold_weight, weight[:, None]], dim=1)
-        return replace(self, fold_weight=fold_weight, has_all_rows=True)
+        return int(self.fold_weight.shape[1])
 
     def apply_class_weight(self, class_weight: Any) -> Tensor | None:
-        """Return the weights (n_samples, n_columns) times class weights from each fold's rows.
+        """Return the weights (n_samples, n_folds) times class weights from each fold's rows.
 
         None if the class weights are invalid, or if a fold's training rows lack a class, so that
         the model has fewer classes or no minimiser.
@@ -130,8 +105,7 @@ class CandidateBatch:
         Classifier with the parameters that all candidates share.
     settings : tuple of tuple of Candidate
         For each of a fold's models the candidates that share it; they differ in `threshold`.
-    columns : tuple of int
-        Columns of ``fold_data.fold_weight``.
+    folds : tuple of int
     solution : FitResult
     problem : Problem
     fold_data : FoldData
@@ -139,28 +113,24 @@ class CandidateBatch:
 
     final: Any
     settings: tuple[tuple[Candidate, ...], ...]
-    columns: tuple[int, ...]
+    folds: tuple[int, ...]
     solution: fitting.FitResult
     problem: Problem
     fold_data: FoldData
     constant: ClassVar = ()
 
     @property
-    def folds(self) -> tuple[int, ...]:
-        """Folds of the models, without the column of all rows."""
-        return tuple(column for column in self.columns if column < self.fold_data.n_folds)
+    def outcomes(self) -> list[FitOutcome]:
+        """Outcomes of all fits."""
+        dtype = str(self.problem.dtype).removeprefix("torch.")
+        indices = [served[0].index for served in self.settings] * len(self.folds)
+        ends = zip(indices, self.solution.status, self.solution.optimality.tolist(), strict=True)
+        return [FitOutcome(*end, final=self.final, dtype=dtype) for end in ends]
 
     @property
-    def statuses(self) -> FitStatuses:
-        """Status and optimality of the folds' models."""
-        n_models = len(self.folds) * len(self.settings)
-        return FitStatuses(
-            [served[0].index for served in self.settings] * len(self.folds),
-            self.solution.status[:n_models],
-            self.solution.optimality[:n_models].tolist(),
-            final=self.final,
-            dtype=str(self.problem.dtype).removeprefix("torch."),
-        )
+    def params(self) -> fitting.Params:
+        """Coefficients and intercepts of all models."""
+        return self.problem.without_column(self.solution.params)
 
     def logits(self, rows: FoldRows, part: str, X_test: Any) -> Tensor:
         """Return the logits (n_rows, n_settings, K) of rows by the models of their folds.
@@ -176,14 +146,13 @@ class CandidateBatch:
             output of transformers.
         """
         if X_test is None:
-            n_models = len(self.folds) * len(self.settings)
-            logits = rows.take(self.solution.logits[:, :n_models])
+            logits = rows.take(self.solution.logits)
         elif part == "train":
             logits = self.solution.logits
         else:
-            params = self.problem.without_column(self.solution.params)
-            logits = _affine(X_test, params.coef.flatten(0, 1), params.intercept.flatten())
-            logits = logits.unflatten(1, params.coef.shape[:2])
+            coef, intercept = self.params.coef, self.params.intercept
+            logits = _affine(X_test, coef.flatten(0, 1), intercept.flatten())
+            logits = logits.unflatten(1, coef.shape[:2])
         return logits.to(self.problem.stored_dtype)
 
     def model(
@@ -191,36 +160,19 @@ class CandidateBatch:
     ) -> CachedLogitsClassifier:
         """Return a candidate's model with the logits (n_rows, n_settings, K) of rows."""
         fold, setting = place
-        own = logits[:, setting].contiguous()
-        fitted = self.fitted(self.folds[fold], setting)
-        return CachedLogitsClassifier.of(self.final, fitted, X, own, **candidate.values)
-
-    def sum_over_folds(self, setting: int) -> tuple[Tensor, Tensor]:
-        """Sum a setting's coefficients (K, p) and intercepts (K,) over the folds."""
-        params, n_settings = self.problem.without_column(self.solution.params), len(self.settings)
-        own = slice(setting, len(self.folds) * n_settings, n_settings)
-        return params.coef[own].sum(dim=0), params.intercept[own].sum(dim=0)
-
-    def without_logits(self) -> Self:
-        """Return the batch without its logits, to save memory."""
-        none = self.solution.logits[:0]
-        return replace(self, solution=replace(self.solution, logits=none))
-
-    def fitted(self, column: int, setting: int) -> dict[str, Any]:
-        """Return the fitted attributes of a model, as of a single fit."""
-        model = self.columns.index(column) * len(self.settings) + setting
-        solution = self.solution
-        return {
+        number, solution = fold * len(self.settings) + setting, self.solution
+        fitted = {
             **self.fold_data.feature_attributes,
             "classes_": self.fold_data.inputs.labels.classes,
-            **self.problem.fitted(solution.params, model),
-            "n_iter_": solution.n_iter[model : model + 1].to("cpu", torch.int32).numpy(),
+            **self.problem.fitted(solution.params, number),
+            "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
             "n_passes_": int(solution.n_passes),
-            "optimality_": float(solution.optimality[model]),
-            "duality_gap_": float(solution.duality_gap[model]),
-            "converged_": solution.status[model] is fitting.Status.CONVERGED,
-            TRAINING: training_state(solution.total_weight[model : model + 1]),
+            "optimality_": float(solution.optimality[number]),
+            "duality_gap_": float(solution.duality_gap[number]),
+            "converged_": solution.status[number] is fitting.Status.CONVERGED,
         }
+        own = logits[:, setting].contiguous()
+        return CachedLogitsClassifier.of(self.final, fitted, X, own, **candidate.values)
 
 
 def solve_batches(
@@ -257,8 +209,7 @@ def _solve(
     fold_data: FoldData,
 ) -> Iterator[list[CandidateBatch]]:
     """Solve candidates of one penalty, by their C and the key of their weights."""
-    inputs, n_columns = fold_data.inputs, fold_data.fold_weight.shape[1]
-    n_samples = inputs.X.shape[0]
+    inputs, n_folds = fold_data.inputs, fold_data.n_folds
     first = next(iter(settings.values()))[0]
     try:
         problem = inputs.problem(final, first.options)
@@ -269,23 +220,23 @@ def _solve(
         return
 
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        matrix, column = np.divmod(numbers, n_columns)
-        parts = [w[:, column[matrix == k]] for k, w in enumerate(weight.values())]
+        matrix, fold = np.divmod(numbers, n_folds)
+        parts = [w[:, fold[matrix == k]] for k, w in enumerate(weight.values())]
         return inputs.labels.index, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     fitter = problem.batch_fitter(
         design,
         columns,
-        fitting.models_at_once(n_samples, problem.n_features, problem.loss.n_outputs),
+        fitting.models_at_once(inputs.X.shape[0], problem.n_features, problem.loss.n_outputs),
         tol=final.tol,
         max_iter=final.max_iter,
-        bound=fold_data.has_all_rows,  # a model on all rows needs its bound
+        bound=False,
         dtype=problem.stored_dtype,
     )
     matrices = np.array([list(weight).index(key) for _, key in settings])
     Cs = torch.tensor([C for C, _ in settings], dtype=torch.float64)
-    column, setting = np.indices((n_columns, len(settings))).reshape(2, -1)
-    models = Models(matrices[setting] * n_columns + column, Cs[setting], group=setting)
+    fold, setting = np.indices((n_folds, len(settings))).reshape(2, -1)
+    models = Models(matrices[setting] * n_folds + fold, Cs[setting], group=setting)
     by_setting = [tuple(some) for some in settings.values()]
     for part in fitter.batches(models):
         try:
@@ -293,5 +244,5 @@ def _solve(
         except Exception:  # the individual fits report it
             continue
         served = tuple(by_setting[number] for number in np.unique(setting[part]))
-        folds = tuple(np.unique(column[part]).tolist())
+        folds = tuple(np.unique(fold[part]).tolist())
         yield [CandidateBatch(final, served, folds, solution, problem, fold_data)]

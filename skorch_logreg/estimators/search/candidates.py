@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Number, Real
+from numbers import Integral, Number
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,49 +146,29 @@ def _group(
     estimator: Any, members: list[tuple[int, Mapping[str, Any]]], names: Mapping[str, str]
 ) -> CandidateGroup | None:
     shared = {name: value for name, value in members[0][1].items() if name not in names}
+    settings = [
+        (candidate_index, {names[name]: v for name, v in parameters.items() if name in names})
+        for candidate_index, parameters in members
+    ]
     try:
-        template = _copy_with(estimator, shared)
-        final = final_step(template)
-        cannot_batch = (
-            _has_callbacks_or_verbose(template)
-            or _has_soft_labels(final)
-            or _uses_minibatches(final)
-        )
-        if _BATCHED_PARAMETERS.get(type(final)) != tuple(names.values()) or cannot_batch:
+        template = clone(estimator).set_params(**clone(shared, safe=False))
+        final, network = final_step(template), None
+        supported = _BATCHED_PARAMETERS.get(type(final)) == tuple(names.values())
+        if not supported or _must_be_fitted_individually(template):
             return None
-        network = None
         if type(final) is NeuralLogisticClassifier:
             network, final = final, _head_classifier(final)
-            template = _replace_final_step(template, final)
-        settings = [
-            (candidate_index, {names[name]: v for name, v in parameters.items() if name in names})
-            for candidate_index, parameters in members
-        ]
+            if isinstance(template, Pipeline):
+                template.steps[-1] = (template.steps[-1][0], final)
+            else:
+                template = final
         if type(final) is MultiLabel:
             found = [Candidate(candidate_index, values) for candidate_index, values in settings]
         else:
             found = _valid_candidates(final, settings)
-            if not found:
-                return None
-            final.__dict__.update(found[0].values)
-            parameters = {name: getattr(final, name) for name in final._parameter_constraints}
-            validate_parameter_constraints(
-                final._parameter_constraints, parameters, caller_name=type(final).__name__
-            )
     except Exception:  # the individual fits report it
         return None
-    return CandidateGroup(template, tuple(found), network)
-
-
-def _copy_with(estimator: Any, shared: dict[str, Any]) -> Any:
-    """Return a copy of the estimator with shared parameters; cloned only if it will be fitted."""
-    if not shared and type(estimator) is TorchLogisticClassifier:
-        parameters = {name: value for name, value in vars(estimator).items() if name[-1] != "_"}
-        template = TorchLogisticClassifier.__new__(TorchLogisticClassifier)
-        template.__dict__.update(parameters)
-        return template
-    template = clone(estimator)
-    return template.set_params(**clone(shared, safe=False)) if shared else template
+    return CandidateGroup(template, tuple(found), network) if found else None
 
 
 def _head_classifier(network: Any) -> TorchLogisticClassifier:
@@ -205,72 +185,50 @@ def _head_classifier(network: Any) -> TorchLogisticClassifier:
     return head_classifier(network, "auto" if network.solver is None else network.solver)
 
 
-def _replace_final_step(estimator: Any, final: Any) -> Any:
-    """Replace the last step of a pipeline."""
-    if not isinstance(estimator, Pipeline):
-        return final
-    name, _ = estimator.steps[-1]
-    return Pipeline([*estimator.steps[:-1], (name, final)], memory=estimator.memory)
-
-
 def _valid_candidates(
     final: Any, settings: Sequence[tuple[int, dict[str, Any]]]
 ) -> list[Candidate]:
-    """Return the candidates that meet the parameter constraints and the table of penalties."""
-    defaults = {name: getattr(final, name) for name in _BATCHED_PARAMETERS[TorchLogisticClassifier]}
-    shared = {name: getattr(final, name) for name in ("penalty", "dual", "solver", "n_jobs")}
+    """Return the candidates that meet the parameter constraints and the table of penalties.
+
+    Raises
+    ------
+    ValueError
+        If a parameter that they share is invalid.
+    """
+    constraints = {name: final._parameter_constraints[name] for name in final.get_params()}
+    varying = {n: constraints.pop(n) for n in _BATCHED_PARAMETERS[TorchLogisticClassifier]}
+    caller_name = type(final).__name__
+    shared = {name: getattr(final, name) for name in constraints}
+    validate_parameter_constraints(constraints, shared, caller_name=caller_name)
+    defaults = {name: getattr(final, name) for name in varying}
     found = []
     for candidate_index, own in settings:
         values = defaults | own
-        if not _is_valid(**values):
-            continue
-        resolved = SimpleNamespace(C=values["C"], l1_ratio=values["l1_ratio"], **shared)
         try:
-            found.append(Candidate(candidate_index, values, resolve(resolved)))
+            validate_parameter_constraints(varying, values, caller_name=caller_name)
+            resolved = resolve(SimpleNamespace(**shared, **values))
         except ValueError:
             continue
+        found.append(Candidate(candidate_index, values, resolved))
     return found
 
 
-def _is_valid(
-    C: Any, l1_ratio: Any, class_weight: Any, penalty_factor: Any, threshold: Any
-) -> bool:
-    """Return True if the parameter constraints are met; the data is validated later."""
-    return (
-        all(isinstance(number, Real) for number in (C, l1_ratio, threshold))
-        and C > 0
-        and 0 <= l1_ratio <= 1
-        and 0 <= threshold <= 1
-        and (
-            class_weight is None
-            or isinstance(class_weight, dict)
-            or (isinstance(class_weight, str) and class_weight == "balanced")
-        )
-    )
+def _must_be_fitted_individually(estimator: Any) -> bool:
+    """Return True for soft labels, mini-batches, callbacks and verbose output.
 
-
-def _has_soft_labels(final: Any) -> bool:
-    """Return True if y holds probabilities or is smoothed, which scorers and batches do not take.
-
-    `MultiLabel` smooths labels itself.
+    `MultiLabel` smooths labels itself, for other classifiers smoothed labels are soft.
     """
-    if type(final) is MultiLabel:
-        return bool(getattr(final.estimator, "soft_labels", False))
-    return bool(getattr(final, "soft_labels", False) or getattr(final, "label_smoothing", False))
-
-
-def _uses_minibatches(final: Any) -> bool:
-    """Return True if the solver trains in mini-batches."""
-    of_one = final.estimator if type(final) is MultiLabel else final
-    return trains_in_epochs(getattr(of_one, "solver", None))
-
-
-def _has_callbacks_or_verbose(estimator: Any) -> bool:
     final = final_step(estimator)
-    parts = [estimator, final]
-    if type(final) is MultiLabel and final.estimator is not None:
-        if type(final.estimator) is not TorchLogisticClassifier:
-            raise TypeError("Only the labels of a TorchLogisticClassifier go into a batch.")
-        parts.append(final.estimator)
-    watched = any(getattr(part, "_skl_callbacks", None) for part in parts)
-    return watched or bool(getattr(parts[-1], "verbose", False))
+    of_one_model, parts = final, [estimator, final]
+    if type(final) is MultiLabel:
+        of_one_model = final.estimator
+        parts.append(of_one_model)
+        if type(of_one_model) not in (TorchLogisticClassifier, type(None)):
+            return True
+    return bool(
+        trains_in_epochs(getattr(of_one_model, "solver", None))
+        or getattr(of_one_model, "soft_labels", False)
+        or getattr(final, "label_smoothing", False)
+        or getattr(of_one_model, "verbose", False)
+        or any(getattr(part, "_skl_callbacks", None) for part in parts)
+    )

@@ -7,12 +7,10 @@ from typing import Any
 from joblib.logger import short_format_time
 from sklearn.base import clone
 from sklearn.model_selection._validation import _fit_and_score
-from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.estimators.search.results import BatchResults
-from skorch_logreg.estimators.search.scores import CandidateScorer
+from skorch_logreg.estimators.search.search_data import SearchData
 
 __all__ = ["IndividualFits", "begin_search_callbacks"]
 
@@ -29,10 +27,8 @@ def begin_search_callbacks(search: Any, task: dict[str, Any]) -> Any:
 class IndividualFits:
     """Individual fits that complete the results of batches, and the report of both."""
 
-    search: Any
+    data: SearchData
     splits: Sequence[tuple[Any, Any]]
-    candidate_scorer: CandidateScorer
-    fit_params: dict[str, Any]
     candidates: Sequence[Mapping[str, Any]]
 
     def complete(self, batched: BatchResults, context: Any) -> list[dict[str, Any]]:
@@ -40,41 +36,38 @@ class IndividualFits:
 
         ``context`` is the callback context of the search, or None.
         """
+        search = self.data.search
         pairs = [(p, f) for p in range(len(self.candidates)) for f in range(len(self.splits))]
         missing = [pair for pair in pairs if not batched.has(pair[0])]
-        has_callbacks = bool(getattr(self.search, "_skl_callbacks", None))
+        has_callbacks = bool(getattr(search, "_skl_callbacks", None))
         contexts = {}
         if context is not None and (has_callbacks or missing):
             contexts = {
                 pair: context.subcontext(task_name="candidate-split-evaluation", task_id=task_id)
                 for task_id, pair in enumerate(pairs)
             }
-        for candidate_index, fold in pairs if has_callbacks or self.search.verbose > 1 else ():
-            if batched.has(candidate_index):
-                self._report(
-                    candidate_index,
-                    fold,
-                    batched.get(candidate_index, fold),
-                    contexts.get((candidate_index, fold)),
-                )
+        if has_callbacks or search.verbose > 1:
+            for pair in pairs:
+                if batched.has(pair[0]):
+                    self._report(*pair, batched.get(*pair), contexts.get(pair))
         fitted = dict(zip(missing, self._fit(missing, contexts), strict=True)) if missing else {}
-        return [batched.get(p, f) if batched.has(p) else fitted[p, f] for p, f in pairs]
+        return [fitted[pair] if pair in fitted else batched.get(*pair) for pair in pairs]
 
     def _fit(self, pairs: list[tuple[int, int]], contexts: dict[Any, Any]) -> list[dict[str, Any]]:
-        search, candidate_scorer = self.search, self.candidate_scorer
+        data, search = self.data, self.data.search
         base = clone(search.estimator)
         jobs = (
             delayed(_fit_and_score)(
                 clone(base),
-                candidate_scorer.X,
-                candidate_scorer.y,
-                scorer=candidate_scorer.scorer,
+                data.X,
+                data.y,
+                scorer=data.scorer,
                 train=self.splits[fold][0],
                 test=self.splits[fold][1],
                 verbose=search.verbose,
                 parameters=self.candidates[candidate_index],
-                fit_params=self.fit_params,
-                score_params=candidate_scorer.params,
+                fit_params=data.routed.estimator.fit,
+                score_params=data.routed.scorer.score,
                 return_train_score=search.return_train_score,
                 return_n_test_samples=True,
                 return_times=True,
@@ -97,22 +90,19 @@ class IndividualFits:
         self, candidate_index: int, fold: int, result: dict[str, Any], context: Any
     ) -> None:
         """Call the callbacks for a fit of a batch, and print what an individual fit would print."""
+        search = self.data.search
         if context is not None:
-            candidate_scorer, train = self.candidate_scorer, self.splits[fold][0]
-            X, y = _safe_split(
-                candidate_scorer.estimator, candidate_scorer.X, candidate_scorer.y, train
-            )
-            params = _check_method_params(candidate_scorer.X, self.fit_params, indices=train)
-            weight = params.get("sample_weight")
+            X, y = self.data.rows(self.splits[fold][0])
+            weight = self.data.fit_params(self.splits[fold][0]).get("sample_weight")
             metadata = None if weight is None else {"sample_weight": weight}
-            context.call_on_fit_task_begin(estimator=self.search, X=X, y=y, metadata=metadata)
-            context.call_on_fit_task_end(estimator=self.search, X=X, y=y, metadata=metadata)
-        if self.search.verbose > 1:
+            context.call_on_fit_task_begin(estimator=search, X=X, y=y, metadata=metadata)
+            context.call_on_fit_task_end(estimator=search, X=X, y=y, metadata=metadata)
+        if search.verbose > 1:
             self._print(candidate_index, fold, result)
 
     def _print(self, candidate_index: int, fold: int, result: dict[str, Any]) -> None:
         """Print a line in scikit-learn's format."""
-        verbose, parameters = self.search.verbose, self.candidates[candidate_index]
+        verbose, parameters = self.data.search.verbose, self.candidates[candidate_index]
         progress = f" {fold + 1}/{len(self.splits)}" if verbose > 2 else ""
         if verbose > 9:
             progress += f"; {candidate_index + 1}/{len(self.candidates)}"

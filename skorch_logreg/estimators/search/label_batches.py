@@ -18,7 +18,7 @@ from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
 from skorch_logreg.estimators.multilabel.validate import checked_estimator
 from skorch_logreg.estimators.search.batches import FoldData
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
-from skorch_logreg.estimators.search.results import FitStatuses
+from skorch_logreg.estimators.search.results import FitOutcome
 from skorch_logreg.fitting import FitResult
 from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs.options import Options
@@ -37,7 +37,7 @@ class LabelBatch:
     settings: tuple[tuple[Candidate, ...], ...]
     folds: tuple[int, ...]
     models: dict[int, MultiLabel]
-    statuses: FitStatuses
+    outcomes: list[FitOutcome]
     constant: np.ndarray
 
     def logits(self, rows: Any, part: str, X_test: Any) -> None:
@@ -113,12 +113,8 @@ def solve_labels(
 def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
     """Return a shallow copy of the estimator with a candidate's values."""
     model: MultiLabel = copy(final)
-    estimator = TorchLogisticClassifier() if final.estimator is None else copy(final.estimator)
-    model.estimator = estimator
-    for name, value in values.items():
-        nested = name.startswith("estimator__")
-        setattr(estimator if nested else model, name.removeprefix("estimator__"), value)
-    return model
+    model.estimator = copy(final.estimator)
+    return model.set_params(**values)
 
 
 def _solve(
@@ -129,7 +125,8 @@ def _solve(
     for setting, fold in setting_folds:
         if (setting.weight_key, fold) not in by_key:
             model = next(iter(setting.models.values()))
-            inputs = fold_data.of_fold(fold)
+            # rows outside the fold have weight 0
+            inputs = replace(fold_data.inputs, weight=fold_data.fold_weight[:, fold])
             own = LabelProblem.of(model, inputs, setting.estimator, setting.resolved)
             first = next(iter(by_key.values()), own)
             by_key[setting.weight_key, fold] = replace(own, design=first.design)
@@ -177,10 +174,10 @@ def _make_batch(
     for candidate, model in setting.models.items():
         models[candidate.index] = copy(model)
         models[candidate.index]._set_fitted(fitted, fold_data.inputs.labels)
-    first = next(iter(models.values()))
-    statuses = FitStatuses(
-        [next(iter(models))] * len(fits.status), fits.status, fits.optimality.tolist(),
-        final=first.estimator, dtype=str(first.coef_.dtype),
-    )  # fmt: skip
+    index, first = next(iter(models.items()))
+    outcomes = [
+        FitOutcome(index, status, optimality, final=setting.estimator, dtype=str(first.coef_.dtype))
+        for status, optimality in zip(fits.status, fits.optimality.tolist(), strict=True)
+    ]
     constant = np.flatnonzero(problem.binary_problems.constant)
-    return LabelBatch((tuple(setting.models),), (fold,), models, statuses, constant)
+    return LabelBatch((tuple(setting.models),), (fold,), models, outcomes, constant)

@@ -2,45 +2,40 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
-from skorch_logreg.fitting import Status
+from skorch_logreg.fitting import Params, Status
 
-__all__ = ["BatchResults", "FitStatuses"]
+__all__ = ["BatchResults", "FitOutcome"]
 
 _MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start the refit from
 
 
-@dataclass(frozen=True)
-class FitStatuses:
-    """Status and optimality of the fits of a batch, and the index of a candidate of each fit.
+class FitOutcome(NamedTuple):
+    """Outcome of a fit of a batch.
 
-    ``final`` has the `max_iter` and `tol` of the fits, ``dtype`` is the name of the data's.
+    ``final`` has the `max_iter` and `tol` of the fit, ``dtype`` is the name of the data's.
     """
 
-    candidate_indices: Sequence[int]
-    status: Sequence[Status]
-    optimality: Sequence[float]
+    candidate_index: int
+    status: Status
+    optimality: float
     final: Any
     dtype: str
 
 
 @dataclass
 class BatchResults:
-    """Results by candidate and fold, and the warnings about them.
-
-    Parameters
-    ----------
-    n_splits : int
-        Number of folds.
-    """
+    """Results by candidate and fold, and the warnings about them."""
 
     n_splits: int
     _results: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
-    _statuses: list[FitStatuses] = field(default_factory=list)
-    _models: dict[int, list[tuple[Any, int]]] = field(default_factory=dict)
+    _outcomes: list[FitOutcome] = field(default_factory=list)
+    _sums: dict[int, list[tuple[Tensor, Tensor, int]]] = field(default_factory=dict)
     _n_stored: int = 0
     _constant: set[tuple[int, int]] = field(default_factory=set)
 
@@ -48,40 +43,32 @@ class BatchResults:
         """Add a result in the format of scikit-learn's `_fit_and_score`."""
         self._results.setdefault(candidate_index, {})[fold] = {"fit_error": None, **result}
 
-    def add_fits(self, statuses: FitStatuses, fold: int, constant: Sequence[int]) -> None:
-        """Add the statuses of fits and the labels that have one value in a fold, for `warn`."""
-        self._statuses.append(statuses)
+    def add_fits(self, outcomes: Sequence[FitOutcome], fold: int, constant: Sequence[int]) -> None:
+        """Add the outcomes of fits and the labels that have one value in a fold, for `warn`."""
+        self._outcomes += outcomes
         self._constant.update((fold, int(label)) for label in constant)
 
-    def store_models(self, batch: Any) -> None:
-        """Store the models for the refit, up to a limit on their size."""
-        self._n_stored += batch.solution.params.coef.numel()
-        if self._n_stored <= _MAX_STORED_COEFS:
-            batch = batch.without_logits()
-            for setting, served in enumerate(batch.settings):
-                for candidate in served:
-                    self._models.setdefault(candidate.index, []).append((batch, setting))
-
-    def fitted(self, candidate_index: int) -> dict[str, Any] | None:
-        """Return a candidate's fitted attributes on all rows; None if no batch has them."""
-        models = self._models.get(candidate_index, ()) if self.has(candidate_index) else ()
-        for batch, setting in models:
-            if len(batch.columns) > len(batch.folds):
-                fitted = batch.fitted(batch.columns[-1], setting)
-                return fitted if fitted["converged_"] else None
-        return None
+    def store_params(self, settings: Sequence[Any], params: Params, n_folds: int) -> None:
+        """Store the sums over folds of parameters, ordered by fold, up to a limit on their size."""
+        self._n_stored += params.coef.numel()
+        if self._n_stored > _MAX_STORED_COEFS:
+            return
+        coef, intercept = (
+            part.unflatten(0, (n_folds, -1)).sum(dim=0) for part in (params.coef, params.intercept)
+        )
+        for setting, served in enumerate(settings):
+            for candidate in served:
+                own = coef[setting], intercept[setting], n_folds
+                self._sums.setdefault(candidate.index, []).append(own)
 
     def start(self, candidate_index: int) -> dict[str, Any] | None:
         """Return the mean of a candidate's coefficients over the folds, to start the refit from."""
-        models = self._models.get(candidate_index)
-        if not models or not self.has(candidate_index):
+        if candidate_index not in self._sums or not self.has(candidate_index):
             return None
-        sums = [batch.sum_over_folds(setting) for batch, setting in models]
-        coef, intercept = zip(*sums, strict=True)
-        n_folds = sum(len(batch.folds) for batch, _ in models)
+        coef, intercept, n_folds = zip(*self._sums[candidate_index], strict=True)
         return {
-            "coef_": (sum(coef) / n_folds).cpu().numpy(),
-            "intercept_": (sum(intercept) / n_folds).cpu().numpy(),
+            "coef_": (sum(coef) / sum(n_folds)).cpu().numpy(),
+            "intercept_": (sum(intercept) / sum(n_folds)).cpu().numpy(),
         }
 
     def has(self, candidate_index: int, n_folds: int | None = None) -> bool:
@@ -103,18 +90,10 @@ class BatchResults:
                 f"there with certainty ({len(self._constant)} cases).",
                 ConstantLabelWarning,
             )
-        failed: list[tuple[float, FitStatuses]] = []
-        final_points: list[tuple[Status, float]] = []
-        for statuses in self._statuses:
-            for candidate_index, status, reached in zip(
-                statuses.candidate_indices, statuses.status, statuses.optimality, strict=True
-            ):
-                if not self.has(candidate_index):
-                    continue  # the candidate was fitted individually
-                final_points.append((status, reached))
-                if status is not Status.CONVERGED:
-                    failed.append((reached, statuses))
+        # a candidate without all results was fitted individually
+        outcomes = [outcome for outcome in self._outcomes if self.has(outcome.candidate_index)]
+        failed = [outcome for outcome in outcomes if outcome.status is not Status.CONVERGED]
         if failed:
-            _, worst = max(failed, key=lambda fit: fit[0])
-            what = "fits of the search"
-            warn_unless_all_converged(worst.final, final_points, what, worst.dtype)
+            worst = max(failed, key=lambda outcome: outcome.optimality)
+            ends = [(outcome.status, outcome.optimality) for outcome in outcomes]
+            warn_unless_all_converged(worst.final, ends, "fits of the search", worst.dtype)

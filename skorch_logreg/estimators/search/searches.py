@@ -13,12 +13,10 @@ from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.estimators import persistence
-from skorch_logreg.estimators.search.candidates import (
-    can_batch,
-)
+from skorch_logreg.estimators.search.candidates import can_batch
 from skorch_logreg.estimators.search.evaluation import EvaluatedCandidates
 from skorch_logreg.estimators.search.individual_fits import begin_search_callbacks
-from skorch_logreg.estimators.search.scores import CandidateScorer
+from skorch_logreg.estimators.search.search_data import SearchData
 from skorch_logreg.inputs import out_of_core
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
@@ -105,10 +103,7 @@ class _BatchedSearch:
         callback_context = begin_search_callbacks(self, task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
-        candidate_scorer = CandidateScorer(
-            self.estimator, X, y, scorers, self.scoring, routed.scorer.score, self.error_score
-        )
-        evaluated = EvaluatedCandidates(self, splitter, routed, candidate_scorer)
+        evaluated = EvaluatedCandidates(SearchData(self, X, y, scorers, routed), splitter)
         if "callback_ctx" in signature(self._run_search).parameters:
             self._run_search(evaluated, callback_ctx=callback_context)
         else:
@@ -118,31 +113,32 @@ class _BatchedSearch:
         if callable(self.scoring) and self.multimetric_:
             self._check_refit_for_multimetric(first_score)
             refit_metric = self.refit
+        results = evaluated.results
         if self.refit or not self.multimetric_:
-            self._select_best(evaluated.results, refit_metric)
+            self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
+            if not callable(self.refit):
+                self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
+            self.best_params_ = results["params"][self.best_index_]
         if self.refit:
-            self._refit(evaluated, routed.estimator.fit, callback_context, task)
+            batched, candidate_index = evaluated.sources[self.best_index_]
+            start = batched.start(candidate_index)
+            self._refit(start, routed.estimator.fit, callback_context, task)
         several = isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers._scorers if several else scorers
-        self.cv_results_ = evaluated.results
-        self.batched_ = ArrayNamespace.of(X).convert(evaluated.batched)
+        self.cv_results_ = results
+        mask = np.array([batched.has(index) for batched, index in evaluated.sources], dtype=bool)
+        self.batched_ = ArrayNamespace.of(X).convert(mask)
         if callback_context is not None:
             callback_context.call_on_fit_task_end(estimator=self, **task)
 
-    def _select_best(self: Any, results: dict[str, Any], refit_metric: str) -> None:
-        self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
-        if not callable(self.refit):
-            self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
-        self.best_params_ = results["params"][self.best_index_]
-
     def _refit(
         self: Any,
-        evaluated: EvaluatedCandidates,
+        start: dict[str, Any] | None,
         fit_params: dict[str, Any],
         callback_context: Any,
         task: dict[str, Any],
     ) -> None:
-        """Fit the best candidate to all rows, starting from the mean of its folds' coefficients."""
+        """Fit the best candidate to all rows, from the coefficients ``start``, if any."""
         best = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
         self.best_estimator_ = best
         refit = (
@@ -154,20 +150,14 @@ class _BatchedSearch:
             if refit is not None:
                 refit.call_on_fit_task_begin(estimator=self, **task)
             started = time.time()
-            has_callbacks = getattr(self, "_skl_callbacks", None)
-            fitted = None if has_callbacks else evaluated.fitted(self.best_index_)
-            if fitted is not None:
-                vars(best).update(fitted)
-            else:
-                start = evaluated.start(self.best_index_)
-                warm_start = start is not None and best.warm_start
+            warm_start = start is not None and best.warm_start
+            if start is not None:
+                vars(best).update(start, warm_start=True)
+            try:
+                best.fit(task["X"], task["y"], **fit_params)
+            finally:
                 if start is not None:
-                    vars(best).update(start, warm_start=True)
-                try:
-                    best.fit(task["X"], task["y"], **fit_params)
-                finally:
-                    if start is not None:
-                        best.warm_start = warm_start
+                    best.warm_start = warm_start
             self.refit_time_ = time.time() - started
         if hasattr(best, "feature_names_in_"):
             self.feature_names_in_ = best.feature_names_in_

@@ -13,22 +13,15 @@ from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 
-from skorch_logreg import BatchedGridSearchCV, ConstantLabelWarning, MultiLabel, fitting
+from skorch_logreg import (
+    BatchedGridSearchCV,
+    ConstantLabelWarning,
+    MultiLabel,
+    TorchLogisticClassifier,
+    fitting,
+)
 from tests.estimators.data import binary, multi
 from tests.estimators.search.test_search import compare, exact
-
-
-@pytest.fixture
-def solves(monkeypatch):
-    """Numbers of models of every call of the core."""
-    calls, fit = [], fitting.fit
-
-    def counted(data, *args, C, **kwargs):
-        calls.append(torch.as_tensor(C).numel())
-        return fit(data, *args, C=C, **kwargs)
-
-    monkeypatch.setattr(fitting, "fit", counted)
-    return calls
 
 
 @pytest.mark.parametrize(
@@ -119,6 +112,15 @@ def test_rows_of_any_kind(container):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # float32 does not reach 1e-10
         compare(estimator, grid, (X, Y), scoring="roc_auc", cv=KFold(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [{"estimator__C": [0.1, 1.0]}, {"C": [0.1, 1.0]}], ids=str)
+def test_an_estimator_of_none_is_the_default(grid):
+    X, y = multi()
+    Y = np.c_[y == 0, y == 1].astype(int)
+    got = compare(MultiLabel(), grid, (X, Y), cv=KFold(3), atol=1e-4)
+    expected = compare(MultiLabel(TorchLogisticClassifier()), grid, (X, Y), cv=KFold(3), atol=1e-4)
+    np.testing.assert_array_equal(got.best_estimator_.coef_, expected.best_estimator_.coef_)
 
 
 def test_known_cells():

@@ -30,7 +30,7 @@ from skorch_logreg import (
     BatchedRandomizedSearchCV,
     TorchLogisticClassifier,
 )
-from skorch_logreg.estimators.search.scores import CandidateScorer
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from tests.estimators.data import binary, multi
 
 CS = {"C": [0.01, 0.3, 3.0]}
@@ -126,7 +126,7 @@ FAST = {
 
 @pytest.mark.parametrize("scoring", FAST)
 def test_known_metrics_are_computed_for_all_at_once(scoring, monkeypatch):
-    monkeypatch.delattr(CandidateScorer, "_score_individually")
+    monkeypatch.setattr(CachedLogitsClassifier, "of", None)
     refit = "accuracy" if scoring == "several" else True
     grid = CS | {"threshold": [0.4, 0.5]}
     compare(exact(), grid, binary(), scoring=FAST[scoring], refit=refit)

@@ -10,7 +10,7 @@ from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils import Tags
 from sklearn.utils._array_api import move_to
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
+from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params
 
 from skorch_logreg.data import scratch_folders
@@ -23,11 +23,12 @@ from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import Status
-from skorch_logreg.inputs import options
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.validate import validate
 
 __all__ = ["TorchLogisticClassifierCV"]
+
+_CONSTRAINTS_OF_ONE = TorchLogisticClassifier._parameter_constraints
 
 
 class TorchLogisticClassifierCV(
@@ -178,25 +179,19 @@ class TorchLogisticClassifierCV(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: constraint
-            for name, constraint in TorchLogisticClassifier._parameter_constraints.items()
-            if name
-            not in ("C", "l1_ratio", "penalty", "warm_start", "soft_labels", "label_smoothing")
+            for name, constraint in _CONSTRAINTS_OF_ONE.items()
+            if name not in ("C", "l1_ratio", "warm_start", "soft_labels", "label_smoothing")
         },
         "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "l1_ratios": ["array-like", None, Hidden(StrOptions({"warn"}))],
         "cv": ["cv_object"],
-        "penalty": [
-            StrOptions({"l1", "l2", "elasticnet"}),
-            Hidden(StrOptions({"deprecated"})),
-            HasMethods("of_features"),
-        ],
+        "penalty": [kind for kind in _CONSTRAINTS_OF_ONE["penalty"] if kind is not None],
         "scoring": [
             StrOptions(set(get_scorer_names())),
             callable,
             None,
             Hidden(StrOptions({"warn"})),
         ],
-        "solver": [StrOptions(set(options.SOLVERS)), HasMethods("step"), HasMethods("optimizer")],
         "refit": ["boolean"],
         "use_legacy_attributes": ["boolean", Hidden(StrOptions({"warn"}))],
         "selection": [StrOptions({"best", "1se"})],
@@ -303,10 +298,15 @@ class TorchLogisticClassifierCV(
         if self.selection == "1se" and not self.refit:
             raise ParameterError("selection='1se' needs refit=True: each fold has its own best.")
         inputs = validate(X, y, sample_weight, model=self, chosen=chosen.first)
-        self._check_class_weight(inputs.labels.classes)
+        y, classes = inputs.y, inputs.labels.classes
+        keys = self.class_weight.keys() if isinstance(self.class_weight, dict) else set()
+        if not keys <= set(classes.tolist()):
+            raise ValueError(
+                "The given class_weight dict must have the class labels as keys; "
+                f"classes={classes} but key={keys}"
+            )
         problem = inputs.problem(self, chosen.first)
         routed = self._routed(inputs.sample_weight, params)
-        y, classes = inputs.y, inputs.labels.classes
         if inputs.namespace.xp is not None:
             y, classes = move_to(y, classes, xp=np, device="cpu")
         cv = _default_folds(y) if self.cv is None else self.cv
@@ -337,15 +337,6 @@ class TorchLogisticClassifierCV(
         self.converged_ = fit.status[0] is Status.CONVERGED
         self.n_passes_ = fit.n_passes
         warn_unless_all_converged(self, outcomes, "models", problem.dtype)
-
-    def _check_class_weight(self, classes: Any) -> None:
-        """Raise an error for class weights of other classes."""
-        keys = self.class_weight.keys() if isinstance(self.class_weight, dict) else set()
-        if not keys <= set(classes.tolist()):
-            raise ValueError(
-                "The given class_weight dict must have the class labels as keys; "
-                f"classes={classes} but key={keys}"
-            )
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data is supported; liblinear takes two classes."""

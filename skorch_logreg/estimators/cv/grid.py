@@ -11,9 +11,8 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.cv.attributes import choose, choose_by_fold, cv_attributes
 from skorch_logreg.estimators.cv.options import CVOptions
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs.out_of_core import rows_for_splitter
@@ -21,7 +20,7 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
-__all__ = ["GridSearch", "fit_folds", "held_out_scorer", "split_rows"]
+__all__ = ["GridSearch", "choose", "choose_by_fold", "fit_folds", "held_out_scorer", "split_rows"]
 
 # logit of a class that a fold lacks: its probability rounds to 0 beside 1, and means over folds
 # stay those of probabilities that other folds could give
@@ -115,28 +114,17 @@ class GridSearch:
     def run(self) -> tuple[FitResult, dict[str, Any], list[tuple[Status, float]]]:
         """Fit all candidates on all folds, choose one, and fit it on all rows.
 
-        Without `refit` the folds' best models are averaged.
-
-        Returns
-        -------
-        fit : FitResult
-            Selected model, including liblinear's column, with the passes of all fits.
-        attributes : dict
-            Fitted attributes of the search.
-        outcomes : list of (Status, float)
-            Status and optimality of every model; those of the refit are last.
-
-        Raises
-        ------
-        ParameterError
-            If a fold has no training row with a weight.
+        Without `refit` the folds' best models are averaged. Return the selected model with the
+        passes of all fits, the search's fitted attributes, and the status and optimality of fits.
         """
         estimator, chosen = self.estimator, self.chosen
         index, weight = self.inputs.weighted_targets(estimator.class_weight)
         fold_weight = self.train.counts(len(index))
         if weight is not None:
             fold_weight.mul_(weight.cpu()[:, None])
-        shown = self._classes_shown(index, fold_weight)
+        shown = classes_shown(index, fold_weight, self.problem.n_classes)
+        for fold in np.flatnonzero(~shown.any(axis=1)):
+            raise ParameterError(f"Fold {fold} of cv has no training row with a positive weight.")
         fitter = self._fitter(index, fold_weight)
         scores, numbers, fits = fit_folds(self.problem, fitter, chosen, self.scorer)
         scores, numbers = scores[:, :, 0].swapaxes(0, 1), numbers[:, :, 0].swapaxes(0, 1)
@@ -144,12 +132,10 @@ class GridSearch:
         outcomes = list(zip(fits.status, fits.optimality.tolist(), strict=True))
         if estimator.refit:
             ratio, c = choose(scores, chosen.Cs, estimator.selection)
-            whole = np.flatnonzero(shown.all(axis=1))
+            whole = np.flatnonzero(shown.all(axis=1) | (not self.problem.has_free_intercept))
             start = _mean(params, (whole, ratio, c)) if len(whole) else None
             last = replace(
-                fitter,
-                columns=lambda _: (index, weight),
-                options={**fitter.options, "bound": True},
+                fitter, columns=lambda _: (index, weight), options={**fitter.options, "bound": True}
             ).fit_all(
                 Models(np.zeros(1, int), chosen.c_values[c, None], np.array([ratio]), start=start)
             )
@@ -158,7 +144,7 @@ class GridSearch:
             ratio, c = np.array(choose_by_fold(scores)).T
             best = np.arange(len(scores)), ratio, c
             last = _averaged(fits, numbers[best], _mean(params, best))
-        attributes = cv_attributes(
+        attributes = _attributes(
             chosen,
             scores=scores,
             n_iter=fits.n_iter.cpu().to(torch.int32)[numbers].numpy(),
@@ -169,13 +155,6 @@ class GridSearch:
             refit=estimator.refit,
         )
         return replace(last, n_passes=fits.n_passes + last.n_passes), attributes, outcomes
-
-    def _classes_shown(self, index: Tensor, fold_weight: Tensor) -> np.ndarray:
-        """Return for every fold (row) and class (column) whether a model needs no limit for it."""
-        shown = classes_shown(index, fold_weight, self.problem.n_classes)
-        for fold in np.flatnonzero(~shown.any(axis=1)):
-            raise ParameterError(f"Fold {fold} of cv has no training row with a positive weight.")
-        return shown if self.problem.has_free_intercept else np.ones_like(shown)
 
     def _fitter(self, index: Tensor, fold_weight: Tensor) -> BatchFitter:
         problem, estimator, n_folds = self.problem, self.estimator, fold_weight.shape[1]
@@ -204,6 +183,84 @@ class GridSearch:
         if not self.problem.fit_intercept:
             return params.coef.numpy()
         return torch.cat([params.coef, params.intercept[..., None]], dim=-1).numpy()
+
+
+def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int]:
+    """Choose a candidate by its mean score over the folds; return the indices of l1_ratio and C.
+
+    ``scores`` are (n_folds, n_l1_ratios, n_cs); one that is not finite is the worst. Ties go to
+    the first C, then to the first l1_ratio. With the `selection` "1se" it is the smallest C, with
+    the best candidate's l1_ratio, whose mean score is within one standard error of the best.
+    """
+    mean = _finite(scores.mean(axis=0))
+    c, ratio = np.unravel_index(np.argmax(mean.T), mean.T.shape)
+    if selection == "1se":
+        n_folds = scores.shape[0]
+        if n_folds < 2:
+            raise ParameterError("selection='1se' needs at least 2 folds, cv yields one.")
+        error = scores[:, ratio, c].std(ddof=1) / np.sqrt(n_folds)
+        within = np.flatnonzero(mean[ratio] >= mean[ratio, c] - error)
+        if within.size:  # empty if no score is finite
+            c = within[np.argmin(Cs[within])]
+    return int(ratio), int(c)
+
+
+def choose_by_fold(scores: np.ndarray) -> list[tuple[int, int]]:
+    """Choose the best candidate of every fold, with the order of `choose`."""
+    scores = _finite(scores)
+    n_ratios = scores.shape[1]
+    best = scores.swapaxes(1, 2).reshape(len(scores), -1).argmax(axis=1)
+    return [(int(place % n_ratios), int(place // n_ratios)) for place in best]
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    """Replace NaN scores by -inf; warn of non-finite scores."""
+    if np.isfinite(scores).all():
+        return scores
+    warn_user(f"One or more of the test scores are non-finite: {scores}")
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def _attributes(
+    chosen: CVOptions,
+    *,
+    scores: np.ndarray,
+    n_iter: np.ndarray,
+    paths: np.ndarray,
+    C: float,
+    l1_ratio: float,
+    classes: np.ndarray,
+    refit: bool,
+) -> dict[str, Any]:
+    """Return the fitted attributes of a cross-validation in the layout that the options specify.
+
+    ``scores`` and ``n_iter`` are (n_folds, n_l1_ratios, n_cs), and ``paths`` (n_folds,
+    n_l1_ratios, n_cs, K, n_dof), with the intercept last where there is one.
+    """
+    if not chosen.use_legacy_attributes:
+        return chosen.attributes() | {
+            "C_": C,
+            "l1_ratio_": l1_ratio,
+            "scores_": scores,
+            "n_iter_": n_iter,
+            "coefs_paths_": paths,
+        }
+    # dicts by class (for two classes, only the second), with Cs before l1_ratios, and without an
+    # axis of l1_ratios if none were given
+    labels = classes[1:] if len(classes) == 2 else classes
+    scores, n_iter = scores.swapaxes(1, 2), n_iter.swapaxes(1, 2)
+    paths = np.moveaxis(paths, 3, 0).swapaxes(2, 3)
+    legacy_l1_ratio: float | None = l1_ratio
+    if chosen.l1_ratios is None:
+        scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
+        legacy_l1_ratio = None if refit else l1_ratio
+    return chosen.attributes() | {
+        "C_": np.full(len(labels), C),
+        "l1_ratio_": np.full(len(labels), legacy_l1_ratio),
+        "scores_": {label: scores.copy() for label in labels},
+        "n_iter_": n_iter[None],
+        "coefs_paths_": dict(zip(labels, paths.copy(), strict=True)),
+    }
 
 
 def _mean(params: Params, place: Any) -> Params:

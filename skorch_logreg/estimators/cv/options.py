@@ -110,7 +110,13 @@ def resolve_cv(parameters: Any) -> CVOptions:
         legacy = True
         _deprecated(_ATTRIBUTES_CHANGE.format(name=type(parameters).__name__))
     check_solver(parameters.solver, penalty, parameters.dual)
-    _check_at_once(parameters.solver)
+    require_no_checkpoint(parameters.solver)  # which is for one fit
+    if trains_in_epochs(parameters.solver):
+        raise ParameterError(
+            f"solver={parameters.solver!r} trains in epochs, but all folds and penalties are "
+            "solved exactly and at once here; search with "
+            "GridSearchCV(TorchLogisticClassifier(solver=...), {'C': [...]})."
+        )
     l1_ratios = _check_l1_ratios(l1_ratios, penalty)
     given = None if isinstance(parameters.penalty, str) else parameters.penalty
     named = given is None and parameters.penalty != "deprecated"
@@ -120,13 +126,12 @@ def resolve_cv(parameters: Any) -> CVOptions:
             f"Got (penalty={penalty})"
         )
     Cs = _check_grid(parameters.Cs)
-    serves_best = parameters.solver in ("liblinear", "sag", "saga")
-    is_liblinear = parameters.solver == "liblinear"
-    if is_liblinear and np.isinf(Cs).any():
-        check_solver("liblinear", None, parameters.dual)
-    effective_l1_ratios = [1.0 if penalty == "l1" else 0.0] * len(l1_ratios or [0])
-    if penalty == "elasticnet":
-        effective_l1_ratios = [float(ratio) for ratio in l1_ratios or ()]
+    solver = parameters.solver
+    if solver == "liblinear" and np.isinf(Cs).any():
+        check_solver(solver, None, parameters.dual)
+    effective_l1_ratios = [float(ratio) for ratio in l1_ratios or [0]]
+    if penalty != "elasticnet":
+        effective_l1_ratios = [float(penalty == "l1")] * len(effective_l1_ratios)
     return CVOptions(
         Cs=Cs,
         l1_ratios=l1_ratios,
@@ -136,8 +141,8 @@ def resolve_cv(parameters: Any) -> CVOptions:
         first=Options(
             C=1.0,
             l1_ratio=effective_l1_ratios[0],
-            solver="auto" if serves_best else parameters.solver,
-            is_liblinear=is_liblinear,
+            solver="auto" if solver in ("liblinear", "sag", "saga") else solver,
+            is_liblinear=solver == "liblinear",
             penalty=given,
         ),
     )
@@ -150,7 +155,13 @@ def _resolve_penalty(parameters: Any) -> tuple[Any, Any]:
         l1_ratios = None
         _deprecated(_L1_RATIOS_CHANGE)
     if not isinstance(penalty, str | None):
-        _check_object(parameters, l1_ratios)
+        own = {name: getattr(parameters, name) for name in ("penalty", "dual", "solver")}
+        resolve(SimpleNamespace(C=1.0, l1_ratio=0.0, n_jobs=None, **own))
+        if l1_ratios is not None and np.any(np.asarray(l1_ratios) != 0):
+            raise ParameterError(
+                f"l1_ratios={l1_ratios!r} mix ridge and lasso, but penalty={penalty!r} is neither; "
+                "pass l1_ratios=(0,)."
+            )
         return l1_ratios, "l2"
     if penalty != "deprecated":
         _deprecated(_PENALTY_DEPRECATED)
@@ -162,36 +173,6 @@ def _resolve_penalty(parameters: Any) -> tuple[Any, Any]:
     return l1_ratios, ends[0] if ends else "elasticnet"
 
 
-def _check_at_once(solver: Any) -> None:
-    """Raise an error for solvers with a checkpoint, which is for one fit, or of mini-batches."""
-    require_no_checkpoint(solver)
-    if trains_in_epochs(solver):
-        raise ParameterError(
-            f"solver={solver!r} trains in epochs, but all folds and penalties are solved exactly "
-            "and at once here; search with "
-            "GridSearchCV(TorchLogisticClassifier(solver=...), {'C': [...]})."
-        )
-
-
-def _check_object(parameters: Any, l1_ratios: Any) -> None:
-    """Raise an error for parameters that cannot be combined with a penalty object."""
-    resolve(
-        SimpleNamespace(
-            penalty=parameters.penalty,
-            C=1.0,
-            l1_ratio=0.0,
-            dual=parameters.dual,
-            solver=parameters.solver,
-            n_jobs=None,
-        )
-    )
-    if l1_ratios is not None and np.any(np.asarray(l1_ratios) != 0):
-        raise ParameterError(
-            f"l1_ratios={l1_ratios!r} mix ridge and lasso, but penalty={parameters.penalty!r} is "
-            "neither; pass l1_ratios=(0,)."
-        )
-
-
 def _deprecated(text: str) -> None:
     warn_user(text, FutureWarning)
 
@@ -200,11 +181,8 @@ def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:
     """Raise an error for ratios outside [0, 1], or for missing ratios of an elastic net."""
     if l1_ratios is None and penalty != "elasticnet":
         return None
-    if (
-        l1_ratios is None
-        or len(l1_ratios) == 0
-        or any(not isinstance(ratio, Real) or not 0 <= float(ratio) <= 1 for ratio in l1_ratios)
-    ):
+    given = () if l1_ratios is None else l1_ratios
+    if not len(given) or not all(isinstance(r, Real) and 0 <= float(r) <= 1 for r in given):
         raise ValueError(
             f"l1_ratios must be an array-like of numbers between 0 and 1; got "
             f"(l1_ratios={l1_ratios!r})"

@@ -66,10 +66,7 @@ class RoutesToScorer:
         return (
             MetadataRouter(owner=self)
             .add_self_request(self)
-            .add(
-                splitter=self.cv,
-                method_mapping=MethodMapping().add(caller="fit", callee="split"),
-            )
+            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
             .add(
                 scorer=self._get_scorer(),
                 method_mapping=MethodMapping()

@@ -21,18 +21,20 @@ from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
-from skorch_logreg.estimators.multilabel import neural, partial, per_label
+from skorch_logreg.estimators.multilabel import neural, partial
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation, split_labels
-from skorch_logreg.estimators.multilabel.export import LabelExportMixin
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import (
     LabelProblem,
     TrainedGroup,
     label_outcomes,
 )
+from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
 from skorch_logreg.estimators.multilabel.validate import (
+    c_per_label,
     check_solver,
     checked_estimator,
+    resolve_for_labels,
     validate_labels,
 )
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
@@ -53,7 +55,7 @@ _OPTIONAL_ATTRIBUTES = {
 
 class MultiLabel(
     persistence.VersionedState,
-    LabelExportMixin,
+    LabelPrediction,
     MultiOutputMixin,
     ClassifierMixin,
     MetaEstimatorMixin,
@@ -275,12 +277,7 @@ class MultiLabel(
     @available_if(partial.has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self,
-        X: Any,
-        y: Any,
-        classes: Any = None,
-        sample_weight: Any = None,
-        label_mask: Any = None,
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, label_mask: Any = None
     ) -> Self:
         """Train all labels for one epoch over some of the rows, from their current parameters.
 
@@ -341,7 +338,7 @@ class MultiLabel(
             grid = resolve_cv(without_legacy_attributes)
             resolved = grid.first
         else:
-            resolved = per_label.resolve(estimator, self.C)
+            resolved = resolve_for_labels(estimator, self.C)
             check_solver(resolved.solver)
         inputs = validate_labels(
             self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
@@ -355,7 +352,7 @@ class MultiLabel(
             train, held_out = split_labels(estimator.cv, inputs, y)
         label_problem = LabelProblem.of(self, inputs, estimator, resolved)
         if grid is None:
-            C = per_label.c_per_label(self.C, estimator, resolved, labels.n_labels)
+            C = c_per_label(self.C, estimator, resolved, labels.n_labels)
             start = None
             if estimator.warm_start:
                 start = self._warm_start_params(label_problem.problem, labels.n_labels)

@@ -1,6 +1,7 @@
 """Cross-validation of C and l1_ratio for each label, over all labels together."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,7 @@ import torch
 from sklearn.model_selection import check_cv
 from torch import Tensor
 
-from skorch_logreg.estimators.cv.attributes import choose
-from skorch_logreg.estimators.cv.grid import fit_folds, held_out_scorer, split_rows
+from skorch_logreg.estimators.cv.grid import choose, fit_folds, held_out_scorer, split_rows
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.estimators.multilabel.label_problem import (
     LabelOutcome,
@@ -55,24 +55,8 @@ class LabelCrossValidation:
     def run(self) -> tuple[FitResult, dict[str, Any], list[LabelOutcome]]:
         """Fit and score all labels, folds and candidates; fit the chosen candidates on all rows.
 
-        Returns
-        -------
-        fits : FitResult
-            Models of all labels, with the passes of all fits.
-        attributes : dict
-            Fitted attributes of the search.
-        outcomes : list of LabelOutcome
-            Outcomes of the fits on the folds and on all rows.
-
-        Raises
-        ------
-        ParameterError
-            If a label has no known target with a positive weight in a fold's training rows.
-
-        Warns
-        -----
-        UserWarning
-            If held-out rows have no score for a label.
+        Return the models on all rows with the passes of all fits, the search's fitted attributes,
+        and the outcomes of all fits.
         """
         grid, problem = self.grid, self.label_problem
         n_labels = problem.binary_problems.labels.n_labels
@@ -111,24 +95,25 @@ class LabelCrossValidation:
         outcomes : list of LabelOutcome
         n_passes : int
         """
-        columns = _FoldColumns(self.label_problem, self.train, labels)
-        weight = self.inputs.sample_weight
+        problems, weight = self.label_problem.binary_problems, self.inputs.sample_weight
+        columns = problems.targets_and_weights(labels)
         scorer = held_out_scorer(
             self.estimator,
             self.inputs,
             self.grid,
-            index=columns.targets,
-            known=columns.known,
+            index=columns[0],
+            known=problems.labels.columns(labels, problems.device)[1],
             classes=self.inputs.labels.class_pair,
             thresholds=[self.thresholds[label] for label in labels],
             held_out=self.held_out,
             params={} if weight is None else {"sample_weight": weight},
             skips=True,
         )
-        fitter = self.label_problem.fitter(columns, penalties=self.grid.penalties)
-        constant = self.label_problem.binary_problems.constant[labels]
+        fitter = self.label_problem.fitter(
+            partial(self._columns, labels, columns), penalties=self.grid.penalties
+        )
         scores, numbers, fits = fit_folds(
-            self.label_problem.problem, fitter, self.grid, scorer, constant
+            self.label_problem.problem, fitter, self.grid, scorer, problems.constant[labels]
         )
         scores = scores.transpose(2, 1, 0, 3)
         chosen = np.array([self._choose(own) for own in scores])
@@ -144,6 +129,28 @@ class LabelCrossValidation:
         ends = zip(label.tolist(), fits.status, fits.optimality.tolist(), strict=True)
         outcomes = [end for end, skip in zip(ends, saturated.tolist(), strict=True) if not skip]
         return scores, chosen, (coef, intercept), outcomes, fits.n_passes
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        """Number of times that every row (n_samples, n_folds) is in every fold."""
+        counts = self.train.counts(self.inputs.X.shape[0])
+        return counts.to(self.label_problem.binary_problems.device)
+
+    def _columns(
+        self, labels: np.ndarray, columns: tuple[Tensor, Tensor | None], numbers: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """Return targets and weights (n_samples, k) by ``fold * n_labels + label``."""
+        targets, own = columns
+        fold, label = np.divmod(numbers, len(labels))
+        weight = self._counts[:, fold]
+        if own is not None:
+            weight *= own[:, None] if own.ndim == 1 else own[:, label]
+        for empty in (weight.sum(dim=0) == 0).nonzero()[:1, 0].tolist():
+            raise ParameterError(
+                f"Fold {fold[empty]} of cv has no training row that counts and in which label "
+                f"{self.inputs.labels.describe(labels[label[[empty]]])} is known."
+            )
+        return targets[:, label], weight
 
     def _choose(self, scores: np.ndarray) -> tuple[int, int]:
         """Choose a candidate from the folds that have scores; the first candidate if none has."""
@@ -169,28 +176,3 @@ class LabelCrossValidation:
                 names = labels.describe(labels_without_score)
                 text += f" Without any score is {names}, with the first of Cs."
             warn_user(text)
-
-
-class _FoldColumns:
-    """Targets and weights of folds x labels, by ``fold * n_labels + label``."""
-
-    def __init__(self, label_problem: LabelProblem, train: FoldRows, labels: np.ndarray) -> None:
-        binary_problems = label_problem.binary_problems
-        self._labels, self._names = labels, binary_problems.labels
-        self.targets, self._weight = binary_problems.targets_and_weights(labels)
-        self.known = self._names.columns(labels, binary_problems.device)[1]
-        self._counts = train.counts(len(self.targets)).to(self.targets.device)
-
-    def __call__(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the targets and weights (n_samples, k) of some columns."""
-        fold, label = np.divmod(numbers, len(self._labels))
-        weight = self._counts[:, fold]
-        if self._weight is not None:
-            own = self._weight
-            weight *= own[:, None] if own.ndim == 1 else own[:, label]
-        for empty in (weight.sum(dim=0) == 0).nonzero()[:1, 0].tolist():
-            raise ParameterError(
-                f"Fold {fold[empty]} of cv has no training row that counts and in which label "
-                f"{self._names.describe(self._labels[label[[empty]]])} is known."
-            )
-        return self.targets[:, label], weight

@@ -21,7 +21,6 @@ __all__ = ["COLUMN_KINDS", "Indicator", "read", "write"]
 
 COLUMN_KINDS = ("binary", "multiclass")  # kinds of a 1-D y of classes
 
-_ENTRIES_PER_CHECK = 1 << 20  # entries of y that are validated at a time, to bound memory
 _TORCH_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _COLLECTIONS = (set, frozenset, list, tuple, dict, np.ndarray)
 _LABEL_SETS = (
@@ -34,7 +33,7 @@ _LABEL_SETS = (
 class Indicator:
     """Binary targets, one problem per column.
 
-    Parameters
+    Attributes
     ----------
     kind : {"array", "csr_array", "csr_matrix", "binary", "multiclass"}
         Kind of y and of predictions; the last two stand for a 1-D y of classes.
@@ -48,7 +47,7 @@ class Indicator:
         0, 1 or nan (unknown); or class indices.
     mask : Tensor or csc_array of shape (n_samples, n_labels) or None
         0 for unknown targets.
-    is_soft : bool, default=False
+    is_soft : bool
         Whether values are probabilities instead of 0 and 1.
     """
 
@@ -87,23 +86,14 @@ class Indicator:
 
     def take(self, rows: np.ndarray) -> "Indicator":
         """Copy some rows."""
-
-        def part(cells: Any) -> Any:
-            if isinstance(cells, Tensor):
-                return cells[torch.from_numpy(rows).to(cells.device)]
-            return None if cells is None else cells[rows]
-
-        return replace(self, values=part(self.values), mask=part(self.mask))
+        mask = None if self.mask is None else self.mask[rows]
+        return replace(self, values=self.values[rows], mask=mask)
 
     def columns(self, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Convert some labels to dense columns.
 
-        Returns
-        -------
-        targets : Tensor of shape (n_samples, m), int64, or float64 if soft
-            Targets; 0 if unknown.
-        known : Tensor of shape (n_samples, m), bool, or None
-            True where targets are known; None if all are.
+        Return targets (n_samples, m), which are float64 if soft, else int64, and 0 if unknown; and
+        a mask (n_samples, m) of known targets, or None if all are known.
         """
         known = None
         if self.kind == "binary":
@@ -142,22 +132,15 @@ def read(
     soft_labels: bool = False,
     column: Callable[[Any], Targets] = encode_column,
 ) -> Indicator:
-    """Validate targets and the mask of known targets.
+    """Validate targets y and the mask of known targets, for validated rows X.
 
-    Parameters
-    ----------
-    y : array-like, data frame or sparse array of shape (n_samples, n_labels) or (n_samples,)
-        Targets. Not modified, viewed if possible, and not converted from sparse to dense.
-    label_mask : the same, of shape (n_samples, n_labels), or None
-        True where targets are known.
-    X : array of shape (n_samples, n_features)
-        Validated rows.
-    soft_labels : bool, default=False
-        Whether y holds probabilities; it must then be dense with two axes.
-    column : callable
-        Function that encodes a 1-D y.
+    y is not modified, viewed if possible, and not converted from sparse to dense. ``column``
+    encodes a 1-D y of classes.
     """
-    names = _label_names(y)
+    try:
+        names = _get_feature_names(y)
+    except TypeError:  # names of several types
+        names = None
     y = _as_array(y, "y")
     check_consistent_length(X, y)
     read_cells = _probabilities if soft_labels else _parse_entries
@@ -186,14 +169,6 @@ def write(positive: Tensor, kind: str, dtype: str, namespace: ArrayNamespace) ->
     if namespace.is_torch:
         return positive.to(namespace.device, getattr(torch, dtype))
     return namespace.convert(positive.cpu().numpy().astype(dtype, copy=False))
-
-
-def _label_names(y: Any) -> Any:
-    """Return the column names of a data frame if all are strings, else None."""
-    try:
-        return _get_feature_names(y)
-    except TypeError:
-        return None
 
 
 def _as_array(array: Any, name: str) -> Any:
@@ -264,17 +239,9 @@ def _probabilities(array: Any) -> Tensor:
 
 
 def _find_invalid(entries: Tensor) -> Any:
-    """Return a value other than 0, 1 and nan, or None; checks a part at a time."""
-    if entries.dtype == torch.bool or entries.numel() == 0:
-        return None
-    if not entries.is_floating_point():
-        low, high = (int(end) for end in entries.aminmax())
-        return low if low < 0 else high if high > 1 else None
-    for part in entries.split(max(_ENTRIES_PER_CHECK // max(entries[0].numel(), 1), 1)):
-        invalid = part[~((part == 0) | (part == 1) | part.isnan())]
-        if len(invalid):
-            return float(invalid[0])
-    return None
+    """Return a value other than 0, 1 and nan, or None."""
+    invalid = entries[~((entries == 0) | (entries == 1) | entries.isnan())]
+    return invalid[0].item() if len(invalid) else None
 
 
 def _check_single_column(y: Any) -> None:

@@ -12,15 +12,19 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel import per_label
-from skorch_logreg.estimators.multilabel.binary_problems import BinaryProblems
 from skorch_logreg.estimators.multilabel.label_problem import (
+    BinaryProblems,
     LabelProblem,
     label_outcomes,
     print_progress,
 )
 from skorch_logreg.estimators.multilabel.partial import validate_part
-from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
+from skorch_logreg.estimators.multilabel.validate import (
+    c_per_label,
+    checked_estimator,
+    resolve_for_labels,
+    validate_labels,
+)
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
@@ -46,18 +50,10 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
             f"itself; under MultiLabel leave {name}={plain!r}."
         )
     previous = previous_network(model) if estimator.warm_start else None
-    inputs = validate_labels(
-        model,
-        estimator,
-        X,
-        y,
-        sample_weight,
-        label_mask=label_mask,
-        allow_nd=estimator.module is not None,
-    )
+    inputs = validate_labels(model, estimator, X, y, sample_weight, label_mask=label_mask)
     if trains_in_epochs(solver):
         inputs = inputs.drop_zero_weight()
-    C = per_label.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
+    C = c_per_label(model.C, head, resolved, inputs.labels.n_labels)
     trained = state = label_problem = None
     certified: dict[str, Any] = {}
     with start(
@@ -99,7 +95,7 @@ def partial_fit(
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
-    C = per_label.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
+    C = c_per_label(model.C, head, resolved, inputs.labels.n_labels)
     previous = previous_network(model)
     with start(
         estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
@@ -119,7 +115,7 @@ def partial_fit(
 def _head(model: Any, estimator: Any, solver: Any) -> tuple[TorchLogisticClassifier, Options]:
     """Return the classifier of the labels on the features of a frozen backbone."""
     head = head_classifier(estimator, solver if estimator.freeze_backbone else "auto")
-    return head, per_label.resolve(head, model.C)
+    return head, resolve_for_labels(head, model.C)
 
 
 def _reset_constant_labels(network_fit: NetworkFit) -> None:

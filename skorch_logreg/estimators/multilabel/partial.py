@@ -1,7 +1,7 @@
 """Incremental fits of all labels, on some of the rows at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +14,14 @@ from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import partial
-from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.indicator import COLUMN_KINDS
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup
-from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
+from skorch_logreg.estimators.multilabel.validate import (
+    c_per_label,
+    checked_estimator,
+    resolve_for_labels,
+    validate_labels,
+)
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
@@ -34,13 +38,10 @@ def has_partial_fit(model: Any) -> bool:
     own = model.class_weight
     each = own if isinstance(own, (list, tuple)) else [own]
     each = [estimator.class_weight if entry is None else entry for entry in each]
-    named = [entry for entry in each if isinstance(entry, str)]
+    named = next((entry for entry in each if isinstance(entry, str)), None)
+    bounds = getattr(estimator, "bounds", None)
     return partial.supports_partial_fit(
-        SimpleNamespace(
-            solver=estimator.solver,
-            class_weight=named[0] if named else None,
-            bounds=getattr(estimator, "bounds", None),
-        )
+        SimpleNamespace(solver=estimator.solver, class_weight=named, bounds=bounds)
     )
 
 
@@ -49,14 +50,14 @@ def partial_fit(
 ) -> None:
     """Train every label for one epoch over some rows."""
     estimator = checked_estimator(model)
-    resolved = per_label.resolve(estimator, model.C)
+    resolved = resolve_for_labels(estimator, model.C)
     resolved = replace(resolved, solver=partial.partial_solver(resolved.solver))
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
     n_labels = inputs.labels.n_labels
     label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
-    C = per_label.c_per_label(model.C, estimator, resolved, n_labels)
+    C = c_per_label(model.C, estimator, resolved, n_labels)
     start = model._warm_start_params(label_problem.problem, n_labels)
     previous = getattr(model, TRAINING, None) if start is not None else None
     if start is None:
@@ -65,9 +66,9 @@ def partial_fit(
     total_weight = torch.zeros_like(C)
     if previous is not None:
         total_weight += torch.tensor(previous["weight"], dtype=torch.float64)
-    labels_so_far = _PartialFit(label_problem, C, start, total_weight)
+    so_far = {"C": C, "params": start, "total_weight": total_weight}
     groups = list(_groups(label_problem, C, previous))
-    trained = [group for labels, state in groups for group in labels_so_far.train(labels, state)]
+    trained = [g for group in groups for g in _train(label_problem, *group, **so_far)]
     n_iter = torch.zeros(n_labels, dtype=torch.int32)
     for labels, state in trained:
         n_iter[labels] = state["n_epochs"]
@@ -86,7 +87,7 @@ def partial_fit(
 
 
 def training_state(
-    total_weight: Tensor, solver: Any, trained: list[tuple[np.ndarray, dict[str, Any]]]
+    total_weight: Tensor, solver: Any, trained: list[TrainedGroup]
 ) -> dict[str, Any]:
     """Return the state from which `partial_fit` continues.
 
@@ -98,14 +99,7 @@ def training_state(
 
 
 def validate_part(
-    model: Any,
-    estimator: Any,
-    X: Any,
-    y: Any,
-    classes: Any,
-    *,
-    sample_weight: Any,
-    label_mask: Any,
+    model: Any, estimator: Any, X: Any, y: Any, classes: Any, *, sample_weight: Any, label_mask: Any
 ) -> FitInput:
     """Validate some of the rows, whose labels must be those of earlier calls."""
     kind = getattr(model, "target_kind_", None)
@@ -124,7 +118,6 @@ def validate_part(
     inputs = validate_labels(
         model, estimator, X, y, sample_weight, label_mask=label_mask,
         column=column, reset=kind is None,
-        allow_nd=getattr(estimator, "module", None) is not None,
     )  # fmt: skip
     labels = inputs.labels
     if not labels.is_column:
@@ -132,7 +125,13 @@ def validate_part(
             raise ValueError("y is an indicator, but it was one column of classes before.")
         if n_before not in (None, labels.n_labels):
             raise ValueError(f"y has {labels.n_labels} labels, but it had {n_before} before.")
-        _check_indicator_classes(classes, labels.n_labels)
+        each = [] if classes is None else [np.asarray(entry).tolist() for entry in classes]
+        of_outputs = len(each) == labels.n_labels and all(e in ([0], [1], [0, 1]) for e in each)
+        if classes is not None and each != list(range(labels.n_labels)) and not of_outputs:
+            raise ValueError(
+                f"classes={classes!r} are not those of an indicator of {labels.n_labels} labels: "
+                f"leave them out, or give numpy.arange({labels.n_labels})."
+            )
     if kind is None:
         return inputs
     names = getattr(model, "label_names_", None)
@@ -142,19 +141,6 @@ def validate_part(
         labels, kind=kind, dtype=model.target_dtype_, classes=model.classes_, names=names
     )
     return replace(inputs, labels=labels)
-
-
-def _check_indicator_classes(classes: Any, n_labels: int) -> None:
-    """Raise if classes are not those of an indicator."""
-    if classes is None:
-        return
-    each = [np.asarray(entry).tolist() for entry in classes]
-    of_outputs = len(each) == n_labels and all(entry in ([0], [1], [0, 1]) for entry in each)
-    if each != list(range(n_labels)) and not of_outputs:
-        raise ValueError(
-            f"classes={classes!r} are not those of an indicator of {n_labels} labels: leave them "
-            f"out, or give numpy.arange({n_labels})."
-        )
 
 
 def _groups(
@@ -176,55 +162,54 @@ def _groups(
         yield labels[part], None
 
 
-@dataclass(frozen=True)
-class _PartialFit:
-    """State of an incremental fit of all labels.
+def _train(
+    label_problem: LabelProblem,
+    labels: np.ndarray,
+    state: dict[str, Any] | None,
+    *,
+    C: Tensor,
+    params: Params,
+    total_weight: Tensor,
+) -> list[TrainedGroup]:
+    """Train a group of labels; labels without a known target among these rows are unchanged.
 
-    The parameters (n_labels, 1, n_features) and (n_labels, 1), and the total weights (n_labels,) of
-    all rows so far are updated in place.
+    The parameters (n_labels, 1, n_features) and (n_labels, 1) of all labels, and the total weights
+    (n_labels,) of all rows so far are updated in place.
     """
-
-    label_problem: LabelProblem
-    C: Tensor
-    params: Params
-    total_weight: Tensor
-
-    def train(self, labels: np.ndarray, state: dict[str, Any] | None) -> Iterator[TrainedGroup]:
-        """Train a group of labels; labels without a known target among these rows are unchanged."""
-        problem, binary_problems = self.label_problem.problem, self.label_problem.binary_problems
-        targets, weight = binary_problems.targets_and_weights(labels)
-        part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
-        if weight is not None:
-            part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
-        has_weight = part_weight > 0
-        if weight is not None and not bool(has_weight.all()):
-            if state is not None:
-                yield labels[~has_weight.numpy()], _select_labels(state, ~has_weight)
-                state = _select_labels(state, has_weight)
-            labels, part_weight = labels[has_weight.numpy()], part_weight[has_weight]
-            targets = targets[:, has_weight.to(targets.device)]
-            weight = weight[:, has_weight.to(weight.device)]
-        if not len(labels):
-            return
-        self.total_weight[labels] += part_weight
-        start = Params(self.params.coef[labels], self.params.intercept[labels])
-        device = binary_problems.device
-        params, trained = fitting.train(
-            from_arrays(self.label_problem.design, targets, weight),
-            problem.loss,
-            problem.penalty(device),
-            C=self.C[labels].to(device),
-            fit_intercept=problem.has_free_intercept,
-            solver=problem.options.solver,
-            start=start,
-            seed=self.label_problem.seed,
-            state=state,
-            epochs=1 if state is None else state["n_epochs"] + 1,
-            total_weight=self.total_weight[labels].to(device),
-        )
-        self.params.coef[labels] = params.coef.cpu()
-        self.params.intercept[labels] = params.intercept.cpu()
-        yield labels, trained.state
+    problem, binary_problems = label_problem.problem, label_problem.binary_problems
+    targets, weight = binary_problems.targets_and_weights(labels)
+    part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
+    if weight is not None:
+        part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
+    has_weight, groups = part_weight > 0, []
+    if weight is not None and not bool(has_weight.all()):
+        if state is not None:
+            groups.append((labels[~has_weight.numpy()], _select_labels(state, ~has_weight)))
+            state = _select_labels(state, has_weight)
+        labels, part_weight = labels[has_weight.numpy()], part_weight[has_weight]
+        targets = targets[:, has_weight.to(targets.device)]
+        weight = weight[:, has_weight.to(weight.device)]
+    if not len(labels):
+        return groups
+    total_weight[labels] += part_weight
+    device = binary_problems.device
+    start = Params(params.coef[labels], params.intercept[labels])
+    found, trained = fitting.train(
+        from_arrays(label_problem.design, targets, weight),
+        problem.loss,
+        problem.penalty(device),
+        C=C[labels].to(device),
+        fit_intercept=problem.has_free_intercept,
+        solver=problem.options.solver,
+        start=start,
+        seed=label_problem.seed,
+        state=state,
+        epochs=1 if state is None else state["n_epochs"] + 1,
+        total_weight=total_weight[labels].to(device),
+    )
+    params.coef[labels] = found.coef.cpu()
+    params.intercept[labels] = found.intercept.cpu()
+    return [*groups, (labels, trained.state)]
 
 
 def _select_labels(state: dict[str, Any], which: Tensor) -> dict[str, Any]:

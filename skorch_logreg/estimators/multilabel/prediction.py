@@ -1,4 +1,4 @@
-"""Predictions of many labels from coefficients or a network."""
+"""Predictions of many labels from coefficients or a network, and their export."""
 
 from typing import Any
 
@@ -10,8 +10,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.export import (
+    ExportMixin,
+    set_fitted,
+    sklearn_parameters,
+    to_numpy_copy,
+    with_threshold,
+)
 from skorch_logreg.estimators.multilabel import indicator
-from skorch_logreg.estimators.multilabel.per_label import broadcast_to_labels
+from skorch_logreg.estimators.multilabel.validate import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
@@ -29,8 +37,8 @@ def _has_coefficients(model: Any) -> bool:
     return not isinstance(model.estimator, NeuralLogisticClassifier)
 
 
-class LabelPrediction(LogisticPrediction):
-    """Predictions of ``n_labels_`` binary models, in the form of the fitted y.
+class LabelPrediction(ExportMixin):
+    """Predictions of ``n_labels_`` binary models, in the form of the fitted y, and their export.
 
     The form is stored in ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
     """
@@ -40,6 +48,9 @@ class LabelPrediction(LogisticPrediction):
     target_dtype_: str
     memory_budget: int | None
     estimator: Any
+    C: Any
+    class_weight: Any
+    n_iter_: Any
 
     sparsify = available_if(_has_coefficients)(LogisticPrediction.sparsify)
     densify = available_if(_has_coefficients)(LogisticPrediction.densify)
@@ -66,6 +77,7 @@ class LabelPrediction(LogisticPrediction):
             An indicator of the kind and type of the y that was fitted: 1 where the probability
             is at least `threshold`. After a fit to a 1-D y its classes.
         """
+        check_is_fitted(self)
         if is_chunked(X):
             namespace, blocks = NUMPY, iterate_chunks(self, X)
         else:
@@ -93,42 +105,36 @@ class LabelPrediction(LogisticPrediction):
             Probability that each label is present. After a fit to a 1-D y, of shape
             (n_samples, n_classes) with rows that sum to 1.
         """
-        if self._target_kind() == "binary":
-            return super().predict_proba(X)
         logits, namespace = self._logits(X, "predict_proba")
-        if self.target_kind_ == "multiclass":
-            return namespace.from_tensor(nn.functional.logsigmoid(logits).softmax(dim=1))
-        return namespace.from_tensor(logits.sigmoid_())
+        if self.target_kind_ == "binary":
+            found = self._loss.predict_proba(logits)
+        elif self.target_kind_ == "multiclass":
+            found = nn.functional.logsigmoid(logits).softmax(dim=1)
+        else:
+            found = logits.sigmoid_()
+        return namespace.from_tensor(found)
 
     @lazy_for_dask
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithm of `predict_proba`, finite even if that underflows to 0."""
-        if self._target_kind() == "binary":
-            return super().predict_log_proba(X)
         logits, namespace = self._logits(X, "predict_log_proba")
+        if self.target_kind_ == "binary":
+            return namespace.from_tensor(self._loss.log_proba(logits))
         found = nn.functional.logsigmoid(logits)
-        return namespace.from_tensor(
-            found.log_softmax(1) if self.target_kind_ == "multiclass" else found
-        )
-
-    def _target_kind(self) -> str:
-        check_is_fitted(self)
-        return self.target_kind_
+        is_multiclass = self.target_kind_ == "multiclass"
+        return namespace.from_tensor(found.log_softmax(dim=1) if is_multiclass else found)
 
     def _rows(self, X: Any, method: str) -> tuple[Any, ArrayNamespace]:
         """Validate rows to predict; return them with their array namespace."""
-        check_is_fitted(self)
-        network = self._network()
-        if network is None:
-            check_same_namespace(
-                ArrayNamespace.of(X).view(X), self, attribute="coef_", method=method
-            )
-        check_params: dict[str, Any] = {"dtype": "numeric"}
-        if network is not None:
-            check_params = {"allow_nd": getattr(self.estimator, "module", None) is not None}
-        return validate_rows(self, X, reset=False, **check_params), ArrayNamespace.of(X)
+        namespace = ArrayNamespace.of(X)
+        if self._network() is None:
+            check_same_namespace(namespace.view(X), self, attribute="coef_", method=method)
+            return validate_rows(self, X, reset=False, dtype="numeric"), namespace
+        allow_nd = getattr(self.estimator, "module", None) is not None
+        return validate_rows(self, X, reset=False, allow_nd=allow_nd), namespace
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
+        check_is_fitted(self)
         if is_chunked(X):
             return cat([self._compute_logits(rows) for rows in iterate_chunks(self, X)]), NUMPY
         X, namespace = self._rows(X, method)
@@ -185,3 +191,90 @@ class LabelPrediction(LogisticPrediction):
                 "threshold: Only binary classification is supported."
             )
         return found
+
+    to_onnx = available_if(_has_coefficients)(ExportMixin.to_onnx)
+
+    @available_if(_has_coefficients)
+    def to_sklearn(self) -> Any:
+        """Copy the labels' models into scikit-learn's own LogisticRegressions.
+
+        Returns
+        -------
+        model : MultiOutputClassifier, OneVsRestClassifier, LogisticRegression or \
+                FixedThresholdClassifier
+            Fitted model in NumPy that does not depend on this package. For an indicator y a
+            MultiOutputClassifier, with a FixedThresholdClassifier for every label whose
+            `threshold` is not 0.5: it predicts dense indicators, and its `predict_proba` is a
+            list with an array per label. For a 1-D y of three or more classes an
+            OneVsRestClassifier, for one of two classes one of the others.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Notes
+        -----
+        See `TorchLogisticClassifier.to_sklearn`. Not available for a network.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_multilabel_classification
+        >>> from skorch_logreg import MultiLabel
+        >>> X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+        >>> MultiLabel(C=0.1).fit(X, Y).to_sklearn()
+        MultiOutputClassifier(estimator=LogisticRegression(C=0.1))
+        """
+        kind, classes, thresholds = self._decision()
+        pair = np.arange(2) if kind == "one-vs-rest" else to_numpy_copy(classes)
+        models = [self._label(label, pair) for label in range(self.n_labels_)]
+        models = [with_threshold(*each) for each in zip(models, thresholds, strict=True)]
+        if kind == "binary":
+            return models[0]
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.multiclass import OneVsRestClassifier
+        from sklearn.multioutput import MultiOutputClassifier
+        from sklearn.preprocessing import LabelBinarizer
+
+        template = LogisticRegression(**self._parameters(None))
+        if kind == "indicator":
+            model = MultiOutputClassifier(template)
+            model.classes_ = [each.classes_ for each in models]
+        else:
+            model = OneVsRestClassifier(template)
+            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(to_numpy_copy(classes))
+            model.classes_ = model.label_binarizer_.classes_
+        return set_fitted(model, self, {"estimators_": models})
+
+    def _label(self, label: int, pair: np.ndarray) -> Any:
+        """Return the model of one label as a binary LogisticRegression."""
+        from sklearn.linear_model import LogisticRegression
+
+        row = slice(label, label + 1)
+        fitted = {name: to_numpy_copy(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
+        fitted |= {"n_iter_": to_numpy_copy(self.n_iter_[row]), "classes_": pair}
+        return set_fitted(LogisticRegression(**self._parameters(label)), self, fitted)
+
+    def _parameters(self, label: int | None) -> dict[str, Any]:
+        """Return the parameters of a label; with None, the estimator's where labels differ."""
+        found = sklearn_parameters(self.estimator or TorchLogisticClassifier())
+        weights = self.class_weight
+        if isinstance(weights, (list, tuple)):
+            weights = None if label is None else weights[label]
+        if weights is not None:
+            found["class_weight"] = weights
+        for name, own in (
+            ("C", self.C),
+            ("C", getattr(self, "C_", None)),
+            ("l1_ratio", getattr(self, "l1_ratio_", None)),
+        ):
+            if own is not None and (np.ndim(own) == 0 or label is not None):
+                found[name] = float(np.broadcast_to(own, self.n_labels_)[label or 0])
+        return found
+
+    def _decision(self) -> tuple[str, Any, Any]:
+        check_is_fitted(self)
+        thresholds = self._thresholds(self.target_kind_, self.n_labels_).tolist()
+        kind = {"binary": "binary", "multiclass": "one-vs-rest"}.get(self.target_kind_, "indicator")
+        pair = np.arange(2).astype(self.target_dtype_)
+        return kind, pair if kind == "indicator" else self.classes_, thresholds

@@ -1,9 +1,12 @@
-"""Validate the estimator, its solver, the rows and the targets of a multi-label fit."""
+"""Validate the parameters, the rows and the targets of a multi-label fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, optim
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skorch_logreg.checkpoint import require_no_checkpoint
@@ -11,15 +14,22 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.datasets import is_torch_dataset
 from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.validate import FitInput, validate
+from skorch_logreg.inputs.weights import class_weights_of, with_class_weight
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["can_train_together", "check_solver", "checked_estimator", "validate_labels"]
+__all__ = [
+    *("broadcast_to_labels", "c_per_label", "can_train_together", "check_solver"),
+    *("checked_estimator", "class_weights", "resolve_for_labels", "validate_labels"),
+]
+
+_Weights = Mapping[Any, float] | str | None
 
 
 def checked_estimator(model: Any, *others: type) -> Any:
@@ -29,8 +39,8 @@ def checked_estimator(model: Any, *others: type) -> Any:
     """
     estimator: Any = TorchLogisticClassifier() if model.estimator is None else model.estimator
     is_cv = isinstance(estimator, TorchLogisticClassifierCV)
-    can_be = isinstance(estimator, (TorchLogisticClassifier, *others))
-    if not can_be:
+    is_supported = isinstance(estimator, (TorchLogisticClassifier, *others))
+    if not is_supported:
         raise ParameterError(
             f"estimator={estimator!r} cannot be solved for many labels at once; expected a "
             "TorchLogisticClassifier, or to `fit` a TorchLogisticClassifierCV or a "
@@ -62,13 +72,12 @@ def validate_labels(
     label_mask: Any,
     column: Callable[[Any], Targets] = indicator.encode_column,
     reset: bool = True,
-    allow_nd: bool = False,
     resolved: Options | None = None,
 ) -> FitInput:
     """Validate the input of a fit of many labels, before any other computation.
 
-    ``model`` is the MultiLabel, ``column`` is that of `indicator.read`, and ``reset``, ``allow_nd``
-    and ``resolved``, which is ``chosen``, are those of `validate`.
+    ``model`` is the MultiLabel, ``column`` is that of `indicator.read`, and ``reset`` and
+    ``resolved``, which is ``chosen``, are those of `validate`.
     """
     if label_mask is not None and is_torch_dataset(X):
         raise ParameterError(
@@ -85,35 +94,21 @@ def validate_labels(
 
     return validate(
         X, y, sample_weight,
-        model=model, parameters=estimator, chosen=resolved, reset=reset, allow_nd=allow_nd,
+        model=model, parameters=estimator, chosen=resolved, reset=reset,
+        allow_nd=getattr(estimator, "module", None) is not None,
         caller=f"MultiLabel({type(estimator).__name__}) here", read_labels=read_labels,
     )  # fmt: skip
 
 
 # optimisers whose update of an entry depends only on the gradients of that entry
 _ELEMENTWISE_OPTIMIZERS = (
-    torch.optim.ASGD,
-    torch.optim.Adadelta,
-    torch.optim.Adagrad,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.Adamax,
-    torch.optim.NAdam,
-    torch.optim.RAdam,
-    torch.optim.RMSprop,
-    torch.optim.Rprop,
-    torch.optim.SGD,
-)
+    optim.ASGD, optim.Adadelta, optim.Adagrad, optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam,
+    optim.RAdam, optim.RMSprop, optim.Rprop, optim.SGD,
+)  # fmt: skip
 
 
 def check_solver(solver: Any) -> None:
-    """Refuse settings of a solver that are only supported for a single model.
-
-    Raises
-    ------
-    ParameterError
-        If it holds out rows, has a checkpoint or keeps the result of an interrupted fit.
-    """
+    """Refuse settings of a solver that are only supported for a single model."""
     require_no_checkpoint(solver)
     if getattr(solver, "validation_fraction", 0.0):
         raise ParameterError(
@@ -132,3 +127,86 @@ def can_train_together(solver: Any) -> bool:
     return type(optimizer) in _ELEMENTWISE_OPTIMIZERS and not isinstance(
         scheduler, ReduceLROnPlateau
     )
+
+
+def broadcast_to_labels(
+    name: str, value: Any, n_labels: int, *, lower: float | None = None, upper: float
+) -> Tensor:
+    """Validate one number or an array of numbers and broadcast it to (n_labels,), float64.
+
+    ``lower`` is an exclusive bound, or None for an inclusive bound of 0; ``upper`` is inclusive.
+    """
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf":
+        raise ParameterError(f"{name} must be a number or hold numbers, got {value!r}.")
+    if found.ndim and found.shape != (n_labels,):
+        raise ParameterError(
+            f"{name} has shape {found.shape}, expected one number or (n_labels,) = ({n_labels},)."
+        )
+    each = np.broadcast_to(found, n_labels).astype(np.float64)
+    wrong = np.flatnonzero(~((each >= 0 if lower is None else each > lower) & (each <= upper)))
+    if len(wrong):
+        entry_name = f"{name}[{wrong[0]}]" if found.ndim else name
+        bounds = f"[0, {upper:g}]" if lower is None else f"({lower:g}, {upper:g}]"
+        raise ParameterError(f"{entry_name} is {each[wrong[0]]}; it must be in {bounds}.")
+    return torch.from_numpy(each)
+
+
+def resolve_for_labels(estimator: Any, C: Any) -> Options:
+    """Resolve the parameters of an estimator, with the C of `MultiLabel` if that is not None."""
+    names = ("penalty", "l1_ratio", "solver", "dual", "n_jobs", "C")
+    parameters = SimpleNamespace(**{name: getattr(estimator, name) for name in names})
+    if C is not None and np.size(C):
+        each = broadcast_to_labels("C", C, np.size(C), lower=0, upper=np.inf)
+        # C=inf means no penalty: liblinear refuses it for any label, other solvers drop the
+        # penalty if it holds for all labels
+        parameters.C = float(each.max() if estimator.solver == "liblinear" else each.min())
+    return options.resolve(parameters)
+
+
+def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Tensor:
+    """Return the C of every label, (n_labels,); that of ``resolved`` if C is None."""
+    if C is None or estimator.penalty is None:
+        return torch.full((n_labels,), resolved.C, dtype=torch.float64)
+    return broadcast_to_labels("C", C, n_labels, lower=0, upper=np.inf)
+
+
+def class_weights(
+    own: Any, default: _Weights, labels: indicator.Indicator, sample_weight: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Resolve class weights into sample weights and class weights of each label.
+
+    ``own`` is `class_weight` of `MultiLabel`, also a list with an entry for each label; None stands
+    for the ``default``, that of the estimator. If a dict names the classes of a multiclass y, the
+    sample weights are multiplied by it. Return sample weights (n_samples,), weights of absence and
+    presence (n_labels, 2), and a mask (n_labels,) of the labels that are to be balanced instead;
+    None where there are none.
+    """
+    own = default if own is None else own
+    if labels.kind == "multiclass" and isinstance(own, Mapping):
+        targets = Targets(labels.classes, labels.values)
+        return with_class_weight(own, targets, sample_weight), None, None
+    each = list(own) if isinstance(own, (list, tuple)) else [own] * labels.n_labels
+    if len(each) != labels.n_labels:
+        raise ParameterError(
+            f"class_weight is a list of {len(each)}, expected n_labels = {labels.n_labels} entries."
+        )
+    each = [default if entry is None else entry for entry in each]
+    if all(entry is None for entry in each):
+        return sample_weight, None, None
+    distinct = {id(entry): entry for entry in each}
+    read = {key: _pair(entry, labels.class_pair) for key, entry in distinct.items()}
+    weights = torch.stack([read[id(entry)] for entry in each])
+    return sample_weight, weights, torch.tensor([isinstance(entry, str) for entry in each])
+
+
+def _pair(entry: Any, classes: np.ndarray) -> Tensor:
+    """Return the weights of absence and presence; 1 if they are to be balanced."""
+    ones = torch.ones(2, dtype=torch.float64)
+    if entry is None or (isinstance(entry, str) and entry == "balanced"):
+        return ones
+    if not isinstance(entry, Mapping):
+        raise ParameterError(
+            f"class_weight holds {entry!r}; expected a dict, 'balanced' or None for each label."
+        )
+    return class_weights_of(entry, classes, ones)

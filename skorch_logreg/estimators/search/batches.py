@@ -51,12 +51,7 @@ class FoldData:
         """Validate as `fit` of ``final`` does, which sets its ``n_features_in_``.
 
         ``counts`` (n_samples, n_folds) are the numbers of times that every row is in every fold;
-        None: one fold of all rows.
-
-        Raises
-        ------
-        ValueError
-            If `fit` would raise, or the data is not supported in a batch.
+        None: one fold of all rows. A ValueError is raised if batches do not support the data.
         """
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
@@ -99,16 +94,8 @@ class FoldData:
 class CandidateBatch:
     """Models that were solved together, ordered by fold, then by setting.
 
-    Parameters
-    ----------
-    final : TorchLogisticClassifier
-        Classifier with the parameters that all candidates share.
-    settings : tuple of tuple of Candidate
-        For each of a fold's models the candidates that share it; they differ in `threshold`.
-    folds : tuple of int
-    solution : FitResult
-    problem : Problem
-    fold_data : FoldData
+    ``final`` has the parameters that all candidates share, and ``settings`` the candidates that
+    share each of a fold's models; they differ in `threshold`.
     """
 
     final: Any
@@ -135,15 +122,8 @@ class CandidateBatch:
     def logits(self, rows: FoldRows, part: str, X_test: Any) -> Tensor:
         """Return the logits (n_rows, n_settings, K) of rows by the models of their folds.
 
-        Parameters
-        ----------
-        rows : FoldRows
-            Rows of the search.
-        part : {"test", "train"}
-            Whether the rows are in the fold's training rows.
-        X_test : array or None
-            Input of the classifier for the test rows of the only fold, if it was fitted to the
-            output of transformers.
+        ``part`` is "test" or "train". ``X_test`` is the classifier's input for the test rows of the
+        only fold if it was fitted to the output of transformers, else None.
         """
         if X_test is None:
             logits = rows.take(self.solution.logits)
@@ -203,10 +183,7 @@ def solve_batches(
 
 
 def _solve(
-    final: Any,
-    settings: dict[Any, list[Candidate]],
-    weight: dict[Any, Any],
-    fold_data: FoldData,
+    final: Any, settings: dict[Any, list[Candidate]], weight: dict[Any, Any], fold_data: FoldData
 ) -> Iterator[list[CandidateBatch]]:
     """Solve candidates of one penalty, by their C and the key of their weights."""
     inputs, n_folds = fold_data.inputs, fold_data.n_folds

@@ -19,17 +19,17 @@ from skorch_logreg.inputs.options import resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 __all__ = [
+    "BATCHED_PARAMETERS",
     "Candidate",
     "CandidateGroup",
     "final_step",
     "group_candidates",
-    "can_batch",
     "refuse_checkpoints",
     "identity_key",
 ]
 
 # parameters that may differ within a batch; the others are shared by a group
-_BATCHED_PARAMETERS = {
+BATCHED_PARAMETERS = {
     TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),
     MultiLabel: (
         "C",
@@ -86,14 +86,6 @@ class CandidateGroup:
         return frozen_features(self.network, X, y, *others)
 
 
-def can_batch(estimator: Any) -> bool:
-    """Return True if a search over ``estimator`` can solve candidates together.
-
-    Subclasses are never batched, as they may override `fit` or `predict`.
-    """
-    return type(estimator) in _BATCHED_PARAMETERS or type(estimator) is Pipeline
-
-
 def group_candidates(
     estimator: Any, candidates: Sequence[Mapping[str, Any]]
 ) -> list[CandidateGroup]:
@@ -105,7 +97,7 @@ def group_candidates(
     """
     prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
     kind = type(final_step(estimator))
-    varying = _BATCHED_PARAMETERS.get(kind, _BATCHED_PARAMETERS[TorchLogisticClassifier])
+    varying = BATCHED_PARAMETERS.get(kind, BATCHED_PARAMETERS[TorchLogisticClassifier])
     names = {f"{prefix}{name}": name for name in varying}
     by_shared: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
     for candidate_index, parameters in enumerate(candidates):
@@ -118,13 +110,7 @@ def group_candidates(
 
 
 def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse solvers with a checkpoint, whose file all fits of a search would share.
-
-    Raises
-    ------
-    ParameterError
-        If a solver has a checkpoint.
-    """
+    """Refuse solvers with a checkpoint, whose file all fits of a search would share."""
     for parameters in (estimator.get_params(), *candidates):
         for value in parameters.values():
             require_no_checkpoint(value)
@@ -153,11 +139,15 @@ def _group(
     try:
         template = clone(estimator).set_params(**clone(shared, safe=False))
         final, network = final_step(template), None
-        supported = _BATCHED_PARAMETERS.get(type(final)) == tuple(names.values())
+        supported = BATCHED_PARAMETERS.get(type(final)) == tuple(names.values())
         if not supported or _must_be_fitted_individually(template):
             return None
         if type(final) is NeuralLogisticClassifier:
-            network, final = final, _head_classifier(final)
+            is_reproducible = isinstance(final.random_state, Integral | None)
+            if not (final.freeze_backbone and is_reproducible):
+                return None  # the folds do not share a backbone
+            network = final
+            final = head_classifier(network, network.solver or "auto")
             if isinstance(template, Pipeline):
                 template.steps[-1] = (template.steps[-1][0], final)
             else:
@@ -171,32 +161,12 @@ def _group(
     return CandidateGroup(template, tuple(found), network) if found else None
 
 
-def _head_classifier(network: Any) -> TorchLogisticClassifier:
-    """Return the classifier that finds the head of a frozen network.
-
-    Raises
-    ------
-    ValueError
-        If the backbone is trained as well, or differs between fits.
-    """
-    fixed = network.random_state is None or isinstance(network.random_state, Integral)
-    if not (network.freeze_backbone and fixed):
-        raise ValueError("The folds do not share a backbone.")
-    return head_classifier(network, "auto" if network.solver is None else network.solver)
-
-
 def _valid_candidates(
     final: Any, settings: Sequence[tuple[int, dict[str, Any]]]
 ) -> list[Candidate]:
-    """Return the candidates that meet the parameter constraints and the table of penalties.
-
-    Raises
-    ------
-    ValueError
-        If a parameter that they share is invalid.
-    """
+    """Return the candidates with valid parameters; raise a ValueError if a shared one is not."""
     constraints = {name: final._parameter_constraints[name] for name in final.get_params()}
-    varying = {n: constraints.pop(n) for n in _BATCHED_PARAMETERS[TorchLogisticClassifier]}
+    varying = {n: constraints.pop(n) for n in BATCHED_PARAMETERS[TorchLogisticClassifier]}
     caller_name = type(final).__name__
     shared = {name: getattr(final, name) for name in constraints}
     validate_parameter_constraints(constraints, shared, caller_name=caller_name)

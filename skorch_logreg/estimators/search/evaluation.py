@@ -25,8 +25,7 @@ from skorch_logreg.estimators.search.candidates import (
 from skorch_logreg.estimators.search.individual_fits import IndividualFits
 from skorch_logreg.estimators.search.label_batches import solve_labels
 from skorch_logreg.estimators.search.results import BatchResults
-from skorch_logreg.estimators.search.scores import FittedPipeline, score_candidates
-from skorch_logreg.estimators.search.search_data import SearchData
+from skorch_logreg.estimators.search.scores import FittedPipeline, SearchData, score_candidates
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.scoring import FoldRows
@@ -50,7 +49,9 @@ class _BatchEvaluation:
         """Evaluate all groups."""
         if not self.splits:
             return
-        fold_data_by_network: dict[int, Any] = {}
+        # all folds are represented by weights of the same rows
+        n_samples = self.data.n_samples
+        counts = FoldRows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
         for group in groups:
             if group.network is not None and not self.data.needs_only_predictions:
                 continue
@@ -58,22 +59,15 @@ class _BatchEvaluation:
                 self._evaluate_pipeline(group)
                 continue
             started = time.perf_counter()
-            fold_data = fold_data_by_network.get(id(group.network))
-            if fold_data is None:
-                try:
-                    fold_data = self._validate_all_folds(group)
-                except Exception:  # the individual fits report it
-                    continue
-                fold_data_by_network[id(group.network)] = fold_data
+            try:
+                (inputs,) = group.classifier_inputs(self.data.X, self.data.y)
+                fit_params = self.data.routed.estimator.fit
+                fold_data = FoldData.of(
+                    group.final, inputs, self.data.y, counts=counts, **fit_params
+                )
+            except Exception:  # the individual fits report it
+                continue
             self._evaluate(group, group.candidates, fold_data, started)
-
-    def _validate_all_folds(self, group: CandidateGroup) -> FoldData:
-        """Validate the rows once for all folds, which are represented by weights."""
-        data, n_samples = self.data, self.data.n_samples
-        counts = FoldRows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
-        (inputs,) = group.classifier_inputs(data.X, data.y)
-        fit_params = data.routed.estimator.fit
-        return FoldData.of(group.final, inputs, data.y, counts=counts, **fit_params)
 
     def _evaluate_pipeline(self, group: CandidateGroup) -> None:
         """Fit the transformers once per fold, and all classifiers to their output."""

@@ -10,17 +10,9 @@ from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils.parallel import Parallel, delayed
 
 from skorch_logreg.estimators.search.results import BatchResults
-from skorch_logreg.estimators.search.search_data import SearchData
+from skorch_logreg.estimators.search.scores import SearchData
 
-__all__ = ["IndividualFits", "begin_search_callbacks"]
-
-
-def begin_search_callbacks(search: Any, task: dict[str, Any]) -> Any:
-    """Begin the callbacks of a search; None if scikit-learn has none (version 1.8)."""
-    if not hasattr(search, "_init_callback_context"):
-        return None
-    root = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
-    return root.call_on_fit_task_begin(estimator=search, **task)
+__all__ = ["IndividualFits"]
 
 
 @dataclass(frozen=True)

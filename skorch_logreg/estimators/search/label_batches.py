@@ -11,11 +11,14 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel import per_label
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.validate import checked_estimator
+from skorch_logreg.estimators.multilabel.validate import (
+    c_per_label,
+    checked_estimator,
+    resolve_for_labels,
+)
 from skorch_logreg.estimators.search.batches import FoldData
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.search.results import FitOutcome
@@ -56,18 +59,7 @@ class _LabelSetting:
     estimator: TorchLogisticClassifier
     resolved: Options
     C: Tensor
-    penalty: Any  # key that is equal for settings with the same penalty
-    weight_key: Any  # key that is equal for settings with the same class weights
-
-    @classmethod
-    def of(cls, model: MultiLabel, n_labels: int) -> "_LabelSetting":
-        """Resolve the parameters of an estimator."""
-        estimator = checked_estimator(model)
-        resolved = per_label.resolve(estimator, model.C)
-        C = per_label.c_per_label(model.C, estimator, resolved, n_labels)
-        weight_key = identity_key(model.class_weight), identity_key(estimator.class_weight)
-        penalty = resolved.l1_ratio, identity_key(estimator.penalty_factor)
-        return cls({}, estimator, resolved, C, penalty, weight_key)
+    weight_key: Any  # equal for settings with the same class weights
 
 
 def solve_labels(
@@ -85,17 +77,23 @@ def solve_labels(
             (n, identity_key(v)) for n, v in candidate.values.items() if n != "threshold"
         )
         try:
-            model = _copy_with(final, candidate.values)
-            model._validate_params()
+            model = copy(final)
+            model.estimator = copy(final.estimator)
+            model.set_params(**candidate.values)._validate_params()
             model._thresholds(labels.kind, labels.n_labels)
             if key not in settings:
-                settings[key] = _LabelSetting.of(model, labels.n_labels)
+                estimator = checked_estimator(model)
+                resolved = resolve_for_labels(estimator, model.C)
+                C = c_per_label(model.C, estimator, resolved, labels.n_labels)
+                own = identity_key(model.class_weight), identity_key(estimator.class_weight)
+                settings[key] = _LabelSetting({}, estimator, resolved, C, own)
         except Exception:  # the individual fits report it
             continue
         settings[key].models[candidate] = model
     by_penalty: dict[Any, list[_LabelSetting]] = {}
     for setting in settings.values():
-        by_penalty.setdefault(setting.penalty, []).append(setting)
+        penalty = setting.resolved.l1_ratio, identity_key(setting.estimator.penalty_factor)
+        by_penalty.setdefault(penalty, []).append(setting)
     size = labels.n_labels * sum(fold_data.inputs.X.shape)  # numbers per setting and fold
     together = fitting.at_once(size, final.memory_budget)
     for same_penalty in by_penalty.values():
@@ -108,13 +106,6 @@ def solve_labels(
             except Exception:
                 continue
             yield results
-
-
-def _copy_with(final: MultiLabel, values: dict[str, Any]) -> MultiLabel:
-    """Return a shallow copy of the estimator with a candidate's values."""
-    model: MultiLabel = copy(final)
-    model.estimator = copy(final.estimator)
-    return model.set_params(**values)
 
 
 def _solve(

@@ -1,22 +1,67 @@
-"""Score the candidates of a batch, all at once for known metrics, else one by one."""
+"""Rows and scorer of a search, and scores of the candidates of its batches."""
 
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.model_selection._validation import _score
 from sklearn.utils.metadata_routing import _routing_enabled
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params, _num_samples, column_or_1d
 from torch import Tensor
 
-from skorch_logreg.estimators.search.search_data import SearchData
+from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.scoring import FoldRows, fast_scores, metric_name
 
-__all__ = ["FittedPipeline", "score_candidates"]
+__all__ = ["FittedPipeline", "SearchData", "score_candidates"]
 
 _BY_LABEL = ("accuracy", "balanced_accuracy")
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """Search with its rows, scorer and routed metadata.
+
+    ``scorer`` is scikit-learn's, which returns a number or a dict of numbers. ``routed`` is the
+    metadata of splitter, fits and scorer; values as long as X are split like it.
+    """
+
+    search: Any
+    X: Any
+    y: Any
+    scorer: Any
+    routed: Any
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return int(_num_samples(self.X))
+
+    @cached_property
+    def targets(self) -> Targets:
+        """Classes of all rows."""
+        return encode(column_or_1d(self.y))
+
+    def rows(self, indices: Any, train: Any = None) -> tuple[Any, Any]:
+        """Select rows of X and y, as scikit-learn does, which needs ``train`` for test rows."""
+        X, y = _safe_split(self.search.estimator, self.X, self.y, indices, train)
+        return X, y
+
+    def fit_params(self, indices: Any) -> dict[str, Any]:
+        """Return the metadata of fits for some rows."""
+        params: dict[str, Any]
+        params = _check_method_params(self.X, self.routed.estimator.fit, indices=indices)
+        return params
+
+    @property
+    def needs_only_predictions(self) -> bool:
+        """True for scikit-learn's scorers; False for a callable, which may inspect a pipeline."""
+        scorers = getattr(self.scorer, "_scorers", {"": self.scorer}).values()
+        by_response = all(hasattr(scorer, "_response_method") for scorer in scorers)
+        return self.search.scoring is None or by_response
 
 
 @dataclass(frozen=True)
@@ -43,23 +88,10 @@ class FittedPipeline:
 def score_candidates(
     data: SearchData, batch: Any, rows: FoldRows, part: str, pipeline: FittedPipeline | None
 ) -> dict[int, list[Any]]:
-    """Score every candidate of a batch in every fold.
+    """Score every candidate of a `CandidateBatch` or `LabelBatch` in every fold.
 
-    Parameters
-    ----------
-    data : SearchData
-    batch : CandidateBatch or LabelBatch
-    rows : FoldRows
-        Rows to score, of the folds of the batch.
-    part : {"test", "train"}
-        Whether these are training rows.
-    pipeline : FittedPipeline or None
-        Transformers of the only fold.
-
-    Returns
-    -------
-    scores : dict
-        By candidate index, a list with a number, or a dict of numbers, per fold.
+    ``part`` is "test" or "train", and ``pipeline`` has the transformers of the only fold, if any.
+    The result has, by candidate index, a number or a dict of numbers for every fold.
     """
     logits = batch.logits(rows, part, None if pipeline is None else pipeline.X_test)
     scores = None if logits is None else _score_together(data, batch, rows, logits)

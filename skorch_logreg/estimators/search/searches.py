@@ -9,14 +9,14 @@ import numpy as np
 from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
+from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.estimators import persistence
-from skorch_logreg.estimators.search.candidates import can_batch
+from skorch_logreg.estimators.search.candidates import BATCHED_PARAMETERS
 from skorch_logreg.estimators.search.evaluation import EvaluatedCandidates
-from skorch_logreg.estimators.search.individual_fits import begin_search_callbacks
-from skorch_logreg.estimators.search.search_data import SearchData
+from skorch_logreg.estimators.search.scores import SearchData
 from skorch_logreg.inputs import out_of_core
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
@@ -31,12 +31,6 @@ class _BatchedSearch:
     """
 
     estimator: Any
-    scoring: Any
-    refit: Any
-    cv: Any
-    verbose: Any
-    error_score: Any
-    return_train_score: bool
     cv_results_: dict[str, Any]
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
@@ -62,7 +56,8 @@ class _BatchedSearch:
         X, y = namespace.view(X), namespace.detach(y)
         params = {name: namespace.detach(value) for name, value in params.items()}
         with persistence.restore_on_failure(self):
-            if y is None or not can_batch(self.estimator):
+            # subclasses, which may override `fit` or `predict`, are never batched
+            if y is None or type(self.estimator) not in (*BATCHED_PARAMETERS, Pipeline):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 none_batched = np.zeros(len(self.cv_results_["params"]), dtype=bool)
                 self.batched_ = namespace.convert(none_batched)
@@ -100,7 +95,10 @@ class _BatchedSearch:
         routed = self._get_routed_params_for_fit(params)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
-        callback_context = begin_search_callbacks(self, task)
+        callback_context = None  # scikit-learn 1.8 has none
+        if hasattr(self, "_init_callback_context"):
+            root = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
+            callback_context = root.call_on_fit_task_begin(estimator=self, **task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
         evaluated = EvaluatedCandidates(SearchData(self, X, y, scorers, routed), splitter)
@@ -150,7 +148,7 @@ class _BatchedSearch:
             if refit is not None:
                 refit.call_on_fit_task_begin(estimator=self, **task)
             started = time.time()
-            warm_start = start is not None and best.warm_start
+            warm_start = getattr(best, "warm_start", False)
             if start is not None:
                 vars(best).update(start, warm_start=True)
             try:

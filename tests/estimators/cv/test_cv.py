@@ -18,7 +18,7 @@ from sklearn.model_selection import ShuffleSplit
 
 from skorch_logreg import DeviceError, ParameterError, TorchLogisticClassifier, fitting
 from skorch_logreg import TorchLogisticClassifierCV as OursCV
-from skorch_logreg.estimators.cv.attributes import choose, choose_by_fold
+from skorch_logreg.estimators.cv.grid import choose, choose_by_fold
 from skorch_logreg.solvers import LBFGS
 from tests.estimators.cv.comparison import (
     GRID,

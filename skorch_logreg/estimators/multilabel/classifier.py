@@ -21,7 +21,7 @@ from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
-from skorch_logreg.estimators.multilabel import neural, partial
+from skorch_logreg.estimators.multilabel import neural, partial, validation
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation, split_labels
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import (
@@ -30,13 +30,6 @@ from skorch_logreg.estimators.multilabel.label_problem import (
     label_outcomes,
 )
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
-from skorch_logreg.estimators.multilabel.validate import (
-    c_per_label,
-    check_solver,
-    checked_estimator,
-    resolve_for_labels,
-    validate_labels,
-)
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import is_saturated
@@ -326,7 +319,9 @@ class MultiLabel(
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, label_mask: Any) -> None:
-        estimator = checked_estimator(self, TorchLogisticClassifierCV, NeuralLogisticClassifier)
+        estimator = validation.checked_estimator(
+            self, TorchLogisticClassifierCV, NeuralLogisticClassifier
+        )
         y = ArrayNamespace.of(X).detach(y)
         if isinstance(estimator, NeuralLogisticClassifier):
             neural.fit(self, estimator, X, y, sample_weight, label_mask=label_mask)
@@ -338,9 +333,9 @@ class MultiLabel(
             grid = resolve_cv(without_legacy_attributes)
             resolved = grid.first
         else:
-            resolved = resolve_for_labels(estimator, self.C)
-            check_solver(resolved.solver)
-        inputs = validate_labels(
+            resolved = validation.resolve_for_labels(estimator, self.C)
+            validation.check_solver(resolved.solver)
+        inputs = validation.validate_labels(
             self, estimator, X, y, sample_weight, label_mask=label_mask, resolved=resolved
         )
         if resolved.trains:
@@ -352,7 +347,7 @@ class MultiLabel(
             train, held_out = split_labels(estimator.cv, inputs, y)
         label_problem = LabelProblem.of(self, inputs, estimator, resolved)
         if grid is None:
-            C = c_per_label(self.C, estimator, resolved, labels.n_labels)
+            C = validation.c_per_label(self.C, estimator, resolved, labels.n_labels)
             start = None
             if estimator.warm_start:
                 start = self._warm_start_params(label_problem.problem, labels.n_labels)

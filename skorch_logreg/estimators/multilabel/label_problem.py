@@ -12,7 +12,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.validate import can_train_together, class_weights
+from skorch_logreg.estimators.multilabel.validation import can_train_together, class_weights
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models
@@ -166,14 +166,10 @@ class BinaryProblems:
 
 def _total_weights(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
     """Sum the weights (2, m) of the entries that are 0 and 1."""
-    if known is None and sample_weight is None:
-        present = targets.sum(dim=0).to(torch.float64)
-        return torch.stack([targets.shape[0] - present, present])
     present = targets.to(torch.float64)
-    absent = 1 - present if known is None else known.to(torch.float64).sub_(present)
-    if sample_weight is None:
-        return torch.stack([absent.sum(dim=0), present.sum(dim=0)])
-    return torch.stack([sample_weight @ absent, sample_weight @ present])
+    absent = (1.0 if known is None else known.to(torch.float64)) - present
+    weight = present.new_ones(len(present)) if sample_weight is None else sample_weight
+    return torch.stack([weight @ absent, weight @ present])
 
 
 @dataclass(frozen=True)

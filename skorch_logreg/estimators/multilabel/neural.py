@@ -1,5 +1,7 @@
 """Fit one network to all labels: a backbone and a head with one logit per label."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +14,7 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import InMemory
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.label_problem import (
     BinaryProblems,
     LabelProblem,
@@ -19,20 +22,14 @@ from skorch_logreg.estimators.multilabel.label_problem import (
     print_progress,
 )
 from skorch_logreg.estimators.multilabel.partial import validate_part
-from skorch_logreg.estimators.multilabel.validate import (
-    c_per_label,
-    checked_estimator,
-    resolve_for_labels,
-    validate_labels,
-)
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.fitting.batch import SATURATED_LOGIT
-from skorch_logreg.inputs.options import Options
+from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs.torch_context import seed_of
+from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
 
@@ -41,8 +38,7 @@ __all__ = ["fit", "partial_fit"]
 
 def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label_mask: Any) -> None:
     """Fit the network of a `MultiLabel` whose estimator is a `NeuralLogisticClassifier`."""
-    solver, seed = resolve_solver(estimator), seed_of(estimator.random_state)
-    head, resolved = _head(model, estimator, solver)
+    solver = resolve_solver(estimator)
     of_one_model = ("validation_fraction", "checkpoint", "on_interrupt")
     for name, value, plain in changed_settings(solver, *of_one_model):
         raise ParameterError(
@@ -50,16 +46,15 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
             f"itself; under MultiLabel leave {name}={plain!r}."
         )
     previous = previous_network(model) if estimator.warm_start else None
-    inputs = validate_labels(model, estimator, X, y, sample_weight, label_mask=label_mask)
+    inputs = validation.validate_labels(
+        model, estimator, X, y, sample_weight, label_mask=label_mask
+    )
     if trains_in_epochs(solver):
         inputs = inputs.drop_zero_weight()
-    C = c_per_label(model.C, head, resolved, inputs.labels.n_labels)
     trained = state = label_problem = None
     certified: dict[str, Any] = {}
-    with start(
-        estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
-    ) as network_fit:
-        _reset_constant_labels(network_fit)
+    with _start(model, estimator, inputs, solver, previous) as (network_fit, head):
+        C, resolved = network_fit.C, network_fit.problem.options
         if not network_fit.is_frozen:
             problems = BinaryProblems.of(model, inputs, head, resolved.solver, network_fit.device)
             report = partial(print_progress, np.arange(len(C))) if estimator.verbose else None
@@ -69,7 +64,7 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
         if network_fit.is_frozen or solver.finish == "exact":
             # every label is fitted to the features as a classifier fits it to rows
             features = replace(inputs, X=network_fit.features(inputs.X))
-            label_problem = LabelProblem.of(model, features, head, network_fit.problem.options)
+            label_problem = LabelProblem.of(model, features, head, resolved)
             is_warm = network_fit.is_warm or not network_fit.is_frozen
             first = network_fit.head.params() if is_warm else None
             fits, groups = label_problem.fit(C, first, verbose=bool(head.verbose))
@@ -89,41 +84,42 @@ def partial_fit(
     model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, *, label_mask: Any
 ) -> None:
     """Train the network for one epoch over some rows."""
-    estimator = checked_estimator(model, NeuralLogisticClassifier)
-    solver, seed = partial_solver(estimator), seed_of(estimator.random_state)
-    head, resolved = _head(model, estimator, solver)
+    estimator = validation.checked_estimator(model, NeuralLogisticClassifier)
+    solver, previous = partial_solver(estimator), previous_network(model)
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
-    C = c_per_label(model.C, head, resolved, inputs.labels.n_labels)
-    previous = previous_network(model)
-    with start(
-        estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
-    ) as network_fit:
-        _reset_constant_labels(network_fit)
+    with _start(model, estimator, inputs, solver, previous) as (network_fit, head):
+        head_solver = network_fit.problem.options.solver
         problems = BinaryProblems.of(
-            model, inputs, head, resolved.solver, network_fit.device, part=True
+            model, inputs, head, head_solver, network_fit.device, part=True
         )
         data = _data(network_fit, inputs.X, problems, on_features=network_fit.is_frozen)
         resumed = parts.resume(None if previous is None else model, solver, data.weight)
         trained = network_fit.train(data, **resumed)
     model._set_fitted(_attributes(network_fit, trained, {}), inputs.labels)
-    total_weight = resumed["total_weight"].expand(len(C))
+    total_weight = resumed["total_weight"].expand(len(network_fit.C))
     setattr(model, TRAINING, parts.training_state(total_weight, trained, solver))
 
 
-def _head(model: Any, estimator: Any, solver: Any) -> tuple[TorchLogisticClassifier, Options]:
-    """Return the classifier of the labels on the features of a frozen backbone."""
+@contextmanager
+def _start(
+    model: Any, estimator: Any, inputs: FitInput, solver: Any, previous: Any
+) -> Iterator[tuple[NetworkFit, TorchLogisticClassifier]]:
+    """Create the network to train, and the classifier of its features if the backbone is frozen.
+
+    Labels that were constant in a previous fit start from zero.
+    """
     head = head_classifier(estimator, solver if estimator.freeze_backbone else "auto")
-    return head, resolve_for_labels(head, model.C)
-
-
-def _reset_constant_labels(network_fit: NetworkFit) -> None:
-    """Set the parameters of labels that were constant in a previous fit to zero."""
-    head = network_fit.network.head
-    with torch.no_grad():
-        saturated = (head.weight == 0).all(dim=1) & (head.bias.abs() == SATURATED_LOGIT)
-        head.bias[saturated] = 0
+    resolved = validation.resolve_for_labels(head, model.C)
+    C = validation.c_per_label(model.C, head, resolved, inputs.labels.n_labels)
+    seed = seed_of(estimator.random_state)
+    with start(
+        estimator, inputs, solver, seed=seed, previous=previous, options=resolved, C=C
+    ) as network_fit:
+        with torch.no_grad():
+            network_fit.network.head.bias[is_saturated(network_fit.head.params())] = 0
+        yield network_fit, head
 
 
 def _data(

@@ -14,14 +14,9 @@ from skorch_logreg import fitting
 from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import partial
+from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.indicator import COLUMN_KINDS
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup
-from skorch_logreg.estimators.multilabel.validate import (
-    c_per_label,
-    checked_estimator,
-    resolve_for_labels,
-    validate_labels,
-)
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
@@ -34,7 +29,7 @@ __all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
 
 def has_partial_fit(model: Any) -> bool:
     """Return True if `MultiLabel` supports `partial_fit` with its estimator and class weights."""
-    estimator = checked_estimator(model, NeuralLogisticClassifier)
+    estimator = validation.checked_estimator(model, NeuralLogisticClassifier)
     own = model.class_weight
     each = own if isinstance(own, (list, tuple)) else [own]
     each = [estimator.class_weight if entry is None else entry for entry in each]
@@ -49,15 +44,15 @@ def partial_fit(
     model: Any, X: Any, y: Any, classes: Any, sample_weight: Any, *, label_mask: Any
 ) -> None:
     """Train every label for one epoch over some rows."""
-    estimator = checked_estimator(model)
-    resolved = resolve_for_labels(estimator, model.C)
+    estimator = validation.checked_estimator(model)
+    resolved = validation.resolve_for_labels(estimator, model.C)
     resolved = replace(resolved, solver=partial.partial_solver(resolved.solver))
     inputs = validate_part(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
     n_labels = inputs.labels.n_labels
     label_problem = LabelProblem.of(model, inputs, estimator, resolved, part=True)
-    C = c_per_label(model.C, estimator, resolved, n_labels)
+    C = validation.c_per_label(model.C, estimator, resolved, n_labels)
     start = model._warm_start_params(label_problem.problem, n_labels)
     previous = getattr(model, TRAINING, None) if start is not None else None
     if start is None:
@@ -115,7 +110,7 @@ def validate_part(
             raise ValueError(f"classes must be at least 2, got {classes!r}.")
         return encode_known(y, model.classes_)
 
-    inputs = validate_labels(
+    inputs = validation.validate_labels(
         model, estimator, X, y, sample_weight, label_mask=label_mask,
         column=column, reset=kind is None,
     )  # fmt: skip

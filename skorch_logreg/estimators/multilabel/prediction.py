@@ -19,7 +19,7 @@ from skorch_logreg.estimators.export import (
     with_threshold,
 )
 from skorch_logreg.estimators.multilabel import indicator
-from skorch_logreg.estimators.multilabel.validate import broadcast_to_labels
+from skorch_logreg.estimators.multilabel.validation import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine

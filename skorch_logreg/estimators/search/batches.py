@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.multilabel.validate import checked_estimator, validate_labels
+from skorch_logreg.estimators.multilabel.validation import checked_estimator, validate_labels
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.search.results import FitOutcome
@@ -56,9 +56,9 @@ class FoldData:
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
         if type(final) is MultiLabel:
-            fit_params = {"label_mask": None} | fit_params
-            estimator = checked_estimator(final)
-            inputs = validate_labels(final, estimator, X, y, sample_weight, **fit_params)
+            inputs = validate_labels(
+                final, checked_estimator(final), X, y, sample_weight, **fit_params
+            )
         else:
             inputs = validate(X, y, sample_weight, model=final, **fit_params)
         fold_weight = counts
@@ -109,10 +109,9 @@ class CandidateBatch:
     @property
     def outcomes(self) -> list[FitOutcome]:
         """Outcomes of all fits."""
-        dtype = str(self.problem.dtype).removeprefix("torch.")
         indices = [served[0].index for served in self.settings] * len(self.folds)
         ends = zip(indices, self.solution.status, self.solution.optimality.tolist(), strict=True)
-        return [FitOutcome(*end, final=self.final, dtype=dtype) for end in ends]
+        return [FitOutcome(*end, self.final, self.problem.dtype) for end in ends]
 
     @property
     def params(self) -> fitting.Params:

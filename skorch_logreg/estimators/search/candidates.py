@@ -10,7 +10,6 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
 
-from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
@@ -24,7 +23,6 @@ __all__ = [
     "CandidateGroup",
     "final_step",
     "group_candidates",
-    "refuse_checkpoints",
     "identity_key",
 ]
 
@@ -32,13 +30,8 @@ __all__ = [
 BATCHED_PARAMETERS = {
     TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),
     MultiLabel: (
-        "C",
-        "class_weight",
-        "threshold",
-        "estimator__C",
-        "estimator__l1_ratio",
-        "estimator__class_weight",
-        "estimator__penalty_factor",
+        *("C", "class_weight", "threshold", "estimator__C", "estimator__l1_ratio"),
+        *("estimator__class_weight", "estimator__penalty_factor"),
     ),
     NeuralLogisticClassifier: ("C", "l1_ratio", "class_weight", "threshold"),
 }
@@ -107,13 +100,6 @@ def group_candidates(
         by_shared.setdefault(frozenset(shared), []).append((candidate_index, parameters))
     groups = (_group(estimator, members, names) for members in by_shared.values())
     return [group for group in groups if group is not None]
-
-
-def refuse_checkpoints(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse solvers with a checkpoint, whose file all fits of a search would share."""
-    for parameters in (estimator.get_params(), *candidates):
-        for value in parameters.values():
-            require_no_checkpoint(value)
 
 
 def final_step(estimator: Any) -> Any:

@@ -14,14 +14,10 @@ from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures,
 )
 
+from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
-from skorch_logreg.estimators.search.candidates import (
-    Candidate,
-    CandidateGroup,
-    group_candidates,
-    refuse_checkpoints,
-)
+from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup, group_candidates
 from skorch_logreg.estimators.search.individual_fits import IndividualFits
 from skorch_logreg.estimators.search.label_batches import solve_labels
 from skorch_logreg.estimators.search.results import BatchResults
@@ -174,7 +170,9 @@ class EvaluatedCandidates:
     ) -> dict[str, Any]:
         """Evaluate candidates and return ``cv_results_``."""
         search, candidates = self.data.search, list(candidate_params)
-        refuse_checkpoints(search.estimator, candidates)
+        for parameters in (search.estimator.get_params(), *candidates):
+            for value in parameters.values():
+                require_no_checkpoint(value)  # all fits of a search would share its file
         batched, fold_results = self._evaluate(candidates, cv, callback_ctx)
         if not fold_results:
             raise ValueError(

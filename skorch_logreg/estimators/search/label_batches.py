@@ -11,14 +11,10 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
-from skorch_logreg.estimators.multilabel.validate import (
-    c_per_label,
-    checked_estimator,
-    resolve_for_labels,
-)
 from skorch_logreg.estimators.search.batches import FoldData
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.search.results import FitOutcome
@@ -82,9 +78,9 @@ def solve_labels(
             model.set_params(**candidate.values)._validate_params()
             model._thresholds(labels.kind, labels.n_labels)
             if key not in settings:
-                estimator = checked_estimator(model)
-                resolved = resolve_for_labels(estimator, model.C)
-                C = c_per_label(model.C, estimator, resolved, labels.n_labels)
+                estimator = validation.checked_estimator(model)
+                resolved = validation.resolve_for_labels(estimator, model.C)
+                C = validation.c_per_label(model.C, estimator, resolved, labels.n_labels)
                 own = identity_key(model.class_weight), identity_key(estimator.class_weight)
                 settings[key] = _LabelSetting({}, estimator, resolved, C, own)
         except Exception:  # the individual fits report it
@@ -129,9 +125,12 @@ def _solve(
 
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         problem, label = np.divmod(numbers, n_labels)
-        parts = [_targets_and_weights(problems[k], label[problem == k]) for k in np.unique(problem)]
-        targets, weight = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
-        return targets, weight
+        parts = [
+            problems[k].binary_problems.targets_and_weights(label[problem == k])
+            for k in np.unique(problem)
+        ]
+        weights = [weight.reshape(len(weight), -1).expand_as(targets) for targets, weight in parts]
+        return torch.cat([targets for targets, _ in parts], dim=1), torch.cat(weights, dim=1)
 
     keys = list(by_key)
     place = [keys.index((setting.weight_key, fold)) for setting, fold in setting_folds]
@@ -149,14 +148,6 @@ def _solve(
     ]
 
 
-def _targets_and_weights(label_problem: LabelProblem, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return targets and weights (n_samples, m) of some labels."""
-    targets, weight = label_problem.binary_problems.targets_and_weights(labels)
-    if weight is None:
-        weight = torch.ones_like(targets, dtype=torch.float64)
-    return targets, weight if weight.ndim == 2 else weight[:, None].expand(targets.shape)
-
-
 def _make_batch(
     setting: _LabelSetting, fold: int, problem: LabelProblem, fits: FitResult, fold_data: FoldData
 ) -> LabelBatch:
@@ -165,9 +156,9 @@ def _make_batch(
     for candidate, model in setting.models.items():
         models[candidate.index] = copy(model)
         models[candidate.index]._set_fitted(fitted, fold_data.inputs.labels)
-    index, first = next(iter(models.items()))
+    index, dtype = next(iter(models)), problem.problem.dtype
     outcomes = [
-        FitOutcome(index, status, optimality, final=setting.estimator, dtype=str(first.coef_.dtype))
+        FitOutcome(index, status, optimality, setting.estimator, dtype)
         for status, optimality in zip(fits.status, fits.optimality.tolist(), strict=True)
     ]
     constant = np.flatnonzero(problem.binary_problems.constant)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
@@ -18,14 +19,14 @@ _MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start
 class FitOutcome(NamedTuple):
     """Outcome of a fit of a batch.
 
-    ``final`` has the `max_iter` and `tol` of the fit, ``dtype`` is the name of the data's.
+    ``final`` has the `max_iter` and `tol` of the fit, ``dtype`` is that of the data.
     """
 
     candidate_index: int
     status: Status
     optimality: float
     final: Any
-    dtype: str
+    dtype: torch.dtype
 
 
 @dataclass

@@ -547,6 +547,12 @@ def test_the_estimator_is_not_touched():
     assert not any(name.endswith("_") for name in vars(estimator))
 
 
+def test_parameters_of_the_default_estimator_can_be_set():
+    assert MultiLabel().set_params(estimator__C=0.1).estimator.C == 0.1
+    model = MultiLabel(TorchLogisticClassifier(C=5.0)).set_params(estimator=None, estimator__tol=1)
+    assert model.estimator.get_params() == TorchLogisticClassifier(tol=1).get_params()
+
+
 # ---------------------------------------------------------------- scikit-learn around it
 
 

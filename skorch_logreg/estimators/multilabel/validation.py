@@ -29,8 +29,6 @@ __all__ = [
     *("checked_estimator", "class_weights", "resolve_for_labels", "validate_labels"),
 ]
 
-_Weights = Mapping[Any, float] | str | None
-
 
 def checked_estimator(model: Any, *others: type) -> Any:
     """Return the estimator of `MultiLabel`, validated.
@@ -69,7 +67,7 @@ def validate_labels(
     y: Any,
     sample_weight: Any,
     *,
-    label_mask: Any,
+    label_mask: Any = None,
     column: Callable[[Any], Targets] = indicator.encode_column,
     reset: bool = True,
     resolved: Options | None = None,
@@ -172,7 +170,7 @@ def c_per_label(C: Any, estimator: Any, resolved: Options, n_labels: int) -> Ten
 
 
 def class_weights(
-    own: Any, default: _Weights, labels: indicator.Indicator, sample_weight: Tensor | None
+    own: Any, default: Any, labels: indicator.Indicator, sample_weight: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Resolve class weights into sample weights and class weights of each label.
 

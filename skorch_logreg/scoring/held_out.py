@@ -71,7 +71,9 @@ class HeldOutScorer:
             if not len(usable):
                 continue
             rows = [rows[i] for i in usable]
-            found = self._fast(rows, labels[own], logits[:, usable][:, :, own])
+            found = None
+            if self._may_be_fast:  # other scorers need no copy of the logits
+                found = self._fast(rows, labels[own], logits[:, usable][:, :, own])
             if found is None:
                 found = scores[np.ix_(usable, own)]
                 for score, i, part in zip(found, usable, rows, strict=True):
@@ -84,6 +86,10 @@ class HeldOutScorer:
     def _weight(self) -> Tensor | None:
         weight = self.params.get("sample_weight")
         return None if weight is None else to_tensor(weight).to("cpu", torch.float64)
+
+    @cached_property
+    def _may_be_fast(self) -> bool:
+        return metric_name(self.scoring) is not None and not self.params.keys() - {"sample_weight"}
 
     def _rows(self, fold: int, label: int) -> np.ndarray:
         """Return the held-out rows of a fold in which a label is known."""
@@ -103,7 +109,7 @@ class HeldOutScorer:
 
     def _fast(self, rows: list[np.ndarray], labels: np.ndarray, logits: Tensor) -> Tensor | None:
         """Score all candidates (n_samples, n_folds, n_candidates, K) at once if possible."""
-        if metric_name(self.scoring) is None or self.params.keys() - {"sample_weight"}:
+        if not self._may_be_fast:
             return None
         held_out = FoldRows.of(rows, len(self.index))
         at = held_out.rows

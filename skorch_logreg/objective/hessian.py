@@ -131,7 +131,8 @@ def _has_no_eigenvalue_below(gram: Tensor, least: float) -> bool:
     unit = gram.diagonal()[inside].rsqrt()
     values = torch.linalg.eigvalsh(gram[inside][:, inside] * unit * unit[:, None])
     zero = len(inside) * torch.finfo(values.dtype).eps
-    return not bool(((values > zero * values[-1]) & (values < least * values[-1])).any())
+    largest = values[-1:]  # empty if all columns are zero
+    return not bool(((values > zero * largest) & (values < least * largest)).any())
 
 
 def row_kernel(

@@ -15,21 +15,7 @@ def minimise(quadratic: Quadratic, penalty: Penalty, index: Tensor, strength: Te
     A short step is right to its own digits, not to those of ``start``: where columns nearly repeat
     each other, coefficients are long and their sum is not.
 
-    Parameters
-    ----------
-    quadratic : Quadratic
-        Quadratic model of the loss.
-    penalty : Penalty
-        Penalty of the coefficients.
-    index : Tensor of shape (q,), int
-        Feature of every coordinate.
-    strength : Tensor of shape ()
-        Strength of the penalty.
-
-    Returns
-    -------
-    step : Tensor of shape (q,)
-        Step ``d`` to the minimiser.
+    ``index`` (q,) is the feature of every coordinate, and the result ``d`` (q,).
     """
     terms = penalty.terms(index, quadratic.start)
     if isinstance(terms, CoordinateTerms):

@@ -10,14 +10,17 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from skorch_logreg.penalties.protocol import CoordinateTerms
-from skorch_logreg.subproblems.quadratic import Quadratic, inverse_in_range, solve
+from skorch_logreg.subproblems.quadratic import (
+    MANY,
+    MAX_STEPS,
+    SETTLED,
+    Quadratic,
+    inverse_in_range,
+    solve,
+)
 
-_MAX_GUESSES = 20  # maximum number of guesses of the free coordinates
-_SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
-_MANY = 256  # coordinates, from which coordinate descent is quicker than solving for signs
 _MAX_CHANGED_SIGNS = 0.02  # share of signs in doubt, up to which solving for them is quicker still
 _EPOCHS = 6  # passes over the coordinates in a round of coordinate descent
-_MAX_ROUNDS = 20  # maximum number of rounds of coordinate descent
 _VIOLATION_LEFT = 0.1  # share of the first squared violation that coordinate descent may leave
 _FILTERS_LOCK = threading.Lock()  # warning filters are one list for all threads
 
@@ -57,7 +60,7 @@ class _Corners:
         if self.terms.low is None:
             if not bool((lasso > 0).any()):
                 return self._ridge_step()
-            if len(start) > _MANY and start.device.type == "cpu" and self._is_far():
+            if len(start) > MANY and start.device.type == "cpu" and self._is_far():
                 x, enough = _coordinate_descent(self.quadratic, lasso)
                 step = x - start
                 if enough:
@@ -87,9 +90,9 @@ class _Corners:
         Newton method, section 2.
         """
         hessian, start = self.quadratic.hessian, self.quadratic.start
-        best, least = step, torch.inf
-        before: tuple[Tensor, Tensor] | None = None
-        for _ in range(_MAX_GUESSES):
+        best, least, guess = step, torch.inf, b""
+        seen: set[bytes] = set()
+        for _ in range(MAX_STEPS):
             x, image = start + step, hessian @ step
             inside = self._clamped(x)
             allowed = step if inside is x else step + (inside - x)
@@ -98,11 +101,15 @@ class _Corners:
                 best, least = allowed, value
             ahead = self._ahead(x, image + self.quadratic.slope)
             free, sign = ~self._at_corner(ahead), ahead.sign()
-            guess = free, torch.where(free, sign * (self.terms.lasso > 0), ahead)
-            if before is not None and all(map(torch.equal, guess, before)):
+            corners = torch.where(free, sign * (self.terms.lasso > 0), ahead)
+            key = torch.stack([free.to(x.dtype), corners]) + 0.0  # no negative zero
+            before, guess = guess, key.numpy(force=True).tobytes()
+            if guess == before:
                 return step, True
+            if guess in seen:
+                break
+            seen.add(guess)
             step = self._among(free, ahead - start, sign)
-            before = guess
         return best, False
 
     def _active_set(self, step: Tensor) -> Tensor:
@@ -146,7 +153,7 @@ class _Corners:
             up, down = descent - most, least - descent
             violation = torch.where(free | stuck, 0.0, torch.maximum(up, down))
             worst = int(violation.argmax())
-            if violation[worst] <= _SETTLED * (slope - hessian @ start).abs().max():
+            if violation[worst] <= SETTLED * (slope - hessian @ start).abs().max():
                 break
             free[worst] = True
             if x[worst] == 0:
@@ -227,7 +234,7 @@ def _coordinate_descent(quadratic: Quadratic, lasso: Tensor) -> tuple[Tensor, bo
 
     first = now = left(x)
     shape = np.zeros((1, len(target)), order="F")
-    for _ in range(_MAX_ROUNDS):
+    for _ in range(MAX_STEPS):
         if now <= _VIOLATION_LEFT * first:
             break
         with _FILTERS_LOCK, warnings.catch_warnings():

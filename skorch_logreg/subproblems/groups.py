@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.penalties.protocol import GroupTerms
-from skorch_logreg.subproblems.quadratic import Quadratic, solve
+from skorch_logreg.subproblems.quadratic import (
+    MANY,
+    MAX_STEPS,
+    SETTLED,
+    Quadratic,
+    solve,
+)
 
 _EPS = torch.finfo(torch.float64).eps
-_MAX_ROUNDS = 200  # maximum number of rounds of Newton steps and majorised steps
 _FALL = 0.9  # share of the least violation that a round leaves, unless it is idle
 _MAX_IDLE_ROUNDS = 4  # idle rounds in a row, after which what is left is rounding
 _SWEEPS = 8  # majorised steps of every group in a round
-_MANY = 256  # coordinates, from which a problem is not solved to the last digit
 _MANY_TOL = 1e-3  # share of the first violation to which it is solved then
-_NEWTON_STEPS = 20  # maximum number of Newton steps in a row
-_SETTLED = 1e-13  # largest violation of a condition, relative to the strength
 
 
 def minimise(quadratic: Quadratic, terms: GroupTerms, strength: Tensor) -> Tensor:
@@ -56,10 +58,10 @@ def _minimise(
     curvatures = [curvature.clamp(min=1e-300) for curvature in largest]
     size = hessian.abs()
     x, gradient, least, idle = start.clone(), slope, math.inf, 0
-    goal = _SETTLED * float(strength + (hessian @ start - slope).abs().max())
-    if len(slope) > _MANY:
+    goal = SETTLED * float(strength + (hessian @ start - slope).abs().max())
+    if len(slope) > MANY:
         goal = max(goal, _MANY_TOL * _violations(gradient, x, strength, members))
-    for _ in range(_MAX_ROUNDS):
+    for _ in range(10 * MAX_STEPS):
         # what rounding alone may leave of a condition
         slack = max(goal, _EPS * float((size @ step.abs() + slope.abs()).max()))
         for _ in members:
@@ -90,15 +92,13 @@ def _minimise(
 
 def _violations(gradient: Tensor, x: Tensor, strength: Tensor, members: list[Tensor]) -> float:
     """Return the largest violation of a group's optimality condition."""
-    return max(_violation(gradient[own], x[own], strength) for own in members)
-
-
-def _violation(gradient: Tensor, here: Tensor, strength: Tensor) -> float:
-    """Return the violation of a group's optimality condition."""
-    norm = here.norm()
-    if float(norm) == 0:
-        return max(float(gradient.norm() - strength), 0.0)
-    return float((gradient + strength / norm * here).norm())
+    largest = 0.0
+    for own in members:
+        norm, slope = x[own].norm(), gradient[own]
+        is_zero = float(norm) == 0
+        left = slope.norm() - strength if is_zero else (slope + strength / norm * x[own]).norm()
+        largest = max(largest, float(left))
+    return largest
 
 
 def _lasting(hessian: Tensor, strength: Tensor, group: Tensor, x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _among_groups(
 
     begin = y = x[support]
     trace = sums(quadratic.diagonal())
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(MAX_STEPS):
         radius = sums(y * y).sqrt_()
         if bool((trace * radius <= _EPS * strength).any()):
             break

@@ -6,22 +6,11 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.penalties.protocol import Penalty
-from skorch_logreg.subproblems.quadratic import Quadratic
+from skorch_logreg.subproblems.quadratic import MAX_STEPS, SINGULAR, Quadratic
 
 _EPS = torch.finfo(torch.float64).eps
-_MAX_ROUNDS = 60  # maximum number of proximal point steps
-_GROWTH = 10.0  # ratio of the lengths of successive proximal point steps
+_GROWTH = 10.0  # ratio of successive proximal point steps; each is solved to a share of 1 / 10
 _MAX_LENGTH = 1e9  # longest proximal point step relative to the first one
-_NEWTON_STEPS = 40  # maximum number of Newton steps in a proximal point step
-_INEXACTNESS = 0.1  # residual of a proximal point step relative to the gradient that it leaves
-_SLOPE_LEFT = 0.5  # share of the slope that a line search may leave with the opposite sign
-_BACKTRACK = 0.4  # ratio of successive lengths of a line search
-_MIN_STEP = 1e-6  # shortest step of a line search
-_POLISHING_STEPS = 10  # maximum number of Newton steps on the fixed-point equation
-_POLISHED = 0.5  # share of the residual that such a step may leave
-_DIFFERENCE = 1e-5  # relative length of the differences that approximate a Jacobian
-_DIFFERENCE_ERROR = 1e-8  # distance to 0 or 1 of an entry that is one of them
-_SHIFT = 1e-14  # added to the diagonal of a system that may be singular
 
 
 def minimise(quadratic: Quadratic, penalty: Penalty, strength: Tensor) -> Tensor:
@@ -29,15 +18,7 @@ def minimise(quadratic: Quadratic, penalty: Penalty, strength: Tensor) -> Tensor
 
     Newton's method on the fixed-point equation of the proximal gradient step is exact and fast near
     the minimiser.  Far from it proximal point steps of increasing length lead there.
-
-    Parameters
-    ----------
-    quadratic : Quadratic
-        Quadratic function of the step.
-    penalty : Penalty
-        Penalty of the q coordinates; only its `prox` is used.
-    strength : Tensor of shape ()
-        Strength of the penalty.
+    Only the `prox` of the penalty of the q coordinates is used.
 
     References
     ----------
@@ -49,7 +30,7 @@ def minimise(quadratic: Quadratic, penalty: Penalty, strength: Tensor) -> Tensor
     step, x = torch.zeros_like(quadratic.start), quadratic.start
     step, x, solved = problem.polish(step, x)
     first = length = 1 / max(float(quadratic.hessian.diagonal().mean()), 1e-300)
-    for _ in range(_MAX_ROUNDS):
+    for _ in range(3 * MAX_STEPS):
         if solved:
             break
         found = problem.proximal_point(step, x, length)
@@ -89,13 +70,8 @@ class _Problem:
         """Approximate the Jacobian of the proximal operator by central differences.
 
         It is that of the penalty of the coordinates that are not zero, as zeros stay zero.
-
-        Returns
-        -------
-        free : Tensor of shape (s,), int
-            Indices of the coordinates that are not zero and not at a bound.
-        jacobian : Tensor of shape (s, s)
-            Their Jacobian, which is symmetric; that of the others is zero.
+        Returns the indices (s,) of those that are not zero and not at a bound, and their
+        Jacobian (s, s), which is symmetric; that of the others is zero.
         """
         support = image.nonzero()[:, 0]
         if not len(support):
@@ -107,14 +83,14 @@ class _Problem:
         # coordinates of different blocks are shifted together
         place = same.tril(-1).sum(dim=1)
         point, image = point[support], image[support]
-        shift = torch.minimum(_DIFFERENCE * point.abs(), image.abs() / 2).clamp(min=1e-300)
+        shift = torch.minimum(_EPS ** (1 / 3) * point.abs(), image.abs() / 2).clamp(min=1e-300)
         shifts = point.new_zeros(int(place.max()) + 1, len(support))
         shifts[place, torch.arange(len(support), device=place.device)] = shift
         after, before = own.prox(torch.cat([point + shifts, point - shifts]), length).chunk(2)
         found = torch.where(same, (after - before)[place] / (2 * shift[:, None]), 0.0)
         found = (found + found.T) / 2
         for whole in (0.0, 1.0):
-            found = torch.where((found - whole).abs() < _DIFFERENCE_ERROR, whole, found)
+            found = torch.where((found - whole).abs() < _EPS**0.5, whole, found)
         free = found.any(dim=1)
         return support[free], found[free][:, free]
 
@@ -137,10 +113,10 @@ class _Problem:
 
         b, image = step, hessian @ step
         point, x, error = at(b, image)
-        for _ in range(_NEWTON_STEPS):
+        for _ in range(MAX_STEPS):
             residual = hessian @ error
             rounding = self.size @ (point.abs() + x.abs() + start.abs())
-            allowed = _INEXACTNESS * float((x - center).norm()) / length
+            allowed = float((x - center).norm()) / (_GROWTH * length)
             if float(residual.norm()) <= max(allowed, 8 * _EPS * float(rounding.norm())):
                 return torch.where(x == 0, -start, b + error), x
             free, jacobian = self.jacobian(point, x, length)
@@ -153,9 +129,9 @@ class _Problem:
             while True:
                 ahead = at(b + share * move, image + share * change)
                 slope_after = float(change @ ahead[2])
-                if slope_after >= -_SLOPE_LEFT * slope_before or share < _MIN_STEP:
+                if slope_after >= -slope_before / 2 or share < _EPS**0.5:
                     break
-                share *= _BACKTRACK
+                share /= 2
             b, image = b + share * move, image + share * change
             point, x, error = ahead
         return None
@@ -163,30 +139,25 @@ class _Problem:
     def polish(self, step: Tensor, x: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Solve ``x = prox(x - t gradient)`` by Newton's method, if it converges from here.
 
-        Returns
-        -------
-        step, x : Tensor of shape (q,)
-            Solution, or the arguments.
-        solved : bool
-            Whether it was found.
+        Returns the solution, or the arguments, and whether it was found.
         """
         begin = step, x
         hessian, slope, start = self.quadratic.hessian, self.quadratic.slope, self.quadratic.start
         length = 1 / max(float(self.size.sum(dim=1).max()), 1e-300)
         before = torch.inf
-        for _ in range(_POLISHING_STEPS):
+        for _ in range(MAX_STEPS):
             point = x - length * (slope + hessian @ step)
             image = self.prox(point[None], length)[0]
             left = float((image - x).norm())
             size = x.abs() + length * (self.size @ step.abs() + slope.abs())
             if left <= 4 * _EPS * float(size.norm()):
                 return step, x, True
-            if not left <= _POLISHED * before:
+            if not left <= before / 2:
                 break
             before = left
             free, jacobian = self.jacobian(point, image, length)
             matrix = length * jacobian @ hessian[free][:, free] - jacobian
-            matrix.diagonal().add_(1.0 + _SHIFT)
+            matrix.diagonal().add_(1.0 + SINGULAR)
             move = image - x
             target, move[free] = move[free], 0.0
             target = target - length * (jacobian @ (hessian[free] @ move))

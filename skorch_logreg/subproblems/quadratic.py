@@ -8,24 +8,18 @@ import torch
 from torch import Tensor
 
 _EPS = torch.finfo(torch.float64).eps
-_PINV_RTOL = 5e-15  # least eigenvalue relative to the largest one that is not rounding error
-_FIRST_SHIFT = 1e-14  # first shift of a unit diagonal; the next ones are 100 times as large
+MAX_STEPS = 20  # maximum number of steps of an iteration that may fail
+MANY = 256  # coordinates, from which a problem is not solved to the last digit
+SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
+SINGULAR = 1e-14  # curvature relative to the largest one that may be rounding error
 
 
 @dataclass(frozen=True)
 class Quadratic:
-    """Function ``1/2 d'Hd + slope'd`` of a step ``d`` from ``start``.
+    """Function ``1/2 d'Hd + slope'd`` of a step ``d`` from ``start``, each of shape (q,).
 
-    Parameters
-    ----------
-    hessian : Tensor of shape (q, q)
-        Positive semidefinite ``H``.
-    slope : Tensor of shape (q,)
-        Gradient at the start.
-    start : Tensor of shape (q,)
-        Coordinates of the start.
-    rounding : float, default=inf
-        Rounding error of an entry of the slope, if it is known.
+    ``hessian`` is a positive semidefinite H (q, q), ``slope`` the gradient at the start, and
+    ``rounding`` the rounding error of an entry of it, if it is known.
     """
 
     hessian: Tensor
@@ -78,7 +72,7 @@ def inverse_in_range(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
     if not bool(matrix.isfinite().all()):
         return torch.full_like(matrix, torch.nan)
     values, vectors = torch.linalg.eigh(matrix)
-    least = max(_PINV_RTOL, len(slope) * _EPS) * values[-1].clamp(min=1e-280)
+    least = max(SINGULAR, len(slope) * _EPS) * values[-1].clamp(min=1e-280)
     taken = (values > least) | ((slope @ vectors).abs() > rounding)
     return (vectors * torch.where(taken, 1 / values.clamp(min=least), 0.0)) @ vectors.T
 
@@ -97,7 +91,7 @@ def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     scaled = matrix * scale[:, None] * scale
     if not bool(scaled.isfinite().all()):
         return torch.full_like(rhs, torch.nan)
-    shift = _FIRST_SHIFT
+    shift = SINGULAR
     while True:
         damped = scaled.clone()
         damped.diagonal().add_(shift)

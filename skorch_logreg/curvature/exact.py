@@ -50,9 +50,8 @@ class ExactHessian(Curvature):
 def whole_hessian(objective: Objective, gram: Tensor, ridge: Tensor) -> Tensor:
     """Return the Hessians (m, K (p + 1), K (p + 1)) of loss and penalty.
 
-    ``gram`` (m, K, p + 1, K, p + 1) is the Hessian of the loss, which is overwritten and of which
-    the lower triangles of the results suffice; ``ridge`` (m, K, p + 1) the diagonal of the
-    penalty's.
+    ``gram`` (m, K, p + 1, K, p + 1), the Hessian of the loss, is overwritten; its lower triangles
+    suffice for those of the result.  ``ridge`` (m, K, p + 1) is the diagonal of the penalty's.
     """
     n_models, n_outputs, side = ridge.shape
     if n_outputs > 1:  # no loss has a curvature along a constant for all classes

@@ -11,13 +11,7 @@ from skorch_logreg.objective import Objective, Point
 
 @dataclass(frozen=True)
 class MixedCurvature(Curvature):
-    """Curvatures of parts of a batch.
-
-    Parameters
-    ----------
-    parts : tuple of (Tensor, Curvature)
-        Indices of models and their curvature; every model is in one part.
-    """
+    """Curvatures of parts of a batch: indices of models, each in one part, and their curvature."""
 
     parts: tuple[tuple[Tensor, Curvature], ...]
 

@@ -1,5 +1,6 @@
 """Logistic losses of two classes, for classes and for probabilities as targets."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from torch.nn.functional import logsigmoid, softplus
 from skorch_logreg.losses.softmax import log_probabilities
 
 # from here on softplus(x) equals x in float64; torch's default of 20 has an error of 2e-9
-_LINEAR_FROM = 40.0
+_LINEAR_FROM = -math.log(torch.finfo(torch.float64).eps)
 _SIGNS = torch.tensor([-1, 1], dtype=torch.int8, device="cpu")  # of z in both classes' logits
 
 

@@ -14,11 +14,6 @@ class Loss(Protocol):
 
     A target is a class or, for the soft losses, the probability of every class: T numbers for
     every model, or for all models at once (m = 1).
-
-    Attributes
-    ----------
-    n_outputs : int
-        Number of logits per row, K.
     """
 
     @property

@@ -104,14 +104,7 @@ class ElasticNet(Penalty):
         return coef + self.constant(coef, strength, -endless, endless)
 
     def constant(self, coef: Tensor, strength: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Constants (m, 1, p), between ``low`` and ``high``, of `balanced`.
-
-        Parameters
-        ----------
-        coef : Tensor of shape (m, K, p)
-        strength : Tensor of shape (m,)
-        low, high : Tensor of shape (m, 1, p) or ()
-        """
+        """Constants (m, 1, p), between ``low`` and ``high`` (m, 1, p) or (), of `balanced`."""
         lasso, ridge = (strength[:, None, None] * weight for weight in self.weights(coef))
         ordered = coef.sort(dim=1).values
         n_classes = coef.shape[1]

@@ -12,12 +12,7 @@ from torch import Tensor
 class CoordinateTerms:
     """Penalty ``sum_j lasso_j |w_j| + ridge_j / 2 w_j^2`` where ``low_j <= w_j <= high_j``.
 
-    Parameters
-    ----------
-    lasso, ridge : Tensor of shape (q,)
-        Weights of the absolute value and of the square.
-    low, high : Tensor of shape (q,) or None
-        Bounds; None: there are none.
+    All are of shape (q,); without bounds ``low`` and ``high`` are None.
     """
 
     lasso: Tensor
@@ -38,14 +33,9 @@ class CoordinateTerms:
 
 @dataclass(frozen=True)
 class GroupTerms:
-    """Penalty ``sum_g (sum_{j in g} weight_j^2 w_j^2)^(1/2)``.
+    """Penalty ``sum_g (sum_{j in g} weight_j^2 w_j^2)^(1/2)`` of coordinates (q,) and their groups.
 
-    Parameters
-    ----------
-    weight : Tensor of shape (q,)
-        Weights of the coordinates; 0: not penalised.
-    group : Tensor of shape (q,), int
-        Group of every coordinate.
+    A weight of 0 means that a coordinate is not penalised.
     """
 
     weight: Tensor
@@ -110,16 +100,10 @@ class Penalty(ABC):
         return torch.zeros_like(coef)
 
     def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms | GroupTerms | None:
-        """Return the penalty of some coordinates as a sum that `subproblems` has a solver for.
+        """Return the penalty of coordinates of features ``index`` (q,) as a sum.
 
-        None: it has no such form, and quadratic problems are solved with `prox`.
-
-        Parameters
-        ----------
-        index : Tensor of shape (q,), int
-            Feature of every coordinate.
-        like : Tensor
-            Tensor of the dtype and device of the result.
+        `subproblems` has a solver for it.  None: it has no such form, and quadratic problems are
+        solved with `prox`.  ``like`` has the dtype and device of the result.
         """
         return None
 

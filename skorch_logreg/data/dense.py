@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.data.gram import (
     add_blocks,
     bordered_gram,
@@ -15,6 +16,7 @@ from skorch_logreg.data.gram import (
     deviation_sums,
     is_far,
     is_near_zero,
+    raw_gram,
     subtract_from_sums,
     weighted_outer,
 )
@@ -23,6 +25,7 @@ from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.tensors import float_dtype, gather_columns, gather_in_threads
 from skorch_logreg.data.threads import thread_count
+from skorch_logreg.kernels import passes
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
 _BLOCK_BYTES = 64 << 20
@@ -170,7 +173,7 @@ class DenseRows(Rows):
         return self.X[rows].to("cpu", torch.float64).numpy()
 
 
-class DenseBlock(LowPrecisionGrams):
+class DenseBlock(CompiledPasses, LowPrecisionGrams):
     """Rows of a dense array; see `Block` for the methods.
 
     float64 rows with a unit stride are multiplied without a copy. All others (float32, half
@@ -193,6 +196,8 @@ class DenseBlock(LowPrecisionGrams):
         self._X, self.targets, self.weight = all_rows.X[part], targets, weight
         self._center, self._scale = all_rows.center, all_rows.scale
         self._workspace, self._is_centred = workspace, workspace is not None and all_rows.centres
+        self._stored = None if self._is_centred else self._X
+        self._units = self._center, self._scale
 
     @cached_property
     def _values(self) -> Tensor:
@@ -235,10 +240,13 @@ class DenseBlock(LowPrecisionGrams):
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         values, center, scale = self._values, self._remaining_center, self._scale
-        plain = columns is None and weight.shape[1:].numel() == 1 and values.dtype == weight.dtype
+        plain = columns is None and weight.shape[1:].numel() == 1 and weight.dtype == scale.dtype
         if plain and is_near_zero(center, scale):
-            gram = centred_gram(values, center, scale, weight.flatten())
-            return gram[None, None, :, None]
+            gram = passes.gram(self._X, weight.flatten())
+            if gram is None and values.dtype == weight.dtype:
+                gram = raw_gram(values, weight.flatten())
+            if gram is not None:
+                return centred_gram(gram, center, scale)[None, None, :, None]
         if columns is not None:
             center, scale = center[columns], scale[columns]
 
@@ -307,7 +315,7 @@ class DenseBlock(LowPrecisionGrams):
         return weighted_outer(self._values, self._remaining_center, root, low_precision)
 
 
-class SmallBlock(LowPrecisionGrams):
+class SmallBlock(CompiledPasses, LowPrecisionGrams):
     """Rows of a stored design matrix ``[Z 1]``; see `Block` for the methods.
 
     For small arrays function calls cost more than arithmetic, and centring or scaling in every
@@ -323,6 +331,7 @@ class SmallBlock(LowPrecisionGrams):
 
     def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
         self._design, self.targets, self.weight = design, targets, weight
+        self._stored, self._units = design[:, :-1], None
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
@@ -343,6 +352,8 @@ class SmallBlock(LowPrecisionGrams):
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
         n_rows, n_models, n_outputs = weight.shape
         if n_models == n_outputs == 1:
+            if columns is None and (gram := passes.gram(z[:, :-1], weight.flatten())) is not None:
+                return gram[None, None, :, None]
             return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
         at_once = max(_MAX_WEIGHTED_ENTRIES // (z.numel() * n_outputs), 1)
         if n_models > at_once:

@@ -89,13 +89,8 @@ def bordered_gram(
     return gram.view(n_models, n_outputs, side, n_outputs, side)
 
 
-def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    """Sum ``weight [z 1]'[z 1]`` of ``z = (values - center) / scale``, centred after the sum.
-
-    Writes the rows once less than `bordered_gram`. Only for columns so near zero that the
-    subtraction cancels few digits. weight has shape (rows,), and the result
-    (n_columns + 1, n_columns + 1).
-    """
+def raw_gram(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum ``weight [x 1]'[x 1]`` (n_columns + 1, n_columns + 1) of rows x; weight (rows,)."""
     n_rows, n_columns = values.shape
     gram = weight.new_zeros(n_columns + 1, n_columns + 1)
     step = min(_piece_rows(n_columns), n_rows)
@@ -107,6 +102,15 @@ def centred_gram(values: Tensor, center: Tensor, scale: Tensor, weight: Tensor) 
         torch.mul(values[rows], root, out=flat[:, :-1])
         flat[:, -1:] = root
         gram.addmm_(flat.T, flat)
+    return gram
+
+
+def centred_gram(gram: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+    """Turn sums over ``[x 1]`` into those over ``[(x - center) / scale, 1]``, in place.
+
+    Writes the rows once less than `bordered_gram`. Only for columns so near zero that the
+    subtraction cancels few digits.
+    """
     inner, border, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
     first = border - total * center
     inner.sub_(torch.outer(first, center)).sub_(torch.outer(center, first))

@@ -33,6 +33,23 @@ class Block(Protocol):
     def rmatmul(self, residual: Tensor) -> Tensor:
         """Compute ``[Z 1]' residual`` (m, K, p + 1) of residual (rows, m, K)."""
 
+    def logistic_terms(
+        self, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
+    ) -> tuple[Tensor, ...] | None:
+        """Compute the logits and the logistic loss of one model in one read of the rows.
+
+        Writes ``before + [Z 1] params`` into ``logits`` (rows, 1, 1). Returns the weighted loss
+        (1,), its gradient (1, 1, p + 1) and, with ``second``, ``[Z 1]' d`` (1, 1, p + 1) of its
+        second derivatives d in the logits. None if there is no kernel for these rows.
+        """
+
+    def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
+        """Compute ``[Z 1]' D [Z 1] params`` (1, 1, p + 1) in one read of the rows.
+
+        D is the diagonal matrix of curvature (rows, 1, 1) times weight. None if there is no kernel
+        for these rows.
+        """
+
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:

@@ -8,17 +8,20 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.gram import are_near_zero, bordered_gram, deviation_sums
+from skorch_logreg.data.compiled import CompiledPasses
+from skorch_logreg.data.gram import are_near_zero, bordered_gram, centred_gram, deviation_sums
 from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.threads import thread_count
+from skorch_logreg.kernels import passes
 
 _MIN_BLOCK_ROWS = 4096  # rows of a block where threads share them, at least
 _MIN_ENTRIES = 1 << 19  # stored entries from which several threads, and float32, are faster
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _MULTIPLY_ADD_COST = 40
+_SAMPLE_ROWS = 500  # rows from which the cost of a Gram matrix is estimated
 _FILL_COST_COLUMNS = 1000  # columns whose low-precision product costs as much as making them dense
 
 
@@ -84,7 +87,7 @@ class SparseRows(Rows):
         return self.X[rows.numpy()].astype(np.float64)
 
 
-class SparseBlock(LowPrecisionGrams):
+class SparseBlock(CompiledPasses, LowPrecisionGrams):
     """Rows of a CSR array; see `Block` for the methods.
 
     SciPy computes the products: on two cores torch's sparse products are not faster, and they
@@ -100,6 +103,7 @@ class SparseBlock(LowPrecisionGrams):
     ) -> None:
         self._X, self.targets, self.weight = X, targets, weight
         self._center, self._scale = center, scale
+        self._stored, self._units = X, (center, scale)
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         slope = params[..., :-1] / self._scale
@@ -118,33 +122,30 @@ class SparseBlock(LowPrecisionGrams):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        some, weight = self._columns(columns), weight.to(self._scale.dtype)
-        X, center, scale = some._X, some._center, some._scale
-        row_counts = np.diff(X.indptr).astype(np.float64)
-        sparse_cost = _MULTIPLY_ADD_COST * (row_counts @ row_counts)
-        several = weight.shape[2] > 1 or rank_one is not None
-        if several or sparse_cost > X.shape[0] * float(X.shape[1]) ** 2:
+        weight = weight.to(self._scale.dtype)
+        cost, dense_cost = self._gram_costs(columns)
+        if weight.shape[2] == 1 and rank_one is None and _MULTIPLY_ADD_COST * cost < dense_cost:
+            grams = [self._sparse_gram(own, columns) for own in weight[..., 0].unbind(dim=1)]
+            return torch.stack(grams)[:, None, :, None]
+        some = self._columns(columns)
 
-            def fill(piece: slice, out: Tensor) -> None:
-                torch.sub(some._dense(piece), center, out=out)
+        def fill(piece: slice, out: Tensor) -> None:
+            torch.sub(some._dense(piece), some._center, out=out)
 
-            return bordered_gram(fill, scale, weight, rank_one)
-        models = weight[..., 0].unbind(dim=1)
-        return torch.stack([_bordered_product(X, center, scale, own) for own in models])
+        return bordered_gram(fill, some._scale, weight, rank_one)
 
     def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        some = self._columns(columns)
-        if weight.shape[1] == 1 and some._has_short_rows:
-            return some._product_gram(weight[:, 0])
-        return LowPrecisionGrams.bfloat16_gram(some, weight, rank_one)
+        if weight.shape[1] == 1 and self._has_short_rows(columns):
+            return self._sparse_gram(weight[:, 0], columns).float()
+        return LowPrecisionGrams.bfloat16_gram(self._columns(columns), weight, rank_one)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        some = self._columns(columns)
-        if some._has_short_rows:
-            return torch.stack([some._product_gram(own) for own in weight.unbind(dim=1)])
-        return LowPrecisionGrams.bfloat16_grams(some, weight)
+        if self._has_short_rows(columns):
+            own = [self._sparse_gram(own, columns) for own in weight.unbind(dim=1)]
+            return torch.stack(own).float()
+        return LowPrecisionGrams.bfloat16_grams(self._columns(columns), weight)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
         """Return a block of some columns."""
@@ -153,17 +154,30 @@ class SparseBlock(LowPrecisionGrams):
         X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
         return SparseBlock(X, self.targets, self.weight, center, scale)
 
-    @property
-    def _has_short_rows(self) -> bool:
-        """Return True if a sparse Gram matrix costs less than a dense low-precision one."""
-        row_counts = np.diff(self._X.indptr).astype(np.float64)
-        n_columns = len(self._scale)
-        dense_cost = len(row_counts) * n_columns * (1 + n_columns / _FILL_COST_COLUMNS)
-        return bool(row_counts @ row_counts < dense_cost)
+    def _gram_costs(self, columns: Tensor | None) -> tuple[float, float]:
+        """Estimate the multiply-adds of a sparse and of a dense Gram matrix from some rows."""
+        some = self._X[:: max(self._X.shape[0] // _SAMPLE_ROWS, 1)]
+        some = some if columns is None else some[:, columns.numpy()]
+        counts = np.diff(some.indptr).astype(np.float64)
+        n_rows, n_columns = some.shape
+        return float(counts @ counts), n_rows * float(n_columns) ** 2
 
-    def _product_gram(self, weight: Tensor) -> Tensor:
-        """Compute a Gram matrix (p + 1, p + 1) as a sparse product, float32."""
-        return _bordered_product(self._X, self._center, self._scale, weight)[0, :, 0].float()
+    def _has_short_rows(self, columns: Tensor | None) -> bool:
+        """Return True if a sparse Gram matrix costs less than a dense low-precision one."""
+        cost, dense_cost = self._gram_costs(columns)
+        n_columns = self._X.shape[1] if columns is None else len(columns)
+        return cost < dense_cost * (1 / max(n_columns, 1) + 1 / _FILL_COST_COLUMNS)
+
+    def _sparse_gram(self, weight: Tensor, columns: Tensor | None) -> Tensor:
+        """Compute a Gram matrix (c + 1, c + 1) without dense rows."""
+        weight = weight.to(self._scale.dtype)
+        raw = passes.gram(self._X, weight, columns)
+        center, scale = self._center, self._scale
+        if columns is not None:
+            center, scale = center[columns], scale[columns]
+        if raw is None:
+            raw = _raw_gram(self._columns(columns)._X, weight)
+        return centred_gram(raw, center, scale)
 
     def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
         some = self._columns(columns)
@@ -297,21 +311,15 @@ def _scale_rows(X: Any, factor: np.ndarray) -> Any:
     return sp.csr_array((data, X.indices, X.indptr), shape=X.shape)
 
 
-def _bordered_product(X: Any, center: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    """Compute the Gram matrix (1, c + 1, 1, c + 1) of one output as a sparse product."""
-    n_columns = X.shape[1]
+def _raw_gram(X: Any, weight: Tensor) -> Tensor:
+    """Compute ``sum_i weight_i [x_i 1]'[x_i 1]`` (c + 1, c + 1) as a sparse product."""
     rooted = _scale_rows(X, weight.sqrt().numpy())
-    first = torch.from_numpy(X.T @ weight.numpy())
-    total = weight.sum()
     product = rooted.T @ rooted
     # made dense with room for the border: a copy of this size would cost as much as a product
     pointers = np.append(product.indptr, product.indptr[-1])
-    side = n_columns + 1
+    side = X.shape[1] + 1
     bordered = sp.csr_array((product.data, product.indices, pointers), shape=(side, side))
     gram = torch.from_numpy(bordered.toarray())
-    inner, border = gram[:-1, :-1], first - total * center
-    inner.addr_(center, border, alpha=-1).addr_(first, center, alpha=-1)
-    inner.div_(scale).div_(scale[:, None])
-    gram[:-1, -1] = gram[-1, :-1] = border / scale
-    gram[-1, -1] = total
-    return gram.view(1, side, 1, side)
+    gram[:-1, -1] = gram[-1, :-1] = torch.from_numpy(X.T @ weight.numpy())
+    gram[-1, -1] = weight.sum()
+    return gram

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 MODULE = "skorch_logreg.kernels._compiled"
-SOURCE = Path(__file__).with_name("kernels.c")  # a checkout has it, a wheel does not
+SOURCES = [*Path(__file__).parent.glob("*.[ch]")]  # a checkout has them, a wheel does not
 VARIABLE = "SKORCH_LOGREG_KERNELS"
 
 
@@ -29,8 +29,9 @@ def _load() -> tuple[CDLL | None, str]:
     spec = find_spec(MODULE)
     if spec is None or spec.origin is None:
         return None, "not built, because no C compiler was found or it failed"
-    if SOURCE.exists() and SOURCE.stat().st_mtime > Path(spec.origin).stat().st_mtime:
-        return None, f"older than {SOURCE.name}; to build them again: pip install -e ."
+    newest = max(SOURCES, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is not None and newest.stat().st_mtime > Path(spec.origin).stat().st_mtime:
+        return None, f"older than {newest.name}; to build them again: pip install -e ."
     try:
         loaded = CDLL(spec.origin)
     except OSError as error:

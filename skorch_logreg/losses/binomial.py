@@ -37,6 +37,7 @@ class Binomial:
     """
 
     n_outputs: ClassVar[int] = 1
+    has_kernel: ClassVar[bool] = True
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return signs (rows, m, 1): 1 for class 0, -1 for class 1."""
@@ -108,6 +109,8 @@ class SoftBinomial(Binomial):
     >>> loss.value_residual(torch.zeros(1, 1, 1, dtype=torch.float64), y)[1]
     tensor([[[-0.2500]]], dtype=torch.float64)
     """
+
+    has_kernel: ClassVar[bool] = False
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return probabilities (rows, m, 1) of the second class, from (rows, m)."""

@@ -1,6 +1,7 @@
 """Multinomial logistic losses, for classes and for probabilities as targets."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Multinomial:
     >>> loss.value(torch.zeros(1, 1, 3, dtype=torch.float64), y)
     tensor([[1.0986]], dtype=torch.float64)
     """
+
+    has_kernel: ClassVar[bool] = False
 
     n_outputs: int
 

@@ -1,6 +1,6 @@
 """Protocol of losses."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -14,7 +14,14 @@ class Loss(Protocol):
 
     A target is a class or, for the soft losses, the probability of every class: T numbers for
     every model, or for all models at once (m = 1).
+
+    Attributes
+    ----------
+    has_kernel : bool
+        Whether `Block.logistic_terms` computes the loss: that of two classes, encoded as signs.
     """
+
+    has_kernel: ClassVar[bool]
 
     @property
     def n_outputs(self) -> int:

@@ -21,6 +21,10 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
 
     def product(vector: Tensor) -> Tensor:
         def kernel(block: Block, d: Tensor) -> tuple[Tensor, ...]:
+            if objective.loss.has_kernel:
+                image = block.logistic_hessian_product(vector, d)
+                if image is not None:
+                    return (image,)
             h = multiply_curvature(d, None if rank_one is None else d, block.matmul(vector))
             return (block.rmatmul(h.mul_(block.weight[..., None])),)
 

@@ -169,13 +169,10 @@ class Objective:
 
     def evaluate(self, params: Tensor, last: bool = False) -> Point:
         """Compute value and gradient in one pass over X; see `move` for ``last``."""
-        terms = self._terms(last)
+        terms = self._terms(params, last)
 
         def kernel(block: Block, logits: Tensor, *offset: Tensor) -> tuple[Tensor, ...]:
-            block.matmul(params, out=logits)
-            for constant in offset:
-                logits.add_(constant)
-            return terms(block, logits)
+            return terms(block, logits, *offset)
 
         logits = self.data.empty_rows(*self.shape[:2])
         constant = () if self.offset is None else (self.offset,)
@@ -187,11 +184,10 @@ class Objective:
         If it is likely to be the ``last`` point of a fit, the pass also computes
         `Point.intercept_hessian` for the dual bound.
         """
-        terms = self._terms(last)
+        terms = self._terms(direction, last)
 
         def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
-            torch.add(block.matmul(direction), old, out=new)
-            return terms(block, new)
+            return terms(block, new, old)
 
         new = torch.empty_like(point.logits)
         found = self.data.reduce(kernel, point.logits, new)
@@ -282,12 +278,27 @@ class Objective:
         residual = residual.mul_(weight[..., None])
         return value.mul_(weight).sum(dim=0), block.rmatmul(residual)
 
-    def _terms(self, last: bool) -> Callable[[Block, Tensor], tuple[Tensor, ...]]:
-        """Return the function that computes the sums of a pass."""
+    def _terms(self, params: Tensor, last: bool) -> Callable[..., tuple[Tensor, ...]]:
+        """Return the function that computes logits and sums of a pass.
+
+        It takes a block, the array for its logits, and optionally logits to add.
+        """
         last = (
             last and self.fit_intercept and self.loss.n_outputs == 1 and not self.is_low_precision
         )
-        return self._last_terms if last else self._loss_terms
+        sums = self._last_terms if last else self._loss_terms
+
+        def terms(block: Block, logits: Tensor, before: Tensor | None = None) -> tuple[Tensor, ...]:
+            if self.loss.has_kernel:
+                found = block.logistic_terms(params, logits, before, last)
+                if found is not None:
+                    return found
+            block.matmul(params, out=logits)
+            if before is not None:
+                logits.add_(before)
+            return sums(block, logits)
+
+        return terms
 
     def _last_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         """Return `_loss_terms` and the Hessian row of the intercept, in one product with X."""

@@ -1,0 +1,215 @@
+/* Sums over dense rows, float64 or float32, with unit stride along rows or along columns. */
+#include "logistic.h"
+
+#define TILE_ENTRIES (1 << 15) /* of X, which stay in a core's second cache for the second product */
+#define MIN_COLUMN_TILE 64     /* consecutive entries of a column, at least */
+
+#define PANEL 16 /* columns of a panel of the Gram matrix, */
+#define HALF 8   /* whose product is computed in two halves: HALF x PANEL sums fill the registers */
+
+typedef struct {
+    const void *entries;
+    int64_t n_rows, n_columns, row_stride, column_stride;
+} matrix_t;
+
+INNER double entry(const void *x, int64_t i, int is_float)
+{
+    return is_float ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+INNER const void *moved(const void *x, int64_t i, int is_float)
+{
+    return (const char *)x + i * (int64_t)(is_float ? sizeof(float) : sizeof(double));
+}
+
+/* Add to out[i] the inner products of `count` vectors with v (size,), four at a time. */
+INNER void add_dots(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
+    const double *v, double *restrict out)
+{
+    int64_t i = 0, j;
+    for (; i + 4 <= count; i += 4) {
+        const void *x0 = moved(x, i * stride, is_float), *x1 = moved(x0, stride, is_float);
+        const void *x2 = moved(x1, stride, is_float), *x3 = moved(x2, stride, is_float);
+        double a = 0.0, b = 0.0, c = 0.0, d = 0.0;
+#pragma omp simd reduction(+ : a, b, c, d)
+        for (j = 0; j < size; j++) {
+            a += entry(x0, j, is_float) * v[j];
+            b += entry(x1, j, is_float) * v[j];
+            c += entry(x2, j, is_float) * v[j];
+            d += entry(x3, j, is_float) * v[j];
+        }
+        out[i] += a, out[i + 1] += b, out[i + 2] += c, out[i + 3] += d;
+    }
+    for (; i < count; i++) {
+        const void *x0 = moved(x, i * stride, is_float);
+        double a = 0.0;
+#pragma omp simd reduction(+ : a)
+        for (j = 0; j < size; j++)
+            a += entry(x0, j, is_float) * v[j];
+        out[i] += a;
+    }
+}
+
+/* Add to out (size,) the sum of `count` vectors times v[i], four at a time. */
+INNER void add_multiples(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
+    const double *v, double *restrict out)
+{
+    int64_t i = 0, j;
+    for (; i + 4 <= count; i += 4) {
+        const void *x0 = moved(x, i * stride, is_float), *x1 = moved(x0, stride, is_float);
+        const void *x2 = moved(x1, stride, is_float), *x3 = moved(x2, stride, is_float);
+        double a = v[i], b = v[i + 1], c = v[i + 2], d = v[i + 3];
+#pragma omp simd
+        for (j = 0; j < size; j++)
+            out[j] += (a * entry(x0, j, is_float) + b * entry(x1, j, is_float))
+                + (c * entry(x2, j, is_float) + d * entry(x3, j, is_float));
+    }
+    for (; i < count; i++) {
+        const void *x0 = moved(x, i * stride, is_float);
+        double a = v[i];
+#pragma omp simd
+        for (j = 0; j < size; j++)
+            out[j] += a * entry(x0, j, is_float);
+    }
+}
+
+/* Add X v to out, or X' v. */
+INNER void multiply(const matrix_t *m, const void *x, int64_t count, int is_float, int by_column,
+    int transposed, const double *v, double *out)
+{
+    int64_t p = m->n_columns;
+    if (by_column && transposed)
+        add_dots(x, p, count, m->column_stride, is_float, v, out);
+    else if (by_column)
+        add_multiples(x, p, count, m->column_stride, is_float, v, out);
+    else if (transposed)
+        add_multiples(x, count, p, m->row_stride, is_float, v, out);
+    else
+        add_dots(x, count, p, m->row_stride, is_float, v, out);
+}
+
+/* One read of X: logits, and the sums of the terms of every row. Every vector of sums has one more
+   entry, for the intercept. */
+INNER double pass(const matrix_t *m, int is_float, int by_column, const rows_t *rows,
+    const double *slope, double shift, const double *before, double *logits, double *gradient,
+    double *second)
+{
+    int64_t n = m->n_rows, p = m->n_columns, tile = TILE_ENTRIES / (p + 1) / 8 * 8, start, i;
+    int64_t least = by_column ? MIN_COLUMN_TILE : 8;
+    double value = 0.0, residual[MAX_TILE], curvature[MAX_TILE];
+    tile = tile < least ? least : smaller(tile, MAX_TILE);
+    for (start = 0; start < n; start += tile) {
+        int64_t count = smaller(tile, n - start);
+        const void *x = moved(m->entries, start * m->row_stride, is_float);
+        double *z = rows->curvature ? residual : logits + start;
+        for (i = 0; i < count; i++)
+            z[i] = before ? before[start + i] + shift : shift;
+        multiply(m, x, count, is_float, by_column, 0, slope, z);
+        if (rows->curvature)
+            curvature_terms(rows, start, count, residual);
+        else
+            value += loss_terms(rows, start, count, z, residual, second ? curvature : 0);
+        gradient[p] += sum_of(count, residual);
+        multiply(m, x, count, is_float, by_column, 1, residual, gradient);
+        if (second) {
+            second[p] += sum_of(count, curvature);
+            multiply(m, x, count, is_float, by_column, 1, curvature, second);
+        }
+    }
+    return value;
+}
+
+/* Call a function with the constants of the type and the layout of X. */
+#define DISPATCH(FUNCTION, ...) \
+    (is_float ? (column_stride == 1 ? FUNCTION(&m, 1, 0, __VA_ARGS__) : FUNCTION(&m, 1, 1, __VA_ARGS__)) \
+              : (column_stride == 1 ? FUNCTION(&m, 0, 0, __VA_ARGS__) : FUNCTION(&m, 0, 1, __VA_ARGS__)))
+
+/* Write the logits `before + X slope + shift`, add the gradient (p + 1,) of the weighted loss and,
+   if it is not NULL, `second` (p + 1,), the sums of every column times the loss's second derivative,
+   and return the loss. */
+EXPORT CLONES double dense_loss(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
+    const double *weight, int64_t weight_stride, const double *slope, double shift,
+    const double *before, double *logits, double *gradient, double *second)
+{
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    rows_t rows = {sign, weight, weight_stride, 0};
+    return DISPATCH(pass, &rows, slope, shift, before, logits, gradient, second);
+}
+
+/* Add `X' D (X slope + shift)` (p + 1,), where D are curvatures times weights. */
+EXPORT CLONES void dense_hessian_product(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *curvature,
+    const double *weight, int64_t weight_stride, const double *slope, double shift, double *product)
+{
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    rows_t rows = {0, weight, weight_stride, curvature};
+    DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
+}
+
+/* Add the products of HALF columns of one panel with all of another, both (rows, PANEL). */
+INNER void add_panel_product(const double *restrict left, const double *restrict right, int64_t rows,
+    double *restrict out, int64_t side)
+{
+    double sum[HALF][PANEL] = {{0.0}};
+    for (int64_t t = 0; t < rows; t++) {
+#if defined(__GNUC__)
+#pragma GCC unroll 8
+#endif
+        for (int i = 0; i < HALF; i++) {
+            double own = left[t * PANEL + i];
+#pragma omp simd
+            for (int j = 0; j < PANEL; j++)
+                sum[i][j] += own * right[t * PANEL + j];
+        }
+    }
+    for (int i = 0; i < HALF; i++)
+        for (int j = 0; j < PANEL; j++)
+            out[i * side + j] += sum[i][j];
+}
+
+/* Write the columns of a panel times the roots of the weights: (rows, PANEL). The column after the
+   last one is the intercept's. */
+INNER void fill_panel(const matrix_t *m, int is_float, int by_column, int64_t start, int64_t rows,
+    int64_t first, const double *root, double *restrict panel)
+{
+    int64_t p = m->n_columns, full = p - first < PANEL ? (p > first ? p - first : 0) : PANEL;
+    int64_t step = by_column ? m->column_stride : 1;
+    for (int64_t t = 0; t < rows; t++) {
+        double r = root[start + t], *out = panel + t * PANEL;
+        const void *x = moved(m->entries, (start + t) * m->row_stride + first * step, is_float);
+        if (full == PANEL) {
+#pragma omp simd
+            for (int j = 0; j < PANEL; j++)
+                out[j] = r * entry(x, j * step, is_float);
+            continue;
+        }
+        for (int64_t j = 0; j < PANEL; j++)
+            out[j] = j < full ? r * entry(x, j * step, is_float) : (first + j == p ? r : 0.0);
+    }
+}
+
+INNER double gram(const matrix_t *m, int is_float, int by_column, const double *root, int64_t side,
+    int64_t tile, double *buffer, double *out)
+{
+    for (int64_t start = 0; start < m->n_rows; start += tile) {
+        int64_t rows = smaller(tile, m->n_rows - start), i, j;
+        for (i = 0; i < side; i += PANEL)
+            fill_panel(m, is_float, by_column, start, rows, i, root, buffer + i * tile);
+        for (i = 0; i < side; i += HALF)
+            for (j = 0; j <= i; j += PANEL)
+                add_panel_product(buffer + i / PANEL * PANEL * tile + i % PANEL, buffer + j * tile,
+                    rows, out + i * side + j, side);
+    }
+    return 0.0;
+}
+
+/* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` to out (side, side). `side` is a
+   multiple of PANEL, and the buffer has side * tile numbers. */
+EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *root, int64_t side,
+    int64_t tile, double *buffer, double *out)
+{
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    DISPATCH(gram, root, side, tile, buffer, out);
+}

@@ -1,0 +1,117 @@
+/* The logistic loss of some rows: exp and log1p as polynomials, which become vector instructions. */
+#ifndef SKORCH_LOGREG_LOGISTIC_H
+#define SKORCH_LOGREG_LOGISTIC_H
+
+#include "common.h"
+#include <math.h>
+#include <string.h>
+
+/* 2^n of an integer n from -1022 to 1023. */
+INNER double power_of_two(double n)
+{
+    double t = n + 6755399441055744.0, power; /* 1.5 * 2^52: its last bits are those of n */
+    uint64_t bits;
+    memcpy(&bits, &t, sizeof bits);
+    bits = (bits + 1023) << 52;
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+/* exp(-a) of a >= 0, down to subnormal numbers: -a = n log 2 + r with |r| <= log(2) / 2, and the
+   Taylor series of r. NaN stays NaN. */
+INNER double exp_minus(double a)
+{
+    const double log_2 = 0x1.62e42fefa3p-1, rest_of_log_2 = 0x1.3de6af278ece6p-42;
+    double n, half, r, p, power;
+    a = a > 750.0 ? 750.0 : a; /* exp(-746) is zero */
+    n = rint(a * -1.4426950408889634);
+    r = (-a - n * log_2) - n * rest_of_log_2;
+    p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * (r * r) + r;
+    half = rint(0.5 * n); /* two factors, because 2^n may be subnormal */
+    power = power_of_two(half);
+    return (p * power + power) * power_of_two(n - half);
+}
+
+/* log(1 + e) of 0 <= e <= 1: log((1 + s) / (1 - s)) = 2 atanh(s), where s = f / (2 + f) and 1 + f is
+   1 + e or half of it, so that |s| < 0.172. NaN stays NaN. */
+INNER double log_one_plus(double e)
+{
+    const double border = 0.41421356237309503; /* sqrt(2) - 1 */
+    double f = e > border ? 0.5 * (e - 1.0) : e;
+    double log_2 = e > border ? 0.6931471805599453 : 0.0;
+    double s = f / (2.0 + f), z = s * s, p = 1.0 / 23.0;
+    p = p * z + 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    s = 2.0 * s;
+    return log_2 + (s * (p * z) + s);
+}
+
+/* Rows of a pass: the classes as signs, 1 for the first and -1 for the second, and weights. */
+typedef struct {
+    const double *sign;
+    const double *weight;
+    int64_t weight_stride; /* 0 if all rows have the same weight */
+    const double *curvature; /* second derivatives of the loss, for Hessian products */
+} rows_t;
+
+/* Turn logits (count,) into weighted residuals, and return the sum of weighted losses. Also write
+   weighted second derivatives, if `curvature` is not NULL. */
+INNER double loss_terms(const rows_t *rows, int64_t start, int64_t count, const double *logits,
+    double *restrict residual, double *restrict curvature)
+{
+    double value = 0.0, weight[MAX_TILE];
+    const double *sign = rows->sign + start, *from = rows->weight + start * rows->weight_stride;
+    int64_t i;
+    for (i = 0; i < count; i++)
+        weight[i] = from[i * rows->weight_stride];
+#pragma omp simd reduction(+ : value)
+    for (i = 0; i < count; i++) {
+        double margin = logits[i] * sign[i], e = exp_minus(fabs(margin));
+        double of_large = 1.0 / (1.0 + e), of_small = e / (1.0 + e);
+        double wrong = margin > 0.0 ? of_large : of_small; /* probability of the other class */
+        value += weight[i] * ((margin > 0.0 ? margin : 0.0) + log_one_plus(e));
+        residual[i] = weight[i] * wrong * sign[i];
+        if (curvature)
+            curvature[i] = weight[i] * of_small * of_large;
+    }
+    return value;
+}
+
+/* Turn changes of the logits (count,) into weighted changes of the residuals. */
+INNER void curvature_terms(const rows_t *rows, int64_t start, int64_t count, double *change)
+{
+    const double *curvature = rows->curvature + start, *weight = rows->weight;
+    for (int64_t i = 0; i < count; i++)
+        change[i] *= curvature[i] * weight[(start + i) * rows->weight_stride];
+}
+
+INNER double sum_of(int64_t count, const double *terms)
+{
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; i++)
+        sum += terms[i];
+    return sum;
+}
+
+#endif

@@ -1,0 +1,188 @@
+"""Typed calls of the compiled kernels.
+
+A function returns None where no kernel takes its arguments. The caller then computes the same sums
+in torch, which is also the reference that tests compare the kernels with.
+"""
+
+from ctypes import c_double, c_int, c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skorch_logreg.kernels.library import library
+
+_PANEL = 16  # columns of a panel of `dense_gram`
+_TILE_ENTRIES = 1 << 15  # entries of the rows that `dense_gram` copies at a time, for a cache
+_ROWS = {
+    "dense": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int),
+    "sparse": (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int),
+}
+_ARGUMENTS = {
+    "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
+    "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
+    "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
+    "sparse_gram": (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p),
+}
+_FLOATS = (torch.float64, torch.float32)
+_INTEGERS = (np.int32, np.int64)
+
+
+@cache
+def _kernel(rows: str, name: str) -> Any:
+    """Return a function of the library, or None without it."""
+    loaded = library()
+    if loaded is None:
+        return None
+    function = getattr(loaded, f"{rows}_{name}")
+    function.argtypes = _ROWS[rows] + (_ARGUMENTS.get(name) or _ARGUMENTS[f"{rows}_{name}"])
+    function.restype = c_double if name == "loss" else None
+    return function
+
+
+def is_supported(X: Any) -> bool:
+    """Return True if there are kernels for rows of this type, layout and device."""
+    return library() is not None and _matrix(X) is not None
+
+
+def _matrix(X: Any) -> tuple[str, tuple[int, ...]] | None:
+    """Return the kind of rows and the arguments that describe them."""
+    if not isinstance(X, Tensor):
+        kind = X.indices.dtype
+        if X.dtype != np.float64 or kind not in _INTEGERS or X.indptr.dtype != kind:
+            return None
+        pointers = (array.ctypes.data for array in (X.data, X.indices, X.indptr))
+        return "sparse", (*pointers, *X.shape, kind == np.int64)
+    (n_rows, n_columns), (row_stride, column_stride) = X.shape, X.stride()
+    if X.dtype not in _FLOATS or X.device.type != "cpu":
+        return None
+    if column_stride != 1 and row_stride != 1:
+        if n_columns > 1:
+            return None
+        column_stride = 1
+    strides = row_stride, column_stride
+    return "dense", (X.data_ptr(), n_rows, n_columns, *strides, X.dtype == torch.float32)
+
+
+def _address(array: Tensor) -> int | None:
+    """Return the address of one float64 per row without gaps, None of another array."""
+    fits = array.dtype == torch.float64 and array.is_contiguous() and array.numel() == len(array)
+    return array.data_ptr() if fits else None
+
+
+def _weight(weight: Tensor) -> tuple[int, int] | None:
+    """Return the address and the stride of one weight per row."""
+    fits = weight.dtype == torch.float64 and weight.shape[1:].numel() == 1
+    return (weight.data_ptr(), weight.stride(0)) if fits else None
+
+
+def logistic_loss(
+    X: Any,
+    targets: Tensor,
+    weight: Tensor,
+    slope: Tensor,
+    shift: float,
+    *,
+    logits: Tensor,
+    before: Tensor | None = None,
+    second: bool = False,
+) -> tuple[Tensor, ...] | None:
+    """Write the logits of one model, and sum its logistic loss, in one read of X.
+
+    Parameters
+    ----------
+    X : Tensor or csr_array of shape (rows, p)
+    targets : Tensor of shape (rows, 1, 1)
+        Signs of the classes, as `Binomial` encodes them.
+    weight : Tensor of shape (rows, 1)
+    slope : Tensor of shape (p,)
+    shift : float
+    logits : Tensor of shape (rows, 1, 1)
+        Where ``before + X slope + shift`` is written.
+    before : Tensor of shape (rows, 1, 1) or None
+    second : bool
+        Whether to return the third result.
+
+    Returns
+    -------
+    value : Tensor of shape (1,)
+        Weighted loss.
+    gradient : Tensor of shape (p + 1,)
+        ``[X 1]' r`` of the weighted residuals r.
+    second : Tensor of shape (p + 1,)
+        ``[X 1]' d`` of the weighted second derivatives d of the loss.
+    """
+    matrix, factor = _matrix(X), _weight(weight)
+    arrays = [_address(array) for array in (targets, logits)]
+    arrays.append(None if before is None else _address(before))
+    if (
+        matrix is None
+        or factor is None
+        or None in arrays[:2]
+        or (before is not None) > bool(arrays[2])
+    ):
+        return None
+    rows, arguments = matrix
+    kernel = _kernel(rows, "loss")
+    if kernel is None:
+        return None
+    slope = slope.contiguous()
+    sums = slope.new_zeros(1 + second, len(slope) + 1)
+    sign, at, start = arrays
+    ends = [row.data_ptr() for row in sums] + [None] * (1 - second)
+    value = kernel(*arguments, sign, *factor, slope.data_ptr(), shift, start, at, *ends)
+    return torch.tensor([value], dtype=torch.float64), *sums
+
+
+def logistic_hessian_product(
+    X: Any, curvature: Tensor, weight: Tensor, slope: Tensor, shift: float
+) -> Tensor | None:
+    """Compute ``[X 1]' D (X slope + shift)`` (p + 1,) in one read of X.
+
+    D are the second derivatives of the loss, curvature (rows, 1, 1), times weight (rows, 1).
+    """
+    matrix, factor, own = _matrix(X), _weight(weight), _address(curvature)
+    if matrix is None or factor is None or own is None:
+        return None
+    rows, arguments = matrix
+    kernel = _kernel(rows, "hessian_product")
+    if kernel is None:
+        return None
+    slope = slope.contiguous()
+    product = slope.new_zeros(len(slope) + 1)
+    kernel(*arguments, own, *factor, slope.data_ptr(), shift, product.data_ptr())
+    return product
+
+
+def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None:
+    """Compute ``sum_i weight_i [x_i 1]'[x_i 1]`` (c + 1, c + 1) over some columns, or all.
+
+    weight (rows,) is not negative.
+    """
+    matrix = _matrix(X)
+    if matrix is None or weight.dtype != torch.float64:
+        return None
+    rows, arguments = matrix
+    kernel = _kernel(rows, "gram")
+    if kernel is None or (rows == "dense" and columns is not None):
+        return None
+    side = (X.shape[1] if columns is None else len(columns)) + 1
+    if rows == "dense":
+        padded = -(-side // _PANEL) * _PANEL
+        total = weight.new_zeros(padded, padded)
+        tile = min(max(_TILE_ENTRIES // padded, 16), 256)
+        buffer, root = weight.new_empty(padded * tile), weight.sqrt()
+        pointers = (array.data_ptr() for array in (buffer, total))
+        kernel(*arguments, root.data_ptr(), padded, tile, *pointers)
+        total = total[:side, :side]
+    else:
+        total = weight.new_zeros(side, side)
+        place = np.full(X.shape[1], -1, dtype=np.int32)
+        place[slice(None) if columns is None else columns.numpy()] = np.arange(side - 1)
+        own = np.empty(side, dtype=np.int32), np.empty(side)
+        pointers = (array.ctypes.data for array in own)
+        weight = weight.contiguous()
+        kernel(*arguments, place.ctypes.data, weight.data_ptr(), side, *pointers, total.data_ptr())
+    return torch.tril(total) + torch.tril(total, -1).T

@@ -1,0 +1,134 @@
+/* Sums over CSR rows with indices of 32 or 64 bits. */
+#include "logistic.h"
+
+#define TILE 128 /* rows whose entries stay in a core's cache between two products */
+
+typedef struct {
+    const double *entries;
+    const void *indices, *pointers;
+    int64_t n_rows, n_columns;
+} matrix_t;
+
+INNER int64_t at(const void *integers, int64_t i, int is_long)
+{
+    return is_long ? ((const int64_t *)integers)[i] : (int64_t)((const int32_t *)integers)[i];
+}
+
+INNER double dot(const matrix_t *m, int64_t row, int is_long, const double *v)
+{
+    const double *x = m->entries;
+    int64_t k = at(m->pointers, row, is_long), end = at(m->pointers, row + 1, is_long);
+    double a = 0.0, b = 0.0, c = 0.0, d = 0.0;
+    for (; k + 4 <= end; k += 4) {
+        a += x[k] * v[at(m->indices, k, is_long)];
+        b += x[k + 1] * v[at(m->indices, k + 1, is_long)];
+        c += x[k + 2] * v[at(m->indices, k + 2, is_long)];
+        d += x[k + 3] * v[at(m->indices, k + 3, is_long)];
+    }
+    for (; k < end; k++)
+        a += x[k] * v[at(m->indices, k, is_long)];
+    return (a + b) + (c + d);
+}
+
+INNER void add_multiple(const matrix_t *m, int64_t row, int is_long, double factor, double *out)
+{
+    int64_t end = at(m->pointers, row + 1, is_long);
+    for (int64_t k = at(m->pointers, row, is_long); k < end; k++)
+        out[at(m->indices, k, is_long)] += factor * m->entries[k];
+}
+
+/* As in dense.c. */
+INNER double pass(const matrix_t *m, int is_long, const rows_t *rows, const double *slope,
+    double shift, const double *before, double *logits, double *gradient, double *second)
+{
+    int64_t p = m->n_columns;
+    double value = 0.0, residual[TILE], curvature[TILE];
+    for (int64_t start = 0; start < m->n_rows; start += TILE) {
+        int64_t count = smaller(TILE, m->n_rows - start), i;
+        double *z = rows->curvature ? residual : logits + start;
+        for (i = 0; i < count; i++)
+            z[i] = (before ? before[start + i] + shift : shift)
+                + dot(m, start + i, is_long, slope);
+        if (rows->curvature)
+            curvature_terms(rows, start, count, residual);
+        else
+            value += loss_terms(rows, start, count, z, residual, second ? curvature : 0);
+        gradient[p] += sum_of(count, residual);
+        for (i = 0; i < count; i++)
+            add_multiple(m, start + i, is_long, residual[i], gradient);
+        if (second) {
+            second[p] += sum_of(count, curvature);
+            for (i = 0; i < count; i++)
+                add_multiple(m, start + i, is_long, curvature[i], second);
+        }
+    }
+    return value;
+}
+
+#define DISPATCH(FUNCTION, ...) \
+    (is_long ? FUNCTION(&m, 1, __VA_ARGS__) : FUNCTION(&m, 0, __VA_ARGS__))
+
+/* As dense_loss. */
+EXPORT CLONES double sparse_loss(const double *entries, const void *indices, const void *pointers,
+    int64_t n_rows, int64_t n_columns, int is_long, const double *sign, const double *weight,
+    int64_t weight_stride, const double *slope, double shift, const double *before, double *logits,
+    double *gradient, double *second)
+{
+    matrix_t m = {entries, indices, pointers, n_rows, n_columns};
+    rows_t rows = {sign, weight, weight_stride, 0};
+    return DISPATCH(pass, &rows, slope, shift, before, logits, gradient, second);
+}
+
+/* As dense_hessian_product. */
+EXPORT CLONES void sparse_hessian_product(const double *entries, const void *indices,
+    const void *pointers, int64_t n_rows, int64_t n_columns, int is_long, const double *curvature,
+    const double *weight, int64_t weight_stride, const double *slope, double shift, double *product)
+{
+    matrix_t m = {entries, indices, pointers, n_rows, n_columns};
+    rows_t rows = {0, weight, weight_stride, curvature};
+    DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
+}
+
+INNER double gram(const matrix_t *m, int is_long, const int32_t *place, const double *weight,
+    int64_t side, int32_t *columns, double *entries, double *out)
+{
+    for (int64_t row = 0; row < m->n_rows; row++) {
+        int64_t end = at(m->pointers, row + 1, is_long), count = 0, a, b;
+        for (int64_t k = at(m->pointers, row, is_long); k < end; k++) {
+            int32_t column = place[at(m->indices, k, is_long)];
+            if (column < 0)
+                continue;
+            for (a = count; a > 0 && columns[a - 1] > column; a--)
+                ; /* at the end already, unless the row is not sorted */
+            if (a > 0 && columns[a - 1] == column) {
+                entries[a - 1] += m->entries[k];
+                continue;
+            }
+            for (b = count++; b > a; b--) {
+                columns[b] = columns[b - 1];
+                entries[b] = entries[b - 1];
+            }
+            columns[a] = column;
+            entries[a] = m->entries[k];
+        }
+        for (a = 0; a < count; a++) {
+            double own = weight[row] * entries[a], *sums = out + columns[a] * side;
+            for (b = 0; b <= a; b++)
+                sums[columns[b]] += own * entries[b];
+            out[(side - 1) * side + columns[a]] += own;
+        }
+        out[side * side - 1] += weight[row];
+    }
+    return 0.0;
+}
+
+/* Add the lower triangle of `sum_i weight_i [x_i 1]'[x_i 1]` over some columns to out (side, side),
+   the last of which is the intercept's. `place` has the index of every column among them, or -1;
+   `columns` and `values` have room for the longest row. */
+EXPORT CLONES void sparse_gram(const double *entries, const void *indices, const void *pointers,
+    int64_t n_rows, int64_t n_columns, int is_long, const int32_t *place, const double *weight,
+    int64_t side, int32_t *columns, double *values, double *out)
+{
+    matrix_t m = {entries, indices, pointers, n_rows, n_columns};
+    DISPATCH(gram, place, weight, side, columns, values, out);
+}

@@ -239,14 +239,15 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        values, center, scale = self._values, self._remaining_center, self._scale
+        center, scale = self._remaining_center, self._scale
         plain = columns is None and weight.shape[1:].numel() == 1 and weight.dtype == scale.dtype
         if plain and is_near_zero(center, scale):
-            gram = passes.gram(self._X, weight.flatten())
-            if gram is None and values.dtype == weight.dtype:
-                gram = raw_gram(values, weight.flatten())
+            gram = passes.gram(self._values if self._is_centred else self._X, weight.flatten())
+            if gram is None and self._values.dtype == weight.dtype:
+                gram = raw_gram(self._values, weight.flatten())
             if gram is not None:
                 return centred_gram(gram, center, scale)[None, None, :, None]
+        values = self._values
         if columns is not None:
             center, scale = center[columns], scale[columns]
 

@@ -18,6 +18,7 @@ from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
 from skorch_logreg.data.sparse import SparseRows
 from skorch_logreg.data.tensors import as_tensor
 from skorch_logreg.data.threads import map_blocks, thread_count
+from skorch_logreg.kernels import passes
 
 CONTAINERS = {
     "dense": (
@@ -141,7 +142,10 @@ class InMemory(Data):
         """
         n_logits = self.n_logits
         many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= _MIN_LOGITS
-        if not (many or self.rows.has_fast_float32):
+        fast = self.rows.has_fast_float32
+        if n_logits == 1 and passes.is_supported(self.rows.X):
+            fast = False  # kernels compute in float64 at the speed at which they read
+        if not (many or fast):
             return self
         return replace(
             self,

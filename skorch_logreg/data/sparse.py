@@ -109,13 +109,13 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
-        logits = _product(self._X, flat.numpy().T)
+        logits = passes.sparse_product(self._X, flat.T)
         logits = logits.add_(shift.reshape(-1).to(logits.dtype)).view(-1, *shift.shape)
         return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         flat = residual.reshape(len(residual), -1)
-        raw = _product(self._X.T, flat.numpy()).T.reshape(*residual.shape[1:], -1)
+        raw = passes.sparse_transposed_product(self._X, flat).T.reshape(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
         return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
@@ -205,11 +205,10 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
 
     def column_squares(self, weight: Tensor) -> Tensor:
         X = self._X
-        squares = sp.csr_array((X.data * X.data, X.indices, X.indptr), shape=X.shape)
-        raw = _product(squares.T, weight.numpy()).T
+        raw = passes.sparse_transposed_product(X, weight, power=2).T
         total = weight.sum(dim=0)[:, None]
         if bool(self._center.any()):
-            first = _product(X.T, weight.numpy()).T
+            first = passes.sparse_transposed_product(X, weight).T
             raw = raw - self._center * (2 * first - self._center * total)
         squares = raw.clamp_(min=0.0) / self._scale.square()
         return torch.cat([squares, total], dim=1)
@@ -223,13 +222,13 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
         return deviation_sums(fill, len(columns), weight)
 
     def column_counts(self) -> Tensor:
-        counts = np.bincount(self._X.indices, minlength=self._X.shape[1])
-        return torch.from_numpy(counts.astype(np.float64))
+        ones = self._scale.new_ones(self._X.shape[0], 1)
+        return passes.sparse_transposed_product(self._X, ones, power=0)[:, 0]
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale
         scaled = _scale_columns(self._X, root.numpy())
-        cross = _product(scaled, (self._center * root).numpy()[:, None])
+        cross = passes.sparse_product(scaled, (self._center * root)[:, None])
         shift = (self._center * root).square().sum()
         return torch.from_numpy((scaled @ scaled.T).toarray()) - cross - cross.T + shift
 
@@ -289,17 +288,6 @@ def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tens
     rest = center.clone()
     rest[moved] = 0.0
     return near, rest
-
-
-def _product(matrix: Any, dense: np.ndarray) -> Tensor:
-    """Compute ``matrix @ dense`` (a, k) in the type of the matrix.
-
-    For one column, SciPy's product with a vector is faster.
-    """
-    dense = dense.astype(matrix.dtype, copy=False)
-    if dense.shape[1] == 1:
-        return torch.from_numpy(matrix @ dense[:, 0])[:, None]
-    return torch.from_numpy(matrix @ np.ascontiguousarray(dense))
 
 
 def _scale_columns(X: Any, factor: np.ndarray) -> Any:

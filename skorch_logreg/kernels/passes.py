@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ _ARGUMENTS = {
     "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
     "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
     "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
+    "product": (c_void_p, c_int64, c_void_p),
+    "transposed_product": (c_void_p, c_int64, c_int, c_void_p),
     "sparse_gram": (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p),
 }
 _FLOATS = (torch.float64, torch.float32)
@@ -154,6 +157,40 @@ def logistic_hessian_product(
     product = slope.new_zeros(len(slope) + 1)
     kernel(*arguments, own, *factor, slope.data_ptr(), shift, product.data_ptr())
     return product
+
+
+def sparse_product(X: Any, dense: Tensor) -> Tensor:
+    """Compute ``X @ dense`` (rows, k) of a csr_array and dense (p, k), in the type of X."""
+    matrix, kernel = _matrix(X), _kernel("sparse", "product")
+    if matrix is None or kernel is None:
+        return _scipy_product(X, dense)
+    dense = dense.to(torch.float64).contiguous()
+    out = dense.new_empty(X.shape[0], dense.shape[1])
+    kernel(*matrix[1], dense.data_ptr(), dense.shape[1], out.data_ptr())
+    return out
+
+
+def sparse_transposed_product(X: Any, dense: Tensor, power: int = 1) -> Tensor:
+    """Compute ``(X ** power).T @ dense`` (p, k) of a csr_array and dense (rows, k).
+
+    The power is 0, 1 or 2, and that of an entry that is not stored is 0.
+    """
+    matrix, kernel = _matrix(X), _kernel("sparse", "transposed_product")
+    if matrix is None or kernel is None:
+        entries = X.data if power == 1 else X.data**power
+        return _scipy_product(sp.csr_array((entries, X.indices, X.indptr), shape=X.shape).T, dense)
+    dense = dense.to(torch.float64).contiguous()
+    out = dense.new_zeros(X.shape[1], dense.shape[1])
+    kernel(*matrix[1], dense.data_ptr(), dense.shape[1], power, out.data_ptr())
+    return out
+
+
+def _scipy_product(matrix: Any, dense: Tensor) -> Tensor:
+    """Compute ``matrix @ dense``; for one column, SciPy's product with a vector is faster."""
+    array = dense.numpy().astype(matrix.dtype, copy=False)
+    if array.shape[1] == 1:
+        return torch.from_numpy(matrix @ array[:, 0])[:, None]
+    return torch.from_numpy(matrix @ np.ascontiguousarray(array))
 
 
 def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None:

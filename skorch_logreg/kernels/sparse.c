@@ -89,6 +89,59 @@ EXPORT CLONES void sparse_hessian_product(const double *entries, const void *ind
     DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
 }
 
+INNER double product(const matrix_t *m, int is_long, const double *v, int64_t width, double *out)
+{
+    for (int64_t row = 0; row < m->n_rows; row++, out += width) {
+        int64_t end = at(m->pointers, row + 1, is_long), k, c;
+        if (width == 1) {
+            *out = dot(m, row, is_long, v);
+            continue;
+        }
+        for (c = 0; c < width; c++)
+            out[c] = 0.0;
+        for (k = at(m->pointers, row, is_long); k < end; k++) {
+            const double *from = v + at(m->indices, k, is_long) * width;
+#pragma omp simd
+            for (c = 0; c < width; c++)
+                out[c] += m->entries[k] * from[c];
+        }
+    }
+    return 0.0;
+}
+
+/* Write X v (rows, width) of v (n_columns, width). */
+EXPORT CLONES void sparse_product(const double *entries, const void *indices, const void *pointers,
+    int64_t n_rows, int64_t n_columns, int is_long, const double *v, int64_t width, double *out)
+{
+    matrix_t m = {entries, indices, pointers, n_rows, n_columns};
+    DISPATCH(product, v, width, out);
+}
+
+INNER double transposed(const matrix_t *m, int is_long, const double *v, int64_t width, int power,
+    double *out)
+{
+    for (int64_t row = 0; row < m->n_rows; row++, v += width) {
+        int64_t end = at(m->pointers, row + 1, is_long), k, c;
+        for (k = at(m->pointers, row, is_long); k < end; k++) {
+            double x = m->entries[k], *sums = out + at(m->indices, k, is_long) * width;
+            x = power == 1 ? x : power == 2 ? x * x : 1.0;
+#pragma omp simd
+            for (c = 0; c < width; c++)
+                sums[c] += x * v[c];
+        }
+    }
+    return 0.0;
+}
+
+/* Add X' v (n_columns, width) of v (rows, width), with entries to the power of 0, 1 or 2. */
+EXPORT CLONES void sparse_transposed_product(const double *entries, const void *indices,
+    const void *pointers, int64_t n_rows, int64_t n_columns, int is_long, const double *v,
+    int64_t width, int power, double *out)
+{
+    matrix_t m = {entries, indices, pointers, n_rows, n_columns};
+    DISPATCH(transposed, v, width, power, out);
+}
+
 INNER double gram(const matrix_t *m, int is_long, const int32_t *place, const double *weight,
     int64_t side, int32_t *columns, double *entries, double *out)
 {

@@ -1,0 +1,165 @@
+"""Kernels compute what torch computes, to rounding, for every kind of rows that they take."""
+
+from unittest import mock
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from skorch_logreg.data import from_arrays
+from skorch_logreg.kernels import passes
+from skorch_logreg.kernels.library import library
+from skorch_logreg.losses import Binomial
+from skorch_logreg.objective import Objective
+from skorch_logreg.objective.hessian import hessian_product, loss_hessian
+from skorch_logreg.penalties import L2
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
+
+ROWS = {
+    "float64": lambda X: X,
+    "float32": lambda X: X.astype(np.float32),
+    "fortran": np.asfortranarray,
+    "fortran float32": lambda X: np.asfortranarray(X, dtype=np.float32),
+    "every second row and column": lambda X: np.repeat(np.repeat(X, 2, 0), 2, 1)[::2, ::2],
+    "columns of a wider array": lambda X: np.hstack([X, X])[:, : X.shape[1]],
+    "csr": sp.csr_array,
+    "csr with 64 bit indices": lambda X: with_indices(sp.csr_array(X), np.int64),
+    "csr with unsorted, duplicate entries": lambda X: untidy(sp.csr_array(X)),
+}
+SHAPES = [(1, 1), (1, 40), (7, 1), (130, 3), (700, 17), (300, 600), (3, 2500)]
+
+
+def with_indices(X, kind):
+    return sp.csr_array((X.data, X.indices.astype(kind), X.indptr.astype(kind)), shape=X.shape)
+
+
+def untidy(X):
+    """The same matrix, with every entry in two halves and the rows back to front."""
+    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))[::-1]
+    rows, columns, halves = (np.tile(a, 2) for a in (rows, X.indices[::-1], X.data[::-1] / 2))
+    order = np.argsort(rows, kind="stable")
+    return sp.csr_array((halves[order], columns[order], 2 * X.indptr), shape=X.shape)
+
+
+def problem(shape, sparse, weighted, seed=0):
+    """Rows near zero and not, weights of zero among them, and logits from small to saturated."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=shape) + rng.normal(size=shape[1])
+    X = np.where(rng.random(shape) < 0.3, X, 0.0) if sparse else X
+    weight = rng.exponential(size=shape[0]) * (rng.random(shape[0]) < 0.8) if weighted else None
+    before = torch.from_numpy(rng.normal(size=(shape[0], 1, 1)) * 10.0 ** rng.uniform(-2, 3))
+    return X, rng.integers(0, 2, shape[0]), weight, before
+
+
+def sums(objective, before, columns):
+    """Everything that kernels compute, and the sum of the sizes of its terms."""
+    data = objective.data
+    rng = np.random.default_rng(1)
+    params = torch.from_numpy(rng.normal(size=(1, 1, data.n_features + 1)))
+    params /= data.n_features**0.5
+    start = objective.evaluate(params, last=True)
+    point = objective.move(objective.at_logits(params, before), params / 3, last=True)
+    hessian = hessian_product(objective, point)(params)
+    some = torch.from_numpy(columns)
+    grams = loss_hessian(objective, point), loss_hessian(objective, point, some)
+    squares = data.reduce(lambda block: (block.column_squares(block.weight[:, :1]),))
+    return (
+        *(a for p in (start, point) for a in (p.logits, p.value, p.gradient)),
+        start.intercept_hessian,
+        point.intercept_hessian,
+        hessian,
+        *grams,
+        *squares,
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_they_equal_torch_to_rounding(shape, rows, weighted):
+    X, y, weight, before = problem(shape, "csr" in rows, weighted)
+    rng = np.random.default_rng(2)
+    center, scale = (torch.from_numpy(a) for a in (rng.normal(size=shape[1]), rng.random(shape[1])))
+    data = from_arrays(ROWS[rows](X), y, weight)
+    loss = Binomial()
+    data = data.standardised(center, scale + 0.5, loss.encode(data.targets))
+    objective = Objective(data, loss, L2(), torch.ones(1, dtype=torch.float64), True)
+    columns = rng.permutation(shape[1])[: max(shape[1] // 2, 1)]
+    with mock.patch.object(passes, "library", lambda: None):
+        passes._kernel.cache_clear()
+        wanted = sums(objective, before, columns)
+    passes._kernel.cache_clear()
+    found = sums(objective, before, columns)
+    for a, b in zip(found, wanted, strict=True):
+        # the terms of these sums are no larger than this, each
+        size = b.abs().max() + (0 if weight is None else weight.sum()) + shape[0]
+        assert (a - b).abs().max() <= 1e-13 * size
+
+
+def test_kernels_take_these_rows():
+    """Otherwise the test above would compare torch with torch."""
+    X = np.ones((6, 4))
+    for rows, convert in ROWS.items():
+        X_kind = convert(X)
+        X_kind = X_kind if sp.issparse(X_kind) else torch.from_numpy(X_kind)
+        assert passes.is_supported(X_kind) == (rows != "every second row and column")
+    for refused in (torch.ones(6, 4, dtype=torch.float16), torch.ones(6, 4, dtype=torch.int64)):
+        assert not passes.is_supported(refused)
+
+
+LOGITS = [0.0, 1e-300, 1e-17, 1e-8, 0.3, 0.88, 0.8813735870195429, 1.0, 5.0, 36.7, 37.5, 100.0]
+LOGITS += [700.0, 708.3, 709.0, 720.0, 740.0, 745.0, 746.0, 800.0, 1e5, 1e300]
+
+
+def terms(logits, sign):
+    """Loss, residual and second derivative of single rows, whose only entry is the logit."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    out = torch.empty(1, 1, 1, dtype=torch.float64)
+    target = torch.full((1, 1, 1), sign, dtype=torch.float64)
+    for logit in logits:
+        X = torch.tensor([[logit]], dtype=torch.float64)
+        value, gradient, second = passes.logistic_loss(
+            X, target, one, one[0], 0.0, logits=out, second=True
+        )
+        yield value.item(), gradient[-1].item(), second[-1].item()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_exponential_and_logarithm_are_exact_to_two_units_in_the_last_place(sign):
+    logits = [s * z for z in LOGITS for s in (1, -1)]
+    logits += np.random.default_rng(0).normal(scale=20, size=300).tolist()
+    with mpmath.workdps(400):
+        for z, (value, gradient, second) in zip(logits, terms(logits, sign), strict=True):
+            margin = mpmath.mpf(z) * sign
+            wrong = 1 / (1 + mpmath.exp(-margin))
+            exact = mpmath.log1p(mpmath.exp(margin)), wrong * sign, wrong * (1 - wrong)
+            for found, wanted in zip((value, gradient, second), exact, strict=True):
+                unit = max(np.spacing(abs(float(wanted))), 5e-324)
+                assert abs(found - wanted) <= 3 * mpmath.mpf(unit), (z, found, wanted)
+
+
+def test_numbers_that_are_not_finite_are_found_in_the_sums():
+    found = list(terms([np.inf, -np.inf, np.nan], 1.0))
+    assert found[0] == (np.inf, 1.0, 0.0)
+    assert found[1] == (0.0, 0.0, 0.0)
+    assert np.isnan(found[2]).all()
+
+
+@pytest.mark.parametrize("rows", [rows for rows in ROWS if "csr" in rows])
+@pytest.mark.parametrize("width", [1, 2, 9])
+def test_products_of_sparse_rows(rows, width):
+    X, *_ = problem((60, 23), True, False)
+    kind = ROWS[rows](X)
+    right, left = (
+        torch.from_numpy(np.random.default_rng(3).normal(size=(n, width))) for n in (23, 60)
+    )
+    assert np.abs(passes.sparse_product(kind, right).numpy() - X @ right.numpy()).max() < 1e-13
+    for power in (0, 1, 2):
+        entries = kind.copy()
+        entries.data **= power
+        wanted = entries.toarray().T @ left.numpy()
+        found = passes.sparse_transposed_product(kind, left, power).numpy()
+        assert np.abs(found - wanted).max() < 1e-13

@@ -66,6 +66,21 @@ INNER double log_one_plus(double e)
     return log_2 + (s * (p * z) + s);
 }
 
+/* The loss log(1 + exp(z)), its derivative sigmoid(z), and its second derivative. */
+typedef struct {
+    double loss, wrong, curvature;
+} terms_t;
+
+INNER terms_t logistic_terms(double margin)
+{
+    double e = exp_minus(fabs(margin)), of_large = 1.0 / (1.0 + e), of_small = e / (1.0 + e);
+    terms_t t;
+    t.loss = (margin > 0.0 ? margin : 0.0) + log_one_plus(e);
+    t.wrong = margin > 0.0 ? of_large : of_small;
+    t.curvature = of_small * of_large;
+    return t;
+}
+
 /* Rows of a pass: the classes as signs, 1 for the first and -1 for the second, and weights. */
 typedef struct {
     const double *sign;
@@ -86,13 +101,11 @@ INNER double loss_terms(const rows_t *rows, int64_t start, int64_t count, const 
         weight[i] = from[i * rows->weight_stride];
 #pragma omp simd reduction(+ : value)
     for (i = 0; i < count; i++) {
-        double margin = logits[i] * sign[i], e = exp_minus(fabs(margin));
-        double of_large = 1.0 / (1.0 + e), of_small = e / (1.0 + e);
-        double wrong = margin > 0.0 ? of_large : of_small; /* probability of the other class */
-        value += weight[i] * ((margin > 0.0 ? margin : 0.0) + log_one_plus(e));
-        residual[i] = weight[i] * wrong * sign[i];
+        terms_t t = logistic_terms(logits[i] * sign[i]);
+        value += weight[i] * t.loss;
+        residual[i] = weight[i] * t.wrong * sign[i];
         if (curvature)
-            curvature[i] = weight[i] * of_small * of_large;
+            curvature[i] = weight[i] * t.curvature;
     }
     return value;
 }

@@ -17,11 +17,13 @@ from skorch_logreg.kernels.library import library
 
 _PANEL = 16  # columns of a panel of `dense_gram`
 _TILE_ENTRIES = 1 << 15  # entries of the rows that `dense_gram` copies at a time, for a cache
-_ROWS = {
+_ROWS: dict[str, tuple[Any, ...]] = {
+    "logistic": (),
     "dense": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int),
     "sparse": (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int),
 }
 _ARGUMENTS = {
+    "models": (c_void_p, *(c_int64,) * 2, *(c_void_p, c_int64, c_int64) * 2, *(c_void_p,) * 2),
     "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
     "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
     "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
@@ -67,6 +69,11 @@ def _matrix(X: Any) -> tuple[str, tuple[int, ...]] | None:
         column_stride = 1
     strides = row_stride, column_stride
     return "dense", (X.data_ptr(), n_rows, n_columns, *strides, X.dtype == torch.float32)
+
+
+def _is_block(array: Tensor) -> bool:
+    """Return True if an array has entries, without gaps, in the memory of this process."""
+    return array.device.type == "cpu" and array.is_contiguous() and array.numel() > 0
 
 
 def _address(array: Tensor) -> int | None:
@@ -157,6 +164,37 @@ def logistic_hessian_product(
     product = slope.new_zeros(len(slope) + 1)
     kernel(*arguments, own, *factor, slope.data_ptr(), shift, product.data_ptr())
     return product
+
+
+def logistic_models(
+    logits: Tensor, targets: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Sum the logistic losses of many models at given logits (rows, m, 1).
+
+    targets have shape (rows, m or 1, 1) and weight (rows, m or 1). Returns the weighted losses (m,)
+    and the weighted residuals (rows, m, 1).
+    """
+    kernel = _kernel("logistic", "models")
+    same = logits.dtype == targets.dtype == weight.dtype == torch.float64
+    if kernel is None or not same or not _is_block(logits):
+        return None
+    value = logits.new_zeros(logits.shape[1])
+    residual = torch.empty_like(logits)
+    strides = [
+        (array.stride(0), array.stride(1) if array.shape[1] > 1 else 0)
+        for array in (targets, weight)
+    ]
+    kernel(
+        logits.data_ptr(),
+        *logits.shape[:2],
+        targets.data_ptr(),
+        *strides[0],
+        weight.data_ptr(),
+        *strides[1],
+        value.data_ptr(),
+        residual.data_ptr(),
+    )
+    return value, residual
 
 
 def sparse_product(X: Any, dense: Tensor) -> Tensor:

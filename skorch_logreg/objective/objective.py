@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, Data, take_columns
+from skorch_logreg.kernels import passes
 from skorch_logreg.losses import Loss, class_weight
 from skorch_logreg.penalties import Penalty
 
@@ -273,6 +274,10 @@ class Objective:
         )
 
     def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        if self.loss.has_kernel:
+            found = passes.logistic_models(logits, block.targets, block.weight)
+            if found is not None:
+                return found[0], block.rmatmul(found[1])
         value, residual = self.loss.value_residual(logits, block.targets)
         weight = block.weight
         residual = residual.mul_(weight[..., None])

@@ -163,3 +163,19 @@ def test_products_of_sparse_rows(rows, width):
         wanted = entries.toarray().T @ left.numpy()
         found = passes.sparse_transposed_product(kind, left, power).numpy()
         assert np.abs(found - wanted).max() < 1e-13
+
+
+@pytest.mark.parametrize("m", [1, 3, 200, 700])
+@pytest.mark.parametrize(("of_targets", "of_weight"), [(True, False), (False, True), (True, True)])
+def test_the_loss_of_many_models(m, of_targets, of_weight):
+    rng = np.random.default_rng(m)
+    logits = torch.from_numpy(rng.normal(size=(40, m, 1)) * 10.0 ** rng.uniform(-2, 3))
+    signs = rng.choice([-1.0, 1.0], size=(40, m if of_targets else 1, 1))
+    signs, weight = (
+        torch.from_numpy(signs),
+        torch.from_numpy(rng.random((40, m if of_weight else 1))),
+    )
+    value, residual = passes.logistic_models(logits, signs, weight)
+    losses, slopes = Binomial().value_residual(logits, signs)
+    torch.testing.assert_close(value, (losses * weight).sum(dim=0), rtol=1e-14, atol=0)
+    torch.testing.assert_close(residual, slopes * weight[..., None], rtol=1e-14, atol=0)

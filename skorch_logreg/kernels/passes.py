@@ -55,10 +55,12 @@ def is_supported(X: Any) -> bool:
 def _matrix(X: Any) -> tuple[str, tuple[int, ...]] | None:
     """Return the kind of rows and the arguments that describe them."""
     if not isinstance(X, Tensor):
-        kind = X.indices.dtype
+        arrays, kind = (X.data, X.indices, X.indptr), X.indices.dtype
         if X.dtype != np.float64 or kind not in _INTEGERS or X.indptr.dtype != kind:
             return None
-        pointers = (array.ctypes.data for array in (X.data, X.indices, X.indptr))
+        if not all(array.flags.c_contiguous for array in arrays):
+            return None
+        pointers = (array.ctypes.data for array in arrays)
         return "sparse", (*pointers, *X.shape, kind == np.int64)
     (n_rows, n_columns), (row_stride, column_stride) = X.shape, X.stride()
     if X.dtype not in _FLOATS or X.device.type != "cpu":

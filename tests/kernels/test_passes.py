@@ -106,6 +106,9 @@ def test_kernels_take_these_rows():
         X_kind = convert(X)
         X_kind = X_kind if sp.issparse(X_kind) else torch.from_numpy(X_kind)
         assert passes.is_supported(X_kind) == (rows != "every second row and column")
+    gaps = sp.csr_array(X)
+    gaps.data = np.repeat(gaps.data, 2)[::2]
+    assert not passes.is_supported(gaps)
     for refused in (torch.ones(6, 4, dtype=torch.float16), torch.ones(6, 4, dtype=torch.int64)):
         assert not passes.is_supported(refused)
 

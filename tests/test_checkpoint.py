@@ -235,8 +235,8 @@ def rewritten(path, **changes):
 
 
 def test_a_newer_format_is_refused(path):
-    rewritten(path, format=4)
-    refused(path, "has format 4, and this version of the package reads format 3")
+    rewritten(path, format=5)
+    refused(path, "has format 5, and this version of the package reads format 4")
 
 
 @pytest.mark.parametrize(

@@ -100,23 +100,10 @@ def drive(
     proof : bool, default=True
         Whether convergence has to be confirmed; False also accepts predicted decrements, for
         results that are only used as a start.
-
-    Returns
-    -------
-    outcome : Outcome
-        Final parameters of all models, with status and certificate.
     """
-    journal = CheckpointWriter(None, {}) if journal is None else journal
-    loop = _Loop(
-        solver,
-        objective.exact,
-        params,
-        tol,
-        max_iter,
-        callback=callback,
-        journal=journal,
-        proof=proof,
-    )
+    journal = journal or CheckpointWriter(None, {})
+    rule = StoppingRule(objective.exact, tol, max_iter, proof)
+    loop = _Loop(solver, params, rule, callback, journal)
     try:
         loop.begin(objective, n_iter, written, state)
         objective = objective.exact  # free the memory of the low-precision products
@@ -139,27 +126,21 @@ def drive(
 class _Loop:
     """Implementation of `drive`."""
 
-    run: RunState | None = None
+    run: Any = None  # RunState
 
     def __init__(
         self,
         solver: Solver,
-        whole: Objective,
         params: Tensor,
-        tol: float,
-        max_iter: int,
-        *,
+        rule: StoppingRule,
         callback: Callable[[Iterate], bool] | None,
         journal: CheckpointWriter,
-        proof: bool,
     ) -> None:
         self._solver: Any = solver
-        self._whole = whole
-        self._tol, self._max_iter = tol, max_iter
-        self._callback, self._journal, self._proof = callback, journal, proof
+        self._rule, self._whole = rule, rule.whole
+        self._callback, self._journal = callback, journal
         self._params, self._everyone = params, params.clone()
         self._earlier = 0  # passes before the run was resumed, less those that check the file
-        self._rule = StoppingRule(whole, tol, max_iter, proof)
         self._stopped = False
 
     def begin(
@@ -174,13 +155,24 @@ class _Loop:
             self._resume(objective, written)
             return
         if state is None:
-            state = self._solver.init(objective, self._params, self._tol)
-        self.run = RunState.of(objective, state, n_iter)
+            state = self._solver.init(objective, self._params, self._rule.tol)
+        m = len(self._params)
+        self.run = RunState(
+            objective,
+            state,
+            models=tuple(range(m)),
+            stalls=(0,) * m,
+            first=n_iter,
+            n_iter=n_iter,
+            before=(0.0,) * m,
+            quiet=(None,) * m,
+            missed=(0.0,) * m,
+        )
 
     def _resume(self, objective: Objective, written: dict[str, Any]) -> None:
         """Resume from a checkpoint after checking its points against their parameters."""
         try:
-            final_points = from_tree(written["ends"], objective, objective)
+            final_points = from_tree(written["final_points"], objective, objective)
             own, models = objective, tuple(range(len(self._params)))
             for final in final_points:  # in the order in which models stopped
                 if len(set(final.models) & set(models)) < len(final.models):
@@ -189,18 +181,9 @@ class _Loop:
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
                 self._everyone[list(final.models)] = final.point.params
-            run = RunState(
-                own if written["is_rough"] else own.exact,
-                from_tree(written["state"], own, objective),
-                models,
-                written["stalls"],
-                written["first"],
-                written["n_iter"],
-                written["before"],
-                written["quiet"],
-                written["missed"],
-                final_points,
-            )
+            tree = {name: value for name, value in written.items() if name != "n_passes"}
+            tree |= {"class": "RunState", "models": models, "final_points": final_points}
+            run = from_tree(tree, own, objective)
             points = [
                 (self._whole.select(self._index(final.models)), final.point)
                 for final in final_points
@@ -214,7 +197,7 @@ class _Loop:
         self.run = run
         # passes that check the file are not part of the fit
         self._earlier = written["n_passes"] - self._whole.data.n_passes
-        self._solver = ResumedSolver(self._solver, self._tol, self._journal.damaged)
+        self._solver = ResumedSolver(self._solver, self._rule.tol, self._journal.damaged)
         written.clear()
 
     def prove(self) -> None:
@@ -223,7 +206,7 @@ class _Loop:
             return
         solver, before = self._solver.solver, self._whole.data.n_passes
         if not all(
-            is_proven(solver, self._whole, final, self._tol) for final in self._at_work.final_points
+            is_proven(solver, self._whole, final, self._rule.tol) for final in self.run.final_points
         ):
             raise self._journal.damaged()
         self._earlier -= self._whole.data.n_passes - before
@@ -233,16 +216,16 @@ class _Loop:
 
     def run_low_precision(self) -> None:
         """Take the first steps with low-precision products, if the objective has them."""
-        run, solver = self._at_work, self._solver
+        run, solver = self.run, self._solver
         if not run.objective.is_low_precision:
             return
         while True:
             reached = optimality(run.state)
             self._call_back(run, reached)
             steps = run.n_iter - run.first
-            if self._stopped or run.n_iter >= self._max_iter - 1 or steps >= _ROUGH_ITER:
+            if self._stopped or run.n_iter >= self._rule.max_iter - 1 or steps >= _ROUGH_ITER:
                 break
-            if _is_nearly_converged(run.before, reached, self._tol):
+            if _is_nearly_converged(run.before, reached, self._rule.tol):
                 break
             moved = solver.step(run.objective, run.state)
             if None in stuck_models(run.state, moved):
@@ -250,12 +233,12 @@ class _Loop:
             run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
             self._keep(run)
         exact, n_iter = run.objective.exact, run.n_iter
-        if self._stopped or n_iter >= self._max_iter:
-            moved = solver.init(exact, run.state.point.params, self._tol)
+        if self._stopped or n_iter >= self._rule.max_iter:
+            moved = solver.init(exact, run.state.point.params, self._rule.tol)
         else:
             moved, n_iter = solver.step(exact, run.state), n_iter + 1
             if None in stuck_models(run.state, moved):
-                moved = solver.init(exact, run.state.point.params, self._tol)
+                moved = solver.init(exact, run.state.point.params, self._rule.tol)
         run = self._rule.after_step(replace(run, objective=exact), moved)
         self._keep(replace(run, n_iter=n_iter))
 
@@ -263,9 +246,9 @@ class _Loop:
         """Iterate with exact products until every model has stopped."""
         before = None
         while True:
-            run = self._at_work
-            if self._proof:
-                state, reached = proven(self._solver, run.objective, run.state, self._tol)
+            run = self.run
+            if self._rule.proof:
+                state, reached = proven(self._solver, run.objective, run.state, self._rule.tol)
             else:
                 state = replace(run.state, trusted=torch.ones_like(run.state.trusted))
                 reached = optimality(state)
@@ -293,29 +276,20 @@ class _Loop:
 
     def interrupt(self) -> None:
         """Stop the active models at their current points."""
-        run = self._at_work
+        run = self.run
         if not run.models:
             return
-        point = run.state.point
+        m, state, reached = len(run.models), run.state, optimality(run.state)
         if run.objective.is_low_precision:
-            point = run.objective.exact.evaluate(point.params)
-        status = (Status.INTERRUPTED,) * len(run.models)
-        none = (None,) * len(run.models)
-        final = FinalPoint(
-            run.models, point, tuple(optimality(run.state)), status, run.n_iter, none
-        )
-        self.run = replace(run, models=(), final_points=(*run.final_points, final))
+            state = replace(state, point=run.objective.exact.evaluate(state.point.params))
+        status: list[Status | None] = [Status.INTERRUPTED] * m
+        self.run = self._without(replace(run, state=state), status, reached, [None] * m)
 
     def outcome(self, bound: bool) -> Outcome:
         """Collect the results of all models."""
-        run = self._at_work
+        run = self.run
         found = Outcome.of(self._whole, run.final_points, self._earlier, bound)
         return replace(found, state=run.state) if len(self._params) == 1 else found
-
-    @property
-    def _at_work(self) -> RunState:
-        assert self.run is not None  # it was started or resumed
-        return self.run
 
     def _call_back(self, run: RunState, reached: list[float]) -> None:
         """Pass the current iterate to the callback, which may stop all models."""
@@ -332,18 +306,9 @@ class _Loop:
         """Store the run after an iteration, and write a checkpoint if it is due."""
         self.run = run
         if self._journal.due(run.n_iter):
-            tree = {
-                "is_rough": run.objective.is_low_precision,
-                "state": to_tree(run.state),
-                "stalls": run.stalls,
-                "first": run.first,
-                "n_iter": run.n_iter,
-                "before": run.before,
-                "quiet": run.quiet,
-                "missed": run.missed,
-                "ends": to_tree(run.final_points),
-                "n_passes": self._whole.data.n_passes + self._earlier,
-            }
+            tree = to_tree(run)
+            del tree["class"], tree["models"]
+            tree["n_passes"] = self._whole.data.n_passes + self._earlier
             self._journal.write(run.n_iter, tree)
 
     def _without(
@@ -358,13 +323,11 @@ class _Loop:
             return run
         kept = [i for i, how in enumerate(status) if how is None]
         gone = [i for i, how in enumerate(status) if how is not None]
-        device = self._params.device
         point = run.state.point
-        if self._callback is not None:
-            self._everyone[list(run.models)] = point.params
+        self._everyone[list(run.models)] = point.params
         final = FinalPoint(
             tuple(run.models[i] for i in gone),
-            point.select(torch.tensor(gone, device=device)) if kept else point,
+            point.select(self._index(gone)) if kept else point,
             tuple(reached[i] for i in gone),
             tuple(how for how in status if how is not None),
             run.n_iter,
@@ -373,7 +336,7 @@ class _Loop:
         final_points = (*run.final_points, final)
         if not kept:
             return replace(run, models=(), final_points=final_points)
-        index = torch.tensor(kept, device=device)
+        index = self._index(kept)
         objective = run.objective.select(index)
         return replace(
             run,

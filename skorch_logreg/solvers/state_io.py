@@ -19,6 +19,7 @@ from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
 from skorch_logreg.solvers.quadratic import QuadraticModel
 from skorch_logreg.solvers.smooth import ModelProgress, SmoothState
+from skorch_logreg.solvers.stopping import RunState
 
 _KINDS: list[Any] = [
     Point,
@@ -27,6 +28,7 @@ _KINDS: list[Any] = [
     ModelProgress,
     ProximalState,
     QuadraticModel,
+    RunState,
 ]
 _KINDS += [getattr(curvature, name) for name in curvature.__all__]
 _CLASSES = {kind.__name__: kind for kind in _KINDS if isinstance(kind, type)}

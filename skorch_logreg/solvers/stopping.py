@@ -65,22 +65,6 @@ class RunState:
     missed: tuple[float, ...]
     final_points: tuple[FinalPoint, ...] = ()
 
-    @classmethod
-    def of(cls, objective: Objective, state: Any, n_iter: int) -> "RunState":
-        """Return the run at the start of all models."""
-        m = len(objective.reg_strength)
-        return cls(
-            objective,
-            state,
-            models=tuple(range(m)),
-            stalls=(0,) * m,
-            first=n_iter,
-            n_iter=n_iter,
-            before=(0.0,) * m,
-            quiet=(None,) * m,
-            missed=(0.0,) * m,
-        )
-
 
 @dataclass(frozen=True)
 class StoppingRule:

@@ -49,10 +49,6 @@ def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) ->
     counts = [run.first, run.n_iter, n_passes, *run.stalls]
     if not all(type(n) is int and n >= 0 for n in counts):
         raise ValueError(f"{counts} are counts")
-    if not all(type(x) is float for x in (*run.before, *run.missed)):
-        raise ValueError(f"{run.before} and {run.missed} are optimalities")
-    if not all(known in (True, False, None) for known in run.quiet):
-        raise ValueError(f"{run.quiet} are answers")
     if not (m > 0 and len(run.stalls) == len(run.quiet) == len(run.missed) == m <= len(run.before)):
         raise ValueError(f"there are {m} models at work")
     if not (state.decrement.shape == state.trusted.shape == (m,)):

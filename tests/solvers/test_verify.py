@@ -149,7 +149,7 @@ def test_a_claim_that_it_has_converged_is_proven_again(name, away, forge, monkey
         (["state", "point", "logits"], torch.ones(299, 1, 1, dtype=torch.float64)),
         (["state", "point", "params"], torch.ones(1, 1, 3)),
         (["state", "class"], "ProximalState"),
-        (["ends"], None),
+        (["final_points"], None),
     ],
 )
 def test_what_is_of_another_type_or_shape_is_refused(path, value, forge):
@@ -173,11 +173,11 @@ def test_models_cannot_end_twice_and_have_to_be_proven_too(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointWriter, "write", noted)
         whole = solve("lbfgs", C, path=path)
-    writer, n_iter, tree = next(file for file in files if file[2]["ends"])
+    writer, n_iter, tree = next(file for file in files if file[2]["final_points"])
 
     def resumed(change):
         mine = copy.deepcopy(tree)
-        change(mine["ends"])
+        change(mine["final_points"])
         write(writer, n_iter, mine)
         return solve("lbfgs", C, path=path)
 

@@ -12,7 +12,7 @@ from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult,
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Solver, Status
-from skorch_logreg.solvers.evaluate_only import EvaluateOnly
+from skorch_logreg.solvers.lbfgs import EvaluateOnly
 
 
 def train(

@@ -25,30 +25,26 @@ from skorch_logreg.objective import Objective, Point, sampled_at
 
 # cost up to which a curvature is built
 _EVERY_STEP_PASSES = 1.5  # at every step
-_FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
+FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
 _BLOCK_PASSES = 20.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
 _EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
-# least ratio of the costs of two curvatures at which the cheaper one is chosen
-_LOW_PRECISION_SAVING = 3.0  # low precision instead of an exact Hessian
-_BLOCK_SAVING = 2.5  # blocks of classes instead of a joint Hessian
-# contraction of the decrement by a step that confirms it
-_EXACT_PROOF_RATE = 0.3  # on an exact Hessian
-_SAMPLED_PROOF_RATE = 0.1  # on one of a sample or of low precision
+# least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
+# instead of an exact Hessian, blocks of classes instead of a joint one
+_SAVING = 2.5
+PROOF_RATE = 0.1  # contraction of the decrement by a step that confirms it
 # sizes
 MAX_SIDE = 3000  # side of the largest matrix that is factored
 MANY_MODELS = 4  # models from which a shared factorisation pays
 MAX_STORED_NUMBERS = 1 << 26  # numbers in the factors, or pairs, of all models: half a gigabyte
-_SMALL_PASS_NUMBERS = 1 << 21  # numbers read by a small pass, about 0.6 ms
-_SMALL_HESSIAN_FLOPS = 1e8  # floating point operations of a small Hessian, a few ms
+_SMALL_SECONDS = 4e-3  # time of a pass and a Hessian for which a second thread does not pay
+_N_LOW_PRECISION = 6  # low-precision Hessians before an exact one
 _BLOCK_COLUMNS = 1000  # columns of a block
 _FEW_BLOCK_COLUMNS = 300  # the same for several classes, or if more cost too much
-_N_LOW_PRECISION = 6  # low-precision Hessians before an exact one
 # rows of a sample for a curvature; its relative error is sqrt(columns / rows)
 _ROWS_RATIO = 2  # least ratio of all rows to a sample
-_LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # the first that costs `_EVERY_STEP_PASSES`
-_SHARED_ROWS_PER_COLUMN = 200
 _ESTIMATE_ROWS_PER_COEF = 4  # estimate a decrement to some per cent
+_LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # the first that costs `_EVERY_STEP_PASSES`
 _BLOCK_ROWS_PER_COLUMN = 16  # half as many take three steps more
 _BLOCK_ROWS = 3000  # at least, for blocks, whose errors the solver corrects
 # rows of a sample on which a fit starts, for a model and for many models
@@ -62,15 +58,13 @@ _LAST_SAMPLE_RATIO = 15  # rows of the data relative to the last sample, which i
 class CurvaturePlan:
     """Plan of a curvature: how it is built, what it costs and what replaces it.
 
+    ``build(objective, point)`` returns the curvature, and ``cost(m)`` is the cost of building the
+    next one for m models (the fallback's if there is one), in passes of m models over X.
+
     Attributes
     ----------
-    build : callable
-        ``build(objective, point) -> Curvature``.
     exact : bool
         Whether the curvature is the Hessian itself at the point where it is built.
-    cost : callable
-        ``cost(m)``: cost of building the next curvature for m models (the fallback's if there is
-        one), in passes of m models over X.
     proof_rate : float
         Contraction of the decrement by one step that confirms the decrement; 0 if none does.
     fallback : CurvaturePlan or None
@@ -120,7 +114,7 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
         is_plain = objective.offset is None and objective.penalty.quadratic
         return "small-newton" if whole and plan.over_columns and is_plain else "newton-cholesky"
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    keeps = plan.over_columns and plan.cost(1) <= _FIRST_PASSES and not objective.data.is_split
+    keeps = plan.over_columns and plan.cost(1) <= FIRST_PASSES and not objective.data.is_split
     return "chord-newton" if small and keeps else "lbfgs"
 
 
@@ -132,13 +126,13 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     """
     own = _own_curvature(objective)
     m, n_outputs, side = objective.shape
-    affordable = own.cost(m) <= _FIRST_PASSES if own.exact else n_outputs > 1
+    affordable = own.cost(m) <= FIRST_PASSES if own.exact else n_outputs > 1
     if m < MANY_MODELS or (affordable and m <= own.max_models()):
         return own
     columns = min(_BLOCK_COLUMNS, side - 1)
-    n_rows = _sampled(objective, max(_MANY_START_ROWS, _SHARED_ROWS_PER_COLUMN * (columns + 1)))
+    n_rows = _sampled(objective, max(_MANY_START_ROWS, _START_ROWS_PER_COEF * (columns + 1)))
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
-    return CurvaturePlan(build, False, own.cost, _SAMPLED_PROOF_RATE, own, is_adaptive=True)
+    return CurvaturePlan(build, False, own.cost, PROOF_RATE, own, is_adaptive=True)
 
 
 def _own_curvature(objective: Objective) -> CurvaturePlan:
@@ -165,7 +159,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
         joint = _low_precision_hessian(objective, exact) or exact
     if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _block_of(objective, side - 1)
-        least = max(_BLOCK_SAVING * blocks.cost(1), _FIRST_PASSES)
+        least = max(_SAVING * blocks.cost(1), FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
             return blocks
     if joint is not None and (joint is not exact or joint.cost(1) <= _EXACT_PASSES or side <= 500):
@@ -184,20 +178,20 @@ def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvatureP
     size = (n_outputs * side) ** 2
     if n_rows is None:
         return CurvaturePlan(
-            ExactHessian.build, True, cost, _EXACT_PROOF_RATE, size=size, over_columns=True
+            ExactHessian.build, True, cost, PROOF_RATE, size=size, over_columns=True
         )
     build = partial(_on_sample, n_rows=n_rows)
-    return CurvaturePlan(build, False, cost, _SAMPLED_PROOF_RATE, size=size)
+    return CurvaturePlan(build, False, cost, PROOF_RATE, size=size)
 
 
 def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
     """Return the plan of the Hessian's inverse through a matrix of rows."""
     cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
-    exact = CurvaturePlan(DualHessian.build, True, cost, _EXACT_PROOF_RATE, size=size)
+    exact = CurvaturePlan(DualHessian.build, True, cost, PROOF_RATE, size=size)
     if not is_low_precision_first(n, n_outputs):
         return exact
     build = partial(DualHessian.build, rough=True)
-    return CurvaturePlan(build, False, cost, _SAMPLED_PROOF_RATE, exact, size=size)
+    return CurvaturePlan(build, False, cost, PROOF_RATE, exact, size=size)
 
 
 def is_low_precision_first(n: int, n_outputs: int) -> bool:
@@ -210,7 +204,7 @@ def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePla
     sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
     if not sizes:
         return None
-    for n_rows, max_passes in ((sizes[-1], 1.0), (sizes[0], _FIRST_PASSES)):
+    for n_rows, max_passes in ((sizes[-1], 1.0), (sizes[0], FIRST_PASSES)):
         sampled = exact_hessian(objective, n_rows)
         if sampled.cost(1) <= max_passes:
             return replace(sampled, cost=exact.cost, fallback=exact)
@@ -224,7 +218,7 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
     `_EVERY_STEP_PASSES` allows.
     """
     _, n_outputs, side = objective.shape
-    if not exact.over_columns or exact.cost(1) <= _FIRST_PASSES:
+    if not exact.over_columns or exact.cost(1) <= FIRST_PASSES:
         return None
     for rows_per_coef in _LOW_PRECISION_ROWS_PER_COEF:
         n_rows = _sampled(objective, rows_per_coef * n_outputs * side)
@@ -232,13 +226,13 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
         cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
         if cost(1) <= _EVERY_STEP_PASSES:
             break
-    if _LOW_PRECISION_SAVING * cost(1) > exact.cost(1):
+    if _SAVING * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
     plan = exact
     for _ in range(_N_LOW_PRECISION):
         price = exact.cost if plan is exact else cost
-        plan = CurvaturePlan(build, False, price, _SAMPLED_PROOF_RATE, plan, size=exact.size)
+        plan = CurvaturePlan(build, False, price, PROOF_RATE, plan, size=exact.size)
     return plan
 
 
@@ -329,9 +323,8 @@ def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:
 
 def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:
     """Return True if passes and Hessians are too short for a second thread to pay."""
-    rows = min(n, side) * n_outputs
-    flops = max(n, side) * rows**2
-    return m * n * (side + 8 * n_outputs) <= _SMALL_PASS_NUMBERS and flops <= _SMALL_HESSIAN_FLOPS
+    hessian = exact_seconds(max(n, side), n_outputs, min(n, side) - 1, m)
+    return pass_seconds(n, n_outputs, side, m) + hessian <= _SMALL_SECONDS
 
 
 def allows_dual(objective: Objective) -> bool:

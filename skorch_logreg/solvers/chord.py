@@ -1,9 +1,8 @@
 """Newton's method that reuses a Hessian for several steps."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,43 +13,28 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import exact_hessian
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import take_step
+from skorch_logreg.solvers.small import OneModelState
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
     LATE_PROOF_RATE,
     MIN_CURVATURE_RATIO,
     flattening,
     is_damped,
+    steps_left,
 )
 
 _RATE_FACTOR = 4.0  # factor on an observed rate, since the first steps on a Hessian contract more
 
 
 @dataclass(frozen=True)
-class ChordState:
-    """State of `ChordNewton`; see `State`.
+class ChordState(OneModelState):
+    """State of `ChordNewton`.
 
-    Attributes
-    ----------
-    point, decrement, trusted
-        As in `State`.
-    solved : Tensor of shape (1, K, p + 1)
-        Product ``H^-1 gradient``.
-    curvature : Curvature
-        Factored Hessian of this point or of an earlier one.
-    tol : float
-        Convergence threshold on the optimality.
-    is_own : bool
-        Whether the Hessian is that of this point.
-    is_conjugate : bool
-        Whether ``solved`` was computed by conjugate gradients.
+    ``curvature`` is a factored Hessian, that of the point if ``is_own``.  ``is_conjugate`` is True
+    if ``solved`` was computed by conjugate gradients.
     """
 
-    point: Point
-    decrement: Tensor
-    trusted: Tensor
-    solved: Tensor
     curvature: Curvature
-    tol: float
     is_own: bool = True
     is_conjugate: bool = False
 
@@ -58,10 +42,6 @@ class ChordState:
     def is_newton(self) -> tuple[bool, ...]:
         """True if the next step uses the Hessian of the point."""
         return (self.is_own,)
-
-    def select(self, models: Tensor, objective: Objective) -> Self:
-        """Return the state unchanged: there is only one model."""
-        return self
 
 
 @dataclass(frozen=True)
@@ -95,7 +75,7 @@ class ChordNewton(Resumable):
         decrement_ratio = now / max(state.tol**2 * float(point.value), 1e-300)
         plan = exact_hessian(objective)
         price = plan.cost(1) + 2  # of a new Hessian and the steps on it
-        if decrement_ratio > 1 and _steps_left(rate, decrement_ratio) > price:
+        if steps_left(_RATE_FACTOR * rate, decrement_ratio) > price:
             return _renewed(objective, point, state.tol)
         proven = rate <= (plan.proof_rate if state.is_own else LATE_PROOF_RATE)
         if decrement_ratio <= 1:
@@ -128,16 +108,10 @@ class ChordNewton(Resumable):
         )
 
 
-def _steps_left(rate: float, decrement_ratio: float) -> float:
-    """Estimate the number of steps to the goal on the same Hessian."""
-    rate *= _RATE_FACTOR
-    return math.log(decrement_ratio) / -math.log(rate) if rate < 1 else math.inf
-
-
 def _renewed(objective: Objective, point: Point, tol: float) -> ChordState:
     """Return the state at a point with a new Hessian."""
     curvature = ExactHessian.build(objective, point)
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved).div_(2)
     trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    return ChordState(point, decrement, trusted, solved, curvature, tol)
+    return ChordState(point, decrement, trusted, solved, tol, curvature)

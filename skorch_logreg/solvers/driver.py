@@ -11,6 +11,7 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import Objective
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.smooth import LOW_PRECISION_TOL
 from skorch_logreg.solvers.state_io import from_tree, to_tree
 from skorch_logreg.solvers.stopping import (
     RunState,
@@ -23,7 +24,6 @@ from skorch_logreg.solvers.stopping import (
 from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
 
 _ROUGH_ITER = 8  # maximum number of steps with float32 products
-_ROUGH_TOL = 3e-5  # optimality that is reached with float32 products
 
 
 @dataclass(frozen=True)
@@ -353,6 +353,7 @@ class _Loop:
 def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
     """Return True if low precision cannot improve most models, or one more step suffices."""
     near = [
-        r <= max(tol, _ROUGH_TOL) or r * r <= tol * b for b, r in zip(before, reached, strict=True)
+        r <= max(tol, LOW_PRECISION_TOL) or r * r <= tol * b
+        for b, r in zip(before, reached, strict=True)
     ]
     return 2 * sum(near) >= len(near)

@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
+from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS, subsampled_curvature
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
     ModelProgress,
+    SmoothSolver,
     SmoothState,
-    confirmed,
     flattening,
     is_damped,
     moved,
@@ -23,16 +21,16 @@ from skorch_logreg.solvers.smooth import (
     newton_step,
     renewed,
     start,
+    steps_left,
     with_newton_directions,
 )
 
 _SLOW_STEPS = 30  # estimated remaining steps above which Newton-CG takes over
-_STALLED_RATE = 0.1  # contraction per step above which an adaptive curvature has stalled
 _FIRST_STEPS = 6  # steps before the rate on a curvature that is not exact is known
 
 
 @dataclass(frozen=True)
-class LBFGS(Resumable):
+class LBFGS(SmoothSolver):
     """Preconditioned limited-memory BFGS.
 
     The gradient is exact; the curvature is an approximate Hessian that was factored once,
@@ -60,12 +58,7 @@ class LBFGS(Resumable):
     LBFGS(memory=5)
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
     memory: int = 10
-
-    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """Return the state at given parameters."""
-        return start(objective, params, tol)
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """Rebuild stale curvatures and take one step."""
@@ -82,12 +75,6 @@ class LBFGS(Resumable):
         kept = min(self.memory, max(MAX_STORED_NUMBERS // (2 * change.numel()), 3))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
         return self._with_newton_cg(objective, _doubted(point, state))
-
-    def confirm(
-        self, objective: Objective, state: SmoothState, models: Sequence[int]
-    ) -> SmoothState:
-        """Compute reliable decrements of some models at the same point."""
-        return confirmed(objective, state, models)
 
     def _with_newton_cg(self, objective: Objective, state: SmoothState) -> SmoothState:
         """Switch slow models to Newton-CG."""
@@ -159,18 +146,15 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
 def _is_stale(model: ModelProgress, n_models: int) -> bool:
     price = model.plan.cost(n_models) + 2  # of a new curvature and the steps on it
     # the rate of an adaptive curvature may get worse, so the remaining steps are not bounded
-    stalled = model.plan.is_adaptive and model.age > price and model.rate > _STALLED_RATE
-    return stalled or model.steps_left() > price
-
-
-def _is_last(model: ModelProgress) -> bool:
-    """Return True if the curvature is not exact and has no fallback."""
-    return not model.plan.exact and model.plan.fallback is None
+    stalled = model.plan.is_adaptive and model.age > price and model.rate > model.plan.proof_rate
+    return stalled or steps_left(model.rate, model.decrement_ratio) > price
 
 
 def _is_slow(model: ModelProgress) -> bool:
-    """Return True if convergence on the last available curvature is slow."""
-    return _is_last(model) and model.age >= _FIRST_STEPS and model.steps_left() > _SLOW_STEPS
+    """Return True if convergence on the last available curvature, not exact, is slow."""
+    if model.plan.exact or model.plan.fallback is not None or model.age < _FIRST_STEPS:
+        return False
+    return steps_left(model.rate, model.decrement_ratio) > _SLOW_STEPS
 
 
 def _two_loop(state: SmoothState) -> Tensor:
@@ -195,3 +179,12 @@ def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     size = (inner(step, step) * inner(change, change)).sqrt()
     rho = torch.where(product > 1e-14 * size, 1 / product, 0.0)
     return step, change, rho[:, None, None]
+
+
+@dataclass(frozen=True)
+class EvaluateOnly(LBFGS):
+    """Evaluate a point with the curvature of a sample; all rows only near the optimum."""
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
+        """Return the state at given parameters."""
+        return start(objective, params, tol, subsampled_curvature(objective))

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from torch import Tensor
 
-from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
+    SmoothSolver,
     SmoothState,
-    confirmed,
     newton_step,
     renewed,
     start,
@@ -20,7 +18,7 @@ from skorch_logreg.solvers.smooth import (
 
 
 @dataclass(frozen=True)
-class NewtonCholesky(Resumable):
+class NewtonCholesky(SmoothSolver):
     """Newton's method with a new factored Hessian at every step.
 
     If no exact Hessian is affordable, the steps are those of `NewtonCG`.  If the Hessians of all
@@ -32,12 +30,6 @@ class NewtonCholesky(Resumable):
     Nocedal, Wright (2006). Numerical Optimization, section 3.3.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
-
-    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """Return the state at given parameters."""
-        return start(objective, params, tol)
-
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """Take one Newton step."""
         if not state.progress[0].plan.next.exact:
@@ -45,15 +37,9 @@ class NewtonCholesky(Resumable):
         point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
         return _renewed_at(objective, state, point)
 
-    def confirm(
-        self, objective: Objective, state: SmoothState, models: Sequence[int]
-    ) -> SmoothState:
-        """Compute reliable decrements of some models at the same point."""
-        return confirmed(objective, state, models)
-
 
 @dataclass(frozen=True)
-class NewtonCG(Resumable):
+class NewtonCG(SmoothSolver):
     """Newton's method with conjugate gradients on exact Hessian products.
 
     The preconditioner is an approximate Hessian of each point.  The decrement that conjugate
@@ -63,8 +49,6 @@ class NewtonCG(Resumable):
     ----------
     Lin, Weng, Keerthi (2008). Trust region Newton method for logistic regression, section 2.
     """
-
-    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
         """Return the state at given parameters."""
@@ -84,8 +68,7 @@ class NewtonCG(Resumable):
 def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
     if state.direction is None:
         state = _with_all_directions(objective, state)
-    assert state.direction is not None  # set by conjugate gradients
-    point, _ = take_step(objective, state.point, state.direction)
+    point, _ = take_step(objective, state.point, newton_step(state, state.solved))
     return _with_all_directions(objective, _renewed_at(objective, state, point))
 
 

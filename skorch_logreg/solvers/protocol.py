@@ -9,17 +9,7 @@ from skorch_logreg.objective import Objective, Point
 
 
 class State(Protocol):
-    """State of a solver, a frozen dataclass of tensors.
-
-    Attributes
-    ----------
-    point : Point
-        Current parameters, with logits, value and gradient.
-    decrement : Tensor of shape (m,)
-        Predicted suboptimality ``F - F*`` of each model.
-    trusted : Tensor of shape (m,), bool
-        True for models whose prediction is reliable enough to stop on.
-    """
+    """State of a solver, a frozen dataclass of tensors."""
 
     @property
     def point(self) -> Point:
@@ -27,7 +17,7 @@ class State(Protocol):
 
     @property
     def decrement(self) -> Tensor:
-        """Predicted suboptimality (m,)."""
+        """Predicted suboptimality ``F - F*`` (m,) of each model."""
 
     @property
     def trusted(self) -> Tensor:
@@ -43,12 +33,8 @@ class Solver(Protocol):
     A solver does not decide about convergence, warn or print: `drive` stops the iterations, and
     the estimator warns.
 
-    Attributes
-    ----------
-    requires : frozenset of str
-        Required property of the penalty, "smooth" or "prox"; "batches" for mini-batch solvers.
-    checkpoint, on_interrupt
-        As in `Resumable`; `fit` passes them to `drive`.
+    ``requires`` names the required property of the penalty, "smooth" or "prox"; "batches" for
+    mini-batch solvers.
     """
 
     requires: ClassVar[frozenset[str]]

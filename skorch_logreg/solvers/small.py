@@ -19,36 +19,33 @@ from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
 
 
 @dataclass(frozen=True)
-class SmallState:
-    """State of `SmallNewton`; see `State`.
+class OneModelState:
+    """State of a solver of one model; see `State`.
 
-    Attributes
-    ----------
-    point, decrement, trusted
-        As in `State`.
-    solved : Tensor of shape (1, K, p + 1)
-        Product ``H^-1 gradient``.
-    ridge : Tensor of shape (1, K, p + 1)
-        Diagonal of the penalty's Hessian, which is constant.
-    tol : float
-        Convergence threshold on the optimality.
+    ``solved`` is the product ``H^-1 gradient`` of shape (1, K, p + 1).
     """
 
     point: Point
     decrement: Tensor
     trusted: Tensor
     solved: Tensor
-    ridge: Tensor
     tol: float
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """True: the next step always uses the Hessian of the point."""
+        """True if the next step uses the Hessian of the point."""
         return (True,)
 
     def select(self, models: Tensor, objective: Objective) -> Self:
         """Return the state unchanged: there is only one model."""
         return self
+
+
+@dataclass(frozen=True)
+class SmallState(OneModelState):
+    """State of `SmallNewton`, with the constant diagonal (1, K, p + 1) of the penalty's Hessian."""
+
+    ridge: Tensor
 
 
 @dataclass(frozen=True)
@@ -125,4 +122,4 @@ def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> Smal
         if curvature is None:
             curvature = ExactHessian(factor, diagonal.rsqrt(), diagonal.new_tensor([shift]))
         trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    return SmallState(point, decrement, trusted, solved, ridge, tol)
+    return SmallState(point, decrement, trusted, solved, tol, ridge)

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import Curvature, join
 from skorch_logreg.objective import (
     ROUNDING_DISTANCE,
@@ -17,59 +19,42 @@ from skorch_logreg.objective import (
     inner,
     penalty_gap,
 )
-from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.choose import FIRST_PASSES, PROOF_RATE, CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
-_STEADY_RATE = 0.2  # mean contraction below which convergence counts as steady
-_MAX_REBUILD_PASSES = 6.0  # passes: below, a decrement is confirmed by a new exact Hessian
-# slope of a step relative to the value, below which it is rounding error
-_MIN_RELATIVE_SLOPE = 1e-12
+LOW_PRECISION_TOL = 1e-4  # optimality that is reached with float32 products
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
-_MAX_FLATTENING = 100.0  # largest ratio of curvatures that the cubic of a step may report
-_PROOF_STEPS = 3  # steps on a shared curvature before a decrement is confirmed at a cost
+
+
+def steps_left(rate: float, ratio: float) -> float:
+    """Estimate the number of steps that reduce a decrement by a ratio, at a rate per step."""
+    if ratio <= 1 or rate <= 0:
+        return 0.0
+    return math.log(ratio) / -math.log(rate) if rate < 1 else math.inf
 
 
 @dataclass(frozen=True)
 class ModelProgress:
     """Convergence of one model of a batch on its current curvature.
 
-    Attributes
-    ----------
-    plan : CurvaturePlan
-        Plan of the curvature.
-    age : int
-        Number of steps since the curvature was built.
-    rate : float
-        Contraction of the decrement per step, as a recent mean.
-    decrement_ratio : float
-        Decrement divided by its goal ``tol^2 F``.
-    unproven : int
-        Number of steps since the decrement met its goal without confirmation.
-    proven : bool
-        Whether a step has confirmed that the decrement meets its goal.
-    uses_newton_cg : bool
-        Whether the model has switched to Newton-CG.
-    has_newton_direction : bool
-        Whether the Newton direction of the current point has been computed.
+    ``age`` is the number of steps since the curvature was built, ``rate`` the contraction of the
+    decrement per step as a recent mean, and ``decrement_ratio`` the decrement divided by its goal
+    ``tol^2 F``. ``proven`` is True if a step has confirmed that the decrement meets its
+    goal. ``uses_newton_cg`` marks
+    models that have switched to Newton-CG, and ``has_newton_direction`` those whose Newton
+    direction at the current point has been computed.
     """
 
     plan: CurvaturePlan
     age: int = 0
     rate: float = 0.0
     decrement_ratio: float = math.inf
-    unproven: int = 0
     proven: bool = False
     uses_newton_cg: bool = False
     has_newton_direction: bool = False
-
-    def steps_left(self) -> float:
-        """Estimate the number of steps to the goal at the current rate."""
-        if self.rate >= 1:
-            return math.inf
-        return math.log(max(self.decrement_ratio, 1.0)) / -math.log(self.rate)
 
     def proof_rate(self) -> float:
         """Return the contraction that confirms a decrement; it is stricter for old curvatures.
@@ -82,7 +67,7 @@ class ModelProgress:
             return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
             return proof_rate
-        return min(proof_rate, LATE_PROOF_RATE if self.rate <= _STEADY_RATE else LATE_PROOF_RATE**2)
+        return min(proof_rate, LATE_PROOF_RATE if self.rate <= PROOF_RATE else LATE_PROOF_RATE**2)
 
     def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
         """Return the progress after a step."""
@@ -93,9 +78,8 @@ class ModelProgress:
         latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
         # geometric mean with weight 1/2 on the past
         rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
-        unproven = self.unproven + 1 if decrement_ratio <= 1 else 0
         return ModelProgress(
-            self.plan, self.age + 1, rate, decrement_ratio, unproven, proven, self.uses_newton_cg
+            self.plan, self.age + 1, rate, decrement_ratio, proven, self.uses_newton_cg
         )
 
 
@@ -103,25 +87,12 @@ class ModelProgress:
 class SmoothState:
     """State of a solver of smooth objectives; see `State`.
 
-    Attributes
-    ----------
-    point, decrement, trusted
-        As in `State`.
-    tol : float
-        Convergence threshold on the optimality.
-    curvature : Curvature
-        Approximate inverse Hessian ``B`` of every model.
-    solved : Tensor of shape (m, K, p + 1)
-        Product ``B gradient``.
-    progress : tuple of ModelProgress
-        Progress of each model.
-    curvature_scale : Tensor of shape (m,)
-        Observed ratio of the curvature to that of the objective, at least 1: rows that are
-        classified with more certainty have less curvature than where it was built.
-    pairs : tuple of (Tensor, Tensor, Tensor)
-        L-BFGS pairs: step, change of the gradient, and 1 over their inner product.
-    direction : Tensor or None
-        Newton directions of the models with `has_newton_direction`.
+    ``curvature`` is an approximate inverse Hessian ``B`` of every model and ``solved`` the product
+    ``B gradient``, of shape (m, K, p + 1).  ``curvature_scale`` (m,) is the observed ratio of the
+    curvature to that of the objective, at least 1: rows that are classified with more certainty
+    have less curvature than where it was built.  ``pairs`` are those of L-BFGS: step, change of
+    the gradient, and 1 over their inner product.  ``direction`` holds the Newton directions of
+    the models with `has_newton_direction`.
     """
 
     point: Point
@@ -275,9 +246,11 @@ def flattening(before: Point, after: Point) -> Tensor:
     first, last = inner(before.gradient, step), inner(after.gradient, step)
     end = 6 * (before.value - after.value) + 2 * first + 4 * last
     larger = torch.maximum(-first, last - first)
-    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, _MAX_FLATTENING)
+    ratio = (
+        (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, 1 / MIN_CURVATURE_RATIO)
+    )
     # rounding dominates the values of a very short step
-    is_known = larger > _MIN_RELATIVE_SLOPE * before.value
+    is_known = larger > GOAL_MARGIN * ROUNDING_DISTANCE * before.value
     return torch.where(is_known, ratio, 1.0)
 
 
@@ -313,19 +286,12 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     n_left = n_models_left(state.progress, state.progress[models[0]].plan)
     for i in models:
         model = state.progress[i]
-        plan = model.plan.next
-        if model.plan.is_adaptive and 0 < model.age and model.unproven < _PROOF_STEPS:
-            continue
-        rebuilds = (
-            plan.exact
-            and plan.cost(len(models)) <= _MAX_REBUILD_PASSES
-            and not model.uses_newton_cg
-        )
-        if model.plan.exact and model.age == 0:  # the factor was damped
-            ask.append(i)
-            continue
-        if rebuilds and (n_left > 0 or not model.plan.is_adaptive):
-            n_left -= model.plan.is_adaptive
+        plan, is_adaptive = model.plan.next, model.plan.is_adaptive
+        is_damped_factor = model.plan.exact and model.age == 0
+        affordable = plan.exact and plan.cost(len(models)) <= FIRST_PASSES
+        rebuilds = affordable and not (model.uses_newton_cg or is_damped_factor)
+        if rebuilds and (n_left > 0 or not is_adaptive):
+            n_left -= is_adaptive
             build.append(i)
         else:
             ask.append(i)
@@ -342,38 +308,26 @@ def with_newton_directions(
     stale = [i for i in models if _has_better_partial(state.progress[i])]
     if stale:
         state = renewed(objective, state, stale)
-    objective, point = objective.exact, state.point.exact()
     progress = list(state.progress)
     for i in models:
         progress[i] = replace(progress[i], has_newton_direction=True)
-    if len(models) == len(progress):
-        direction, decrement = _conjugate(objective, point, state.curvature, state)
-        trusted = torch.ones_like(state.trusted)
-    else:
-        index = state.indices(models)
+    index, part, own = state.indices(models), objective, state
+    if len(models) < len(progress):
         part = objective.select(index)
-        curvature = state.curvature.select(index, part)
-        found = _conjugate(part, point.select(index), curvature, state.select(index, part))
-        old = torch.zeros_like(state.solved) if state.direction is None else state.direction
-        direction = old.index_copy(0, index, found[0])
-        decrement = state.decrement.index_copy(0, index, found[1])
-        trusted = state.trusted.index_fill(0, index, True)
+        own = state.select(index, part)
+    point = own.point.exact()
+    damped = is_damped(own.curvature, own.solved, point, own.decrement, state.tol)
+    # a factor that was damped needs more accurate directions
+    ratio = MIN_CURVATURE_RATIO if bool(damped.any()) else 1.0
+    found = newton_direction(part.exact, point, own.curvature, state.tol, ratio)
+    old = torch.zeros_like(state.point.params) if state.direction is None else state.direction
     return replace(
         state,
-        direction=direction,
-        decrement=decrement,
-        trusted=trusted,
+        direction=old.index_copy(0, index, found[0]),
+        decrement=state.decrement.index_copy(0, index, found[1]),
+        trusted=state.trusted.index_fill(0, index, True),
         progress=tuple(progress),
     )
-
-
-def _conjugate(
-    objective: Objective, point: Point, curvature: Curvature, state: SmoothState
-) -> tuple[Tensor, Tensor]:
-    """Return directions and decrements, computed more accurately if the factor was damped."""
-    damped = is_damped(curvature, state.solved, point, state.decrement, state.tol)
-    min_curvature_ratio = MIN_CURVATURE_RATIO if bool(damped.any()) else 1.0
-    return newton_direction(objective, point, curvature, state.tol, min_curvature_ratio)
 
 
 def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
@@ -390,7 +344,7 @@ def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
 def _has_better_partial(model: ModelProgress) -> bool:
     """Return True if a better curvature that is not exact can be built."""
     plan = model.plan
-    return not plan.next.exact and (model.rate > _STEADY_RATE or plan.is_adaptive)
+    return not plan.next.exact and (model.rate > PROOF_RATE or plan.is_adaptive)
 
 
 def _proven_by_duality(
@@ -398,12 +352,7 @@ def _proven_by_duality(
 ) -> tuple[SmoothState, list[int]]:
     """Replace the decrement of some models by the duality gap if that meets the goal.
 
-    Returns
-    -------
-    state : SmoothState
-        State with the decrements of the models that have converged.
-    models : list of int
-        Indices of the models whose convergence the gap does not prove.
+    Returns the state and the models whose convergence the gap does not prove.
     """
     goal = state.tol**2 * state.point.value
     # the penalty's share of the gap needs no pass, and often shows that the gap is too large
@@ -426,3 +375,20 @@ def _proven_by_duality(
         decrement=state.decrement.index_copy(0, places, gap),
         trusted=state.trusted.index_fill(0, places, True),
     ), [i for i in models if i not in kept]
+
+
+@dataclass(frozen=True)
+class SmoothSolver(Resumable):
+    """Base class of solvers that start on the curvatures of `choose_curvature`."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
+        """Return the state at given parameters."""
+        return start(objective, params, tol)
+
+    def confirm(
+        self, objective: Objective, state: SmoothState, models: Sequence[int]
+    ) -> SmoothState:
+        """Compute reliable decrements of some models at the same point."""
+        return confirmed(objective, state, models)

@@ -1,4 +1,4 @@
-"""Steps and line searches along descent directions of smooth objectives."""
+"""Steps and line searches along descent directions."""
 
 import math
 
@@ -9,7 +9,6 @@ from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, in
 
 _FLAT = 0.5  # share of the slope that a full step may leave without a line search
 _LINE_STEPS = 40  # maximum number of evaluations of a line search
-_WIDE = 16.0  # ratio of a bracket's ends above which it is bisected geometrically
 _SLOPE_LEFT = 0.3  # share of the slope that a line search may leave
 # step length, in full steps, above which rounding of the logits requires an evaluation
 _FAR = 100.0
@@ -20,27 +19,9 @@ def take_step(
 ) -> tuple[Point, Tensor]:
     """Take a full step along a descent direction if it is acceptable, else search the line.
 
-    Parameters
-    ----------
-    objective : Objective
-        Objective of the models.
-    point : Point
-        Current point.
-    direction : Tensor of shape (m, K, p + 1)
-        Descent direction of each model.
-    last : bool, default=False
-        Whether this is likely to be the last step; see `Objective.move`.
-
-    Returns
-    -------
-    point : Point
-        Point after the step, with logits of the objective's type.
-    change : Tensor of shape (m, K, p + 1)
-        Step of each model; zero for a model that could not descend.
-
-    Notes
-    -----
-    One pass over X; one more read for the models whose full step is not accepted.
+    Returns the point and the step (m, K, p + 1), which is zero for a model that could not descend;
+    ``last`` is passed to `Objective.move`.  One pass over X; one more read for the models whose
+    full step is not accepted.
     """
     if point.logits.dtype is objective.logits_dtype:
         moved = objective.move(point, direction, last)
@@ -148,10 +129,62 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
         low = torch.where(left & ~fine, step, low)
         high = torch.where(left | fine, high, step)
         newton = step - slope / curvature
-        middle = torch.where(high > _WIDE * low, (low * high).sqrt(), (low + high) / 2)
-        middle = torch.where(low > 0, middle, shrink * high)
+        middle = torch.where(low > 0, (low * high).sqrt(), shrink * high)
         middle = torch.where(high.isinf(), 4 * step, middle)
         shrink = torch.where(low > 0, shrink, shrink.square())
         inside = (newton > low) & (newton < high) & (newton <= 10 * step)
         step = torch.where(fine, step, torch.where(inside, newton, middle))
     return torch.where(start < 0, torch.where(fine, step, low), torch.zeros_like(step))
+
+
+def backtracked_step(objective: Objective, point: Point, direction: Tensor) -> Point:
+    """Take the full step, or backtrack to a sufficient decrease."""
+    ahead = objective.move(point, direction)
+    enough = point.value + 1e-4 * penalised_slope(objective, point, direction)
+    if bool(ahead.value <= enough + objective.rounding * point.value.abs()):
+        return ahead
+    change = ahead.logits - point.logits
+    step = backtrack(objective, point, direction, change)
+    params = point.params + step[:, None, None] * direction
+    return objective.at_logits(params, torch.addcmul(point.logits, change, step[:, None]))
+
+
+def backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
+    """Backtrack to step lengths (m,) with sufficient decrease of the objective; X is not read.
+
+    Without curvature a step may be 1e100 times too long; it is 0 if nothing decreases.
+    """
+    slope, rounding = penalised_slope(objective, point, direction), objective.rounding
+    step = torch.ones_like(slope)
+    while True:
+        value = objective.along(point, direction, change, step)[0]
+        enough = point.value + 1e-4 * step * slope + rounding * point.value.abs()
+        fine = value.isfinite() & (value <= enough)
+        if bool((fine | (step == 0)).all()):
+            return torch.where(fine, step, 0.0)
+        step = torch.where(fine, step, step / 2)
+
+
+def penalised_slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
+    """Return the change (m,) of the linearised loss plus the penalty along a step."""
+    coef, penalty = point.params[..., :-1], objective.penalty
+    moved = penalty.feasible(coef + direction[..., :-1], coef)
+    return inner(objective.loss_gradient(point), direction) + objective.reg_strength * (
+        penalty.value(moved) - penalty.value(coef)
+    )
+
+
+def projected(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
+    """Project the coefficients of parameters (m, K, p + 1) on the penalty's constraints."""
+    coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
+    return torch.cat([coef, params[..., -1:]], dim=-1)
+
+
+def within_constraints(objective: Objective, point: Point, direction: Tensor) -> Tensor:
+    """Shorten the entries of a step (m, K, p + 1) that lead beyond the penalty's constraints.
+
+    A quadratic problem without curvature may have no solution, so that its solver leaves bounds.
+    """
+    ahead = point.params + direction
+    allowed = projected(objective, ahead, point.params)
+    return torch.where(allowed == ahead, direction, allowed - point.params)

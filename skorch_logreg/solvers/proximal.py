@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,16 +16,15 @@ from skorch_logreg.objective import (
     Point,
     gap_beyond_rounding,
     gradient_rounding,
-    inner,
     loss_hessian,
     minimise_intercept,
     outputs_inverse,
-    penalty_gap,
 )
-from skorch_logreg.solvers.quadratic import QuadraticModel
+from skorch_logreg.solvers.descent import backtrack, penalised_slope, projected, within_constraints
+from skorch_logreg.solvers.quadratic import MAX_STEPS, MIN_DECREASE, QuadraticModel, minimise_part
+from skorch_logreg.solvers.smooth import steps_left
 from skorch_logreg.subproblems import Quadratic, minimise
 
-# columns and coordinates
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
 _ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
@@ -33,26 +32,13 @@ _ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
 _COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
 _REBUILD_RATIOS = (0.5, 1.5)  # ratios of columns at which a new Hessian costs less than an update
 _FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first working set
-# goals: shares of a duality gap, or gaps relative to the objective
-_GOAL_SHARE = 0.2  # of the requested gap; the rest is for the columns left out
-_WORKING_SET_SHARE = 0.1  # of the gap over all columns, to which a working set is solved
-_SQUARED_GAP_SHARE = 1e-4  # the same of the squared gap, if a Hessian is used for several steps
-_MAX_GAP_LEFT = 0.5  # that a step may leave if its fall is small
-_LOW_PRECISION_GAP = 1e-8  # that is reached with float32 products
-_MIN_DUAL_SCALE = 0.9  # of the dual point, above which the rows' share of a gap is small
-# decreases: shares of a predicted one
-_LAST_DECREASE = 1e-3  # of the largest, below which steps on a copied set stop; of a value
-_LAST_DECREASE_ALL = 0.1  # the same if steps compute the gradient of all columns
-_STALE = 0.3  # of the last step's, above which a Hessian is stale
-_STALE_ALL = 0.1  # the same if a step reads all of X
-_MIN_DECREASE = 0.1  # below which a Hessian is discarded
-_MAX_DECREASE = 1e3  # of the objective, beyond which a model is wrong
-_ROUNDING = 1e-14  # of the objective, which is rounding error
-# steps
-_MAX_BACKTRACKS = 400  # halvings; without curvature a step may be 1e100 times too long
-_COPY_STEPS = 10  # steps of all models on a working set
-_ONE_MODEL_STEPS = 20  # steps of one model on one set of columns
-_N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
+_GOAL_SHARE = 0.2  # of a requested gap; the rest is for the columns left out
+# share of the squared gap over all columns, to which a Hessian is used for several steps
+_SQUARED_GAP_SHARE = 1e-4
+# share of the largest decrease at which steps on a copied set end; of a value
+_LAST_DECREASE = 1e-3
+_MAX_GAP_LEFT = 0.5  # share of the gap that a step may leave if its fall is small
+_MAX_DECREASE = 1e3  # ratio of a predicted decrease to the objective, beyond which it is wrong
 # multiples of the largest curvature that are added to the Hessian, one after another
 _SHIFTS = (0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
 
@@ -120,7 +106,7 @@ class ProximalNewton(Resumable):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> ProximalState:
         """Return the state at projected parameters with their best intercepts."""
-        params = _projected(objective, params, params)
+        params = projected(objective, params, params)
         if bool((params[..., :-1] == 0).all()):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
@@ -189,11 +175,11 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
     """Minimise over a copy of some columns, to a share of the gap over all columns."""
     point = state.point
     within, part = _restricted(objective, columns)
-    goal = _WORKING_SET_SHARE * state.decrement
+    goal = _GOAL_SHARE * state.decrement
     inner_state = _newton_step(
         part, _at_best_intercept(part, point.params[..., within], point.logits, state.goal)
     )
-    for _ in range(_COPY_STEPS):
+    for _ in range(MAX_STEPS):
         if bool((inner_state.decrement <= goal).all()):
             break
         moved = _newton_step(part, inner_state)
@@ -216,7 +202,6 @@ def _restricted(objective: Objective, columns: Tensor) -> tuple[Tensor, Objectiv
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
     """Minimise over some columns of one model with one output; a small set is copied."""
     point, model = state.point, state.model
-    n_features = objective.data.n_features
     if model is not None:
         new = torch.zeros_like(point.params[0, 0, :-1], dtype=torch.bool)
         new[columns] = True
@@ -229,37 +214,27 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         else:
             columns = every
     gap, target = float(state.decrement), state.goal * float(point.value)
-    if model is not None and model.steps_left(gap, target) > _hessian_cost(objective, columns):
+    if model is not None and steps_left(model.rate, gap / max(target, 1e-300)) > _hessian_cost(
+        objective, columns
+    ):
         model = None
     goal = max(_SQUARED_GAP_SHARE * gap**2 / float(point.value), target)
-    if len(columns) * _COPY_RATIO > n_features:
-        # every step computes the gradient of the other columns as well
-        point, model = _minimise_part(
-            objective,
-            point,
-            columns,
-            model,
-            goal,
-            enough=_LAST_DECREASE_ALL,
-            slow=_STALE_ALL,
+    copied = len(columns) * _COPY_RATIO <= objective.data.n_features
+    within: Any = slice(None)
+    part, begin, places = objective, point, columns
+    if copied:
+        within, part = _restricted(objective, columns)
+        begin = replace(
+            point, params=point.params[..., within], gradient=point.gradient[..., within]
         )
-        if not objective.fit_intercept:
-            return _state_at(objective, point, state.goal, model)
-        return _at_best_intercept(objective, point.params, point.logits, state.goal, model)
-    within, part = _restricted(objective, columns)
-    begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    places = torch.arange(len(columns), device=columns.device)
-    if model is not None:
-        model = replace(model, columns=places[: len(model.columns)])
-    reached, model = _minimise_part(
-        part,
-        begin,
-        places,
-        model,
-        goal,
-        enough=_LAST_DECREASE if model is None else 0.0,
-        slow=_STALE,
-    )
+        places = torch.arange(len(columns), device=columns.device)
+        if model is not None:
+            model = replace(model, columns=places[: len(model.columns)])
+    # without a copy, every step computes the gradient of the other columns as well
+    enough = _LAST_DECREASE if copied else MIN_DECREASE
+    reached, model = minimise_part(part, begin, places, model, goal=goal, enough=enough)
+    if not (copied or objective.fit_intercept):
+        return _state_at(objective, reached, state.goal, model)
     params = point.params.clone()
     params[..., within] = reached.params
     model = None if model is None else replace(model, columns=columns)
@@ -274,88 +249,14 @@ def _hessian_cost(objective: Objective, columns: Tensor) -> float:
     return rough_seconds(n, 1, c) / step + 1  # step that it needs to converge
 
 
-def _minimise_part(
-    objective: Objective,
-    point: Point,
-    columns: Tensor,
-    model: QuadraticModel | None,
-    goal: float,
-    *,
-    enough: float,
-    slow: float,
-) -> tuple[Point, QuadraticModel | None]:
-    """Minimise over some columns with as few Hessians as possible.
-
-    Stops at a duality gap over these columns, or when the predicted decrease of a step is at most
-    a share of the largest one.
-    """
-    if model is not None and len(columns) > len(model.columns):
-        model = model.extended(objective, point, columns[len(model.columns) :])
-    before, left, most = torch.inf, torch.inf, 0.0
-    low_precision = _N_LOW_PRECISION if goal > _LOW_PRECISION_GAP * float(point.value) else 0
-    for _ in range(_ONE_MODEL_STEPS):
-        fresh = model is None
-        if model is None:
-            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
-            low_precision -= 1
-        direction = _within(objective, point, model.direction(objective, point))
-        promised = -float(_slope(objective, point, direction))
-        rounding = abs(promised) <= _ROUNDING * float(point.value)
-        if not (fresh or rounding) and not 0 < promised <= slow * before:
-            model = None
-            continue
-        ahead = _move(objective, point, direction)
-        is_poor = float(point.value - ahead.value) < _MIN_DECREASE * promised and not rounding
-        model = model.corrected(objective, point, ahead)
-        point, before, most = ahead, promised, max(most, promised)
-        last, left = left, _part_gap(objective, point, model, promised)
-        if math.isfinite(last) and last > 0:
-            model = replace(model, rate=left / last)
-        model = None if is_poor else model
-        if goal <= ROUNDING_DISTANCE * float(point.value):
-            if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
-                break
-            model = None if rounding else model
-            continue
-        if left <= goal or 0 < promised <= enough * most:
-            break
-        if rounding and not left < _MAX_GAP_LEFT * last:
-            return point, None  # the next Hessian is built at this point
-    return point, model
-
-
-def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
-    """Return the duality gap over a model's columns, or the predicted decrease without a bound."""
-    penalty = objective.penalty.of_columns(model.columns)
-    if not bool(penalty.coercive(objective.reg_strength).all()):
-        return promised
-    within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
-    part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
-    # far from the optimum the rows' share of the gap is larger
-    return float(gap) + model.intercept_gap(point) if float(scale) > _MIN_DUAL_SCALE else torch.inf
-
-
-def _move(objective: Objective, point: Point, direction: Tensor) -> Point:
-    """Take the full step, or backtrack to a sufficient decrease."""
-    ahead = objective.move(point, direction)
-    enough = point.value + 1e-4 * _slope(objective, point, direction)
-    if bool(ahead.value <= enough + _ROUNDING * point.value.abs()):
-        return ahead
-    change = ahead.logits - point.logits
-    step = _backtrack(objective, point, direction, change)
-    params = point.params + step[:, None, None] * direction
-    return objective.at_logits(params, torch.addcmul(point.logits, change, step[:, None]))
-
-
 def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
     """Take one proximal Newton step: two reads of X and the working set's Hessian."""
     point, direction = state.point, state.direction
     if direction is None:
         direction = _directions(objective, point)
     change = objective.logits(direction)
-    step = _backtrack(objective, point, direction, change)
-    params = _projected(objective, point.params + step[:, None, None] * direction, point.params)
+    step = backtrack(objective, point, direction, change)
+    params = projected(objective, point.params + step[:, None, None] * direction, point.params)
     logits = torch.addcmul(point.logits, change, step[:, None])
     return _at_best_intercept(objective, params, logits, state.goal)
 
@@ -386,22 +287,6 @@ def _state_at(
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 
-def _projected(objective: Objective, params: Tensor, size: Tensor) -> Tensor:
-    """Project the coefficients of parameters (m, K, p + 1) on the penalty's constraints."""
-    coef = objective.penalty.feasible(params[..., :-1], size[..., :-1])
-    return torch.cat([coef, params[..., -1:]], dim=-1)
-
-
-def _within(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Shorten the entries of a step (m, K, p + 1) that lead beyond the penalty's constraints.
-
-    A quadratic problem without curvature may have no solution, so that its solver leaves bounds.
-    """
-    ahead = point.params + direction
-    allowed = _projected(objective, ahead, point.params)
-    return torch.where(allowed == ahead, direction, allowed - point.params)
-
-
 def _directions(objective: Objective, point: Point) -> Tensor:
     """Compute the steps (m, K, p + 1) of all models."""
     models = range(objective.shape[0])
@@ -415,20 +300,11 @@ def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
     least half of the negative slope.  A positive slope is an error, and then the estimate is the
     value of the objective, which is also its upper limit, as no objective is negative.
     """
-    fall = -_slope(objective, point, direction)
-    rounding = _ROUNDING * point.value.abs()
+    fall = -penalised_slope(objective, point, direction)
+    rounding = objective.rounding * point.value.abs()
     penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
-    beyond = (fall - _ROUNDING * penalty).clamp(min=0.0)
+    beyond = (fall - objective.rounding * penalty).clamp(min=0.0)
     return torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
-
-
-def _slope(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Return the change (m,) of the linearised loss plus the penalty along a step."""
-    coef, penalty = point.params[..., :-1], objective.penalty
-    moved = penalty.feasible(coef + direction[..., :-1], coef)
-    return inner(objective.loss_gradient(point), direction) + objective.reg_strength * (
-        penalty.value(moved) - penalty.value(coef)
-    )
 
 
 def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
@@ -505,11 +381,11 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
         # the minimiser of a convex model is downhill: rounding may leave one that is not convex;
         # where all rows are saturated there is hardly any curvature, and steps overflow or vanish
-        out = _within(own, point, out[None])[0]
-        slope = float(_slope(own, point, out[None]))
-        if -_MAX_DECREASE * value <= slope <= _ROUNDING * value:
+        out = within_constraints(own, point, out[None])[0]
+        slope = float(penalised_slope(own, point, out[None]))
+        if -_MAX_DECREASE * value <= slope <= own.rounding * value:
             found = out.clone() if found is None else found
-            if slope < -_ROUNDING * value or _is_stationary(own, point, rounding):
+            if slope < -own.rounding * value or _is_stationary(own, point, rounding):
                 return out
     return out if found is None else found
 
@@ -520,19 +396,5 @@ def _is_stationary(objective: Objective, point: Point, rounding: float) -> bool:
     left = objective.penalty.subgradient_distance(
         point.params[..., :-1], gradient[..., :-1], objective.reg_strength
     )
-    root = math.sqrt(_ROUNDING)
+    root = math.sqrt(objective.rounding)
     return float(left.abs().max()) <= max(rounding / root, root * float(gradient.abs().max()))
-
-
-def _backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-    """Backtrack to step lengths (m,) with sufficient decrease of the objective; X is not read."""
-    model = _slope(objective, point, direction)
-    step = torch.ones_like(model)
-    for _ in range(_MAX_BACKTRACKS):
-        value = objective.along(point, direction, change, step)[0]
-        enough = point.value + 1e-4 * step * model + _ROUNDING * point.value.abs()
-        fine = value.isfinite() & (value <= enough)
-        if bool(fine.all()):
-            return step
-        step = torch.where(fine, step, step / 2)
-    return torch.where(fine, step, torch.zeros_like(step))

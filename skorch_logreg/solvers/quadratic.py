@@ -6,11 +6,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point, loss_hessian, loss_hessian_block
+from skorch_logreg.objective import (
+    LOW_PRECISION_ROUNDING,
+    ROUNDING_DISTANCE,
+    Objective,
+    Point,
+    loss_hessian,
+    loss_hessian_block,
+    penalty_gap,
+)
+from skorch_logreg.solvers.descent import backtracked_step, penalised_slope, within_constraints
+from skorch_logreg.solvers.smooth import LOW_PRECISION_TOL
 from skorch_logreg.subproblems import Quadratic, minimise
 
-# relative curvature along a step, below which a correction would be rounding error
-_ROUNDING = 1e-6
+# ratio of predicted decreases of successive steps above which a Hessian is stale, of the decrease
+# to the predicted one below which it is discarded, and to the largest one at which steps end
+MIN_DECREASE = 0.1
+MAX_STEPS = 20  # steps on one set of columns
+_MIN_DUAL_SCALE = 0.9  # scale of the dual point, above which the rows' share of a gap is small
+_N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class QuadraticModel:
         change = change[0, 0, within]
         seen, image = float(change @ step), self.bordered @ step
         modelled = float(image @ step)
-        if not seen > _ROUNDING * modelled > 0:
+        if not seen > LOW_PRECISION_ROUNDING * modelled > 0:
             return self
         bordered = torch.addr(self.bordered, change, change, alpha=1 / seen)
         return replace(self, bordered=bordered.addr_(image, image, alpha=-1 / modelled))
@@ -94,14 +108,6 @@ class QuadraticModel:
         out[0, 0, -1] = -inverse * (gradient[-1] + border @ step)
         return out
 
-    def steps_left(self, gap: float, goal: float) -> float:
-        """Estimate the number of steps from a gap to a goal at the rate of the last step."""
-        if gap <= goal or self.rate <= 0:
-            return 0.0
-        return (
-            math.log(gap / max(goal, 1e-300)) / -math.log(self.rate) if self.rate < 1 else math.inf
-        )
-
     def intercept_gap(self, point: Point) -> float:
         """Estimate the increase of the duality gap when the intercept moves to its optimum."""
         border, total = self.bordered[:-1, -1], float(self.bordered[-1, -1])
@@ -115,3 +121,64 @@ class QuadraticModel:
         if not fit_intercept or total <= 0:
             return hessian, border, 0.0
         return torch.addr(hessian, border, border, alpha=-1 / total), border, 1 / total
+
+
+def minimise_part(
+    objective: Objective,
+    point: Point,
+    columns: Tensor,
+    model: QuadraticModel | None,
+    *,
+    goal: float,
+    enough: float,
+) -> tuple[Point, QuadraticModel | None]:
+    """Minimise over some columns with as few Hessians as possible.
+
+    Stops at a duality gap over these columns, or when the predicted decrease of a step is at most
+    ``enough`` times the largest one.
+    """
+    if model is not None and len(columns) > len(model.columns):
+        model = model.extended(objective, point, columns[len(model.columns) :])
+    before, left, most = torch.inf, torch.inf, 0.0
+    low_precision = _N_LOW_PRECISION if goal > LOW_PRECISION_TOL**2 * float(point.value) else 0
+    for _ in range(MAX_STEPS):
+        fresh = model is None
+        if model is None:
+            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
+            low_precision -= 1
+        direction = within_constraints(objective, point, model.direction(objective, point))
+        promised = -float(penalised_slope(objective, point, direction))
+        rounding = abs(promised) <= objective.rounding * float(point.value)
+        if not (fresh or rounding) and not 0 < promised <= MIN_DECREASE * before:
+            model = None
+            continue
+        ahead = backtracked_step(objective, point, direction)
+        is_poor = float(point.value - ahead.value) < MIN_DECREASE * promised and not rounding
+        model = model.corrected(objective, point, ahead)
+        point, before, most = ahead, promised, max(most, promised)
+        last, left = left, _part_gap(objective, point, model, promised)
+        if math.isfinite(last) and last > 0:
+            model = replace(model, rate=left / last)
+        model = None if is_poor else model
+        if goal <= ROUNDING_DISTANCE * float(point.value):
+            if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
+                break
+            model = None if rounding else model
+            continue
+        if left <= goal or 0 < promised <= enough * most:
+            break
+        if rounding and not left < last:
+            return point, None  # the next Hessian is built at this point
+    return point, model
+
+
+def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
+    """Return the duality gap over a model's columns, or the predicted decrease without a bound."""
+    penalty = objective.penalty.of_columns(model.columns)
+    if not bool(penalty.coercive(objective.reg_strength).all()):
+        return promised
+    within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
+    part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
+    gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
+    # far from the optimum the rows' share of the gap is larger
+    return float(gap) + model.intercept_gap(point) if float(scale) > _MIN_DUAL_SCALE else torch.inf

@@ -19,20 +19,9 @@ def newton_direction(
 ) -> tuple[Tensor, Tensor]:
     """Solve ``H d = -gradient`` approximately.
 
-    Parameters
-    ----------
-    objective : Objective
-        Objective whose Hessian is used.
-    point : Point
-        Point of the Hessian and the gradient.
-    curvature : Curvature
-        Preconditioner.
-    tol : float
-        Convergence threshold on the optimality.
-    min_curvature_ratio : float, default=1.0
-        Smallest curvature relative to that of the preconditioner.  If the preconditioner was
-        damped, a small residual may hide a large decrement, so the residual has to be smaller by
-        this factor.
+    ``curvature`` is the preconditioner, and ``min_curvature_ratio`` the smallest curvature
+    relative to it.  If the preconditioner was damped, a small residual may hide a large
+    decrement, so the residual has to be smaller by this factor.
 
     Returns
     -------

@@ -17,6 +17,8 @@ from skorch_logreg.objective import (
     minimise_intercept,
 )
 
+# largest suboptimality of a converged model in units of tol^2, the promise of the README
+MAX_EXCESS = 10.0
 _NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact
 
 
@@ -90,16 +92,7 @@ class Outcome:
     ) -> Self:
         """Combine final points in the order of the models, and compute the duality gap.
 
-        Parameters
-        ----------
-        objective : Objective
-            Objective of all models.
-        ends : tuple of FinalPoint
-            Final points that cover all models.
-        n_passes : int
-            Number of full reads of X that the data have not counted.
-        bound : bool
-            Whether to compute the duality gap.
+        ``n_passes`` are reads of X that the data have not counted.
         """
         models = [model for end in ends for model in end.models]
         order = sorted(range(len(models)), key=models.__getitem__)
@@ -125,12 +118,7 @@ class Outcome:
     def joined(cls, outcomes: Sequence[Self], order: Tensor) -> Self:
         """Combine successive outcomes of parts of a batch over the same rows.
 
-        Parameters
-        ----------
-        outcomes : sequence of Outcome
-            Outcomes in the order in which they were computed.
-        order : Tensor of shape (m,)
-            Position of each model among those of all outcomes.
+        ``order`` (m,) is the position of each model among those of all outcomes.
         """
 
         def together(name: str, dim: int = 0) -> Tensor:

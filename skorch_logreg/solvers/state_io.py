@@ -62,25 +62,9 @@ def to_tree(value: Any) -> Any:
 def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
     """Restore a state from a tree.
 
-    Parameters
-    ----------
-    tree : tree
-        Result of `to_tree`.
-    objective : Objective
-        Objective of the models of the state; with low-precision products if the fit started with
-        them.
-    whole : Objective
-        Objective of all models with which the fit started.
-
-    Returns
-    -------
-    state : object
-        Restored state.
-
-    Raises
-    ------
-    Exception
-        Any exception, if the tree is not a result of `to_tree`.
+    ``objective`` is that of the models of the state, with low-precision products if the fit
+    started with them, and ``whole`` that of all models with which the fit started.  Any exception
+    means that the tree is not a result of `to_tree`.
     """
     chain = [choose_curvature(whole)]
     while chain[-1].fallback is not None:
@@ -159,20 +143,9 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
     Computed values are rounded to float32, as other machines or numbers of threads round
     differently.
 
-    Parameters
-    ----------
-    solver : Solver
-        Solver of the fit.
-    objective : Objective
-        Objective of all models, in the units of the solver.
-    tol : float
-        Convergence threshold on the optimality.
-
-    Returns
-    -------
-    fingerprint : dict
-        Settings and shapes, digests of arrays, and for X a digest of the logits of some rows
-        under fixed coefficients without symmetry.
+    The objective is that of all models, in the units of the solver.  The fingerprint has settings
+    and shapes, digests of arrays, and for X a digest of the logits of some rows under fixed
+    coefficients without symmetry.
     """
     data = objective.data
     rows = on_sample(objective, 1000)

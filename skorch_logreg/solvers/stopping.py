@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, is_resolved
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
-from skorch_logreg.solvers.outcome import FinalPoint, Status
+from skorch_logreg.solvers.outcome import MAX_EXCESS, FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
     free_columns,
@@ -21,7 +21,6 @@ from skorch_logreg.solvers.unbounded import (
 )
 
 _STALLS = 4  # steps without progress after which the precision is taken to be exhausted
-_LAST_FALL = 10.0  # fall in the last step, in goals, up to which a decrement without a bound counts
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
 _NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
@@ -70,16 +69,7 @@ class RunState:
 class StoppingRule:
     """Decide which models of a run stop, and why.
 
-    Parameters
-    ----------
-    whole : Objective
-        Objective of all models.
-    tol : float
-        Convergence threshold on the optimality.
-    max_iter : int
-        Maximum number of iterations.
-    proof : bool
-        Whether convergence has to be confirmed.
+    ``whole`` is the objective of all models, ``proof`` whether convergence has to be confirmed.
     """
 
     whole: Objective
@@ -137,7 +127,7 @@ class StoppingRule:
             bounded = penalty.coercive(objective.reg_strength)
             # the next quadratic problem may find what rounding hid in this one
             fall = torch.where(bounded, 0.0, run.state.point.value - point.value)
-            return state, tuple((fall / _LAST_FALL / point.value).tolist())
+            return state, tuple((fall / MAX_EXCESS / point.value).tolist())
         count, left = _far_moves(objective, run.state.point.logits, point.logits)
         if not bool(count.any()):
             return state, none
@@ -291,15 +281,7 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
     the decrement.  Otherwise it is at most the loss that is left: for a class about its residual,
     times the logarithm of a probability that is too small.
 
-    Parameters
-    ----------
-    objective : Objective
-    before, logits : Tensor of shape (n, m, K)
-        Logits before and after the step.
-
-    Returns
-    -------
-    count, loss : Tensor of shape (m,)
+    Both results have shape (m,); ``before`` and ``logits`` have shape (n, m, K).
 
     References
     ----------

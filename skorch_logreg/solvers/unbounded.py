@@ -18,10 +18,9 @@ from skorch_logreg.recession import (
     saturation_limit,
     unbounded_directions,
 )
-from skorch_logreg.solvers.choose import choose_curvature
+from skorch_logreg.solvers.choose import MAX_SIDE, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_MOST_DIRECTIONS = 3000  # variables of a linear programme, which takes some seconds
 _RARE = 5.0  # difference of intercepts above which a class may have no weight
 _SMALL = 0.1  # share of the penalty in an objective below which both may go to zero
 
@@ -122,7 +121,7 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
             if proves_minimiser(objective, point, inexact):
                 return None
             size = inexact.size
-    most = max(_MOST_DIRECTIONS // n_outputs - 1, 0)
+    most = max(MAX_SIDE // n_outputs - 1, 0)
     chosen = None
     if int((down | up)[:-1].sum()) > most:  # the columns that grow most
         size = torch.where((down | up)[:-1], size, -1.0)

@@ -14,28 +14,14 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import ROUNDING_DISTANCE, Objective, Point
-from skorch_logreg.solvers.outcome import FinalPoint, Status
+from skorch_logreg.solvers.outcome import MAX_EXCESS, FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
-
-_PROVEN = 10.0  # largest suboptimality of a converged model after a resume, in units of tol^2
 
 
 def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) -> None:
     """Check shapes, types and counts of a run that was read from a file.
 
-    Parameters
-    ----------
-    run : object
-        Run of a drive: active models, final points and counts.
-    points : list of (Objective, Point)
-        Points of the run, with the objectives of their models.
-    n_passes : int
-        Number of full reads of X.
-
-    Raises
-    ------
-    Exception
-        Any exception, if a number has another type or an array another shape.
+    Any exception means that a number has another type or an array another shape.
     """
     state, m = run.state, len(run.models)
     for part, point in points:
@@ -103,19 +89,7 @@ def matches_params(objective: Objective, point: Point) -> bool:
 
 
 def is_proven(solver: Solver, whole: Objective, final: FinalPoint, tol: float) -> bool:
-    """Return True if the converged models of a final point are optimal to the tolerance.
-
-    Parameters
-    ----------
-    solver : Solver
-        Solver that computes the decrements.
-    whole : Objective
-        Objective of all models.
-    final : FinalPoint
-        Final point whose converged models are verified.
-    tol : float
-        Convergence threshold on the optimality.
-    """
+    """Return True if the converged models of a final point are optimal to the tolerance."""
     pairs = zip(final.models, final.status, strict=True)
     places = [i for i, (_, how) in enumerate(pairs) if how is Status.CONVERGED]
     if not places:
@@ -128,7 +102,7 @@ def is_proven(solver: Solver, whole: Objective, final: FinalPoint, tol: float) -
     # for other penalties the decrement is a duality gap, and a step would change the point
     if doubted and objective.penalty.smooth:
         state = solver.confirm(objective, state, doubted)
-    limit = state.point.value * max(_PROVEN * tol**2, ROUNDING_DISTANCE)
+    limit = state.point.value * max(MAX_EXCESS * tol**2, ROUNDING_DISTANCE)
     return bool((state.decrement <= limit).all())
 
 
@@ -136,14 +110,7 @@ def is_proven(solver: Solver, whole: Objective, final: FinalPoint, tol: float) -
 class ResumedSolver:
     """Solver whose state was read from a file; steps that fail raise the file's error.
 
-    Parameters
-    ----------
-    solver : Solver
-        Solver that is wrapped.
-    tol : float
-        Convergence threshold on the optimality.
-    damaged : callable
-        Returns the exception of a damaged file.
+    ``damaged`` returns the exception of a damaged file.
     """
 
     solver: Solver

@@ -14,6 +14,8 @@ _ELEMENTS = 1e8  # values of the loss computed per second
 _FLOPS = 1e11  # float64 operations per second
 # operations per second of symmetric products, by type
 _ROUGH_FLOPS = {torch.float32: 1.5e11, torch.bfloat16: 5e11}
+# float32 operations per second of products of all outputs' weighted rows with the rows
+_BLOCK_FLOPS = 1.2e11
 _FILLED = 4e8  # numbers per second written into the factor of a low-precision product
 _FACTOR_FLOPS = 6e10  # operations per second of a float32 Cholesky factorisation
 
@@ -57,7 +59,7 @@ def solve_seconds(n_columns: int) -> float:
 def blocks_seconds(n_rows: int, n_blocks: int, n_columns: int, n_models: int = 1) -> float:
     """Estimate the time to build and factor blocks of outputs, all in one product."""
     side = n_columns + 1
-    rate = _FLOPS * side / (side + 25)
+    rate = _BLOCK_FLOPS * side / (side + 25)
     products = 2.0 * n_rows * side**2 / rate
     return _CALLS + n_models * n_blocks * (products + side**3 / 3 / _FACTOR_FLOPS)
 

@@ -27,7 +27,7 @@ from skorch_logreg.objective import Objective, Point, sampled_at
 _EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
-_BLOCK_PASSES = 24.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
+_BLOCK_PASSES = 20.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
 _EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
 # instead of an exact Hessian, blocks of classes instead of a joint one

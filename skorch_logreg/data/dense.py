@@ -23,20 +23,23 @@ from skorch_logreg.data.gram import (
 from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams, bfloat16_cross
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
-from skorch_logreg.data.tensors import float_dtype, gather_columns, gather_in_threads
+from skorch_logreg.data.tensors import (
+    CACHED_ENTRIES,
+    float_dtype,
+    gather_columns,
+    gather_in_threads,
+    pieces,
+)
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
 _BLOCK_BYTES = 64 << 20
 _MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function calls cost more
-_MIN_BLOCK_ENTRIES = 1 << 17  # entries of a block, at least
-_MAX_BLOCK_LOGITS = 1 << 17  # logits of a block, so that they stay in a cache
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
 _MIN_FLOAT32_ENTRIES = 1 << 20  # entries of a float32 X from which float32 products are faster
 _MAX_SMALL_ENTRIES = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
-_PIECE_ENTRIES = 1 << 16  # entries that column_squares squares at a time
 _MIN_COLUMNS = 64  # columns from which a low-precision cross product is faster
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 _MAX_WEIGHTED_ENTRIES = 1 << 20  # numbers in a weighted copy of stored rows, at most
@@ -74,8 +77,8 @@ class DenseRows(Rows):
 
     def rows_per_block(self, n_logits: int) -> int:
         n_rows, width = len(self.X), max(self.X.shape[1], 1)
-        share = max(-(-n_rows // thread_count()), _MIN_BLOCK_ENTRIES // width)
-        most = min(self.max_block_rows, max(_MAX_BLOCK_LOGITS // n_logits, _MIN_BLOCK_ROWS))
+        share = max(-(-n_rows // thread_count()), CACHED_ENTRIES // width)
+        most = min(self.max_block_rows, max(CACHED_ENTRIES // n_logits, _MIN_BLOCK_ROWS))
         if self._converts:
             most = min(most, max(_MAX_CONVERTED_ENTRIES // width, _MIN_BLOCK_ROWS))
         return min(share, most)
@@ -291,12 +294,11 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
     def column_squares(self, weight: Tensor) -> Tensor:
         center = self._remaining_center
         total = weight.new_zeros(weight.shape[1], len(center))
-        step = max(_PIECE_ENTRIES // max(len(center), 1), 8)
+        step = max(CACHED_ENTRIES // max(len(center), 1), 8)
         held = weight.new_empty(step, len(center))
-        for start in range(0, len(weight), step):
-            rows = self._values[start : start + step]
-            z = torch.sub(rows, center, out=held[: len(rows)])
-            total.addmm_(weight[start : start + step].T, z.square_())
+        for rows in pieces(0, len(weight), step):
+            z = torch.sub(self._values[rows], center, out=held[: rows.stop - rows.start])
+            total.addmm_(weight[rows].T, z.square_())
         total /= self._scale.square()
         return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
 
@@ -316,8 +318,8 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
         return weighted_outer(self._values, self._remaining_center, root, low_precision)
 
 
-class SmallBlock(CompiledPasses, LowPrecisionGrams):
-    """Rows of a stored design matrix ``[Z 1]``; see `Block` for the methods.
+class SmallBlock(DenseBlock):
+    """Rows of a stored design matrix ``[Z 1]``, with fewer function calls in the usual products.
 
     For small arrays function calls cost more than arithmetic, and centring or scaling in every
     product doubles their number. A copy of less than a megabyte avoids that. In float32 the rows
@@ -331,8 +333,12 @@ class SmallBlock(CompiledPasses, LowPrecisionGrams):
     """
 
     def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
+        X = self._X = design[:, :-1]
+        center = targets.new_zeros(X.shape[1], dtype=torch.float64)
+        self._values, self._stored, self._units = X, X, None
         self._design, self.targets, self.weight = design, targets, weight
-        self._stored, self._units = design[:, :-1], None
+        self._center = self._remaining_center = center
+        self._scale, self._workspace = 1.0 + center, None
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
@@ -378,28 +384,3 @@ class SmallBlock(CompiledPasses, LowPrecisionGrams):
             if n_outputs > 1:
                 add_blocks(gram, blocks)
         return gram.view(n_models, n_outputs, side, n_outputs, side)
-
-    def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
-        z = self._design[:, :-1] if columns is None else self._design[:, columns]
-        return lambda piece, out: out.copy_(z[piece]), z.shape[1]
-
-    def cross(
-        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
-    ) -> Tensor:
-        z = self._design
-        other = torch.cat([z[:, others], z[:, -1:]], dim=1)
-        return (z[:, columns] * weight[:, None]).T @ other
-
-    def column_squares(self, weight: Tensor) -> Tensor:
-        return weight.T @ self._design.square()
-
-    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        z = self._design[:, columns]
-        return torch.stack([weight @ z, weight @ z.square()])
-
-    def column_counts(self) -> Tensor:
-        return torch.full_like(self._design[0, :-1], len(self._design))
-
-    def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
-        z = self._design[:, :-1] * column_weight.sqrt()
-        return z @ z.T

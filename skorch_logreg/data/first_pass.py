@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.protocol import Task
-from skorch_logreg.data.tensors import as_tensor
+from skorch_logreg.data.tensors import CACHED_ENTRIES, as_tensor
 
 Reader = Callable[[Any, int, bool], Any]  # (X of a partition, index, check) -> Tensor or csr_array
 
 # step between the checked rows, or sparse entries; longer than repeating patterns of rows
 _CHECKED_STEP = 17
-# entries of a part up to which summing all takes less time than the calls of a pass
-_SMALL_PART_ENTRIES = 1 << 17
 # passes between two full checksums of a large part: 3 % of the time of passes in memory
 _FULL_CHECK_PASSES = 4
 _ROUNDING_ULPS = 1000.0  # units in the last place by which recomputed entries may differ
@@ -125,7 +123,7 @@ def unchanged(read: Reader, checksums: list[Checksum], n_passes: int) -> Reader:
     def read_unchanged(X: Any, index: int, check: bool) -> Any:
         rows = read(X, index, check)
         n_numbers = rows.nnz if sp.issparse(rows) else rows.numel()
-        whole = n_numbers <= _SMALL_PART_ENTRIES or (n_passes + index) % _FULL_CHECK_PASSES == 0
+        whole = n_numbers <= CACHED_ENTRIES or (n_passes + index) % _FULL_CHECK_PASSES == 0
         if not checksums[index].is_of(rows, whole):
             raise ValueError(
                 f"Part {index} of X has other numbers than when it was first read. A fit reads "

@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.low_precision import Fill, bfloat16_outer
+from skorch_logreg.data.low_precision import FACTOR_ROWS, Fill, add_gram, low_precision_dtype
+from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
 # |mean| / deviation from which a gradient would lose three of its sixteen digits
 _FAR_DEVIATIONS = 1e3
-_PIECE_ENTRIES = 1 << 17  # numbers in a piece: 1 MiB fits into a core's cache
-_OUTER_ROWS = 256  # rows of a symmetric product that are computed at a time
 
 
 def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
@@ -32,7 +31,7 @@ def is_far(center: Tensor, scale: Tensor) -> bool:
 
 
 def _piece_rows(width: int) -> int:
-    return max(_PIECE_ENTRIES // max(width, 1), 64)
+    return max(CACHED_ENTRIES // max(width, 1), 64)
 
 
 def bordered_gram(
@@ -62,9 +61,8 @@ def bordered_gram(
     step = min(_piece_rows(width), n_rows)
     design = weight.new_ones(step, side)
     lifted = weight.new_empty(step, n_outputs, side)
-    for start in range(0, n_rows, step):
-        piece = slice(start, min(start + step, n_rows))
-        z = design[: piece.stop - start]
+    for piece in pieces(0, n_rows, step):
+        z = design[: piece.stop - piece.start]
         fill(piece, z[:, :-1])
         u = lifted[: len(z)]
         flat = u.view(len(z), -1)
@@ -95,9 +93,8 @@ def raw_gram(values: Tensor, weight: Tensor) -> Tensor:
     gram = weight.new_zeros(n_columns + 1, n_columns + 1)
     step = min(_piece_rows(n_columns), n_rows)
     lifted = weight.new_empty(step, n_columns + 1)
-    for start in range(0, n_rows, step):
-        rows = slice(start, min(start + step, n_rows))
-        flat = lifted[: rows.stop - start]
+    for rows in pieces(0, n_rows, step):
+        flat = lifted[: rows.stop - rows.start]
         root = weight[rows, None].sqrt()
         torch.mul(values[rows], root, out=flat[:, :-1])
         flat[:, -1:] = root
@@ -127,9 +124,8 @@ def deviation_sums(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     sums = weight.new_zeros(2, n_columns)
     step = min(_piece_rows(n_columns), len(weight))
     held = weight.new_empty(step, n_columns)
-    for start in range(0, len(weight), step):
-        rows = slice(start, min(start + step, len(weight)))
-        z, own = held[: rows.stop - start], weight[rows]
+    for rows in pieces(0, len(weight), step):
+        z, own = held[: rows.stop - rows.start], weight[rows]
         fill(rows, z)
         sums[0].addmv_(z.T, own)
         sums[1].addmv_(z.square_().T, own)
@@ -138,27 +134,28 @@ def deviation_sums(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
 
 def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: bool) -> Tensor:
     """Compute ``z z'`` (rows, rows) of ``z = (values - center) * root``."""
-    n_rows, step = len(values), _piece_rows(len(values))
+    n_rows, device = len(values), root.device
+    most = FACTOR_ROWS if low_precision else _piece_rows(n_rows)
 
-    def fill(rows: slice, columns: slice, out: Tensor) -> None:
-        torch.sub(values[rows, columns], center[columns], out=out).mul_(root[columns])
-
-    def part(columns: range) -> Tensor:
-        if low_precision:
-            return bfloat16_outer(fill, n_rows, columns, root.device)
-        total = root.new_zeros(n_rows, n_rows)
-        for start in columns[::step]:
-            piece = slice(start, min(start + step, columns.stop))
-            z = root.new_empty(n_rows, piece.stop - start)
-            fill(slice(None), piece, z)
-            for row in range(0, n_rows, _OUTER_ROWS):  # the lower triangle is enough
-                rows, end = slice(row, row + _OUTER_ROWS), row + _OUTER_ROWS
-                total[rows, :end].addmm_(z[rows], z[:end].T)
+    def part(columns: slice) -> Tensor:
+        width = min(most, columns.stop - columns.start)
+        sums = torch.float32 if low_precision else root.dtype
+        dtype = low_precision_dtype(device, columns.stop - columns.start) if low_precision else sums
+        total = torch.zeros(n_rows, n_rows, dtype=sums, device=device)
+        factor = total.new_empty(n_rows, width, dtype=dtype)
+        step = max(CACHED_ENTRIES // width, 1)
+        held = total.new_empty(step, width)
+        for across in pieces(columns.start, columns.stop, width):
+            used = factor[:, : across.stop - across.start]
+            for rows in pieces(0, n_rows, step):
+                z = held[: rows.stop - rows.start, : used.shape[1]]
+                torch.sub(values[rows, across], center[across], out=z).mul_(root[across])
+                used[rows] = z
+            add_gram(total, used.T)
         return total
 
     share = -(-len(root) // thread_count())
-    columns = [range(a, min(a + share, len(root))) for a in range(0, len(root), share)]
-    first, *others = map_blocks(part, columns)
+    first, *others = map_blocks(part, [*pieces(0, len(root), share)])
     for other in others:
         first += other
     lower = first.tril()

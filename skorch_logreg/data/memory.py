@@ -16,7 +16,7 @@ from skorch_logreg.data.dense import DenseRows
 from skorch_logreg.data.gram import are_near_zero
 from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
 from skorch_logreg.data.sparse import SparseRows
-from skorch_logreg.data.tensors import as_tensor
+from skorch_logreg.data.tensors import CACHED_ENTRIES, as_tensor
 from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.kernels import passes
 
@@ -33,7 +33,6 @@ CONTAINERS = {
 AnyRows = DenseRows | SparseRows  # the kinds of rows
 
 _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
-_MIN_LOGITS = 1 << 17  # logits of all rows from which float32 products are faster
 # rows from which column moments are computed, at most: they only set the solver's units
 _MAX_MOMENT_ROWS = 2500
 _MOMENT_ENTRIES = 1 << 20  # entries from which they are computed, if there are many columns
@@ -141,7 +140,7 @@ class InMemory(Data):
         entries) or float32 already.
         """
         n_logits = self.n_logits
-        many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= _MIN_LOGITS
+        many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= CACHED_ENTRIES
         fast = self.rows.has_fast_float32
         if n_logits == 1 and passes.is_supported(self.rows.X):
             fast = False  # kernels compute in float64 at the speed at which they read

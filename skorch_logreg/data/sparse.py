@@ -96,8 +96,6 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
     before (`center_far_columns`). X is float64, or float32 for low-precision products.
     """
 
-    _fill_entries = 1 << 19  # entries of a low-precision product that are made dense at a time
-
     def __init__(
         self, X: Any, targets: Tensor, weight: Tensor, center: Tensor, scale: Tensor
     ) -> None:

@@ -1,14 +1,23 @@
 """Conversion of arrays to tensors that share their memory, and copies of columns."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from skorch_logreg.data.threads import map_blocks, thread_count
 
+# entries of an array that fits into a core's cache (1 MiB in float64): with fewer at a time,
+# calls and threads cost more than the work
+CACHED_ENTRIES = 1 << 17
 _MAX_RUNS = 16  # runs of columns up to which copying run by run is faster
-_MIN_THREAD_ENTRIES = 1 << 17  # entries to copy per thread, at least
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
+
+def pieces(start: int, stop: int, step: int) -> Iterator[slice]:
+    """Divide ``start:stop`` into consecutive slices of ``step``; the last may be shorter."""
+    return (slice(first, min(first + step, stop)) for first in range(start, stop, step))
 
 
 class _Writable:
@@ -77,6 +86,6 @@ def gather_in_threads(X: Tensor, columns: Tensor) -> Tensor:
     def part(rows: slice) -> None:
         gather_columns(X[rows], columns, out=out[rows])
 
-    step = max(-(-len(X) // thread_count()), _MIN_THREAD_ENTRIES // max(X.shape[1], 1))
-    map_blocks(part, [slice(start, start + step) for start in range(0, len(X), step)])
+    step = max(-(-len(X) // thread_count()), CACHED_ENTRIES // max(X.shape[1], 1))
+    map_blocks(part, [*pieces(0, len(X), step)])
     return out

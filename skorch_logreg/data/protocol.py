@@ -40,15 +40,15 @@ class Block(Protocol):
 
         Writes ``before + [Z 1] params`` into ``logits`` (rows, 1, 1). Returns the weighted loss
         (1,), its gradient (1, 1, p + 1) and, with ``second`` or where it costs no time,
-        ``[Z 1]' d`` (1, 1, p + 1) of its second derivatives d in the logits. None if there is no
-        kernel for these rows.
+        ``[Z 1]' d`` (1, 1, p + 1) of its second derivatives d in the logits. None without a kernel
+        for these rows.
         """
 
     def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
         """Compute ``[Z 1]' D [Z 1] params`` (1, 1, p + 1) in one read of the rows.
 
-        D is the diagonal matrix of curvature (rows, 1, 1) times weight. None if there is no kernel
-        for these rows.
+        D is the diagonal matrix of curvature (rows, 1, 1) times weight. None without a kernel for
+        these rows.
         """
 
     def gram(

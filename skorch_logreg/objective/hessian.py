@@ -109,11 +109,14 @@ def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
     no intercept takes up the means, sums of products hold four digits of them, and quadratic
     problems may be solved wrongly. Rounding errors ``e`` of the logits hide a decrease of
     ``e'He / (2 c)`` in a direction whose curvature is a share ``c`` of the largest. A direction of
-    exactly zero hides nothing: it does not change the loss.
+    exactly zero hides nothing: it does not change the loss. Coefficients that their gradient holds
+    at a bound do not move.
     """
-    coef = point.params[:, :, :-1]
-    down, up = objective.penalty.recession(coef, objective.reg_strength)
-    used = ((coef != 0) | down | up)[0].any(dim=0)
+    coef, penalty = point.params[:, :, :-1], objective.penalty
+    down, up = penalty.recession(coef, objective.reg_strength)
+    ahead = coef - point.gradient[:, :, :-1].sign() * (1.0 + coef.abs())
+    moves = penalty.feasible(ahead, coef) != coef
+    used = (((coef != 0) | down | up) & moves)[0].any(dim=0)
     columns = used.nonzero()[:, 0]
     if not len(columns) or len(columns) > _MAX_RESOLVED:
         return True

@@ -359,8 +359,6 @@ class SmallBlock(DenseBlock):
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
         n_rows, n_models, n_outputs = weight.shape
         if n_models == n_outputs == 1:
-            if columns is None and (gram := passes.gram(z[:, :-1], weight.flatten())) is not None:
-                return gram[None, None, :, None]
             return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
         at_once = max(_MAX_WEIGHTED_ENTRIES // (z.numel() * n_outputs), 1)
         if n_models > at_once:

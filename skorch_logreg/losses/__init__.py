@@ -1,6 +1,5 @@
 """Loss functions of the logits of a row."""
 
-import torch
 from torch import Tensor
 
 from skorch_logreg.losses.binomial import Binomial, SoftBinomial
@@ -12,7 +11,7 @@ __all__ = ["Binomial", "Loss", "Multinomial", "SoftBinomial", "SoftMultinomial"]
 
 def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
     """Sum weights (rows, m) times class probabilities over the rows, (m, classes)."""
-    return torch.einsum("imk,im->mk", loss.shares(y), weight)
+    return (loss.shares(y) * weight[..., None]).sum(dim=0)
 
 
 def loss_of(n_classes: int, soft: bool = False) -> Loss:

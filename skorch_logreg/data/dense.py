@@ -34,15 +34,13 @@ from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
-_BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = 64 << 20
 _MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function calls cost more
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
-_MIN_FLOAT32_ENTRIES = 1 << 20  # entries of a float32 X from which float32 products are faster
 _MAX_SMALL_ENTRIES = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
 _MIN_COLUMNS = 64  # columns from which a low-precision cross product is faster
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
-_MAX_WEIGHTED_ENTRIES = 1 << 20  # numbers in a weighted copy of stored rows, at most
 
 
 class DenseRows(Rows):
@@ -67,12 +65,12 @@ class DenseRows(Rows):
     @property
     def has_fast_float32(self) -> bool:
         # float32 rows need no conversion
-        large = self.X.dtype == torch.float32 and self.X.numel() >= _MIN_FLOAT32_ENTRIES
+        large = self.X.dtype == torch.float32 and self.X.numel() >= CACHED_ENTRIES
         return large and self._is_near_zero
 
     @property
     def max_block_rows(self) -> int:
-        fitting = max(_BLOCK_BYTES // (8 * max(self.X.shape[1], 1)), 1024)
+        fitting = max(BLOCK_BYTES // (8 * max(self.X.shape[1], 1)), 1024)
         return fitting if self.block_rows is None else self.block_rows
 
     def rows_per_block(self, n_logits: int) -> int:
@@ -131,11 +129,8 @@ class DenseRows(Rows):
             return SmallBlock(self._fill_design(z, rows), targets, weight)
         return DenseBlock(self, rows, targets, weight, workspace)
 
-    def in_units(self, center: Tensor, scale: Tensor) -> "DenseRows":
-        return DenseRows(self.X, center, scale, block_rows=self.block_rows)
-
     def standardised(self, center: Tensor, scale: Tensor) -> "DenseRows":
-        rows = self.in_units(center, scale)
+        rows = DenseRows(self.X, center, scale, block_rows=self.block_rows)
         if self.is_small:
             design = center.new_ones(len(self.X), self.X.shape[1] + 1)
             rows.design = rows._fill_design(design)
@@ -360,7 +355,7 @@ class SmallBlock(DenseBlock):
         n_rows, n_models, n_outputs = weight.shape
         if n_models == n_outputs == 1:
             return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
-        at_once = max(_MAX_WEIGHTED_ENTRIES // (z.numel() * n_outputs), 1)
+        at_once = max(CACHED_ENTRIES // (z.numel() * n_outputs), 1)
         if n_models > at_once:
             parts = zip(
                 weight.split(at_once, dim=1),

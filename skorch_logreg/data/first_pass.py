@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.dense import BLOCK_BYTES
 from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.tensors import CACHED_ENTRIES, as_tensor
 
@@ -40,7 +41,7 @@ class FirstPassSample:
     step: int = 1
     kept: Any = None
     checksums: "list[Checksum] | None" = None
-    max_bytes: int = 64 << 20
+    max_bytes: int = BLOCK_BYTES
 
     def keep(self, parts: list[Any]) -> None:
         """Store the sampled rows of all partitions."""

@@ -33,10 +33,8 @@ CONTAINERS = {
 AnyRows = DenseRows | SparseRows  # the kinds of rows
 
 _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
-# rows from which column moments are computed, at most: they only set the solver's units
-_MAX_MOMENT_ROWS = 2500
-_MOMENT_ENTRIES = 1 << 20  # entries from which they are computed, if there are many columns
-_MIN_MOMENT_ROWS = 1250  # rows from which they are computed, at least
+# rows of a sample from which column moments are computed: they only set the solver's units
+MOMENT_ROWS = 1000
 _EPS = torch.finfo(torch.float64).eps
 # least variance relative to the mean square: with it, nine digits of the variance are right
 MIN_VARIANCE_SHARE = 1e-6
@@ -136,19 +134,18 @@ class InMemory(Data):
         """Return data with float32 products, if those are faster over many passes.
 
         Products and functions of logits take less than half the time in float32. That pays for
-        the conversion if there are many logits, or if rows are sparse (and keep their converted
-        entries) or float32 already.
+        the conversion if rows are dense and there are many logits, or rows are float32 already.
+        Kernels compute in float64 at the speed at which they read.
         """
-        n_logits = self.n_logits
+        rows, n_logits = self.rows, self.n_logits
+        if isinstance(rows, SparseRows) or (n_logits == 1 and passes.is_supported(rows.X)):
+            return self
         many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= CACHED_ENTRIES
-        fast = self.rows.has_fast_float32
-        if n_logits == 1 and passes.is_supported(self.rows.X):
-            fast = False  # kernels compute in float64 at the speed at which they read
-        if not (many or fast):
+        if not (many or rows.has_fast_float32):
             return self
         return replace(
             self,
-            rows=self.rows.low_precision(n_logits),
+            rows=rows.low_precision(n_logits),
             targets=self.targets.float() if self.targets.is_floating_point() else self.targets,
             weight=self.weight.float(),
             origin=self,
@@ -189,11 +186,8 @@ class InMemory(Data):
         return self.rows.pick(rows), self.targets[rows].cpu(), self.weight[rows].cpu()
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
-        rows = min(
-            max(int(_MOMENT_ENTRIES / max(self.row_size, 1.0)), _MIN_MOMENT_ROWS), _MAX_MOMENT_ROWS
-        )
-        if self.n_samples >= 2 * rows:
-            mean, deviation = self._sample(rows)._moments()
+        if self.n_samples >= 2 * MOMENT_ROWS:
+            mean, deviation = self._sample(MOMENT_ROWS)._moments()
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data
@@ -267,10 +261,6 @@ class InMemory(Data):
         """
         rows = self.rows.standardised(center, scale)
         return replace(self, rows=rows, targets=targets, n_logits=n_logits)
-
-    def in_units(self, center: Tensor, scale: Tensor, n_logits: int) -> "InMemory":
-        """Return the data as ``(X - center) / scale``, as `standardised`, without dense copies."""
-        return replace(self, rows=self.rows.in_units(center, scale), n_logits=n_logits)
 
     def centred(self, center: Tensor) -> "InMemory":
         rows = replace(self.rows, center=center, scale=torch.ones_like(center))

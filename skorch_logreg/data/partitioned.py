@@ -15,6 +15,7 @@ from skorch_logreg.data.gram import are_near_zero
 from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, collect_rows
 from skorch_logreg.data.memory import (
     MIN_VARIANCE_SHARE,
+    MOMENT_ROWS,
     InMemory,
     as_columns,
     from_arrays,
@@ -29,8 +30,6 @@ PLACES = {
     "Dask": "`dask.array` of dense or sparse blocks, `dask.dataframe`",
     "ranks": "`RankRows` of every process of a group of `torch.distributed`",
 }
-
-_MIN_MOMENT_ROWS = 1000  # rows of a sample that estimate moments, at least
 
 
 @dataclass(kw_only=True, eq=False)
@@ -77,7 +76,7 @@ class PartitionedData(Data):
             targets, weight, *rows = values
             if read is not None:
                 data = from_arrays(read(X, index, False), targets, weight)
-                data = data.in_units(center, scale, n_logits)
+                data = data.standardised(center, scale, data.targets, n_logits)
             else:
                 nothing = torch.empty(lengths[index], 0, dtype=torch.float64)
                 data = replace(from_arrays(nothing, targets, weight), n_logits=n_logits)
@@ -116,7 +115,7 @@ class PartitionedData(Data):
         """
         sample = self._sampled_rows
         found = sample.column_moments()
-        if sample.n_samples < _MIN_MOMENT_ROWS or not bool((found[1] > 0).all()):
+        if sample.n_samples < MOMENT_ROWS or not bool((found[1] > 0).all()):
             return self._exact_moments(found[0].nan_to_num(0.0))  # nan: the sample has no weight
         return found
 
@@ -154,7 +153,7 @@ class PartitionedData(Data):
         weight, total = torch.cat(weights), torch.stack(totals).sum(dim=0)
         factor = (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
         part = from_arrays(survey.kept, torch.cat(targets), weight * factor)
-        return part.in_units(self.center, self.scale, self.n_logits)
+        return part.standardised(self.center, self.scale, part.targets, self.n_logits)
 
     def _make_first_pass(self) -> None:
         """Validate all entries, and copy a sample of the rows to this process."""

@@ -6,17 +6,14 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-# wanted columns per column that the last copy lacks, from which that copy is extended
-_WANTED_PER_MISSING = 2
-
 
 @dataclass(eq=False)
 class Rows:
     """All rows of X, which are never written to and never copied as a whole.
 
     A kind of rows declares the class variables below, and defines `row_size`, `dtype`,
-    `is_small`, `has_fast_float32`, `max_block_rows`, `rows_per_block`, `block`, `in_units`,
-    `low_precision`, `sample` and `pick`, as `DenseRows` does.
+    `is_small`, `max_block_rows`, `rows_per_block`, `block`, `standardised`, `sample` and `pick`,
+    as `DenseRows` does.
 
     Parameters
     ----------
@@ -61,7 +58,7 @@ class Rows:
         held, copy = self.copied or (columns[:0], None)
         new = columns[~torch.isin(columns, held)]
         is_read = copy is None or len(new) > 0
-        if copy is None or len(new) * _WANTED_PER_MISSING > len(columns):
+        if copy is None or 2 * len(new) > len(columns):  # the last copy has less than half
             part = copy = self.some_columns(self.X, columns)
             held = columns
         else:

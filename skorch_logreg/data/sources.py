@@ -12,9 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
+from skorch_logreg.data.dense import BLOCK_BYTES
 from skorch_logreg.exceptions import ParameterError
-
-_CHUNK_BYTES = 64 << 20  # bytes of a chunk, by default
 
 
 class _OnDisk:
@@ -78,7 +77,7 @@ class ArrayChunks(_OnDisk):
         if self.rows is not None:
             return self.rows
         width = int(np.prod(self.array.shape[1:])) * int(self.array.dtype.itemsize)
-        return max(_CHUNK_BYTES // max(width, 1), 1)
+        return max(BLOCK_BYTES // max(width, 1), 1)
 
     def __len__(self) -> int:
         """Return the number of chunks."""

@@ -1,6 +1,5 @@
 """Sparse rows, and the products of their blocks."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from skorch_logreg.data.gram import are_near_zero, bordered_gram, centred_gram, 
 from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
+from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 
-_MIN_BLOCK_ROWS = 4096  # rows of a block where threads share them, at least
-_MIN_ENTRIES = 1 << 19  # stored entries from which several threads, and float32, are faster
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _MULTIPLY_ADD_COST = 40
@@ -44,24 +42,20 @@ class SparseRows(Rows):
         return _ENTRY_COST * self.X.nnz / max(self.X.shape[0], 1)
 
     @property
-    def has_fast_float32(self) -> bool:
-        return bool(self.X.nnz >= _MIN_ENTRIES)
-
-    @property
     def max_block_rows(self) -> int:
         return max(int(self.X.shape[0]), 1) if self.block_rows is None else self.block_rows
 
     def rows_per_block(self, n_logits: int) -> int:
-        share = -(-self.X.shape[0] // thread_count())
-        is_long = share >= _MIN_BLOCK_ROWS and self.X.nnz >= _MIN_ENTRIES
-        return share if is_long else self.max_block_rows
+        n_threads = thread_count()
+        is_long = self.X.nnz >= n_threads * CACHED_ENTRIES
+        return -(-self.X.shape[0] // n_threads) if is_long else self.max_block_rows
 
     def block(
         self, rows: slice, targets: Tensor, weight: Tensor, workspace: Tensor | None = None
     ) -> Block:
         return SparseBlock(csr_rows(self.X, rows), targets, weight, self.center, self.scale)
 
-    def in_units(self, center: Tensor, scale: Tensor) -> "SparseRows":
+    def standardised(self, center: Tensor, scale: Tensor) -> "SparseRows":
         """Return the rows as ``(X - center) / scale``.
 
         Columns far from zero are centred in a copy of the entries, because centring their products
@@ -70,21 +64,14 @@ class SparseRows(Rows):
         X, center = center_far_columns(self.X, center, scale)
         return SparseRows(X, center, scale, block_rows=self.block_rows)
 
-    standardised = in_units
-
-    def low_precision(self, n_logits: int) -> "SparseRows":
-        X = self.X
-        X = sp.csr_array((X.data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
-        return replace(self, X=X, products=torch.float32)
-
     def sample(self, rows: slice, columns: Tensor | None = None) -> "SparseRows":
         X, center, scale = self.X[rows], self.center, self.scale
         if columns is not None:
             X, center, scale = self.some_columns(X, columns), center[columns], scale[columns]
-        return SparseRows(X, center, scale, self.products)
+        return SparseRows(X, center, scale)
 
     def pick(self, rows: Tensor) -> Any:
-        return self.X[rows.numpy()].astype(np.float64)
+        return self.X[rows.numpy()]
 
 
 class SparseBlock(CompiledPasses, LowPrecisionGrams):
@@ -93,7 +80,7 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
     SciPy computes the products: on two cores torch's sparse products are not faster, and they
     warn that they are in beta. Columns are centred after their products, so that no zero is
     stored. For columns far from zero that would cancel all digits, so they have been centred
-    before (`center_far_columns`). X is float64, or float32 for low-precision products.
+    before (`center_far_columns`).
     """
 
     def __init__(
@@ -108,19 +95,18 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
         logits = passes.sparse_product(self._X, flat.T)
-        logits = logits.add_(shift.reshape(-1).to(logits.dtype)).view(-1, *shift.shape)
+        logits = logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
         return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         flat = residual.reshape(len(residual), -1)
         raw = passes.sparse_transposed_product(self._X, flat).T.reshape(*residual.shape[1:], -1)
-        total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
+        total = residual.sum(dim=0)[..., None]
         return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        weight = weight.to(self._scale.dtype)
         cost, dense_cost = self._gram_costs(columns)
         if weight.shape[2] == 1 and rank_one is None and _MULTIPLY_ADD_COST * cost < dense_cost:
             grams = [self._sparse_gram(own, columns) for own in weight[..., 0].unbind(dim=1)]
@@ -168,7 +154,6 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
 
     def _sparse_gram(self, weight: Tensor, columns: Tensor | None) -> Tensor:
         """Compute a Gram matrix (c + 1, c + 1) without dense rows."""
-        weight = weight.to(self._scale.dtype)
         raw = passes.gram(self._X, weight, columns)
         center, scale = self._center, self._scale
         if columns is not None:

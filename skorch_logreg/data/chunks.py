@@ -64,7 +64,12 @@ class ChunkParts:
     def of(cls, source: Chunks, lengths: list[int], scratch: Any = None) -> "ChunkParts":
         """Make partitions of the chunks that have rows; files go to a new folder in ``scratch``."""
         indices = [index for index, length in enumerate(lengths) if length]
-        home = None if scratch is None else _scratch_folder(scratch)
+        home = None
+        if scratch is not None:
+            folders = _FOLDERS.get()
+            assert folders is not None  # every fit enters scratch_folders first
+            home = Path(tempfile.mkdtemp(prefix="scratch-", dir=scratch))
+            folders.append(home)
         return cls(source, [lengths[index] for index in indices], indices, home)
 
     def scatter(self, values: Sequence[Any]) -> Any:
@@ -207,11 +212,3 @@ def scratch_folders() -> Iterator[None]:
         _FOLDERS.reset(token)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _scratch_folder(within: Any) -> Path:
-    """Make an empty folder; only inside the context `scratch_folders`."""
-    folders = _FOLDERS.get()
-    assert folders is not None  # every fit enters scratch_folders first
-    folders.append(Path(tempfile.mkdtemp(prefix="scratch-", dir=within)))
-    return folders[-1]

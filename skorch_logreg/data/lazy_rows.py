@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -151,7 +152,7 @@ class RemoteRows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a placeholder: tasks may refer to the array and cannot use it."""
-        return _UnavailableRows, ()
+        return Unavailable, ()
 
     @classmethod
     def __torch_function__(
@@ -168,7 +169,8 @@ class RemoteRows:
             return rows.node
 
         args, kwargs = map_nested(args, cls, node), map_nested(kwargs, cls, node)
-        like = function(*map_nested(args, Node, _no_row), **map_nested(kwargs, Node, _no_row))
+        empty = attrgetter("like")
+        like = function(*map_nested(args, Node, empty), **map_nested(kwargs, Node, empty))
         if not isinstance(like, Tensor) or like.ndim == 0 or len(like):
             raise TypeError(
                 f"{getattr(function, '__name__', function)} of rows that live elsewhere is not as "
@@ -228,8 +230,8 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
     setattr(RemoteRows, f"__{_name}__", _operator(f"__{_name}__"))
 
 
-class _UnavailableRows:
-    """Placeholder for remote rows in another process."""
+class Unavailable:
+    """Placeholder for remote rows, or data of them, in another process."""
 
 
 def collect_rows(
@@ -252,10 +254,6 @@ def collect_rows(
 
 def _slice(arrays: list[Tensor], rows: slice) -> Tensor:
     return arrays[0][rows].clone()
-
-
-def _no_row(node: Node) -> Tensor:
-    return node.like
 
 
 def _copied(rows: Tensor, other: Tensor) -> Tensor:

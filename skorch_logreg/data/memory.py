@@ -270,24 +270,10 @@ class InMemory(Data):
 def refine_moments(
     data: Data, mean: Tensor, deviation: Tensor, doubtful: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Recompute moments of some columns about their means, until nothing cancels.
+    """Recompute moments (p,) of the doubtful columns about their means, until nothing cancels.
 
-    Parameters
-    ----------
-    data : Data
-    mean, deviation : Tensor of shape (p,)
-        Moments; the means of the doubtful columns need only some correct digits.
-    doubtful : Tensor of shape (p,), bool
-        Mask of the columns to recompute.
-
-    Returns
-    -------
-    mean, deviation : Tensor of shape (p,)
-        Refined moments. A column with equal entries has this entry as mean, and deviation 0.
-
-    Notes
-    -----
-    One pass over X; two if columns are constant.
+    Their means need only some correct digits. A column with equal entries gets this entry as mean,
+    and deviation 0. One pass over X; two if columns are constant.
 
     References
     ----------

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skorch_logreg.data.first_pass import FirstPassSample, Reader, as_it_is, inspection, unchanged
 from skorch_logreg.data.gram import are_near_zero
-from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, collect_rows
+from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, Unavailable, collect_rows
 from skorch_logreg.data.memory import (
     MIN_VARIANCE_SHARE,
     MOMENT_ROWS,
@@ -57,7 +57,7 @@ class PartitionedData(Data):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a placeholder: tasks may refer to the data and have rows of their own."""
-        return _UnavailableData, ()
+        return Unavailable, ()
 
     @property
     def row_size(self) -> float:
@@ -202,10 +202,6 @@ class PartitionedData(Data):
         return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
 
 
-class _UnavailableData:
-    """Placeholder for data in another process."""
-
-
 def _targets_and_weight(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:
     targets, weight = arrays
     return targets[rows].clone(), weight[rows].clone(), weight.sum(dim=0)
@@ -223,18 +219,8 @@ def from_parts(
 ) -> PartitionedData:
     """Make a data set of partitions, and scatter targets and weights to them.
 
-    Parameters
-    ----------
-    parts, read
-        As in `PartitionedData`.
-    n_features : int
-        Number of columns of X.
-    y, sample_weight
-        Targets and weights of all rows, as in `from_arrays`.
-    survey : FirstPassSample or None
-        Result of an earlier pass over the same partitions; None: the first pass collects it.
-    n_passes : int
-        Number of reads of X that have been made for this data.
+    ``y`` and ``sample_weight`` are as in `from_arrays`. ``survey`` is the result of the
+    ``n_passes`` reads that have been made of the same partitions; None: the first pass collects it.
     """
     center = torch.zeros(n_features, dtype=torch.float64)
     if not y.is_floating_point() and int(y.max()) < 128:  # classes fit into bytes

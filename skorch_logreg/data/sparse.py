@@ -210,7 +210,9 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale
-        scaled = _scale_columns(self._X, root.numpy())
+        X = self._X
+        entries = X.data * root.numpy()[X.indices]
+        scaled = sp.csr_array((entries, X.indices, X.indptr), shape=X.shape)
         cross = passes.sparse_product(scaled, (self._center * root)[:, None])
         shift = (self._center * root).square().sum()
         return torch.from_numpy((scaled @ scaled.T).toarray()) - cross - cross.T + shift
@@ -234,14 +236,8 @@ def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tens
     may be stored as if it were dense, with its zeros centred as well. X is not modified, and
     returned as it is without such columns.
 
-    Returns
-    -------
-    X : csr_array of shape (rows, n_features)
-    center : Tensor of shape (n_features,)
-        Center that is not yet subtracted.
+    Also returns the center (n_features,) that is not yet subtracted.
 
-    Notes
-    -----
     With uneven weights such a column may have many zeros, in rows of small weight. The columns
     with most zeros are skipped, so that X at most doubles its number of entries: for those
     ``(c / s)^2`` is at most the total weight divided by the weight of the rows with zeros.
@@ -271,10 +267,6 @@ def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tens
     rest = center.clone()
     rest[moved] = 0.0
     return near, rest
-
-
-def _scale_columns(X: Any, factor: np.ndarray) -> Any:
-    return sp.csr_array((X.data * factor[X.indices], X.indices, X.indptr), shape=X.shape)
 
 
 def _scale_rows(X: Any, factor: np.ndarray) -> Any:

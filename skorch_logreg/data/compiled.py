@@ -49,6 +49,21 @@ class CompiledPasses:
         )
         return None if product is None else self._standardised(product)
 
+    def logistic_newton(
+        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool
+    ) -> tuple[Tensor, ...] | None:
+        if self._units is not None or params.shape[:2].numel() != 1:
+            return None
+        return passes.logistic_newton(
+            self._stored,
+            self.targets,
+            self.weight,
+            params.view(-1),
+            ridge.view(-1),
+            shift=shift,
+            fit_intercept=fit_intercept,
+        )
+
     def _raw(self, params: Tensor) -> tuple[Tensor, float]:
         """Return the slope and the constant of params (1, 1, p + 1) in the units of the rows."""
         flat = params.reshape(-1)

@@ -44,6 +44,15 @@ class Block(Protocol):
         for these rows.
         """
 
+    def logistic_newton(
+        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool
+    ) -> tuple[Tensor, ...] | None:
+        """Compute what a Newton step of one model needs; see `kernels.passes.logistic_newton`.
+
+        None without a kernel for these rows, if they have other units, or if the Hessian is not
+        positive definite.
+        """
+
     def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
         """Compute ``[Z 1]' D [Z 1] params`` (1, 1, p + 1) in one read of the rows.
 

@@ -213,3 +213,78 @@ EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_col
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
     DISPATCH(gram, root, side, tile, buffer, out);
 }
+
+/* Factor the lower triangle (size, size) of rows of `side` numbers in place; return 0 if it is not
+   positive definite. */
+INNER int cholesky(double *a, int64_t size, int64_t side)
+{
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t j = 0; j <= i; j++) {
+            double *left = a + i * side, *right = a + j * side, sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t k = 0; k < j; k++)
+                sum += left[k] * right[k];
+            sum = left[j] - sum;
+            if (i == j && !(sum > 0.0))
+                return 0;
+            left[j] = i == j ? sqrt(sum) : sum / right[j];
+        }
+    return 1;
+}
+
+/* Solve with a factor; `x` is the right-hand side and the solution. */
+INNER void cholesky_solve(const double *factor, int64_t size, int64_t side, double *x)
+{
+    int64_t i, k;
+    for (i = 0; i < size; i++) {
+        double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+        for (k = 0; k < i; k++)
+            sum += factor[i * side + k] * x[k];
+        x[i] = (x[i] - sum) / factor[i * side + i];
+    }
+    for (i = size - 1; i >= 0; i--) {
+        x[i] /= factor[i * side + i];
+#pragma omp simd
+        for (k = 0; k < i; k++)
+            x[k] -= factor[i * side + k] * x[i];
+    }
+}
+
+/* What a Newton step needs of a point with a ridge (p + 1,), all of few rows: the logits; the
+   gradient, the shifted diagonal of the Hessian and the product of its inverse with the gradient, in
+   the rows of sums (3, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero
+   before; and the objective and the decrement. Without an intercept its slope is zero. Return 0 if
+   the Hessian is not positive definite. `buffer` has n_rows + side * tile numbers. */
+EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
+    const double *weight, int64_t weight_stride, const double *params, const double *ridge,
+    double shift, int fit_intercept, int64_t side, int64_t tile, double *logits, double *sums,
+    double *factor, double *objective, double *decrement, double *buffer)
+{
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    rows_t rows = {sign, weight, weight_stride, 0};
+    int64_t size = n_columns + 1, i;
+    double *gradient = sums, *diagonal = sums + size, *solved = sums + 2 * size;
+    *objective = DISPATCH(pass, &rows, params, params[n_columns], 0, logits, gradient, 0);
+    for (i = 0; i < n_rows; i++)
+        buffer[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
+    DISPATCH(gram, buffer, side, tile, buffer + n_rows, factor);
+    if (!fit_intercept) {
+        gradient[n_columns] = 0.0;
+        for (i = 0; i < size; i++)
+            factor[n_columns * side + i] = 0.0;
+    }
+    for (i = 0; i < size; i++) {
+        *objective += 0.5 * ridge[i] * params[i] * params[i];
+        gradient[i] += ridge[i] * params[i];
+        diagonal[i] = factor[i * side + i] = (factor[i * side + i] + ridge[i]) * (1.0 + shift);
+        solved[i] = gradient[i];
+    }
+    if (!cholesky(factor, size, side))
+        return 0;
+    cholesky_solve(factor, size, side, solved);
+    for (i = 0; i < size; i++)
+        *decrement += 0.5 * gradient[i] * solved[i];
+    return 1;
+}

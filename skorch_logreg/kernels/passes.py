@@ -26,6 +26,10 @@ _ARGUMENTS = {
     "models": (c_void_p, *(c_int64,) * 2, *(c_void_p, c_int64, c_int64) * 2, *(c_void_p,) * 2),
     "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
     "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
+    "newton": (
+        *(c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_double, c_int, c_int64, c_int64),
+        *(c_void_p,) * 6,
+    ),
     "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
     "product": (c_void_p, c_int64, c_void_p),
     "transposed_product": (c_void_p, c_int64, c_int, c_void_p),
@@ -43,7 +47,7 @@ def _kernel(rows: str, name: str) -> Any:
         return None
     function = getattr(loaded, f"{rows}_{name}")
     function.argtypes = _ROWS[rows] + (_ARGUMENTS.get(name) or _ARGUMENTS[f"{rows}_{name}"])
-    function.restype = c_double if name == "loss" else None
+    function.restype = {"loss": c_double, "newton": c_int}.get(name)
     return function
 
 
@@ -233,6 +237,66 @@ def _scipy_product(matrix: Any, dense: Tensor) -> Tensor:
     return torch.from_numpy(matrix @ np.ascontiguousarray(array))
 
 
+def logistic_newton(
+    X: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    params: Tensor,
+    ridge: Tensor,
+    *,
+    shift: float,
+    fit_intercept: bool,
+) -> tuple[Tensor, ...] | None:
+    """Compute what a Newton step from params (p + 1,) needs, on few dense rows.
+
+    Parameters
+    ----------
+    X, targets, weight
+        As in `logistic_loss`.
+    params, ridge : Tensor of shape (p + 1,)
+        Coefficients and intercept, and the diagonal of the penalty's Hessian.
+    shift : float
+        Relative shift of the diagonal of the Hessian.
+    fit_intercept : bool
+
+    Returns
+    -------
+    logits : Tensor of shape (rows, 1, 1)
+    sums : Tensor of shape (3, p + 1)
+        Gradient of the objective, diagonal of the shifted Hessian H, and ``H^-1 gradient``.
+    factor : Tensor of shape (p + 1, p + 1)
+        Cholesky factor of H in its lower triangle. The result is None if there is none.
+    objective, decrement : Tensor of shape (1,)
+        The decrement is ``gradient' H^-1 gradient / 2``.
+    """
+    matrix, factor, sign = _matrix(X), _weight(weight), _address(targets)
+    kernel = _kernel("dense", "newton")
+    if kernel is None or matrix is None or factor is None or sign is None:
+        return None
+    side, padded, tile = len(params), *_panels(len(params))
+    logits = params.new_empty(len(X), 1, 1)
+    buffer = params.new_empty(len(X) + padded * tile)
+    sums, gram = params.new_zeros(3, side), params.new_zeros(padded, padded)
+    ends = params.new_zeros(2)
+    params, ridge = params.contiguous(), ridge.contiguous()
+    at = ends.data_ptr()
+    found = kernel(
+        *matrix[1],
+        sign,
+        *factor,
+        *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, padded, tile),
+        *(logits.data_ptr(), sums.data_ptr(), gram.data_ptr()),
+        *(at, at + ends.element_size(), buffer.data_ptr()),
+    )
+    return (logits, sums, gram[:side, :side], *ends.split(1)) if found else None
+
+
+def _panels(side: int) -> tuple[int, int]:
+    """Return the padded side of a Gram matrix and the number of rows that are copied at a time."""
+    padded = -(-side // _PANEL) * _PANEL
+    return padded, min(max(_TILE_ENTRIES // padded, 16), 256)
+
+
 def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None:
     """Compute ``sum_i weight_i [x_i 1]'[x_i 1]`` (c + 1, c + 1) over some columns, or all.
 
@@ -247,9 +311,8 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
         return None
     side = (X.shape[1] if columns is None else len(columns)) + 1
     if rows == "dense":
-        padded = -(-side // _PANEL) * _PANEL
+        padded, tile = _panels(side)
         total = weight.new_zeros(padded, padded)
-        tile = min(max(_TILE_ENTRIES // padded, 16), 256)
         buffer, root = weight.new_empty(padded * tile), weight.sqrt()
         pointers = (array.data_ptr() for array in (buffer, total))
         kernel(*arguments, root.data_ptr(), padded, tile, *pointers)

@@ -83,6 +83,33 @@ class SmallNewton(Resumable):
 
 def _at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> SmallState:
     objective = objective.exact
+    return _compiled_at(objective, params, ridge, tol) or _torch_at(objective, params, ridge, tol)
+
+
+def _compiled_at(
+    objective: Objective, params: Tensor, ridge: Tensor, tol: float
+) -> SmallState | None:
+    """Return the state at given parameters by one kernel, or None."""
+    block, shift = objective.data.whole, rounding_shift(params.shape[-1])
+    if block is None or not objective.loss.has_kernel:
+        return None
+    found = block.logistic_newton(params, ridge, shift=shift, fit_intercept=objective.fit_intercept)
+    if found is None:
+        return None
+    objective.data.reads[0] += 2
+    logits, sums, factor, value, decrement = found
+    gradient, diagonal, solved = (row.view_as(params) for row in sums)
+    point = Point(params, logits, value, gradient)
+    trusted = torch.ones_like(decrement, dtype=torch.bool)
+    if decrement.item() <= tol**2 * value.item():
+        curvature = ExactHessian(
+            factor.tril()[None], diagonal.rsqrt()[0], diagonal.new_tensor([shift])
+        )
+        trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    return SmallState(point, decrement, trusted, solved, tol, ridge)
+
+
+def _torch_at(objective: Objective, params: Tensor, ridge: Tensor, tol: float) -> SmallState:
     loss = objective.loss
 
     def kernel(block: Block) -> tuple[Tensor, ...]:

@@ -15,6 +15,8 @@ from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.objective.hessian import hessian_product, loss_hessian
 from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import small
+from skorch_logreg.solvers.small import SmallNewton
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
 
@@ -182,3 +184,39 @@ def test_the_loss_of_many_models(m, of_targets, of_weight):
     losses, slopes = Binomial().value_residual(logits, signs)
     torch.testing.assert_close(value, (losses * weight).sum(dim=0), rtol=1e-14, atol=0)
     torch.testing.assert_close(residual, slopes * weight[..., None], rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(5, 1), (130, 3), (90, 15), (90, 16), (100, 40)], ids=str)
+def test_a_newton_step_on_few_rows(shape, weighted, fit_intercept):
+    X, y, weight, _ = problem(shape, False, weighted)
+    data = from_arrays(X, y, weight)
+    loss, one = Binomial(), torch.ones(shape[1], dtype=torch.float64)
+    data = data.standardised(0 * one, one, loss.encode(data.targets))
+    strength = torch.tensor([0.7], dtype=torch.float64)
+    objective = Objective(data, loss, L2(), strength, fit_intercept)
+    params = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, shape[1] + 1)))
+    params[..., -1] *= fit_intercept
+    with mock.patch.object(passes, "library", return_value=None):
+        passes._kernel.cache_clear()
+        wanted = SmallNewton().init(objective, params, 10.0)
+    passes._kernel.cache_clear()
+    with mock.patch.object(small, "_torch_at"):  # it is the kernel that is tested
+        found = SmallNewton().init(objective, params, 10.0)
+    assert objective.data.n_passes == 4
+    pairs = [
+        (getattr(found.point, a), getattr(wanted.point, a)) for a in ("logits", "value", "gradient")
+    ]
+    for a, b in [*pairs, (found.solved, wanted.solved), (found.decrement, wanted.decrement)]:
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12 * float(b.abs().max()))
+    assert torch.equal(found.trusted, wanted.trusted)
+
+
+def test_a_newton_step_without_a_factor_is_left_to_torch():
+    X = np.repeat([[1.0, 1.0], [-1.0, -1.0]], 10, axis=0)
+    data, one = from_arrays(X, np.arange(20) % 2), torch.ones(2, dtype=torch.float64)
+    data = data.standardised(0 * one, one, Binomial().encode(data.targets))
+    params, nothing = torch.zeros(1, 1, 3, dtype=torch.float64), torch.zeros(1, 1, 3)
+    found = data.whole.logistic_newton(params, nothing.double(), shift=0.0, fit_intercept=True)
+    assert found is None

@@ -154,7 +154,7 @@ def test_saturated_rows_never_raise_the_objective(loss, solver, reg_strength):
     state = INSTANCES[solver].init(of, of.zeros(), 1e-3)
     values = [float(state.point.value)]
     for _ in range(20):
-        assert float(state.decrement) > 0
+        assert float(state.decrement) > 0 or not state.point.gradient.any()
         state = INSTANCES[solver].step(of, state)
         values.append(float(state.point.value))
     assert all(

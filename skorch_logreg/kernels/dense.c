@@ -96,7 +96,8 @@ INNER double pass(const matrix_t *m, int is_float, int by_column, const rows_t *
 {
     int64_t n = m->n_rows, p = m->n_columns, tile = TILE_ENTRIES / (p + 1) / 8 * 8, start, i;
     int64_t least = by_column ? MIN_COLUMN_TILE : 8;
-    double value = 0.0, residual[MAX_TILE], curvature[MAX_TILE];
+    sum_t value = {{0.0}, {0.0}};
+    double residual[MAX_TILE], curvature[MAX_TILE];
     tile = tile < least ? least : smaller(tile, MAX_TILE);
     for (start = 0; start < n; start += tile) {
         int64_t count = smaller(tile, n - start);
@@ -108,7 +109,7 @@ INNER double pass(const matrix_t *m, int is_float, int by_column, const rows_t *
         if (rows->curvature)
             curvature_terms(rows, start, count, residual);
         else
-            value += loss_terms(rows, start, count, z, residual, second ? curvature : 0);
+            loss_terms(rows, start, count, z, residual, second ? curvature : 0, &value);
         gradient[p] += sum_of(count, residual);
         multiply(m, x, count, is_float, by_column, 1, residual, gradient);
         if (second) {
@@ -116,7 +117,7 @@ INNER double pass(const matrix_t *m, int is_float, int by_column, const rows_t *
             multiply(m, x, count, is_float, by_column, 1, curvature, second);
         }
     }
-    return value;
+    return total_of(&value);
 }
 
 /* Call a function with the constants of the type and the layout of X. */

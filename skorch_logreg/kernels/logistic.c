@@ -3,7 +3,7 @@
 
 typedef struct {
     const double *logits, *sign, *weight;
-    double *residual;
+    double *residual, *rest; /* of the sums of losses */
     int64_t n_models, sign_row, sign_model, weight_row, weight_model;
 } batch_t;
 
@@ -27,18 +27,24 @@ INNER void some_terms(const batch_t *b, int64_t row, int64_t rows, int64_t model
         loss[i] = weight[i] * t.loss;
         b->residual[start + i] = weight[i] * t.wrong * sign[i];
     }
+    if (b->n_models == 1) { /* a chain of sums would wait for each of them */
+        sum_t sum = {{0.0}, {0.0}};
+        add_all(&sum, size, loss);
+        add_exactly(value, b->rest, total_of(&sum));
+        return;
+    }
     for (i = 0; i < rows; i++)
         for (k = 0; k < width; k++)
-            value[model + k] += loss[i * width + k];
+            add_exactly(value + model + k, b->rest + model + k, loss[i * width + k]);
 }
 
-/* Add weighted losses to value (n_models,), and write weighted residuals (n_rows, n_models). Strides
-   of signs and weights may be 0. */
+/* Add weighted losses to value (n_models,), which is zero before, as is rest (n_models,), and write
+   weighted residuals (n_rows, n_models). Strides of signs and weights may be 0. */
 EXPORT CLONES void logistic_models(const double *logits, int64_t n_rows, int64_t n_models,
     const double *sign, int64_t sign_row, int64_t sign_model, const double *weight,
-    int64_t weight_row, int64_t weight_model, double *value, double *residual)
+    int64_t weight_row, int64_t weight_model, double *value, double *rest, double *residual)
 {
-    batch_t b = {logits, sign, weight, residual, n_models, sign_row, sign_model, weight_row,
+    batch_t b = {logits, sign, weight, residual, rest, n_models, sign_row, sign_model, weight_row,
         weight_model};
     int64_t width = smaller(n_models, MAX_TILE), row, model;
     int64_t rows = n_models > MAX_TILE ? 1 : MAX_TILE / width;
@@ -46,4 +52,7 @@ EXPORT CLONES void logistic_models(const double *logits, int64_t n_rows, int64_t
         for (model = 0; model < n_models; model += width)
             some_terms(&b, row, smaller(rows, n_rows - row), model,
                 smaller(width, n_models - model), value);
+    for (model = 0; model < n_models; model++)
+        if (isfinite(value[model]))
+            value[model] += rest[model];
 }

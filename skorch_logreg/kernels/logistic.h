@@ -44,26 +44,27 @@ INNER double exp_minus(double a)
     return (p * power + power) * power_of_two(n - half);
 }
 
-/* log(1 + e) of 0 <= e <= 1: log((1 + s) / (1 - s)) = 2 atanh(s), where s = f / (2 + f) and 1 + f is
-   1 + e or half of it, so that |s| < 0.172. NaN stays NaN. */
+/* log(1 + e) of 0 <= e <= 1. With 1 + f equal to 1 + e or half of it and s = f / (2 + f), |s| < 0.172:
+   log(1 + f) = 2 atanh(s) = f - (f^2 / 2 - s (f^2 / 2 + 2 s^2 / 3 + 2 s^4 / 5 + ...)), in which the
+   largest term is exact. NaN stays NaN. */
 INNER double log_one_plus(double e)
 {
     const double border = 0.41421356237309503; /* sqrt(2) - 1 */
     double f = e > border ? 0.5 * (e - 1.0) : e;
-    double log_2 = e > border ? 0.6931471805599453 : 0.0;
-    double s = f / (2.0 + f), z = s * s, p = 1.0 / 23.0;
-    p = p * z + 1.0 / 21.0;
-    p = p * z + 1.0 / 19.0;
-    p = p * z + 1.0 / 17.0;
-    p = p * z + 1.0 / 15.0;
-    p = p * z + 1.0 / 13.0;
-    p = p * z + 1.0 / 11.0;
-    p = p * z + 1.0 / 9.0;
-    p = p * z + 1.0 / 7.0;
-    p = p * z + 1.0 / 5.0;
-    p = p * z + 1.0 / 3.0;
-    s = 2.0 * s;
-    return log_2 + (s * (p * z) + s);
+    double log_2 = e > border ? 0x1.62e42fefa3p-1 : 0.0;
+    double rest_of_log_2 = e > border ? 0x1.3de6af278ece6p-42 : 0.0;
+    double s = f / (2.0 + f), z = s * s, half = 0.5 * f * f, p = 2.0 / 23.0;
+    p = p * z + 2.0 / 21.0;
+    p = p * z + 2.0 / 19.0;
+    p = p * z + 2.0 / 17.0;
+    p = p * z + 2.0 / 15.0;
+    p = p * z + 2.0 / 13.0;
+    p = p * z + 2.0 / 11.0;
+    p = p * z + 2.0 / 9.0;
+    p = p * z + 2.0 / 7.0;
+    p = p * z + 2.0 / 5.0;
+    p = p * z + 2.0 / 3.0;
+    return log_2 - ((half - (s * (half + p * z) + rest_of_log_2)) - f);
 }
 
 /* The loss log(1 + exp(z)), its derivative sigmoid(z), and its second derivative. */
@@ -81,6 +82,41 @@ INNER terms_t logistic_terms(double margin)
     return t;
 }
 
+/* A sum of many terms, with what rounding took from it: differences of two objectives are known to
+   one or two units in the last place. */
+#define LANES 8
+typedef struct {
+    double sum[LANES], rest[LANES];
+} sum_t;
+
+INNER void add_exactly(double *sum, double *rest, double term)
+{
+    double total = *sum + term, part = total - *sum;
+    *rest += (*sum - (total - part)) + (term - part);
+    *sum = total;
+}
+
+INNER void add_all(sum_t *s, int64_t count, const double *terms)
+{
+    int64_t i = 0;
+    int l;
+    for (; i + LANES <= count; i += LANES)
+        for (l = 0; l < LANES; l++)
+            add_exactly(s->sum + l, s->rest + l, terms[i + l]);
+    for (l = 0; i < count; i++, l++)
+        add_exactly(s->sum + l, s->rest + l, terms[i]);
+}
+
+INNER double total_of(const sum_t *s)
+{
+    double sum = 0.0, rest = 0.0;
+    for (int l = 0; l < LANES; l++) {
+        add_exactly(&sum, &rest, s->sum[l]);
+        rest += s->rest[l];
+    }
+    return isfinite(sum) ? sum + rest : sum;
+}
+
 /* Rows of a pass: the classes as signs, 1 for the first and -1 for the second, and weights. */
 typedef struct {
     const double *sign;
@@ -89,25 +125,25 @@ typedef struct {
     const double *curvature; /* second derivatives of the loss, for Hessian products */
 } rows_t;
 
-/* Turn logits (count,) into weighted residuals, and return the sum of weighted losses. Also write
-   weighted second derivatives, if `curvature` is not NULL. */
-INNER double loss_terms(const rows_t *rows, int64_t start, int64_t count, const double *logits,
-    double *restrict residual, double *restrict curvature)
+/* Turn logits (count,) into weighted residuals, and add the weighted losses. Also write weighted
+   second derivatives, if `curvature` is not NULL. */
+INNER void loss_terms(const rows_t *rows, int64_t start, int64_t count, const double *logits,
+    double *restrict residual, double *restrict curvature, sum_t *value)
 {
-    double value = 0.0, weight[MAX_TILE];
+    double weight[MAX_TILE], loss[MAX_TILE];
     const double *sign = rows->sign + start, *from = rows->weight + start * rows->weight_stride;
     int64_t i;
     for (i = 0; i < count; i++)
         weight[i] = from[i * rows->weight_stride];
-#pragma omp simd reduction(+ : value)
+#pragma omp simd
     for (i = 0; i < count; i++) {
         terms_t t = logistic_terms(logits[i] * sign[i]);
-        value += weight[i] * t.loss;
+        loss[i] = weight[i] * t.loss;
         residual[i] = weight[i] * t.wrong * sign[i];
         if (curvature)
             curvature[i] = weight[i] * t.curvature;
     }
-    return value;
+    add_all(value, count, loss);
 }
 
 /* Turn changes of the logits (count,) into weighted changes of the residuals. */

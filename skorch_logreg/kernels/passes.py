@@ -23,7 +23,7 @@ _ROWS: dict[str, tuple[Any, ...]] = {
     "sparse": (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int),
 }
 _ARGUMENTS = {
-    "models": (c_void_p, *(c_int64,) * 2, *(c_void_p, c_int64, c_int64) * 2, *(c_void_p,) * 2),
+    "models": (c_void_p, *(c_int64,) * 2, *(c_void_p, c_int64, c_int64) * 2, *(c_void_p,) * 3),
     "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
     "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
     "newton": (
@@ -184,7 +184,7 @@ def logistic_models(
     same = logits.dtype == targets.dtype == weight.dtype == torch.float64
     if kernel is None or not same or not _is_block(logits):
         return None
-    value = logits.new_zeros(logits.shape[1])
+    value, rest = logits.new_zeros(2, logits.shape[1])
     residual = torch.empty_like(logits)
     strides = [
         (array.stride(0), array.stride(1) if array.shape[1] > 1 else 0)
@@ -198,6 +198,7 @@ def logistic_models(
         weight.data_ptr(),
         *strides[1],
         value.data_ptr(),
+        rest.data_ptr(),
         residual.data_ptr(),
     )
     return value, residual

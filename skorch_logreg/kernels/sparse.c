@@ -42,7 +42,8 @@ INNER double pass(const matrix_t *m, int is_long, const rows_t *rows, const doub
     double shift, const double *before, double *logits, double *gradient, double *second)
 {
     int64_t p = m->n_columns;
-    double value = 0.0, residual[TILE], curvature[TILE];
+    sum_t value = {{0.0}, {0.0}};
+    double residual[TILE], curvature[TILE];
     for (int64_t start = 0; start < m->n_rows; start += TILE) {
         int64_t count = smaller(TILE, m->n_rows - start), i;
         double *z = rows->curvature ? residual : logits + start;
@@ -52,7 +53,7 @@ INNER double pass(const matrix_t *m, int is_long, const rows_t *rows, const doub
         if (rows->curvature)
             curvature_terms(rows, start, count, residual);
         else
-            value += loss_terms(rows, start, count, z, residual, second ? curvature : 0);
+            loss_terms(rows, start, count, z, residual, second ? curvature : 0, &value);
         gradient[p] += sum_of(count, residual);
         for (i = 0; i < count; i++)
             add_multiple(m, start + i, is_long, residual[i], gradient);
@@ -62,7 +63,7 @@ INNER double pass(const matrix_t *m, int is_long, const rows_t *rows, const doub
                 add_multiple(m, start + i, is_long, curvature[i], second);
         }
     }
-    return value;
+    return total_of(&value);
 }
 
 #define DISPATCH(FUNCTION, ...) \

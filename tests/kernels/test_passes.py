@@ -1,5 +1,6 @@
 """Kernels compute what torch computes, to rounding, for every kind of rows that they take."""
 
+import math
 from unittest import mock
 
 import mpmath
@@ -220,3 +221,22 @@ def test_a_newton_step_without_a_factor_is_left_to_torch():
     params, nothing = torch.zeros(1, 1, 3, dtype=torch.float64), torch.zeros(1, 1, 3)
     found = data.whole.logistic_newton(params, nothing.double(), shift=0.0, fit_intercept=True)
     assert found is None
+
+
+def test_sums_of_losses_are_exact_to_the_last_digit():
+    """A certificate at the edge of float64 compares two of them."""
+    n = 200_001
+    rng = np.random.default_rng(0)
+    z, weight = rng.normal(size=n), rng.exponential(size=n) * 10.0 ** rng.uniform(-6, 6, size=n)
+    logits, sign = torch.from_numpy(z).view(-1, 1, 1), torch.ones(n, 1, 1, dtype=torch.float64)
+    factor = torch.from_numpy(weight)[:, None]
+    losses = Binomial().value(logits, sign)[:, 0].numpy()
+    exact = math.fsum(losses * weight)
+    one, out = torch.ones(1, dtype=torch.float64), torch.empty_like(logits)
+    found = [passes.logistic_loss(logits[:, :, 0], sign, factor, one, 0.0, logits=out)[0]]
+    for m in (1, 3):
+        wide = [
+            array.expand(n, m, *array.shape[2:]).contiguous() for array in (logits, sign, factor)
+        ]
+        found.append(passes.logistic_models(*wide)[0])
+    assert all(abs(float(v) - exact) <= 4e-16 * exact for value in found for v in value)

@@ -134,14 +134,15 @@ class InMemory(Data):
         """Return data with float32 products, if those are faster over many passes.
 
         Products and functions of logits take less than half the time in float32. That pays for
-        the conversion if rows are dense and there are many logits, or rows are float32 already.
+        the conversion if there are many logits, or dense rows are float32 already.
         Kernels compute in float64 at the speed at which they read.
         """
         rows, n_logits = self.rows, self.n_logits
-        if isinstance(rows, SparseRows) or (n_logits == 1 and passes.is_supported(rows.X)):
+        if n_logits == 1 and passes.is_supported(rows.X):
             return self
         many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= CACHED_ENTRIES
-        if not (many or rows.has_fast_float32):
+        fast = isinstance(rows, DenseRows) and rows.has_fast_float32
+        if not (many or fast):
             return self
         return replace(
             self,

@@ -1,5 +1,6 @@
 """Sparse rows, and the products of their blocks."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,14 +65,19 @@ class SparseRows(Rows):
         X, center = center_far_columns(self.X, center, scale)
         return SparseRows(X, center, scale, block_rows=self.block_rows)
 
+    def low_precision(self, n_logits: int) -> "SparseRows":
+        X = self.X
+        X = sp.csr_array((X.data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
+        return replace(self, X=X, products=torch.float32)
+
     def sample(self, rows: slice, columns: Tensor | None = None) -> "SparseRows":
         X, center, scale = self.X[rows], self.center, self.scale
         if columns is not None:
             X, center, scale = self.some_columns(X, columns), center[columns], scale[columns]
-        return SparseRows(X, center, scale)
+        return SparseRows(X, center, scale, self.products)
 
     def pick(self, rows: Tensor) -> Any:
-        return self.X[rows.numpy()]
+        return self.X[rows.numpy()].astype(np.float64)
 
 
 class SparseBlock(CompiledPasses, LowPrecisionGrams):
@@ -80,7 +86,7 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
     SciPy computes the products: on two cores torch's sparse products are not faster, and they
     warn that they are in beta. Columns are centred after their products, so that no zero is
     stored. For columns far from zero that would cancel all digits, so they have been centred
-    before (`center_far_columns`).
+    before (`center_far_columns`). X is float64, or float32 for low-precision products.
     """
 
     def __init__(
@@ -95,18 +101,19 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
         shift = params[..., -1] - slope @ self._center
         flat = slope.reshape(-1, slope.shape[-1])
         logits = passes.sparse_product(self._X, flat.T)
-        logits = logits.add_(shift.reshape(-1)).view(-1, *shift.shape)
+        logits = logits.add_(shift.reshape(-1).to(logits.dtype)).view(-1, *shift.shape)
         return logits if out is None else out.copy_(logits)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         flat = residual.reshape(len(residual), -1)
         raw = passes.sparse_transposed_product(self._X, flat).T.reshape(*residual.shape[1:], -1)
-        total = residual.sum(dim=0)[..., None]
+        total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
         return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
+        weight = weight.to(self._scale.dtype)
         cost, dense_cost = self._gram_costs(columns)
         if weight.shape[2] == 1 and rank_one is None and _MULTIPLY_ADD_COST * cost < dense_cost:
             grams = [self._sparse_gram(own, columns) for own in weight[..., 0].unbind(dim=1)]
@@ -154,6 +161,7 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
 
     def _sparse_gram(self, weight: Tensor, columns: Tensor | None) -> Tensor:
         """Compute a Gram matrix (c + 1, c + 1) without dense rows."""
+        weight = weight.to(self._scale.dtype)
         raw = passes.gram(self._X, weight, columns)
         center, scale = self._center, self._scale
         if columns is not None:

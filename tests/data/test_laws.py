@@ -399,19 +399,19 @@ def test_dense_rows_are_not_copied(name):
 def _wide(name="c-order", n_logits=64, n=3000):
     """Rows under so many logits that rough products pay."""
     X, y, weight = problem(LOSSES["binomial"], n=n)
-    held = CONTAINERS[name](X + 1e4, y, weight)
+    held = CONTAINERS[name](X if name == "csr" else X + 1e4, y, weight)
     center, scale = held.column_moments()
     encoded = LOSSES["binomial"].encode(held.targets)
     return held.standardised(center, scale, encoded, n_logits)
 
 
-@pytest.mark.parametrize("name", ["c-order", "f-order", "strided"])
+@pytest.mark.parametrize("name", ["c-order", "f-order", "strided", "csr"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_low_precision_products_are_float32_of_centred_rows(name, kept):
     """A mean of 1e4 costs dense data no digits: rows are centred before they are rounded."""
     exact = _wide(name, n=20_000)
     rough = exact.low_precision()
-    assert rough.rows.design is not None
+    assert (rough.rows.design is not None) == (name != "csr")
     if not kept:
         rough.rows.design = None
     assert rough is not exact
@@ -431,10 +431,9 @@ def test_low_precision_products_are_float32_of_centred_rows(name, kept):
         assert 1e-9 < error < 1e-5
 
 
-@pytest.mark.parametrize(("name", "n_logits"), [("c-order", 1), ("csr", 64)])
-def test_low_precision_products_are_for_many_logits_of_dense_rows(name, n_logits):
-    data = _wide(name, n_logits)
-    assert data.low_precision() is data
+def test_low_precision_products_are_for_many_logits():
+    few = _wide(n_logits=1)
+    assert few.low_precision() is few
 
 
 @pytest.mark.parametrize("n_logits", [1, 64])

@@ -90,8 +90,8 @@ class _Corners:
         Newton method, section 2.
         """
         hessian, start = self.quadratic.hessian, self.quadratic.start
-        best, least, guess = step, torch.inf, b""
-        seen: set[bytes] = set()
+        guess: tuple[float, ...] = ()
+        best, least, seen = step, torch.inf, {guess}
         for _ in range(MAX_STEPS):
             x, image = start + step, hessian @ step
             inside = self._clamped(x)
@@ -102,8 +102,8 @@ class _Corners:
             ahead = self._ahead(x, image + self.quadratic.slope)
             free, sign = ~self._at_corner(ahead), ahead.sign()
             corners = torch.where(free, sign * (self.terms.lasso > 0), ahead)
-            key = torch.stack([free.to(x.dtype), corners]) + 0.0  # no negative zero
-            before, guess = guess, key.numpy(force=True).tobytes()
+            key = torch.cat([free.to(x.dtype), corners])
+            before, guess = guess, tuple(key.tolist())
             if guess == before:
                 return step, True
             if guess in seen:

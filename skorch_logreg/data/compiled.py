@@ -37,7 +37,7 @@ class CompiledPasses:
             shift,
             logits=logits,
             before=before,
-            second=second or isinstance(self._stored, Tensor),
+            second=second,
         )
         return terms and (terms[0], *map(self._standardised, terms[1:]))
 

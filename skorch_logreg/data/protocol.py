@@ -39,9 +39,8 @@ class Block(Protocol):
         """Compute the logits and the logistic loss of one model in one read of the rows.
 
         Writes ``before + [Z 1] params`` into ``logits`` (rows, 1, 1). Returns the weighted loss
-        (1,), its gradient (1, 1, p + 1) and, with ``second`` or where it costs no time,
-        ``[Z 1]' d`` (1, 1, p + 1) of its second derivatives d in the logits. None without a kernel
-        for these rows.
+        (1,), its gradient (1, 1, p + 1) and, with ``second``, ``[Z 1]' d`` (1, 1, p + 1) of its
+        second derivatives d in the logits. None without a kernel for these rows.
         """
 
     def logistic_newton(

@@ -104,8 +104,10 @@ INNER double pass(const matrix_t *m, int is_float, int by_column, const rows_t *
         const void *x = moved(m->entries, start * m->row_stride, is_float);
         double *z = rows->curvature ? residual : logits + start;
         for (i = 0; i < count; i++)
-            z[i] = before ? before[start + i] + shift : shift;
+            z[i] = 0.0;
         multiply(m, x, count, is_float, by_column, 0, slope, z);
+        for (i = 0; i < count; i++)
+            z[i] += before ? before[start + i] + shift : shift;
         if (rows->curvature)
             curvature_terms(rows, start, count, residual);
         else

@@ -131,14 +131,11 @@ def logistic_loss(
         ``[X 1]' d`` of the weighted second derivatives d of the loss.
     """
     matrix, factor = _matrix(X), _weight(weight)
-    arrays = [_address(array) for array in (targets, logits)]
-    arrays.append(None if before is None else _address(before))
-    if (
-        matrix is None
-        or factor is None
-        or None in arrays[:2]
-        or (before is not None) > bool(arrays[2])
-    ):
+    sign, at = _address(targets), _address(logits)
+    start = None if before is None else _address(before)
+    if matrix is None or factor is None or sign is None or at is None:
+        return None
+    if before is not None and start is None:
         return None
     rows, arguments = matrix
     kernel = _kernel(rows, "loss")
@@ -146,7 +143,6 @@ def logistic_loss(
         return None
     slope = slope.contiguous()
     sums = slope.new_zeros(1 + second, len(slope) + 1)
-    sign, at, start = arrays
     ends = [row.data_ptr() for row in sums] + [None] * (1 - second)
     value = kernel(*arguments, sign, *factor, slope.data_ptr(), shift, start, at, *ends)
     return torch.tensor([value], dtype=torch.float64), *sums

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import from_arrays
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
@@ -240,3 +241,25 @@ def test_sums_of_losses_are_exact_to_the_last_digit():
         ]
         found.append(passes.logistic_models(*wide)[0])
     assert all(abs(float(v) - exact) <= 4e-16 * exact for value in found for v in value)
+
+
+def test_chunks_with_and_without_kernels_are_one_fit():
+    """The sums of partitions have the same terms, whatever computes them."""
+
+    class Chunks:
+        def __init__(self, *parts):
+            self.parts = parts
+
+        def __len__(self):
+            return len(self.parts)
+
+        def chunk(self, i):
+            return self.parts[i]
+
+    X, y, *_ = problem((16_000, 20), False, False)  # too large for a copy
+    strided = np.repeat(X[8000:], 2, axis=1)[:, ::2]
+    even, mixed = (
+        TorchLogisticClassifier(tol=1e-9).fit(Chunks(X[:8000], last), y)
+        for last in (X[8000:], strided)
+    )
+    np.testing.assert_allclose(even.coef_, mixed.coef_, rtol=1e-8)

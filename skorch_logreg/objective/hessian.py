@@ -122,14 +122,18 @@ def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
         return True
 
     def kernel(block: Block, curvature: Tensor) -> tuple[Tensor, ...]:
-        return (block.gram(curvature, None, columns),)
+        return block.gram(curvature, None, columns), block.gram(
+            block.weight[..., None], None, columns
+        )
 
-    gram = objective.data.reduce(kernel, output_curvature(objective, point))[0][0]
+    curved, plain = objective.data.reduce(kernel, output_curvature(objective, point))
     if not objective.fit_intercept:
-        gram = gram[:, :-1, :, :-1]
-    error = torch.finfo(gram.dtype).eps * float(coef.abs().sum(dim=-1).max())
-    least = max(_RESOLVED, error**2 / goal)
-    return all(_has_no_eigenvalue_below(gram[k, :, k], least) for k in range(len(gram)))
+        curved, plain = curved[:, :, :-1, :, :-1], plain[:, :, :-1, :, :-1]
+    error = torch.finfo(curved.dtype).eps * float(coef.abs().sum(dim=-1).max())
+    return _has_no_eigenvalue_below(plain[0, 0, :, 0], _RESOLVED) and all(
+        _has_no_eigenvalue_below(curved[0, k, :, k], error**2 / goal)
+        for k in range(curved.shape[1])
+    )
 
 
 def _has_no_eigenvalue_below(gram: Tensor, least: float) -> bool:

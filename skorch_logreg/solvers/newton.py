@@ -68,7 +68,7 @@ class NewtonCG(SmoothSolver):
 def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
     if state.direction is None:
         state = _with_all_directions(objective, state)
-    point, _ = take_step(objective, state.point, newton_step(state, state.solved))
+    point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
     return _with_all_directions(objective, _renewed_at(objective, state, point))
 
 

@@ -56,7 +56,7 @@ def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor |
     factors = roots if rank_one is None else rank_one.float()
     blocks = torch.zeros(n_outputs, side, side, dtype=torch.float32, device=weight.device)
     gram = blocks[0] if rank_one is None else blocks.new_zeros(width, width)
-    step = min(max(_FACTOR_ENTRIES // width, FACTOR_ROWS), n_rows)
+    step = min(_factor_rows(width, FACTOR_ROWS), n_rows)
     piece = max(CACHED_ENTRIES // side, 16)
     design = blocks.new_ones(piece if rank_one is None else step, side)
     lifted = blocks.new_empty(step, width, dtype=low_precision_dtype(weight.device, width))
@@ -95,7 +95,7 @@ def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     width = n_grams * side
     weight = weight.float()
     total = weight.new_zeros(width, side)
-    step = min(max(_FACTOR_ENTRIES // width, FACTOR_ROWS // 8), n_rows)
+    step = min(_factor_rows(width, FACTOR_ROWS // 8), n_rows)
     design = total.new_ones(step, side)
     lifted = total.new_empty(step, n_grams, side, dtype=low_precision_dtype(weight.device, side))
     for rows in pieces(0, n_rows, step):
@@ -104,6 +104,11 @@ def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
         factor = torch.mul(z[:, None, :], weight[rows, :, None], out=lifted[: len(z)])
         _add_product(total, factor.view(len(z), -1).T, z.to(factor.dtype))
     return total.view(n_grams, side, side)
+
+
+def _factor_rows(width: int, rows: int) -> int:
+    """Return the number of rows of a factor: fewer than ``rows`` if they are long."""
+    return max(_FACTOR_ENTRIES // width, min(rows, max(4 * _FACTOR_ENTRIES // width, 16)))
 
 
 def bfloat16_cross(
@@ -118,7 +123,7 @@ def bfloat16_cross(
     ``fill`` writes rows of z, and ``fill_others`` rows of u; weight has shape (rows,).
     """
     dtype, n_both = low_precision_dtype(weight.device, n_others), n_columns + n_others
-    step = min(max(_FACTOR_ENTRIES // n_both, FACTOR_ROWS), len(weight))
+    step = min(_factor_rows(n_both, FACTOR_ROWS), len(weight))
     piece = max(CACHED_ENTRIES // n_both, 16)
     factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()
     z, u = total.new_empty(piece, n_columns), total.new_empty(piece, n_others)

@@ -166,7 +166,8 @@ def regularization_path(
         used = grid(_RIDGE_C_RANGE[0])
         fits = _fit_ridge(data, inputs.labels.index, L2(factor), used, loss=loss, **options)
     if not isinstance(Cs, Integral):
-        place = np.argsort(np.argsort(Cs, kind="stable"), kind="stable")
+        order = np.argsort(np.asarray(Cs, dtype=np.float64), kind="stable")
+        place = np.argsort(order, kind="stable")
         used, fits = used[place], fits.take(torch.from_numpy(place))
     is_float32 = torch_dtype(inputs.X) == torch.float32
     path = _make_path(used, fits, classes, np.float32 if is_float32 else np.float64)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import l1_min_c
@@ -153,3 +154,14 @@ def test_what_is_not_allowed(parameters, text):
         regularization_path(X, y, **parameters)
     with pytest.raises(ValueError, match="one class"):
         regularization_path(X, np.zeros(len(y)))
+
+
+@pytest.mark.parametrize("container", [np.array, torch.tensor, pd.Series])
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_strengths_of_any_container_keep_their_order(container, l1_ratio):
+    X, y = rows()
+    Cs = [0.5, 0.125, 0.25]
+    wanted = regularization_path(X, y, Cs=Cs, l1_ratio=l1_ratio)
+    found = regularization_path(X, y, Cs=container(Cs), l1_ratio=l1_ratio)
+    np.testing.assert_array_equal(found.Cs, Cs)
+    np.testing.assert_array_equal(found.coefs, wanted.coefs)

@@ -147,7 +147,8 @@ def score_selector(
     if beta is not None:
         return partial(_select_jointly, beta)
     options = dict(getattr(scorer, "_kwargs", {}))
-    if is_multilabel and options.get("average") == "macro":  # maximise each label's
+    is_macro = options.get("average") == "macro" and options.get("labels") is None
+    if is_multilabel and is_macro:  # maximise each label's
         options = {k: value for k, value in options.items() if k not in ("average", "pos_label")}
         scorer = copy.copy(scorer)
         scorer._kwargs = options

@@ -12,6 +12,7 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils.validation import _check_y, _get_feature_names
 from torch import Tensor
 
+from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.labels import Targets, encode
@@ -239,9 +240,15 @@ def _probabilities(array: Any) -> Tensor:
 
 
 def _find_invalid(entries: Tensor) -> Any:
-    """Return a value other than 0, 1 and nan, or None."""
-    invalid = entries[~((entries == 0) | (entries == 1) | entries.isnan())]
-    return invalid[0].item() if len(invalid) else None
+    """Return a value other than 0, 1 and nan, or None; a part is checked at a time."""
+    if entries.dtype == torch.bool:
+        return None
+    width = max(entries[:1].numel(), 1)
+    for part in entries.split(max(CACHED_ENTRIES // width, 1)):
+        invalid = part[~((part == 0) | (part == 1) | part.isnan())]
+        if len(invalid):
+            return invalid[0].item()
+    return None
 
 
 def _check_single_column(y: Any) -> None:

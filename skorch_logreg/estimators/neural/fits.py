@@ -55,7 +55,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
     rows, held_out = validation_split.split(inputs.drop_zero_weight(), solver, seed)
     model.classes_ = inputs.labels.classes
     with start(model, inputs, solver, seed=seed, previous=previous) as network_fit:
-        params, attributes = network_fit.head.params(), network_fit.attributes
+        params, attributes = network_fit.head.params, network_fit.attributes
         with callback_task(model, solver, task or inputs.task, params, attributes) as callback:
             if stream is not None:
                 trained, weight = network_fit.train(stream, callback=callback), stream.weight

@@ -159,6 +159,8 @@ def start(
     It starts from ``previous``, a result of `previous_network`, or else from random weights. Labels
     are classes; or an indicator, with ``C`` (m,) of each label and the ``options`` of the head.
     """
+    if model.module is None:
+        networks.layer_sizes(model)
     device, dtype = networks.device_and_dtype(model, inputs.X, inputs.device)
     n_classes = inputs.labels.n_classes
     if C is None:

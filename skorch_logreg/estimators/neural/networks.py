@@ -55,21 +55,28 @@ def new_network(
     if model.module is not None:
         backbone, width = _copy_backbone(model.module, X[:2], device, dtype)
     else:
-        width, sizes = int(X.shape[1]), model.hidden_layer_sizes
+        width = int(X.shape[1])
         layers: list[nn.Module] = []
-        for size in [sizes] if isinstance(sizes, Integral) else sizes:
-            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
-                raise ParameterError(f"hidden_layer_sizes={sizes!r} must hold integers from 1 on.")
-            layers.append(nn.Linear(width, int(size), dtype=dtype, device="cpu"))
+        for size in layer_sizes(model):
+            layers.append(nn.Linear(width, size, dtype=dtype, device="cpu"))
             layers.append(ACTIVATIONS[model.activation]())
             if model.dropout:
                 layers.append(nn.Dropout(float(model.dropout)))
-            width = int(size)
+            width = size
         backbone = nn.Sequential(*layers)
     head = nn.Linear(width, n_outputs, dtype=dtype, device="cpu")
     for parameter in head.parameters() if model.freeze_backbone else ():
         nn.init.zeros_(parameter)
     return nn.Sequential(OrderedDict(backbone=backbone, head=head)).to(device)
+
+
+def layer_sizes(model: Any) -> list[int]:
+    """Return the sizes of the hidden layers; raise a ParameterError if one is not allowed."""
+    sizes = model.hidden_layer_sizes
+    found: list[Any] = [sizes] if isinstance(sizes, Integral) else list(sizes)
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1 for n in found):
+        raise ParameterError(f"hidden_layer_sizes={sizes!r} must hold integers from 1 on.")
+    return [int(n) for n in found]
 
 
 def _copy_backbone(

@@ -477,3 +477,12 @@ def test_a_lone_row_that_the_module_does_not_train_on():
     model = NeuralLogisticClassifier(module=norm, solver=SGD(batch_size=len(X) - 1, epochs=1))
     with pytest.raises(ParameterError, match="A mini-batch has one row.*another batch_size"):
         model.fit(X, y)
+
+
+def test_sizes_of_layers_are_checked_though_a_network_is_there():
+    X, y = binary()
+    model = NeuralLogisticClassifier((3,), warm_start=True, solver=Adam(epochs=1)).fit(X, y)
+    model.hidden_layer_sizes = (0,)
+    for fit in (model.fit, model.partial_fit):
+        with pytest.raises(ParameterError, match="must hold integers from 1 on"):
+            fit(X, y)

@@ -211,9 +211,10 @@ class MultiLabel(
         -------
         self
         """
-        nested = any(name.startswith("estimator__") for name in params)
-        if nested and params.get("estimator", self.estimator) is None:
-            params["estimator"] = TorchLogisticClassifier()
+        own = {name for name in params if name.startswith("estimator__")}
+        if own and "estimator" not in params and self.estimator is None:
+            nested = {name.removeprefix("estimator__"): params.pop(name) for name in own}
+            params["estimator"] = TorchLogisticClassifier().set_params(**nested)
         model: Self = super().set_params(**params)
         return model
 

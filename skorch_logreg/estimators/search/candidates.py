@@ -142,6 +142,8 @@ def _group(
             found = [Candidate(candidate_index, values) for candidate_index, values in settings]
         else:
             found = _valid_candidates(final, settings)
+            # rows are validated without parameters that each candidate has of its own
+            final.set_params(threshold=0.5, penalty_factor=None)
     except Exception:  # the individual fits report it
         return None
     return CandidateGroup(template, tuple(found), network) if found else None

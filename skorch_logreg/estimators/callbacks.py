@@ -25,7 +25,7 @@ def callback_task(
     estimator: Any,
     solver: Any,
     task: dict[str, Any],
-    start: Any,
+    start: Callable[[], Any],
     attributes: Callable[[Any], dict[str, Any]],
 ) -> Iterator[Callable[[Progress], bool] | None]:
     """Run the callback task of a fit; yield a callback of iterations, or None if none is needed.
@@ -74,7 +74,7 @@ def callback_task(
             begin(progress.n_iter, progress.params)
         return bool(stop)
 
-    begin(0, lambda: start)
+    begin(0, start)
     yield report if iterations or estimator.verbose else None
     for iteration in iterations:
         iteration.call_on_fit_task_end(estimator=estimator)

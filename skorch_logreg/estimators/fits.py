@@ -49,8 +49,14 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
     rows, held_out = validation_split.split(inputs, chosen.solver, seed)
     problem, request = _prepare(model, rows, chosen, is_warm=model.warm_start)
     model.classes_ = inputs.labels.classes
-    start = request["start"] or problem.zeros()
-    with callback_task(model, chosen.solver, inputs.task, start, problem.fitted) as callback:
+
+    with callback_task(
+        model,
+        chosen.solver,
+        inputs.task,
+        lambda: request["start"] or problem.zeros(),
+        problem.fitted,
+    ) as callback:
         solution = fitting.fit(
             **request,
             tol=model.tol,
@@ -101,7 +107,7 @@ def _fit_stream(model: Any, X: Any, chosen: Options) -> None:
             head.load(problem.previous(model.coef_, model.intercept_) or problem.zeros())
         model.classes_ = stream.classes
         task = {"X": X, "y": None, "metadata": None}
-        with callback_task(model, chosen.solver, task, head.params(), problem.fitted) as callback:
+        with callback_task(model, chosen.solver, task, head.params, problem.fitted) as callback:
             request = TrainingRequest(
                 network=head.layer,
                 head=head.layer,

@@ -70,8 +70,8 @@ def unpack(state: dict[str, Any], estimator_name: str) -> dict[str, Any]:
         warn_user(
             VersionMismatchWarning(
                 estimator_name=estimator_name,
-                current_sklearn_version=skorch_logreg.__version__,
-                original_sklearn_version=version,
+                current_version=skorch_logreg.__version__,
+                saved_version=version,
             )
         )
     try:

@@ -41,9 +41,20 @@ class ConstantLabelWarning(UserWarning):
 class VersionMismatchWarning(InconsistentVersionWarning):
     """A model was saved by another version of the package.
 
-    The attributes `estimator_name`, `current_sklearn_version` and `original_sklearn_version` hold
-    the class name of the model and the versions of this package.
+    Parameters
+    ----------
+    estimator_name : str
+        Class name of the model.
+    current_version, saved_version : str
+        Version of the package that is running, and version that saved the model.
     """
+
+    def __init__(self, *, estimator_name: str, current_version: str, saved_version: str) -> None:
+        super().__init__(
+            estimator_name=estimator_name,
+            current_sklearn_version=current_version,
+            original_sklearn_version=saved_version,
+        )
 
     def __str__(self) -> str:
         """Format a message with both versions and the remedy."""

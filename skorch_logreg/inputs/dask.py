@@ -59,7 +59,9 @@ def _predict_lazily(model: Any, name: str, X: Any) -> Any:
     lengths = X.chunks[0] if hasattr(X, "chunks") else [np.nan] * X.npartitions
     blocks = [
         da.from_delayed(
-            delayed(_predict_block)(block, model, name), (length, *like.shape[1:]), meta=like
+            delayed(_predict_block, pure=True)(block, model, name),
+            (length, *like.shape[1:]),
+            meta=like,
         )
         for block, length in zip(_blocks(X), lengths, strict=True)
     ]

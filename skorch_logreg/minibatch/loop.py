@@ -120,6 +120,8 @@ def _train_epoch(
         with torch.enable_grad():
             run.optimizer.step(closure)
         del losses[n_before + 1 :]  # keep the loss before the step: L-BFGS evaluates several times
+    if not losses:
+        raise ValueError("The loader yielded no batch; it must yield its rows in every epoch.")
     run.step_scheduler(losses)
     return torch.stack(losses).to(torch.float64).mean(dim=0)
 

@@ -90,11 +90,15 @@ def _compiled_at(
     objective: Objective, params: Tensor, ridge: Tensor, tol: float
 ) -> SmallState | None:
     """Return the state at given parameters by one kernel, or None."""
-    block, shift = objective.data.whole, rounding_shift(params.shape[-1])
-    if block is None or not objective.loss.has_kernel:
+    if not objective.loss.has_kernel:
         return None
-    found = block.logistic_newton(params, ridge, shift=shift, fit_intercept=objective.fit_intercept)
-    if found is None:
+    intercept, shift = objective.fit_intercept, rounding_shift(params.shape[-1])
+
+    def kernel(block: Block) -> tuple[Tensor, ...]:
+        return block.logistic_newton(params, ridge, shift=shift, fit_intercept=intercept) or ()
+
+    found = objective.data.reduce(kernel, reads=0)
+    if not found:
         return None
     objective.data.reads[0] += 2
     logits, sums, factor, value, decrement = found

@@ -212,7 +212,7 @@ class MultiLabel(
         self
         """
         own = {name for name in params if name.startswith("estimator__")}
-        if own and "estimator" not in params and self.estimator is None:
+        if own and params.get("estimator", self.estimator) is None:
             nested = {name.removeprefix("estimator__"): params.pop(name) for name in own}
             params["estimator"] = TorchLogisticClassifier().set_params(**nested)
         model: Self = super().set_params(**params)

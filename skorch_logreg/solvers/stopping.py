@@ -125,9 +125,12 @@ class StoppingRule:
             return state, none
         if not penalty.smooth:
             bounded = penalty.coercive(objective.reg_strength)
-            # the next quadratic problem may find what rounding hid in this one
-            fall = torch.where(bounded, 0.0, run.state.point.value - point.value)
-            return state, tuple((fall / MAX_EXCESS / point.value).tolist())
+            # The next quadratic problem may find what rounding hid in this one. Where the logits of
+            # the minimiser differ by r, the decrease may be e r decrements, because the curvature
+            # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
+            fall = (run.state.point.value - point.value) / MAX_EXCESS
+            missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
+            return state, tuple((torch.where(bounded, 0.0, missed) / point.value).tolist())
         count, left = _far_moves(objective, run.state.point.logits, point.logits)
         if not bool(count.any()):
             return state, none

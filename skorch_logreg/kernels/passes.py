@@ -4,8 +4,9 @@ A function returns None where no kernel takes its arguments. The caller then com
 in torch, which is also the reference that tests compare the kernels with.
 """
 
+from collections.abc import Callable
 from ctypes import c_double, c_int, c_int64, c_void_p
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,13 @@ def _matrix(X: Any) -> tuple[str, tuple[int, ...]] | None:
     return "dense", (X.data_ptr(), n_rows, n_columns, *strides, X.dtype == torch.float32)
 
 
+def _of_rows(X: Any, name: str) -> Callable[..., Any] | None:
+    """Return a kernel for rows, which takes all other arguments; None if there is none for them."""
+    matrix = _matrix(X)
+    kernel = None if matrix is None else _kernel(matrix[0], name)
+    return None if matrix is None or kernel is None else partial(kernel, *matrix[1])
+
+
 def _is_block(array: Tensor) -> bool:
     """Return True if an array has entries, without gaps, in the memory of this process."""
     return array.device.type == "cpu" and array.is_contiguous() and array.numel() > 0
@@ -130,21 +138,17 @@ def logistic_loss(
     second : Tensor of shape (p + 1,)
         ``[X 1]' d`` of the weighted second derivatives d of the loss.
     """
-    matrix, factor = _matrix(X), _weight(weight)
+    kernel, factor = _of_rows(X, "loss"), _weight(weight)
     sign, at = _address(targets), _address(logits)
     start = None if before is None else _address(before)
-    if matrix is None or factor is None or sign is None or at is None:
+    if kernel is None or factor is None or sign is None or at is None:
         return None
     if before is not None and start is None:
-        return None
-    rows, arguments = matrix
-    kernel = _kernel(rows, "loss")
-    if kernel is None:
         return None
     slope = slope.contiguous()
     sums = slope.new_zeros(1 + second, len(slope) + 1)
     ends = [row.data_ptr() for row in sums] + [None] * (1 - second)
-    value = kernel(*arguments, sign, *factor, slope.data_ptr(), shift, start, at, *ends)
+    value = kernel(sign, *factor, slope.data_ptr(), shift, start, at, *ends)
     return torch.tensor([value], dtype=torch.float64), *sums
 
 
@@ -155,16 +159,12 @@ def logistic_hessian_product(
 
     D are the second derivatives of the loss, curvature (rows, 1, 1), times weight (rows, 1).
     """
-    matrix, factor, own = _matrix(X), _weight(weight), _address(curvature)
-    if matrix is None or factor is None or own is None:
-        return None
-    rows, arguments = matrix
-    kernel = _kernel(rows, "hessian_product")
-    if kernel is None:
+    kernel, factor, own = _of_rows(X, "hessian_product"), _weight(weight), _address(curvature)
+    if kernel is None or factor is None or own is None:
         return None
     slope = slope.contiguous()
     product = slope.new_zeros(len(slope) + 1)
-    kernel(*arguments, own, *factor, slope.data_ptr(), shift, product.data_ptr())
+    kernel(own, *factor, slope.data_ptr(), shift, product.data_ptr())
     return product
 
 
@@ -202,12 +202,12 @@ def logistic_models(
 
 def sparse_product(X: Any, dense: Tensor) -> Tensor:
     """Compute ``X @ dense`` (rows, k) of a csr_array and dense (p, k), in the type of X."""
-    matrix, kernel = _matrix(X), _kernel("sparse", "product")
-    if matrix is None or kernel is None:
+    kernel = _of_rows(X, "product")
+    if kernel is None:
         return _scipy_product(X, dense)
     dense = dense.to(torch.float64).contiguous()
     out = dense.new_empty(X.shape[0], dense.shape[1])
-    kernel(*matrix[1], dense.data_ptr(), dense.shape[1], out.data_ptr())
+    kernel(dense.data_ptr(), dense.shape[1], out.data_ptr())
     return out
 
 
@@ -216,13 +216,13 @@ def sparse_transposed_product(X: Any, dense: Tensor, power: int = 1) -> Tensor:
 
     The power is 0, 1 or 2, and that of an entry that is not stored is 0.
     """
-    matrix, kernel = _matrix(X), _kernel("sparse", "transposed_product")
-    if matrix is None or kernel is None:
+    kernel = _of_rows(X, "transposed_product")
+    if kernel is None:
         entries = X.data if power == 1 else X.data**power
         return _scipy_product(sp.csr_array((entries, X.indices, X.indptr), shape=X.shape).T, dense)
     dense = dense.to(torch.float64).contiguous()
     out = dense.new_zeros(X.shape[1], dense.shape[1])
-    kernel(*matrix[1], dense.data_ptr(), dense.shape[1], power, out.data_ptr())
+    kernel(dense.data_ptr(), dense.shape[1], power, out.data_ptr())
     return out
 
 
@@ -266,9 +266,8 @@ def logistic_newton(
     objective, decrement : Tensor of shape (1,)
         The decrement is ``gradient' H^-1 gradient / 2``.
     """
-    matrix, factor, sign = _matrix(X), _weight(weight), _address(targets)
-    kernel = _kernel("dense", "newton")
-    if kernel is None or matrix is None or factor is None or sign is None:
+    kernel, factor, sign = _of_rows(X, "newton"), _weight(weight), _address(targets)
+    if kernel is None or factor is None or sign is None:
         return None
     side, padded, tile = len(params), *_panels(len(params))
     logits = params.new_empty(len(X), 1, 1)
@@ -278,7 +277,6 @@ def logistic_newton(
     params, ridge = params.contiguous(), ridge.contiguous()
     at = ends.data_ptr()
     found = kernel(
-        *matrix[1],
         sign,
         *factor,
         *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, padded, tile),
@@ -299,20 +297,16 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
 
     weight (rows,) is not negative.
     """
-    matrix = _matrix(X)
-    if matrix is None or weight.dtype != torch.float64:
-        return None
-    rows, arguments = matrix
-    kernel = _kernel(rows, "gram")
-    if kernel is None or (rows == "dense" and columns is not None):
+    kernel, is_dense = _of_rows(X, "gram"), isinstance(X, Tensor)
+    if kernel is None or weight.dtype != torch.float64 or (is_dense and columns is not None):
         return None
     side = (X.shape[1] if columns is None else len(columns)) + 1
-    if rows == "dense":
+    if is_dense:
         padded, tile = _panels(side)
         total = weight.new_zeros(padded, padded)
         buffer, root = weight.new_empty(padded * tile), weight.sqrt()
         pointers = (array.data_ptr() for array in (buffer, total))
-        kernel(*arguments, root.data_ptr(), padded, tile, *pointers)
+        kernel(root.data_ptr(), padded, tile, *pointers)
         total = total[:side, :side]
     else:
         total = weight.new_zeros(side, side)
@@ -321,5 +315,6 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
         own = np.empty(side, dtype=np.int32), np.empty(side)
         pointers = (array.ctypes.data for array in own)
         weight = weight.contiguous()
-        kernel(*arguments, place.ctypes.data, weight.data_ptr(), side, *pointers, total.data_ptr())
-    return torch.tril(total) + torch.tril(total, -1).T
+        kernel(place.ctypes.data, weight.data_ptr(), side, *pointers, total.data_ptr())
+    # in place: a second copy of a large matrix would be its largest cost of memory
+    return total.tril_().add_(total.tril(-1).T)

@@ -7,6 +7,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import (
     UNUSED,
     MetadataRouter,
+    MethodMapping,
     _raise_for_params,
     _routing_enabled,
     process_routing,
@@ -62,10 +63,17 @@ class RoutesToScorer:
         -------
         routing : MetadataRouter
         """
-        from sklearn.linear_model import LogisticRegressionCV  # slow to import
-
-        routing: MetadataRouter = LogisticRegressionCV.get_metadata_routing(self)
-        return routing
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+            .add(
+                scorer=self._get_scorer(),
+                method_mapping=MethodMapping()
+                .add(caller="score", callee="score")
+                .add(caller="fit", callee="score"),
+            )
+        )
 
     def _get_scorer(self) -> Any:
         named = isinstance(self.scoring, str) and self.scoring == "warn"

@@ -29,6 +29,7 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature, choose_solver, is_small
 from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.outcome import MAX_EXCESS
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
 _MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
@@ -160,12 +161,21 @@ def _solution(
     params = _centered(request, units.from_solver(outcome.params, request.penalty))
     params = stored(params, units, request.dtype)
     reads = objective.data.n_passes
-    gap = stored_gap(objective, units, params, outcome, request.dtype)
+    gap, increase = stored_gap(objective, units, params, outcome, request.dtype, request.tol)
+    # without a gap, nothing else tells of parameters that their type cannot hold
+    allowed = max(MAX_EXCESS * request.tol**2, objective.rounding)
+    coarse = (gap.isnan() & (increase > allowed)).tolist()
+
+    def ended(how: Status, model: int) -> Status:
+        if how is Status.CONVERGED and coarse[model]:
+            return Status.PRECISION
+        return status if how is Status.MAX_ITER else how
+
     return FitResult.of(
         outcome,
         params,
         objective,
-        status=tuple(status if how is Status.MAX_ITER else how for how in outcome.status),
+        status=tuple(ended(how, model) for model, how in enumerate(outcome.status)),
         n_passes=outcome.n_passes + objective.data.n_passes - reads,
         duality_gap=gap,
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import VALUE_ROUNDING, Objective, Params, Units, inner
-from skorch_logreg.solvers import Outcome
+from skorch_logreg.solvers import Outcome, Status
 
 _EPS = torch.finfo(torch.float64).eps  # unit roundoff of float64
 _MAX_RMS = 2.0  # largest root mean square of a column, if its unit is from a sample of rows
@@ -27,13 +27,19 @@ def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
 
 
 def stored_gap(
-    objective: Objective, units: Units, params: Params, outcome: Outcome, dtype: torch.dtype
-) -> Tensor:
+    objective: Objective,
+    units: Units,
+    params: Params,
+    outcome: Outcome,
+    dtype: torch.dtype,
+    tol: float,
+) -> tuple[Tensor, Tensor]:
     """Bound the relative suboptimality of rounded parameters.
 
     ``outcome`` is the result of the solver, and ``params`` are its parameters rounded to ``dtype``,
-    in the units of X. Returns the duality gap (m,) relative to the objective; nan if that of
-    ``outcome`` is.
+    in the units of X. Returns the duality gap (m,) relative to the objective, nan if that of
+    ``outcome`` is, and the relative increase (m,) of the objective by rounding. Where there is no
+    gap, the increase assumes that the objective is ``tol**2`` from its minimum.
 
     Notes
     -----
@@ -44,9 +50,8 @@ def stored_gap(
     ``q / 2``.  If this adds more than a tenth to the gap, or if constraints limit t, the
     objective is evaluated in one pass over X.
     """
-    found, gap, value = outcome.params, outcome.duality_gap, outcome.value
-    if not bool(gap.isfinite().any()):
-        return gap
+    found, value = outcome.params, outcome.value
+    gap = torch.where(outcome.duality_gap.isnan(), tol**2, outcome.duality_gap)
     eps, loss = torch.finfo(dtype).eps, objective.loss
     own = found[..., :-1].abs().sum(dim=-1)
     # float64 errors of the intercept, a sum of p + 1 terms, and of the conversion of units
@@ -59,10 +64,13 @@ def stored_gap(
     q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * value
     grown = (2 * q * gap * value).sqrt() + q / 2
     small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
-    if objective.penalty.constrains or not bool((small | gap.isnan()).all()):
+    bounded = outcome.duality_gap.isfinite()
+    counts = bounded | torch.tensor([how is Status.CONVERGED for how in outcome.status])
+    if (objective.penalty.constrains and bool(bounded.any())) or not bool((small | ~counts).all()):
         point = objective.evaluate(units.to_solver(params))
         moved = (point.value - value).clamp(min=0.0)
         error = _EPS * found.abs()
         error[..., -1] += conversion
         grown = moved + inner(point.gradient.abs(), error) + VALUE_ROUNDING * value
-    return gap + grown / value
+    increase = grown / value
+    return outcome.duality_gap + increase, increase

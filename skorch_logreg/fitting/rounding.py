@@ -68,7 +68,8 @@ def stored_gap(
     counts = bounded | torch.tensor([how is Status.CONVERGED for how in outcome.status])
     if (objective.penalty.constrains and bool(bounded.any())) or not bool((small | ~counts).all()):
         point = objective.evaluate(units.to_solver(params))
-        moved = (point.value - value).clamp(min=0.0)
+        # a lower value shows the rounding of the solver's logits, which are sums over its steps
+        moved = (point.value - value).abs()
         error = _EPS * found.abs()
         error[..., -1] += conversion
         grown = moved + inner(point.gradient.abs(), error) + VALUE_ROUNDING * value

@@ -18,7 +18,7 @@ from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch, held_out_scorer, split_rows
-from skorch_logreg.estimators.cv.options import resolve_cv
+from skorch_logreg.estimators.cv.options import DEFAULTS, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
@@ -45,9 +45,9 @@ class TorchLogisticClassifierCV(
     Cs : int or array-like of float, default=10
         Values of C; an int is their number, on a logarithmic scale from 1e-4 to 1e4. ``np.inf``:
         no penalty.
-    l1_ratios : array-like of float or None, default="warn"
-        Values of the share of L1 in the penalty, from 0 (ridge) to 1 (lasso). The default acts
-        as None, which is (0,) and deprecated as in scikit-learn 1.8.
+    l1_ratios : array-like of float or None
+        Values of the share of L1 in the penalty, from 0 (ridge) to 1 (lasso). None, which is
+        deprecated as in scikit-learn 1.8, acts as (0,). For its default see the notes.
     fit_intercept : bool, default=True
         Whether to fit an intercept; otherwise it is 0.
     cv : int, splitter or iterable of (train, test), default=None
@@ -58,9 +58,9 @@ class TorchLogisticClassifierCV(
     penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
         Penalty. Names are deprecated as in scikit-learn 1.8: use `l1_ratios` and `Cs`. An object
         such as `skorch_logreg.penalties.GroupL2` replaces ridge and lasso.
-    scoring : str, callable or None, default="warn"
-        Score to maximise, an argument of `sklearn.metrics.get_scorer`. The default acts as None,
-        which is accuracy. Scorers with a parameter ``labels`` get all classes.
+    scoring : str, callable or None
+        Score to maximise, an argument of `sklearn.metrics.get_scorer`; None: accuracy. Scorers
+        with a parameter ``labels`` get all classes. For its default see the notes.
     solver : str or solver, default="auto"
         Algorithm, as in `TorchLogisticClassifier`.
     tol : float, default=1e-4
@@ -80,9 +80,8 @@ class TorchLogisticClassifierCV(
         Value of liblinear's constant column, as in `TorchLogisticClassifier`.
     random_state : int, RandomState or None, default=None
         Accepted for compatibility; the solvers are deterministic.
-    use_legacy_attributes : bool, default="warn"
-        Layout of the fitted attributes, see below. The default acts as True and is deprecated
-        as in scikit-learn 1.8.
+    use_legacy_attributes : bool
+        Layout of the fitted attributes, see below. For its default see the notes.
     threshold : float, default=0.5
         Threshold of `predict`, as in `TorchLogisticClassifier`, which scorers of labels also use.
     device : str, torch.device or None, default=None
@@ -152,6 +151,13 @@ class TorchLogisticClassifierCV(
 
     Notes
     -----
+    The defaults of `l1_ratios`, `scoring` and `use_legacy_attributes` are those of the installed
+    scikit-learn, so that a change of the import does not change the result: in versions 1.8 and
+    1.9 None, None and True, where "warn" in the signature stands for a value that will change;
+    (0,) and False from version 1.10, and "neg_log_loss" from version 1.11. This class does not
+    warn of these changes. ``scoring="neg_log_loss", use_legacy_attributes=False`` are recommended:
+    the log loss judges the probabilities, and the attributes have one array for all classes.
+
     X is validated once and not copied; it keeps its type, with sums in float64. Scores that
     are means over rows ("neg_log_loss", "accuracy", "neg_brier_score", "balanced_accuracy") and
     "roc_auc" are computed for all models at once; other scorers get a fitted classifier and the
@@ -202,12 +208,12 @@ class TorchLogisticClassifierCV(
         self,
         *,
         Cs: Any = 10,
-        l1_ratios: Any = "warn",
+        l1_ratios: Any = DEFAULTS["l1_ratios"],
         fit_intercept: bool = True,
         cv: Any = None,
         dual: bool = False,
         penalty: Any = "deprecated",
-        scoring: Any = "warn",
+        scoring: Any = DEFAULTS["scoring"],
         solver: Any = "auto",
         tol: float = 1e-4,
         max_iter: int = 100,
@@ -217,7 +223,7 @@ class TorchLogisticClassifierCV(
         refit: bool = True,
         intercept_scaling: float = 1.0,
         random_state: Any = None,
-        use_legacy_attributes: bool | str = "warn",
+        use_legacy_attributes: bool | str = DEFAULTS["use_legacy_attributes"],
         threshold: float = 0.5,
         device: str | torch.device | None = None,
         penalty_factor: Any = None,

@@ -1,8 +1,9 @@
-"""Resolution of the parameters of a cross-validated fit, with scikit-learn's deprecations.
+"""Resolution of the parameters of a cross-validated fit, with scikit-learn's defaults.
 
-Most of this file becomes obsolete with scikit-learn 1.10 and 1.11.
+The tables of deprecated values become obsolete with scikit-learn 1.10.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegressionCV
 from torch import Tensor
 
 from skorch_logreg.checkpoint import require_no_checkpoint
@@ -18,15 +20,14 @@ from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs.options import Options, check_solver, resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["CVOptions", "resolve_cv"]
+__all__ = ["DEFAULTS", "CVOptions", "resolve_cv", "unless_default"]
 
-_L1_RATIOS_CHANGE = (
-    "The default value for l1_ratios will change from None to (0.0,) "
-    "in version 1.10. From version 1.10 onwards, only array-like "
-    "with values in [0, 1] will be allowed, None will be forbidden. "
-    "To avoid this warning, explicitly set a value, "
-    "e.g. l1_ratios=(0,)."
-)
+# scikit-learn changes some of them, which it announces by the default "warn"
+DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(LogisticRegressionCV).parameters.items()
+}
+
 _L1_RATIOS_NONE = (
     "'l1_ratios=None' was deprecated in version 1.8 and will "
     "trigger an error in 1.10. Use an array-like with values"
@@ -40,23 +41,6 @@ _PENALTY_DEPRECATED = (
     " l1_ratios=(1,) instead of penalty='l1',"
     " l1_ratios set to floats between 0 and 1 instead of"
     " penalty='elasticnet', and Cs=(np.inf,) instead of penalty=None."
-)
-_SCORING_CHANGE = (
-    "The default value of the parameter 'scoring' will change from None, "
-    "i.e. accuracy, to 'neg_log_loss' in version 1.11. To silence this "
-    "warning, explicitly set the scoring parameter: "
-    "scoring='neg_log_loss' for the new, scoring='accuracy' or "
-    "scoring=None for the old default."
-)
-_ATTRIBUTES_CHANGE = (
-    "The fitted attributes of {name} will be "
-    "simplified in scikit-learn 1.10 to remove redundancy. Set"
-    "`use_legacy_attributes=False` to enable the new behavior now, or "
-    "set it to `True` to silence this warning during the transition period "
-    "while keeping the deprecated behavior for the time being. The default "
-    "value of use_legacy_attributes will change from True to False in "
-    "scikit-learn 1.10. See the docstring of {name} "
-    "for more details."
 )
 
 
@@ -101,14 +85,6 @@ class CVOptions:
 def resolve_cv(parameters: Any) -> CVOptions:
     """Resolve parameters to options, with scikit-learn's warnings and errors in its order."""
     l1_ratios, penalty = _resolve_penalty(parameters)
-    scoring = parameters.scoring
-    if isinstance(scoring, str) and scoring == "warn":
-        scoring = None
-        _deprecated(_SCORING_CHANGE)
-    legacy = parameters.use_legacy_attributes
-    if isinstance(legacy, str):
-        legacy = True
-        _deprecated(_ATTRIBUTES_CHANGE.format(name=type(parameters).__name__))
     check_solver(parameters.solver, penalty, parameters.dual)
     require_no_checkpoint(parameters.solver)  # which is for one fit
     if trains_in_epochs(parameters.solver):
@@ -136,8 +112,8 @@ def resolve_cv(parameters: Any) -> CVOptions:
         Cs=Cs,
         l1_ratios=l1_ratios,
         effective_l1_ratios=tuple(effective_l1_ratios),
-        scoring=scoring,
-        use_legacy_attributes=bool(legacy),
+        scoring=unless_default(parameters.scoring, None),
+        use_legacy_attributes=bool(unless_default(parameters.use_legacy_attributes, True)),
         first=Options(
             C=1.0,
             l1_ratio=effective_l1_ratios[0],
@@ -150,10 +126,7 @@ def resolve_cv(parameters: Any) -> CVOptions:
 
 def _resolve_penalty(parameters: Any) -> tuple[Any, Any]:
     """Return `l1_ratios` and the name of the penalty; that of a penalty object is "l2"."""
-    l1_ratios, penalty = parameters.l1_ratios, parameters.penalty
-    if isinstance(l1_ratios, str):
-        l1_ratios = None
-        _deprecated(_L1_RATIOS_CHANGE)
+    l1_ratios, penalty = unless_default(parameters.l1_ratios, None), parameters.penalty
     if not isinstance(penalty, str | None):
         own = {name: getattr(parameters, name) for name in ("penalty", "dual", "solver")}
         resolve(SimpleNamespace(C=1.0, l1_ratio=0.0, n_jobs=None, **own))
@@ -164,17 +137,18 @@ def _resolve_penalty(parameters: Any) -> tuple[Any, Any]:
             )
         return l1_ratios, "l2"
     if penalty != "deprecated":
-        _deprecated(_PENALTY_DEPRECATED)
+        warn_user(_PENALTY_DEPRECATED, FutureWarning)
         return l1_ratios, penalty
     if parameters.l1_ratios is None:
-        _deprecated(_L1_RATIOS_NONE)
+        warn_user(_L1_RATIOS_NONE, FutureWarning)
     ratios = np.zeros(1) if l1_ratios is None else np.asarray(l1_ratios)
     ends = [name for name, end in (("l2", 0), ("l1", 1)) if np.all(ratios == end)]
     return l1_ratios, ends[0] if ends else "elasticnet"
 
 
-def _deprecated(text: str) -> None:
-    warn_user(text, FutureWarning)
+def unless_default(value: Any, default: Any) -> Any:
+    """Return the value of a parameter, or ``default`` in place of scikit-learn's "warn"."""
+    return default if isinstance(value, str) and value == "warn" else value
 
 
 def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:

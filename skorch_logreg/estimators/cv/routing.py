@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import _deprecate_positional_args
 
+from skorch_logreg.estimators.cv.options import unless_default
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
 __all__ = ["RoutesToScorer"]
@@ -76,8 +77,8 @@ class RoutesToScorer:
         )
 
     def _get_scorer(self) -> Any:
-        named = isinstance(self.scoring, str) and self.scoring == "warn"
-        return get_scorer("accuracy" if named or self.scoring is None else self.scoring)
+        scoring = unless_default(self.scoring, None)
+        return get_scorer("accuracy" if scoring is None else scoring)
 
     def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
         """Return the metadata of splitter and scorer; without routing, the scorer gets weights."""

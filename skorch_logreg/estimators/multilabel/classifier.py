@@ -1,6 +1,5 @@
 """Multi-label classifier whose binary problems share the rows and are solved together."""
 
-import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -329,9 +328,7 @@ class MultiLabel(
             return
         grid = None
         if isinstance(estimator, TorchLogisticClassifierCV):
-            without_legacy_attributes = copy.copy(estimator)
-            without_legacy_attributes.use_legacy_attributes = False
-            grid = resolve_cv(without_legacy_attributes)
+            grid = resolve_cv(estimator)
             resolved = grid.first
         else:
             resolved = validation.resolve_for_labels(estimator, self.C)

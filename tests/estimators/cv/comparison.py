@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from skorch_logreg import TorchLogisticClassifierCV as OursCV
 from tests.estimators.data import binary, multi
 
-# what scikit-learn 1.8 warns of if it is left out
+# the values that scikit-learn recommends; it warns of others, and of their defaults
 NEW = {"l1_ratios": (0,), "scoring": "neg_log_loss", "use_legacy_attributes": False}
 TIGHT = {"tol": 1e-10, "max_iter": 1000}
 GRID = {"Cs": [0.03, 1.0, 10.0], "cv": 3}

@@ -235,15 +235,10 @@ def test_pipeline():
     assert cloned[-1].C_.tolist() == [0.5] * 3
 
 
-def test_questions_of_layout_are_not_asked():
-    """But those of scoring and l1_ratios are."""
+def test_changes_of_scikit_learn_are_not_announced():
     X, Y = labels()
-    with pytest.warns(FutureWarning) as caught:
-        MultiLabel(TorchLogisticClassifierCV(cv=2, Cs=2)).fit(X, Y)
-    texts = [str(w.message) for w in caught]
-    assert not any("use_legacy_attributes" in text for text in texts)
-    assert any("scoring" in text for text in texts)
-    assert {w.filename for w in caught} == {__file__}
+    model = MultiLabel(TorchLogisticClassifierCV(cv=2, Cs=2)).fit(X, Y)
+    assert model.l1_ratios_.tolist() == [None]
 
 
 def test_one_convergence_warning():

@@ -24,7 +24,7 @@ def correct_prior(
 
     If rows were sampled by class, the coefficients are consistent and only the intercept is not.
     With the true rate ``tau`` of the positive class and its rate ``ybar`` in the training data,
-    the corrected intercept is
+    the corrected intercept is::
 
         intercept + log(tau / (1 - tau)) - log(ybar / (1 - ybar)).
 

@@ -17,7 +17,7 @@ class DualHessian(Curvature):
     """Inverse of the Hessian through a matrix over rows, with (n K)^2 numbers per model.
 
     With the penalty's diagonal ``P`` and ``W = M M'`` the Hessian in the logits, Woodbury's
-    identity gives
+    identity gives::
 
         (P + Z' W Z)^-1 = P^-1 - P^-1 Z' M T^-1 M' Z P^-1,     T = 1 + M' Z P^-1 Z' M
 

@@ -29,7 +29,7 @@ class TorchLogisticClassifier(
 ):
     """Logistic regression on PyTorch, a drop-in for scikit-learn's `LogisticRegression`.
 
-    It minimises, over coefficients ``w`` and intercept ``b``,
+    It minimises, over coefficients ``w`` and intercept ``b``::
 
         sum_i s_i loss(y_i, x_i w + b)  +  1/C sum_j f_j [(1 - r)/2 w_j^2 + r |w_j|]
 
@@ -121,7 +121,7 @@ class TorchLogisticClassifier(
         mini-batch solvers.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all names of X's columns are strings.
     optimality_ : float
         Distance to the optimum: the square root of the relative decrease of the objective that

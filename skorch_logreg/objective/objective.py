@@ -1,6 +1,6 @@
 """Objective of a batch of models: value and gradient.
 
-The objective of each of m models is
+The objective of each of m models is::
 
     F(W, b) = sum_i s_i loss(y_i, x_i W + b) + (1/C) penalty(W)
 

@@ -16,7 +16,7 @@ from skorch_logreg.penalties.group import Grouped, GroupL2
 class SparseGroupLasso(Grouped):
     """Sparse group lasso ``l1_ratio * lasso + (1 - l1_ratio) * group lasso``.
 
-    With the strengths ``f`` of the features it is
+    With the strengths ``f`` of the features it is::
 
         sum_j f_j l1_ratio sum_k |w_kj|
         + sum_g sqrt(|g|) (1 - l1_ratio) (sum_{j in g} sum_k f_j^2 w_kj^2)^(1/2)

@@ -129,7 +129,7 @@ class TorchLogisticClassifierCV(
         last axis if no l1_ratios were given.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all names of X's columns are strings.
     optimality_ : float
         Distance to the optimum of the model on all rows, as in `TorchLogisticClassifier`; without

@@ -107,7 +107,7 @@ class NeuralLogisticClassifier(
         exact head was fitted.
     n_features_in_ : int
         Number of features: ``X.shape[1]``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all names of X's columns are strings.
     optimality_ : float
         Distance of the head to its optimum for the features, as in `TorchLogisticClassifier`.

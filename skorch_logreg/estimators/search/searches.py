@@ -225,7 +225,7 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
         Class labels.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Feature names, if X has names that are strings.
 
     See Also

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from skorch_logreg.command.encoding import clean
+from skorch_logreg.command.columns import clean
 from skorch_logreg.command.errors import CommandError, import_optional, import_pandas
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 

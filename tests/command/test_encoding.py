@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from skorch_logreg.command import encoding
-from skorch_logreg.command.encoding import clean, column_kinds
+from skorch_logreg.command.columns import UNUSABLE_KINDS, clean, column_kinds
 from skorch_logreg.command.files import read_table
 
 
@@ -92,7 +92,7 @@ def test_target_labels(values, expected):
 def test_kind_of_a_column_and_what_becomes_of_it(values, kind):
     frame = pd.DataFrame({"x": pd.Series(values)})
     assert column_kinds(frame) == {"x": kind}
-    if kind in encoding.UNUSABLE_KINDS:
+    if kind in UNUSABLE_KINDS:
         return
     cleaned = clean(frame, {"x": kind})
     encoded = encoding.encoder(cleaned, {"x": kind}).fit_transform(cleaned)

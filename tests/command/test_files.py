@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from skorch_logreg.command.encoding import clean
+from skorch_logreg.command.columns import clean
 from skorch_logreg.command.files import dialect, read_table
 
 

@@ -81,15 +81,6 @@ def check_classes(y: np.ndarray, classes: np.ndarray) -> None:
         )
 
 
-def index_of(name: Any, names: np.ndarray, parameter: str) -> int:
-    """Return the index of a class or label among the names; raise a ParameterError without it."""
-    found = np.flatnonzero(np.asarray(names) == name)
-    if not len(found):
-        known = ", ".join(map(repr, names.tolist()[:10])) + (", ..." if len(names) > 10 else "")
-        raise ParameterError(f"{parameter} is {name!r}; it must be one of {known}.")
-    return int(found[0])
-
-
 def decision_threshold(estimator: Any, label: int | None = None) -> float:
     """Return the decision threshold of a model or label; 0.5 if the model has none."""
     threshold = np.asarray(getattr(last_step(estimator), "threshold", 0.5), dtype=np.float64)

@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.pipelines import class_names, index_of, last_step
+from skorch_logreg.names import index_of
+from skorch_logreg.pipelines import class_names, last_step
 
 
 @dataclass(eq=False, repr=False)

@@ -9,7 +9,8 @@ from sklearn.isotonic import isotonic_regression
 from skorch_logreg import pipelines
 from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.pipelines import index_of, to_dense_numpy
+from skorch_logreg.names import index_of
+from skorch_logreg.pipelines import to_dense_numpy
 
 
 @dataclass(eq=False, repr=False)

@@ -10,11 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import (
     check_classes,
     class_names,
     decision_threshold,
-    index_of,
     last_step,
     to_dense_numpy,
 )

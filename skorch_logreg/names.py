@@ -1,5 +1,6 @@
 """Look-up of features, classes and labels by their names."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,38 @@ import numpy as np
 from skorch_logreg.exceptions import ParameterError
 
 
-def index_of(name: Any, names: np.ndarray, parameter: str) -> int:
+def index_of(name: Any, names: Any, parameter: str) -> int:
     """Return the index of a class or label among the names; raise a ParameterError without it."""
-    found = np.flatnonzero(np.asarray(names) == name)
+    names = np.asarray(names)
+    found = np.flatnonzero(names == name)
     if not len(found):
         known = ", ".join(map(repr, names.tolist()[:10])) + (", ..." if len(names) > 10 else "")
         raise ParameterError(f"{parameter} is {name!r}; it must be one of {known}.")
     return int(found[0])
+
+
+def values_by_name(given: Mapping[Any, Any], names: Any, parameter: str, default: Any) -> list[Any]:
+    """Return the values of a dict from names of features, in the order of the features.
+
+    Features that are left out have the default. A ParameterError is raised if X has no names, or if
+    the dict has one that X does not have.
+    """
+    places = indices_by_name(given, names, parameter)
+    values = [default] * len(names)
+    for place, value in zip(places, given.values(), strict=True):
+        values[place] = value
+    return values
+
+
+def indices_by_name(wanted: Iterable[Any], names: Any, parameter: str) -> list[int]:
+    """Return the indices of features by their names, with the errors of `values_by_name`."""
+    if names is None:
+        raise ParameterError(
+            f"{parameter} names features, but X has no names of features. Fit a data frame; behind "
+            "transformers, call set_output(transform='pandas') of the pipeline."
+        )
+    places = {name: place for place, name in enumerate(names)}
+    return [
+        places[name] if name in places else index_of(name, names, f"A feature of {parameter}")
+        for name in wanted
+    ]

@@ -15,6 +15,7 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import (
     Objective,
@@ -255,6 +256,12 @@ def penalty_parameters(estimator: Any) -> tuple[float, float]:
     return (np.inf if estimator.penalty is None else float(C[0])), l1_ratio
 
 
+def penalty_factor(estimator: Any, n_features: int) -> Tensor | None:
+    """Return the penalty factors (n_features,) of a fitted classifier, which may lack them."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return check_penalty_factor(getattr(estimator, "penalty_factor", None), n_features, names)
+
+
 def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray | None:
     """Validate the offset of a fit, which is required if the model was fitted with one."""
     has_offset = getattr(estimator, "has_offset_", False)
@@ -298,8 +305,8 @@ def _ridge(estimator: Any, n_features: int) -> np.ndarray:
             raise ParameterError(
                 f"{parameter}={getattr(estimator, parameter)!r} has no likelihood."
             )
-    factor = getattr(estimator, "penalty_factor", None)
-    factor = np.ones(n_features) if factor is None else np.asarray(factor, dtype=np.float64)
+    found = penalty_factor(estimator, n_features)
+    factor = np.ones(n_features) if found is None else found.numpy()
     if np.isinf(factor).any():
         raise ParameterError(
             "penalty_factor is inf for some features, which are not in the model; fit it again "

@@ -105,8 +105,9 @@ def regularization_path(
         Whether to fit an intercept.
     sample_weight : array-like of shape (n_samples,) or None
         Non-negative sample weights.
-    penalty_factor : array-like of shape (n_features,) or None
-        Relative penalty of every feature: 0 is not penalised, inf is excluded.
+    penalty_factor : array-like of shape (n_features,), dict or None
+        Relative penalty of every feature: 0 is not penalised, inf is excluded. A dict has those of
+        features by name; the others have 1.
     tol : float, default=1e-4
         Convergence threshold on the optimality, as in `TorchLogisticClassifier`.
     max_iter : int, default=100
@@ -155,7 +156,7 @@ def regularization_path(
     if not 0 <= l1_ratio <= 1:
         raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
     data, loss = from_arrays(inputs.X, inputs.labels.index, inputs.weight), loss_of(len(classes))
-    factor = check_penalty_factor(penalty_factor, data.n_features)
+    factor = check_penalty_factor(penalty_factor, data.n_features, inputs.names)
     factor = None if factor is None else factor.to(data.device)
     grid = _grid(Cs, C_max, l1_ratio, data)
     options: dict[str, Any] = {"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter}

@@ -14,6 +14,7 @@ from skorch_logreg.analysis.fitted_model import (
     check_names,
     dense_params,
     group_index,
+    penalty_factor,
     penalty_parameters,
     unwrap_estimator,
 )
@@ -243,12 +244,11 @@ class _ResampledRows:
         estimator, loss = self.estimator, loss_of(self.targets.n_classes)
         n_samples, n_features = self.X.shape
         C, l1_ratio = penalty_parameters(estimator)
-        factor = getattr(estimator, "penalty_factor", None)
-        if factor is not None:
-            factor = torch.as_tensor(np.asarray(factor, dtype=np.float64))
+        factor = penalty_factor(estimator, n_features)
         penalty: Penalty = ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)
         if isinstance(estimator.penalty, FeaturePenalty):
-            penalty = estimator.penalty.of_features(n_features, factor, torch.device("cpu"))
+            names = getattr(estimator, "feature_names_in_", None)
+            penalty = estimator.penalty.of_features(n_features, factor, torch.device("cpu"), names)
         lost = np.zeros(n_resamples, dtype=bool)
 
         def columns(resamples: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -85,14 +85,17 @@ class TorchLogisticClassifier(
     device : str, torch.device or None, default=None
         Device on which a dense X is fitted, such as "cuda"; None: X's own. Results are on X's
         device.
-    penalty_factor : array-like of shape (n_features,) or None, default=None
+    penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Multiplier ``f`` of the penalty of every feature; 0: not penalised, inf: excluded, with a
-        coefficient of 0 (not with mini-batch solvers). None: 1 for all.
-    bounds : (low, high), scipy.optimize.Bounds or None, default=None
+        coefficient of 0 (not with mini-batch solvers). None: 1 for all. A dict has the factors of
+        features by name, if X is a data frame; the others have 1. In a pipeline, names are those
+        that its step before yields, after ``set_output(transform="pandas")``.
+    bounds : (low, high), dict, scipy.optimize.Bounds or None, default=None
         Bounds of the coefficients, the same for all classes: each a number for all features or
         an array-like of shape (n_features,); None or infinite: no bound. ``(0, None)``: no
-        coefficient is negative. A coefficient at its bound equals it exactly. Supported by
-        ``solver="auto"`` and `ProximalNewton`.
+        coefficient is negative. A coefficient at its bound equals it exactly. A dict has the
+        bounds of features by name; the others have none. Supported by ``solver="auto"`` and
+        `ProximalNewton`.
     soft_labels : bool, default=False
         Whether y holds probabilities in [0, 1]: those of the second of two classes, of shape
         (n_samples,), or those of all classes, of shape (n_samples, n_classes), where rows sum to
@@ -194,8 +197,8 @@ class TorchLogisticClassifier(
         "n_jobs": [None, Integral],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "device": [str, torch.device, None],
-        "penalty_factor": ["array-like", None],
-        "bounds": [tuple, list, Bounds, None],
+        "penalty_factor": ["array-like", dict, None],
+        "bounds": [tuple, list, dict, Bounds, None],
         "soft_labels": ["boolean"],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }

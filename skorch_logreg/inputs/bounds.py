@@ -1,5 +1,6 @@
 """Validation of the parameter `bounds` of the coefficients."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,21 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import copy_numbers
 from skorch_logreg.inputs.options import Options
+from skorch_logreg.names import values_by_name
 from skorch_logreg.penalties import Box, ElasticNet
 
 
 def check_bounds(
-    bounds: Any, n_features: int, dtype: torch.dtype, options: Options
+    bounds: Any,
+    n_features: int,
+    dtype: torch.dtype,
+    options: Options,
+    names: Sequence[str] | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     """Validate bounds of coefficients of ``dtype``, and that solver and penalty support them.
 
-    ``bounds`` is a pair (or `scipy.optimize.Bounds`) of numbers, None, or arrays (n_features,).
+    ``bounds`` is a pair (or `scipy.optimize.Bounds`) of numbers, None, or arrays (n_features,), or
+    a dict with pairs of numbers or None for some features by ``names``.
 
     Returns
     -------
@@ -31,10 +38,12 @@ def check_bounds(
     _check_options(options)
     if isinstance(bounds, optimize.Bounds):
         bounds = bounds.lb, bounds.ub
+    if isinstance(bounds, Mapping):
+        bounds = _bounds_by_name(bounds, names)
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise ParameterError(
-            f"bounds must be a pair (low, high), each a number, None or of shape (n_features,) = "
-            f"({n_features},); got {bounds!r}."
+            "bounds must be a pair (low, high), each a number, None or of shape (n_features,) = "
+            f"({n_features},), or a dict of pairs by name; got {bounds!r}."
         )
     limits = []
     for place, (given, none) in enumerate(zip(bounds, (-np.inf, np.inf), strict=True)):
@@ -61,6 +70,13 @@ def check_bounds(
                 f"bounds of feature {place} are ({float(low[place])}, {float(high[place])}): {why}."
             )
     return _representable(low, high, dtype)
+
+
+def _bounds_by_name(bounds: Mapping[Any, Any], names: Sequence[str] | None) -> tuple[Any, ...]:
+    for name, pair in bounds.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ParameterError(f"bounds[{name!r}] is {pair!r}; expected a pair (low, high).")
+    return tuple(zip(*values_by_name(bounds, names, "bounds", (None, None)), strict=True))
 
 
 def bounded_penalty(

@@ -41,7 +41,8 @@ class Problem:
     With liblinear's objective, X gets an additional column of ``intercept_scaling``, whose
     coefficient is the intercept. ``dtype`` is the type of the validated X, ``namespace`` that of
     the fitted arrays, ``is_soft`` whether targets are probabilities. ``bounds`` are two tensors
-    (n_features,), and ``factor`` (n_features,), float64, are the penalty factors.
+    (n_features,), ``factor`` (n_features,), float64, are the penalty factors, and ``names``
+    (n_features,) the names of the features, if X has some.
     """
 
     options: Options
@@ -54,6 +55,7 @@ class Problem:
     is_soft: bool = False
     bounds: tuple[Tensor, Tensor] | None = None
     factor: Tensor | None = None
+    names: Any = None
 
     @property
     def has_column(self) -> bool:
@@ -107,7 +109,7 @@ class Problem:
             column = [factor.new_ones(1)] if self.has_column else []  # as in liblinear
             factor = torch.cat([factor, *column]).to(device)
         if self.options.penalty is not None:
-            return self.options.penalty.of_features(self.n_features, factor, device)
+            return self.options.penalty.of_features(self.n_features, factor, device, self.names)
         if self.bounds is not None:
             return bounded_penalty(self.bounds, ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _get_feature_names, _num_samples
 from torch import Tensor
 
 from skorch_logreg.inputs import datasets, options, out_of_core, weights
@@ -28,7 +28,8 @@ class FitInput:
     ``labels`` are Targets, or an Indicator, for which ``y`` is None; ``weight``
     (n_samples,) is float64, and None if all weights are 1; results have the library and device of
     ``namespace``; ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or
-    (n_samples, 1, n_classes), float64.
+    (n_samples, 1, n_classes), float64;
+    ``names`` (n_features,) are those of X's columns, and None if they are not strings.
     """
 
     X: Any
@@ -38,6 +39,7 @@ class FitInput:
     namespace: ArrayNamespace
     device: torch.device | None
     offset: Tensor | None = None
+    names: Any = None
 
     @property
     def is_soft(self) -> bool:
@@ -103,7 +105,7 @@ class FitInput:
         """Build the problem of a linear classifier, and check an estimator's parameters for it."""
         n_features, dtype = int(self.X.shape[1]), torch_dtype(self.X)
         if chosen.penalty is not None:
-            chosen.penalty.of_features(n_features, None, torch.device("cpu"))
+            chosen.penalty.of_features(n_features, None, torch.device("cpu"), self.names)
         return Problem(
             options=chosen,
             namespace=self.namespace,
@@ -113,8 +115,9 @@ class FitInput:
             fit_intercept=parameters.fit_intercept,
             intercept_scaling=float(parameters.intercept_scaling),
             is_soft=self.is_soft or getattr(parameters, "label_smoothing", 0.0) > 0,
-            bounds=check_bounds(parameters.bounds, n_features, dtype, chosen),
-            factor=weights.check_penalty_factor(parameters.penalty_factor, n_features),
+            bounds=check_bounds(parameters.bounds, n_features, dtype, chosen, self.names),
+            factor=weights.check_penalty_factor(parameters.penalty_factor, n_features, self.names),
+            names=self.names,
         )
 
 
@@ -163,6 +166,7 @@ def validate(
         with seeded_generators(seed, device or torch.device("cpu")):
             X, y, sample_weight = datasets.read(X, allow_rereading=exact)
     namespace = NUMPY if model is None else ArrayNamespace.of(X)
+    names = _get_feature_names(X) if model is None else None
     y, sample_weight = namespace.detach(y), namespace.convert(sample_weight)
     soft = bool(getattr(parameters, "soft_labels", False))
     if model is not None and chosen is None:
@@ -186,7 +190,8 @@ def validate(
     weight = weights.check_sample_weight(sample_weight, X, namespace)
     if offset is not None:
         offset = weights.check_offset(offset, X.shape[0], labels.n_classes)
-    return FitInput(X, y, labels, weight, namespace, device, offset)
+    names = getattr(model, "feature_names_in_", names)
+    return FitInput(X, y, labels, weight, namespace, device, offset, names)
 
 
 def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> None:

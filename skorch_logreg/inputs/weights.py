@@ -1,6 +1,6 @@
 """Validation of sample weights, class weights, penalty factors and offsets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, copy_numbers, to_tensor
 from skorch_logreg.inputs.labels import Targets, class_probabilities
+from skorch_logreg.names import values_by_name
 
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
@@ -105,10 +106,17 @@ def check_nonzero(weight: Tensor) -> Tensor:
     return weight
 
 
-def check_penalty_factor(penalty_factor: Any, n_features: int) -> Tensor | None:
-    """Validate the penalty factors (n_features,) of the features, in new memory."""
+def check_penalty_factor(
+    penalty_factor: Any, n_features: int, names: Sequence[str] | None = None
+) -> Tensor | None:
+    """Validate the penalty factors (n_features,) of the features, in new memory.
+
+    A dict has the factors of some features by ``names``; those of all others are 1.
+    """
     if penalty_factor is None:
         return None
+    if isinstance(penalty_factor, Mapping):
+        penalty_factor = values_by_name(penalty_factor, names, "penalty_factor", 1.0)
     factor = copy_numbers(penalty_factor, "penalty_factor")
     if factor.shape != (n_features,):
         raise ParameterError(

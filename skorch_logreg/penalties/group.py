@@ -1,6 +1,6 @@
 """The group lasso: features that come in together or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.names import indices_by_name
 from skorch_logreg.penalties.protocol import FeaturePenalty, GroupTerms
 
 _EPS = torch.finfo(torch.float64).eps
@@ -29,9 +30,15 @@ class Grouped(FeaturePenalty):
     groups: Any
     size: Tensor | None
 
-    def of_features(self, n_features: int, factor: Tensor | None, device: torch.device) -> Self:
+    def of_features(
+        self,
+        n_features: int,
+        factor: Tensor | None,
+        device: torch.device,
+        names: Sequence[str] | None = None,
+    ) -> Self:
         """Return the penalty of so many features, each with its factor; check the groups."""
-        groups = torch.from_numpy(_groups_of(self.groups, n_features)).to(device)
+        groups = torch.from_numpy(_groups_of(self.groups, n_features, names)).to(device)
         return self._with(groups=groups, factor=None if factor is None else factor.to(device))
 
     def without_excluded(self) -> tuple[Self, Tensor | None]:
@@ -76,8 +83,10 @@ class GroupL2(Grouped):
 
     Parameters
     ----------
-    groups : array of int of shape (n_features,), or sequence of sequences of int
-        The group of every feature, or the features of every group.
+    groups : array of int of shape (n_features,), sequence of sequences, or dict
+        The group of every feature, or the features of every group, by their places or, for rows
+        with names, by their names. A dict has the features of every group by a label of the group;
+        a feature that it leaves out is a group of its own.
     factor : Tensor of shape (n_features,) or None
         Strength of every feature, ``f``; 0: not penalised, inf: excluded.  Such a feature is in
         no group, and does not count in ``|g|``.  None: 1 for all.
@@ -226,18 +235,30 @@ class GroupL2(Grouped):
             radius = radius + move
 
 
-def _groups_of(groups: Any, n_features: int) -> np.ndarray:
-    """Group (n_features,) of every feature, from either way of saying it."""
+def _groups_of(groups: Any, n_features: int, names: Sequence[str] | None) -> np.ndarray:
+    """Group (n_features,) of every feature, from any way of saying it."""
+    if isinstance(groups, Mapping):
+        found = _from_lists(groups, n_features, names)
+        alone = np.flatnonzero(found < 0)
+        found[alone] = len(groups) + np.arange(len(alone))
+        return found
     if isinstance(groups, Sequence) and any(np.ndim(group) for group in groups):
-        return _from_lists(groups, n_features)
+        found = _from_lists(dict(enumerate(groups)), n_features, names)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            raise ParameterError(
+                f"Feature {missing[0]} is in none of the groups ({len(missing)} of {n_features} "
+                "are not); give it one of its own, which is the lasso, or penalty_factor 0."
+            )
+        return found
     try:
         each = np.asarray(groups)
     except Exception as error:
         raise ParameterError(f"groups must hold integers: {error}") from error
     if each.dtype.kind not in "iu":
         raise ParameterError(
-            "groups must be integers, the group of every feature, or a list with the features of "
-            f"every group; got {groups!r}."
+            "groups must be integers, the group of every feature, or a list or dict with the "
+            f"features of every group; got {groups!r}."
         )
     if each.shape != (n_features,):
         raise ParameterError(
@@ -246,30 +267,30 @@ def _groups_of(groups: Any, n_features: int) -> np.ndarray:
     return np.unique(each, return_inverse=True)[1].astype(np.int64)
 
 
-def _from_lists(groups: Sequence[Any], n_features: int) -> np.ndarray:
-    found = np.full(n_features, -1, dtype=np.int64)
-    for number, features in enumerate(groups):
+def _from_lists(
+    groups: Mapping[Any, Any], n_features: int, names: Sequence[str] | None
+) -> np.ndarray:
+    """Return the group (n_features,) of every feature, -1 for features that are in none."""
+    found, labels = np.full(n_features, -1, dtype=np.int64), list(groups)
+    for number, (label, features) in enumerate(groups.items()):
         members = np.asarray(features)
+        if members.dtype.kind in "UO" and members.ndim == 1:
+            members = np.array(indices_by_name(members.tolist(), names, f"groups[{label!r}]"))
         if members.ndim != 1 or not len(members) or members.dtype.kind not in "iu":
             raise ParameterError(
-                f"groups[{number}] is {features!r}; expected a list of the places of its features."
+                f"groups[{label!r}] is {features!r}; expected a list of the places of its "
+                "features, or of their names."
             )
         for feature in members.tolist():
             if not 0 <= feature < n_features:
                 raise ParameterError(
-                    f"groups[{number}] holds feature {feature}, but X has {n_features} features, "
+                    f"groups[{label!r}] holds feature {feature}, but X has {n_features} features, "
                     f"0 to {n_features - 1}."
                 )
             if found[feature] >= 0:
                 raise ParameterError(
-                    f"Feature {feature} is in groups[{found[feature]}] and in groups[{number}]; "
-                    "groups must not overlap."
+                    f"Feature {feature} is in groups[{labels[found[feature]]!r}] and in "
+                    f"groups[{label!r}]; groups must not overlap."
                 )
             found[feature] = number
-    missing = np.flatnonzero(found < 0)
-    if len(missing):
-        raise ParameterError(
-            f"Feature {missing[0]} is in none of the groups ({len(missing)} of {n_features} are "
-            "not); give it one of its own, which is the lasso, or penalty_factor 0."
-        )
     return found

@@ -1,6 +1,7 @@
 """Base class of penalties: functions of the coefficients."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -183,8 +184,14 @@ class FeaturePenalty(Penalty):
     """A penalty that may be given to an estimator as ``penalty=``."""
 
     @abstractmethod
-    def of_features(self, n_features: int, factor: Tensor | None, device: torch.device) -> Self:
-        """Return the penalty of so many features, each with its factor.
+    def of_features(
+        self,
+        n_features: int,
+        factor: Tensor | None,
+        device: torch.device,
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """Return the penalty of so many features, each with its factor, and their names, if any.
 
         Raises
         ------

@@ -26,8 +26,8 @@ class SparseGroupLasso(Grouped):
 
     Parameters
     ----------
-    groups : array of int of shape (n_features,), or sequence of sequences of int
-        The group of every feature, or the features of every group.
+    groups : array of int of shape (n_features,), sequence of sequences, or dict
+        The group of every feature, or the features of every group, as in `GroupL2`.
     l1_ratio : float, default=0.5
         Share of the lasso, in [0, 1]; 0 is the group lasso, 1 the lasso.
     factor : Tensor of shape (n_features,) or None

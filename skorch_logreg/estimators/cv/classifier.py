@@ -86,10 +86,10 @@ class TorchLogisticClassifierCV(
         Threshold of `predict`, as in `TorchLogisticClassifier`, which scorers of labels also use.
     device : str, torch.device or None, default=None
         Device on which a dense X is fitted; None: X's own.
-    penalty_factor : array-like of shape (n_features,) or None, default=None
+    penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Multiplier of the penalty of every feature; 0: not penalised, inf: excluded. None: 1 for
-        all.
-    bounds : (low, high), scipy.optimize.Bounds or None, default=None
+        all. A dict has those of features by name, as in `TorchLogisticClassifier`.
+    bounds : (low, high), dict, scipy.optimize.Bounds or None, default=None
         Bounds of the coefficients, as in `TorchLogisticClassifier`.
     selection : {"best", "1se"}, default="best"
         "best" chooses the candidate with the largest mean score. "1se" chooses, with the same

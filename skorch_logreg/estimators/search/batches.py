@@ -189,7 +189,9 @@ def _solve(
     first = next(iter(settings.values()))[0]
     try:
         problem = inputs.problem(final, first.options)
-        factor = weights.check_penalty_factor(first.values["penalty_factor"], problem.n_features)
+        factor = weights.check_penalty_factor(
+            first.values["penalty_factor"], problem.n_features, inputs.names
+        )
         problem = replace(problem, factor=factor)
         design = problem.design(inputs.X, inputs.device)
     except Exception:  # the individual fits report it

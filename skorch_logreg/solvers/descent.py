@@ -108,7 +108,8 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
     """Find step lengths (m,) along descent directions of a smooth objective; 0 if none is found.
 
     Newton's method on the slope, safeguarded by a bracket, because it diverges with heavy-tailed
-    columns.  A bracket that spans powers of ten is bisected geometrically: saturated rows have
+    columns, and reduces an exponential by a factor of e only: a bracket that is not halved is
+    bisected.  If it spans powers of ten it is bisected geometrically: saturated rows have
     almost no curvature, and a direction may be 1e40 times too long.  The objective is convex, so
     it has decreased wherever the slope is still negative; such a step is the result if the search
     does not converge.  Costs a few sums over rows and no read of X.
@@ -126,6 +127,7 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
         ended = fine | (high.isfinite() & (high - low <= 1e-10 * high))
         if bool((ended | (start >= 0)).all()):
             break
+        width = high - low
         low = torch.where(left & ~fine, step, low)
         high = torch.where(left | fine, high, step)
         newton = step - slope / curvature
@@ -133,6 +135,7 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
         middle = torch.where(high.isinf(), 4 * step, middle)
         shrink = torch.where(low > 0, shrink, shrink.square())
         inside = (newton > low) & (newton < high) & (newton <= 10 * step)
+        inside &= width.isinf() | (high - low <= width / 2)
         step = torch.where(fine, step, torch.where(inside, newton, middle))
     return torch.where(start < 0, torch.where(fine, step, low), torch.zeros_like(step))
 

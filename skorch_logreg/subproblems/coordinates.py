@@ -1,14 +1,11 @@
 """Quadratic problems with a penalty of each coordinate: the lasso, ridge and bounds."""
 
-import threading
-import warnings
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from skorch_logreg.kernels.quadratic import coordinate_descent
 from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
@@ -19,10 +16,8 @@ from skorch_logreg.subproblems.quadratic import (
     solve,
 )
 
-_MAX_CHANGED_SIGNS = 0.02  # share of signs in doubt, up to which solving for them is quicker still
-_EPOCHS = 6  # passes over the coordinates in a round of coordinate descent
-_VIOLATION_LEFT = 0.1  # share of the first squared violation that coordinate descent may leave
-_FILTERS_LOCK = threading.Lock()  # warning filters are one list for all threads
+_MAX_EPOCHS = 200  # passes of coordinate descent over the coordinates
+_DECREASE_LEFT = 1e-4  # share of its first decrease at which coordinate descent ends
 
 
 def minimise(quadratic: Quadratic, terms: CoordinateTerms, strength: Tensor) -> Tensor:
@@ -54,17 +49,14 @@ class _Corners:
     terms: CoordinateTerms
 
     def minimise(self) -> Tensor:
-        """Guess which coordinates are free; where the guesses cycle, take them one by one."""
+        """Take coordinates in turn, then guess which are free; where guesses cycle, one by one."""
         start, lasso = self.quadratic.start, self.terms.lasso
         step = self._clamped(start) - start
-        if self.terms.low is None:
-            if not bool((lasso > 0).any()):
-                return self._ridge_step()
-            if len(start) > MANY and start.device.type == "cpu" and self._is_far():
-                x, enough = _coordinate_descent(self.quadratic, lasso)
-                step = x - start
-                if enough:
-                    return step
+        if self.terms.low is None and not bool((lasso > 0).any()):
+            return self._ridge_step()
+        step, is_close = self._coordinate_descent(step)
+        if is_close and len(start) > MANY:
+            return step
         step, exact = self._primal_dual(step)
         return step if exact else self._active_set(step)
 
@@ -76,6 +68,21 @@ class _Corners:
         scaled = slope * scale
         inverse = inverse_in_range(hessian * scale[:, None] * scale, scaled, torch.inf)
         return -scale * (inverse @ scaled)
+
+    def _coordinate_descent(self, step: Tensor) -> tuple[Tensor, bool]:
+        """Minimise over one coordinate at a time; return True with the step if little is left."""
+        terms = self.terms
+        bounds = None if terms.low is None or terms.high is None else (terms.low, terms.high)
+        found = coordinate_descent(
+            self.quadratic.hessian,
+            self.quadratic.slope,
+            self.quadratic.start,
+            terms.lasso,
+            bounds,
+            max_epochs=_MAX_EPOCHS,
+            share=_DECREASE_LEFT,
+        )
+        return (step, False) if found is None else (found[0], found[1] <= _DECREASE_LEFT)
 
     def _primal_dual(self, step: Tensor) -> tuple[Tensor, bool]:
         """Guess the corners from a gradient step, solve for the rest, repeat.
@@ -171,12 +178,6 @@ class _Corners:
         ahead = x - unit * slope
         return self._clamped(ahead.sign() * (ahead.abs() - unit * self.terms.lasso).clamp(min=0.0))
 
-    def _is_far(self) -> bool:
-        """Return True if many signs differ from those after a gradient step."""
-        x = self.quadratic.start
-        changes = self._ahead(x, self.quadratic.slope).sign() != x.sign()
-        return int(changes.sum()) > _MAX_CHANGED_SIGNS * len(x)
-
     def _clamped(self, x: Tensor) -> Tensor:
         return x if self.terms.low is None else x.clamp(self.terms.low, self.terms.high)
 
@@ -205,45 +206,3 @@ class _Corners:
         left = torch.where(curved & (sign > 0), low.clamp(min=0.0), low)
         right = torch.where(curved & (sign < 0), high.clamp(max=0.0), high)
         return left, right
-
-
-def _coordinate_descent(quadratic: Quadratic, lasso: Tensor) -> tuple[Tensor, bool]:
-    """Go through the coordinates in turn until little is left, if that is not too often.
-
-    scikit-learn's compiled loop takes one strength for all, so coordinates are scaled to it.
-
-    References
-    ----------
-    Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
-    coordinate descent, section 2.2.
-    """
-    from sklearn.linear_model import enet_path  # slow to import
-
-    hessian, start = quadratic.hessian, quadratic.start
-    unit = lasso.amin() / lasso
-    scaled = hessian if bool((unit == 1).all()) else (hessian * unit).mul_(unit[:, None])
-    target = ((hessian @ start - quadratic.slope) * unit).numpy()
-    gram, x, bound = scaled.contiguous().numpy(), (start / unit).numpy(), float(lasso.amin())
-    curvature = gram.diagonal().clip(min=1e-300)
-
-    def left(x: np.ndarray) -> float:
-        slope = gram @ x - target
-        at_zero = np.maximum(np.abs(slope) - bound, 0.0)
-        violation = np.where(x == 0, at_zero, slope + bound * np.sign(x))
-        return float((violation**2 / curvature).sum())
-
-    first = now = left(x)
-    shape = np.zeros((1, len(target)), order="F")
-    for _ in range(MAX_STEPS):
-        if now <= _VIOLATION_LEFT * first:
-            break
-        with _FILTERS_LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            # a "residual" so long that nothing is screened, and no early end
-            x = enet_path(
-                shape, np.array([1e12 * bound]), l1_ratio=1.0, alphas=[bound], precompute=gram,
-                Xy=target, coef_init=x, max_iter=_EPOCHS, tol=1e-300, check_input=False,
-            )[1][:, 0]  # fmt: skip
-        x = np.ascontiguousarray(x)
-        now = left(x)
-    return torch.from_numpy(x) * unit, now <= _VIOLATION_LEFT * first

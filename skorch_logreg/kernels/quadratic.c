@@ -1,0 +1,79 @@
+/* Quadratic problems of a few coordinates with a penalty of each. */
+#include "common.h"
+
+#define FREE_EPOCHS 10      /* over coordinates between corners, between two epochs over all */
+#define SHARE_LEFT 0.01     /* of the decrease of an epoch over all, at which those end */
+
+typedef struct {
+    const double *hessian;
+    int64_t size, stride;
+    const double *start, *lasso, *low, *high;
+    double *x, *step, *slope;
+} problem_t;
+
+/* Minimise over one coordinate; return twice the decrease, and whether it is between corners. */
+INNER double minimise_coordinate(const problem_t *p, int64_t j, int *is_free)
+{
+    const double *row = p->hessian + j * p->stride;
+    double h = row[j], g = p->slope[j], lasso = p->lasso[j], x = p->x[j], target = h * x - g;
+    double sign = target > lasso ? 1.0 : target < -lasso ? -1.0 : 0.0, move, step, ahead;
+    *is_free = lasso == 0.0 || sign != 0.0;
+    if (!(h > 0.0) && *is_free)
+        return 0.0; /* without a minimiser, unless a bound is one */
+    move = *is_free ? -(g + sign * lasso) / h : -x;
+    step = p->step[j] + move;
+    ahead = p->start[j] + step;
+    if (!*is_free)
+        ahead = 0.0;
+    if (p->low && (ahead <= p->low[j] || ahead >= p->high[j])) {
+        ahead = ahead <= p->low[j] ? p->low[j] : p->high[j];
+        *is_free = 0;
+    }
+    if (!*is_free)
+        move = ahead - x, step = ahead - p->start[j];
+    if (move == 0.0)
+        return 0.0;
+    p->x[j] = ahead;
+    p->step[j] = step;
+#pragma omp simd
+    for (int64_t k = 0; k < p->size; k++)
+        p->slope[k] += move * row[k];
+    return h * move * move;
+}
+
+/* Minimise `1/2 d'Hd + slope'd + sum_j lasso_j |start_j + d_j|` within bounds, unless they are NULL,
+   by turns over the coordinates. At the start x is start, and step zero; slope becomes that at the
+   end. `free` has room for the indices of all coordinates. Return the decrease of the last epoch over
+   all of them, relative to that of the first; it is at most `share` unless `max_epochs` are over,
+   and nan if the diagonal of H or the slope is not finite. */
+EXPORT CLONES double coordinate_descent(const double *hessian, int64_t size, int64_t stride,
+    const double *start, const double *lasso, const double *low, const double *high, double *x,
+    double *step, double *slope, int64_t *free, int64_t max_epochs, double share)
+{
+    problem_t p = {hessian, size, stride, start, lasso, low, high, x, step, slope};
+    double first = 0.0, left = 1.0, finite = 0.0;
+    int is_free;
+    for (int64_t j = 0; j < size; j++)
+        finite += 0.0 * hessian[j * stride + j] + 0.0 * slope[j]; /* else it becomes nan */
+    for (int64_t epoch = 0; epoch < max_epochs; epoch++) {
+        int64_t n_free = 0, j, turn;
+        double all = 0.0, some;
+        for (j = 0; j < size; j++) {
+            all += minimise_coordinate(&p, j, &is_free);
+            if (is_free)
+                free[n_free++] = j;
+        }
+        if (epoch == 0)
+            first = all;
+        left = first > 0.0 ? all / first : 0.0;
+        if (!(left > share))
+            break;
+        for (turn = 0; turn < FREE_EPOCHS && epoch < max_epochs - 1; turn++, epoch++) {
+            for (some = 0.0, j = 0; j < n_free; j++)
+                some += minimise_coordinate(&p, free[j], &is_free);
+            if (!(some > SHARE_LEFT * all))
+                break;
+        }
+    }
+    return left + finite;
+}

@@ -1,0 +1,78 @@
+"""Compiled coordinate descent takes the steps of its definition, and reaches the minimiser."""
+
+import pytest
+import torch
+
+from skorch_logreg.kernels.library import library
+from skorch_logreg.kernels.quadratic import coordinate_descent
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
+
+
+def problem(size, bounded, seed=0):
+    """A Hessian within a larger array, lassos of zero, and coordinates without curvature."""
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.randn(3 * size, size, generator=generator, dtype=torch.float64)
+    random[:, 2::7] = 0.0
+    wide = torch.zeros(size + 1, size + 1, dtype=torch.float64)
+    hessian = wide[:-1, :-1]
+    hessian.copy_(random.T @ random)
+    slope, start, lasso, low, high = torch.randn(
+        5, size, generator=generator, dtype=torch.float64
+    ) * torch.tensor([[20.0 * size], [1.0], [4.0 * size], [1.0], [1.0]])
+    slope[2::7] = 0.0
+    start[::3] = 0.0
+    lasso = lasso.abs()
+    lasso[1::5] = 0.0
+    bounds = (-low.abs() / 4, high.abs() / 4) if bounded else None
+    return hessian, slope, start, lasso, bounds
+
+
+def one_epoch(hessian, slope, start, lasso, bounds):
+    """Minimise over every coordinate once, in turn."""
+    step = torch.zeros_like(start)
+    for j in range(len(start)):
+        curvature, x = hessian[j, j], start[j] + step[j]
+        target = curvature * x - slope[j] - hessian[j] @ step
+        ahead = target.sign() * (target.abs() - lasso[j]).clamp(min=0.0)
+        if curvature == 0 and ahead != 0:
+            continue
+        if curvature == 0 and lasso[j] == 0:
+            continue
+        x = ahead / curvature if ahead != 0 else torch.zeros_like(x)
+        step[j] = (x if bounds is None else x.clamp(bounds[0][j], bounds[1][j])) - start[j]
+    return step
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 9, 40])
+def test_an_epoch(size, bounded):
+    arguments = problem(size, bounded)
+    step, left = coordinate_descent(*arguments, max_epochs=1, share=0.0)
+    torch.testing.assert_close(step, one_epoch(*arguments), rtol=1e-12, atol=1e-13)
+    assert left == 1
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 9, 40])
+def test_many_epochs_reach_the_minimiser(size, bounded):
+    hessian, slope, start, lasso, bounds = problem(size, bounded)
+    step, left = coordinate_descent(
+        hessian, slope, start, lasso, bounds, max_epochs=10_000, share=1e-24
+    )
+    assert left <= 1e-24
+    again = one_epoch(hessian, slope + hessian @ step, start + step, lasso, bounds)
+    assert again.norm() <= 1e-10 * step.norm()
+    x = start + step
+    assert ((x == 0) == (x.abs() < 1e-9)).all()  # zeros are exact
+    if bounds is not None:
+        held, rounding = hessian.diagonal() > 0, 1e-14
+        assert (x >= bounds[0] - rounding)[held].all()
+        assert (x <= bounds[1] + rounding)[held].all()
+
+
+def test_numbers_that_are_not_finite_are_found_in_what_is_left():
+    hessian, slope, start, lasso, _ = problem(9, bounded=False)
+    hessian[3, 3] = torch.nan
+    found = coordinate_descent(hessian, slope, start, lasso, None, max_epochs=50, share=1e-4)
+    assert not found[1] <= 1e-4

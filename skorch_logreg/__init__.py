@@ -1,8 +1,6 @@
 """Logistic regression: scikit-learn outside, PyTorch inside.
 
-Guides: `skorch_logreg.solvers` on choosing a solver, `skorch_logreg.objective.duality` on exactness
-and its proof, `skorch_logreg.penalties` on adding a penalty, `notebooks/migration.md` on what users
-of scikit-learn, skorch, statsmodels and glmnet have and find here.
+Guides are Markdown files and notebooks in `notebooks`: `notebooks/install.md` is the first.
 
 Examples
 --------

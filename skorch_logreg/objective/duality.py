@@ -1,31 +1,6 @@
 """Duality gaps: rigorous bounds on the suboptimality of a point.
 
-## Exactness and certificates
-
-Every fit reports two measures of its accuracy; neither needs the minimum F* to be known.
-
-- `optimality_` is ``sqrt((F - F*) / F)`` as predicted by the solver's last quadratic model. It has
-  the same meaning for every solver, penalty and container, and `tol` is its threshold: at
-  ``tol=1e-4`` the relative suboptimality of the objective is about 1e-8. A prediction only counts
-  if an exact Hessian or the previous steps confirm it.
-- `duality_gap_` is a rigorous bound: by weak duality the dual objective at any dual point is at
-  most F*, so ``(F - F*) / F`` is at most `duality_gap_`, usually by a small margin. It is nan if
-  no finite bound exists: with ``C=inf``, or with a feature of penalty 0.
-
-`converged_` is True if ``optimality_ <= tol``. Otherwise one `ConvergenceWarning` gives the reason:
-too few iterations, separable classes without a penalty, or the rounding of the data's type.
-
-The effect of a suboptimal objective on the coefficients depends on the curvature: with nearly
-collinear columns, coefficients may change much at almost no cost. Use ``tol=1e-8`` to compare
-coefficients rather than probabilities.
-
->>> from sklearn.datasets import load_breast_cancer
->>> from sklearn.preprocessing import scale
->>> from skorch_logreg import TorchLogisticClassifier
->>> X, y = load_breast_cancer(return_X_y=True)
->>> model = TorchLogisticClassifier(tol=1e-6).fit(scale(X), y)
->>> model.optimality_ <= 1e-6, model.duality_gap_ <= 1e-10
-(True, True)
+The guide `notebooks/exactness.md` says what they mean for the attributes of a fit.
 """
 
 from dataclasses import replace

@@ -17,7 +17,7 @@ from skorch_logreg.objective import (
     minimise_intercept,
 )
 
-# largest suboptimality of a converged model in units of tol^2, the promise of the README
+# largest suboptimality of a converged model in units of tol^2, a promise of `notebooks/promises.md`
 MAX_EXCESS = 10.0
 _NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact
 

@@ -1,5 +1,6 @@
 """Look-up of features, classes and labels by their names."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,3 +44,16 @@ def indices_by_name(wanted: Iterable[Any], names: Any, parameter: str) -> list[i
         places[name] if name in places else index_of(name, names, f"A feature of {parameter}")
         for name in wanted
     ]
+
+
+def shorten(names: Iterable[Any], longest: int = 32) -> list[str]:
+    """Replace the middle of long names by an ellipsis, except where they would become the same."""
+    texts, head = [str(name) for name in names], longest // 4
+    short = [
+        text
+        if len(text) <= longest
+        else f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
+        for text in texts
+    ]
+    counts = Counter(short)
+    return [text if counts[own] > 1 else own for text, own in zip(texts, short, strict=True)]

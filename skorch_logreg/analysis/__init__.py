@@ -3,10 +3,15 @@
 from skorch_logreg.analysis.bias_reduction import FirthFit, firth
 from skorch_logreg.analysis.costs import expected_cost_decision
 from skorch_logreg.analysis.effects import Influence, MarginalEffects, influence, marginal_effects
-from skorch_logreg.analysis.inference import Inference, likelihood_ratio_test, summary
+from skorch_logreg.analysis.inference import (
+    Inference,
+    LikelihoodRatioTest,
+    likelihood_ratio_test,
+    summary,
+)
 from skorch_logreg.analysis.path import RegularizationPath, regularization_path
 from skorch_logreg.analysis.prior import correct_prior
-from skorch_logreg.analysis.profile import profile_intervals
+from skorch_logreg.analysis.profile import ProfileIntervals, profile_intervals
 from skorch_logreg.analysis.resampling import Bootstrap, bootstrap
 from skorch_logreg.analysis.separable import Separation, separation
 from skorch_logreg.analysis.thresholds import TunedThreshold, tune_threshold
@@ -16,7 +21,9 @@ __all__ = [
     "FirthFit",
     "Inference",
     "Influence",
+    "LikelihoodRatioTest",
     "MarginalEffects",
+    "ProfileIntervals",
     "RegularizationPath",
     "Separation",
     "TunedThreshold",

@@ -15,14 +15,15 @@ from skorch_logreg.analysis.likelihood import (
 )
 from skorch_logreg.analysis.normal import check_level, normal_interval, normal_quantile
 from skorch_logreg.analysis.profile import Profile, maximum_profiles
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.pipelines import feature_names, to_dense_numpy
 
 
-@dataclass(frozen=True)
-class FirthFit:
+@dataclass(frozen=True, repr=False)
+class FirthFit(Table):
     """Result of `firth`.
 
     Attributes
@@ -46,6 +47,8 @@ class FirthFit:
         Penalised log-likelihood, ``log L + log det(I) / 2``.
     classes : ndarray of shape (2,)
         Class labels; coefficients refer to the second one.
+    level : float
+        Confidence level of the intervals.
     """
 
     names: tuple[str, ...]
@@ -56,6 +59,18 @@ class FirthFit:
     p_value: np.ndarray
     log_likelihood: float
     classes: np.ndarray
+    level: float
+
+    def _columns(self) -> dict[str, Any]:
+        lower, upper = self.interval.T
+        columns = {"coef": self.coef, "std err": self.standard_error, "lower": lower}
+        return {**columns, "upper": upper, "chi2": self.statistic, "p": self.p_value}
+
+    def _notes(self) -> list[str]:
+        return [
+            f"penalised log-likelihood {self.log_likelihood:.6g}; coefficients of class "
+            f"{self.classes[1]}; intervals of {self.level:.0%}"
+        ]
 
 
 @dataclass(frozen=True)
@@ -219,4 +234,5 @@ def firth(
         p_value=stats.chi2.sf(statistic, 1),
         log_likelihood=profiles[0].value - float(np.linalg.slogdet(likelihood.to_coef)[1]),
         classes=classes,
+        level=level,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import to_dense_numpy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MarginalEffects(NormalEstimates):
     """Result of `marginal_effects`.
 
@@ -43,6 +43,7 @@ class MarginalEffects(NormalEstimates):
     covariance: np.ndarray
     level: float
     convergence_message: str | None = None
+    _head: ClassVar = "effect"
 
     @property
     def estimate(self) -> np.ndarray:

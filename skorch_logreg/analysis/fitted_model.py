@@ -226,6 +226,16 @@ def dense_params(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     return coef, np.broadcast_to(intercept, len(coef)).copy()
 
 
+def parameter_names(estimator: Any, coef: np.ndarray, classes: Any) -> tuple[str, ...]:
+    """Return the names of all coefficients (K, n_features), the intercept after those of a class.
+
+    They begin with the class if there are three or more.
+    """
+    names = [*map(str, feature_names(estimator, coef.shape[1])), "intercept"]
+    prefixes = [""] if len(coef) == 1 else [f"{label}: " for label in classes]
+    return tuple(prefix + name for prefix in prefixes for name in names)
+
+
 def check_names(estimator: Any, X: Any) -> None:
     """Raise an error if X has other feature names than the fit, or in another order."""
     if hasattr(estimator, "feature_names_in_") and _get_feature_names(X) is not None:

@@ -10,6 +10,7 @@ from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import clustered_scores, inverse_hessian, squared_scores
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 
 _COVARIANCES = {
@@ -26,7 +27,7 @@ _WEIGHT_TYPES = {
 _ROBUST = ("sandwich", "cluster")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inference(NormalEstimates):
     """Result of `summary`.
 
@@ -112,50 +113,60 @@ class Inference(NormalEstimates):
             return np.nan
         return 1 - self.log_likelihood / self.null_log_likelihood
 
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {
-            "coef": self.coef,
-            "std err": self.standard_error,
-            "z": self.z,
-            "p": self.p_value,
-            "lower": self.interval[:, 0],
-            "upper": self.interval[:, 1],
-            "odds ratio": self.odds_ratio,
-        }
+    def _columns(self) -> dict[str, Any]:
+        return super()._columns() | {"odds ratio": self.odds_ratio}
 
-    def table(self) -> Any:
-        """Return the table as a data frame if pandas is installed, else as a dict of arrays."""
-        try:
-            from pandas import DataFrame
-        except ImportError:
-            return {"name": np.array(self.names, dtype=object), **self._columns()}
-        return DataFrame(self._columns(), index=list(self.names))
+    @property
+    def _has_finite_odds(self) -> np.ndarray:
+        return np.isfinite(self.odds_ratio) & (self.odds_ratio > 0)
 
-    def __str__(self) -> str:
-        """Format the table with the log-likelihoods, the covariance and warnings below it."""
-        columns = self._columns()
-        is_outside = np.isinf(self.odds_ratio) | (self.odds_ratio == 0)
-        cells: list[Any] = [[f"{value:.4g}" for value in values] for values in columns.values()]
-        cells[-1] = np.where(is_outside, [f"e^{coef:.3g}" for coef in self.coef], cells[-1])
-        width = min(max(map(len, self.names)), 40)
-        lines = [" " * width + "".join(f"{head:>12}" for head in columns)]
-        for name, *row in zip(self.names, *cells, strict=True):
-            short = name if len(name) <= width else name[: width - 1] + "…"
-            lines.append(f"{short:<{width}}" + "".join(f"{cell:>12}" for cell in row))
-        lines.append(
+    def _text(self) -> dict[str, list[str]]:
+        text = super()._text()
+        each = zip(text["odds ratio"], self._has_finite_odds, self.coef, strict=True)
+        odds = [cell if is_finite else f"e^{coef:.3g}" for cell, is_finite, coef in each]
+        return text | {"odds ratio": odds}
+
+    def _notes(self) -> list[str]:
+        level, *message = super()._notes()
+        notes = [
             f"log-likelihood {self.log_likelihood:.6g}, of the null model "
             f"{self.null_log_likelihood:.6g}, pseudo R2 {self.pseudo_r2:.4g}, AIC {self.aic:.6g}, "
-            f"BIC {self.bic:.6g}, {self.n_samples:g} rows"
-        )
-        lines.append(f"covariance: {self.convention}; intervals of {self.level:.0%}")
-        if self.convergence_message is not None:
-            lines.append(self.convergence_message)
-        if is_outside.any():
-            lines.append(
+            f"BIC {self.bic:.6g}, {self.n_samples:g} rows",
+            f"covariance: {self.convention}; {level}",
+            *message,
+        ]
+        if not self._has_finite_odds.all():
+            notes.append(
                 "odds ratios written as e^x are beyond the range of float64: a difference of one "
                 "is very large for these features; scale them."
             )
-        return "\n".join(lines)
+        return notes
+
+
+@dataclass(frozen=True, repr=False)
+class LikelihoodRatioTest(Table):
+    """Result of `likelihood_ratio_test`.
+
+    Attributes
+    ----------
+    statistic : float
+        Twice the difference of the log-likelihoods.
+    df : float
+        Difference of the numbers of parameters.
+    p_value : float
+        Tail probability of `statistic` under the chi-squared distribution with `df` degrees of
+        freedom (Wilks' theorem).
+    """
+
+    statistic: float
+    df: float
+    p_value: float
+
+    def _index(self) -> tuple[str, ...]:
+        return ("likelihood ratio",)
+
+    def _columns(self) -> dict[str, Any]:
+        return {"statistic": [self.statistic], "df": [self.df], "p": [self.p_value]}
 
 
 def summary(
@@ -320,7 +331,7 @@ def _check_options(covariance: str, groups: Any, level: float, weight_type: str)
         )
 
 
-def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float, float, float]:
+def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRatioTest:
     """Compare two nested models with the likelihood ratio test.
 
     Parameters
@@ -331,13 +342,8 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
 
     Returns
     -------
-    statistic : float
-        Twice the difference of the log-likelihoods.
-    df : float
-        Difference of the numbers of parameters.
-    p_value : float
-        Tail probability of `statistic` under the chi-squared distribution with `df` degrees of
-        freedom (Wilks' theorem).
+    test : LikelihoodRatioTest
+        Statistic, degrees of freedom and p-value.
 
     Raises
     ------
@@ -349,6 +355,19 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     ----------
     Wilks (1938). The large-sample distribution of the likelihood ratio, Annals of Mathematical
     Statistics 9.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skorch_logreg import TorchLogisticClassifier, likelihood_ratio_test, summary
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    >>> fits = [
+    ...     summary(TorchLogisticClassifier(C=float("inf")).fit(X[some], y), X[some], y)
+    ...     for some in (["mean radius", "mean texture"], ["mean radius"])
+    ... ]
+    >>> likelihood_ratio_test(*fits)
+                       statistic          df           p
+    likelihood ratio       38.63           1   5.131e-10
     """
     if larger.is_penalised or smaller.is_penalised:
         raise ParameterError("A likelihood ratio needs fits without a penalty: C=float('inf').")
@@ -374,4 +393,4 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
             "features and more, or as many; it has to have some of them."
         )
     statistic = 2 * (larger.log_likelihood - smaller.log_likelihood)
-    return statistic, df, float(stats.chi2.sf(statistic, df))
+    return LikelihoodRatioTest(statistic, df, float(stats.chi2.sf(statistic, df)))

@@ -1,8 +1,11 @@
 """Wald tests and intervals of asymptotically normal estimates."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 from scipy import stats
 
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 
 
@@ -23,11 +26,13 @@ def normal_interval(estimate: np.ndarray, error: np.ndarray, level: float) -> np
     return np.stack([estimate - half, estimate + half], axis=-1)
 
 
-class NormalEstimates:
+class NormalEstimates(Table):
     """Wald tests and intervals of the given confidence level from estimates and their errors."""
 
     level: float
     covariance: np.ndarray
+    convergence_message: str | None
+    _head: ClassVar = "coef"  # of the column of the estimates
 
     @property
     def estimate(self) -> np.ndarray:
@@ -53,3 +58,12 @@ class NormalEstimates:
     def interval(self) -> np.ndarray:
         """Lower and upper confidence limits, of shape (n, 2)."""
         return normal_interval(self.estimate, self.standard_error, self.level)
+
+    def _columns(self) -> dict[str, Any]:
+        lower, upper = self.interval.T
+        errors = {"std err": self.standard_error, "z": self.z, "p": self.p_value}
+        return {self._head: self.estimate, **errors, "lower": lower, "upper": upper}
+
+    def _notes(self) -> list[str]:
+        message = self.convergence_message
+        return [f"intervals of {self.level:.0%}", *([] if message is None else [message])]

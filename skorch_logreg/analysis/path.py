@@ -1,6 +1,7 @@
 """Regularization path: solutions for a sequence of penalties."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.data import Data, from_arrays
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Status, fit_path, models_at_once
 from skorch_logreg.fitting.batch import BatchFitter, Models
@@ -19,14 +22,15 @@ from skorch_logreg.inputs.validate import validate
 from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet
+from skorch_logreg.pipelines import feature_names as names_of
 
 # ratio of the largest C to the smallest; the second for at least as many columns as rows
 _C_RATIOS = (1000.0, 100.0)
 _RIDGE_C_RANGE = (1e-4, 1e4)  # range of C without an l1 part, as in scikit-learn
 
 
-@dataclass(frozen=True)
-class RegularizationPath:
+@dataclass(frozen=True, repr=False)
+class RegularizationPath(Table):
     """Result of `regularization_path`.
 
     Attributes
@@ -52,6 +56,10 @@ class RegularizationPath:
         Number of iterations.
     n_passes : int
         Number of passes over X by the whole path.
+    feature_names : ndarray of shape (n_features,)
+        Names of the features.
+    template : TorchLogisticClassifier
+        Classifier with the parameters of the path, without coefficients.
     """
 
     Cs: np.ndarray
@@ -64,6 +72,81 @@ class RegularizationPath:
     converged: np.ndarray
     n_iter: np.ndarray
     n_passes: int
+    feature_names: np.ndarray
+    template: TorchLogisticClassifier
+
+    def _index(self) -> np.ndarray:
+        return self.Cs
+
+    def _columns(self) -> dict[str, Any]:
+        quality = {"optimality": self.optimality, "duality gap": self.duality_gap}
+        steps = {"iterations": self.n_iter, "converged": self.converged}
+        return {"features": self.n_active, **quality, **steps}
+
+    def _notes(self) -> list[str]:
+        return [f"rows by C; {len(self.feature_names)} features, {self.n_passes} passes over X"]
+
+    def estimator(self, C: float) -> TorchLogisticClassifier:
+        """Return the fitted classifier at a C.
+
+        Parameters
+        ----------
+        C : float
+            Inverse regularization strength within the range of `Cs`.
+
+        Returns
+        -------
+        estimator : TorchLogisticClassifier
+            Solution of the point with this C. Between two points, its coefficients are those of
+            the points, interpolated linearly in ``1 / C`` as in glmnet; `optimality_` and
+            `duality_gap_` are then nan, and `converged_` is False.
+
+        Raises
+        ------
+        ParameterError
+            If C is outside of the path.
+        """
+        order = np.argsort(self.Cs, kind="stable")
+        Cs = self.Cs[order]
+        if not Cs[0] <= C <= Cs[-1]:
+            raise ParameterError(
+                f"C is {C!r}, but the path is from {Cs[0]:.6g} to {Cs[-1]:.6g}, the ends included."
+            )
+        place = int(np.searchsorted(Cs, C))
+        is_point, high = bool(Cs[place] == C), order[place]
+        low = high if is_point else order[place - 1]
+        strength, strengths = 1 / C, 1 / self.Cs
+        share = 0.0
+        if not is_point:
+            share = float((strength - strengths[high]) / (strengths[low] - strengths[high]))
+        coef, intercept = (
+            share * part[low] + (1 - share) * part[high] for part in (self.coefs, self.intercepts)
+        )
+        model = copy(self.template).set_params(C=float(C))
+        model.coef_, model.intercept_ = np.atleast_2d(coef), np.atleast_1d(intercept)
+        model.n_iter_ = self.n_iter[[high]].astype(np.int32) * is_point
+        model.n_passes_ = self.n_passes
+        model.optimality_ = float(self.optimality[high]) if is_point else np.nan
+        model.duality_gap_ = float(self.duality_gap[high]) if is_point else np.nan
+        model.converged_ = is_point and bool(self.converged[high])
+        return model
+
+    def predict(self, X: Any, *, C: float) -> Any:
+        """Predict classes at a C; `estimator` returns the classifier for probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        C : float
+            Inverse regularization strength, as in `estimator`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Predicted classes.
+        """
+        return self.estimator(C).predict(X)
 
 
 def regularization_path(
@@ -78,6 +161,7 @@ def regularization_path(
     penalty_factor: Any = None,
     tol: float = 1e-4,
     max_iter: int = 100,
+    feature_names: Any = None,
 ) -> RegularizationPath:
     """Compute the regularization path of a logistic regression.
 
@@ -112,6 +196,9 @@ def regularization_path(
         Convergence threshold on the optimality, as in `TorchLogisticClassifier`.
     max_iter : int, default=100
         Maximum number of iterations for every point.
+    feature_names : array-like of shape (n_features,) or None, default=None
+        Names of the features, such as those of ``pipeline[:-1].get_feature_names_out()``; None:
+        those of a data frame, or else x0, x1, ...
 
     Returns
     -------
@@ -148,6 +235,8 @@ def regularization_path(
     0
     >>> bool(path.converged.all())
     True
+    >>> path.predict(scale(X)[:3], C=0.05)
+    array([0, 0, 0])
     """
     inputs = validate(X, y, sample_weight)
     classes = inputs.labels.classes
@@ -156,7 +245,8 @@ def regularization_path(
     if not 0 <= l1_ratio <= 1:
         raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
     data, loss = from_arrays(inputs.X, inputs.labels.index, inputs.weight), loss_of(len(classes))
-    factor = check_penalty_factor(penalty_factor, data.n_features, inputs.names)
+    given = inputs.names if feature_names is None else feature_names
+    factor = check_penalty_factor(penalty_factor, data.n_features, given)
     factor = None if factor is None else factor.to(data.device)
     grid = _grid(Cs, C_max, l1_ratio, data)
     options: dict[str, Any] = {"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter}
@@ -171,7 +261,18 @@ def regularization_path(
         place = np.argsort(order, kind="stable")
         used, fits = used[place], fits.take(torch.from_numpy(place))
     is_float32 = torch_dtype(inputs.X) == torch.float32
-    path = _make_path(used, fits, classes, np.float32 if is_float32 else np.float64)
+    factors = None if factor is None else factor.cpu().numpy()
+    template = TorchLogisticClassifier(l1_ratio=l1_ratio, penalty_factor=factors, **options)
+    template.classes_, template.n_features_in_ = classes, data.n_features
+    if inputs.names is not None:
+        template.feature_names_in_ = inputs.names
+    path = _make_path(
+        used,
+        fits,
+        template,
+        names=names_of(None, data.n_features, given),
+        dtype=np.float32 if is_float32 else np.float64,
+    )
     if not path.converged.all():
         warn_user(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -207,11 +308,17 @@ def _fit_ridge(
 
 
 def _make_path(
-    Cs: np.ndarray, fits: FitResult, classes: np.ndarray, dtype: Any
+    Cs: np.ndarray,
+    fits: FitResult,
+    template: TorchLogisticClassifier,
+    *,
+    names: np.ndarray,
+    dtype: Any,
 ) -> RegularizationPath:
     """Collect the fits of all Cs."""
     coefs, intercepts = fits.params.coef.cpu().numpy(), fits.params.intercept.cpu().numpy()
     n_active = (coefs != 0).any(axis=1).sum(axis=1)
+    classes = template.classes_
     if len(classes) == 2:
         coefs, intercepts = coefs[:, 0], intercepts[:, 0]
     return RegularizationPath(
@@ -225,6 +332,8 @@ def _make_path(
         converged=np.array([status is Status.CONVERGED for status in fits.status]),
         n_iter=fits.n_iter.cpu().numpy(),
         n_passes=fits.n_passes,
+        feature_names=names,
+        template=template,
     )
 
 

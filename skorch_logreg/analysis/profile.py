@@ -1,5 +1,6 @@
 """Profile likelihood confidence intervals."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from skorch_logreg.analysis.likelihood import (
     maximise,
 )
 from skorch_logreg.analysis.normal import check_level, normal_quantile
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import to_dense_numpy
 
@@ -124,9 +126,38 @@ class Profile:
         return side * distance
 
 
+@dataclass(frozen=True, repr=False)
+class ProfileIntervals(Table):
+    """Result of `profile_intervals`.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the parameters; the intercept is the last one.
+    coef : ndarray of shape (n_params,)
+        Coefficients and intercept of the fit.
+    interval : ndarray of shape (n_params, 2)
+        Lower and upper confidence limits.
+    level : float
+        Confidence level of the intervals.
+    """
+
+    names: tuple[str, ...]
+    coef: np.ndarray
+    interval: np.ndarray
+    level: float
+
+    def _columns(self) -> dict[str, Any]:
+        lower, upper = self.interval.T
+        return {"coef": self.coef, "lower": lower, "upper": upper}
+
+    def _notes(self) -> list[str]:
+        return [f"profile likelihood intervals of {self.level:.0%}"]
+
+
 def profile_intervals(
     estimator: Any, X: Any, y: Any, *, sample_weight: Any = None, level: float = 0.95
-) -> np.ndarray:
+) -> ProfileIntervals:
     """Compute profile likelihood confidence intervals, as R's ``confint`` does.
 
     Parameters
@@ -138,8 +169,8 @@ def profile_intervals(
 
     Returns
     -------
-    intervals : ndarray of shape (n_params, 2)
-        Lower and upper confidence limits of the coefficients, with the intercept in the last row.
+    intervals : ProfileIntervals
+        Lower and upper confidence limits of the coefficients and the intercept.
 
     Raises
     ------
@@ -165,10 +196,12 @@ def profile_intervals(
     >>> from skorch_logreg.analysis import profile_intervals
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> model = TorchLogisticClassifier(C=float("inf")).fit(X[:, :2], y)
-    >>> profile_intervals(model, X[:, :2], y).round(2)
-    array([[-1.27, -0.87],
-           [-0.29, -0.15],
-           [16.61, 23.59]])
+    >>> profile_intervals(model, X[:, :2], y)
+                     coef       lower       upper
+    x0             -1.057      -1.271     -0.8713
+    x1            -0.2182     -0.2929      -0.148
+    intercept       19.85       16.61       23.59
+    profile likelihood intervals of 95%
     """
     check_level(level)
     fit = FittedModel.from_estimator(
@@ -184,7 +217,8 @@ def profile_intervals(
     rows, target = to_dense_numpy(fit.X), fit.index == 1
     likelihood = Likelihood.from_data(rows, target, fit.weight, fit.names, fit.fit_intercept)
     coef = fit.params[0] if fit.fit_intercept else fit.params[0, :-1]
-    return intervals(fit, likelihood, np.linalg.solve(likelihood.to_coef, coef), level)
+    limits = intervals(fit, likelihood, np.linalg.solve(likelihood.to_coef, coef), level)
+    return ProfileIntervals(fit.names[: len(coef)], coef, limits, level)
 
 
 def maximum_profiles(likelihood: Likelihood, start: np.ndarray, **budgets: int) -> list[Profile]:

@@ -1,6 +1,6 @@
 """Bootstrap of coefficients, with refits solved in batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from skorch_logreg.analysis.fitted_model import (
     check_names,
     dense_params,
     group_index,
+    parameter_names,
     penalty_factor,
     penalty_parameters,
     unwrap_estimator,
 )
 from skorch_logreg.analysis.normal import check_level, normal_interval
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
@@ -30,8 +32,8 @@ from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, FeaturePenalty, Penalty
 
 
-@dataclass(frozen=True)
-class Bootstrap:
+@dataclass(frozen=True, repr=False)
+class Bootstrap(Table):
     """Result of `bootstrap`.
 
     Attributes
@@ -49,6 +51,9 @@ class Bootstrap:
         classes are separable.
     n_passes : int
         Number of passes over X by all refits together.
+    names : tuple of str
+        Names of the parameters in the table, as in `Inference`: the intercept is the last one of
+        its class. With three classes or more, ``"class: name"``.
     """
 
     coefs: np.ndarray
@@ -57,6 +62,21 @@ class Bootstrap:
     intercept: np.ndarray
     n_lost: int
     n_passes: int
+    names: tuple[str, ...]
+
+    def _columns(self) -> dict[str, Any]:
+        every = replace(
+            self,
+            coefs=np.concatenate([self.coefs, self.intercepts[..., None]], axis=2),
+            coef=np.column_stack([self.coef, self.intercept]),
+        )
+        lower, upper = every.interval().reshape(-1, 2).T
+        errors = {"std err": every.standard_error.ravel(), "lower": lower, "upper": upper}
+        return {"coef": every.coef.ravel(), **errors}
+
+    def _notes(self) -> list[str]:
+        lost = f", {self.n_lost} more have no finite fit" if self.n_lost else ""
+        return [f"percentile intervals of 95% from {len(self.coefs)} resamples{lost}"]
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -172,6 +192,7 @@ def bootstrap(
     """
     if n_resamples < 2:
         raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
+    whole = estimator
     estimator, X = unwrap_estimator(estimator, X)
     _check_refittable(estimator)
     inputs = validate(
@@ -204,6 +225,7 @@ def bootstrap(
         intercept=intercept,
         n_lost=n_resamples - n_kept,
         n_passes=fits.n_passes,
+        names=parameter_names(whole, coef, estimator.classes_),
     )
 
 

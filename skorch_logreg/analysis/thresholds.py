@@ -15,14 +15,15 @@ from sklearn.utils.validation import _check_sample_weight, _is_fitted
 from torch import Tensor
 
 from skorch_logreg.analysis import held_out, threshold_scores
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
-from skorch_logreg.pipelines import final_step, to_dense_numpy
+from skorch_logreg.pipelines import class_names, final_step, last_step, to_dense_numpy
 
 
-@dataclass(frozen=True)
-class TunedThreshold:
+@dataclass(frozen=True, repr=False)
+class TunedThreshold(Table):
     """Result of `tune_threshold`.
 
     Attributes
@@ -46,6 +47,21 @@ class TunedThreshold:
     thresholds: Any
     scores: Any
     estimator: Any
+
+    def _index(self) -> Any:
+        found = class_names(last_step(self.estimator))
+        return found[-np.size(self.threshold) :]  # the positive class, or the labels
+
+    def _columns(self) -> dict[str, Any]:
+        best, every, scores = np.atleast_1d(self.threshold), self.thresholds, self.scores
+        if np.ndim(self.threshold) == 0:
+            every, scores = [every], [scores]
+        each = zip(best, every, scores, strict=True)
+        own = [score[np.searchsorted(candidates, t)] for t, candidates, score in each]
+        return {"threshold": best, "score": own}
+
+    def _notes(self) -> list[str]:
+        return [f"score {self.score:.4g} of held-out rows"]
 
 
 def tune_threshold(

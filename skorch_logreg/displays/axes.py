@@ -1,6 +1,9 @@
 """Axes, colours and labels of displays, for light and dark backgrounds."""
 
+from collections.abc import Iterable
 from typing import Any
+
+from skorch_logreg.names import shorten
 
 
 def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None) -> Any:
@@ -27,11 +30,7 @@ def foreground_color(ax: Any) -> Any:
     return ax.spines["left"].get_edgecolor()
 
 
-def shorten_label(name: object, longest: int = 32) -> str:
-    """Replace the middle of a long name by an ellipsis; names often differ at their end."""
+def shorten_labels(names: Iterable[Any]) -> list[str]:
+    """Replace the middle of long names by an ellipsis; names often differ at their end."""
     # matplotlib interprets an unescaped dollar as the start of a formula
-    text = str(name)
-    if len(text) > longest:
-        head = longest // 4
-        text = f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
-    return text.replace("$", r"\$")
+    return [text.replace("$", r"\$") for text in shorten(names)]

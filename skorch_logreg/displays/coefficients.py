@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg import pipelines
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step, to_dense_numpy
@@ -134,6 +134,7 @@ class CoefficientDisplay:
         ax = prepare_axes(self, ax, (6.4, 1.2 + max(row_height * len(shown), 1)))
         ax.axvline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
         rows = np.arange(len(shown))
+        labels = [None] * len(coef) if self.classes is None else shorten_labels(self.classes)
         self.features_, self.points_ = shown, []
         for k, row in enumerate(coef):
             bars = None
@@ -143,14 +144,13 @@ class CoefficientDisplay:
                 bars = np.maximum([row[shown] - limits[0], limits[1] - row[shown]], 0)
             # side by side within the row
             offset = 0.7 * ((k + 0.5) / len(coef) - 0.5)
-            label = None if self.classes is None else shorten_label(self.classes[k])
-            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.2, "label": label, **kwargs}
+            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.2, "label": labels[k], **kwargs}
             points = ax.errorbar(row[shown], rows + offset, xerr=bars, **style)
             if bars is None:
                 color = points.lines[0].get_color()
                 ax.hlines(rows + offset, 0, row[shown], color=color, linewidth=1.2)
             self.points_.append(points)
-        ax.set_yticks(rows, [shorten_label(name) for name in names[shown]])
+        ax.set_yticks(rows, shorten_labels(names[shown]))
         ax.set_ylim(max(len(shown), 1) - 0.4, -0.6)
         ax.set_xlabel("coefficient")
         if not len(shown):

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.isotonic import isotonic_regression
 
 from skorch_logreg import pipelines
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import to_dense_numpy
@@ -83,7 +83,7 @@ class CoefficientPathDisplay:
         path : RegularizationPath
             Path, or any object with attributes `Cs`, `coefs` and `classes`.
         feature_names : array-like of shape (n_features,) or None
-            Names of the features; None uses x0, x1, ...
+            Names of the features; None uses those of the path, or else x0, x1, ...
         class_of_interest : class, default=None
             Class whose coefficients are plotted; None plots the norm over all classes if there are
             three or more.
@@ -106,6 +106,8 @@ class CoefficientPathDisplay:
             If the names or the class do not match the path.
         """
         coefs = to_dense_numpy(path.coefs)
+        if feature_names is None:
+            feature_names = getattr(path, "feature_names", None)
         names = pipelines.feature_names(None, coefs.shape[-1], feature_names)
         if class_of_interest is not None:
             index = index_of(class_of_interest, path.classes, "class_of_interest")
@@ -170,10 +172,11 @@ class CoefficientPathDisplay:
         ends = (ends - low) / (high - low)
         heights = spread_positions(ends, gap, gap / 2, 1 - gap / 2)
         connector = {"arrowstyle": "-", "linewidth": 0.7, "relpos": (0, 0.5)}
-        for line, end, height in zip(self.lines_, ends, heights, strict=True):
+        names = shorten_labels(line.get_label() for line in self.lines_)
+        for name, line, end, height in zip(names, self.lines_, ends, heights, strict=True):
             color = line.get_color()
             ax.annotate(
-                shorten_label(line.get_label()),
+                name,
                 xy=(1, end),
                 xytext=(1.05, height),
                 xycoords="axes fraction",

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_label
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import (
@@ -253,7 +253,7 @@ class ThresholdDisplay:
             label = f"threshold = {self.threshold:.3g}"
             self.threshold_line_ = ax.axvline(self.threshold, label=label, **style)
             handles.append(self.threshold_line_)
-        of = "" if self.name is None else f" of {shorten_label(self.name)!r}"
+        of = "" if self.name is None else f" of {shorten_labels([self.name])[0]!r}"
         ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="precision, recall, F1")
         ax.set_xlabel(f"threshold on the probability{of}")
         ax.legend(

@@ -41,7 +41,7 @@ ANALYSES = {
     "summary": lambda *args: summary(*args).covariance,
     "marginal_effects": lambda *args: marginal_effects(*args).covariance,
     "influence": lambda *args: influence(*args).cooks_distance,
-    "profile_intervals": profile_intervals,
+    "profile_intervals": lambda *args: profile_intervals(*args).interval,
     "bootstrap": resampled,
 }
 WRAPPED = {

@@ -152,7 +152,8 @@ def test_likelihood_ratio():
     X, y = spector()
     larger = summary(FREE.fit(X, y), X, y)
     smaller = summary(FREE.fit(X[["GPA"]], y), X[["GPA"]], y)
-    statistic, df, p = likelihood_ratio_test(larger, smaller)
+    test = likelihood_ratio_test(larger, smaller)
+    statistic, df, p = test.statistic, test.df, test.p_value
     full, part = (sm.Logit(y, with_constant(Z)).fit(disp=0) for Z in (X, X[["GPA"]]))
     close(statistic, 2 * (full.llf - part.llf))
     assert df == 2
@@ -192,7 +193,7 @@ def test_influence():
 
 def test_the_profile_falls_by_the_quantile_at_both_ends():
     X, y = spector()
-    ends = profile_intervals(FREE.fit(X, y), X, y, level=0.9)
+    ends = profile_intervals(FREE.fit(X, y), X, y, level=0.9).interval
     Z, best = with_constant(X).to_numpy(), sm.Logit(y, with_constant(X)).fit(disp=0).llf
     for j, pair in enumerate(ends):
         for end in pair:
@@ -207,7 +208,7 @@ def test_the_profile_falls_by_the_quantile_at_both_ends():
 def test_tables():
     X, y = spector()
     found = summary(FREE.fit(X, y), X, y)
-    table = found.table()
+    table = found.to_frame()
     assert isinstance(table, pd.DataFrame)
     assert table.index.tolist() == ["GPA", "TUCE", "PSI", "intercept"]
     close(table["coef"], found.coef)

@@ -165,3 +165,49 @@ def test_strengths_of_any_container_keep_their_order(container, l1_ratio):
     found = regularization_path(X, y, Cs=container(Cs), l1_ratio=l1_ratio)
     np.testing.assert_array_equal(found.Cs, Cs)
     np.testing.assert_array_equal(found.coefs, wanted.coefs)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_the_estimator_at_a_point_is_the_fit(l1_ratio, n_classes):
+    X, y = rows(n_classes)
+    factor = np.r_[0.0, np.ones(X.shape[1] - 1)]
+    options = {"l1_ratio": l1_ratio, "penalty_factor": factor, "tol": TOL}
+    path = regularization_path(X, y, Cs=[1.0, 0.1], **options)
+    found = path.estimator(0.1)
+    fit = TorchLogisticClassifier(C=0.1, **options).fit(X, y)
+    assert str(found.get_params()) == str(fit.get_params())
+    assert vars(fit).keys() - vars(found).keys() <= {"_training"}
+    assert found.converged_
+    np.testing.assert_allclose(found.coef_, fit.coef_, atol=1e-6)
+    np.testing.assert_allclose(found.predict_proba(X), fit.predict_proba(X), atol=1e-6)
+    np.testing.assert_array_equal(path.predict(X, C=0.1), fit.predict(X))
+
+
+def test_between_two_points_coefficients_are_linear_in_the_strength():
+    X, y = rows()
+    path = regularization_path(X, y, Cs=[1.0, 0.25, 0.5])
+    between = path.estimator(1 / 3)
+    np.testing.assert_allclose(between.coef_[0], (path.coefs[1] + path.coefs[2]) / 2)
+    np.testing.assert_allclose(between.intercept_, path.intercepts[1:].mean())
+    assert np.isnan(between.optimality_)
+    assert not between.converged_
+    for C in (0.2, 1.1, np.nan):
+        with pytest.raises(ParameterError, match="the path is from 0.25 to 1"):
+            path.predict(X, C=C)
+
+
+def test_names_of_a_path():
+    X, y = rows()
+    names = np.array([f"feature {j}" for j in range(X.shape[1])], dtype=object)
+    frame = pd.DataFrame(X, columns=names)
+    path = regularization_path(frame, y, Cs=3, penalty_factor={"feature 1": np.inf})
+    assert path.feature_names.tolist() == path.estimator(path.Cs[1]).feature_names_in_.tolist()
+    assert not path.coefs[:, 1].any()
+    path.predict(frame, C=path.Cs[1])  # without a warning of names
+    given = regularization_path(X, y, Cs=3, feature_names=names)
+    assert given.feature_names.tolist() == names.tolist()
+    given.predict(X, C=given.Cs[1])
+    assert regularization_path(X, y, Cs=1).feature_names[1] == "x1"
+    with pytest.raises(ParameterError, match="feature_names has shape"):
+        regularization_path(X, y, feature_names=["one"])

@@ -109,7 +109,7 @@ def free(X, y, weight, fit_intercept=True):
 def test_the_deviance_at_each_end_is_the_quantile(name):
     X, y, weight, fit_intercept = CASES[name]()
     model = free(X, y, weight, fit_intercept)
-    ends = profile_intervals(model, X, y, sample_weight=weight)
+    ends = profile_intervals(model, X, y, sample_weight=weight).interval
     rows = np.column_stack([X, np.ones(len(X))]) if fit_intercept else X
     assert ends.shape == (rows.shape[1], 2)
     for place, pair in enumerate(ends):
@@ -132,7 +132,7 @@ def test_random_problems(seed):
     one = np.ones(len(y))
     model = free(X, y, one)
     try:
-        ends = profile_intervals(model, X, y)
+        ends = profile_intervals(model, X, y).interval
     except ValueError as error:
         assert "separa" in str(error)  # noqa: PT017
         return
@@ -149,16 +149,16 @@ def test_an_intercept_that_is_far_from_the_rows(wrap):
     Z = random.normal(size=(400, 1))
     y = (Z[:, 0] + random.logistic(size=400) > 0).astype(int)
     X = wrap(2000 + 5 * Z)
-    ends = profile_intervals(free(X, y, None), X, y)
+    ends = profile_intervals(free(X, y, None), X, y).interval
     assert ends[1, 1] == pytest.approx(-395.6525, abs=1e-3)
 
 
 @pytest.mark.parametrize("mean", [0.0, 2000.0, 1e6])
 def test_means_and_units_do_not_matter(mean):
     _, Z, y = draw(7, n=60)
-    expected = profile_intervals(free(Z, y, None), Z, y)
+    expected = profile_intervals(free(Z, y, None), Z, y).interval
     X = (Z + mean) * [1e8, 1e-3]
-    found = profile_intervals(free(X, y, None), X, y)
+    found = profile_intervals(free(X, y, None), X, y).interval
     np.testing.assert_allclose(
         found[:-1] * np.array([[1e8], [1e-3]]), expected[:-1], rtol=1e-6, atol=1e-8
     )

@@ -22,7 +22,7 @@ FUNCTIONS = {
     "summary": lambda m, X, y, w: summary(m, X, y, sample_weight=w).standard_error,
     "marginal effects": lambda m, X, y, w: marginal_effects(m, X, y, sample_weight=w).effect,
     "influence": lambda m, X, y, w: influence(m, X, y, sample_weight=w).leverage,
-    "profile": lambda m, X, y, w: profile_intervals(m, X, y, sample_weight=w),
+    "profile": lambda m, X, y, w: profile_intervals(m, X, y, sample_weight=w).interval,
     "firth": lambda m, X, y, w: firth(X, y, sample_weight=w).coef,
     "separation": lambda m, X, y, w: separation(X, y).is_separated,
     "bootstrap": lambda m, X, y, w: (

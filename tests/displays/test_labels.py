@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from skorch_logreg.displays.axes import shorten_label
+from skorch_logreg.displays.axes import shorten_labels
 from skorch_logreg.displays.path import spread_positions
 
 
 def test_long_names_keep_their_ends():
-    text = shorten_label("segment_of_the_customer_" * 4 + "north")
+    (text,) = shorten_labels(["segment_of_the_customer_" * 4 + "north"])
     assert len(text) == 32
     assert text.startswith("segment_…")
     assert text.endswith("customer_north")
-    assert shorten_label("short") == "short"
-    assert shorten_label("in $") == r"in \$"
+    assert shorten_labels(["short", "in $"]) == ["short", r"in \$"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -65,6 +65,11 @@ def feature_names(estimator: Any, n_features: int, given: Any = None) -> np.ndar
     return names
 
 
+def parameter_names(estimator: Any, n_features: int, given: Any = None) -> tuple[str, ...]:
+    """Return the `feature_names` as strings, and "intercept" at the end."""
+    return (*map(str, feature_names(estimator, n_features, given)), "intercept")
+
+
 def class_names(estimator: Any) -> np.ndarray:
     """Return the label names of a multilabel model if it has some, else the classes."""
     check_is_fitted(estimator)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from scipy import linalg, stats
-from sklearn.utils.validation import _get_feature_names
 
 from skorch_logreg.analysis.likelihood import (
     HigherMaximumError,
@@ -19,7 +18,7 @@ from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
-from skorch_logreg.pipelines import feature_names, to_dense_numpy
+from skorch_logreg.pipelines import parameter_names, to_dense_numpy
 
 
 @dataclass(frozen=True, repr=False)
@@ -212,21 +211,20 @@ def firth(
     if intervals not in ("profile", "wald"):
         raise ParameterError(f"intervals={intervals!r}; expected 'profile' or 'wald'.")
     check_level(level)
-    names = _get_feature_names(X)
     inputs = validate(to_numpy(X), y, sample_weight)
     X, index, weight = inputs.float64_arrays()
     X = to_dense_numpy(X)
     classes = inputs.labels.classes
     if len(classes) != 2:
         raise ParameterError(f"y holds {len(classes)} classes; firth is for two.")
-    names = [*map(str, feature_names(None, X.shape[1], names)), *["intercept"] * fit_intercept]
+    names = parameter_names(None, X.shape[1], inputs.names)[: X.shape[1] + fit_intercept]
     likelihood = _JeffreysLikelihood.from_data(X, index == 1, weight, names, fit_intercept)
     try:
         profiles, interval, statistic = _fit_profiles(likelihood, level, intervals)
     except NoMaximumError as failure:
         raise ValueError(f"The penalised likelihood was not maximised: {failure}") from failure
     return FirthFit(
-        names=tuple(names),
+        names=names,
         coef=np.array([profile.estimate for profile in profiles]),
         standard_error=np.array([profile.error for profile in profiles]),
         interval=interval,

@@ -45,11 +45,6 @@ class MarginalEffects(NormalEstimates):
     convergence_message: str | None = None
     _head: ClassVar = "effect"
 
-    @property
-    def estimate(self) -> np.ndarray:
-        """Average effects, of shape (n_features,)."""
-        return self.effect
-
 
 def marginal_effects(
     estimator: Any,

@@ -1,6 +1,6 @@
 """Fitted coefficients with the objective of their training rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -27,7 +27,12 @@ from skorch_logreg.objective import (
     output_curvature,
 )
 from skorch_logreg.penalties import L2, FeaturePenalty
-from skorch_logreg.pipelines import feature_names, last_step, to_dense_numpy, transform_before_last
+from skorch_logreg.pipelines import (
+    last_step,
+    parameter_names,
+    to_dense_numpy,
+    transform_before_last,
+)
 
 _BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
 
@@ -91,7 +96,7 @@ class FittedModel:
             index=index,
             weight=np.ones(n_samples) if weight is None else weight.numpy(),
             classes=classes,
-            names=(*map(str, feature_names(whole, n_features)), "intercept"),
+            names=parameter_names(whole, n_features),
             params=np.column_stack([coef, intercept]),
             ridge=ridge,
             fit_intercept=bool(estimator.fit_intercept),
@@ -226,13 +231,9 @@ def dense_params(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     return coef, np.broadcast_to(intercept, len(coef)).copy()
 
 
-def parameter_names(estimator: Any, coef: np.ndarray, classes: Any) -> tuple[str, ...]:
-    """Return the names of all coefficients (K, n_features), the intercept after those of a class.
-
-    They begin with the class if there are three or more.
-    """
-    names = [*map(str, feature_names(estimator, coef.shape[1])), "intercept"]
-    prefixes = [""] if len(coef) == 1 else [f"{label}: " for label in classes]
+def names_by_class(names: Sequence[str], labels: Any, n_classes: int) -> tuple[str, ...]:
+    """Return the names of the parameters of all ``labels``, with the label if they are several."""
+    prefixes = [f"{label}: " if n_classes > 2 else "" for label in labels]
     return tuple(prefix + name for prefix in prefixes for name in names)
 
 

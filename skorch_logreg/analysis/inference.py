@@ -8,7 +8,7 @@ from scipy import stats
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import clustered_scores, inverse_hessian, squared_scores
-from skorch_logreg.analysis.fitted_model import FittedModel
+from skorch_logreg.analysis.fitted_model import FittedModel, names_by_class
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
@@ -80,11 +80,6 @@ class Inference(NormalEstimates):
     is_penalised: bool
     convergence_message: str | None = None
     weight_type: str = "frequency"
-
-    @property
-    def estimate(self) -> np.ndarray:
-        """Coefficients, of shape (n_params,)."""
-        return self.coef
 
     @property
     def odds_ratio(self) -> np.ndarray:
@@ -281,7 +276,6 @@ def summary(
     contrast = np.eye(n_outputs)
     if n_outputs > 1:  # differences from the first class
         contrast = (contrast - contrast[0])[1:]
-    prefixes = [f"{label}: " if n_outputs > 1 else "" for label in fit.classes[1:]]
     moved = np.kron(contrast, fit.to_original_units[:n_params])
     df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
     if covariance == "cluster":
@@ -296,7 +290,7 @@ def summary(
     if covariance in _ROBUST and sample_weight is not None:
         convention = f"{convention}; {_WEIGHT_TYPES[weight_type]}"
     return Inference(
-        names=tuple(prefix + name for prefix in prefixes for name in fit.names[:n_params]),
+        names=names_by_class(fit.names[:n_params], fit.classes[1:], len(fit.classes)),
         coef=(contrast @ fit.params[:, :n_params]).ravel(),
         covariance=moved @ spread @ moved.T,
         convention=convention,
@@ -367,7 +361,7 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
     ... ]
     >>> likelihood_ratio_test(*fits)
                        statistic          df           p
-    likelihood ratio       38.63           1   5.131e-10
+    likelihood ratio       38.89           1   4.489e-10
     """
     if larger.is_penalised or smaller.is_penalised:
         raise ParameterError("A likelihood ratio needs fits without a penalty: C=float('inf').")

@@ -32,12 +32,12 @@ class NormalEstimates(Table):
     level: float
     covariance: np.ndarray
     convergence_message: str | None
-    _head: ClassVar = "coef"  # of the column of the estimates
+    _head: ClassVar = "coef"  # attribute and column of the estimates
 
     @property
     def estimate(self) -> np.ndarray:
         """Estimates, of shape (n,)."""
-        raise NotImplementedError
+        return np.asarray(getattr(self, self._head))
 
     @property
     def standard_error(self) -> np.ndarray:

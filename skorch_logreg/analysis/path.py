@@ -18,7 +18,7 @@ from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Status, fit_path, models_at_once
 from skorch_logreg.fitting.batch import BatchFitter, Models
 from skorch_logreg.inputs import torch_dtype
-from skorch_logreg.inputs.validate import validate
+from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import Loss, loss_of
 from skorch_logreg.penalties import L2, ElasticNet
@@ -106,29 +106,23 @@ class RegularizationPath(Table):
         ParameterError
             If C is outside of the path.
         """
-        order = np.argsort(self.Cs, kind="stable")
-        Cs = self.Cs[order]
-        if not Cs[0] <= C <= Cs[-1]:
+        if not min(self.Cs) <= C <= max(self.Cs):
             raise ParameterError(
-                f"C is {C!r}, but the path is from {Cs[0]:.6g} to {Cs[-1]:.6g}, the ends included."
+                f"C is {C!r}, but the path is from {min(self.Cs):.6g} to {max(self.Cs):.6g}."
             )
-        place = int(np.searchsorted(Cs, C))
-        is_point, high = bool(Cs[place] == C), order[place]
-        low = high if is_point else order[place - 1]
-        strength, strengths = 1 / C, 1 / self.Cs
-        share = 0.0
-        if not is_point:
-            share = float((strength - strengths[high]) / (strengths[low] - strengths[high]))
+        order = np.argsort(-self.Cs, kind="stable")
+        place = float(np.interp(1 / C, 1 / self.Cs[order], np.arange(len(order))))
+        low, high, share = order[int(place)], order[int(np.ceil(place))], place % 1
         coef, intercept = (
-            share * part[low] + (1 - share) * part[high] for part in (self.coefs, self.intercepts)
+            (1 - share) * part[low] + share * part[high] for part in (self.coefs, self.intercepts)
         )
-        model = copy(self.template).set_params(C=float(C))
+        model, is_point = copy(self.template).set_params(C=float(C)), bool(low == high)
         model.coef_, model.intercept_ = np.atleast_2d(coef), np.atleast_1d(intercept)
-        model.n_iter_ = self.n_iter[[high]].astype(np.int32) * is_point
-        model.n_passes_ = self.n_passes
-        model.optimality_ = float(self.optimality[high]) if is_point else np.nan
-        model.duality_gap_ = float(self.duality_gap[high]) if is_point else np.nan
-        model.converged_ = is_point and bool(self.converged[high])
+        model.n_iter_ = self.n_iter[[low]].astype(np.int32) * is_point
+        model.n_passes_, model.converged_ = self.n_passes, is_point and bool(self.converged[low])
+        model.optimality_, model.duality_gap_ = (
+            float(part[low]) if is_point else np.nan for part in (self.optimality, self.duality_gap)
+        )
         return model
 
     def predict(self, X: Any, *, C: float) -> Any:
@@ -247,32 +241,22 @@ def regularization_path(
     data, loss = from_arrays(inputs.X, inputs.labels.index, inputs.weight), loss_of(len(classes))
     given = inputs.names if feature_names is None else feature_names
     factor = check_penalty_factor(penalty_factor, data.n_features, given)
-    factor = None if factor is None else factor.to(data.device)
+    own = None if factor is None else factor.to(data.device)
     grid = _grid(Cs, C_max, l1_ratio, data)
     options: dict[str, Any] = {"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter}
     if l1_ratio > 0:
-        penalty = ElasticNet(float(l1_ratio), factor)
+        penalty = ElasticNet(float(l1_ratio), own)
         used, fits = fit_path(data, loss, penalty, grid, **options)
     else:
         used = grid(_RIDGE_C_RANGE[0])
-        fits = _fit_ridge(data, inputs.labels.index, L2(factor), used, loss=loss, **options)
+        fits = _fit_ridge(data, inputs.labels.index, L2(own), used, loss=loss, **options)
     if not isinstance(Cs, Integral):
         order = np.argsort(np.asarray(Cs, dtype=np.float64), kind="stable")
         place = np.argsort(order, kind="stable")
         used, fits = used[place], fits.take(torch.from_numpy(place))
-    is_float32 = torch_dtype(inputs.X) == torch.float32
-    factors = None if factor is None else factor.cpu().numpy()
-    template = TorchLogisticClassifier(l1_ratio=l1_ratio, penalty_factor=factors, **options)
-    template.classes_, template.n_features_in_ = classes, data.n_features
-    if inputs.names is not None:
-        template.feature_names_in_ = inputs.names
-    path = _make_path(
-        used,
-        fits,
-        template,
-        names=names_of(None, data.n_features, given),
-        dtype=np.float32 if is_float32 else np.float64,
-    )
+    factors = None if factor is None else factor.numpy()
+    parameters = {"l1_ratio": l1_ratio, "penalty_factor": factors, **options}
+    path = _make_path(used, fits, inputs, names_of(None, data.n_features, given), parameters)
     if not path.converged.all():
         warn_user(
             f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
@@ -310,15 +294,18 @@ def _fit_ridge(
 def _make_path(
     Cs: np.ndarray,
     fits: FitResult,
-    template: TorchLogisticClassifier,
-    *,
+    inputs: FitInput,
     names: np.ndarray,
-    dtype: Any,
+    parameters: dict[str, Any],
 ) -> RegularizationPath:
-    """Collect the fits of all Cs."""
+    """Collect the fits of all Cs, with the names of the features."""
+    template, classes = TorchLogisticClassifier(**parameters), inputs.labels.classes
+    template.classes_, template.n_features_in_ = classes, len(names)
+    if inputs.names is not None:
+        template.feature_names_in_ = inputs.names
+    dtype = np.float32 if torch_dtype(inputs.X) == torch.float32 else np.float64
     coefs, intercepts = fits.params.coef.cpu().numpy(), fits.params.intercept.cpu().numpy()
     n_active = (coefs != 0).any(axis=1).sum(axis=1)
-    classes = template.classes_
     if len(classes) == 2:
         coefs, intercepts = coefs[:, 0], intercepts[:, 0]
     return RegularizationPath(

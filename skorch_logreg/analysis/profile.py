@@ -195,11 +195,11 @@ def profile_intervals(
     >>> from skorch_logreg import TorchLogisticClassifier
     >>> from skorch_logreg.analysis import profile_intervals
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = TorchLogisticClassifier(C=float("inf")).fit(X[:, :2], y)
+    >>> model = TorchLogisticClassifier(C=float("inf"), tol=1e-8).fit(X[:, :2], y)
     >>> profile_intervals(model, X[:, :2], y)
                      coef       lower       upper
-    x0             -1.057      -1.271     -0.8713
-    x1            -0.2182     -0.2929      -0.148
+    x0             -1.057      -1.271     -0.8724
+    x1            -0.2181     -0.2931     -0.1472
     intercept       19.85       16.61       23.59
     profile likelihood intervals of 95%
     """

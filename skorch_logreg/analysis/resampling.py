@@ -14,7 +14,7 @@ from skorch_logreg.analysis.fitted_model import (
     check_names,
     dense_params,
     group_index,
-    parameter_names,
+    names_by_class,
     penalty_factor,
     penalty_parameters,
     unwrap_estimator,
@@ -30,6 +30,7 @@ from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import L2, ElasticNet, FeaturePenalty, Penalty
+from skorch_logreg.pipelines import parameter_names
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,6 +202,7 @@ def bootstrap(
     check_names(estimator, X)
     resampled = _ResampledRows.of(estimator, inputs, groups, check_random_state(random_state))
     coef, intercept = dense_params(estimator)
+    names, classes = parameter_names(whole, coef.shape[1]), inputs.labels.classes
     start = Params(torch.from_numpy(coef), torch.from_numpy(intercept))
     fits, lost = resampled.fit(n_resamples, start, memory_budget)
     status = np.array(fits.status, dtype=object)
@@ -225,7 +227,7 @@ def bootstrap(
         intercept=intercept,
         n_lost=n_resamples - n_kept,
         n_passes=fits.n_passes,
-        names=parameter_names(whole, coef, estimator.classes_),
+        names=names_by_class(names, classes[-len(coef) :], len(classes)),
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import _get_feature_names
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.data.threads import single_thread, workers
@@ -15,7 +14,7 @@ from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import Objective, Units
 from skorch_logreg.penalties import L2
-from skorch_logreg.pipelines import feature_names
+from skorch_logreg.pipelines import parameter_names
 from skorch_logreg.recession import count_separated_rows, find_direction
 from skorch_logreg.recession.linear_program import MIN_GAIN
 
@@ -100,7 +99,6 @@ def separation(
     >>> found.is_separated, found.is_complete, found.n_separated
     (True, False, 150)
     """
-    names = _get_feature_names(X)
     inputs = validate(to_numpy(X), y, sample_weight)
     X, index, weight = inputs.float64_arrays()
     present = np.unique(index[weight > 0])
@@ -110,7 +108,7 @@ def separation(
             "of two or more."
         )
     index = np.searchsorted(present, index).clip(max=len(present) - 1)  # absent ones have no weight
-    columns = [*map(str, feature_names(None, X.shape[1], names)), "intercept"]
+    columns = parameter_names(None, X.shape[1], inputs.names)
     with workers(), single_thread():
         loss, data = loss_of(len(present)), from_arrays(X, index, weight)
         units = Units.of(data, fit_intercept, None)

@@ -44,13 +44,7 @@ class Table:
         return [["", *columns], *rows]
 
     def to_frame(self) -> Any:
-        """Return the table as a data frame; pandas has to be installed.
-
-        Returns
-        -------
-        table : pandas.DataFrame
-            A row for each row of the printed table.
-        """
+        """Return the table as a data frame of pandas, which has to be installed."""
         from pandas import DataFrame
 
         return DataFrame(self._columns(), index=list(self._index()))

@@ -1,6 +1,6 @@
 """Validation of the parameter `bounds` of the coefficients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,7 @@ from skorch_logreg.penalties import Box, ElasticNet
 
 
 def check_bounds(
-    bounds: Any,
-    n_features: int,
-    dtype: torch.dtype,
-    options: Options,
-    names: Sequence[str] | None = None,
+    bounds: Any, n_features: int, dtype: torch.dtype, options: Options, names: Any = None
 ) -> tuple[Tensor, Tensor] | None:
     """Validate bounds of coefficients of ``dtype``, and that solver and penalty support them.
 
@@ -72,7 +68,7 @@ def check_bounds(
     return _representable(low, high, dtype)
 
 
-def _bounds_by_name(bounds: Mapping[Any, Any], names: Sequence[str] | None) -> tuple[Any, ...]:
+def _bounds_by_name(bounds: Mapping[Any, Any], names: Any) -> tuple[Any, ...]:
     for name, pair in bounds.items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ParameterError(f"bounds[{name!r}] is {pair!r}; expected a pair (low, high).")

@@ -1,6 +1,6 @@
 """Validation of sample weights, class weights, penalty factors and offsets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -106,9 +106,7 @@ def check_nonzero(weight: Tensor) -> Tensor:
     return weight
 
 
-def check_penalty_factor(
-    penalty_factor: Any, n_features: int, names: Sequence[str] | None = None
-) -> Tensor | None:
+def check_penalty_factor(penalty_factor: Any, n_features: int, names: Any = None) -> Tensor | None:
     """Validate the penalty factors (n_features,) of the features, in new memory.
 
     A dict has the factors of some features by ``names``; those of all others are 1.

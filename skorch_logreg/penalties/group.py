@@ -31,11 +31,7 @@ class Grouped(FeaturePenalty):
     size: Tensor | None
 
     def of_features(
-        self,
-        n_features: int,
-        factor: Tensor | None,
-        device: torch.device,
-        names: Sequence[str] | None = None,
+        self, n_features: int, factor: Tensor | None, device: torch.device, names: Any = None
     ) -> Self:
         """Return the penalty of so many features, each with its factor; check the groups."""
         groups = torch.from_numpy(_groups_of(self.groups, n_features, names)).to(device)
@@ -235,7 +231,7 @@ class GroupL2(Grouped):
             radius = radius + move
 
 
-def _groups_of(groups: Any, n_features: int, names: Sequence[str] | None) -> np.ndarray:
+def _groups_of(groups: Any, n_features: int, names: Any) -> np.ndarray:
     """Group (n_features,) of every feature, from any way of saying it."""
     if isinstance(groups, Mapping):
         found = _from_lists(groups, n_features, names)
@@ -267,9 +263,7 @@ def _groups_of(groups: Any, n_features: int, names: Sequence[str] | None) -> np.
     return np.unique(each, return_inverse=True)[1].astype(np.int64)
 
 
-def _from_lists(
-    groups: Mapping[Any, Any], n_features: int, names: Sequence[str] | None
-) -> np.ndarray:
+def _from_lists(groups: Mapping[Any, Any], n_features: int, names: Any) -> np.ndarray:
     """Return the group (n_features,) of every feature, -1 for features that are in none."""
     found, labels = np.full(n_features, -1, dtype=np.int64), list(groups)
     for number, (label, features) in enumerate(groups.items()):

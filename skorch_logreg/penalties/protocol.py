@@ -1,7 +1,6 @@
 """Base class of penalties: functions of the coefficients."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -185,11 +184,7 @@ class FeaturePenalty(Penalty):
 
     @abstractmethod
     def of_features(
-        self,
-        n_features: int,
-        factor: Tensor | None,
-        device: torch.device,
-        names: Sequence[str] | None = None,
+        self, n_features: int, factor: Tensor | None, device: torch.device, names: Any = None
     ) -> Self:
         """Return the penalty of so many features, each with its factor, and their names, if any.
 

@@ -193,7 +193,7 @@ def test_between_two_points_coefficients_are_linear_in_the_strength():
     assert np.isnan(between.optimality_)
     assert not between.converged_
     for C in (0.2, 1.1, np.nan):
-        with pytest.raises(ParameterError, match="the path is from 0.25 to 1"):
+        with pytest.raises(ParameterError, match="the path is from 0.25 to 1."):
             path.predict(X, C=C)
 
 

@@ -152,11 +152,10 @@ class TorchLogisticClassifierCV(
     Notes
     -----
     The defaults of `l1_ratios`, `scoring` and `use_legacy_attributes` are those of the installed
-    scikit-learn, so that a change of the import does not change the result: in versions 1.8 and
-    1.9 None, None and True, where "warn" in the signature stands for a value that will change;
-    (0,) and False from version 1.10, and "neg_log_loss" from version 1.11. This class does not
-    warn of these changes. ``scoring="neg_log_loss", use_legacy_attributes=False`` are recommended:
-    the log loss judges the probabilities, and the attributes have one array for all classes.
+    scikit-learn, so that a change of the import does not change the result. The default "warn" of
+    versions 1.8 and 1.9 acts as None, None and True; scikit-learn will change it to (0,) and False
+    in 1.10 and "neg_log_loss" in 1.11, without a warning here. Recommended are
+    ``scoring="neg_log_loss", use_legacy_attributes=False``.
 
     X is validated once and not copied; it keeps its type, with sums in float64. Scores that
     are means over rows ("neg_log_loss", "accuracy", "neg_brier_score", "balanced_accuracy") and

@@ -3,7 +3,6 @@
 The tables of deprecated values become obsolete with scikit-learn 1.10.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -23,10 +22,7 @@ from skorch_logreg.solvers.minibatch import trains_in_epochs
 __all__ = ["DEFAULTS", "CVOptions", "resolve_cv", "unless_default"]
 
 # scikit-learn changes some of them, which it announces by the default "warn"
-DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(LogisticRegressionCV).parameters.items()
-}
+DEFAULTS = LogisticRegressionCV().get_params()
 
 _L1_RATIOS_NONE = (
     "'l1_ratios=None' was deprecated in version 1.8 and will "

@@ -150,9 +150,9 @@ EXPORT CLONES void dense_hessian_product(const void *entries, int64_t n_rows, in
     DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
 }
 
-/* Add the products of HALF columns of one panel with all of another, both (rows, PANEL). */
+/* Add the products of HALF columns of one panel with `width` of another, both (rows, PANEL). */
 INNER void add_panel_product(const double *restrict left, const double *restrict right, int64_t rows,
-    double *restrict out, int64_t side)
+    int width, double *restrict out, int64_t side)
 {
     double sum[HALF][PANEL] = {{0.0}};
     for (int64_t t = 0; t < rows; t++) {
@@ -162,12 +162,12 @@ INNER void add_panel_product(const double *restrict left, const double *restrict
         for (int i = 0; i < HALF; i++) {
             double own = left[t * PANEL + i];
 #pragma omp simd
-            for (int j = 0; j < PANEL; j++)
+            for (int j = 0; j < width; j++)
                 sum[i][j] += own * right[t * PANEL + j];
         }
     }
     for (int i = 0; i < HALF; i++)
-        for (int j = 0; j < PANEL; j++)
+        for (int j = 0; j < width; j++)
             out[i * side + j] += sum[i][j];
 }
 
@@ -199,10 +199,13 @@ INNER double gram(const matrix_t *m, int is_float, int by_column, const double *
         int64_t rows = smaller(tile, m->n_rows - start), i, j;
         for (i = 0; i < side; i += PANEL)
             fill_panel(m, is_float, by_column, start, rows, i, root, buffer + i * tile);
-        for (i = 0; i < side; i += HALF)
-            for (j = 0; j <= i; j += PANEL)
-                add_panel_product(buffer + i / PANEL * PANEL * tile + i % PANEL, buffer + j * tile,
-                    rows, out + i * side + j, side);
+        for (i = 0; i <= m->n_columns; i += HALF) { /* the lower triangle */
+            const double *left = buffer + i / PANEL * PANEL * tile + i % PANEL;
+            for (j = 0; j + PANEL <= i + HALF; j += PANEL)
+                add_panel_product(left, buffer + j * tile, rows, PANEL, out + i * side + j, side);
+            if (j <= i)
+                add_panel_product(left, buffer + j * tile, rows, HALF, out + i * side + j, side);
+        }
     }
     return 0.0;
 }

@@ -52,7 +52,7 @@ class CompiledPasses:
     def logistic_newton(
         self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool
     ) -> tuple[Tensor, ...] | None:
-        if self._units is not None or params.shape[:2].numel() != 1:
+        if not isinstance(self._stored, Tensor) or params.shape[:2].numel() != 1:
             return None
         return passes.logistic_newton(
             self._stored,
@@ -60,6 +60,7 @@ class CompiledPasses:
             self.weight,
             params.view(-1),
             ridge.view(-1),
+            units=self._units,
             shift=shift,
             fit_intercept=fit_intercept,
         )

@@ -68,9 +68,9 @@ class InMemory(Data):
 
     @cached_property
     def whole(self) -> Block | None:
-        if self.rows.design is None or self.is_split:
+        if self.is_split or self.origin is not None or self.rows.needs_workspace:
             return None
-        return self.rows.block(slice(None), self.targets, self.weight)
+        return self.rows.block(slice(0, self.n_samples), self.targets, self.weight)
 
     @property
     def single_block(self) -> bool:
@@ -93,7 +93,7 @@ class InMemory(Data):
         self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False
     ) -> tuple[Tensor, ...]:
         self.reads[0] += reads
-        if self.whole is not None and self.origin is None:
+        if self.whole is not None:
             return kernel(self.whole, *row_arrays)
         step = self.rows.rows_per_block(self.n_logits)
         if few:

@@ -48,8 +48,7 @@ class Block(Protocol):
     ) -> tuple[Tensor, ...] | None:
         """Compute what a Newton step of one model needs; see `kernels.passes.logistic_newton`.
 
-        None without a kernel for these rows, if they have other units, or if the Hessian is not
-        positive definite.
+        None without a kernel for these rows, or if the Hessian is not positive definite.
         """
 
     def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
@@ -145,7 +144,7 @@ class Data(ABC):
     Attributes
     ----------
     whole : Block or None
-        Block of all rows, if they are few enough for the design matrix to be stored.
+        Block of all rows, if a pass has no other block and does not convert it.
     single_block : bool
         Whether one block can hold all rows, as `outer` needs.
     is_split : bool

@@ -17,10 +17,10 @@ from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.objective import Objective, Params, Units
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import (
-    AUTO_SOLVERS,
     LBFGS,
     SOLVERS,
     Iterate,
+    NewtonCG,
     NewtonCholesky,
     Outcome,
     Solver,
@@ -188,11 +188,14 @@ def _choose_solver(request: FitRequest, objective: Objective) -> Solver:
         auto: Any = _choose_solver(replace(request, solver="auto"), objective)
         return replace(auto, on_interrupt=solver.on_interrupt)
     if solver == "auto":
-        return AUTO_SOLVERS[choose_solver(objective, smooth)]()
+        return SOLVERS[choose_solver(objective, smooth)]()
     chosen: Any = SOLVERS[solver]() if isinstance(solver, str) else solver
     if isinstance(chosen, NewtonCholesky) and smooth:
+        plan = choose_curvature(objective)
+        if not plan.last.exact:
+            return NewtonCG(**chosen.resuming())
         # a Hessian for every model at every step has to fit: else they get theirs in turn
-        fits = len(objective.reg_strength) <= choose_curvature(objective).max_models()
+        fits = len(objective.reg_strength) <= plan.max_models()
         return chosen if fits else LBFGS(**chosen.resuming())
     if "smooth" in chosen.requires and not smooth:
         raise ValueError(

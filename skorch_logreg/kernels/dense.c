@@ -10,6 +10,7 @@
 typedef struct {
     const void *entries;
     int64_t n_rows, n_columns, row_stride, column_stride;
+    const double *center, *unit; /* Gram matrices are those of (X - center) * unit, if not NULL */
 } matrix_t;
 
 INNER double entry(const void *x, int64_t i, int is_float)
@@ -135,7 +136,7 @@ EXPORT CLONES double dense_loss(const void *entries, int64_t n_rows, int64_t n_c
     const double *weight, int64_t weight_stride, const double *slope, double shift,
     const double *before, double *logits, double *gradient, double *second)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
     rows_t rows = {sign, weight, weight_stride, 0};
     return DISPATCH(pass, &rows, slope, shift, before, logits, gradient, second);
 }
@@ -145,7 +146,7 @@ EXPORT CLONES void dense_hessian_product(const void *entries, int64_t n_rows, in
     int64_t row_stride, int64_t column_stride, int is_float, const double *curvature,
     const double *weight, int64_t weight_stride, const double *slope, double shift, double *product)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
     rows_t rows = {0, weight, weight_stride, curvature};
     DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
 }
@@ -171,8 +172,16 @@ INNER void add_panel_product(const double *restrict left, const double *restrict
             out[i * side + j] += sum[i][j];
 }
 
-/* Write the columns of a panel times the roots of the weights: (rows, PANEL). The column after the
-   last one is the intercept's. */
+/* An entry of a panel: that of a column times the root of the row's weight. The column after the last
+   one is the intercept's. */
+INNER double panel_entry(const matrix_t *m, const void *x, int64_t offset, int64_t column,
+    int is_float, double root)
+{
+    double value = entry(x, offset, is_float);
+    return root * (m->unit ? (value - m->center[column]) * m->unit[column] : value);
+}
+
+/* Write the columns of a panel times the roots of the weights: (rows, PANEL). */
 INNER void fill_panel(const matrix_t *m, int is_float, int by_column, int64_t start, int64_t rows,
     int64_t first, const double *root, double *restrict panel)
 {
@@ -184,11 +193,12 @@ INNER void fill_panel(const matrix_t *m, int is_float, int by_column, int64_t st
         if (full == PANEL) {
 #pragma omp simd
             for (int j = 0; j < PANEL; j++)
-                out[j] = r * entry(x, j * step, is_float);
+                out[j] = panel_entry(m, x, j * step, first + j, is_float, r);
             continue;
         }
         for (int64_t j = 0; j < PANEL; j++)
-            out[j] = j < full ? r * entry(x, j * step, is_float) : (first + j == p ? r : 0.0);
+            out[j] = j < full ? panel_entry(m, x, j * step, first + j, is_float, r)
+                              : (first + j == p ? r : 0.0);
     }
 }
 
@@ -216,7 +226,7 @@ EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_col
     int64_t row_stride, int64_t column_stride, int is_float, const double *root, int64_t side,
     int64_t tile, double *buffer, double *out)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
     DISPATCH(gram, root, side, tile, buffer, out);
 }
 
@@ -257,32 +267,50 @@ INNER void cholesky_solve(const double *factor, int64_t size, int64_t side, doub
     }
 }
 
-/* What a Newton step needs of a point with a ridge (p + 1,), all of few rows: the logits; the
-   gradient, the shifted diagonal of the Hessian and the product of its inverse with the gradient, in
-   the rows of sums (3, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero
-   before; and the objective and the decrement. Without an intercept its slope is zero. Return 0 if
-   the Hessian is not positive definite. `buffer` has n_rows + side * tile numbers. */
+/* Divide sums (p + 1,) over the rows of X by the scale, after those of the center are subtracted. */
+INNER void standardise(const matrix_t *m, double *sums)
+{
+    for (int64_t j = 0; m->unit && j < m->n_columns; j++)
+        sums[j] = (sums[j] - m->center[j] * sums[m->n_columns]) * m->unit[j];
+}
+
+/* What a Newton step needs of a point with a ridge (p + 1,), all of rows (X - center) / scale, or of X
+   itself if these are NULL: the logits; the gradient, the shifted diagonal of the Hessian, the product
+   of its inverse with the gradient, and the loss's Hessian row of the intercept, in the rows of sums
+   (4, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero before; and the
+   objective and the decrement. Without an intercept its slope is zero. Return 0 if the Hessian is not
+   positive definite. `buffer` has n_rows + side * (tile + 2) numbers. */
 EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
-    const double *weight, int64_t weight_stride, const double *params, const double *ridge,
-    double shift, int fit_intercept, int64_t side, int64_t tile, double *logits, double *sums,
-    double *factor, double *objective, double *decrement, double *buffer)
+    const double *weight, int64_t weight_stride, const double *center, const double *scale,
+    const double *params, const double *ridge, double shift, int fit_intercept, int64_t side,
+    int64_t tile, double *logits, double *sums, double *factor, double *ends, double *buffer)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride};
-    rows_t rows = {sign, weight, weight_stride, 0};
     int64_t size = n_columns + 1, i;
     double *gradient = sums, *diagonal = sums + size, *solved = sums + 2 * size;
-    *objective = DISPATCH(pass, &rows, params, params[n_columns], 0, logits, gradient, 0);
+    double *root = buffer, *panels = root + n_rows, *slope = panels + side * tile;
+    double *unit = slope + side, *last = factor + n_columns * side, constant = params[n_columns];
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, center, scale ? unit : 0};
+    rows_t rows = {sign, weight, weight_stride, 0};
+    for (i = 0; i < n_columns; i++) {
+        unit[i] = scale ? 1.0 / scale[i] : 1.0;
+        slope[i] = params[i] * unit[i];
+        constant -= center ? slope[i] * center[i] : 0.0;
+    }
+    ends[0] = DISPATCH(pass, &rows, slope, constant, 0, logits, gradient, 0);
+    standardise(&m, gradient);
     for (i = 0; i < n_rows; i++)
-        buffer[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
-    DISPATCH(gram, buffer, side, tile, buffer + n_rows, factor);
+        root[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
+    DISPATCH(gram, root, side, tile, panels, factor);
+    for (i = 0; i < size; i++)
+        sums[3 * size + i] = last[i];
     if (!fit_intercept) {
         gradient[n_columns] = 0.0;
         for (i = 0; i < size; i++)
-            factor[n_columns * side + i] = 0.0;
+            last[i] = i == n_columns; /* any positive number: the gradient is zero there */
     }
     for (i = 0; i < size; i++) {
-        *objective += 0.5 * ridge[i] * params[i] * params[i];
+        ends[0] += 0.5 * ridge[i] * params[i] * params[i];
         gradient[i] += ridge[i] * params[i];
         diagonal[i] = factor[i * side + i] = (factor[i * side + i] + ridge[i]) * (1.0 + shift);
         solved[i] = gradient[i];
@@ -291,6 +319,6 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
         return 0;
     cholesky_solve(factor, size, side, solved);
     for (i = 0; i < size; i++)
-        *decrement += 0.5 * gradient[i] * solved[i];
+        ends[1] += 0.5 * gradient[i] * solved[i];
     return 1;
 }

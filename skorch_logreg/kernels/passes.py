@@ -28,8 +28,8 @@ _ARGUMENTS = {
     "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
     "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
     "newton": (
-        *(c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_double, c_int, c_int64, c_int64),
-        *(c_void_p,) * 6,
+        *(c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int64, c_int64),
+        *(c_void_p,) * 5,
     ),
     "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
     "product": (c_void_p, c_int64, c_void_p),
@@ -241,6 +241,7 @@ def logistic_newton(
     params: Tensor,
     ridge: Tensor,
     *,
+    units: tuple[Tensor, Tensor] | None,
     shift: float,
     fit_intercept: bool,
 ) -> tuple[Tensor, ...] | None:
@@ -252,6 +253,8 @@ def logistic_newton(
         As in `logistic_loss`.
     params, ridge : Tensor of shape (p + 1,)
         Coefficients and intercept, and the diagonal of the penalty's Hessian.
+    units : tuple of two Tensors of shape (p,), or None
+        Center and scale: the rows are ``(X - center) / scale``; None: X itself.
     shift : float
         Relative shift of the diagonal of the Hessian.
     fit_intercept : bool
@@ -259,31 +262,34 @@ def logistic_newton(
     Returns
     -------
     logits : Tensor of shape (rows, 1, 1)
-    sums : Tensor of shape (3, p + 1)
-        Gradient of the objective, diagonal of the shifted Hessian H, and ``H^-1 gradient``.
+    sums : Tensor of shape (4, p + 1)
+        Gradient of the objective, diagonal of the shifted Hessian H, ``H^-1 gradient``, and the row
+        of the loss's Hessian for the intercept.
     factor : Tensor of shape (p + 1, p + 1)
         Cholesky factor of H in its lower triangle. The result is None if there is none.
-    objective, decrement : Tensor of shape (1,)
-        The decrement is ``gradient' H^-1 gradient / 2``.
+    ends : Tensor of shape (2,)
+        Objective, and decrement ``gradient' H^-1 gradient / 2``.
     """
     kernel, factor, sign = _of_rows(X, "newton"), _weight(weight), _address(targets)
     if kernel is None or factor is None or sign is None:
         return None
     side, padded, tile = len(params), *_panels(len(params))
     logits = params.new_empty(len(X), 1, 1)
-    buffer = params.new_empty(len(X) + padded * tile)
-    sums, gram = params.new_zeros(3, side), params.new_zeros(padded, padded)
-    ends = params.new_zeros(2)
-    params, ridge = params.contiguous(), ridge.contiguous()
-    at = ends.data_ptr()
+    buffer = params.new_empty(len(X) + padded * (tile + 2))
+    # one array of zeros: the matrix, the sums and the ends
+    zeros = params.new_zeros(padded * padded + 4 * side + 2)
+    gram, sums, ends = zeros.split([padded * padded, 4 * side, 2])
     found = kernel(
         sign,
         *factor,
+        *((None, None) if units is None else (unit.data_ptr() for unit in units)),
         *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, padded, tile),
-        *(logits.data_ptr(), sums.data_ptr(), gram.data_ptr()),
-        *(at, at + ends.element_size(), buffer.data_ptr()),
+        *(logits.data_ptr(), sums.data_ptr(), gram.data_ptr(), ends.data_ptr()),
+        buffer.data_ptr(),
     )
-    return (logits, sums, gram[:side, :side], *ends.split(1)) if found else None
+    return (
+        (logits, sums.view(4, side), gram.view(padded, -1)[:side, :side], ends) if found else None
+    )
 
 
 def _panels(side: int) -> tuple[int, int]:

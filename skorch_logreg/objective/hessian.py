@@ -97,9 +97,11 @@ def output_curvature(objective: Objective, point: Point) -> Tensor:
 
 
 def penalty_diagonal(objective: Objective, params: Tensor) -> Tensor:
-    """Return the diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept."""
-    ridge = objective.scaled(objective.penalty.hess_diagonal(params[..., :-1]))
-    return torch.cat([ridge, torch.zeros_like(ridge[..., :1])], dim=-1)
+    """Return the diagonal (m, K, p + 1) of the penalty's Hessian; 0 for the intercept.
+
+    It is not to be written to.
+    """
+    return objective.ridge if objective.penalty.quadratic else objective.ridge_at(params)
 
 
 def is_resolved(objective: Objective, point: Point, goal: float) -> bool:

@@ -325,6 +325,16 @@ class Objective:
         gradient = self.add_penalty_gradient(gradient, self.scaled(penalty_gradient))
         return Point(params, logits, total, gradient, *intercept_hessian)
 
+    @cached_property
+    def ridge(self) -> Tensor:
+        """Diagonal (m, K, p + 1) of the Hessian of a quadratic penalty; 0 for the intercept."""
+        return self.ridge_at(self.zeros())
+
+    def ridge_at(self, params: Tensor) -> Tensor:
+        """Return the diagonal (m, K, p + 1) of the penalty's Hessian."""
+        ridge = self.scaled(self.penalty.hess_diagonal(params[..., :-1]))
+        return torch.cat([ridge, torch.zeros_like(ridge[..., :1])], dim=-1)
+
     def scaled(self, coef: Tensor) -> Tensor:
         """Multiply coefficients (m, K, p) with the regularization strengths."""
         return coef * self._lambda

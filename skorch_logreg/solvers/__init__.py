@@ -6,7 +6,6 @@ frozen dataclass of settings; `Solver` is its protocol, and `drive` runs it. The
 """
 
 from skorch_logreg.checkpoint import Checkpoint
-from skorch_logreg.solvers.chord import ChordNewton
 from skorch_logreg.solvers.driver import Iterate, drive
 from skorch_logreg.solvers.lbfgs import LBFGS
 from skorch_logreg.solvers.minibatch import SGD, Adam, AdamW, MiniBatch, Optimizer
@@ -14,7 +13,6 @@ from skorch_logreg.solvers.newton import NewtonCG, NewtonCholesky
 from skorch_logreg.solvers.outcome import Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalNewton
-from skorch_logreg.solvers.small import SmallNewton
 
 SOLVERS = {
     "lbfgs": LBFGS,
@@ -22,9 +20,6 @@ SOLVERS = {
     "newton-cholesky": NewtonCholesky,
     "proximal-newton": ProximalNewton,
 }
-# what `choose_solver` names
-AUTO_SOLVERS = {**SOLVERS, "small-newton": SmallNewton, "chord-newton": ChordNewton}
-
 __all__ = [
     "LBFGS",
     "SGD",

@@ -102,20 +102,18 @@ class CurvaturePlan:
 
 
 def choose_solver(objective: Objective, is_smooth: bool) -> str:
-    """Return the name of the fastest solver, a key of `AUTO_SOLVERS`.
+    """Return the name of the fastest solver, a key of `SOLVERS`.
 
     ``is_smooth`` is also True where the penalty is not smooth but its strength is zero.
     """
     if not is_smooth:
         return "proximal-newton"
     plan, (m, n_outputs, side) = choose_curvature(objective), objective.shape
-    whole = m == 1 and objective.data.whole is not None
-    if plan.exact and plan.cost(m) <= _EVERY_STEP_PASSES:
-        is_plain = objective.offset is None and objective.penalty.quadratic
-        return "small-newton" if whole and plan.over_columns and is_plain else "newton-cholesky"
+    # one kernel computes a whole step of a small model
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    keeps = plan.over_columns and plan.cost(1) <= FIRST_PASSES and not objective.data.is_split
-    return "chord-newton" if small and keeps else "lbfgs"
+    has_kernel = objective.loss.has_kernel and plan.over_columns
+    most = FIRST_PASSES if small and has_kernel else _EVERY_STEP_PASSES
+    return "newton-cholesky" if plan.exact and plan.cost(m) <= most else "lbfgs"
 
 
 def choose_curvature(objective: Objective) -> CurvaturePlan:

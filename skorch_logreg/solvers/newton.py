@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point
-from skorch_logreg.solvers.descent import take_step
+from skorch_logreg.checkpoint import Resumable
+from skorch_logreg.curvature import ExactHessian
+from skorch_logreg.curvature.cholesky import rounding_shift
+from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.conjugate_gradient import newton_direction
+from skorch_logreg.solvers.descent import accept_step, take_step
 from skorch_logreg.solvers.smooth import (
+    MIN_CURVATURE_RATIO,
     SmoothSolver,
     SmoothState,
+    is_damped,
     newton_step,
     renewed,
     start,
@@ -18,24 +27,121 @@ from skorch_logreg.solvers.smooth import (
 
 
 @dataclass(frozen=True)
-class NewtonCholesky(SmoothSolver):
+class NewtonState:
+    """State of `NewtonCholesky`; see `State`.
+
+    ``solved`` (m, K, p + 1) is the product ``H^-1 gradient``, and ``plan`` that of the Hessian.
+    """
+
+    point: Point
+    decrement: Tensor
+    trusted: Tensor
+    solved: Tensor
+    tol: float
+    plan: CurvaturePlan
+
+    @property
+    def is_newton(self) -> tuple[bool, ...]:
+        """True for models whose next step uses the Hessian of the point: all."""
+        return (True,) * len(self.decrement)
+
+    def select(self, models: Tensor, objective: Objective) -> Self:
+        """Return the state of some models."""
+        return replace(
+            self,
+            point=self.point.select(models),
+            decrement=self.decrement[models],
+            trusted=self.trusted[models],
+            solved=self.solved[models],
+        )
+
+
+@dataclass(frozen=True)
+class NewtonCholesky(Resumable):
     """Newton's method with a new factored Hessian at every step.
 
-    If no exact Hessian is affordable, the steps are those of `NewtonCG`.  If the Hessians of all
-    models of a batch would take more than half a gigabyte, a fit uses `LBFGS` instead, which
-    does not need all of them at once.
+    One kernel computes all of a step for one model with logistic loss and ridge on dense rows of
+    one block.  If no exact Hessian is affordable, a fit uses `NewtonCG` instead; if the Hessians of
+    all models of a batch would take more than half a gigabyte, `LBFGS`, which does not need all of
+    them at once.
 
     References
     ----------
     Nocedal, Wright (2006). Numerical Optimization, section 3.3.
     """
 
-    def step(self, objective: Objective, state: SmoothState) -> SmoothState:
+    requires: ClassVar[frozenset[str]] = frozenset({"smooth"})
+
+    def init(self, objective: Objective, params: Tensor, tol: float) -> NewtonState:
+        """Return the state at given parameters."""
+        plan = choose_curvature(objective).last
+        state = _compiled_at(objective, params, tol, plan)
+        return state or _at(objective, objective.evaluate(params), tol, plan)
+
+    def step(self, objective: Objective, state: NewtonState) -> NewtonState:
         """Take one Newton step."""
-        if not state.progress[0].plan.next.exact:
-            return _newton_step(objective, state)
-        point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
-        return _renewed_at(objective, state, point)
+        step = -state.solved
+        moved = _compiled_at(objective, state.point.params + step, state.tol, state.plan)
+        if moved is None:
+            point, _ = take_step(objective, state.point, step)
+        else:
+            point, _ = accept_step(objective, state.point, step, moved.point)
+            if point is moved.point:
+                return moved
+        return _at(objective, point, state.tol, state.plan)
+
+    def confirm(
+        self, objective: Objective, state: NewtonState, models: Sequence[int]
+    ) -> NewtonState:
+        """Compute the decrements of models whose factor was damped, by conjugate gradients."""
+        index = torch.tensor(models, device=state.decrement.device)
+        part, point = objective.select(index).exact, state.point.select(index).exact()
+        curvature = state.plan.build(part, point)
+        found = newton_direction(part, point, curvature, state.tol, MIN_CURVATURE_RATIO)
+        return replace(
+            state,
+            solved=state.solved.index_copy(0, index, -found[0]),
+            decrement=state.decrement.index_copy(0, index, found[1]),
+            trusted=state.trusted.index_fill(0, index, True),
+        )
+
+
+def _at(objective: Objective, point: Point, tol: float, plan: CurvaturePlan) -> NewtonState:
+    """Return the state at a point, whose gradient may be that of float32 products."""
+    exact = point.exact()
+    curvature = plan.build(objective.exact, exact)
+    solved = curvature.solve(point.gradient)
+    decrement = inner(point.gradient, solved) / 2
+    trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    return NewtonState(point, decrement, trusted, solved, tol, plan)
+
+
+def _compiled_at(
+    objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan
+) -> NewtonState | None:
+    """Return the state at given parameters by one kernel, or None."""
+    data, block = objective.data, objective.data.whole
+    is_plain = objective.loss.has_kernel and objective.offset is None
+    if block is None or not (is_plain and objective.penalty.quadratic):
+        return None
+    shift = rounding_shift(params.shape[-1])
+    found = block.logistic_newton(
+        params, objective.ridge, shift=shift, fit_intercept=objective.fit_intercept
+    )
+    if found is None:
+        return None
+    data.reads[0] += 2  # those of a point and of its Hessian
+    logits, sums, factor, ends = found
+    gradient, diagonal, solved, border = sums.view(4, *params.shape).unbind()
+    value, decrement = ends.split(1)
+    point = Point(params, logits, value, gradient, border)
+    trusted = torch.ones_like(decrement, dtype=torch.bool)
+    if decrement.item() <= tol**2 * value.item():
+        curvature = ExactHessian(
+            factor.tril()[None], diagonal.rsqrt()[0], diagonal.new_tensor([shift])
+        )
+        trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    return NewtonState(point, decrement, trusted, solved, tol, plan)
 
 
 @dataclass(frozen=True)
@@ -52,11 +158,17 @@ class NewtonCG(SmoothSolver):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
         """Return the state at given parameters."""
-        return _with_all_directions(objective, start(objective, params, tol))
+        return _with_directions(objective, start(objective, params, tol))
 
     def step(self, objective: Objective, state: SmoothState) -> SmoothState:
         """Take one inexact Newton step."""
-        return _newton_step(objective, state)
+        if state.direction is None:
+            state = _with_directions(objective, state)
+        point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
+        everyone = range(len(state.progress))
+        return _with_directions(
+            objective, renewed(objective, replace(state, point=point), everyone)
+        )
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]
@@ -65,16 +177,5 @@ class NewtonCG(SmoothSolver):
         return state
 
 
-def _newton_step(objective: Objective, state: SmoothState) -> SmoothState:
-    if state.direction is None:
-        state = _with_all_directions(objective, state)
-    point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
-    return _with_all_directions(objective, _renewed_at(objective, state, point))
-
-
-def _renewed_at(objective: Objective, state: SmoothState, point: Point) -> SmoothState:
-    return renewed(objective, replace(state, point=point), range(len(state.progress)))
-
-
-def _with_all_directions(objective: Objective, state: SmoothState) -> SmoothState:
+def _with_directions(objective: Objective, state: SmoothState) -> SmoothState:
     return with_newton_directions(objective, state, range(len(state.progress)))

@@ -14,6 +14,7 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.choose import MAX_SIDE, CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.newton import NewtonState
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
@@ -24,6 +25,7 @@ from skorch_logreg.solvers.stopping import RunState
 _KINDS: list[Any] = [
     Point,
     FinalPoint,
+    NewtonState,
     SmoothState,
     ModelProgress,
     ProximalState,

@@ -10,15 +10,14 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg import TorchLogisticClassifier
-from skorch_logreg.data import from_arrays
+from skorch_logreg.data import dense, from_arrays
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.objective.hessian import hessian_product, loss_hessian
 from skorch_logreg.penalties import L2
-from skorch_logreg.solvers import small
-from skorch_logreg.solvers.small import SmallNewton
+from skorch_logreg.solvers import NewtonCholesky, newton
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
 
@@ -190,27 +189,31 @@ def test_the_loss_of_many_models(m, of_targets, of_weight):
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("shape", [(5, 1), (130, 3), (90, 15), (90, 16), (100, 40)], ids=str)
-def test_a_newton_step_on_few_rows(shape, weighted, fit_intercept):
+@pytest.mark.parametrize("layout", ["c-order", "fortran", "stored"])
+@pytest.mark.parametrize("shape", [(5, 1), (130, 3), (90, 15), (90, 16), (600, 40)], ids=str)
+def test_a_newton_step_of_dense_rows(shape, layout, weighted, fit_intercept):
     X, y, weight, _ = problem(shape, False, weighted)
-    data = from_arrays(X, y, weight)
+    data = from_arrays(np.asfortranarray(X) if layout == "fortran" else X, y, weight)
     loss, one = Binomial(), torch.ones(shape[1], dtype=torch.float64)
-    data = data.standardised(0 * one, one, loss.encode(data.targets))
+    with mock.patch.object(dense, "_MAX_SMALL_ENTRIES", 1e6 if layout == "stored" else 0):
+        data = data.standardised(0.3 * one, 1.7 * one, loss.encode(data.targets))
     strength = torch.tensor([0.7], dtype=torch.float64)
     objective = Objective(data, loss, L2(), strength, fit_intercept)
     params = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, shape[1] + 1)))
     params[..., -1] *= fit_intercept
     with mock.patch.object(passes, "library", return_value=None):
         passes._kernel.cache_clear()
-        wanted = SmallNewton().init(objective, params, 10.0)
+        wanted = NewtonCholesky().init(objective, params, 10.0)
+        border = loss_hessian(objective, wanted.point)[:, 0, -1]
     passes._kernel.cache_clear()
-    with mock.patch.object(small, "_torch_at"):  # it is the kernel that is tested
-        found = SmallNewton().init(objective, params, 10.0)
-    assert objective.data.n_passes == 4
+    with mock.patch.object(newton, "_at"):  # it is the kernel that is tested
+        found = NewtonCholesky().init(objective, params, 10.0)
     pairs = [
         (getattr(found.point, a), getattr(wanted.point, a)) for a in ("logits", "value", "gradient")
     ]
-    for a, b in [*pairs, (found.solved, wanted.solved), (found.decrement, wanted.decrement)]:
+    pairs += [(found.solved, wanted.solved), (found.decrement, wanted.decrement)]
+    pairs += [(found.point.intercept_hessian, border)]
+    for a, b in pairs:
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12 * float(b.abs().max()))
     assert torch.equal(found.trusted, wanted.trusted)
 

@@ -1,14 +1,17 @@
-"""Newton's method of few calls is Newton's method."""
+"""Newton's method by one kernel is Newton's method."""
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
 
-from skorch_logreg.objective import hessian_product, inner
-from skorch_logreg.solvers import NewtonCholesky, Status, drive
+from skorch_logreg.data import from_arrays
+from skorch_logreg.losses import Binomial
+from skorch_logreg.objective import Objective, hessian_product, inner
+from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import NewtonCholesky, Status, drive, newton
 from skorch_logreg.solvers.choose import choose_solver
-from skorch_logreg.solvers.small import SmallNewton
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
 
@@ -22,15 +25,17 @@ def small(loss, penalty="l2", reg_strength=1.0, container="c-order", fit_interce
     return replace(of, data=data.standardised(data.center, data.scale, data.targets, 1))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
 @pytest.mark.parametrize("reg_strength", [1e-4, 1.0, 50.0])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_takes_the_steps_of_newton_cholesky(loss, penalty, reg_strength, fit_intercept):
-    of = small(loss, penalty, reg_strength, fit_intercept=fit_intercept)
-    assert choose_solver(of, is_smooth=True) == "small-newton"
-    found = drive(SmallNewton(), of, of.zeros(), tol=1e-9, max_iter=50)
-    expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
+@pytest.mark.parametrize("container", ["c-order", "strided"])
+def test_takes_the_same_steps_with_and_without_a_kernel(
+    container, penalty, reg_strength, fit_intercept
+):
+    of = small("binomial", penalty, reg_strength, container, fit_intercept=fit_intercept)
+    found = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
+    with mock.patch.object(newton, "_compiled_at", return_value=None):
+        expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
     assert found.status == expected.status == (Status.CONVERGED,)
     assert found.n_iter.tolist() == expected.n_iter.tolist()
     torch.testing.assert_close(found.params, expected.params, rtol=1e-10, atol=1e-12)
@@ -42,7 +47,7 @@ def test_takes_the_steps_of_newton_cholesky(loss, penalty, reg_strength, fit_int
 def test_state_is_that_of_the_point(loss):
     of = small(loss, reg_strength=0.3)
     params = parameters(of)
-    state = SmallNewton().init(of, params, 1e-4)
+    state = NewtonCholesky().init(of, params, 1e-4)
     point = of.evaluate(params)
     torch.testing.assert_close(state.point.value, point.value)
     torch.testing.assert_close(state.point.gradient, point.gradient)
@@ -53,8 +58,8 @@ def test_state_is_that_of_the_point(loss):
 def test_a_step_that_goes_too_far_is_searched_for():
     """From far out the quadratic model promises what the loss does not keep."""
     of = small("binomial", reg_strength=1e-3)
-    state = SmallNewton().init(of, parameters(of, size=8.0), 1e-4)
-    moved = SmallNewton().step(of, state)
+    state = NewtonCholesky().init(of, parameters(of, size=8.0), 1e-4)
+    moved = NewtonCholesky().step(of, state)
     whole = of.evaluate(state.point.params - state.solved)
     assert whole.value > state.point.value > moved.point.value
 
@@ -65,13 +70,25 @@ def test_a_singular_hessian_is_solved_in_its_range():
     rows = of.data.rows.design[:, :-1]
     X = torch.cat([rows[:, :2], rows[:, :1], torch.zeros_like(rows[:, :1])], dim=1)
     of = replace(of, data=of.data.recast(X))
-    found = drive(SmallNewton(), of, of.zeros(), tol=1e-8, max_iter=50)
+    found = drive(NewtonCholesky(), of, of.zeros(), tol=1e-8, max_iter=50)
     assert found.status == (Status.CONVERGED,)
     assert found.params.abs().max() < 100
     torch.testing.assert_close(found.params[..., 0], found.params[..., 2], rtol=0.01, atol=0)
 
 
-def test_serves_one_small_model_with_a_hessian_of_its_own():
+def rows_of(n_rows, n_columns):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(n_rows, n_columns, dtype=torch.float64, generator=generator)
+    y = (X[:, 0] + torch.randn(n_rows, dtype=torch.float64, generator=generator) > 0).long()
+    data = from_arrays(X, y)
+    data = data.standardised(data.center, data.scale, Binomial().encode(data.targets), 1)
+    return Objective(data, Binomial(), L2(), torch.ones(1, dtype=torch.float64), True)
+
+
+def test_serves_models_whose_hessian_is_cheap_or_whose_rows_are_few():
     many = objective(LOSSES["binomial"], reg_strength=(1.0, 2.0))
-    for of in (many, small("binomial", container="csr")):
+    for of in (many, small("binomial", container="csr"), rows_of(3000, 100)):
         assert choose_solver(of, is_smooth=True) == "newton-cholesky"
+    several = replace(rows_of(3000, 100), reg_strength=torch.ones(2, dtype=torch.float64))
+    for of in (several, rows_of(30, 2000)):
+        assert choose_solver(of, is_smooth=True) == "lbfgs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,23 @@ UNUSABLE_KINDS = {
     "constant": "a single value",
     "identifier": "hardly a value twice",
 }
-DATE_FORMATS = ("ISO8601", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")  # in order of preference
 IDENTIFIER = re.compile(r"(?i:unnamed: \d+|(.*[\W_])?(id|uuid|guid|index))|.*[a-z]I[dD]")
+# kinds of amounts, with the thousands separator and the decimal sign, in order of preference
+AMOUNTS = {"number 1,234.5": (",", "."), "number 1.234,5": (".", ",")}
+UNITS = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|kr|zł"
+# kinds of dates, in order of preference: where both are possible, the day is first
+DAYS = ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y"]
+DAYS += [day.replace("%Y", "%y") for day in DAYS]
+DAYS += ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
+TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+DATES = ("date ISO8601", *(f"date {day}{time}" for day in DAYS for time in TIMES))
 
 
 def column_kinds(frame: Any) -> dict[str, str]:
     """Detect the kind of each column of training rows, without the target.
 
-    A kind is "number", "boolean", "label", "text", "date FORMAT", or a key of `UNUSABLE_KINDS`.
+    A kind is "number", a key of `AMOUNTS`, "boolean", "categorical", "text", "date FORMAT", or a
+    key of `UNUSABLE_KINDS`.
     """
     return {name: column_kind(name, frame[name]) for name in frame.columns}
 
@@ -49,24 +58,48 @@ def column_kind(name: str, values: Any) -> str:
     if not isinstance(present.dtype, pandas.CategoricalDtype):
         if words.str.lower().isin(["true", "false"]).all():
             return "boolean"
-        if np.isfinite(as_numbers(words)).mean() >= 0.95:  # other values count as missing
-            return "number"
-        for form in DATE_FORMATS:
-            if all(as_dates(part, form).notna().all() for part in (words.iloc[:100], words)):
-                return f"date {form}"
-    return label_or_text(words)
+        for kind, holds in VALUE_TESTS.items():
+            if holds(words, kind):
+                return kind
+    return category_or_text(words)
 
 
-def label_or_text(words: Any) -> str:
-    """Distinguish labels, text and identifiers by repeated values and numbers of words."""
+def holds_numbers(words: Any, kind: str) -> bool:
+    """Return True if words are numbers of a kind; up to 5 % of others count as missing."""
+    if kind == "number":
+        return bool(np.isfinite(as_numbers(words)).mean() >= 0.95)
+    if as_amounts(words.iloc[:100], kind)[0].isna().all():  # most columns need no second look
+        return False
+    numbers, units = as_amounts(words, kind)
+    return bool(numbers.notna().mean() >= 0.95 and units.nunique() <= 1)
+
+
+def holds_dates(words: Any, kind: str) -> bool:
+    """Return True if all words are dates of a kind."""
+    if not re.search(r"\d", words.iloc[0]):
+        return False
+    parts = (words.iloc[:1], words.iloc[:100], words)
+    return all(as_dates(part, kind).notna().all() for part in parts)
+
+
+# in order of preference
+VALUE_TESTS: dict[str, Callable[[Any, str], bool]] = {
+    "number": holds_numbers,
+    **dict.fromkeys(DATES, holds_dates),
+    **dict.fromkeys(AMOUNTS, holds_numbers),
+}
+
+
+def category_or_text(words: Any) -> str:
+    """Distinguish categories, text and identifiers by repeated values and numbers of words."""
     n_samples, distinct = len(words), words.nunique()
     n_words = words.str.count(r"\w+").mean()
     if distinct == 1 or distinct < n_samples and distinct <= max(20, n_samples // 20):
-        return "label"
+        return "categorical"
     if n_words >= 3:
         return "text"
     if distinct <= n_samples // 2:
-        return "label"
+        return "categorical"
     return "text" if n_words >= 1.5 else "identifier"
 
 
@@ -76,6 +109,29 @@ def numbers_the_rows(name: str, values: np.ndarray) -> bool:
         return False
     consecutive = len(values) >= 20 and np.ptp(values) == len(values) - 1
     return bool(consecutive or IDENTIFIER.fullmatch(name))
+
+
+def describe(kind: str, values: Any) -> str:
+    """Describe what became of a column, with an example where its values had to be read."""
+    if kind in UNUSABLE_KINDS:
+        return f"Left out ({UNUSABLE_KINDS[kind]})"
+    name, _, form = kind.partition(" ")
+    words = values.dropna().map(str).str.strip()
+    text = name.capitalize()
+    if name == "number" and not import_pandas().api.types.is_numeric_dtype(values):
+        is_number = np.isfinite(as_numbers(words, kind))
+        if form:
+            example = words[is_number].iloc[[words[is_number].str.len().argmax()]]
+            text += f" ({example.iloc[0]!r} = {as_numbers(example, kind)[0]:.10g})"
+        if not is_number.all():
+            text += f", {np.count_nonzero(~is_number)} other values count as missing"
+    elif name == "date" and form != "ISO8601":
+        moment = as_dates(words.iloc[:1], kind).iloc[0]
+        swapped = kind.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
+        is_either = swapped in DATES and holds_dates(words, swapped)
+        text += f" ({words.iloc[0]!r} = {moment.day} {moment:%B %Y}"
+        text += ", or month first: both are possible)" if is_either else ")"
+    return text
 
 
 def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
@@ -88,9 +144,9 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
     Returns
     -------
     cleaned : pandas.DataFrame
-        Numbers as float64, with NaN if missing; labels as objects; text as str, "" if missing; a
-        date as seven numbers: days since 1970, and sine and cosine of its position in the year,
-        the week and the day.
+        Numbers as float64, with NaN if missing; categories as objects; text as str, "" if
+        missing; a date as seven numbers: days since 1970, and sine and cosine of its position in
+        the year, the week and the day.
     """
     pandas = import_pandas()
     absent = [name for name in kinds if name not in frame.columns]
@@ -100,43 +156,67 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
     columns: dict[str, Any] = {}
     for name, kind in kinds.items():
         values = frame[name]
-        if kind == "number":
-            columns[name] = as_numbers(values)
+        if kind.startswith("number"):
+            columns[name] = as_numbers(values, kind)
         elif kind == "boolean":
             words = values.map(str).str.strip().str.lower()
             truth = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
             columns[name] = words.map(truth).astype(float)
-        elif kind == "label":
+        elif kind == "categorical":
             columns[name] = as_words(values, np.nan)
         elif kind == "text":
             columns[name] = as_words(values, "")
         else:
-            columns |= date_parts(name, as_dates(values, kind.removeprefix("date ")))
+            columns |= date_parts(name, as_dates(values, kind))
     return pandas.DataFrame(columns, index=frame.index)
 
 
-def as_numbers(values: Any) -> np.ndarray:
+def as_numbers(values: Any, kind: str = "number") -> np.ndarray:
     """Convert a column to float64, with NaN for missing, infinite and non-numeric values."""
     pandas = import_pandas()
     if pandas.api.types.is_timedelta64_dtype(values):
         values = values.dt.total_seconds()
     elif not pandas.api.types.is_numeric_dtype(values):
-        values = pandas.to_numeric(values.map(str), errors="coerce")
+        words = values.map(str).str.strip()
+        amounts = as_amounts(words, kind)[0] if kind in AMOUNTS else words
+        values = pandas.to_numeric(amounts, errors="coerce")
     numbers: np.ndarray = values.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     numbers[~np.isfinite(numbers)] = np.nan
     return numbers
 
 
+def as_amounts(words: Any, kind: str) -> tuple[Any, Any]:
+    """Convert words such as "-$1,234.50", "1 234,50 €", "(12)" or "5 %" to numbers, and units.
+
+    A percentage becomes a fraction, and has no unit; what is not an amount becomes NaN.
+    """
+    thousands, decimal = map(re.escape, AMOUNTS[kind])
+    grouped = rf"[1-9]\d{{0,2}}(?:[{thousands}'’\s]\d{{3}})+"
+    digits = rf"(?:{grouped}|\d+)(?:{decimal}\d*)?|{decimal}\d+"
+    sign = r"([-−(])?\+?\s*"
+    parts = words.str.extract(rf"^{sign}({UNITS})?\s*{sign}({digits})\s*({UNITS}|%)?\)?$")
+    plain = parts[3].str.replace(rf"[^\d{decimal}]", "", regex=True).str.replace(decimal[-1], ".")
+    is_negative = parts[0].notna() | parts[2].notna()
+    scale = np.where(is_negative, -1.0, 1.0) / np.where(parts[4] == "%", 100.0, 1.0)
+    return plain.astype(float) * scale, parts[1].fillna(parts[4].where(parts[4] != "%"))
+
+
 def as_words(values: Any, missing: Any) -> Any:
-    """Convert a column to an object array of str, with `missing` for missing values."""
-    words = values.map(str).str.strip().astype(object)
+    """Convert a column to an object array of str, with `missing` for missing values.
+
+    An integer is written alike if the column holds floats because other values are missing.
+    """
+    is_float = import_pandas().api.types.is_float_dtype(values)
+    write = (lambda v: f"{v:.0f}" if float(v).is_integer() else str(v)) if is_float else str
+    words = values.astype(object).map(write, na_action="ignore").astype(object)
+    words = words.map(str.strip, na_action="ignore").astype(object)
     return words.where(values.notna(), missing).to_numpy(dtype=object)
 
 
-def as_dates(values: Any, form: str) -> Any:
+def as_dates(values: Any, kind: str) -> Any:
     """Convert a column to UTC timestamps, with NaT for missing values and other formats."""
-    pandas = import_pandas()
-    return pandas.to_datetime(values, format=form, errors="coerce", utc=True)
+    form = kind.removeprefix("date ")
+    return import_pandas().to_datetime(values, format=form, errors="coerce", utc=True)
 
 
 def date_parts(name: str, moments: Any) -> dict[str, Any]:
@@ -144,10 +224,11 @@ def date_parts(name: str, moments: Any) -> dict[str, Any]:
     pandas = import_pandas()
     epoch = pandas.Timestamp("1970-01-01", tz="UTC")
     days = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy(dtype=np.float64)
+    # whole days have no time: a sine of exactly 0, which the encoder leaves out
     # any phase of the week will do (1970-01-01 was a Thursday): sine and cosine span all phases
     turns = {"year": days / 365.2425, "week": days / 7, "day": days}
     parts: dict[str, Any] = {f"{name} (days)": days}
     for cycle, turn in turns.items():
-        parts[f"{name} ({cycle}, sin)"] = np.sin(2 * np.pi * turn)
-        parts[f"{name} ({cycle}, cos)"] = np.cos(2 * np.pi * turn)
+        parts[f"{name} ({cycle}, sin)"] = np.sin(2 * np.pi * (turn % 1))
+        parts[f"{name} ({cycle}, cos)"] = np.cos(2 * np.pi * (turn % 1))
     return parts

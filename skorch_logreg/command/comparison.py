@@ -13,9 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    log_loss,
+    roc_auc_score,
+)
+from sklearn.utils.class_weight import compute_sample_weight
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.losses import loss_of
@@ -33,41 +41,41 @@ class Problem:
     X_test: Any
     y_test: np.ndarray
     names: Sequence[str]
+    weight_train: np.ndarray | None = None
+    weight_test: np.ndarray | None = None
+    positive: Any = None  # one of two classes; None if there are more
 
 
 @dataclass(frozen=True)
 class Result:
-    """Time, objective and held-out scores of one model; scores are NaN without held-out rows."""
+    """Time, objective and held-out scores by name of one model; unknown values are NaN."""
 
+    name: str
     model: Any
     seconds: float
     objective: float
-    scores: tuple[float, float, float]
-    notes: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """Class name of the model."""
-        return type(self.model).__name__
+    scores: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def compare(
-    problem: Problem, C: float, l1_ratio: float, seed: int, bar_size: float = PROGRESS_BAR_SIZE
-) -> tuple[Result, Result]:
+    problem: Problem, settings: dict[str, Any], bar_size: float = PROGRESS_BAR_SIZE
+) -> tuple[Result, ...]:
     """Fit both classifiers with their default solvers (saga for scikit-learn's L1) and score them.
 
-    ``seed`` is for solvers that draw rows at random; saga has no progress bar.
+    ``settings`` are parameters of both, with ``l1_ratio`` among them; saga has no progress bar.
     """
-    shared: dict[str, Any] = {"C": C, "l1_ratio": l1_ratio, "random_state": seed}
-    ours = TorchLogisticClassifier(**shared)
-    theirs = LogisticRegression(solver="saga" if l1_ratio > 0 else "lbfgs", **shared)
+    is_smooth = settings["l1_ratio"] == 0
+    ours = TorchLogisticClassifier(**settings)
+    theirs = LogisticRegression(solver="lbfgs" if is_smooth else "saga", **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for model in (ours, theirs):  # the first fit of a process also loads libraries
-            clone(model).fit([[0.0], [1.0], [1.0], [0.0]], [0, 0, 1, 1])
+            first = clone(model).set_params(class_weight=None)
+            first.fit([[0.0], [1.0], [1.0], [0.0]], [0, 0, 1, 1])
     return (
         fit_and_score(ours, problem, bar_size),
-        fit_and_score(theirs, problem, np.inf if l1_ratio > 0 else bar_size),
+        fit_and_score(theirs, problem, bar_size if is_smooth else np.inf),
     )
 
 
@@ -79,13 +87,13 @@ def fit_and_score(model: Any, problem: Problem, bar_size: float) -> Result:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
-        model.fit(X, y)
+        model.fit(X, y, problem.weight_train)
         seconds = time.perf_counter() - start
     if shown:
         model.set_callbacks()  # do not save the callback with the model
     notes = tuple(" ".join(str(w.message).split("\n\n")[0].split()) for w in caught)
-    held_out = scores(model, problem.X_test, problem.y_test)
-    return Result(model, seconds, objective(model, X, y), held_out, notes)
+    value = objective(model, X, y, problem.weight_train)
+    return Result(type(model).__name__, model, seconds, value, scores(model, problem), notes)
 
 
 def add_progress_bar(model: Any) -> bool:
@@ -100,8 +108,8 @@ def add_progress_bar(model: Any) -> bool:
     return True
 
 
-def objective(model: Any, X: Any, y: np.ndarray) -> float:
-    """Compute the sum of the losses plus the penalty divided by C.
+def objective(model: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Compute the weighted sum of the losses plus the penalty divided by C.
 
     scikit-learn's `log_loss` clips probabilities and thereby understates the loss of extreme
     logits.
@@ -112,58 +120,100 @@ def objective(model: Any, X: Any, y: np.ndarray) -> float:
     index = torch.from_numpy(np.searchsorted(model.classes_, y))[:, None]
     coef = torch.tensor(model.coef_, dtype=torch.float64)[None]
     penalty = ElasticNet(model.l1_ratio).value(coef) / model.C
-    return float(loss.value(logits, loss.encode(index)).sum() + penalty.sum())
+    row_weight = compute_sample_weight(model.class_weight, y) * (1 if weight is None else weight)
+    losses = loss.value(logits, loss.encode(index)).view(-1)
+    return float(torch.from_numpy(row_weight) @ losses + penalty.sum())
 
 
-def scores(model: Any, X: Any, y: np.ndarray) -> tuple[float, float, float]:
-    """Compute accuracy, log loss and area under the ROC curve (mean over one-vs-rest)."""
+def scores(model: Any, problem: Problem) -> dict[str, float]:
+    """Compute scores of the held-out rows; NaN without rows.
+
+    The area under the ROC curve and the average precision are those of the positive class, or
+    means over one-vs-rest.
+    """
+    y, names = problem.y_test, ["accuracy", "log loss", "ROC AUC", "balanced", "avg precision"]
     if len(y) == 0:
-        return np.nan, np.nan, np.nan
-    labels = model.classes_
-    proba = model.predict_proba(X)
+        return dict.fromkeys(names, np.nan)
+    labels, weights = model.classes_, {"sample_weight": problem.weight_test}
+    predicted, proba = model.predict(problem.X_test), model.predict_proba(problem.X_test)
+    positives = labels if problem.positive is None else [problem.positive]
+    ranked = [(y == label, proba[:, labels == label].ravel()) for label in positives]
     with warnings.catch_warnings():
-        # NaN if a class has no held-out rows, so that its curve is undefined
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        if len(labels) == 2:
-            auc = roc_auc_score(y == labels[1], proba[:, 1])
-        else:
-            auc = roc_auc_score(y, proba, multi_class="ovr", labels=labels)
-    loss = log_loss(y, proba, labels=labels)
-    return float(accuracy_score(y, model.predict(X))), float(loss), float(auc)
+        # a class has no held-out rows, so that its curve is undefined
+        warnings.simplefilter("ignore", UserWarning)
+        values = [
+            accuracy_score(y, predicted, **weights),
+            log_loss(y, proba, labels=labels, **weights),
+            np.mean([roc_auc_score(*pair, **weights) for pair in ranked]),
+            balanced_accuracy_score(y, predicted, **weights),
+            np.mean([average_precision_score(*pair, **weights) for pair in ranked if any(pair[0])]),
+        ]
+    return dict(zip(names, map(float, values), strict=True))
 
 
-def report(results: Sequence[Result], names: Sequence[str], n_shown: int = 10) -> str:
-    """Format the comparison, and the largest coefficients of the first model."""
-    best = min(result.objective for result in results)
-    heads = ["", "seconds", "objective", "above best", "accuracy", "log loss", "ROC AUC"]
+def baseline(problem: Problem) -> Result:
+    """Score the model that always predicts the classes as frequent as in the training rows."""
+    dummy = DummyClassifier().fit(problem.X_train, problem.y_train, problem.weight_train)
+    name = f"always {dummy.classes_[dummy.class_prior_.argmax()]}"
+    return Result(name, dummy, np.nan, np.nan, scores(dummy, problem))
+
+
+def confusion_report(model: Any, problem: Problem) -> str:
+    """Format the confusion matrix of the held-out rows."""
+    y, labels = problem.y_test, model.classes_
+    predicted = model.predict(problem.X_test)
+    counts = confusion_matrix(y, predicted, labels=labels, sample_weight=problem.weight_test)
+    rows = [["true \\ predicted", *map(str, labels)]]
+    rows += [[str(t), *(f"{n:g}" for n in row)] for t, row in zip(labels, counts, strict=True)]
+    return "\n".join(align_columns(rows, [0]))
+
+
+def report(results: Sequence[Result]) -> str:
+    """Format the comparison; a third result brings the scores for rare classes."""
+    best = min(result.objective for result in results[:2])
+    heads = ["", "seconds", "objective", "above best", *results[0].scores]
+    n_shown = None if len(results) > 2 else -2
     rows = [
         [
             result.name,
-            f"{result.seconds:.3f}",
-            f"{result.objective:.8g}",
-            f"{(result.objective - best) / max(best, np.finfo(float).tiny):.1e}",
-            *("-" if np.isnan(score) else f"{score:.4f}" for score in result.scores),
+            format_number(result.seconds, ".3f"),
+            format_number(result.objective, ".8g"),
+            format_number((result.objective - best) / max(best, np.finfo(float).tiny), ".1e"),
+            *(format_number(score, ".4f") for score in result.scores.values()),
         ]
         for result in results
     ]
-    lines = align_columns([heads, *rows], [0])
+    lines = align_columns([row[:n_shown] for row in (heads, *rows)], [0])
     lines += [f"{result.name}: {note}" for result in results for note in result.notes]
     proof = results[0].model.duality_gap_
     if np.isfinite(proof):
         lines.append(f"{results[0].name}: proven to be within {proof:.1e} of the minimum, relative")
-    return "\n".join([*lines, "", *coefficient_lines(results[0].model, names, n_shown)])
+    return "\n".join(lines)
 
 
-def coefficient_lines(model: Any, names: Sequence[str], n_shown: int) -> list[str]:
-    """Format the largest coefficients, in descending order of absolute value."""
-    coef = model.coef_
-    classes = model.classes_[-len(coef) :]  # two classes have one row, for the second
+def format_number(value: float, spec: str) -> str:
+    """Format a number, and NaN as a dash."""
+    return "-" if np.isnan(value) else format(value, spec)
+
+
+def coefficients(model: Any, positive: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients and their classes; two classes have one row, for the positive."""
+    coef, classes = model.coef_, model.classes_
+    if len(coef) > 1:
+        return coef, classes
+    return (-coef, classes[:1]) if positive == classes[0] else (coef, classes[1:])
+
+
+def coefficient_report(model: Any, problem: Problem, n_shown: int = 10) -> tuple[str, str]:
+    """Format the largest coefficients in descending order of absolute value, and a heading."""
+    coef, classes = coefficients(model, problem.positive)
     n_used = np.count_nonzero(coef)
     order = np.argsort(-np.abs(coef), axis=None, kind="stable")[: min(n_shown, n_used)]
     rows = [["coefficient", "for class", "column"]]
     for row, column in zip(*np.unravel_index(order, coef.shape), strict=True):
-        rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), names[column]])
-    return [f"Largest coefficients, of {n_used} that are not zero:", *align_columns(rows, [2])]
+        rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), problem.names[column]])
+    head = f"Largest coefficients, of {n_used} that are not zero"
+    return "\n".join(align_columns(rows, [2])), head
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:

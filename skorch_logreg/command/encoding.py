@@ -9,31 +9,39 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skorch_logreg.command.errors import CommandError, import_pandas
+from skorch_logreg.command.columns import as_numbers
+from skorch_logreg.command.errors import CommandError, format_names, import_pandas
 
-MAX_LABELS = 1000  # one-hot columns of a column of labels; rarer labels share the last one
+MAX_CATEGORIES = 1000  # one-hot columns of a column; rarer categories share the last one
 MAX_WORDS = 20_000  # TF-IDF columns of a column of text
 
 
-def encoder(cleaned: Any, kinds: Mapping[str, str]) -> ColumnTransformer:
+def encoder(cleaned: Any, kinds: Mapping[str, str], is_unpenalized: bool = False) -> Any:
     """Build the unfitted transformer of a table that `clean` returned.
 
-    Numbers are imputed by the median, with a missing indicator, and standardised. Labels are
-    one-hot encoded; missing values are a separate label, and unknown labels at prediction
-    give all zeros or the column of rare labels. Text becomes TF-IDF weights of its words.
+    Numbers are imputed by the median, with a missing indicator, and standardised; constant ones
+    are left out. Categories are one-hot encoded; missing values are a category of their own, and
+    unknown ones at prediction give all zeros or the column of rare categories. Without a penalty
+    the first category has no column, so that the coefficients are unique. Text becomes TF-IDF
+    weights of its words.
     """
-    labels = [name for name, kind in kinds.items() if kind == "label"]
+    categories = [name for name, kind in kinds.items() if kind == "categorical"]
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    numbers = [name for name in cleaned.columns if name not in {*labels, *texts}]
+    numbers = [name for name in cleaned.columns if name not in {*categories, *texts}]
     impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    onehot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MAX_LABELS)
+    onehot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=MAX_CATEGORIES,
+        drop="first" if is_unpenalized else None,
+    )
     parts: list[tuple[str, Any, Any]] = [
-        ("numbers", make_pipeline(impute, StandardScaler()), numbers),
-        ("labels", onehot, labels),
+        ("numbers", make_pipeline(impute, VarianceThreshold(), StandardScaler()), numbers),
+        ("categories", onehot, categories),
     ]
     for index, name in enumerate(texts):
         words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", max_features=MAX_WORDS)
@@ -47,17 +55,58 @@ def feature_names(fitted: ColumnTransformer) -> list[str]:
     sources = {part: columns for part, _, columns in fitted.transformers}
     for full in fitted.get_feature_names_out():
         part, _, rest = full.partition("__")
-        if part == "labels":
+        if part == "categories":
             # the longest match, because one column name may be a prefix of another
             column = max((c for c in sources[part] if rest.startswith(f"{c}_")), key=len)
-            label = rest[len(column) + 1 :]
-            names.append(f"{column} is missing" if label == "nan" else f"{column} = {label}")
+            category = rest[len(column) + 1 :]
+            names.append(f"{column} is missing" if category == "nan" else f"{column} = {category}")
         elif part == "numbers":
             missing = rest.removeprefix("missingindicator_")
             names.append(rest if missing == rest else f"{missing} is missing")
         else:
             names.append(f"{sources[part]}: {rest}")
     return names
+
+
+def row_weights(values: Any) -> np.ndarray:
+    """Convert a column to weights of rows; raise a CommandError if one is not a weight."""
+    weight = as_numbers(values)
+    n_wrong = np.count_nonzero(~(weight >= 0))
+    if n_wrong or not weight.any():
+        reason = f"missing, negative or not numbers in {n_wrong} rows" if n_wrong else "all zero"
+        raise CommandError(f"The weights {values.name!r} are {reason}.")
+    return weight
+
+
+def positive_label(text: str | None, labels: np.ndarray) -> Any:
+    """Return the label that --positive names, else the last of two; None if there are more."""
+    classes = np.unique(labels)
+    if text is None:
+        return classes[-1] if len(classes) == 2 else None
+    if len(classes) != 2:
+        raise CommandError(f"--positive is for two classes, and the target has {len(classes)}.")
+    return find_label(text, classes, "--positive")
+
+
+def class_weights(given: list[str] | None, classes: np.ndarray) -> Any:
+    """Return the estimator's parameter from the values of --class-weight."""
+    if given is None or given == ["balanced"]:
+        return None if given is None else "balanced"
+    try:
+        parts = [text.rpartition("=") for text in given]
+        pairs = [(label, float(number if sign else "")) for label, sign, number in parts]
+    except ValueError as error:
+        raise CommandError("--class-weight is 'balanced' or some LABEL=NUMBER.") from error
+    return {find_label(label, classes, "--class-weight"): number for label, number in pairs}
+
+
+def find_label(text: str, classes: np.ndarray, option: str) -> Any:
+    """Return the label that is written as `text`; raise a CommandError if there is none."""
+    for label in classes.tolist():
+        if str(label) == text:
+            return label
+    known = format_names([str(label) for label in classes])
+    raise CommandError(f"{option} names {text!r}; the classes of the target are {known}.")
 
 
 def target_labels(values: Any) -> np.ndarray:

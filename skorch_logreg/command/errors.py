@@ -10,6 +10,15 @@ class CommandError(Exception):
     """A one-line error message about the input, which the command prints before exit code 2."""
 
 
+def describe_error(error: Exception) -> str:
+    """Return the reason in one line, or the error's name if it has none."""
+    if isinstance(error, UnicodeError):
+        return f"{error}; --encoding names another.".replace("codec can't decode", "cannot read")
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def import_optional(module: str, purpose: str) -> Any:
     """Import a module of the extra `cli`, or raise a CommandError with the command to install it.
 

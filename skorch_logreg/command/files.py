@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
 import lzma
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from skorch_logreg.command.columns import clean
-from skorch_logreg.command.errors import CommandError, import_optional, import_pandas
+from skorch_logreg.command.errors import (
+    CommandError,
+    describe_error,
+    format_names,
+    import_optional,
+    import_pandas,
+)
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-SAMPLE_CHARACTERS = 1 << 16  # at the start of a file, to detect the separator
+SAMPLE_BYTES = 1 << 16  # at the start of a file, to detect the separator
 SEPARATORS = ",;\t|"  # a space is tried last, because text contains spaces
+POINTED = r"[1-9]\d{0,2}(?:\.\d{3})+"  # an integer whose thousands are separated by points
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 # types of a saved pipeline that skops does not trust by default
 TRUSTED = [
@@ -27,48 +37,87 @@ TRUSTED = [
 MISSING_VALUES = ["?", "."]  # used by UCI and SAS, in addition to pandas' defaults
 
 
-def read_table(path: Path) -> Any:
-    """Read a CSV file or, if its name ends in `.parquet` or `.pq`, a Parquet file.
+def read_table(
+    path: Path, encoding: str | None = None, notify: Callable[[str], None] = lambda text: None
+) -> Any:
+    """Read a CSV file, a Parquet file or, if the path is `-`, standard input.
 
     The separator (comma, semicolon, tab, bar or space) and the decimal sign of a text file are
-    detected from its first lines. Column names are strings, and rows are numbered from 0. A
-    CommandError is raised if the file cannot be read or has no rows.
+    detected from its first lines. Without an `encoding` it is read as UTF-8, as UTF-16 if it
+    begins so, or else as cp1252, and a message is passed to `notify`. Column names are strings,
+    and rows are numbered from 0. A CommandError is raised if the file cannot be read or has no
+    rows.
     """
     pandas = import_pandas()
     try:
-        if path.suffix.lower() in {".parquet", ".pq"}:
-            import_optional("pyarrow", "Reading Parquet")
-            frame = pandas.read_parquet(path)
-        else:
-            separator, decimal = dialect(read_head(path))
-            frame = pandas.read_csv(
-                path,
-                sep=separator,
-                decimal=decimal,
-                na_values=MISSING_VALUES,
-                skipinitialspace=True,
-                low_memory=False,
-                encoding="utf-8-sig",
-            )
-    except UnicodeDecodeError as error:
-        raise CommandError(f"Cannot read {path}: it is not UTF-8 text.") from error
-    except OSError as error:
-        raise CommandError(f"Cannot read {path}: {error.strerror or error}.") from error
+        with open_table(path) as file:
+            if path.suffix.lower() in {".parquet", ".pq"} or file.read(4) == b"PAR1":
+                import_optional("pyarrow", "Reading Parquet")
+                file.seek(0)
+                frame = pandas.read_parquet(file)
+            else:
+                frame = read_text(file, encoding, notify)
     # pandas' and pyarrow's parser errors are ValueErrors; pandas 3.0 has others for long integers
-    except (ValueError, OverflowError) as error:
-        raise CommandError(f"Cannot read {path}: {first_line(error)}") from error
+    except (OSError, EOFError, LookupError, ValueError, OverflowError) as error:
+        raise CommandError(f"Cannot read {path}: {describe_error(error)}") from error
     if len(frame) == 0:
         raise CommandError(f"Cannot read {path}: it has no rows.")
     frame.columns = [str(name).strip() for name in frame.columns]
+    if not frame.columns.is_unique:
+        repeated = format_names(sorted(set(frame.columns[frame.columns.duplicated()])))
+        raise CommandError(f"Cannot read {path}: it has several columns {repeated}.")
     return frame.reset_index(drop=True)
 
 
-def read_head(path: Path) -> str:
-    """Return the first complete lines of a text file, which may be compressed."""
-    opened = OPENERS.get(path.suffix.lower(), open)
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        sample: str = file.read(SAMPLE_CHARACTERS)
-    return sample if len(sample) < SAMPLE_CHARACTERS else sample[: sample.rfind("\n") + 1]
+def open_table(path: Path) -> Any:
+    """Open a file, which may be compressed, or standard input for reading bytes."""
+    if str(path) == "-":
+        return io.BytesIO(sys.stdin.buffer.read())
+    return OPENERS.get(path.suffix.lower(), open)(path, "rb")
+
+
+def read_text(file: Any, encoding: str | None, notify: Callable[[str], None]) -> Any:
+    """Read a table of text from a binary file; a ValueError is raised if it is not text."""
+    file.seek(0)
+    start = file.read(4096)
+    if encoding is None and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    if encoding is None and b"\0" in start:
+        raise ValueError("it is not a table of text; save a spreadsheet as CSV.")
+    try:
+        return parse_text(file, encoding or "utf-8-sig")
+    except UnicodeDecodeError:
+        if encoding is not None:
+            raise
+    frame = parse_text(file, "cp1252")
+    notify("Not UTF-8: read as cp1252, the encoding of Windows; --encoding names another.")
+    return frame
+
+
+def parse_text(file: Any, encoding: str) -> Any:
+    """Read a table of text in a given encoding."""
+    file.seek(0)
+    sample = file.read(SAMPLE_BYTES)
+    lines = sample.decode(encoding, errors="replace")
+    separator, decimal = dialect(
+        lines if len(sample) < SAMPLE_BYTES else lines[: lines.rfind("\n") + 1]
+    )
+    file.seek(0)
+    frame = import_pandas().read_csv(
+        file,
+        sep=separator,
+        decimal=decimal,
+        na_values=MISSING_VALUES,
+        skipinitialspace=True,
+        low_memory=False,
+        encoding=encoding,
+    )
+    if decimal == ",":  # pandas would remove the points of dates too
+        for name, values in frame.select_dtypes(exclude="number").items():
+            words = values.dropna().map(str)
+            if len(words) and words.str.fullmatch(rf"-?(\d+|{POINTED})").all():
+                frame[name] = words.str.replace(".", "").astype(float).reindex(frame.index)
+    return frame
 
 
 def dialect(sample: str) -> tuple[str, str]:
@@ -77,7 +126,7 @@ def dialect(sample: str) -> tuple[str, str]:
     The separator is the one that splits all lines into the same number of fields, and into the
     largest number. `csv.Sniffer` uses character frequencies, which are unreliable for text. The
     decimal sign is a comma only if the separator is another one, some field is a number with a
-    comma, and no field is a number with a point.
+    comma, and no field is a number with a point, thousands such as 1.234 apart.
     """
 
     def width(separator: str) -> int:
@@ -91,9 +140,10 @@ def dialect(sample: str) -> tuple[str, str]:
     separator = max(SEPARATORS, key=width)  # the comma if none splits the lines
     if width(separator) == 1 and width(" ") > 1:
         separator = " "
-    bounds = (rf"(?:^|{re.escape(separator)})-?\d+", rf"\d+(?={re.escape(separator)}|\r?$)")
+    start, end = rf"(?:^|{re.escape(separator)})-?", rf"(?={re.escape(separator)}|\r?$)"
     commas, points = (
-        re.search(bounds[0] + re.escape(sign) + bounds[1], sample, re.MULTILINE) for sign in ",."
+        re.search(start + number + end, sample, re.MULTILINE)
+        for number in (rf"(?:\d+|{POINTED}),\d+", rf"(?!{POINTED}{end})\d+\.\d+")
     )
     return separator, "," if separator != "," and commas and not points else "."
 
@@ -104,7 +154,7 @@ def save_model(model: Any, path: Path) -> None:
     try:
         skops.dump(model, path)
     except OSError as error:
-        raise CommandError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise CommandError(f"Cannot write {path}: {describe_error(error)}") from error
 
 
 def load_model(path: Path) -> Any:
@@ -116,15 +166,8 @@ def load_model(path: Path) -> Any:
     skops = import_optional("skops.io", "Loading a model")
     try:
         model = skops.load(path, trusted=TRUSTED)
-    except OSError as error:
-        raise CommandError(f"Cannot read {path}: {error.strerror or error}.") from error
     except Exception as error:  # skops raises many types for damaged files
-        raise CommandError(f"Cannot read {path} as a model: {first_line(error)}") from error
+        raise CommandError(f"Cannot read {path} as a model: {describe_error(error)}") from error
     if "clean" not in getattr(model, "named_steps", {}):
         raise CommandError(f"{path} is not a model that --save has written.")
     return model
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error message, or the error's name if it is empty."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from pathlib import Path
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skorch_logreg.command import columns, comparison, encoding, files
+from skorch_logreg.command import columns, comparison, encoding, evaluation, files
 from skorch_logreg.command.comparison import Problem
-from skorch_logreg.command.errors import CommandError, format_names
+from skorch_logreg.command.errors import CommandError, describe_error, format_names, import_optional
+from skorch_logreg.command.report import Report, add_figures
 
 
-def fit_example(options: argparse.Namespace) -> Any:
+def fit_example(options: argparse.Namespace, report: Report) -> Any:
     """Fit the breast cancer data, print the report and return the fitted pipeline."""
     data = load_breast_cancer()
     labels = data.target_names[data.target]
@@ -28,59 +28,93 @@ def fit_example(options: argparse.Namespace) -> Any:
     X_train, X_test = (
         scaler.transform(data.data[rows]) if len(rows) else None for rows in (train, test)
     )
-    problem = Problem(X_train, labels[train], X_test, labels[test], list(data.feature_names))
-    print_report(options, "Breast cancer (Wisconsin), as scikit-learn ships it")
-    return fit(problem, [("scale", scaler)], options)
+    positive = encoding.positive_label(options.positive, labels)
+    problem = Problem(
+        X_train, labels[train], X_test, labels[test], list(data.feature_names), positive=positive
+    )
+    report.add("Breast cancer (Wisconsin), as scikit-learn ships it")
+    return fit(problem, [("scale", scaler)], options, report)
 
 
-def fit_table(options: argparse.Namespace) -> Any:
+def fit_table(options: argparse.Namespace, report: Report) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
-    frame = files.read_table(options.file)
-    print_report(options, str(options.file))
-    if options.target not in frame.columns:
-        known = format_names(list(frame.columns))
-        raise CommandError(f"{options.file} has no column {options.target!r}; it has {known}.")
-    frame = drop_unusable_targets(frame, options)
+    frame = files.read_table(options.file, options.encoding, report.add)
+    report.add("Standard input" if str(options.file) == "-" else str(options.file))
+    check_columns(frame, options)
+    frame = drop_unusable_targets(frame, options, report).drop(columns=options.drop)
     labels = encoding.target_labels(frame.pop(options.target))
+    weight = None
+    if options.weight is not None:
+        weight = encoding.row_weights(frame.pop(options.weight))
+    positive = encoding.positive_label(options.positive, labels)
     train, test = split(labels, options)
 
-    kinds = columns.column_kinds(frame.iloc[train])
-    for kind, reason in columns.UNUSABLE_KINDS.items():
-        useless = [name for name in kinds if kinds[name] == kind]
-        if useless:
-            print_report(options, f"Left out ({reason}): {format_names(useless)}")
-    kinds = {name: kind for name, kind in kinds.items() if kind not in columns.UNUSABLE_KINDS}
-    if not kinds:
-        raise CommandError(f"{options.file} has no column to learn from.")
-    counts = Counter(kind.partition(" ")[0] for kind in kinds.values())
-    print_report(options, "Columns: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
-
+    kinds = choose_kinds(frame.iloc[train], options, report)
     cleaner = FunctionTransformer(columns.clean, kw_args={"kinds": kinds})
     cleaned = cleaner.fit_transform(frame.iloc[train])
-    encoder = encoding.encoder(cleaned, kinds)
+    encoder = encoding.encoder(cleaned, kinds, is_unpenalized=options.C == np.inf)
     X_train = encoder.fit_transform(cleaned)
-    X_test = encoder.transform(cleaner.transform(frame.iloc[test])) if len(test) else None
-    names = encoding.feature_names(encoder)
-    problem = Problem(X_train, labels[train], X_test, labels[test], names)
-    model = fit(problem, [("clean", cleaner), ("encode", encoder)], options)
+    steps = [("clean", cleaner), ("encode", encoder)]
+    X_test = encode(Pipeline(steps), frame.iloc[test]) if len(test) else None
+    problem = Problem(
+        X_train,
+        labels[train],
+        X_test,
+        labels[test],
+        encoding.feature_names(encoder),
+        None if weight is None else weight[train],
+        None if weight is None else weight[test],
+        positive,
+    )
+    model = fit(problem, steps, options, report)
     if options.save is not None:
         files.save_model(model, options.save)
-        print_report(options, f"\nSaved to {options.save}")
+        report.add(f"Saved to {options.save}")
     return model
 
 
-def drop_unusable_targets(frame: Any, options: argparse.Namespace) -> Any:
+def check_columns(frame: Any, options: argparse.Namespace) -> None:
+    """Raise a CommandError if a named column does not exist, or is named for two purposes."""
+    purposes: dict[str, str] = {}
+    for option in ("target", "weight", "drop", "categorical"):
+        names = getattr(options, option) or []
+        for name in [names] if isinstance(names, str) else names:
+            if name not in frame.columns:
+                known = format_names(list(frame.columns))
+                raise CommandError(f"{options.file} has no column {name!r}; it has {known}.")
+            if purposes.setdefault(name, option) != option:
+                raise CommandError(f"{name!r} is named by --{purposes[name]} and --{option}.")
+
+
+def choose_kinds(frame: Any, options: argparse.Namespace, report: Report) -> dict[str, str]:
+    """Return the kinds of the columns to learn from, and report what each column became."""
+    kinds = columns.column_kinds(frame)
+    for name in options.categorical:
+        if kinds[name] not in ("empty", "constant"):
+            kinds[name] = "categorical"
+    described: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        described.setdefault(columns.describe(kind, frame[name]), []).append(name)
+    lines = [f"{text}: {format_names(names)}" for text, names in sorted(described.items())]
+    kinds = {name: kind for name, kind in kinds.items() if kind not in columns.UNUSABLE_KINDS}
+    report.add("\n".join(lines), "Columns")
+    if not kinds:
+        raise CommandError(f"{options.file} has no column to learn from.")
+    return kinds
+
+
+def drop_unusable_targets(frame: Any, options: argparse.Namespace, report: Report) -> Any:
     """Drop rows whose target is missing or the only one of its class, and report it."""
     target = frame[options.target]
     present = target.notna()
     if not present.any():
         raise CommandError(f"The target {options.target!r} has no value in any row.")
     if not present.all():
-        print_report(options, f"Left out: {(~present).sum()} rows without a target")
+        report.add(f"Left out: {(~present).sum()} rows without a target")
     is_single = present & ~target.map(str).duplicated(keep=False)
     if is_single.any() and options.test_size > 0 and is_single.sum() < present.sum() // 2:
         classes = format_names([str(label) for label in target[is_single]])
-        print_report(options, f"Left out: classes of a single row, {classes}")
+        report.add(f"Left out: classes of a single row, {classes}")
         present &= ~is_single
     return frame[present].reset_index(drop=True)
 
@@ -99,39 +133,77 @@ def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, 
     return train, test
 
 
-def fit(problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namespace) -> Any:
+def fit(
+    problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namespace, report: Report
+) -> Any:
     """Fit both models, print the report, and return our model in a pipeline after `steps`."""
+    if options.report is not None:  # before a fit that may take long
+        import_optional("matplotlib", "A report").use("Agg")
     classes, n_rows = np.unique(problem.y_train, return_counts=True)
     shown = ", ".join(f"{label} ({n})" for label, n in zip(classes[:10], n_rows[:10], strict=True))
-    print_report(
-        options,
+    report.add(
         f"{len(problem.y_train)} rows to learn from, {len(problem.y_test)} held out, "
         f"{problem.X_train.shape[1]} columns after encoding\n"
-        f"{len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}\n",
+        f"{len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}",
+        "Rows",
     )
-    results = comparison.compare(problem, options.C, options.l1_ratio, options.seed)
-    print_report(options, comparison.report(results, problem.names))
-    return Pipeline([*steps, ("classify", results[0].model)])
-
-
-def write_probabilities(model: Any, table: Path, output: Path | None) -> None:
-    """Write the class probabilities of the rows of a table to a CSV file or stdout."""
-    frame = files.read_table(table)
+    settings = {
+        "C": options.C or 1.0,
+        "l1_ratio": options.l1_ratio,
+        "class_weight": encoding.class_weights(options.class_weight, classes),
+        "random_state": options.seed,
+    }
+    choice = inference = None
     try:
-        proba = model.predict_proba(frame)
+        if options.cv is not None:
+            choice = evaluation.cross_validate(problem, settings, options.cv)
+            settings["C"] = choice.C_
+            report.add(evaluation.choice_report(choice), "Cross-validation")
+        results = comparison.compare(problem, settings)
     except ValueError as error:
-        raise CommandError(f"Cannot predict {table}: {error}") from error
-    # a DataFrame, without an import of pandas here
-    probabilities = type(frame)(proba, columns=model.classes_)
+        raise CommandError(f"Cannot fit: {error}") from error
+    model = results[0].model
+    if options.baseline:
+        results = (*results, comparison.baseline(problem))
+    report.add(comparison.report(results), "Comparison")
+    if options.baseline:
+        report.add(comparison.confusion_report(model, problem), "Confusion matrix of held-out rows")
+    report.add(*comparison.coefficient_report(model, problem))
+    if options.summary:
+        inference = evaluation.infer(model, problem)
+        report.add(evaluation.summary_report(inference, problem), "Standard errors")
+    if options.report is not None:
+        add_figures(report, model, problem, inference, choice)
+        report.write(options.report, f"Logistic regression of {options.target or 'diagnosis'}")
+    return Pipeline([*steps, ("classify", model)])
+
+
+def encode(steps: Pipeline, frame: Any) -> Any:
+    """Transform rows that need not be those of the fit."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found unknown categories")  # all zeros
+        return steps.transform(frame)
+
+
+def write_predictions(model: Any, options: argparse.Namespace, report: Report) -> None:
+    """Write key columns, classes and probabilities of a table to a CSV file or stdout."""
+    frame = files.read_table(options.predict, options.encoding, report.add)
+    absent = [name for name in options.key if name not in frame.columns]
+    if absent:
+        raise CommandError(f"{options.predict} has no column {format_names(absent)} for --key.")
     try:
-        probabilities.to_csv(sys.stdout if output is None else output, index=False)
-    except BrokenPipeError:
-        raise
+        X = encode(model[:-1], frame)
+        predicted, proba = model[-1].predict(X), model[-1].predict_proba(X)
+    except ValueError as error:
+        raise CommandError(f"Cannot predict {options.predict}: {error}") from error
+    table = frame[options.key].copy()
+    table.insert(len(options.key), "predicted", predicted, allow_duplicates=True)
+    for label, column in zip(model.classes_, proba.T, strict=True):
+        table.insert(table.shape[1], f"P({label})", column, allow_duplicates=True)
+    if options.output is None:
+        table.to_csv(sys.stdout, index=False)
+        return
+    try:
+        table.to_csv(options.output, index=False)
     except OSError as error:
-        raise CommandError(f"Cannot write {output}: {error.strerror or error}.") from error
-
-
-def print_report(options: argparse.Namespace, text: str) -> None:
-    """Print a line of the report, on stderr if probabilities go to stdout."""
-    to_stdout = options.predict is None or options.output is not None
-    print(text, file=sys.stdout if to_stdout else sys.stderr)
+        raise CommandError(f"Cannot write {options.output}: {describe_error(error)}") from error

@@ -24,6 +24,8 @@ def test_long_fits_show_scikit_learns_progress_bar(rng, monkeypatch, long, l1_ra
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
     problem = comparison.Problem(X, y, X, y, ["a", "b"])
-    results = comparison.compare(problem, 1.0, l1_ratio, 0, bar_size=long)
+    results = comparison.compare(
+        problem, {"C": 1.0, "l1_ratio": l1_ratio, "random_state": 0}, bar_size=long
+    )
     assert fits == ["TorchLogisticClassifier", "LogisticRegression"][:n_bars]
     assert skops.io.loads(skops.io.dumps(results[0].model), TRUSTED).C == 1.0

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skorch_logreg.command import encoding
+from skorch_logreg.command import columns, encoding
 from skorch_logreg.command.columns import UNUSABLE_KINDS, clean, column_kinds
 from skorch_logreg.command.files import read_table
 
@@ -15,7 +15,7 @@ def test_every_kind_of_column(csv, passengers):
         "Unnamed: 0": "identifier",
         "age": "number",
         "member": "boolean",
-        "city": "label",
+        "city": "categorical",
         "joined": "date ISO8601",
         "review": "text",
         "code": "identifier",
@@ -26,7 +26,7 @@ def test_every_kind_of_column(csv, passengers):
 
 def test_names_of_encoded_columns(csv):
     frame = read_table(csv)
-    kinds = {"age": "number", "city": "label", "review": "text", "joined": "date ISO8601"}
+    kinds = {"age": "number", "city": "categorical", "review": "text", "joined": "date ISO8601"}
     cleaned = clean(frame, kinds)
     names = encoding.feature_names(encoding.encoder(cleaned, kinds).fit(cleaned))
     for name in [
@@ -68,23 +68,34 @@ def test_target_labels(values, expected):
     [
         ([1.5, np.inf, None], "number"),
         (["1", "2", "x"] + ["3.5"] * 60, "number"),
-        ([1, "a", None] * 20, "label"),
+        ([1, "a", None] * 20, "categorical"),
         (list(range(100)), "identifier"),
         (list(range(5)), "number"),
         (["01/02/2020", "28/02/2020"], "date %d/%m/%Y"),
         (["02/28/2020", "01/02/2020"], "date %m/%d/%Y"),
         (["28.02.2020", None], "date %d.%m.%Y"),
+        (["28/02/20 14:30", "01/03/20 09:15"], "date %d/%m/%y %H:%M"),
+        (["2/28/2020 2:30 PM", "3/1/2020 9:15 AM"], "date %m/%d/%Y %I:%M %p"),
+        (["5 Jan 2020", "17 Mar 2020"], "date %d %b %Y"),
+        (["March 3, 2021", "May 17, 2021"], "date %B %d, %Y"),
+        (["$1,234.50", "-$3", "($1,000)"], "number 1,234.5"),
+        (["1.234,50 €", "3 €", "1 000 €"], "number 1.234,5"),
+        (["12%", "3.5 %", "-100%"], "number 1,234.5"),
+        (["1,234", "999", "12,000"], "number 1,234.5"),
+        (["1,5", "0,125", "20,25"], "number 1.234,5"),
+        (["$5", "€5", "$7"], "identifier"),  # no common unit
+        (["1,23,4", "5,6,7", "8,9"], "text"),
         (["2020-01-01T10:00:00+01:00", "2020-01-02"], "date ISO8601"),
         (pd.to_datetime(["2020-01-01", None]), "date ISO8601"),
         ([pd.Timestamp("2020-01-01").date(), pd.Timestamp("2020-01-02").date()], "date ISO8601"),
         (pd.to_timedelta([1, 2, None], unit="h"), "number"),
         (pd.array([1, 2, None], dtype="Int64"), "number"),
-        (pd.Categorical(["1", "2"] * 20), "label"),
-        (["yes", "no"] * 20, "label"),
+        (pd.Categorical(["1", "2"] * 20), "categorical"),
+        (["yes", "no"] * 20, "categorical"),
         ([True, None, False], "boolean"),
-        ([[1, 2, 3], [4, 5, 6]] * 2 + [[7, 8, 9]] * 30, "label"),
+        ([[1, 2, 3], [4, 5, 6]] * 2 + [[7, 8, 9]] * 30, "categorical"),
         (["!!!", "???"] * 1 + ["..."], "identifier"),
-        ([None, "x"], "label"),
+        ([None, "x"], "categorical"),
         ([7, 7, 7], "constant"),
         ([None, None], "empty"),
     ],
@@ -117,4 +128,31 @@ def test_dates_go_round():
 
 def test_clean_names_what_is_missing():
     with pytest.raises(ValueError, match="lacks the column 'b'"):
-        clean(pd.DataFrame({"a": [1]}), {"a": "number", "b": "label"})
+        clean(pd.DataFrame({"a": [1]}), {"a": "number", "b": "categorical"})
+
+
+def test_amounts():
+    words = ["$1,234.50", "-$3", "($2,000.25)", "+4", "1 234", "1'234", "USD 7", "12.5%", ".5", "-"]
+    values = columns.as_numbers(pd.Series([*words, None]), "number 1,234.5")
+    expected = [1234.5, -3, -2000.25, 4, 1234, 1234, 7, 0.125, 0.5, np.nan, np.nan]
+    np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["28/02/2020", "01/02/2020"], "Date ('28/02/2020' = 28 February 2020)"),
+        (
+            ["03/02/2020", "04/02/2020"],
+            "Date ('03/02/2020' = 3 February 2020, or month first: both are possible)",
+        ),
+        (["2020-02-28", "2020-02-29"], "Date"),
+        (["$5", "$1,234.50"], "Number ('$1,234.50' = 1234.5)"),
+        (["1", "x"] + ["2"] * 40, "Number, 1 other values count as missing"),
+        ([1, 2, 2], "Number"),
+        ([None, None], "Left out (no value)"),
+    ],
+)
+def test_description_of_what_a_column_became(values, text):
+    series = pd.Series(values)
+    assert columns.describe(columns.column_kind("x", series), series) == text

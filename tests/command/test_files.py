@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from skorch_logreg.command.columns import clean
+from skorch_logreg.command.columns import clean, column_kinds
+from skorch_logreg.command.errors import CommandError
 from skorch_logreg.command.files import dialect, read_table
 
 
@@ -14,7 +15,7 @@ def test_every_file_format_gives_the_same_table(passengers, tmp_path, suffix):
         passengers.to_parquet(path)
     else:
         passengers.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    kinds = {"age": "number", "member": "boolean", "city": "label", "joined": "date ISO8601"}
+    kinds = {"age": "number", "member": "boolean", "city": "categorical", "joined": "date ISO8601"}
     expected = clean(passengers, kinds)
     pd.testing.assert_frame_equal(clean(read_table(path), kinds), expected)
 
@@ -23,6 +24,9 @@ def test_every_file_format_gives_the_same_table(passengers, tmp_path, suffix):
     ("text", "expected"),
     [
         ("a,b\n1,2\n", (",", ".")),
+        ("a;b\n1.234;1,5\n20.000;2,5\n", (";", ",")),
+        ("a;b\n1.234,5;x\n", (";", ",")),
+        ("a;b\n1.25;1,5\n", (";", ".")),
         ("a;b\n1,5;2\n3,25;4\n", (";", ",")),
         ("a;b\n1.5;x, y\n2.5;z\n", (";", ".")),
         ("a\tb\n1\t2\n", ("\t", ".")),
@@ -37,3 +41,34 @@ def test_every_file_format_gives_the_same_table(passengers, tmp_path, suffix):
 )
 def test_separator_and_decimal_sign(text, expected):
     assert dialect(text) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_are_found(tmp_path, encoding):
+    path, notes = tmp_path / "t.csv", []
+    path.write_bytes("größe,y\n1,€\n".encode(encoding))
+    frame = read_table(path, notify=notes.append)
+    assert frame.to_dict("list") == {"größe": [1], "y": ["€"]}
+    assert len(notes) == (encoding == "cp1252")
+
+
+def test_named_encoding(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes("größe,y\n1,č\n".encode("cp1250"))
+    assert read_table(path, "cp1250")["y"].tolist() == ["č"]
+    with pytest.raises(CommandError, match="unknown encoding: nope"):
+        read_table(path, "nope")
+    with pytest.raises(CommandError, match="'utf-8' cannot read byte 0xf6 .*--encoding"):
+        read_table(path, "utf-8")
+
+
+def test_thousands_with_points(tmp_path):
+    """A file with decimal commas, whose integers pandas leaves as words or reads as fractions."""
+    path = tmp_path / "t.csv"
+    path.write_text("n;x;day;full\n1.234;1,5;28.02.2020;1.234,5\n999;2;01.03.2020;12\n;3;;1,25\n")
+    frame = read_table(path)
+    assert frame["n"].tolist()[:2] == [1234, 999]
+    assert frame["x"].tolist() == [1.5, 2, 3]
+    kinds = {"day": "date %d.%m.%Y", "full": "number 1.234,5"}
+    assert column_kinds(frame[["day", "full"]]) == kinds
+    assert clean(frame, kinds)["full"].tolist() == [1234.5, 12, 1.25]

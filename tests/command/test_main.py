@@ -1,14 +1,24 @@
 """The command line: real files in, one table out; every mistake one line and exit code 2."""
 
+import base64
+import gzip
+import html
+import importlib.metadata
+import io
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.linear_model import LogisticRegression
 
+import skorch_logreg
 from skorch_logreg.__main__ import main
 from skorch_logreg.command import files
 
@@ -20,7 +30,7 @@ def refused(capsys, *argv):
     assert code == 2
     assert "Traceback" not in captured.err
     (line,) = captured.err.splitlines()
-    assert line.startswith("skorch_logreg: ")
+    assert line.startswith("skorch-logreg: error: ")
     return line
 
 
@@ -89,9 +99,10 @@ def test_many_classes_and_a_class_of_one_row(tmp_path, rng, capsys):
     assert "3 classes: blue" in out
     assert len(table(out)[0]) == 7
     proba = pd.read_csv(predictions)
-    assert list(proba.columns) == ["blue", "green", "red"]
+    assert list(proba.columns) == ["predicted", "P(blue)", "P(green)", "P(red)"]
     assert len(proba) == n
-    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(proba.iloc[:, 1:].sum(axis=1), 1, rtol=1e-12)
+    assert (proba.iloc[:, 1:].idxmax(axis=1) == "P(" + proba["predicted"] + ")").all()
 
 
 def test_rows_without_a_target_are_left_out(passengers, tmp_path, capsys):
@@ -125,18 +136,18 @@ def test_saved_model_predicts_alone(csv, passengers, tmp_path, capsys):
     other.to_csv(path, index=False)
     assert main(["--model", str(model), "--predict", str(csv)]) == 0
     second.write_text(capsys.readouterr().out)
-    np.testing.assert_allclose(pd.read_csv(first), pd.read_csv(second), rtol=1e-12)
+    pd.testing.assert_frame_equal(pd.read_csv(first), pd.read_csv(second), rtol=1e-12)
     assert main(["--model", str(model), "--predict", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "no,yes"
-    proba = np.array([line.split(",") for line in lines[1:]], dtype=float)
+    assert lines[0] == "predicted,P(no),P(yes)"
+    proba = np.array([line.split(",")[1:] for line in lines[1:]], dtype=float)
     assert np.all((proba > 0) & (proba < 1))
 
 
 def test_probabilities_on_stdout_are_alone_there(csv, capsys):
     assert main([str(csv), "--target", "left", "--predict", str(csv)]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("no,yes\n")
+    assert captured.out.startswith("predicted,P(no),P(yes)\n")
     assert len(captured.out.splitlines()) == 241
     assert "ROC AUC" in captured.err
 
@@ -192,10 +203,13 @@ def test_integers_that_pandas_cannot_read(tmp_path, capsys, monkeypatch):
     [
         ("empty.csv", b"", "No columns to parse"),
         ("header.csv", b"a,b\n", "no rows"),
-        ("latin.csv", "a,b\nü,1\n".encode("latin-1"), "not UTF-8"),
+        ("unknown.csv", b"a,b\n\x81\xfc,1\n", "'charmap' cannot read byte 0x81"),
         ("ragged.csv", b"a,b\n1,2\n1,2,3,4\n", "Expected 2 fields"),
         ("not.parquet", b"a,b\n1,2\n", "arquet"),
         ("not.csv.gz", b"a,b\n1,2\n", "gzip"),
+        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "ended before"),
+        ("book.xlsx", b"PK\x03\x04\x14\x00\x06\x00", "save a spreadsheet as CSV"),
+        ("twice.csv", b"a,b,a \n1,2,3\n", "several columns 'a'"),
     ],
 )
 def test_unreadable_file(tmp_path, capsys, name, content, reason):
@@ -264,6 +278,7 @@ def test_unwritable_file(csv, tmp_path, capsys, option):
     [
         ("pandas", ["FILE", "--target", "left"]),
         ("pyarrow", ["PARQUET", "--target", "left"]),
+        ("matplotlib", ["FILE", "--target", "left", "--report", "r.html"]),
         ("skops", ["FILE", "--target", "left", "--save", "m.skops"]),
         ("skops", ["--model", "m.skops", "--predict", "FILE"]),
     ],
@@ -298,6 +313,21 @@ def test_missing_package(csv, passengers, capsys, monkeypatch, module, argv):
         (["--l1-ratio", "2"], "not between 0 and 1"),
         (["--test-size", "1"], "below 1"),
         (["--seed", "-1"], "not between 0 and 2**32"),
+        (["--drop", "x"], "--drop needs FILE"),
+        (["--categorical", "x"], "--categorical needs FILE"),
+        (["--weight", "x"], "--weight needs FILE"),
+        (["--key", "x"], "--key needs --predict"),
+        (["--encoding", "cp1252"], "--encoding needs a table"),
+        (["--cv", "1"], "not at least 2"),
+        (["--cv", "5", "--C", "2"], "either --C or --cv"),
+        (["--summary", "--l1-ratio", "0.5"], "--summary needs an L2 penalty or none"),
+        (["--baseline", "--test-size", "0"], "--baseline needs rows"),
+        (["--report", "x.pdf"], "does not end in .html"),
+        (["-", "--target", "y", "--predict", "-"], "read once only"),
+        (
+            ["--model", "m", "--predict", "x", "--C", "2", "--cv", "3"],
+            "--C, --cv: --model does not",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(capsys, argv, reason):
@@ -308,7 +338,7 @@ def test_arguments_that_do_not_fit(capsys, argv, reason):
 
 
 def test_interrupt_has_no_traceback(csv, capsys, monkeypatch):
-    def interrupted(path):
+    def interrupted(path, *args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "read_table", interrupted)
@@ -319,6 +349,224 @@ def test_interrupt_has_no_traceback(csv, capsys, monkeypatch):
 def test_reader_that_stops_early_is_no_error(csv):
     script = f"{sys.executable} -m skorch_logreg {csv} --target left --predict {csv} 2>/dev/null"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{script} | head -c 5"], capture_output=True, text=True
+        ["bash", "-o", "pipefail", "-c", f"{script} | head -c 9"], capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "no,ye", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "predicted", "")
+
+
+def run(capsys, *argv):
+    """Run the command, which must succeed, and return its stdout."""
+    assert main([str(arg) for arg in argv]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Return a function that puts a file's bytes on standard input."""
+
+    def replace(path):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+
+    return replace
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"skorch-logreg {skorch_logreg.__version__}\n"
+
+
+def test_console_script_is_the_module():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    script = importlib.metadata.EntryPoint("", project["project"]["scripts"]["skorch-logreg"], "")
+    assert script.load() is main
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_standard_input(csv, passengers, stdin, capsys, suffix):
+    path = csv.with_suffix(suffix)
+    if suffix == ".parquet":
+        passengers.to_parquet(path)
+    stdin(path)
+    from_stdin = run(capsys, "-", "--target", "left").splitlines()
+    from_file = run(capsys, path, "--target", "left").splitlines()
+    assert [line for line in from_stdin[1:] if "LogisticRegression" not in line][5:9] == (
+        [line for line in from_file[1:] if "LogisticRegression" not in line][5:9]
+    )
+
+
+def test_predictions_of_standard_input(csv, stdin, tmp_path, capsys):
+    model = tmp_path / "m.skops"
+    run(capsys, csv, "--target", "left", "--save", model)
+    stdin(csv)
+    expected = run(capsys, "--model", model, "--predict", csv)
+    assert run(capsys, "--model", model, "--predict", "-") == expected
+
+
+def test_predictions_begin_with_the_key_columns(csv, passengers, capsys):
+    argv = [csv, "--target", "left", "--predict", csv, "--key", "code", "city"]
+    frame = pd.read_csv(io.StringIO(run(capsys, *argv)))
+    assert list(frame.columns) == ["code", "city", "predicted", "P(no)", "P(yes)"]
+    assert frame["code"].tolist() == passengers["code"].tolist()
+    assert ((frame["P(yes)"] >= 0.5) == (frame["predicted"] == "yes")).all()
+
+
+def test_unknown_key(csv, capsys):
+    argv = [csv, "--target", "left", "--predict", csv, "--key", "nope", "code"]
+    assert main([str(arg) for arg in argv]) == 2
+    assert "has no column 'nope' for --key" in capsys.readouterr().err
+
+
+def test_dropped_and_categorical_columns(csv, passengers, tmp_path, capsys):
+    codes = passengers.assign(age=passengers["age"].round(-1))
+    codes.to_csv(csv, index=False)
+    options = ["--target", "left", "--drop", "review", "joined", "--categorical", "age"]
+    model = tmp_path / "m.skops"
+    out = run(capsys, csv, *options, "--save", model)
+    assert "Categorical: 'age', 'city'" in out
+    assert "review" not in out
+    assert re.search(r"age = \d0\n", out)
+    # the same codes as integers, where no value is missing
+    whole = codes.dropna(subset="age").astype({"age": int})
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    codes.to_csv(first, index=False)
+    whole.to_csv(second, index=False)
+    all_rows, some = (
+        pd.read_csv(io.StringIO(run(capsys, "--model", model, "--predict", path, "--key", "code")))
+        for path in (first, second)
+    )
+    merged = some.merge(all_rows, on="code")
+    np.testing.assert_allclose(merged["P(yes)_x"], merged["P(yes)_y"], rtol=1e-12)
+
+
+def test_weights_repeat_rows(tmp_path, rng, capsys):
+    """With scikit-learn as the judge: its fit of repeated rows has the same coefficients."""
+    X, weight = rng.choice([-1.0, 1.0], size=(80, 2)), np.tile([1, 2, 3, 4], 20)
+    y = np.where(X[:, 0] + rng.normal(size=80) > 0, "b", "a")
+    frame = pd.DataFrame({"x": X[:, 0], "z": X[:, 1], "n": weight, "y": y})
+    path, model = tmp_path / "t.csv", tmp_path / "m.skops"
+    frame.to_csv(path, index=False)
+    options = ["--target", "y", "--weight", "n", "--test-size", "0", "--save", model]
+    run(capsys, path, *options, "--class-weight", "a=2", "b=0.5")
+    fitted = files.load_model(model)
+    Z = fitted[:-1].transform(frame)
+    rows = np.repeat(np.arange(80), weight)
+    reference = LogisticRegression(class_weight={"a": 2, "b": 0.5}, tol=1e-10)
+    reference.fit(Z[rows], y[rows])
+    np.testing.assert_allclose(fitted[-1].coef_, reference.coef_, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (["1", "x", "2", "3"] * 10, "missing, negative or not numbers in 10 rows"),
+        ([-1, 1] * 20, "missing, negative or not numbers in 20 rows"),
+        ([0] * 40, "all zero"),
+    ],
+)
+def test_weights_that_are_none(tmp_path, capsys, column, reason):
+    path = tmp_path / "w.csv"
+    frame = pd.DataFrame({"x": np.arange(40) % 7, "w": column, "y": [0, 1] * 20})
+    frame.to_csv(path, index=False)
+    assert reason in refused(capsys, path, "--target", "y", "--weight", "w")
+
+
+def test_cross_validation_chooses_C(csv, tmp_path, capsys):
+    model = tmp_path / "m.skops"
+    out = run(capsys, csv, "--target", "left", "--cv", "4", "--save", model)
+    (chosen,) = re.findall(r"C = (\S+), the best of 10 values between 0.0001 and 10000 by 4", out)
+    assert files.load_model(model)[-1].C == pytest.approx(float(chosen), rel=1e-3)
+
+
+def test_more_folds_than_rows_of_a_class(csv, capsys):
+    assert main([str(csv), "--target", "left", "--cv", "200"]) == 2
+    assert "--cv 200 needs as many rows of each class" in capsys.readouterr().err
+
+
+def test_summary_is_for_the_positive_class(csv, capsys):
+    pattern = r"^(age|intercept) +([\d.e+-]+) +(\S+) +\S+ +(\S+) +(\S+) +(\S+)"
+    found = {}
+    for label in ("yes", "no"):
+        out = run(capsys, csv, "--target", "left", "--summary", "--positive", label)
+        assert f"For class {label}." in out
+        assert re.search(rf"-?\d\.\d{{4}} +{label} +member\n", out)
+        found[label] = {row[0]: np.array(row[1:], float) for row in re.findall(pattern, out, re.M)}
+    for name, (coef, error, p, low, high) in found["yes"].items():
+        expected = [-coef, error, p, -high, -low]
+        np.testing.assert_allclose(found["no"][name], expected, rtol=1e-3)
+    assert set(found["yes"]) == {"age", "intercept"}
+
+
+def test_summary_without_a_penalty_leaves_the_first_category_out(csv, capsys):
+    drop = ["--drop", "review"]
+    out = run(capsys, csv, "--target", "left", "--C", "inf", "--summary", *drop)
+    assert "city = Rome" in out
+    assert "city = Lima" not in out
+    assert "joined (day, " not in out  # a constant, for dates without a time
+
+
+def test_baseline_of_a_rare_class(csv, passengers, capsys):
+    out = run(capsys, csv, "--target", "left", "--baseline", "--positive", "no")
+    rate = max((passengers["left"] == label).mean() for label in ("no", "yes"))
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("always")]
+    assert float(row[5]) == pytest.approx(rate, abs=0.01)
+    assert row[7:9] == ["0.5000", "0.5000"]
+    n_no = (passengers["left"] == "no").mean()
+    assert float(row[9]) == pytest.approx(n_no, abs=0.01)
+    counts = re.search(r"true \\ predicted +no +yes\nno +(\d+) +(\d+)\nyes +(\d+) +(\d+)\n", out)
+    assert sum(map(int, counts.groups())) == 60
+    assert (int(counts[1]) + int(counts[4])) / 60 == pytest.approx(
+        float(table(out)[0][4]), abs=1e-4
+    )
+
+
+def test_page_has_the_text_and_the_figures(csv, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    options = ["--target", "left", "--cv", "3", "--summary", "--baseline", "--report", page]
+    out = run(capsys, csv, *options)
+    text = page.read_text(encoding="utf-8")
+    body = html.unescape(re.sub(r"<[^>]+>", "", text[text.index("<body>") :]))
+    for line in out.splitlines()[:-1]:
+        assert line in body
+    images = re.findall(r'<img alt="([^"]+)" width="\d+" src="data:image/png;base64,(\S+)">', text)
+    assert [name.split()[0] for name, _ in images] == [
+        *("Largest", "Cross-validated", "Precision", "Reliability"),
+    ]
+    assert all(base64.b64decode(data).startswith(b"\x89PNG") for _, data in images)
+
+
+def test_page_of_many_classes_without_held_out_rows(csv, tmp_path, capsys):
+    page = tmp_path / "<page>.html"
+    options = ["--target", "city", "--test-size", "0", "--summary", "--report", page]
+    run(capsys, csv, *options)
+    assert page.read_text(encoding="utf-8").count("<img ") == 1
+
+
+def test_labels_that_are_not_classes(csv, capsys):
+    for option in (["--positive", "maybe"], ["--class-weight", "maybe=2"]):
+        assert main([str(csv), "--target", "left", *option]) == 2
+        error = capsys.readouterr().err
+        assert f"{option[0]} names 'maybe'; the classes of the target are 'no', 'yes'." in error
+    assert main([str(csv), "--target", "city", "--positive", "Rome"]) == 2
+    assert "--positive is for two classes, and the target has 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weight", ["2", "yes=x", "=", "balanced"])
+def test_class_weights_that_are_none(csv, capsys, weight):
+    assert main([str(csv), "--target", "left", "--class-weight", "no=1", weight]) == 2
+    assert "--class-weight is 'balanced' or some LABEL=NUMBER" in capsys.readouterr().err
+
+
+def test_column_with_two_purposes(csv, capsys):
+    line = refused(capsys, csv, "--target", "left", "--drop", "city", "left")
+    assert "'left' is named by --target and --drop" in line
+
+
+def test_unpenalised_collinear_columns_have_no_standard_errors(tmp_path, rng, capsys):
+    path = tmp_path / "twins.csv"
+    x = rng.normal(size=60)
+    y = (x + rng.normal(size=60) > 0).astype(int)
+    pd.DataFrame({"x": x, "z": 2 * x, "y": y}).to_csv(path, index=False)
+    assert main([str(path), "--target", "y", "--C", "inf", "--summary"]) == 2
+    assert "--summary: " in capsys.readouterr().err

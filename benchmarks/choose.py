@@ -96,12 +96,19 @@ def _bound(objective):
     return CurvaturePlan(curvature.MultinomialBound.build, False, _price(objective), 0.0)
 
 
+def _classes(objective):
+    if objective.shape[1] == 1:
+        return None
+    return CurvaturePlan(curvature.ClassBlocks.build, False, _price(objective), 0.0)
+
+
 CURVATURES: dict[str, Callable[[Any], CurvaturePlan | None]] = {
     "exact": _exact,
     "exact on a sample": _sampled,
     "dual": _dual,
     "300 columns": partial(_frequent, n_columns=300),
     "1000 columns": partial(_frequent, n_columns=1000),
+    "classes": _classes,
     "bound": _bound,
 }
 

@@ -55,6 +55,8 @@ def _mixed(objective, point):
 
 
 CURVATURES = {
+    "classes": curvature.ClassBlocks.build,
+    "classes-sample": lambda objective, point: curvature.ClassBlocks.build(objective, point, 20),
     "exact": curvature.ExactHessian.build,
     "dual": curvature.DualHessian.build,
     "rough-dual": partial(curvature.DualHessian.build, rough=True),
@@ -72,6 +74,7 @@ CLASSES = {
     penalties: {type(x) for x in PENALTIES.values()},
     solvers: {type(x) for x in (*SOLVERS.values(), *MINI_BATCH_SOLVERS.values())},
     curvature: {
+        curvature.ClassBlocks,
         curvature.ExactHessian,
         curvature.DualHessian,
         curvature.FrequentColumns,

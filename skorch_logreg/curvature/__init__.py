@@ -1,5 +1,6 @@
 """Approximate and exact Hessians, and their costs."""
 
+from skorch_logreg.curvature.classes import ClassBlocks
 from skorch_logreg.curvature.cost import (
     blocks_seconds,
     dual_cost,
@@ -18,6 +19,7 @@ from skorch_logreg.curvature.rough import RoughHessian
 from skorch_logreg.curvature.shared import SharedHessian
 
 __all__ = [
+    "ClassBlocks",
     "Curvature",
     "DualHessian",
     "ExactHessian",

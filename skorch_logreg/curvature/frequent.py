@@ -20,11 +20,7 @@ from skorch_logreg.objective import Objective, Point, output_curvature, penalty_
 class FrequentColumns(Curvature):
     """Hessian of the most frequent columns for each output, and the diagonal of the others.
 
-    In sparse data a few columns have most of the entries, and so most of the interaction.  With
-    several classes each has its own block, over all columns if they are few: conjugate gradients
-    preconditioned by these need 3 products where ``X'X`` needs 24, since the blocks differ by
-    more than a factor.  The coupling between classes is ignored, so decrements have to be
-    confirmed.
+    In sparse data a few columns have most of the entries, and so most of the interaction.
     """
 
     columns: Tensor

@@ -13,6 +13,7 @@ Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into
 
 _STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
 _FACTOR_ENTRIES = 1 << 20  # entries of a factor of a product, to hide the cost of function calls
+_DESIGN_ENTRIES = 1 << 22  # entries of rows that are formed at a time for several sums
 FACTOR_ROWS = 2048  # rows of a factor; with fewer, adding the products takes some per cent
 _MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 
@@ -86,24 +87,24 @@ def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor |
 def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights, in low precision.
 
-    The rows are formed once and multiplied by all weights in one product, of a size at which
-    matrix products are efficient. weight has shape (rows, k), the result
-    (k, n_columns + 1, n_columns + 1); else as in `bfloat16_gram`.
+    Rows are formed once for all columns, and multiplied where their weight is not zero. weight
+    has shape (rows, k), the result (k, n_columns + 1, n_columns + 1); else as in `bfloat16_gram`.
     """
     n_rows, n_grams = weight.shape
     side = n_columns + 1
-    width = n_grams * side
-    weight = weight.float()
-    total = weight.new_zeros(width, side)
-    step = min(_factor_rows(width, FACTOR_ROWS // 8), n_rows)
+    weight = weight.T.float()
+    total = weight.new_zeros(n_grams, side, side)
+    dtype = low_precision_dtype(weight.device, side)
+    step = min(max(_DESIGN_ENTRIES // side, FACTOR_ROWS), n_rows)
     design = total.new_ones(step, side)
-    lifted = total.new_empty(step, n_grams, side, dtype=low_precision_dtype(weight.device, side))
     for rows in pieces(0, n_rows, step):
         z = design[: rows.stop - rows.start]
         fill(rows, z[:, :-1])
-        factor = torch.mul(z[:, None, :], weight[rows, :, None], out=lifted[: len(z)])
-        _add_product(total, factor.view(len(z), -1).T, z.to(factor.dtype))
-    return total.view(n_grams, side, side)
+        for gram, own in zip(total, weight[:, rows], strict=True):
+            chosen = own.nonzero()[:, 0]
+            factor = (z[chosen] * own[chosen, None].sqrt()).to(dtype)
+            _add_product(gram, factor.T, factor)
+    return total
 
 
 def _factor_rows(width: int, rows: int) -> int:

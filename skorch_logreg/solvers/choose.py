@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from skorch_logreg.curvature import (
+    ClassBlocks,
     Curvature,
     DualHessian,
     ExactHessian,
@@ -47,6 +48,8 @@ _ESTIMATE_ROWS_PER_COEF = 4  # estimate a decrement to some per cent
 _LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # the first that costs `_EVERY_STEP_PASSES`
 _BLOCK_ROWS_PER_COLUMN = 16  # half as many take three steps more
 _BLOCK_ROWS = 3000  # at least, for blocks, whose errors the solver corrects
+# at least, for the block of a class; they are drawn by their weights in it
+_CLASS_ROWS, _CLASS_ROWS_PER_COLUMN = 1500, 3
 # rows of a sample on which a fit starts, for a model and for many models
 _START_ROWS, _START_ROWS_PER_COEF, _START_RATIO = 10_000, 100, 8
 _MANY_START_ROWS, _MANY_START_ROWS_PER_COEF, _MANY_START_RATIO = 1500, 30, 6
@@ -156,7 +159,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             return sampled
         joint = _low_precision_hessian(objective, exact) or exact
     if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
-        blocks = _block_of(objective, side - 1)
+        blocks = _class_blocks(objective)
         least = max(_SAVING * blocks.cost(1), FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
             return blocks
@@ -254,6 +257,16 @@ def _block_of(objective: Objective, columns: int) -> CurvaturePlan:
     return CurvaturePlan(
         build, False, lambda m: reads + products(m), 0.0, size=n_outputs * columns**2
     )
+
+
+def _class_blocks(objective: Objective) -> CurvaturePlan:
+    """Return the plan of a block for each class, from a sample of rows for each."""
+    _, n_outputs, side = objective.shape
+    n_rows = _sampled(objective, max(_CLASS_ROWS, _CLASS_ROWS_PER_COLUMN * side))
+    rows = n_rows or objective.data.n_samples
+    cost = _passes(objective, partial(blocks_seconds, rows, n_outputs, side - 1))
+    build = partial(ClassBlocks.build, n_rows=n_rows)
+    return CurvaturePlan(build, False, lambda m: 1 + cost(m), 0.0, size=n_outputs * side**2)
 
 
 def _sampled(objective: Objective, rows: int) -> int | None:

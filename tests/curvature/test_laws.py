@@ -5,10 +5,11 @@ import torch
 
 from skorch_logreg.curvature import DualHessian, ExactHessian, RoughHessian
 from skorch_logreg.curvature.cholesky import scaled_cholesky
+from skorch_logreg.curvature.classes import thin
 from skorch_logreg.objective import hessian_product, inner, loss_hessian, penalty_diagonal
 from tests.catalogue import CONTAINERS, CURVATURES, LOSSES, PENALTIES, objective, parameters
 
-FLOAT32 = ("frequent", "multinomial-bound", "rough", "rough-sample")
+FLOAT32 = ("classes", "classes-sample", "frequent", "multinomial-bound", "rough", "rough-sample")
 
 
 @pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
@@ -97,6 +98,22 @@ def test_models_alone_have_the_same(loss, name):
         model = torch.tensor([i])
         alone = CURVATURES[name](of.select(model), point.select(model))
         torch.testing.assert_close(alone.solve(point.gradient[model]), together[model])
+
+
+def test_thinned_weights_have_the_sums_of_all():
+    """Few rows have the sums over any group of many, and those of great weight are kept."""
+    weight = torch.rand(3, 20_000, generator=torch.Generator().manual_seed(0)) ** 20
+    place = (torch.arange(20_000, dtype=torch.float64) * 0.6180339887498949).frac().float()
+    least = weight.sum(dim=1, keepdim=True) / 2000
+    thinned = weight.clone()
+    thin(thinned, least, place)
+    assert ((thinned > 0).sum(dim=1) <= 2100).all()
+    large = weight >= least
+    assert large.any()
+    assert (thinned[large] == weight[large]).all()
+    for group in (slice(None), slice(0, 5000), slice(3, None, 7)):
+        part, whole = thinned[:, group].sum(dim=1), weight[:, group].sum(dim=1)
+        assert ((part / whole - 1).abs() <= 0.05).all()
 
 
 def test_shared_is_exact_where_all_rows_weigh_alike():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from skorch_logreg.curvature import (
+    ClassBlocks,
     DualHessian,
     ExactHessian,
     FrequentColumns,
@@ -61,6 +62,7 @@ def told(model):
     build = getattr(build, "func", build)
     kind = getattr(build, "__self__", ExactHessian)
     what = {
+        ClassBlocks: "block of each class",
         DualHessian: "of rows",
         ExactHessian: "exact",
         FrequentColumns: "block of {n_columns} columns",

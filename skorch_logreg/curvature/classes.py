@@ -1,0 +1,93 @@
+"""Hessian blocks of each class over all columns."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.curvature.cholesky import (
+    drop_intercept,
+    low_precision_damping,
+    scaled_cholesky,
+    solve_scaled,
+)
+from skorch_logreg.curvature.protocol import Curvature
+from skorch_logreg.data import Block
+from skorch_logreg.objective import Objective, Point, penalty_diagonal
+
+_GOLDEN_RATIO = 0.6180339887498949  # its multiples modulo 1 are the most evenly spread ones
+
+
+@dataclass(frozen=True)
+class ClassBlocks(Curvature):
+    """Hessian blocks of each class, without the coupling between classes.
+
+    Conjugate gradients preconditioned by these need 3 products where ``X'X`` needs 24, since the
+    blocks differ by more than a factor.  Most rows have little weight in the block of a class, so
+    that a sample drawn by weight stands for all of them.
+    """
+
+    factor: Tensor
+    scale: Tensor
+
+    @classmethod
+    def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "ClassBlocks":
+        """Factor low-precision blocks at a point in one pass over X.
+
+        Each is the sum over at most about ``n_rows`` rows; None means all rows.
+        """
+        data = objective.data
+        weight, total = _weights(objective, point)
+        least = None if n_rows is None else total.reshape(-1, 1) / n_rows
+        place = torch.arange(data.n_samples, dtype=torch.float64, device=data.device)
+
+        def product(block: Block, weight: Tensor, place: Tensor) -> tuple[Tensor, ...]:
+            flat = weight.flatten(1).T.to(torch.float32, memory_format=torch.contiguous_format)
+            if least is not None:
+                thin(flat, least.float(), place.float())
+            return (block.bfloat16_grams(flat.T),)
+
+        place = data.beside(place.mul_(_GOLDEN_RATIO).frac_())
+        (blocks,) = data.reduce(product, weight, place, few=True)
+        if not objective.fit_intercept:
+            drop_intercept(blocks)
+        ridge = penalty_diagonal(objective, point.params)
+        blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.flatten(0, 1))
+        damping = low_precision_damping(blocks.device, blocks.shape[-1])
+        return cls(*scaled_cholesky(blocks, damping))
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """Return ``B gradient`` (m, K, p + 1)."""
+        flat = gradient.flatten(0, 1)[..., None]
+        out = solve_scaled(self.factor, self.scale, flat).view_as(gradient)
+        # separate blocks violate the zero sum over classes
+        return out - out.mean(dim=1, keepdim=True) if out.shape[1] > 1 else out
+
+    def select(self, models: Tensor, objective: Objective) -> "ClassBlocks":
+        """Return the curvature of some models."""
+        n_outputs = objective.shape[1]
+        rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
+        return replace(self, factor=self.factor[rows], scale=self.scale[rows])
+
+
+def _weights(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:
+    """Compute the second derivatives (n, m, K) of the loss in each logit, and their sums (m, K)."""
+
+    def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
+        diagonal, rank_one = objective.loss.curvature(logits)
+        own = diagonal if rank_one is None else diagonal - rank_one.square()
+        torch.mul(own, block.weight[..., None], out=out)
+        return (out.sum(dim=0, dtype=torch.float64),)
+
+    out = objective.data.empty_rows(*objective.shape[:2])
+    return out, objective.data.reduce(kernel, point.logits, out, reads=0)[0]
+
+
+def thin(weight: Tensor, least: Tensor, place: Tensor) -> None:
+    """Round weights (k, rows) below ``least`` (k, 1) up to it or down to zero, in place.
+
+    A weight is rounded up if its share of ``least`` is above the row's ``place`` (rows,).  Where
+    places are evenly spread in [0, 1), sums of weights hardly change.
+    """
+    kept = weight > least * place
+    weight.clamp_(min=least).mul_(kept)

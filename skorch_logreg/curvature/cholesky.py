@@ -8,7 +8,8 @@ from skorch_logreg.data.threads import several_threads
 
 LARGE = 512  # side of a matrix from which its factorisation uses all threads
 # added to a unit diagonal after low-precision products
-_DAMPING = {torch.bfloat16: 1e-3, torch.float32: 1e-6}
+SINGLE_DAMPING = 1e-6
+_DAMPING = {torch.bfloat16: 1e-3, torch.float32: SINGLE_DAMPING}
 
 
 def low_precision_damping(device: torch.device, side: int) -> float:

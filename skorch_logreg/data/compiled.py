@@ -50,7 +50,7 @@ class CompiledPasses:
         return None if product is None else self._standardised(product)
 
     def logistic_newton(
-        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool
+        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool, is_rough: bool
     ) -> tuple[Tensor, ...] | None:
         if not isinstance(self._stored, Tensor) or params.shape[:2].numel() != 1:
             return None
@@ -63,6 +63,7 @@ class CompiledPasses:
             units=self._units,
             shift=shift,
             fit_intercept=fit_intercept,
+            is_rough=is_rough,
         )
 
     def _raw(self, params: Tensor) -> tuple[Tensor, float]:

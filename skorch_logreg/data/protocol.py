@@ -44,7 +44,7 @@ class Block(Protocol):
         """
 
     def logistic_newton(
-        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool
+        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool, is_rough: bool
     ) -> tuple[Tensor, ...] | None:
         """Compute what a Newton step of one model needs; see `kernels.passes.logistic_newton`.
 

@@ -151,27 +151,6 @@ EXPORT CLONES void dense_hessian_product(const void *entries, int64_t n_rows, in
     DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
 }
 
-/* Add the products of HALF columns of one panel with `width` of another, both (rows, PANEL). */
-INNER void add_panel_product(const double *restrict left, const double *restrict right, int64_t rows,
-    int width, double *restrict out, int64_t side)
-{
-    double sum[HALF][PANEL] = {{0.0}};
-    for (int64_t t = 0; t < rows; t++) {
-#if defined(__GNUC__)
-#pragma GCC unroll 8
-#endif
-        for (int i = 0; i < HALF; i++) {
-            double own = left[t * PANEL + i];
-#pragma omp simd
-            for (int j = 0; j < width; j++)
-                sum[i][j] += own * right[t * PANEL + j];
-        }
-    }
-    for (int i = 0; i < HALF; i++)
-        for (int j = 0; j < width; j++)
-            out[i * side + j] += sum[i][j];
-}
-
 /* An entry of a panel: that of a column times the root of the row's weight. The column after the last
    one is the intercept's. */
 INNER double panel_entry(const matrix_t *m, const void *x, int64_t offset, int64_t column,
@@ -181,44 +160,14 @@ INNER double panel_entry(const matrix_t *m, const void *x, int64_t offset, int64
     return root * (m->unit ? (value - m->center[column]) * m->unit[column] : value);
 }
 
-/* Write the columns of a panel times the roots of the weights: (rows, PANEL). */
-INNER void fill_panel(const matrix_t *m, int is_float, int by_column, int64_t start, int64_t rows,
-    int64_t first, const double *root, double *restrict panel)
-{
-    int64_t p = m->n_columns, full = p - first < PANEL ? (p > first ? p - first : 0) : PANEL;
-    int64_t step = by_column ? m->column_stride : 1;
-    for (int64_t t = 0; t < rows; t++) {
-        double r = root[start + t], *out = panel + t * PANEL;
-        const void *x = moved(m->entries, (start + t) * m->row_stride + first * step, is_float);
-        if (full == PANEL) {
-#pragma omp simd
-            for (int j = 0; j < PANEL; j++)
-                out[j] = panel_entry(m, x, j * step, first + j, is_float, r);
-            continue;
-        }
-        for (int64_t j = 0; j < PANEL; j++)
-            out[j] = j < full ? panel_entry(m, x, j * step, first + j, is_float, r)
-                              : (first + j == p ? r : 0.0);
-    }
-}
-
-INNER double gram(const matrix_t *m, int is_float, int by_column, const double *root, int64_t side,
-    int64_t tile, double *buffer, double *out)
-{
-    for (int64_t start = 0; start < m->n_rows; start += tile) {
-        int64_t rows = smaller(tile, m->n_rows - start), i, j;
-        for (i = 0; i < side; i += PANEL)
-            fill_panel(m, is_float, by_column, start, rows, i, root, buffer + i * tile);
-        for (i = 0; i <= m->n_columns; i += HALF) { /* the lower triangle */
-            const double *left = buffer + i / PANEL * PANEL * tile + i % PANEL;
-            for (j = 0; j + PANEL <= i + HALF; j += PANEL)
-                add_panel_product(left, buffer + j * tile, rows, PANEL, out + i * side + j, side);
-            if (j <= i)
-                add_panel_product(left, buffer + j * tile, rows, HALF, out + i * side + j, side);
-        }
-    }
-    return 0.0;
-}
+#define NUMBER double
+#define OF_NUMBER(function) function##_double
+#include "gram.h"
+#undef NUMBER
+#undef OF_NUMBER
+#define NUMBER float
+#define OF_NUMBER(function) function##_float
+#include "gram.h"
 
 /* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` to out (side, side). `side` is a
    multiple of PANEL, and the buffer has side * tile numbers. */
@@ -227,7 +176,7 @@ EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_col
     int64_t tile, double *buffer, double *out)
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
-    DISPATCH(gram, root, side, tile, buffer, out);
+    DISPATCH(gram_double, root, side, tile, buffer, out);
 }
 
 /* Factor the lower triangle (size, size) of rows of `side` numbers in place; return 0 if it is not
@@ -278,13 +227,13 @@ INNER void standardise(const matrix_t *m, double *sums)
    itself if these are NULL: the logits; the gradient, the shifted diagonal of the Hessian, the product
    of its inverse with the gradient, and the loss's Hessian row of the intercept, in the rows of sums
    (4, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero before; and the
-   objective and the decrement. Without an intercept its slope is zero. Return 0 if the Hessian is not
+   objective and the decrement. With is_rough the Hessian has float32 products. Without an intercept its slope is zero. Return 0 if the Hessian is not
    positive definite. `buffer` has n_rows + side * (tile + 2) numbers. */
 EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
-    const double *params, const double *ridge, double shift, int fit_intercept, int64_t side,
-    int64_t tile, double *logits, double *sums, double *factor, double *ends, double *buffer)
+    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
+    int64_t side, int64_t tile, double *logits, double *sums, double *factor, double *ends, double *buffer)
 {
     int64_t size = n_columns + 1, i;
     double *gradient = sums, *diagonal = sums + size, *solved = sums + 2 * size;
@@ -301,7 +250,10 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
     standardise(&m, gradient);
     for (i = 0; i < n_rows; i++)
         root[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
-    DISPATCH(gram, root, side, tile, panels, factor);
+    if (is_rough)
+        DISPATCH(gram_float, root, side, tile, (float *)panels, factor);
+    else
+        DISPATCH(gram_double, root, side, tile, panels, factor);
     for (i = 0; i < size; i++)
         sums[3 * size + i] = last[i];
     if (!fit_intercept) {

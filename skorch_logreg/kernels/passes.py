@@ -28,8 +28,8 @@ _ARGUMENTS = {
     "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
     "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
     "newton": (
-        *(c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int64, c_int64),
-        *(c_void_p,) * 5,
+        *(c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
+        *(c_int64, c_int64, *(c_void_p,) * 5),
     ),
     "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
     "product": (c_void_p, c_int64, c_void_p),
@@ -244,6 +244,7 @@ def logistic_newton(
     units: tuple[Tensor, Tensor] | None,
     shift: float,
     fit_intercept: bool,
+    is_rough: bool,
 ) -> tuple[Tensor, ...] | None:
     """Compute what a Newton step from params (p + 1,) needs, on few dense rows.
 
@@ -258,6 +259,8 @@ def logistic_newton(
     shift : float
         Relative shift of the diagonal of the Hessian.
     fit_intercept : bool
+    is_rough : bool
+        Whether the Hessian has float32 products, which take half the time.
 
     Returns
     -------
@@ -283,7 +286,7 @@ def logistic_newton(
         sign,
         *factor,
         *((None, None) if units is None else (unit.data_ptr() for unit in units)),
-        *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, padded, tile),
+        *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, is_rough, padded, tile),
         *(logits.data_ptr(), sums.data_ptr(), gram.data_ptr(), ends.data_ptr()),
         buffer.data_ptr(),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
-from skorch_logreg.curvature.cholesky import rounding_shift
+from skorch_logreg.curvature.cholesky import SINGLE_DAMPING, rounding_shift
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -25,12 +25,17 @@ from skorch_logreg.solvers.smooth import (
     with_newton_directions,
 )
 
+# contraction of a decrement above which float32 products may hide its curvature; steps on exact
+# Hessians, far from the minimum, contract to two thirds (race: real-spam-raw)
+_SLOW = 0.9
+
 
 @dataclass(frozen=True)
 class NewtonState:
     """State of `NewtonCholesky`; see `State`.
 
-    ``solved`` (m, K, p + 1) is the product ``H^-1 gradient``, and ``plan`` that of the Hessian.
+    ``solved`` (m, K, p + 1) is the product ``H^-1 gradient``, ``plan`` that of the Hessian, and
+    ``is_rough`` True if its products were float32, so that its decrement proves nothing.
     """
 
     point: Point
@@ -39,11 +44,12 @@ class NewtonState:
     solved: Tensor
     tol: float
     plan: CurvaturePlan
+    is_rough: bool = False
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """True for models whose next step uses the Hessian of the point: all."""
-        return (True,) * len(self.decrement)
+        """True for models whose next step uses the exact Hessian of the point."""
+        return (not self.is_rough,) * len(self.decrement)
 
     def select(self, models: Tensor, objective: Objective) -> Self:
         """Return the state of some models."""
@@ -61,9 +67,9 @@ class NewtonCholesky(Resumable):
     """Newton's method with a new factored Hessian at every step.
 
     One kernel computes all of a step for one model with logistic loss and ridge on dense rows of
-    one block.  If no exact Hessian is affordable, a fit uses `NewtonCG` instead; if the Hessians of
-    all models of a batch would take more than half a gigabyte, `LBFGS`, which does not need all of
-    them at once.
+    one block, with float32 products until quadratic convergence may reach the tolerance.  If no
+    exact Hessian is affordable, a fit uses `NewtonCG` instead; if the Hessians of all models of a
+    batch would take more than half a gigabyte, `LBFGS`, which does not need all of them at once.
 
     References
     ----------
@@ -74,26 +80,34 @@ class NewtonCholesky(Resumable):
 
     def init(self, objective: Objective, params: Tensor, tol: float) -> NewtonState:
         """Return the state at given parameters."""
-        plan = choose_curvature(objective).last
-        state = _compiled_at(objective, params, tol, plan)
+        plan = choose_curvature(objective).last  # a first decrement is hardly below its value
+        state = _compiled_at(objective, params, tol, plan, is_rough=tol < 1)
         return state or _at(objective, objective.evaluate(params), tol, plan)
 
     def step(self, objective: Objective, state: NewtonState) -> NewtonState:
         """Take one Newton step."""
         step = -state.solved
-        moved = _compiled_at(objective, state.point.params + step, state.tol, state.plan)
+        # the next decrement relative to the objective is about the square of this one
+        is_rough = state.is_rough and float(state.decrement / state.point.value) > state.tol
+        ahead = state.point.params + step
+        moved = _compiled_at(objective, ahead, state.tol, state.plan, is_rough)
         if moved is None:
             point, _ = take_step(objective, state.point, step)
         else:
             point, _ = accept_step(objective, state.point, step, moved.point)
-            if point is moved.point:
+            is_slow = is_rough and bool(moved.decrement > _SLOW * state.decrement)
+            if point is moved.point and not is_slow:
                 return moved
         return _at(objective, point, state.tol, state.plan)
 
     def confirm(
         self, objective: Objective, state: NewtonState, models: Sequence[int]
     ) -> NewtonState:
-        """Compute the decrements of models whose factor was damped, by conjugate gradients."""
+        """Compute decrements from exact Hessians, or by conjugate gradients if these are damped."""
+        if state.is_rough:
+            state = _at(objective, state.point, state.tol, state.plan)
+            if bool(state.trusted):
+                return state
         index = torch.tensor(models, device=state.decrement.device)
         part, point = objective.select(index).exact, state.point.select(index).exact()
         curvature = state.plan.build(part, point)
@@ -117,16 +131,20 @@ def _at(objective: Objective, point: Point, tol: float, plan: CurvaturePlan) -> 
 
 
 def _compiled_at(
-    objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan
+    objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan, is_rough: bool
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
     data, block = objective.data, objective.data.whole
     is_plain = objective.loss.has_kernel and objective.offset is None
     if block is None or not (is_plain and objective.penalty.quadratic):
         return None
-    shift = rounding_shift(params.shape[-1])
+    shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[-1])
     found = block.logistic_newton(
-        params, objective.ridge, shift=shift, fit_intercept=objective.fit_intercept
+        params,
+        objective.ridge,
+        shift=shift,
+        fit_intercept=objective.fit_intercept,
+        is_rough=is_rough,
     )
     if found is None:
         return None
@@ -135,13 +153,13 @@ def _compiled_at(
     gradient, diagonal, solved, border = sums.view(4, *params.shape).unbind()
     value, decrement = ends.split(1)
     point = Point(params, logits, value, gradient, border)
-    trusted = torch.ones_like(decrement, dtype=torch.bool)
-    if decrement.item() <= tol**2 * value.item():
+    trusted = torch.full_like(decrement, not is_rough, dtype=torch.bool)
+    if not is_rough and decrement.item() <= tol**2 * value.item():
         curvature = ExactHessian(
             factor.tril()[None], diagonal.rsqrt()[0], diagonal.new_tensor([shift])
         )
         trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    return NewtonState(point, decrement, trusted, solved, tol, plan)
+    return NewtonState(point, decrement, trusted, solved, tol, plan, is_rough)
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,9 @@ def test_a_newton_step_without_a_factor_is_left_to_torch():
     data, one = from_arrays(X, np.arange(20) % 2), torch.ones(2, dtype=torch.float64)
     data = data.standardised(0 * one, one, Binomial().encode(data.targets))
     params, nothing = torch.zeros(1, 1, 3, dtype=torch.float64), torch.zeros(1, 1, 3)
-    found = data.whole.logistic_newton(params, nothing.double(), shift=0.0, fit_intercept=True)
+    found = data.whole.logistic_newton(
+        params, nothing.double(), shift=0.0, fit_intercept=True, is_rough=False
+    )
     assert found is None
 
 

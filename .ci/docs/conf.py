@@ -1,6 +1,10 @@
 """Configuration of Sphinx; `build` copies README, guides and notebooks to its side."""
 
 import os
+import re
+
+from docutils import nodes
+from sphinx.util.nodes import make_refnode
 
 import skorch_logreg
 
@@ -21,6 +25,7 @@ templates_path = ["templates"]
 # single backticks link to what is documented here, and are code where it is not
 default_role = "py:obj"
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"
 autosummary_generate = True
 numpydoc_show_class_members = False
@@ -59,6 +64,24 @@ def show_text_only(app, env, node, contnode):
     return contnode if node.get("reftype") in {"ref", "term"} else None
 
 
+def link_names_in_guides(app, doctree, docname):
+    """Link code that is the name or a call of something public to its page."""
+    if not docname.startswith(("index", "notebooks/")):
+        return
+    documented = {
+        name.rpartition(".")[2]: (name, entry)
+        for name, entry in app.env.get_domain("py").objects.items()
+        if entry.objtype in {"class", "function", "exception"}
+    }
+    for node in list(doctree.findall(nodes.literal)):
+        code = re.fullmatch(r"(?:\w+\.)*(\w+)(\(.*\))?", node.astext())
+        if code and code[1] in documented and not isinstance(node.parent, nodes.reference):
+            name, entry = documented[code[1]]
+            place = (docname, entry.docname, entry.node_id)
+            node.replace_self(make_refnode(app.builder, *place, node.deepcopy(), name))
+
+
 def setup(app):
     """Register what this configuration adds to Sphinx."""
+    app.connect("doctree-resolved", link_names_in_guides)
     app.connect("missing-reference", show_text_only, priority=900)

@@ -148,4 +148,4 @@ def check_headers(archive: zipfile.ZipFile, n_bytes: int) -> None:
         if dtype.hasobject or any(length < 0 for length in shape):
             raise ValueError(f"{info.filename} has entries of {dtype} and shape {shape}")
         if n_header + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise ValueError(f"{info.filename} is no array of {dtype} and shape {shape}")
+            raise ValueError(f"{info.filename} is not an array of {dtype} and shape {shape}")

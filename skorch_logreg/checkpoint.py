@@ -200,7 +200,7 @@ class CheckpointWriter:
     def _opened(self, file: Any) -> tuple[Any, dict[str, Any]]:
         """Open the arrays of a file, check their headers, and read the document."""
         foreign = CheckpointError(
-            f"{str(self._path)!r} is no checkpoint of this package; it is left as it is. Name "
+            f"{str(self._path)!r} is not a checkpoint of this package; it was not changed. Name "
             "another file."
         )
         if not _ZIP.startswith(file.peek(len(_ZIP))[: len(_ZIP)]):
@@ -244,7 +244,7 @@ class CheckpointWriter:
     def damaged(self) -> CheckpointError:
         """Return the error for a file whose tree is invalid."""
         return self._error(
-            "is damaged: it is cut short or was changed. Delete the file to start anew."
+            "is damaged: it is cut short or was changed. Delete the file to start again."
         )
 
     def is_outdated(self, n_iter: int) -> bool:

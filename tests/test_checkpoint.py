@@ -190,7 +190,7 @@ def test_promise_17_a_truncated_file_is_refused_wherever_it_was_cut(path):
     whole = written(path).read_bytes()
     for size in [0, 2, 4, 100, len(whole) // 2, len(whole) - 30, len(whole) - 1]:
         path.write_bytes(whole[:size])
-        refused(path, "damaged.*Delete the file to start anew")
+        refused(path, "damaged.*Delete the file to start again")
 
 
 def test_promise_17_a_flipped_bit_is_noticed(path):
@@ -203,14 +203,14 @@ def test_promise_17_a_flipped_bit_is_noticed(path):
 @pytest.mark.parametrize("content", [b"hello", b"\x80\x04\x95", b"\x93NUMPY\x01\x00"])
 def test_what_is_no_zip_is_refused(path, content):
     path.write_bytes(content)
-    refused(path, "no checkpoint of this package")
+    refused(path, "not a checkpoint of this package")
 
 
 def test_the_archive_of_another_program_is_refused(path):
     np.savez(path, coef=np.eye(2))
-    refused(path, "no checkpoint of this package")
+    refused(path, "not a checkpoint of this package")
     np.savez(path, document=np.frombuffer(b'{"kind": "something else"}', dtype=np.uint8))
-    refused(path, "no checkpoint of this package")
+    refused(path, "not a checkpoint of this package")
 
 
 class Bomb:
@@ -264,7 +264,7 @@ def test_json_that_is_too_deep_is_refused(path):
 def test_an_empty_archive_is_refused(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", "")
-    refused(path, "damaged|no checkpoint")
+    refused(path, "damaged|not a checkpoint")
 
 
 def test_promise_17_a_checkpoint_of_another_fit_is_refused_and_says_what_differs(path):

@@ -11,7 +11,7 @@ from skorch_logreg.exceptions import warn_user
 from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
 
 _ADVICE = (
-    "so that there is no finite estimate of maximum likelihood. Give a penalty, or use "
+    "so that there is no finite maximum likelihood estimate. Add a penalty, or use "
     "skorch_logreg.firth, whose estimates and intervals are finite"
 )
 

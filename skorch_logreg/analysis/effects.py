@@ -150,7 +150,7 @@ def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:
         else:
             known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             raise ParameterError(
-                f"discrete has {column!r}, which is no column: expected a place from 0 to "
+                f"discrete has {column!r}, which is not a column: expected an index from 0 to "
                 f"{len(names) - 1}, or a name of {known}."
             )
     return indices

@@ -14,10 +14,10 @@ from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 
 _COVARIANCES = {
-    "model": "B I B, the sampling variance under the model",
-    "posterior": "B, the posterior variance with the penalty as prior",
-    "sandwich": "B S B with S the sum of squared scores of rows (HC0)",
-    "cluster": "B S B with S the sum of squared scores of G groups, times "
+    "model": "model-based, B I B, the sampling variance under the model",
+    "posterior": "posterior, B, with the penalty as normal prior",
+    "sandwich": "sandwich (HC0), B S B with S the sum of squared scores of rows",
+    "cluster": "clustered, B S B with S the sum of squared scores of G groups, times "
     "G / (G - 1) (n - 1) / (n - k)",
 }
 _WEIGHT_TYPES = {
@@ -287,6 +287,8 @@ def summary(
     spread = bread if covariance == "posterior" else bread @ meat @ bread
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
     convention = _COVARIANCES[covariance]
+    if covariance == "model" and not fit.is_penalised:
+        convention = "model-based (inverse Fisher information)"
     if covariance in _ROBUST and sample_weight is not None:
         convention = f"{convention}; {_WEIGHT_TYPES[weight_type]}"
     return Inference(

@@ -302,7 +302,7 @@ def _check_targets(y: Any, params: dict[str, Any], prefix: str) -> np.ndarray:
     targets = targets.astype(np.float64)
     if not ((targets == 0) | (targets == 1) | np.isnan(targets)).all():
         raise ParameterError(
-            f"y has shape {targets.shape} and is no indicator of zeros and ones (nan: not known)."
+            f"y has shape {targets.shape} and is not an indicator of zeros and ones (nan: unknown)."
         )
     if label_mask is None:
         return targets

@@ -24,15 +24,16 @@ _OTHERWISE = {
     "liblinear": "Liblinear failed to converge.",
     "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
 }
-_DEFAULT = "{solver} failed to converge after {n_iter} iteration(s)."
+_OF_A_SOLVER = "{solver} failed to converge after {n_iter} iteration(s)."
+_OF_AUTO = "{estimator} did not converge in {n_iter} iteration(s)."
 
 # reason and advice
 _EXPLANATIONS = {
     Status.MAX_ITER: "max_iter was reached. Increase the number of iterations to improve the "
     "convergence (max_iter={max_iter}).",
-    Status.PRECISION: "the precision of {dtype} arithmetic was reached. Ask for less with a "
-    "larger tol; {precision_advice}.",
-    Status.SEPARABLE: "the classes are separable by coefficients that carry no penalty, so that "
+    Status.PRECISION: "the precision of {dtype} arithmetic was reached. Use a larger tol; "
+    "{precision_advice}.",
+    Status.SEPARABLE: "the classes are separable by coefficients that are not penalised, so that "
     "they grow without bound and no minimiser exists{columns}. The coefficients returned are "
     "finite; for a minimiser set C to a finite value and leave no column, and no class, without a "
     "penalty or weight. skorch_logreg.separation names the columns of each class, "
@@ -67,7 +68,9 @@ def set_certified(
     solver = "auto" if model.solver is None else model.solver
     name = solver if isinstance(solver, str) else type(solver).__name__
     leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
-    lead = leads.get(name, _DEFAULT).format(solver=name, n_iter=int(solution.n_iter[0]))
+    lead = leads.get(name, _OF_AUTO if name == "auto" else _OF_A_SOLVER).format(
+        solver=name, estimator=type(model).__name__, n_iter=int(solution.n_iter[0])
+    )
     warn_user(
         f"{lead} optimality_ = {model.optimality_:.2g} was reached "
         f"{_explain(model, status, dtype, columns)}",

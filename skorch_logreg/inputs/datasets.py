@@ -57,8 +57,8 @@ def require_no_labels(y: Any, sample_weight: Any, offset: Any = None) -> None:
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ParameterError(
-                f"{name} is given beside a data set of torch, which brings (X, y) or (X, y, "
-                f"weight) itself; pass {name}=None."
+                f"{name} is given in addition to a data set of torch, which yields (X, y) or (X, "
+                f"y, weight); pass {name}=None."
             )
     weights.require_no_offset(offset, "a data set of torch")
 

@@ -4,6 +4,7 @@ scikit-learn 1.10 removes `penalty` and `n_jobs`, which only this file handles.
 """
 
 import inspect
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -99,7 +100,7 @@ def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
     if not named:
         if isinstance(solver, type) or not hasattr(solver, "requires"):
             raise ParameterError(
-                f"solver={solver!r} is no solver; expected one of {', '.join(SOLVERS)} or an "
+                f"solver={solver!r} is not a solver; expected one of {', '.join(SOLVERS)} or an "
                 "instance of a class of skorch_logreg.solvers."
             )
         return
@@ -204,11 +205,13 @@ def resolve_device(device: str | torch.device | None) -> torch.device | None:
     try:
         found = torch.device(device)
         torch.empty(0, dtype=torch.float64, device=found)  # the arithmetic is float64
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ImportError) as error:
+        # torch's list of all its device types is left out
+        reason = re.sub("Expected one of .* device type", "Expected a device type", str(error))
+        reason = reason.strip().split("\n")[0].split(". ")[0].rstrip(".")
         raise DeviceError(
-            f"device={str(device)!r} is not available here: {reason} Leave device=None to fit "
-            "where X lives."
+            f"device={str(device)!r} is not available: {reason}. Leave device=None to fit on the "
+            "device of X."
         ) from error
     if found.type == "meta":
         raise DeviceError("device='meta' holds no numbers; leave device=None.")

@@ -64,7 +64,7 @@ def prepare(
 def check_labels(y: Any, multi_output: bool = False) -> Any:
     """Validate the labels of out-of-core rows as a NumPy array."""
     if y is None:
-        raise ValueError("y is None; pass the labels of all rows beside X.")
+        raise ValueError("y is None; pass the labels of all rows as y.")
     y = _check_y(to_numpy(y), multi_output=multi_output)
     if not y.shape[0]:
         raise ValueError(

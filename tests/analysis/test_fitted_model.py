@@ -93,7 +93,7 @@ def test_discrete_columns_by_name(discrete):
 @pytest.mark.parametrize("column", ["six", "intercept", 3, -4, True, np.True_, 1.0, None])
 def test_discrete_columns_that_there_are_not(column):
     X, y = rows()
-    with pytest.raises(ParameterError, match="is no column: expected a place from 0 to 2.*sex"):
+    with pytest.raises(ParameterError, match="is not a column: expected an index from 0 to 2.*sex"):
         marginal_effects(FREE.fit(X, y), X, y, discrete=[column])
 
 

@@ -139,6 +139,8 @@ def test_ridge_has_conventions(make):
     close(found.covariance, bread @ information @ bread)
     close(found.df_model, np.trace(bread @ information) - 1)
     assert "sampling variance" in found.convention
+    if make is TorchLogisticClassifier:
+        assert "inverse Fisher information" in summary(FREE.fit(X, y), X, y).convention
 
 
 def test_a_pipeline_is_analysed_where_its_classifier_is():

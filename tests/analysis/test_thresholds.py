@@ -481,7 +481,7 @@ def test_scores_that_are_no_numbers():
 
 def test_indicators_that_do_not_fit():
     X, Y = labels()
-    with pytest.raises(ParameterError, match="no indicator"):
+    with pytest.raises(ParameterError, match="not an indicator"):
         tune_threshold(MultiLabel(), X, Y + 1)
     known = np.where([[True, False, True]], Y, np.nan)
     with pytest.raises(ParameterError, match="no known cell of label 1"):

@@ -197,7 +197,7 @@ def test_a_warning_made_an_error_leaves_the_model_as_it_was():
 @pytest.mark.parametrize(
     ("solver", "text"),
     [
-        ("auto", r"auto failed to converge after 1 iteration\(s\)\. optimality_ = "),
+        ("auto", r"TorchLogisticClassifier did not converge in 1 iteration\(s\)\. optimality_ = "),
         ("lbfgs", r"lbfgs failed to converge after 1 iteration\(s\)\."),
         ("newton-cg", r"newton-cg failed to converge.* Increase the number of iterations."),
         ("newton-cholesky", "Newton solver did not converge after 1 iterations"),

@@ -363,7 +363,7 @@ def test_clones_are_told_the_same():
 @pytest.mark.parametrize(
     ("solver", "options", "text"),
     [
-        (SGD, {}, "solver=<class '.*SGD'> is no solver; expected .* or an instance of a class of"),
+        (SGD, {}, "solver=<class '.*SGD'> is not a solver; expected .* or an instance of"),
         (
             replace(QUICK, validation_fraction=0.001),
             {},

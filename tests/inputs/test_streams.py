@@ -139,7 +139,7 @@ def test_folds_and_labels_are_read_from_a_map_style_data_set():
         expected = clone(model).fit(X, labels)
         found = clone(model).fit(tensors(X, labels), None)
         np.testing.assert_array_equal(found.coef_, expected.coef_)
-        with pytest.raises(ParameterError, match="y is given beside a data set"):
+        with pytest.raises(ParameterError, match="y is given in addition to a data set"):
             clone(model).fit(tensors(X, labels), labels)
 
 
@@ -377,7 +377,7 @@ def test_a_data_set_brings_labels_and_weights_itself(model, name, index):
     X, y = binary()
     beside = [None, None]
     beside[index] = y
-    with pytest.raises(ParameterError, match=f"{name} is given beside a data set of torch"):
+    with pytest.raises(ParameterError, match=f"{name} is given in addition to a data set of torch"):
         clone(model).fit(tensors(X, y), *beside)
 
 

@@ -420,9 +420,9 @@ def test_17_what_is_no_whole_file_is_refused(name, cut):
     whole = path.read_bytes()
     for size in [*range(0, 1000, 97), *np.linspace(1000, len(whole) - 1, 9).astype(int)]:
         path.write_bytes(whole[:size])
-        refused(path, "damaged.*Delete the file to start anew", lambda: fit(name, checkpoint=path))
+        refused(path, "damaged.*Delete the file to start again", lambda: fit(name, checkpoint=path))
     path.write_bytes(b"%PDF-1.7")
-    refused(path, "no checkpoint of this package", lambda: fit(name, checkpoint=path))
+    refused(path, "not a checkpoint of this package", lambda: fit(name, checkpoint=path))
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "l1", "sgd", "network"])

@@ -65,7 +65,7 @@ def forge(tmp_path, monkeypatch):
 
 
 def refused(name, path, **how):
-    with pytest.raises(CheckpointError, match="damaged.*Delete the file to start anew"):
+    with pytest.raises(CheckpointError, match="damaged.*Delete the file to start again"):
         solve(name, path=path, **how)
     assert path.exists()
 
@@ -342,7 +342,7 @@ def test_a_curvature_that_overflows_is_refused(part, size, tmp_path):
 
     case = "rough products first"
     model = forged_fit(tmp_path / "fit.npz", case, change)
-    with pytest.raises(CheckpointError, match="damaged.*Delete the file to start anew"):
+    with pytest.raises(CheckpointError, match="damaged.*Delete the file to start again"):
         model.fit(*CASES[case][0]())
     assert not hasattr(model, "coef_")
 

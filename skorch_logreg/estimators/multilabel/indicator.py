@@ -220,7 +220,7 @@ def _probabilities(array: Any) -> Tensor:
         kind = "is sparse, of shape" if sp.issparse(array) else "has shape"
         raise ParameterError(
             f"y {kind} {shape}; with soft_labels=True it must be dense, of shape "
-            "(n_samples, n_labels). A column alone is y[:, None]."
+            "(n_samples, n_labels). Pass a single column as y[:, None]."
         )
     try:
         is_object = isinstance(array, np.ndarray) and array.dtype.kind == "O"
@@ -265,7 +265,7 @@ def _check_single_column(y: Any) -> None:
         raise ValueError(_LABEL_SETS)
     value = y.flat[0] if kind in "mM" else _find_invalid(to_tensor(y.data if sp.issparse(y) else y))
     raise ValueError(
-        f"Unknown label type: y of shape {shape} is no indicator of zeros and ones (nan: not "
+        f"Unknown label type: y of shape {shape} is not an indicator of zeros and ones (nan: not "
         f"known), it holds {value}. Use sklearn.preprocessing.MultiLabelBinarizer for sets of "
         "labels and sklearn.multioutput.MultiOutputClassifier for columns of several classes."
     )

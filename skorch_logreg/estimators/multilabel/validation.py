@@ -79,7 +79,7 @@ def validate_labels(
     """
     if label_mask is not None and is_torch_dataset(X):
         raise ParameterError(
-            f"label_mask is given beside {type(X).__name__}, whose rows may come in another order: "
+            f"label_mask is given with {type(X).__name__}, whose rows may come in another order: "
             "give X, y and label_mask as arrays."
         )
 

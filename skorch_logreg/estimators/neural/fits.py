@@ -216,7 +216,7 @@ def resolve_solver(model: Any) -> Any:
     known = solver is None or isinstance(solver, str) or hasattr(solver, "requires")
     if isinstance(solver, type) or not known:
         raise ParameterError(
-            f"solver={solver!r} is no solver; expected an instance of a class of "
+            f"solver={solver!r} is not a solver; expected an instance of a class of "
             "skorch_logreg.solvers, or None."
         )
     if solver is None:

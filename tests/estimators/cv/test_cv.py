@@ -315,7 +315,7 @@ def test_deprecations_have_scikit_learns_words():
         ({"solver": "lbfgs", "l1_ratios": [0.5]}, "Solver lbfgs supports only"),
         ({"solver": "liblinear", "Cs": [np.inf]}, "is not supported for the liblinear"),
         ({"solver": "lbfgs", "dual": True}, "supports only dual=False"),
-        ({"solver": LBFGS}, "is no solver"),
+        ({"solver": LBFGS}, "is not a solver"),
         ({"selection": "2se"}, "'selection' parameter"),
         ({"memory_budget": 0}, "'memory_budget' parameter"),
         ({"scoring": "beauty"}, "'scoring' parameter"),

@@ -736,5 +736,5 @@ def test_a_mask_beside_a_loader_is_refused():
     """Its rows come in an order of its own, and the mask would be that of other rows."""
     X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(60).reshape(30, 2) % 2
     loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), 9, shuffle=True)
-    with pytest.raises(ParameterError, match="label_mask is given beside DataLoader"):
+    with pytest.raises(ParameterError, match="label_mask is given with DataLoader"):
         MultiLabel().fit(loader, None, label_mask=np.ones((30, 2), bool))

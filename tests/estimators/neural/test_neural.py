@@ -442,7 +442,7 @@ def test_callbacks_see_every_epoch(capsys):
     [
         ({"solver": LBFGS()}, "freeze_backbone=True"),
         ({"solver": "lbfgs"}, "is for convex problems"),
-        ({"solver": Adam}, "is no solver"),
+        ({"solver": Adam}, "is not a solver"),
         ({"hidden_layer_sizes": (4, 0)}, "must hold integers from 1 on"),
         ({"hidden_layer_sizes": (4.5,)}, "must hold integers from 1 on"),
         ({"module": nn.Linear(7, 2)}, "module Linear does not take rows of X, of shape"),

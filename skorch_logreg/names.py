@@ -20,11 +20,7 @@ def index_of(name: Any, names: Any, parameter: str) -> int:
 
 
 def values_by_name(given: Mapping[Any, Any], names: Any, parameter: str, default: Any) -> list[Any]:
-    """Return the values of a dict from names of features, in the order of the features.
-
-    Features that are left out have the default. A ParameterError is raised if X has no names, or if
-    the dict has one that X does not have.
-    """
+    """Return the values of a dict from names, in the order of the names, with a default."""
     places = indices_by_name(given, names, parameter)
     values = [default] * len(names)
     for place, value in zip(places, given.values(), strict=True):
@@ -33,7 +29,7 @@ def values_by_name(given: Mapping[Any, Any], names: Any, parameter: str, default
 
 
 def indices_by_name(wanted: Iterable[Any], names: Any, parameter: str) -> list[int]:
-    """Return the indices of features by their names, with the errors of `values_by_name`."""
+    """Return the indices of features; raise a ParameterError if X has no or other names."""
     if names is None:
         raise ParameterError(
             f"{parameter} names features, but X has no names of features. Fit a data frame; behind "

@@ -111,14 +111,10 @@ class Inference(NormalEstimates):
     def _columns(self) -> dict[str, Any]:
         return super()._columns() | {"odds ratio": self.odds_ratio}
 
-    @property
-    def _has_finite_odds(self) -> np.ndarray:
-        return np.isfinite(self.odds_ratio) & (self.odds_ratio > 0)
-
     def _text(self) -> dict[str, list[str]]:
         text = super()._text()
-        each = zip(text["odds ratio"], self._has_finite_odds, self.coef, strict=True)
-        odds = [cell if is_finite else f"e^{coef:.3g}" for cell, is_finite, coef in each]
+        cells = zip(text["odds ratio"], self.coef, strict=True)
+        odds = [f"e^{coef:.3g}" if cell in ("inf", "0") else cell for cell, coef in cells]
         return text | {"odds ratio": odds}
 
     def _notes(self) -> list[str]:
@@ -130,7 +126,7 @@ class Inference(NormalEstimates):
             f"covariance: {self.convention}; {level}",
             *message,
         ]
-        if not self._has_finite_odds.all():
+        if any(cell.startswith("e^") for cell in self._text()["odds ratio"]):
             notes.append(
                 "odds ratios written as e^x are beyond the range of float64: a difference of one "
                 "is very large for these features; scale them."
@@ -156,9 +152,7 @@ class LikelihoodRatioTest(Table):
     statistic: float
     df: float
     p_value: float
-
-    def _index(self) -> tuple[str, ...]:
-        return ("likelihood ratio",)
+    names: tuple[str, ...] = ("likelihood ratio",)
 
     def _columns(self) -> dict[str, Any]:
         return {"statistic": [self.statistic], "df": [self.df], "p": [self.p_value]}

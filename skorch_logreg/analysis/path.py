@@ -292,11 +292,7 @@ def _fit_ridge(
 
 
 def _make_path(
-    Cs: np.ndarray,
-    fits: FitResult,
-    inputs: FitInput,
-    names: np.ndarray,
-    parameters: dict[str, Any],
+    Cs: np.ndarray, fits: FitResult, inputs: FitInput, names: np.ndarray, parameters: dict[str, Any]
 ) -> RegularizationPath:
     """Collect the fits of all Cs, with the names of the features."""
     template, classes = TorchLogisticClassifier(**parameters), inputs.labels.classes

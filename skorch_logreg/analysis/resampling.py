@@ -53,8 +53,7 @@ class Bootstrap(Table):
     n_passes : int
         Number of passes over X by all refits together.
     names : tuple of str
-        Names of the parameters in the table, as in `Inference`: the intercept is the last one of
-        its class. With three classes or more, ``"class: name"``.
+        Names of the parameters, as in `Inference`, for all classes.
     """
 
     coefs: np.ndarray

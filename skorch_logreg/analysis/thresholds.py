@@ -49,8 +49,7 @@ class TunedThreshold(Table):
     estimator: Any
 
     def _index(self) -> Any:
-        found = class_names(last_step(self.estimator))
-        return found[-np.size(self.threshold) :]  # the positive class, or the labels
+        return class_names(last_step(self.estimator))[-np.size(self.threshold) :]
 
     def _columns(self) -> dict[str, Any]:
         best, every, scores = np.atleast_1d(self.threshold), self.thresholds, self.scores

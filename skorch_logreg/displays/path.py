@@ -106,9 +106,8 @@ class CoefficientPathDisplay:
             If the names or the class do not match the path.
         """
         coefs = to_dense_numpy(path.coefs)
-        if feature_names is None:
-            feature_names = getattr(path, "feature_names", None)
-        names = pipelines.feature_names(None, coefs.shape[-1], feature_names)
+        given = getattr(path, "feature_names", None) if feature_names is None else feature_names
+        names = pipelines.feature_names(None, coefs.shape[-1], given)
         if class_of_interest is not None:
             index = index_of(class_of_interest, path.classes, "class_of_interest")
             if coefs.ndim == 3:

@@ -6,8 +6,11 @@ from sklearn.base import _fit_context
 
 from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import fits, persistence
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.torch_context import default_torch_state
+from skorch_logreg.inputs.weights import check_offset
 
 
 class OffsetLogisticClassifier(TorchLogisticClassifier):
@@ -22,7 +25,7 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
     ----------
     has_offset_ : bool
         Whether the last fit had an offset. Predictions and analyses without it are then not those
-        of the fitted rows.
+        of the fitted rows; `predict` and the other predictions take that of their rows.
 
     See Also
     --------
@@ -37,6 +40,9 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
     >>> moved = OffsetLogisticClassifier(tol=1e-8).fit(X, y, offset=np.full(8, 2.0))
     >>> (plain.intercept_ - moved.intercept_).round(6)
     array([2.])
+    >>> proba = moved.predict_proba(X, offset=np.full(8, 2.0))
+    >>> bool(np.allclose(proba, plain.predict_proba(X)))
+    True
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -50,8 +56,7 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
             without an offset.
         offset : array-like of shape (n_samples,) or (n_samples, n_classes), or None, default=None
             Known log-odds of every row, added to its logits; with more than two classes those of
-            each class. Predictions do not include it: add it to `decision_function`. Mini-batch
-            solvers and torch data sets do not support it.
+            each class. Mini-batch solvers and torch data sets do not support it.
 
         Returns
         -------
@@ -67,3 +72,29 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
             fits.fit(self, X, y, sample_weight, offset)
             self.has_offset_ = offset is not None
         return self
+
+    def _at(self, X: Any, offset: Any) -> Any:
+        """Return a classifier that predicts the rows X with their offset."""
+        if offset is None:
+            return super()
+        require_in_memory(X, "a prediction with an offset")
+        logits, _ = self._logits(X, "predict")
+        added: Any = check_offset(offset, len(logits), len(self.classes_))
+        fitted = persistence.fitted_attributes(self)
+        return CachedLogitsClassifier.of(self, fitted, X, logits + added[:, 0].to(logits))
+
+    def decision_function(self, X: Any, offset: Any = None) -> Any:
+        """Compute the logits as `TorchLogisticClassifier`, plus an offset as in `fit`."""
+        return self._at(X, offset).decision_function(X)
+
+    def predict(self, X: Any, offset: Any = None) -> Any:
+        """Predict classes as `TorchLogisticClassifier`, with an offset as in `fit`."""
+        return self._at(X, offset).predict(X)
+
+    def predict_proba(self, X: Any, offset: Any = None) -> Any:
+        """Compute probabilities as `TorchLogisticClassifier`, with an offset as in `fit`."""
+        return self._at(X, offset).predict_proba(X)
+
+    def predict_log_proba(self, X: Any, offset: Any = None) -> Any:
+        """Compute log-probabilities as `TorchLogisticClassifier`, with an offset as in `fit`."""
+        return self._at(X, offset).predict_log_proba(X)

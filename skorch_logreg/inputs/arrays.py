@@ -133,6 +133,8 @@ class ArrayNamespace:
         """View rows without gradients, as a NumPy or SciPy array unless results are tensors."""
         if isinstance(X, Tensor):
             return X.detach() if self.is_torch else view_as_numpy(X)
+        if type(X).__name__ == "LazyFrame":
+            raise ParameterError("X is a LazyFrame, which holds no rows; pass X.collect().")
         return np.asarray(X) if isinstance(X, np.memmap) else X
 
     def detach(self, array: Any) -> Any:

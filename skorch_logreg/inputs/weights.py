@@ -107,10 +107,7 @@ def check_nonzero(weight: Tensor) -> Tensor:
 
 
 def check_penalty_factor(penalty_factor: Any, n_features: int, names: Any = None) -> Tensor | None:
-    """Validate the penalty factors (n_features,) of the features, in new memory.
-
-    A dict has the factors of some features by ``names``; those of all others are 1.
-    """
+    """Validate penalty factors (n_features,), or a dict of some by ``names``, in new memory."""
     if penalty_factor is None:
         return None
     if isinstance(penalty_factor, Mapping):

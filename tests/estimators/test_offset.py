@@ -197,3 +197,27 @@ def reached_losses(model, X, y, offset):
 def penalty_of(model, C, l1_ratio):
     lasso, ridge = np.abs(model.coef_).sum(), (model.coef_**2).sum() / 2
     return (l1_ratio * lasso + (1 - l1_ratio) * ridge) / C
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_predictions_take_the_offset_of_their_rows(n_classes, threshold):
+    X, y, _ = rows()
+    y = y + (X[:, 1] > X[:, 1].mean()) * (n_classes == 3)
+    offset = np.random.default_rng(1).normal(size=(600,) if n_classes == 2 else (600, 3))
+    options = {"threshold": threshold} if n_classes == 2 else {}
+    model = fit(X, y, offset, **options)
+    logits = model.decision_function(X, offset=offset)
+    np.testing.assert_allclose(logits, model.decision_function(X) + offset)
+    log_proba = logits - logsumexp(logits, axis=1, keepdims=True) if n_classes == 3 else None
+    proba = model.predict_proba(X, offset=offset)
+    expected = 1 / (1 + np.exp(-logits)) if n_classes == 2 else np.exp(log_proba)
+    np.testing.assert_allclose(proba[:, 1] if n_classes == 2 else proba, expected)
+    np.testing.assert_allclose(model.predict_log_proba(X, offset), np.log(proba))
+    chosen = (proba[:, 1] >= threshold) if n_classes == 2 else proba.argmax(axis=1)
+    np.testing.assert_array_equal(model.predict(X, offset=offset), chosen)
+    # the mean of the fitted rows is that of their labels
+    np.testing.assert_allclose(proba.mean(axis=0), np.bincount(y) / len(y), atol=1e-6)
+    for some, own in ((X, offset[:5]), (ArrayChunks(X, 100), offset)):
+        with pytest.raises(ParameterError, match="offset"):
+            model.predict(some, own)

@@ -122,3 +122,14 @@ def test_rows_without_names(parameter):
     model = TorchLogisticClassifier(**{parameter: value})
     with pytest.raises(ParameterError, match="but X has no names of features.*set_output"):
         model.fit(encoder().fit_transform(X).to_numpy(), y)
+
+
+def test_a_lazy_frame_of_polars_is_refused_by_name():
+    polars = pytest.importorskip("polars")
+    X, y = rows()
+    frame = polars.DataFrame({name: X[name].to_numpy() for name in ("age", "income")})
+    model = TorchLogisticClassifier(penalty_factor={"age": 0}).fit(frame, y.to_numpy())
+    assert model.feature_names_in_.tolist() == ["age", "income"]
+    for call in (lambda X: model.fit(X, y), model.predict):
+        with pytest.raises(ParameterError, match=r"LazyFrame.*pass X.collect\(\)"):
+            call(frame.lazy())

@@ -77,8 +77,7 @@ class RoutesToScorer:
         )
 
     def _get_scorer(self) -> Any:
-        scoring = unless_default(self.scoring, None)
-        return get_scorer("accuracy" if scoring is None else scoring)
+        return get_scorer(unless_default(self.scoring, None) or "accuracy")
 
     def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
         """Return the metadata of splitter and scorer; without routing, the scorer gets weights."""

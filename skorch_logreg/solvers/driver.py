@@ -23,8 +23,6 @@ from skorch_logreg.solvers.stopping import (
 )
 from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
 
-_ROUGH_ITER = 8  # maximum number of steps with float32 products
-
 
 @dataclass(frozen=True)
 class Iterate:
@@ -222,13 +220,13 @@ class _Loop:
         while True:
             reached = optimality(run.state)
             self._call_back(run, reached)
-            steps = run.n_iter - run.first
-            if self._stopped or run.n_iter >= self._rule.max_iter - 1 or steps >= _ROUGH_ITER:
+            if self._stopped or run.n_iter >= self._rule.max_iter - 1:
                 break
             if _is_nearly_converged(run.before, reached, self._rule.tol):
                 break
             moved = solver.step(run.objective, run.state)
-            if None in stuck_models(run.state, moved):
+            stuck = stuck_models(run.state, moved)
+            if None in stuck or all(stuck):
                 break
             run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
             self._keep(run)

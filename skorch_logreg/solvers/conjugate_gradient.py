@@ -7,7 +7,7 @@ from skorch_logreg.curvature import Curvature
 from skorch_logreg.objective import Objective, Point, hessian_product, inner
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
-_WITNESSES = 4  # last products whose gains bound what is missing from the decrement
+_RECENT = 4  # products over which the contraction is measured
 
 
 def newton_direction(
@@ -28,13 +28,14 @@ def newton_direction(
     direction : Tensor of shape (m, K, p + 1)
         Approximate Newton direction ``d``.
     decrement : Tensor of shape (m,)
-        ``-1/2 gradient'd``, which increases towards ``1/2 gradient' H^-1 gradient``.
+        Estimate of ``1/2 gradient' H^-1 gradient``: ``-1/2 gradient'd``, which increases towards
+        it, and the sum of the geometric series of what the next products would add.
 
     Notes
     -----
     One pass over X per product.  Stops when the residual is small enough for superlinear
-    convergence or for ``tol`` in one step, or when the decrement is known and below its goal:
-    the gains of the last products bound what is missing.
+    convergence or for ``tol`` in one step, or when the decrement is clearly below its goal.  A
+    decrement below its goal counts only where less than half of it is extrapolated.
 
     References
     ----------
@@ -56,7 +57,8 @@ def newton_direction(
             forcing, 0.05 * min_curvature_ratio * goal / first.clamp(min=1e-300)
         )
     decrement = torch.zeros_like(rz)
-    recent: list[Tensor] = []
+    total = decrement
+    sizes: list[Tensor] = []
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
         search_curvature = inner(search, image)
@@ -70,17 +72,17 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
-        gain = step * rz / 2
-        decrement = decrement + gain
-        recent = [*recent[1 - _WITNESSES :], gain]
+        decrement = decrement + step * rz / 2
+        sizes = [*sizes[1 - _RECENT :], rz]
         z = curvature.solve(residual)
         fresh = inner(residual, z)
-        done = (fresh <= forcing * first) | ~live
-        if len(recent) == _WITNESSES:
-            known = torch.stack(recent).sum(dim=0) <= 0.3 * decrement
-            done |= known & (2 * decrement <= goal)
+        contraction = (fresh / sizes[0]).clamp(0.0, 1.0) ** (1 / len(sizes))
+        missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
+        total = decrement + torch.minimum(missing, decrement)
+        done = (fresh <= forcing * first) | (2 * total <= goal)
+        done = (done & ((decrement > goal) | (missing <= decrement))) | ~live
         if bool(done.all()):
             break
         search = z + torch.where(live, fresh / rz, 0.0)[:, None, None] * search
         rz = fresh
-    return direction, decrement
+    return direction, torch.maximum(total, decrement)

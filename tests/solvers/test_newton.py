@@ -1,12 +1,15 @@
 """A factor that was damped proves nothing along what its damping hides (promise 2)."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.solvers import conjugate_gradient
 
 MEAN = 3e7  # columns of deviation 1: the least eigenvalue is 1e-15 of the largest
 
@@ -42,3 +45,23 @@ def test_nearly_collinear_columns_are_minimised_to_tol(n_classes, solver, n):
     found = loss_of(basis @ np.c_[coef.sum(axis=1) * MEAN, coef[:, 1:]].T, y)
     least = loss_of(basis @ np.atleast_2d(judge.coef_).T, y)
     assert found - least <= 10 * model.tol**2 * least
+
+
+@pytest.mark.parametrize("spread", [1, 2, 3])
+@pytest.mark.parametrize("share", [0.1, 1.0, 10.0])
+def test_a_decrement_of_slow_conjugate_gradients_is_that_of_all_products(
+    spread, share, monkeypatch
+):
+    """Without a preconditioner a few products see a part: the rest is extrapolated."""
+    eigenvalues = torch.logspace(0, -spread, 120, dtype=torch.float64)
+    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: eigenvalues.mul)
+    curvature = SimpleNamespace(solve=lambda residual: residual)
+    for seed in range(10):
+        gradient = torch.randn(120, generator=torch.Generator().manual_seed(seed)) * eigenvalues
+        point = SimpleNamespace(gradient=gradient[None, None], value=torch.ones(1).double())
+        truth = float((gradient.square() / eigenvalues).sum()) / 2
+        tol = (share * truth) ** 0.5
+        _, (decrement,) = conjugate_gradient.newton_direction(None, point, curvature, tol)
+        assert truth / 5 <= decrement <= 2 * truth
+        if share < 1:
+            assert decrement > share * truth

@@ -10,6 +10,7 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.curvature.cholesky import SINGLE_DAMPING, rounding_shift
+from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -134,19 +135,22 @@ def _compiled_at(
     objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan, is_rough: bool
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
-    data, block = objective.data, objective.data.whole
-    is_plain = objective.loss.has_kernel and objective.offset is None
-    if block is None or not (is_plain and objective.penalty.quadratic):
+    data, is_plain = objective.data, objective.loss.has_kernel and objective.offset is None
+    if data.whole is None or not (is_plain and objective.penalty.quadratic):
         return None
     shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[-1])
-    found = block.logistic_newton(
-        params,
-        objective.ridge,
-        shift=shift,
-        fit_intercept=objective.fit_intercept,
-        is_rough=is_rough,
-    )
-    if found is None:
+
+    def kernel(block: Block) -> tuple[Tensor, ...]:
+        intercept = objective.fit_intercept
+        return (
+            block.logistic_newton(
+                params, objective.ridge, shift=shift, fit_intercept=intercept, is_rough=is_rough
+            )
+            or ()
+        )
+
+    found = data.reduce(kernel, reads=0)
+    if not found:
         return None
     data.reads[0] += 2  # those of a point and of its Hessian
     logits, sums, factor, ends = found

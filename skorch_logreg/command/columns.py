@@ -196,9 +196,10 @@ def as_amounts(words: Any, kind: str) -> tuple[Any, Any]:
     sign = r"([-−(])?\+?\s*"
     parts = words.str.extract(rf"^{sign}({UNITS})?\s*{sign}({digits})\s*({UNITS}|%)?\)?$")
     plain = parts[3].str.replace(rf"[^\d{decimal}]", "", regex=True).str.replace(decimal[-1], ".")
+    after = parts[4].where(parts[4] != "%")
     is_negative = parts[0].notna() | parts[2].notna()
     scale = np.where(is_negative, -1.0, 1.0) / np.where(parts[4] == "%", 100.0, 1.0)
-    return plain.astype(float) * scale, parts[1].fillna(parts[4].where(parts[4] != "%"))
+    return plain.astype(float) * scale, parts[1].where(parts[1].notna(), after)
 
 
 def as_words(values: Any, missing: Any) -> Any:

@@ -49,6 +49,7 @@ def read_table(
     rows.
     """
     pandas = import_pandas()
+    name = "standard input" if str(path) == "-" else path
     try:
         with open_table(path) as file:
             if path.suffix.lower() in {".parquet", ".pq"} or file.read(4) == b"PAR1":
@@ -59,13 +60,13 @@ def read_table(
                 frame = read_text(file, encoding, notify)
     # pandas' and pyarrow's parser errors are ValueErrors; pandas 3.0 has others for long integers
     except (OSError, EOFError, LookupError, ValueError, OverflowError) as error:
-        raise CommandError(f"Cannot read {path}: {describe_error(error)}") from error
+        raise CommandError(f"Cannot read {name}: {describe_error(error)}") from error
     if len(frame) == 0:
-        raise CommandError(f"Cannot read {path}: it has no rows.")
+        raise CommandError(f"Cannot read {name}: it has no rows.")
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique:
         repeated = format_names(sorted(set(frame.columns[frame.columns.duplicated()])))
-        raise CommandError(f"Cannot read {path}: it has several columns {repeated}.")
+        raise CommandError(f"Cannot read {name}: it has several columns {repeated}.")
     return frame.reset_index(drop=True)
 
 

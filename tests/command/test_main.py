@@ -5,6 +5,7 @@ import gzip
 import html
 import importlib.metadata
 import io
+import os
 import re
 import subprocess
 import sys
@@ -396,6 +397,11 @@ def test_standard_input(csv, passengers, stdin, capsys, suffix):
     )
 
 
+def test_empty_standard_input(stdin, capsys):
+    stdin(Path(os.devnull))
+    assert "Cannot read standard input: No columns" in refused(capsys, "-", "--target", "y")
+
+
 def test_predictions_of_standard_input(csv, stdin, tmp_path, capsys):
     model = tmp_path / "m.skops"
     run(capsys, csv, "--target", "left", "--save", model)
@@ -490,7 +496,8 @@ def test_summary_is_for_the_positive_class(csv, capsys):
     for label in ("yes", "no"):
         out = run(capsys, csv, "--target", "left", "--summary", "--positive", label)
         assert f"For class {label}." in out
-        assert re.search(rf"-?\d\.\d{{4}} +{label} +member\n", out)
+        sign = "\\+" if label == "yes" else "-"
+        assert re.search(rf"{sign}\d\.\d{{4}} +{label} +member\n", out)
         found[label] = {row[0]: np.array(row[1:], float) for row in re.findall(pattern, out, re.M)}
     for name, (coef, error, p, low, high) in found["yes"].items():
         expected = [-coef, error, p, -high, -low]

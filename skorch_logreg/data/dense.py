@@ -48,7 +48,6 @@ class DenseRows(Rows):
 
     is_sparse = False
     some_columns = staticmethod(gather_in_threads)
-    side_by_side = staticmethod(lambda X, others: torch.cat([X, others], dim=1))
 
     @property
     def row_size(self) -> float:
@@ -238,16 +237,17 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         center, scale = self._remaining_center, self._scale
-        plain = columns is None and weight.shape[1:].numel() == 1 and weight.dtype == scale.dtype
+        if columns is not None:
+            center, scale = center[columns], scale[columns]
+        plain = weight.shape[1:].numel() == 1 and weight.dtype == scale.dtype
         if plain and is_near_zero(center, scale):
-            gram = passes.gram(self._values if self._is_centred else self._X, weight.flatten())
-            if gram is None and self._values.dtype == weight.dtype:
+            stored = self._values if self._is_centred else self._X
+            gram = passes.gram(stored, weight.flatten(), columns)
+            if gram is None and columns is None and self._values.dtype == weight.dtype:
                 gram = raw_gram(self._values, weight.flatten())
             if gram is not None:
                 return centred_gram(gram, center, scale)[None, None, :, None]
         values = self._values
-        if columns is not None:
-            center, scale = center[columns], scale[columns]
 
         def fill(piece: slice, out: Tensor) -> None:
             rows = values[piece] if columns is None else gather_columns(values[piece], columns)

@@ -110,8 +110,9 @@ def centred_gram(gram: Tensor, center: Tensor, scale: Tensor) -> Tensor:
     """
     inner, border, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
     first = border - total * center
-    inner.sub_(torch.outer(first, center)).sub_(torch.outer(center, first))
-    inner.sub_(torch.outer(total * center, center)).div_(scale).div_(scale[:, None])
+    both = border - total / 2 * center
+    inner.addr_(both, center, alpha=-1).addr_(center, both, alpha=-1)
+    inner.mul_(1 / scale).mul_(1 / scale[:, None])
     gram[:-1, -1] = gram[-1, :-1] = first / scale
     return gram
 

@@ -30,7 +30,6 @@ class Rows:
 
     is_sparse: ClassVar[bool]  # whether only non-zero entries are stored
     some_columns: ClassVar[Any]  # function that copies columns of an array
-    side_by_side: ClassVar[Any]  # function that concatenates the columns of two arrays
 
     X: Any
     center: Tensor
@@ -54,19 +53,14 @@ class Rows:
         raise NotImplementedError
 
     def take_columns(self, columns: Tensor) -> tuple[Self, bool]:
-        """Copy some columns, most of them from the last copy; also return True if X was read."""
+        """Copy some columns, from the last copy if it has all; return True with them if not."""
         held, copy = self.copied or (columns[:0], None)
-        new = columns[~torch.isin(columns, held)]
-        is_read = copy is None or len(new) > 0
-        if copy is None or 2 * len(new) > len(columns):  # the last copy has less than half
-            part = copy = self.some_columns(self.X, columns)
-            held = columns
+        is_read = copy is None or not bool(torch.isin(columns, held).all())
+        if is_read:
+            part = self.some_columns(self.X, columns)
         else:
-            if len(new):
-                copy = self.side_by_side(copy, self.some_columns(self.X, new))
-                held = torch.cat([held, new])
             place = torch.empty(self.X.shape[1], dtype=torch.int64, device=columns.device)
             place[held] = torch.arange(len(held), device=columns.device)
             part = self.some_columns(copy, place[columns])
-        self.copied = held, copy
+        self.copied = columns, part
         return type(self)(part, self.center[columns], self.scale[columns]), is_read

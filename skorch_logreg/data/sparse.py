@@ -32,7 +32,6 @@ class SparseRows(Rows):
 
     is_sparse = True
     some_columns = staticmethod(lambda X, columns: X[:, columns.numpy()])
-    side_by_side = staticmethod(lambda X, others: sp.hstack([X, others], format="csr"))
     is_small = False
     dtype = torch.float64
     multiplies = True
@@ -117,7 +116,9 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
         cost, dense_cost = self._gram_costs(columns)
         if weight.shape[2] == 1 and rank_one is None and _MULTIPLY_ADD_COST * cost < dense_cost:
             grams = [self._sparse_gram(own, columns) for own in weight[..., 0].unbind(dim=1)]
-            return torch.stack(grams)[:, None, :, None]
+            # without a copy of a single one
+            joined = torch.stack(grams) if len(grams) > 1 else grams[0][None]
+            return joined[:, None, :, None]
         some = self._columns(columns)
 
         def fill(piece: slice, out: Tensor) -> None:
@@ -184,6 +185,11 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
     def cross(
         self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
     ) -> Tensor:
+        n_known = len(others) - len(columns)
+        if torch.equal(others[n_known:], columns):
+            raw = passes.sparse_gram_rows(self._X, weight, others, n_known)
+            if raw is not None:
+                return self._standardised_rows(raw, columns, others)
         X, center = self._X, self._center[others]
         if not torch.equal(others, torch.arange(X.shape[1])):
             X = X[:, others.numpy()]
@@ -193,6 +199,14 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
         border = torch.from_numpy(some.sum(axis=0))[:, None] - weight.sum() * own
         raw.sub_(own * torch.from_numpy(X.T @ weight.numpy())).sub_(border * center)
         return torch.cat([raw.div_(self._scale[others]), border], dim=1).div_(scale)
+
+    def _standardised_rows(self, raw: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+        """Convert rows of sums over the entries of columns, and those of the intercept's."""
+        sums, total = raw[-1, :-1], raw[-1, -1]
+        center, scale, own = self._center[others], self._scale[others], self._center[columns, None]
+        border = raw[:-1, -1:] - total * own
+        rows = (raw[:-1, :-1] - own * sums).addr_(border[:, 0], center, alpha=-1)
+        return torch.cat([rows.mul_(1 / scale), border], dim=1).div_(self._scale[columns, None])
 
     def column_squares(self, weight: Tensor) -> Tensor:
         X = self._X

@@ -169,14 +169,26 @@ INNER double panel_entry(const matrix_t *m, const void *x, int64_t offset, int64
 #define OF_NUMBER(function) function##_float
 #include "gram.h"
 
-/* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` to out (side, side). `side` is a
-   multiple of PANEL, and the buffer has side * tile numbers. */
+/* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` over some columns, all if they are NULL,
+   to out (side, side). `side` is a multiple of PANEL, and the buffer has side * tile numbers. */
 EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns,
-    int64_t row_stride, int64_t column_stride, int is_float, const double *root, int64_t side,
-    int64_t tile, double *buffer, double *out)
+    int64_t row_stride, int64_t column_stride, int is_float, const int64_t *columns,
+    int64_t n_chosen, const double *root, int64_t side, int64_t tile, double *buffer, double *out)
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
-    DISPATCH(gram_double, root, side, tile, buffer, out);
+    DISPATCH(gram_double, columns, n_chosen, root, side, tile, buffer, out);
+}
+
+#define SQUARE 32 /* sides of the blocks that `mirror` copies */
+
+/* Copy the lower triangle of rows of `stride` numbers to the upper one. */
+EXPORT CLONES void mirror(double *a, int64_t side, int64_t stride)
+{
+    for (int64_t top = 0; top < side; top += SQUARE)
+        for (int64_t left = 0; left <= top; left += SQUARE)
+            for (int64_t i = top; i < smaller(top + SQUARE, side); i++)
+                for (int64_t j = left; j < smaller(left + SQUARE, i); j++)
+                    a[j * stride + i] = a[i * stride + j];
 }
 
 /* Factor the lower triangle (size, size) of rows of `side` numbers in place; return 0 if it is not
@@ -251,9 +263,9 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
     for (i = 0; i < n_rows; i++)
         root[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
     if (is_rough)
-        DISPATCH(gram_float, root, side, tile, (float *)panels, factor);
+        DISPATCH(gram_float, 0, n_columns, root, side, tile, (float *)panels, factor);
     else
-        DISPATCH(gram_double, root, side, tile, panels, factor);
+        DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, factor);
     for (i = 0; i < size; i++)
         sums[3 * size + i] = last[i];
     if (!fit_intercept) {

@@ -22,37 +22,49 @@ INNER void OF_NUMBER(add_panel_product)(const NUMBER *restrict left,
             out[i * side + j] += sum[i][j];
 }
 
-/* Write the columns of a panel times the roots of the weights: (rows, PANEL). */
-INNER void OF_NUMBER(fill_panel)(const matrix_t *m, int is_float, int by_column, int64_t start,
-    int64_t rows, int64_t first, const double *root, NUMBER *restrict panel)
+/* Write the columns of a panel times the roots of the weights: (rows, PANEL). `columns` are those of
+   X that are chosen, all if it is NULL. */
+INNER void OF_NUMBER(fill_panel)(const matrix_t *m, int is_float, int by_column,
+    const int64_t *columns, int64_t n_chosen, int64_t start, int64_t rows, int64_t first,
+    const double *root, NUMBER *restrict panel)
 {
-    int64_t p = m->n_columns, full = p - first < PANEL ? (p > first ? p - first : 0) : PANEL;
+    int64_t left = n_chosen - first, full = left < PANEL ? (left > 0 ? left : 0) : PANEL;
     int64_t step = by_column ? m->column_stride : 1;
     for (int64_t t = 0; t < rows; t++) {
         double r = root[start + t];
         NUMBER *out = panel + t * PANEL;
-        const void *x = moved(m->entries, (start + t) * m->row_stride + first * step, is_float);
-        if (full == PANEL) {
+        const void *row = moved(m->entries, (start + t) * m->row_stride, is_float);
+        if (columns) {
+            for (int64_t j = 0; j < full; j++) {
+                int64_t column = columns[first + j];
+                out[j] = (NUMBER)panel_entry(m, row, column * step, column, is_float, r);
+            }
+        } else {
+            const void *x = moved(row, first * step, is_float);
+            if (full == PANEL) {
 #pragma omp simd
-            for (int j = 0; j < PANEL; j++)
+                for (int j = 0; j < PANEL; j++)
+                    out[j] = (NUMBER)panel_entry(m, x, j * step, first + j, is_float, r);
+                continue;
+            }
+            for (int64_t j = 0; j < full; j++)
                 out[j] = (NUMBER)panel_entry(m, x, j * step, first + j, is_float, r);
-            continue;
         }
-        for (int64_t j = 0; j < PANEL; j++)
-            out[j] = (NUMBER)(j < full ? panel_entry(m, x, j * step, first + j, is_float, r)
-                                       : (first + j == p ? r : 0.0));
+        for (int64_t j = full; j < PANEL; j++)
+            out[j] = (NUMBER)(first + j == n_chosen ? r : 0.0);
     }
 }
 
 /* Add the lower triangle of a Gram matrix, with sums of a tile's rows in NUMBER. */
-INNER double OF_NUMBER(gram)(const matrix_t *m, int is_float, int by_column, const double *root,
-    int64_t side, int64_t tile, NUMBER *buffer, double *out)
+INNER double OF_NUMBER(gram)(const matrix_t *m, int is_float, int by_column, const int64_t *columns,
+    int64_t n_chosen, const double *root, int64_t side, int64_t tile, NUMBER *buffer, double *out)
 {
     for (int64_t start = 0; start < m->n_rows; start += tile) {
         int64_t rows = smaller(tile, m->n_rows - start), i, j;
         for (i = 0; i < side; i += PANEL)
-            OF_NUMBER(fill_panel)(m, is_float, by_column, start, rows, i, root, buffer + i * tile);
-        for (i = 0; i <= m->n_columns; i += HALF) { /* the lower triangle */
+            OF_NUMBER(fill_panel)(m, is_float, by_column, columns, n_chosen, start, rows, i, root,
+                buffer + i * tile);
+        for (i = 0; i <= n_chosen; i += HALF) { /* the lower triangle */
             const NUMBER *left = buffer + i / PANEL * PANEL * tile + i % PANEL;
             for (j = 0; j + PANEL <= i + HALF; j += PANEL)
                 OF_NUMBER(add_panel_product)(left, buffer + j * tile, rows, PANEL,

@@ -31,10 +31,11 @@ _ARGUMENTS = {
         *(c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
         *(c_int64, c_int64, *(c_void_p,) * 5),
     ),
-    "dense_gram": (c_void_p, c_int64, c_int64, c_void_p, c_void_p),
+    "dense_gram": (c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p),
     "product": (c_void_p, c_int64, c_void_p),
     "transposed_product": (c_void_p, c_int64, c_int, c_void_p),
     "sparse_gram": (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p),
+    "sparse_gram_rows": (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p),
 }
 _FLOATS = (torch.float64, torch.float32)
 _INTEGERS = (np.int32, np.int64)
@@ -306,24 +307,53 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
 
     weight (rows,) is not negative.
     """
-    kernel, is_dense = _of_rows(X, "gram"), isinstance(X, Tensor)
-    if kernel is None or weight.dtype != torch.float64 or (is_dense and columns is not None):
+    if not isinstance(X, Tensor):
+        every = torch.arange(X.shape[1]) if columns is None else columns
+        return _sparse_gram(X, weight, every, None)
+    kernel = _of_rows(X, "gram")
+    if kernel is None or weight.dtype != torch.float64:
         return None
     side = (X.shape[1] if columns is None else len(columns)) + 1
-    if is_dense:
-        padded, tile = _panels(side)
-        total = weight.new_zeros(padded, padded)
-        buffer, root = weight.new_empty(padded * tile), weight.sqrt()
-        pointers = (array.data_ptr() for array in (buffer, total))
-        kernel(root.data_ptr(), padded, tile, *pointers)
-        total = total[:side, :side]
-    else:
-        total = weight.new_zeros(side, side)
-        place = np.full(X.shape[1], -1, dtype=np.int32)
-        place[slice(None) if columns is None else columns.numpy()] = np.arange(side - 1)
-        own = np.empty(side, dtype=np.int32), np.empty(side)
-        pointers = (array.ctypes.data for array in own)
-        weight = weight.contiguous()
-        kernel(place.ctypes.data, weight.data_ptr(), side, *pointers, total.data_ptr())
-    # in place: a second copy of a large matrix would be its largest cost of memory
-    return total.tril_().add_(total.tril(-1).T)
+    padded, tile = _panels(side)
+    total = weight.new_zeros(padded, padded)
+    buffer, root = weight.new_empty(padded * tile), weight.sqrt()
+    chosen = None if columns is None else columns.contiguous().data_ptr()
+    kernel(
+        *(chosen, side - 1, root.data_ptr(), padded, tile),
+        *(buffer.data_ptr(), total.data_ptr()),
+    )
+    return _mirrored(total[:side, :side])
+
+
+def sparse_gram_rows(X: Any, weight: Tensor, columns: Tensor, first: int) -> Tensor | None:
+    """Compute the rows of `gram` (c + 1 - first, c + 1) from the ``first`` on, of a csr_array."""
+    return _sparse_gram(X, weight, columns, first)
+
+
+def _sparse_gram(X: Any, weight: Tensor, columns: Tensor, first: int | None) -> Tensor | None:
+    """Compute `gram`, or `sparse_gram_rows` if there is a first row."""
+    kernel = _of_rows(X, "gram" if first is None else "gram_rows")
+    if kernel is None or weight.dtype != torch.float64:
+        return None
+    side = len(columns) + 1
+    total = weight.new_zeros(side - (first or 0), side)
+    place = np.full(X.shape[1], -1, dtype=np.int32)
+    place[columns.numpy()] = np.arange(side - 1)
+    room = 1 + int(np.diff(X.indptr).max(initial=0))
+    own, weight = (np.empty(room, dtype=np.int32), np.empty(room)), weight.contiguous()
+    kernel(
+        *(place.ctypes.data, weight.data_ptr(), side, *(() if first is None else (first,))),
+        *(array.ctypes.data for array in own),
+        total.data_ptr(),
+    )
+    return _mirrored(total) if first is None else total
+
+
+def _mirrored(lower: Tensor) -> Tensor:
+    """Copy the lower triangle of a square matrix to the upper one, in place."""
+    loaded = library()
+    if loaded is not None:
+        mirror = loaded.mirror
+        mirror.argtypes, mirror.restype = (c_void_p, c_int64, c_int64), None
+        mirror(lower.data_ptr(), len(lower), lower.stride(0))
+    return lower

@@ -143,28 +143,57 @@ EXPORT CLONES void sparse_transposed_product(const double *entries, const void *
     DISPATCH(transposed, v, width, power, out);
 }
 
+/* Collect the entries of a row in chosen columns, and their places; return how many there are. There
+   is no branch for a column that is not chosen, which would be mispredicted often. */
+INNER int64_t chosen(const matrix_t *m, int64_t row, int is_long, const int32_t *place,
+    int32_t *columns, double *entries, int *is_sorted)
+{
+    int64_t end = at(m->pointers, row + 1, is_long), count = 0;
+    int32_t last = -1;
+    *is_sorted = 1;
+    for (int64_t k = at(m->pointers, row, is_long); k < end; k++) {
+        int32_t column = place[at(m->indices, k, is_long)];
+        int is_chosen = column >= 0;
+        columns[count] = column;
+        entries[count] = m->entries[k];
+        count += is_chosen;
+        *is_sorted &= !is_chosen | (column > last);
+        last = is_chosen ? column : last;
+    }
+    return count;
+}
+
+/* Sort entries by their columns, and add duplicates; return how many are left. */
+INNER int64_t sorted(int32_t *columns, double *entries, int64_t count)
+{
+    int64_t kept = 0, a, b;
+    for (int64_t k = 0; k < count; k++) {
+        int32_t column = columns[k];
+        double entry = entries[k];
+        for (a = kept; a > 0 && columns[a - 1] > column; a--)
+            ;
+        if (a > 0 && columns[a - 1] == column) {
+            entries[a - 1] += entry;
+            continue;
+        }
+        for (b = kept++; b > a; b--) {
+            columns[b] = columns[b - 1];
+            entries[b] = entries[b - 1];
+        }
+        columns[a] = column;
+        entries[a] = entry;
+    }
+    return kept;
+}
+
 INNER double gram(const matrix_t *m, int is_long, const int32_t *place, const double *weight,
     int64_t side, int32_t *columns, double *entries, double *out)
 {
     for (int64_t row = 0; row < m->n_rows; row++) {
-        int64_t end = at(m->pointers, row + 1, is_long), count = 0, a, b;
-        for (int64_t k = at(m->pointers, row, is_long); k < end; k++) {
-            int32_t column = place[at(m->indices, k, is_long)];
-            if (column < 0)
-                continue;
-            for (a = count; a > 0 && columns[a - 1] > column; a--)
-                ; /* at the end already, unless the row is not sorted */
-            if (a > 0 && columns[a - 1] == column) {
-                entries[a - 1] += m->entries[k];
-                continue;
-            }
-            for (b = count++; b > a; b--) {
-                columns[b] = columns[b - 1];
-                entries[b] = entries[b - 1];
-            }
-            columns[a] = column;
-            entries[a] = m->entries[k];
-        }
+        int is_sorted;
+        int64_t count = chosen(m, row, is_long, place, columns, entries, &is_sorted), a, b;
+        if (!is_sorted)
+            count = sorted(columns, entries, count);
         for (a = 0; a < count; a++) {
             double own = weight[row] * entries[a], *sums = out + columns[a] * side;
             for (b = 0; b <= a; b++)
@@ -178,11 +207,41 @@ INNER double gram(const matrix_t *m, int is_long, const int32_t *place, const do
 
 /* Add the lower triangle of `sum_i weight_i [x_i 1]'[x_i 1]` over some columns to out (side, side),
    the last of which is the intercept's. `place` has the index of every column among them, or -1;
-   `columns` and `values` have room for the longest row. */
+   `columns` and `values` have room for one more than the longest row. */
 EXPORT CLONES void sparse_gram(const double *entries, const void *indices, const void *pointers,
     int64_t n_rows, int64_t n_columns, int is_long, const int32_t *place, const double *weight,
     int64_t side, int32_t *columns, double *values, double *out)
 {
     matrix_t m = {entries, indices, pointers, n_rows, n_columns};
     DISPATCH(gram, place, weight, side, columns, values, out);
+}
+
+INNER double last_rows(const matrix_t *m, int is_long, const int32_t *place, const double *weight,
+    int64_t side, int64_t first, int32_t *columns, double *entries, double *out)
+{
+    double *border = out + (side - 1 - first) * side;
+    for (int64_t row = 0; row < m->n_rows; row++) {
+        int is_sorted;
+        int64_t count = chosen(m, row, is_long, place, columns, entries, &is_sorted), a, b;
+        for (a = 0; a < count; a++) {
+            double own = weight[row] * entries[a], *sums = out + (columns[a] - first) * side;
+            border[columns[a]] += own;
+            if (columns[a] < first)
+                continue;
+            for (b = 0; b < count; b++)
+                sums[columns[b]] += own * entries[b];
+            sums[side - 1] += own;
+        }
+        border[side - 1] += weight[row];
+    }
+    return 0.0;
+}
+
+/* Add the rows of the same matrix from the `first` on, complete, to out (side - first, side). */
+EXPORT CLONES void sparse_gram_rows(const double *entries, const void *indices,
+    const void *pointers, int64_t n_rows, int64_t n_columns, int is_long, const int32_t *place,
+    const double *weight, int64_t side, int64_t first, int32_t *columns, double *values, double *out)
+{
+    matrix_t m = {entries, indices, pointers, n_rows, n_columns};
+    DISPATCH(last_rows, place, weight, side, first, columns, values, out);
 }

@@ -185,9 +185,9 @@ def test_low_precision_cross():
 
 
 def test_columns_are_copied_from_the_last_copy(data):
-    """What is wanted next lies there, or most of it; X itself is read for what is lacking."""
+    """What is wanted next may lie there; X itself is read if a column is lacking."""
     held, design = data
-    for columns, more in (([0, 3, 4], 1), ([4, 0], 0), ([4, 2, 3], 1), ([0, 2, 3, 4], 0), ([1], 1)):
+    for columns, more in (([0, 3, 4], 1), ([4, 0], 0), ([4, 2, 3], 1), ([2, 3, 4], 0), ([1], 1)):
         before = held.n_passes
         part = held.take_columns(torch.tensor(columns))
         assert held.n_passes - before == more

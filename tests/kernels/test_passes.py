@@ -268,3 +268,19 @@ def test_chunks_with_and_without_kernels_are_one_fit():
         for last in (X[8000:], strided)
     )
     np.testing.assert_allclose(even.coef_, mixed.coef_, rtol=1e-8)
+
+
+@pytest.mark.parametrize("rows", [name for name in ROWS if "csr" in name])
+def test_last_rows_of_a_sparse_gram(rows):
+    """They are those of the whole matrix, whatever the order of the columns."""
+    X, _, _, _ = problem((130, 12), sparse=True, weighted=False)
+    weight = torch.from_numpy(np.random.default_rng(2).exponential(size=130))
+    columns = torch.tensor([7, 2, 11, 0, 5])
+    whole = passes.gram(ROWS[rows](X), weight, columns)
+    found = passes.sparse_gram_rows(ROWS[rows](X), weight, columns, 3)
+    torch.testing.assert_close(found[:-1], whole[3:-1], rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(found[-1], whole[-1], rtol=1e-13, atol=1e-13)
+    dense = np.column_stack([X[:, columns.numpy()], np.ones(130)])
+    torch.testing.assert_close(
+        whole, torch.from_numpy(dense.T @ (weight.numpy()[:, None] * dense)), rtol=1e-13, atol=1e-13
+    )

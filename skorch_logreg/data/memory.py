@@ -187,7 +187,8 @@ class InMemory(Data):
         return self.rows.pick(rows), self.targets[rows].cpu(), self.weight[rows].cpu()
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
-        if self.n_samples >= 2 * MOMENT_ROWS:
+        # rare columns of sparse rows are constant in any sample
+        if self.n_samples >= 2 * MOMENT_ROWS and not self.rows.is_sparse:
             mean, deviation = self._sample(MOMENT_ROWS)._moments()
             if bool((deviation > 0).all()):
                 return mean, deviation
@@ -195,7 +196,9 @@ class InMemory(Data):
         return self._moments()
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Compute the weighted mean and standard deviation (p,) of the columns of X in two reads.
+        """Compute the weighted mean and standard deviation (p,) of the columns of X.
+
+        In two reads, of sparse rows in one.
 
         The deviation is 0 if and only if all entries in rows of positive weight are equal.
         """
@@ -207,6 +210,16 @@ class InMemory(Data):
             mean = (row @ X)[0]
             variance = (row @ (X - mean).square_())[0]
             self.reads[0] += 2
+        elif self.rows.is_sparse:
+            plain = self.centred(torch.zeros_like(self.center))
+            mean, square = plain.reduce(
+                lambda block, w: (
+                    block.rmatmul(w[..., None])[0, 0, :-1],
+                    block.column_squares(w)[0, :-1],
+                ),
+                weight,
+            )
+            variance = (square - mean.square()).clamp(min=0.0)
         else:
             plain = self.centred(torch.zeros_like(self.center))
             (mean,) = plain.reduce(

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
-from skorch_logreg.curvature import pass_seconds, rough_seconds, solve_seconds
 from skorch_logreg.objective import (
     ROUNDING_DISTANCE,
     Objective,
@@ -21,22 +20,25 @@ from skorch_logreg.objective import (
     outputs_inverse,
 )
 from skorch_logreg.solvers.descent import backtrack, penalised_slope, projected, within_constraints
-from skorch_logreg.solvers.quadratic import MAX_STEPS, MIN_DECREASE, QuadraticModel, minimise_part
-from skorch_logreg.solvers.smooth import steps_left
+from skorch_logreg.solvers.quadratic import (
+    ENTRY_MARGIN,
+    MAX_STEPS,
+    MIN_DECREASE,
+    QuadraticModel,
+    minimise_part,
+)
 from skorch_logreg.subproblems import Quadratic, minimise
 
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
-_ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
-_COPY_RATIO = 8  # columns of X per column of a working set, above which the set is copied
-_REBUILD_RATIOS = (0.5, 1.5)  # ratios of columns at which a new Hessian costs less than an update
+_COPY_RATIO = 8  # cost of reading a row, in numbers per column of a set, from which it is copied
 _FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first working set
 _GOAL_SHARE = 0.2  # of a requested gap; the rest is for the columns left out
 # share of the squared gap over all columns, to which a Hessian is used for several steps
-_SQUARED_GAP_SHARE = 1e-4
+_SQUARED_GAP_SHARE = 1e-5
 # share of the largest decrease at which steps on a copied set end; of a value
-_LAST_DECREASE = 1e-3
+_LAST_DECREASE = 1e-2
 _MAX_GAP_LEFT = 0.5  # share of the gap that a step may leave if its fall is small
 _MAX_DECREASE = 1e3  # ratio of a predicted decrease to the objective, beyond which it is wrong
 # multiples of the largest curvature that are added to the Hessian, one after another
@@ -202,51 +204,23 @@ def _restricted(objective: Objective, columns: Tensor) -> tuple[Tensor, Objectiv
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
     """Minimise over some columns of one model with one output; a small set is copied."""
     point, model = state.point, state.model
-    if model is not None:
-        new = torch.zeros_like(point.params[0, 0, :-1], dtype=torch.bool)
-        new[columns] = True
-        new[model.columns] = False
-        every = torch.cat([model.columns, new.nonzero()[:, 0]])
-        if len(columns) < _REBUILD_RATIOS[0] * len(every):
-            model = None  # a Hessian of far fewer columns is cheap
-        elif len(every) > _REBUILD_RATIOS[1] * len(model.columns):
-            model, columns = None, every  # an update would cost as much as a new Hessian
-        else:
-            columns = every
-    gap, target = float(state.decrement), state.goal * float(point.value)
-    if model is not None and steps_left(model.rate, gap / max(target, 1e-300)) > _hessian_cost(
-        objective, columns
-    ):
-        model = None
-    goal = max(_SQUARED_GAP_SHARE * gap**2 / float(point.value), target)
-    copied = len(columns) * _COPY_RATIO <= objective.data.n_features
-    within: Any = slice(None)
-    part, begin, places = objective, point, columns
-    if copied:
-        within, part = _restricted(objective, columns)
-        begin = replace(
-            point, params=point.params[..., within], gradient=point.gradient[..., within]
+    gap, value = float(state.decrement), float(point.value)
+    goal = max(_SQUARED_GAP_SHARE * gap**2 / value, state.goal * value)
+    if len(columns) * _COPY_RATIO > objective.data.row_size:
+        # every step computes the gradient of the other columns as well
+        reached, model = minimise_part(
+            objective, point, columns, model, goal=goal, enough=MIN_DECREASE
         )
-        places = torch.arange(len(columns), device=columns.device)
-        if model is not None:
-            model = replace(model, columns=places[: len(model.columns)])
-    # without a copy, every step computes the gradient of the other columns as well
-    enough = _LAST_DECREASE if copied else MIN_DECREASE
-    reached, model = minimise_part(part, begin, places, model, goal=goal, enough=enough)
-    if not (copied or objective.fit_intercept):
-        return _state_at(objective, reached, state.goal, model)
+        if not objective.fit_intercept:
+            return _state_at(objective, reached, state.goal, model)
+        return _at_best_intercept(objective, reached.params, reached.logits, state.goal, model)
+    within, part = _restricted(objective, columns)
+    begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
+    every = torch.arange(len(columns), device=columns.device)
+    reached, _ = minimise_part(part, begin, every, None, goal=goal, enough=_LAST_DECREASE)
     params = point.params.clone()
     params[..., within] = reached.params
-    model = None if model is None else replace(model, columns=columns)
-    return _at_best_intercept(objective, params, reached.logits, state.goal, model)
-
-
-def _hessian_cost(objective: Objective, columns: Tensor) -> float:
-    """Return the cost of a new Hessian in steps, including the steps on it."""
-    n, c = objective.data.n_samples, len(columns)
-    width = c if c * _COPY_RATIO <= objective.data.n_features else objective.data.row_size
-    step = solve_seconds(c) + pass_seconds(n, 1, width)
-    return rough_seconds(n, 1, c) / step + 1  # step that it needs to converge
+    return _at_best_intercept(objective, params, reached.logits, state.goal)
 
 
 def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
@@ -319,7 +293,7 @@ def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
     distance = objective.penalty.subgradient_distance(
         coef,
         objective.loss_gradient(point)[..., :-1],
-        objective.reg_strength * (1 - _ENTRY_MARGIN if one else 1.0),
+        objective.reg_strength * (1 - ENTRY_MARGIN if one else 1.0),
     )[model]
     active = coef[model] != 0
     violation = torch.where(active, 0.0, objective.penalty.pooled(distance))

@@ -1,6 +1,5 @@
 """Quadratic model of the loss over some columns, used for several steps."""
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +15,6 @@ from skorch_logreg.objective import (
     penalty_gap,
 )
 from skorch_logreg.solvers.descent import backtracked_step, penalised_slope, within_constraints
-from skorch_logreg.solvers.smooth import LOW_PRECISION_TOL
 from skorch_logreg.subproblems import Quadratic, minimise
 
 # ratio of predicted decreases of successive steps above which a Hessian is stale, of the decrease
@@ -24,7 +22,7 @@ from skorch_logreg.subproblems import Quadratic, minimise
 MIN_DECREASE = 0.1
 MAX_STEPS = 20  # steps on one set of columns
 _MIN_DUAL_SCALE = 0.9  # scale of the dual point, above which the rows' share of a gap is small
-_N_LOW_PRECISION = 2  # Hessians of low precision in a step, before rounding may be why they fail
+ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 
 
 @dataclass(frozen=True)
@@ -40,30 +38,34 @@ class QuadraticModel:
         Hessian of the loss over the columns and the intercept.
     columns : Tensor of shape (c,)
         Indices of the columns among the features.
-    low_precision : bool
-        Whether the Hessian is computed from low-precision products.
-    rate : float
-        Share of the duality gap that remained after the last step; 0 if unknown.
     """
 
     bordered: Tensor
     columns: Tensor
-    low_precision: bool
-    rate: float = 0.0
 
     @classmethod
-    def of(
-        cls, objective: Objective, point: Point, columns: Tensor, low_precision: bool
-    ) -> "QuadraticModel":
+    def of(cls, objective: Objective, point: Point, columns: Tensor) -> "QuadraticModel":
         """Build the model at a point."""
         every = torch.equal(columns, torch.arange(objective.data.n_features, device=columns.device))
-        gram = loss_hessian(objective, point, None if every else columns, low_precision)
-        return cls(gram[0, 0, :, 0], columns, low_precision)
+        gram = loss_hessian(objective, point, None if every else columns)
+        return cls(gram[0, 0, :, 0], columns)
+
+    def is_similar(self, columns: Tensor) -> bool:
+        """Return True if an update to these columns costs less than a new Hessian of them."""
+        known = int(torch.isin(columns, self.columns).sum())
+        return 2 * known > max(len(columns), len(self.columns))
+
+    def copy(self) -> "QuadraticModel":
+        """Return a copy that may be updated in place."""
+        return replace(self, bordered=self.bordered.clone())
 
     def extended(self, objective: Objective, point: Point, columns: Tensor) -> "QuadraticModel":
-        """Add columns, with their Hessian at a point."""
+        """Add those of some columns that are not there yet, with their Hessian at a point."""
+        columns = columns[~torch.isin(columns, self.columns)]
+        if not len(columns):
+            return self
         every = torch.cat([self.columns, columns])
-        rows = loss_hessian_block(objective, point, columns, every, self.low_precision)
+        rows = loss_hessian_block(objective, point, columns, every)
         known, side = len(self.columns), len(every) + 1
         bordered = self.bordered.new_empty(side, side)
         bordered[:known, :known] = self.bordered[:-1, :-1]
@@ -78,7 +80,7 @@ class QuadraticModel:
         return replace(self, bordered=bordered, columns=every)
 
     def corrected(self, objective: Objective, before: Point, after: Point) -> "QuadraticModel":
-        """Apply a BFGS update with the change of the gradient along a step.
+        """Apply a BFGS update with the change of the gradient along a step, in place.
 
         References
         ----------
@@ -90,10 +92,10 @@ class QuadraticModel:
         change = change[0, 0, within]
         seen, image = float(change @ step), self.bordered @ step
         modelled = float(image @ step)
-        if not seen > LOW_PRECISION_ROUNDING * modelled > 0:
-            return self
-        bordered = torch.addr(self.bordered, change, change, alpha=1 / seen)
-        return replace(self, bordered=bordered.addr_(image, image, alpha=-1 / modelled))
+        if seen > LOW_PRECISION_ROUNDING * modelled > 0:
+            pair = torch.stack([change / seen**0.5, image / modelled**0.5])
+            self.bordered.addmm_((pair * pair.new_tensor([[1.0], [-1.0]])).T, pair)
+        return self
 
     def direction(self, objective: Objective, point: Point) -> Tensor:
         """Return the step (1, 1, p + 1) to the minimiser of the model plus the penalty."""
@@ -137,15 +139,15 @@ def minimise_part(
     Stops at a duality gap over these columns, or when the predicted decrease of a step is at most
     ``enough`` times the largest one.
     """
-    if model is not None and len(columns) > len(model.columns):
-        model = model.extended(objective, point, columns[len(model.columns) :])
-    before, left, most = torch.inf, torch.inf, 0.0
-    low_precision = _N_LOW_PRECISION if goal > LOW_PRECISION_TOL**2 * float(point.value) else 0
+    before, left, most, model = torch.inf, torch.inf, 0.0, model and model.copy()
+    is_copy = len(columns) == objective.data.n_features
     for _ in range(MAX_STEPS):
-        fresh = model is None
-        if model is None:
-            model = QuadraticModel.of(objective, point, columns, low_precision=low_precision > 0)
-            low_precision -= 1
+        moving = _moving(objective, point, columns)
+        fresh = model is None or is_copy or not model.is_similar(moving)
+        if model is None or fresh:
+            model = QuadraticModel.of(objective, point, moving)
+        else:
+            model = model.extended(objective, point, moving)
         direction = within_constraints(objective, point, model.direction(objective, point))
         promised = -float(penalised_slope(objective, point, direction))
         rounding = abs(promised) <= objective.rounding * float(point.value)
@@ -156,9 +158,7 @@ def minimise_part(
         is_poor = float(point.value - ahead.value) < MIN_DECREASE * promised and not rounding
         model = model.corrected(objective, point, ahead)
         point, before, most = ahead, promised, max(most, promised)
-        last, left = left, _part_gap(objective, point, model, promised)
-        if math.isfinite(last) and last > 0:
-            model = replace(model, rate=left / last)
+        last, left = left, _part_gap(objective, point, columns, model, promised)
         model = None if is_poor else model
         if goal <= ROUNDING_DISTANCE * float(point.value):
             if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
@@ -172,12 +172,26 @@ def minimise_part(
     return point, model
 
 
-def _part_gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
-    """Return the duality gap over a model's columns, or the predicted decrease without a bound."""
-    penalty = objective.penalty.of_columns(model.columns)
+def _moving(objective: Objective, point: Point, columns: Tensor) -> Tensor:
+    """Return the columns whose coefficients are not zero or violate their optimality condition."""
+    coef, gradient = (
+        array[..., columns] for array in (point.params, objective.loss_gradient(point))
+    )
+    penalty = objective.penalty.of_columns(columns)
+    strength = objective.reg_strength * (1 - ENTRY_MARGIN)
+    distance = penalty.subgradient_distance(coef, gradient, strength)
+    moving = columns[((coef != 0) | (distance > 0))[0, 0]]
+    return moving if len(moving) else columns
+
+
+def _part_gap(
+    objective: Objective, point: Point, columns: Tensor, model: QuadraticModel, promised: float
+) -> float:
+    """Return the duality gap over some columns, or the predicted decrease without a bound."""
+    penalty = objective.penalty.of_columns(columns)
     if not bool(penalty.coercive(objective.reg_strength).all()):
         return promised
-    within = torch.cat([model.columns, model.columns.new_tensor([objective.data.n_features])])
+    within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
     part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
     gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
     # far from the optimum the rows' share of the gap is larger

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from skorch_logreg.data import from_arrays
-from skorch_logreg.objective import Objective
 from skorch_logreg.solvers.quadratic import QuadraticModel
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
@@ -19,20 +17,11 @@ def of(request):
 def test_extended_is_built_at_once(of, more):
     """At the same point, whatever the order of the columns, and where they are all."""
     point = of.evaluate(parameters(of))
-    whole = QuadraticModel.of(of, point, torch.tensor([3, 0, *more]), low_precision=False)
-    part = QuadraticModel.of(of, point, torch.tensor([3, 0]), low_precision=False)
+    whole = QuadraticModel.of(of, point, torch.tensor([3, 0, *more]))
+    part = QuadraticModel.of(of, point, torch.tensor([3, 0]))
     longer = part.extended(of, point, torch.tensor(more))
     torch.testing.assert_close(longer.columns, whole.columns)
     torch.testing.assert_close(longer.bordered, whole.bordered, rtol=1e-10, atol=1e-10)
-
-
-def test_rough_products_are_nearly_the_same(of):
-    point = of.evaluate(parameters(of))
-    columns = torch.arange(5)
-    exact, low_precision = (
-        QuadraticModel.of(of, point, columns, low_precision=r) for r in (False, True)
-    )
-    torch.testing.assert_close(low_precision.bordered, exact.bordered, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -42,7 +31,7 @@ def test_direction_leads_to_the_models_minimiser(fit_intercept):
         penalty=PENALTIES["elastic-net"], reg_strength=(5.0,), fit_intercept=fit_intercept
     )
     point = of.evaluate(parameters(of))
-    model = QuadraticModel.of(of, point, torch.arange(5), low_precision=False)
+    model = QuadraticModel.of(of, point, torch.arange(5))
     step = model.direction(of, point)
     slope = of.loss_gradient(point)[0, 0] + model.bordered @ step[0, 0]
     coef = (point.params + step)[..., :-1]
@@ -56,9 +45,9 @@ def test_corrected_agrees_with_the_last_step():
     """What the model now foresees of the step's change of gradient is what was seen."""
     of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     before = of.evaluate(parameters(of))
-    model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]), low_precision=False)
+    model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]))
     after = of.evaluate(before.params + 3 * model.direction(of, before))
-    corrected = model.corrected(of, before, after)
+    corrected = model.copy().corrected(of, before, after)
     within = torch.tensor([3, 0, 4, 5])
     step = (after.params - before.params)[0, 0, within]
     change = (of.loss_gradient(after) - of.loss_gradient(before))[0, 0, within]
@@ -70,28 +59,5 @@ def test_corrected_agrees_with_the_last_step():
 def test_corrected_stays_as_it_is_where_there_was_no_step():
     of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     point = of.evaluate(parameters(of))
-    model = QuadraticModel.of(of, point, torch.tensor([3, 0]), low_precision=False)
+    model = QuadraticModel.of(of, point, torch.tensor([3, 0]))
     assert model.corrected(of, point, point) is model
-
-
-def test_a_rough_extension_is_nearly_exact_and_symmetric():
-    """An asymmetry would be a force on the coefficients that no step ends."""
-    generator = torch.Generator().manual_seed(0)
-    X = torch.randn(600, 200, dtype=torch.float64, generator=generator)
-    data = from_arrays(X + 3, (X[:, 0] > 0).long())
-    mean, deviation = data.column_moments()
-    targets = LOSSES["binomial"].encode(data.targets)
-    reg_strength = torch.ones(1, dtype=torch.float64)
-    of = Objective(
-        data.standardised(mean, deviation, targets), LOSSES["binomial"], PENALTIES["lasso"],
-        reg_strength, True,
-    )  # fmt: skip
-    point = of.evaluate(0.1 * of.zeros().normal_(generator=generator))
-    first, more = torch.arange(0, 200, 2), torch.arange(1, 200, 2)
-    low_precision = QuadraticModel.of(of, point, first, low_precision=True).extended(
-        of, point, more
-    )
-    exact = QuadraticModel.of(of, point, torch.cat([first, more]), low_precision=False)
-    assert torch.equal(low_precision.bordered, low_precision.bordered.T)
-    size = exact.bordered.diagonal().mean()
-    assert 0 < (low_precision.bordered - exact.bordered).abs().max() <= 0.005 * size

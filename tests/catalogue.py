@@ -59,6 +59,7 @@ CURVATURES = {
     "classes-sample": lambda objective, point: curvature.ClassBlocks.build(objective, point, 20),
     "exact": curvature.ExactHessian.build,
     "dual": curvature.DualHessian.build,
+    "diagonal": curvature.DiagonalHessian.build,
     "rough-dual": partial(curvature.DualHessian.build, rough=True),
     "frequent": lambda objective, point: curvature.FrequentColumns.build(objective, point, 3),
     "rough": curvature.RoughHessian.build,
@@ -76,6 +77,7 @@ CLASSES = {
     curvature: {
         curvature.ClassBlocks,
         curvature.ExactHessian,
+        curvature.DiagonalHessian,
         curvature.DualHessian,
         curvature.FrequentColumns,
         curvature.MixedCurvature,

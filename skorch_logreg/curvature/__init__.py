@@ -9,6 +9,7 @@ from skorch_logreg.curvature.cost import (
     rough_seconds,
     solve_seconds,
 )
+from skorch_logreg.curvature.diagonal import DiagonalHessian
 from skorch_logreg.curvature.dual import DualHessian
 from skorch_logreg.curvature.exact import ExactHessian
 from skorch_logreg.curvature.frequent import FrequentColumns
@@ -21,6 +22,7 @@ from skorch_logreg.curvature.shared import SharedHessian
 __all__ = [
     "ClassBlocks",
     "Curvature",
+    "DiagonalHessian",
     "DualHessian",
     "ExactHessian",
     "FrequentColumns",

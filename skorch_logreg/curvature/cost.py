@@ -9,8 +9,9 @@ import torch
 from skorch_logreg.data.low_precision import low_precision_dtype
 
 _CALLS = 5e-4  # seconds of overhead per pass
-_NUMBERS = 1.5e9  # numbers of dense rows read per second
+_NUMBERS = 3e9  # numbers of dense rows read per second
 _ELEMENTS = 1e8  # values of the loss computed per second
+_ONE_OUTPUT = 4  # the same for one output, by a kernel: a multiple of `_ELEMENTS`
 _FLOPS = 1e11  # float64 operations per second
 # operations per second of symmetric products, by type
 _ROUGH_FLOPS = {torch.float32: 1.5e11, torch.bfloat16: 5e11}
@@ -27,8 +28,10 @@ def pass_seconds(n_samples: int, n_outputs: int, row_size: float, n_models: int 
     a dense one; see `Data`.
     """
     size = n_samples * n_outputs * n_models
+    if n_outputs == n_models == 1:  # a kernel reads the rows once
+        return _CALLS + n_samples * row_size / _NUMBERS + size / (_ONE_OUTPUT * _ELEMENTS)
     products = 4.0 * size * row_size / _FLOPS if n_models > 1 else 0.0
-    return _CALLS + n_samples * row_size / _NUMBERS + size / _ELEMENTS + products
+    return _CALLS + 2 * n_samples * row_size / _NUMBERS + size / _ELEMENTS + products
 
 
 def exact_seconds(n_samples: int, n_outputs: int, n_columns: int, n_models: int = 1) -> float:

@@ -10,7 +10,13 @@ from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
-from skorch_logreg.solvers.choose import MAX_SIDE, allows_dual, is_low_precision_first, sample_sizes
+from skorch_logreg.solvers.choose import (
+    MAX_SIDE,
+    allows_dual,
+    choose_curvature,
+    is_low_precision_first,
+    sample_sizes,
+)
 
 # maximum number of iterations on samples; more indicate an optimum at infinity
 _MAX_SAMPLE_ITER = 20
@@ -32,7 +38,8 @@ def cold_start(
     zero = prior_start(objective)
     data, smooth = objective.data, objective.penalty.smooth
     is_wide = data.n_samples <= MAX_SIDE and data.n_features >= _MIN_WIDTH * data.n_samples
-    if is_wide and smooth and allows_dual(objective):
+    has_dual = is_wide and smooth and allows_dual(objective)
+    if has_dual and not choose_curvature(objective).is_diagonal:
         return _in_row_space(objective, solver, zero, tol, max_iter)
     found, left = zero, min(max_iter, _MAX_SAMPLE_ITER)
     for rows in sample_sizes(objective):

@@ -7,6 +7,7 @@ from functools import partial
 from skorch_logreg.curvature import (
     ClassBlocks,
     Curvature,
+    DiagonalHessian,
     DualHessian,
     ExactHessian,
     FrequentColumns,
@@ -28,8 +29,10 @@ from skorch_logreg.objective import Objective, Point, sampled_at
 _EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
-_BLOCK_PASSES = 20.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
+_DIAGONAL_PASSES = 25.0  # above, a joint Hessian of dense rows only follows a diagonal one
+_BLOCK_PASSES = 40.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
 _EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
+_STRONG = 0.05  # penalty relative to the number of columns, with fewer rows, for a diagonal first
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
 # instead of an exact Hessian, blocks of classes instead of a joint one
 _SAVING = 2.5
@@ -78,6 +81,8 @@ class CurvaturePlan:
         Numbers that the curvature, or its fallback, stores for each model.
     over_columns : bool
         Whether it is the exact Hessian over all columns.
+    is_diagonal : bool
+        Whether it is a diagonal.
     """
 
     build: Callable[[Objective, Point], Curvature]
@@ -88,6 +93,7 @@ class CurvaturePlan:
     is_adaptive: bool = False
     size: int = 0
     over_columns: bool = False
+    is_diagonal: bool = False
 
     def max_models(self) -> int:
         """Return the number of models whose own curvatures fit the memory at once."""
@@ -127,6 +133,8 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     """
     own = _own_curvature(objective)
     m, n_outputs, side = objective.shape
+    if m >= MANY_MODELS and own.is_diagonal:  # a shared factorisation comes first
+        own = own.next
     affordable = own.cost(m) <= FIRST_PASSES if own.exact else n_outputs > 1
     if m < MANY_MODELS or (affordable and m <= own.max_models()):
         return own
@@ -140,10 +148,10 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     """Choose the curvature of a single model.
 
     The exact Hessian is used if it is affordable, over columns or rows, whichever are fewer.  If
-    it is expensive, a Hessian of a sample or several of low precision come first.  Blocks of
-    classes ignore the coupling between classes, which is strong for ordered classes, so they are
-    used only if they cost much less.  The last resort is a block of the columns with the most
-    entries.
+    it is expensive, a Hessian of a sample, a diagonal one of dense rows or several of low
+    precision come first.  Blocks of classes ignore the coupling between classes, which is strong
+    for ordered classes, so they are used only if they cost much less.  The last resort is a block
+    of the columns with the most entries.
     """
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
@@ -158,6 +166,11 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
         if sampled is not None:
             return sampled
         joint = _low_precision_hessian(objective, exact) or exact
+        if n_outputs == 1 and _is_dense(objective):
+            # with few rows, the mean curvature in their space is a quarter of the columns' number
+            easy = exact.over_columns or bool(objective.reg_strength[0] >= _STRONG * (side - 1))
+            begins = easy and joint.cost(1) > _DIAGONAL_PASSES
+            return _diagonal_hessian(joint) if begins else joint
     if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _class_blocks(objective)
         least = max(_SAVING * blocks.cost(1), FIRST_PASSES)
@@ -168,6 +181,8 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     if n_outputs > 1 and side <= MAX_SIDE // 2:  # the bound is close to it with many rows
         cost = _passes(objective, partial(rough_seconds, n, 1, side - 1))
         return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
+    if _is_dense(objective) and n_outputs == 1:
+        return CurvaturePlan(DiagonalHessian.build, False, lambda m: 1.0, 0.0, is_diagonal=True)
     return _frequent_columns(objective)
 
 
@@ -185,6 +200,10 @@ def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvatureP
     return CurvaturePlan(build, False, cost, PROOF_RATE, size=size)
 
 
+def _is_dense(objective: Objective) -> bool:
+    return objective.data.row_size >= objective.data.n_features
+
+
 def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
     """Return the plan of the Hessian's inverse through a matrix of rows."""
     cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
@@ -198,6 +217,13 @@ def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
 def is_low_precision_first(n: int, n_outputs: int) -> bool:
     """Return True if a low-precision product of all pairs of rows should come first."""
     return dual_cost(n, n_outputs) > _ROW_PRODUCT_PASSES
+
+
+def _diagonal_hessian(joint: CurvaturePlan) -> CurvaturePlan:
+    """Return the plan of a diagonal, which a joint Hessian replaces if convergence is slow."""
+    return CurvaturePlan(
+        DiagonalHessian.build, False, joint.cost, 0.0, joint, size=joint.size, is_diagonal=True
+    )
 
 
 def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:

@@ -77,8 +77,9 @@ class ModelProgress:
         steady = contraction <= self.proof_rate() and not self.has_newton_direction
         proven = decrement_ratio <= 1 and (steady or self.proven)
         latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
-        # geometric mean with weight 1/2 on the past
-        rate = latest if self.age == 0 else math.sqrt(latest * max(self.rate, 1e-8))
+        # geometric mean; steps on a partial curvature differ more
+        past = min(self.age, 1 if self.plan.proof_rate else 3)
+        rate = (max(self.rate, 1e-8) ** past * latest) ** (1 / (past + 1))
         return ModelProgress(
             self.plan, self.age + 1, rate, decrement_ratio, proven, self.uses_newton_cg
         )
@@ -90,10 +91,10 @@ class SmoothState:
 
     ``curvature`` is an approximate inverse Hessian ``B`` of every model and ``solved`` the product
     ``B gradient``, of shape (m, K, p + 1).  ``curvature_scale`` (m,) is the observed ratio of the
-    curvature to that of the objective, at least 1: rows that are classified with more certainty
-    have less curvature than where it was built.  ``pairs`` are those of L-BFGS: step, change of
-    the gradient, and 1 over their inner product.  ``direction`` holds the Newton directions of
-    the models with `has_newton_direction`.
+    curvature to that of the objective: rows that are classified with more certainty have less
+    curvature than where it was built.  ``pairs`` are those of L-BFGS: step, change of the gradient,
+    and 1 over their inner product.  ``direction`` holds the Newton directions of the models with
+    `has_newton_direction`.
     """
 
     point: Point
@@ -256,20 +257,25 @@ def flattening(before: Point, after: Point) -> Tensor:
 
 
 def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
-    """Estimate the ratio (m,) of the curvature to the objective's along the last step, at least 1.
+    """Estimate the ratio (m,) of the curvature to the objective's along the last step.
+
+    It is at least 1 except for a diagonal, which says nothing of correlated columns.
 
     References
     ----------
     Nocedal, Wright (2006). Numerical Optimization, equation 7.20.
     """
-    is_fixed = [not (t.plan.exact or t.plan.is_adaptive) for t in state.progress]
-    if not any(is_fixed):
+    plans = [model.plan for model in state.progress]
+    if all(plan.exact or plan.is_adaptive for plan in plans):
         return state.curvature_scale
     change = point.gradient - state.point.gradient
     step = point.params - state.point.params
     modelled = inner(change, solved - state.solved)
-    seen = (inner(step, change) / modelled).nan_to_num(1.0, 1.0, 1.0).clamp(min=1.0)
-    return torch.where(torch.tensor(is_fixed, device=seen.device), seen, 1.0)
+    seen = (inner(step, change) / modelled).nan_to_num(1.0, 1.0, 1.0)
+    is_known = [plan.exact or plan.is_adaptive for plan in plans]
+    is_bounded = [not plan.is_diagonal for plan in plans]
+    known, bounded = torch.tensor([is_known, is_bounded], device=seen.device)
+    return torch.where(known | (seen <= 0) | (bounded & (seen < 1)), 1.0, seen)
 
 
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:

@@ -9,6 +9,7 @@ import torch
 
 from skorch_logreg.curvature import (
     ClassBlocks,
+    DiagonalHessian,
     DualHessian,
     ExactHessian,
     FrequentColumns,
@@ -63,6 +64,7 @@ def told(model):
     kind = getattr(build, "__self__", ExactHessian)
     what = {
         ClassBlocks: "block of each class",
+        DiagonalHessian: "diagonal",
         DualHessian: "of rows",
         ExactHessian: "exact",
         FrequentColumns: "block of {n_columns} columns",

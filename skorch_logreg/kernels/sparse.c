@@ -118,7 +118,7 @@ EXPORT CLONES void sparse_product(const double *entries, const void *indices, co
     DISPATCH(product, v, width, out);
 }
 
-INNER double transposed(const matrix_t *m, int is_long, const double *v, int64_t width, int power,
+INNER void scatter(const matrix_t *m, int is_long, const double *v, int64_t width, int power,
     double *out)
 {
     for (int64_t row = 0; row < m->n_rows; row++, v += width) {
@@ -131,6 +131,15 @@ INNER double transposed(const matrix_t *m, int is_long, const double *v, int64_t
                 sums[c] += x * v[c];
         }
     }
+}
+
+INNER double transposed(const matrix_t *m, int is_long, const double *v, int64_t width, int power,
+    double *out)
+{
+    if (width == 1) /* twice as fast without an inner loop */
+        scatter(m, is_long, v, 1, power, out);
+    else
+        scatter(m, is_long, v, width, power, out);
     return 0.0;
 }
 

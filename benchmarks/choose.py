@@ -90,6 +90,11 @@ def _frequent(objective, n_columns):
     return CurvaturePlan(build, False, lambda m: 1 + n_columns / 20, 0.0)
 
 
+def _uncorrelated(objective):
+    build = curvature.UncorrelatedColumns.build
+    return CurvaturePlan(build, False, lambda m: 1.0, 0.0, is_adaptive=True)
+
+
 def _bound(objective):
     if objective.shape[1] == 1 or objective.shape[2] > MOST:
         return None
@@ -109,6 +114,7 @@ CURVATURES: dict[str, Callable[[Any], CurvaturePlan | None]] = {
     "300 columns": partial(_frequent, n_columns=300),
     "1000 columns": partial(_frequent, n_columns=1000),
     "classes": _classes,
+    "uncorrelated": _uncorrelated,
     "bound": _bound,
 }
 

@@ -67,6 +67,7 @@ CURVATURES = {
     "multinomial-bound": curvature.MultinomialBound.build,
     "shared": lambda objective, point: curvature.SharedHessian.build(objective, point, 5),
     "shared-frequent": lambda objective, point: curvature.SharedHessian.build(objective, point, 3),
+    "uncorrelated": curvature.UncorrelatedColumns.build,
     "mixed": _mixed,
 }
 # what a public class of each room is called here; a test finds those that are missing
@@ -84,6 +85,7 @@ CLASSES = {
         curvature.MultinomialBound,
         curvature.RoughHessian,
         curvature.SharedHessian,
+        curvature.UncorrelatedColumns,
     },
     data: {
         data.ArrayChunks,

@@ -18,6 +18,7 @@ from skorch_logreg.curvature.multinomial import MultinomialBound
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.curvature.rough import RoughHessian
 from skorch_logreg.curvature.shared import SharedHessian
+from skorch_logreg.curvature.uncorrelated import UncorrelatedColumns
 
 __all__ = [
     "ClassBlocks",
@@ -30,6 +31,7 @@ __all__ = [
     "MultinomialBound",
     "RoughHessian",
     "SharedHessian",
+    "UncorrelatedColumns",
     "blocks_seconds",
     "dual_cost",
     "exact_seconds",

@@ -14,6 +14,7 @@ from skorch_logreg.curvature import (
     MultinomialBound,
     RoughHessian,
     SharedHessian,
+    UncorrelatedColumns,
     blocks_seconds,
     dual_cost,
     exact_seconds,
@@ -30,7 +31,6 @@ _EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
 _DIAGONAL_PASSES = 25.0  # above, a joint Hessian of dense rows only follows a diagonal one
-_BLOCK_PASSES = 40.0  # as a block of more than `_FEW_BLOCK_COLUMNS` columns
 _EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
 _STRONG = 0.05  # penalty relative to the number of columns, with fewer rows, for a diagonal first
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
@@ -43,8 +43,8 @@ MANY_MODELS = 4  # models from which a shared factorisation pays
 MAX_STORED_NUMBERS = 1 << 26  # numbers in the factors, or pairs, of all models: half a gigabyte
 _SMALL_SECONDS = 4e-3  # time of a pass and a Hessian for which a second thread does not pay
 _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one
-_BLOCK_COLUMNS = 1000  # columns of a block
-_FEW_BLOCK_COLUMNS = 300  # the same for several classes, or if more cost too much
+_SHARED_COLUMNS = 1000  # columns of a curvature that many models share
+_BLOCK_COLUMNS = 300  # columns of the block of a class
 # rows of a sample for a curvature; its relative error is sqrt(columns / rows)
 _ROWS_RATIO = 2  # least ratio of all rows to a sample
 _ESTIMATE_ROWS_PER_COEF = 4  # estimate a decrement to some per cent
@@ -105,6 +105,11 @@ class CurvaturePlan:
         return self.fallback or self
 
     @property
+    def follows_points(self) -> bool:
+        """Return True if it is updated at every point and nothing better can be built."""
+        return self.is_adaptive and self.fallback is None
+
+    @property
     def last(self) -> "CurvaturePlan":
         """Last plan of the chain of fallbacks."""
         return self if self.fallback is None else self.fallback.last
@@ -118,6 +123,8 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
     if not is_smooth:
         return "proximal-newton"
     plan, (m, n_outputs, side) = choose_curvature(objective), objective.shape
+    if plan.follows_points:
+        return "newton-cg"
     # one kernel computes a whole step of a small model
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
     has_kernel = objective.loss.has_kernel and plan.over_columns
@@ -138,7 +145,7 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     affordable = own.cost(m) <= FIRST_PASSES if own.exact else n_outputs > 1
     if m < MANY_MODELS or (affordable and m <= own.max_models()):
         return own
-    columns = min(_BLOCK_COLUMNS, side - 1)
+    columns = min(_SHARED_COLUMNS, side - 1)
     n_rows = _sampled(objective, max(_MANY_START_ROWS, _START_ROWS_PER_COEF * (columns + 1)))
     build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
     return CurvaturePlan(build, False, own.cost, PROOF_RATE, own, is_adaptive=True)
@@ -151,7 +158,8 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     it is expensive, a Hessian of a sample, a diagonal one of dense rows or several of low
     precision come first.  Blocks of classes ignore the coupling between classes, which is strong
     for ordered classes, so they are used only if they cost much less.  The last resort is a block
-    of the columns with the most entries.
+    of the columns with the most entries for each class; for one output a diagonal, with the means
+    of sparse columns.
     """
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
@@ -181,9 +189,11 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     if n_outputs > 1 and side <= MAX_SIDE // 2:  # the bound is close to it with many rows
         cost = _passes(objective, partial(rough_seconds, n, 1, side - 1))
         return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
-    if _is_dense(objective) and n_outputs == 1:
+    if n_outputs > 1:
+        return _block_of(objective, min(_BLOCK_COLUMNS, side - 1))
+    if _is_dense(objective):
         return CurvaturePlan(DiagonalHessian.build, False, lambda m: 1.0, 0.0, is_diagonal=True)
-    return _frequent_columns(objective)
+    return CurvaturePlan(UncorrelatedColumns.build, False, lambda m: 1.0, 0.0, is_adaptive=True)
 
 
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:
@@ -260,15 +270,6 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
     for _ in range(_N_LOW_PRECISION):
         price = exact.cost if plan is exact else cost
         plan = CurvaturePlan(build, False, price, PROOF_RATE, plan, size=exact.size)
-    return plan
-
-
-def _frequent_columns(objective: Objective) -> CurvaturePlan:
-    """Return the plan of blocks of the columns with the most entries, from a sample of rows."""
-    _, n_outputs, side = objective.shape
-    plan = _block_of(objective, min(_BLOCK_COLUMNS, side - 1))
-    if n_outputs > 1 or plan.cost(1) > _BLOCK_PASSES:
-        plan = _block_of(objective, min(_FEW_BLOCK_COLUMNS, side - 1))
     return plan
 
 

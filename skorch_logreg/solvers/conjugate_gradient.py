@@ -7,6 +7,7 @@ from skorch_logreg.curvature import Curvature
 from skorch_logreg.objective import Objective, Point, hessian_product, inner
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
+_MAX_FORCING = 0.09  # largest squared relative residual; a third or three times as much is slower
 _RECENT = 4  # products over which the contraction is measured
 
 
@@ -49,13 +50,13 @@ def newton_direction(
     search = z = curvature.solve(residual)
     rz = first = inner(residual, z)
     ratio = (first / (2 * point.value)).clamp(1e-12, 1.0)
-    # squared relative residual: at most 1 %, smaller near the optimum, not smaller than needed
-    forcing = torch.minimum(ratio.sqrt() * 0.1, torch.full_like(ratio, 0.01))
-    forcing = torch.maximum(forcing, 0.05 * goal / first.clamp(min=1e-300)).clamp(max=0.25)
+    # squared relative residuals: of a step, smaller near the optimum, and of a decrement that may
+    # meet its goal; not smaller than needed
+    least = 0.05 * goal / first.clamp(min=1e-300)
+    for_step = ratio.sqrt().clamp(max=_MAX_FORCING)
+    to_decide = torch.maximum((ratio.sqrt() * 0.1).clamp(max=0.01), least).clamp(max=0.25)
     if min_curvature_ratio < 1:
-        forcing = torch.minimum(
-            forcing, 0.05 * min_curvature_ratio * goal / first.clamp(min=1e-300)
-        )
+        for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
     decrement = torch.zeros_like(rz)
     total = decrement
     sizes: list[Tensor] = []
@@ -79,6 +80,7 @@ def newton_direction(
         contraction = (fresh / sizes[0]).clamp(0.0, 1.0) ** (1 / len(sizes))
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
         total = decrement + torch.minimum(missing, decrement)
+        forcing = torch.where(decrement > goal, for_step, to_decide)
         done = (fresh <= forcing * first) | (2 * total <= goal)
         done = (done & ((decrement > goal) | (missing <= decrement))) | ~live
         if bool(done.all()):

@@ -128,7 +128,7 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
         i
         for i, model in enumerate(progress)
         if model.decrement_ratio > 1
-        and not model.has_newton_direction
+        and not (model.has_newton_direction or model.plan.follows_points)
         # the first steps on an adaptive or partial curvature are always slow
         and model.age
         >= (_FIRST_STEPS if model.plan.is_adaptive or not model.plan.proof_rate else 1)

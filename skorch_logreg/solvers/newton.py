@@ -20,6 +20,7 @@ from skorch_logreg.solvers.smooth import (
     SmoothSolver,
     SmoothState,
     is_damped,
+    moved,
     newton_step,
     renewed,
     start,
@@ -187,10 +188,12 @@ class NewtonCG(SmoothSolver):
         if state.direction is None:
             state = _with_directions(objective, state)
         point, _ = take_step(objective, state.point, newton_step(state, -state.solved))
-        everyone = range(len(state.progress))
-        return _with_directions(
-            objective, renewed(objective, replace(state, point=point), everyone)
-        )
+        if all(model.plan.follows_points for model in state.progress):
+            state = moved(state, point)
+        else:
+            everyone = range(len(state.progress))
+            state = renewed(objective, replace(state, point=point), everyone)
+        return _with_directions(objective, state)
 
     def confirm(
         self, objective: Objective, state: SmoothState, models: Sequence[int]

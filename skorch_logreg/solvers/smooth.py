@@ -351,7 +351,9 @@ def newton_step(state: SmoothState, otherwise: Tensor) -> Tensor:
 def _has_better_partial(model: ModelProgress) -> bool:
     """Return True if a better curvature that is not exact can be built."""
     plan = model.plan
-    return not plan.next.exact and (model.rate > _STEADY_RATE or plan.is_adaptive)
+    if plan.next.exact or plan.follows_points:
+        return False
+    return model.rate > _STEADY_RATE or plan.is_adaptive
 
 
 def _proven_by_duality(

@@ -16,6 +16,7 @@ from skorch_logreg.curvature import (
     MultinomialBound,
     RoughHessian,
     SharedHessian,
+    UncorrelatedColumns,
 )
 from skorch_logreg.data import low_precision
 from skorch_logreg.losses import Binomial, Multinomial
@@ -71,6 +72,7 @@ def told(model):
         MultinomialBound: "bound of all classes",
         RoughHessian: "low precision",
         SharedHessian: "one factorisation of {n_columns} columns",
+        UncorrelatedColumns: "uncorrelated columns",
     }[kind].format(**settings)
     if settings.get("rough"):
         what += ", low precision"

@@ -131,12 +131,14 @@ class StoppingRule:
             fall = (run.state.point.value - point.value) / MAX_EXCESS
             missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
             return state, tuple((torch.where(bounded, 0.0, missed) / point.value).tolist())
-        count, left = _far_moves(objective, run.state.point.logits, point.logits)
-        if not bool(count.any()):
+        farthest, left = _far_moves(objective, run.state.point.logits, point.logits)
+        if not bool(farthest.any()):
             return state, none
-        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(count)))
-        trusted = state.trusted & ((count == 0) | is_newton.to(count.device))
-        return replace(state, trusted=trusted), tuple((left / point.value).tolist())
+        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(farthest)))
+        trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
+        # the next step moves logits about as far, along which the curvature may fall (Bach 2010)
+        missed = torch.maximum(left, state.decrement * farthest.exp())
+        return replace(state, trusted=trusted), tuple((missed / point.value).tolist())
 
     def _updated_quiet(self, run: RunState, state: Any) -> tuple[bool | None, ...]:
         """Update `RunState.quiet`: the models that are known not to diverge to infinity.
@@ -277,25 +279,26 @@ def count_stalls(before: RunState, state: Any) -> tuple[int, ...]:
 
 
 def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Count the logits that moved far in the last step and bound their loss; X is not read.
+    """Measure how far logits moved in the last step and bound their loss; X is not read.
 
     Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
     the decrement of a quadratic model may be too low.  For ``t < 1`` the decrease is at most twice
     the decrement.  Otherwise it is at most the loss that is left: for a class about its residual,
     times the logarithm of a probability that is too small.
 
-    Both results have shape (m,); ``before`` and ``logits`` have shape (n, m, K).
+    Returns the largest change, rounded down to a power of two and 0 below `_MAX_CHANGE`, and the
+    loss of the logits that changed by more. Both results have shape (m,); ``before`` and ``logits`` have shape (n, m, K).
 
     References
     ----------
     Bach (2010). Self-concordant analysis for logistic regression, section 2.
     """
-    loss = objective.loss
+    loss, levels = objective.loss, [_MAX_CHANGE * 2**i for i in range(6)]
 
     def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
         change = logits - before
         if not bool((change.abs() > _MAX_CHANGE / 2).any()):
-            return (logits.new_zeros(2, logits.shape[1]),)
+            return logits.new_zeros(len(levels), logits.shape[1]), logits.new_zeros(logits.shape[1])
         residual, _, rank_one = loss.residual_curvature(logits, block.targets)
         if rank_one is None:
             deficit = logits * residual.sign()
@@ -303,9 +306,11 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
             change -= (rank_one * change).sum(dim=-1, keepdim=True)
             deficit = torch.where(residual < 0, logits.amax(dim=-1, keepdim=True) - logits, 0.0)
         loss_of_class = residual.abs() * deficit.clamp(min=1.0)
-        far = (change.abs() > _MAX_CHANGE) & (block.weight > 0)[..., None]
-        left = torch.where(far, loss_of_class * block.weight[..., None], 0.0)
-        return (torch.stack([far.sum(dim=(0, 2)), left.sum(dim=(0, 2))]),)
+        size = change.abs() * (block.weight > 0)[..., None]
+        left = torch.where(size > _MAX_CHANGE, loss_of_class * block.weight[..., None], 0.0)
+        counts = torch.stack([(size > level).sum(dim=(0, 2)) for level in levels])
+        return counts.to(left.dtype), left.sum(dim=(0, 2))
 
-    count, left = objective.data.reduce(kernel, before, logits, reads=0)[0]
-    return count, left
+    counts, left = objective.data.reduce(kernel, before, logits, reads=0)
+    reached = torch.where(counts > 0, counts.new_tensor(levels)[:, None], 0.0)
+    return reached.amax(dim=0), left

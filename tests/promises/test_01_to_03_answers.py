@@ -5,8 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import scale
 
 from skorch_logreg import TorchLogisticClassifier
 from tests import problems
@@ -120,6 +122,23 @@ def test_2_converged_means_the_tolerance_is_met(name, penalty, tol):
     assert 0 <= model.optimality_ <= tol
     excess = suboptimality(task, model.coef_, model.intercept_, minimum)
     assert -1e-15 <= excess <= max(10 * tol**2, 1e-13)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky"])
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e3])
+def test_2_lognormal_features(C, solver):
+    """Where steps move logits far, a quadratic model predicts too small a decrease."""
+    data = load_breast_cancer()
+    X, y = np.exp(2 * scale(data.data)), data.target
+
+    def objective(tol):
+        model = TorchLogisticClassifier(C=C, tol=tol, solver=solver, max_iter=1000).fit(X, y)
+        margin = np.where(y == 1, 1, -1) * model.decision_function(X)
+        return C * np.logaddexp(0, -margin).sum() + (model.coef_**2).sum() / 2
+
+    best = objective(1e-6)
+    for tol in (1e-1, 1e-2, 1e-3):
+        assert objective(tol) - best <= 10 * tol**2 * best
 
 
 @pytest.mark.parametrize("max_iter", [0, 1, 2, 3, 5, 1000])

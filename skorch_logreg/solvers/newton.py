@@ -91,16 +91,20 @@ class NewtonCholesky(Resumable):
         step = -state.solved
         # the next decrement relative to the objective is about the square of this one
         is_rough = state.is_rough and float(state.decrement / state.point.value) > state.tol
-        ahead = state.point.params + step
-        moved = _compiled_at(objective, ahead, state.tol, state.plan, is_rough)
-        if moved is None:
+        target = state.point.params + step
+        whole = _compiled_at(objective, target, state.tol, state.plan, is_rough)
+        if whole is None:
             point, _ = take_step(objective, state.point, step)
         else:
-            point, _ = accept_step(objective, state.point, step, moved.point)
-            is_slow = is_rough and bool(moved.decrement > _SLOW * state.decrement)
-            if point is moved.point and not is_slow:
-                return moved
-        return _at(objective, point, state.tol, state.plan)
+            point, _ = accept_step(objective, state.point, step, whole.point)
+            is_slow = is_rough and bool(whole.decrement > _SLOW * state.decrement)
+            if point is whole.point and not is_slow:
+                return whole
+        ahead = _at(objective, point, state.tol, state.plan)
+        moved = (point.params != state.point.params).flatten(1).any(dim=1)
+        # a rounded factor may lead uphill: the next step is refined by conjugate gradients
+        stuck = (~moved).nonzero()[:, 0].tolist()
+        return self.confirm(objective, ahead, stuck) if stuck and not state.is_rough else ahead
 
     def confirm(
         self, objective: Objective, state: NewtonState, models: Sequence[int]

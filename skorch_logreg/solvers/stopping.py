@@ -287,7 +287,8 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
     times the logarithm of a probability that is too small.
 
     Returns the largest change, rounded down to a power of two and 0 below `_MAX_CHANGE`, and the
-    loss of the logits that changed by more. Both results have shape (m,); ``before`` and ``logits`` have shape (n, m, K).
+    loss of the logits that changed by more. Both results have shape (m,); ``before`` and ``logits``
+    have shape (n, m, K).
 
     References
     ----------

@@ -161,7 +161,9 @@ def _solution(
     params = _centered(request, units.from_solver(outcome.params, request.penalty))
     params = stored(params, units, request.dtype)
     reads = objective.data.n_passes
-    gap, increase = stored_gap(objective, units, params, outcome, request.dtype, request.tol)
+    gap, increase = stored_gap(
+        objective, units, params, outcome, dtype=request.dtype, tol=request.tol
+    )
     # without a gap, nothing else tells of parameters that their type cannot hold
     allowed = max(MAX_EXCESS * request.tol**2, objective.rounding)
     coarse = (gap.isnan() & (increase > allowed)).tolist()

@@ -31,6 +31,7 @@ def stored_gap(
     units: Units,
     params: Params,
     outcome: Outcome,
+    *,
     dtype: torch.dtype,
     tol: float,
 ) -> tuple[Tensor, Tensor]:

@@ -286,7 +286,7 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
     the decrement.  Otherwise it is at most the loss that is left: for a class about its residual,
     times the logarithm of a probability that is too small.
 
-    Returns the largest change, rounded down to a power of two and 0 below `_MAX_CHANGE`, and the
+    Returns the largest change, rounded up to a power of two and 0 below `_MAX_CHANGE`, and the
     loss of the logits that changed by more. Both results have shape (m,); ``before`` and ``logits``
     have shape (n, m, K).
 
@@ -313,5 +313,5 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
         return counts.to(left.dtype), left.sum(dim=(0, 2))
 
     counts, left = objective.data.reduce(kernel, before, logits, reads=0)
-    reached = torch.where(counts > 0, counts.new_tensor(levels)[:, None], 0.0)
+    reached = torch.where(counts > 0, 2 * counts.new_tensor(levels)[:, None], 0.0)
     return reached.amax(dim=0), left

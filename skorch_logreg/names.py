@@ -1,7 +1,7 @@
 """Look-up of features, classes and labels by their names."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,13 @@ def index_of(name: Any, names: Any, parameter: str) -> int:
     return int(found[0])
 
 
+def by_name(given: Any) -> Any:
+    """Return a pandas Series whose index is of texts as a dict, and all else as it is."""
+    is_series = hasattr(given, "to_dict") and hasattr(given, "index")
+    named = is_series and all(isinstance(name, str) for name in given.index)
+    return given.to_dict() if named else given
+
+
 def values_by_name(given: Mapping[Any, Any], names: Any, parameter: str, default: Any) -> list[Any]:
     """Return the values of a dict from names, in the order of the names, with a default."""
     places = indices_by_name(given, names, parameter)
@@ -28,7 +35,7 @@ def values_by_name(given: Mapping[Any, Any], names: Any, parameter: str, default
     return values
 
 
-def indices_by_name(wanted: Iterable[Any], names: Any, parameter: str) -> list[int]:
+def indices_by_name(wanted: Collection[Any], names: Any, parameter: str) -> list[int]:
     """Return the indices of features; raise a ParameterError if X has no or other names."""
     if names is None:
         raise ParameterError(
@@ -36,6 +43,12 @@ def indices_by_name(wanted: Iterable[Any], names: Any, parameter: str) -> list[i
             "transformers, call set_output(transform='pandas') of the pipeline."
         )
     places = {name: place for place, name in enumerate(names)}
+    counts = Counter(names)
+    repeated = [name for name in wanted if counts[name] > 1]
+    if repeated:
+        raise ParameterError(
+            f"{parameter} names {repeated[0]!r}, which {counts[repeated[0]]} features of X are."
+        )
     return [
         places[name] if name in places else index_of(name, names, f"A feature of {parameter}")
         for name in wanted

@@ -279,7 +279,7 @@ def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray 
     if has_offset and offset is None:
         raise ParameterError(
             "The model was fitted with an offset, without which its probabilities are others; "
-            "give it to summary. Nothing else here takes one."
+            "give it to summary. Other analyses do not support one."
         )
     if offset is None:
         return None

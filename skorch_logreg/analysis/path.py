@@ -108,7 +108,7 @@ class RegularizationPath(Table):
         """
         if not min(self.Cs) <= C <= max(self.Cs):
             raise ParameterError(
-                f"C is {C!r}, but the path is from {min(self.Cs):.6g} to {max(self.Cs):.6g}."
+                f"C is {C!r}, but the path is from {min(self.Cs):.17g} to {max(self.Cs):.17g}."
             )
         order = np.argsort(-self.Cs, kind="stable")
         place = float(np.interp(1 / C, 1 / self.Cs[order], np.arange(len(order))))

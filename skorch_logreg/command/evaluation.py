@@ -66,4 +66,5 @@ def summary_report(inference: Any, problem: Problem) -> str:
     """Format standard errors, with the unit of the coefficients."""
     head = "" if problem.positive is None else f"For class {problem.positive}. "
     units = "All columns but those of categories and texts are in standard deviations."
-    return f"{head}{units}\n{inference}"
+    weights = "" if problem.weight_train is None else " Weights are numbers of equal rows."
+    return f"{head}{units}{weights}\n{inference}"

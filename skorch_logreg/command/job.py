@@ -187,7 +187,8 @@ def encode(steps: Pipeline, frame: Any) -> Any:
 
 def write_predictions(model: Any, options: argparse.Namespace, report: Report) -> None:
     """Write key columns, classes and probabilities of a table to a CSV file or stdout."""
-    frame = files.read_table(options.predict, options.encoding, report.add)
+    given = options.encoding if options.file is None else None  # with FILE it is that of FILE
+    frame = files.read_table(options.predict, given, report.add)
     absent = [name for name in options.key if name not in frame.columns]
     if absent:
         raise CommandError(f"{options.predict} has no column {format_names(absent)} for --key.")

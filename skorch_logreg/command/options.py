@@ -95,12 +95,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for_fits = {f"--{name.replace('_', '-')}" for name in for_fits}
     errors = [
         (fits and loads, "give either FILE or --model, not both"),
-        (fits != ("target" in given), "FILE and --target COLUMN go together"),
+        (fits != ("target" in given), "FILE and --target COLUMN go together; give FILE first"),
         (predicts and not (fits or loads), "--predict needs FILE or --model"),
         (loads and not predicts, "--model needs --predict"),
         (loads and for_fits, f"{', '.join(sorted(for_fits))}: --model does not fit"),
         ({"C", "cv"} <= given, "give either --C or --cv, which chooses it"),
         (options.summary and options.l1_ratio > 0, "--summary needs an L2 penalty or none"),
+        (options.summary and options.class_weight, "--summary takes no --class-weight"),
         (options.test_size == 1, "--test-size must be below 1"),
         (options.baseline and options.test_size == 0, "--baseline needs rows that are held out"),
         (str(options.file) == str(options.predict) == "-", "standard input can be read once only"),
@@ -111,6 +112,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     ]:
         label = "FILE" if needed == "file" else "--predict"
         errors += [(n in given and needed not in given, f"--{n} needs {label}") for n in names]
+    for name in ("save", "report", "output"):
+        path = getattr(options, name)
+        is_lost = path is not None and not path.parent.is_dir()
+        errors.append((is_lost, f"--{name}: there is no folder {path and path.parent}"))
     errors.append(("encoding" in given and not (fits or predicts), "--encoding needs a table"))
     for is_wrong, message in errors:
         if is_wrong:

@@ -82,6 +82,7 @@ def add_figures(
             y, proba, pos_label=classes[0], threshold=0.5, name=str(classes[0]), **weights
         )
         report.add_figure("Precision and recall by threshold, held-out rows", threshold)
+    if is_binary and (y == classes[0]).any() and problem.weight_test is None:
         reliability = displays.ReliabilityDisplay.from_predictions(
             y, proba, pos_label=classes[0], n_bins=10, strategy="quantile", name="held-out rows"
         )

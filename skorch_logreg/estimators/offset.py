@@ -19,7 +19,8 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
     Parameters and attributes, except `has_offset_`, are those of `TorchLogisticClassifier`. It is
     a class of its own because `TorchLogisticClassifier.fit` has the signature of
     `sklearn.linear_model.LogisticRegression`. With metadata routing,
-    ``set_fit_request(offset=True)`` passes an offset through pipelines and searches.
+    ``set_fit_request(offset=True)`` passes an offset through pipelines and searches to `fit`, and
+    ``set_score_request(offset=True)`` to `score`; scikit-learn's other scorers pass none.
 
     Attributes
     ----------
@@ -82,6 +83,10 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
         added: Any = check_offset(offset, len(logits), len(self.classes_))
         fitted = persistence.fitted_attributes(self)
         return CachedLogitsClassifier.of(self, fitted, X, logits + added[:, 0].to(logits))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """Compute the accuracy as `TorchLogisticClassifier`, with an offset as in `fit`."""
+        return float(self._at(X, offset).score(X, y, sample_weight))
 
     def decision_function(self, X: Any, offset: Any = None) -> Any:
         """Compute the logits as `TorchLogisticClassifier`, plus an offset as in `fit`."""

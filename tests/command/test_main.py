@@ -268,7 +268,8 @@ def test_model_with_a_stranger_s_code(csv, tmp_path, capsys):
 
 @pytest.mark.parametrize("option", ["--save", "--output"])
 def test_unwritable_file(csv, tmp_path, capsys, option):
-    name = tmp_path / "absent" / "file.skops"
+    name = tmp_path / "folder.skops"
+    name.mkdir()
     argv = [csv, "--target", "left", "--predict", csv, option, name]
     assert main([str(arg) for arg in argv]) == 2
     assert "Cannot write" in capsys.readouterr().err
@@ -322,6 +323,8 @@ def test_missing_package(csv, passengers, capsys, monkeypatch, module, argv):
         (["--cv", "1"], "not at least 2"),
         (["--cv", "5", "--C", "2"], "either --C or --cv"),
         (["--summary", "--l1-ratio", "0.5"], "--summary needs an L2 penalty or none"),
+        (["--summary", "--class-weight", "balanced"], "--summary takes no --class-weight"),
+        (["--report", "absent/x.html"], "--report: there is no folder absent"),
         (["--baseline", "--test-size", "0"], "--baseline needs rows"),
         (["--report", "x.pdf"], "does not end in .html"),
         (["-", "--target", "y", "--predict", "-"], "read once only"),

@@ -7,9 +7,9 @@ import sklearn
 import statsmodels.api as sm
 from scipy.optimize import minimize
 from scipy.special import logsumexp
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from skorch_logreg import OffsetLogisticClassifier, summary
+from skorch_logreg import OffsetLogisticClassifier, summary, tune_threshold
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import ArrayChunks, RankRows
 from skorch_logreg.exceptions import CheckpointError, ParameterError
@@ -111,7 +111,16 @@ def test_it_is_routed_like_weights():
     X, y, offset = rows()
     with sklearn.config_context(enable_metadata_routing=True):
         model = OffsetLogisticClassifier().set_fit_request(offset=True)
-        search = GridSearchCV(model, {"C": [0.1, 1.0]}).fit(X, y, offset=offset)
+        model.set_score_request(offset=True)
+        search = GridSearchCV(model, {"C": [0.1, 1.0]}, cv=2).fit(X, y, offset=offset)
+    halves = StratifiedKFold(2).split(X, y)
+    scores = [
+        OffsetLogisticClassifier(C=0.1)
+        .fit(X[train], y[train], offset=offset[train])
+        .score(X[test], y[test], offset=offset[test])
+        for train, test in halves
+    ]
+    assert search.cv_results_["mean_test_score"][0] == pytest.approx(np.mean(scores))
     best = OffsetLogisticClassifier(**search.best_params_).fit(X, y, offset=offset)
     np.testing.assert_allclose(search.best_estimator_.coef_, best.coef_, rtol=1e-6)
 
@@ -216,6 +225,12 @@ def test_predictions_take_the_offset_of_their_rows(n_classes, threshold):
     np.testing.assert_allclose(model.predict_log_proba(X, offset), np.log(proba))
     chosen = (proba[:, 1] >= threshold) if n_classes == 2 else proba.argmax(axis=1)
     np.testing.assert_array_equal(model.predict(X, offset=offset), chosen)
+    weight = np.arange(600.0)
+    right = np.average(chosen == y, weights=weight)
+    assert model.score(X, y, weight, offset=offset) == pytest.approx(right)
+    if n_classes == 2:
+        with pytest.raises(ParameterError, match="fitted with an offset"):
+            tune_threshold(model, X, y, scoring="f1", cv="prefit")
     # the mean of the fitted rows is that of their labels
     np.testing.assert_allclose(proba.mean(axis=0), np.bincount(y) / len(y), atol=1e-6)
     for some, own in ((X, offset[:5]), (ArrayChunks(X, 100), offset)):

@@ -133,3 +133,19 @@ def test_a_lazy_frame_of_polars_is_refused_by_name():
     for call in (lambda X: model.fit(X, y), model.predict):
         with pytest.raises(ParameterError, match=r"LazyFrame.*pass X.collect\(\)"):
             call(frame.lazy())
+
+
+def test_a_series_goes_by_its_names():
+    rng = np.random.default_rng(0)
+    X, y = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc")), rng.integers(0, 2, 80)
+    factor = pd.Series({"c": 5.0, "a": 0.5})
+    by_name = TorchLogisticClassifier(penalty_factor=factor).fit(X, y)
+    by_place = TorchLogisticClassifier(penalty_factor=[0.5, 1, 5]).fit(X, y)
+    np.testing.assert_array_equal(by_name.coef_, by_place.coef_)
+
+
+def test_a_name_of_two_features_is_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
+    with pytest.raises(ParameterError, match="names 'a', which 2 features of X are"):
+        regularization_path(X, y, feature_names=list("aab"), penalty_factor={"a": 0})

@@ -192,8 +192,6 @@ def tune_threshold(
             scorer, scoring, classes, X, score_params, is_multilabel=is_multilabel
         )
     if isinstance(cv, str):
-        if getattr(model, "has_offset_", False):
-            raise ParameterError("The model was fitted with an offset, which a threshold ignores.")
         proba, rows = held_out.prefit_proba(model, X, targets)
     else:
         splits = check_cv(cv, targets, classifier=not is_multilabel).split(X, targets, groups)

@@ -66,13 +66,16 @@ def stored_gap(
     grown = (2 * q * gap * value).sqrt() + q / 2
     small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
     bounded = outcome.duality_gap.isfinite()
-    counts = bounded | torch.tensor([how is Status.CONVERGED for how in outcome.status])
+    converged = [how is Status.CONVERGED for how in outcome.status]
+    counts = bounded | torch.tensor(converged, device=bounded.device)
     if (objective.penalty.constrains and bool(bounded.any())) or not bool((small | ~counts).all()):
         point = objective.evaluate(units.to_solver(params))
         # a lower value shows the rounding of the solver's logits, which are sums over its steps
         moved = (point.value - value).abs()
         error = _EPS * found.abs()
         error[..., -1] += conversion
-        grown = moved + inner(point.gradient.abs(), error) + VALUE_ROUNDING * value
+        # residuals are at most the losses, so that this is what the rounding of logits changes
+        logits = VALUE_ROUNDING * (1 + point.logits.abs().amax(dim=(0, 2)))
+        grown = moved + inner(point.gradient.abs(), error) + logits * value
     increase = grown / value
     return outcome.duality_gap + increase, increase

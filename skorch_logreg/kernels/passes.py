@@ -317,9 +317,9 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
     padded, tile = _panels(side)
     total = weight.new_zeros(padded, padded)
     buffer, root = weight.new_empty(padded * tile), weight.sqrt()
-    chosen = None if columns is None else columns.contiguous().data_ptr()
+    chosen = None if columns is None else columns.to(torch.int64).contiguous()
     kernel(
-        *(chosen, side - 1, root.data_ptr(), padded, tile),
+        *(None if chosen is None else chosen.data_ptr(), side - 1, root.data_ptr(), padded, tile),
         *(buffer.data_ptr(), total.data_ptr()),
     )
     return _mirrored(total[:side, :side])

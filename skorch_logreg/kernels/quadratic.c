@@ -45,7 +45,7 @@ INNER double minimise_coordinate(const problem_t *p, int64_t j, int *is_free)
    by turns over the coordinates. At the start x is start, and step zero; slope becomes that at the
    end. `free` has room for the indices of all coordinates. Return the decrease of the last epoch over
    all of them, relative to that of the first; it is at most `share` unless `max_epochs` are over,
-   and nan if the diagonal of H or the slope is not finite. */
+   and nan if a number that was met is not finite. */
 EXPORT CLONES double coordinate_descent(const double *hessian, int64_t size, int64_t stride,
     const double *start, const double *lasso, const double *low, const double *high, double *x,
     double *step, double *slope, int64_t *free, int64_t max_epochs, double share)
@@ -65,7 +65,7 @@ EXPORT CLONES double coordinate_descent(const double *hessian, int64_t size, int
         }
         if (epoch == 0)
             first = all;
-        left = first > 0.0 ? all / first : 0.0;
+        left = first > 0.0 ? all / first : first;
         if (!(left > share))
             break;
         for (turn = 0; turn < FREE_EPOCHS && epoch < max_epochs - 1; turn++, epoch++) {
@@ -75,5 +75,7 @@ EXPORT CLONES double coordinate_descent(const double *hessian, int64_t size, int
                 break;
         }
     }
+    for (int64_t j = 0; j < size; j++)
+        finite += 0.0 * slope[j]; /* whose sums have met the rest of H */
     return left + finite;
 }

@@ -61,6 +61,8 @@ def coordinate_descent(
     kernel = _kernel()
     if kernel is None or hessian.device.type != "cpu" or hessian.stride(1) != 1:
         return None
+    if hessian.dtype != torch.float64:
+        return None
     size = len(start)
     arrays = [start, lasso, *(bounds or ())]
     fixed = torch.stack(arrays)

@@ -7,8 +7,9 @@ from skorch_logreg.curvature import Curvature
 from skorch_logreg.objective import Objective, Point, hessian_product, inner
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
+_SETTLED_SHARE = 0.3  # largest share of the decrement that the last products may have gained
 _MAX_FORCING = 0.09  # largest squared relative residual; a third or three times as much is slower
-_RECENT = 4  # products over which the contraction is measured
+_RECENT = 4  # products over which the contraction is measured, and whose gains are compared
 
 
 def newton_direction(
@@ -57,9 +58,8 @@ def newton_direction(
     to_decide = torch.maximum((ratio.sqrt() * 0.1).clamp(max=0.01), least).clamp(max=0.25)
     if min_curvature_ratio < 1:
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
-    decrement = torch.zeros_like(rz)
-    total = decrement
-    sizes: list[Tensor] = []
+    decrement = total = torch.zeros_like(rz)
+    recent: list[tuple[Tensor, Tensor]] = []  # squared residuals, and gains of the decrement
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
         search_curvature = inner(search, image)
@@ -73,15 +73,16 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
-        decrement = decrement + step * rz / 2
-        sizes = [*sizes[1 - _RECENT :], rz]
+        recent = [*recent[1 - _RECENT :], (rz, step * rz / 2)]
+        decrement = decrement + recent[-1][1]
         z = curvature.solve(residual)
         fresh = inner(residual, z)
-        contraction = (fresh / sizes[0]).clamp(0.0, 1.0) ** (1 / len(sizes))
+        contraction = (fresh / recent[0][0]).clamp(0.0, 1.0) ** (1 / len(recent))
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
         total = decrement + torch.minimum(missing, decrement)
         forcing = torch.where(decrement > goal, for_step, to_decide)
-        done = (fresh <= forcing * first) | (2 * total <= goal)
+        settled = sum(gain for _, gain in recent) <= _SETTLED_SHARE * decrement
+        done = (fresh <= forcing * first) | (settled & (2 * total <= goal))
         done = (done & ((decrement > goal) | (missing <= decrement))) | ~live
         if bool(done.all()):
             break

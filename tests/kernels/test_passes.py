@@ -284,3 +284,11 @@ def test_last_rows_of_a_sparse_gram(rows):
     torch.testing.assert_close(
         whole, torch.from_numpy(dense.T @ (weight.numpy()[:, None] * dense)), rtol=1e-13, atol=1e-13
     )
+
+
+def test_a_gram_of_strided_columns():
+    X, _, _, _ = problem((130, 80), sparse=False, weighted=False)
+    weight = torch.from_numpy(np.random.default_rng(2).exponential(size=130))
+    rows, columns = torch.from_numpy(np.ascontiguousarray(X)), torch.arange(80)[1::2]
+    found = passes.gram(rows, weight, columns)
+    assert torch.equal(found, passes.gram(rows, weight, columns.clone()))

@@ -107,8 +107,8 @@ class StoppingRule:
 
     def after_step(self, run: RunState, state: Any) -> RunState:
         """Return a run with the state after a step, and what the step says about both."""
-        quiet = self._updated_quiet(run, state)
         state, missed = self._doubted(run, state)
+        quiet = self._updated_quiet(run, state, missed)
         return replace(run, state=state, quiet=quiet, missed=missed)
 
     def _doubted(self, run: RunState, state: Any) -> tuple[Any, tuple[float, ...]]:
@@ -140,7 +140,9 @@ class StoppingRule:
         missed = torch.maximum(left, state.decrement * farthest.exp())
         return replace(state, trusted=trusted), tuple((missed / point.value).tolist())
 
-    def _updated_quiet(self, run: RunState, state: Any) -> tuple[bool | None, ...]:
+    def _updated_quiet(
+        self, run: RunState, state: Any, missed: tuple[float, ...]
+    ) -> tuple[bool | None, ...]:
         """Update `RunState.quiet`: the models that are known not to diverge to infinity.
 
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
@@ -156,7 +158,7 @@ class StoppingRule:
         ]
         quiet = [False] * len(asked)
         if any(asked):
-            quiet = self._is_quiet(run, state)
+            quiet = self._is_quiet(run, replace(state, decrement=_left(state, missed)))
         now = [
             True if ask and found else False if reached < _QUIET_FAR else None
             for ask, found, reached in zip(asked, quiet, optimality(state), strict=True)
@@ -206,7 +208,8 @@ class StoppingRule:
                 for known, how in zip(run.quiet, status, strict=True)
             ]
             doubted = [f and not q for f, q in zip(free, quiet, strict=True)]
-            found = recession_directions(objective, point, run.state.decrement, near, doubted)
+            left = _left(run.state, run.missed)
+            found = recession_directions(objective, point, left, near, doubted)
             for i, direction in zip(near, found, strict=True):
                 directions[i] = direction
         return directions
@@ -256,6 +259,12 @@ def optimality(state: Any) -> list[float]:
     """Return ``sqrt(decrement / F)``, the root of the relative suboptimality."""
     pairs = zip(state.decrement.tolist(), state.point.value.tolist(), strict=True)
     return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
+
+
+def _left(state: Any, missed: tuple[float, ...]) -> Tensor:
+    """Return the decrements (m,), or what they may miss if that is more."""
+    value = state.point.value
+    return torch.maximum(state.decrement, value * value.new_tensor(missed))
 
 
 def stuck_models(before: Any, state: Any) -> list[bool | None]:

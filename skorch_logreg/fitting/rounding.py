@@ -74,8 +74,9 @@ def stored_gap(
         moved = (point.value - value).abs()
         error = _EPS * found.abs()
         error[..., -1] += conversion
-        # residuals are at most the losses, so that this is what the rounding of logits changes
-        logits = VALUE_ROUNDING * (1 + point.logits.abs().amax(dim=(0, 2)))
+        # residuals are at most the losses, so that this is what the rounding of logits changes,
+        # whose size is that of the coefficients of columns with deviation one
+        logits = VALUE_ROUNDING * (1 + (own + found[..., -1].abs()).amax(dim=-1))
         grown = moved + inner(point.gradient.abs(), error) + logits * value
     increase = grown / value
     return outcome.duality_gap + increase, increase

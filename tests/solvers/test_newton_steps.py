@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skorch_logreg.data import from_arrays
+from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Objective, hessian_product, inner
 from skorch_logreg.penalties import L2
@@ -55,6 +56,7 @@ def test_state_is_that_of_the_point(loss):
     torch.testing.assert_close(state.decrement, inner(point.gradient, state.solved) / 2)
 
 
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
 def test_a_hessian_of_float32_products_is_confirmed_by_an_exact_one():
     of = small("binomial", reg_strength=0.3)
     rough = NewtonCholesky().init(of, parameters(of), 1e-4)

@@ -118,6 +118,7 @@ class StoppingRule:
         miss is returned as well. A duality gap is a bound anywhere.
         """
         objective, penalty, point = run.objective, run.objective.penalty, state.point
+        value = point.value.clamp(min=torch.finfo(torch.float64).tiny)
         none = (0.0,) * len(run.models)
         if state is run.state:  # the step overflowed
             return state, run.missed
@@ -130,7 +131,7 @@ class StoppingRule:
             # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
             fall = (run.state.point.value - point.value) / MAX_EXCESS
             missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
-            return state, tuple((torch.where(bounded, 0.0, missed) / point.value).tolist())
+            return state, tuple((torch.where(bounded, 0.0, missed) / value).tolist())
         farthest, left = _far_moves(objective, run.state.point.logits, point.logits)
         if not bool(farthest.any()):
             return state, none
@@ -138,7 +139,7 @@ class StoppingRule:
         trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
         # the next step moves logits about as far, along which the curvature may fall (Bach 2010)
         missed = torch.maximum(left, state.decrement * farthest.exp())
-        return replace(state, trusted=trusted), tuple((missed / point.value).tolist())
+        return replace(state, trusted=trusted), tuple((missed / value).tolist())
 
     def _updated_quiet(
         self, run: RunState, state: Any, missed: tuple[float, ...]

@@ -125,7 +125,7 @@ class TorchLogisticClassifier(
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if all names of X's columns are strings.
+        Names of the features, only if all names of X's columns are strings.
     optimality_ : float
         Distance to the optimum: the square root of the relative decrease of the objective that
         is still predicted.

@@ -130,7 +130,7 @@ class TorchLogisticClassifierCV(
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if all names of X's columns are strings.
+        Names of the features, only if all names of X's columns are strings.
     optimality_ : float
         Distance to the optimum of the model on all rows, as in `TorchLogisticClassifier`; without
         `refit` the largest of the averaged models.

@@ -95,7 +95,7 @@ class MultiLabel(
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Feature names, if X has names that are strings.
+        Feature names, only if X has names that are strings.
     n_iter_ : array of shape (n_labels,), int32
         Number of iterations, epochs included.
     optimality_ : array of shape (n_labels,)

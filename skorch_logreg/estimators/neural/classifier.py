@@ -108,7 +108,7 @@ class NeuralLogisticClassifier(
     n_features_in_ : int
         Number of features: ``X.shape[1]``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if all names of X's columns are strings.
+        Names of the features, only if all names of X's columns are strings.
     optimality_ : float
         Distance of the head to its optimum for the features, as in `TorchLogisticClassifier`.
         This and the next three attributes are set only with `freeze_backbone` or `polish_head`,

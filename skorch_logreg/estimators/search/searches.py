@@ -226,7 +226,7 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Feature names, if X has names that are strings.
+        Feature names, only if X has names that are strings.
 
     See Also
     --------

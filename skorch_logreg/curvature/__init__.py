@@ -7,7 +7,6 @@ from skorch_logreg.curvature.cost import (
     exact_seconds,
     pass_seconds,
     rough_seconds,
-    solve_seconds,
 )
 from skorch_logreg.curvature.diagonal import DiagonalHessian
 from skorch_logreg.curvature.dual import DualHessian
@@ -38,5 +37,4 @@ __all__ = [
     "join",
     "pass_seconds",
     "rough_seconds",
-    "solve_seconds",
 ]

@@ -54,11 +54,6 @@ def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1
     return _CALLS + n_models * (products + n_rows * side / _FILLED + side**3 / 3 / _FACTOR_FLOPS)
 
 
-def solve_seconds(n_columns: int) -> float:
-    """Estimate the time to solve a working set's quadratic problem: about two factorisations."""
-    return _CALLS + 2 * n_columns**3 / 3 / _FACTOR_FLOPS
-
-
 def blocks_seconds(n_rows: int, n_blocks: int, n_columns: int, n_models: int = 1) -> float:
     """Estimate the time to build and factor blocks of outputs, all in one product."""
     side = n_columns + 1

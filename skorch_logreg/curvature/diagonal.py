@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.protocol import Curvature
-from skorch_logreg.objective import Objective, Point, output_curvature, penalty_diagonal
+from skorch_logreg.objective import Objective, Point, penalty_diagonal, total_curvature
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class DiagonalHessian(Curvature):
     @classmethod
     def build(cls, objective: Objective, point: Point) -> "DiagonalHessian":
         """Sum the weights of the rows at a point."""
-        weight = output_curvature(objective, point).sum(dim=0)
-        diagonal = weight[..., None] + penalty_diagonal(objective, point.params)
+        weight = total_curvature(objective, point.logits)[..., None]
+        diagonal = weight + penalty_diagonal(objective, point.params)
         return cls(torch.where(diagonal > 0, diagonal, 1.0))
 
     def solve(self, gradient: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
-from skorch_logreg.objective import Objective, Point, penalty_diagonal
+from skorch_logreg.objective import Objective, Point, penalty_diagonal, total_curvature
 
 _MAX_SQUARED_MEAN = 0.99  # squared mean of a column, above which it counts as constant
 
@@ -52,15 +52,9 @@ class UncorrelatedColumns(Curvature):
 
     def at(self, point: Point, models: Tensor | None = None) -> "UncorrelatedColumns":
         """Update the weights of the models at a point; X is not read."""
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            diagonal, rank_one = self.objective.loss.curvature(logits)
-            own = diagonal if rank_one is None else diagonal - rank_one.square()
-            return ((own * block.weight[..., None]).sum(dim=0),)
-
         logits = point.logits if models is None else point.logits[:, models]
-        (weight,) = self.objective.data.reduce(kernel, logits, reads=0)
-        return replace(self, weight=weight[..., None].clamp(min=1e-300))
+        weight = total_curvature(self.objective, logits)[..., None]
+        return replace(self, weight=weight.clamp(min=1e-300))
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``B gradient`` (m, K, p + 1)."""

@@ -20,7 +20,7 @@ from skorch_logreg.data.gram import (
     subtract_from_sums,
     weighted_outer,
 )
-from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams, bfloat16_cross
+from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.tensors import (
@@ -39,7 +39,6 @@ _MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function ca
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
 _MAX_SMALL_ENTRIES = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
-_MIN_COLUMNS = 64  # columns from which a low-precision cross product is faster
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
@@ -255,14 +254,7 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
 
         return bordered_gram(fill, scale, weight, rank_one)
 
-    def cross(
-        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
-    ) -> Tensor:
-        # rows of another type are converted piece by piece, not as a whole
-        stored = self._workspace is None and self._X.dtype not in (torch.float64, torch.float32)
-        if low_precision and (len(columns) >= _MIN_COLUMNS or stored):
-            (fill, n_columns), (fill_others, n_others) = map(self._fill, (columns, others))
-            return bfloat16_cross(fill, fill_others, n_columns, n_others, weight)
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]

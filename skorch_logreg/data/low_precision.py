@@ -112,39 +112,6 @@ def _factor_rows(width: int, rows: int) -> int:
     return max(_FACTOR_ENTRIES // width, min(rows, max(4 * _FACTOR_ENTRIES // width, 16)))
 
 
-def bfloat16_cross(
-    fill: Fill,
-    fill_others: Fill,
-    n_columns: int,
-    n_others: int,
-    weight: Tensor,
-) -> Tensor:
-    """Sum ``weight z'[u 1]`` (n_columns, n_others + 1) over rows in low precision.
-
-    ``fill`` writes rows of z, and ``fill_others`` rows of u; weight has shape (rows,).
-    """
-    dtype, n_both = low_precision_dtype(weight.device, n_others), n_columns + n_others
-    step = min(_factor_rows(n_both, FACTOR_ROWS), len(weight))
-    piece = max(CACHED_ENTRIES // n_both, 16)
-    factor, total = weight.float()[:, None], weight.new_zeros(n_columns, n_others + 1).float()
-    z, u = total.new_empty(piece, n_columns), total.new_empty(piece, n_others)
-    left = total.new_empty(step, n_columns, dtype=dtype)
-    right = total.new_ones(step, n_others + 1, dtype=dtype)
-    for rows in pieces(0, len(weight), step):
-        for part in pieces(rows.start, rows.stop, piece):
-            at, size = (
-                slice(part.start - rows.start, part.stop - rows.start),
-                part.stop - part.start,
-            )
-            fill(part, z[:size])
-            fill_others(part, u[:size])
-            torch.mul(z[:size], factor[part], out=left[at])
-            right[at, :-1] = u[:size]
-        size = rows.stop - rows.start
-        _add_product(total, left[:size].T, right[:size])
-    return total
-
-
 class LowPrecisionGrams:
     """Low-precision Gram matrices of a block that can write rows of its design matrix."""
 

@@ -83,13 +83,8 @@ class Block(Protocol):
         ``sum_i weight_ik [z_i 1]'[z_i 1]`` of weight (rows, k). Only the lower triangles are valid.
         """
 
-    def cross(
-        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
-    ) -> Tensor:
-        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k.
-
-        With ``low_precision`` the block may use float32 or bfloat16 factors.
-        """
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
+        """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
 
     def column_squares(self, weight: Tensor) -> Tensor:
         """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""

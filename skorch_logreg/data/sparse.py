@@ -182,9 +182,7 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
     def _dense(self, rows: slice) -> Tensor:
         return torch.from_numpy(csr_rows(self._X, rows).toarray())
 
-    def cross(
-        self, weight: Tensor, columns: Tensor, others: Tensor, low_precision: bool = False
-    ) -> Tensor:
+    def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         n_known = len(others) - len(columns)
         if torch.equal(others[n_known:], columns):
             raw = passes.sparse_gram_rows(self._X, weight, others, n_known)

@@ -16,6 +16,7 @@ from skorch_logreg.objective.hessian import (
     output_curvature,
     penalty_diagonal,
     row_kernel,
+    total_curvature,
 )
 from skorch_logreg.objective.intercept import minimise_intercept, outputs_inverse
 from skorch_logreg.objective.objective import (
@@ -57,5 +58,6 @@ __all__ = [
     "penalty_diagonal",
     "penalty_gap",
     "row_kernel",
+    "total_curvature",
     "sampled_at",
 ]

@@ -34,17 +34,9 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
     return product
 
 
-def loss_hessian(
-    objective: Objective,
-    point: Point,
-    columns: Tensor | None = None,
-    low_precision: bool = False,
-) -> Tensor:
-    """Compute the loss's Hessian (m, K, c + 1, K, c + 1) over some columns and the intercept.
-
-    ``low_precision`` is only for one model with one output.
-    """
-    loss, data = objective.loss, objective.data
+def loss_hessian(objective: Objective, point: Point, columns: Tensor | None = None) -> Tensor:
+    """Compute the loss's Hessian (m, K, c + 1, K, c + 1) over some columns and the intercept."""
+    loss = objective.loss
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         diagonal, rank_one = loss.curvature(logits)
@@ -52,23 +44,11 @@ def loss_hessian(
         second = None if rank_one is None else rank_one * weight.sqrt()
         return (block.gram(diagonal * weight, second, columns),)
 
-    def low_precision_kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        diagonal = loss.curvature(logits)[0][:, 0]
-        return (block.bfloat16_gram(diagonal * block.weight, None, columns),)
-
-    if not low_precision:
-        return data.reduce(kernel, point.logits)[0]
-    (gram,) = data.reduce(low_precision_kernel, point.logits, few=True)
-    lower = gram.tril().to(torch.float64)
-    return (lower + lower.tril(-1).T)[None, None, :, None]
+    return objective.data.reduce(kernel, point.logits)[0]
 
 
 def loss_hessian_block(
-    objective: Objective,
-    point: Point,
-    columns: Tensor,
-    others: Tensor,
-    low_precision: bool = False,
+    objective: Objective, point: Point, columns: Tensor, others: Tensor
 ) -> Tensor:
     """Compute the block (c, o + 1) of the loss's Hessian of columns by others and intercept.
 
@@ -76,10 +56,10 @@ def loss_hessian_block(
     """
 
     def kernel(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
-        return (block.cross(weight, columns, others, low_precision),)
+        return (block.cross(weight, columns, others),)
 
     weight = output_curvature(objective, point)[:, 0, 0]
-    return objective.data.reduce(kernel, weight, few=low_precision)[0].to(torch.float64)
+    return objective.data.reduce(kernel, weight)[0]
 
 
 def output_curvature(objective: Objective, point: Point) -> Tensor:
@@ -94,6 +74,17 @@ def output_curvature(objective: Objective, point: Point) -> Tensor:
     out = torch.empty_like(point.logits)
     objective.data.reduce(kernel, point.logits, out, reads=0)
     return out
+
+
+def total_curvature(objective: Objective, logits: Tensor) -> Tensor:
+    """Sum the weighted second derivatives (m, K) of the loss at logits; X is not read."""
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        diagonal, rank_one = objective.loss.curvature(logits)
+        own = diagonal if rank_one is None else diagonal - rank_one.square()
+        return ((own * block.weight[..., None]).sum(dim=0),)
+
+    return objective.data.reduce(kernel, logits, reads=0)[0]
 
 
 def penalty_diagonal(objective: Objective, params: Tensor) -> Tensor:

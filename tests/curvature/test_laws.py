@@ -159,12 +159,13 @@ def test_partial_ones_are_close_on_easy_data(loss):
     truth = inner(point.gradient, exact.solve(point.gradient)) / 2
     for name in CURVATURES:
         curvature = CURVATURES[name](of, point)
-        # of a step, and where the decrement decides about convergence
-        for tol in (1e-4, float((1.5 * truth / point.value).max().sqrt())):
+        # of a step, which is solved to a residual, and where it decides about convergence
+        deciding = float((1.5 * truth / point.value).max().sqrt())
+        for tol, rtol in ((1e-4, 0.1), (deciding, 0.03)):
             before = of.data.n_passes
             _, decrement = newton_direction(of, point, curvature, tol)
             assert of.data.n_passes - before <= 25, name
-            torch.testing.assert_close(decrement, truth, rtol=0.1, atol=0)
+            torch.testing.assert_close(decrement, truth, rtol=rtol, atol=0)
 
 
 def test_singular_matrices_are_factored():

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays, take_columns
-from skorch_logreg.data.low_precision import bfloat16_cross, bfloat16_gram
+from skorch_logreg.data.low_precision import bfloat16_gram
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
 M, K = 2, 3
@@ -169,21 +169,6 @@ def test_cross(data, others):
     _close(cross, (design[:, columns] * weight[:, None]).T @ design[:, [*others, -1]])
 
 
-def test_low_precision_cross():
-    n_rows = 3000
-    z, u = _random(n_rows, 80), _random(n_rows, 600, seed=1)
-    u[:, :80] += z
-    weight = _random(n_rows, 1, seed=2)[:, 0].square()
-
-    def fill(source):
-        return lambda rows, out: out.copy_(source[rows])
-
-    cross = bfloat16_cross(fill(z), fill(u), 80, 600, weight)
-    exact = (z * weight[:, None]).T @ torch.cat([u, torch.ones(n_rows, 1).double()], dim=1)
-    size = (z.square() * weight[:, None]).sum(dim=0).mean()
-    assert 0 < (cross - exact).abs().max() <= 0.005 * size
-
-
 def test_columns_are_copied_from_the_last_copy(data):
     """What is wanted next may lie there; X itself is read if a column is lacking."""
     held, design = data
@@ -313,7 +298,6 @@ PRODUCTS = {
 ROUGH = {
     "gram": lambda block, w: block.bfloat16_gram(w, None),
     "gram of columns": lambda block, w: block.bfloat16_gram(w, None, torch.tensor([3, 0])),
-    "cross": lambda block, w: block.cross(w[:, 0], torch.tensor([3]), torch.tensor([0, 4]), True),
 }
 
 

@@ -34,12 +34,12 @@ def test_takes_the_same_steps_with_and_without_a_kernel(
     container, penalty, reg_strength, fit_intercept
 ):
     of = small("binomial", penalty, reg_strength, container, fit_intercept=fit_intercept)
-    found = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
+    found = drive(NewtonCholesky(), of, of.zeros(), tol=1e-12, max_iter=50)
     with mock.patch.object(newton, "_compiled_at", return_value=None):
-        expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50)
+        expected = drive(NewtonCholesky(), of, of.zeros(), tol=1e-12, max_iter=50)
     assert found.status == expected.status == (Status.CONVERGED,)
     assert found.n_iter.tolist() == expected.n_iter.tolist()
-    torch.testing.assert_close(found.params, expected.params, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(found.params, expected.params, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(found.value, expected.value, rtol=1e-13, atol=0)
     torch.testing.assert_close(found.logits, of.logits(found.params))
 

@@ -260,10 +260,10 @@ def test_a_label_of_one_value_so_far_is_trained():
 @pytest.mark.parametrize("first", ["auto", SOLVERS[0]], ids=["auto", "sgd"])
 def test_after_fit_it_goes_on_from_there(first):
     """With the weight of all rows so far; its optimiser if that is the same."""
-    rtol = 1e-9 if first == "auto" else 1e-12  # an exact fit is the same within its tol
+    rtol = 1e-11 if first == "auto" else 1e-12  # exact fits of a batch differ by rounding
     X, Y = labels()
     weight = np.arange(len(X)) % 3.0
-    options = {"solver": first, "class_weight": {1: 2.0}, "C": 0.01, "tol": 1e-8}
+    options = {"solver": first, "class_weight": {1: 2.0}, "C": 0.01, "tol": 1e-12}
     model = trained(MultiLabel(TorchLogisticClassifier(**options)), X, Y, sample_weight=weight)
     model.partial_fit(X[:50], Y[:50])
     alone = [

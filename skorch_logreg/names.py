@@ -19,17 +19,18 @@ def index_of(name: Any, names: Any, parameter: str) -> int:
     return int(found[0])
 
 
-def by_name(given: Any) -> Any:
-    """Return a pandas Series whose index is of texts as a dict, and all else as it is."""
+def in_order(given: Any, names: Any, parameter: str, default: Any) -> Any:
+    """Return a dict, or a pandas Series, of named features as a list in the order of the names.
+
+    Features that are left out get the default. All else is returned as it is.
+    """
     is_series = hasattr(given, "to_dict") and hasattr(given, "index")
-    named = is_series and all(isinstance(name, str) for name in given.index)
-    return given.to_dict() if named else given
-
-
-def values_by_name(given: Mapping[Any, Any], names: Any, parameter: str, default: Any) -> list[Any]:
-    """Return the values of a dict from names, in the order of the names, with a default."""
+    if is_series and all(isinstance(name, str) for name in given.index):
+        given = given.to_dict()
+    if not isinstance(given, Mapping):
+        return given
+    values = [default] * len(names if names is not None else ())
     places = indices_by_name(given, names, parameter)
-    values = [default] * len(names)
     for place, value in zip(places, given.values(), strict=True):
         values[place] = value
     return values

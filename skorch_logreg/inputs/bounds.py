@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import copy_numbers
 from skorch_logreg.inputs.options import Options
-from skorch_logreg.names import values_by_name
+from skorch_logreg.names import in_order
 from skorch_logreg.penalties import Box, ElasticNet
 
 
@@ -43,6 +43,7 @@ def check_bounds(
         )
     limits = []
     for place, (given, none) in enumerate(zip(bounds, (-np.inf, np.inf), strict=True)):
+        given = in_order(given, names, f"bounds[{place}]", none)
         kind = getattr(getattr(given, "dtype", None), "kind", None)
         if isinstance(given, (list, tuple)) or (kind == "O" and given.ndim):
             given = [none if number is None else number for number in given]
@@ -72,7 +73,7 @@ def _bounds_by_name(bounds: Mapping[Any, Any], names: Any) -> tuple[Any, ...]:
     for name, pair in bounds.items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ParameterError(f"bounds[{name!r}] is {pair!r}; expected a pair (low, high).")
-    return tuple(zip(*values_by_name(bounds, names, "bounds", (None, None)), strict=True))
+    return tuple(zip(*in_order(bounds, names, "bounds", (None, None)), strict=True))
 
 
 def bounded_penalty(

@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, copy_numbers, to_tensor
 from skorch_logreg.inputs.labels import Targets, class_probabilities
-from skorch_logreg.names import by_name, values_by_name
+from skorch_logreg.names import in_order
 
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
@@ -110,9 +110,7 @@ def check_penalty_factor(penalty_factor: Any, n_features: int, names: Any = None
     """Validate penalty factors (n_features,), or a dict of some by ``names``, in new memory."""
     if penalty_factor is None:
         return None
-    penalty_factor = by_name(penalty_factor)
-    if isinstance(penalty_factor, Mapping):
-        penalty_factor = values_by_name(penalty_factor, names, "penalty_factor", 1.0)
+    penalty_factor = in_order(penalty_factor, names, "penalty_factor", 1.0)
     factor = copy_numbers(penalty_factor, "penalty_factor")
     if factor.shape != (n_features,):
         raise ParameterError(

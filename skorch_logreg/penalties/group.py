@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.names import indices_by_name
+from skorch_logreg.names import in_order, indices_by_name
 from skorch_logreg.penalties.protocol import FeaturePenalty, GroupTerms
 
 _EPS = torch.finfo(torch.float64).eps
@@ -248,7 +248,7 @@ def _groups_of(groups: Any, n_features: int, names: Any) -> np.ndarray:
             )
         return found
     try:
-        each = np.asarray(groups)
+        each = np.asarray(in_order(groups, names, "groups", None))
     except Exception as error:
         raise ParameterError(f"groups must hold integers: {error}") from error
     if each.dtype.kind not in "iu":

@@ -101,10 +101,11 @@ class NewtonCholesky(Resumable):
             if point is whole.point and not is_slow:
                 return whole
         ahead = _at(objective, point, state.tol, state.plan)
-        moved = (point.params != state.point.params).flatten(1).any(dim=1)
         # a rounded factor may lead uphill: the next step is refined by conjugate gradients
-        stuck = (~moved).nonzero()[:, 0].tolist()
-        return self.confirm(objective, ahead, stuck) if stuck and not state.is_rough else ahead
+        is_stuck = (point.params == state.point.params).flatten(1).all(dim=1)
+        if state.is_rough or not bool(is_stuck.any()):
+            return ahead
+        return self.confirm(objective, ahead, is_stuck.nonzero()[:, 0].tolist())
 
     def confirm(
         self, objective: Objective, state: NewtonState, models: Sequence[int]

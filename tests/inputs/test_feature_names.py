@@ -135,13 +135,21 @@ def test_a_lazy_frame_of_polars_is_refused_by_name():
             call(frame.lazy())
 
 
-def test_a_series_goes_by_its_names():
+@pytest.mark.parametrize("parameter", ["penalty_factor", "bounds", "penalty"])
+def test_a_series_goes_by_its_names(parameter):
     rng = np.random.default_rng(0)
     X, y = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc")), rng.integers(0, 2, 80)
-    factor = pd.Series({"c": 5.0, "a": 0.5})
-    by_name = TorchLogisticClassifier(penalty_factor=factor).fit(X, y)
-    by_place = TorchLogisticClassifier(penalty_factor=[0.5, 1, 5]).fit(X, y)
-    np.testing.assert_array_equal(by_name.coef_, by_place.coef_)
+    by_name, by_place = {
+        "penalty_factor": (pd.Series({"c": 5.0, "a": 0.5}), [0.5, 1, 5]),
+        "bounds": ((pd.Series({"c": 0.1, "a": 0.2}), None), ([0.2, None, 0.1], None)),
+        "penalty": (GroupL2(pd.Series({"c": 1, "b": 0, "a": 1})), GroupL2([1, 0, 1])),
+    }[parameter]
+    fits = [
+        TorchLogisticClassifier(**{parameter: value}).fit(X, y) for value in (by_name, by_place)
+    ]
+    np.testing.assert_array_equal(*[fit.coef_ for fit in fits])
+    with pytest.raises(ParameterError, match="no names"):
+        TorchLogisticClassifier(**{parameter: by_name}).fit(X.to_numpy(), y)
 
 
 def test_a_name_of_two_features_is_refused():

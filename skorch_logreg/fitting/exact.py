@@ -164,8 +164,9 @@ def _solution(
     gap, increase = stored_gap(
         objective, units, params, outcome, dtype=request.dtype, tol=request.tol
     )
-    # without a gap, nothing else tells of parameters that their type cannot hold
-    allowed = max(MAX_EXCESS * request.tol**2, objective.rounding)
+    # without a gap, nothing else tells of parameters that their type cannot hold; of ordinary data,
+    # rounding them costs far less than one roundoff of the objective
+    allowed = max(MAX_EXCESS * request.tol**2, objective.rounding, torch.finfo(request.dtype).eps)
     coarse = (gap.isnan() & (increase > allowed)).tolist()
 
     def ended(how: Status, model: int) -> Status:

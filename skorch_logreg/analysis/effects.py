@@ -12,6 +12,7 @@ from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import inverse_hessian
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
+from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import to_dense_numpy
 
@@ -156,8 +157,8 @@ def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:
     return indices
 
 
-@dataclass(frozen=True)
-class Influence:
+@dataclass(frozen=True, repr=False)
+class Influence(Table):
     """Result of `influence`.
 
     Attributes
@@ -179,6 +180,16 @@ class Influence:
     deviance: np.ndarray
     cooks_distance: np.ndarray
     convergence_message: str | None = None
+
+    def _index(self) -> range:
+        return range(len(self.leverage))
+
+    def _columns(self) -> dict[str, Any]:
+        residuals = {"pearson": self.pearson, "deviance": self.deviance}
+        return {"leverage": self.leverage, **residuals, "Cook's distance": self.cooks_distance}
+
+    def _notes(self) -> list[str]:
+        return [] if self.convergence_message is None else [self.convergence_message]
 
 
 def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> Influence:

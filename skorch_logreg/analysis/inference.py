@@ -111,9 +111,9 @@ class Inference(NormalEstimates):
     def _columns(self) -> dict[str, Any]:
         return super()._columns() | {"odds ratio": self.odds_ratio}
 
-    def _text(self) -> dict[str, list[str]]:
-        text = super()._text()
-        cells = zip(text["odds ratio"], self.coef, strict=True)
+    def _text(self, shown: list[int]) -> dict[str, list[str]]:
+        text = super()._text(shown)
+        cells = zip(text["odds ratio"], self.coef[shown], strict=True)
         odds = [f"e^{coef:.3g}" if cell in ("inf", "0") else cell for cell, coef in cells]
         return text | {"odds ratio": odds}
 
@@ -126,7 +126,7 @@ class Inference(NormalEstimates):
             f"covariance: {self.convention}; {level}",
             *message,
         ]
-        if any(cell.startswith("e^") for cell in self._text()["odds ratio"]):
+        if np.isin(self.odds_ratio, (0, np.inf)).any():
             notes.append(
                 "odds ratios written as e^x are beyond the range of float64: a difference of one "
                 "is very large for these features; scale them."

@@ -30,23 +30,29 @@ class Table:
         """Return the lines below the table."""
         return []
 
-    def _text(self) -> dict[str, list[str]]:
-        """Return the columns as text."""
-        return {head: list(map(_format, values)) for head, values in self._columns().items()}
+    def _text(self, shown: list[int]) -> dict[str, list[str]]:
+        """Return the columns of some rows as text."""
+        columns = self._columns().items()
+        return {head: [_format(values[row]) for row in shown] for head, values in columns}
 
     def _rows(self) -> list[list[str]]:
         """Return the cells of all rows that are shown, the first row with the heads."""
-        columns = self._text()
-        names = shorten(map(_format, self._index()), 40)
+        index, half = self._index(), _MAX_ROWS // 2
+        is_long = len(index) > _MAX_ROWS
+        shown = [*range(half), *range(-half, 0)] if is_long else list(range(len(index)))
+        columns = self._text(shown)
+        names = shorten([_format(index[row]) for row in shown], 40)
         rows = list(map(list, zip(names, *columns.values(), strict=True)))
-        if len(rows) > _MAX_ROWS:
-            rows[_MAX_ROWS // 2 : -_MAX_ROWS // 2] = [["…"] * (1 + len(columns))]
+        if is_long:
+            rows.insert(half, ["…"] * (1 + len(columns)))
         return [["", *columns], *rows]
 
     def to_frame(self) -> Any:
         """Return the table as a data frame of pandas, which has to be installed."""
-        from pandas import DataFrame
-
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ImportError('to_frame needs pandas: pip install "skorch-logreg[cli]".') from error
         return DataFrame(self._columns(), index=list(self._index()))
 
     def __str__(self) -> str:

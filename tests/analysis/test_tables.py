@@ -1,8 +1,12 @@
 """Results print as tables with the names of features, in text, HTML and data frames."""
 
+import sys
+from html import escape
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -11,6 +15,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     bootstrap,
     firth,
+    influence,
     likelihood_ratio_test,
     marginal_effects,
     profile_intervals,
@@ -47,6 +52,10 @@ def labelled(X, y):
 RESULTS = {
     "summary": (lambda X, y: summary(free(X, y), X, y), ALL, "odds ratio", "odds_ratio"),
     "effects": (lambda X, y: marginal_effects(free(X, y), X, y), NAMES, "effect", "effect"),
+    "influence": (
+        lambda X, y: influence(free(X, y), X, y),
+        *([*range(50)], "Cook's distance", "cooks_distance"),
+    ),
     "firth": (firth, ALL, "chi2", "statistic"),
     "bootstrap": (
         lambda X, y: bootstrap(free(X, y), X, y, n_resamples=9, random_state=0),
@@ -66,17 +75,24 @@ RESULTS = {
 @pytest.mark.parametrize("kind", RESULTS)
 def test_every_result_is_a_table(kind):
     make, names, head, attribute = RESULTS[kind]
-    found = make(*rows())
+    found = make(*rows(n=50))
     assert isinstance(found, Table)
     frame, text, html = found.to_frame(), str(found), found._repr_html_()
     assert frame.index.tolist() == names
     assert repr(found) == text
     for name in [*names, *frame.columns]:
         assert str(name) in text
-        assert str(name).replace("<", "&lt;").replace(">", "&gt;") in html
+        assert escape(str(name)) in html
     assert html.count("<tr>") == 1 + len(names)
     if attribute is not None:
         np.testing.assert_array_equal(frame[head], np.atleast_1d(getattr(found, attribute)))
+
+
+def test_a_data_frame_needs_pandas(monkeypatch):
+    found = firth(*rows())
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'to_frame needs pandas: pip install "skorch-logreg\['):
+        found.to_frame()
 
 
 def test_a_bootstrap_shows_all_classes_and_its_intervals():
@@ -108,3 +124,12 @@ def test_long_names_and_long_tables():
     path = regularization_path(X, y, Cs=100)
     assert len(str(path).splitlines()) < 70
     assert len(path.to_frame()) == 100
+
+
+def test_influence_shows_the_message_of_its_fit():
+    X, y = rows()
+    with pytest.warns(ConvergenceWarning):
+        found = influence(TorchLogisticClassifier(C=np.inf, max_iter=0).fit(X, y), X, y)
+    assert str(found).splitlines()[-1] == found.convergence_message
+    assert len(str(found).splitlines()) == 63  # heads, 30 rows, an ellipsis, 30 rows, the message
+    assert str(found).splitlines()[-2].startswith("89 ")

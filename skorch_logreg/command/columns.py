@@ -21,9 +21,10 @@ IDENTIFIER = re.compile(r"(?i:unnamed: \d+|(.*[\W_])?(id|uuid|guid|index))|.*[a-
 AMOUNTS = {"number 1,234.5": (",", "."), "number 1.234,5": (".", ",")}
 UNITS = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|kr|zł"
 # kinds of dates, in order of preference: where both are possible, the day is first
-DAYS = ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y"]
+ORDERS = ("%d/%m/%Y", "%m/%d/%Y", "%d/%b/%Y", "%b/%d/%Y")
+DAYS = [order.replace("/", separator) for separator in "/.-" for order in ORDERS]
 DAYS += [day.replace("%Y", "%y") for day in DAYS]
-DAYS += ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"]
+DAYS += [f"{day} %Y" for month in "bB" for day in (f"%d %{month}", f"%{month} %d", f"%{month} %d,")]
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 DATES = ("date ISO8601", *(f"date {day}{time}" for day in DAYS for time in TIMES))
 

@@ -66,11 +66,7 @@ def fit_table(options: argparse.Namespace, report: Report) -> Any:
         None if weight is None else weight[test],
         positive,
     )
-    model = fit(problem, steps, options, report)
-    if options.save is not None:
-        files.save_model(model, options.save)
-        report.add(f"Saved to {options.save}")
-    return model
+    return fit(problem, steps, options, report)
 
 
 def check_columns(frame: Any, options: argparse.Namespace) -> None:
@@ -136,9 +132,12 @@ def split(labels: np.ndarray, options: argparse.Namespace) -> tuple[np.ndarray, 
 def fit(
     problem: Problem, steps: list[tuple[str, Any]], options: argparse.Namespace, report: Report
 ) -> Any:
-    """Fit both models, print the report, and return our model in a pipeline after `steps`."""
-    if options.report is not None:  # before a fit that may take long
+    """Fit both models, save ours in a pipeline after `steps`, print the report, and return it."""
+    # before a fit that may take long
+    if options.report is not None:
         import_optional("matplotlib", "A report").use("Agg")
+    if options.save is not None:
+        import_optional("skops.io", "Saving a model")
     classes, n_rows = np.unique(problem.y_train, return_counts=True)
     shown = ", ".join(f"{label} ({n})" for label, n in zip(classes[:10], n_rows[:10], strict=True))
     report.add(
@@ -163,6 +162,10 @@ def fit(
     except ValueError as error:
         raise CommandError(f"Cannot fit: {error}") from error
     model = results[0].model
+    pipeline = Pipeline([*steps, ("classify", model)])
+    if options.save is not None:
+        files.save_model(pipeline, options.save)
+        report.add(f"Saved to {options.save}")
     if options.baseline:
         results = (*results, comparison.baseline(problem))
     report.add(comparison.report(results), "Comparison")
@@ -175,7 +178,7 @@ def fit(
     if options.report is not None:
         add_figures(report, model, problem, inference, choice)
         report.write(options.report, f"Logistic regression of {options.target or 'diagnosis'}")
-    return Pipeline([*steps, ("classify", model)])
+    return pipeline
 
 
 def encode(steps: Pipeline, frame: Any) -> Any:

@@ -120,5 +120,6 @@ def test_17_two_processes_on_one_path_end_right_or_say_that_it_is_in_use(tmp_pat
     ends = [line for lines in found for line in lines if line not in ("ready", "")]
     assert len(ends) == 40
     assert set(ends) <= {"right", "in use"}
-    assert "right" in ends  # attempts on a path in use take no time, so that 20 may be spent in one fit
+    # attempts on a path in use take no time, so that 20 may be spent in one fit
+    assert "right" in ends
     assert list(tmp_path.iterdir()) == []

@@ -37,10 +37,10 @@ class RoughHessian(Curvature):
     def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "RoughHessian":
         """Factor the Hessian of ``n_rows`` rows (None: all) at a point, in a pass over them."""
         part, at = sampled_at(objective, point, n_rows)
-        factors = [_factor(part, at, model) for model in range(len(objective.reg_strength))]
-        # a single factor keeps LAPACK's layout, otherwise every solve would copy it
-        joined = (p[0] if len(p) == 1 else torch.cat(p) for p in zip(*factors, strict=True))
-        return cls(*joined)
+        models = range(len(objective.reg_strength))
+        factors, scales = zip(*(_factor(part, at, model) for model in models), strict=True)
+        # joined in LAPACK's layout, otherwise every solve would copy them
+        return cls(torch.cat([factor.mT for factor in factors]).mT, torch.cat(scales))
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``B gradient`` (m, K, p + 1)."""

@@ -10,14 +10,11 @@ from skorch_logreg.fitting import Progress
 from skorch_logreg.solvers.minibatch import iteration_limit
 
 try:
-    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 except ImportError:  # scikit-learn 1.8 has no callbacks
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Replacement for scikit-learn's mixin, without callbacks."""
-
-
-__all__ = ["CallbackSupportMixin", "callback_task"]
 
 
 @contextmanager

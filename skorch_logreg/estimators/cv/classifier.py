@@ -26,8 +26,6 @@ from skorch_logreg.fitting import Status
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.validate import validate
 
-__all__ = ["TorchLogisticClassifierCV"]
-
 _CONSTRAINTS_OF_ONE = TorchLogisticClassifier._parameter_constraints
 
 

@@ -20,8 +20,6 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
-__all__ = ["GridSearch", "choose", "choose_by_fold", "fit_folds", "held_out_scorer", "split_rows"]
-
 # logit of a class that a fold lacks: its probability rounds to 0 next to 1, and means over folds
 # stay those of probabilities that other folds could give
 _CERTAIN_LOGIT = 40.0

@@ -19,8 +19,6 @@ from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs.options import Options, check_solver, resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = ["DEFAULTS", "CVOptions", "resolve_cv", "unless_default"]
-
 # scikit-learn changes some of them, which it announces by the default "warn"
 DEFAULTS = LogisticRegressionCV().get_params()
 

@@ -17,8 +17,6 @@ from sklearn.utils.validation import _deprecate_positional_args
 from skorch_logreg.estimators.cv.options import unless_default
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
-__all__ = ["RoutesToScorer"]
-
 
 class RoutesToScorer:
     """Mixin that routes metadata to `cv` and `scoring`, as `LogisticRegressionCV` does."""

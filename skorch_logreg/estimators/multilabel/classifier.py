@@ -36,8 +36,6 @@ from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import default_torch_state
 
-__all__ = ["MultiLabel"]
-
 # attributes that only some fits set
 _OPTIONAL_ATTRIBUTES = {
     *("C_", "Cs_", "l1_ratio_", "l1_ratios_", "label_names_", "scores_"),

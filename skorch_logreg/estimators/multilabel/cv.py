@@ -22,8 +22,6 @@ from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows
 
-__all__ = ["LabelCrossValidation", "split_labels"]
-
 
 def split_labels(cv: Any, inputs: FitInput, y: Any) -> tuple[FoldRows, FoldRows]:
     """Return the training and the held-out rows of every fold, the same for all labels.

@@ -18,8 +18,6 @@ from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.rows import check_indices
 
-__all__ = ["COLUMN_KINDS", "Indicator", "read", "write"]
-
 COLUMN_KINDS = ("binary", "multiclass")  # kinds of a 1-D y of classes
 
 _TORCH_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")

@@ -22,15 +22,6 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 
-__all__ = [
-    "BinaryProblems",
-    "LabelOutcome",
-    "LabelProblem",
-    "TrainedGroup",
-    "label_outcomes",
-    "print_progress",
-]
-
 LabelOutcome = tuple[int, Status, float]  # label, status and optimality of a fit
 TrainedGroup = tuple[np.ndarray, dict[str, Any]]  # labels trained together, and their state
 

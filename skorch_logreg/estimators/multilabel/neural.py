@@ -33,8 +33,6 @@ from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
 
-__all__ = ["fit", "partial_fit"]
-
 
 def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label_mask: Any) -> None:
     """Fit the network of a `MultiLabel` whose estimator is a `NeuralLogisticClassifier`."""

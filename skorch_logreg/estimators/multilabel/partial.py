@@ -24,8 +24,6 @@ from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs.labels import Targets, encode_known
 from skorch_logreg.inputs.validate import FitInput
 
-__all__ = ["has_partial_fit", "partial_fit", "training_state", "validate_part"]
-
 
 def has_partial_fit(model: Any) -> bool:
     """Return True if `MultiLabel` supports `partial_fit` with its estimator and class weights."""

@@ -29,8 +29,6 @@ from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.rows import validate_rows
 
-__all__ = ["LabelPrediction"]
-
 
 def _has_coefficients(model: Any) -> bool:
     """Return True if the labels have coefficients instead of a network."""

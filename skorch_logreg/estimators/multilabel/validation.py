@@ -24,11 +24,6 @@ from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import class_weights_of, with_class_weight
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = [
-    *("broadcast_to_labels", "c_per_label", "can_train_together", "check_solver"),
-    *("checked_estimator", "class_weights", "resolve_for_labels", "validate_labels"),
-]
-
 
 def checked_estimator(model: Any, *others: type) -> Any:
     """Return the estimator of `MultiLabel`, validated.

@@ -22,8 +22,6 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.scoring import FoldRows
 
-__all__ = ["CandidateBatch", "FoldData", "solve_batches"]
-
 
 @dataclass(frozen=True)
 class FoldData:

@@ -17,15 +17,6 @@ from skorch_logreg.estimators.neural.fits import frozen_features, head_classifie
 from skorch_logreg.inputs.options import resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
-__all__ = [
-    "BATCHED_PARAMETERS",
-    "Candidate",
-    "CandidateGroup",
-    "final_step",
-    "group_candidates",
-    "identity_key",
-]
-
 # parameters that may differ within a batch; the others are shared by a group
 BATCHED_PARAMETERS = {
     TorchLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor", "threshold"),

@@ -26,8 +26,6 @@ from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.scoring import FoldRows
 
-__all__ = ["EvaluatedCandidates"]
-
 
 @dataclass(frozen=True)
 class _BatchEvaluation:

@@ -12,8 +12,6 @@ from sklearn.utils.parallel import Parallel, delayed
 from skorch_logreg.estimators.search.results import BatchResults
 from skorch_logreg.estimators.search.scores import SearchData
 
-__all__ = ["IndividualFits"]
-
 
 @dataclass(frozen=True)
 class IndividualFits:

@@ -22,8 +22,6 @@ from skorch_logreg.fitting import FitResult
 from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs.options import Options
 
-__all__ = ["LabelBatch", "solve_labels"]
-
 
 @dataclass(frozen=True)
 class LabelBatch:

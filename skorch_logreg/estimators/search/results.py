@@ -11,8 +11,6 @@ from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Params, Status
 
-__all__ = ["BatchResults", "FitOutcome"]
-
 _MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start the refit from
 
 

@@ -16,8 +16,6 @@ from torch import Tensor
 from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.scoring import FoldRows, fast_scores, metric_name
 
-__all__ = ["FittedPipeline", "SearchData", "score_candidates"]
-
 _BY_LABEL = ("accuracy", "balanced_accuracy")
 
 

@@ -20,8 +20,6 @@ from skorch_logreg.estimators.search.scores import SearchData
 from skorch_logreg.inputs import out_of_core
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
-__all__ = ["BatchedGridSearchCV", "BatchedRandomizedSearchCV"]
-
 
 class _BatchedSearch:
     """Mixin for a search of scikit-learn that solves its candidates together.

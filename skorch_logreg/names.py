@@ -56,6 +56,11 @@ def indices_by_name(wanted: Collection[Any], names: Any, parameter: str) -> list
     ]
 
 
+def place_of(index: int, names: Any) -> str:
+    """Return the quoted name of a feature, or its index if X has no names."""
+    return str(index) if names is None else repr(str(names[index]))
+
+
 def shorten(names: Iterable[Any], longest: int = 32) -> list[str]:
     """Replace the middle of long names by an ellipsis, except where they would become the same."""
     texts, head = [str(name) for name in names], longest // 4

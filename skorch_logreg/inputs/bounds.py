@@ -11,8 +11,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import copy_numbers
 from skorch_logreg.inputs.options import Options
-from skorch_logreg.names import in_order
-from skorch_logreg.penalties import Box, ElasticNet
+from skorch_logreg.names import in_order, place_of
 
 
 def check_bounds(
@@ -64,7 +63,8 @@ def check_bounds(
         if bool(wrong.any()):
             place = int(wrong.nonzero()[0, 0])
             raise ParameterError(
-                f"bounds of feature {place} are ({float(low[place])}, {float(high[place])}): {why}."
+                f"bounds of feature {place_of(place, names)} are ({float(low[place])}, "
+                f"{float(high[place])}): {why}."
             )
     return _representable(low, high, dtype)
 
@@ -74,22 +74,6 @@ def _bounds_by_name(bounds: Mapping[Any, Any], names: Any) -> tuple[Any, ...]:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ParameterError(f"bounds[{name!r}] is {pair!r}; expected a pair (low, high).")
     return tuple(zip(*in_order(bounds, names, "bounds", (None, None)), strict=True))
-
-
-def bounded_penalty(
-    bounds: tuple[Tensor, Tensor], penalty: ElasticNet, device: torch.device
-) -> Box:
-    """Combine a penalty with bounds, which must hold 0 where the penalty excludes a feature."""
-    low, high = bounds
-    if penalty.factor is not None:
-        wrong = penalty.factor.cpu().isinf() & ((low > 0) | (high < 0))
-        if bool(wrong.any()):
-            place = int(wrong.nonzero()[0, 0])
-            raise ParameterError(
-                f"penalty_factor[{place}] is inf, which leaves the feature out with a coefficient "
-                f"of 0, but its bounds are ({float(low[place])}, {float(high[place])})."
-            )
-    return Box(penalty, low.to(device), high.to(device))
 
 
 def _check_options(options: Options) -> None:

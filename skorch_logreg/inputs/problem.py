@@ -15,11 +15,11 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import BatchFitter
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.inputs.bounds import bounded_penalty
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 from skorch_logreg.losses import Loss, loss_of
-from skorch_logreg.penalties import L2, ElasticNet, Penalty
+from skorch_logreg.names import place_of
+from skorch_logreg.penalties import L2, Box, ElasticNet, Penalty
 
 
 def _append_constant(X: Any, value: float) -> Any:
@@ -53,7 +53,7 @@ class Problem:
     fit_intercept: bool
     intercept_scaling: float
     is_soft: bool = False
-    bounds: tuple[Tensor, Tensor] | None = None
+    bounds: Any = None
     factor: Tensor | None = None
     names: Any = None
 
@@ -98,21 +98,35 @@ class Problem:
     def penalty(self, device: torch.device) -> Penalty:
         """Build the penalty; check that excluded features go with the solver and the bounds."""
         factor, l1_ratio = self.factor, self.options.l1_ratio
-        if factor is not None and self.options.trains:
-            excluded = factor.isinf().nonzero()[:, 0].tolist()
-            if excluded:
-                raise ParameterError(
-                    f"penalty_factor[{excluded[0]}] is inf, which excludes the feature, but "
-                    f"solver={self.options.solver!r} trains all: leave its column out of X."
-                )
         if factor is not None:
+            for place in factor.isinf().nonzero()[:, 0].tolist():
+                self._check_excluded(place)
             column = [factor.new_ones(1)] if self.has_column else []  # as in liblinear
             factor = torch.cat([factor, *column]).to(device)
         if self.options.penalty is not None:
             return self.options.penalty.of_features(self.n_features, factor, device, self.names)
         if self.bounds is not None:
-            return bounded_penalty(self.bounds, ElasticNet(l1_ratio, factor), device)
+            return self._box(ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)
+
+    def _box(self, penalty: ElasticNet, device: torch.device) -> Box:
+        low, high = self.bounds
+        return Box(penalty, low.to(device), high.to(device))
+
+    def _check_excluded(self, place: int) -> None:
+        name = f"penalty_factor[{place_of(place, self.names)}]"
+        if self.options.trains:
+            raise ParameterError(
+                f"{name} is inf, which excludes the feature, but solver={self.options.solver!r} "
+                "trains all: leave its column out of X."
+            )
+        if self.bounds is not None:
+            low, high = (float(limit[place]) for limit in self.bounds)
+            if low > 0 or high < 0:
+                raise ParameterError(
+                    f"{name} is inf, which leaves the feature out with a coefficient of 0, but its "
+                    f"bounds are ({low}, {high})."
+                )
 
     def batch_fitter(
         self,
@@ -193,8 +207,7 @@ class Problem:
         params = self.without_column(params)
         coef, intercept = params.coef[model], params.intercept[model]
         if self.bounds is not None:  # rounding may move a mean of models beyond its bounds
-            box = bounded_penalty(self.bounds, ElasticNet(0.0), coef.device)
-            coef = box.feasible(coef, coef)
+            coef = self._box(ElasticNet(0.0), coef.device).feasible(coef, coef)
         own, dtype = torch.contiguous_format, self.stored_dtype
         return {
             name: self.namespace.from_tensor(part.to(dtype).clone(memory_format=own))

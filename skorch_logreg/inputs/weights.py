@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, copy_numbers, to_tensor
 from skorch_logreg.inputs.labels import Targets, class_probabilities
-from skorch_logreg.names import in_order
+from skorch_logreg.names import in_order, place_of
 
 _ALL_ZERO = "Sample weights must contain at least one non-zero number."
 
@@ -121,7 +121,7 @@ def check_penalty_factor(penalty_factor: Any, n_features: int, names: Any = None
     if bool(wrong.any()):
         place = int(wrong.nonzero()[0, 0])
         raise ParameterError(
-            f"penalty_factor[{place}] is {float(factor[place])}; factors must be "
+            f"penalty_factor[{place_of(place, names)}] is {float(factor[place])}; factors must be "
             "non-negative (0: not penalised, inf: excluded)."
         )
     return factor

@@ -19,6 +19,7 @@ from skorch_logreg import (
     summary,
 )
 from skorch_logreg.penalties import GroupL2, SparseGroupLasso
+from skorch_logreg.solvers import SGD
 
 NAMES = ["height", "age", "income", "city_a", "city_b", "city_c"]
 PAIRS = {
@@ -101,7 +102,16 @@ def test_names_in_all_that_fit_with_a_penalty_factor():
         ({"penalty_factor": {"Age": 0}}, "penalty_factor is 'Age'; it must be one of 'height', "),
         ({"bounds": {"Age": (0, 1)}}, "bounds is 'Age'; it must be one of 'height', 'age', 'inc"),
         ({"bounds": {"age": 1}}, r"bounds\['age'\] is 1; expected a pair"),
-        ({"bounds": {"age": (1, 0)}}, "low must not exceed high"),
+        ({"bounds": {"age": (1, 0)}}, r"feature 'age' are \(1.0, 0.0\): low must not exceed high"),
+        ({"penalty_factor": {"income": -1}}, r"penalty_factor\['income'\] is -1.0; factors must"),
+        (
+            {"penalty_factor": {"age": np.inf}, "solver": SGD()},
+            r"penalty_factor\['age'\] is inf, which excludes",
+        ),
+        (
+            {"penalty_factor": {"age": np.inf}, "bounds": {"age": (1, 2)}},
+            r"penalty_factor\['age'\] is inf.*bounds are \(1.0, 2.0\)",
+        ),
         ({"penalty": GroupL2({"a": ["Age"]})}, r"groups\['a'\] is 'Age'; it must be one of"),
         ({"penalty": GroupL2({"a": "age"})}, r"groups\['a'\] is 'age'; expected a list"),
         ({"penalty": GroupL2({"a": ["age"], "b": [1]})}, r"in groups\['a'\] and in groups\['b'\]"),

@@ -17,6 +17,18 @@ except ImportError:  # scikit-learn 1.8 has no callbacks
         """Replacement for scikit-learn's mixin, without callbacks."""
 
 
+def print_progress(title: str, progress: Progress) -> bool:
+    """Print a line on a batch of models after its title; never ask to stop."""
+    text = (
+        f"iteration {progress.n_iter}: {len(progress.optimality)} models at work, "
+        f"largest optimality {float(progress.optimality.max()):.3g}"
+    )
+    if bool(progress.optimality.isnan().all()):
+        text = f"epoch {progress.n_iter}: mean objective {float(progress.value.mean()):.6g}"
+    print(title + text, flush=True)
+    return False
+
+
 @contextmanager
 def callback_task(
     estimator: Any,

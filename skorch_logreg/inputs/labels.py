@@ -10,6 +10,7 @@ from sklearn.utils._array_api import get_namespace, get_namespace_and_device, mo
 from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
+from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_tensor
 
 # tolerance of a row's sum: rounding of float32 probabilities, or of decimals in a file
@@ -135,29 +136,35 @@ def class_probabilities(proba: Tensor) -> Tensor:
     return torch.stack([1 - proba, proba], dim=1) if proba.ndim == 1 else proba
 
 
+def read_probabilities(y: Any, allow_nan: bool = False) -> Tensor:
+    """Convert dense soft labels to a Tensor; raise an error for a number outside [0, 1]."""
+    try:
+        is_object = isinstance(y, np.ndarray) and y.dtype.kind == "O"
+        proba = to_tensor(y.astype(np.float64) if is_object else y)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"y must hold probabilities with soft_labels=True, got dtype {y.dtype}: {error}"
+        ) from error
+    wrong = (proba < 0) | (proba > 1) if allow_nan else ~((proba >= 0) & (proba <= 1))
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        raise ParameterError(
+            f"y{list(place)} is {float(proba[place])}; with soft_labels=True y holds "
+            f"probabilities, from 0 to 1{' (nan: not known)' if allow_nan else ''}."
+        )
+    return proba
+
+
 def _probabilities(y: Any) -> tuple[Any, Tensor]:
     """Validate soft labels; return the classes, and the probabilities as in `Targets`."""
     if sp.issparse(y):
         raise ValueError("y is sparse; with soft_labels=True it must be dense probabilities.")
-    try:
-        is_object = isinstance(y, np.ndarray) and y.dtype.kind == "O"
-        proba = to_tensor(y.astype(np.float64) if is_object else y).to(torch.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"y must hold probabilities with soft_labels=True, got dtype {y.dtype}: {error}"
-        ) from error
+    proba = read_probabilities(y).to(torch.float64)
     shape = tuple(proba.shape)
     if proba.ndim > 2 or (proba.ndim == 2 and shape[1] < 2):
         raise ValueError(
             f"y has shape {shape}; with soft_labels=True it is (n_samples,), probabilities of the "
             "second of two classes, or (n_samples, n_classes) with 2 classes or more."
-        )
-    wrong = ~((proba >= 0) & (proba <= 1))
-    if bool(wrong.any()):
-        place = tuple(wrong.nonzero()[0].tolist())
-        raise ValueError(
-            f"y{list(place)} is {float(proba[place])}; with soft_labels=True y holds "
-            "probabilities, from 0 to 1."
         )
     if proba.ndim == 2:
         total = proba.sum(dim=1, keepdim=True)

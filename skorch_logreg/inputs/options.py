@@ -78,6 +78,13 @@ class Options:
     is_liblinear: bool
     penalty: Any = None
 
+    @classmethod
+    def of(cls, C: float, l1_ratio: float, solver: Any, penalty: Any = None) -> "Options":
+        """Return options where "liblinear", "sag" and "saga" stand for the solver of "auto"."""
+        name = solver if isinstance(solver, str) else ""
+        solver = "auto" if name in ("liblinear", "sag", "saga") else solver
+        return cls(float(C), float(l1_ratio), solver, name == "liblinear", penalty)
+
     @property
     def trains(self) -> bool:
         """True if the solver trains in epochs of mini-batches."""
@@ -91,34 +98,24 @@ def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
     requirements later.
     """
     named = isinstance(solver, str)
-    if named and solver not in ("auto", "liblinear", "saga") and penalty not in ("l2", None):
-        raise ValueError(
-            f"Solver {solver} supports only 'l2' or None penalties, got {penalty} penalty."
-        )
-    if dual and not (named and solver == "liblinear"):
+    if named and solver != "auto":
+        if dual or penalty != "l2":
+            from sklearn.linear_model._logistic import _check_solver  # slow to import
+
+            _check_solver(solver, penalty, dual)
+    elif dual:
         raise ValueError(f"Solver {solver} supports only dual=False, got dual={dual}")
-    if not named:
-        if isinstance(solver, type) or not hasattr(solver, "requires"):
-            raise ParameterError(
-                f"solver={solver!r} is not a solver; expected one of {', '.join(SOLVERS)} or an "
-                "instance of a class of skorch_logreg.solvers."
-            )
-        return
-    if solver == "liblinear":
-        if penalty == "elasticnet":
-            raise ValueError(
-                f"Only 'saga' solver supports elasticnet penalty, got solver={solver}."
-            )
-        if penalty is None:
-            raise ValueError(
-                "C=np.inf as well as penalty=None is not supported for the liblinear solver"
-            )
-        if dual and penalty == "l1":
-            raise ValueError(
-                "Unsupported set of arguments: The combination of penalty='l1' and "
-                "loss='logistic_regression' are not supported when dual=True, Parameters: "
-                "penalty='l1', loss='logistic_regression', dual=True"
-            )
+    if not named and (isinstance(solver, type) or not hasattr(solver, "requires")):
+        raise ParameterError(
+            f"solver={solver!r} is not a solver; expected one of {', '.join(SOLVERS)} or an "
+            "instance of a class of skorch_logreg.solvers."
+        )
+    if dual and penalty == "l1":
+        raise ValueError(
+            "Unsupported set of arguments: The combination of penalty='l1' and "
+            "loss='logistic_regression' are not supported when dual=True, Parameters: "
+            "penalty='l1', loss='logistic_regression', dual=True"
+        )
 
 
 def resolve(parameters: Any) -> Options:
@@ -161,14 +158,7 @@ def resolve(parameters: Any) -> Options:
             FutureWarning,
         )
     share = {"l1": 1.0, "elasticnet": l1_ratio}.get(str(penalty), 0.0)
-    solver = parameters.solver
-    serves_best = isinstance(solver, str) and solver in ("liblinear", "sag", "saga")
-    return Options(
-        C=float(C),
-        l1_ratio=float(share or 0.0),
-        solver="auto" if serves_best else solver,
-        is_liblinear=isinstance(solver, str) and solver == "liblinear",
-    )
+    return Options.of(C, share or 0.0, parameters.solver)
 
 
 def _resolve_object(parameters: Any) -> Options:
@@ -189,13 +179,7 @@ def _resolve_object(parameters: Any) -> Options:
             "skorch_logreg.solvers.ProximalNewton()."
         )
     check_solver(solver, None, parameters.dual)
-    return Options(
-        C=float(parameters.C),
-        l1_ratio=0.0,
-        solver="auto" if isinstance(solver, str) else solver,
-        is_liblinear=False,
-        penalty=penalty,
-    )
+    return Options.of(parameters.C, 0.0, solver, penalty)
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.callbacks import print_progress
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.fitting import FitResult, Params, Progress, Status
+from skorch_logreg.fitting import FitResult, Params, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs.out_of_core import rows_for_splitter
 from skorch_logreg.inputs.problem import Problem
@@ -160,6 +162,7 @@ class GridSearch:
         def columns(folds: np.ndarray) -> tuple[Tensor, Tensor | None]:
             return index, fold_weight if len(folds) == n_folds else fold_weight[:, folds]
 
+        report = partial(print_progress, "[TorchLogisticClassifierCV] ")
         fitter = problem.batch_fitter(
             problem.design(self.inputs.X, self.inputs.device),
             columns,
@@ -167,7 +170,7 @@ class GridSearch:
                 len(index), problem.n_features, problem.loss.n_outputs, estimator.memory_budget
             ),
             penalties=self.chosen.penalties,
-            report=(lambda part: _report) if estimator.verbose > 0 else None,
+            report=(lambda part: report) if estimator.verbose > 0 else None,
             tol=estimator.tol,
             max_iter=estimator.max_iter,
             bound=False,
@@ -280,14 +283,3 @@ def _averaged(fits: FitResult, models: Sequence[int], params: Params) -> FitResu
         optimality=fits.optimality[models].max()[None],
         duality_gap=torch.full((1,), torch.nan, dtype=torch.float64),
     )
-
-
-def _report(progress: Progress) -> bool:
-    """Print a line on the progress; never ask to stop."""
-    print(
-        f"[TorchLogisticClassifierCV] iteration {progress.n_iter}: "
-        f"{len(progress.optimality)} models at work, "
-        f"largest optimality {float(progress.optimality.max()):.3g}",
-        flush=True,
-    )
-    return False

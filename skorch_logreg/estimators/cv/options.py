@@ -108,13 +108,7 @@ def resolve_cv(parameters: Any) -> CVOptions:
         effective_l1_ratios=tuple(effective_l1_ratios),
         scoring=unless_default(parameters.scoring, None),
         use_legacy_attributes=bool(unless_default(parameters.use_legacy_attributes, True)),
-        first=Options(
-            C=1.0,
-            l1_ratio=effective_l1_ratios[0],
-            solver="auto" if solver in ("liblinear", "sag", "saga") else solver,
-            is_liblinear=solver == "liblinear",
-            penalty=given,
-        ),
+        first=Options.of(1.0, effective_l1_ratios[0], solver, given),
     )
 
 

@@ -356,7 +356,7 @@ class MultiLabel(
             ).run()
             label_problem.warn(outcomes, "models of labels")
         self._set_fitted(found | label_problem.attributes(fits), labels)
-        total_weight = label_problem.binary_problems.total_weight
+        total_weight = label_problem.total_weight
         state = partial.training_state(total_weight, estimator.solver, trained)
         setattr(self, persistence.TRAINING, state)
 

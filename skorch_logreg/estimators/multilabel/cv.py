@@ -57,9 +57,9 @@ class LabelCrossValidation:
         and the outcomes of all fits.
         """
         grid, problem = self.grid, self.label_problem
-        n_labels = problem.binary_problems.labels.n_labels
+        n_labels = problem.labels.n_labels
         # the coefficients of all folds and candidates are kept for a part of the labels only
-        size = problem.binary_problems.max_models // (self.train.n_folds * len(grid.Cs))
+        size = problem.max_models // (self.train.n_folds * len(grid.Cs))
         parts = np.array_split(np.arange(n_labels), -(-n_labels // max(size, 1)))
         results = [self._cross_validate(labels) for labels in parts]
         scores, chosen, starts, outcomes, n_passes = zip(*results, strict=True)
@@ -93,25 +93,25 @@ class LabelCrossValidation:
         outcomes : list of LabelOutcome
         n_passes : int
         """
-        problems, weight = self.label_problem.binary_problems, self.inputs.sample_weight
-        columns = problems.targets_and_weights(labels)
+        problem, weight = self.label_problem, self.inputs.sample_weight
+        columns = problem.targets_and_weights(labels)
         scorer = held_out_scorer(
             self.estimator,
             self.inputs,
             self.grid,
             index=columns[0],
-            known=problems.labels.columns(labels, problems.device)[1],
+            known=problem.labels.columns(labels, problem.device)[1],
             classes=self.inputs.labels.class_pair,
             thresholds=[self.thresholds[label] for label in labels],
             held_out=self.held_out,
             params={} if weight is None else {"sample_weight": weight},
             skips=True,
         )
-        fitter = self.label_problem.fitter(
+        fitter = problem.fitter(
             partial(self._columns, labels, columns), penalties=self.grid.penalties
         )
         scores, numbers, fits = fit_folds(
-            self.label_problem.problem, fitter, self.grid, scorer, problems.constant[labels]
+            problem.problem, fitter, self.grid, scorer, problem.constant[labels]
         )
         scores = scores.transpose(2, 1, 0, 3)
         chosen = np.array([self._choose(own) for own in scores])
@@ -132,7 +132,7 @@ class LabelCrossValidation:
     def _counts(self) -> Tensor:
         """Number of times that every row (n_samples, n_folds) is in every fold."""
         counts = self.train.counts(self.inputs.X.shape[0])
-        return counts.to(self.label_problem.binary_problems.device)
+        return counts.to(self.label_problem.device)
 
     def _columns(
         self, labels: np.ndarray, columns: tuple[Tensor, Tensor | None], numbers: np.ndarray

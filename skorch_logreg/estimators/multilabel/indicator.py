@@ -15,7 +15,7 @@ from torch import Tensor
 from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.inputs.labels import Targets, encode
+from skorch_logreg.inputs.labels import Targets, encode, read_probabilities
 from skorch_logreg.inputs.rows import check_indices
 
 COLUMN_KINDS = ("binary", "multiclass")  # kinds of a 1-D y of classes
@@ -220,21 +220,7 @@ def _probabilities(array: Any) -> Tensor:
             f"y {kind} {shape}; with soft_labels=True it must be dense, of shape "
             "(n_samples, n_labels). Pass a single column as y[:, None]."
         )
-    try:
-        is_object = isinstance(array, np.ndarray) and array.dtype.kind == "O"
-        cells = to_tensor(array.astype(np.float64) if is_object else array)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(
-            f"y must hold probabilities with soft_labels=True, got dtype {array.dtype}: {error}"
-        ) from error
-    wrong = (cells < 0) | (cells > 1)
-    if bool(wrong.any()):
-        row, label = wrong.nonzero()[0].tolist()
-        raise ParameterError(
-            f"y[{row}, {label}] is {float(cells[row, label])}; with soft_labels=True y holds "
-            "probabilities, from 0 to 1 (nan: not known)."
-        )
-    return cells
+    return read_probabilities(array, allow_nan=True)
 
 
 def _find_invalid(entries: Tensor) -> Any:

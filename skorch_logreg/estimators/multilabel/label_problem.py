@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
+from skorch_logreg.estimators.callbacks import print_progress
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.validation import can_train_together, class_weights
@@ -27,31 +28,24 @@ TrainedGroup = tuple[np.ndarray, dict[str, Any]]  # labels trained together, and
 
 
 @dataclass(frozen=True)
-class BinaryProblems:
-    """Targets and weights of all labels, and settings of their solves.
+class LabelProblem:
+    """Binary problems of all labels, which share their rows, and settings of their solves.
 
-    Attributes
-    ----------
-    sample_weight : Tensor of shape (n_samples,), float64, or None
-    class_weight : Tensor of shape (n_labels, 2), float64, or None
-        Class weights of absence and presence.
-    constant : ndarray of shape (n_labels,), int
-        1 or -1 if all entries of a label with a positive weight are 1 or 0, so that the objective
-        has no minimiser; else 0.
-    max_models : int
-        Largest number of models per solve.
-    total_weight : Tensor of shape (n_labels,), float64
-        Total weight of each label's entries.
+    ``problem`` is that of one label. ``class_weight`` (n_labels, 2) are the weights of absence and
+    presence. ``constant`` (n_labels,) is 1 or -1 if all entries of a label with a positive weight
+    are 1 or 0, so that the objective has no minimiser, else 0; ``total_weight`` (n_labels,) is that
+    of all entries.
     """
 
-    labels: Indicator
+    inputs: FitInput
+    estimator: Any
+    problem: Problem
+    device: torch.device
     sample_weight: Tensor | None
     class_weight: Tensor | None
-    constant: np.ndarray
     max_models: int
-    device: torch.device
+    constant: np.ndarray
     total_weight: Tensor
-    label_smoothing: float
 
     @classmethod
     def of(
@@ -59,17 +53,19 @@ class BinaryProblems:
         model: Any,
         inputs: FitInput,
         estimator: Any,
-        solver: Any,
-        device: torch.device,
+        resolved: Options,
         *,
+        device: torch.device | None = None,
         part: bool = False,
-    ) -> "BinaryProblems":
-        """Create the binary problems of a `MultiLabel` fit.
+    ) -> "LabelProblem":
+        """Create the problem of a `MultiLabel` fit.
 
-        `class_weight` and `label_smoothing` of ``estimator`` apply, and ``solver`` decides whether
-        labels are trained together. With ``part``, these are only some of the rows, whose targets
-        are not counted; otherwise every label needs a known entry with a positive weight.
+        ``estimator`` has the parameters of every label's fit, ``resolved`` its penalty and solver.
+        With ``part``, these are only some of the rows, whose targets are not counted; otherwise
+        every label needs a known entry with a positive weight.
         """
+        on_device = inputs.X.device if isinstance(inputs.X, Tensor) else torch.device("cpu")
+        device = device or inputs.device or on_device
         labels = inputs.labels
         sample_weight, class_weight, is_balanced = class_weights(
             model.class_weight, estimator.class_weight, labels, inputs.weight
@@ -77,24 +73,47 @@ class BinaryProblems:
         budget = model.memory_budget
         if budget is None:
             budget = getattr(estimator, "memory_budget", None)
-        n_samples, n_features = map(int, inputs.X.shape[:2])
         max_models = 1
-        if can_train_together(solver):
+        if can_train_together(resolved.solver):
+            n_samples, n_features = map(int, inputs.X.shape[:2])
             max_models = fitting.models_at_once(n_samples, n_features, 1, budget)
         problems = cls(
-            labels,
+            inputs,
+            estimator,
+            inputs.problem(estimator, resolved),
+            device,
             None if sample_weight is None else sample_weight.to(device),
             None if class_weight is None else class_weight.to(device),
-            np.zeros(labels.n_labels, dtype=int),
             max_models,
-            device,
+            np.zeros(labels.n_labels, dtype=int),
             torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
-            # a TorchLogisticClassifierCV lacks the parameter
-            float(getattr(estimator, "label_smoothing", 0.0)),
         )
         return problems if part else problems._count(is_balanced)
 
-    def _count(self, is_balanced: Tensor | None) -> "BinaryProblems":
+    @cached_property
+    def design(self) -> Any:
+        """Rows as `Problem.design` returns them."""
+        return self.problem.design(self.inputs.X, self.inputs.device)
+
+    @property
+    def labels(self) -> Indicator:
+        """Targets of all labels."""
+        labels: Indicator = self.inputs.labels
+        return labels
+
+    @property
+    def label_smoothing(self) -> float:
+        """Share of each entry that is spread over 0 and 1."""
+        # a TorchLogisticClassifierCV lacks the parameter
+        return float(getattr(self.estimator, "label_smoothing", 0.0))
+
+    @property
+    def seed(self) -> int:
+        """Seed of the order of mini-batches."""
+        trains = self.problem.options.trains
+        return seed_of(self.estimator.random_state) if trains else 0
+
+    def _count(self, is_balanced: Tensor | None) -> "LabelProblem":
         """Sum the weights of the entries of every label that are 0 and 1, and balance them."""
         labels, class_weight = self.labels, self.class_weight
         totals = torch.zeros(2, labels.n_labels, dtype=torch.float64, device=self.device)
@@ -148,56 +167,9 @@ class BinaryProblems:
             if self.sample_weight is not None:
                 weight *= self.sample_weight[:, None]
         if known is not None:
-            if weight is None:
-                weight = known.to(torch.float64)
-            else:
-                weight = (weight[:, None] if weight.ndim == 1 else weight) * known
+            own_weight = 1.0 if weight is None else weight.reshape(len(weight), -1)
+            weight = known.to(torch.float64) * own_weight
         return targets, weight
-
-
-def _total_weights(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
-    """Sum the weights (2, m) of the entries that are 0 and 1."""
-    present = targets.to(torch.float64)
-    absent = (1.0 if known is None else known.to(torch.float64)) - present
-    weight = present.new_ones(len(present)) if sample_weight is None else sample_weight
-    return torch.stack([weight @ absent, weight @ present])
-
-
-@dataclass(frozen=True)
-class LabelProblem:
-    """Rows and binary problems of all labels.
-
-    ``problem`` is that of one label, ``design`` the rows as ``problem.design`` returns them, and
-    ``seed`` that of the order of mini-batches.
-    """
-
-    binary_problems: BinaryProblems
-    problem: Problem
-    design: Any
-    tol: float
-    max_iter: int
-    seed: int
-
-    @classmethod
-    def of(
-        cls, model: Any, inputs: FitInput, estimator: Any, resolved: Options, part: bool = False
-    ) -> "LabelProblem":
-        """Create the problem of a `MultiLabel` fit.
-
-        ``estimator`` has the parameters of every label's fit, ``resolved`` its penalty and solver.
-        With ``part``, these are only some of the rows, as in `partial_fit`.
-        """
-        problem = inputs.problem(estimator, resolved)
-        design = problem.design(inputs.X, inputs.device)
-        device = design.device if isinstance(design, Tensor) else torch.device("cpu")
-        return cls(
-            BinaryProblems.of(model, inputs, estimator, resolved.solver, device, part=part),
-            problem,
-            design,
-            estimator.tol,
-            estimator.max_iter,
-            seed=seed_of(estimator.random_state) if resolved.trains else 0,
-        )
 
     def fitter(
         self,
@@ -210,10 +182,10 @@ class LabelProblem:
         """
         return self.problem.batch_fitter(
             self.design,
-            self.binary_problems.targets_and_weights if columns is None else columns,
-            self.binary_problems.max_models,
-            tol=self.tol,
-            max_iter=self.max_iter,
+            self.targets_and_weights if columns is None else columns,
+            self.max_models,
+            tol=self.estimator.tol,
+            max_iter=self.estimator.max_iter,
             bound=False,
             seed=self.seed,
             **options,
@@ -234,7 +206,7 @@ class LabelProblem:
         ``penalty`` the place of each label's penalty among ``penalties``, by default that of the
         problem. Also return the groups of labels that were trained together in mini-batches.
         """
-        constant, trained = self.binary_problems.constant, []
+        constant, trained = self.constant, []
 
         def free(part: np.ndarray) -> np.ndarray:
             return part[constant[part] == 0]
@@ -243,7 +215,7 @@ class LabelProblem:
             if result.trained is not None:
                 trained.append((free(part), result.trained.state))
 
-        report = (lambda part: partial(print_progress, free(part))) if verbose else None
+        report = (lambda part: label_report(free(part))) if verbose else None
         models = Models(np.arange(len(C)), C, penalty, start=start, constant=constant)
         fits = self.fitter(penalties=penalties, report=report).fit_all(models, store_training)
         return fits, trained
@@ -262,7 +234,7 @@ class LabelProblem:
 
     def warn(self, outcomes: Sequence[LabelOutcome], what: str = "labels") -> None:
         """Warn of constant labels and of fits that have not converged; ``what`` names those."""
-        labels, constant = self.binary_problems.labels, self.binary_problems.constant
+        labels, constant = self.labels, self.constant
         if constant.any():
             values = [
                 f"always {value}: {labels.describe(np.flatnonzero(constant == sign))}"
@@ -276,11 +248,19 @@ class LabelProblem:
             )
         failed = {label for label, status, _ in outcomes if status is not Status.CONVERGED}
         warn_unless_all_converged(
-            self,
+            self.estimator,
             [(status, optimality) for _, status, optimality in outcomes],
             f"{what} ({labels.describe(np.array(sorted(failed)))})",
             self.problem.dtype,
         )
+
+
+def _total_weights(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+    """Sum the weights (2, m) of the entries that are 0 and 1."""
+    present = targets.to(torch.float64)
+    absent = (1.0 if known is None else known.to(torch.float64)) - present
+    weight = present.new_ones(len(present)) if sample_weight is None else sample_weight
+    return torch.stack([weight @ absent, weight @ present])
 
 
 def label_outcomes(fits: FitResult) -> list[LabelOutcome]:
@@ -289,13 +269,6 @@ def label_outcomes(fits: FitResult) -> list[LabelOutcome]:
     return list(zip(range(len(optimality)), fits.status, optimality, strict=True))
 
 
-def print_progress(labels: np.ndarray, progress: Progress) -> bool:
-    """Print the progress of a batch of labels; never ask to stop."""
-    text = (
-        f"iteration {progress.n_iter}: {len(progress.optimality)} of {len(labels)} at work, "
-        f"largest optimality {float(progress.optimality.max()):.3g}"
-    )
-    if bool(progress.optimality.isnan().all()):
-        text = f"epoch {progress.n_iter}: mean objective {float(progress.value.mean()):.6g}"
-    print(f"[MultiLabel] labels {labels[0]} to {labels[-1]}, {text}", flush=True)
-    return False
+def label_report(labels: np.ndarray) -> Callable[[Progress], bool]:
+    """Return a callback that prints the progress of some labels."""
+    return partial(print_progress, f"[MultiLabel] labels {labels[0]} to {labels[-1]}, ")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,9 @@ from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.label_problem import (
-    BinaryProblems,
     LabelProblem,
     label_outcomes,
-    print_progress,
+    label_report,
 )
 from skorch_logreg.estimators.multilabel.partial import validate_part
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
@@ -54,21 +52,20 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
     with _start(model, estimator, inputs, solver, previous) as (network_fit, head):
         C, resolved = network_fit.C, network_fit.problem.options
         if not network_fit.is_frozen:
-            problems = BinaryProblems.of(model, inputs, head, resolved.solver, network_fit.device)
-            report = partial(print_progress, np.arange(len(C))) if estimator.verbose else None
+            problems = LabelProblem.of(model, inputs, head, resolved, device=network_fit.device)
+            report = label_report(np.arange(len(C))) if estimator.verbose else None
             data = _data(network_fit, inputs.X, problems, on_features=False)
             trained = network_fit.train(data, callback=report)
             state = trained.state
         if network_fit.is_frozen or solver.finish == "exact":
             # every label is fitted to the features as a classifier fits it to rows
             features = replace(inputs, X=network_fit.features(inputs.X))
-            label_problem = LabelProblem.of(model, features, head, resolved)
+            problems = label_problem = LabelProblem.of(model, features, head, resolved)
             is_warm = network_fit.is_warm or not network_fit.is_frozen
             first = network_fit.head.params() if is_warm else None
             fits, groups = label_problem.fit(C, first, verbose=bool(head.verbose))
             network_fit.head.load(fits.params)
             certified, outcomes = label_problem.attributes(fits), label_outcomes(fits)
-            problems = label_problem.binary_problems
             if network_fit.is_frozen and groups and len(groups[0][0]) == len(C):
                 state = groups[0][1]  # of the optimiser that trained all labels together
     model._set_fitted(_attributes(network_fit, trained, certified), inputs.labels)
@@ -88,10 +85,8 @@ def partial_fit(
         model, estimator, X, y, classes, sample_weight=sample_weight, label_mask=label_mask
     ).drop_zero_weight()
     with _start(model, estimator, inputs, solver, previous) as (network_fit, head):
-        head_solver = network_fit.problem.options.solver
-        problems = BinaryProblems.of(
-            model, inputs, head, head_solver, network_fit.device, part=True
-        )
+        resolved, device = network_fit.problem.options, network_fit.device
+        problems = LabelProblem.of(model, inputs, head, resolved, device=device, part=True)
         data = _data(network_fit, inputs.X, problems, on_features=network_fit.is_frozen)
         resumed = parts.resume(None if previous is None else model, solver, data.weight)
         trained = network_fit.train(data, **resumed)
@@ -121,7 +116,7 @@ def _start(
 
 
 def _data(
-    network_fit: NetworkFit, X: Any, problems: BinaryProblems, *, on_features: bool
+    network_fit: NetworkFit, X: Any, problems: LabelProblem, *, on_features: bool
 ) -> InMemory:
     """Return the rows that have a target of positive weight, or their features."""
     targets, weight = problems.targets_and_weights(np.arange(len(network_fit.C)))

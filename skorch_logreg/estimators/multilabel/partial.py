@@ -169,8 +169,8 @@ def _train(
     The parameters (n_labels, 1, n_features) and (n_labels, 1) of all labels, and the total weights
     (n_labels,) of all rows so far are updated in place.
     """
-    problem, binary_problems = label_problem.problem, label_problem.binary_problems
-    targets, weight = binary_problems.targets_and_weights(labels)
+    problem, device = label_problem.problem, label_problem.device
+    targets, weight = label_problem.targets_and_weights(labels)
     part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
     if weight is not None:
         part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
@@ -185,7 +185,6 @@ def _train(
     if not len(labels):
         return groups
     total_weight[labels] += part_weight
-    device = binary_problems.device
     start = Params(params.coef[labels], params.intercept[labels])
     found, trained = fitting.train(
         from_arrays(label_problem.design, targets, weight),

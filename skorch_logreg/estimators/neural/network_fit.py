@@ -181,7 +181,7 @@ def start(
             network = copy.deepcopy(network).to(device)
             network = network.to(dtype) if model.module is None else network
         problem = Problem(
-            options=options or Options(float(model.C), float(model.l1_ratio), "auto", False),
+            options=options or Options.of(model.C, model.l1_ratio, "auto"),
             namespace=inputs.namespace,
             dtype=networks.head_dtype(dtype),
             n_classes=n_classes,

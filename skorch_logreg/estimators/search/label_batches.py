@@ -112,21 +112,18 @@ def _solve(
             model = next(iter(setting.models.values()))
             # rows outside the fold have weight 0
             inputs = replace(fold_data.inputs, weight=fold_data.fold_weight[:, fold])
-            own = LabelProblem.of(model, inputs, setting.estimator, setting.resolved)
-            first = next(iter(by_key.values()), own)
-            by_key[setting.weight_key, fold] = replace(own, design=first.design)
+            by_key[setting.weight_key, fold] = LabelProblem.of(
+                model, inputs, setting.estimator, setting.resolved
+            )
     problems = list(by_key.values())
     labels: Indicator = fold_data.inputs.labels
     n_labels = labels.n_labels
-    if labels.is_column and any(problem.binary_problems.constant.any() for problem in problems):
+    if labels.is_column and any(problem.constant.any() for problem in problems):
         raise ValueError("A fold lacks a class: it is another model then.")
 
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         problem, label = np.divmod(numbers, n_labels)
-        parts = [
-            problems[k].binary_problems.targets_and_weights(label[problem == k])
-            for k in np.unique(problem)
-        ]
+        parts = [problems[k].targets_and_weights(label[problem == k]) for k in np.unique(problem)]
         weights = [weight.reshape(len(weight), -1).expand_as(targets) for targets, weight in parts]
         return torch.cat([targets for targets, _ in parts], dim=1), torch.cat(weights, dim=1)
 
@@ -136,7 +133,7 @@ def _solve(
         (np.array(place)[:, None] * n_labels + np.arange(n_labels)).ravel(),
         torch.cat([setting.C for setting, _ in setting_folds]),
         group=np.tile(np.arange(n_labels), len(place)),
-        constant=np.concatenate([problems[k].binary_problems.constant for k in place]),
+        constant=np.concatenate([problems[k].constant for k in place]),
     )
     solution = problems[0].fitter(columns).fit_all(models)
     parts = torch.arange(len(models.C)).split(n_labels)
@@ -159,5 +156,5 @@ def _make_batch(
         FitOutcome(index, status, optimality, setting.estimator, dtype)
         for status, optimality in zip(fits.status, fits.optimality.tolist(), strict=True)
     ]
-    constant = np.flatnonzero(problem.binary_problems.constant)
+    constant = np.flatnonzero(problem.constant)
     return LabelBatch((tuple(setting.models),), (fold,), models, outcomes, constant)

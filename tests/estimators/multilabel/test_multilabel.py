@@ -227,7 +227,7 @@ def test_verbose(capsys):
     several().fit(X, Y)
     assert capsys.readouterr().out == ""
     several({"verbose": 1}).fit(X, Y)
-    assert "[MultiLabel] labels 0 to 2, iteration 1: 3 of 3 at work" in capsys.readouterr().out
+    assert "[MultiLabel] labels 0 to 2, iteration 1: 3 models at work" in capsys.readouterr().out
 
 
 def test_fitted_attributes():

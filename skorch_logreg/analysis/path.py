@@ -2,26 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
 
 from skorch_logreg.analysis.table import Table
-from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Status, fit_path, models_at_once
-from skorch_logreg.fitting.batch import BatchFitter, Models
-from skorch_logreg.inputs import torch_dtype
+from skorch_logreg.fitting.batch import Models
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
-from skorch_logreg.inputs.weights import check_penalty_factor
-from skorch_logreg.losses import Loss, loss_of
-from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.pipelines import feature_names as names_of
 
 # ratio of the largest C to the smallest; the second for at least as many columns as rows
@@ -238,81 +234,43 @@ def regularization_path(
         raise ValueError(f"y holds one class, {classes[0]!r}; a classifier needs two at least.")
     if not 0 <= l1_ratio <= 1:
         raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
-    data, loss = from_arrays(inputs.X, inputs.labels.index, inputs.weight), loss_of(len(classes))
-    given = inputs.names if feature_names is None else feature_names
-    factor = check_penalty_factor(penalty_factor, data.n_features, given)
-    own = None if factor is None else factor.to(data.device)
-    grid = _grid(Cs, C_max, l1_ratio, data)
     options: dict[str, Any] = {"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter}
-    if l1_ratio > 0:
-        penalty = ElasticNet(float(l1_ratio), own)
-        used, fits = fit_path(data, loss, penalty, grid, **options)
-    else:
-        used = grid(_RIDGE_C_RANGE[0])
-        fits = _fit_ridge(data, inputs.labels.index, L2(own), used, loss=loss, **options)
-    if not isinstance(Cs, Integral):
-        order = np.argsort(np.asarray(Cs, dtype=np.float64), kind="stable")
-        place = np.argsort(order, kind="stable")
+    template = TorchLogisticClassifier(l1_ratio=l1_ratio, penalty_factor=penalty_factor, **options)
+    given = inputs.names if feature_names is None else feature_names
+    chosen = Options(C=1.0, l1_ratio=float(l1_ratio), solver="auto", is_liblinear=False)
+    problem = replace(inputs, names=given).problem(template, chosen)
+    names = names_of(None, problem.n_features, given)
+    grid = _grid(Cs, C_max, l1_ratio, inputs.X.shape)
+    used, fits = _fit(problem, inputs, grid, **options)
+    if not isinstance(Cs, Integral):  # in the order given
+        place = np.argsort(np.argsort(np.asarray(Cs), kind="stable"))
         used, fits = used[place], fits.take(torch.from_numpy(place))
-    factors = None if factor is None else factor.numpy()
-    parameters = {"l1_ratio": l1_ratio, "penalty_factor": factors, **options}
-    path = _make_path(used, fits, inputs, names_of(None, data.n_features, given), parameters)
-    if not path.converged.all():
+    converged = np.array([status is Status.CONVERGED for status in fits.status])
+    optimality = fits.optimality.cpu().numpy()
+    if not converged.all():
         warn_user(
-            f"{int((~path.converged).sum())} of {len(path.Cs)} points of the path did not reach "
-            f"tol={tol:g}; the worst optimality is {path.optimality.max():.2g}. Raise max_iter "
+            f"{int((~converged).sum())} of {len(used)} points of the path did not reach "
+            f"tol={tol:g}; the worst optimality is {optimality.max():.2g}. Raise max_iter "
             f"({max_iter}), or end the path at a smaller C.",
             ConvergenceWarning,
         )
-    return path
-
-
-def _fit_ridge(
-    data: Data,
-    targets: Tensor,
-    penalty: L2,
-    Cs: np.ndarray,
-    *,
-    loss: Loss,
-    fit_intercept: bool,
-    **options: Any,
-) -> FitResult:
-    """Fit models of all Cs, which share their passes over X."""
-    fitter = BatchFitter(
-        rows=lambda *_: data,
-        columns=lambda _: (targets, None),
-        loss=loss,
-        penalty=lambda *_: penalty,
-        n_features=data.n_features,
-        max_models=models_at_once(data.n_samples, data.n_features, loss.n_outputs),
-        fit_intercept=fit_intercept,
-        options=options,
-    )
-    return fitter.fit_all(Models(np.zeros(len(Cs), int), torch.from_numpy(Cs)))
-
-
-def _make_path(
-    Cs: np.ndarray, fits: FitResult, inputs: FitInput, names: np.ndarray, parameters: dict[str, Any]
-) -> RegularizationPath:
-    """Collect the fits of all Cs, with the names of the features."""
-    template, classes = TorchLogisticClassifier(**parameters), inputs.labels.classes
-    template.classes_, template.n_features_in_ = classes, len(names)
+    template.set_params(penalty_factor=None if problem.factor is None else problem.factor.numpy())
+    template.classes_, template.n_features_in_ = classes, problem.n_features
     if inputs.names is not None:
         template.feature_names_in_ = inputs.names
-    dtype = np.float32 if torch_dtype(inputs.X) == torch.float32 else np.float64
-    coefs, intercepts = fits.params.coef.cpu().numpy(), fits.params.intercept.cpu().numpy()
-    n_active = (coefs != 0).any(axis=1).sum(axis=1)
-    if len(classes) == 2:
-        coefs, intercepts = coefs[:, 0], intercepts[:, 0]
+    coefs, intercepts = (
+        part.cpu().to(problem.stored_dtype).numpy()[:, 0 if len(classes) == 2 else slice(None)]
+        for part in (fits.params.coef, fits.params.intercept)
+    )
     return RegularizationPath(
-        Cs=Cs,
-        coefs=coefs.astype(dtype),
-        intercepts=intercepts.astype(dtype),
+        Cs=used,
+        coefs=coefs,
+        intercepts=intercepts,
         classes=classes,
-        n_active=n_active,
+        n_active=(fits.params.coef != 0).any(dim=1).sum(dim=1).cpu().numpy(),
         duality_gap=fits.duality_gap.cpu().numpy(),
-        optimality=fits.optimality.cpu().numpy(),
-        converged=np.array([status is Status.CONVERGED for status in fits.status]),
+        optimality=optimality,
+        converged=converged,
         n_iter=fits.n_iter.cpu().numpy(),
         n_passes=fits.n_passes,
         feature_names=names,
@@ -320,8 +278,24 @@ def _make_path(
     )
 
 
+def _fit(
+    problem: Problem, inputs: FitInput, grid: Callable[[float], np.ndarray], **options: Any
+) -> tuple[np.ndarray, FitResult]:
+    """Fit the models of a path: with an l1 part one after another, else together."""
+    rows = inputs.labels.index, inputs.weight
+    if problem.options.l1_ratio > 0:
+        data = problem.data(inputs.X, *rows)
+        penalty: Any = problem.penalty(data.device)
+        return fit_path(data, problem.loss, penalty, grid, **options)
+    Cs = grid(_RIDGE_C_RANGE[0])
+    max_models = models_at_once(len(rows[0]), problem.n_features, problem.loss.n_outputs)
+    options.pop("fit_intercept")
+    fitter = problem.batch_fitter(inputs.X, lambda _: rows, max_models, **options)
+    return Cs, fitter.fit_all(Models(np.zeros(len(Cs), int), torch.from_numpy(Cs)))
+
+
 def _grid(
-    Cs: Any, C_max: float | None, l1_ratio: float, data: Data
+    Cs: Any, C_max: float | None, l1_ratio: float, shape: tuple[int, int]
 ) -> Callable[[float], np.ndarray]:
     """Return a function of the smallest C of a path that returns all of them, in ascending order.
 
@@ -344,8 +318,7 @@ def _grid(
     def spaced(C_min: float) -> np.ndarray:
         end = C_max
         if end is None:
-            is_wide = data.n_features >= data.n_samples
-            end = C_min * _C_RATIOS[is_wide] if l1_ratio > 0 else _RIDGE_C_RANGE[1]
+            end = C_min * _C_RATIOS[shape[1] >= shape[0]] if l1_ratio > 0 else _RIDGE_C_RANGE[1]
         if l1_ratio > 0 and not C_min <= end < np.inf:
             raise ParameterError(
                 f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "

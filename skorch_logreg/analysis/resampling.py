@@ -21,15 +21,15 @@ from skorch_logreg.analysis.fitted_model import (
 )
 from skorch_logreg.analysis.normal import check_level, normal_interval
 from skorch_logreg.analysis.table import Table
-from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
-from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
+from skorch_logreg.fitting.batch import Models, classes_shown
 from skorch_logreg.inputs.labels import Targets, class_probabilities
+from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
-from skorch_logreg.losses import loss_of
-from skorch_logreg.penalties import L2, ElasticNet, FeaturePenalty, Penalty
+from skorch_logreg.penalties import FeaturePenalty
 from skorch_logreg.pipelines import parameter_names
 
 
@@ -199,11 +199,18 @@ def bootstrap(
         X, y, sample_weight, parameters=estimator, classes=np.asarray(estimator.classes_)
     )
     check_names(estimator, X)
-    resampled = _ResampledRows.of(estimator, inputs, groups, check_random_state(random_state))
+    n_samples, n_features = inputs.X.shape
+    group = np.arange(n_samples) if groups is None else group_index(groups, n_samples)
     coef, intercept = dense_params(estimator)
-    names, classes = parameter_names(whole, coef.shape[1]), inputs.labels.classes
-    start = Params(torch.from_numpy(coef), torch.from_numpy(intercept))
-    fits, lost = resampled.fit(n_resamples, start, memory_budget)
+    names, classes = parameter_names(whole, n_features), inputs.labels.classes
+    fits, lost = _refit(
+        estimator,
+        inputs,
+        group,
+        random=check_random_state(random_state),
+        n_resamples=n_resamples,
+        memory_budget=memory_budget,
+    )
     status = np.array(fits.status, dtype=object)
     kept = ~lost & (status != Status.SEPARABLE)
     n_kept = int(kept.sum())
@@ -230,88 +237,70 @@ def bootstrap(
     )
 
 
-@dataclass(frozen=True)
-class _ResampledRows:
-    """Rows of a fit, and weights that are drawn for every resample.
+def _refit(
+    estimator: Any,
+    inputs: FitInput,
+    group: np.ndarray,
+    *,
+    random: np.random.RandomState,
+    n_resamples: int,
+    memory_budget: int | None,
+) -> tuple[FitResult, np.ndarray]:
+    """Fit resamples from the fitted parameters, and return which of them lack a class.
 
-    With soft labels a row is repeated for every class. Rows of the same ``group``, (n_rows,), are
-    drawn together.
+    Rows of the same ``group``, (n_samples,), are drawn together. A resample that lacks a class is
+    fitted to the whole sample, at whose solution all fits start.
     """
+    inputs, group = _repeat_soft_rows(inputs, group)
+    targets, n_groups = inputs.labels, int(group.max()) + 1
+    sample_weight: Any = inputs.weight
+    lost = np.zeros(n_resamples, dtype=bool)
 
-    estimator: Any
-    X: Any
-    targets: Targets
-    weight: np.ndarray
-    group: np.ndarray
-    random: Any
+    def columns(resamples: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Draw the weights (n_rows, n_resamples) of some resamples."""
+        drawn = (random.randint(n_groups, size=n_groups) for _ in resamples)
+        counts = [np.bincount(groups, minlength=n_groups)[group] for groups in drawn]
+        weight = torch.from_numpy(np.stack(counts, axis=1)) * sample_weight[:, None]
+        is_lost = ~classes_shown(targets.index, weight, targets.n_classes).all(axis=1)
+        lost[resamples], weight[:, is_lost] = is_lost, sample_weight[:, None]
+        if estimator.class_weight is not None:
+            weight = with_class_weight(estimator.class_weight, targets, weight)
+        return targets.index, weight
 
-    @classmethod
-    def of(cls, estimator: Any, inputs: FitInput, groups: Any, random: Any) -> "_ResampledRows":
-        """Combine the rows of a fit with their groups."""
-        X, labels, n_samples = inputs.X, inputs.labels, inputs.X.shape[0]
-        weight = np.ones(n_samples) if inputs.weight is None else inputs.weight.numpy()
-        group = np.arange(n_samples) if groups is None else group_index(groups, n_samples)
-        if not inputs.is_soft:
-            return cls(estimator, X, labels, weight, group, random)
-        # repeat every row for each class of positive probability
-        proba = class_probabilities(labels.class_probability).numpy()
-        rows, index = np.nonzero(proba)
-        targets = Targets(labels.classes, torch.from_numpy(index))
-        weight = weight[rows] * proba[rows, index]
-        return cls(estimator, X[rows], targets, weight, group[rows], random)
+    C, l1_ratio = penalty_parameters(estimator)
+    n_features = inputs.X.shape[1]
+    is_object = isinstance(estimator.penalty, FeaturePenalty)
+    problem = Problem(
+        options=Options(C, l1_ratio, "auto", False, estimator.penalty if is_object else None),
+        namespace=inputs.namespace,
+        dtype=torch.float64,
+        n_classes=targets.n_classes,
+        n_features=n_features,
+        fit_intercept=estimator.fit_intercept,
+        intercept_scaling=1.0,
+        factor=penalty_factor(estimator, n_features),
+        names=getattr(estimator, "feature_names_in_", None),
+    )
+    max_models = models_at_once(len(group), n_features, problem.loss.n_outputs, memory_budget)
+    options = {"tol": estimator.tol, "max_iter": estimator.max_iter, "bound": False}
+    fitter = problem.batch_fitter(inputs.X, columns, max_models, **options)
+    coef, intercept = map(torch.from_numpy, dense_params(estimator))
+    start = Params(coef.expand(n_resamples, -1, -1), intercept.expand(n_resamples, -1))
+    Cs = torch.full((n_resamples,), C, dtype=torch.float64)
+    return fitter.fit_all(Models(np.arange(n_resamples), Cs, start=start)), lost
 
-    def fit(
-        self, n_resamples: int, start: Params, memory_budget: int | None
-    ) -> tuple[FitResult, np.ndarray]:
-        """Fit resamples from given parameters, and return which of them lack a class."""
-        estimator, loss = self.estimator, loss_of(self.targets.n_classes)
-        n_samples, n_features = self.X.shape
-        C, l1_ratio = penalty_parameters(estimator)
-        factor = penalty_factor(estimator, n_features)
-        penalty: Penalty = ElasticNet(l1_ratio, factor) if l1_ratio else L2(factor)
-        if isinstance(estimator.penalty, FeaturePenalty):
-            names = getattr(estimator, "feature_names_in_", None)
-            penalty = estimator.penalty.of_features(n_features, factor, torch.device("cpu"), names)
-        lost = np.zeros(n_resamples, dtype=bool)
 
-        def columns(resamples: np.ndarray) -> tuple[Tensor, Tensor]:
-            weights, lost[resamples] = self._draw(len(resamples))
-            return self.targets.index, weights
-
-        fitter = BatchFitter(
-            rows=lambda targets, weight: from_arrays(self.X, targets, weight),
-            columns=columns,
-            loss=loss,
-            penalty=lambda *_: penalty,
-            n_features=n_features,
-            max_models=models_at_once(n_samples, n_features, loss.n_outputs, memory_budget),
-            fit_intercept=estimator.fit_intercept,
-            options={"tol": estimator.tol, "max_iter": estimator.max_iter, "bound": False},
-        )
-        start = Params(
-            start.coef.expand(n_resamples, -1, -1), start.intercept.expand(n_resamples, -1)
-        )
-        Cs = torch.full((n_resamples,), C, dtype=torch.float64)
-        return fitter.fit_all(Models(np.arange(n_resamples), Cs, start=start)), lost
-
-    def _draw(self, n_resamples: int) -> tuple[Tensor, np.ndarray]:
-        """Draw the weights (n_rows, n_resamples) of resamples, and tell which lack a class.
-
-        Those have the weights of the sample, at whose solution all fits start.
-        """
-        counts, n_groups = np.empty((len(self.group), n_resamples)), int(self.group.max()) + 1
-        for b in range(n_resamples):
-            groups = self.random.randint(n_groups, size=n_groups)
-            counts[:, b] = np.bincount(groups, minlength=n_groups)[self.group]
-        weight = torch.from_numpy(self.weight)[:, None]
-        drawn = torch.from_numpy(counts) * weight
-        shown = classes_shown(self.targets.index, drawn, self.targets.n_classes)
-        lost = np.asarray(~shown.all(axis=1))
-        drawn[:, lost] = weight
-        class_weight = self.estimator.class_weight
-        if class_weight is not None:
-            drawn = with_class_weight(class_weight, self.targets, drawn)
-        return drawn, lost
+def _repeat_soft_rows(inputs: FitInput, group: np.ndarray) -> tuple[FitInput, np.ndarray]:
+    """Repeat rows with soft labels for each class, with its probability as weight."""
+    weight = inputs.weight
+    if weight is None:
+        weight = torch.ones(inputs.X.shape[0], dtype=torch.float64)
+    if not inputs.is_soft:
+        return replace(inputs, weight=weight), group
+    proba = class_probabilities(inputs.labels.class_probability)
+    rows, index = proba.nonzero(as_tuple=True)
+    labels, weight = Targets(inputs.labels.classes, index), weight[rows] * proba[rows, index]
+    return replace(inputs, X=inputs.X[rows.numpy()], labels=labels, weight=weight), group[rows]
 
 
 def _check_refittable(estimator: Any) -> None:

@@ -9,7 +9,7 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
+from skorch_logreg.pipelines import check_classes, final_step, is_multilabel, to_dense_numpy
 
 
 def correct_prior(
@@ -126,8 +126,7 @@ def _rate_shape(model: Any) -> tuple[int, ...]:
             f"estimator is or ends in a {name}, which has no intercept_; the correction is of a "
             "linear model's."
         )
-    own = getattr(model, "estimator", None)  # MultiLabel has its parameters in its estimator
-    if not getattr(model if own is None else own, "fit_intercept", True):
+    if _get_parameter(model, "fit_intercept") not in (None, True):
         raise ParameterError(
             f"estimator is or ends in a {name} with fit_intercept=False; there is no intercept to "
             "correct."
@@ -180,10 +179,7 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
         known = weight[:, None] * ~np.isnan(targets)
         return (known * (targets == 1)).sum(axis=0) / known.sum(axis=0)
     classes = to_dense_numpy(model.classes_)
-    if not np.isin(targets, classes).all():
-        raise ParameterError(
-            f"y holds {np.unique(targets)}, but the estimator was fitted to {classes}."
-        )
+    check_classes(targets, classes)
     by_class = compute_class_weight(class_weight, classes=classes, y=targets, sample_weight=weight)
     total = by_class * [weight[targets == label].sum() for label in classes]
     rates = total / total.sum()
@@ -193,6 +189,4 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
 def _get_parameter(model: Any, name: str) -> Any:
     """Return a parameter of a classifier or, for `MultiLabel`, of its estimator."""
     own = getattr(model, name, None)
-    if own is None and hasattr(model, "n_labels_"):
-        return getattr(model.estimator, name, None)
-    return own
+    return getattr(getattr(model, "estimator", None), name, None) if own is None else own

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,11 @@ def _matthews(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
     return _ratio(tp * tn - fp * fn, scale)
 
 
-_SYMMETRIC_METRICS: dict[Any, Callable[..., Any]] = {
+# of two classes; "average", "beta" and "pos_label" are the only options
+_METRICS: dict[Any, Callable[..., Any]] = {
     metrics.accuracy_score: lambda tp, fp, fn, tn: _ratio(tp + tn, tp + tn + fp + fn),
     metrics.balanced_accuracy_score: _balanced_accuracy,
     metrics.matthews_corrcoef: _matthews,
-}
-_BINARY_METRICS: dict[Any, Callable[..., Any]] = {
     metrics.f1_score: _fbeta,
     metrics.fbeta_score: _fbeta,
     metrics.precision_score: lambda tp, fp, fn, tn: _ratio(tp, tp + fp),
@@ -94,12 +94,12 @@ def _metric_from_counts(
     score: Any, options: dict[str, Any], classes: Any
 ) -> Callable[[np.ndarray], Any] | None:
     """Return a function that computes a metric with some options, or None if it is unknown."""
-    if score in _SYMMETRIC_METRICS and not options:
-        return lambda counts: _SYMMETRIC_METRICS[score](*counts)
-    if score not in _BINARY_METRICS or options.keys() - {"average", "beta", "pos_label"}:
+    if score not in _METRICS:
         return None
-    beta = {"beta": options["beta"]} if "beta" in options else {}
-    rate = partial(_BINARY_METRICS[score], **beta)
+    known = {"average", "beta", "pos_label"} & signature(score).parameters.keys()
+    if options.keys() - known:
+        return None
+    rate = partial(_METRICS[score], **{k: v for k, v in options.items() if k == "beta"})
     average, pos_label = options.get("average", "binary"), options.get("pos_label")
     # counts in reverse are those with the first class as the positive one
     if average == "macro":
@@ -122,12 +122,11 @@ class _FixedPredictions(ClassifierMixin, BaseEstimator):
         return self.classes_[self.positive.astype(int)]
 
 
-# function of binary problems that returns the index of the best threshold and the scores of all
-# thresholds of each problem
-ThresholdSelector = Callable[[list[HeldOutPredictions]], tuple[list[int], list[np.ndarray]]]
+# function of a binary problem that returns the scores of all its thresholds
+ThresholdScorer = Callable[[HeldOutPredictions], np.ndarray]
 
 
-def score_selector(
+def metric_scorer(
     scorer: Any,
     scoring: Any,
     classes: np.ndarray,
@@ -135,17 +134,14 @@ def score_selector(
     params: dict[str, Any],
     *,
     is_multilabel: bool,
-) -> ThresholdSelector:
-    """Return a selector of thresholds by a scikit-learn scorer of predicted classes.
+) -> ThresholdScorer:
+    """Return the scores of thresholds by a scikit-learn scorer of predicted classes.
 
-    Scores are computed from confusion matrices if the metric allows it, else by a call of the
-    scorer for every threshold. ``scoring`` is for error messages, and ``params`` are additional
+    They are computed from confusion matrices if the metric allows it, else by a call of the scorer
+    for every threshold. ``scoring`` is for error messages, and ``params`` are additional
     parameters of the scorer, such as sample weights. A ParameterError is raised if the average
     over labels does not define a threshold for each label.
     """
-    beta = _micro_beta(scorer) if is_multilabel else None
-    if beta is not None:
-        return partial(_select_jointly, beta)
     options = dict(getattr(scorer, "_kwargs", {}))
     is_macro = options.get("average") == "macro" and options.get("labels") is None
     if is_multilabel and is_macro:  # maximise each label's
@@ -158,12 +154,9 @@ def score_selector(
             'take a metric of two classes, such as "f1", which is then of each label, or '
             '"f1_micro", an F-beta of all together.'
         )
-    formula = None
-    if not params.keys() - {"sample_weight"}:
-        formula = _metric_from_counts(getattr(scorer, "_score_func", None), options, classes)
-    if formula is not None:
-        sign, compute = scorer._sign, formula
-        return partial(_select_separately, lambda problem: sign * compute(problem.counts))
+    compute = _metric_from_counts(getattr(scorer, "_score_func", None), options, classes)
+    if compute is not None and not params.keys() - {"sample_weight"}:
+        return lambda problem: scorer._sign * compute(problem.counts)
 
     def score_thresholds(problem: HeldOutPredictions) -> np.ndarray:
         X_rows = _safe_indexing(X, problem.rows)
@@ -175,11 +168,11 @@ def score_selector(
         )
         return np.array([scorer(fixed, X_rows, labels, **own) for fixed in predictions])
 
-    return partial(_select_separately, score_thresholds)
+    return score_thresholds
 
 
-def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector:
-    """Return a selector of thresholds by the mean cost of a row; scores are negative costs.
+def cost_scorer(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdScorer:
+    """Return the scores of thresholds by the mean cost of a row; they are negative costs.
 
     ``shape`` is that of y, (n_samples,) or (n_samples, n_labels).
     """
@@ -194,49 +187,36 @@ def cost_selector(cost_matrix: Any, shape: tuple[int, ...]) -> ThresholdSelector
         total = problem.sums(cost[:, 0])[0] + problem.sums(cost[:, 1])[1]
         return -total / problem.weight.sum()
 
-    return partial(_select_separately, score_thresholds)
+    return score_thresholds
 
 
-def _best_index(thresholds: np.ndarray, scores: np.ndarray) -> int:
+def best_index(problem: HeldOutPredictions, scores: np.ndarray) -> int:
     """Return the index of the largest score; ties go to the threshold nearest to 0.5."""
     finite = np.isfinite(scores)
     if not finite.any():
         raise ParameterError("scoring gives no threshold a finite score.")
     tolerance = _SCORE_RTOL * np.abs(scores[finite]).max()
     good = np.flatnonzero(finite & (scores >= scores[finite].max() - tolerance))
-    return int(good[np.abs(thresholds[good] - 0.5).argmin()])
+    return int(good[np.abs(problem.thresholds[good] - 0.5).argmin()])
 
 
-def _select_separately(
-    score_thresholds: Callable[[HeldOutPredictions], np.ndarray],
-    problems: list[HeldOutPredictions],
-) -> tuple[list[int], list[np.ndarray]]:
-    """Select the best threshold of every problem by its own scores."""
-    scores = [score_thresholds(problem) for problem in problems]
-    pairs = zip(problems, scores, strict=True)
-    return [_best_index(problem.thresholds, own) for problem, own in pairs], scores
-
-
-def _select_jointly(
+def select_jointly(
     beta: float, problems: list[HeldOutPredictions]
 ) -> tuple[list[int], list[np.ndarray]]:
     """Select the thresholds that maximise the micro-averaged F-beta of all labels.
 
     The score is a ratio of sums over the labels, ``(1 + beta^2) TP / (beta^2 P + TP + FP)``.
-    Dinkelbach's method maximises ``(1 + beta^2) TP - F (TP + FP)`` for each label separately,
-    where F is the current score, and repeats until F does not increase. The scores of a label are
-    those of its thresholds with the other labels at their best ones.
-
-    References
-    ----------
-    Dinkelbach (1967). On nonlinear fractional programming. Management Science 13(7), 492-498.
+    Dinkelbach's method (1967, Management Science 13(7), 492-498) maximises
+    ``(1 + beta^2) TP - F (TP + FP)`` for each label separately, where F is the current score, and
+    repeats until F does not increase. The scores of a label are those of its thresholds with the
+    other labels at their best ones.
     """
     counts = [problem.counts for problem in problems]
     value, better = -1.0, 0.0
     while better > value + _SCORE_RTOL:
         value = better
         indices = [
-            _best_index(problem.thresholds, (1 + beta**2) * tp - value * (tp + fp))
+            best_index(problem, (1 + beta**2) * tp - value * (tp + fp))
             for problem, (tp, fp, _, _) in zip(problems, counts, strict=True)
         ]
         best = [c[:, i] for c, i in zip(counts, indices, strict=True)]
@@ -248,7 +228,7 @@ def _select_jointly(
     return indices, scores
 
 
-def _micro_beta(scorer: Any) -> float | None:
+def micro_beta(scorer: Any) -> float | None:
     """Return beta of a micro-averaged F-beta scorer, or None for any other scorer."""
     options = dict(getattr(scorer, "_kwargs", {}))
     is_micro = options.pop("average", None) == "micro" and scorer._sign == 1

@@ -19,7 +19,13 @@ from skorch_logreg.analysis.table import Table
 from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import to_numpy, view_as_numpy
-from skorch_logreg.pipelines import class_names, final_step, last_step, to_dense_numpy
+from skorch_logreg.pipelines import (
+    check_classes,
+    class_names,
+    final_step,
+    last_step,
+    to_dense_numpy,
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -185,10 +191,11 @@ def tune_threshold(
     model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
+    beta = threshold_scores.micro_beta(scorer) if is_multilabel else None
     if scorer is None:
-        select = threshold_scores.cost_selector(cost_matrix, targets.shape)
-    else:
-        select = threshold_scores.score_selector(
+        score_thresholds = threshold_scores.cost_scorer(cost_matrix, targets.shape)
+    elif beta is None:
+        score_thresholds = threshold_scores.metric_scorer(
             scorer, scoring, classes, X, score_params, is_multilabel=is_multilabel
         )
     if isinstance(cv, str):
@@ -200,7 +207,11 @@ def tune_threshold(
         model = clone(estimator).fit(X, y, **fit_params)
     weight = score_params.get("sample_weight")
     problems = _held_out_predictions(proba, rows, targets, classes, weight, candidates=candidates)
-    indices, scores = select(problems)
+    if beta is None:
+        scores = [score_thresholds(problem) for problem in problems]
+        indices = list(map(threshold_scores.best_index, problems, scores))
+    else:
+        indices, scores = threshold_scores.select_jointly(beta, problems)
     every = [problem.thresholds for problem in problems]
     best = np.array([own[i] for own, i in zip(every, indices, strict=True)])
     score = float(np.mean([own[i] for own, i in zip(scores, indices, strict=True)]))
@@ -224,7 +235,7 @@ def _held_out_predictions(
             f"y has shape {targets.shape}, but the estimator was fitted to "
             + ("one column of classes." if proba.ndim == 1 else f"{proba.shape[1]} labels.")
         )
-    weight = np.ones(len(targets)) if weight is None else np.asarray(weight, dtype=np.float64)
+    weight = np.ones(len(targets)) if weight is None else weight
     is_multilabel = targets.ndim == 2
     cells = targets if is_multilabel else np.where(targets == classes[1], 1.0, 0.0)[:, None]
     problems = []
@@ -320,6 +331,5 @@ def _two_classes(targets: np.ndarray, model: Any) -> np.ndarray:
             f"y has {len(classes)} classes; a threshold is for two. For more, decide by "
             "expected_cost_decision."
         )
-    if not np.isin(there, classes).all():
-        raise ParameterError(f"y holds {there}, but the estimator was fitted to {classes}.")
+    check_classes(there, classes)
     return classes

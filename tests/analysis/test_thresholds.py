@@ -450,7 +450,7 @@ def test_what_has_no_threshold():
         tune_threshold(TorchLogisticClassifier(), X, y, cv="prefit")
     with pytest.raises(ParameterError, match="y has no two classes"):
         tune_threshold(model, X, np.zeros(len(y), dtype=int), cv="prefit")
-    with pytest.raises(ParameterError, match="fitted to"):
+    with pytest.raises(ParameterError, match=r"y holds \[2\], expected classes of the model"):
         tune_threshold(model, X, y + 1, cv="prefit")
     with pytest.raises(ValueError, match="inconsistent"):
         tune_threshold(model, X, y[1:], cv="prefit")

@@ -10,17 +10,15 @@ from torch.nn.functional import linear
 
 from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.data.gram import (
-    add_blocks,
-    bordered_gram,
+    FormedRows,
+    add_grams,
     centred_gram,
-    deviation_sums,
-    is_far,
+    empty_grams,
+    finished_grams,
     is_near_zero,
-    raw_gram,
-    subtract_from_sums,
     weighted_outer,
 )
-from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams
+from skorch_logreg.data.low_precision import Fill
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.tensors import (
@@ -39,6 +37,8 @@ _MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function ca
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
 _MAX_SMALL_ENTRIES = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
+# |mean| / deviation from which rows are centred before any sum
+_FAR_DEVIATIONS = 1e3
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
@@ -75,7 +75,7 @@ class DenseRows(Rows):
         n_rows, width = len(self.X), max(self.X.shape[1], 1)
         share = max(-(-n_rows // thread_count()), CACHED_ENTRIES // width)
         most = min(self.max_block_rows, max(CACHED_ENTRIES // n_logits, _MIN_BLOCK_ROWS))
-        if self._converts:
+        if self.needs_workspace:
             most = min(most, max(_MAX_CONVERTED_ENTRIES // width, _MIN_BLOCK_ROWS))
         return min(share, most)
 
@@ -85,13 +85,15 @@ class DenseRows(Rows):
         return is_near_zero(self.center, self.scale)
 
     @cached_property
-    def _is_far(self) -> bool:
-        return self.design is None and is_far(self.center, self.scale)
-
-    @property
     def centres(self) -> bool:
-        """Return True if float64 rows are centred before they are multiplied."""
-        return self.products is torch.float64 and self._is_far
+        """Return True if rows are centred in a buffer before they are multiplied.
+
+        float32 products round what is not near zero; of float64 sums, a gradient would lose three
+        of its sixteen digits where the mean is a thousand deviations.
+        """
+        if self.products is torch.float32:
+            return not self._is_near_zero
+        return bool((self.center.abs() > _FAR_DEVIATIONS * self.scale).any())
 
     @property
     def multiplies(self) -> bool:
@@ -99,61 +101,45 @@ class DenseRows(Rows):
         return self.X.dtype == self.products and 1 in self.X.stride()
 
     @property
-    def _converts(self) -> bool:
-        """Return True if rows are copied to a buffer before they are multiplied."""
-        exact = self.products is torch.float64
-        return (self._is_far if exact else not self._is_near_zero) or not self.multiplies
-
-    @property
     def needs_workspace(self) -> bool:
-        """Return True if blocks are copied to a `workspace`."""
-        return self.design is None and self._converts
+        """Return True if blocks are copied to a `workspace` before they are multiplied."""
+        return self.design is None and (self.centres or not self.multiplies)
 
     def workspace(self, n_rows: int) -> Tensor:
-        n_columns, device = self.X.shape[1], self.X.device
-        if self.products is torch.float64:
-            return torch.empty(n_rows, n_columns, dtype=torch.float64, device=device)
-        width = n_columns + (not self._is_near_zero)
-        return torch.ones(n_rows, width, dtype=torch.float32, device=device)
+        shape = n_rows, self.X.shape[1]
+        return torch.empty(shape, dtype=self.products, device=self.X.device)
 
     def block(
         self, rows: slice, targets: Tensor, weight: Tensor, workspace: Tensor | None = None
     ) -> Block:
         if self.design is not None:
             return SmallBlock(self.design[rows], targets, weight)
-        exact = self.products is torch.float64
-        if workspace is not None and not exact and not self._is_near_zero:
-            z = workspace[: rows.stop - rows.start]
-            return SmallBlock(self._fill_design(z, rows), targets, weight)
         return DenseBlock(self, rows, targets, weight, workspace)
 
     def standardised(self, center: Tensor, scale: Tensor) -> "DenseRows":
         rows = DenseRows(self.X, center, scale, block_rows=self.block_rows)
         if self.is_small:
-            design = center.new_ones(len(self.X), self.X.shape[1] + 1)
-            rows.design = rows._fill_design(design)
+            rows.design = center.new_ones(len(self.X), self.X.shape[1] + 1)
+            rows._fill(slice(None), rows.design[:, :-1])
         return rows
 
     def low_precision(self, n_logits: int) -> "DenseRows":
         """Return the rows with float32 products.
 
-        Columns with means far from zero are centred before they are rounded; the result is stored
-        if it takes at most the memory of a point's logits.
+        Standardised rows are stored if they take at most the memory of a point's logits.
         """
-        design = None if self.design is None else self.design.float()
         n_rows, n_columns = self.X.shape
-        if design is None and n_columns < 2 * n_logits:
-            shape, step = (n_rows, n_columns + 1), self.rows_per_block(n_logits)
-            design = torch.ones(shape, dtype=torch.float32, device=self.X.device)
-            for start in range(0, n_rows, step):
-                rows = slice(start, start + step)
-                self._fill_design(design[rows], rows)
-        return replace(self, products=torch.float32, design=design)
+        if n_columns >= 2 * n_logits:
+            return replace(self, products=torch.float32, design=None)
+        X = torch.empty(n_rows, n_columns, dtype=torch.float32, device=self.X.device)
+        for rows in pieces(0, n_rows, self.rows_per_block(n_logits)):
+            self._fill(rows, X[rows])
+        units = torch.zeros_like(self.center), torch.ones_like(self.scale)
+        return DenseRows(X, *units, torch.float32, block_rows=self.block_rows)
 
-    def _fill_design(self, out: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Write rows of the design matrix into an array of ones, and return it."""
-        torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out[:, :-1])
-        return out
+    def _fill(self, rows: slice, out: Tensor) -> Tensor:
+        """Write rows in their units into an array, and return it."""
+        return torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
 
     def sample(self, rows: slice, columns: Tensor | None = None) -> "DenseRows":
         X, center, scale, design = self.X[rows], self.center, self.scale, None
@@ -169,16 +155,12 @@ class DenseRows(Rows):
         return self.X[rows].to("cpu", torch.float64).numpy()
 
 
-class DenseBlock(CompiledPasses, LowPrecisionGrams):
+class DenseBlock(CompiledPasses, FormedRows):
     """Rows of a dense array; see `Block` for the methods.
 
-    float64 rows with a unit stride are multiplied without a copy. All others (float32, half
-    precision, integers, general strides) are copied to a float64 workspace of the block's size,
-    once per block and pass, so that every product and sum is computed in float64; columns far
-    from zero are centred there. Low-precision products use a float32 workspace.
-
-    The workspace is a buffer with at least as many rows: float64, or float32 for low-precision
-    products.
+    Rows with a unit stride and the type of the products are multiplied without a copy. All others,
+    and those with columns far from zero, which are centred, are copied to a workspace of the
+    block's size, once per block and pass.
     """
 
     def __init__(
@@ -203,7 +185,7 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
         values = self._workspace[: len(self._X)]
         if not self._is_centred:
             return values.copy_(self._X)
-        if self._X.dtype == values.dtype:
+        if values.dtype is torch.float32 or self._X.dtype == values.dtype:
             return torch.sub(self._X, self._center, out=values)
         return values.copy_(self._X).sub_(self._center)  # faster than a sum of two types
 
@@ -238,21 +220,12 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
         center, scale = self._remaining_center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
-        plain = weight.shape[1:].numel() == 1 and weight.dtype == scale.dtype
-        if plain and is_near_zero(center, scale):
+        if weight.shape[1:].numel() == 1 and is_near_zero(center, scale):
             stored = self._values if self._is_centred else self._X
             gram = passes.gram(stored, weight.flatten(), columns)
-            if gram is None and columns is None and self._values.dtype == weight.dtype:
-                gram = raw_gram(self._values, weight.flatten())
             if gram is not None:
                 return centred_gram(gram, center, scale)[None, None, :, None]
-        values = self._values
-
-        def fill(piece: slice, out: Tensor) -> None:
-            rows = values[piece] if columns is None else gather_columns(values[piece], columns)
-            torch.sub(rows, center, out=out)
-
-        return bordered_gram(fill, scale, weight, rank_one)
+        return super().gram(weight, rank_one, columns)
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
@@ -270,32 +243,12 @@ class DenseBlock(CompiledPasses, LowPrecisionGrams):
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
-        unit = (1 / scale).float()
 
         def fill(piece: slice, out: Tensor) -> None:
             rows = X[piece] if columns is None else gather_columns(X[piece], columns)
-            torch.sub(rows, center, out=out).mul_(unit)
+            torch.sub(rows, center, out=out).mul_((1 / scale).to(out.dtype))
 
-        return fill, len(unit)
-
-    def column_squares(self, weight: Tensor) -> Tensor:
-        center = self._remaining_center
-        total = weight.new_zeros(weight.shape[1], len(center))
-        step = max(CACHED_ENTRIES // max(len(center), 1), 8)
-        held = weight.new_empty(step, len(center))
-        for rows in pieces(0, len(weight), step):
-            z = torch.sub(self._values[rows], center, out=held[: rows.stop - rows.start])
-            total.addmm_(weight[rows].T, z.square_())
-        total /= self._scale.square()
-        return torch.cat([total, weight.sum(dim=0)[:, None]], dim=1)
-
-    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        values, center, scale = self._values, self._remaining_center[columns], self._scale[columns]
-
-        def fill(rows: slice, out: Tensor) -> None:
-            torch.sub(gather_columns(values[rows], columns), center, out=out).div_(scale)
-
-        return deviation_sums(fill, len(columns), weight)
+        return fill, len(scale)
 
     def column_counts(self) -> Tensor:
         return torch.full_like(self._center, len(self._X))
@@ -309,14 +262,7 @@ class SmallBlock(DenseBlock):
     """Rows of a stored design matrix ``[Z 1]``, with fewer function calls in the usual products.
 
     For small arrays function calls cost more than arithmetic, and centring or scaling in every
-    product doubles their number. A copy of less than a megabyte avoids that. In float32 the rows
-    have to be centred before they are rounded, which a stored design matrix also does.
-
-    Parameters
-    ----------
-    design : Tensor of shape (rows, n_features + 1)
-        Design matrix: float64, or float32 for low-precision products.
-    targets, weight : Tensor
+    product doubles their number. A copy of less than a megabyte avoids that.
     """
 
     def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
@@ -344,28 +290,6 @@ class SmallBlock(DenseBlock):
         z = self._design
         if columns is not None:
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
-        n_rows, n_models, n_outputs = weight.shape
-        if n_models == n_outputs == 1:
-            return ((weight.view(-1, 1) * z).T @ z).view(1, 1, z.shape[1], 1, -1)
-        at_once = max(CACHED_ENTRIES // (z.numel() * n_outputs), 1)
-        if n_models > at_once:
-            parts = zip(
-                weight.split(at_once, dim=1),
-                [None] * n_models if rank_one is None else rank_one.split(at_once, dim=1),
-                strict=False,
-            )
-            return torch.cat([self.gram(w, q, columns) for w, q in parts])
-        side = z.shape[1]
-        width = n_outputs * side
-        if rank_one is not None:
-            lifted = rank_one.transpose(0, 1)[..., None] * z[:, None, :]
-            lifted = lifted.view(n_models, n_rows, width)
-            gram = torch.bmm(lifted.mT, lifted)
-            subtract_from_sums(gram, n_outputs)
-        else:
-            lifted = (weight[..., None] * z[:, None, None, :]).view(n_rows, -1)
-            blocks = (lifted.T @ z).view(n_models, width, side)
-            gram = blocks if n_outputs == 1 else blocks.new_zeros(n_models, width, width)
-            if n_outputs > 1:
-                add_blocks(gram, blocks)
-        return gram.view(n_models, n_outputs, side, n_outputs, side)
+        total = empty_grams(weight, z.shape[1], rank_one)
+        add_grams(total, z, weight, rank_one)
+        return finished_grams(total, weight.shape[2], rank_one is not None)

@@ -1,15 +1,22 @@
-"""Gram matrices and products of pairs of dense rows, computed in pieces."""
+"""Sums over dense rows that are formed in pieces: Gram matrices, and products of pairs of rows."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.low_precision import FACTOR_ROWS, Fill, add_gram, low_precision_dtype
+from skorch_logreg.data.low_precision import (
+    FACTOR_ENTRIES,
+    Fill,
+    add_gram,
+    bfloat16_gram,
+    bfloat16_grams,
+    low_precision_dtype,
+)
 from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
-# |mean| / deviation from which a gradient would lose three of its sixteen digits
-_FAR_DEVIATIONS = 1e3
 
 
 def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
@@ -25,87 +32,111 @@ def is_near_zero(center: Tensor, scale: Tensor) -> bool:
     return bool(are_near_zero(center, scale).all())
 
 
-def is_far(center: Tensor, scale: Tensor) -> bool:
-    """Return True if a column is so far from zero that its entries need centring before any sum."""
-    return bool((center.abs() > _FAR_DEVIATIONS * scale).any())
-
-
 def _piece_rows(width: int) -> int:
     return max(CACHED_ENTRIES // max(width, 1), 64)
 
 
-def bordered_gram(
-    fill: Fill,
-    scale: Tensor,
-    weight: Tensor,
-    rank_one: Tensor | None,
-) -> Tensor:
-    """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows.
+class FormedRows:
+    """Sums of a block that can form rows of its design matrix; see `Block` for the methods."""
 
-    With ``rank_one`` the matrix of a row is that of a softmax and maps constants to zero:
-    ``weight`` is ``rank_one`` times its sum.  The blocks on the diagonal are minus the sums of the
-    others, in which nothing cancels where a probability is close to one.
+    def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
+        """Return a function that writes rows of some columns of Z, and their number."""
+        raise NotImplementedError
 
-    ``fill`` writes rows of ``z * scale``, because dividing the product by the scale (n_columns,)
-    takes less time than dividing rows. weight (non-negative) and rank_one have shape
-    (rows, m, K), and the result (m, K, n_columns + 1, K, n_columns + 1).
+    def _formed(
+        self, columns: Tensor | None, weight: Tensor, n_outputs: int = 1
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of rows with some columns of them and of the intercept, (r, c + 1).
 
-    ``2 rows m (K (n_columns + 1))^2`` floating point operations and one read of the rows, in
-    pieces of 1 MiB: a weighted copy of all rows would cost several reads.
+        They are formed in pieces of 1 MiB, for each of some outputs, in one buffer: a weighted copy
+        of all rows would cost several reads.
+        """
+        fill, n_columns = self._fill(columns)
+        step = min(_piece_rows(n_outputs * (n_columns + 1)), len(weight))
+        design = weight.new_ones(step, n_columns + 1)
+        for rows in pieces(0, len(weight), step):
+            z = design[: rows.stop - rows.start]
+            fill(rows, z[:, :-1])
+            yield rows, z
+
+    def gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        total = empty_grams(weight, 1 + self._fill(columns)[1], rank_one)
+        for rows, z in self._formed(columns, weight, weight.shape[2]):
+            add_grams(total, z, weight[rows], None if rank_one is None else rank_one[rows])
+        return finished_grams(total, weight.shape[2], rank_one is not None)
+
+    def bfloat16_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
+    ) -> Tensor:
+        return bfloat16_gram(*self._fill(columns), weight, rank_one)
+
+    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        return bfloat16_grams(*self._fill(columns), weight)
+
+    def column_squares(self, weight: Tensor) -> Tensor:
+        total = weight.new_zeros(weight.shape[1], 1 + self._fill(None)[1])
+        for rows, z in self._formed(None, weight):
+            total.addmm_(weight[rows].T, z.square())
+        return total
+
+    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+        sums = weight.new_zeros(2, len(columns) + 1)
+        for rows, z in self._formed(columns, weight):
+            sums[0].addmv_(z.T, weight[rows])
+            sums[1].addmv_(z.square().T, weight[rows])
+        return sums[:, :-1]
+
+
+def empty_grams(weight: Tensor, side: int, rank_one: Tensor | None) -> Tensor:
+    """Return zeros for `add_grams`, (m, K side, side), or (m, K side, K side) with ``rank_one``."""
+    width = weight.shape[2] * side
+    return weight.new_zeros(weight.shape[1], width, side if rank_one is None else width)
+
+
+def add_grams(total: Tensor, z: Tensor, weight: Tensor, rank_one: Tensor | None) -> None:
+    """Add ``z'z`` of rows (r, side) with the weights, or the squares of ``rank_one``, of models.
+
+    Both have shape (r, m, K). As many models are multiplied at a time as a cache holds.
     """
-    n_rows, n_models, n_outputs = weight.shape
-    side = len(scale) + 1
-    width = n_outputs * side
-    blocks = weight.new_zeros(n_models, width, side)
-    gram = weight.new_zeros(n_models, width, width)
-    step = min(_piece_rows(width), n_rows)
-    design = weight.new_ones(step, side)
-    lifted = weight.new_empty(step, n_outputs, side)
-    for piece in pieces(0, n_rows, step):
-        z = design[: piece.stop - piece.start]
-        fill(piece, z[:, :-1])
-        u = lifted[: len(z)]
-        flat = u.view(len(z), -1)
-        for model in range(n_models):
-            if rank_one is not None:
-                torch.mul(z[:, None, :], rank_one[piece, model][:, :, None], out=u)
-                gram[model].addmm_(flat.T, flat)
-                continue
-            own = weight[piece, model]
-            if n_outputs == 1:
-                torch.mul(z, own.sqrt(), out=flat)
-                blocks[model].addmm_(flat.T, flat)
-                continue
-            torch.mul(z[:, None, :], own[:, :, None], out=u)
-            blocks[model].addmm_(flat.T, z)
-    if rank_one is None:
-        add_blocks(gram, blocks)
+    n_models, n_outputs = weight.shape[1:]
+    at_once = max(CACHED_ENTRIES // (z.numel() * n_outputs), 1)
+    for models in pieces(0, n_models, at_once):
+        if rank_one is None:
+            lifted = (weight[:, models, :, None] * z[:, None, None, :]).view(len(z), -1)
+            total[models].view(-1, z.shape[1]).addmm_(lifted.T, z)
+        else:
+            lifted = (rank_one[:, models].transpose(0, 1)[..., None] * z[:, None, :]).flatten(2)
+            total[models].baddbmm_(lifted.mT, lifted)
+
+
+def finished_grams(total: Tensor, n_outputs: int, is_softmax: bool) -> Tensor:
+    """Turn the sums of `add_grams` into Gram matrices (m, K, side, K, side).
+
+    The matrix of a softmax, computed in place, maps constants to zero: its blocks on the diagonal
+    are minus the sums of the others, in which nothing cancels where a probability is close to one.
+    """
+    side = total.shape[1] // n_outputs
+    blocks = total.view(len(total), n_outputs, side, -1, side)
+    if is_softmax:
+        own = blocks.diagonal(dim1=1, dim2=3).zero_()
+        sums = blocks.sum(dim=3)
+        blocks.neg_()
+    elif n_outputs == 1:
+        return blocks
     else:
-        subtract_from_sums(gram, n_outputs)
-    unit = torch.cat([1 / scale, scale.new_ones(1)]).repeat(n_outputs)
-    gram.mul_(unit).mul_(unit[:, None])
-    return gram.view(n_models, n_outputs, side, n_outputs, side)
-
-
-def raw_gram(values: Tensor, weight: Tensor) -> Tensor:
-    """Sum ``weight [x 1]'[x 1]`` (n_columns + 1, n_columns + 1) of rows x; weight (rows,)."""
-    n_rows, n_columns = values.shape
-    gram = weight.new_zeros(n_columns + 1, n_columns + 1)
-    step = min(_piece_rows(n_columns), n_rows)
-    lifted = weight.new_empty(step, n_columns + 1)
-    for rows in pieces(0, n_rows, step):
-        flat = lifted[: rows.stop - rows.start]
-        root = weight[rows, None].sqrt()
-        torch.mul(values[rows], root, out=flat[:, :-1])
-        flat[:, -1:] = root
-        gram.addmm_(flat.T, flat)
-    return gram
+        sums = blocks[:, :, :, 0]
+        blocks = blocks.new_zeros(*blocks.shape[:3], n_outputs, side)
+        own = blocks.diagonal(dim1=1, dim2=3)
+    own.copy_(sums.permute(0, 2, 3, 1))
+    return blocks
 
 
 def centred_gram(gram: Tensor, center: Tensor, scale: Tensor) -> Tensor:
     """Turn sums over ``[x 1]`` into those over ``[(x - center) / scale, 1]``, in place.
 
-    Writes the rows once less than `bordered_gram`. Only for columns so near zero that the
+    Only for columns so near zero that the
     subtraction cancels few digits.
     """
     inner, border, total = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
@@ -117,26 +148,10 @@ def centred_gram(gram: Tensor, center: Tensor, scale: Tensor) -> Tensor:
     return gram
 
 
-def deviation_sums(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
-    """Sum ``weight z`` and ``weight z^2`` over rows, (2, n_columns).
-
-    ``fill`` writes rows of ``z``; weight has shape (rows,).
-    """
-    sums = weight.new_zeros(2, n_columns)
-    step = min(_piece_rows(n_columns), len(weight))
-    held = weight.new_empty(step, n_columns)
-    for rows in pieces(0, len(weight), step):
-        z, own = held[: rows.stop - rows.start], weight[rows]
-        fill(rows, z)
-        sums[0].addmv_(z.T, own)
-        sums[1].addmv_(z.square_().T, own)
-    return sums
-
-
 def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: bool) -> Tensor:
     """Compute ``z z'`` (rows, rows) of ``z = (values - center) * root``."""
     n_rows, device = len(values), root.device
-    most = FACTOR_ROWS if low_precision else _piece_rows(n_rows)
+    most = max(FACTOR_ENTRIES // n_rows, 16) if low_precision else _piece_rows(n_rows)
 
     def part(columns: slice) -> Tensor:
         width = min(most, columns.stop - columns.start)
@@ -161,23 +176,3 @@ def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: 
         first += other
     lower = first.tril()
     return (lower + lower.tril(-1).T).to(root.dtype)
-
-
-def subtract_from_sums(gram: Tensor, n_outputs: int) -> None:
-    """Turn ``S = sum_i [z 1]'[z 1] x r_i r_i'`` (m, K side, K side) into the matrix of a softmax.
-
-    That is minus S outside the blocks of the diagonal, which make its rows of blocks sum to zero.
-    """
-    square = gram.view(len(gram), n_outputs, gram.shape[1] // n_outputs, n_outputs, -1)
-    own = square.diagonal(dim1=1, dim2=3).zero_()
-    sums = square.sum(dim=3)
-    square.neg_()
-    own.copy_(sums.permute(0, 2, 3, 1))
-
-
-def add_blocks(gram: Tensor, blocks: Tensor) -> None:
-    """Add blocks (m, K side, side) on the diagonal of (m, K side, K side), in place."""
-    n_models, width, side = blocks.shape
-    square = gram.view(n_models, width // side, side, width // side, side)
-    own = blocks.view(n_models, width // side, side, side).permute(0, 2, 3, 1)
-    square.diagonal(dim1=1, dim2=3).add_(own)

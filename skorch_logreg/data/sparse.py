@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.compiled import CompiledPasses
-from skorch_logreg.data.gram import are_near_zero, bordered_gram, centred_gram, deviation_sums
-from skorch_logreg.data.low_precision import Fill, LowPrecisionGrams
+from skorch_logreg.data.gram import FormedRows, are_near_zero, centred_gram
+from skorch_logreg.data.low_precision import Fill
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.tensors import CACHED_ENTRIES
@@ -79,7 +79,7 @@ class SparseRows(Rows):
         return self.X[rows.numpy()].astype(np.float64)
 
 
-class SparseBlock(CompiledPasses, LowPrecisionGrams):
+class SparseBlock(CompiledPasses, FormedRows):
     """Rows of a CSR array; see `Block` for the methods.
 
     SciPy computes the products: on two cores torch's sparse products are not faster, and they
@@ -119,25 +119,20 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
             # without a copy of a single one
             joined = torch.stack(grams) if len(grams) > 1 else grams[0][None]
             return joined[:, None, :, None]
-        some = self._columns(columns)
-
-        def fill(piece: slice, out: Tensor) -> None:
-            torch.sub(some._dense(piece), some._center, out=out)
-
-        return bordered_gram(fill, some._scale, weight, rank_one)
+        return super().gram(weight, rank_one, columns)
 
     def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         if weight.shape[1] == 1 and self._has_short_rows(columns):
             return self._sparse_gram(weight[:, 0], columns).float()
-        return LowPrecisionGrams.bfloat16_gram(self._columns(columns), weight, rank_one)
+        return super().bfloat16_gram(weight, rank_one, columns)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         if self._has_short_rows(columns):
             own = [self._sparse_gram(own, columns) for own in weight.unbind(dim=1)]
             return torch.stack(own).float()
-        return LowPrecisionGrams.bfloat16_grams(self._columns(columns), weight)
+        return super().bfloat16_grams(weight, columns)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
         """Return a block of some columns."""
@@ -215,14 +210,6 @@ class SparseBlock(CompiledPasses, LowPrecisionGrams):
             raw = raw - self._center * (2 * first - self._center * total)
         squares = raw.clamp_(min=0.0) / self._scale.square()
         return torch.cat([squares, total], dim=1)
-
-    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        some = self._columns(columns)
-
-        def fill(rows: slice, out: Tensor) -> None:
-            torch.sub(some._dense(rows), some._center, out=out).div_(some._scale)
-
-        return deviation_sums(fill, len(columns), weight)
 
     def column_counts(self) -> Tensor:
         ones = self._scale.new_ones(self._X.shape[0], 1)

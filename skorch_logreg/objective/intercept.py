@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.data.gram import subtract_from_sums
+from skorch_logreg.data.gram import finished_grams
 from skorch_logreg.objective.objective import Objective
 
 _MAX_EVALUATIONS = 200  # offsets of 1000 with ten classes need a hundred
@@ -50,9 +50,9 @@ def intercept_terms(
         residual, diagonal, rank_one = objective.loss.residual_curvature(z, block.targets)
         residual = residual * weight
         hessian = (diagonal * weight).sum(dim=0)[..., None]
-        if rank_one is not None:  # as in `bordered_gram`, so that nothing cancels
+        if rank_one is not None:
             hessian = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
-            subtract_from_sums(hessian, hessian.shape[1])
+            finished_grams(hessian, hessian.shape[1], is_softmax=True)  # in place
         return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
 
     gradient, hessian, size = objective.data.reduce(kernel, logits, reads=0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.dense import DenseRows
-from skorch_logreg.data.gram import are_near_zero
+from skorch_logreg.data.moments import MOMENT_ROWS, moments
 from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
 from skorch_logreg.data.sparse import SparseRows
 from skorch_logreg.data.tensors import CACHED_ENTRIES, as_tensor
@@ -33,12 +33,6 @@ CONTAINERS = {
 AnyRows = DenseRows | SparseRows  # the kinds of rows
 
 _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
-# rows of a sample from which column moments are computed: they only set the solver's units
-MOMENT_ROWS = 1000
-_EPS = torch.finfo(torch.float64).eps
-# least variance relative to the mean square: with it, nine digits of the variance are right
-MIN_VARIANCE_SHARE = 1e-6
-_MAX_ROUNDS = 5  # each shrinks the distance to the mean to its rounding error
 
 
 @dataclass(kw_only=True, eq=False)
@@ -189,52 +183,13 @@ class InMemory(Data):
     def column_moments(self) -> tuple[Tensor, Tensor]:
         # rare columns of sparse rows are constant in any sample
         if self.n_samples >= 2 * MOMENT_ROWS and not self.rows.is_sparse:
-            mean, deviation = self._sample(MOMENT_ROWS)._moments()
+            mean, deviation = self._sample(MOMENT_ROWS).column_moments()
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data
-        return self._moments()
-
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Compute the weighted mean and standard deviation (p,) of the columns of X.
-
-        In two reads, of sparse rows in one.
-
-        The deviation is 0 if and only if all entries in rows of positive weight are equal.
-        """
-        weight = self.weight
-        weight = weight if weight.shape[1] == 1 else weight.mean(dim=1, keepdim=True)
-        weight = weight / weight.sum()
-        if self.rows.is_small:  # same result with fewer function calls
-            X, row = self.rows.X.to(torch.float64), weight.T
-            mean = (row @ X)[0]
-            variance = (row @ (X - mean).square_())[0]
-            self.reads[0] += 2
-        elif self.rows.is_sparse:
-            plain = self.centred(torch.zeros_like(self.center))
-            mean, square = plain.reduce(
-                lambda block, w: (
-                    block.rmatmul(w[..., None])[0, 0, :-1],
-                    block.column_squares(w)[0, :-1],
-                ),
-                weight,
-            )
-            variance = (square - mean.square()).clamp(min=0.0)
-        else:
-            plain = self.centred(torch.zeros_like(self.center))
-            (mean,) = plain.reduce(
-                lambda block, w: (block.rmatmul(w[..., None])[0, 0, :-1],), weight
-            )
-            (variance,) = self.centred(mean).reduce(
-                lambda block, w: (block.column_squares(w)[0, :-1],), weight
-            )
-        deviation = variance.sqrt()
-        if self.rows.is_sparse:  # the squares of columns far from zero cancel
-            doubtful = ~are_near_zero(mean, deviation)
-        else:  # deviations that rounding of the mean gives to a constant column
-            rounding = 2 * _EPS * self.n_samples * mean.abs()
-            doubtful = (deviation > 0) & (deviation <= rounding)
-        return refine_moments(self, mean, deviation, doubtful)
+        if self.rows.is_sparse:
+            return moments(self, torch.zeros_like(self.center), is_sparse=True)
+        return moments(self, self.rows.X[0].to(torch.float64), is_sparse=False)
 
     def select(self, models: Tensor) -> "InMemory":
         part = super().select(models)
@@ -279,39 +234,6 @@ class InMemory(Data):
     def centred(self, center: Tensor) -> "InMemory":
         rows = replace(self.rows, center=center, scale=torch.ones_like(center))
         return replace(self, rows=rows)
-
-
-def refine_moments(
-    data: Data, mean: Tensor, deviation: Tensor, doubtful: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Recompute moments (p,) of the doubtful columns about their means, until nothing cancels.
-
-    Their means need only some correct digits. A column with equal entries gets this entry as mean,
-    and deviation 0. One pass over X; two if columns are constant.
-
-    References
-    ----------
-    Chan, Golub, LeVeque (1983). Algorithms for computing the sample variance: analysis and
-    recommendations, The American Statistician 37, section 4.
-    """
-    if not bool(doubtful.any()):
-        return mean, deviation
-    columns = doubtful.nonzero()[:, 0]
-
-    def kernel(block: Block) -> tuple[Tensor, ...]:
-        weight = block.weight.mean(dim=1)
-        return weight.sum(), block.deviations(weight, columns)
-
-    for _ in range(_MAX_ROUNDS):
-        about = mean[columns]
-        total, sums = data.centred(mean).reduce(kernel)
-        shift, square = sums / total
-        variance = square - shift.square()
-        mean = mean.index_copy(0, columns, about + shift)
-        settled = (variance >= MIN_VARIANCE_SHARE * square) | (mean[columns] == about)
-        if bool(settled.all()):
-            break
-    return mean, deviation.index_copy(0, columns, variance.clamp(min=0.0).sqrt())
 
 
 def from_arrays(

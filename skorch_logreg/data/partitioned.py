@@ -11,17 +11,10 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.first_pass import FirstPassSample, Reader, as_it_is, inspection, unchanged
-from skorch_logreg.data.gram import are_near_zero
 from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, Unavailable, collect_rows
-from skorch_logreg.data.memory import (
-    MIN_VARIANCE_SHARE,
-    MOMENT_ROWS,
-    InMemory,
-    as_columns,
-    from_arrays,
-    refine_moments,
-)
-from skorch_logreg.data.protocol import Block, Data, Kernel, Partitions
+from skorch_logreg.data.memory import InMemory, as_columns, from_arrays
+from skorch_logreg.data.moments import MOMENT_ROWS, moments
+from skorch_logreg.data.protocol import Data, Kernel, Partitions
 from skorch_logreg.data.tensors import take_columns
 
 PLACES = {
@@ -116,24 +109,10 @@ class PartitionedData(Data):
         sample = self._sampled_rows
         found = sample.column_moments()
         if sample.n_samples < MOMENT_ROWS or not bool((found[1] > 0).all()):
-            return self._exact_moments(found[0].nan_to_num(0.0))  # nan: the sample has no weight
+            is_sparse = sample.rows.is_sparse
+            about = torch.zeros_like(self.center) if is_sparse else found[0].nan_to_num(0.0)
+            return moments(self, about, is_sparse)  # nan: the sample has no weight
         return found
-
-    def _exact_moments(self, about: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute moments of all rows, centred by the means of a sample, so that little cancels."""
-
-        def kernel(block: Block) -> tuple[Tensor, ...]:
-            weight = block.weight.mean(dim=1, keepdim=True)
-            return block.rmatmul(weight[..., None])[0, 0], block.column_squares(weight)[0]
-
-        first, second = self.centred(about).reduce(kernel)
-        shift, square = first[:-1] / first[-1], second[:-1] / first[-1]
-        mean, variance = about + shift, square - shift.square()
-        deviation = variance.clamp(min=0.0).sqrt()
-        doubtful = variance < MIN_VARIANCE_SHARE * square
-        if self._sampled_rows.rows.is_sparse:  # the squares of columns far from zero cancel
-            doubtful |= ~are_near_zero(mean, deviation)
-        return refine_moments(self, mean, deviation, doubtful)
 
     @property
     def _reader(self) -> Reader:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from operator import attrgetter
 from typing import Any
 
@@ -22,87 +23,77 @@ class Node:
     like: Tensor  # array without rows, of the same type and trailing shape
     source: Any = None  # handle of stored values, or a `Call`; None: not yet written
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle no handle: tasks get the stored values."""
+        source = self.source if isinstance(self.source, Call) else None
+        return {"like": self.like, "source": source}
+
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A function of nodes, or of results of earlier steps, that is still to be called."""
+    """A function of nodes that is still to be called."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Result:
-    """Reference to the result of an earlier step."""
-
-    step: int
-
-
 class LazyRows:
-    """A program that computes several arrays; common subexpressions are evaluated once.
+    """Several arrays to compute in every partition; common subexpressions are evaluated once.
 
-    A step is the index of a stored value that is passed to the task, an array without rows that
-    stands for an uninitialised one, or a `Call`. ``held`` are handles of the stored values.
+    ``held`` are handles of the stored values that they need.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self.held: list[Any] = []
-        self._steps: list[int | Tensor | Call] = []
-        self._known: dict[int, _Result] = {}
-        self._outputs = [self._result(node).step for node in nodes]
-        self._is_new = [not isinstance(self._steps[output], int) for output in self._outputs]
-        self._new = [node for node, is_new in zip(nodes, self._is_new, strict=True) if is_new]
+        self._nodes = list(nodes)
+        self._known: dict[Node, None] = {}
+        for node in nodes:
+            self._collect(node)
+        self._stored = [node for node in self._known if not isinstance(node.source, Call | None)]
+        self.held = [node.source for node in self._stored]
+        self._is_new = [node not in self._stored for node in self._nodes]
 
-    # not a closure, whose reference to itself would keep the handles longer than they are used
-    def _result(self, node: Node) -> _Result:
-        if id(node) not in self._known:
-            source: Any = node.source
-            step: int | Tensor | Call = node.like
-            if isinstance(source, Call):
-                args, kwargs = map_nested((source.args, source.kwargs), Node, self._result)
-                step = Call(source.function, args, kwargs)
-            elif source is not None:
-                step = len(self.held)
-                self.held.append(source)
-            self._known[id(node)] = _Result(len(self._steps))
-            self._steps.append(step)
-        return self._known[id(node)]
+    def _collect(self, node: Node) -> None:
+        if node not in self._known:
+            self._known[node] = None
+            if isinstance(node.source, Call):
+                map_nested((node.source.args, node.source.kwargs), Node, self._collect)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle only the program, which is all that a task needs."""
-        return {name: vars(self)[name] for name in ("_steps", "_outputs", "_is_new")}
+        """Pickle only what a task needs."""
+        return {name: vars(self)[name] for name in ("_nodes", "_stored", "_is_new")}
 
     @property
     def n_new(self) -> int:
         """Number of arrays that are not stored yet."""
-        return len(self._new)
+        return sum(self._is_new)
 
     def keep(self, handles: list[Any]) -> None:
         """Set the handles of the arrays that were not stored before."""
-        for node, handle in zip(self._new, handles, strict=True):
+        for node, handle in zip(compress(self._nodes, self._is_new), handles, strict=True):
             node.source = handle
 
     def made(self, held: list[Any], n_rows: int) -> list[Tensor]:
         """Evaluate all arrays for a partition of ``n_rows`` rows."""
-        results: list[Any] = []
-        for step in self._steps:
-            if isinstance(step, int):
-                result = as_tensor(held[step])
-            elif isinstance(step, Tensor):
-                result = step.new_empty(n_rows, *step.shape[1:])
-            else:
-                args, kwargs = map_nested(
-                    (step.args, step.kwargs), _Result, lambda earlier: results[earlier.step]
-                )
-                result = step.function(*args, **kwargs)
-            results.append(result)
-        return [results[output] for output in self._outputs]
+        known = dict(zip(self._stored, map(as_tensor, held), strict=True))
+        return [_evaluated(node, known, n_rows) for node in self._nodes]
 
     def new(self, values: list[Tensor]) -> list[Any]:
         """Select the values of arrays that are not stored yet."""
-        pairs = zip(values, self._is_new, strict=True)
-        return [value.numpy() for value, is_new in pairs if is_new]
+        return [value.numpy() for value in compress(values, self._is_new)]
+
+
+def _evaluated(node: Node, known: dict[Node, Tensor], n_rows: int) -> Tensor:
+    if node not in known:
+        call = node.source
+        if isinstance(call, Call):
+            args, kwargs = map_nested(
+                (call.args, call.kwargs), Node, lambda other: _evaluated(other, known, n_rows)
+            )
+            known[node] = call.function(*args, **kwargs)
+        else:
+            known[node] = node.like.new_empty(n_rows, *node.like.shape[1:])
+    return known[node]
 
 
 def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
@@ -212,12 +203,7 @@ class RemoteRows:
         """Sum over rows, as a tensor, or over another axis, as another remote array."""
         if dim not in (None, 0):
             return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
-        lazy_rows, lengths = LazyRows([self.node]), self.parts.lengths
-
-        def task(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
-            return (lazy_rows.made(held, lengths[index])[0].sum(dim=0),), []
-
-        (total,), _ = self.parts.run(task, lazy_rows.held, 0, reads=False)
+        total = torch.stack(collect_rows([self], slice(0, None), _sum)).sum(dim=0)
         return total if dim == 0 else total.sum()
 
 
@@ -254,6 +240,10 @@ def collect_rows(
 
 def _slice(arrays: list[Tensor], rows: slice) -> Tensor:
     return arrays[0][rows].clone()
+
+
+def _sum(arrays: list[Tensor], rows: slice) -> Tensor:
+    return arrays[0].sum(dim=0)
 
 
 def _copied(rows: Tensor, other: Tensor) -> Tensor:

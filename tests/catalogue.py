@@ -120,7 +120,7 @@ class Container:
         held = data.from_arrays(self.make(X), y, weight)
         if self.block_rows is None:
             return held
-        return replace(held, rows=replace(held.rows, block_rows=self.block_rows))
+        return replace(held, block_rows=self.block_rows)
 
 
 def _read_only(X):

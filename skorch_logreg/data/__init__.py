@@ -1,11 +1,12 @@
 """Row containers: dense, sparse, chunked, on Dask or in a process group."""
 
+from skorch_logreg.data.arrays import CONTAINERS, from_arrays
 from skorch_logreg.data.chunks import ChunkParts, Chunks, look_through, scratch_folders
 from skorch_logreg.data.dask import DaskParts
 from skorch_logreg.data.dense import DenseBlock, SmallBlock
 from skorch_logreg.data.first_pass import FirstPassSample, as_it_is
 from skorch_logreg.data.lazy_rows import RemoteRows
-from skorch_logreg.data.memory import CONTAINERS, InMemory, from_arrays
+from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.partitioned import PLACES, PartitionedData, from_parts
 from skorch_logreg.data.process_group import Rank, RankParts, RankRows
 from skorch_logreg.data.protocol import Block, Data, Partitions

@@ -1,6 +1,6 @@
 """Dense rows, and the products of their blocks."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,8 +19,8 @@ from skorch_logreg.data.gram import (
     weighted_outer,
 )
 from skorch_logreg.data.low_precision import Fill
+from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
-from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.tensors import (
     CACHED_ENTRIES,
     float_dtype,
@@ -42,7 +42,8 @@ _FAR_DEVIATIONS = 1e3
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
-class DenseRows(Rows):
+@dataclass(kw_only=True, eq=False)
+class DenseRows(InMemory):
     """Rows of a tensor of any type and strides, on any device."""
 
     is_sparse = False
@@ -50,31 +51,27 @@ class DenseRows(Rows):
 
     @property
     def row_size(self) -> float:
-        return float(self.X.shape[1])
+        return float(self.n_features)
 
     @property
     def dtype(self) -> torch.dtype:
         return float_dtype(self.X.dtype)
 
     @property
-    def is_small(self) -> bool:
-        return self.X.numel() <= _MAX_SMALL_ENTRIES
-
-    @property
     def has_fast_float32(self) -> bool:
-        # float32 rows need no conversion
         large = self.X.dtype == torch.float32 and self.X.numel() >= CACHED_ENTRIES
         return large and self._is_near_zero
 
     @property
     def max_block_rows(self) -> int:
-        fitting = max(BLOCK_BYTES // (8 * max(self.X.shape[1], 1)), 1024)
+        fitting = max(BLOCK_BYTES // (8 * max(self.n_features, 1)), 1024)
         return fitting if self.block_rows is None else self.block_rows
 
-    def rows_per_block(self, n_logits: int) -> int:
-        n_rows, width = len(self.X), max(self.X.shape[1], 1)
-        share = max(-(-n_rows // thread_count()), CACHED_ENTRIES // width)
-        most = min(self.max_block_rows, max(CACHED_ENTRIES // n_logits, _MIN_BLOCK_ROWS))
+    @property
+    def rows_per_block(self) -> int:
+        width = max(self.n_features, 1)
+        share = max(-(-self.n_samples // thread_count()), CACHED_ENTRIES // width)
+        most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, _MIN_BLOCK_ROWS))
         if self.needs_workspace:
             most = min(most, max(_MAX_CONVERTED_ENTRIES // width, _MIN_BLOCK_ROWS))
         return min(share, most)
@@ -96,62 +93,57 @@ class DenseRows(Rows):
         return bool((self.center.abs() > _FAR_DEVIATIONS * self.scale).any())
 
     @property
-    def multiplies(self) -> bool:
-        """Return True if rows have the type and layout of the products."""
-        return self.X.dtype == self.products and 1 in self.X.stride()
+    def needs_conversion(self) -> bool:
+        """Return True if rows have another type than the products, or no unit stride."""
+        return self.X.dtype != self.products or 1 not in self.X.stride()
 
     @property
     def needs_workspace(self) -> bool:
-        """Return True if blocks are copied to a `workspace` before they are multiplied."""
-        return self.design is None and (self.centres or not self.multiplies)
+        return self.design is None and (self.centres or self.needs_conversion)
 
-    def workspace(self, n_rows: int) -> Tensor:
-        shape = n_rows, self.X.shape[1]
-        return torch.empty(shape, dtype=self.products, device=self.X.device)
-
-    def block(
-        self, rows: slice, targets: Tensor, weight: Tensor, workspace: Tensor | None = None
-    ) -> Block:
+    def block(self, rows: slice, workspace: Tensor | None = None) -> Block:
+        targets, weight = self.targets[rows], self.weight[rows]
         if self.design is not None:
             return SmallBlock(self.design[rows], targets, weight)
         return DenseBlock(self, rows, targets, weight, workspace)
 
-    def standardised(self, center: Tensor, scale: Tensor) -> "DenseRows":
-        rows = DenseRows(self.X, center, scale, block_rows=self.block_rows)
-        if self.is_small:
-            rows.design = center.new_ones(len(self.X), self.X.shape[1] + 1)
-            rows._fill(slice(None), rows.design[:, :-1])
-        return rows
+    def standardised(
+        self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
+    ) -> "DenseRows":
+        """Return the data as ``(X - center) / scale`` with encoded targets.
 
-    def low_precision(self, n_logits: int) -> "DenseRows":
-        """Return the rows with float32 products.
-
-        Standardised rows are stored if they take at most the memory of a point's logits.
+        X is not copied, unless it takes less than a megabyte.
         """
-        n_rows, n_columns = self.X.shape
-        if n_columns >= 2 * n_logits:
-            return replace(self, products=torch.float32, design=None)
-        X = torch.empty(n_rows, n_columns, dtype=torch.float32, device=self.X.device)
-        for rows in pieces(0, n_rows, self.rows_per_block(n_logits)):
+        data = super().standardised(center, scale, targets, n_logits)
+        if self.X.numel() <= _MAX_SMALL_ENTRIES:
+            data.design = center.new_ones(len(self.X), self.n_features + 1)
+            data._fill(slice(None), data.design[:, :-1])
+        return data
+
+    def _in_float32(self) -> dict[str, Any]:
+        """Store rows in their units, if they take at most the memory of a point's logits."""
+        if self.n_features >= 2 * self.n_logits:
+            return {}
+        X = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
+        for rows in pieces(0, self.n_samples, self.rows_per_block):
             self._fill(rows, X[rows])
-        units = torch.zeros_like(self.center), torch.ones_like(self.scale)
-        return DenseRows(X, *units, torch.float32, block_rows=self.block_rows)
+        return {
+            "X": X,
+            "center": torch.zeros_like(self.center),
+            "scale": torch.ones_like(self.scale),
+        }
 
-    def _fill(self, rows: slice, out: Tensor) -> Tensor:
-        """Write rows in their units into an array, and return it."""
-        return torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
+    def _fill(self, rows: slice, out: Tensor) -> None:
+        """Write rows in their units into an array."""
+        torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
 
-    def sample(self, rows: slice, columns: Tensor | None = None) -> "DenseRows":
-        X, center, scale, design = self.X[rows], self.center, self.scale, None
-        if columns is not None:
-            X, center, scale = gather_in_threads(X, columns), center[columns], scale[columns]
-        elif self.design is not None:
-            design = self.design[rows]
-        if design is None and X.shape[1] < _LONG_ROW_COLUMNS:
-            X = X.contiguous()
-        return DenseRows(X, center, scale, self.products, design)
+    def _sample(self, n_rows: int, columns: Tensor | None = None) -> "DenseRows":
+        part = super()._sample(n_rows, columns)
+        if part.design is None and part.n_features < _LONG_ROW_COLUMNS:
+            part.X = part.X.contiguous()
+        return part
 
-    def pick(self, rows: Tensor) -> Any:
+    def _picked(self, rows: Tensor) -> Any:
         return self.X[rows].to("cpu", torch.float64).numpy()
 
 

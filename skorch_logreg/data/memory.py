@@ -1,81 +1,111 @@
-"""Data in memory: one dense or sparse array."""
+"""Data in memory: one array, whatever the kind of its rows."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from functools import reduce as fold
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.dense import DenseRows
 from skorch_logreg.data.moments import MOMENT_ROWS, moments
 from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
-from skorch_logreg.data.sparse import SparseRows
-from skorch_logreg.data.tensors import CACHED_ENTRIES, as_tensor
+from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.kernels import passes
-
-CONTAINERS = {
-    "dense": (
-        "NumPy array or torch tensor of any layout and type, on any device, each kept in that "
-        "type; data frame; array API array"
-    ),
-    "sparse": (
-        "SciPy sparse array or matrix of any format, 32 or 64 bit indices; torch's COO, CSR, CSC"
-    ),
-}
-
-AnyRows = DenseRows | SparseRows  # the kinds of rows
 
 _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
 
 
 @dataclass(kw_only=True, eq=False)
 class InMemory(Data):
-    """Row blocks of one array in memory; see `Data` for the methods.
+    """Row blocks of one array, which is never written to and never copied as a whole.
+
+    A kind of rows declares the class variables and defines the abstract methods, as `DenseRows`
+    does.
 
     Parameters
     ----------
-    rows : DenseRows or SparseRows
-        X with its units.
+    X : Tensor or csr_array of shape (n_samples, n_features)
+    products : torch.dtype
+        Type of the products: float64, or float32 for low-precision products.
     origin : InMemory or None
         The data with float64 products, if those of this data are float32; weight and targets
         are float32 then.
+    block_rows : int or None
+        Number of rows of a block, at most; None: chosen by the size of X.
+
+    Attributes
+    ----------
+    design : Tensor or None
+        The whole design matrix, if it is stored.
     """
 
-    rows: AnyRows
-    center: Tensor = field(init=False)
-    scale: Tensor = field(init=False)
-    origin: "InMemory | None" = None
+    is_sparse: ClassVar[bool]  # whether only non-zero entries are stored
+    some_columns: ClassVar[Any]  # function that copies columns of an array
+    has_fast_float32: ClassVar[Any] = False  # whether float32 products need no conversion
+    needs_conversion: ClassVar[Any] = False  # whether X has no layout of the products
+    needs_workspace: ClassVar[Any] = False  # whether blocks are copied to a `workspace`
 
-    def __post_init__(self) -> None:
-        self.center, self.scale = self.rows.center, self.rows.scale
+    X: Any
+    products: torch.dtype = torch.float64
+    origin: Self | None = None
+    block_rows: int | None = None
+    design: Tensor | None = field(default=None, init=False)
+    # arguments and results of the last calls of `take_columns` and `outer`
+    _last: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property
-    def row_size(self) -> float:
-        return self.rows.row_size
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Type of a model's coefficients."""
+
+    @property
+    @abstractmethod
+    def max_block_rows(self) -> int:
+        """Largest number of rows of a block."""
+
+    @property
+    @abstractmethod
+    def rows_per_block(self) -> int:
+        """Number of rows of a block of a pass."""
+
+    @abstractmethod
+    def block(self, rows: slice, workspace: Tensor | None = None) -> Block:
+        """Return a block of rows, which are converted in the workspace if there is one."""
+
+    def workspace(self, n_rows: int) -> Tensor:
+        """Return a buffer for the rows of a block."""
+        shape = n_rows, self.n_features
+        return torch.empty(shape, dtype=self.products, device=self.device)
+
+    @abstractmethod
+    def _in_float32(self) -> dict[str, Any]:
+        """Return the fields of rows for float32 products."""
+
+    @abstractmethod
+    def _picked(self, rows: Tensor) -> Any:
+        """Copy some rows of X in float64, as ndarray or csr_array."""
 
     @cached_property
     def whole(self) -> Block | None:
-        if self.is_split or self.origin is not None or self.rows.needs_workspace:
+        if self.is_split or self.origin is not None or self.needs_workspace:
             return None
-        return self.rows.block(slice(0, self.n_samples), self.targets, self.weight)
+        return self.block(slice(0, self.n_samples))
 
     @property
     def single_block(self) -> bool:
-        return self.rows.max_block_rows >= self.n_samples
+        return self.max_block_rows >= self.n_samples
 
     @property
     def is_split(self) -> bool:
-        return self.rows.rows_per_block(self.n_logits) < self.n_samples
+        return self.rows_per_block < self.n_samples
 
     @cached_property
-    def _samples(self) -> dict[int, "InMemory"]:
+    def _samples(self) -> dict[int, Self]:
         return {}
 
     @cached_property
@@ -89,10 +119,10 @@ class InMemory(Data):
         self.reads[0] += reads
         if self.whole is not None:
             return kernel(self.whole, *row_arrays)
-        step = self.rows.rows_per_block(self.n_logits)
+        step = self.rows_per_block
         if few:
             step = max(step, -(-self.n_samples // thread_count()))
-        converts = reads and not few and self.rows.needs_workspace
+        converts = reads and not few and self.needs_workspace
 
         def part(start: int) -> tuple[Tensor, ...]:
             rows = slice(start, min(start + step, self.n_samples))
@@ -101,8 +131,8 @@ class InMemory(Data):
                 try:
                     workspace = self._workspaces.get_nowait()
                 except Empty:
-                    workspace = self.rows.workspace(min(step, self.n_samples))
-            block = self.rows.block(rows, self.targets[rows], self.weight[rows], workspace)
+                    workspace = self.workspace(min(step, self.n_samples))
+            block = self.block(rows, workspace)
             result = kernel(block, *(array[rows] for array in row_arrays))
             if workspace is not None:
                 self._workspaces.put(workspace)
@@ -115,42 +145,42 @@ class InMemory(Data):
         return fold(add_terms, map_blocks(part, range(0, self.n_samples, step)))
 
     def empty_rows(self, *shape: int) -> Tensor:
-        return torch.empty(self.n_samples, *shape, dtype=self.rows.products, device=self.device)
+        return torch.empty(self.n_samples, *shape, dtype=self.products, device=self.device)
 
     def beside(self, rows: Tensor) -> Tensor:
         return rows.to(self.device)
 
     @property
-    def exact(self) -> "InMemory":
+    def exact(self) -> Self:
         return self if self.origin is None else self.origin
 
-    def low_precision(self) -> "InMemory":
+    def low_precision(self) -> Self:
         """Return data with float32 products, if those are faster over many passes.
 
         Products and functions of logits take less than half the time in float32. That pays for
         the conversion if there are many logits, or dense rows are float32 already.
         Kernels compute in float64 at the speed at which they read.
         """
-        rows, n_logits = self.rows, self.n_logits
-        if n_logits == 1 and passes.is_supported(rows.X):
+        n_logits = self.n_logits
+        if n_logits == 1 and passes.is_supported(self.X):
             return self
         many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= CACHED_ENTRIES
-        fast = isinstance(rows, DenseRows) and rows.has_fast_float32
-        if not (many or fast):
+        if not (many or self.has_fast_float32):
             return self
         return replace(
             self,
-            rows=rows.low_precision(n_logits),
             targets=self.targets.float() if self.targets.is_floating_point() else self.targets,
             weight=self.weight.float(),
+            products=torch.float32,
             origin=self,
+            **self._in_float32(),
         )
 
     def sampled(self, n_rows: int) -> slice:
         step = max(self.n_samples // n_rows, 1)
         return slice(step // 2, None, step)
 
-    def sample(self, n_rows: int, columns: Tensor | None = None) -> "InMemory":
+    def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
         """Return evenly spaced rows, optionally of some columns; short rows are copied.
 
         The last sample of all columns is cached.
@@ -162,129 +192,85 @@ class InMemory(Data):
             self._samples[n_rows] = self._sample(n_rows)
         return self._samples[n_rows]
 
-    def _sample(self, n_rows: int, columns: Tensor | None = None) -> "InMemory":
+    def _sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
         rows = self.sampled(n_rows)
-        weight = self.weight[rows]
+        X, weight = self.X[rows], self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
-        return InMemory(
-            rows=self.rows.sample(rows, columns),
+        part = replace(
+            self,
+            X=X if columns is None else self.some_columns(X, columns),
+            center=self.center if columns is None else self.center[columns],
+            scale=self.scale if columns is None else self.scale[columns],
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
-            n_logits=self.n_logits,
             origin=None if self.origin is None else self.origin.sample(n_rows, columns),
+            block_rows=None,
+            reads=[0],
         )
+        if self.design is not None and columns is None:
+            part.design = self.design[rows]
+        return part
 
     def pick(
         self, choose: Callable[..., Tensor], *row_arrays: Tensor
     ) -> tuple[Any, Tensor, Tensor]:
         rows = choose(self.targets, self.weight, *row_arrays)
-        return self.rows.pick(rows), self.targets[rows].cpu(), self.weight[rows].cpu()
+        return self._picked(rows), self.targets[rows].cpu(), self.weight[rows].cpu()
 
     def column_moments(self) -> tuple[Tensor, Tensor]:
-        # rare columns of sparse rows are constant in any sample
-        if self.n_samples >= 2 * MOMENT_ROWS and not self.rows.is_sparse:
+        if self.is_sparse:  # rare columns are constant in any sample
+            return moments(self, torch.zeros_like(self.center), is_sparse=True)
+        if self.n_samples >= 2 * MOMENT_ROWS:
             mean, deviation = self._sample(MOMENT_ROWS).column_moments()
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data
-        if self.rows.is_sparse:
-            return moments(self, torch.zeros_like(self.center), is_sparse=True)
-        return moments(self, self.rows.X[0].to(torch.float64), is_sparse=False)
+        return moments(self, self.X[0].to(torch.float64), is_sparse=False)
 
-    def select(self, models: Tensor) -> "InMemory":
+    def select(self, models: Tensor) -> Self:
         part = super().select(models)
         part.origin = None if self.origin is None else self.origin.select(models)
+        part.design, part._last = self.design, self._last
         return part
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """Compute ``Z diag(column_weight) Z'`` (n, n); the last product is cached."""
-        rows, last = self.rows, self.rows.last_outer
-        if last is not None and last[1] == low_precision and torch.equal(last[0], column_weight):
-            return last[2]
+        weight, is_low, product = self._last.get("outer", (None, None, None))
+        if weight is not None and is_low == low_precision and torch.equal(weight, column_weight):
+            return product
         self.reads[0] += 1
         # rows far from zero are centred by the product itself
-        workspace = None if rows.multiplies else rows.workspace(self.n_samples)
-        block = rows.block(slice(0, self.n_samples), self.targets, self.weight, workspace)
+        workspace = self.workspace(self.n_samples) if self.needs_conversion else None
+        block = self.block(slice(0, self.n_samples), workspace)
         product = block.outer(column_weight, low_precision)
-        rows.last_outer = column_weight, low_precision, product
+        self._last["outer"] = column_weight, low_precision, product
         return product
 
-    def take_columns(self, columns: Tensor) -> "InMemory":
-        rows, is_read = self.rows.take_columns(columns)
-        self.reads[0] += is_read
-        rows = rows.standardised(rows.center, rows.scale)
-        return replace(self, rows=rows, origin=None, reads=[0])
+    def take_columns(self, columns: Tensor) -> Self:
+        """Copy some columns, from the last copy if it has all of them."""
+        held, X = self._last.get("columns", (columns[:0], None))
+        if X is None or not bool(torch.isin(columns, held).all()):
+            self.reads[0] += 1
+            X = self.some_columns(self.X, columns)
+        else:
+            place = torch.empty(self.n_features, dtype=torch.int64, device=columns.device)
+            place[held] = torch.arange(len(held), device=columns.device)
+            X = self.some_columns(X, place[columns])
+        self._last["columns"] = columns, X
+        part = replace(
+            self,
+            X=X,
+            center=self.center[columns],
+            scale=self.scale[columns],
+            products=torch.float64,
+            origin=None,
+            block_rows=None,
+            reads=[0],
+        )
+        return part.standardised(part.center, part.scale, part.targets, part.n_logits)
 
     def recast(self, X: Tensor) -> "InMemory":
-        rows = DenseRows.of(X, self.device)
-        rows = rows.standardised(rows.center, rows.scale)
-        return replace(self, rows=rows, origin=None, reads=[0])
+        from skorch_logreg.data.arrays import from_arrays
 
-    def standardised(
-        self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
-    ) -> "InMemory":
-        """Return the data as ``(X - center) / scale`` with encoded targets; X is not copied.
-
-        Two exceptions: dense rows of less than a megabyte, and the entries of sparse columns far
-        from zero, are copied.
-        """
-        rows = self.rows.standardised(center, scale)
-        return replace(self, rows=rows, targets=targets, n_logits=n_logits)
-
-    def centred(self, center: Tensor) -> "InMemory":
-        rows = replace(self.rows, center=center, scale=torch.ones_like(center))
-        return replace(self, rows=rows)
-
-
-def from_arrays(
-    X: Any, y: Any, sample_weight: Any = None, *, device: str | torch.device | None = None
-) -> InMemory:
-    """Make a data set of arrays.
-
-    Parameters
-    ----------
-    X : ndarray, Tensor or CSR array of shape (n_samples, n_features)
-        Floating point numbers, integers or booleans, of any strides; read only. Sparse rows
-        that are not float64 get a float64 copy of their entries (not of their structure).
-    y : array of shape (n_samples,) or (n_samples, m)
-        Class index of every row, or probability of the second of two classes; one column per
-        model for m models solved together. Or probabilities (n_samples, 1, n_classes) for all
-        models.
-    sample_weight : array of shape (n_samples,) or (n_samples, m) or None
-        Non-negative weights; None: 1 for all rows.
-    device : str, torch.device or None
-        Device to which a dense X is moved; None: X stays on its device.
-
-    Returns
-    -------
-    data : InMemory
-    """
-    rows: AnyRows
-    if sp.issparse(X):
-        place = torch.device("cpu")
-        entries = np.asarray(X.data, dtype=np.float64)
-        X = sp.csr_array((entries, X.indices, X.indptr), shape=X.shape)
-        rows = SparseRows.of(X, place)
-    else:
-        X = (X if isinstance(X, Tensor) else as_tensor(X)).detach()
-        X = X if device is None else X.to(device)
-        if X.dtype == torch.bool:  # torch subtracts bytes of zeros and ones
-            X = X.view(torch.uint8)
-        place = X.device
-        rows = DenseRows.of(X, place)
-    if not isinstance(y, Tensor):
-        y = np.asarray(y)
-        y = as_tensor(y if y.dtype.kind == "f" else y.astype(np.int64, copy=False))
-    if sample_weight is None:
-        # one number with stride 0, not n_samples of them
-        weight = torch.ones(1, 1, dtype=torch.float64, device=place).expand(X.shape[0], 1)
-    elif isinstance(sample_weight, Tensor):
-        weight = sample_weight.detach().to(place, torch.float64)
-    else:
-        weight = as_tensor(np.asarray(sample_weight, dtype=np.float64)).to(place)
-    return InMemory(rows=rows, targets=as_columns(y.to(place)), weight=as_columns(weight))
-
-
-def as_columns(array: Tensor) -> Tensor:
-    """Return a 2-d array: one column per model, or one for all models."""
-    return array if array.ndim > 1 else array[:, None]
+        data = replace(from_arrays(X, self.targets), weight=self.weight)
+        return data.standardised(data.center, data.scale, self.targets, self.n_logits)

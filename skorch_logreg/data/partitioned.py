@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.arrays import as_columns, from_arrays
 from skorch_logreg.data.first_pass import FirstPassSample, Reader, as_it_is, inspection, unchanged
 from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, Unavailable, collect_rows
-from skorch_logreg.data.memory import InMemory, as_columns, from_arrays
+from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.moments import MOMENT_ROWS, moments
 from skorch_logreg.data.protocol import Data, Kernel, Partitions
 from skorch_logreg.data.tensors import take_columns
@@ -109,7 +110,7 @@ class PartitionedData(Data):
         sample = self._sampled_rows
         found = sample.column_moments()
         if sample.n_samples < MOMENT_ROWS or not bool((found[1] > 0).all()):
-            is_sparse = sample.rows.is_sparse
+            is_sparse = sample.is_sparse
             about = torch.zeros_like(self.center) if is_sparse else found[0].nan_to_num(0.0)
             return moments(self, about, is_sparse)  # nan: the sample has no weight
         return found
@@ -176,9 +177,6 @@ class PartitionedData(Data):
         self.reads[0] += 1
         _, (handle,) = self.parts.run(copy_some, [], 1, reads=True)
         return replace(own, parts=self.parts.holding(handle), read=as_it_is, reads=[0])
-
-    def standardised(self, center: Tensor, scale: Tensor, targets: Any, n_logits: int = 1) -> Self:
-        return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
 
 
 def _targets_and_weight(arrays: list[Tensor], rows: slice) -> tuple[Tensor, ...]:

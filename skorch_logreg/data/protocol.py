@@ -266,12 +266,12 @@ class Data(ABC):
     def take_columns(self, columns: Tensor) -> "Data":
         """Copy some columns, with the same targets, weights and units."""
 
-    @abstractmethod
     def standardised(self, center: Tensor, scale: Tensor, targets: Any, n_logits: int = 1) -> Self:
         """Return the data as ``(X - center) / scale`` with encoded targets; X is not copied.
 
         ``n_logits`` is the number of logits per row, over all models, that will be computed.
         """
+        return replace(self, center=center, scale=scale, targets=targets, n_logits=n_logits)
 
     def centred(self, center: Tensor) -> Self:
         """Return the data as ``X - center``."""

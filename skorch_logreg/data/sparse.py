@@ -1,6 +1,6 @@
 """Sparse rows, and the products of their blocks."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from torch import Tensor
 from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.data.gram import FormedRows, are_near_zero, centred_gram
 from skorch_logreg.data.low_precision import Fill
+from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
-from skorch_logreg.data.rows import Rows
 from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
@@ -24,7 +24,8 @@ _SAMPLE_ROWS = 500  # rows from which the cost of a Gram matrix is estimated
 _FILL_COST_COLUMNS = 1000  # columns whose low-precision product costs as much as making them dense
 
 
-class SparseRows(Rows):
+@dataclass(kw_only=True, eq=False)
+class SparseRows(InMemory):
     """Rows of a CSR array, on the CPU.
 
     A block has all rows, or as many as leave one block for each thread, because slicing copies.
@@ -32,50 +33,42 @@ class SparseRows(Rows):
 
     is_sparse = True
     some_columns = staticmethod(lambda X, columns: X[:, columns.numpy()])
-    is_small = False
     dtype = torch.float64
-    multiplies = True
-    needs_workspace = False
 
     @property
     def row_size(self) -> float:
-        return _ENTRY_COST * self.X.nnz / max(self.X.shape[0], 1)
+        return _ENTRY_COST * self.X.nnz / max(self.n_samples, 1)
 
     @property
     def max_block_rows(self) -> int:
-        return max(int(self.X.shape[0]), 1) if self.block_rows is None else self.block_rows
+        return max(self.n_samples, 1) if self.block_rows is None else self.block_rows
 
-    def rows_per_block(self, n_logits: int) -> int:
+    @property
+    def rows_per_block(self) -> int:
         n_threads = thread_count()
         is_long = self.X.nnz >= n_threads * CACHED_ENTRIES
-        return -(-self.X.shape[0] // n_threads) if is_long else self.max_block_rows
+        return -(-self.n_samples // n_threads) if is_long else self.max_block_rows
 
-    def block(
-        self, rows: slice, targets: Tensor, weight: Tensor, workspace: Tensor | None = None
-    ) -> Block:
-        return SparseBlock(csr_rows(self.X, rows), targets, weight, self.center, self.scale)
+    def block(self, rows: slice, workspace: Tensor | None = None) -> Block:
+        X = csr_rows(self.X, rows)
+        return SparseBlock(X, self.targets[rows], self.weight[rows], self.center, self.scale)
 
-    def standardised(self, center: Tensor, scale: Tensor) -> "SparseRows":
-        """Return the rows as ``(X - center) / scale``.
+    def standardised(
+        self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
+    ) -> "SparseRows":
+        """Return the data as ``(X - center) / scale`` with encoded targets.
 
         Columns far from zero are centred in a copy of the entries, because centring their products
         would cancel.
         """
         X, center = center_far_columns(self.X, center, scale)
-        return SparseRows(X, center, scale, block_rows=self.block_rows)
+        return replace(super().standardised(center, scale, targets, n_logits), X=X)
 
-    def low_precision(self, n_logits: int) -> "SparseRows":
+    def _in_float32(self) -> dict[str, Any]:
         X = self.X
-        X = sp.csr_array((X.data.astype(np.float32), X.indices, X.indptr), shape=X.shape)
-        return replace(self, X=X, products=torch.float32)
+        return {"X": sp.csr_array((X.data.astype(np.float32), X.indices, X.indptr), shape=X.shape)}
 
-    def sample(self, rows: slice, columns: Tensor | None = None) -> "SparseRows":
-        X, center, scale = self.X[rows], self.center, self.scale
-        if columns is not None:
-            X, center, scale = self.some_columns(X, columns), center[columns], scale[columns]
-        return SparseRows(X, center, scale, self.products)
-
-    def pick(self, rows: Tensor) -> Any:
+    def _picked(self, rows: Tensor) -> Any:
         return self.X[rows.numpy()].astype(np.float64)
 
 

@@ -34,7 +34,7 @@ def _train(request: FitRequest) -> tuple[Params, TrainingResult]:
     head = LinearHead.zeros(
         (len(C), loss.n_outputs, data.n_features),
         bias=request.fit_intercept,
-        dtype=data.rows.dtype,
+        dtype=data.dtype,
         device=data.device,
     )
     if request.start is not None:

@@ -80,7 +80,7 @@ def train_in_memory(
         total_weight = None if total_weight is None else total_weight.mean(dim=0, keepdim=True)
     is_weighted = bool((data.weight != 1).any())
     batches = InMemoryBatches(
-        data.rows.X,
+        data.X,
         targets,
         (data.weight / (weight / data.n_samples)).to(dtype) if is_weighted else None,
         solver.batch_size,
@@ -108,15 +108,15 @@ def _open_checkpoint(request: TrainingRequest, data: InMemory) -> CheckpointWrit
     network, solver = request.network, request.solver
     if solver.checkpoint is None:
         return CheckpointWriter(None, {})
-    sampled: Any = data.rows.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
+    sampled: Any = data.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
     stored = [sampled]
-    if data.rows.is_sparse:
+    if data.is_sparse:
         stored = [as_tensor(part) for part in (sampled.data, sampled.indices, sampled.indptr)]
     fingerprint = {
         **settings(solver, request.loss, request.penalty, request.reg_strength),
         "random_state": request.seed,
         "network": stable_repr(network),
-        "shape of X": list(data.rows.X.shape),
+        "shape of X": list(data.X.shape),
         "sample_weight": digest(data.weight),
         "y": digest(data.targets),
         "X": digest(*stored),

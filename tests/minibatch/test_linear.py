@@ -131,7 +131,7 @@ def test_mini_batches_add_up_to_the_objective(loss, name, batch_size):
     params = torch.randn(exact.shape, dtype=torch.float64, generator=torch.Generator())
     targets = data.targets.double() if loss.n_outputs == 1 else data.targets
     total_weight = data.weight.sum(dim=0)
-    X, weight = data.rows.X, data.weight / total_weight * 60
+    X, weight = data.X, data.weight / total_weight * 60
     rows = InMemoryBatches(X, targets, weight, batch_size, True, 3)
     head = nn.utils.skip_init(nn.Linear, X.shape[1], loss.n_outputs, dtype=torch.float64)
     shares = TrainingRequest(

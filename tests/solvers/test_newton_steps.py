@@ -101,7 +101,7 @@ def test_a_step_that_goes_too_far_is_searched_for():
 def test_a_singular_hessian_is_solved_in_its_range():
     """Twice the same column, and one of zeros, without a penalty."""
     of = small("binomial", reg_strength=0.0)
-    rows = of.data.rows.design[:, :-1]
+    rows = of.data.design[:, :-1]
     X = torch.cat([rows[:, :2], rows[:, :1], torch.zeros_like(rows[:, :1])], dim=1)
     of = replace(of, data=of.data.recast(X))
     found = drive(NewtonCholesky(), of, of.zeros(), tol=1e-8, max_iter=50)

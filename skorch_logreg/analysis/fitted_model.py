@@ -44,7 +44,8 @@ class FittedModel:
     Hessians and scores are in the parameters of ``[Z 1]`` with standardised columns Z.
     ``weight`` includes the class weights, ``names`` end with "intercept", ``params``
     (K, n_features + 1) with the intercepts; ``ridge`` (n_features,) are the second derivatives
-    ``f_j / C`` of the penalty, and ``offset`` is added to the logits of two classes.
+    ``f_j / C`` of the penalty, and ``offset`` (n_samples, 1, 1) is added to the logits of two
+    classes.
     """
 
     X: Any
@@ -56,7 +57,7 @@ class FittedModel:
     ridge: np.ndarray
     fit_intercept: bool
     estimator: Any
-    offset: np.ndarray | None = None
+    offset: Tensor | None = None
 
     @classmethod
     def from_estimator(
@@ -78,14 +79,16 @@ class FittedModel:
         estimator, X = unwrap_estimator(estimator, X)
         coef, intercept = dense_params(estimator)
         ridge = _ridge(estimator, coef.shape[1])
-        inputs = validate(X, y, sample_weight, classes=np.asarray(estimator.classes_))
+        _check_offset(estimator, offset)
+        inputs = validate(
+            X, y, sample_weight, offset=offset, classes=np.asarray(estimator.classes_)
+        )
         rows, index, _ = inputs.float64_arrays()
         n_samples, n_features = rows.shape
         if n_features != coef.shape[1]:
             raise ValueError(f"X has {n_features} features, but the model has {coef.shape[1]}.")
         check_names(estimator, X)
         _, weight = inputs.weighted_targets(estimator.class_weight)
-        offset = _check_offset(estimator, to_numpy(offset), (n_samples,))
         classes = inputs.labels.classes
         if binary_function is not None and len(coef) > 1:
             raise ParameterError(
@@ -101,7 +104,7 @@ class FittedModel:
             ridge=ridge,
             fit_intercept=bool(estimator.fit_intercept),
             estimator=estimator,
-            offset=offset,
+            offset=inputs.offset,
         )
 
     @cached_property
@@ -121,7 +124,7 @@ class FittedModel:
             L2(torch.from_numpy(self.ridge)).in_units(units.scale),
             torch.ones(1, dtype=torch.float64),
             self.fit_intercept,
-            None if self.offset is None else torch.from_numpy(self.offset)[:, None, None],
+            self.offset,
         )
 
     @cached_property
@@ -273,26 +276,23 @@ def penalty_factor(estimator: Any, n_features: int) -> Tensor | None:
     return check_penalty_factor(getattr(estimator, "penalty_factor", None), n_features, names)
 
 
-def _check_offset(estimator: Any, offset: Any, shape: tuple[int]) -> np.ndarray | None:
-    """Validate the offset of a fit, which is required if the model was fitted with one."""
+def _check_offset(estimator: Any, offset: Any) -> None:
+    """Raise a ParameterError if an offset is missing, or given to a model that was fitted without.
+
+    An offset is supported for two classes.
+    """
     has_offset = getattr(estimator, "has_offset_", False)
     if has_offset and offset is None:
         raise ParameterError(
             "The model was fitted with an offset, without which its probabilities are others; "
             "give it to summary. Other analyses do not support one."
         )
-    if offset is None:
-        return None
-    if not has_offset:
+    if offset is not None and not has_offset:
         raise ParameterError(
             "offset is given, but the model was fitted without one; leave offset=None."
         )
-    offset = np.array(offset, dtype=np.float64)  # torch warns of arrays that are read-only
-    if offset.shape != shape or len(estimator.classes_) > 2:
-        raise ParameterError(
-            f"offset has shape {offset.shape}, expected (n_samples,) = {shape}, for two classes."
-        )
-    return offset
+    if has_offset and len(estimator.classes_) > 2:
+        raise ParameterError("summary supports an offset for two classes only.")
 
 
 def _ridge(estimator: Any, n_features: int) -> np.ndarray:

@@ -280,7 +280,9 @@ def summary(
         meat = fit.information
     spread = bread if covariance == "posterior" else bread @ meat @ bread
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
-    convention = _convention(covariance, fit.is_penalised)
+    convention = _COVARIANCES[covariance]
+    if covariance == "model" and not fit.is_penalised:
+        convention = "model-based (inverse Fisher information)"
     if covariance in _ROBUST and sample_weight is not None:
         convention = f"{convention}; {_WEIGHT_TYPES[weight_type]}"
     return Inference(
@@ -298,13 +300,6 @@ def summary(
         convergence_message=warn_not_converged(fit),
         weight_type=weight_type,
     )
-
-
-def _convention(covariance: str, is_penalised: bool) -> str:
-    """Describe a covariance."""
-    if covariance == "model" and not is_penalised:
-        return "model-based (inverse Fisher information)"
-    return _COVARIANCES[covariance]
 
 
 def _check_options(covariance: str, groups: Any, level: float, weight_type: str) -> None:

@@ -311,6 +311,8 @@ def test_an_offset_is_not_forgotten(analyse):
         analyse(model, X, y)
     with pytest.raises(ParameterError, match="fitted with an offset"):
         summary(model, X, y)
+    with pytest.raises(ParameterError, match=r"offset\[1\] is nan"):
+        summary(model, X, y, offset=np.where(np.arange(len(y)) == 1, np.nan, 1.0))
 
 
 @pytest.mark.parametrize("analyse", [summary, bootstrap])

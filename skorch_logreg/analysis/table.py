@@ -1,5 +1,6 @@
 """Tables of results: as text, in notebooks and as data frames."""
 
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any
 
@@ -56,14 +57,7 @@ class Table:
         return DataFrame(self._columns(), index=list(self._index()))
 
     def __str__(self) -> str:
-        rows = self._rows()
-        width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [
-            name.ljust(width)
-            + "".join(f"  {cell:>{max(w, 10)}}" for cell, w in zip(cells, widths, strict=True))
-            for name, *cells in rows
-        ]
-        return "\n".join([*lines, *self._notes()])
+        return "\n".join([*align_columns(self._rows(), least=10), *self._notes()])
 
     __repr__ = __str__
 
@@ -75,6 +69,19 @@ class Table:
             lines += [f"<tr><th>{name}</th>", *(f"<td>{cell}</td>" for cell in cells), "</tr>"]
         notes = (f"<p>{escape(note)}</p>" for note in self._notes())
         return "".join([*lines, "</table>", *notes])
+
+
+def align_columns(
+    rows: Sequence[Sequence[str]], left: Collection[int] = (0,), least: int = 0
+) -> list[str]:
+    """Align the columns ``left`` to the left, and others to the right, with a ``least`` width."""
+    columns = []
+    for index, column in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, column))
+        columns.append(
+            [c.ljust(width) if index in left else c.rjust(max(width, least)) for c in column]
+        )
+    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
 
 
 def _format(value: Any) -> str:

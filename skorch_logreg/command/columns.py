@@ -30,16 +30,16 @@ DATES = ("date ISO8601", *(f"date {day}{time}" for day in DAYS for time in TIMES
 
 
 def column_kinds(frame: Any) -> dict[str, str]:
-    """Detect the kind of each column of training rows, without the target.
-
-    A kind is "number", a key of `AMOUNTS`, "boolean", "categorical", "text", "date FORMAT", or a
-    key of `UNUSABLE_KINDS`.
-    """
+    """Detect the kind of each column of training rows, without the target."""
     return {name: column_kind(name, frame[name]) for name in frame.columns}
 
 
 def column_kind(name: str, values: Any) -> str:
-    """Detect the kind of one column from its name and values."""
+    """Detect the kind of one column from its name and values.
+
+    A kind is "number", a key of `AMOUNTS`, "boolean", "categorical", "text", "date FORMAT", or a
+    key of `UNUSABLE_KINDS`.
+    """
     pandas = import_pandas()
     types = pandas.api.types
     present = values.dropna()
@@ -62,7 +62,13 @@ def column_kind(name: str, values: Any) -> str:
         for kind, holds in VALUE_TESTS.items():
             if holds(words, kind):
                 return kind
-    return category_or_text(words)
+    n_samples, distinct = len(words), words.nunique()
+    if distinct == 1 or distinct < n_samples and distinct <= max(20, n_samples // 20):
+        return "categorical"
+    n_words = words.str.count(r"\w+").mean()
+    if n_words < 3 and distinct <= n_samples // 2:
+        return "categorical"
+    return "text" if n_words >= 1.5 else "identifier"
 
 
 def holds_numbers(words: Any, kind: str) -> bool:
@@ -89,19 +95,6 @@ VALUE_TESTS: dict[str, Callable[[Any, str], bool]] = {
     **dict.fromkeys(DATES, holds_dates),
     **dict.fromkeys(AMOUNTS, holds_numbers),
 }
-
-
-def category_or_text(words: Any) -> str:
-    """Distinguish categories, text and identifiers by repeated values and numbers of words."""
-    n_samples, distinct = len(words), words.nunique()
-    n_words = words.str.count(r"\w+").mean()
-    if distinct == 1 or distinct < n_samples and distinct <= max(20, n_samples // 20):
-        return "categorical"
-    if n_words >= 3:
-        return "text"
-    if distinct <= n_samples // 2:
-        return "categorical"
-    return "text" if n_words >= 1.5 else "identifier"
 
 
 def numbers_the_rows(name: str, values: np.ndarray) -> bool:
@@ -139,15 +132,8 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
     """Convert the columns of a table to the types that the encoder was fitted on.
 
     The types of a column may differ between files: integers if no value is missing, or words if
-    one number is mistyped. Columns that are not in ``kinds`` are ignored; a ValueError is raised
-    if one of them is missing.
-
-    Returns
-    -------
-    cleaned : pandas.DataFrame
-        Numbers as float64, with NaN if missing; categories as objects; text as str, "" if
-        missing; a date as seven numbers: days since 1970, and sine and cosine of its position in
-        the year, the week and the day.
+    one number is mistyped. Numbers become float64, with NaN if missing, categories objects, text
+    str, "" if missing, and a date seven numbers.
     """
     pandas = import_pandas()
     absent = [name for name in kinds if name not in frame.columns]

@@ -25,6 +25,7 @@ from sklearn.metrics import (
 )
 from sklearn.utils.class_weight import compute_sample_weight
 
+from skorch_logreg.analysis.table import align_columns
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import ElasticNet
@@ -61,9 +62,9 @@ class Result:
 def compare(
     problem: Problem, settings: dict[str, Any], bar_size: float = PROGRESS_BAR_SIZE
 ) -> tuple[Result, ...]:
-    """Fit both classifiers with their default solvers (saga for scikit-learn's L1) and score them.
+    """Fit both classifiers, with the parameters ``settings`` and default solvers, and score them.
 
-    ``settings`` are parameters of both, with ``l1_ratio`` among them; saga has no progress bar.
+    scikit-learn's L1 needs saga, which has no progress bar.
     """
     is_smooth = settings["l1_ratio"] == 0
     ours = TorchLogisticClassifier(**settings)
@@ -109,11 +110,7 @@ def add_progress_bar(model: Any) -> bool:
 
 
 def objective(model: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Compute the weighted sum of the losses plus the penalty divided by C.
-
-    scikit-learn's `log_loss` clips probabilities and thereby understates the loss of extreme
-    logits.
-    """
+    """Compute the weighted sum of the losses, without clipped logits, plus the penalty over C."""
     n_outputs = len(model.coef_)
     loss = loss_of(len(model.classes_))
     logits = torch.tensor(model.decision_function(X), dtype=torch.float64).view(-1, 1, n_outputs)
@@ -126,11 +123,7 @@ def objective(model: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> f
 
 
 def scores(model: Any, problem: Problem) -> dict[str, float]:
-    """Compute scores of the held-out rows; NaN without rows.
-
-    The area under the ROC curve and the average precision are those of the positive class, or
-    means over one-vs-rest.
-    """
+    """Compute scores of the held-out rows, those of ranks for the positive class or as means."""
     y, names = problem.y_test, ["accuracy", "log loss", "ROC AUC", "balanced", "avg precision"]
     if len(y) == 0:
         return dict.fromkeys(names, np.nan)
@@ -165,7 +158,7 @@ def confusion_report(model: Any, problem: Problem) -> str:
     counts = confusion_matrix(y, predicted, labels=labels, sample_weight=problem.weight_test)
     rows = [["true \\ predicted", *map(str, labels)]]
     rows += [[str(t), *(f"{n:g}" for n in row)] for t, row in zip(labels, counts, strict=True)]
-    return "\n".join(align_columns(rows, [0]))
+    return "\n".join(align_columns(rows))
 
 
 def report(results: Sequence[Result]) -> str:
@@ -183,7 +176,7 @@ def report(results: Sequence[Result]) -> str:
         ]
         for result in results
     ]
-    lines = align_columns([row[:n_shown] for row in (heads, *rows)], [0])
+    lines = align_columns([row[:n_shown] for row in (heads, *rows)])
     lines += [f"{result.name}: {note}" for result in results for note in result.notes]
     proof = results[0].model.duality_gap_
     if np.isfinite(proof):
@@ -214,14 +207,3 @@ def coefficient_report(model: Any, problem: Problem, n_shown: int = 10) -> tuple
         rows.append([f"{coef[row, column]:+.4f}", str(classes[row]), problem.names[column]])
     head = f"Largest coefficients, of {n_used} that are not zero"
     return "\n".join(align_columns(rows, [2])), head
-
-
-def align_columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
-    """Align the columns ``left`` to the left, and all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        pairs = enumerate(zip(row, widths, strict=True))
-        cells = [cell.ljust(w) if index in left else cell.rjust(w) for index, (cell, w) in pairs]
-        lines.append("  ".join(cells).rstrip())
-    return lines

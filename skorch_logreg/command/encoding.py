@@ -24,11 +24,9 @@ MAX_WORDS = 20_000  # TF-IDF columns of a column of text
 def encoder(cleaned: Any, kinds: Mapping[str, str], is_unpenalized: bool = False) -> Any:
     """Build the unfitted transformer of a table that `clean` returned.
 
-    Numbers are imputed by the median, with a missing indicator, and standardised; constant ones
-    are left out. Categories are one-hot encoded; missing values are a category of their own, and
-    unknown ones at prediction give all zeros or the column of rare categories. Without a penalty
-    the first category has no column, so that the coefficients are unique. Text becomes TF-IDF
-    weights of its words.
+    Missing categories are a category of their own, and unknown ones at prediction give all zeros
+    or the column of rare categories. Without a penalty the first category has no column, so that
+    the coefficients are unique.
     """
     categories = [name for name, kind in kinds.items() if kind == "categorical"]
     texts = [name for name, kind in kinds.items() if kind == "text"]
@@ -110,10 +108,7 @@ def find_label(text: str, classes: np.ndarray, option: str) -> Any:
 
 
 def target_labels(values: Any) -> np.ndarray:
-    """Convert a target column without missing values to labels of type bool, int or str.
-
-    A CommandError is raised if there is only one label, or too many for classes.
-    """
+    """Convert a target column without missing values to labels of type bool, int or str."""
     types = import_pandas().api.types
     with suppress(OverflowError):  # pandas 3.0, for integers beyond 64 bits; used as words
         values = values.infer_objects()

@@ -20,10 +20,7 @@ def describe_error(error: Exception) -> str:
 
 
 def import_optional(module: str, purpose: str) -> Any:
-    """Import a module of the extra `cli`, or raise a CommandError with the command to install it.
-
-    The error message begins with ``purpose``.
-    """
+    """Import a module of the extra `cli`, or raise a CommandError that begins with ``purpose``."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -44,10 +44,7 @@ def choice_report(model: Any) -> str:
 
 
 def infer(model: Any, problem: Problem) -> Any:
-    """Compute standard errors of the coefficients, for the positive class if there are two.
-
-    A CommandError is raised if they do not exist.
-    """
+    """Compute standard errors of the coefficients, for the positive class if there are two."""
     named = copy.copy(model)
     named.feature_names_in_ = np.array(problem.names, dtype=object)
     try:

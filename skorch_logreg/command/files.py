@@ -42,16 +42,16 @@ def read_table(
 ) -> Any:
     """Read a CSV file, a Parquet file or, if the path is `-`, standard input.
 
-    The separator (comma, semicolon, tab, bar or space) and the decimal sign of a text file are
-    detected from its first lines. Without an `encoding` it is read as UTF-8, as UTF-16 if it
-    begins so, or else as cp1252, and a message is passed to `notify`. Column names are strings,
-    and rows are numbered from 0. A CommandError is raised if the file cannot be read or has no
-    rows.
+    Without an `encoding` a text file is read as UTF-8, as UTF-16 if it begins so, or else as
+    cp1252, and a message is passed to `notify`. Column names are strings, and rows are numbered
+    from 0.
     """
     pandas = import_pandas()
-    name = "standard input" if str(path) == "-" else path
+    is_file = str(path) != "-"
+    name = path if is_file else "standard input"
     try:
-        with open_table(path) as file:
+        opener = OPENERS.get(path.suffix.lower(), open)
+        with opener(path, "rb") if is_file else io.BytesIO(sys.stdin.buffer.read()) as file:
             if path.suffix.lower() in {".parquet", ".pq"} or file.read(4) == b"PAR1":
                 import_optional("pyarrow", "Reading Parquet")
                 file.seek(0)
@@ -70,15 +70,8 @@ def read_table(
     return frame.reset_index(drop=True)
 
 
-def open_table(path: Path) -> Any:
-    """Open a file, which may be compressed, or standard input for reading bytes."""
-    if str(path) == "-":
-        return io.BytesIO(sys.stdin.buffer.read())
-    return OPENERS.get(path.suffix.lower(), open)(path, "rb")
-
-
 def read_text(file: Any, encoding: str | None, notify: Callable[[str], None]) -> Any:
-    """Read a table of text from a binary file; a ValueError is raised if it is not text."""
+    """Read a table of text from a binary file."""
     file.seek(0)
     start = file.read(4096)
     if encoding is None and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -159,11 +152,7 @@ def save_model(model: Any, path: Path) -> None:
 
 
 def load_model(path: Path) -> Any:
-    """Read a pipeline that `save_model` wrote.
-
-    A CommandError is raised if the file is unreadable, does not contain such a pipeline, or
-    contains types of other packages than scikit-learn and this one.
-    """
+    """Read a pipeline that `save_model` wrote, of types of scikit-learn and this package only."""
     skops = import_optional("skops.io", "Loading a model")
     try:
         model = skops.load(path, trusted=TRUSTED)

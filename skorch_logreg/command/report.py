@@ -56,12 +56,7 @@ class Report:
 def add_figures(
     report: Report, model: Any, problem: Problem, inference: Any = None, choice: Any = None
 ) -> None:
-    """Add the figures of a fitted model to a report.
-
-    They are the coefficients, with intervals from `inference` if there are two classes, and
-    the scores of each C in `choice`; for held-out rows of two classes also scores by threshold and
-    the reliability of the probabilities.
-    """
+    """Add the figures of a model, with the intervals of `inference` and the scores of `choice`."""
     from skorch_logreg import displays
 
     coef, classes = coefficients(model, problem.positive)
@@ -82,8 +77,9 @@ def add_figures(
             y, proba, pos_label=classes[0], threshold=0.5, name=str(classes[0]), **weights
         )
         report.add_figure("Precision and recall by threshold, held-out rows", threshold)
-    if is_binary and (y == classes[0]).any() and problem.weight_test is None:
-        reliability = displays.ReliabilityDisplay.from_predictions(
-            y, proba, pos_label=classes[0], n_bins=10, strategy="quantile", name="held-out rows"
-        )
-        report.add_figure("Reliability of the probabilities, held-out rows", reliability)
+        if problem.weight_test is None:
+            bins = {"n_bins": 10, "strategy": "quantile", "name": "held-out rows"}
+            reliability = displays.ReliabilityDisplay.from_predictions(
+                y, proba, pos_label=classes[0], **bins
+            )
+            report.add_figure("Reliability of the probabilities, held-out rows", reliability)

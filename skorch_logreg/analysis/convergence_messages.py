@@ -17,12 +17,11 @@ _ADVICE = (
 
 
 def convergence_message(estimator: Any, fit: FittedModel | None = None) -> str | None:
-    """Describe why a fitted classifier did not converge and what to do about it.
+    """Describe why a fitted classifier did not converge and what to do about it, or return None.
 
     Without ``fit``, separation is not checked. Unpenalised coefficients that separate the classes
-    prove that a finite optimum does not exist; the linear programme of `separation` is solved only
-    if no other reason is known. None if the fit converged, or if the classifier has no
-    `converged_`, like those of scikit-learn, and its coefficients do not separate the classes.
+    prove that a finite optimum does not exist, also for classifiers without `converged_`; the
+    linear programme of `separation` is solved only if no other reason is known.
     """
     converged = getattr(estimator, "converged_", None)
     if fit is not None and _is_separated(fit):

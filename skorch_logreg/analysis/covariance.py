@@ -40,7 +40,6 @@ def inverse_hessian(fit: FittedModel) -> np.ndarray:
 
 
 def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
-    """Format the error message for a singular information; `columns` is a mask of names."""
     names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
     return (
         f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "

@@ -22,7 +22,7 @@ def _positive_proba(model: Any, X: Any) -> np.ndarray:
 
 
 def prefit_proba(model: Any, X: Any, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of all rows by a fitted model, and the indices of the rows."""
+    """Return the probabilities and indices of all rows, by a fitted model."""
     if model is None:
         raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
     if getattr(model, "has_offset_", False):

@@ -316,9 +316,8 @@ def _grid(
         raise ParameterError(f"C_max is {C_max}; it must be positive and finite.")
 
     def spaced(C_min: float) -> np.ndarray:
-        end = C_max
-        if end is None:
-            end = C_min * _C_RATIOS[shape[1] >= shape[0]] if l1_ratio > 0 else _RIDGE_C_RANGE[1]
+        ratio = _C_RATIOS[shape[1] >= shape[0]]
+        end = C_max or (C_min * ratio if l1_ratio > 0 else _RIDGE_C_RANGE[1])
         if l1_ratio > 0 and not C_min <= end < np.inf:
             raise ParameterError(
                 f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "

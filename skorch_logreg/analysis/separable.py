@@ -9,10 +9,12 @@ import torch
 from skorch_logreg.data import from_arrays
 from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.fitting.exact import standardised
+from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.inputs import to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import loss_of
-from skorch_logreg.objective import Objective, Units
+from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
 from skorch_logreg.pipelines import parameter_names
 from skorch_logreg.recession import count_separated_rows, find_direction
@@ -110,13 +112,11 @@ def separation(
     index = np.searchsorted(present, index).clip(max=len(present) - 1)  # absent ones have no weight
     columns = parameter_names(None, X.shape[1], inputs.names)
     with workers(), single_thread():
-        loss, data = loss_of(len(present)), from_arrays(X, index, weight)
-        units = Units.of(data, fit_intercept, None)
-        data = data.standardised(
-            units.center, units.scale, loss.encode(data.targets), loss.n_outputs
+        data, loss = from_arrays(X, index, weight), loss_of(len(present))
+        request = FitRequest.of(
+            data, loss=loss, penalty=L2(), C=np.inf, fit_intercept=fit_intercept
         )
-        no_penalty = torch.zeros(1, dtype=torch.float64)
-        objective = Objective(data, loss, L2(), no_penalty, fit_intercept)
+        _, objective, _ = standardised(request)
         direction = find_direction(objective)
         if direction is None:
             return Separation(False, False, {}, 0)
@@ -132,10 +132,7 @@ def separation(
 
 
 def _direction_signs(objective: Objective, direction: torch.Tensor) -> np.ndarray:
-    """Compute the signs of a direction in the original units of X, of shape (K, p + 1).
-
-    With three classes or more, directions are taken relative to the median over the classes.
-    """
+    """Compute the signs (K, p + 1) of a direction in the units of X, relative to the median."""
     if len(direction) > 1:
         direction = direction - direction.median(dim=0).values
     shift = direction[:, :-1] * (objective.data.center / objective.data.scale)

@@ -117,10 +117,9 @@ def parse_text(file: Any, encoding: str) -> Any:
 def dialect(sample: str) -> tuple[str, str]:
     """Detect the separator and the decimal sign of a text table from its first lines.
 
-    The separator is the one that splits all lines into the same number of fields, and into the
-    largest number. `csv.Sniffer` uses character frequencies, which are unreliable for text. The
-    decimal sign is a comma only if the separator is another one, some field is a number with a
-    comma, and no field is a number with a point, thousands such as 1.234 apart.
+    The separator is the one that splits all lines into the same and largest number of fields
+    (`csv.Sniffer` counts characters, which is unreliable for text). The decimal sign is a comma if
+    some field is a number with a comma, and none is one with a point, thousands apart.
     """
 
     def width(separator: str) -> int:

@@ -1,19 +1,68 @@
 """Find and load the shared library of compiled kernels."""
 
 import os
-from ctypes import CDLL, c_char_p
+from ctypes import CDLL, c_char_p, c_double, c_int, c_int64, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 MODULE = "skorch_logreg.kernels._compiled"
 SOURCES = [*Path(__file__).parent.glob("*.[ch]")]  # a checkout has them, a wheel does not
 VARIABLE = "SKORCH_LOGREG_KERNELS"
 
+_DENSE = (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int)
+_SPARSE = (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int)
+_BY_ROW = (c_void_p, c_int64, c_int64)  # one number for each row, or row and model
+_LOSS = (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4)
+_HESSIAN_PRODUCT = (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p)
+_LOGISTIC = (c_void_p, c_int64, c_int64, *_BY_ROW, *_BY_ROW)
+_MULTINOMIAL = (c_void_p, c_int, c_int64, c_int64, c_int64, *_BY_ROW)
+# arguments of the functions, as in their sources
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "dense_loss": (*_DENSE, *_LOSS),
+    "dense_hessian_product": (*_DENSE, *_HESSIAN_PRODUCT),
+    "dense_newton": (
+        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
+        *(c_int64, c_int64, *(c_void_p,) * 5),
+    ),
+    "dense_gram": (*_DENSE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p),
+    "sparse_loss": (*_SPARSE, *_LOSS),
+    "sparse_hessian_product": (*_SPARSE, *_HESSIAN_PRODUCT),
+    "sparse_product": (*_SPARSE, c_void_p, c_int64, c_void_p),
+    "sparse_transposed_product": (*_SPARSE, c_void_p, c_int64, c_int, c_void_p),
+    "sparse_gram": (*_SPARSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 3),
+    "sparse_gram_rows": (*_SPARSE, c_void_p, c_void_p, c_int64, c_int64, *(c_void_p,) * 3),
+    "logistic_models": (*_LOGISTIC, c_void_p, c_void_p),
+    "logistic_along": (*_LOGISTIC, *(c_void_p,) * 3),
+    "multinomial_models": (*_MULTINOMIAL, *_BY_ROW, c_void_p, c_void_p),
+    "multinomial_along": (*_MULTINOMIAL, *_BY_ROW, *(c_void_p,) * 3),
+    "multinomial_product": (*_MULTINOMIAL, c_void_p),
+    "mirror": (c_void_p, c_int64, c_int64),
+    "coordinate_descent": (c_void_p, *(c_int64,) * 2, *(c_void_p,) * 8, c_int64, c_double),
+}
+_RESULTS = {
+    "dense_loss": c_double,
+    "sparse_loss": c_double,
+    "dense_newton": c_int,
+    "coordinate_descent": c_double,
+}
+
 
 def library() -> CDLL | None:
     """Return the compiled kernels, or None where torch takes their place."""
     return _load()[0]
+
+
+@cache
+def compiled(name: str) -> Any:
+    """Return a function of the library; None without it, or if it has no such function."""
+    loaded = library()
+    if loaded is None or name not in _ARGUMENTS:
+        return None
+    function = getattr(loaded, name)
+    function.argtypes, function.restype = _ARGUMENTS[name], _RESULTS.get(name)
+    return function
 
 
 def status() -> str:

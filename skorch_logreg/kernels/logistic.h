@@ -117,6 +117,16 @@ INNER double total_of(const sum_t *s)
     return isfinite(sum) ? sum + rest : sum;
 }
 
+/* Add to each of some sums (n_models,) of many terms what rounding took from it, which follows it. */
+INNER void add_rest(int64_t n_sums, int64_t n_models, double *sums)
+{
+    for (int64_t i = 0; i < n_sums * n_models; i++) {
+        double *sum = sums + i + i / n_models * n_models;
+        if (isfinite(*sum))
+            *sum += sum[n_models];
+    }
+}
+
 /* Rows of a pass: the classes as signs, 1 for the first and -1 for the second, and weights. */
 typedef struct {
     const double *sign;

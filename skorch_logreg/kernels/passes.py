@@ -5,8 +5,7 @@ in torch, which is also the reference that tests compare the kernels with.
 """
 
 from collections.abc import Callable
-from ctypes import c_double, c_int, c_int64, c_void_p
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,43 +13,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from skorch_logreg.kernels.library import library
+from skorch_logreg.kernels.library import compiled, library
 
 _PANEL = 16  # columns of a panel of `dense_gram`
 _TILE_ENTRIES = 1 << 15  # entries of the rows that `dense_gram` copies at a time, for a cache
-_ROWS: dict[str, tuple[Any, ...]] = {
-    "logistic": (),
-    "dense": (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int),
-    "sparse": (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int),
-}
-_ARGUMENTS = {
-    "models": (c_void_p, *(c_int64,) * 2, *(c_void_p, c_int64, c_int64) * 2, *(c_void_p,) * 3),
-    "loss": (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4),
-    "hessian_product": (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p),
-    "newton": (
-        *(c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
-        *(c_int64, c_int64, *(c_void_p,) * 5),
-    ),
-    "dense_gram": (c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p),
-    "product": (c_void_p, c_int64, c_void_p),
-    "transposed_product": (c_void_p, c_int64, c_int, c_void_p),
-    "sparse_gram": (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p),
-    "sparse_gram_rows": (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_void_p),
-}
 _FLOATS = (torch.float64, torch.float32)
 _INTEGERS = (np.int32, np.int64)
-
-
-@cache
-def _kernel(rows: str, name: str) -> Any:
-    """Return a function of the library, or None without it."""
-    loaded = library()
-    if loaded is None:
-        return None
-    function = getattr(loaded, f"{rows}_{name}")
-    function.argtypes = _ROWS[rows] + (_ARGUMENTS.get(name) or _ARGUMENTS[f"{rows}_{name}"])
-    function.restype = {"loss": c_double, "newton": c_int}.get(name)
-    return function
 
 
 def is_supported(X: Any) -> bool:
@@ -82,13 +50,8 @@ def _matrix(X: Any) -> tuple[str, tuple[int, ...]] | None:
 def _of_rows(X: Any, name: str) -> Callable[..., Any] | None:
     """Return a kernel for rows, which takes all other arguments; None if there is none for them."""
     matrix = _matrix(X)
-    kernel = None if matrix is None else _kernel(matrix[0], name)
+    kernel = None if matrix is None else compiled(f"{matrix[0]}_{name}")
     return None if matrix is None or kernel is None else partial(kernel, *matrix[1])
-
-
-def _is_block(array: Tensor) -> bool:
-    """Return True if an array has entries, without gaps, in the memory of this process."""
-    return array.device.type == "cpu" and array.is_contiguous() and array.numel() > 0
 
 
 def _address(array: Tensor) -> int | None:
@@ -167,38 +130,6 @@ def logistic_hessian_product(
     product = slope.new_zeros(len(slope) + 1)
     kernel(own, *factor, slope.data_ptr(), shift, product.data_ptr())
     return product
-
-
-def logistic_models(
-    logits: Tensor, targets: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor] | None:
-    """Sum the logistic losses of many models at given logits (rows, m, 1).
-
-    targets have shape (rows, m or 1, 1) and weight (rows, m or 1). Returns the weighted losses (m,)
-    and the weighted residuals (rows, m, 1).
-    """
-    kernel = _kernel("logistic", "models")
-    same = logits.dtype == targets.dtype == weight.dtype == torch.float64
-    if kernel is None or not same or not _is_block(logits):
-        return None
-    value, rest = logits.new_zeros(2, logits.shape[1])
-    residual = torch.empty_like(logits)
-    strides = [
-        (array.stride(0), array.stride(1) if array.shape[1] > 1 else 0)
-        for array in (targets, weight)
-    ]
-    kernel(
-        logits.data_ptr(),
-        *logits.shape[:2],
-        targets.data_ptr(),
-        *strides[0],
-        weight.data_ptr(),
-        *strides[1],
-        value.data_ptr(),
-        rest.data_ptr(),
-        residual.data_ptr(),
-    )
-    return value, residual
 
 
 def sparse_product(X: Any, dense: Tensor) -> Tensor:
@@ -351,9 +282,7 @@ def _sparse_gram(X: Any, weight: Tensor, columns: Tensor, first: int | None) -> 
 
 def _mirrored(lower: Tensor) -> Tensor:
     """Copy the lower triangle of a square matrix to the upper one, in place."""
-    loaded = library()
-    if loaded is not None:
-        mirror = loaded.mirror
-        mirror.argtypes, mirror.restype = (c_void_p, c_int64, c_int64), None
+    mirror = compiled("mirror")
+    if mirror is not None:
         mirror(lower.data_ptr(), len(lower), lower.stride(0))
     return lower

@@ -1,25 +1,9 @@
 """Typed call of the compiled coordinate descent."""
 
-from ctypes import c_double, c_int64, c_void_p
-from functools import cache
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from skorch_logreg.kernels.library import library
-
-
-@cache
-def _kernel() -> Any:
-    """Return the function of the library, or None without it."""
-    loaded = library()
-    if loaded is None:
-        return None
-    function = loaded.coordinate_descent
-    function.argtypes = c_void_p, *(c_int64,) * 2, *(c_void_p,) * 8, c_int64, c_double
-    function.restype = c_double
-    return function
+from skorch_logreg.kernels.library import compiled
 
 
 def coordinate_descent(
@@ -58,8 +42,8 @@ def coordinate_descent(
     Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
     coordinate descent, sections 2.2 and 2.6.
     """
-    kernel = _kernel()
-    if kernel is None or hessian.device.type != "cpu" or hessian.stride(1) != 1:
+    function = compiled("coordinate_descent")
+    if function is None or hessian.device.type != "cpu" or hessian.stride(1) != 1:
         return None
     if hessian.dtype != torch.float64:
         return None
@@ -69,7 +53,7 @@ def coordinate_descent(
     x, step, gradient = torch.stack([start, torch.zeros_like(start), slope])
     free = torch.empty(size, dtype=torch.int64)
     addresses = [row.data_ptr() for row in fixed] + [None] * (4 - len(arrays))
-    left = kernel(
+    left = function(
         *(hessian.data_ptr(), size, hessian.stride(0), *addresses),
         *(array.data_ptr() for array in (x, step, gradient, free)),
         *(max_epochs, share),

@@ -37,7 +37,7 @@ class Binomial:
     """
 
     n_outputs: ClassVar[int] = 1
-    has_kernel: ClassVar[bool] = True
+    kernel: ClassVar[str | None] = "logistic"
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return signs (rows, m, 1): 1 for class 0, -1 for class 1."""
@@ -110,7 +110,7 @@ class SoftBinomial(Binomial):
     tensor([[[-0.2500]]], dtype=torch.float64)
     """
 
-    has_kernel: ClassVar[bool] = False
+    kernel: ClassVar[str | None] = None
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return probabilities (rows, m, 1) of the second class, from (rows, m)."""

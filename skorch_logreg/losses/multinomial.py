@@ -36,7 +36,7 @@ class Multinomial:
     tensor([[1.0986]], dtype=torch.float64)
     """
 
-    has_kernel: ClassVar[bool] = False
+    kernel: ClassVar[str | None] = "multinomial"
 
     n_outputs: int
 
@@ -127,6 +127,8 @@ class SoftMultinomial(Multinomial):
     >>> loss.value_residual(torch.zeros(1, 1, 4, dtype=torch.float64), y)[1]
     tensor([[[-0.2500, -0.2500,  0.2500,  0.2500]]], dtype=torch.float64)
     """
+
+    kernel: ClassVar[str | None] = None
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return the probabilities (rows, m, K) as float64."""

@@ -17,11 +17,11 @@ class Loss(Protocol):
 
     Attributes
     ----------
-    has_kernel : bool
-        Whether `Block.logistic_terms` computes the loss: that of two classes, encoded as signs.
+    kernel : str or None
+        Name of the compiled kernels of the loss; None if it has none.
     """
 
-    has_kernel: ClassVar[bool]
+    kernel: ClassVar[str | None]
 
     @property
     def n_outputs(self) -> int:

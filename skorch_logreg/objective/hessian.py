@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
+from skorch_logreg.kernels.logits import multiply_softmax_curvature
 from skorch_logreg.objective.objective import Objective, Point, multiply_curvature
 
 # eigenvalue of a Gram matrix relative to the largest, of which float64 sums hold three digits
@@ -21,12 +22,15 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
 
     def product(vector: Tensor) -> Tensor:
         def kernel(block: Block, d: Tensor) -> tuple[Tensor, ...]:
-            if objective.loss.has_kernel:
+            if objective.loss.kernel == "logistic":
                 image = block.logistic_hessian_product(vector, d)
                 if image is not None:
                     return (image,)
-            h = multiply_curvature(d, None if rank_one is None else d, block.matmul(vector))
-            return (block.rmatmul(h.mul_(block.weight[..., None])),)
+            change = block.matmul(vector)
+            if rank_one is None or not multiply_softmax_curvature(d, change, block.weight):
+                change = multiply_curvature(d, None if rank_one is None else d, change)
+                change.mul_(block.weight[..., None])
+            return (block.rmatmul(change),)
 
         (image,) = objective.data.reduce(kernel, diagonal)
         return objective.add_penalty_gradient(image, ridge * vector[..., :-1])

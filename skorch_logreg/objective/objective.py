@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, Data, take_columns
-from skorch_logreg.kernels import passes
+from skorch_logreg.kernels.logits import loss_along, weighted_loss
 from skorch_logreg.losses import Loss, class_weight
 from skorch_logreg.penalties import Penalty
 
@@ -221,8 +221,7 @@ class Objective:
         """Compute only the gradient (m, K, p + 1) from known logits."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            residual = self.loss.residual_curvature(logits, block.targets)[0]
-            return (block.rmatmul(residual.mul_(block.weight[..., None])),)
+            return (self._loss_terms(block, logits)[1],)
 
         (gradient,) = self.data.reduce(kernel, logits)
         penalty_gradient = self.penalty.value_gradient(params[..., :-1])[1]
@@ -234,6 +233,9 @@ class Objective:
         """Return value, slope and curvature (m,) at ``point + step * direction`` without a pass."""
 
         def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
+            found = loss_along(self.loss.kernel, logits, change, step, block.targets, block.weight)
+            if found is not None:
+                return found
             z = torch.addcmul(logits, change, step[:, None].to(change.dtype))
             value, residual = self.loss.value_residual(z, block.targets)
             weight = block.weight
@@ -274,10 +276,9 @@ class Objective:
         )
 
     def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        if self.loss.has_kernel:
-            found = passes.logistic_models(logits, block.targets, block.weight)
-            if found is not None:
-                return found[0], block.rmatmul(found[1])
+        found = weighted_loss(self.loss.kernel, logits, block.targets, block.weight)
+        if found is not None:
+            return found[0], block.rmatmul(found[1])
         value, residual = self.loss.value_residual(logits, block.targets)
         weight = block.weight
         residual = residual.mul_(weight[..., None])
@@ -294,7 +295,7 @@ class Objective:
         sums = self._last_terms if last else self._loss_terms
 
         def terms(block: Block, logits: Tensor, before: Tensor | None = None) -> tuple[Tensor, ...]:
-            if self.loss.has_kernel:
+            if self.loss.kernel == "logistic":
                 found = block.logistic_terms(params, logits, before, last)
                 if found is not None:
                     return found

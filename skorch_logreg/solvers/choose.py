@@ -127,7 +127,7 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
         return "newton-cg"
     # one kernel computes a whole step of a small model
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    has_kernel = objective.loss.has_kernel and plan.over_columns
+    has_kernel = objective.loss.kernel == "logistic" and plan.over_columns
     most = FIRST_PASSES if small and has_kernel else _EVERY_STEP_PASSES
     return "newton-cholesky" if plan.exact and plan.cost(m) <= most else "lbfgs"
 

@@ -141,7 +141,8 @@ def _compiled_at(
     objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan, is_rough: bool
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
-    data, is_plain = objective.data, objective.loss.has_kernel and objective.offset is None
+    data = objective.data
+    is_plain = objective.loss.kernel == "logistic" and objective.offset is None
     if data.whole is None or not (is_plain and objective.penalty.quadratic):
         return None
     shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[-1])

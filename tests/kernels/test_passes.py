@@ -13,11 +13,13 @@ from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import dense, from_arrays
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
+from skorch_logreg.kernels.logits import weighted_loss
 from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.objective.hessian import hessian_product, loss_hessian
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import NewtonCholesky, newton
+from tests.kernels.compiler import without_kernels
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
 
@@ -91,10 +93,8 @@ def test_they_equal_torch_to_rounding(shape, rows, weighted):
     data = data.standardised(center, scale + 0.5, loss.encode(data.targets))
     objective = Objective(data, loss, L2(), torch.ones(1, dtype=torch.float64), True)
     columns = rng.permutation(shape[1])[: max(shape[1] // 2, 1)]
-    with mock.patch.object(passes, "library", return_value=None):
-        passes._kernel.cache_clear()
+    with without_kernels():
         wanted = sums(objective, before, columns)
-    passes._kernel.cache_clear()
     found = sums(objective, before, columns)
     for a, b in zip(found, wanted, strict=True):
         # the terms of these sums are no larger than this, each
@@ -171,22 +171,6 @@ def test_products_of_sparse_rows(rows, width):
         assert np.abs(found - wanted).max() < 1e-13
 
 
-@pytest.mark.parametrize("m", [1, 3, 200, 700])
-@pytest.mark.parametrize(("of_targets", "of_weight"), [(True, False), (False, True), (True, True)])
-def test_the_loss_of_many_models(m, of_targets, of_weight):
-    rng = np.random.default_rng(m)
-    logits = torch.from_numpy(rng.normal(size=(40, m, 1)) * 10.0 ** rng.uniform(-2, 3))
-    signs = rng.choice([-1.0, 1.0], size=(40, m if of_targets else 1, 1))
-    signs, weight = (
-        torch.from_numpy(signs),
-        torch.from_numpy(rng.random((40, m if of_weight else 1))),
-    )
-    value, residual = passes.logistic_models(logits, signs, weight)
-    losses, slopes = Binomial().value_residual(logits, signs)
-    torch.testing.assert_close(value, (losses * weight).sum(dim=0), rtol=1e-14, atol=0)
-    torch.testing.assert_close(residual, slopes * weight[..., None], rtol=1e-14, atol=0)
-
-
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("layout", ["c-order", "fortran", "stored"])
@@ -201,11 +185,9 @@ def test_a_newton_step_of_dense_rows(shape, layout, weighted, fit_intercept):
     objective = Objective(data, loss, L2(), strength, fit_intercept)
     params = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, shape[1] + 1)))
     params[..., -1] *= fit_intercept
-    with mock.patch.object(passes, "library", return_value=None):
-        passes._kernel.cache_clear()
+    with without_kernels():
         wanted = NewtonCholesky().init(objective, params, 10.0)
         border = loss_hessian(objective, wanted.point)[:, 0, -1]
-    passes._kernel.cache_clear()
     with mock.patch.object(newton, "_at"):  # it is the kernel that is tested
         found = NewtonCholesky().init(objective, params, 10.0)
     pairs = [
@@ -244,7 +226,7 @@ def test_sums_of_losses_are_exact_to_the_last_digit():
         wide = [
             array.expand(n, m, *array.shape[2:]).contiguous() for array in (logits, sign, factor)
         ]
-        found.append(passes.logistic_models(*wide)[0])
+        found.append(weighted_loss("logistic", *wide)[0])
     assert all(abs(float(v) - exact) <= 4e-16 * exact for value in found for v in value)
 
 

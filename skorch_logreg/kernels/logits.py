@@ -1,0 +1,91 @@
+"""Typed calls of the compiled kernels that take logits of many models.
+
+A function returns None where no kernel takes its arguments, as in `passes`.  ``loss`` names the
+kernels of a loss, "logistic" or "multinomial"; None has none.  Logits have shape (rows, m, K),
+targets (rows, m or 1, 1), as the loss encodes classes, and weights (rows, m or 1).
+"""
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.kernels.library import compiled
+
+_MAX_CLASSES = 2048  # as in multinomial.c
+
+
+def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] | None:
+    """Return the arguments that describe logits, and an array like them, or None."""
+    is_single = logits.dtype == torch.float32
+    if logits.dtype != torch.float64 and not (is_single and loss == "multinomial"):
+        return None
+    for array in (logits, other):
+        if array.device.type != "cpu" or array.dtype != logits.dtype:
+            return None
+        if not array.is_contiguous() or array.numel() == 0:
+            return None
+    if loss == "logistic":
+        return tuple(logits.shape[:2])
+    return (is_single, *logits.shape) if logits.shape[2] <= _MAX_CLASSES else None
+
+
+def _by_row(array: Tensor) -> tuple[int, int, int]:
+    """Return the address and the strides of one number for each row, or row and model."""
+    return array.data_ptr(), array.stride(0), array.stride(1) if array.shape[1] > 1 else 0
+
+
+def _call(
+    loss: str | None,
+    name: str,
+    logits: Tensor,
+    other: Tensor,
+    rows: tuple[Tensor, ...],
+    ends: tuple[Tensor, ...],
+) -> bool:
+    """Run a kernel, and return True, if there is one for the arguments."""
+    function, shape = compiled(f"{loss}_{name}"), _shape(loss, logits, other)
+    if function is None or shape is None:
+        return False
+    arrays = (argument for row in rows for argument in _by_row(row))
+    function(logits.data_ptr(), *shape, *arrays, *(end.data_ptr() for end in ends))
+    return True
+
+
+def weighted_loss(
+    loss: str | None, logits: Tensor, targets: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Sum the losses of all models, and compute their weighted residuals.
+
+    Returns the weighted losses (m,) in float64, and residuals (rows, m, K) of the logits' type.
+    """
+    weight, residual = weight.to(torch.float64), torch.empty_like(logits)
+    sums = weight.new_zeros(2, logits.shape[1])
+    if _call(loss, "models", logits, residual, (targets, weight), (sums, residual)):
+        return sums[0], residual
+    return None
+
+
+def loss_along(
+    loss: str | None,
+    logits: Tensor,
+    change: Tensor,
+    step: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+) -> tuple[Tensor, ...] | None:
+    """Sum the losses at ``logits + step * change``, and their derivatives in the steps (m,).
+
+    Returns the weighted losses, first and second derivatives (m,) in float64.
+    """
+    weight, step = weight.to(torch.float64), step.to(torch.float64).contiguous()
+    sums = weight.new_zeros(3, 2, logits.shape[1])
+    if _call(loss, "along", logits, change, (targets, weight), (sums, change, step)):
+        return tuple(sums[:, 0])
+    return None
+
+
+def multiply_softmax_curvature(proba: Tensor, change: Tensor, weight: Tensor) -> bool:
+    """Multiply changes of logits with ``weight * (diag(p) - p p')``, in place.
+
+    Returns False, and leaves them as they are, where no kernel takes the arguments.
+    """
+    return _call("multinomial", "product", proba, change, (weight.to(torch.float64),), (change,))

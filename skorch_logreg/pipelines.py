@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.arrays import to_numpy
 
 
 def to_dense_numpy(array: Any) -> np.ndarray:

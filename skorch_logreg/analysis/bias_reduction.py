@@ -16,7 +16,7 @@ from skorch_logreg.analysis.normal import check_level, normal_interval, normal_q
 from skorch_logreg.analysis.profile import Profile, maximum_profiles
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.pipelines import parameter_names, to_dense_numpy
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import loss_of

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.fitting import FitResult, Status, fit_path, models_at_once
+from skorch_logreg.fitting import FitResult, Status, fit_path
 from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
@@ -288,9 +288,8 @@ def _fit(
         penalty: Any = problem.penalty(data.device)
         return fit_path(data, problem.loss, penalty, grid, **options)
     Cs = grid(_RIDGE_C_RANGE[0])
-    max_models = models_at_once(len(rows[0]), problem.n_features, problem.loss.n_outputs)
     options.pop("fit_intercept")
-    fitter = problem.batch_fitter(inputs.X, lambda _: rows, max_models, **options)
+    fitter = problem.batch_fitter(inputs.X, lambda _: rows, **options)
     return Cs, fitter.fit_all(Models(np.zeros(len(Cs), int), torch.from_numpy(Cs)))
 
 

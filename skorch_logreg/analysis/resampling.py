@@ -282,8 +282,7 @@ def _refit(
         names=getattr(estimator, "feature_names_in_", None),
     )
     max_models = models_at_once(len(group), n_features, problem.loss.n_outputs, memory_budget)
-    options = {"tol": estimator.tol, "max_iter": estimator.max_iter, "bound": False}
-    fitter = problem.batch_fitter(inputs.X, columns, max_models, **options)
+    fitter = problem.batch_fitter(inputs.X, columns, estimator, max_models=max_models)
     coef, intercept = map(torch.from_numpy, dense_params(estimator))
     start = Params(coef.expand(n_resamples, -1, -1), intercept.expand(n_resamples, -1))
     Cs = torch.full((n_resamples,), C, dtype=torch.float64)

@@ -11,7 +11,7 @@ from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.exact import standardised
 from skorch_logreg.fitting.request import FitRequest
-from skorch_logreg.inputs import to_numpy
+from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import Objective

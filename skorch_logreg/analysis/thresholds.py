@@ -18,7 +18,7 @@ from skorch_logreg.analysis import held_out, threshold_scores
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import to_numpy, view_as_numpy
+from skorch_logreg.inputs.arrays import to_numpy, view_as_numpy
 from skorch_logreg.pipelines import (
     check_classes,
     class_names,

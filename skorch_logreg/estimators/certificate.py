@@ -46,6 +46,16 @@ _EXPLANATIONS = {
 }
 
 
+def attributes(solution: FitResult, number: int = 0) -> dict[str, Any]:
+    """Return the fitted attributes of the certificate of one of the models."""
+    return {
+        "n_passes_": int(solution.n_passes),
+        "optimality_": float(solution.optimality[number]),
+        "duality_gap_": float(solution.duality_gap[number]),
+        "converged_": solution.status[number] is Status.CONVERGED,
+    }
+
+
 def set_certified(
     model: Any, solution: FitResult, namespace: ArrayNamespace, dtype: torch.dtype
 ) -> None:
@@ -55,10 +65,7 @@ def set_certified(
     """
     (status,) = solution.status
     model.n_iter_ = namespace.from_tensor(solution.n_iter.to(torch.int32))
-    model.n_passes_ = int(solution.n_passes)
-    model.optimality_ = float(solution.optimality[0])
-    model.duality_gap_ = float(solution.duality_gap[0])
-    model.converged_ = status is Status.CONVERGED
+    vars(model).update(attributes(solution))
     if status in (Status.CONVERGED, Status.EARLY):
         return
     columns = ""

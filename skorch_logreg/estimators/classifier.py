@@ -10,13 +10,11 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import fits, partial, persistence
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import ValidatedParameters
-from skorch_logreg.inputs.torch_context import default_torch_state
 
 
 class TorchLogisticClassifier(
@@ -302,7 +300,7 @@ class TorchLogisticClassifier(
         -----
         If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
-        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
+        with persistence.isolated_fit(self):
             fits.fit(self, X, y, sample_weight)
         return self
 
@@ -343,7 +341,7 @@ class TorchLogisticClassifier(
         The result is not certified: `optimality_` and `duality_gap_` are nan, `converged_` is
         False. Callbacks are not called.
         """
-        with persistence.restore_on_failure(self), default_torch_state():
+        with persistence.isolated_fit(self):
             fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.estimators import onnx_graph
+from skorch_logreg.estimators.persistence import feature_attributes
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.inputs.arrays import to_tensor
 from skorch_logreg.inputs.options import SOLVERS, check_threshold_classes
@@ -143,9 +144,7 @@ def sklearn_parameters(model: Any) -> dict[str, Any]:
 
 def set_fitted(made: Any, model: Any, fitted: dict[str, Any]) -> Any:
     """Set fitted attributes, and those of the features of a model, of its copy; return that."""
-    features = ("n_features_in_", "feature_names_in_")
-    vars(made).update({name: getattr(model, name) for name in features if hasattr(model, name)})
-    vars(made).update(fitted)
+    vars(made).update(feature_attributes(model) | fitted)
     return made
 
 

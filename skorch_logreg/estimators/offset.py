@@ -4,12 +4,10 @@ from typing import Any, Self
 
 from sklearn.base import _fit_context
 
-from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import fits, persistence
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.inputs.out_of_core import require_in_memory
-from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.weights import check_offset
 
 
@@ -69,7 +67,7 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
             If `offset` has another shape, is not finite, or is not supported; also as in
             `TorchLogisticClassifier.fit`.
         """
-        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
+        with persistence.isolated_fit(self):
             fits.fit(self, X, y, sample_weight, offset)
             self.has_offset_ = offset is not None
         return self

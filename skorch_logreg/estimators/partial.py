@@ -59,9 +59,8 @@ def training_state(
     weight: Tensor, trained: TrainingResult | None = None, solver: Any = None
 ) -> dict[str, Any]:
     """Return the state from which `partial_fit` resumes, as it is stored in the model."""
-    if trained is None:
-        return {"weight": weight.tolist(), "state": None, "solver": None}
-    return {"weight": weight.tolist(), "state": trained.state, "solver": stable_repr(solver)}
+    state, settings = (None, None) if trained is None else (trained.state, stable_repr(solver))
+    return {"weight": weight.tolist(), "state": state, "solver": settings}
 
 
 def supports_partial_fit(model: Any) -> bool:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 import skorch_logreg
 from skorch_logreg.archive import Decoder, encode
+from skorch_logreg.data import scratch_folders
 from skorch_logreg.exceptions import VersionMismatchWarning, warn_user
+from skorch_logreg.inputs.torch_context import default_torch_state
 
 TRAINING = "_training"  # attribute with the state from which `partial_fit` resumes
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
@@ -151,6 +153,13 @@ def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
+def isolated_fit(estimator: Any) -> Iterator[None]:
+    """Run a fit in torch's default state, and undo it if it raises or is interrupted."""
+    with restore_on_failure(estimator), default_torch_state(), scratch_folders():
+        yield
+
+
+@contextmanager
 def restore_on_failure(estimator: Any) -> Iterator[None]:
     """Restore the previous fitted attributes if the block raises or is interrupted."""
     before = fitted_attributes(estimator)
@@ -166,6 +175,12 @@ def replace_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
     for name in fitted_attributes(estimator).keys() - attributes.keys():
         delattr(estimator, name)
     vars(estimator).update(attributes)
+
+
+def feature_attributes(estimator: Any) -> dict[str, Any]:
+    """Return the attributes of the features of X."""
+    names = vars(estimator).keys() & {"n_features_in_", "feature_names_in_"}
+    return {name: vars(estimator)[name] for name in names}
 
 
 def fitted_attributes(estimator: Any) -> dict[str, Any]:

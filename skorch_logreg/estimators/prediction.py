@@ -291,6 +291,5 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
 
 def _writable_tensor(array: Any) -> Tensor:
     """View an array as a writable tensor; copy a read-only array."""
-    writable = isinstance(array, Tensor) or getattr(array, "flags", None) is None
-    tensor = to_tensor(array)
-    return tensor if writable or array.flags.writeable else tensor.clone()
+    flags = getattr(array, "flags", None)
+    return to_tensor(array) if flags is None or flags.writeable else to_tensor(array).clone()

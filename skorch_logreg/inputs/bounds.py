@@ -20,13 +20,8 @@ def check_bounds(
     """Validate bounds of coefficients of ``dtype``, and that solver and penalty support them.
 
     ``bounds`` is a pair (or `scipy.optimize.Bounds`) of numbers, None, or arrays (n_features,), or
-    a dict with pairs of numbers or None for some features by ``names``.
-
-    Returns
-    -------
-    low, high : Tensor of shape (n_features,), float64, or None
-        Bounds rounded to numbers of ``dtype``, so that a fitted coefficient can equal its bound:
-        inwards, or to the nearest number if the interval holds no number of ``dtype``.
+    a dict with pairs of numbers or None for some features by ``names``. Return low and high
+    (n_features,), float64, rounded to numbers of ``dtype``, so that a coefficient can equal them.
     """
     if bounds is None:
         return None

@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
@@ -24,7 +23,7 @@ from skorch_logreg.data import as_tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import to_numpy, to_tensor
-from skorch_logreg.inputs.labels import class_probabilities, encode_targets, smooth_labels
+from skorch_logreg.inputs.labels import class_probabilities, encode, encode_targets, smooth_labels
 from skorch_logreg.minibatch import Batch, TrainingRequest, TrainingResult, train
 from skorch_logreg.solvers import MiniBatch
 from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
@@ -88,16 +87,11 @@ def read(
     max_memory_bytes: int = 1 << 30,
     chunk_bytes: int = 64 << 20,
 ) -> tuple[Any, Any, Any]:
-    """Read all rows of a map-style data set or its loader.
+    """Read X, y and weights, or None, of a map-style data set or its loader.
 
-    With ``allow_rereading``, rows of more than ``max_memory_bytes`` are read again in every pass,
-    in chunks of ``chunk_bytes``, if the loader yields every row once, in any order.
-
-    Returns
-    -------
-    X : ndarray or DatasetChunks
-    y, sample_weight : ndarray
-        Labels and weights; the weights are None if the data set has none.
+    With ``allow_rereading``, rows of more than ``max_memory_bytes`` become DatasetChunks of
+    ``chunk_bytes``, which are read again in every pass, if the loader yields every row once, in any
+    order.
     """
     loader = X if isinstance(X, DataLoader) else DataLoader(X, batch_size=_ROWS)
     chunks = DatasetChunks.of(loader) if allow_rereading else None
@@ -202,10 +196,9 @@ class Stream:
                 proba = class_probabilities(labels.class_probability)
                 totals.append(weight @ proba.numpy())
             else:
-                check_classification_targets(y)
-                classes, index = np.unique(y, return_inverse=True)
-                seen.append(classes)
-                totals.append(np.bincount(index, weights=weight))
+                labels = encode(y)
+                seen.append(labels.classes)
+                totals.append(np.bincount(labels.index, weights=weight))
         if first is None:
             raise ValueError(EMPTY)
         classes, index = np.unique(np.concatenate(seen), return_inverse=True)

@@ -43,38 +43,27 @@ class Targets:
         return replace(self, index=self.index[rows])
 
 
-def encode(y: Any) -> Targets:
-    """Find the classes of validated labels of any sortable type, and encode the labels.
+def encode(y: Any, known: Any = None) -> Targets:
+    """Encode validated labels of any sortable type with their classes, or ``known``, sorted ones.
 
     Sorting a million labels takes as long as two passes over thirty columns. Integers of a short
     range, the common case, are counted instead.
     """
-    if isinstance(y, np.ndarray):
-        short = _count(y)
-        if short is not None:
-            return short
+    short = _count(y) if known is None and isinstance(y, np.ndarray) else None
+    if short is not None:
+        return short
     check_classification_targets(y)
-    xp, _ = get_namespace(y)
-    classes = xp.unique_values(y)
-    if isinstance(y, Tensor):
+    classes = get_namespace(y)[0].unique_values(y) if known is None else known
+    if known is None and isinstance(y, Tensor):
         return Targets(classes, torch.searchsorted(classes, y))
-    labels, distinct = move_to(y, classes, xp=np, device="cpu")
-    if len(distinct) == 2:
-        index = (labels == distinct[1]).astype(np.int64)
-    else:
-        index = np.searchsorted(distinct, labels)
-    return Targets(classes, to_tensor(index))
-
-
-def encode_known(y: Any, classes: Any) -> Targets:
-    """Encode labels with known, sorted classes, not all of them necessarily in y."""
-    check_classification_targets(y)
-    labels, known = (np.asarray(move_to(a, xp=np, device="cpu")) for a in (y, classes))
-    index = np.searchsorted(known, labels).clip(max=len(known) - 1)
-    strange = known[index] != labels
+    labels, distinct = (np.asarray(move_to(each, xp=np, device="cpu")) for each in (y, classes))
+    if known is None and len(distinct) == 2:  # a comparison is faster than a search
+        return Targets(classes, to_tensor((labels == distinct[1]).astype(np.int64)))
+    index = np.searchsorted(distinct, labels).clip(max=len(distinct) - 1)
+    strange = distinct[index] != labels
     if strange.any():
         raise ValueError(
-            f"y holds {np.unique(labels[strange])!s}, but the classes are {known!s}: those of "
+            f"y holds {np.unique(labels[strange])!s}, but the classes are {distinct!s}: those of "
             "the first call to partial_fit, or of fit."
         )
     return Targets(classes, to_tensor(index))
@@ -113,7 +102,7 @@ def encode_targets(y: Any, soft_labels: bool, label_smoothing: float, known: Any
                 f"y holds probabilities of {n_classes} classes, but there are {len(known)}."
             )
     else:
-        hard = encode(y) if known is None else encode_known(y, known)
+        hard = encode(y, known)
         classes, n_classes = hard.classes, hard.n_classes
         if not label_smoothing or n_classes < 2:
             return hard

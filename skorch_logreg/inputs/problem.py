@@ -13,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.data import Data, from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params
-from skorch_logreg.fitting.batch import BatchFitter
+from skorch_logreg.fitting.batch import BatchFitter, models_at_once
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import OutOfCoreRows
@@ -132,17 +132,26 @@ class Problem:
         self,
         design: Any,
         columns: Callable[[np.ndarray], tuple[Tensor, Tensor | None]],
-        max_models: int,
+        parameters: Any = None,
         *,
+        max_models: int | None = None,
         penalties: Sequence[Options] | None = None,
         report: Callable[[np.ndarray], Any] | None = None,
         **options: Any,
     ) -> BatchFitter:
         """Build the fitter of a list of models to the result of `design`.
 
-        The parameters are those of `BatchFitter`; ``options`` go to `fitting.fit`. ``penalties``
-        are the options with the penalties of the models; None: those of the problem.
+        With ``parameters``, which has `tol`, `max_iter` and perhaps `memory_budget`, there are no
+        duality gaps; ``options`` are other arguments of `fitting.fit`. ``penalties`` are the
+        options with the penalties of the models; None: those of the problem. The others are fields
+        of `BatchFitter`.
         """
+        if max_models is None:
+            budget = getattr(parameters, "memory_budget", None)
+            size = design.shape[0], self.n_features, self.loss.n_outputs
+            max_models = models_at_once(*size, memory_budget=budget)
+        if parameters is not None:
+            options |= {"tol": parameters.tol, "max_iter": parameters.max_iter, "bound": False}
         each = [self.options] if penalties is None else penalties
         return BatchFitter(
             rows=partial(self.data, design),

@@ -99,21 +99,14 @@ _NO_LABELS = "no_validation"  # value of scikit-learn's `validate_data` for no l
 def validate_rows(
     model: Any, X: Any, y: Any = _NO_LABELS, *, reset: bool = True, dtype: Any = None, **how: Any
 ) -> Any:
-    """Validate rows and labels as scikit-learn's `validate_data`, with its messages.
+    """Validate rows, and labels if they are given, as scikit-learn's `validate_data` does.
 
-    The model's feature attributes are set if ``reset``, or else checked. Rows that are not numbers
-    become ``dtype``; None: float32 is kept, others become float64. ``how`` are ``multi_output`` and
-    ``allow_nd`` of `validate_data`.
+    The model's feature attributes are set if ``reset``, or else checked. An array of numbers keeps
+    its type and is not copied; other rows become ``dtype``, None: float32 is kept, others become
+    float64. ``how`` are ``multi_output`` and ``allow_nd`` of `validate_data`.
 
-    Returns
-    -------
-    X : ndarray, csr matrix or array, Tensor, or array of another library
-        Rows; an array of numbers keeps its type and is not copied. Tensors on the CPU are viewed as
-        NumPy arrays and sparse ones become SciPy's; those on another device, of bfloat16, or with
-        array API dispatch stay tensors without gradients.
-    y : array
-        Labels, if y is given; a tensor becomes a NumPy array unless X and y stay tensors by array
-        API dispatch.
+    Tensors on the CPU are viewed as NumPy arrays and sparse ones become SciPy's; those on another
+    device, of bfloat16, or with array API dispatch stay tensors without gradients.
     """
     namespace = NUMPY if model is None else ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)

@@ -1,6 +1,5 @@
 """Validation of the input of a fit: rows, labels, weights and offset."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,8 +133,7 @@ def validate(
     offset: Any = None,
     classes: Any = None,
     reset: bool = True,
-    allow_nd: bool = False,
-    read_labels: Callable[[Any, Any], Any] | None = None,
+    encodes: bool = True,
 ) -> FitInput:
     """Validate the input of a fit before any other computation.
 
@@ -148,17 +146,18 @@ def validate(
         Estimator whose feature attributes are set if ``reset``, or else checked. None: an analysis,
         for rows in memory, of any number of classes, and with results in NumPy arrays.
     parameters : object or None
-        Object with `device`, `soft_labels`, `label_smoothing` and `threshold`; None: ``model``.
+        Object with `device`, `soft_labels`, `label_smoothing`, `threshold` and, for a network,
+        `module`; None: ``model``.
     chosen : Options or None
         Objective and solver, on which it depends whether rows out of memory are allowed; None:
         they are not, and ``caller``, by default the model's class, is named as the reason.
     classes : array of shape (n_classes,) or None
         Known classes, not all of them necessarily in y; None: find them in y.
-    read_labels : callable or None
-        Function of y and the validated X that returns the encoded labels; None: y holds classes
-        or their probabilities.
+    encodes : bool
+        Whether y holds classes or their probabilities; otherwise it is left for the caller.
     """
     parameters = model if parameters is None else parameters
+    allow_nd = getattr(parameters, "module", None) is not None
     device = None if model is None else options.resolve_device(parameters.device)
     if datasets.is_torch_dataset(X):
         datasets.require_no_labels(y, sample_weight, offset)
@@ -173,20 +172,19 @@ def validate(
         out_of_core.require_in_memory(X, type(model).__name__ if caller is None else caller)
     if chosen is not None and out_of_core.is_out_of_core(X):
         y, sample_weight, offset = map(collect, (y, sample_weight, offset))
-        if read_labels is None:
+        if encodes:
             y = out_of_core.check_labels(y, soft)
         X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, reset=reset)
-    elif read_labels is None or y is None:
+    elif encodes or y is None:
         X, y = validate_rows(model, X, y, reset=reset, multi_output=soft, allow_nd=allow_nd)
     else:
         X = validate_rows(model, X, reset=reset, allow_nd=allow_nd)
     options.check_device_takes(device, X)
-    if read_labels is None:
+    labels: Any = None
+    if encodes:
         labels = encode_targets(y, soft, getattr(parameters, "label_smoothing", 0.0), classes)
         if model is not None:
             _check_classes(labels.classes, parameters, chosen)
-    else:
-        labels, y = read_labels(y, X), None
     weight = weights.check_sample_weight(sample_weight, X, namespace)
     if offset is not None:
         offset = weights.check_offset(offset, X.shape[0], labels.n_classes)

@@ -57,13 +57,8 @@ def with_class_weight(
 ) -> Tensor:
     """Multiply sample weights (n_samples,) or (n_samples, m) by class weights, into new memory.
 
-    "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``.
-
-    Raises
-    ------
-    ValueError
-        If class_weight names classes that y lacks, holds a negative or non-finite weight, or
-        leaves no row with a weight.
+    "balanced" counts weights, not rows: ``sum(s) / (n_classes * sum(s of the class))``. A
+    ValueError is raised for classes that y lacks, or if no row has a weight.
     """
     index = targets.index
     if weight is None:

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Number
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import get_scorer, make_scorer
+from sklearn.model_selection._validation import _score
 from sklearn.utils.validation import _check_method_params
 from torch import Tensor
 
@@ -46,14 +46,10 @@ class HeldOutScorer:
     def __call__(
         self, folds: np.ndarray, labels: np.ndarray, cs: np.ndarray, logits: Tensor, params: Params
     ) -> Tensor:
-        """Score some candidates in some folds.
+        """Compute the scores (n_folds, n_candidates), float64, of some candidates in some folds.
 
         Candidates have a label and the index of a C; the logits (n_samples, n_folds * n_candidates,
         K) and params of their models are ordered by fold.
-
-        Returns
-        -------
-        scores : Tensor of shape (n_folds, n_candidates), float64
         """
         shape = len(folds), len(cs)
         logits = logits.unflatten(1, shape)
@@ -163,7 +159,7 @@ class HeldOutScorer:
             classifier = self.classifier(
                 fitted, X, logits[place, i], C=self.Cs[c], threshold=self.thresholds[label]
             )
-            scores.append(_number(self._scorer(classifier, X, y, **metadata), self.scoring))
+            scores.append(_score(classifier, X, y, self._scorer, metadata))
         return torch.tensor(scores, dtype=torch.float64)
 
     def _rows_for_scorer(self, rows: np.ndarray) -> Any:
@@ -181,14 +177,3 @@ class HeldOutScorer:
         if isinstance(self.X, Tensor):
             return self.X[torch.from_numpy(rows).to(self.X.device)]
         return self.X[rows]
-
-
-def _number(score: Any, scoring: Any) -> float:
-    """Convert a score to a float; raise an error if it is not a number."""
-    if hasattr(score, "item"):
-        score = score.item()
-    if not isinstance(score, Number) or isinstance(score, complex):
-        raise ValueError(
-            f"scoring must return a number, got {score} ({type(score)}) instead. (scorer={scoring})"
-        )
-    return float(score)  # type: ignore[arg-type]

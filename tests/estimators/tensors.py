@@ -11,7 +11,8 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
-from skorch_logreg.inputs import arrays, view_as_numpy
+from skorch_logreg.inputs import arrays
+from skorch_logreg.inputs.arrays import view_as_numpy
 from skorch_logreg.solvers import SGD
 from tests.estimators.data import binary
 

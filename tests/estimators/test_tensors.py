@@ -16,7 +16,7 @@ from skorch_logreg import (
     TorchLogisticClassifier,
 )
 from skorch_logreg.data import ArrayChunks
-from skorch_logreg.inputs import to_numpy, view_as_numpy
+from skorch_logreg.inputs.arrays import to_numpy, view_as_numpy
 from skorch_logreg.solvers import SGD
 from tests.containers import CONTAINERS, TENSORS
 from tests.estimators.data import binary, multi

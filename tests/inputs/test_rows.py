@@ -15,7 +15,8 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
-from skorch_logreg.inputs import check_keeping_dtype, is_finite_array, to_numpy, view_as_numpy
+from skorch_logreg.inputs.arrays import to_numpy, view_as_numpy
+from skorch_logreg.inputs.rows import check_keeping_dtype, is_finite_array
 from skorch_logreg.solvers import SGD
 from tests.estimators.data import binary
 from tests.estimators.tensors import (

@@ -13,17 +13,13 @@ from sklearn.utils._array_api import move_to
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params
 
-from skorch_logreg.data import scratch_folders
-from skorch_logreg.estimators import persistence
-from skorch_logreg.estimators.certificate import warn_unless_all_converged
+from skorch_logreg.estimators import certificate, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch, held_out_scorer, split_rows
 from skorch_logreg.estimators.cv.options import DEFAULTS, resolve_cv
 from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.fitting import Status
-from skorch_logreg.inputs.torch_context import default_torch_state
 from skorch_logreg.inputs.validate import validate
 
 _CONSTRAINTS_OF_ONE = TorchLogisticClassifier._parameter_constraints
@@ -292,7 +288,7 @@ class TorchLogisticClassifierCV(
         If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
         _raise_for_params(params, self, "fit")
-        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
+        with persistence.isolated_fit(self):
             self._fit(X, y, sample_weight, params)
         return self
 
@@ -333,13 +329,9 @@ class TorchLogisticClassifierCV(
             params=metadata,
         )
         fit, attributes, outcomes = GridSearch(self, inputs, problem, chosen, train, scorer).run()
-        for name, value in (problem.fitted(fit.params) | attributes).items():
-            setattr(self, name, value)
-        self.optimality_ = float(fit.optimality[0])
-        self.duality_gap_ = float(fit.duality_gap[0])
-        self.converged_ = fit.status[0] is Status.CONVERGED
-        self.n_passes_ = fit.n_passes
-        warn_unless_all_converged(self, outcomes, "models", problem.dtype)
+        fitted = problem.fitted(fit.params) | certificate.attributes(fit) | attributes
+        self.__dict__.update(fitted)
+        certificate.warn_unless_all_converged(self, outcomes, "models", problem.dtype)
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: sparse data is supported; liblinear takes two classes."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skorch_logreg import fitting
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.callbacks import print_progress
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
@@ -61,13 +60,9 @@ def fit_folds(
     """Fit and score the candidates of all folds and labels together.
 
     Column ``fold * n_labels + label`` of the fitter has the targets and weights of a label in a
-    fold, and ``constant`` (n_labels,) is as in `Models`. Equal l1_ratios are fitted once.
-
-    Returns
-    -------
-    scores, numbers : ndarray of shape (n_l1_ratios, n_folds, n_labels, n_cs)
-        Scores of the held-out rows, and the number of each model in the result.
-    fits : FitResult
+    fold, and ``constant`` (n_labels,) is as in `Models`. Equal l1_ratios are fitted once. Return
+    the scores of held-out rows and the numbers of the models, (n_l1_ratios, n_folds, n_labels,
+    n_cs), and the result of all models.
     """
     l1_ratios = chosen.effective_l1_ratios
     first = [l1_ratios.index(l1_ratio) for l1_ratio in l1_ratios]
@@ -144,16 +139,8 @@ class GridSearch:
             ratio, c = np.array(choose_by_fold(scores)).T
             best = np.arange(len(scores)), ratio, c
             last = _averaged(fits, numbers[best], _mean(params, best))
-        attributes = _attributes(
-            chosen,
-            scores=scores,
-            n_iter=fits.n_iter.cpu().to(torch.int32)[numbers].numpy(),
-            paths=self._paths(params),
-            C=float(chosen.c_values[c].mean()),
-            l1_ratio=float(np.mean(chosen.l1_ratio_values[ratio])),
-            classes=self.scorer.classes,
-            refit=estimator.refit,
-        )
+        n_iter = fits.n_iter.cpu().to(torch.int32)[numbers].numpy()
+        attributes = self._attributes(scores, n_iter, params, ratio, c)
         return replace(last, n_passes=fits.n_passes + last.n_passes), attributes, outcomes
 
     def _fitter(self, index: Tensor, fold_weight: Tensor) -> BatchFitter:
@@ -166,24 +153,50 @@ class GridSearch:
         fitter = problem.batch_fitter(
             problem.design(self.inputs.X, self.inputs.device),
             columns,
-            fitting.models_at_once(
-                len(index), problem.n_features, problem.loss.n_outputs, estimator.memory_budget
-            ),
+            estimator,
             penalties=self.chosen.penalties,
             report=(lambda part: report) if estimator.verbose > 0 else None,
-            tol=estimator.tol,
-            max_iter=estimator.max_iter,
-            bound=False,
             dtype=problem.stored_dtype,
         )
         return replace(fitter, certain_logit=_CERTAIN_LOGIT)
 
-    def _paths(self, params: Params) -> np.ndarray:
-        """Return coefficients (..., n_dof) in units of X, followed by the intercept."""
+    def _attributes(
+        self, scores: np.ndarray, n_iter: np.ndarray, params: Params, ratio: Any, c: Any
+    ) -> dict[str, Any]:
+        """Return the search's fitted attributes in the layout that the options specify.
+
+        ``scores`` and ``n_iter`` are (n_folds, n_l1_ratios, n_cs), and ``params`` those of all
+        models; ``ratio`` and ``c`` are the indices of the chosen candidate, or of every fold's.
+        """
+        chosen, classes = self.chosen, self.scorer.classes
+        C, l1_ratio = float(chosen.c_values[c].mean()), float(chosen.l1_ratio_values[ratio].mean())
         params = self.problem.without_column(params)
-        if not self.problem.fit_intercept:
-            return params.coef.numpy()
-        return torch.cat([params.coef, params.intercept[..., None]], dim=-1).numpy()
+        paths = params.coef.numpy()
+        if self.problem.fit_intercept:
+            paths = np.concatenate([paths, params.intercept[..., None].numpy()], axis=-1)
+        if not chosen.use_legacy_attributes:
+            return chosen.attributes() | {
+                "C_": C,
+                "l1_ratio_": l1_ratio,
+                "scores_": scores,
+                "n_iter_": n_iter,
+                "coefs_paths_": paths,
+            }
+        # dicts by class (for two classes, only the second), with Cs before l1_ratios, and without
+        # an axis of l1_ratios if none were given
+        labels = classes[1:] if len(classes) == 2 else classes
+        scores, n_iter = scores.swapaxes(1, 2), n_iter.swapaxes(1, 2)
+        paths = np.moveaxis(paths, 3, 0).swapaxes(2, 3)
+        if chosen.l1_ratios is None:
+            scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
+        none = chosen.l1_ratios is None and self.estimator.refit
+        return chosen.attributes() | {
+            "C_": np.full(len(labels), C),
+            "l1_ratio_": np.full(len(labels), None if none else l1_ratio),
+            "scores_": {label: scores.copy() for label in labels},
+            "n_iter_": n_iter[None],
+            "coefs_paths_": dict(zip(labels, paths.copy(), strict=True)),
+        }
 
 
 def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int]:
@@ -220,48 +233,6 @@ def _finite(scores: np.ndarray) -> np.ndarray:
         return scores
     warn_user(f"One or more of the test scores are non-finite: {scores}")
     return np.where(np.isnan(scores), -np.inf, scores)
-
-
-def _attributes(
-    chosen: CVOptions,
-    *,
-    scores: np.ndarray,
-    n_iter: np.ndarray,
-    paths: np.ndarray,
-    C: float,
-    l1_ratio: float,
-    classes: np.ndarray,
-    refit: bool,
-) -> dict[str, Any]:
-    """Return the fitted attributes of a cross-validation in the layout that the options specify.
-
-    ``scores`` and ``n_iter`` are (n_folds, n_l1_ratios, n_cs), and ``paths`` (n_folds,
-    n_l1_ratios, n_cs, K, n_dof), with the intercept last where there is one.
-    """
-    if not chosen.use_legacy_attributes:
-        return chosen.attributes() | {
-            "C_": C,
-            "l1_ratio_": l1_ratio,
-            "scores_": scores,
-            "n_iter_": n_iter,
-            "coefs_paths_": paths,
-        }
-    # dicts by class (for two classes, only the second), with Cs before l1_ratios, and without an
-    # axis of l1_ratios if none were given
-    labels = classes[1:] if len(classes) == 2 else classes
-    scores, n_iter = scores.swapaxes(1, 2), n_iter.swapaxes(1, 2)
-    paths = np.moveaxis(paths, 3, 0).swapaxes(2, 3)
-    legacy_l1_ratio: float | None = l1_ratio
-    if chosen.l1_ratios is None:
-        scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
-        legacy_l1_ratio = None if refit else l1_ratio
-    return chosen.attributes() | {
-        "C_": np.full(len(labels), C),
-        "l1_ratio_": np.full(len(labels), legacy_l1_ratio),
-        "scores_": {label: scores.copy() for label in labels},
-        "n_iter_": n_iter[None],
-        "coefs_paths_": dict(zip(labels, paths.copy(), strict=True)),
-    }
 
 
 def _mean(params: Params, place: Any) -> Params:

@@ -2,19 +2,11 @@
 
 from typing import Any, ClassVar
 
-from sklearn.metrics import get_scorer
+from sklearn.linear_model import LogisticRegressionCV
 from sklearn.utils import Bunch
-from sklearn.utils.metadata_routing import (
-    UNUSED,
-    MetadataRouter,
-    MethodMapping,
-    _raise_for_params,
-    _routing_enabled,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import UNUSED, _routing_enabled, process_routing
 from sklearn.utils.validation import _deprecate_positional_args
 
-from skorch_logreg.estimators.cv.options import unless_default
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
 
@@ -46,36 +38,14 @@ class RoutesToScorer:
         -------
         score : float
         """
-        _raise_for_params(score_params, self, "score")
         namespace = ArrayNamespace.of(X)
-        if sample_weight is not None:
-            score_params["sample_weight"] = namespace.detach(sample_weight)
-        metadata = score_params
-        if _routing_enabled():
-            metadata = process_routing(self, "score", **score_params)["scorer"]["score"]
-        return self._get_scorer()(self, X, namespace.detach(y), **metadata)
+        y, sample_weight = namespace.detach(y), namespace.detach(sample_weight)
+        score = LogisticRegressionCV.score
+        result: float = score(self, X, y, sample_weight=sample_weight, **score_params)
+        return result
 
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Return the metadata requests of the splitter and the scorer.
-
-        Returns
-        -------
-        routing : MetadataRouter
-        """
-        return (
-            MetadataRouter(owner=self)
-            .add_self_request(self)
-            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
-            .add(
-                scorer=self._get_scorer(),
-                method_mapping=MethodMapping()
-                .add(caller="score", callee="score")
-                .add(caller="fit", callee="score"),
-            )
-        )
-
-    def _get_scorer(self) -> Any:
-        return get_scorer(unless_default(self.scoring, None) or "accuracy")
+    get_metadata_routing = LogisticRegressionCV.get_metadata_routing
+    _get_scorer = LogisticRegressionCV._get_scorer
 
     def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
         """Return the metadata of splitter and scorer; without routing, the scorer gets weights."""

@@ -15,7 +15,6 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
@@ -34,13 +33,6 @@ from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.torch_context import default_torch_state
-
-# attributes that only some fits set
-_OPTIONAL_ATTRIBUTES = {
-    *("C_", "Cs_", "l1_ratio_", "l1_ratios_", "label_names_", "scores_"),
-    *("coef_", "intercept_", "module_", "history_", "optimality_", "converged_", "n_passes_"),
-}
 
 
 class MultiLabel(
@@ -261,7 +253,7 @@ class MultiLabel(
         -----
         A fit that raises or is interrupted leaves the fitted attributes unchanged.
         """
-        with persistence.restore_on_failure(self), default_torch_state(), scratch_folders():
+        with persistence.isolated_fit(self):
             self._fit(X, y, sample_weight, label_mask)
         return self
 
@@ -310,7 +302,7 @@ class MultiLabel(
         and a network has neither. A label that has had one value so far is trained like any other;
         one that `fit` found constant starts from zero.
         """
-        with persistence.restore_on_failure(self), default_torch_state():
+        with persistence.isolated_fit(self):
             network = isinstance(self.estimator, NeuralLogisticClassifier)
             run_epoch = neural.partial_fit if network else partial.partial_fit
             run_epoch(self, X, y, classes, sample_weight, label_mask=label_mask)
@@ -352,7 +344,7 @@ class MultiLabel(
         else:
             thresholds = self._thresholds(labels.kind, labels.n_labels).tolist()
             fits, found, outcomes = LabelCrossValidation(
-                label_problem, grid, estimator, inputs, train, held_out, thresholds
+                label_problem, grid, train, held_out, thresholds
             ).run()
             label_problem.warn(outcomes, "models of labels")
         self._set_fitted(found | label_problem.attributes(fits), labels)
@@ -361,7 +353,8 @@ class MultiLabel(
         setattr(self, persistence.TRAINING, state)
 
     def _set_fitted(self, found: dict[str, Any], labels: Indicator) -> None:
-        """Set fitted attributes and delete those of another kind of fit."""
+        """Replace all fitted attributes but those of the features."""
+        found = persistence.feature_attributes(self) | found
         found |= {
             "classes_": labels.classes,
             "n_labels_": labels.n_labels,
@@ -370,10 +363,7 @@ class MultiLabel(
         }
         if labels.names is not None:
             found["label_names_"] = labels.names
-        for name in (_OPTIONAL_ATTRIBUTES - found.keys()) & vars(self).keys():
-            delattr(self, name)
-        for name, value in found.items():
-            setattr(self, name, value)
+        persistence.replace_fitted(self, found)
 
     def _warm_start_params(self, problem: Problem, n_labels: int) -> Params | None:
         """Return the initial parameters of a warm start; constant labels start from zero."""

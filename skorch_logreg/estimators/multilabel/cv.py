@@ -44,8 +44,6 @@ class LabelCrossValidation:
 
     label_problem: LabelProblem
     grid: CVOptions
-    estimator: Any
-    inputs: FitInput
     train: FoldRows
     held_out: FoldRows
     thresholds: list[float]
@@ -82,26 +80,20 @@ class LabelCrossValidation:
     ) -> tuple[np.ndarray, np.ndarray, tuple[Tensor, Tensor], list[LabelOutcome], int]:
         """Score the candidates of some labels, and choose among them.
 
-        Returns
-        -------
-        scores : ndarray of shape (n_labels, n_folds, n_l1_ratios, n_cs)
-            Held-out scores; nan if the held-out rows of a fold have no score for a label.
-        chosen : ndarray of shape (n_labels, 2), int
-            Indices of the chosen l1_ratio and C.
-        start : tuple of Tensor
-            Means over the folds of the chosen models, (n_labels, 1, n_columns) and (n_labels, 1).
-        outcomes : list of LabelOutcome
-        n_passes : int
+        Return the scores (n_labels, n_folds, n_l1_ratios, n_cs), nan where held-out rows have none;
+        the indices (n_labels, 2) of the chosen l1_ratios and Cs; coefficients and intercepts of the
+        chosen models as means over the folds; outcomes and passes.
         """
-        problem, weight = self.label_problem, self.inputs.sample_weight
+        problem, inputs = self.label_problem, self.label_problem.inputs
+        weight = inputs.sample_weight
         columns = problem.targets_and_weights(labels)
         scorer = held_out_scorer(
-            self.estimator,
-            self.inputs,
+            problem.estimator,
+            inputs,
             self.grid,
             index=columns[0],
             known=problem.labels.columns(labels, problem.device)[1],
-            classes=self.inputs.labels.class_pair,
+            classes=problem.labels.class_pair,
             thresholds=[self.thresholds[label] for label in labels],
             held_out=self.held_out,
             params={} if weight is None else {"sample_weight": weight},
@@ -131,7 +123,7 @@ class LabelCrossValidation:
     @cached_property
     def _counts(self) -> Tensor:
         """Number of times that every row (n_samples, n_folds) is in every fold."""
-        counts = self.train.counts(self.inputs.X.shape[0])
+        counts = self.train.counts(self.label_problem.inputs.X.shape[0])
         return counts.to(self.label_problem.device)
 
     def _columns(
@@ -146,7 +138,7 @@ class LabelCrossValidation:
         for empty in (weight.sum(dim=0) == 0).nonzero()[:1, 0].tolist():
             raise ParameterError(
                 f"Fold {fold[empty]} of cv has no training row that counts and in which label "
-                f"{self.inputs.labels.describe(labels[label[[empty]]])} is known."
+                f"{self.label_problem.labels.describe(labels[label[[empty]]])} is known."
             )
         return targets[:, label], weight
 
@@ -156,14 +148,14 @@ class LabelCrossValidation:
         if not defined.any():
             return 0, 0
         single_fold = len(scores) > 1 and defined.sum() == 1
-        selection = "best" if single_fold else self.estimator.selection
+        selection = "best" if single_fold else self.label_problem.estimator.selection
         return choose(scores[defined], self.grid.Cs, selection)
 
     def _warn_undefined(self, scores: np.ndarray) -> None:
         without_score = np.isnan(scores).all(axis=(2, 3))
         affected = np.flatnonzero(without_score.any(axis=1))
         if len(affected):
-            labels = self.inputs.labels
+            labels = self.label_problem.labels
             text = (
                 f"The held-out rows of {without_score.sum()} of {without_score.size} folds and "
                 f"labels have no score, as of labels {labels.describe(affected)}: scores_ is nan, "

@@ -32,22 +32,10 @@ _LABEL_SETS = (
 class Indicator:
     """Binary targets, one problem per column.
 
-    Attributes
-    ----------
-    kind : {"array", "csr_array", "csr_matrix", "binary", "multiclass"}
-        Kind of y and of predictions; the last two stand for a 1-D y of classes.
-    classes : array
-        Numbers of the labels, or the classes of a 1-D y.
-    dtype : str
-        Name of y's dtype.
-    names : ndarray of shape (n_labels,) or None
-        Column names, if y is a data frame.
-    values : Tensor or csc_array of shape (n_samples, n_labels), or Tensor of shape (n_samples,)
-        0, 1 or nan (unknown); or class indices.
-    mask : Tensor or csc_array of shape (n_samples, n_labels) or None
-        0 for unknown targets.
-    is_soft : bool
-        Whether values are probabilities instead of 0 and 1.
+    ``kind`` is that of y and of predictions: "array", "csr_array", "csr_matrix", or "binary" and
+    "multiclass" for a 1-D y of classes. ``values`` (n_samples, n_labels), a Tensor or csc_array,
+    are 0, 1 or nan (unknown), or probabilities; or class indices (n_samples,). ``mask`` is 0 for
+    unknown targets.
     """
 
     kind: str

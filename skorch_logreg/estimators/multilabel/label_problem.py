@@ -183,10 +183,8 @@ class LabelProblem:
         return self.problem.batch_fitter(
             self.design,
             self.targets_and_weights if columns is None else columns,
-            self.max_models,
-            tol=self.estimator.tol,
-            max_iter=self.estimator.max_iter,
-            bound=False,
+            self.estimator,
+            max_models=self.max_models,
             seed=self.seed,
             **options,
         )

@@ -24,23 +24,17 @@ from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
 from skorch_logreg.estimators.neural.network_fit import NetworkFit, previous_network, start
 from skorch_logreg.estimators.persistence import TRAINING
-from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.minibatch import TrainingResult
-from skorch_logreg.solvers.minibatch import changed_settings, trains_in_epochs
+from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 
 def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label_mask: Any) -> None:
     """Fit the network of a `MultiLabel` whose estimator is a `NeuralLogisticClassifier`."""
     solver = resolve_solver(estimator)
-    of_one_model = ("validation_fraction", "checkpoint", "on_interrupt")
-    for name, value, plain in changed_settings(solver, *of_one_model):
-        raise ParameterError(
-            f"{name}={value!r} of {type(solver).__name__} is for a NeuralLogisticClassifier by "
-            f"itself; under MultiLabel leave {name}={plain!r}."
-        )
+    validation.check_solver(solver)
     previous = previous_network(model) if estimator.warm_start else None
     inputs = validation.validate_labels(
         model, estimator, X, y, sample_weight, label_mask=label_mask

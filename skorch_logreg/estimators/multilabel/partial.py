@@ -21,7 +21,7 @@ from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import Models
-from skorch_logreg.inputs.labels import Targets, encode_known
+from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.validate import FitInput
 
 
@@ -106,7 +106,7 @@ def validate_part(
         _check_partial_fit_first_call(model, classes)
         if len(model.classes_) < 2:
             raise ValueError(f"classes must be at least 2, got {classes!r}.")
-        return encode_known(y, model.classes_)
+        return encode(y, model.classes_)
 
     inputs = validation.validate_labels(
         model, estimator, X, y, sample_weight, label_mask=label_mask,
@@ -174,14 +174,13 @@ def _train(
     part_weight = torch.full((len(labels),), float(len(targets)), dtype=torch.float64)
     if weight is not None:
         part_weight = weight.sum(dim=0).expand(len(labels)).cpu()
-    has_weight, groups = part_weight > 0, []
-    if weight is not None and not bool(has_weight.all()):
+    own, groups = part_weight > 0, []
+    if weight is not None and not bool(own.all()):
         if state is not None:
-            groups.append((labels[~has_weight.numpy()], _select_labels(state, ~has_weight)))
-            state = _select_labels(state, has_weight)
-        labels, part_weight = labels[has_weight.numpy()], part_weight[has_weight]
-        targets = targets[:, has_weight.to(targets.device)]
-        weight = weight[:, has_weight.to(weight.device)]
+            groups.append((labels[~own.numpy()], _select_labels(state, ~own)))
+            state = _select_labels(state, own)
+        labels, part_weight = labels[own.numpy()], part_weight[own]
+        targets, weight = (part[:, own.to(device)] for part in (targets, weight))
     if not len(labels):
         return groups
     total_weight[labels] += part_weight

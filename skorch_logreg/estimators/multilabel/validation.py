@@ -1,6 +1,7 @@
 """Validate the parameters, the rows and the targets of a multi-label fit."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -77,20 +78,16 @@ def validate_labels(
             f"label_mask is given with {type(X).__name__}, whose rows may come in another order: "
             "give X, y and label_mask as arrays."
         )
-
-    def read_labels(y: Any, rows: Any) -> indicator.Indicator:
-        mask = collect(ArrayNamespace.of(X).detach(label_mask))
-        soft = bool(getattr(estimator, "soft_labels", False))
-        labels = indicator.read(y, mask, rows, soft, column)
-        model._thresholds(labels.kind, labels.n_labels)
-        return labels
-
-    return validate(
-        X, y, sample_weight,
-        model=model, parameters=estimator, chosen=resolved, reset=reset,
-        allow_nd=getattr(estimator, "module", None) is not None,
-        caller=f"MultiLabel({type(estimator).__name__}) here", read_labels=read_labels,
+    caller = f"MultiLabel({type(estimator).__name__}) here"
+    inputs = validate(
+        X, y, sample_weight, model=model, parameters=estimator, chosen=resolved, reset=reset,
+        caller=caller, encodes=False,
     )  # fmt: skip
+    mask = collect(ArrayNamespace.of(X).detach(label_mask))
+    soft = bool(getattr(estimator, "soft_labels", False))
+    labels = indicator.read(inputs.y, mask, inputs.X, soft, column)
+    model._thresholds(labels.kind, labels.n_labels)
+    return replace(inputs, y=None, labels=labels)
 
 
 # optimisers whose update of an entry depends only on the gradients of that entry
@@ -101,13 +98,13 @@ _ELEMENTWISE_OPTIMIZERS = (
 
 
 def check_solver(solver: Any) -> None:
-    """Refuse settings of a solver that are only supported for a single model."""
+    """Raise an error for settings that are only supported for a single model."""
     require_no_checkpoint(solver)
     if getattr(solver, "validation_fraction", 0.0):
         raise ParameterError(
             f"validation_fraction={solver.validation_fraction} of {type(solver).__name__} holds "
             "out rows of one model, and MultiLabel has one a label: leave "
-            "validation_fraction=0.0; or fit a TorchLogisticClassifier, which is one."
+            "validation_fraction=0.0; or fit the estimator by itself."
         )
 
 

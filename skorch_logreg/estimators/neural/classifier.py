@@ -18,7 +18,6 @@ from skorch_logreg.estimators.neural import fits, networks
 from skorch_logreg.estimators.prediction import LogitPrediction
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.rows import validate_rows
-from skorch_logreg.inputs.torch_context import default_torch_state
 
 _CONVEX = ("auto", "lbfgs", "newton-cg", "newton-cholesky")
 # parameters that are validated as those of a linear classifier
@@ -246,7 +245,7 @@ class NeuralLogisticClassifier(
         -----
         If a fit raises or is interrupted, the fitted attributes stay as they were.
         """
-        with persistence.restore_on_failure(self), default_torch_state():
+        with persistence.isolated_fit(self):
             fits.fit(self, X, y, sample_weight)
         return self
 
@@ -281,7 +280,7 @@ class NeuralLogisticClassifier(
         ParameterError
             If a setting of `solver` needs all rows at once.
         """
-        with persistence.restore_on_failure(self), default_torch_state():
+        with persistence.isolated_fit(self):
             fits.partial_fit(self, X, y, classes, sample_weight)
         return self
 

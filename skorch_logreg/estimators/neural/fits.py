@@ -51,7 +51,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
             stream = Stream.of(model, X, own)
         task = {"X": X, "y": None, "metadata": None}
         (X, y), classes = stream.first, stream.classes
-    inputs = _validate(model, X, y, sample_weight, seed=seed, classes=classes)
+    inputs = validate(X, y, sample_weight, model=model, seed=seed, classes=classes)
     rows, held_out = validation_split.split(inputs.drop_zero_weight(), solver, seed)
     model.classes_ = inputs.labels.classes
     with start(model, inputs, solver, seed=seed, previous=previous) as network_fit:
@@ -72,8 +72,8 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     """Train a `NeuralLogisticClassifier` for one epoch over some rows."""
     solver, seed = partial_solver(model), seed_of(model.random_state)
     first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
-    inputs = _validate(
-        model, X, y, sample_weight, seed=seed, classes=model.classes_, reset=first
+    inputs = validate(
+        X, y, sample_weight, model=model, seed=seed, classes=model.classes_, reset=first
     ).drop_zero_weight()
     previous = None if first else previous_network(model)
     with start(model, inputs, solver, seed=seed, previous=previous) as network_fit:
@@ -91,7 +91,7 @@ def frozen_features(model: Any, X: Any, y: Any, *others: Any) -> list[np.ndarray
     to these features of the training rows.
     """
     solver, seed = resolve_solver(model), seed_of(model.random_state)
-    inputs = _validate(model, X, y, None, seed=seed)
+    inputs = validate(X, y, model=model, seed=seed)
     with start(model, inputs, solver, seed=seed, previous=None) as network_fit:
         allow_nd = model.module is not None
         rows = [validate_rows(model, X, reset=False, allow_nd=allow_nd) for X in others]
@@ -103,11 +103,6 @@ def head_classifier(model: Any, solver: Any) -> TorchLogisticClassifier:
     shared = TorchLogisticClassifier().get_params().keys() & model.get_params(deep=False).keys()
     parameters = {name: getattr(model, name) for name in shared - {"solver", "warm_start"}}
     return TorchLogisticClassifier(solver=solver, **parameters)
-
-
-def _validate(model: Any, X: Any, y: Any, sample_weight: Any, **options: Any) -> FitInput:
-    allow_nd = model.module is not None
-    return validate(X, y, sample_weight, model=model, allow_nd=allow_nd, **options)
 
 
 def _data(network_fit: NetworkFit, rows: FitInput, *, on_features: bool) -> Any:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from skorch_logreg.estimators.prediction import BLOCK_ELEMENTS
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import options, torch_dtype
+from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import to_tensor
+from skorch_logreg.inputs.rows import torch_dtype
 
 ACTIVATIONS = {
     "gelu": nn.GELU,
@@ -97,18 +98,14 @@ def _copy_backbone(
             f"module {name} does not take rows of X, of shape {tuple(trial.shape)} and type "
             f"{str(trial.dtype).removeprefix('torch.')}: {error}"
         ) from error
-    if not (isinstance(features, Tensor) and features.ndim > 1 and features.is_floating_point()):
+    is_array = isinstance(features, Tensor) and features.ndim > 1 and features.is_floating_point()
+    if not (is_array and len(features) == len(trial) and features[0].numel()):
         got = f"type {type(features).__name__}"
         if isinstance(features, Tensor):
             got = f"shape {tuple(features.shape)} and type {features.dtype}"
         raise ParameterError(
             f"module {name} gives an output of {got} for {len(trial)} rows, expected floating "
-            "point numbers of shape (n_samples, ...)."
-        )
-    if len(features) != len(trial) or features[0].numel() == 0:
-        raise ParameterError(
-            f"module {name} gives an output of shape {tuple(features.shape)} for {len(trial)} "
-            "rows, expected (n_samples, ...) with features for every row."
+            "point numbers of shape (n_samples, ...) with features for every row."
         )
     if features.ndim > 2:
         backbone = nn.Sequential(backbone, nn.Flatten())

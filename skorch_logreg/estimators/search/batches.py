@@ -1,7 +1,8 @@
 """Solve many candidates on the same rows, all folds together."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg import fitting
+from skorch_logreg.estimators import certificate, persistence
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.validation import checked_estimator, validate_labels
@@ -64,8 +66,7 @@ class FoldData:
             fold_weight = torch.ones(inputs.X.shape[0], 1, dtype=torch.float64)
         if inputs.weight is not None:
             fold_weight = fold_weight * inputs.weight[:, None]
-        names = vars(final).keys() & {"n_features_in_", "feature_names_in_"}
-        return cls(inputs, fold_weight, {name: vars(final)[name] for name in names})
+        return cls(inputs, fold_weight, persistence.feature_attributes(final))
 
     @property
     def n_folds(self) -> int:
@@ -143,10 +144,7 @@ class CandidateBatch:
             "classes_": self.fold_data.inputs.labels.classes,
             **self.problem.fitted(solution.params, number),
             "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
-            "n_passes_": int(solution.n_passes),
-            "optimality_": float(solution.optimality[number]),
-            "duality_gap_": float(solution.duality_gap[number]),
-            "converged_": solution.status[number] is fitting.Status.CONVERGED,
+            **certificate.attributes(solution, number),
         }
         own = logits[:, setting].contiguous()
         return CachedLogitsClassifier.of(self.final, fitted, X, own, **candidate.values)
@@ -186,11 +184,8 @@ def _solve(
     inputs, n_folds = fold_data.inputs, fold_data.n_folds
     first = next(iter(settings.values()))[0]
     try:
-        problem = inputs.problem(final, first.options)
-        factor = weights.check_penalty_factor(
-            first.values["penalty_factor"], problem.n_features, inputs.names
-        )
-        problem = replace(problem, factor=factor)
+        model = copy(final).set_params(penalty_factor=first.values["penalty_factor"])
+        problem = inputs.problem(model, first.options)
         design = problem.design(inputs.X, inputs.device)
     except Exception:  # the individual fits report it
         return
@@ -200,15 +195,7 @@ def _solve(
         parts = [w[:, fold[matrix == k]] for k, w in enumerate(weight.values())]
         return inputs.labels.index, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    fitter = problem.batch_fitter(
-        design,
-        columns,
-        fitting.models_at_once(inputs.X.shape[0], problem.n_features, problem.loss.n_outputs),
-        tol=final.tol,
-        max_iter=final.max_iter,
-        bound=False,
-        dtype=problem.stored_dtype,
-    )
+    fitter = problem.batch_fitter(design, columns, final, dtype=problem.stored_dtype)
     matrices = np.array([list(weight).index(key) for _, key in settings])
     Cs = torch.tensor([C for C, _ in settings], dtype=torch.float64)
     fold, setting = np.indices((n_folds, len(settings))).reshape(2, -1)

@@ -1,14 +1,14 @@
 """Group the candidates of a search that can be solved together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from numbers import Integral, Number
-from types import SimpleNamespace
 from typing import Any
 
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import validate_parameter_constraints
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
@@ -83,13 +83,13 @@ def group_candidates(
     kind = type(final_step(estimator))
     varying = BATCHED_PARAMETERS.get(kind, BATCHED_PARAMETERS[TorchLogisticClassifier])
     names = {f"{prefix}{name}": name for name in varying}
-    by_shared: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
-    for candidate_index, parameters in enumerate(candidates):
-        shared = [
-            (name, identity_key(value)) for name, value in parameters.items() if name not in names
-        ]
-        by_shared.setdefault(frozenset(shared), []).append((candidate_index, parameters))
-    groups = (_group(estimator, members, names) for members in by_shared.values())
+    by_shared: dict[Any, tuple[dict[str, Any], list[Candidate]]] = {}
+    for index, parameters in enumerate(candidates):
+        own = {names[name]: value for name, value in parameters.items() if name in names}
+        shared = {name: value for name, value in parameters.items() if name not in names}
+        key = frozenset((name, identity_key(value)) for name, value in shared.items())
+        by_shared.setdefault(key, (shared, []))[1].append(Candidate(index, own))
+    groups = (_group(estimator, *members, varying) for members in by_shared.values())
     return [group for group in groups if group is not None]
 
 
@@ -106,17 +106,12 @@ def identity_key(value: Any) -> tuple[Any, Any]:
 
 
 def _group(
-    estimator: Any, members: list[tuple[int, Mapping[str, Any]]], names: Mapping[str, str]
+    estimator: Any, shared: dict[str, Any], candidates: list[Candidate], varying: tuple[str, ...]
 ) -> CandidateGroup | None:
-    shared = {name: value for name, value in members[0][1].items() if name not in names}
-    settings = [
-        (candidate_index, {names[name]: v for name, v in parameters.items() if name in names})
-        for candidate_index, parameters in members
-    ]
     try:
         template = clone(estimator).set_params(**clone(shared, safe=False))
         final, network = final_step(template), None
-        supported = BATCHED_PARAMETERS.get(type(final)) == tuple(names.values())
+        supported = BATCHED_PARAMETERS.get(type(final)) == varying
         if not supported or _must_be_fitted_individually(template):
             return None
         if type(final) is NeuralLogisticClassifier:
@@ -129,37 +124,22 @@ def _group(
                 template.steps[-1] = (template.steps[-1][0], final)
             else:
                 template = final
-        if type(final) is MultiLabel:
-            found = [Candidate(candidate_index, values) for candidate_index, values in settings]
-        else:
-            found = _valid_candidates(final, settings)
+        if type(final) is not MultiLabel:
+            candidates = [found for each in candidates for found in _resolved(final, each)]
             # rows are validated without parameters that each candidate has of its own
             final.set_params(threshold=0.5, penalty_factor=None)
     except Exception:  # the individual fits report it
         return None
-    return CandidateGroup(template, tuple(found), network) if found else None
+    return CandidateGroup(template, tuple(candidates), network) if candidates else None
 
 
-def _valid_candidates(
-    final: Any, settings: Sequence[tuple[int, dict[str, Any]]]
-) -> list[Candidate]:
-    """Return the candidates with valid parameters; raise a ValueError if a shared one is not."""
-    constraints = {name: final._parameter_constraints[name] for name in final.get_params()}
-    varying = {n: constraints.pop(n) for n in BATCHED_PARAMETERS[TorchLogisticClassifier]}
-    caller_name = type(final).__name__
-    shared = {name: getattr(final, name) for name in constraints}
-    validate_parameter_constraints(constraints, shared, caller_name=caller_name)
-    defaults = {name: getattr(final, name) for name in varying}
-    found = []
-    for candidate_index, own in settings:
-        values = defaults | own
-        try:
-            validate_parameter_constraints(varying, values, caller_name=caller_name)
-            resolved = resolve(SimpleNamespace(**shared, **values))
-        except ValueError:
-            continue
-        found.append(Candidate(candidate_index, values, resolved))
-    return found
+def _resolved(final: Any, candidate: Candidate) -> Iterator[Candidate]:
+    """Yield the candidate with all values and options, if its parameters are valid."""
+    model = copy(final).set_params(**candidate.values)
+    values = {n: getattr(model, n) for n in BATCHED_PARAMETERS[TorchLogisticClassifier]}
+    with suppress(ValueError):  # the individual fit reports it
+        model._validate_params()
+        yield Candidate(candidate.index, values, resolve(model))
 
 
 def _must_be_fitted_individually(estimator: Any) -> bool:

@@ -18,7 +18,7 @@ from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
 from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup, group_candidates
-from skorch_logreg.estimators.search.individual_fits import IndividualFits
+from skorch_logreg.estimators.search.individual_fits import complete
 from skorch_logreg.estimators.search.label_batches import solve_labels
 from skorch_logreg.estimators.search.results import BatchResults
 from skorch_logreg.estimators.search.scores import FittedPipeline, SearchData, score_candidates
@@ -36,16 +36,17 @@ class _BatchEvaluation:
     """
 
     data: SearchData
-    splits: Sequence[tuple[Any, Any]]
     results: BatchResults
 
     def run(self, groups: Sequence[CandidateGroup]) -> None:
         """Evaluate all groups."""
-        if not self.splits:
+        if not self.results.splits:
             return
         # all folds are represented by weights of the same rows
         n_samples = self.data.n_samples
-        counts = FoldRows.of([train for train, _ in self.splits], n_samples).counts(n_samples)
+        counts = FoldRows.of([train for train, _ in self.results.splits], n_samples).counts(
+            n_samples
+        )
         for group in groups:
             if group.network is not None and not self.data.needs_only_predictions:
                 continue
@@ -66,7 +67,7 @@ class _BatchEvaluation:
     def _evaluate_pipeline(self, group: CandidateGroup) -> None:
         """Fit the transformers once per fold, and all classifiers to their output."""
         remaining = group.candidates
-        for fold in range(len(self.splits)):
+        for fold in range(len(self.results.splits)):
             started = time.perf_counter()
             try:
                 pipeline, fold_data = self._fit_transformers(group, fold)
@@ -79,7 +80,7 @@ class _BatchEvaluation:
         self, group: CandidateGroup, fold: int
     ) -> tuple[FittedPipeline, FoldData]:
         """Fit the transformers in a fold, and validate the input of the last step."""
-        train, test = self.splits[fold]
+        train, test = self.results.splits[fold]
         pipeline = clone(group.estimator)
         name, final = pipeline.steps[-1]
         recorded: list[Any] = []
@@ -127,7 +128,7 @@ class _BatchEvaluation:
         folds = batch.folds if pipeline is None else (pipeline.fold,)
         train, test = (
             FoldRows.of(rows, self.data.n_samples)
-            for rows in zip(*(self.splits[fold] for fold in folds), strict=True)
+            for rows in zip(*(self.results.splits[fold] for fold in folds), strict=True)
         )
         started = time.perf_counter()
         scores = {"test_scores": score_candidates(self.data, batch, test, "test", pipeline)}
@@ -206,8 +207,8 @@ class EvaluatedCandidates:
                 f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
                 f" totalling {len(candidates) * len(splits)} fits"
             )
-        batched = BatchResults(len(splits))
+        batched = BatchResults(splits)
         with default_torch_state():
             groups = group_candidates(search.estimator, candidates)
-            _BatchEvaluation(data, splits, batched).run(groups)
-        return batched, IndividualFits(data, splits, candidates).complete(batched, callback_ctx)
+            _BatchEvaluation(data, batched).run(groups)
+        return batched, complete(data, batched, candidates, callback_ctx)

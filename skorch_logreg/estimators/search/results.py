@@ -11,8 +11,6 @@ from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import Params, Status
 
-_MAX_STORED_COEFS = 1 << 24  # coefficients of all models that are kept to start the refit from
-
 
 class FitOutcome(NamedTuple):
     """Outcome of a fit of a batch.
@@ -31,11 +29,10 @@ class FitOutcome(NamedTuple):
 class BatchResults:
     """Results by candidate and fold, and the warnings about them."""
 
-    n_splits: int
+    splits: Sequence[tuple[Any, Any]]  # training and test rows of every fold
     _results: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
     _outcomes: list[FitOutcome] = field(default_factory=list)
     _sums: dict[int, list[tuple[Tensor, Tensor, int]]] = field(default_factory=dict)
-    _n_stored: int = 0
     _constant: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, candidate_index: int, fold: int, result: dict[str, Any]) -> None:
@@ -48,10 +45,7 @@ class BatchResults:
         self._constant.update((fold, int(label)) for label in constant)
 
     def store_params(self, settings: Sequence[Any], params: Params, n_folds: int) -> None:
-        """Store the sums over folds of parameters, ordered by fold, up to a limit on their size."""
-        self._n_stored += params.coef.numel()
-        if self._n_stored > _MAX_STORED_COEFS:
-            return
+        """Store the sums over folds of parameters, which are ordered by fold."""
         coef, intercept = (
             part.unflatten(0, (n_folds, -1)).sum(dim=0) for part in (params.coef, params.intercept)
         )
@@ -72,9 +66,8 @@ class BatchResults:
 
     def has(self, candidate_index: int, n_folds: int | None = None) -> bool:
         """Return True if a candidate has results in all folds, or in ``n_folds`` of them."""
-        return len(self._results.get(candidate_index, ())) == (
-            self.n_splits if n_folds is None else n_folds
-        )
+        expected = len(self.splits) if n_folds is None else n_folds
+        return len(self._results.get(candidate_index, ())) == expected
 
     def get(self, candidate_index: int, fold: int) -> dict[str, Any]:
         """Return the result of a candidate in a fold."""

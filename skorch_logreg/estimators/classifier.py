@@ -346,10 +346,7 @@ class TorchLogisticClassifier(
         return self
 
     def __sklearn_tags__(self) -> Tags:
-        """Return tags: sparse data and array API are supported; liblinear takes two classes."""
+        """Return tags: the array API is supported."""
         tags: Tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.array_api_support = True
-        named = isinstance(self.solver, str)
-        tags.classifier_tags.multi_class = not (named and self.solver == "liblinear")
         return tags

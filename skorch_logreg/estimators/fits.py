@@ -140,9 +140,7 @@ def partial_fit(model: Any, X: Any, y: Any, classes: Any, sample_weight: Any) ->
     chosen = replace(chosen, solver=partial.partial_solver(chosen.solver))
     require_in_memory(X, "partial_fit")  # before classes are asked for, which is no remedy
     first = _check_partial_fit_first_call(model, ArrayNamespace.of(X).detach(classes))
-    inputs = validate(
-        X, y, sample_weight, model=model, caller="partial_fit", classes=model.classes_, reset=first
-    )
+    inputs = validate(X, y, sample_weight, model=model, classes=model.classes_, reset=first)
     problem, request = _prepare(model, inputs.drop_zero_weight(), chosen, is_warm=True)
     resumed = partial.resume(model, chosen.solver, request["data"].weight)
     params, trained = fitting.train(**request, seed=seed_of(model.random_state), **resumed)

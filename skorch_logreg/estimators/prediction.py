@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
@@ -45,6 +46,13 @@ class LogitPrediction:
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
         raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Tags:
+        """Return tags: sparse data are supported; liblinear takes two classes."""
+        tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_class = getattr(self, "solver", None) != "liblinear"
+        return tags
 
     @lazy_for_dask
     def decision_function(self, X: Any) -> Any:

@@ -128,7 +128,6 @@ def validate(
     model: Any = None,
     parameters: Any = None,
     chosen: Options | None = None,
-    caller: str | None = None,
     seed: int = 0,
     offset: Any = None,
     classes: Any = None,
@@ -150,7 +149,7 @@ def validate(
         `module`; None: ``model``.
     chosen : Options or None
         Objective and solver, on which it depends whether rows out of memory are allowed; None:
-        they are not, and ``caller``, by default the model's class, is named as the reason.
+        they are not.
     classes : array of shape (n_classes,) or None
         Known classes, not all of them necessarily in y; None: find them in y.
     encodes : bool
@@ -169,7 +168,7 @@ def validate(
     y, sample_weight = namespace.detach(y), namespace.convert(sample_weight)
     soft = bool(getattr(parameters, "soft_labels", False))
     if model is not None and chosen is None:
-        out_of_core.require_in_memory(X, type(model).__name__ if caller is None else caller)
+        out_of_core.require_in_memory(X, type(model).__name__)
     if chosen is not None and out_of_core.is_out_of_core(X):
         y, sample_weight, offset = map(collect, (y, sample_weight, offset))
         if encodes:

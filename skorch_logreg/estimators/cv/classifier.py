@@ -8,7 +8,6 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import StratifiedKFold, check_cv
-from sklearn.utils import Tags
 from sklearn.utils._array_api import move_to
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 from sklearn.utils.metadata_routing import _raise_for_params
@@ -332,14 +331,6 @@ class TorchLogisticClassifierCV(
         fitted = problem.fitted(fit.params) | certificate.attributes(fit) | attributes
         self.__dict__.update(fitted)
         certificate.warn_unless_all_converged(self, outcomes, "models", problem.dtype)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Return tags: sparse data is supported; liblinear takes two classes."""
-        tags: Tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        named = isinstance(self.solver, str)
-        tags.classifier_tags.multi_class = not (named and self.solver == "liblinear")
-        return tags
 
 
 def _default_folds(y: np.ndarray) -> int:

@@ -376,11 +376,11 @@ class MultiLabel(
         return Params(start.coef, torch.where(saturated, 0.0, start.intercept))
 
     def __sklearn_tags__(self) -> Tags:
-        """Declare support for indicators, sparse data and, without a network, the array API."""
+        """Return tags: indicators and, without a network, the array API are supported."""
         tags: Tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.array_api_support = not isinstance(self.estimator, NeuralLogisticClassifier)
         tags.classifier_tags.multi_label = True
-        plain = isinstance(self.threshold, Real) and self.threshold == 0.5
-        tags.classifier_tags.multi_class = plain
+        tags.classifier_tags.multi_class = (
+            isinstance(self.threshold, Real) and self.threshold == 0.5
+        )
         return tags

@@ -21,6 +21,7 @@ from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.datasets import is_torch_dataset
 from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import class_weights_of, with_class_weight
 from skorch_logreg.solvers.minibatch import trains_in_epochs
@@ -78,10 +79,11 @@ def validate_labels(
             f"label_mask is given with {type(X).__name__}, whose rows may come in another order: "
             "give X, y and label_mask as arrays."
         )
-    caller = f"MultiLabel({type(estimator).__name__}) here"
+    if resolved is None:
+        require_in_memory(X, f"MultiLabel({type(estimator).__name__}) here")
     inputs = validate(
         X, y, sample_weight, model=model, parameters=estimator, chosen=resolved, reset=reset,
-        caller=caller, encodes=False,
+        encodes=False,
     )  # fmt: skip
     mask = collect(ArrayNamespace.of(X).detach(label_mask))
     soft = bool(getattr(estimator, "soft_labels", False))

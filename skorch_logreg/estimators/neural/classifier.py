@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -288,9 +287,3 @@ class NeuralLogisticClassifier(
         check_is_fitted(self)
         rows = validate_rows(self, X, reset=False, allow_nd=self.module is not None)
         return networks.logits(self.module_, rows), ArrayNamespace.of(X)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Return tags: sparse data is supported."""
-        tags: Tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags

@@ -19,7 +19,6 @@ from skorch_logreg.inputs.arrays import (
     NUMPY,
     ArrayNamespace,
     check_same_namespace,
-    is_float_array,
     to_numpy,
     to_tensor,
 )
@@ -244,7 +243,10 @@ class LogisticPrediction(LogitPrediction):
         X, coef = namespace.view(X), self.coef_
         check_same_namespace(X, self, attribute="coef_", method=method)
         if (
-            is_float_array(X)
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and X.size
+            and X.dtype in FLOATS
             and X.shape[1] == getattr(self, "n_features_in_", None)
             and not hasattr(self, "feature_names_in_")
             and type(coef) is np.ndarray

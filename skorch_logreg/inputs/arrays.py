@@ -163,14 +163,6 @@ class ArrayNamespace:
 NUMPY = ArrayNamespace()
 
 
-def is_float_array(X: Any) -> bool:
-    """Return True if X is a non-empty 2d NumPy array of floats.
-
-    Validation of such an array can only fail for an entry that is not finite.
-    """
-    return type(X) is np.ndarray and X.dtype in FLOATS and X.ndim == 2 and X.size > 0
-
-
 def copy_numbers(value: Any, name: str, what: str = "numbers") -> Tensor:
     """Copy the numbers of a parameter to the CPU in float64."""
     try:

@@ -22,11 +22,7 @@ from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import neural, partial, validation
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation, split_labels
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.label_problem import (
-    LabelProblem,
-    TrainedGroup,
-    label_outcomes,
-)
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.fitting import Params
@@ -340,7 +336,7 @@ class MultiLabel(
             if estimator.warm_start:
                 start = self._warm_start_params(label_problem.problem, labels.n_labels)
             fits, trained = label_problem.fit(C, start, verbose=bool(estimator.verbose))
-            label_problem.warn(label_outcomes(fits))
+            label_problem.warn(label_problem.outcomes(fits))
         else:
             thresholds = self._thresholds(labels.kind, labels.n_labels).tolist()
             fits, found, outcomes = LabelCrossValidation(

@@ -11,11 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.estimators.cv.grid import choose, fit_folds, held_out_scorer, split_rows
 from skorch_logreg.estimators.cv.options import CVOptions
-from skorch_logreg.estimators.multilabel.label_problem import (
-    LabelOutcome,
-    LabelProblem,
-    label_outcomes,
-)
+from skorch_logreg.estimators.multilabel.label_problem import LabelOutcome, LabelProblem
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Params
 from skorch_logreg.fitting.batch import is_saturated
@@ -72,7 +68,7 @@ class LabelCrossValidation:
             "l1_ratio_": grid.l1_ratio_values[l1_ratio],
             "scores_": scores,
         }
-        outcomes = [*(outcome for part in outcomes for outcome in part), *label_outcomes(fits)]
+        outcomes = [*(outcome for part in outcomes for outcome in part), *problem.outcomes(fits)]
         return replace(fits, n_passes=sum(n_passes) + fits.n_passes), attributes, outcomes
 
     def _cross_validate(

@@ -213,7 +213,7 @@ class LabelProblem:
             if result.trained is not None:
                 trained.append((free(part), result.trained.state))
 
-        report = (lambda part: label_report(free(part))) if verbose else None
+        report = (lambda part: self.report(free(part))) if verbose else None
         models = Models(np.arange(len(C)), C, penalty, start=start, constant=constant)
         fits = self.fitter(penalties=penalties, report=report).fit_all(models, store_training)
         return fits, trained
@@ -229,6 +229,17 @@ class LabelProblem:
         }
         found = {name: self.problem.namespace.from_tensor(value) for name, value in arrays.items()}
         return self.problem.fitted(params) | found | {"n_passes_": int(fits.n_passes)}
+
+    @staticmethod
+    def report(labels: np.ndarray) -> Callable[[Progress], bool]:
+        """Return a callback that prints the progress of some labels."""
+        return partial(print_progress, f"[MultiLabel] labels {labels[0]} to {labels[-1]}, ")
+
+    @staticmethod
+    def outcomes(fits: FitResult) -> list[LabelOutcome]:
+        """Return the outcomes of fits of all labels."""
+        optimality = fits.optimality.tolist()
+        return list(zip(range(len(optimality)), fits.status, optimality, strict=True))
 
     def warn(self, outcomes: Sequence[LabelOutcome], what: str = "labels") -> None:
         """Warn of constant labels and of fits that have not converged; ``what`` names those."""
@@ -259,14 +270,3 @@ def _total_weights(targets: Tensor, known: Tensor | None, sample_weight: Tensor 
     absent = (1.0 if known is None else known.to(torch.float64)) - present
     weight = present.new_ones(len(present)) if sample_weight is None else sample_weight
     return torch.stack([weight @ absent, weight @ present])
-
-
-def label_outcomes(fits: FitResult) -> list[LabelOutcome]:
-    """Return the outcomes of fits of all labels."""
-    optimality = fits.optimality.tolist()
-    return list(zip(range(len(optimality)), fits.status, optimality, strict=True))
-
-
-def label_report(labels: np.ndarray) -> Callable[[Progress], bool]:
-    """Return a callback that prints the progress of some labels."""
-    return partial(print_progress, f"[MultiLabel] labels {labels[0]} to {labels[-1]}, ")

@@ -10,14 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, cat, nn, where
 
 from skorch_logreg import fitting
+from skorch_logreg.estimators import export
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.export import (
-    ExportMixin,
-    set_fitted,
-    sklearn_parameters,
-    to_numpy_copy,
-    with_threshold,
-)
 from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.validation import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
@@ -35,7 +29,7 @@ def _has_coefficients(model: Any) -> bool:
     return not isinstance(model.estimator, NeuralLogisticClassifier)
 
 
-class LabelPrediction(ExportMixin):
+class LabelPrediction(export.ExportMixin):
     """Predictions of ``n_labels_`` binary models, in the form of the fitted y, and their export.
 
     The form is stored in ``target_kind_`` and ``target_dtype_``, see `indicator.Indicator`.
@@ -190,7 +184,7 @@ class LabelPrediction(ExportMixin):
             )
         return found
 
-    to_onnx = available_if(_has_coefficients)(ExportMixin.to_onnx)
+    to_onnx = available_if(_has_coefficients)(export.ExportMixin.to_onnx)
 
     @available_if(_has_coefficients)
     def to_sklearn(self) -> Any:
@@ -224,9 +218,9 @@ class LabelPrediction(ExportMixin):
         MultiOutputClassifier(estimator=LogisticRegression(C=0.1))
         """
         kind, classes, thresholds = self._decision()
-        pair = np.arange(2) if kind == "one-vs-rest" else to_numpy_copy(classes)
+        pair = np.arange(2) if kind == "one-vs-rest" else export.to_numpy_copy(classes)
         models = [self._label(label, pair) for label in range(self.n_labels_)]
-        models = [with_threshold(*each) for each in zip(models, thresholds, strict=True)]
+        models = [export.with_threshold(*each) for each in zip(models, thresholds, strict=True)]
         if kind == "binary":
             return models[0]
         from sklearn.linear_model import LogisticRegression
@@ -240,22 +234,22 @@ class LabelPrediction(ExportMixin):
             model.classes_ = [each.classes_ for each in models]
         else:
             model = OneVsRestClassifier(template)
-            model.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(to_numpy_copy(classes))
-            model.classes_ = model.label_binarizer_.classes_
-        return set_fitted(model, self, {"estimators_": models})
+            binarizer = LabelBinarizer(sparse_output=True).fit(export.to_numpy_copy(classes))
+            model.label_binarizer_, model.classes_ = binarizer, binarizer.classes_
+        return export.set_fitted(model, self, {"estimators_": models})
 
     def _label(self, label: int, pair: np.ndarray) -> Any:
         """Return the model of one label as a binary LogisticRegression."""
         from sklearn.linear_model import LogisticRegression
 
-        row = slice(label, label + 1)
-        fitted = {name: to_numpy_copy(getattr(self, name)[row]) for name in ("coef_", "intercept_")}
-        fitted |= {"n_iter_": to_numpy_copy(self.n_iter_[row]), "classes_": pair}
-        return set_fitted(LogisticRegression(**self._parameters(label)), self, fitted)
+        row, names = slice(label, label + 1), ("coef_", "intercept_", "n_iter_")
+        fitted = {name: export.to_numpy_copy(getattr(self, name)[row]) for name in names}
+        fitted["classes_"] = pair
+        return export.set_fitted(LogisticRegression(**self._parameters(label)), self, fitted)
 
     def _parameters(self, label: int | None) -> dict[str, Any]:
         """Return the parameters of a label; with None, the estimator's where labels differ."""
-        found = sklearn_parameters(self.estimator or TorchLogisticClassifier())
+        found = export.sklearn_parameters(self.estimator or TorchLogisticClassifier())
         weights = self.class_weight
         if isinstance(weights, (list, tuple)):
             weights = None if label is None else weights[label]

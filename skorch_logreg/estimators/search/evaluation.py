@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection._validation import (
-    _insert_error_scores,
-    _warn_or_raise_about_fit_failures,
-)
+from sklearn.model_selection import _validation
 
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
@@ -178,9 +175,9 @@ class EvaluatedCandidates:
                 "No fits were performed. Was the CV iterator empty? Were there no candidates?"
             )
         batched.warn()
-        _warn_or_raise_about_fit_failures(fold_results, search.error_score)
+        _validation._warn_or_raise_about_fit_failures(fold_results, search.error_score)
         if callable(search.scoring):
-            _insert_error_scores(fold_results, search.error_score)
+            _validation._insert_error_scores(fold_results, search.error_score)
         self.candidates += candidates
         self.fold_results += fold_results
         self.sources += [(batched, candidate_index) for candidate_index in range(len(candidates))]

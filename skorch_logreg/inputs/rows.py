@@ -22,19 +22,22 @@ _HALF = np.dtype(np.float16)
 
 
 def check_keeping_dtype(
-    X: Any, validator: Callable[..., Any], dtype: Any = (np.float64, np.float32)
+    X: Any,
+    validator: Callable[..., Any],
+    dtype: Any = (np.float64, np.float32),
+    plain: bool | None = None,
 ) -> Any:
     """Validate rows with scikit-learn, but keep the dtype of numeric arrays.
 
     ``validator`` is `sklearn.utils.check_array`, or the like, which converts other rows to
     ``dtype``; X is a result of `view_as_numpy`, or an array of another library. Sparse rows become
     CSR. For a tensor, which scikit-learn cannot validate, the result is that of an array in its
-    place.
+    place. ``plain`` is the result of `is_finite_array`, if it is known.
     """
     if isinstance(X, Tensor):
         stand_in, is_finite = _stand_in(X)
         return validator(stand_in, dtype=None, ensure_all_finite=not is_finite)
-    plain = is_finite_array(X)
+    plain = is_finite_array(X) if plain is None else plain
     check_indices(X)
     is_native = isinstance(X, np.ndarray) and X.dtype.isnative
     stored = is_native and (plain or X.dtype.kind in "biu")
@@ -111,16 +114,16 @@ def validate_rows(
     namespace = NUMPY if model is None else ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)
     without_labels = isinstance(y, str) and y == _NO_LABELS
-    if is_finite_array(X):
-        plain = type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == X.shape[:1]
-        if (without_labels or plain) and _has_known_features(model, X, reset):
+    plain = is_finite_array(X)
+    if plain:
+        counted = type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == X.shape[:1]
+        if (without_labels or counted) and _has_known_features(model, X, reset):
             return X if without_labels else (X, y)
     validator = partial(validate_data, model, y=y, reset=reset, **how)
     if model is None:
         validator = check_array if without_labels else partial(check_X_y, y=y, **how)
-    found = check_keeping_dtype(
-        X, validator, tuple(namespace.float_dtypes) if dtype is None else dtype
-    )
+    dtypes = tuple(namespace.float_dtypes) if dtype is None else dtype
+    found = check_keeping_dtype(X, validator, dtypes, plain)
     if not isinstance(X, Tensor):
         return found
     return X if without_labels or y is None else (X, found[1])

@@ -131,17 +131,13 @@ class _BatchedSearch:
         self: Any,
         start: dict[str, Any] | None,
         fit_params: dict[str, Any],
-        callback_context: Any,
+        context: Any,
         task: dict[str, Any],
     ) -> None:
         """Fit the best candidate to all rows, from the coefficients ``start``, if any."""
         best = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
         self.best_estimator_ = best
-        refit = (
-            None
-            if callback_context is None
-            else callback_context.subcontext(task_name="refit-with-best-params")
-        )
+        refit = context and context.subcontext(task_name="refit-with-best-params")
         with nullcontext() if refit is None else refit.propagate_callback_context(best):
             if refit is not None:
                 refit.call_on_fit_task_begin(estimator=self, **task)
@@ -149,11 +145,9 @@ class _BatchedSearch:
             warm_start = getattr(best, "warm_start", False)
             if start is not None:
                 vars(best).update(start, warm_start=True)
-            try:
-                best.fit(task["X"], task["y"], **fit_params)
-            finally:
-                if start is not None:
-                    best.warm_start = warm_start
+            best.fit(task["X"], task["y"], **fit_params)
+            if start is not None:
+                best.warm_start = warm_start
             self.refit_time_ = time.time() - started
         if hasattr(best, "feature_names_in_"):
             self.feature_names_in_ = best.feature_names_in_

@@ -173,7 +173,7 @@ def restore_on_failure(estimator: Any) -> Iterator[None]:
 def replace_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
     """Replace all fitted attributes by the given ones."""
     for name in fitted_attributes(estimator).keys() - attributes.keys():
-        delattr(estimator, name)
+        del vars(estimator)[name]
     vars(estimator).update(attributes)
 
 

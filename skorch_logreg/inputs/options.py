@@ -41,26 +41,23 @@ class ValidatedParameters:
 
     def _validate_params(self) -> None:
         kind: Any = type(self)
-        defaults = _valid_defaults(kind)
-        values = {name: getattr(self, name) for name in defaults}
-        given = {name: value for name, value in values.items() if value is not defaults[name]}
-        validate_parameter_constraints(
-            self._parameter_constraints, given, caller_name=kind.__name__
-        )
+        given = {
+            name: getattr(self, name)
+            for name, default in _defaults(kind).items()
+            if getattr(self, name) is not default
+        }
+        validate_parameter_constraints(kind._parameter_constraints, given, kind.__name__)
 
 
 @cache
-def _valid_defaults(kind: Any) -> dict[str, Any]:
-    """Return the valid defaults of an estimator's parameters; a new object for an invalid one."""
-    found, signature = {}, inspect.signature(kind.__init__)
-    for name in kind._get_param_names():
-        found[name] = signature.parameters[name].default
-        try:
-            validate_parameter_constraints(
-                kind._parameter_constraints, {name: found[name]}, caller_name=kind.__name__
-            )
-        except InvalidParameterError:  # a subclass may have an invalid default
-            found[name] = object()
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Return the defaults of an estimator's parameters, or new objects if one is not valid."""
+    signature = inspect.signature(kind.__init__).parameters
+    found = {name: signature[name].default for name in kind._get_param_names()}
+    try:
+        validate_parameter_constraints(kind._parameter_constraints, found, kind.__name__)
+    except InvalidParameterError:  # of a subclass, all of whose parameters are validated
+        return dict.fromkeys(found, object())
     return found
 
 

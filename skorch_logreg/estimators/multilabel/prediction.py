@@ -153,10 +153,6 @@ class LabelPrediction(export.ExportMixin):
     def module_(self, network: nn.Module) -> None:
         vars(self)["module_"] = network
 
-    @module_.deleter
-    def module_(self) -> None:
-        del vars(self)["module_"]
-
     def _labels_from_logits(
         self, logits: Tensor, thresholds: Tensor, namespace: ArrayNamespace
     ) -> Any:

@@ -41,9 +41,8 @@ class _BatchEvaluation:
             return
         # all folds are represented by weights of the same rows
         n_samples = self.data.n_samples
-        counts = FoldRows.of([train for train, _ in self.results.splits], n_samples).counts(
-            n_samples
-        )
+        train = [train for train, _ in self.results.splits]
+        counts = FoldRows.of(train, n_samples).counts(n_samples)
         for group in groups:
             if group.network is not None and not self.data.needs_only_predictions:
                 continue

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection._validation import _score
 from sklearn.utils.validation import _check_method_params
 from torch import Tensor
 
@@ -159,7 +159,7 @@ class HeldOutScorer:
             classifier = self.classifier(
                 fitted, X, logits[place, i], C=self.Cs[c], threshold=self.thresholds[label]
             )
-            scores.append(_score(classifier, X, y, self._scorer, metadata))
+            scores.append(_number(self._scorer(classifier, X, y, **metadata), self.scoring))
         return torch.tensor(scores, dtype=torch.float64)
 
     def _rows_for_scorer(self, rows: np.ndarray) -> Any:
@@ -177,3 +177,13 @@ class HeldOutScorer:
         if isinstance(self.X, Tensor):
             return self.X[torch.from_numpy(rows).to(self.X.device)]
         return self.X[rows]
+
+
+def _number(score: Any, scoring: Any) -> float:
+    """Convert a score to a float; raise an error if it is not a number."""
+    score = score.item() if hasattr(score, "item") else score
+    if not isinstance(score, Real):
+        raise ValueError(
+            f"scoring must return a number, got {score} ({type(score)}) instead. (scorer={scoring})"
+        )
+    return float(score)

@@ -11,7 +11,6 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params
 
-from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
 
 
@@ -25,8 +24,6 @@ def prefit_proba(model: Any, X: Any, targets: np.ndarray) -> tuple[np.ndarray, n
     """Return the probabilities and indices of all rows, by a fitted model."""
     if model is None:
         raise NotFittedError('estimator is not fitted; with cv="prefit" it must be.')
-    if getattr(model, "has_offset_", False):
-        raise ParameterError("The model was fitted with an offset, which a threshold ignores.")
     proba = _positive_proba(model, X)
     check_consistent_length(proba, targets)
     return proba, np.arange(len(targets))

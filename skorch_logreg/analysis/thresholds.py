@@ -266,6 +266,8 @@ def _check_parameters(
             "threshold; of a search take best_estimator_, for other classifiers "
             "sklearn.model_selection.TunedThresholdClassifierCV."
         )
+    if getattr(classifier, "has_offset_", False):
+        raise ParameterError("The model was fitted with an offset, which a threshold ignores.")
     if isinstance(cv, str) and cv != "prefit":
         raise ParameterError(f'cv is {cv!r}; it must be a number, a splitter, "prefit" or None.')
     if cost_matrix is not None:

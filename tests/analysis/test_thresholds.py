@@ -510,3 +510,7 @@ def test_an_offset_is_not_forgotten(wrap):
     name = "offset" if not hasattr(model, "steps") else "offsetlogisticclassifier__offset"
     with pytest.raises(ParameterError, match="params has an offset"):
         tune_threshold(model, X, y, params={name: np.ones(len(y))})
+    model.fit(X, y, **{name: np.ones(len(y))})
+    for cv in ("prefit", 3):
+        with pytest.raises(ParameterError, match="fitted with an offset"):
+            tune_threshold(model, X, y, cv=cv)

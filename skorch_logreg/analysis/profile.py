@@ -87,37 +87,33 @@ class Profile:
         on it takes few steps. The iterates are kept in a bracket. A NoMaximumError is raised if
         the relative error of the deviance exceeds 1e-6.
         """
-        inner, theta, distance = 0.0, self.theta, quantile
-        outer, outer_start = np.inf, 0.0  # the inner bound when `outer` was set
+        inner, theta, outer, distance = 0.0, self.theta, np.inf, quantile
         deviance, failure = 0.0, ""
         for _ in range(self.max_points):
             # start from inside, so that a small step stays at the same one of several maxima
             start = theta + side * (distance - inner) * self.direction
-            proposal = 0.0
+            old, proposal = distance, inner
             try:
                 deviance, slope, reached = self._deviance(start)
             except NoMaximumError as error:
-                outer, outer_start, failure = distance, inner, str(error)
+                outer, failure = distance, str(error)
             else:
                 root = np.sqrt(max(deviance, 0.0))
                 if abs(root - quantile) <= _ROOT_RTOL * quantile:
                     break
                 if root < quantile:
                     inner, theta, outer = distance, reached, outer if outer > distance else np.inf
+                    proposal = np.inf
                 else:
-                    outer, outer_start = distance, inner
+                    outer = distance
                 rise = side * slope / (2 * root) if root > 0 else 0.0
-                proposal = distance + (quantile - root) / rise if rise > 0 else np.inf
-            if not inner < proposal < min(outer, 3 * distance):
-                if np.isinf(outer):
-                    proposal = 3 * distance
-                elif proposal >= outer and outer_start < inner:
-                    proposal = outer  # a step from farther away reached another maximum there
-                else:
-                    proposal = (inner + outer) / 2
-            if abs(proposal - distance) <= 1e-15 * distance:
+                if rise > 0:
+                    proposal = distance + (quantile - root) / rise
+            # a step from farther away may have reached another maximum at `outer`
+            is_inside = proposal > inner
+            distance = min(proposal, outer, 3 * distance) if is_inside else (inner + outer) / 2
+            if abs(distance - old) <= 1e-15 * old:
                 break
-            distance = proposal
         if not abs(deviance - quantile**2) <= _DEVIANCE_RTOL * quantile**2:
             raise NoMaximumError(
                 f"the deviance is {deviance:.6g} in place of {quantile**2:.6g} at "

@@ -270,12 +270,6 @@ def penalty_parameters(estimator: Any) -> tuple[float, float]:
     return (np.inf if estimator.penalty is None else float(C[0])), l1_ratio
 
 
-def penalty_factor(estimator: Any, n_features: int) -> Tensor | None:
-    """Return the penalty factors (n_features,) of a fitted classifier, which may lack them."""
-    names = getattr(estimator, "feature_names_in_", None)
-    return check_penalty_factor(getattr(estimator, "penalty_factor", None), n_features, names)
-
-
 def _check_offset(estimator: Any, offset: Any) -> None:
     """Raise a ParameterError if an offset is missing, or given to a model that was fitted without.
 
@@ -316,7 +310,8 @@ def _ridge(estimator: Any, n_features: int) -> np.ndarray:
             raise ParameterError(
                 f"{parameter}={getattr(estimator, parameter)!r} has no likelihood."
             )
-    found = penalty_factor(estimator, n_features)
+    given, names = (getattr(estimator, a, None) for a in ("penalty_factor", "feature_names_in_"))
+    found = check_penalty_factor(given, n_features, names)
     factor = np.ones(n_features) if found is None else found.numpy()
     if np.isinf(factor).any():
         raise ParameterError(

@@ -1,6 +1,7 @@
 """Bootstrap of coefficients, with refits solved in batches."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from skorch_logreg.analysis.fitted_model import (
     dense_params,
     group_index,
     names_by_class,
-    penalty_factor,
     penalty_parameters,
     unwrap_estimator,
 )
@@ -26,7 +26,6 @@ from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
 from skorch_logreg.fitting.batch import Models, classes_shown
 from skorch_logreg.inputs.labels import Targets, class_probabilities
 from skorch_logreg.inputs.options import Options
-from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.penalties import FeaturePenalty
@@ -268,20 +267,18 @@ def _refit(
         return targets.index, weight
 
     C, l1_ratio = penalty_parameters(estimator)
-    n_features = inputs.X.shape[1]
-    is_object = isinstance(estimator.penalty, FeaturePenalty)
-    problem = Problem(
-        options=Options(C, l1_ratio, "auto", False, estimator.penalty if is_object else None),
-        namespace=inputs.namespace,
-        dtype=torch.float64,
-        n_classes=targets.n_classes,
-        n_features=n_features,
+    penalty = estimator.penalty if isinstance(estimator.penalty, FeaturePenalty) else None
+    parameters = SimpleNamespace(  # scikit-learn's classifiers have no penalty_factor
         fit_intercept=estimator.fit_intercept,
+        penalty_factor=getattr(estimator, "penalty_factor", None),
+        bounds=None,
         intercept_scaling=1.0,
-        factor=penalty_factor(estimator, n_features),
-        names=getattr(estimator, "feature_names_in_", None),
     )
-    max_models = models_at_once(len(group), n_features, problem.loss.n_outputs, memory_budget)
+    named = replace(inputs, names=getattr(estimator, "feature_names_in_", None))
+    problem = named.problem(parameters, Options(C, l1_ratio, "auto", False, penalty))
+    max_models = models_at_once(
+        len(group), problem.n_features, problem.loss.n_outputs, memory_budget
+    )
     fitter = problem.batch_fitter(inputs.X, columns, estimator, max_models=max_models)
     coef, intercept = map(torch.from_numpy, dense_params(estimator))
     start = Params(coef.expand(n_resamples, -1, -1), intercept.expand(n_resamples, -1))

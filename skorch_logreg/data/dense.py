@@ -58,6 +58,10 @@ class DenseRows(InMemory):
         return float_dtype(self.X.dtype)
 
     @property
+    def is_small(self) -> bool:
+        return self.X.numel() <= _MAX_SMALL_ENTRIES
+
+    @property
     def has_fast_float32(self) -> bool:
         large = self.X.dtype == torch.float32 and self.X.numel() >= CACHED_ENTRIES
         return large and self._is_near_zero
@@ -115,7 +119,7 @@ class DenseRows(InMemory):
         X is not copied, unless it takes less than a megabyte.
         """
         data = super().standardised(center, scale, targets, n_logits)
-        if self.X.numel() <= _MAX_SMALL_ENTRIES:
+        if self.is_small:
             data.design = center.new_ones(len(self.X), self.n_features + 1)
             data._fill(slice(None), data.design[:, :-1])
         return data

@@ -46,6 +46,7 @@ class InMemory(Data):
 
     is_sparse: ClassVar[bool]  # whether only non-zero entries are stored
     some_columns: ClassVar[Any]  # function that copies columns of an array
+    is_small: ClassVar[Any] = False  # whether calls cost more than a copy
     has_fast_float32: ClassVar[Any] = False  # whether float32 products need no conversion
     needs_conversion: ClassVar[Any] = False  # whether X has no layout of the products
     needs_workspace: ClassVar[Any] = False  # whether blocks are copied to a `workspace`
@@ -225,7 +226,8 @@ class InMemory(Data):
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data
-        return moments(self, self.X[0].to(torch.float64), is_sparse=False)
+        rows = self.X.to(torch.float64) if self.is_small else None
+        return moments(self, self.X[0].to(torch.float64), is_sparse=False, rows=rows)
 
     def select(self, models: Tensor) -> Self:
         part = super().select(models)

@@ -9,45 +9,57 @@ from skorch_logreg.data.protocol import Block, Data
 # rows of a sample from which column moments are computed: they only set the solver's units
 MOMENT_ROWS = 1000
 # least variance relative to the mean square: with it, nine digits of the variance are right
-_MIN_VARIANCE_SHARE = 1e-6
+_SHARE = 1e-6
 _MAX_ROUNDS = 5  # each shrinks the distance to the mean to its rounding error
 
 
-def moments(data: Data, about: Tensor, is_sparse: bool) -> tuple[Tensor, Tensor]:
+def moments(
+    data: Data, about: Tensor, *, is_sparse: bool, rows: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute the weighted mean and standard deviation (p,) of the columns of X, in a read of it.
 
     Sums are those of entries less ``about``, numbers near the means; of sparse rows it is zero.
     They are computed again, about the means that were found, of columns where they cancelled. The
-    deviation is 0 if and only if all entries in rows of positive weight are equal.
+    deviation is 0 if and only if all entries in rows of positive weight are equal. ``rows`` are
+    those of X if there are so few that calls cost more than sums.
 
     References
     ----------
     Chan, Golub, LeVeque (1983). Algorithms for computing the sample variance: analysis and
     recommendations, The American Statistician 37, section 4.
     """
-    mean, deviation = about, torch.zeros_like(about)
-    columns = torch.arange(len(about), device=about.device)
 
-    def kernel(block: Block) -> tuple[Tensor, ...]:
+    def first(block: Block) -> tuple[Tensor, ...]:
         weight = block.weight.mean(dim=1)
-        if not is_sparse or mean is not about:
+        if not is_sparse:
             return weight.sum(), block.deviations(weight, columns)
         every = weight[:, None]
         sums = block.rmatmul(every[..., None])[0, 0], block.column_squares(every)[0]
         return weight.sum(), torch.stack(sums)[:, :-1]
 
-    for _ in range(_MAX_ROUNDS):
-        total, sums = data.centred(mean).reduce(kernel)
+    def again(block: Block) -> tuple[Tensor, ...]:
+        weight = block.weight.mean(dim=1)
+        return weight.sum(), block.deviations(weight, columns)
+
+    if rows is None:
+        columns = torch.arange(len(about), device=about.device)
+        total, sums = data.centred(about).reduce(first)
+    else:
+        weight, z = data.weight.mean(dim=1), rows - about
+        data.reads[0] += 1
+        total, sums = weight.sum(), torch.stack([weight @ z, weight @ z.square_()])
+    shift, square = sums / total
+    variance = square - shift.square()
+    mean, deviation = about + shift, variance.clamp(min=0.0).sqrt()
+    settled = are_near_zero(mean, deviation) if is_sparse else variance >= _SHARE * square
+    columns = (~settled).nonzero()[:, 0]
+    for _ in range(_MAX_ROUNDS if len(columns) else 0):
+        total, sums = data.centred(mean).reduce(again)
         shift, square = sums / total
         variance = square - shift.square()
         before = mean
         mean = mean.index_copy(0, columns, mean[columns] + shift)
         deviation = deviation.index_copy(0, columns, variance.clamp(min=0.0).sqrt())
-        if is_sparse and before is about:
-            settled = are_near_zero(mean, deviation)
-        else:
-            settled = (variance >= _MIN_VARIANCE_SHARE * square) | (mean == before)[columns]
-        columns = columns[~settled]
-        if not len(columns):
+        if bool(((variance >= _SHARE * square) | (mean == before)[columns]).all()):
             break
     return mean, deviation

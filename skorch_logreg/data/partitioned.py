@@ -112,7 +112,7 @@ class PartitionedData(Data):
         if sample.n_samples < MOMENT_ROWS or not bool((found[1] > 0).all()):
             is_sparse = sample.is_sparse
             about = torch.zeros_like(self.center) if is_sparse else found[0].nan_to_num(0.0)
-            return moments(self, about, is_sparse)  # nan: the sample has no weight
+            return moments(self, about, is_sparse=is_sparse)  # nan: the sample has no weight
         return found
 
     @property

@@ -10,8 +10,6 @@ from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.threads import single_thread, workers
 
 _MAX_TERMS = 8  # number of terms that one task adds
-# bytes of pickled work up to which it is sent with every task
-_MAX_SENT_BYTES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,8 @@ class DaskParts:
         import cloudpickle
         from dask import delayed
 
-        sent = cloudpickle.dumps(work)
         # as one value of the graph, workers pass it to each other
-        if len(sent) > _MAX_SENT_BYTES:
-            sent = delayed(sent)
+        sent = delayed(cloudpickle.dumps(work))
         places = [handle.place for handle in held]
         return [
             delayed(_done)(

@@ -70,6 +70,8 @@ class FormedRows:
     def bfloat16_gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
+        if rank_one is None:
+            return self.bfloat16_grams(weight, columns)[0]
         return bfloat16_gram(*self._fill(columns), weight, rank_one)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:

@@ -21,7 +21,6 @@ _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _MULTIPLY_ADD_COST = 40
 _SAMPLE_ROWS = 500  # rows from which the cost of a Gram matrix is estimated
-_FILL_COST_COLUMNS = 1000  # columns whose low-precision product costs as much as making them dense
 
 
 @dataclass(kw_only=True, eq=False)
@@ -106,20 +105,12 @@ class SparseBlock(CompiledPasses, FormedRows):
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
         weight = weight.to(self._scale.dtype)
-        cost, dense_cost = self._gram_costs(columns)
-        if weight.shape[2] == 1 and rank_one is None and _MULTIPLY_ADD_COST * cost < dense_cost:
+        if weight.shape[2] == 1 and rank_one is None and self._has_short_rows(columns):
             grams = [self._sparse_gram(own, columns) for own in weight[..., 0].unbind(dim=1)]
             # without a copy of a single one
             joined = torch.stack(grams) if len(grams) > 1 else grams[0][None]
             return joined[:, None, :, None]
         return super().gram(weight, rank_one, columns)
-
-    def bfloat16_gram(
-        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
-    ) -> Tensor:
-        if weight.shape[1] == 1 and self._has_short_rows(columns):
-            return self._sparse_gram(weight[:, 0], columns).float()
-        return super().bfloat16_gram(weight, rank_one, columns)
 
     def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         if self._has_short_rows(columns):
@@ -134,19 +125,13 @@ class SparseBlock(CompiledPasses, FormedRows):
         X, center, scale = self._X[:, columns.numpy()], self._center[columns], self._scale[columns]
         return SparseBlock(X, self.targets, self.weight, center, scale)
 
-    def _gram_costs(self, columns: Tensor | None) -> tuple[float, float]:
-        """Estimate the multiply-adds of a sparse and of a dense Gram matrix from some rows."""
+    def _has_short_rows(self, columns: Tensor | None) -> bool:
+        """Return True if a Gram matrix costs less without dense rows, judged by some of them."""
         some = self._X[:: max(self._X.shape[0] // _SAMPLE_ROWS, 1)]
         some = some if columns is None else some[:, columns.numpy()]
         counts = np.diff(some.indptr).astype(np.float64)
         n_rows, n_columns = some.shape
-        return float(counts @ counts), n_rows * float(n_columns) ** 2
-
-    def _has_short_rows(self, columns: Tensor | None) -> bool:
-        """Return True if a sparse Gram matrix costs less than a dense low-precision one."""
-        cost, dense_cost = self._gram_costs(columns)
-        n_columns = self._X.shape[1] if columns is None else len(columns)
-        return cost < dense_cost * (1 / max(n_columns, 1) + 1 / _FILL_COST_COLUMNS)
+        return _MULTIPLY_ADD_COST * float(counts @ counts) < n_rows * float(n_columns) ** 2
 
     def _sparse_gram(self, weight: Tensor, columns: Tensor | None) -> Tensor:
         """Compute a Gram matrix (c + 1, c + 1) without dense rows."""

@@ -239,10 +239,13 @@ class DenseBlock(CompiledPasses, FormedRows):
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
+        is_scaled = bool((scale != 1).any())
 
         def fill(piece: slice, out: Tensor) -> None:
             rows = X[piece] if columns is None else gather_columns(X[piece], columns)
-            torch.sub(rows, center, out=out).mul_((1 / scale).to(out.dtype))
+            torch.sub(rows, center, out=out)
+            if is_scaled:
+                out.mul_((1 / scale).to(out.dtype))
 
         return fill, len(scale)
 

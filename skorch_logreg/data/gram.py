@@ -80,14 +80,14 @@ class FormedRows:
     def column_squares(self, weight: Tensor) -> Tensor:
         total = weight.new_zeros(weight.shape[1], 1 + self._fill(None)[1])
         for rows, z in self._formed(None, weight):
-            total.addmm_(weight[rows].T, z.square())
+            total.addmm_(weight[rows].T, z.square_())
         return total
 
-    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
-        sums = weight.new_zeros(2, len(columns) + 1)
+    def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        sums = weight.new_zeros(2, 1 + self._fill(columns)[1])
         for rows, z in self._formed(columns, weight):
             sums[0].addmv_(z.T, weight[rows])
-            sums[1].addmv_(z.square().T, weight[rows])
+            sums[1].addmv_(z.square_().T, weight[rows])
         return sums[:, :-1]
 
 

@@ -32,7 +32,7 @@ def moments(
     def first(block: Block) -> tuple[Tensor, ...]:
         weight = block.weight.mean(dim=1)
         if not is_sparse:
-            return weight.sum(), block.deviations(weight, columns)
+            return weight.sum(), block.deviations(weight)
         every = weight[:, None]
         sums = block.rmatmul(every[..., None])[0, 0], block.column_squares(every)[0]
         return weight.sum(), torch.stack(sums)[:, :-1]
@@ -42,7 +42,6 @@ def moments(
         return weight.sum(), block.deviations(weight, columns)
 
     if rows is None:
-        columns = torch.arange(len(about), device=about.device)
         total, sums = data.centred(about).reduce(first)
     else:
         weight, z = data.weight.mean(dim=1), rows - about

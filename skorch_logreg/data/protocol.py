@@ -89,11 +89,11 @@ class Block(Protocol):
     def column_squares(self, weight: Tensor) -> Tensor:
         """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""
 
-    def deviations(self, weight: Tensor, columns: Tensor) -> Tensor:
+    def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j.
 
         Entries are centred before they are summed, so that nothing cancels. weight has shape
-        (rows,).
+        (rows,). All columns are used if ``columns`` is None.
         """
 
     def column_counts(self) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes
 from skorch_logreg.exceptions import ParameterError
@@ -49,7 +50,8 @@ class ConvergenceDisplay:
     >>> from skorch_logreg.displays import ConvergenceDisplay
     >>> from skorch_logreg.solvers import Adam
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> display = ConvergenceDisplay.from_fit(TorchLogisticClassifier(), scale(X), y)
+    >>> model = TorchLogisticClassifier().fit(scale(X), y)
+    >>> display = ConvergenceDisplay.from_estimator(model)
     >>> bool(display.values[-1] <= display.tol)
     True
     >>> model = TorchLogisticClassifier(solver=Adam(epochs=20, finish="exact")).fit(scale(X), y)
@@ -70,20 +72,20 @@ class ConvergenceDisplay:
         cls,
         estimator: Any,
         *,
-        value: str = "loss",
+        value: str | None = None,
         name: str | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot the history of a fit in mini-batches.
+        """Plot the history of a fit.
 
         Parameters
         ----------
         estimator : fitted classifier, Pipeline or search
             Model with `history_`.
-        value : str, default="loss"
-            Key of `history_`: "loss", "learning_rate", "seconds", or "valid_score" if the fit held
-            out rows.
+        value : str or None, default=None
+            Key of `history_`: "optimality" of iterations; "loss", "learning_rate", "seconds", or
+            "valid_score" of epochs. None: the first of them.
         name : str or None
             Name of the fit, for the legend.
         ax, **kwargs
@@ -100,22 +102,24 @@ class ConvergenceDisplay:
         ParameterError
             If the model has no `history_`, or `value` is not one of its keys.
         """
-        history = getattr(last_step(estimator), "history_", None)
-        if history is None:
+        model = last_step(estimator)
+        check_is_fitted(model)
+        if not hasattr(model, "history_"):
             raise ParameterError(
-                f"{type(last_step(estimator)).__name__} has no history_, which solvers of "
-                "mini-batches leave; from_fit records the iterations of the others."
+                f"{type(model).__name__} has no history_, which a TorchLogisticClassifier and "
+                "trained networks have."
             )
+        history = dict(model.history_)
+        passes = history.pop("n_passes", None)
+        value = next(iter(history)) if value is None else value
         if value not in history:
             raise ParameterError(f"value is {value!r}; history_ has {', '.join(sorted(history))}.")
         values = np.asarray(history[value], dtype=np.float64)
-        display = cls(
-            np.arange(1, len(values) + 1),
-            values,
-            step_name="epoch",
-            value_name=value.replace("_", " "),
-            name=name,
-        )
+        labels: dict[str, Any] = {"value_name": value.replace("_", " "), "name": name}
+        if passes is None:
+            display = cls(np.arange(1, len(values) + 1), values, step_name="epoch", **labels)
+        else:
+            display = cls(passes, values, tol=model.tol, **labels)
         return display.plot(ax, **kwargs)
 
     @classmethod
@@ -130,11 +134,11 @@ class ConvergenceDisplay:
         fit_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Fit a clone and plot the optimality after every iteration.
+        """Fit a clone and plot its history.
 
         Parameters
         ----------
-        estimator : TorchLogisticClassifier, or Pipeline that ends with one
+        estimator : classifier, Pipeline or search
             Estimator to clone; it is not modified.
         X, y
             Training data, as for `fit`.
@@ -151,25 +155,10 @@ class ConvergenceDisplay:
         Raises
         ------
         ParameterError
-            If the estimator does not support callbacks, or its iterations have no optimality.
+            If the fitted estimator has no `history_`.
         """
-        fitted = clone(estimator)
-        model = last_step(fitted)
-        if not hasattr(model, "set_callbacks"):
-            raise ParameterError(
-                f"{type(model).__name__} takes no callbacks: from_fit needs a "
-                "TorchLogisticClassifier, and scikit-learn 1.9."
-            )
-        recorder = _OptimalityRecorder()
-        model.set_callbacks(recorder)
-        fitted.fit(X, y, **(fit_params or {}))
-        if not recorder.optimality:
-            raise ParameterError(
-                "no iteration was proven: of a training in mini-batches draw history_, with "
-                "from_estimator."
-            )
-        display = cls(recorder.passes, recorder.optimality, tol=model.tol, name=name)
-        return display.plot(ax, **kwargs)
+        fitted = clone(estimator).fit(X, y, **(fit_params or {}))
+        return cls.from_estimator(fitted, name=name, ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Plot the visualization with the parameters of `from_estimator`; return the display."""
@@ -202,24 +191,3 @@ class ConvergenceDisplay:
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
         return self
-
-
-class _OptimalityRecorder:
-    """Callback that records passes over X and optimality after every iteration."""
-
-    def __init__(self) -> None:
-        self.passes: list[int] = []
-        self.optimality: list[float] = []
-
-    def _ignore(self, estimator: Any, context: Any) -> None:
-        """Do nothing; scikit-learn's callback protocol requires methods for these events."""
-
-    setup = teardown = on_fit_task_begin = _ignore
-
-    def on_fit_task_end(
-        self, estimator: Any, context: Any, *, fitted_estimator: Any = None
-    ) -> None:
-        """Record an iteration of a solver; epochs and the end of the fit are ignored."""
-        if context.task_name == "solver-iter" and hasattr(fitted_estimator, "n_passes_"):
-            self.passes.append(fitted_estimator.n_passes_)
-            self.optimality.append(fitted_estimator.optimality_)

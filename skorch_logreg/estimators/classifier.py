@@ -117,9 +117,9 @@ class TorchLogisticClassifier(
     n_iter_ : array of shape (1,), int32
         Number of iterations, epochs included.
     history_ : dict of str to list
+        "n_passes" and "optimality" at the start and after every iteration. With mini-batch solvers
         "loss" (the objective per unit of weight, mean of the mini-batches), "learning_rate" and
-        "seconds" of every epoch, and "valid_score" where rows are held out. Set only by
-        mini-batch solvers.
+        "seconds" of every epoch, and "valid_score" where rows are held out.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

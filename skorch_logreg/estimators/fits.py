@@ -68,6 +68,9 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
             dtype=problem.stored_dtype,
         )
         partial.store_training(model, solution.trained, solution.total_weight, chosen.solver)
+        if solution.trained is None:
+            passes, reached = ([step[i] for step in solution.trace] for i in range(2))
+            model.history_ = {"n_passes": passes, "optimality": reached}
         vars(model).update(problem.fitted(solution.params))
         certificate.set_certified(model, solution, problem.namespace, problem.dtype)
 

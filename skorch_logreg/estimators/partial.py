@@ -49,10 +49,9 @@ def store_training(model: Any, trained: TrainingResult | None, weight: Tensor, s
     ``weight`` (m,) is the total weight of all rows so far.
     """
     setattr(model, TRAINING, training_state(weight, trained, solver))
+    vars(model).pop("history_", None)
     if trained is not None:
         model.history_ = trained.history
-    elif hasattr(model, "history_"):
-        del model.history_
 
 
 def training_state(

@@ -109,6 +109,8 @@ class FitResult:
     # directions (K, p + 1) along which separable models diverge, in units of columns with
     # standard deviation one; the intercept is last
     directions: tuple[Tensor | None, ...] = ()
+    # passes and optimality at the start and after every iteration, of a single model
+    trace: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def of(

@@ -143,6 +143,7 @@ class _Loop:
         self._params, self._everyone = params, params.clone()
         self._earlier = 0  # passes before the run was resumed, less those that check the file
         self._stopped = False
+        self._trace: list[tuple[int, float]] = []  # passes and optimality of a single model
 
     def begin(
         self,
@@ -182,7 +183,8 @@ class _Loop:
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
                 self._everyone[list(final.models)] = final.point.params
-            tree = {name: value for name, value in written.items() if name != "n_passes"}
+            trace = written["trace"]
+            tree = {k: value for k, value in written.items() if k not in ("n_passes", "trace")}
             tree |= {"class": "RunState", "models": models, "final_points": final_points}
             run = from_tree(tree, own, objective)
             points = [
@@ -191,6 +193,7 @@ class _Loop:
             ]
             points.append((run.objective, run.state.point))
             check_run(run, points, written["n_passes"])
+            self._trace = [(int(passes), float(reached)) for passes, reached in trace]
         except Exception as error:
             raise self._journal.damaged() from error
         if not all(matches_params(part, point) for part, point in points):
@@ -292,10 +295,14 @@ class _Loop:
         """Collect the results of all models."""
         run = self.run
         found = Outcome.of(self._whole, run.final_points, self._earlier, bound)
-        return replace(found, state=run.state) if len(self._params) == 1 else found
+        if len(self._params) > 1:
+            return found
+        return replace(found, state=run.state, trace=tuple(self._trace))
 
     def _call_back(self, run: RunState, reached: list[float]) -> None:
-        """Pass the current iterate to the callback, which may stop all models."""
+        """Record the current iterate, and pass it to the callback, which may stop all models."""
+        if len(self._params) == 1:
+            self._trace.append((self._whole.data.n_passes + self._earlier, reached[0]))
         if self._callback is not None and run.n_iter > run.first:
             self._everyone[list(run.models)] = run.state.point.params
             optimality = self._params.new_tensor(reached)
@@ -312,6 +319,7 @@ class _Loop:
             tree = to_tree(run)
             del tree["class"], tree["models"]
             tree["n_passes"] = self._whole.data.n_passes + self._earlier
+            tree["trace"] = tuple(self._trace)
             self._journal.write(run.n_iter, tree)
 
     def _without(

@@ -73,6 +73,8 @@ class Outcome:
         Directions of recession of the models whose optimum is at infinity.
     state : State or None
         Final state of the solver, for a single model.
+    trace : tuple of (int, float)
+        Passes and optimality at the start and after every iteration, for a single model.
     """
 
     params: Tensor
@@ -85,6 +87,7 @@ class Outcome:
     n_passes: int
     directions: tuple[Tensor | None, ...]
     state: Any = None
+    trace: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def of(

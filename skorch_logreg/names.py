@@ -1,7 +1,8 @@
 """Look-up of features, classes and labels by their names."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,24 @@ def place_of(index: int, names: Any) -> str:
 
 
 def shorten(names: Iterable[Any], longest: int = 32) -> list[str]:
-    """Replace the middle of long names by an ellipsis, except where they would become the same."""
+    """Replace the middle of long names by an ellipsis; different names stay different.
+
+    Names with the same beginning and end show the part that differs, or else a number.
+    """
     texts, head = [str(name) for name in names], longest // 4
-    short = [
-        text
-        if len(text) <= longest
-        else f"{text[:head]}…{text[len(text) - (longest - head - 1) :]}"
-        for text in texts
-    ]
-    counts = Counter(short)
-    return [text if counts[own] > 1 else own for text, own in zip(texts, short, strict=True)]
+    alike, short = defaultdict(list), {}
+    for text in dict.fromkeys(texts):
+        end = text[len(text) - (longest - head - 1) :]
+        alike[text if len(text) <= longest else f"{text[:head]}…{end}"].append(text)
+    for common, group in alike.items():
+        if len(group) == 1:
+            shown = [common]
+        elif longest < 16:
+            shown = [f"{common[: longest - 6]}… #{i}" for i in range(1, len(group) + 1)]
+        else:
+            rests = [text[len(commonprefix(group)) :] for text in group]
+            end = len(commonprefix([rest[::-1] for rest in rests]))
+            middles = shorten([rest[: len(rest) - end] for rest in rests], longest - head - 2)
+            shown = [f"{common[:head]}…{middle}…" for middle in middles]
+        short |= dict(zip(group, shown, strict=True))
+    return [short[text] for text in texts]

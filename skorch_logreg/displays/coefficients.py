@@ -12,10 +12,14 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step, to_dense_numpy
 
+_MAX_COLORS = 6  # classes whose points can be told apart by their colours; more: a heat map
+
 
 @dataclass(eq=False, repr=False)
 class CoefficientDisplay:
     """Largest coefficients of a model, with feature names and intervals.
+
+    More than six classes are drawn as a heat map, unless there are intervals.
 
     Parameters
     ----------
@@ -33,7 +37,9 @@ class CoefficientDisplay:
     features_ : ndarray of shape (n_drawn,)
         Indices of the plotted features, in descending order of the absolute coefficient.
     points_ : list of matplotlib ErrorbarContainer
-        Plotted coefficients, one container per class.
+        Plotted coefficients, one container per class; empty for a heat map.
+    image_ : matplotlib AxesImage or None
+        Heat map of features and classes, if it is one.
     ax_, figure_ : matplotlib Axes, matplotlib Figure
         Axes and figure of the plot.
 
@@ -74,6 +80,7 @@ class CoefficientDisplay:
         feature_names: Any = None,
         class_of_interest: Any = None,
         n_features: int = 20,
+        odds_ratios: bool = False,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -91,9 +98,12 @@ class CoefficientDisplay:
             Class or label to plot; None plots all, each in its own colour.
         n_features : int, default=20
             Maximum number of features to plot.
+        odds_ratios : bool, default=False
+            Whether to plot ``exp(coef)`` on a logarithmic axis. For two classes this is the factor
+            of the odds if a feature increases by one.
         ax, **kwargs
             Axes to draw on, by default those of a new figure, and keyword arguments of
-            `matplotlib.axes.Axes.errorbar`.
+            `matplotlib.axes.Axes.errorbar`, or of `imshow` for a heat map.
 
         Returns
         -------
@@ -120,9 +130,32 @@ class CoefficientDisplay:
             coef, classes = coef[row : row + 1], classes[row : row + 1]
             intervals = None if intervals is None else intervals[row : row + 1]
         display = cls(coef, intervals=intervals, feature_names=names, classes=classes)
-        return display.plot(ax, n_features=n_features, **kwargs)
+        return display.plot(ax, n_features=n_features, odds_ratios=odds_ratios, **kwargs)
 
-    def plot(self, ax: Any = None, *, n_features: int = 20, **kwargs: Any) -> Self:
+    @classmethod
+    def from_inference(cls, result: Any, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Plot estimates and confidence intervals, without the intercepts.
+
+        Parameters
+        ----------
+        result : Inference, FirthFit or ProfileIntervals
+            Result of `summary`, `firth` or `profile_intervals`.
+        ax, **kwargs
+            As in `from_estimator`, with `n_features` and `odds_ratios`.
+
+        Returns
+        -------
+        display : CoefficientDisplay
+            The plotted display.
+        """
+        kept = [j for j, name in enumerate(result.names) if name.split(": ")[-1] != "intercept"]
+        names = [result.names[j] for j in kept]
+        display = cls(result.coef[kept], intervals=result.interval[kept], feature_names=names)
+        return display.plot(ax, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, n_features: int = 20, odds_ratios: bool = False, **kwargs: Any
+    ) -> Self:
         """Plot the visualization with the parameters of `from_estimator`; return the display."""
         coef = np.atleast_2d(to_dense_numpy(self.coef)).astype(np.float64)
         intervals = _check_intervals(self.intervals, coef)
@@ -130,34 +163,64 @@ class CoefficientDisplay:
         size = np.abs(coef).max(axis=0)
         shown = np.argsort(-size, kind="stable")[:n_features]
         shown = shown[size[shown] > 0]
-        row_height = 0.16 + 0.1 * len(coef)
-        ax = prepare_axes(self, ax, (6.4, 1.2 + max(row_height * len(shown), 1)))
-        ax.axvline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
-        rows = np.arange(len(shown))
-        labels = [None] * len(coef) if self.classes is None else shorten_labels(self.classes)
-        self.features_, self.points_ = shown, []
-        for k, row in enumerate(coef):
-            bars = None
-            if intervals is not None:
-                # the interval need not contain the coefficient; lengths must not be negative
-                limits = intervals[k, shown].T
-                bars = np.maximum([row[shown] - limits[0], limits[1] - row[shown]], 0)
-            # side by side within the row
-            offset = 0.7 * ((k + 0.5) / len(coef) - 0.5)
-            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.2, "label": labels[k], **kwargs}
-            points = ax.errorbar(row[shown], rows + offset, xerr=bars, **style)
-            if bars is None:
-                color = points.lines[0].get_color()
-                ax.hlines(rows + offset, 0, row[shown], color=color, linewidth=1.2)
-            self.points_.append(points)
-        ax.set_yticks(rows, shorten_labels(names[shown]))
+        is_heat_map = len(coef) > _MAX_COLORS and intervals is None and len(shown) > 0
+        width = max(6.4, 2.5 + 0.22 * len(coef)) if is_heat_map else 6.4  # inches
+        height = 0.22 if is_heat_map else 0.16 + 0.1 * len(coef)  # of a row
+        ax = prepare_axes(self, ax, (width, 1.2 + max(height * len(shown), 1)))
+        self.features_, self.points_, self.image_ = shown, [], None
+        if is_heat_map:
+            self._draw_heat_map(ax, coef[:, shown], odds_ratios, **kwargs)
+        else:
+            limits = None if intervals is None else intervals[:, shown]
+            self._draw_points(ax, coef[:, shown], limits, odds_ratios, **kwargs)
+        ax.set_yticks(np.arange(len(shown)), shorten_labels(names[shown]))
         ax.set_ylim(max(len(shown), 1) - 0.4, -0.6)
-        ax.set_xlabel("coefficient")
         if not len(shown):
             ax.text(0.5, 0.5, "all coefficients are zero", transform=ax.transAxes, ha="center")
-        elif len(coef) > 1:
-            ax.legend()
         return self
+
+    def _class_labels(self, n_classes: int) -> list[str]:
+        return shorten_labels(range(n_classes) if self.classes is None else self.classes)
+
+    def _draw_points(
+        self, ax: Any, coef: np.ndarray, limits: Any, odds_ratios: bool, **kwargs: Any
+    ) -> None:
+        """Draw the points of all classes side by side, with their intervals."""
+        name, transform = "coefficient", np.asarray
+        if odds_ratios:
+            name, transform = "odds ratio" if len(coef) == 1 else "exp(coefficient)", np.exp
+            ax.set_xscale("log", subs=[2, 5])
+            for set_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+                set_formatter("{x:g}")
+        ax.axvline(transform(0), color=foreground_color(ax), linewidth=0.8, zorder=0)
+        for k, (row, label) in enumerate(zip(coef, self._class_labels(len(coef)), strict=True)):
+            bars, x = None, transform(row)
+            if limits is not None:
+                # the interval need not contain the coefficient; lengths must not be negative
+                low, high = transform(limits[k].T)
+                bars = np.maximum([x - low, high - x], 0)
+            y = np.arange(len(row)) + 0.7 * ((k + 0.5) / len(coef) - 0.5)
+            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.2, "label": label, **kwargs}
+            points = ax.errorbar(x, y, xerr=bars, **style)
+            if bars is None:
+                color = points.lines[0].get_color()
+                ax.hlines(y, transform(0), x, color=color, linewidth=1.2)
+            self.points_.append(points)
+        ax.set_xlabel(name)
+        if len(coef) > 1 and coef.size:
+            ax.legend()
+
+    def _draw_heat_map(self, ax: Any, coef: np.ndarray, odds_ratios: bool, **kwargs: Any) -> None:
+        """Draw features and classes as an image, white at zero."""
+        limit = np.abs(coef).max()
+        style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "aspect": "auto", **kwargs}
+        self.image_ = ax.imshow(coef.T, **style)
+        bar = ax.figure.colorbar(self.image_, ax=ax, label="coefficient")
+        if odds_ratios:
+            bar.set_label("exp(coefficient)")
+            bar.formatter = lambda value, _: f"{np.exp(value):.2g}"
+        classes = self._class_labels(len(coef))
+        ax.set_xticks(np.arange(len(coef)), classes, rotation=90 * (max(map(len, classes)) > 3))
 
 
 def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray | None:

@@ -179,11 +179,10 @@ class ConvergenceDisplay:
             self.tol_line_ = ax.axhline(self.tol, **style)
             ax.annotate(
                 tol_text,
-                xy=(1, self.tol),
+                xy=(0, self.tol),
                 xycoords=("axes fraction", "data"),
-                xytext=(-3, 3),
+                xytext=(3, 3),
                 textcoords="offset points",
-                ha="right",
                 fontsize="small",
             )
         ax.xaxis.get_major_locator().set_params(integer=True)

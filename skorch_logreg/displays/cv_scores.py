@@ -6,10 +6,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step
+
+_MAX_LINES = 10  # as many as matplotlib has colours
 
 
 @dataclass(eq=False, repr=False)
@@ -21,16 +23,17 @@ class CVScoresDisplay:
     Cs : array-like of shape (n_cs,)
         Inverse regularization strengths; infinity is plotted one decade to the right of the rest.
     scores : array-like of shape (n_folds, n_l1_ratios, n_cs)
-        Scores, where larger is better.
+        Scores, where larger is better; nan where there is none.
     l1_ratios : sequence of shape (n_l1_ratios,) or None
-        Elastic net mixing parameters; None if there is only one.
+        Elastic net mixing parameters, or the parameters of a search other than C as dicts; None if
+        there is only one. Of more than ten, those of the best scores are plotted.
     score_name : str, default="score"
         Name of the score, for the axis.
 
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Mean scores, one line per l1_ratio.
+        Mean scores, one line per plotted l1_ratio.
     bands_ : list of matplotlib PolyCollection
         Bands of one standard error of the mean; empty with a single fold.
     best_ : (float, float or None)
@@ -74,12 +77,13 @@ class CVScoresDisplay:
     def from_estimator(
         cls, estimator: Any, *, label: Any = None, ax: Any = None, **kwargs: Any
     ) -> Self:
-        """Plot the scores of a cross-validated classifier.
+        """Plot the scores of a cross-validated classifier, or of a search over its C.
 
         Parameters
         ----------
-        estimator : TorchLogisticClassifierCV, Pipeline that ends with one, or MultiLabel of one
-            Fitted estimator, with or without legacy attributes.
+        estimator : TorchLogisticClassifierCV, MultiLabel of one, Pipeline, or search
+            Fitted estimator, with or without legacy attributes; or a fitted BatchedGridSearchCV,
+            GridSearchCV or the like. Of several metrics that of `refit` is plotted.
         label : label, default=None
             Label to plot, for a `MultiLabel`.
         ax, **kwargs
@@ -94,8 +98,10 @@ class CVScoresDisplay:
         Raises
         ------
         ParameterError
-            If the estimator has no `scores_`, or the label is unknown.
+            If the estimator has neither `scores_` nor searched over one C, or the label is unknown.
         """
+        if hasattr(estimator, "cv_results_") and label is None:
+            return cls(**_search_scores(estimator)).plot(ax, **kwargs)
         model = last_step(estimator)
         check_is_fitted(model)
         if not hasattr(model, "scores_"):
@@ -115,9 +121,7 @@ class CVScoresDisplay:
             scores = scores[index_of(label, names, "label")]
         elif label is not None:
             raise ParameterError(f"label is {label!r}, but the model has none.")
-        scoring = getattr(getattr(model, "estimator", model), "scoring", None)
-        scoring = "accuracy" if scoring in (None, "warn") else scoring
-        name = scoring.replace("_", " ") if isinstance(scoring, str) else "score"
+        name = _score_name(getattr(getattr(model, "estimator", model), "scoring", None))
         ratios = None if ratios[0] is None else ratios
         display = cls(model.Cs_, scores, l1_ratios=ratios, score_name=name)
         return display.plot(ax, **kwargs)
@@ -135,18 +139,19 @@ class CVScoresDisplay:
         is_finite = np.isfinite(Cs)
         x = np.where(is_finite, Cs, 10 * max(Cs[is_finite], default=0.1))
         self.lines_, self.bands_ = [], []
-        for k, ratio in enumerate(ratios):
-            label = None if len(ratios) == 1 else f"l1_ratio = {ratio:g}"
+        finite = np.where(np.isnan(mean), -np.inf, mean)
+        for k in np.sort(np.argsort(-finite.max(axis=1), kind="stable")[:_MAX_LINES]):
+            label = None if len(ratios) == 1 else _setting_label(ratios[k])
             style = {"marker": "o", "markersize": 4, "label": label}
-            (line,) = ax.plot(x, mean[k], **{**style, **kwargs})
+            known = ~np.isnan(mean[k])
+            (line,) = ax.plot(x[known], mean[k, known], **{**style, **kwargs})
             self.lines_.append(line)
             if error is not None:
-                low, high = mean[k] - error[k], mean[k] + error[k]
+                low, high = (mean[k] + sign * error[k] for sign in (-1, 1))
                 alpha = 0.2 if len(ratios) == 1 else 0.12
                 style = {"color": line.get_color(), "alpha": alpha, "linewidth": 0}
-                self.bands_.append(ax.fill_between(x, low, high, **style))
+                self.bands_.append(ax.fill_between(x[known], low[known], high[known], **style))
         vertical = {"color": foreground_color(ax), "linewidth": 1, "zorder": 0}
-        finite = np.where(np.isnan(mean), -np.inf, mean)
         c, ratio = np.unravel_index(finite.T.argmax(), finite.T.shape)  # ties: the smallest C
         self.best_ = (float(Cs[c]), ratios[ratio])
         ax.axvline(x[c], label=f"best, C = {Cs[c]:.3g}", linestyle="-", **vertical)
@@ -172,3 +177,46 @@ class CVScoresDisplay:
             )
         ax.legend(fontsize="small")
         return self
+
+
+def _setting_label(setting: Any) -> str:
+    """Return the text of an l1_ratio, or of a dict of parameters."""
+    if not isinstance(setting, dict):
+        setting = {"l1_ratio": setting}
+    return ", ".join(shorten_labels(f"{name} = {value}" for name, value in setting.items()))
+
+
+def _score_name(scoring: Any) -> str:
+    """Return the name of a score for an axis."""
+    scoring = "accuracy" if scoring in (None, "warn") else scoring
+    return scoring.replace("_", " ") if isinstance(scoring, str) else "score"
+
+
+def _search_scores(search: Any) -> dict[str, Any]:
+    """Return the arguments of the display of a search: scores by fold, other parameters and C."""
+    results, metric = search.cv_results_, "score"
+    if getattr(search, "multimetric_", False):
+        metric = search.refit
+        if not isinstance(metric, str):
+            raise ParameterError("the search has several metrics; one is drawn: name it by refit=.")
+    candidates = [
+        {name.rpartition("__")[2]: value for name, value in params.items()}
+        for params in results["params"]
+    ]
+    if any(np.ndim(params.get("C", ())) > 0 for params in candidates):
+        raise ParameterError(f"{type(search).__name__} has candidates without one C, the axis.")
+    Cs = np.unique([params["C"] for params in candidates])
+    places: dict[str, int] = {}
+    settings, cells = [], []
+    for params in candidates:
+        setting = {name: value for name, value in params.items() if name != "C"}
+        place = places.setdefault(repr(setting), len(places))
+        if place == len(settings):
+            settings.append(setting)
+        cells.append((place, np.searchsorted(Cs, params["C"])))
+    scores = np.full((search.n_splits_, len(settings), len(Cs)), np.nan)
+    for fold, fold_scores in enumerate(scores):
+        fold_scores[tuple(np.transpose(cells))] = results[f"split{fold}_test_{metric}"]
+    name = _score_name(metric if metric != "score" else search.scoring)
+    ratios = None if settings == [{}] else settings
+    return {"Cs": Cs, "scores": scores, "l1_ratios": ratios, "score_name": name}

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
-from sklearn.datasets import load_wine, make_multilabel_classification
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_digits,
+    load_wine,
+    make_multilabel_classification,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -14,7 +19,10 @@ from skorch_logreg import (
     NeuralLogisticClassifier,
     ParameterError,
     TorchLogisticClassifier,
+    firth,
+    summary,
 )
+from skorch_logreg.analysis import profile_intervals
 from skorch_logreg.displays import CoefficientDisplay
 from tests.estimators.data import binary
 
@@ -71,6 +79,48 @@ def test_intervals_are_the_ends_of_the_bars():
         CoefficientDisplay.from_estimator(model, intervals=ends[0])
 
 
+@pytest.mark.parametrize("odds_ratios", [False, True])
+@pytest.mark.parametrize("make", [summary, profile_intervals, firth])
+def test_intervals_of_an_inference(make, odds_ratios):
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X = X[["mean texture", "mean smoothness"]] / [5, 0.01]
+    model = TorchLogisticClassifier(C=np.inf, tol=1e-8).fit(X, y)
+    result = make(X, y) if make is firth else make(model, X, y)
+    display = CoefficientDisplay.from_inference(result, odds_ratios=odds_ratios)
+    scale = np.exp if odds_ratios else np.asarray
+    np.testing.assert_array_equal(drawn(display.points_[0]), scale(result.coef[display.features_]))
+    (bars,) = display.points_[0].lines[2]
+    found = np.array([segment[:, 0] for segment in bars.get_segments()])
+    np.testing.assert_allclose(found, scale(result.interval[display.features_]))
+    assert set(names(display)) == set(X)
+    assert display.ax_.get_xscale() == ("log" if odds_ratios else "linear")
+    assert display.ax_.get_xlabel() == ("odds ratio" if odds_ratios else "coefficient")
+
+
+def test_classes_of_an_inference_are_in_the_names():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X = X[["hue", "alcohol"]]
+    result = summary(TorchLogisticClassifier(C=np.inf, tol=1e-6).fit(X, y), X, y)
+    found = names(CoefficientDisplay.from_inference(result))
+    assert set(found) == {f"{k}: {name}" for k in (1, 2) for name in X}
+
+
+@pytest.mark.parametrize("odds_ratios", [False, True])
+def test_many_classes_are_a_heat_map(odds_ratios):
+    X, y = load_digits(return_X_y=True)
+    model = TorchLogisticClassifier(C=0.01).fit(X, y)
+    display = CoefficientDisplay.from_estimator(model, n_features=5, odds_ratios=odds_ratios)
+    np.testing.assert_array_equal(display.image_.get_array(), model.coef_[:, display.features_].T)
+    low, high = display.image_.get_clim()
+    assert -low == high == np.abs(model.coef_).max()
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == [*map(str, range(10))]
+    assert names(display) == [f"x{j}" for j in display.features_]
+    assert display.points_ == []
+    display.figure_.canvas.draw()
+    bar = [text.get_text() for text in display.image_.colorbar.ax.get_yticklabels()]
+    assert ("1" in bar) == odds_ratios  # exp(0)
+
+
 @pytest.mark.parametrize("kind", ["sparse", "float32", "torch"])
 def test_every_kind_of_coef(kind):
     X, y = binary()
@@ -95,6 +145,7 @@ def test_many_features_are_few_rows():
 def test_nothing_but_zeros_says_so():
     display = CoefficientDisplay(np.zeros(3)).plot()
     assert [text.get_text() for text in display.ax_.texts] == ["all coefficients are zero"]
+    assert CoefficientDisplay(np.zeros((9, 3))).plot().ax_.texts
 
 
 def test_labels_by_name():

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import (
+    BatchedGridSearchCV,
     MultiLabel,
     ParameterError,
     TorchLogisticClassifier,
@@ -70,6 +74,46 @@ def test_one_label_of_many():
     assert display.ax_.get_ylabel() == "accuracy"
     with pytest.raises(ParameterError, match="3 labels, and one is drawn"):
         CVScoresDisplay.from_estimator(model)
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, BatchedGridSearchCV])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_search(search, wrapped):
+    model, prefix = TorchLogisticClassifier(), ""
+    if wrapped:
+        model, prefix = make_pipeline(StandardScaler(), model), "torchlogisticclassifier__"
+    grid = [
+        {f"{prefix}C": [0.1, 0.001, 1.0]},
+        {f"{prefix}C": [0.1, 10.0], f"{prefix}class_weight": ["balanced"]},
+    ]
+    found = search(model, grid, scoring="neg_log_loss", cv=3).fit(X, Y)
+    display = CVScoresDisplay.from_estimator(found)
+    mean = found.cv_results_["mean_test_score"]
+    plain, balanced = display.lines_
+    np.testing.assert_allclose(plain.get_data(), [[0.001, 0.1, 1.0], mean[[1, 0, 2]]])
+    np.testing.assert_allclose(balanced.get_data(), [[0.1, 10.0], mean[3:]])
+    best = {name.removeprefix(prefix): value for name, value in found.best_params_.items()}
+    assert display.best_ == (best.pop("C"), best)
+    assert display.ax_.get_ylabel() == "neg log loss"
+    assert display.lines_[1].get_label() == "class_weight = balanced"
+
+
+def test_a_search_draws_the_best_settings_of_the_metric_of_refit():
+    grid = {"C": [0.1, 1.0], "threshold": np.linspace(0.01, 0.6, 12)}
+    search = BatchedGridSearchCV(
+        TorchLogisticClassifier(), grid, scoring=["f1", "recall"], refit="f1", cv=3
+    ).fit(X, Y)
+    display = CVScoresDisplay.from_estimator(search)
+    assert len(display.lines_) == 10
+    best = search.cv_results_["mean_test_f1"]
+    assert max(line.get_ydata().max() for line in display.lines_) == best.max()
+    assert min(line.get_ydata().max() for line in display.lines_) > np.sort(best)[2]
+    assert display.ax_.get_ylabel() == "f1"
+    with pytest.raises(ParameterError, match="several metrics"):
+        CVScoresDisplay.from_estimator(search.set_params(refit=False))
+    search = BatchedGridSearchCV(TorchLogisticClassifier(), {"threshold": [0.1, 0.2]}).fit(X, Y)
+    with pytest.raises(ParameterError, match="BatchedGridSearchCV has candidates without one C"):
+        CVScoresDisplay.from_estimator(search)
 
 
 def test_one_fold_has_no_error():

@@ -16,6 +16,30 @@ def test_long_names_keep_their_ends():
     assert shorten_labels(["short", "in $"]) == ["short", r"in \$"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a" * 60 + "x" + "b" * 60, "a" * 60 + "y" + "b" * 60], ["aaaaaaaa…x…", "aaaaaaaa…y…"]),
+        (
+            ["a" * 60 + middle + "c" * 50 for middle in ("x" * 20 + "north", "y" * 20 + "west")],
+            ["aaaaaaaa…xxxxx…xxxxxxxxxxxnorth…", "aaaaaaaa…yyyyy…yyyyyyyyyyyywest…"],
+        ),
+        (["a" * 40, "a" * 40], ["aaaaaaaa…" + "a" * 23] * 2),
+    ],
+)
+def test_long_names_stay_different(names, expected):
+    assert shorten_labels(names) == expected
+
+
+def test_different_names_stay_different_and_short():
+    rng = np.random.default_rng(0)
+    names = {"".join(rng.choice(list("ab"), rng.integers(30, 60))) * 3 for _ in range(50)}
+    names = [*names, *("c" * k for k in range(30, 80))]
+    short = shorten_labels(names)
+    assert len(set(short)) == len(names)
+    assert max(map(len, short)) == 32
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_heights_move_as_little_as_possible(seed):
     heights = np.random.default_rng(seed).uniform(0.4, 0.6, 5)

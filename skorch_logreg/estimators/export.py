@@ -1,5 +1,6 @@
 """Export of fitted linear models to scikit-learn and ONNX."""
 
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.estimators import onnx_graph
+from skorch_logreg.estimators import onnx_graph, onnx_step
 from skorch_logreg.estimators.persistence import feature_attributes
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.inputs.arrays import to_tensor
@@ -105,21 +106,33 @@ class ExportMixin(LogisticPrediction):
         >>> [output.name for output in model.graph.output]
         ['label', 'probabilities']
         """
-        check_is_fitted(self)
-        kind, classes, thresholds = self._decision()
-        proto = onnx_graph.classifier(
-            kind,
-            to_tensor(self.coef_).cpu().numpy(),
-            to_tensor(self.intercept_).cpu().numpy(),
-            to_numpy_copy(classes),
-            np.asarray(thresholds),
-            dtype=dtype,
-        )
+        proto = onnx_graph.classifier(*self._fitted_arrays(), dtype=dtype)
         if path is not None:
             import onnx
 
             onnx.save(proto, path)
         return proto
+
+    def onnx_parser(self) -> Any:
+        """Return a function that declares the outputs, for skl2onnx."""
+        kind, _, intercept, classes, _ = self._fitted_arrays()
+        n_labels = len(intercept) if kind == "indicator" else None
+        return partial(onnx_step.declare_outputs, classes=classes, n_labels=n_labels)
+
+    def onnx_shape_calculator(self) -> Any:
+        """Return a function of an operator that does nothing, for skl2onnx."""
+        return lambda operator: None
+
+    def onnx_converter(self) -> Any:
+        """Return a function that adds the operators to a graph, for skl2onnx."""
+        return partial(onnx_step.add_operators, fitted=self._fitted_arrays())
+
+    def _fitted_arrays(self) -> tuple[Any, ...]:
+        """Return kind, coefficients, intercepts, classes and thresholds for ONNX."""
+        check_is_fitted(self)
+        kind, classes, thresholds = self._decision()
+        coef, intercept = (to_tensor(a).cpu().numpy() for a in (self.coef_, self.intercept_))
+        return kind, coef, intercept, to_numpy_copy(classes), np.asarray(thresholds)
 
     def _decision(self) -> tuple[str, Any, Any]:
         """Return the kind of the decision, the classes, and a threshold for each logit."""

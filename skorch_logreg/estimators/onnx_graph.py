@@ -22,10 +22,7 @@ def classifier(
 ) -> Any:
     """Build the ONNX graph of a fitted linear classifier, with arithmetic of a type.
 
-    ``kind`` is "binary", "multinomial", "one-vs-rest" or "indicator". The coefficients are
-    (n_outputs, n_features). ``classes`` are the labels that are predicted, for "indicator" those
-    for absence and presence, and ``thresholds`` (n_outputs,) the smallest probabilities of a
-    positive prediction, for "binary" and "indicator".
+    The arguments are those of `operators`.
     """
     try:
         floats = np.dtype(coef.dtype if dtype is None else dtype)
@@ -33,11 +30,33 @@ def classifier(
         floats = np.dtype(object)
     if floats not in FLOATS:
         raise ParameterError(f"dtype={dtype!r} must be 'float32', 'float64' or None.")
-    constants = {"classes": _answers(classes)}
+    classes = answers(classes)
     try:
         import onnx
     except ImportError as error:
         raise ImportError('to_onnx needs onnx: pip install "skorch-logreg[onnx]".') from error
+    nodes, constants = operators(kind, coef, intercept, classes, thresholds, floats)
+    model = _model(nodes, constants, is_indicator=kind == "indicator")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def operators(
+    kind: str,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    classes: np.ndarray,
+    thresholds: np.ndarray,
+    floats: np.dtype,
+) -> tuple[list[_Node], dict[str, np.ndarray]]:
+    """Return the operators from X to label and probabilities, and their constants.
+
+    ``kind`` is "binary", "multinomial", "one-vs-rest" or "indicator". The coefficients are
+    (n_outputs, n_features). ``classes`` are the labels that are predicted, for "indicator" those
+    for absence and presence, and ``thresholds`` (n_outputs,) the smallest probabilities of a
+    positive prediction, for "binary" and "indicator".
+    """
+    constants = {"classes": classes}
     if kind == "binary":  # the first logit is 0: a runtime's Softmax is exact in the tails
         coef, intercept = (np.concatenate([0 * part, part]) for part in (coef, intercept))
     constants |= {"coef": coef.astype(floats), "intercept": intercept.astype(floats)}
@@ -46,9 +65,7 @@ def classifier(
         nodes += part
         constants |= values
     nodes.append(("Gather", "classes index", "label", {}))
-    model = _model(nodes, constants, is_indicator=kind == "indicator")
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return nodes, constants
 
 
 def _link(kind: str, floats: np.dtype) -> tuple[list[_Node], dict[str, Any]]:
@@ -131,7 +148,7 @@ def _model(nodes: list[_Node], constants: dict[str, Any], *, is_indicator: bool)
     )
 
 
-def _answers(classes: np.ndarray) -> np.ndarray:
+def answers(classes: np.ndarray) -> np.ndarray:
     """Convert labels to types of ONNX: numbers, or strings, which NumPy stores as objects."""
     if classes.dtype.kind in "biuf":
         return classes

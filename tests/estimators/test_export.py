@@ -8,15 +8,20 @@ import onnxruntime
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import skl2onnx
 import skops.io
 import torch
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skorch_logreg import (
     MultiLabel,
@@ -45,11 +50,14 @@ def indicator(n_labels, dtype=np.int64):
     return X, ((noise + X[:, :1] / 4) > np.linspace(0.3, 0.8, n_labels)).astype(dtype)
 
 
-def from_file(proto, X):
-    session = onnxruntime.InferenceSession(
+def session_of(proto):
+    return onnxruntime.InferenceSession(
         proto.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(["label", "probabilities"], {"X": X})
+
+
+def from_file(proto, X):
+    return session_of(proto).run(["label", "probabilities"], {"X": X})
 
 
 def assert_same(proto, model, X, atol=1e-14):
@@ -62,6 +70,54 @@ def assert_same(proto, model, X, atol=1e-14):
 
 def binary_labels(kind):
     return np.array([False, True]) if kind == "booleans" else NAMES[kind][:2]
+
+
+@pytest.mark.parametrize("kind", [*NAMES, "booleans"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_a_pipeline_elsewhere(kind, dtype):
+    X, y = binary()
+    X = (4 * X).astype(dtype)
+    model = TorchLogisticClassifier(threshold=0.3).fit(X, binary_labels(kind)[y])
+    steps = make_pipeline(StandardScaler(), model)
+    steps.fit(X, binary_labels(kind)[y])
+    atol = 1e-14 if dtype == np.float64 else 2e-6
+    for each in (steps, make_pipeline(model)):  # the second hands on X's own type
+        assert_same_as(each, X, atol)
+
+
+@pytest.mark.parametrize("name", ["classes", "cv", "labels", "one label", "label classes"])
+def test_estimators_in_pipelines_elsewhere(name):
+    X, y = multi()
+    model, target = {
+        "classes": (TorchLogisticClassifier(), y),
+        "cv": (TorchLogisticClassifierCV(**COMMON, use_legacy_attributes=False), y),
+        "labels": (MultiLabel(threshold=[0.3, 0.5, 0.6]), indicator(3)[1]),
+        "one label": (MultiLabel(), (y > 0).astype(np.int64)),
+        "label classes": (MultiLabel(), y),
+    }[name]
+    assert_same_as(make_pipeline(StandardScaler(), model).fit(X, target), X, 1e-14)
+
+
+def test_columns_by_name_elsewhere():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"age": rng.normal(50, 10, 90), "region": rng.choice(["N", "S"], 90)})
+    y = rng.integers(2, size=90)
+    encode = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(), ["region"]))
+    model = make_pipeline(encode, TorchLogisticClassifier()).fit(X, y)
+    types = [("age", FloatTensorType([None, 1])), ("region", StringTensorType([None, 1]))]
+    session = session_of(skl2onnx.to_onnx(model, initial_types=types))
+    columns = {"age": X[["age"]].to_numpy("float32"), "region": X[["region"]].to_numpy(object)}
+    labels, probabilities = session.run(None, columns)
+    np.testing.assert_array_equal(labels, model.predict(X))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=1e-6)
+
+
+def assert_same_as(steps, X, atol):
+    session = session_of(skl2onnx.to_onnx(steps, X[:1]))
+    labels, probabilities = session.run(["label", "probabilities"], {"X": X})
+    assert probabilities.dtype == (np.float64 if X.dtype == np.float64 else np.float32)
+    np.testing.assert_allclose(probabilities, steps.predict_proba(X), rtol=0, atol=atol)
+    np.testing.assert_array_equal(labels, steps.predict(X))
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.9])

@@ -181,6 +181,11 @@ class LabelPrediction(export.ExportMixin):
         return found
 
     to_onnx = available_if(_has_coefficients)(export.ExportMixin.to_onnx)
+    onnx_parser = available_if(_has_coefficients)(export.ExportMixin.onnx_parser)
+    onnx_shape_calculator = available_if(_has_coefficients)(
+        export.ExportMixin.onnx_shape_calculator
+    )
+    onnx_converter = available_if(_has_coefficients)(export.ExportMixin.onnx_converter)
 
     @available_if(_has_coefficients)
     def to_sklearn(self) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from skorch_logreg import estimators
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.persistence import TRUSTED_TYPES
 from skorch_logreg.exceptions import (
     ConstantLabelWarning,
     DeviceError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from skorch_logreg.versions import show_versions
 
 __all__ = [
+    "TRUSTED_TYPES",
     "BatchedGridSearchCV",
     "BatchedRandomizedSearchCV",
     "ConstantLabelWarning",

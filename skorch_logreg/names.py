@@ -68,10 +68,11 @@ def shorten(names: Iterable[Any], longest: int = 32) -> list[str]:
     Names with the same beginning and end show the part that differs, or else a number.
     """
     texts, head = [str(name) for name in names], longest // 4
-    alike, short = defaultdict(list), {}
+    alike: dict[str, list[str]] = defaultdict(list)
+    short: dict[str, str] = {}
     for text in dict.fromkeys(texts):
-        end = text[len(text) - (longest - head - 1) :]
-        alike[text if len(text) <= longest else f"{text[:head]}…{end}"].append(text)
+        tail = text[len(text) - (longest - head - 1) :]
+        alike[text if len(text) <= longest else f"{text[:head]}…{tail}"].append(text)
     for common, group in alike.items():
         if len(group) == 1:
             shown = [common]

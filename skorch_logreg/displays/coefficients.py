@@ -167,7 +167,8 @@ class CoefficientDisplay:
         width = max(6.4, 2.5 + 0.22 * len(coef)) if is_heat_map else 6.4  # inches
         height = 0.22 if is_heat_map else 0.16 + 0.1 * len(coef)  # of a row
         ax = prepare_axes(self, ax, (width, 1.2 + max(height * len(shown), 1)))
-        self.features_, self.points_, self.image_ = shown, [], None
+        self.features_, self.image_ = shown, None
+        self.points_: list[Any] = []
         if is_heat_map:
             self._draw_heat_map(ax, coef[:, shown], odds_ratios, **kwargs)
         else:
@@ -186,7 +187,8 @@ class CoefficientDisplay:
         self, ax: Any, coef: np.ndarray, limits: Any, odds_ratios: bool, **kwargs: Any
     ) -> None:
         """Draw the points of all classes side by side, with their intervals."""
-        name, transform = "coefficient", np.asarray
+        name = "coefficient"
+        transform: Any = np.asarray
         if odds_ratios:
             name, transform = "odds ratio" if len(coef) == 1 else "exp(coefficient)", np.exp
             ax.set_xscale("log", subs=[2, 5])

@@ -207,7 +207,8 @@ def _search_scores(search: Any) -> dict[str, Any]:
         raise ParameterError(f"{type(search).__name__} has candidates without one C, the axis.")
     Cs = np.unique([params["C"] for params in candidates])
     places: dict[str, int] = {}
-    settings, cells = [], []
+    settings: list[dict[str, Any]] = []
+    cells = []
     for params in candidates:
         setting = {name: value for name, value in params.items() if name != "C"}
         place = places.setdefault(repr(setting), len(places))

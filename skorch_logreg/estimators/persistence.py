@@ -17,6 +17,39 @@ from skorch_logreg.data import scratch_folders
 from skorch_logreg.exceptions import VersionMismatchWarning, warn_user
 from skorch_logreg.inputs.torch_context import default_torch_state
 
+# types of saved models that skops does not trust by default, for `skops.io.load(trusted=...)`:
+# estimators, solver objects, penalties, layers of networks, and coefficients after `sparsify`
+TRUSTED_TYPES = [
+    "scipy.sparse._csr.csr_matrix",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "skorch_logreg.checkpoint.Checkpoint",
+    "skorch_logreg.estimators.classifier.TorchLogisticClassifier",
+    "skorch_logreg.estimators.cv.classifier.TorchLogisticClassifierCV",
+    "skorch_logreg.estimators.multilabel.classifier.MultiLabel",
+    "skorch_logreg.estimators.neural.classifier.NeuralLogisticClassifier",
+    "skorch_logreg.estimators.offset.OffsetLogisticClassifier",
+    "skorch_logreg.estimators.search.searches.BatchedGridSearchCV",
+    "skorch_logreg.estimators.search.searches.BatchedRandomizedSearchCV",
+    "skorch_logreg.penalties.group.GroupL2",
+    "skorch_logreg.penalties.sparse_group_lasso.SparseGroupLasso",
+    "skorch_logreg.solvers.lbfgs.LBFGS",
+    "skorch_logreg.solvers.minibatch.Adam",
+    "skorch_logreg.solvers.minibatch.AdamW",
+    "skorch_logreg.solvers.minibatch.Optimizer",
+    "skorch_logreg.solvers.minibatch.SGD",
+    "skorch_logreg.solvers.newton.NewtonCG",
+    "skorch_logreg.solvers.newton.NewtonCholesky",
+    "skorch_logreg.solvers.proximal.ProximalNewton",
+    "torch.nn.modules.activation.GELU",
+    "torch.nn.modules.activation.ReLU",
+    "torch.nn.modules.activation.SiLU",
+    "torch.nn.modules.activation.Sigmoid",
+    "torch.nn.modules.activation.Tanh",
+    "torch.nn.modules.container.Sequential",
+    "torch.nn.modules.dropout.Dropout",
+    "torch.nn.modules.linear.Identity",
+    "torch.nn.modules.linear.Linear",
+]
 TRAINING = "_training"  # attribute with the state from which `partial_fit` resumes
 _VERSION, _DEVICES = "_skorch_logreg_version", "_skorch_logreg_devices"
 _TENSORS = "_skorch_logreg_tensors"

@@ -12,12 +12,25 @@ import pytest
 import skops.io
 import torch
 from sklearn.base import clone
+from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skorch_logreg
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import (
+    TRUSTED_TYPES,
+    BatchedGridSearchCV,
+    BatchedRandomizedSearchCV,
+    NeuralLogisticClassifier,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+    penalties,
+    solvers,
+)
+from skorch_logreg.estimators import __all__ as ESTIMATORS  # noqa: N812
+from skorch_logreg.penalties import FeaturePenalty
+from skorch_logreg.solvers import SOLVERS, Adam, Checkpoint, MiniBatch
 from tests.problems import load
 from tests.promises.models import run_python
 
@@ -34,8 +47,7 @@ def through_joblib(model):
 
 
 def through_skops(model):
-    data = skops.io.dumps(model)
-    return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+    return skops.io.loads(skops.io.dumps(model), trusted=TRUSTED_TYPES)
 
 
 WAYS = [through_pickle, through_joblib, through_skops, copy.deepcopy, copy.copy]
@@ -122,6 +134,40 @@ def test_13_every_pickle_protocol_and_inside_a_pipeline():
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         travelled = pickle.loads(pickle.dumps(pipe, protocol=protocol))
         np.testing.assert_array_equal(travelled.predict_proba(case.X), pipe.predict_proba(case.X))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_13_the_trusted_types_are_those_of_every_estimator(name):
+    X, y = make_classification(60, 4, random_state=0)
+    candidates = (TorchLogisticClassifier(), {"C": [0.1, 1.0]})
+    model = {
+        "BatchedGridSearchCV": lambda: BatchedGridSearchCV(*candidates),
+        "BatchedRandomizedSearchCV": lambda: BatchedRandomizedSearchCV(*candidates, n_iter=1),
+        "NeuralLogisticClassifier": lambda: NeuralLogisticClassifier((2,), dropout=0.1),
+        "TorchLogisticClassifierCV": lambda: TorchLogisticClassifierCV(
+            l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+        ),
+    }.get(name, getattr(skorch_logreg, name))()
+    again = through_skops(model.fit(X, y))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "identity", "logistic", "relu", "silu", "tanh"])
+def test_13_layers_are_trusted(activation):
+    X, y = make_classification(60, 4, random_state=0)
+    model = NeuralLogisticClassifier((2,), activation=activation, solver=Adam(epochs=1))
+    again = through_skops(model.fit(X, y))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_13_solvers_and_penalties_are_trusted():
+    kinds = [*vars(solvers).values(), *vars(penalties).values()]
+    settings = (*SOLVERS.values(), MiniBatch, Checkpoint, FeaturePenalty)
+    public = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, settings)]
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in public}
+    bases = {f"{kind.__module__}.{kind.__qualname__}" for kind in (MiniBatch, FeaturePenalty)}
+    assert len(names) > 10
+    assert names - bases <= {*TRUSTED_TYPES}
 
 
 LOAD = """

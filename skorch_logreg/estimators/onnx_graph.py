@@ -35,7 +35,7 @@ def classifier(
         import onnx
     except ImportError as error:
         raise ImportError('to_onnx needs onnx: pip install "skorch-logreg[onnx]".') from error
-    nodes, constants = operators(kind, coef, intercept, classes, thresholds, floats)
+    nodes, constants = operators(kind, coef, intercept, classes, thresholds, floats=floats)
     model = _model(nodes, constants, is_indicator=kind == "indicator")
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -47,6 +47,7 @@ def operators(
     intercept: np.ndarray,
     classes: np.ndarray,
     thresholds: np.ndarray,
+    *,
     floats: np.dtype,
 ) -> tuple[list[_Node], dict[str, np.ndarray]]:
     """Return the operators from X to label and probabilities, and their constants.

@@ -29,7 +29,7 @@ def add_operators(scope: Any, operator: Any, container: Any, fitted: Any) -> Non
 
     (given,), outputs = operator.inputs, operator.outputs
     floats = np.dtype("float64" if isinstance(given.type, DoubleTensorType) else "float32")
-    nodes, constants = onnx_graph.operators(*fitted, floats)
+    nodes, constants = onnx_graph.operators(*fitted, floats=floats)
     to = helper.np_dtype_to_tensor_dtype(floats)
     nodes = [("Cast", "given", "X", {"to": to}), *nodes]  # of integers, or of nothing
     outer = {"given": given, "label": outputs[0], "probabilities": outputs[1]}

@@ -60,8 +60,10 @@ def view_as_numpy(array: Any) -> Any:
 def to_numpy(array: Any) -> Any:
     """Convert a tensor to a NumPy or SciPy array, as a view where possible.
 
-    Anything but a tensor is returned unchanged.
+    Anything but a tensor is returned unchanged; a LazyFrame of polars is refused.
     """
+    if type(array).__name__ == "LazyFrame":
+        raise ParameterError("A LazyFrame holds no values; pass its collect().")
     found = view_as_numpy(array)
     if not isinstance(found, Tensor):
         return found

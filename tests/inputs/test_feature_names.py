@@ -143,6 +143,10 @@ def test_a_lazy_frame_of_polars_is_refused_by_name():
     for call in (lambda X: model.fit(X, y), model.predict):
         with pytest.raises(ParameterError, match=r"LazyFrame.*pass X.collect\(\)"):
             call(frame.lazy())
+    lazy = polars.DataFrame({"y": y.to_numpy()}).lazy()
+    for given in ({"y": lazy}, {"y": y.to_numpy(), "sample_weight": lazy}):
+        with pytest.raises(ParameterError, match=r"A LazyFrame holds no values"):
+            TorchLogisticClassifier().fit(frame, **given)
 
 
 @pytest.mark.parametrize("parameter", ["penalty_factor", "bounds", "penalty"])

@@ -30,6 +30,19 @@ def foreground_color(ax: Any) -> Any:
     return ax.spines["left"].get_edgecolor()
 
 
+def set_log_axis(ax: Any, name: str) -> None:
+    """Label a logarithmic horizontal axis; one of few decades also at 2 and 5."""
+
+    def minor_label(value: float, position: int) -> str:
+        low, high = sorted(ax.get_xlim())
+        return f"{value:g}" if high < 300 * low else ""  # more would overlap
+
+    ax.set_xscale("log", subs=[2, 5])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(minor_label)
+    ax.set_xlabel(name)
+
+
 def shorten_labels(names: Iterable[Any]) -> list[str]:
     """Replace the middle of long names by an ellipsis; names often differ at their end."""
     # matplotlib interprets an unescaped dollar as the start of a formula

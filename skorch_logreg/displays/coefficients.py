@@ -7,7 +7,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg import pipelines
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.displays.axes import (
+    foreground_color,
+    prepare_axes,
+    set_log_axis,
+    shorten_labels,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step, to_dense_numpy
@@ -191,9 +196,7 @@ class CoefficientDisplay:
         transform: Any = np.asarray
         if odds_ratios:
             name, transform = "odds ratio" if len(coef) == 1 else "exp(coefficient)", np.exp
-            ax.set_xscale("log", subs=[2, 5])
-            for set_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-                set_formatter("{x:g}")
+            set_log_axis(ax, name)
         ax.axvline(transform(0), color=foreground_color(ax), linewidth=0.8, zorder=0)
         for k, (row, label) in enumerate(zip(coef, self._class_labels(len(coef)), strict=True)):
             bars, x = None, transform(row)

@@ -6,7 +6,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.displays.axes import (
+    foreground_color,
+    prepare_axes,
+    set_log_axis,
+    shorten_labels,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step
@@ -162,7 +167,8 @@ class CVScoresDisplay:
             self.simplest_ = (float(Cs[first]), ratios[ratio])
             label = f"one standard error, C = {Cs[first]:.3g}"
             ax.axvline(x[first], label=label, linestyle="--", **vertical)
-        ax.set(xscale="log", xlabel="C", ylabel=self.score_name)
+        set_log_axis(ax, "C")
+        ax.set_ylabel(self.score_name)
         if not is_finite.all():
             ax.annotate(
                 "no penalty",

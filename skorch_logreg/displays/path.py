@@ -7,7 +7,12 @@ import numpy as np
 from sklearn.isotonic import isotonic_regression
 
 from skorch_logreg import pipelines
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.displays.axes import (
+    foreground_color,
+    prepare_axes,
+    set_log_axis,
+    shorten_labels,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import to_dense_numpy
@@ -137,7 +142,7 @@ class CoefficientPathDisplay:
             ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
         ]
         ax.axhline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
-        ax.set(xscale="log", xlabel="C" if against == "C" else "lambda = 1 / C")
+        set_log_axis(ax, "C" if against == "C" else "lambda = 1 / C")
         if len(x) > 1:
             ax.set_xlim(x[0], x[-1])
         ax.set_ylabel("norm of the coefficients over the classes" if is_norm else "coefficient")

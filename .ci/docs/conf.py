@@ -48,6 +48,8 @@ if not os.environ.get("INTERSPHINX"):
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skorch_logreg"
+html_static_path = ["static"]
+html_css_files = ["style.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -39,7 +39,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "multinomial_along": (*_MULTINOMIAL, *_BY_ROW, *(c_void_p,) * 3),
     "multinomial_product": (*_MULTINOMIAL, c_void_p),
     "mirror": (c_void_p, c_int64, c_int64),
-    "coordinate_descent": (c_void_p, *(c_int64,) * 2, *(c_void_p,) * 8, c_int64, c_double),
+    "coordinate_descent": (c_void_p, *(c_int64,) * 2, *(c_void_p,) * 9, c_int64, c_double),
 }
 _RESULTS = {
     "dense_loss": c_double,

@@ -51,11 +51,11 @@ def coordinate_descent(
     arrays = [start, lasso, *(bounds or ())]
     fixed = torch.stack(arrays)
     x, step, gradient = torch.stack([start, torch.zeros_like(start), slope])
-    free = torch.empty(size, dtype=torch.int64)
+    free, work = torch.empty(size, dtype=torch.int64), torch.empty(4, size, dtype=torch.float64)
     addresses = [row.data_ptr() for row in fixed] + [None] * (4 - len(arrays))
     left = function(
         *(hessian.data_ptr(), size, hessian.stride(0), *addresses),
-        *(array.data_ptr() for array in (x, step, gradient, free)),
+        *(array.data_ptr() for array in (x, step, gradient, free, work)),
         *(max_epochs, share),
     )
     return step, left

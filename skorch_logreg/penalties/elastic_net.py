@@ -1,6 +1,7 @@
 """The lasso and its mixtures with ridge."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -42,7 +43,8 @@ class ElasticNet(Penalty):
     def value(self, coef: Tensor) -> Tensor:
         """Value (m,)."""
         lasso, ridge = self.weights(coef)
-        return (lasso * coef.abs() + ridge / 2 * coef.square()).sum(dim=(1, 2))
+        size = coef.abs()
+        return ((ridge / 2 * size).add_(lasso).mul_(size)).sum(dim=(1, 2))
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
         """Value (m,) and gradient (m, K, p) of the ridge part."""
@@ -117,7 +119,14 @@ class ElasticNet(Penalty):
 
     def weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Strengths of the absolute value and of the square, in the coefficients' units."""
-        one = like.new_ones(())
-        factor = one if self.factor is None else self.factor
-        scale = one if self.scale is None else self.scale
+        if self._weights is not None:
+            return self._weights
+        return like.new_tensor(self.l1_ratio), like.new_tensor(1 - self.l1_ratio)
+
+    @cached_property
+    def _weights(self) -> tuple[Tensor, Tensor] | None:
+        if self.scale is None and self.factor is None:
+            return None
+        factor = 1.0 if self.factor is None else self.factor
+        scale = torch.ones_like(self.factor) if self.scale is None else self.scale
         return self.l1_ratio * factor / scale, (1 - self.l1_ratio) * factor / scale.square()

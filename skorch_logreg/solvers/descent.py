@@ -140,10 +140,12 @@ def line_search(objective: Objective, point: Point, direction: Tensor, change: T
     return torch.where(start < 0, torch.where(fine, step, low), torch.zeros_like(step))
 
 
-def backtracked_step(objective: Objective, point: Point, direction: Tensor) -> Point:
-    """Take the full step, or backtrack to a sufficient decrease."""
+def backtracked_step(
+    objective: Objective, point: Point, direction: Tensor, promised: float
+) -> Point:
+    """Take the full step, or backtrack to a sufficient share of the promised decrease."""
     ahead = objective.move(point, direction)
-    enough = point.value + 1e-4 * penalised_slope(objective, point, direction)
+    enough = point.value - 1e-4 * promised
     if bool(ahead.value <= enough + objective.rounding * point.value.abs()):
         return ahead
     change = ahead.logits - point.logits

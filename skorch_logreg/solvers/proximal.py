@@ -21,7 +21,6 @@ from skorch_logreg.objective import (
 )
 from skorch_logreg.solvers.descent import backtrack, penalised_slope, projected, within_constraints
 from skorch_logreg.solvers.quadratic import (
-    ENTRY_MARGIN,
     MAX_STEPS,
     MIN_DECREASE,
     QuadraticModel,
@@ -29,6 +28,7 @@ from skorch_logreg.solvers.quadratic import (
 )
 from skorch_logreg.subproblems import Quadratic, minimise
 
+_ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
 _ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
@@ -133,7 +133,8 @@ class ProximalNewton(Resumable):
         n_models, n_outputs, _ = objective.shape
         if n_models > 1:
             return _newton_step(objective, state)
-        columns = _working_set(objective, state.point, 0).any(dim=0).nonzero()[:, 0]
+        gradient = objective.loss_gradient(state.point)
+        columns = _working_set(objective, state.point, gradient).any(dim=0).nonzero()[:, 0]
         apart = objective.penalty.separable and state.direction is None
         few = 0 < len(columns) * _COPY_RATIO <= objective.data.n_features
         if n_outputs == 1 and apart and len(columns):
@@ -205,19 +206,30 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
     """Minimise over some columns of one model with one output; a small set is copied."""
     point, model = state.point, state.model
     gap, value = float(state.decrement), float(point.value)
-    goal = max(_SQUARED_GAP_SHARE * gap**2 / value, state.goal * value)
     if len(columns) * _COPY_RATIO > objective.data.row_size:
-        # every step computes the gradient of the other columns as well
+        # every step computes the gradient of the other columns as well: none is left out
+        goal = (1 / _GOAL_SHARE - 1) * state.goal * value
+
+        def choose(point: Point, gradient: Tensor) -> Tensor:
+            return _working_set(objective, point, gradient[None, None])[0].nonzero()[:, 0]
+
         reached, model = minimise_part(
-            objective, point, columns, model, goal=goal, enough=MIN_DECREASE
+            objective, point, model, choose, goal=goal, enough=MIN_DECREASE, reuse=True
         )
         if not objective.fit_intercept:
             return _state_at(objective, reached, state.goal, model)
         return _at_best_intercept(objective, reached.params, reached.logits, state.goal, model)
     within, part = _restricted(objective, columns)
+
+    def every(point: Point, gradient: Tensor) -> Tensor:
+        violation = _violation(part, point, gradient[None, None])
+        return ((point.params[..., :-1] != 0) | (violation > 0))[0, 0].nonzero()[:, 0]
+
+    goal = max(_SQUARED_GAP_SHARE * gap**2 / value, state.goal * value)
     begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    every = torch.arange(len(columns), device=columns.device)
-    reached, _ = minimise_part(part, begin, every, None, goal=goal, enough=_LAST_DECREASE)
+    reached, _ = minimise_part(
+        part, begin, None, every, goal=goal, enough=_LAST_DECREASE, reuse=False
+    )
     params = point.params.clone()
     params[..., within] = reached.params
     return _at_best_intercept(objective, params, reached.logits, state.goal)
@@ -281,24 +293,30 @@ def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
     return torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
 
 
-def _working_set(objective: Objective, point: Point, model: int) -> Tensor:
-    """Select the coefficients (K, p) of the working set, as a mask."""
-    coef = point.params[..., :-1]
-    if coef[model].numel() <= _ALL_COORDINATES and not bool(
+def _violation(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
+    """Return how far coefficients (m, K, p) are from their optimality condition.
+
+    A single model and output enters coefficients with a margin.  ``gradient`` (m, K, p + 1) is that
+    of the loss.
+    """
+    one = gradient.shape[:2] == (1, 1) and objective.penalty.separable
+    strength = objective.reg_strength * (1 - _ENTRY_MARGIN if one else 1.0)
+    coef, penalty = point.params[..., :-1], objective.penalty
+    return penalty.pooled(penalty.subgradient_distance(coef, gradient[..., :-1], strength))
+
+
+def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
+    """Select the coefficients (K, p) of the working set of one model, as a mask."""
+    coef = point.params[0, :, :-1]
+    if coef.numel() <= _ALL_COORDINATES and not bool(
         objective.penalty.coercive(objective.reg_strength)
     ):
         # no gap would show what the coefficients left out could add to a step of the others
-        return torch.ones_like(coef[model], dtype=torch.bool)
-    one = coef.shape[1] == 1 and objective.penalty.separable
-    distance = objective.penalty.subgradient_distance(
-        coef,
-        objective.loss_gradient(point)[..., :-1],
-        objective.reg_strength * (1 - ENTRY_MARGIN if one else 1.0),
-    )[model]
-    active = coef[model] != 0
-    violation = torch.where(active, 0.0, objective.penalty.pooled(distance))
+        return torch.ones_like(coef, dtype=torch.bool)
+    active = coef != 0
+    violation = torch.where(active, 0.0, _violation(objective, point, gradient)[0])
     max_entering = max(_ENTERING_RATIO * int(active.sum()), _MIN_ENTERING)
-    if one:
+    if len(coef) == 1 and objective.penalty.separable:
         n, p = objective.data.n_samples, objective.data.n_features
         max_entering = max(
             max_entering,
@@ -318,7 +336,8 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     single = torch.tensor([model], device=point.value.device)
     own = objective.select(single)
     point = point.select(single)
-    working = _working_set(own, point, 0)
+    gradient = own.loss_gradient(point)
+    working = _working_set(own, point, gradient)
     columns = working.any(dim=0).nonzero()[:, 0]
     n_outputs = working.shape[0]
     every = len(columns) == own.data.n_features
@@ -328,8 +347,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     member = torch.zeros(n_outputs, side, dtype=torch.bool, device=flat.device)
     member[:, :-1] = working[:, columns]
     inside = member.flatten().nonzero()[:, 0]
-    gradient = own.loss_gradient(point)[0]
-    gradient_w, gradient_b = gradient[:, :-1][working], gradient[:, -1]
+    gradient_w, gradient_b = gradient[0, :, :-1][working], gradient[0, :, -1]
     quadratic = flat[inside][:, inside]
     coef = point.params[0, :, :-1][working]
     index = working.nonzero()[:, 1]
@@ -341,7 +359,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         reduced = gradient_w - cross @ (inverse @ gradient_b)
     else:
         reduced = gradient_w
-    out = torch.zeros_like(gradient)
+    out = torch.zeros_like(gradient[0])
     rounding = float(gradient_rounding(own, point))
     curvature = own.data.weight.sum()  # of a column of unit deviation, at most, up to a factor
     value, found = float(point.value), None

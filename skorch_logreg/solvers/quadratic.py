@@ -1,5 +1,6 @@
 """Quadratic model of the loss over some columns, used for several steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +23,6 @@ from skorch_logreg.subproblems import Quadratic, minimise
 MIN_DECREASE = 0.1
 MAX_STEPS = 20  # steps on one set of columns
 _MIN_DUAL_SCALE = 0.9  # scale of the dual point, above which the rows' share of a gap is small
-ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,15 @@ class QuadraticModel:
         own.copy_((own + own.T) / 2)
         return replace(self, bordered=bordered, columns=every)
 
-    def corrected(self, objective: Objective, before: Point, after: Point) -> "QuadraticModel":
-        """Apply a BFGS update with the change of the gradient along a step, in place.
+    def corrected(self, step: Tensor, change: Tensor) -> "QuadraticModel":
+        """Apply a BFGS update with a step (p + 1,) and its change of the gradient, in place.
 
         References
         ----------
         Nocedal, Wright (2006). Numerical Optimization, equation 6.19.
         """
-        within = torch.cat([self.columns, self.columns.new_tensor([objective.data.n_features])])
-        step = (after.params - before.params)[0, 0, within]
-        change = objective.loss_gradient(after) - objective.loss_gradient(before)
-        change = change[0, 0, within]
+        within = torch.cat([self.columns, self.columns.new_tensor([len(step) - 1])])
+        step, change = step[within], change[within]
         seen, image = float(change @ step), self.bordered @ step
         modelled = float(image @ step)
         if seen > LOW_PRECISION_ROUNDING * modelled > 0:
@@ -97,9 +95,11 @@ class QuadraticModel:
             self.bordered.addmm_((pair * pair.new_tensor([[1.0], [-1.0]])).T, pair)
         return self
 
-    def direction(self, objective: Objective, point: Point) -> Tensor:
-        """Return the step (1, 1, p + 1) to the minimiser of the model plus the penalty."""
-        gradient = objective.loss_gradient(point)[0, 0]
+    def direction(self, objective: Objective, point: Point, gradient: Tensor) -> Tensor:
+        """Return the step (1, 1, p + 1) to the minimiser of the model plus the penalty.
+
+        ``gradient`` (p + 1,) is that of the loss.
+        """
         coef, slope = point.params[0, 0, self.columns], gradient[self.columns]
         hessian, border, inverse = self._eliminated(objective.fit_intercept)
         quadratic = Quadratic(hessian, slope - border * (inverse * gradient[-1]), coef)
@@ -128,37 +128,43 @@ class QuadraticModel:
 def minimise_part(
     objective: Objective,
     point: Point,
-    columns: Tensor,
     model: QuadraticModel | None,
+    choose: Callable[[Point, Tensor], Tensor],
     *,
     goal: float,
     enough: float,
+    reuse: bool,
 ) -> tuple[Point, QuadraticModel | None]:
-    """Minimise over some columns with as few Hessians as possible.
+    """Minimise over columns that are chosen at every step, with as few Hessians as possible.
 
-    Stops at a duality gap over these columns, or when the predicted decrease of a step is at most
-    ``enough`` times the largest one.
+    ``choose`` returns the columns from a point and the gradient (p + 1,) of the loss there. Stops
+    at a duality gap, or when the predicted decrease of a step is at most ``enough`` times the
+    largest one. Hessians are reused for several steps, unless they cost less than a step.
     """
     before, left, most, model = torch.inf, torch.inf, 0.0, model and model.copy()
-    is_copy = len(columns) == objective.data.n_features
+    gradient = objective.loss_gradient(point)[0, 0]
     for _ in range(MAX_STEPS):
-        moving = _moving(objective, point, columns)
-        fresh = model is None or is_copy or not model.is_similar(moving)
+        moving = choose(point, gradient)
+        if not len(moving):
+            break
+        fresh = model is None or not reuse or not model.is_similar(moving)
         if model is None or fresh:
             model = QuadraticModel.of(objective, point, moving)
         else:
             model = model.extended(objective, point, moving)
-        direction = within_constraints(objective, point, model.direction(objective, point))
+        direction = model.direction(objective, point, gradient)
+        direction = within_constraints(objective, point, direction)
         promised = -float(penalised_slope(objective, point, direction))
         rounding = abs(promised) <= objective.rounding * float(point.value)
         if not (fresh or rounding) and not 0 < promised <= MIN_DECREASE * before:
             model = None
             continue
-        ahead = backtracked_step(objective, point, direction)
+        ahead = backtracked_step(objective, point, direction, promised)
         is_poor = float(point.value - ahead.value) < MIN_DECREASE * promised and not rounding
-        model = model.corrected(objective, point, ahead)
+        slope, gradient = gradient, objective.loss_gradient(ahead)[0, 0]
+        model = model.corrected((ahead.params - point.params)[0, 0], gradient - slope)
         point, before, most = ahead, promised, max(most, promised)
-        last, left = left, _part_gap(objective, point, columns, model, promised)
+        last, left = left, _gap(objective, point, model, promised)
         model = None if is_poor else model
         if goal <= ROUNDING_DISTANCE * float(point.value):
             if rounding and fresh:  # values cannot improve: stop after a step with a new Hessian
@@ -172,27 +178,10 @@ def minimise_part(
     return point, model
 
 
-def _moving(objective: Objective, point: Point, columns: Tensor) -> Tensor:
-    """Return the columns whose coefficients are not zero or violate their optimality condition."""
-    coef, gradient = (
-        array[..., columns] for array in (point.params, objective.loss_gradient(point))
-    )
-    penalty = objective.penalty.of_columns(columns)
-    strength = objective.reg_strength * (1 - ENTRY_MARGIN)
-    distance = penalty.subgradient_distance(coef, gradient, strength)
-    moving = columns[((coef != 0) | (distance > 0))[0, 0]]
-    return moving if len(moving) else columns
-
-
-def _part_gap(
-    objective: Objective, point: Point, columns: Tensor, model: QuadraticModel, promised: float
-) -> float:
-    """Return the duality gap over some columns, or the predicted decrease without a bound."""
-    penalty = objective.penalty.of_columns(columns)
-    if not bool(penalty.coercive(objective.reg_strength).all()):
+def _gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
+    """Estimate the duality gap, or return the predicted decrease if no bound is finite."""
+    if not bool(objective.penalty.coercive(objective.reg_strength).all()):
         return promised
-    within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
-    part = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    gap, scale = penalty_gap(replace(objective, penalty=penalty), part)
+    gap, scale = penalty_gap(objective, point)
     # far from the optimum the rows' share of the gap is larger
     return float(gap) + model.intercept_gap(point) if float(scale) > _MIN_DUAL_SCALE else torch.inf

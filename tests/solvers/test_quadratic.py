@@ -32,7 +32,7 @@ def test_direction_leads_to_the_models_minimiser(fit_intercept):
     )
     point = of.evaluate(parameters(of))
     model = QuadraticModel.of(of, point, torch.arange(5))
-    step = model.direction(of, point)
+    step = model.direction(of, point, of.loss_gradient(point)[0, 0])
     slope = of.loss_gradient(point)[0, 0] + model.bordered @ step[0, 0]
     coef = (point.params + step)[..., :-1]
     distance = of.penalty.subgradient_distance(coef, slope[None, None, :-1], of.reg_strength)
@@ -46,11 +46,13 @@ def test_corrected_agrees_with_the_last_step():
     of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     before = of.evaluate(parameters(of))
     model = QuadraticModel.of(of, before, torch.tensor([3, 0, 4]))
-    after = of.evaluate(before.params + 3 * model.direction(of, before))
-    corrected = model.copy().corrected(of, before, after)
+    gradient = of.loss_gradient(before)[0, 0]
+    after = of.evaluate(before.params + 3 * model.direction(of, before, gradient))
+    step = (after.params - before.params)[0, 0]
+    change = of.loss_gradient(after)[0, 0] - gradient
+    corrected = model.copy().corrected(step, change)
     within = torch.tensor([3, 0, 4, 5])
-    step = (after.params - before.params)[0, 0, within]
-    change = (of.loss_gradient(after) - of.loss_gradient(before))[0, 0, within]
+    step, change = step[within], change[within]
     torch.testing.assert_close(corrected.bordered @ step, change)
     torch.testing.assert_close(corrected.bordered, corrected.bordered.T)
     assert (model.bordered @ step - change).norm() > 0.01 * change.norm()
@@ -60,4 +62,6 @@ def test_corrected_stays_as_it_is_where_there_was_no_step():
     of = objective(LOSSES["binomial"], PENALTIES["elastic-net"], reg_strength=(5.0,))
     point = of.evaluate(parameters(of))
     model = QuadraticModel.of(of, point, torch.tensor([3, 0]))
-    assert model.corrected(of, point, point) is model
+    zero = torch.zeros(6, dtype=torch.float64)
+    before = model.bordered.clone()
+    assert torch.equal(model.corrected(zero, zero).bordered, before)

@@ -302,7 +302,7 @@ def _violation(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
     one = gradient.shape[:2] == (1, 1) and objective.penalty.separable
     strength = objective.reg_strength * (1 - _ENTRY_MARGIN if one else 1.0)
     coef, penalty = point.params[..., :-1], objective.penalty
-    return penalty.pooled(penalty.subgradient_distance(coef, gradient[..., :-1], strength))
+    return penalty.subgradient_distance(coef, gradient[..., :-1], strength)
 
 
 def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
@@ -314,7 +314,8 @@ def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor
         # no gap would show what the coefficients left out could add to a step of the others
         return torch.ones_like(coef, dtype=torch.bool)
     active = coef != 0
-    violation = torch.where(active, 0.0, _violation(objective, point, gradient)[0])
+    distance = objective.penalty.pooled(_violation(objective, point, gradient)[0])
+    violation = torch.where(active, 0.0, distance)
     max_entering = max(_ENTERING_RATIO * int(active.sum()), _MIN_ENTERING)
     if len(coef) == 1 and objective.penalty.separable:
         n, p = objective.data.n_samples, objective.data.n_features

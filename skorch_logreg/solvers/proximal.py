@@ -15,6 +15,7 @@ from skorch_logreg.objective import (
     Point,
     gap_beyond_rounding,
     gradient_rounding,
+    inner,
     loss_hessian,
     minimise_intercept,
     outputs_inverse,
@@ -40,6 +41,7 @@ _SQUARED_GAP_SHARE = 1e-5
 # share of the largest decrease at which steps on a copied set end; of a value
 _LAST_DECREASE = 1e-2
 _MAX_GAP_LEFT = 0.5  # share of the gap that a step may leave if its fall is small
+_SHORT_STEP = 0.1  # share of a step below which the Hessian's curvature is much too low
 _MAX_DECREASE = 1e3  # ratio of a predicted decrease to the objective, beyond which it is wrong
 # multiples of the largest curvature that are added to the Hessian, one after another
 _SHIFTS = (0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
@@ -242,9 +244,33 @@ def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
         direction = _directions(objective, point)
     change = objective.logits(direction)
     step = backtrack(objective, point, direction, change)
+    if bool(((step > 0) & (step < _SHORT_STEP)).any()):
+        direction, change, step = _damped(objective, point, direction, change, step)
     params = projected(objective, point.params + step[:, None, None] * direction, point.params)
     logits = torch.addcmul(point.logits, change, step[:, None])
     return _at_best_intercept(objective, params, logits, state.goal)
+
+
+def _damped(
+    objective: Objective, point: Point, direction: Tensor, change: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return directions of a Hessian that has the curvature which short steps have met.
+
+    Saturated rows have almost no curvature until they are classified otherwise: a model of their
+    Hessian goes much too far, and a small share of such a step hardly moves the other parameters.
+    """
+    met = -penalised_slope(objective, point, direction) / (step * inner(direction, direction))
+    shift = torch.where((step > 0) & (step < _SHORT_STEP), met, 0.0)
+    other = _directions(objective, point, shift)
+    moved = objective.logits(other)
+    length = backtrack(objective, point, other, moved)
+    value = objective.along(point, direction, change, step)[0]
+    lower = objective.along(point, other, moved, length)[0] < value
+    return (
+        torch.where(lower[:, None, None], other, direction),
+        torch.where(lower[:, None], moved, change),
+        torch.where(lower, length, step),
+    )
 
 
 def _at_best_intercept(
@@ -273,10 +299,10 @@ def _state_at(
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 
-def _directions(objective: Objective, point: Point) -> Tensor:
-    """Compute the steps (m, K, p + 1) of all models."""
-    models = range(objective.shape[0])
-    return torch.stack([_direction(objective, point, model) for model in models])
+def _directions(objective: Objective, point: Point, shift: Tensor | None = None) -> Tensor:
+    """Compute the steps (m, K, p + 1) of all models; ``shift`` (m,) is added to their Hessians."""
+    shifts = [0.0] * objective.shape[0] if shift is None else shift.tolist()
+    return torch.stack([_direction(objective, point, i, own) for i, own in enumerate(shifts)])
 
 
 def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
@@ -332,7 +358,7 @@ def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor
     return active | chosen.view_as(active)
 
 
-def _direction(objective: Objective, point: Point, model: int) -> Tensor:
+def _direction(objective: Objective, point: Point, model: int, least: float = 0.0) -> Tensor:
     """Compute the step (K, p + 1) to the minimiser of the quadratic model of one model."""
     single = torch.tensor([model], device=point.value.device)
     own = objective.select(single)
@@ -345,6 +371,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     hessian = loss_hessian(own, point, None if every else columns)[0]
     side = len(columns) + 1
     flat = hessian.reshape(n_outputs * side, n_outputs * side)
+    flat.diagonal().add_(least)
     member = torch.zeros(n_outputs, side, dtype=torch.bool, device=flat.device)
     member[:, :-1] = working[:, columns]
     inside = member.flatten().nonzero()[:, 0]

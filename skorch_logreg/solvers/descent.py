@@ -1,15 +1,15 @@
 """Steps and line searches along descent directions."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, inner
+from skorch_logreg.objective.line_search import line_search
 
 _FLAT = 0.5  # share of the slope that a full step may leave without a line search
-_LINE_STEPS = 40  # maximum number of evaluations of a line search
-_SLOPE_LEFT = 0.3  # share of the slope that a line search may leave
 # step length, in full steps, above which rounding of the logits requires an evaluation
 _FAR = 100.0
 
@@ -54,13 +54,10 @@ def accept_step(
 
 def _are_accepted(point: Point, direction: Tensor, moved: Point, rounding: float) -> list[bool]:
     """Return for every model whether the full step is acceptable."""
-    slopes = zip(
-        inner(point.gradient, direction).tolist(),
-        inner(moved.gradient, direction).tolist(),
-        strict=True,
-    )
+    before = inner(point.gradient, direction).tolist()
+    slopes = zip(before, inner(moved.gradient, direction).tolist(), strict=True)
     # in a batch, a step that is only too short is accepted: all models would wait for its search
-    together = len(direction) > 1
+    together = len(before) > 1
     values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
     return [
         before < 0
@@ -79,7 +76,8 @@ def _search_line(
     if point.logits.dtype is not objective.logits_dtype:
         point = objective.evaluate(point.params)
     change = moved.logits - point.logits
-    step = line_search(objective, point, direction, change)
+    along = partial(objective.along, point, direction, change)
+    step = line_search(along, inner(point.gradient, direction), point.value, objective.rounding)
     # 0 times an overflowed direction would be nan
     scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
     if bool((step > _FAR).any()):
@@ -102,42 +100,6 @@ def _evaluate_long_step(objective: Objective, point: Point, scaled: Tensor) -> t
         return target, scaled
     scaled = torch.where(falls[:, None, None], scaled, 0.0)
     return objective.evaluate(point.params + scaled), scaled
-
-
-def line_search(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:
-    """Find step lengths (m,) along descent directions of a smooth objective; 0 if none is found.
-
-    Newton's method on the slope, safeguarded by a bracket, because it diverges with heavy-tailed
-    columns, and reduces an exponential by a factor of e only: a bracket that is not halved is
-    bisected.  If it spans powers of ten it is bisected geometrically: saturated rows have
-    almost no curvature, and a direction may be 1e40 times too long.  The objective is convex, so
-    it has decreased wherever the slope is still negative; such a step is the result if the search
-    does not converge.  Costs a few sums over rows and no read of X.
-    """
-    start = inner(point.gradient, direction)
-    step = torch.ones_like(start)
-    low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
-    shrink, fine = torch.full_like(start, 0.5), torch.zeros_like(start, dtype=torch.bool)
-    for _ in range(_LINE_STEPS):
-        value, slope, curvature = objective.along(point, direction, change, step)
-        left = slope < 0
-        limit = point.value + objective.rounding * point.value.abs()
-        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & ((value <= limit) | left)
-        # a narrower bracket is rounding error
-        ended = fine | (high.isfinite() & (high - low <= 1e-10 * high))
-        if bool((ended | (start >= 0)).all()):
-            break
-        width = high - low
-        low = torch.where(left & ~fine, step, low)
-        high = torch.where(left | fine, high, step)
-        newton = step - slope / curvature
-        middle = torch.where(low > 0, (low * high).sqrt(), shrink * high)
-        middle = torch.where(high.isinf(), 4 * step, middle)
-        shrink = torch.where(low > 0, shrink, shrink.square())
-        inside = (newton > low) & (newton < high) & (newton <= 10 * step)
-        inside &= width.isinf() | (high - low <= width / 2)
-        step = torch.where(fine, step, torch.where(inside, newton, middle))
-    return torch.where(start < 0, torch.where(fine, step, low), torch.zeros_like(step))
 
 
 def backtracked_step(

@@ -213,7 +213,7 @@ def logistic_newton(
     buffer = params.new_empty(len(X) + padded * (tile + 2))
     # one array of zeros: the matrix, the sums and the ends
     zeros = params.new_zeros(padded * padded + 4 * side + 2)
-    gram, sums, ends = zeros.split([padded * padded, 4 * side, 2])
+    gram, sums, ends = zeros[: -4 * side - 2], zeros[-4 * side - 2 : -2], zeros[-2:]
     found = kernel(
         sign,
         *factor,

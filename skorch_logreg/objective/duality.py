@@ -69,17 +69,19 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
 
 
 def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
-    """Bound ``F - F*`` (m,) of a smooth objective near its best intercepts, without reading rows.
+    """Bound ``F - F*`` (m,) near the best intercepts, without reading rows.
 
-    Returns None if the shift of a model's residuals is too long.  The rows' share is the
-    Kullback-Leibler divergence between their probabilities, which is ``d'Hd / 2`` up to a factor
-    of ``1 + |d|``.
+    The penalty is smooth and quadratic.  Returns None if the shift of a model's residuals is too
+    long.  The rows' share is the Kullback-Leibler divergence between their probabilities, which is
+    ``d'Hd / 2`` up to a factor of ``1 + |d|``.
     """
     gradient, step = feasible_gradient(objective, point)
     if not bool((step.abs() <= _MAX_NEARBY_STEP_LOGITS).all()):
         return None
     rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_NEARBY_STEP_LOGITS) / 2)
-    return duality_gap(objective, replace(point, gradient=gradient)) + rows
+    features, _ = penalty_gap(objective, replace(point, gradient=gradient))
+    held = objective.penalty.coercive(objective.reg_strength)
+    return torch.where(held, features + rows, torch.inf)
 
 
 def feasible_gradient(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:

@@ -238,15 +238,15 @@ class _Loop:
                 break
             run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
             self._keep(run)
-        exact, n_iter = run.objective.exact, run.n_iter
-        if self._stopped or n_iter >= self._rule.max_iter:
+        exact, n_steps = run.objective.exact, 0
+        if self._stopped or run.n_iter >= self._rule.max_iter:
             moved = solver.init(exact, run.state.point.params, self._rule.tol)
         else:
-            moved, n_iter = solver.step(exact, run.state), n_iter + 1
+            moved, n_steps = solver.step(exact, run.state), 1
             if None in stuck_models(run.state, moved):
                 moved = solver.init(exact, run.state.point.params, self._rule.tol)
-        run = self._rule.after_step(replace(run, objective=exact), moved)
-        self._keep(replace(run, n_iter=n_iter))
+        run = replace(run, objective=exact)
+        self._keep(self._rule.after_step(run, moved, run.stalls, n_steps))
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""
@@ -260,7 +260,9 @@ class _Loop:
                 reached = optimality(state)
             if state is not run.state:
                 # an unconfirmed decrement may have made the last step look like progress
-                stalls = run.stalls if before is None else count_stalls(before, state)
+                stalls = run.stalls
+                if before is not None:
+                    stalls = count_stalls(before.stalls, stuck_models(before.state, state))
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._call_back(run, reached)
@@ -272,13 +274,11 @@ class _Loop:
                 return
             moved = self._solver.step(run.objective, run.state)
             stuck = stuck_models(run.state, moved)
-            stalls = count_stalls(run, moved)
             # after an overflow the previous point is the last valid one
             overflows = None in stuck
             before = None if overflows else run
             state = run.state if overflows else moved
-            run = self._rule.after_step(run, state)
-            self._keep(replace(run, n_iter=run.n_iter + 1, stalls=stalls))
+            self._keep(self._rule.after_step(run, state, count_stalls(run.stalls, stuck)))
 
     def interrupt(self) -> None:
         """Stop the active models at their current points."""

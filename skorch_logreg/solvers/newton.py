@@ -10,7 +10,6 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.curvature.cholesky import SINGLE_DAMPING, rounding_shift
-from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -90,7 +89,7 @@ class NewtonCholesky(Resumable):
         """Take one Newton step."""
         step = -state.solved
         # the next decrement relative to the objective is about the square of this one
-        is_rough = state.is_rough and float(state.decrement / state.point.value) > state.tol
+        is_rough = state.is_rough and bool(state.decrement > state.tol * state.point.value)
         target = state.point.params + step
         whole = _compiled_at(objective, target, state.tol, state.plan, is_rough)
         if whole is None:
@@ -146,26 +145,22 @@ def _compiled_at(
     if data.whole is None or not (is_plain and objective.penalty.quadratic):
         return None
     shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[-1])
-
-    def kernel(block: Block) -> tuple[Tensor, ...]:
-        intercept = objective.fit_intercept
-        return (
-            block.logistic_newton(
-                params, objective.ridge, shift=shift, fit_intercept=intercept, is_rough=is_rough
-            )
-            or ()
-        )
-
-    found = data.reduce(kernel, reads=0)
-    if not found:
+    found = data.whole.logistic_newton(
+        params,
+        objective.ridge,
+        shift=shift,
+        fit_intercept=objective.fit_intercept,
+        is_rough=is_rough,
+    )
+    if found is None:
         return None
     data.reads[0] += 2  # those of a point and of its Hessian
     logits, sums, factor, ends = found
     gradient, diagonal, solved, border = sums.view(4, *params.shape).unbind()
-    value, decrement = ends.split(1)
+    value, decrement = ends[:1], ends[1:]
     point = Point(params, logits, value, gradient, border)
-    trusted = torch.full_like(decrement, not is_rough, dtype=torch.bool)
-    if not is_rough and decrement.item() <= tol**2 * value.item():
+    trusted = torch.tensor([not is_rough])
+    if not is_rough and bool(decrement <= tol**2 * value):
         curvature = ExactHessian(
             factor.tril()[None], diagonal.rsqrt()[0], diagonal.new_tensor([shift])
         )

@@ -168,7 +168,7 @@ def _gap(objective: Objective, point: Point) -> Tensor:
     rounding = VALUE_ROUNDING * point.value.abs()
     if not objective.fit_intercept:
         return _relative(duality_gap(objective, point) + rounding, point)
-    if objective.penalty.smooth:
+    if objective.penalty.smooth and objective.penalty.quadratic:
         bound = duality_gap_nearby(objective, point)
         if bound is not None:
             return _relative(bound + rounding, point)

@@ -105,11 +105,14 @@ class StoppingRule:
                 status[i], reached[i] = Status.PRECISION, 1.0
         return status, directions
 
-    def after_step(self, run: RunState, state: Any) -> RunState:
+    def after_step(
+        self, run: RunState, state: Any, stalls: tuple[int, ...], n_steps: int = 1
+    ) -> RunState:
         """Return a run with the state after a step, and what the step says about both."""
         state, missed = self._doubted(run, state)
         quiet = self._updated_quiet(run, state, missed)
-        return replace(run, state=state, quiet=quiet, missed=missed)
+        n_iter = run.n_iter + n_steps
+        return replace(run, state=state, quiet=quiet, missed=missed, stalls=stalls, n_iter=n_iter)
 
     def _doubted(self, run: RunState, state: Any) -> tuple[Any, tuple[float, ...]]:
         """Doubt decrements after steps along which the curvature may have changed.
@@ -118,12 +121,12 @@ class StoppingRule:
         miss is returned as well. A duality gap is a bound anywhere.
         """
         objective, penalty, point = run.objective, run.objective.penalty, state.point
-        value = point.value.clamp(min=torch.finfo(torch.float64).tiny)
         none = (0.0,) * len(run.models)
         if state is run.state:  # the step overflowed
             return state, run.missed
         if not self.proof or min(optimality(state)) > self.tol:
             return state, none
+        value = point.value.clamp(min=torch.finfo(torch.float64).tiny)
         if not penalty.smooth:
             bounded = penalty.coercive(objective.reg_strength)
             # The next quadratic problem may find what rounding hid in this one. Where the logits of
@@ -183,13 +186,14 @@ class StoppingRule:
         """Find directions of recession of models whose objective may have no minimiser."""
         objective, point = run.objective, run.state.point
         free = [self._free[i] for i in run.models]
+        none: list[Tensor | None] = [None] * len(free)
         if run.n_iter > run.first and not any(free) and not any(status):
-            return [None] * len(free)
+            return none
         asked = [f and s is not Status.CONVERGED for f, s in zip(free, status, strict=True)]
         if run.n_iter == run.first:  # classes without weight are visible at the start
             rare = rare_classes(objective, point)
             asked = [a or r for a, r in zip(asked, rare, strict=True)]
-        directions = separating_directions(objective, point, asked)
+        directions = separating_directions(objective, point, asked) if any(asked) else none
         near = [
             i
             for i, how in enumerate(status)
@@ -280,12 +284,9 @@ def stuck_models(before: Any, state: Any) -> list[bool | None]:
     ]
 
 
-def count_stalls(before: RunState, state: Any) -> tuple[int, ...]:
-    """Count the steps without progress in a row of each model."""
-    return tuple(
-        _STALLS if s is None else s * (n + 1)
-        for s, n in zip(stuck_models(before.state, state), before.stalls, strict=True)
-    )
+def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int, ...]:
+    """Count the steps without progress in a row of each model; see `stuck_models`."""
+    return tuple(_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True))
 
 
 def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

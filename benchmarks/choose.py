@@ -84,21 +84,9 @@ def _dual(objective):
     return CurvaturePlan(curvature.DualHessian.build, True, _price(objective), 0.3)
 
 
-def _frequent(objective, n_columns):
-    n_columns = min(n_columns, objective.shape[2] - 1)
-    build = partial(curvature.FrequentColumns.build, n_columns=n_columns)
-    return CurvaturePlan(build, False, lambda m: 1 + n_columns / 20, 0.0)
-
-
 def _uncorrelated(objective):
     build = curvature.UncorrelatedColumns.build
     return CurvaturePlan(build, False, lambda m: 1.0, 0.0, is_adaptive=True)
-
-
-def _bound(objective):
-    if objective.shape[1] == 1 or objective.shape[2] > MOST:
-        return None
-    return CurvaturePlan(curvature.MultinomialBound.build, False, _price(objective), 0.0)
 
 
 def _classes(objective):
@@ -111,11 +99,8 @@ CURVATURES: dict[str, Callable[[Any], CurvaturePlan | None]] = {
     "exact": _exact,
     "exact on a sample": _sampled,
     "dual": _dual,
-    "300 columns": partial(_frequent, n_columns=300),
-    "1000 columns": partial(_frequent, n_columns=1000),
     "classes": _classes,
     "uncorrelated": _uncorrelated,
-    "bound": _bound,
 }
 
 
@@ -152,15 +137,15 @@ def _forced(objective, key):
     return model
 
 
-def _no_sample(objective):
-    return None
+def _no_sample(objective, n_models=None):
+    return ()
 
 
 ALTERNATIVES: dict[str, Ours] = {
     "lbfgs": Ours(LBFGS(), "lbfgs"),
     "newton-cholesky": Ours(NewtonCholesky(), "newton-cholesky"),
     "newton-cg": Ours(NewtonCG(), "newton-cg"),
-    "no sample to start from": Forced(label="no sample", replaced={"sample_rows": _no_sample}),
+    "no sample to start from": Forced(label="no sample", replaced={"sample_sizes": _no_sample}),
     **{
         f"lbfgs, {key}": Forced(
             LBFGS(), f"lbfgs, {key}", {"choose_curvature": partial(_forced, key=key)}

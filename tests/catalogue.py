@@ -49,7 +49,7 @@ def _mixed(objective, point):
     own, rest = torch.tensor([0]), torch.arange(1, len(objective.reg_strength))
     parts = [(own, curvature.ExactHessian.build(objective.select(own), point.select(own)))]
     if len(rest):
-        shared = curvature.SharedHessian.build(objective.select(rest), point.select(rest), 5)
+        shared = curvature.SharedHessian.build(objective.select(rest), point.select(rest))
         parts.append((rest, shared))
     return curvature.MixedCurvature(tuple(parts))
 
@@ -59,14 +59,11 @@ CURVATURES = {
     "classes-sample": lambda objective, point: curvature.ClassBlocks.build(objective, point, 20),
     "exact": curvature.ExactHessian.build,
     "dual": curvature.DualHessian.build,
-    "diagonal": curvature.DiagonalHessian.build,
+    "diagonal": partial(curvature.UncorrelatedColumns.build, with_means=False),
     "rough-dual": partial(curvature.DualHessian.build, rough=True),
-    "frequent": lambda objective, point: curvature.FrequentColumns.build(objective, point, 3),
     "rough": curvature.RoughHessian.build,
     "rough-sample": lambda objective, point: curvature.RoughHessian.build(objective, point, 20),
-    "multinomial-bound": curvature.MultinomialBound.build,
-    "shared": lambda objective, point: curvature.SharedHessian.build(objective, point, 5),
-    "shared-frequent": lambda objective, point: curvature.SharedHessian.build(objective, point, 3),
+    "shared": curvature.SharedHessian.build,
     "uncorrelated": curvature.UncorrelatedColumns.build,
     "mixed": _mixed,
 }
@@ -78,11 +75,8 @@ CLASSES = {
     curvature: {
         curvature.ClassBlocks,
         curvature.ExactHessian,
-        curvature.DiagonalHessian,
         curvature.DualHessian,
-        curvature.FrequentColumns,
         curvature.MixedCurvature,
-        curvature.MultinomialBound,
         curvature.RoughHessian,
         curvature.SharedHessian,
         curvature.UncorrelatedColumns,

@@ -8,12 +8,9 @@ from skorch_logreg.curvature.cost import (
     pass_seconds,
     rough_seconds,
 )
-from skorch_logreg.curvature.diagonal import DiagonalHessian
 from skorch_logreg.curvature.dual import DualHessian
 from skorch_logreg.curvature.exact import ExactHessian
-from skorch_logreg.curvature.frequent import FrequentColumns
 from skorch_logreg.curvature.mixed import MixedCurvature, join
-from skorch_logreg.curvature.multinomial import MultinomialBound
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.curvature.rough import RoughHessian
 from skorch_logreg.curvature.shared import SharedHessian
@@ -22,12 +19,9 @@ from skorch_logreg.curvature.uncorrelated import UncorrelatedColumns
 __all__ = [
     "ClassBlocks",
     "Curvature",
-    "DiagonalHessian",
     "DualHessian",
     "ExactHessian",
-    "FrequentColumns",
     "MixedCurvature",
-    "MultinomialBound",
     "RoughHessian",
     "SharedHessian",
     "UncorrelatedColumns",

@@ -20,8 +20,6 @@ class SharedHessian(Curvature):
     Every logistic Hessian is ``Z'D_m Z`` with one weight per row.  Here all rows of a model have
     their mean weight ``c_m``, which is updated at every point.  ``Z'SZ`` and the penalty's
     diagonal ``P`` are diagonalised jointly, once, so that a solve is two products for all models.
-    With many columns, only those with the most entries are diagonalised, and the others are
-    represented by their diagonal.
 
     A row's weight depends on its logit and is small for large logits, so the mean is least
     accurate along the coefficients.  A correction of rank two gives the curvature of the logits
@@ -38,12 +36,9 @@ class SharedHessian(Curvature):
     loss: Loss
     fit_intercept: bool
     strength: Tensor
-    columns: Tensor
     basis: Tensor
     inverse: Tensor
     share: Tensor
-    squares: Tensor | None
-    penalty: Tensor
     rows: slice
     row_weight: Tensor
     weight: Tensor
@@ -51,31 +46,28 @@ class SharedHessian(Curvature):
 
     @classmethod
     def build(
-        cls, objective: Objective, point: Point, n_columns: int, n_rows: int | None = None
+        cls, objective: Objective, point: Point, n_rows: int | None = None
     ) -> "SharedHessian":
-        """Diagonalise q columns: two passes over X and ``2 n q^2 + 9 q^3`` operations.
+        """Diagonalise the columns: a pass over X and ``2 n p^2 + 9 p^3`` operations.
 
         Uses a sample of ``n_rows`` rows; None uses all rows.
         """
         part, rows = objective, slice(None)
         if n_rows is not None:
             part, rows = on_sample(objective, n_rows), objective.data.sampled(n_rows)
-        columns, squares = _frequent(part, n_columns)
 
         def product(block: Block) -> tuple[Tensor, ...]:
             weight = block.weight.mean(dim=1)[:, None, None]
-            return (block.gram(weight, None, columns)[0, 0, :, 0],)
+            return (block.gram(weight, None)[0, 0, :, 0],)
 
         (gram,) = part.data.reduce(product)
         total, gram = gram[-1, -1], gram[:-1, :-1] / gram[-1, -1]
-        if columns is None:
-            columns = torch.arange(len(gram), device=gram.device)
         penalty = objective.penalty.hess_diagonal(point.params[:1, :1, :-1])[0, 0]
-        matrix = gram + torch.diag(penalty[columns])
+        matrix = gram + torch.diag(penalty)
         factor, scale = scaled_cholesky(matrix[None])
         root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
         with several_threads(len(root) >= LARGE):
-            share, vectors = torch.linalg.eigh(root * penalty[columns] @ root.T)
+            share, vectors = torch.linalg.eigh(root * penalty @ root.T)
         basis = root.T @ vectors
         weight = part.exact.row_weight()
         step = max(len(weight) // 400, 1)  # so many rows estimate a mean to some per cent
@@ -85,12 +77,9 @@ class SharedHessian(Curvature):
             loss=objective.loss,
             fit_intercept=objective.fit_intercept,
             strength=objective.reg_strength,
-            columns=columns,
             basis=basis,
             inverse=matrix @ basis,
             share=share.clamp(0.0, 1.0),
-            squares=None if squares is None else squares / total,
-            penalty=penalty,
             rows=slice(rows.start, None, (rows.step or 1) * step),
             row_weight=sampled.expand(-1, len(objective.reg_strength)),
             weight=total,
@@ -101,7 +90,7 @@ class SharedHessian(Curvature):
         weight = self.weight[..., None]
         eigenvalues = self._eigenvalues(self.weight)
         inner, border = (
-            (gradient[..., self.columns] @ self.basis) / eigenvalues,
+            (gradient[..., :-1] @ self.basis) / eigenvalues,
             gradient[..., -1:] / weight,
         )
         if self.correction is not None:
@@ -112,13 +101,7 @@ class SharedHessian(Curvature):
             border = border - share[..., 1:] / weight
         if not self.fit_intercept:
             border = torch.zeros_like(border)
-        coef = inner @ self.basis.T
-        if self.squares is not None:
-            lone = weight * self.squares[:-1] + self.strength[:, None, None] * self.penalty
-            others = gradient[..., :-1] / torch.where(lone > 0, lone, 1.0)
-            others[..., self.columns] = coef
-            coef = others
-        out = torch.cat([coef, border], dim=-1)
+        out = torch.cat([inner @ self.basis.T, border], dim=-1)
         if out.shape[1] > 1:  # different weights of classes violate the zero sum
             out -= out.mean(dim=1, keepdim=True)
         return out
@@ -131,8 +114,6 @@ class SharedHessian(Curvature):
         rows = self.loss.curvature(logits)[0] * self.row_weight[..., None]
         weight = rows.sum(dim=0).clamp(min=1e-300)
         moved = replace(self, weight=weight, correction=None)
-        if self.squares is not None:  # logits depend on other columns as well
-            return moved
         coef = params[..., :-1] @ self.inverse
         along = (1 - self.share) * coef
         size = (along * coef).sum(dim=-1)
@@ -166,17 +147,3 @@ class SharedHessian(Curvature):
         """Return the eigenvalues (m, K, q) under mean weights."""
         strength = self.strength[:, None, None]
         return torch.addcmul(weight[..., None] * (1 - self.share), strength, self.share)
-
-
-def _frequent(objective: Objective, n_columns: int) -> tuple[Tensor | None, Tensor | None]:
-    """Return the columns with most entries and all squares (p + 1,); None if all columns fit."""
-    if n_columns >= objective.data.n_features:
-        return None, None
-
-    def moments(block: Block) -> tuple[Tensor, ...]:
-        weight = block.weight.mean(dim=1, keepdim=True)
-        return block.column_squares(weight)[0], block.column_counts()
-
-    squares, counts = objective.data.reduce(moments)
-    columns = counts.argsort(descending=True, stable=True)[:n_columns]
-    return columns.sort().values, squares

@@ -11,8 +11,7 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 from skorch_logreg.objective import Params
 from skorch_logreg.penalties import Penalty
-from skorch_logreg.solvers import Solver, Status
-from skorch_logreg.solvers.lbfgs import EvaluateOnly
+from skorch_logreg.solvers import LBFGS, Solver, Status
 
 
 def train(
@@ -69,7 +68,7 @@ def fit_minibatch(request: FitRequest) -> FitResult:
         n_iter, n_passes = n_epochs + progress.n_iter, n_epochs + progress.n_passes
         return bool(callback and callback(replace(progress, n_iter=n_iter, n_passes=n_passes)))
 
-    certifier: str | Solver = EvaluateOnly() if request.effective_penalty.smooth else "auto"
+    certifier: str | Solver = LBFGS() if request.effective_penalty.smooth else "auto"
     certified = replace(request, solver=certifier, max_iter=0, start=reached, callback=None)
     polished = replace(request, start=reached, callback=callback and with_epochs)
     try:

@@ -7,11 +7,8 @@ from functools import partial
 from skorch_logreg.curvature import (
     ClassBlocks,
     Curvature,
-    DiagonalHessian,
     DualHessian,
     ExactHessian,
-    FrequentColumns,
-    MultinomialBound,
     RoughHessian,
     SharedHessian,
     UncorrelatedColumns,
@@ -43,19 +40,17 @@ MANY_MODELS = 4  # models from which a shared factorisation pays
 MAX_STORED_NUMBERS = 1 << 26  # numbers in the factors, or pairs, of all models: half a gigabyte
 _SMALL_SECONDS = 4e-3  # time of a pass and a Hessian for which a second thread does not pay
 _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one
-_SHARED_COLUMNS = 1000  # columns of a curvature that many models share
-_BLOCK_COLUMNS = 300  # columns of the block of a class
+# longest rows whose Hessian many models share: of 5,000 columns of text, with the most frequent
+# ones in it, 15 models took 2.2 times as long as on uncorrelated columns
+_SHARED_COLUMNS = 1000
 # rows of a sample for a curvature; its relative error is sqrt(columns / rows)
 _ROWS_RATIO = 2  # least ratio of all rows to a sample
-_ESTIMATE_ROWS_PER_COEF = 4  # estimate a decrement to some per cent
-_LOW_PRECISION_ROWS_PER_COEF = (100, 50, 25, 10)  # the first that costs `_EVERY_STEP_PASSES`
-_BLOCK_ROWS_PER_COLUMN = 16  # half as many take three steps more
-_BLOCK_ROWS = 3000  # at least, for blocks, whose errors the solver corrects
-# at least, for the block of a class; they are drawn by their weights in it
+_LOW_PRECISION_ROWS_PER_COEF = 10  # 40k x 500: 1.3 times as fast as all rows
+# of the block of a class, whose errors the solver corrects; they are drawn by their weights in it
 _CLASS_ROWS, _CLASS_ROWS_PER_COLUMN = 1500, 3
-# rows of a sample on which a fit starts, for a model and for many models
-_START_ROWS, _START_ROWS_PER_COEF, _START_RATIO = 10_000, 100, 8
-_MANY_START_ROWS, _MANY_START_ROWS_PER_COEF, _MANY_START_RATIO = 1500, 30, 6
+# sample of rows on which a fit starts: least rows, rows a coefficient, and least ratio of all rows
+# to them, of a model (race tall30: 1.5 times as fast as without) and of many models
+_START, _MANY_START = (10_000, 100, 8), (1500, 30, 6)
 _SAMPLE_GROWTH = (4, 10)  # least and largest ratio of successive samples
 _LAST_SAMPLE_RATIO = 15  # rows of the data relative to the last sample, which is kept as a copy
 
@@ -143,23 +138,24 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     if m >= MANY_MODELS and own.is_diagonal:  # a shared factorisation comes first
         own = own.next
     affordable = own.cost(m) <= FIRST_PASSES if own.exact else n_outputs > 1
-    if m < MANY_MODELS or (affordable and m <= own.max_models()):
+    if m < MANY_MODELS or own.follows_points or (affordable and m <= own.max_models()):
         return own
-    columns = min(_SHARED_COLUMNS, side - 1)
-    n_rows = _sampled(objective, max(_MANY_START_ROWS, _START_ROWS_PER_COEF * (columns + 1)))
-    build = partial(SharedHessian.build, n_columns=columns, n_rows=n_rows)
-    return CurvaturePlan(build, False, own.cost, PROOF_RATE, own, is_adaptive=True)
+    if side > _SHARED_COLUMNS:
+        build = UncorrelatedColumns.build
+        return CurvaturePlan(build, False, own.cost, 0.0, own, is_adaptive=True)
+    n_rows = _sampled(objective, max(_MANY_START[0], _START[1] * side))
+    shared = partial(SharedHessian.build, n_rows=n_rows)
+    return CurvaturePlan(shared, False, own.cost, PROOF_RATE, own, is_adaptive=True)
 
 
 def _own_curvature(objective: Objective) -> CurvaturePlan:
     """Choose the curvature of a single model.
 
     The exact Hessian is used if it is affordable, over columns or rows, whichever are fewer.  If
-    it is expensive, a Hessian of a sample, a diagonal one of dense rows or several of low
+    it is expensive, a Hessian of a sample, a diagonal of dense rows or several Hessians of low
     precision come first.  Blocks of classes ignore the coupling between classes, which is strong
-    for ordered classes, so they are used only if they cost much less.  The last resort is a block
-    of the columns with the most entries for each class; for one output a diagonal, with the means
-    of sparse columns.
+    for ordered classes, so they are used only if they cost much less.  The last resort is a
+    diagonal, with the means of sparse columns.
     """
     _, n_outputs, side = objective.shape
     n = objective.data.n_samples
@@ -178,7 +174,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             # with few rows, the mean curvature in their space is a quarter of the columns' number
             easy = exact.over_columns or bool(objective.reg_strength[0] >= _STRONG * (side - 1))
             begins = easy and joint.cost(1) > _DIAGONAL_PASSES
-            return _diagonal_hessian(joint) if begins else joint
+            return _diagonal(joint) if begins else joint
     if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _class_blocks(objective)
         least = max(_SAVING * blocks.cost(1), FIRST_PASSES)
@@ -186,13 +182,8 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             return blocks
     if joint is not None and (joint is not exact or joint.cost(1) <= _EXACT_PASSES or side <= 500):
         return joint
-    if n_outputs > 1 and side <= MAX_SIDE // 2:  # the bound is close to it with many rows
-        cost = _passes(objective, partial(rough_seconds, n, 1, side - 1))
-        return CurvaturePlan(MultinomialBound.build, False, cost, 0.0)
-    if n_outputs > 1:
-        return _block_of(objective, min(_BLOCK_COLUMNS, side - 1))
-    if _is_dense(objective):
-        return CurvaturePlan(DiagonalHessian.build, False, lambda m: 1.0, 0.0, is_diagonal=True)
+    if n_outputs == 1 and _is_dense(objective):
+        return _diagonal(None)
     return CurvaturePlan(UncorrelatedColumns.build, False, lambda m: 1.0, 0.0, is_adaptive=True)
 
 
@@ -229,16 +220,17 @@ def is_low_precision_first(n: int, n_outputs: int) -> bool:
     return dual_cost(n, n_outputs) > _ROW_PRODUCT_PASSES
 
 
-def _diagonal_hessian(joint: CurvaturePlan) -> CurvaturePlan:
+def _diagonal(joint: CurvaturePlan | None) -> CurvaturePlan:
     """Return the plan of a diagonal, which a joint Hessian replaces if convergence is slow."""
-    return CurvaturePlan(
-        DiagonalHessian.build, False, joint.cost, 0.0, joint, size=joint.size, is_diagonal=True
-    )
+    build = partial(UncorrelatedColumns.build, with_means=False)
+    if joint is None:
+        return CurvaturePlan(build, False, lambda m: 1.0, 0.0, is_diagonal=True)
+    return CurvaturePlan(build, False, joint.cost, 0.0, joint, size=joint.size, is_diagonal=True)
 
 
 def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
     """Return the plan of a Hessian of enough rows to replace all, or None if it costs too much."""
-    sizes = sample_sizes(replace(objective, reg_strength=objective.reg_strength[:1]))
+    sizes = sample_sizes(objective, 1)
     if not sizes:
         return None
     for n_rows, max_passes in ((sizes[-1], 1.0), (sizes[0], FIRST_PASSES)):
@@ -251,18 +243,14 @@ def _sampled_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePla
 def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> CurvaturePlan | None:
     """Return the plan of low-precision Hessians, or None if they do not save enough.
 
-    They are rebuilt when they are stale, `_N_LOW_PRECISION` times, from as many rows as
-    `_EVERY_STEP_PASSES` allows.
+    They are rebuilt when they are stale, `_N_LOW_PRECISION` times.
     """
     _, n_outputs, side = objective.shape
     if not exact.over_columns or exact.cost(1) <= FIRST_PASSES:
         return None
-    for rows_per_coef in _LOW_PRECISION_ROWS_PER_COEF:
-        n_rows = _sampled(objective, rows_per_coef * n_outputs * side)
-        rows = n_rows or objective.data.n_samples
-        cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
-        if cost(1) <= _EVERY_STEP_PASSES:
-            break
+    n_rows = _sampled(objective, _LOW_PRECISION_ROWS_PER_COEF * n_outputs * side)
+    rows = n_rows or objective.data.n_samples
+    cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
     if _SAVING * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
@@ -271,19 +259,6 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
         price = exact.cost if plan is exact else cost
         plan = CurvaturePlan(build, False, price, PROOF_RATE, plan, size=exact.size)
     return plan
-
-
-def _block_of(objective: Objective, columns: int) -> CurvaturePlan:
-    """Return the plan of a block of columns for each output and a diagonal for the rest."""
-    _, n_outputs, side = objective.shape
-    n_rows = _sampled(objective, max(_BLOCK_ROWS, _BLOCK_ROWS_PER_COLUMN * columns))
-    build = partial(FrequentColumns.build, n_columns=columns, n_rows=n_rows)
-    rows = n_rows or objective.data.n_samples
-    products = _passes(objective, partial(blocks_seconds, rows, n_outputs, columns))
-    reads = 1 if columns == side - 1 else 3  # the curvature of rows; the diagonal
-    return CurvaturePlan(
-        build, False, lambda m: reads + products(m), 0.0, size=n_outputs * columns**2
-    )
 
 
 def _class_blocks(objective: Objective) -> CurvaturePlan:
@@ -308,51 +283,24 @@ def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[in
     return lambda m: seconds(n_models=m) / a_pass(n_models=m)
 
 
-def sample_rows(objective: Objective) -> int | None:
-    """Return the number of rows of a first sample, or None if sampling would save little.
-
-    The relative error of a Hessian from this many rows is sqrt(columns / rows), about 0.1, and a
-    step reduces the decrement by its square.  Many models share a less accurate curvature, so
-    fewer rows suffice.
-    """
-    m, n_outputs, side = objective.shape
-    least, rows_per_coef, ratio = _START_ROWS, _START_ROWS_PER_COEF, _START_RATIO
-    if m >= MANY_MODELS:
-        least, rows_per_coef = _MANY_START_ROWS, _MANY_START_ROWS_PER_COEF
-        ratio = _MANY_START_RATIO
-    rows = max(least, rows_per_coef * n_outputs * side)
-    return rows if objective.data.n_samples >= ratio * rows else None
-
-
-def sample_sizes(objective: Objective) -> tuple[int, ...]:
+def sample_sizes(objective: Objective, n_models: int | None = None) -> tuple[int, ...]:
     """Return the numbers of rows of the samples on which a fit starts; empty for no sample.
 
-    The suboptimality of a sample's solution decreases with its rows: a pass over a fifteenth of
-    the rows saves a pass over all.
+    The relative error of a Hessian from the first is sqrt(columns / rows), about 0.1, and a step
+    reduces the decrement by its square.  The suboptimality of a sample's solution decreases with
+    its rows: a pass over a fifteenth of the rows saves a pass over all.  Many models share a less
+    accurate curvature, so fewer rows suffice.
     """
-    rows = sample_rows(objective)
-    if rows is None:
-        return ()
-    sizes, last = [rows], objective.data.n_samples // _LAST_SAMPLE_RATIO
-    if len(objective.reg_strength) < MANY_MODELS:
-        while sizes[-1] * _SAMPLE_GROWTH[0] <= last:
-            sizes.append(min(sizes[-1] * _SAMPLE_GROWTH[1], last))
-    return tuple(sizes)
-
-
-def subsampled_curvature(objective: Objective) -> CurvaturePlan:
-    """Return the plan of a curvature that estimates a decrement to some per cent without steps.
-
-    Decrements of a Hessian from ``r`` rows are too large by a factor of about
-    ``1 / (1 - side / r)``.
-    """
-    best = choose_curvature(objective)
     m, n_outputs, side = objective.shape
-    n_rows = _sampled(objective, _ESTIMATE_ROWS_PER_COEF * n_outputs * side)
-    if m > 1 or n_outputs * side > MAX_SIDE or n_rows is None:
-        return best
-    build = partial(_on_sample, n_rows=n_rows)
-    return CurvaturePlan(build, False, best.cost, 0.0, best.next, size=best.size)
+    several = (n_models or m) >= MANY_MODELS
+    least, rows_per_coef, ratio = _MANY_START if several else _START
+    rows, n_samples = max(least, rows_per_coef * n_outputs * side), objective.data.n_samples
+    if n_samples < ratio * rows:
+        return ()
+    sizes, last = [rows], n_samples // _LAST_SAMPLE_RATIO
+    while not several and sizes[-1] * _SAMPLE_GROWTH[0] <= last:
+        sizes.append(min(sizes[-1] * _SAMPLE_GROWTH[1], last))
+    return tuple(sizes)
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS, subsampled_curvature
+from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
@@ -20,7 +20,6 @@ from skorch_logreg.solvers.smooth import (
     n_models_left,
     newton_step,
     renewed,
-    start,
     steps_left,
     with_newton_directions,
 )
@@ -179,12 +178,3 @@ def _pair(step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     size = (inner(step, step) * inner(change, change)).sqrt()
     rho = torch.where(product > 1e-14 * size, 1 / product, 0.0)
     return step, change, rho[:, None, None]
-
-
-@dataclass(frozen=True)
-class EvaluateOnly(LBFGS):
-    """Evaluate a point with the curvature of a sample; all rows only near the optimum."""
-
-    def init(self, objective: Objective, params: Tensor, tol: float) -> SmoothState:
-        """Return the state at given parameters."""
-        return start(objective, params, tol, subsampled_curvature(objective))

@@ -6,10 +6,10 @@ import torch
 from skorch_logreg.curvature import DualHessian, ExactHessian, RoughHessian
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.curvature.classes import thin
-from skorch_logreg.objective import hessian_product, inner, loss_hessian, penalty_diagonal
+from skorch_logreg.objective import hessian_product, inner
 from tests.catalogue import CONTAINERS, CURVATURES, LOSSES, PENALTIES, objective, parameters
 
-FLOAT32 = ("classes", "classes-sample", "frequent", "multinomial-bound", "rough", "rough-sample")
+FLOAT32 = ("classes", "classes-sample", "rough", "rough-sample")
 
 
 @pytest.fixture(params=LOSSES.values(), ids=LOSSES.keys())
@@ -123,21 +123,6 @@ def test_shared_is_exact_where_all_rows_weigh_alike():
     exact = ExactHessian.build(of, point).solve(point.gradient)
     shared = CURVATURES["shared"](of, point).solve(point.gradient)
     torch.testing.assert_close(shared, exact, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
-def test_shared_has_the_diagonal_of_the_columns_that_are_not_frequent(penalty):
-    """Where rows weigh alike, each of these is solved as if there were no others."""
-    of = objective(LOSSES["binomial"], PENALTIES[penalty], reg_strength=(0.0, 0.7, 50.0))
-    point = of.evaluate(of.zeros())
-    shared = CURVATURES["shared-frequent"](of, point)
-    diagonal = torch.diagonal(loss_hessian(of, point)[:, 0, :, 0], dim1=1, dim2=2)
-    diagonal = (diagonal + penalty_diagonal(of, point.params)[:, 0])[:, None]
-    rest = [j for j in range(5) if j not in shared.columns.tolist()]
-    assert len(rest) == 2
-    torch.testing.assert_close(
-        shared.solve(point.gradient)[..., rest], (point.gradient / diagonal)[..., rest]
-    )
 
 
 def test_shared_follows_the_models():

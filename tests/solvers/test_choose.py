@@ -9,11 +9,8 @@ import torch
 
 from skorch_logreg.curvature import (
     ClassBlocks,
-    DiagonalHessian,
     DualHessian,
     ExactHessian,
-    FrequentColumns,
-    MultinomialBound,
     RoughHessian,
     SharedHessian,
     UncorrelatedColumns,
@@ -65,15 +62,14 @@ def told(model):
     kind = getattr(build, "__self__", ExactHessian)
     what = {
         ClassBlocks: "block of each class",
-        DiagonalHessian: "diagonal",
         DualHessian: "of rows",
         ExactHessian: "exact",
-        FrequentColumns: "block of {n_columns} columns",
-        MultinomialBound: "bound of all classes",
         RoughHessian: "low precision",
-        SharedHessian: "one factorisation of {n_columns} columns",
+        SharedHessian: "one factorisation",
         UncorrelatedColumns: "uncorrelated columns",
     }[kind].format(**settings)
+    if not settings.get("with_means", True):
+        what = "diagonal"
     if settings.get("rough"):
         what += ", low precision"
     rows = settings.get("n_rows")

@@ -1,15 +1,16 @@
 """Every solver reaches what `drive` asks, alone and in company (promises 2 and 8)."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from skorch_logreg.objective import hessian_product, inner
+from skorch_logreg.objective.line_search import line_search
 from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
-from skorch_logreg.solvers.descent import line_search
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 from tests.catalogue import SOLVERS as INSTANCES
 
@@ -108,17 +109,14 @@ def test_solvers_are_frozen_settings(name):
     assert hash(solver) == hash(SOLVERS[name]())
 
 
-def test_many_frequent_columns_hand_over_to_conjugate_gradients(monkeypatch):
+def test_slow_steps_hand_over_to_conjugate_gradients(monkeypatch):
     """Where no exact Hessian is affordable and L-BFGS is slow, Newton-CG proves the end."""
-    from skorch_logreg.curvature import FrequentColumns
+    from skorch_logreg.curvature import UncorrelatedColumns
     from skorch_logreg.solvers import smooth
     from skorch_logreg.solvers.choose import CurvaturePlan
 
     def poor(objective):
-        def build(objective, point):
-            return FrequentColumns.build(objective, point, 1)
-
-        return CurvaturePlan(build, False, lambda m: 1000.0, 0.0)
+        return CurvaturePlan(UncorrelatedColumns.build, False, lambda m: 1000.0, 0.0)
 
     monkeypatch.setattr(smooth, "choose_curvature", poor)
     loss = LOSSES["multinomial"]
@@ -136,10 +134,13 @@ def test_line_search_of_a_huge_step(loss):
     point = of.evaluate(parameters(of))
     size = torch.tensor([1e6, 1e-6, 1e41], dtype=torch.float64)
     direction = -point.gradient * size[:, None, None]
-    step = line_search(of, point, direction, of.logits(direction))
-    value, slope, _ = of.along(point, direction, of.logits(direction), step)
+    along, start = (
+        partial(of.along, point, direction, of.logits(direction)),
+        inner(point.gradient, direction),
+    )
+    value, slope, _ = along(line_search(along, start, point.value, of.rounding))
     assert (value < point.value).all()
-    assert (slope.abs() <= 0.31 * inner(point.gradient, direction).abs()).all()
+    assert (slope.abs() <= 0.31 * start.abs()).all()
 
 
 @pytest.mark.parametrize("solver", ["newton-cg", "lbfgs", "newton-cholesky"])

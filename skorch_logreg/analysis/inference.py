@@ -267,9 +267,8 @@ def summary(
     n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
     bread = inverse_hessian(fit)
     n_outputs, n_params = len(fit.params), len(fit.names) - (not fit.fit_intercept)
-    contrast = np.eye(n_outputs)
-    if n_outputs > 1:  # differences from the first class
-        contrast = (contrast - contrast[0])[1:]
+    identity = np.eye(n_outputs)  # several outputs: differences from the first class
+    contrast = (identity - identity[0])[1:] if n_outputs > 1 else identity
     moved = np.kron(contrast, fit.to_original_units[:n_params])
     df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
     if covariance == "cluster":
@@ -283,7 +282,7 @@ def summary(
     convention = _COVARIANCES[covariance]
     if covariance == "model" and not fit.is_penalised:
         convention = "model-based (inverse Fisher information)"
-    if covariance in _ROBUST and sample_weight is not None:
+    elif covariance in _ROBUST and sample_weight is not None:
         convention = f"{convention}; {_WEIGHT_TYPES[weight_type]}"
     return Inference(
         names=names_by_class(fit.names[:n_params], fit.classes[1:], len(fit.classes)),

@@ -245,19 +245,7 @@ def regularization_path(
     if not isinstance(Cs, Integral):  # in the order given
         place = np.argsort(np.argsort(np.asarray(Cs), kind="stable"))
         used, fits = used[place], fits.take(torch.from_numpy(place))
-    converged = np.array([status is Status.CONVERGED for status in fits.status])
-    optimality = fits.optimality.cpu().numpy()
-    if not converged.all():
-        warn_user(
-            f"{int((~converged).sum())} of {len(used)} points of the path did not reach "
-            f"tol={tol:g}; the worst optimality is {optimality.max():.2g}. Raise max_iter "
-            f"({max_iter}), or end the path at a smaller C.",
-            ConvergenceWarning,
-        )
-    template.set_params(penalty_factor=None if problem.factor is None else problem.factor.numpy())
-    template.classes_, template.n_features_in_ = classes, problem.n_features
-    if inputs.names is not None:
-        template.feature_names_in_ = inputs.names
+    converged = _warn_unless_converged(fits, tol, max_iter)
     coefs, intercepts = (
         part.cpu().to(problem.stored_dtype).numpy()[:, 0 if len(classes) == 2 else slice(None)]
         for part in (fits.params.coef, fits.params.intercept)
@@ -269,13 +257,37 @@ def regularization_path(
         classes=classes,
         n_active=(fits.params.coef != 0).any(dim=1).sum(dim=1).cpu().numpy(),
         duality_gap=fits.duality_gap.cpu().numpy(),
-        optimality=optimality,
+        optimality=fits.optimality.cpu().numpy(),
         converged=converged,
         n_iter=fits.n_iter.cpu().numpy(),
         n_passes=fits.n_passes,
         feature_names=names,
-        template=template,
+        template=_unfitted(template, problem, inputs),
     )
+
+
+def _unfitted(
+    template: TorchLogisticClassifier, problem: Problem, inputs: FitInput
+) -> TorchLogisticClassifier:
+    """Give the estimator of a path all fitted attributes that do not depend on C."""
+    template.set_params(penalty_factor=None if problem.factor is None else problem.factor.numpy())
+    template.classes_, template.n_features_in_ = inputs.labels.classes, problem.n_features
+    if inputs.names is not None:
+        template.feature_names_in_ = inputs.names
+    return template
+
+
+def _warn_unless_converged(fits: FitResult, tol: float, max_iter: int) -> np.ndarray:
+    """Return which points of a path converged, and warn of the others once."""
+    converged = np.array([status is Status.CONVERGED for status in fits.status])
+    if not converged.all():
+        warn_user(
+            f"{int((~converged).sum())} of {len(converged)} points of the path did not reach "
+            f"tol={tol:g}; the worst optimality is {float(fits.optimality.max()):.2g}. Raise "
+            f"max_iter ({max_iter}), or end the path at a smaller C.",
+            ConvergenceWarning,
+        )
+    return converged
 
 
 def _fit(

@@ -210,9 +210,26 @@ def bootstrap(
         n_resamples=n_resamples,
         memory_budget=memory_budget,
     )
+    kept = _finite_fits(fits, lost)
+    return Bootstrap(
+        coefs=fits.params.coef.numpy()[kept],
+        intercepts=fits.params.intercept.numpy()[kept],
+        coef=coef,
+        intercept=intercept,
+        n_lost=n_resamples - int(kept.sum()),
+        n_passes=fits.n_passes,
+        names=names_by_class(names, classes[-len(coef) :], len(classes)),
+    )
+
+
+def _finite_fits(fits: FitResult, lost: np.ndarray) -> np.ndarray:
+    """Return which resamples have a finite fit, and warn of the others once.
+
+    ``lost`` are those that lack a class.
+    """
     status = np.array(fits.status, dtype=object)
     kept = ~lost & (status != Status.SEPARABLE)
-    n_kept = int(kept.sum())
+    n_resamples, n_kept = len(kept), int(kept.sum())
     if n_kept < 2:
         raise ParameterError(
             f"{n_kept} of {n_resamples} resamples have a finite fit; give a penalty, or see firth."
@@ -225,15 +242,7 @@ def bootstrap(
             f"{n_not_converged} did not reach tol. Give a penalty, or raise max_iter.",
             ConvergenceWarning,
         )
-    return Bootstrap(
-        coefs=fits.params.coef.numpy()[kept],
-        intercepts=fits.params.intercept.numpy()[kept],
-        coef=coef,
-        intercept=intercept,
-        n_lost=n_resamples - n_kept,
-        n_passes=fits.n_passes,
-        names=names_by_class(names, classes[-len(coef) :], len(classes)),
-    )
+    return kept
 
 
 def _refit(

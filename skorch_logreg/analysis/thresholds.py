@@ -180,14 +180,9 @@ def tune_threshold(
     scorer = _check_parameters(estimator, classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
     candidates, targets = _check_thresholds(thresholds), _check_targets(y, params, prefix)
-    sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
+    sample_weight, groups = _check_rows(targets, sample_weight, groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
         X = view_as_numpy(X)  # supports the row indexing that folds need
-    check_consistent_length(targets, sample_weight, groups)
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
-        )
     model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
@@ -213,11 +208,26 @@ def tune_threshold(
     else:
         indices, scores = threshold_scores.select_jointly(beta, problems)
     every = [problem.thresholds for problem in problems]
-    best = np.array([own[i] for own, i in zip(every, indices, strict=True)])
-    score = float(np.mean([own[i] for own, i in zip(scores, indices, strict=True)]))
+    best, best_scores = (_entries(values, indices) for values in (every, scores))
     found = (best, every, scores) if is_multilabel else (float(best[0]), every[0], scores[0])
     model.set_params(**{f"{prefix}threshold": found[0]})
-    return TunedThreshold(found[0], score, found[1], found[2], model)
+    return TunedThreshold(found[0], float(best_scores.mean()), found[1], found[2], model)
+
+
+def _entries(arrays: list[np.ndarray], indices: list[int]) -> np.ndarray:
+    """Return one entry of every array."""
+    return np.array([array[i] for array, i in zip(arrays, indices, strict=True)])
+
+
+def _check_rows(targets: np.ndarray, sample_weight: Any, groups: Any) -> tuple[Any, Any]:
+    """Return weights and groups as arrays of one entry for each row."""
+    sample_weight, groups = to_numpy(sample_weight), to_numpy(groups)
+    check_consistent_length(targets, sample_weight, groups)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
+        )
+    return sample_weight, groups
 
 
 def _held_out_predictions(

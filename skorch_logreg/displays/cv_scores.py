@@ -170,17 +170,9 @@ class CVScoresDisplay:
         set_log_axis(ax, "C")
         ax.set_ylabel(self.score_name)
         if not is_finite.all():
-            ax.annotate(
-                "no penalty",
-                xy=(x[-1], 0),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 4),
-                textcoords="offset points",
-                rotation=90,
-                ha="center",
-                va="bottom",
-                fontsize="small",
-            )
+            style = {"rotation": 90, "ha": "center", "va": "bottom", "fontsize": "small"}
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            ax.annotate("no penalty", xy=(x[-1], 0), xytext=(0, 4), **place, **style)
         ax.legend(fontsize="small")
         return self
 

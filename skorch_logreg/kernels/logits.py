@@ -38,6 +38,7 @@ def _call(
     name: str,
     logits: Tensor,
     other: Tensor,
+    *,
     rows: tuple[Tensor, ...],
     ends: tuple[Tensor, ...],
 ) -> bool:
@@ -59,7 +60,8 @@ def weighted_loss(
     """
     weight, residual = weight.to(torch.float64), torch.empty_like(logits)
     sums = weight.new_zeros(2, logits.shape[1])
-    if _call(loss, "models", logits, residual, (targets, weight), (sums, residual)):
+    rows, ends = (targets, weight), (sums, residual)
+    if _call(loss, "models", logits, residual, rows=rows, ends=ends):
         return sums[0], residual
     return None
 
@@ -69,6 +71,7 @@ def loss_along(
     logits: Tensor,
     change: Tensor,
     step: Tensor,
+    *,
     targets: Tensor,
     weight: Tensor,
 ) -> tuple[Tensor, ...] | None:
@@ -78,7 +81,8 @@ def loss_along(
     """
     weight, step = weight.to(torch.float64), step.to(torch.float64).contiguous()
     sums = weight.new_zeros(3, 2, logits.shape[1])
-    if _call(loss, "along", logits, change, (targets, weight), (sums, change, step)):
+    rows, ends = (targets, weight), (sums, change, step)
+    if _call(loss, "along", logits, change, rows=rows, ends=ends):
         return tuple(sums[:, 0])
     return None
 
@@ -88,4 +92,5 @@ def multiply_softmax_curvature(proba: Tensor, change: Tensor, weight: Tensor) ->
 
     Returns False, and leaves them as they are, where no kernel takes the arguments.
     """
-    return _call("multinomial", "product", proba, change, (weight.to(torch.float64),), (change,))
+    rows = (weight.to(torch.float64),)
+    return _call("multinomial", "product", proba, change, rows=rows, ends=(change,))

@@ -233,7 +233,8 @@ class Objective:
         """Return value, slope and curvature (m,) at ``point + step * direction`` without a pass."""
 
         def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
-            found = loss_along(self.loss.kernel, logits, change, step, block.targets, block.weight)
+            rows = {"targets": block.targets, "weight": block.weight}
+            found = loss_along(self.loss.kernel, logits, change, step, **rows)
             if found is not None:
                 return found
             z = torch.addcmul(logits, change, step[:, None].to(change.dtype))

@@ -125,8 +125,9 @@ class ElasticNet(Penalty):
 
     @cached_property
     def _weights(self) -> tuple[Tensor, Tensor] | None:
-        if self.scale is None and self.factor is None:
+        given = self.factor if self.scale is None else self.scale
+        if given is None:
             return None
         factor = 1.0 if self.factor is None else self.factor
-        scale = torch.ones_like(self.factor) if self.scale is None else self.scale
+        scale = torch.ones_like(given) if self.scale is None else self.scale
         return self.l1_ratio * factor / scale, (1 - self.l1_ratio) * factor / scale.square()

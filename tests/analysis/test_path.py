@@ -177,7 +177,7 @@ def test_the_estimator_at_a_point_is_the_fit(l1_ratio, n_classes):
     found = path.estimator(0.1)
     fit = TorchLogisticClassifier(C=0.1, **options).fit(X, y)
     assert str(found.get_params()) == str(fit.get_params())
-    assert vars(fit).keys() - vars(found).keys() <= {"_training"}
+    assert vars(fit).keys() - vars(found).keys() <= {"_training", "history_"}
     assert found.converged_
     np.testing.assert_allclose(found.coef_, fit.coef_, atol=1e-6)
     np.testing.assert_allclose(found.predict_proba(X), fit.predict_proba(X), atol=1e-6)

@@ -49,7 +49,7 @@ def test_losses_and_residuals(name, dtype, of_targets, of_weight, m):
 def test_derivatives_along_a_direction(name, dtype, m):
     loss, logits, change, y, weight = problem(name, m, dtype, n=5, of_weight=True)
     step = torch.from_numpy(np.random.default_rng(0).random(m))
-    found = loss_along(name.split()[0], logits, change, step, y, weight)
+    found = loss_along(name.split()[0], logits, change, step, targets=y, weight=weight)
     z, change = logits.double() + step[:, None] * change.double(), change.double()
     value, residual = loss.value_residual(z, y)
     curved = multiply_curvature(*loss.curvature(z), change)
@@ -81,7 +81,7 @@ def test_what_is_not_finite_is_found_in_the_sums(name, bad):
     step = torch.ones(2, dtype=torch.float64)
     loss = name.split()[0]
     value, residual = weighted_loss(loss, logits, y, weight)
-    along = loss_along(loss, logits, change, step, y, weight)
+    along = loss_along(loss, logits, change, step, targets=y, weight=weight)
     assert value[0].isfinite()
     assert residual[:, 0].isfinite().all()
     if not (name == "logistic" and bad == float("inf")):  # its loss is zero there

@@ -49,7 +49,10 @@ class _Corners:
     terms: CoordinateTerms
 
     def minimise(self) -> Tensor:
-        """Take coordinates in turn, then guess which are free; where guesses cycle, one by one."""
+        """Take coordinates in turn, then guess which are free; where guesses cycle, one by one.
+
+        Many coordinates are not solved to the last digit.
+        """
         start, lasso = self.quadratic.start, self.terms.lasso
         step = self._clamped(start) - start
         if self.terms.low is None and not bool((lasso > 0).any()):
@@ -58,7 +61,9 @@ class _Corners:
         if is_close and len(start) > MANY:
             return step
         step, exact = self._primal_dual(step)
-        return step if exact else self._active_set(step)
+        if exact:
+            return step
+        return self._proximal_gradient(step) if len(start) > MANY else self._active_set(step)
 
     def _ridge_step(self) -> Tensor:
         """Step to the minimiser without corners, with a cutoff that does not depend on units."""
@@ -97,6 +102,7 @@ class _Corners:
         Newton method, section 2.
         """
         hessian, start = self.quadratic.hessian, self.quadratic.start
+        unit = 1 / hessian.diagonal().clamp(min=1e-300)
         guess: tuple[float, ...] = ()
         best, least, seen = step, torch.inf, {guess}
         for _ in range(MAX_STEPS):
@@ -106,7 +112,7 @@ class _Corners:
             value = self._value(allowed, image if inside is x else hessian @ allowed)
             if value < least:
                 best, least = allowed, value
-            ahead = self._ahead(x, image + self.quadratic.slope)
+            ahead = self._ahead(x, image + self.quadratic.slope, unit)
             free, sign = ~self._at_corner(ahead), ahead.sign()
             corners = torch.where(free, sign * (self.terms.lasso > 0), ahead)
             key = torch.cat([free.to(x.dtype), corners])
@@ -118,6 +124,15 @@ class _Corners:
             seen.add(guess)
             step = self._among(free, ahead - start, sign)
         return best, False
+
+    def _proximal_gradient(self, step: Tensor) -> Tensor:
+        """Take a few steps that all lower the objective; an exact minimiser would take too long."""
+        hessian, slope, start = self.quadratic.hessian, self.quadratic.slope, self.quadratic.start
+        length = 1 / hessian.abs().sum(dim=1).max().clamp(min=1e-300)
+        for _ in range(MAX_STEPS):
+            ahead = self._ahead(start + step, slope + hessian @ step, length)
+            step = torch.where(ahead == 0, -start, ahead - start)
+        return step
 
     def _active_set(self, step: Tensor) -> Tensor:
         """Go to the exact minimiser, one corner at a time.
@@ -172,9 +187,8 @@ class _Corners:
         penalty = self.terms.lasso @ ((start + step).abs() - start.abs())
         return float(self.quadratic.value(step, image) + penalty)
 
-    def _ahead(self, x: Tensor, slope: Tensor) -> Tensor:
-        """Return the coordinates after a proximal gradient step, scaled by the diagonal."""
-        unit = 1 / self.quadratic.hessian.diagonal().clamp(min=1e-300)
+    def _ahead(self, x: Tensor, slope: Tensor, unit: Tensor) -> Tensor:
+        """Return the coordinates after a proximal gradient step of a length each."""
         ahead = x - unit * slope
         return self._clamped(ahead.sign() * (ahead.abs() - unit * self.terms.lasso).clamp(min=0.0))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skorch_logreg.penalties import L2, Box, ElasticNet
-from skorch_logreg.subproblems import Quadratic, minimise
+from skorch_logreg.subproblems import Quadratic, coordinates, minimise
 
 
 @pytest.mark.parametrize("start", [[-5.0], [0.01], [-5.0, 0.01, -1e-3], [0.0, -2.0]])
@@ -30,3 +30,23 @@ def test_a_ridge_below_rounding_leaves_directions_without_curvature():
     step = minimise(Quadratic(hessian, slope, start), L2(), torch.arange(6), strength)
     assert step.norm() <= 2 * 6**0.5  # a minimiser is that far
     assert (hessian @ step + slope).norm() <= 1e-11 * slope.norm()
+
+
+def test_many_coordinates_without_kernels_end_lower(monkeypatch):
+    """Where guesses of the free ones cycle: proximal gradient steps, which end in bounded time."""
+    monkeypatch.setattr(coordinates, "coordinate_descent", lambda *a, **k: None)
+    taken, single = [], coordinates._Corners._proximal_gradient
+    monkeypatch.setattr(
+        coordinates._Corners,
+        "_proximal_gradient",
+        lambda own, step: taken.append(len(step)) or single(own, step),
+    )
+    generator = torch.Generator().manual_seed(3)
+    root = torch.randn(40, 300, generator=generator, dtype=torch.float64)
+    root = root + 3 * root[:, :1]
+    hessian, slope = root.T @ root, 30 * torch.randn(300, generator=generator, dtype=torch.float64)
+    start, one = torch.zeros_like(slope), torch.ones((), dtype=torch.float64)
+    penalty = ElasticNet(1.0, factor=torch.full((300,), 20.0, dtype=torch.float64))
+    step = minimise(Quadratic(hessian, slope, start), penalty, torch.arange(300), one)
+    assert taken == [300]
+    assert (hessian @ step / 2 + slope) @ step + 20 * step.abs().sum() < 0

@@ -258,6 +258,28 @@ class Data(ABC):
         """Compute ``Z diag(column_weight) Z'`` (n, n), if one block holds all rows."""
         raise ValueError("rows in parts have no matrix of all their pairs")
 
+    def reads_columns(self, n_columns: int) -> bool:
+        """Return True if `column_step` over so many columns is faster than their Hessian."""
+        return False
+
+    def column_step(
+        self,
+        columns: Tensor,
+        curvature: Any,
+        gradient: Tensor,
+        *,
+        start: Tensor,
+        lasso: Tensor,
+        ridge: Tensor,
+        fit_intercept: bool,
+    ) -> Tensor | None:
+        """Minimise a quadratic model of one output plus an elastic net over some columns.
+
+        See `kernels.quadratic.column_descent`. Returns the step (c + 1,); None where there is no
+        kernel for these rows.
+        """
+        return None
+
     def recast(self, X: Tensor) -> "Data":
         """Replace X by other rows (n, r), unscaled, with the same targets and weights."""
         raise ValueError("rows that live elsewhere have no other columns")

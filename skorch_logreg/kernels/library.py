@@ -40,12 +40,17 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "multinomial_product": (*_MULTINOMIAL, c_void_p),
     "mirror": (c_void_p, c_int64, c_int64),
     "coordinate_descent": (c_void_p, *(c_int64,) * 2, *(c_void_p,) * 9, c_int64, c_double),
+    "column_descent": (
+        *(*(c_void_p,) * 3, c_int64, c_int, c_void_p, c_int64, *(c_void_p,) * 3),
+        *(c_double, c_double, *(c_void_p,) * 9, c_int64, c_double),
+    ),
 }
 _RESULTS = {
     "dense_loss": c_double,
     "sparse_loss": c_double,
     "dense_newton": c_int,
     "coordinate_descent": c_double,
+    "column_descent": c_double,
 }
 
 

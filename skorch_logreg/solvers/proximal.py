@@ -26,6 +26,7 @@ from skorch_logreg.solvers.quadratic import (
     MIN_DECREASE,
     QuadraticModel,
     minimise_part,
+    reads_columns,
 )
 from skorch_logreg.subproblems import Quadratic, minimise
 
@@ -145,7 +146,7 @@ class ProximalNewton(Resumable):
             moved = _over_columns(objective, state, columns)
         else:
             return _newton_step(objective, state)
-        if _is_slow(state, moved):
+        if _is_slow(state, moved) and not reads_columns(objective, len(columns)):
             # low precision hides a curvature, or there is none: shift the exact Hessian
             return _newton_step(objective, replace(moved, model=None))
         return moved

@@ -13,10 +13,13 @@ from skorch_logreg.objective import (
     Point,
     loss_hessian,
     loss_hessian_block,
+    output_curvature,
     penalty_gap,
 )
+from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.solvers.descent import backtracked_step, penalised_slope, within_constraints
 from skorch_logreg.subproblems import Quadratic, minimise
+from skorch_logreg.subproblems.quadratic import MANY
 
 # ratio of predicted decreases of successive steps above which a Hessian is stale, of the decrease
 # to the predicted one below which it is discarded, and to the largest one at which steps end
@@ -148,11 +151,15 @@ def minimise_part(
         if not len(moving):
             break
         fresh = model is None or not reuse or not model.is_similar(moving)
-        if model is None or fresh:
-            model = QuadraticModel.of(objective, point, moving)
+        direction = _column_direction(objective, point, moving, gradient)
+        if direction is not None:
+            model, fresh = None, True
         else:
-            model = model.extended(objective, point, moving)
-        direction = model.direction(objective, point, gradient)
+            if model is None or fresh:
+                model = QuadraticModel.of(objective, point, moving)
+            else:
+                model = model.extended(objective, point, moving)
+            direction = model.direction(objective, point, gradient)
         direction = within_constraints(objective, point, direction)
         promised = -float(penalised_slope(objective, point, direction))
         rounding = abs(promised) <= objective.rounding * float(point.value)
@@ -162,7 +169,8 @@ def minimise_part(
         ahead = backtracked_step(objective, point, direction, promised)
         is_poor = float(point.value - ahead.value) < MIN_DECREASE * promised and not rounding
         slope, gradient = gradient, objective.loss_gradient(ahead)[0, 0]
-        model = model.corrected((ahead.params - point.params)[0, 0], gradient - slope)
+        if model is not None:
+            model = model.corrected((ahead.params - point.params)[0, 0], gradient - slope)
         point, before, most = ahead, promised, max(most, promised)
         last, left = left, _gap(objective, point, model, promised)
         model = None if is_poor else model
@@ -178,10 +186,47 @@ def minimise_part(
     return point, model
 
 
-def _gap(objective: Objective, point: Point, model: QuadraticModel, promised: float) -> float:
+def reads_columns(objective: Objective, n_columns: int) -> bool:
+    """Return True if steps over so many columns read them instead of a Hessian."""
+    return n_columns > MANY and objective.data.reads_columns(n_columns)
+
+
+def _column_direction(
+    objective: Objective, point: Point, columns: Tensor, gradient: Tensor
+) -> Tensor | None:
+    """Return the step (1, 1, p + 1) of `Data.column_step`, or None."""
+    coef, strength = point.params[0, 0, columns], objective.reg_strength[0]
+    terms = objective.penalty.terms(columns, coef)
+    if not reads_columns(objective, len(columns)) or not isinstance(terms, CoordinateTerms):
+        return None
+    lasso, ridge = strength * terms.lasso, strength * terms.ridge
+    if terms.low is not None or not bool((lasso + ridge > 0).all()):
+        return None
+    within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
+    step = objective.data.column_step(
+        columns,
+        output_curvature(objective, point)[:, 0, 0],
+        gradient[within],
+        start=coef,
+        lasso=lasso.contiguous(),
+        ridge=ridge.contiguous(),
+        fit_intercept=objective.fit_intercept,
+    )
+    if step is None:
+        return None
+    out = torch.zeros_like(point.params)
+    out[0, 0, within] = step
+    return out
+
+
+def _gap(
+    objective: Objective, point: Point, model: QuadraticModel | None, promised: float
+) -> float:
     """Estimate the duality gap, or return the predicted decrease if no bound is finite."""
     if not bool(objective.penalty.coercive(objective.reg_strength).all()):
         return promised
     gap, scale = penalty_gap(objective, point)
     # far from the optimum the rows' share of the gap is larger
-    return float(gap) + model.intercept_gap(point) if float(scale) > _MIN_DUAL_SCALE else torch.inf
+    if float(scale) <= _MIN_DUAL_SCALE or (model is None and objective.fit_intercept):
+        return torch.inf
+    return float(gap) + (0.0 if model is None else model.intercept_gap(point))

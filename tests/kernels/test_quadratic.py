@@ -1,10 +1,12 @@
 """Compiled coordinate descent takes the steps of its definition, and reaches the minimiser."""
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from skorch_logreg.kernels.library import library
-from skorch_logreg.kernels.quadratic import coordinate_descent
+from skorch_logreg.kernels.quadratic import column_descent, coordinate_descent
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
 
@@ -77,3 +79,48 @@ def test_numbers_that_are_not_finite_are_found_in_what_is_left(place):
     hessian[place] = hessian[place[::-1]] = torch.nan
     found = coordinate_descent(hessian, slope, start, lasso, None, max_epochs=50, share=1e-4)
     assert not found[1] <= 1e-4
+
+
+@pytest.mark.parametrize("indices", [np.int32, np.int64])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_columns_have_the_minimiser_of_their_hessian(fit_intercept, indices):
+    generator = torch.Generator().manual_seed(1)
+    dense = torch.randn(60, 12, generator=generator, dtype=torch.float64)
+    dense[torch.rand(60, 12, generator=generator) < 0.5] = 0.0
+    X = sp.csc_array(dense.numpy())
+    X.indices, X.indptr = X.indices.astype(indices), X.indptr.astype(indices)
+    columns = torch.tensor([7, 0, 3, 11, 4, 5])
+    scale, curvature = 0.5 + torch.rand(2, 60, generator=generator, dtype=torch.float64)
+    center = scale[6:12] / 3 if fit_intercept else torch.zeros(6, dtype=torch.float64)
+    z = torch.cat([(dense[:, columns] - center) / scale[:6], torch.ones(60, 1)], dim=1)
+    hessian = z.T @ (curvature[:, None] * z)
+    gradient, start = torch.randn(2, 7, generator=generator, dtype=torch.float64)
+    gradient, start = 20 * gradient, start[:-1]
+    lasso, ridge = 8 * torch.rand(2, 6, generator=generator, dtype=torch.float64)
+    lasso[1] = 100.0
+    options = {"max_epochs": 10_000, "share": 1e-24}
+    step, left = column_descent(
+        X,
+        columns,
+        (center, scale[:6]),
+        curvature,
+        gradient,
+        start=start,
+        lasso=lasso,
+        ridge=ridge,
+        fit_intercept=fit_intercept,
+        **options,
+    )
+    assert left <= 1e-24
+    if fit_intercept:
+        border, corner = hessian[:-1, -1], hessian[-1, -1]
+        slope = gradient[:-1] - border * gradient[-1] / corner
+        whole = hessian[:-1, :-1] - border[:, None] * border / corner
+    else:
+        slope, whole = gradient[:-1], hessian[:-1, :-1].clone()
+    whole.diagonal().add_(ridge)
+    best, _ = coordinate_descent(whole, slope + ridge * start, start, lasso, None, **options)
+    torch.testing.assert_close(step[:-1], best, rtol=1e-9, atol=1e-11)
+    assert start[1] + step[1] == 0
+    shift = -(gradient[-1] + border @ best) / corner if fit_intercept else 0.0
+    assert abs(step[-1] - shift) <= 1e-9

@@ -1,8 +1,15 @@
 """The quadratic model that a working set keeps for several steps."""
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
+from scipy.special import expit
 
+from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.data.sparse import SparseRows
+from skorch_logreg.kernels.library import library
+from skorch_logreg.solvers import ProximalNewton
 from skorch_logreg.solvers.quadratic import QuadraticModel
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
@@ -65,3 +72,31 @@ def test_corrected_stays_as_it_is_where_there_was_no_step():
     zero = torch.zeros(6, dtype=torch.float64)
     before = model.bordered.clone()
     assert torch.equal(model.corrected(zero, zero).bordered, before)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_many_sparse_columns_are_optimal(monkeypatch, l1_ratio, fit_intercept):
+    """More than their entries allow a Hessian of: their steps read the columns themselves."""
+    taken = []
+    step = SparseRows.column_step
+    monkeypatch.setattr(
+        SparseRows, "column_step", lambda *a, **k: taken.append(len(a[1])) or step(*a, **k)
+    )
+    rng = np.random.default_rng(0)
+    X = sp.random_array((400, 3000), density=0.004, rng=rng, data_sampler=rng.normal).tocsr() * 4.0
+    y = rng.integers(0, 2, 400)
+    model = TorchLogisticClassifier(
+        C=2.0, l1_ratio=l1_ratio, fit_intercept=fit_intercept, tol=1e-6, solver=ProximalNewton()
+    ).fit(X, y)
+    assert max(taken) > 256
+    coef = model.coef_[0]
+    residual = expit(X @ coef + model.intercept_[0]) - y
+    slope = 2.0 * X.T @ residual + (1 - l1_ratio) * coef
+    left = np.where(
+        coef == 0, np.maximum(abs(slope) - l1_ratio, 0), abs(slope + l1_ratio * np.sign(coef))
+    )
+    assert left.max() <= 1e-3
+    assert not fit_intercept or abs(residual.sum()) <= 1e-6
+    assert model.duality_gap_ <= 1e-11

@@ -100,7 +100,9 @@ CONVEX = {
     "newton-cg, sparse classes": convex(NewtonCG, partial(named, "sparse_three_classes")),
     "newton-cholesky": convex(NewtonCholesky, partial(named, "three_classes")),
     "l1": convex(ProximalNewton, partial(named, "ten_classes"), l1_ratio=1.0, C=0.1),
-    "elastic net": convex(ProximalNewton, partial(named, "sparse_binary"), l1_ratio=0.5, C=0.5),
+    "elastic net": convex(
+        ProximalNewton, partial(named, "sparse_binary"), l1_ratio=0.5, C=5.0, tol=1e-4
+    ),
     "bounds": convex(
         ProximalNewton, partial(named, "sparse_binary"), bounds=(-0.2, None), C=np.inf
     ),

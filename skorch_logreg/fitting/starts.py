@@ -21,7 +21,9 @@ from skorch_logreg.solvers.choose import (
 # maximum number of iterations on samples; more indicate an optimum at infinity
 _MAX_SAMPLE_ITER = 20
 _SAMPLE_TOL = 0.03  # tolerance on a sample, whose own error is larger
-_MIN_WIDTH = 4  # minimum ratio of columns to rows for a start in the space of the rows
+# minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
+# without take 3.2, 2.1 and 4.3 times as long)
+_MIN_WIDTH = 4
 
 
 def cold_start(

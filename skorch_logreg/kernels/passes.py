@@ -56,8 +56,8 @@ def _of_rows(X: Any, name: str) -> Callable[..., Any] | None:
 
 def _address(array: Tensor) -> int | None:
     """Return the address of one float64 per row without gaps, None of another array."""
-    fits = array.dtype == torch.float64 and array.is_contiguous() and array.numel() == len(array)
-    return array.data_ptr() if fits else None
+    is_one = array.numel() == array.shape[0] and array.dtype == torch.float64
+    return array.data_ptr() if is_one and array.is_contiguous() else None
 
 
 def _weight(weight: Tensor) -> tuple[int, int] | None:
@@ -208,9 +208,10 @@ def logistic_newton(
     kernel, factor, sign = _of_rows(X, "newton"), _weight(weight), _address(targets)
     if kernel is None or factor is None or sign is None:
         return None
-    side, padded, tile = len(params), *_panels(len(params))
-    logits = params.new_empty(len(X), 1, 1)
-    buffer = params.new_empty(len(X) + padded * (tile + 2))
+    n_rows, side = X.shape[0], params.shape[0]
+    padded, tile = _panels(side)
+    logits = params.new_empty(n_rows, 1, 1)
+    buffer = params.new_empty(n_rows + padded * (tile + 2))
     # one array of zeros: the matrix, the sums and the ends
     zeros = params.new_zeros(padded * padded + 4 * side + 2)
     gram, sums, ends = zeros[: -4 * side - 2], zeros[-4 * side - 2 : -2], zeros[-2:]

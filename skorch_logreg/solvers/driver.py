@@ -1,5 +1,6 @@
 """Main loop of all solvers: stopping criteria, non-finite checks, callbacks, checkpoints."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -166,6 +167,7 @@ class _Loop:
             stalls=(0,) * m,
             first=n_iter,
             n_iter=n_iter,
+            least=_none_yet(m),
             before=(0.0,) * m,
             quiet=(None,) * m,
             missed=(0.0,) * m,
@@ -233,7 +235,7 @@ class _Loop:
             if run.n_iter - run.first >= _DIVERGING_ITER and any(free_columns(run.objective)):
                 break
             moved = solver.step(run.objective, run.state)
-            stuck = stuck_models(run.state, moved)
+            stuck = stuck_models(run, moved)
             if None in stuck or all(stuck):
                 break
             run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
@@ -243,10 +245,11 @@ class _Loop:
             moved = solver.init(exact, run.state.point.params, self._rule.tol)
         else:
             moved, n_steps = solver.step(exact, run.state), 1
-            if None in stuck_models(run.state, moved):
+            if None in stuck_models(run, moved):
                 moved = solver.init(exact, run.state.point.params, self._rule.tol)
-        run = replace(run, objective=exact)
-        self._keep(self._rule.after_step(run, moved, run.stalls, n_steps))
+        run = self._rule.after_step(replace(run, objective=exact), moved, run.stalls, n_steps)
+        # values of low precision are no measure of exact ones
+        self._keep(replace(run, least=_none_yet(len(run.models))))
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""
@@ -262,7 +265,7 @@ class _Loop:
                 # an unconfirmed decrement may have made the last step look like progress
                 stalls = run.stalls
                 if before is not None:
-                    stalls = count_stalls(before.stalls, stuck_models(before.state, state))
+                    stalls = count_stalls(before.stalls, stuck_models(before, state))
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._call_back(run, reached)
@@ -273,7 +276,7 @@ class _Loop:
             if not run.models:
                 return
             moved = self._solver.step(run.objective, run.state)
-            stuck = stuck_models(run.state, moved)
+            stuck = stuck_models(run, moved)
             # after an overflow the previous point is the last valid one
             overflows = None in stuck
             before = None if overflows else run
@@ -355,10 +358,15 @@ class _Loop:
             state=run.state.select(index, objective),
             models=tuple(run.models[i] for i in kept),
             stalls=tuple(run.stalls[i] for i in kept),
+            least=tuple(tuple(of[i] for i in kept) for of in run.least),
             quiet=tuple(run.quiet[i] for i in kept),
             missed=tuple(run.missed[i] for i in kept),
             final_points=final_points,
         )
+
+
+def _none_yet(m: int) -> tuple[tuple[float, ...], ...]:
+    return ((math.inf,) * m,) * 2
 
 
 def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: float) -> bool:

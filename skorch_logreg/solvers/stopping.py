@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, is_resolved
+from skorch_logreg.objective import (
+    ROUNDING_DISTANCE,
+    VALUE_ROUNDING,
+    Objective,
+    duality_gap,
+    is_resolved,
+)
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
 from skorch_logreg.solvers.outcome import MAX_EXCESS, FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -42,6 +48,8 @@ class RunState:
         Indices of the active models, and for each the number of steps without progress in a row.
     first, n_iter : int
         Number of iterations before the drive, and in total.
+    least : tuple of tuple of float
+        Least value, and least decrement, of each model before the current state.
     before : tuple of float
         Optimality before the last step with low-precision products.
     quiet : tuple of (bool or None)
@@ -59,6 +67,7 @@ class RunState:
     stalls: tuple[int, ...]
     first: int
     n_iter: int
+    least: tuple[tuple[float, ...], ...]
     before: tuple[float, ...]
     quiet: tuple[bool | None, ...]
     missed: tuple[float, ...]
@@ -101,8 +110,8 @@ class StoppingRule:
                 status[i] = Status.SEPARABLE
             elif converged[i] and run.missed[i] > max(self.tol**2, VALUE_ROUNDING):
                 status[i], reached[i] = exhausted[i], math.sqrt(run.missed[i])
-            elif converged[i] and self._hides_curvature(run, i):
-                status[i], reached[i] = Status.PRECISION, 1.0
+            elif converged[i] and (hidden := self._hidden_by_rounding(run, i)):
+                status[i], reached[i] = Status.PRECISION, math.sqrt(hidden)
         return status, directions
 
     def after_step(
@@ -111,8 +120,16 @@ class StoppingRule:
         """Return a run with the state after a step, and what the step says about both."""
         state, missed = self._doubted(run, state)
         quiet = self._updated_quiet(run, state, missed)
-        n_iter = run.n_iter + n_steps
-        return replace(run, state=state, quiet=quiet, missed=missed, stalls=stalls, n_iter=n_iter)
+        now = run.state.point.value.tolist(), run.state.decrement.tolist()
+        return replace(
+            run,
+            state=state,
+            quiet=quiet,
+            missed=missed,
+            stalls=stalls,
+            n_iter=run.n_iter + n_steps,
+            least=tuple(tuple(map(min, *ends)) for ends in zip(run.least, now, strict=True)),
+        )
 
     def _doubted(self, run: RunState, state: Any) -> tuple[Any, tuple[float, ...]]:
         """Doubt decrements after steps along which the curvature may have changed.
@@ -128,7 +145,9 @@ class StoppingRule:
             return state, none
         value = point.value.clamp(min=torch.finfo(torch.float64).tiny)
         if not penalty.smooth:
+            # a gap shows what is left, unless its own rounding is more than that
             bounded = penalty.coercive(objective.reg_strength)
+            bounded &= self.tol**2 >= ROUNDING_DISTANCE
             # The next quadratic problem may find what rounding hid in this one. Where the logits of
             # the minimiser differ by r, the decrease may be e r decrements, because the curvature
             # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
@@ -171,14 +190,23 @@ class StoppingRule:
             new if known is None else known for known, new in zip(run.quiet, now, strict=True)
         )
 
-    def _hides_curvature(self, run: RunState, model: int) -> bool:
-        """Return True if a predicted decrement may be wrong: without a gap nobody would see it."""
-        penalty, strength = run.objective.penalty, run.objective.reg_strength
-        if not self.proof or penalty.smooth or bool(penalty.coercive(strength)[model]):
-            return False
-        index = torch.tensor([model], device=strength.device)
-        goal = max(self.tol**2, ROUNDING_DISTANCE)
-        return not is_resolved(run.objective.select(index), run.state.point.select(index), goal)
+    def _hidden_by_rounding(self, run: RunState, model: int) -> float:
+        """Return the relative suboptimality that rounding may hide of a converged model, or 0.
+
+        It is that of the duality gap where that is finite; else a predicted decrement may be wrong,
+        and 1 is the only bound.
+        """
+        if not self.proof or run.objective.penalty.smooth:
+            return 0.0
+        index = torch.tensor([model], device=run.state.decrement.device)
+        objective, point = run.objective.select(index), run.state.point.select(index)
+        if not bool(objective.penalty.coercive(objective.reg_strength)):
+            goal = max(self.tol**2, ROUNDING_DISTANCE)
+            return 0.0 if is_resolved(objective, point, goal) else 1.0
+        if self.tol**2 >= ROUNDING_DISTANCE:
+            return 0.0
+        gap = float(duality_gap(objective, point) / point.value)
+        return gap if gap > max(MAX_EXCESS * self.tol**2, ROUNDING_DISTANCE) else 0.0
 
     def _recession_directions(
         self, run: RunState, status: list[Status | None], reached: list[float]
@@ -272,15 +300,20 @@ def _left(state: Any, missed: tuple[float, ...]) -> Tensor:
     return torch.maximum(state.decrement, value * value.new_tensor(missed))
 
 
-def stuck_models(before: Any, state: Any) -> list[bool | None]:
-    """Return True for models without progress in value and decrement, None after overflow."""
-    old = zip(before.point.value.tolist(), before.decrement.tolist(), strict=True)
+def stuck_models(run: RunState, state: Any) -> list[bool | None]:
+    """Return True for models whose step makes no progress, None after overflow.
+
+    Progress is a new least value or half the least decrement: where both are rounding, every other
+    step lowers one of them.
+    """
+    now = run.state.point.value.tolist(), run.state.decrement.tolist()
+    values, decrements = (map(min, *ends) for ends in zip(run.least, now, strict=True))
     new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
     return [
         f1 >= f0 * (1 - VALUE_ROUNDING) and d1 > 0.5 * d0
         if math.isfinite(f1) and math.isfinite(d1)
         else None
-        for (f0, d0), (f1, d1) in zip(old, new, strict=True)
+        for f0, d0, (f1, d1) in zip(values, decrements, new, strict=True)
     ]
 
 

@@ -37,6 +37,8 @@ def check_run(run: Any, points: list[tuple[Objective, Point]], n_passes: Any) ->
         raise ValueError(f"{counts} are counts")
     if not (m > 0 and len(run.stalls) == len(run.quiet) == len(run.missed) == m <= len(run.before)):
         raise ValueError(f"there are {m} models at work")
+    if [len(least) for least in run.least] != [m, m]:
+        raise ValueError("least values are of other models")
     if not (state.decrement.shape == state.trusted.shape == (m,)):
         raise ValueError("decrements are of other models")
     if state.trusted.dtype is not torch.bool or not bool(state.decrement.isfinite().all()):

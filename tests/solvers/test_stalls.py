@@ -1,0 +1,22 @@
+"""Steps that are counted as stalls."""
+
+from types import SimpleNamespace
+
+import torch
+
+from skorch_logreg.objective import VALUE_ROUNDING
+from skorch_logreg.solvers.stopping import stuck_models
+
+
+def state(value, decrement):
+    """State of one model."""
+    value, decrement = (torch.tensor([x], dtype=torch.float64) for x in (value, decrement))
+    return SimpleNamespace(point=SimpleNamespace(value=value), decrement=decrement)
+
+
+def test_rounding_that_goes_up_and_down_is_no_progress():
+    up = 1 + 4 * VALUE_ROUNDING
+    run = SimpleNamespace(state=state(up, 1e-9), least=((1.0,), (1e-10,)))
+    assert stuck_models(run, state(1.0, 1e-10)) == [True]
+    assert stuck_models(run, state(1.0, 4e-11)) == [False]
+    assert stuck_models(run, state(1 - 4 * VALUE_ROUNDING, 1e-9)) == [False]

@@ -25,6 +25,7 @@ from skorch_logreg import (
 )
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import InMemory, from_arrays
+from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 from skorch_logreg.minibatch import BatchObjective
 from skorch_logreg.penalties import L2
@@ -486,7 +487,7 @@ def test_17_it_writes_every_so_many_iterations_or_seconds(
 @contextmanager
 def interrupted(monkeypatch, at):
     """Ctrl-C in the pass over rows, or in the mini-batch, of that number."""
-    count, reduce, loss = [0], InMemory.reduce, BatchObjective.loss
+    count, passes = [0], [(InMemory, "reduce"), (CompiledPasses, "logistic_newton")]
 
     def counted(call):
         def method(*args, **kwargs):
@@ -498,8 +499,8 @@ def interrupted(monkeypatch, at):
         return method
 
     with monkeypatch.context() as patch:
-        patch.setattr(InMemory, "reduce", counted(reduce))
-        patch.setattr(BatchObjective, "loss", counted(loss))
+        for owner, name in (*passes, (BatchObjective, "loss")):
+            patch.setattr(owner, name, counted(getattr(owner, name)))
         yield count
 
 

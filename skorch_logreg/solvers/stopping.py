@@ -200,13 +200,13 @@ class StoppingRule:
             return 0.0
         index = torch.tensor([model], device=run.state.decrement.device)
         objective, point = run.objective.select(index), run.state.point.select(index)
-        if not bool(objective.penalty.coercive(objective.reg_strength)):
-            goal = max(self.tol**2, ROUNDING_DISTANCE)
-            return 0.0 if is_resolved(objective, point, goal) else 1.0
-        if self.tol**2 >= ROUNDING_DISTANCE:
-            return 0.0
-        gap = float(duality_gap(objective, point) / point.value)
-        return gap if gap > max(MAX_EXCESS * self.tol**2, ROUNDING_DISTANCE) else 0.0
+        goal, gap = max(self.tol**2, ROUNDING_DISTANCE), 1.0
+        if bool(objective.penalty.coercive(objective.reg_strength)):
+            if self.tol**2 >= ROUNDING_DISTANCE:
+                return 0.0
+            gap = float(duality_gap(objective, point) / point.value)
+        small = gap <= max(MAX_EXCESS * self.tol**2, ROUNDING_DISTANCE)
+        return 0.0 if small or is_resolved(objective, point, goal) else gap
 
     def _recession_directions(
         self, run: RunState, status: list[Status | None], reached: list[float]

@@ -23,7 +23,10 @@ def declare_outputs(scope: Any, inputs: Any, classes: np.ndarray, n_labels: int 
 
 
 def add_operators(scope: Any, operator: Any, container: Any, fitted: Any) -> None:
-    """Add the operators of a fitted classifier, of which ``fitted`` are kind to thresholds."""
+    """Add the operators of a fitted classifier.
+
+    ``fitted`` holds the first arguments of `onnx_graph.operators`, its kind to its thresholds.
+    """
     from onnx import helper
     from skl2onnx.common.data_types import DoubleTensorType
 

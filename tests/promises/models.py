@@ -52,7 +52,8 @@ def assert_sound(model, X):
     """Promise 3: everything finite, probabilities proper."""
     for name, attribute in vars(model).items():
         if name.endswith("_") and name not in ("classes_", "feature_names_in_", "duality_gap_"):
-            assert np.isfinite(np.asarray(attribute, dtype=float)).all(), name
+            values = list(attribute.values()) if isinstance(attribute, dict) else attribute
+            assert np.isfinite(np.asarray(values, dtype=float)).all(), name
     # nan says that there is no finite bound
     assert not np.isinf(model.duality_gap_)
     z = model.decision_function(X)

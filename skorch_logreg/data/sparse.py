@@ -173,7 +173,7 @@ class SparseBlock(CompiledPasses, FormedRows):
         return SparseBlock(X, self.targets, self.weight, center, scale)
 
     def _has_short_rows(self, columns: Tensor | None) -> bool:
-        """Return True if a Gram matrix costs less without dense rows, estimated from some of them."""
+        """Estimate from some rows whether a Gram matrix costs less without dense rows."""
         some = self._X[:: max(self._X.shape[0] // _SAMPLE_ROWS, 1)]
         some = some if columns is None else some[:, columns.numpy()]
         counts = np.diff(some.indptr).astype(np.float64)

@@ -43,16 +43,16 @@ def held_up(solve):
 
 @pytest.mark.parametrize("name", [key for key in choose.ALTERNATIVES if "sample" not in key])
 def test_an_alternative_is_what_its_name_says(name):
-    recipe = small.Recipe(2 if "bound" in name or "classes" in name else 0)
+    recipe = small.Recipe(2 if "classes" in name else 0)
     with race.field([choose.ALTERNATIVES[name]], Here) as (contestants, references):
         result = race.race(recipe, contestants, references[:1], RULES)
     assert result["peers"][0]["reached"]["1e-06"], result["peers"][0]["note"]
 
 
 def test_a_curvature_that_does_not_fit_says_so():
-    with race.field([choose.ALTERNATIVES["lbfgs, bound"]], Here) as (contestants, references):
+    with race.field([choose.ALTERNATIVES["lbfgs, classes"]], Here) as (contestants, references):
         result = race.race(small.Recipe(), contestants, references[:1], RULES)
-    assert "no curvature 'bound' here" in result["peers"][0]["note"]
+    assert "no curvature 'classes' here" in result["peers"][0]["note"]
 
 
 def test_the_floor_is_two_reads_of_X():

@@ -393,7 +393,7 @@ def test_verbose(capsys):
     ("estimator", "words"),
     [
         (network(solver=SGD(validation_fraction=0.1)), "validation_fraction=0.1"),
-        (network(solver=SGD(checkpoint="a.npz")), "checkpoint='a.npz'"),
+        (network(solver=SGD(checkpoint="a.npz")), "has a checkpoint"),
         (network(solver=SGD(on_interrupt="keep")), "on_interrupt='keep'"),
         (network(solver="lbfgs"), "is for convex problems"),
         (network(sizes=(0,)), "hidden_layer_sizes"),

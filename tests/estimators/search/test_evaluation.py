@@ -11,7 +11,8 @@ from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skorch_logreg import BatchedGridSearchCV, MultiLabel, TorchLogisticClassifier, fitting
+from skorch_logreg import BatchedGridSearchCV, MultiLabel, TorchLogisticClassifier
+from skorch_logreg.inputs import problem
 from tests.estimators.data import binary, multi
 from tests.estimators.search.test_search import CS, assert_same_search, compare, exact
 
@@ -68,7 +69,7 @@ def test_a_transformer_is_fitted_once_a_fold_and_setting(transformer, solves):
 def test_a_budget_of_memory_cuts_the_batch(models, solves, monkeypatch):
     X, y = binary(8000)
     expected = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(X, y)
-    monkeypatch.setattr(fitting, "models_at_once", lambda *args: models)
+    monkeypatch.setattr(problem, "models_at_once", lambda *args, **options: models)
     solves.clear()
     got = BatchedGridSearchCV(exact(), CS, cv=3, scoring="neg_log_loss").fit(X, y)
     assert sum(solves) == 9 + 1

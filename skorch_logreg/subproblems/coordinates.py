@@ -1,5 +1,6 @@
 """Quadratic problems with a penalty of each coordinate: the lasso, ridge and bounds."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from skorch_logreg.subproblems.quadratic import (
     solve,
 )
 
-_MAX_EPOCHS = 200  # passes of coordinate descent over the coordinates
+_MAX_EPOCHS = 200  # passes over the coordinates, one at a time or by gradient steps
 _DECREASE_LEFT = 1e-2  # share of its first decrease at which coordinate descent ends
 
 
@@ -126,13 +127,25 @@ class _Corners:
         return best, False
 
     def _proximal_gradient(self, step: Tensor) -> Tensor:
-        """Take a few steps that all lower the objective; an exact minimiser would take too long."""
+        """Take accelerated proximal gradient steps; an exact minimiser would take too long.
+
+        References
+        ----------
+        O'Donoghue, Candes (2015). Adaptive restart for accelerated gradient schemes, section 3.2.
+        """
         hessian, slope, start = self.quadratic.hessian, self.quadratic.slope, self.quadratic.start
         length = 1 / hessian.abs().sum(dim=1).max().clamp(min=1e-300)
-        for _ in range(MAX_STEPS):
-            ahead = self._ahead(start + step, slope + hessian @ step, length)
-            step = torch.where(ahead == 0, -start, ahead - start)
-        return step
+        before, extrapolated, momentum = step, step, 1.0
+        for _ in range(_MAX_EPOCHS):
+            ahead = self._ahead(start + extrapolated, slope + hessian @ extrapolated, length)
+            moved = torch.where(ahead == 0, -start, ahead - start)
+            if float((extrapolated - moved) @ (moved - step)) > 0:
+                momentum = 1.0
+            following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+            extrapolated = moved + (momentum - 1) / following * (moved - step)
+            step, momentum = moved, following
+        value, least = (self._value(taken, hessian @ taken) for taken in (step, before))
+        return step if value < least else before
 
     def _active_set(self, step: Tensor) -> Tensor:
         """Go to the exact minimiser, one corner at a time.

@@ -105,9 +105,11 @@ y = X[:, 0] + rng.logistic(size=3000) > 0
 whole = TorchLogisticClassifier(solver=LBFGS(), tol=1e-9).fit(X, y)
 model = TorchLogisticClassifier(solver=LBFGS(checkpoint=sys.argv[1]), tol=1e-9)
 print("ready", flush=True)
-for _ in range(20):
+n_fits = 0
+while n_fits < 10:
     try:
         print("right" if (model.fit(X, y).coef_ == whole.coef_).all() else "wrong")
+        n_fits += 1
     except CheckpointError as error:
         print("in use" if "in use by another fit" in str(error) else error)
 """
@@ -118,8 +120,6 @@ def test_17_two_processes_on_one_path_end_right_or_say_that_it_is_in_use(tmp_pat
     with started(FITS, path) as one, started(FITS, path) as other:
         found = [child.communicate()[0].split("\n") for child in (one, other)]
     ends = [line for lines in found for line in lines if line not in ("ready", "")]
-    assert len(ends) == 40
     assert set(ends) <= {"right", "in use"}
-    # attempts on a path in use take no time, so that 20 may be spent in one fit
-    assert "right" in ends
+    assert ends.count("right") == 20
     assert list(tmp_path.iterdir()) == []

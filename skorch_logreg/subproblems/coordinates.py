@@ -13,7 +13,7 @@ from skorch_logreg.subproblems.quadratic import (
     MAX_STEPS,
     SETTLED,
     Quadratic,
-    inverse_in_range,
+    inverse_root,
     solve,
 )
 
@@ -72,8 +72,8 @@ class _Corners:
         diagonal = hessian.diagonal()
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         scaled = slope * scale
-        inverse = inverse_in_range(hessian * scale[:, None] * scale, scaled, torch.inf)
-        return -scale * (inverse @ scaled)
+        root = inverse_root(hessian * scale[:, None] * scale, scaled, torch.inf)
+        return -scale * (root @ (root.T @ scaled))
 
     def _coordinate_descent(self, step: Tensor) -> tuple[Tensor, bool]:
         """Minimise over one coordinate at a time; return True with the step if little is left."""

@@ -48,33 +48,33 @@ class Quadratic:
         if not bool(free.any()):
             return minimise(self)
         held, hessian, slope = ~free, self.hessian, self.slope
-        inverse = inverse_in_range(hessian[free][:, free], slope[free], self.rounding)
-        cross = inverse @ hessian[free][:, held]
-        base = inverse @ slope[free]
+        root = inverse_root(hessian[free][:, free], slope[free], self.rounding)
+        cross, base = root.T @ hessian[free][:, held], root.T @ slope[free]
         step = torch.empty_like(slope)
         reduced = Quadratic(
-            hessian[held][:, held] - hessian[held][:, free] @ cross,
-            slope[held] - hessian[held][:, free] @ base,
+            hessian[held][:, held] - cross.T @ cross,
+            slope[held] - cross.T @ base,
             self.start[held],
             self.rounding,
         )
         step[held] = minimise(reduced)
-        step[free] = -base - cross @ step[held]
+        step[free] = -root @ (base + cross @ step[held])
         return step
 
 
-def inverse_in_range(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
-    """Invert a positive semidefinite matrix except in directions without curvature and slope.
+def inverse_root(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
+    """Return R, of which ``R R'`` inverts a semidefinite matrix where it has curvature or slope.
 
     A constant for all classes has neither.  Differences of columns far from zero have so little
-    curvature that it may be rounding, but then a slope, and a step is taken there.
+    curvature that it may be rounding, but then a slope, and a step is taken there.  Products with
+    ``R R'`` itself would lose the digits of all directions with more curvature.
     """
     if not bool(matrix.isfinite().all()):
         return torch.full_like(matrix, torch.nan)
     values, vectors = torch.linalg.eigh(matrix)
     least = max(SINGULAR, len(slope) * _EPS) * values[-1].clamp(min=1e-280)
     taken = (values > least) | ((slope @ vectors).abs() > rounding)
-    return (vectors * torch.where(taken, 1 / values.clamp(min=least), 0.0)) @ vectors.T
+    return vectors * torch.where(taken, values.clamp(min=least).rsqrt(), 0.0)
 
 
 def solve(matrix: Tensor, rhs: Tensor) -> Tensor:

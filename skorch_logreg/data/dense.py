@@ -141,8 +141,8 @@ class DenseRows(InMemory):
         """Write rows in their units into an array."""
         torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
 
-    def _sample(self, n_rows: int, columns: Tensor | None = None) -> "DenseRows":
-        part = super()._sample(n_rows, columns)
+    def _sample(self, n_rows: int) -> "DenseRows":
+        part = super()._sample(n_rows)
         if part.design is None and part.n_features < _LONG_ROW_COLUMNS:
             part.X = part.X.contiguous()
         return part

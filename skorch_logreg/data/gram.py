@@ -67,15 +67,13 @@ class FormedRows:
             add_grams(total, z, weight[rows], None if rank_one is None else rank_one[rows])
         return finished_grams(total, weight.shape[2], rank_one is not None)
 
-    def bfloat16_gram(
-        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
-    ) -> Tensor:
+    def bfloat16_gram(self, weight: Tensor, rank_one: Tensor | None) -> Tensor:
         if rank_one is None:
-            return self.bfloat16_grams(weight, columns)[0]
-        return bfloat16_gram(*self._fill(columns), weight, rank_one)
+            return self.bfloat16_grams(weight)[0]
+        return bfloat16_gram(*self._fill(None), weight, rank_one)
 
-    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        return bfloat16_grams(*self._fill(columns), weight)
+    def bfloat16_grams(self, weight: Tensor) -> Tensor:
+        return bfloat16_grams(*self._fill(None), weight)
 
     def column_squares(self, weight: Tensor) -> Tensor:
         total = weight.new_zeros(weight.shape[1], 1 + self._fill(None)[1])

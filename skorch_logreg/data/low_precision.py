@@ -39,10 +39,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return seconds(torch.float32) > _MIN_SPEEDUP * seconds(torch.bfloat16)
 
 
-def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor | None) -> Tensor:
+def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor) -> Tensor:
     """Sum ``[z 1]'[z 1] x (diag(weight) - rank_one rank_one')`` over rows; see `Block`."""
-    if rank_one is None:
-        return bfloat16_grams(fill, n_columns, weight)[0]
     n_rows, n_outputs = weight.shape
     side = n_columns + 1
     width = n_outputs * side

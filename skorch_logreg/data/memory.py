@@ -181,35 +181,27 @@ class InMemory(Data):
         step = max(self.n_samples // n_rows, 1)
         return slice(step // 2, None, step)
 
-    def sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
-        """Return evenly spaced rows, optionally of some columns; short rows are copied.
-
-        The last sample of all columns is cached.
-        """
-        if columns is not None:
-            return self._sample(n_rows, columns)
+    def sample(self, n_rows: int) -> Self:
+        """Return evenly spaced rows, copied if they are short; the last sample is cached."""
         if n_rows not in self._samples:
             self._samples.clear()
             self._samples[n_rows] = self._sample(n_rows)
         return self._samples[n_rows]
 
-    def _sample(self, n_rows: int, columns: Tensor | None = None) -> Self:
+    def _sample(self, n_rows: int) -> Self:
         rows = self.sampled(n_rows)
-        X, weight = self.X[rows], self.weight[rows]
+        weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
         part = replace(
             self,
-            X=X if columns is None else self.some_columns(X, columns),
-            center=self.center if columns is None else self.center[columns],
-            scale=self.scale if columns is None else self.scale[columns],
+            X=self.X[rows],
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
-            origin=None if self.origin is None else self.origin.sample(n_rows, columns),
+            origin=None if self.origin is None else self.origin.sample(n_rows),
             block_rows=None,
             reads=[0],
         )
-        if self.design is not None and columns is None:
-            part.design = self.design[rows]
+        part.design = None if self.design is None else self.design[rows]
         return part
 
     def pick(

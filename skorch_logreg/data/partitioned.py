@@ -153,9 +153,9 @@ class PartitionedData(Data):
         among, step = self._sampled_rows.sampled(n_rows), self.survey.step
         return slice(step // 2 + step * among.start, None, step * among.step)
 
-    def sample(self, n_rows: int, columns: Tensor | None = None) -> InMemory:
+    def sample(self, n_rows: int) -> InMemory:
         """Return evenly spaced rows in memory, at most as many as the first-pass sample has."""
-        return self._sampled_rows.sample(n_rows, columns)
+        return self._sampled_rows.sample(n_rows)
 
     def take_columns(self, columns: Tensor) -> "PartitionedData":
         """Copy some columns to the partitions, or read them in every pass if they are too large."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.tensors import take_columns
+from skorch_logreg.kernels.quadratic import ColumnProblem
 
 
 class Block(Protocol):
@@ -68,17 +69,15 @@ class Block(Protocol):
         Hessian of a softmax. All columns are used if ``columns`` is None.
         """
 
-    def bfloat16_gram(
-        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
-    ) -> Tensor:
-        """Compute a Gram matrix (K (c + 1), K (c + 1)) of one model in low precision.
+    def bfloat16_gram(self, weight: Tensor, rank_one: Tensor | None) -> Tensor:
+        """Compute a Gram matrix (K (p + 1), K (p + 1)) of one model in low precision.
 
         weight and rank_one have shape (rows, K). Only the lower triangle is valid. Factors are
         bfloat16 where the device multiplies it faster, else float32.
         """
 
-    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Compute Gram matrices (k, c + 1, c + 1) in low precision, one per column of weight.
+    def bfloat16_grams(self, weight: Tensor) -> Tensor:
+        """Compute Gram matrices (k, p + 1, p + 1) in low precision, one per column of weight.
 
         ``sum_i weight_ik [z_i 1]'[z_i 1]`` of weight (rows, k). Only the lower triangles are valid.
         """
@@ -222,8 +221,8 @@ class Data(ABC):
         """Return the slice of rows that `sample` takes."""
 
     @abstractmethod
-    def sample(self, n_rows: int, columns: Tensor | None = None) -> "Data":
-        """Return evenly spaced rows in memory, optionally of some columns.
+    def sample(self, n_rows: int) -> "Data":
+        """Return evenly spaced rows in memory.
 
         Weights are scaled up to the total weight of all rows.
         """
@@ -262,21 +261,10 @@ class Data(ABC):
         """Return True if `column_step` over so many columns is faster than their Hessian."""
         return False
 
-    def column_step(
-        self,
-        columns: Tensor,
-        curvature: Any,
-        gradient: Tensor,
-        *,
-        start: Tensor,
-        lasso: Tensor,
-        ridge: Tensor,
-        fit_intercept: bool,
-    ) -> Tensor | None:
+    def column_step(self, problem: ColumnProblem) -> Tensor | None:
         """Minimise a quadratic model of one output plus an elastic net over some columns.
 
-        See `kernels.quadratic.column_descent`. Returns the step (c + 1,); None where there is no
-        kernel for these rows.
+        Returns the step (c + 1,); None where there is no kernel for these rows.
         """
         return None
 

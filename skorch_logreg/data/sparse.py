@@ -17,7 +17,7 @@ from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
-from skorch_logreg.kernels.quadratic import column_descent
+from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
 
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
@@ -70,34 +70,13 @@ class SparseRows(InMemory):
         X.sum_duplicates()
         return X
 
-    def column_step(
-        self,
-        columns: Tensor,
-        curvature: Tensor,
-        gradient: Tensor,
-        *,
-        start: Tensor,
-        lasso: Tensor,
-        ridge: Tensor,
-        fit_intercept: bool,
-    ) -> Tensor | None:
-        units = self.center[columns], self.scale[columns]
-        if not fit_intercept and bool(units[0].any()):
+    def column_step(self, problem: ColumnProblem) -> Tensor | None:
+        units = self.center[problem.columns], self.scale[problem.columns]
+        if not problem.fit_intercept and bool(units[0].any()):
             return None
-        found = column_descent(
-            self._by_column,
-            columns,
-            units,
-            curvature,
-            gradient,
-            start=start,
-            lasso=lasso,
-            ridge=ridge,
-            fit_intercept=fit_intercept,
-            max_epochs=_MAX_EPOCHS,
-            share=_DECREASE_LEFT,
+        return column_descent(
+            self._by_column, units, problem, max_epochs=_MAX_EPOCHS, share=_DECREASE_LEFT
         )
-        return found and found[0]
 
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
@@ -159,11 +138,11 @@ class SparseBlock(CompiledPasses, FormedRows):
             return joined[:, None, :, None]
         return super().gram(weight, rank_one, columns)
 
-    def bfloat16_grams(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
-        if self._has_short_rows(columns):
-            own = [self._sparse_gram(own, columns) for own in weight.unbind(dim=1)]
+    def bfloat16_grams(self, weight: Tensor) -> Tensor:
+        if self._has_short_rows(None):
+            own = [self._sparse_gram(own, None) for own in weight.unbind(dim=1)]
             return torch.stack(own).float()
-        return super().bfloat16_grams(weight, columns)
+        return super().bfloat16_grams(weight)
 
     def _columns(self, columns: Tensor | None) -> "SparseBlock":
         """Return a block of some columns."""

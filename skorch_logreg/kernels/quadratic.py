@@ -1,5 +1,6 @@
 """Typed calls of the compiled coordinate descent."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,61 +65,61 @@ def coordinate_descent(
     return step, left
 
 
-def column_descent(
-    X: Any,
-    columns: Tensor,
-    units: tuple[Tensor, Tensor],
-    curvature: Tensor,
-    gradient: Tensor,
-    *,
-    start: Tensor,
-    lasso: Tensor,
-    ridge: Tensor,
-    fit_intercept: bool,
-    max_epochs: int,
-    share: float,
-) -> tuple[Tensor, float] | None:
-    """Minimise as `coordinate_descent` over columns of a csc_array, without their Hessian.
-
-    The Hessian is ``[Z 1]' diag(curvature) [Z 1]`` of the columns ``Z = (X - center) / scale`` and
-    of an intercept without a penalty.
+@dataclass(frozen=True)
+class ColumnProblem:
+    """Quadratic model of one output plus an elastic net over some columns of the design matrix.
 
     Parameters
     ----------
-    X : csc_array of shape (rows, n_features)
     columns : Tensor of shape (q,)
         Indices of the columns.
-    units : tuple of two Tensors of shape (q,)
-        Center and scale. Centers are zero without an intercept.
     curvature : Tensor of shape (rows,)
         Weighted second derivatives of the loss.
     gradient : Tensor of shape (q + 1,)
+        Gradient of the loss, that of the intercept last.
     start, lasso, ridge : Tensor of shape (q,)
         The penalty is ``sum_j lasso_j |x_j| + ridge_j / 2 x_j^2`` of ``x = start + d``.
     fit_intercept : bool
-    max_epochs, share
-        As in `coordinate_descent`.
-
-    Returns
-    -------
-    step : Tensor of shape (q + 1,)
-        ``d`` and the step of the intercept; None without a kernel.
-    left : float
-        Decrease of the last epoch relative to that of the first.
     """
-    function, size, n_rows = compiled("column_descent"), len(columns), X.shape[0]
+
+    columns: Tensor
+    curvature: Any
+    gradient: Tensor
+    start: Tensor
+    lasso: Tensor
+    ridge: Tensor
+    fit_intercept: bool
+
+
+def column_descent(
+    X: Any,
+    units: tuple[Tensor, Tensor],
+    problem: ColumnProblem,
+    *,
+    max_epochs: int,
+    share: float,
+) -> Tensor | None:
+    """Minimise as `coordinate_descent` over columns of a csc_array, without their Hessian.
+
+    The Hessian is ``[Z 1]' diag(curvature) [Z 1]`` of the columns ``Z = (X - center) / scale`` and
+    of an intercept without a penalty. ``units`` are the center and the scale (q,) of the columns;
+    centers are zero without an intercept. Returns ``d`` and the step of the intercept, (q + 1,);
+    None without a kernel.
+    """
+    function, size, n_rows = compiled("column_descent"), len(problem.columns), X.shape[0]
     if function is None or X.dtype != np.float64 or X.indices.dtype != X.indptr.dtype:
         return None
-    total = float(curvature.sum()) if fit_intercept else 0.0
+    gradient, start = problem.gradient, problem.start
+    curvature, columns = problem.curvature.contiguous(), problem.columns.contiguous()
+    total = float(curvature.sum()) if problem.fit_intercept else 0.0
     center, unit = units[0], 1 / units[1]
     constant = float(gradient[-1]) if total > 0 else 0.0
-    slope = gradient[:-1] + ridge * start
+    slope = gradient[:-1] + problem.ridge * start
     x, step, slope, mean = torch.stack([start, torch.zeros_like(start), slope, center])
-    fixed = torch.stack([center, unit, start, lasso, ridge])
+    fixed = torch.stack([center, unit, start, problem.lasso, problem.ridge])
     free = torch.empty(size, dtype=torch.int64)
     work = torch.empty(5 * size + 2 * n_rows, dtype=torch.float64)
-    curvature, columns = curvature.contiguous(), columns.contiguous()
-    left = function(
+    function(
         *(array.ctypes.data for array in (X.data, X.indices, X.indptr)),
         *(n_rows, X.indices.dtype == np.int64, columns.data_ptr(), size),
         *(fixed[0].data_ptr(), fixed[1].data_ptr(), curvature.data_ptr(), total, constant),
@@ -127,4 +128,4 @@ def column_descent(
         *(max_epochs, share),
     )
     shift = -((mean - center) * unit) @ step - (constant / total if total > 0 else 0.0)
-    return torch.cat([step, shift[None]]), left
+    return torch.cat([step, shift[None]])

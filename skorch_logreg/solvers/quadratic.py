@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skorch_logreg.kernels.quadratic import ColumnProblem
 from skorch_logreg.objective import (
     LOW_PRECISION_ROUNDING,
     ROUNDING_DISTANCE,
@@ -203,14 +204,11 @@ def _column_direction(
     if terms.low is not None or not bool((lasso + ridge > 0).all()):
         return None
     within = torch.cat([columns, columns.new_tensor([objective.data.n_features])])
+    curvature = output_curvature(objective, point)[:, 0, 0]
     step = objective.data.column_step(
-        columns,
-        output_curvature(objective, point)[:, 0, 0],
-        gradient[within],
-        start=coef,
-        lasso=lasso.contiguous(),
-        ridge=ridge.contiguous(),
-        fit_intercept=objective.fit_intercept,
+        ColumnProblem(
+            columns, curvature, gradient[within], coef, lasso, ridge, objective.fit_intercept
+        )
     )
     if step is None:
         return None

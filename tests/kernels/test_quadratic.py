@@ -6,7 +6,11 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.kernels.library import library
-from skorch_logreg.kernels.quadratic import column_descent, coordinate_descent
+from skorch_logreg.kernels.quadratic import (
+    ColumnProblem,
+    column_descent,
+    coordinate_descent,
+)
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
 
@@ -99,19 +103,8 @@ def test_columns_have_the_minimiser_of_their_hessian(fit_intercept, indices):
     lasso, ridge = 8 * torch.rand(2, 6, generator=generator, dtype=torch.float64)
     lasso[1] = 100.0
     options = {"max_epochs": 10_000, "share": 1e-24}
-    step, left = column_descent(
-        X,
-        columns,
-        (center, scale[:6]),
-        curvature,
-        gradient,
-        start=start,
-        lasso=lasso,
-        ridge=ridge,
-        fit_intercept=fit_intercept,
-        **options,
-    )
-    assert left <= 1e-24
+    of = ColumnProblem(columns, curvature, gradient, start, lasso, ridge, fit_intercept)
+    step = column_descent(X, (center, scale[:6]), of, **options)
     if fit_intercept:
         border, corner = hessian[:-1, -1], hessian[-1, -1]
         slope = gradient[:-1] - border * gradient[-1] / corner

@@ -22,7 +22,7 @@ from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import neural, partial, validation
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation, split_labels
 from skorch_logreg.estimators.multilabel.indicator import Indicator
-from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup, attributes
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.fitting import Params
@@ -343,7 +343,7 @@ class MultiLabel(
                 label_problem, grid, train, held_out, thresholds
             ).run()
             label_problem.warn(outcomes, "models of labels")
-        self._set_fitted(found | label_problem.attributes(fits), labels)
+        self._set_fitted(found | attributes(label_problem.problem, fits), labels)
         total_weight = label_problem.total_weight
         state = partial.training_state(total_weight, estimator.solver, trained)
         setattr(self, persistence.TRAINING, state)

@@ -218,18 +218,6 @@ class LabelProblem:
         fits = self.fitter(penalties=penalties, report=report).fit_all(models, store_training)
         return fits, trained
 
-    def attributes(self, fits: FitResult) -> dict[str, Any]:
-        """Return the fitted attributes of all labels, in the array namespace of X."""
-        params = Params(fits.params.coef[None, :, 0], fits.params.intercept[None, :, 0])
-        converged = [status is Status.CONVERGED for status in fits.status]
-        arrays = {
-            "n_iter_": fits.n_iter.to(torch.int32),
-            "optimality_": fits.optimality,
-            "converged_": torch.tensor(converged, device=fits.optimality.device),
-        }
-        found = {name: self.problem.namespace.from_tensor(value) for name, value in arrays.items()}
-        return self.problem.fitted(params) | found | {"n_passes_": int(fits.n_passes)}
-
     @staticmethod
     def report(labels: np.ndarray) -> Callable[[Progress], bool]:
         """Return a callback that prints the progress of some labels."""
@@ -262,6 +250,19 @@ class LabelProblem:
             f"{what} ({labels.describe(np.array(sorted(failed)))})",
             self.problem.dtype,
         )
+
+
+def attributes(problem: Problem, fits: FitResult) -> dict[str, Any]:
+    """Return the fitted attributes of all labels, in the array namespace of X."""
+    params = Params(fits.params.coef[None, :, 0], fits.params.intercept[None, :, 0])
+    converged = [status is Status.CONVERGED for status in fits.status]
+    arrays = {
+        "n_iter_": fits.n_iter.to(torch.int32),
+        "optimality_": fits.optimality,
+        "converged_": torch.tensor(converged, device=fits.optimality.device),
+    }
+    found = {name: problem.namespace.from_tensor(value) for name, value in arrays.items()}
+    return problem.fitted(params) | found | {"n_passes_": int(fits.n_passes)}
 
 
 def _total_weights(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:

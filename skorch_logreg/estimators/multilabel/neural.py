@@ -14,7 +14,7 @@ from skorch_logreg.data import InMemory
 from skorch_logreg.estimators import partial as parts
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel import validation
-from skorch_logreg.estimators.multilabel.label_problem import LabelProblem
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, attributes
 from skorch_logreg.estimators.multilabel.partial import validate_part
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import head_classifier, partial_solver, resolve_solver
@@ -55,7 +55,10 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
             first = network_fit.head.params() if is_warm else None
             fits, groups = label_problem.fit(C, first, verbose=bool(head.verbose))
             network_fit.head.load(fits.params)
-            certified, outcomes = label_problem.attributes(fits), label_problem.outcomes(fits)
+            certified, outcomes = (
+                attributes(label_problem.problem, fits),
+                label_problem.outcomes(fits),
+            )
             if network_fit.is_frozen and groups and len(groups[0][0]) == len(C):
                 state = groups[0][1]  # of the optimiser that trained all labels together
     model._set_fitted(_attributes(network_fit, trained, certified), inputs.labels)

@@ -1,9 +1,10 @@
-"""Solve many candidates on the same rows, all folds together."""
+"""Solve many candidates on the same rows, all folds and labels together."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,17 +13,21 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators import certificate, persistence
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
-from skorch_logreg.estimators.multilabel.validation import checked_estimator, validate_labels
+from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, attributes
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import Candidate, identity_key
 from skorch_logreg.estimators.search.results import FitOutcome
-from skorch_logreg.fitting.batch import Models, classes_shown
+from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs import weights
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.options import Options, resolve
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.scoring import FoldRows
+
+Columns = Callable[[np.ndarray], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,13 @@ class FoldData:
     """Validated rows, and their weight in every fold (n_samples, n_folds).
 
     ``fold_weight`` is the number of times that a row is in the fold's training rows, times its
-    sample weight.
+    sample weight. ``n_labels`` is the number of models of a candidate in a fold: 1 for classes.
     """
 
     inputs: FitInput
     fold_weight: Tensor
     feature_attributes: dict[str, Any]
+    n_labels: int
 
     @classmethod
     def of(
@@ -55,10 +61,11 @@ class FoldData:
         """
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
+        n_labels = 1
         if type(final) is MultiLabel:
-            inputs = validate_labels(
-                final, checked_estimator(final), X, y, sample_weight, **fit_params
-            )
+            estimator = validation.checked_estimator(final)
+            inputs = validation.validate_labels(final, estimator, X, y, sample_weight, **fit_params)
+            n_labels = inputs.labels.n_labels
         else:
             inputs = validate(X, y, sample_weight, model=final, **fit_params)
         fold_weight = counts
@@ -66,146 +73,236 @@ class FoldData:
             fold_weight = torch.ones(inputs.X.shape[0], 1, dtype=torch.float64)
         if inputs.weight is not None:
             fold_weight = fold_weight * inputs.weight[:, None]
-        return cls(inputs, fold_weight, persistence.feature_attributes(final))
+        return cls(inputs, fold_weight, persistence.feature_attributes(final), n_labels)
 
     @property
     def n_folds(self) -> int:
         """Number of folds."""
         return int(self.fold_weight.shape[1])
 
-    def apply_class_weight(self, class_weight: Any) -> Tensor | None:
-        """Return the weights (n_samples, n_folds) times class weights from each fold's rows.
 
-        None if the class weights are invalid, or if a fold's training rows lack a class, so that
-        the model has fewer classes or no minimiser.
-        """
-        labels, fold_weight = self.inputs.labels, self.fold_weight
-        if class_weight is not None:
-            try:
-                fold_weight = weights.with_class_weight(class_weight, labels, fold_weight)
-            except Exception:  # the individual fits report it
-                return None
-        shown = classes_shown(labels.index, fold_weight, labels.n_classes)
-        return fold_weight if shown.all() else None
+@dataclass(frozen=True, eq=False)
+class FoldTargets:
+    """Targets and weights of all folds, with the class weights of a candidate.
+
+    ``columns`` returns those of ``fold * n_labels + label``. ``fitter`` builds the fitter of
+    columns, and ``constant`` (n_folds * n_labels,) is as in `Models`.
+    """
+
+    columns: Columns
+    fitter: Callable[[Columns], BatchFitter]
+    problem: Problem
+    constant: np.ndarray
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Candidates that share their models, because they differ only in `threshold`.
+
+    ``estimator`` has the parameters of each model, and C (n_labels,) has a value for each.
+    """
+
+    candidates: list[Candidate]
+    estimator: Any
+    C: Tensor
+    targets: FoldTargets
 
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """Models that were solved together, ordered by fold, then by setting.
+    """Models that were solved together, ordered by fold, then by setting, then by label.
 
-    ``final`` has the parameters that all candidates share, and ``settings`` the candidates that
-    share each of a fold's models; they differ in `threshold`.
+    ``constant`` (n_folds, n_settings, n_labels) is as in `Models`.
     """
 
-    final: Any
-    settings: tuple[tuple[Candidate, ...], ...]
+    settings: tuple[Setting, ...]
     folds: tuple[int, ...]
     solution: fitting.FitResult
-    problem: Problem
+    constant: np.ndarray
     fold_data: FoldData
-    constant: ClassVar = ()
+
+    @property
+    def candidates(self) -> list[tuple[int, Candidate]]:
+        """All candidates, each with the place of its setting."""
+        return [(n, each) for n, own in enumerate(self.settings) for each in own.candidates]
+
+    @property
+    def problem(self) -> Problem:
+        """Problem of each model."""
+        return self.settings[0].targets.problem
 
     @property
     def outcomes(self) -> list[FitOutcome]:
         """Outcomes of all fits."""
-        indices = [served[0].index for served in self.settings] * len(self.folds)
-        ends = zip(indices, self.solution.status, self.solution.optimality.tolist(), strict=True)
-        return [FitOutcome(*end, self.final, self.problem.dtype) for end in ends]
+        own = [self.settings[place] for place in np.indices(self.constant.shape)[1].ravel()]
+        ends = zip(own, self.solution.status, self.solution.optimality.tolist(), strict=True)
+        dtype = self.problem.dtype
+        return [
+            FitOutcome(setting.candidates[0].index, status, optimality, setting.estimator, dtype)
+            for setting, status, optimality in ends
+        ]
 
-    @property
-    def params(self) -> fitting.Params:
-        """Coefficients and intercepts of all models."""
-        return self.problem.without_column(self.solution.params)
-
-    def logits(self, rows: FoldRows, part: str, X_test: Any) -> Tensor:
-        """Return the logits (n_rows, n_settings, K) of rows by the models of their folds.
+    def logits(self, rows: FoldRows, part: str, X_test: Any) -> Tensor | None:
+        """Return the logits (n_rows, n_settings, K) of rows by the models of their folds, if known.
 
         ``part`` is "test" or "train". ``X_test`` is the classifier's input for the test rows of the
         only fold if it was fitted to the output of transformers, else None.
         """
+        if not len(self.solution.logits):
+            return None
         if X_test is None:
             logits = rows.take(self.solution.logits)
         elif part == "train":
             logits = self.solution.logits
         else:
-            coef, intercept = self.params.coef, self.params.intercept
-            logits = _affine(X_test, coef.flatten(0, 1), intercept.flatten())
-            logits = logits.unflatten(1, coef.shape[:2])
+            params = self.problem.without_column(self.solution.params)
+            logits = _affine(X_test, params.coef.flatten(0, 1), params.intercept.flatten())
+            logits = logits.unflatten(1, params.intercept.shape)
         return logits.to(self.problem.stored_dtype)
 
     def model(
-        self, place: tuple[int, int], candidate: Candidate, X: Any, logits: Tensor
-    ) -> CachedLogitsClassifier:
-        """Return a candidate's model with the logits (n_rows, n_settings, K) of rows."""
-        fold, setting = place
-        number, solution = fold * len(self.settings) + setting, self.solution
+        self, place: tuple[int, int], candidate: Candidate, X: Any, logits: Tensor | None
+    ) -> Any:
+        """Return a candidate's model, by fold and setting, with the logits of X if known."""
+        number = place[0] * len(self.settings) + place[1]
+        solution, labels = self.solution, self.fold_data.inputs.labels
+        if logits is None:
+            n_labels, model = self.fold_data.n_labels, copy(candidate.model)
+            fits = solution.take(torch.arange(n_labels) + number * n_labels)
+            fitted = attributes(self.problem, fits) | self.fold_data.feature_attributes
+            model._set_fitted(fitted, labels)
+            return model
         fitted = {
             **self.fold_data.feature_attributes,
-            "classes_": self.fold_data.inputs.labels.classes,
+            "classes_": labels.classes,
             **self.problem.fitted(solution.params, number),
             "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
             **certificate.attributes(solution, number),
         }
-        own = logits[:, setting].contiguous()
-        return CachedLogitsClassifier.of(self.final, fitted, X, own, **candidate.values)
+        own = logits[:, place[1]].contiguous()
+        return CachedLogitsClassifier.of(candidate.model, fitted, X, own)
 
 
-def solve_batches(
-    final: Any, candidates: Sequence[Candidate], fold_data: FoldData
-) -> Iterator[list[CandidateBatch]]:
+def solve_batches(candidates: Sequence[Candidate], fold_data: FoldData) -> Iterator[CandidateBatch]:
     """Solve candidates for all folds and yield a batch per penalty, or more if memory requires.
 
     Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
-    of any type; they are then fitted individually. ``final`` has the parameters that all share.
+    of any type; they are then fitted individually.
     """
-    n_classes = fold_data.inputs.labels.n_classes
-    weight_by_key: dict[Any, Tensor | None] = {}
-    by_penalty: dict[Any, dict[Any, list[Candidate]]] = {}
+    targets: dict[Any, FoldTargets] = {}
+    by_penalty: dict[Any, dict[Any, Setting]] = defaultdict(dict)
     for candidate in candidates:
-        values, resolved = candidate.values, candidate.options
-        if n_classes > 2 and (values["threshold"] != 0.5 or resolved.is_liblinear):
-            continue
-        key = identity_key(values["class_weight"])
-        if key not in weight_by_key:
-            weight_by_key[key] = fold_data.apply_class_weight(values["class_weight"])
-        if weight_by_key[key] is not None:
-            penalty = resolved.l1_ratio, identity_key(values["penalty_factor"])
-            settings = by_penalty.setdefault(penalty, {})
-            settings.setdefault((resolved.C, key), []).append(candidate)
-    for settings in by_penalty.values():
-        weight = {key: weight_by_key[key] for _, key in settings}
-        yield from _solve(final, settings, weight, fold_data)
-
-
-def _solve(
-    final: Any, settings: dict[Any, list[Candidate]], weight: dict[Any, Any], fold_data: FoldData
-) -> Iterator[list[CandidateBatch]]:
-    """Solve candidates of one penalty, by their C and the key of their weights."""
-    inputs, n_folds = fold_data.inputs, fold_data.n_folds
-    first = next(iter(settings.values()))[0]
-    try:
-        model = copy(final).set_params(penalty_factor=first.values["penalty_factor"])
-        problem = inputs.problem(model, first.options)
-        design = problem.design(inputs.X, inputs.device)
-    except Exception:  # the individual fits report it
-        return
-
-    def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        matrix, fold = np.divmod(numbers, n_folds)
-        parts = [w[:, fold[matrix == k]] for k, w in enumerate(weight.values())]
-        return inputs.labels.index, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-    fitter = problem.batch_fitter(design, columns, final, dtype=problem.stored_dtype)
-    matrices = np.array([list(weight).index(key) for _, key in settings])
-    Cs = torch.tensor([C for C, _ in settings], dtype=torch.float64)
-    fold, setting = np.indices((n_folds, len(settings))).reshape(2, -1)
-    models = Models(matrices[setting] * n_folds + fold, Cs[setting], group=setting)
-    by_setting = [tuple(some) for some in settings.values()]
-    for part in fitter.batches(models):
+        model = candidate.model
         try:
-            solution = fitter.fit(models, part)
+            estimator, options, C = _resolve(model, fold_data.inputs.labels)
+            penalty = options.l1_ratio, identity_key(estimator.penalty_factor)
+            shared = *(identity_key(m.class_weight) for m in (model, estimator)), penalty
+            if shared not in targets:
+                of_model = _label_targets if type(model) is MultiLabel else _class_targets
+                targets[shared] = of_model(fold_data, model, estimator, options)
         except Exception:  # the individual fits report it
             continue
-        served = tuple(by_setting[number] for number in np.unique(setting[part]))
-        folds = tuple(np.unique(fold[part]).tolist())
-        yield [CandidateBatch(final, served, folds, solution, problem, fold_data)]
+        settings, key = by_penalty[penalty], (shared, *C.tolist())
+        if key not in settings:
+            settings[key] = Setting([], estimator, C, targets[shared])
+        settings[key].candidates.append(candidate)
+    for settings in by_penalty.values():
+        yield from _solve(list(settings.values()), fold_data, model)
+
+
+def _resolve(model: Any, labels: Any) -> tuple[Any, Options, Tensor]:
+    """Return the parameters of each model of a candidate, its options, and C (n_labels,)."""
+    if type(model) is MultiLabel:
+        model._thresholds(labels.kind, labels.n_labels)
+        estimator = validation.checked_estimator(model)
+        options = validation.resolve_for_labels(estimator, model.C)
+        C = validation.c_per_label(model.C, estimator, options, labels.n_labels)
+        return estimator, options, C
+    options = resolve(model)
+    if labels.n_classes > 2 and (model.threshold != 0.5 or options.is_liblinear):
+        raise ValueError("Such a model is for two classes.")
+    return model, options, torch.tensor([options.C], dtype=torch.float64)
+
+
+def _class_targets(data: FoldData, model: Any, estimator: Any, options: Options) -> FoldTargets:
+    """Return the classes, and the rows' weights times class weights from each fold's rows."""
+    inputs, weight = data.inputs, data.fold_weight
+    labels, problem = inputs.labels, inputs.problem(model, options)
+    if model.class_weight is not None:
+        weight = weights.with_class_weight(model.class_weight, labels, weight)
+    if not classes_shown(labels.index, weight, labels.n_classes).all():
+        raise ValueError("A fold lacks a class: it is another model then.")
+
+    def fitter(columns: Columns) -> BatchFitter:
+        design = problem.design(inputs.X, inputs.device)
+        return problem.batch_fitter(design, columns, model, dtype=problem.stored_dtype)
+
+    return FoldTargets(
+        lambda folds: (labels.index, weight[:, folds]), fitter, problem,
+        np.zeros(data.n_folds, dtype=int),
+    )  # fmt: skip
+
+
+def _label_targets(data: FoldData, model: Any, estimator: Any, options: Options) -> FoldTargets:
+    """Return the labels, and the weights of their entries in each fold."""
+    inputs, labels = data.inputs, data.inputs.labels
+    problems = [  # rows outside a fold have weight 0
+        LabelProblem.of(model, replace(inputs, weight=weight), estimator, options)
+        for weight in data.fold_weight.T
+    ]
+    constant = np.concatenate([problem.constant for problem in problems])
+    if labels.is_column and constant.any():
+        raise ValueError("A fold lacks a class: it is another model then.")
+
+    def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        fold, label = np.divmod(numbers, labels.n_labels)
+        parts = [problems[k].targets_and_weights(label[fold == k]) for k in np.unique(fold)]
+        weights = [weight.reshape(len(weight), -1).expand_as(targets) for targets, weight in parts]
+        return torch.cat([targets for targets, _ in parts], dim=1), torch.cat(weights, dim=1)
+
+    return FoldTargets(columns, problems[0].fitter, problems[0].problem, constant)
+
+
+def _solve(settings: list[Setting], fold_data: FoldData, model: Any) -> Iterator[CandidateBatch]:
+    """Solve settings of one penalty."""
+    n_labels, n_columns = fold_data.n_labels, fold_data.n_folds * fold_data.n_labels
+    distinct = list({id(setting.targets): setting.targets for setting in settings}.values())
+
+    def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        which, own = np.divmod(numbers, n_columns)
+        parts = [distinct[k].columns(own[which == k]) for k in np.unique(which)]
+        targets, weight = zip(*parts, strict=True)
+        common = len(parts) == 1 or targets[0].ndim == 1
+        return targets[0] if common else torch.cat(targets, dim=1), torch.cat(weight, dim=1)
+
+    try:
+        fitter = distinct[0].fitter(columns)
+    except Exception:  # the individual fits report it
+        return
+    at_once, keeps_logits = fitter.max_models, type(model) is not MultiLabel
+    if not keeps_logits:  # those of all labels would not fit
+        at_once = fitting.at_once(n_labels * sum(fold_data.inputs.X.shape), model.memory_budget)
+    constant = np.concatenate([targets.constant for targets in distinct])
+    C = torch.stack([setting.C for setting in settings])
+    which = np.array([distinct.index(setting.targets) for setting in settings])
+    fold, place = np.indices((fold_data.n_folds, len(settings))).reshape(2, -1)
+    first = which[place] * n_columns + fold * n_labels
+    for part in replace(fitter, max_models=at_once).batches(Models(first, C[place], group=place)):
+        column = (first[part, None] + np.arange(n_labels)).ravel()
+        own = constant[column] if constant.any() else None
+        models = Models(column, C[place[part]].flatten(), constant=own)
+        try:
+            if keeps_logits:
+                solution = fitter.fit(models, np.arange(len(column)))
+            else:
+                solution = fitter.fit_all(models)
+        except Exception:  # the individual fits report it
+            continue
+        served, folds = np.unique(place[part]), np.unique(fold[part])
+        yield CandidateBatch(
+            tuple(settings[number] for number in served),
+            tuple(folds.tolist()),
+            solution,
+            constant[column].reshape(len(folds), len(served), n_labels),
+            fold_data,
+        )

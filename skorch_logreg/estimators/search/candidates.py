@@ -1,6 +1,6 @@
 """Group the candidates of a search that can be solved together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import frozen_features, head_classifier
-from skorch_logreg.inputs.options import resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 # parameters that may differ within a batch; the others are shared by a group
@@ -28,17 +27,12 @@ BATCHED_PARAMETERS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Candidate:
-    """Values of the parameters that may differ within a batch, and the index among all candidates.
-
-    For a `TorchLogisticClassifier` ``values`` has all such parameters, and ``options`` the penalty
-    and solver that they specify; for `MultiLabel` only those that the search sets, and None.
-    """
+    """Unfitted classifier of a candidate, and its index among all candidates."""
 
     index: int
-    values: dict[str, Any]
-    options: Any = None
+    model: Any
 
 
 @dataclass(frozen=True)
@@ -83,12 +77,12 @@ def group_candidates(
     kind = type(final_step(estimator))
     varying = BATCHED_PARAMETERS.get(kind, BATCHED_PARAMETERS[TorchLogisticClassifier])
     names = {f"{prefix}{name}": name for name in varying}
-    by_shared: dict[Any, tuple[dict[str, Any], list[Candidate]]] = {}
+    by_shared: dict[Any, tuple[dict[str, Any], dict[int, dict[str, Any]]]] = {}
     for index, parameters in enumerate(candidates):
         own = {names[name]: value for name, value in parameters.items() if name in names}
         shared = {name: value for name, value in parameters.items() if name not in names}
         key = frozenset((name, identity_key(value)) for name, value in shared.items())
-        by_shared.setdefault(key, (shared, []))[1].append(Candidate(index, own))
+        by_shared.setdefault(key, (shared, {}))[1][index] = own
     groups = (_group(estimator, *members, varying) for members in by_shared.values())
     return [group for group in groups if group is not None]
 
@@ -106,7 +100,10 @@ def identity_key(value: Any) -> tuple[Any, Any]:
 
 
 def _group(
-    estimator: Any, shared: dict[str, Any], candidates: list[Candidate], varying: tuple[str, ...]
+    estimator: Any,
+    shared: dict[str, Any],
+    values: dict[int, dict[str, Any]],
+    varying: tuple[str, ...],
 ) -> CandidateGroup | None:
     try:
         template = clone(estimator).set_params(**clone(shared, safe=False))
@@ -124,22 +121,20 @@ def _group(
                 template.steps[-1] = (template.steps[-1][0], final)
             else:
                 template = final
+        candidates = []
+        for index, own in values.items():
+            model = copy(final)
+            if type(final) is MultiLabel:
+                model.estimator = copy(final.estimator)
+            model.set_params(**own)
+            with suppress(ValueError):  # the individual fit reports it
+                model._validate_params()
+                candidates.append(Candidate(index, model))
         if type(final) is not MultiLabel:
-            candidates = [found for each in candidates for found in _resolved(final, each)]
-            # rows are validated without parameters that each candidate has of its own
-            final.set_params(threshold=0.5, penalty_factor=None)
+            final.threshold = 0.5  # rows are validated without what candidates have of their own
     except Exception:  # the individual fits report it
         return None
     return CandidateGroup(template, tuple(candidates), network) if candidates else None
-
-
-def _resolved(final: Any, candidate: Candidate) -> Iterator[Candidate]:
-    """Yield the candidate with all values and options, if its parameters are valid."""
-    model = copy(final).set_params(**candidate.values)
-    values = {n: getattr(model, n) for n in BATCHED_PARAMETERS[TorchLogisticClassifier]}
-    with suppress(ValueError):  # the individual fit reports it
-        model._validate_params()
-        yield Candidate(candidate.index, values, resolve(model))
 
 
 def _must_be_fitted_individually(estimator: Any) -> bool:

@@ -16,7 +16,6 @@ from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
 from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup, group_candidates
 from skorch_logreg.estimators.search.individual_fits import complete
-from skorch_logreg.estimators.search.label_batches import solve_labels
 from skorch_logreg.estimators.search.results import BatchResults
 from skorch_logreg.estimators.search.scores import FittedPipeline, SearchData, score_candidates
 from skorch_logreg.inputs.rows import validate_rows
@@ -108,18 +107,19 @@ class _BatchEvaluation:
         pipeline: FittedPipeline | None = None,
     ) -> None:
         """Solve and score candidates; the time of a solve is divided evenly among its fits."""
-        solve: Any = solve_labels if type(group.final) is MultiLabel else solve_batches
-        keeps = self.data.search.refit and group.has_no_transformers and group.network is None
-        for batches in solve(group.final, candidates, fold_data):
-            n_fits = sum(len(batch.folds) * sum(map(len, batch.settings)) for batch in batches)
-            fit_time = (time.perf_counter() - started) / max(n_fits, 1)
-            for batch in batches:
-                if keeps and isinstance(batch, CandidateBatch):
-                    self.results.store_params(batch.settings, batch.params, len(batch.folds))
-                self._score(batch, fit_time, pipeline)
+        alone = group.has_no_transformers and group.network is None
+        keeps = self.data.search.refit and alone and type(group.final) is not MultiLabel
+        for batch in solve_batches(candidates, fold_data):
+            fit_time = (time.perf_counter() - started) / len(batch.folds) / len(batch.candidates)
+            if keeps:
+                params = batch.problem.without_column(batch.solution.params)
+                self.results.store_params(batch.candidates, params, len(batch.folds))
+            self._score(batch, fit_time, pipeline)
             started = time.perf_counter()
 
-    def _score(self, batch: Any, fit_time: float, pipeline: FittedPipeline | None) -> None:
+    def _score(
+        self, batch: CandidateBatch, fit_time: float, pipeline: FittedPipeline | None
+    ) -> None:
         """Score a batch and store its results."""
         folds = batch.folds if pipeline is None else (pipeline.fold,)
         train, test = (
@@ -128,7 +128,7 @@ class _BatchEvaluation:
         )
         started = time.perf_counter()
         scores = {"test_scores": score_candidates(self.data, batch, test, "test", pipeline)}
-        n_results = len(folds) * sum(map(len, batch.settings))
+        n_results = len(folds) * len(batch.candidates)
         times = {"fit_time": fit_time, "score_time": (time.perf_counter() - started) / n_results}
         if self.data.search.return_train_score:
             scores["train_scores"] = score_candidates(self.data, batch, train, "train", pipeline)
@@ -137,7 +137,8 @@ class _BatchEvaluation:
                 result = {name: by_index[candidate_index][i] for name, by_index in scores.items()}
                 result |= {"n_test_samples": test.lengths[i], **times}
                 self.results.add(candidate_index, fold, result)
-        self.results.add_fits(batch.outcomes, folds[0], batch.constant)
+        constant = np.argwhere(batch.constant.any(axis=1)).tolist()
+        self.results.add_fits(batch.outcomes, ((folds[fold], label) for fold, label in constant))
 
 
 @dataclass

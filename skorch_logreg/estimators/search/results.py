@@ -1,6 +1,6 @@
 """Results of the candidates that were solved in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,20 +39,19 @@ class BatchResults:
         """Add a result in the format of scikit-learn's `_fit_and_score`."""
         self._results.setdefault(candidate_index, {})[fold] = {"fit_error": None, **result}
 
-    def add_fits(self, outcomes: Sequence[FitOutcome], fold: int, constant: Sequence[int]) -> None:
-        """Add the outcomes of fits and the labels that have one value in a fold, for `warn`."""
+    def add_fits(self, outcomes: Sequence[FitOutcome], constant: Iterable[tuple[int, int]]) -> None:
+        """Add the outcomes of fits, and folds and labels that have one value there, for `warn`."""
         self._outcomes += outcomes
-        self._constant.update((fold, int(label)) for label in constant)
+        self._constant.update(constant)
 
-    def store_params(self, settings: Sequence[Any], params: Params, n_folds: int) -> None:
+    def store_params(self, candidates: Sequence[Any], params: Params, n_folds: int) -> None:
         """Store the sums over folds of parameters, which are ordered by fold."""
         coef, intercept = (
             part.unflatten(0, (n_folds, -1)).sum(dim=0) for part in (params.coef, params.intercept)
         )
-        for setting, served in enumerate(settings):
-            for candidate in served:
-                own = coef[setting], intercept[setting], n_folds
-                self._sums.setdefault(candidate.index, []).append(own)
+        for setting, candidate in candidates:
+            own = coef[setting], intercept[setting], n_folds
+            self._sums.setdefault(candidate.index, []).append(own)
 
     def start(self, candidate_index: int) -> dict[str, Any] | None:
         """Return the mean of a candidate's coefficients over the folds, to start the refit from."""

@@ -1,5 +1,6 @@
 """Rows and scorer of a search, and scores of the candidates of its batches."""
 
+from collections import defaultdict
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,7 @@ class FittedPipeline:
 def score_candidates(
     data: SearchData, batch: Any, rows: FoldRows, part: str, pipeline: FittedPipeline | None
 ) -> dict[int, list[Any]]:
-    """Score every candidate of a `CandidateBatch` or `LabelBatch` in every fold.
+    """Score every candidate of a `CandidateBatch` in every fold.
 
     ``part`` is "test" or "train", and ``pipeline`` has the transformers of the only fold, if any.
     The result has, by candidate index, a number or a dict of numbers for every fold.
@@ -115,7 +116,7 @@ def _score_together(
             return None
         weight = torch.from_numpy(given.astype(np.float64))[rows.rows]
     index = data.targets.index[rows.rows]
-    thresholds = {c.values["threshold"] for served in batch.settings for c in served}
+    thresholds = {candidate.model.threshold for _, candidate in batch.candidates}
     table: dict[tuple[str, float], list[list[float]]] = {}
     for name, metric in metrics.items():
         for threshold in thresholds if metric in _BY_LABEL else {0.5}:
@@ -132,17 +133,16 @@ def _score_together(
                 return None
             table[name, threshold] = found.tolist()
     scores: dict[int, list[Any]] = {}
-    for setting, served in enumerate(batch.settings):
-        for candidate in served:
-            columns = {
-                name: table[name, candidate.values["threshold"] if metric in _BY_LABEL else 0.5]
-                for name, metric in metrics.items()
-            }
-            by_fold = [
-                {name: column[fold][setting] for name, column in columns.items()}
-                for fold in range(rows.n_folds)
-            ]
-            scores[candidate.index] = by_fold if several else [each[""] for each in by_fold]
+    for place, candidate in batch.candidates:
+        columns = {
+            name: table[name, candidate.model.threshold if metric in _BY_LABEL else 0.5]
+            for name, metric in metrics.items()
+        }
+        by_fold = [
+            {name: column[fold][place] for name, column in columns.items()}
+            for fold in range(rows.n_folds)
+        ]
+        scores[candidate.index] = by_fold if several else [each[""] for each in by_fold]
     return scores
 
 
@@ -156,7 +156,7 @@ def _score_individually(
     pipeline: FittedPipeline | None,
 ) -> dict[int, list[Any]]:
     """Call the scorer for every candidate and fold, with a model that has cached logits."""
-    scores: dict[int, list[Any]] = {c.index: [] for served in batch.settings for c in served}
+    scores: dict[int, list[Any]] = defaultdict(list)
     by_fold = [None] * rows.n_folds if logits is None else logits.split(list(rows.lengths))
     whole_pipeline = pipeline is not None and not data.needs_only_predictions
     for fold, indices in enumerate(rows.parts):
@@ -164,11 +164,10 @@ def _score_individually(
         params = _check_method_params(data.X, data.routed.scorer.score, indices=indices)
         if pipeline is not None and not whole_pipeline:
             X = getattr(pipeline, part)
-        for setting, served in enumerate(batch.settings):
-            for candidate in served:
-                model = batch.model((fold, setting), candidate, X, by_fold[fold])
-                if pipeline is not None and whole_pipeline:
-                    model = pipeline.with_final_step(model)
-                score = _score(model, X, y, data.scorer, params, data.search.error_score)
-                scores[candidate.index].append(score)
+        for place, candidate in batch.candidates:
+            model = batch.model((fold, place), candidate, X, by_fold[fold])
+            if pipeline is not None and whole_pipeline:
+                model = pipeline.with_final_step(model)
+            score = _score(model, X, y, data.scorer, params, data.search.error_score)
+            scores[candidate.index].append(score)
     return scores

@@ -69,7 +69,7 @@ def test_a_budget_cuts_labels_too(models, solves, monkeypatch):
     compare(MultiLabel(exact()), grid, (X, Y))
     solves.clear()
     BatchedGridSearchCV(MultiLabel(exact()), grid, cv=2, refit=False).fit(X, Y)
-    assert sum(solves) == 3 * 4 * 2
+    assert sum(solves) == 3 * 3 * 2  # the estimator's C has no effect where there is another
     assert max(solves) <= models
 
 

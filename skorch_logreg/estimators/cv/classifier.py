@@ -6,26 +6,34 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.utils import Bunch
 from sklearn.utils._array_api import move_to
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
-from sklearn.utils.metadata_routing import _raise_for_params
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.validation import _deprecate_positional_args
 
 from skorch_logreg.estimators import certificate, persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.grid import GridSearch, held_out_scorer, split_rows
 from skorch_logreg.estimators.cv.options import DEFAULTS, resolve_cv
-from skorch_logreg.estimators.cv.routing import RoutesToScorer
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
+from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.validate import validate
 
 _CONSTRAINTS_OF_ONE = TorchLogisticClassifier._parameter_constraints
 
 
 class TorchLogisticClassifierCV(
-    persistence.VersionedState, RoutesToScorer, ExportMixin, ClassifierMixin, BaseEstimator
+    persistence.VersionedState, ExportMixin, ClassifierMixin, BaseEstimator
 ):
     """Logistic regression whose C and l1_ratio are chosen by cross-validation.
 
@@ -291,6 +299,37 @@ class TorchLogisticClassifierCV(
             self._fit(X, y, sample_weight, params)
         return self
 
+    # requests for `score` belong to the scorer; obsolete with scikit-learn 1.11
+    __metadata_request__score: ClassVar[dict[str, Any]] = {"sample_weight": UNUSED}
+
+    @_deprecate_positional_args(version="1.11")
+    def score(self, X: Any, y: Any, *, sample_weight: Any = None, **score_params: Any) -> float:
+        """Compute the score `scoring` of predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to score.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights for the scorer.
+        **score_params
+            Other metadata for the scorer, if metadata routing is enabled.
+
+        Returns
+        -------
+        score : float
+        """
+        namespace = ArrayNamespace.of(X)
+        y, sample_weight = namespace.detach(y), namespace.detach(sample_weight)
+        score = LogisticRegressionCV.score
+        result: float = score(self, X, y, sample_weight=sample_weight, **score_params)
+        return result
+
+    get_metadata_routing = LogisticRegressionCV.get_metadata_routing
+    _get_scorer = LogisticRegressionCV._get_scorer
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]) -> None:
         chosen = resolve_cv(self)
         if self.selection == "1se" and not self.refit:
@@ -331,6 +370,13 @@ class TorchLogisticClassifierCV(
         fitted = problem.fitted(fit.params) | certificate.attributes(fit) | attributes
         self.__dict__.update(fitted)
         certificate.warn_unless_all_converged(self, outcomes, "models", problem.dtype)
+
+    def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
+        """Return the metadata of splitter and scorer; without routing, the scorer gets weights."""
+        if _routing_enabled():
+            return process_routing(self, "fit", sample_weight=sample_weight, **params)
+        score = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=score))
 
 
 def _default_folds(y: np.ndarray) -> int:

@@ -8,11 +8,11 @@ from scipy.optimize import Bounds
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 
-from skorch_logreg.estimators import fits, partial, persistence
+from skorch_logreg.estimators import fits, persistence
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.export import ExportMixin
+from skorch_logreg.estimators.partial import PartialFitMixin
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.options import ValidatedParameters
 
@@ -21,6 +21,7 @@ class TorchLogisticClassifier(
     persistence.VersionedState,
     ValidatedParameters,
     CallbackSupportMixin,
+    PartialFitMixin,
     ExportMixin,
     ClassifierMixin,
     BaseEstimator,
@@ -304,46 +305,7 @@ class TorchLogisticClassifier(
             fits.fit(self, X, y, sample_weight)
         return self
 
-    @available_if(partial.supports_partial_fit)
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Update the model by one epoch over some of the rows.
-
-        The optimiser, its learning rate and its schedule are those of `solver`, which must be a
-        mini-batch solver; "auto" is ``Adam(learning_rate=0.01, batch_size=32)``. Their state is
-        kept from call to call. The penalty is relative to the total weight of all rows seen so
-        far, including those of a previous `fit`; a row passed twice counts twice.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows.
-        y : array-like of shape (n_samples,)
-            Labels of one class or more.
-        classes : array-like of shape (n_classes,) or None, default=None
-            All classes; required in the first call if `fit` was not called before.
-        sample_weight : array-like of shape (n_samples,), float or None, default=None
-            Non-negative weight of every row.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As in `fit`, or if labels are not among the classes.
-        ParameterError
-            If the solver does not support it, or has a setting that needs all rows.
-
-        Notes
-        -----
-        The result is not certified: `optimality_` and `duality_gap_` are nan, `converged_` is
-        False. Callbacks are not called.
-        """
-        with persistence.isolated_fit(self):
-            fits.partial_fit(self, X, y, classes, sample_weight)
-        return self
+    _run_epoch = fits.partial_fit
 
     def __sklearn_tags__(self) -> Tags:
         """Return tags: the array API is supported."""

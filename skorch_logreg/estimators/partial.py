@@ -1,11 +1,15 @@
 """Incremental fits of some of the rows at a time: their solver, and the state of the training."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
+from sklearn.base import _fit_context
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from skorch_logreg.checkpoint import stable_repr
+from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.minibatch import TrainingResult
@@ -84,3 +88,52 @@ def supports_partial_fit(model: Any) -> bool:
             "sklearn.utils.compute_class_weight on a large sample."
         )
     return True
+
+
+class PartialFitMixin:
+    """Mixin of `partial_fit`; ``_run_epoch`` trains for one epoch."""
+
+    _run_epoch: Callable[..., None]
+
+    @available_if(supports_partial_fit)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Update the model by one epoch over some of the rows.
+
+        The optimiser, its learning rate and its schedule are those of `solver`, which must be a
+        mini-batch solver; the default stands for ``Adam(learning_rate=0.01)`` in mini-batches of
+        32 rows, or of 200 for a network. Their state is kept from call to call, and taken over from
+        a previous `fit`. The penalty is relative to the total weight of all rows seen so far,
+        including those of a previous `fit`; a row passed twice counts twice.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,)
+            Labels of one class or more.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes; required in the first call if `fit` was not called before.
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
+            Non-negative weight of every row.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if labels are not among the classes, or these differ from the previous.
+        ParameterError
+            If the solver does not support it, or has a setting that needs all rows.
+
+        Notes
+        -----
+        The result is not certified: `optimality_` and `duality_gap_` are nan and `converged_` is
+        False, and a network has none of them. `polish_head` of a network has no effect, and
+        callbacks are not called.
+        """
+        with persistence.isolated_fit(self):
+            self._run_epoch(X, y, classes, sample_weight)
+        return self

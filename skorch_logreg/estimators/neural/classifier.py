@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Self
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skorch_logreg.estimators import partial, persistence
+from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.callbacks import CallbackSupportMixin
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.neural import fits, networks
+from skorch_logreg.estimators.partial import PartialFitMixin
 from skorch_logreg.estimators.prediction import LogitPrediction
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.rows import validate_rows
@@ -29,6 +29,7 @@ _SHARED = (
 class NeuralLogisticClassifier(
     persistence.VersionedState,
     CallbackSupportMixin,
+    PartialFitMixin,
     LogitPrediction,
     ClassifierMixin,
     BaseEstimator,
@@ -248,40 +249,7 @@ class NeuralLogisticClassifier(
             fits.fit(self, X, y, sample_weight)
         return self
 
-    @available_if(partial.supports_partial_fit)
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train the model for one epoch over some rows.
-
-        Training resumes from the previous call, or from `fit`, with the state of the optimiser.
-        The penalty is relative to the total weight of all rows so far. `polish_head` has no
-        effect, and callbacks are not called.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows.
-        y : array-like of shape (n_samples,)
-            Labels.
-        classes : array-like of shape (n_classes,) or None, default=None
-            All classes; required in the first call.
-        sample_weight : array-like of shape (n_samples,), float or None, default=None
-            Non-negative weight of every row.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            As in `fit`, or if `classes` is missing or differs from the previous classes.
-        ParameterError
-            If a setting of `solver` needs all rows at once.
-        """
-        with persistence.isolated_fit(self):
-            fits.partial_fit(self, X, y, classes, sample_weight)
-        return self
+    _run_epoch = fits.partial_fit
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         check_is_fitted(self)

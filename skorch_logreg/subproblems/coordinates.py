@@ -148,11 +148,11 @@ class _Corners:
         return step if value < least else before
 
     def _active_set(self, step: Tensor) -> Tensor:
-        """Go to the exact minimiser, one corner at a time.
+        """Go to the exact minimiser, as far as rounding leaves the problem convex.
 
-        Solve for the free coordinates; go there, or as far as the first corner, where one of
-        them is fixed; where none is in the way, the one that violates its condition most is
-        freed.  The objective falls at every step, so it ends.
+        Solve for the free coordinates; go so far towards them that the objective falls, and fix
+        those that cross a corner at it.  Where none is in the way, those that violate their
+        conditions are freed, until the free ones repeat or the objective rises.
 
         References
         ----------
@@ -160,40 +160,42 @@ class _Corners:
         problems, section 3.
         """
         hessian, slope, start = self.quadratic.hessian, self.quadratic.slope, self.quadratic.start
-        x = start + step
+        x, value = start + step, self._value(step, hessian @ step)
         free, sign = ~self._at_corner(x), x.sign()
-        stuck = torch.zeros_like(free)  # freed, but rounding kept them where they were
-        worst = 0
+        best, least, seen = step, torch.inf, set()
         for _ in range(10 * len(x)):
             ahead = self._among(free, step, sign)
-            target = start + ahead
-            left, right = self._between(sign)
-            reach = torch.where(target > right, (right - x) / (target - x), torch.inf)
-            reach = torch.where(target < left, (left - x) / (target - x), reach)
-            reach = torch.where(free, reach, torch.inf).clamp(min=0.0)
-            share = float(reach.min())
-            if share < 1:
-                stops = reach == share
-                corner = torch.where(target > x, right, left)
-                step = torch.where(free, step + share * (ahead - step), step)
-                step = torch.where(stops, corner - start, step)
-                x = torch.where(stops, corner, torch.where(free, start + step, x))
-                free = free & ~stops
-                stuck = (stuck | stops) if share == 0 else torch.zeros_like(stuck)
+            target = torch.where(free, start + ahead, x)
+            corner = torch.where(free, target.clamp(*self._between(sign)), x)
+            reach = torch.where(corner == target, torch.inf, (corner - x) / (target - x))
+            first, share = float(reach.min()), 1.0
+            if first <= 1:
+                while True:
+                    stops = reach <= share
+                    moved = torch.where(stops, corner - start, step + share * (ahead - step))
+                    lower = self._value(moved, hessian @ moved)
+                    if lower < value or share <= first:
+                        break
+                    share = max(share / 4, first)
+                step, x = moved, torch.where(stops, corner, x + share * (target - x))
+                value, free = lower, free & ~stops
                 continue
-            step, x = torch.where(free, ahead, step), torch.where(free, target, x)
-            stuck = stuck & ~free[worst]
-            descent = -(slope + hessian @ step)
-            least, most = self.terms.subgradients(x)
-            up, down = descent - most, least - descent
-            violation = torch.where(free | stuck, 0.0, torch.maximum(up, down))
-            worst = int(violation.argmax())
-            if violation[worst] <= SETTLED * (slope - hessian @ start).abs().max():
+            image = hessian @ ahead
+            step, x, value = ahead, target, self._value(ahead, image)
+            guess = tuple((free * sign).tolist())
+            if guess in seen or not value <= least:
                 break
-            free[worst] = True
-            if x[worst] == 0:
-                sign[worst] = 1.0 if bool(up[worst] > down[worst]) else -1.0
-        return step
+            best, least = step, value
+            seen.add(guess)
+            low, high = self.terms.subgradients(x)
+            up, down = -(slope + image) - high, low + slope + image
+            violation = torch.where(free, 0.0, torch.maximum(up, down))
+            freed = violation > SETTLED * (slope - hessian @ start).abs().max()
+            if not bool(freed.any()):
+                break
+            free = free | freed
+            sign = torch.where(freed & (x == 0), torch.where(up > down, 1.0, -1.0), sign)
+        return best
 
     def _value(self, step: Tensor, image: Tensor) -> float:
         start = self.quadratic.start

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skorch_logreg.penalties import L2, Box, ElasticNet
+from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.subproblems import Quadratic, coordinates, minimise
 
 
@@ -50,3 +51,26 @@ def test_many_coordinates_without_kernels_end_lower(monkeypatch):
     step = minimise(Quadratic(hessian, slope, start), penalty, torch.arange(300), one)
     assert taken == [300]
     assert (hessian @ step / 2 + slope) @ step + 20 * step.abs().sum() < 0
+
+
+@pytest.mark.parametrize("is_bounded", [True, False])
+def test_many_corners_take_few_factorisations(is_bounded, monkeypatch):
+    """A problem that rounding leaves without a minimiser ends as well."""
+    solved, single = [], coordinates.solve
+    monkeypatch.setattr(coordinates, "solve", lambda *a: solved.append(len(a[1])) or single(*a))
+    generator = torch.Generator().manual_seed(1)
+    root = torch.randn(40, 120, generator=generator, dtype=torch.float64)
+    hessian = root.T @ root
+    slope = 30 * torch.randn(120, generator=generator, dtype=torch.float64)
+    slope = root.T @ slope[:40] if is_bounded else slope
+    start = torch.randn(120, generator=generator, dtype=torch.float64)
+    lasso = torch.full_like(slope, 20.0)
+    terms = CoordinateTerms(lasso, torch.zeros_like(lasso))
+    corners = coordinates._Corners(Quadratic(hessian, slope, start), terms)
+    step = corners._active_set(torch.zeros_like(start))
+    assert len(solved) <= 60
+    if is_bounded:
+        least, most = terms.subgradients(start + step)
+        descent = -(slope + hessian @ step)
+        violation = torch.maximum(descent - most, least - descent)
+        assert violation.max() <= 1e-11 * slope.abs().max()

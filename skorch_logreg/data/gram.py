@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.low_precision import (
-    FACTOR_ENTRIES,
+    FACTOR_ROWS,
     Fill,
     add_gram,
     bfloat16_gram,
@@ -151,7 +151,7 @@ def centred_gram(gram: Tensor, center: Tensor, scale: Tensor) -> Tensor:
 def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: bool) -> Tensor:
     """Compute ``z z'`` (rows, rows) of ``z = (values - center) * root``."""
     n_rows, device = len(values), root.device
-    most = max(FACTOR_ENTRIES // n_rows, 16) if low_precision else _piece_rows(n_rows)
+    most = FACTOR_ROWS if low_precision else _piece_rows(n_rows)
 
     def part(columns: slice) -> Tensor:
         width = min(most, columns.stop - columns.start)

@@ -12,8 +12,7 @@ from skorch_logreg.data.tensors import pieces
 Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into an array (r, c)
 
 _STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
-# entries of a factor of a product (16 MiB): with fewer, adding the products takes some per cent
-FACTOR_ENTRIES = 1 << 22
+FACTOR_ROWS = 2048  # rows of a factor of a product; with half, adding products takes a tenth
 _MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 
 
@@ -49,7 +48,7 @@ def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor) 
     own = (weight - rank_one.square()).clamp(min=0.0)
     blocks, rank_one = bfloat16_grams(fill, n_columns, own), rank_one.float()
     gram = blocks.new_zeros(width, width)
-    step = min(max(FACTOR_ENTRIES // width, 16), n_rows)
+    step = min(FACTOR_ROWS, n_rows)
     design = blocks.new_ones(step, side)
     lifted = blocks.new_empty(step, width, dtype=low_precision_dtype(weight.device, width))
     for rows in pieces(0, n_rows, step):
@@ -74,7 +73,7 @@ def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     side = n_columns + 1
     roots = weight.T.sqrt().float()
     total = roots.new_zeros(n_grams, side, side)
-    step = min(max(FACTOR_ENTRIES // side, 16), n_rows)
+    step = min(FACTOR_ROWS, n_rows)
     design = total.new_ones(step, side)
     factor = total.new_empty(step, side, dtype=low_precision_dtype(weight.device, side))
     for rows in pieces(0, n_rows, step):

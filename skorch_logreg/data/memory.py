@@ -4,7 +4,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from functools import reduce as fold
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Self
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from skorch_logreg.data.moments import MOMENT_ROWS, moments
 from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
 from skorch_logreg.data.tensors import CACHED_ENTRIES
-from skorch_logreg.data.threads import map_blocks, thread_count
+from skorch_logreg.data.threads import sum_blocks, thread_count
 from skorch_logreg.kernels import passes
 
 _MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
@@ -143,7 +142,7 @@ class InMemory(Data):
 
         if step >= self.n_samples:
             return part(0)
-        return fold(add_terms, map_blocks(part, range(0, self.n_samples, step)))
+        return sum_blocks(add_terms, part, range(0, self.n_samples, step))
 
     def empty_rows(self, *shape: int) -> Tensor:
         return torch.empty(self.n_samples, *shape, dtype=self.products, device=self.device)

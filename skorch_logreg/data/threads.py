@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial, reduce
 from typing import Any, TypeVar
 
 import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Gathered = TypeVar("Gathered")
 
 
 @cache
@@ -132,8 +133,25 @@ def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> li
     BLAS, and synchronising after every operation costs more than waiting for the last block.
     The threads belong to the enclosing `workers`, or stop at the end of this call.
     """
+    return _gathered(list, function, blocks)
+
+
+def sum_blocks(
+    add: Callable[[Result, Result], Result],
+    function: Callable[[Item], Result],
+    blocks: Sequence[Item],
+) -> Result:
+    """Add the results of `map_blocks` in order, each as soon as those before it are added."""
+    return _gathered(partial(reduce, add), function, blocks)
+
+
+def _gathered(
+    gather: Callable[[Iterator[Result]], Gathered],
+    function: Callable[[Item], Result],
+    blocks: Sequence[Item],
+) -> Gathered:
     with workers() as pool:
         if pool.count == 1 or len(blocks) == 1:
-            return [function(block) for block in blocks]
+            return gather(map(function, blocks))
         with single_thread():
-            return list(pool.executor.map(function, blocks))
+            return gather(pool.executor.map(function, blocks))

@@ -40,15 +40,16 @@ def intercept_terms(
     """Return gradient and Hessian in the intercepts, and the sums (m) of |residuals|."""
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        z = logits + shift
         weight = block.weight[..., None]
-        residual, diagonal, rank_one = objective.loss.residual_curvature(z, block.targets)
-        residual = residual * weight
-        hessian = (diagonal * weight).sum(dim=0)[..., None]
-        if rank_one is not None:
-            hessian = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
-            finished_grams(hessian, hessian.shape[1], is_softmax=True)  # in place
-        return residual.sum(dim=0), hessian, residual.abs().sum(dim=(0, 2))
+        terms = objective.loss.residual_curvature(logits + shift, block.targets)
+        residual, diagonal, rank_one = terms[0].mul_(weight), *terms[1:]
+        gradient, size = residual.sum(dim=0), residual.abs_().sum(dim=(0, 2))
+        del terms, residual  # with many classes, arrays of logits are the largest
+        if rank_one is None:
+            return gradient, (diagonal * weight).sum(dim=0)[..., None], size
+        hessian = (rank_one * weight).permute(1, 2, 0) @ rank_one.transpose(0, 1)
+        finished_grams(hessian, hessian.shape[1], is_softmax=True)  # in place
+        return gradient, hessian, size
 
     gradient, hessian, size = objective.data.reduce(kernel, logits, reads=0)
     return gradient, hessian, size

@@ -83,7 +83,7 @@ def _search_line(
     if bool((step > _FAR).any()):
         return _evaluate_long_step(objective, point, scaled)
     factor = step[:, None].to(change.dtype)
-    logits = torch.where(factor > 0, torch.addcmul(point.logits, change, factor), point.logits)
+    logits = change.masked_fill_(~(factor > 0), 0.0).mul_(factor).add_(point.logits)
     return objective.at_logits(point.params + scaled, logits), scaled
 
 

@@ -25,7 +25,7 @@ from skorch_logreg.scoring import FoldRows
 
 @dataclass(frozen=True)
 class _BatchEvaluation:
-    """Evaluation of groups of candidates on the folds of a search.
+    """Evaluation of a group of candidates on the folds of a search.
 
     ``results`` is updated in place. A candidate that cannot be batched has no results, or none in
     some folds.
@@ -33,48 +33,31 @@ class _BatchEvaluation:
 
     data: SearchData
     results: BatchResults
+    group: CandidateGroup
 
-    def run(self, groups: Sequence[CandidateGroup]) -> None:
-        """Evaluate all groups."""
-        if not self.results.splits:
-            return
-        # all folds are represented by weights of the same rows
-        n_samples = self.data.n_samples
-        train = [train for train, _ in self.results.splits]
-        counts = FoldRows.of(train, n_samples).counts(n_samples)
-        for group in groups:
-            if group.network is not None and not self.data.needs_only_predictions:
-                continue
-            if not group.has_no_transformers:
-                self._evaluate_pipeline(group)
-                continue
+    def run(self) -> None:
+        """Solve all folds together, or fold by fold after transformers."""
+        alone, candidates = self.group.has_no_transformers, self.group.candidates
+        for fold in range(1 if alone else len(self.results.splits)):
             started = time.perf_counter()
             try:
-                (inputs,) = group.classifier_inputs(self.data.X, self.data.y)
-                fit_params = self.data.routed.estimator.fit
-                fold_data = FoldData.of(
-                    group.final, inputs, self.data.y, counts=counts, **fit_params
-                )
-            except Exception:  # the individual fits report it
-                continue
-            self._evaluate(group, group.candidates, fold_data, started)
-
-    def _evaluate_pipeline(self, group: CandidateGroup) -> None:
-        """Fit the transformers once per fold, and all classifiers to their output."""
-        remaining = group.candidates
-        for fold in range(len(self.results.splits)):
-            started = time.perf_counter()
-            try:
-                pipeline, fold_data = self._fit_transformers(group, fold)
+                pipeline, fold_data = self._all_folds() if alone else self._fit_transformers(fold)
             except Exception:  # of a transformer, for example; the individual fits report it
                 return
-            self._evaluate(group, remaining, fold_data, started, pipeline)
-            remaining = tuple(c for c in remaining if self.results.has(c.index, fold + 1))
+            self._evaluate(candidates, fold_data, started, pipeline)
+            candidates = tuple(c for c in candidates if self.results.has(c.index, fold + 1))
 
-    def _fit_transformers(
-        self, group: CandidateGroup, fold: int
-    ) -> tuple[FittedPipeline, FoldData]:
+    def _all_folds(self) -> tuple[None, FoldData]:
+        """Validate all rows, which represent all folds by weights."""
+        data, n_samples = self.data, self.data.n_samples
+        rows = FoldRows.of([train for train, _ in self.results.splits], n_samples)
+        (X,) = self.group.classifier_inputs(data.X, data.y)
+        how = {"counts": rows.counts(n_samples), **data.routed.estimator.fit}
+        return None, FoldData.of(self.group.final, X, data.y, **how)
+
+    def _fit_transformers(self, fold: int) -> tuple[FittedPipeline, FoldData]:
         """Fit the transformers in a fold, and validate the input of the last step."""
+        group = self.group
         train, test = self.results.splits[fold]
         pipeline = clone(group.estimator)
         name, final = pipeline.steps[-1]
@@ -100,20 +83,19 @@ class _BatchEvaluation:
 
     def _evaluate(
         self,
-        group: CandidateGroup,
         candidates: Sequence[Candidate],
         fold_data: FoldData,
         started: float,
-        pipeline: FittedPipeline | None = None,
+        pipeline: FittedPipeline | None,
     ) -> None:
         """Solve and score candidates; the time of a solve is divided evenly among its fits."""
+        group = self.group
         alone = group.has_no_transformers and group.network is None
         keeps = self.data.search.refit and alone and type(group.final) is not MultiLabel
         for batch in solve_batches(candidates, fold_data):
             fit_time = (time.perf_counter() - started) / len(batch.folds) / len(batch.candidates)
             if keeps:
-                params = batch.problem.without_column(batch.solution.params)
-                self.results.store_params(batch.candidates, params, len(batch.folds))
+                self.results.store_params(batch)
             self._score(batch, fit_time, pipeline)
             started = time.perf_counter()
 
@@ -206,6 +188,7 @@ class EvaluatedCandidates:
             )
         batched = BatchResults(splits)
         with default_torch_state():
-            groups = group_candidates(search.estimator, candidates)
-            _BatchEvaluation(data, batched).run(groups)
+            for group in group_candidates(search.estimator, candidates):
+                if splits and (group.network is None or data.needs_only_predictions):
+                    _BatchEvaluation(data, batched, group).run()
         return batched, complete(data, batched, candidates, callback_ctx)

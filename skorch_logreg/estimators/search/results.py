@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
-from skorch_logreg.fitting import Params, Status
+from skorch_logreg.fitting import Status
 
 
 class FitOutcome(NamedTuple):
@@ -44,13 +44,14 @@ class BatchResults:
         self._outcomes += outcomes
         self._constant.update(constant)
 
-    def store_params(self, candidates: Sequence[Any], params: Params, n_folds: int) -> None:
-        """Store the sums over folds of parameters, which are ordered by fold."""
+    def store_params(self, batch: Any) -> None:
+        """Store the sums over folds of the parameters of a batch of classes."""
+        params, n_folds = batch.problem.without_column(batch.solution.params), len(batch.folds)
         coef, intercept = (
             part.unflatten(0, (n_folds, -1)).sum(dim=0) for part in (params.coef, params.intercept)
         )
-        for setting, candidate in candidates:
-            own = coef[setting], intercept[setting], n_folds
+        for place, candidate in batch.candidates:
+            own = coef[place], intercept[place], n_folds
             self._sums.setdefault(candidate.index, []).append(own)
 
     def start(self, candidate_index: int) -> dict[str, Any] | None:

@@ -116,33 +116,22 @@ def _score_together(
             return None
         weight = torch.from_numpy(given.astype(np.float64))[rows.rows]
     index = data.targets.index[rows.rows]
-    thresholds = {candidate.model.threshold for _, candidate in batch.candidates}
-    table: dict[tuple[str, float], list[list[float]]] = {}
-    for name, metric in metrics.items():
-        for threshold in thresholds if metric in _BY_LABEL else {0.5}:
-            found = fast_scores(
-                metric,
-                logits,
-                index,
-                rows.lengths,
-                weight,
-                threshold=threshold,
-                classes=batch.fold_data.inputs.labels.classes,
-            )
-            if found is None:
-                return None
-            table[name, threshold] = found.tolist()
+    classes = batch.fold_data.inputs.labels.classes
+    found: dict[Any, Tensor | None] = {}  # scores of all models, by metric and threshold
     scores: dict[int, list[Any]] = {}
     for place, candidate in batch.candidates:
-        columns = {
-            name: table[name, candidate.model.threshold if metric in _BY_LABEL else 0.5]
-            for name, metric in metrics.items()
-        }
-        by_fold = [
-            {name: column[fold][place] for name, column in columns.items()}
-            for fold in range(rows.n_folds)
-        ]
-        scores[candidate.index] = by_fold if several else [each[""] for each in by_fold]
+        own = []
+        for metric in metrics.values():
+            key = metric, candidate.model.threshold if metric in _BY_LABEL else 0.5
+            if key not in found:
+                how = {"threshold": key[1], "classes": classes}
+                found[key] = fast_scores(metric, logits, index, rows.lengths, weight, **how)
+            all_models = found[key]
+            if all_models is None:
+                return None
+            own.append(all_models[:, place].tolist())
+        by_fold = [dict(zip(metrics, each, strict=True)) for each in zip(*own, strict=True)]
+        scores[candidate.index] = by_fold if several else own[0]
     return scores
 
 

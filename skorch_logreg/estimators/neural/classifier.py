@@ -93,8 +93,8 @@ class NeuralLogisticClassifier(
 
     Attributes
     ----------
-    classes_ : array of shape (n_classes,)
-        Sorted labels, of y's dtype.
+    classes_, n_features_in_, feature_names_in_
+        As in `TorchLogisticClassifier`.
     module_ : torch.nn.Sequential
         Fitted backbone and head in evaluation mode, which map rows to the logits of
         `decision_function`. Predictions use it, so that changing it changes them.
@@ -104,10 +104,6 @@ class NeuralLogisticClassifier(
         "loss" (the objective per unit of weight, mean of the mini-batches), "learning_rate" and
         "seconds" of every epoch, and "valid_score" where rows are held out. Not set if only an
         exact head was fitted.
-    n_features_in_ : int
-        Number of features: ``X.shape[1]``.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, only if all names of X's columns are strings.
     optimality_ : float
         Distance of the head to its optimum for the features, as in `TorchLogisticClassifier`.
         This and the next three attributes are set only with `freeze_backbone` or `polish_head`,

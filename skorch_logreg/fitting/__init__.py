@@ -41,15 +41,6 @@ def fit(data: Data, loss: Loss, penalty: Penalty, **options: Any) -> FitResult:
     mini-batch solvers work in the units of X; their last point is then certified as any other.
 
     The arguments are the fields of `FitRequest`; ``C`` may be a number, and is 1.0 by default.
-
-    Raises
-    ------
-    ValueError
-        If the solver cannot minimise the penalty.
-    CheckpointError
-        If the solver's checkpoint is damaged, belongs to another fit, or is in use.
-    DivergenceError
-        If the loss of mini-batches stops being finite.
     """
     request = FitRequest.of(data, loss=loss, penalty=penalty, **options)
     with exclusive(getattr(request.solver, "checkpoint", None)):

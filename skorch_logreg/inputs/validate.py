@@ -24,11 +24,10 @@ from skorch_logreg.inputs.torch_context import seeded_generators
 class FitInput:
     """Validated rows, labels and weights of a fit.
 
-    ``labels`` are Targets, or an Indicator, for which ``y`` is None; ``weight``
-    (n_samples,) is float64, and None if all weights are 1; results have the library and device of
-    ``namespace``; ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or
-    (n_samples, 1, n_classes), float64;
-    ``names`` (n_features,) are those of X's columns, and None if they are not strings.
+    ``labels`` are Targets, or an Indicator, for which ``y`` is None; ``weight`` (n_samples,) is
+    float64, and None if all weights are 1; results have the library and device of ``namespace``;
+    ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or (n_samples, 1,
+    n_classes), float64; ``names`` (n_features,) are those of X's columns if they are strings.
     """
 
     X: Any
@@ -136,24 +135,14 @@ def validate(
 ) -> FitInput:
     """Validate the input of a fit before any other computation.
 
+    The feature attributes of ``model`` are set if ``reset``, or else checked; None: an analysis,
+    for rows in memory, any number of classes and results in NumPy arrays. ``parameters`` has
+    `device`, `soft_labels`, `label_smoothing`, `threshold` and `module`, by default ``model``. Rows
+    out of memory are allowed if the objective and solver ``chosen`` allow them. ``classes`` are
+    known classes, not all of them necessarily in y; without ``encodes``, y is left for the caller.
+
     A map-style data set of torch, or its loader, is read into memory in the order of ``seed``, or
     in every pass if ``chosen`` has an exact solver.
-
-    Parameters
-    ----------
-    model : estimator or None
-        Estimator whose feature attributes are set if ``reset``, or else checked. None: an analysis,
-        for rows in memory, of any number of classes, and with results in NumPy arrays.
-    parameters : object or None
-        Object with `device`, `soft_labels`, `label_smoothing`, `threshold` and, for a network,
-        `module`; None: ``model``.
-    chosen : Options or None
-        Objective and solver, on which it depends whether rows out of memory are allowed; None:
-        they are not.
-    classes : array of shape (n_classes,) or None
-        Known classes, not all of them necessarily in y; None: find them in y.
-    encodes : bool
-        Whether y holds classes or their probabilities; otherwise it is left for the caller.
     """
     parameters = model if parameters is None else parameters
     allow_nd = getattr(parameters, "module", None) is not None

@@ -54,21 +54,9 @@ def fast_scores(
     ``sample_weight``. Without ``classes``, the scorer gets them as ``labels``, as in
     `LogisticRegressionCV`; with them, it finds them in y, as in `GridSearchCV`.
 
-    Returns
-    -------
-    scores : Tensor of shape (n_folds, n_models), float64, or None
-        Scores that scikit-learn's scorer gives for a classifier with these logits. None if the
-        scorer itself must be called: its metric is not in `FAST_METRICS`, or it would warn or raise
-        for a fold.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skorch_logreg.scoring import fast_scores
-    >>> logits = torch.tensor([-1.0, 1.0, 2.0, 3.0]).double().reshape(4, 1, 1)
-    >>> index = torch.tensor([0, 1, 1, 0])
-    >>> fast_scores("accuracy", logits, index, lengths=[2, 2]).flatten().tolist()
-    [1.0, 0.5]
+    Return the scores (n_folds, n_models), float64, of scikit-learn's scorer for a classifier with
+    these logits. None if the scorer itself must be called: its metric is not in `FAST_METRICS`, or
+    it would warn or raise for a fold.
     """
     metric = metric_name(scoring)
     if metric is None or not lengths or 0 in lengths:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.estimators import onnx_graph, onnx_step
+from skorch_logreg.estimators import onnx_graph
 from skorch_logreg.estimators.persistence import feature_attributes
 from skorch_logreg.estimators.prediction import LogisticPrediction
 from skorch_logreg.inputs.arrays import to_tensor
@@ -117,7 +117,7 @@ class ExportMixin(LogisticPrediction):
         """Return a function that declares the outputs, for skl2onnx."""
         kind, _, intercept, classes, _ = self._fitted_arrays()
         n_labels = len(intercept) if kind == "indicator" else None
-        return partial(onnx_step.declare_outputs, classes=classes, n_labels=n_labels)
+        return partial(onnx_graph.declare_outputs, classes=classes, n_labels=n_labels)
 
     def onnx_shape_calculator(self) -> Any:
         """Return a function of an operator that does nothing, for skl2onnx."""
@@ -125,7 +125,7 @@ class ExportMixin(LogisticPrediction):
 
     def onnx_converter(self) -> Any:
         """Return a function that adds the operators to a graph, for skl2onnx."""
-        return partial(onnx_step.add_operators, fitted=self._fitted_arrays())
+        return partial(onnx_graph.add_operators, fitted=self._fitted_arrays())
 
     def _fitted_arrays(self) -> tuple[Any, ...]:
         """Return kind, coefficients, intercepts, classes and thresholds for ONNX."""

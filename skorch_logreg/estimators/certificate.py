@@ -20,10 +20,6 @@ _AT_MAX_ITER = {
     "sag": "The max_iter was reached which means the coef_ did not converge.",
     "saga": "The max_iter was reached which means the coef_ did not converge.",
 }
-_OTHERWISE = {
-    "liblinear": "Liblinear failed to converge.",
-    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
-}
 _OF_A_SOLVER = "{solver} failed to converge after {n_iter} iteration(s)."
 _OF_AUTO = "{estimator} did not converge in {n_iter} iteration(s)."
 
@@ -74,10 +70,10 @@ def set_certified(
         columns = _columns_to_infinity(solution.directions[0], names)
     solver = "auto" if model.solver is None else model.solver
     name = solver if isinstance(solver, str) else type(solver).__name__
-    leads = _AT_MAX_ITER if status is Status.MAX_ITER else _OTHERWISE
-    lead = leads.get(name, _OF_AUTO if name == "auto" else _OF_A_SOLVER).format(
-        solver=name, estimator=type(model).__name__, n_iter=int(solution.n_iter[0])
-    )
+    lead = _OF_AUTO if name == "auto" else _OF_A_SOLVER
+    if status is Status.MAX_ITER:
+        lead = _AT_MAX_ITER.get(name, lead)
+    lead = lead.format(solver=name, estimator=type(model).__name__, n_iter=int(solution.n_iter[0]))
     warn_user(
         f"{lead} optimality_ = {model.optimality_:.2g} was reached "
         f"{_explain(model, status, dtype, columns)}",

@@ -62,10 +62,6 @@ class NeuralLogisticClassifier(
     C : float, default=1.0
         Inverse of the regularization strength of the head, positive; ``np.inf``: no penalty. The
         backbone can be regularized by the optimiser's weight decay.
-    l1_ratio : float, default=0.0
-        Share of L1 in the penalty, from 0 (ridge) to 1 (lasso).
-    class_weight : dict, "balanced" or None, default=None
-        Weight of every class, as in `TorchLogisticClassifier`.
     freeze_backbone : bool, default=False
         Whether to fit only the head. Features are computed once, without dropout.
     polish_head : bool, default=False
@@ -81,15 +77,10 @@ class NeuralLogisticClassifier(
         If positive, `fit` prints a line an epoch.
     warm_start : bool, default=False
         Start from the previous `module_`, even if `hidden_layer_sizes` or `module` changed.
-    threshold : float, default=0.5
-        Smallest probability of ``classes_[1]`` at which `predict` returns it; two classes only.
-        It may be set after `fit`.
     device : str, torch.device or None, default=None
         Device of the fit, such as "cuda"; None: that of `module`, or else of X.
-    soft_labels : bool, default=False
-        Whether y holds probabilities, as in `TorchLogisticClassifier`.
-    label_smoothing : float, default=0.0
-        Share of every row that is spread evenly over the classes.
+    l1_ratio, class_weight, threshold, soft_labels, label_smoothing
+        As in `TorchLogisticClassifier`.
 
     Attributes
     ----------

@@ -178,18 +178,10 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     n_jobs : int or None, default=None
         Number of processes for the candidates that are fitted individually. Batches run in the
         calling process.
-    refit : bool, str or callable, default=True
-        Whether to fit the best candidate to all rows, and by which score to choose it.
-    cv : int, splitter, iterable or None, default=None
-        Folds; None: 5 stratified folds.
     verbose : int, default=0
         Verbosity, as in scikit-learn; candidates of a batch are reported after it.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Number of jobs that are dispatched in advance.
-    error_score : "raise" or float, default=np.nan
-        Score of a fit that raises an error.
-    return_train_score : bool, default=False
-        Whether to score training rows as well.
+    refit, cv, pre_dispatch, error_score, return_train_score
+        As in `sklearn.model_selection.GridSearchCV`.
 
     Attributes
     ----------

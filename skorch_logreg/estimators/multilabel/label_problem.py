@@ -34,7 +34,7 @@ class LabelProblem:
     ``problem`` is that of one label. ``class_weight`` (n_labels, 2) are the weights of absence and
     presence. ``constant`` (n_labels,) is 1 or -1 if all entries of a label with a positive weight
     are 1 or 0, so that the objective has no minimiser, else 0; ``total_weight`` (n_labels,) is that
-    of all entries.
+    of all entries. Both are None for a part of the rows.
     """
 
     inputs: FitInput
@@ -44,8 +44,8 @@ class LabelProblem:
     sample_weight: Tensor | None
     class_weight: Tensor | None
     max_models: int
-    constant: np.ndarray
-    total_weight: Tensor
+    constant: Any = None
+    total_weight: Any = None
 
     @classmethod
     def of(
@@ -85,8 +85,6 @@ class LabelProblem:
             None if sample_weight is None else sample_weight.to(device),
             None if class_weight is None else class_weight.to(device),
             max_models,
-            np.zeros(labels.n_labels, dtype=int),
-            torch.zeros(labels.n_labels, dtype=torch.float64, device=device),
         )
         return problems if part else problems._count(is_balanced)
 

@@ -207,7 +207,7 @@ def solve_batches(candidates: Sequence[Candidate], fold_data: FoldData) -> Itera
             settings[key] = Setting([], estimator, C, targets[shared])
         settings[key].candidates.append(candidate)
     for settings in by_penalty.values():
-        yield from _solve(list(settings.values()), fold_data, model)
+        yield from _solve(list(settings.values()), fold_data)
 
 
 def _resolve(model: Any, labels: Any) -> tuple[Any, Options, Tensor]:
@@ -263,7 +263,7 @@ def _label_targets(data: FoldData, model: Any, estimator: Any, options: Options)
     return FoldTargets(columns, problems[0].fitter, problems[0].problem, constant)
 
 
-def _solve(settings: list[Setting], fold_data: FoldData, model: Any) -> Iterator[CandidateBatch]:
+def _solve(settings: list[Setting], fold_data: FoldData) -> Iterator[CandidateBatch]:
     """Solve settings of one penalty."""
     n_labels, n_columns = fold_data.n_labels, fold_data.n_folds * fold_data.n_labels
     distinct = list({id(setting.targets): setting.targets for setting in settings}.values())
@@ -279,6 +279,7 @@ def _solve(settings: list[Setting], fold_data: FoldData, model: Any) -> Iterator
         fitter = distinct[0].fitter(columns)
     except Exception:  # the individual fits report it
         return
+    model = settings[0].candidates[0].model
     at_once, keeps_logits = fitter.max_models, type(model) is not MultiLabel
     if not keeps_logits:  # those of all labels would not fit
         at_once = fitting.at_once(n_labels * sum(fold_data.inputs.X.shape), model.memory_budget)

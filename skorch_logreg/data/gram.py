@@ -160,12 +160,12 @@ def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: 
         total = torch.zeros(n_rows, n_rows, dtype=sums, device=device)
         factor = total.new_empty(n_rows, width, dtype=dtype)
         step = max(CACHED_ENTRIES // width, 1)
-        held = total.new_empty(step, width)
+        held, scale = total.new_empty(step, width), root.to(sums)  # mixed types take twice as long
         for across in pieces(columns.start, columns.stop, width):
             used = factor[:, : across.stop - across.start]
             for rows in pieces(0, n_rows, step):
                 z = held[: rows.stop - rows.start, : used.shape[1]]
-                torch.sub(values[rows, across], center[across], out=z).mul_(root[across])
+                torch.sub(values[rows, across], center[across], out=z).mul_(scale[across])
                 used[rows] = z
             add_gram(total, used.T)
         return total

@@ -30,7 +30,6 @@ _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low pr
 # above, a joint Hessian of dense rows only follows a diagonal (race wide: 2.7 times as fast)
 _DIAGONAL_PASSES = 25.0
 _EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
-_STRONG = 0.05  # penalty relative to the number of columns, with fewer rows, for a diagonal first
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
 # instead of an exact Hessian, blocks of classes instead of a joint one
 _SAVING = 2.5
@@ -173,8 +172,9 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             return sampled
         joint = _low_precision_hessian(objective, exact) or exact
         if n_outputs == 1 and _is_dense(objective):
-            # with few rows, the mean curvature in their space is a quarter of the columns' number
-            easy = exact.over_columns or bool(objective.reg_strength[0] >= _STRONG * (side - 1))
+            # with few rows, the mean curvature in their space is a quarter of the columns' number:
+            # below a penalty of that number, 500 x 20,000 takes 2.7 times as long on a diagonal
+            easy = exact.over_columns or bool(objective.reg_strength[0] >= side - 1)
             begins = easy and joint.cost(1) > _DIAGONAL_PASSES
             return _diagonal(joint) if begins else joint
     if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:

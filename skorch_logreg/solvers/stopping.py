@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skorch_logreg.curvature.cholesky import rounding_shift
 from skorch_logreg.data import Block
 from skorch_logreg.objective import (
     ROUNDING_DISTANCE,
@@ -56,7 +57,7 @@ class RunState:
         True if a step has shown that a model does not diverge to infinity, False if that can no
         longer be shown, None if it is open.
     missed : tuple of float
-        Suboptimality, relative to the objective, that the decrement of the last step may not count.
+        Suboptimality that the decrement of the last step may not count.
     final_points : tuple of FinalPoint
         Final points of the models that have stopped.
     """
@@ -105,11 +106,13 @@ class StoppingRule:
         ]
         status = [Status.CONVERGED if c else e for c, e in zip(converged, exhausted, strict=True)]
         directions = self._recession_directions(run, status, reached)
+        value = state.point.value.tolist()
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
-            elif converged[i] and run.missed[i] > max(self.tol**2, VALUE_ROUNDING):
-                status[i], reached[i] = exhausted[i], math.sqrt(run.missed[i])
+            elif converged[i] and run.missed[i] > max(self.tol**2, VALUE_ROUNDING) * value[i]:
+                value[i] = max(value[i], torch.finfo(torch.float64).tiny)
+                status[i], reached[i] = exhausted[i], math.sqrt(run.missed[i] / value[i])
             elif converged[i] and (hidden := self._hidden_by_rounding(run, i)):
                 status[i], reached[i] = Status.PRECISION, math.sqrt(hidden)
         return status, directions
@@ -143,7 +146,6 @@ class StoppingRule:
             return state, run.missed
         if not self.proof or min(optimality(state)) > self.tol:
             return state, none
-        value = point.value.clamp(min=torch.finfo(torch.float64).tiny)
         if not penalty.smooth:
             # a gap shows what is left, unless its own rounding is more than that
             bounded = penalty.coercive(objective.reg_strength)
@@ -153,7 +155,7 @@ class StoppingRule:
             # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
             fall = (run.state.point.value - point.value) / MAX_EXCESS
             missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
-            return state, tuple((torch.where(bounded, 0.0, missed) / value).tolist())
+            return state, tuple(torch.where(bounded, 0.0, missed).tolist())
         farthest, left = _far_moves(objective, run.state.point.logits, point.logits)
         if not bool(farthest.any()):
             return state, none
@@ -161,7 +163,7 @@ class StoppingRule:
         trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
         # the next step moves logits about as far, along which the curvature may fall (Bach 2010)
         missed = torch.maximum(left, state.decrement * farthest.exp())
-        return replace(state, trusted=trusted), tuple((missed / value).tolist())
+        return replace(state, trusted=trusted), tuple(missed.tolist())
 
     def _updated_quiet(
         self, run: RunState, state: Any, missed: tuple[float, ...]
@@ -259,8 +261,9 @@ class StoppingRule:
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
         kept = keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
-        # no step follows the curvature of rows that rounding hides
-        limit = saturation_limit(point, torch.zeros_like(limit))
+        # no step follows the curvature of rows that rounding, or a factor's shift, hides
+        shift = rounding_shift(point.params[0].numel())
+        limit = saturation_limit(point, shift * point.value)
         hidden = saturated_models(run.objective, point, limit)
         return [k and not h for k, h in zip(kept, hidden, strict=True)]
 
@@ -296,8 +299,7 @@ def optimality(state: Any) -> list[float]:
 
 def _left(state: Any, missed: tuple[float, ...]) -> Tensor:
     """Return the decrements (m,), or what they may miss if that is more."""
-    value = state.point.value
-    return torch.maximum(state.decrement, value * value.new_tensor(missed))
+    return torch.maximum(state.decrement, state.decrement.new_tensor(missed))
 
 
 def stuck_models(run: RunState, state: Any) -> list[bool | None]:

@@ -156,6 +156,15 @@ def test_bounds_cut_directions_of_some_classes():
     assert_finite(*fitted(TorchLogisticClassifier(C=INF, bounds=(-3, 3)), X, y))
 
 
+def test_an_objective_that_vanishes_in_one_step_is_at_infinity():
+    """No decrement was known before that step, and a share of zero is none."""
+    X = np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    model = TorchLogisticClassifier(C=INF, bounds=([1000, -INF], [INF, INF]))
+    model, (text,) = fitted(model, X, np.array([0, 1, 0]))
+    assert not model.converged_
+    assert "separable" in text
+
+
 def test_soft_labels():
     """Probabilities of 0 and 1 are classes; a row that two classes share stays where it is."""
     X, y = rare()

@@ -7,14 +7,12 @@ from skorch_logreg.data.low_precision import low_precision_dtype
 from skorch_logreg.data.threads import several_threads
 
 LARGE = 512  # side of a matrix from which its factorisation uses all threads
-# added to a unit diagonal after low-precision products
-SINGLE_DAMPING = 1e-6
-_DAMPING = {torch.bfloat16: 1e-3, torch.float32: SINGLE_DAMPING}
+SINGLE_DAMPING = 8 * torch.finfo(torch.float32).eps  # of a unit diagonal, after float32 products
 
 
 def low_precision_damping(device: torch.device, side: int) -> float:
     """Return the damping of a unit diagonal for low-precision products of ``side`` columns."""
-    return _DAMPING[low_precision_dtype(device, side)]
+    return 1e-3 if low_precision_dtype(device, side) is torch.bfloat16 else SINGLE_DAMPING
 
 
 def rounding_shift(side: int) -> float:

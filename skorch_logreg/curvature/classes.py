@@ -1,5 +1,6 @@
 """Hessian blocks of each class over all columns."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +16,7 @@ from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, penalty_diagonal
 
-_GOLDEN_RATIO = 0.6180339887498949  # its multiples modulo 1 are the most evenly spread ones
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 are the most evenly spread ones
 
 
 @dataclass(frozen=True)

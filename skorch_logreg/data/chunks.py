@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
-from skorch_logreg.data.first_pass import Checksum, FirstPassSample
+from skorch_logreg.data.first_pass import FirstPassSample, sample_and_checksum
 from skorch_logreg.data.protocol import Task, add_terms
 
 # folders that the end of a fit removes
@@ -148,11 +148,11 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], FirstPassSa
         length = int(X.shape[0])
         if length and not kept:
             survey.step = -(-n_samples // length)  # the sample has as many rows as the first chunk
-        some = X[survey.of_part(sum(lengths))]
-        kept.append(some.clone() if isinstance(some, Tensor) else some)
+        some, checksum = sample_and_checksum(X, survey.of_part(sum(lengths)))
+        kept.append(some)
         lengths.append(length)
         if length:
-            survey.checksums.append(Checksum.of(X))
+            survey.checksums.append(checksum)
         del X, some
         if sum(lengths) > n_samples:
             break

@@ -108,10 +108,15 @@ def inspection(read: Reader, lengths: list[int], slices: list[slice]) -> Task:
             raise ValueError(
                 f"Block {index} of X has {rows.shape[0]} rows, and should have {lengths[index]}."
             )
-        some = rows[slices[index]]
-        return (some.clone() if isinstance(some, Tensor) else some, Checksum.of(rows)), []
+        return sample_and_checksum(rows, slices[index]), []
 
     return task
+
+
+def sample_and_checksum(X: Any, rows: slice) -> tuple[Any, Checksum]:
+    """Return a copy of some rows of a partition, and the checksum of all."""
+    some = X[rows]
+    return some.clone() if isinstance(some, Tensor) else some, Checksum.of(X)
 
 
 def unchanged(read: Reader, checksums: list[Checksum], n_passes: int) -> Reader:

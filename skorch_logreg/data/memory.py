@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.moments import MOMENT_ROWS, moments
+from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
-from skorch_logreg.data.tensors import CACHED_ENTRIES
+from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import sum_blocks, thread_count
 from skorch_logreg.kernels import passes
 
@@ -212,8 +212,8 @@ class InMemory(Data):
     def column_moments(self) -> tuple[Tensor, Tensor]:
         if self.is_sparse:  # rare columns are constant in any sample
             return moments(self, torch.zeros_like(self.center), is_sparse=True)
-        if self.n_samples >= 2 * MOMENT_ROWS:
-            mean, deviation = self._sample(MOMENT_ROWS).column_moments()
+        if self.n_samples >= 2 * SAMPLE_ROWS:  # they only set the solver's units
+            mean, deviation = self._sample(SAMPLE_ROWS).column_moments()
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data

@@ -6,8 +6,6 @@ from torch import Tensor
 from skorch_logreg.data.gram import are_near_zero
 from skorch_logreg.data.protocol import Block, Data
 
-# rows of a sample from which column moments are computed: they only set the solver's units
-MOMENT_ROWS = 1000
 # least variance relative to the mean square: with it, nine digits of the variance are right
 _SHARE = 1e-6
 _MAX_ROUNDS = 5  # each shrinks the distance to the mean to its rounding error

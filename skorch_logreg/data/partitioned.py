@@ -14,9 +14,9 @@ from skorch_logreg.data.arrays import as_columns, from_arrays
 from skorch_logreg.data.first_pass import FirstPassSample, Reader, as_it_is, inspection, unchanged
 from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, Unavailable, collect_rows
 from skorch_logreg.data.memory import InMemory
-from skorch_logreg.data.moments import MOMENT_ROWS, moments
+from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Data, Kernel, Partitions
-from skorch_logreg.data.tensors import take_columns
+from skorch_logreg.data.tensors import SAMPLE_ROWS, take_columns
 
 PLACES = {
     "memory": "arrays, as above",
@@ -109,7 +109,7 @@ class PartitionedData(Data):
         """
         sample = self._sampled_rows
         found = sample.column_moments()
-        if sample.n_samples < MOMENT_ROWS or not bool((found[1] > 0).all()):
+        if sample.n_samples < SAMPLE_ROWS or not bool((found[1] > 0).all()):
             is_sparse = sample.is_sparse
             about = torch.zeros_like(self.center) if is_sparse else found[0].nan_to_num(0.0)
             return moments(self, about, is_sparse=is_sparse)  # nan: the sample has no weight

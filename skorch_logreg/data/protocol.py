@@ -264,7 +264,7 @@ class Data(ABC):
     def column_step(self, problem: ColumnProblem) -> Tensor | None:
         """Minimise a quadratic model of one output plus an elastic net over some columns.
 
-        Returns the step (c + 1,); None where there is no kernel for these rows.
+        Returns the step (c + 1,); None without a kernel for these rows.
         """
         return None
 

@@ -14,7 +14,7 @@ from skorch_logreg.data.gram import FormedRows, are_near_zero, centred_gram
 from skorch_logreg.data.low_precision import Fill
 from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
-from skorch_logreg.data.tensors import CACHED_ENTRIES
+from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
@@ -22,7 +22,6 @@ from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _MULTIPLY_ADD_COST = 40
-_SAMPLE_ROWS = 500  # rows from which the cost of a Gram matrix is estimated
 # numbers in a Hessian per entry of X from which columns are read in its place: an epoch over either
 # takes as long (the l1sparse problem at a hundredth of the strength that empties the model)
 _HESSIAN_NUMBERS_PER_ENTRY = 4
@@ -153,7 +152,7 @@ class SparseBlock(CompiledPasses, FormedRows):
 
     def _has_short_rows(self, columns: Tensor | None) -> bool:
         """Estimate from some rows whether a Gram matrix costs less without dense rows."""
-        some = self._X[:: max(self._X.shape[0] // _SAMPLE_ROWS, 1)]
+        some = self._X[:: max(self._X.shape[0] // SAMPLE_ROWS, 1)]
         some = some if columns is None else some[:, columns.numpy()]
         counts = np.diff(some.indptr).astype(np.float64)
         n_rows, n_columns = some.shape

@@ -14,7 +14,7 @@ from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.fitting.request import FitRequest, FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
-from skorch_logreg.objective import Objective, Params, Units
+from skorch_logreg.objective import MAX_EXCESS, Objective, Params, Units
 from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import (
     LBFGS,
@@ -29,7 +29,6 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature, choose_solver, is_small
 from skorch_logreg.solvers.minibatch import trains_in_epochs
-from skorch_logreg.solvers.outcome import MAX_EXCESS
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
 _MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes

@@ -9,18 +9,15 @@ from torch import Tensor, nn
 
 from skorch_logreg.checkpoint import CheckpointWriter, digest, stable_repr
 from skorch_logreg.data import InMemory
-from skorch_logreg.data.tensors import as_tensor
+from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS, as_tensor
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.minibatch.loop import mix_seed, train
 from skorch_logreg.minibatch.request import Batch, TrainingRequest, TrainingResult
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.state_io import settings
 
-# sizes of a batch from which on a second thread saves time: entries of X and logits of a linear
-# model, and multiplications (rows x parameters) of another network
-_MIN_THREADED_NUMBERS = 1 << 17
+# multiplications (rows x parameters) of a batch from which on a second thread saves time
 _MIN_THREADED_PRODUCTS = 1 << 22
-_MIN_HASHED_ROWS = 1000  # rows of X that are hashed, at least, if there are so many
 # arrays as large as the weights: current weights, best weights, and the optimiser's state
 _MAX_WEIGHT_COPIES = 16
 _JSON_BYTES = 1 << 20  # bytes of JSON of the settings, of 64 arrays, or of 4096 epochs
@@ -98,7 +95,7 @@ def _is_large(request: TrainingRequest, data: InMemory) -> bool:
     n_rows = min(request.solver.batch_size or n_rows, n_rows)
     if network is request.head:
         n_numbers = request.head.in_features + request.head.out_features
-        return n_rows * n_numbers >= _MIN_THREADED_NUMBERS
+        return n_rows * n_numbers >= CACHED_ENTRIES
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     return n_rows * n_parameters >= _MIN_THREADED_PRODUCTS
 
@@ -108,7 +105,7 @@ def _open_checkpoint(request: TrainingRequest, data: InMemory) -> CheckpointWrit
     network, solver = request.network, request.solver
     if solver.checkpoint is None:
         return CheckpointWriter(None, {})
-    sampled: Any = data.X[:: max(data.n_samples // _MIN_HASHED_ROWS, 1)]
+    sampled: Any = data.X[:: max(data.n_samples // SAMPLE_ROWS, 1)]
     stored = [sampled]
     if data.is_sparse:
         stored = [as_tensor(part) for part in (sampled.data, sampled.indices, sampled.indptr)]

@@ -21,6 +21,7 @@ from skorch_logreg.objective.hessian import (
 from skorch_logreg.objective.intercept import minimise_intercept, outputs_inverse
 from skorch_logreg.objective.objective import (
     LOW_PRECISION_ROUNDING,
+    MAX_EXCESS,
     ROUNDING_DISTANCE,
     VALUE_ROUNDING,
     Objective,
@@ -34,6 +35,7 @@ from skorch_logreg.objective.units import Params, Units
 
 __all__ = [
     "LOW_PRECISION_ROUNDING",
+    "MAX_EXCESS",
     "Objective",
     "Params",
     "Point",

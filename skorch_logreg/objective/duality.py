@@ -14,10 +14,9 @@ from skorch_logreg.objective.objective import Objective, Point, inner, multiply_
 
 _EPS = torch.finfo(torch.float64).eps
 _SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is rounding error
-_MAX_STEP_LOGITS = 0.5  # longest step of the intercepts for which shifted residuals are valid
 # longest step of the intercepts for which the rows' share is bounded without a pass
 _MAX_NEARBY_STEP_LOGITS = 1e-3
-_MIN_REG_STRENGTH = 1e-200  # strength below which only constraints matter
+_MIN_REG_STRENGTH = torch.finfo(torch.float64).tiny ** 0.5  # so that its inverse is finite, squared
 
 
 def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None) -> Tensor:
@@ -123,7 +122,8 @@ def feasible_gradient(objective: Objective, point: Point) -> tuple[Tensor, Tenso
         change = hessian_times(step)
     gradient = point.gradient - change
     sums = gradient[..., -1].abs().amax(dim=-1)
-    feasible = (step.abs().amax(dim=-1) <= _MAX_STEP_LOGITS) & (sums <= _SUM_ROUNDING * point.value)
+    # a probability stays positive if logits change by at most 1 more than their mean
+    feasible = (2 * step.abs().amax(dim=-1) <= 1) & (sums <= _SUM_ROUNDING * point.value)
     return gradient, torch.where(feasible[:, None], step, torch.inf)
 
 

@@ -11,12 +11,10 @@ from skorch_logreg.data.gram import finished_grams
 from skorch_logreg.objective.line_search import line_search
 from skorch_logreg.objective.objective import Objective
 
+_EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 50
-_GRADIENT_ROUNDING = 1e-14  # gradient relative to the size of the residuals that is rounding error
-_PREDICTED_GRADIENT = 1e-16  # predicted relative gradient that needs no evaluation
-_SHORT_STEP = 0.1  # step in logits up to which the curvature at its end is known
+_GRADIENT_ROUNDING = 64 * _EPS  # gradient relative to the sum of the residuals' sizes
 _MAX_STEP = 4.0  # step in logits, which a line search extends as far as needed
-_MIN_PIVOT = 1e-5  # share of the first pivot below which a Cholesky factor is not inverted
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -71,8 +69,8 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
         left = gradient.abs().amax(dim=-1) / size
         open_ = left > _GRADIENT_ROUNDING
         step = torch.where(open_[:, None], step, 0.0)
-        # after a Newton step the gradient is reduced by a factor of half the step length
-        near = (left * length <= _PREDICTED_GRADIENT) & (length <= _SHORT_STEP)
+        # a short Newton step reduces the gradient by a factor of half its length
+        near = left * length <= _EPS
         if bool((near | ~open_).all()):
             return shift + step
         step = step * (_MAX_STEP / length).clamp(max=1.0)[:, None]
@@ -125,6 +123,8 @@ def outputs_inverse(hessian: Tensor) -> Tensor:
     whole = hessian + mean[..., None, None]
     factor, failed = torch.linalg.cholesky_ex(whole)
     pivots = factor.diagonal(dim1=-2, dim2=-1)
-    if not any(failed.flatten().tolist()) and bool((pivots > _MIN_PIVOT * pivots[..., :1]).all()):
+    # an inverse loses as many digits as the square of the pivots' ratio has
+    least = _EPS ** (1 / 3) * pivots[..., :1]
+    if not any(failed.flatten().tolist()) and bool((pivots > least).all()):
         return torch.cholesky_inverse(factor)
     return torch.linalg.pinv(whole, hermitian=True)

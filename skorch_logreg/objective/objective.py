@@ -23,7 +23,10 @@ from skorch_logreg.penalties import Penalty
 _EPS = torch.finfo(torch.float64).eps
 VALUE_ROUNDING = 2 * _EPS  # relative rounding error of an objective, at least
 ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
-LOW_PRECISION_ROUNDING = 1e-6  # relative rounding error of an objective with float32 products
+# largest suboptimality of a converged model in units of tol^2, a promise of `notebooks/promises.md`
+MAX_EXCESS = 10.0
+# relative rounding error of an objective with float32 products
+LOW_PRECISION_ROUNDING = 8 * torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
@@ -219,16 +222,6 @@ class Objective:
     def at_logits(self, params: Tensor, logits: Tensor) -> Point:
         """Compute value and gradient from known logits."""
         return self._point(params, logits, self.data.reduce(self._loss_terms, logits))
-
-    def gradient_at(self, params: Tensor, logits: Tensor) -> Tensor:
-        """Compute only the gradient (m, K, p + 1) from known logits."""
-
-        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            return (self._loss_terms(block, logits)[1],)
-
-        (gradient,) = self.data.reduce(kernel, logits)
-        penalty_gradient = self.penalty.value_gradient(params[..., :-1])[1]
-        return self.add_penalty_gradient(gradient, self.scaled(penalty_gradient))
 
     def along(
         self, point: Point, direction: Tensor, change: Tensor, step: Tensor

@@ -8,11 +8,11 @@ import scipy.sparse as sp
 
 _EPS = np.finfo(np.float64).eps
 _TOLERANCE = 1e-10  # smallest feasibility tolerance that HiGHS accepts
-MIN_GAIN = 1e-9  # gain of a row in the unit box above the error of a solution
+MIN_GAIN = 10 * _TOLERANCE  # gain of a row in the unit box above the error of a solution
 # values below which a row may be active at a vertex, tried in turn
 _ZERO_ROUNDINGS = (1e-7, 1e-9, 1e-11)
 _MIN_GAIN_SHARE = 0.1  # share of the rows' gains that a sparser direction has to keep
-_MAX_SOLVES = 8  # solves with violated rows scaled up, at most
+MAX_SOLVES = 60  # linear programs after which a search or a refinement is given up
 
 
 class Cone:
@@ -36,7 +36,7 @@ class Cone:
         """
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = self._rows
-        for _ in range(_MAX_SOLVES):
+        for _ in range(MAX_SOLVES):
             found = _solve(rows, gain, self._bounds)
             if found is None or gain @ found <= MIN_GAIN:
                 return None

@@ -12,13 +12,13 @@ from skorch_logreg.objective import Objective, Point, loss_hessian, multiply_cur
 from skorch_logreg.recession.saturated import MIN_RESIDUAL_SHARE
 
 MAX_COEFFICIENTS = 600  # side of a Hessian whose eigenvalues are computed, in 0.1 s
-_MAX_FLAT = 32  # directions without curvature that are checked
 # Newton steps after which a proof is given up, which saves a linear program (letter, C = inf: 0.03
 # seconds in place of 32)
 _MAX_STEPS = 4
 # eigenvalue of a Hessian with unit diagonal that may be a rounding error
 _FLAT_EIGENVALUE = 1e-12
-_CONSTANT_LOGIT = 1e-8  # change of logits along a flat direction that counts as rounding
+# change of logits along a flat direction that counts as rounding
+_CONSTANT_LOGIT = torch.finfo(torch.float64).eps ** 0.5
 
 
 class NewtonStepper(Protocol):
@@ -44,8 +44,8 @@ class NewtonSteps:
     flat: Tensor  # as in `NewtonStepper`
 
     @classmethod
-    def at(cls, objective: Objective, point: Point, columns: Tensor) -> "NewtonSteps | None":
-        """Compute the Hessian at a point; None if too many directions have no curvature.
+    def at(cls, objective: Objective, point: Point, columns: Tensor) -> "NewtonSteps":
+        """Compute the Hessian at a point.
 
         Notes
         -----
@@ -66,8 +66,6 @@ class NewtonSteps:
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
         curved = values > _FLAT_EIGENVALUE
-        if int((~curved).sum()) > _MAX_FLAT:
-            return None
         empty = scale.new_zeros(0, n_outputs, width)
         steps = cls(within, (n_outputs, width), scale, vectors[:, curved], values[curved], empty)
         flat = vectors[:, ~curved].T * scale * total.sqrt()

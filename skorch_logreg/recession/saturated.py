@@ -5,18 +5,20 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import ROUNDING_DISTANCE, Objective, Point
+from skorch_logreg.objective import MAX_EXCESS, ROUNDING_DISTANCE, Objective, Point
 
-# 2 of the theorem times 10, the factor up to which a decrement is known (promise 2)
-_DECREMENT_FACTOR = 20.0
 # share of a residual that has to remain after a step, far above the rounding of a step; and of the
 # change of a log-probability by an exact step towards infinity that one of other steps may have
 MIN_RESIDUAL_SHARE = 0.1
 
 
 def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
-    """Return the weighted probability (m,) below which that of a wrong class may go to zero."""
-    return _DECREMENT_FACTOR * decrement.clamp(min=0.0) + ROUNDING_DISTANCE * point.value.abs()
+    """Return the weighted probability (m,) below which that of a wrong class may go to zero.
+
+    It is twice the decrement, see `saturated_models`, which is known up to a factor.
+    """
+    decrement = decrement.clamp(min=0.0)
+    return 2 * MAX_EXCESS * decrement + ROUNDING_DISTANCE * point.value.abs()
 
 
 def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[bool]:

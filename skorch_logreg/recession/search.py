@@ -11,12 +11,10 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession.linear_program import MIN_GAIN, Cone
+from skorch_logreg.recession.linear_program import MAX_SOLVES, MIN_GAIN, Cone
 
 _MIN_ROWS = 200  # rows of the first linear program, at least
 _ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
-_MAX_SOLVES = 60  # solves after which a search stops adding rows that get worse
-_MAX_DIRECTIONS = 20  # directions that are summed, at most
 _EPS = torch.finfo(torch.float64).eps
 
 
@@ -66,7 +64,7 @@ def find_direction(
         return None
     rows = (logits,) if logits is not None and limit < torch.inf else ()
     total, cone = None, search.cone(rows, limit)
-    for _ in range(_MAX_DIRECTIONS):
+    for _ in range(MAX_SOLVES):
         gain = search.gain(rows, limit, total)
         if not gain.any():
             break
@@ -176,7 +174,7 @@ class _Search:
 
     def best_direction(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
         """Find the best direction that makes no row worse, with few columns."""
-        for _ in range(_MAX_SOLVES):
+        for _ in range(MAX_SOLVES):
             found = cone.maximise(gain)
             if found is None:
                 return None

@@ -1,7 +1,7 @@
 """Results of a solver: final points, status and certificates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
@@ -16,10 +16,6 @@ from skorch_logreg.objective import (
     duality_gap_nearby,
     minimise_intercept,
 )
-
-# largest suboptimality of a converged model in units of tol^2, a promise of `notebooks/promises.md`
-MAX_EXCESS = 10.0
-_NEGLIGIBLE = 1e-3  # share of a bound below which a term need not be exact
 
 
 class Status(Enum):
@@ -172,16 +168,12 @@ def _gap(objective: Objective, point: Point) -> Tensor:
         bound = duality_gap_nearby(objective, point)
         if bound is not None:
             return _relative(bound + rounding, point)
-    params, logits = minimise_intercept(objective, point.params, point.logits)
-    gradient = objective.gradient_at(params, logits)
-    best = replace(point, params=params, logits=logits, gradient=gradient, intercept_hessian=None)
-    bound = duality_gap(objective, best) + rounding
-    # a convex function decreases at most by its slope; evaluate if that is not negligible
-    shift = params[..., -1] - point.params[..., -1]
-    gained = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
-    if bool((gained > _NEGLIGIBLE * bound).any()):
-        gained = (point.value - objective.at_logits(params, logits).value).clamp(min=0.0)
-    return _relative(bound + gained, point)
+    best = objective.at_logits(*minimise_intercept(objective, point.params, point.logits))
+    # a convex function decreases at most by its slope; a difference of values has their rounding
+    shift = best.params[..., -1] - point.params[..., -1]
+    most = (point.gradient[..., -1] * shift).abs().sum(dim=-1)
+    gained = torch.minimum(most, (point.value - best.value).clamp(min=0.0) + rounding)
+    return _relative(duality_gap(objective, best) + rounding + gained, point)
 
 
 def _relative(bound: Tensor, point: Point) -> Tensor:

@@ -22,13 +22,13 @@ from skorch_logreg.objective import (
 )
 from skorch_logreg.solvers.descent import backtrack, penalised_slope, projected, within_constraints
 from skorch_logreg.solvers.quadratic import (
-    MAX_STEPS,
     MIN_DECREASE,
     QuadraticModel,
     minimise_part,
     reads_columns,
 )
 from skorch_logreg.subproblems import Quadratic, minimise
+from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
 _ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set

@@ -20,12 +20,11 @@ from skorch_logreg.objective import (
 from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.solvers.descent import backtracked_step, penalised_slope, within_constraints
 from skorch_logreg.subproblems import Quadratic, minimise
-from skorch_logreg.subproblems.quadratic import MANY
+from skorch_logreg.subproblems.quadratic import MANY, MAX_STEPS
 
 # ratio of predicted decreases of successive steps above which a Hessian is stale, of the decrease
 # to the predicted one below which it is discarded, and to the largest one at which steps end
 MIN_DECREASE = 0.1
-MAX_STEPS = 20  # steps on one set of columns
 _MIN_DUAL_SCALE = 0.9  # scale of the dual point, above which the rows' share of a gap is small
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from skorch_logreg import curvature
 from skorch_logreg.checkpoint import digest, stable_repr
 from skorch_logreg.data import RemoteRows
+from skorch_logreg.data.tensors import SAMPLE_ROWS
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
 from skorch_logreg.penalties import Penalty
@@ -150,7 +151,7 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
     coefficients without symmetry.
     """
     data = objective.data
-    rows = on_sample(objective, 1000)
+    rows = on_sample(objective, SAMPLE_ROWS)
     probe = rows.zeros().cpu()
     probe += torch.linspace(-1.0, 2.0, probe.numel(), dtype=probe.dtype).view_as(probe).cos()
     return {

@@ -11,6 +11,7 @@ from torch import Tensor
 from skorch_logreg.curvature.cholesky import rounding_shift
 from skorch_logreg.data import Block
 from skorch_logreg.objective import (
+    MAX_EXCESS,
     ROUNDING_DISTANCE,
     VALUE_ROUNDING,
     Objective,
@@ -18,7 +19,7 @@ from skorch_logreg.objective import (
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
-from skorch_logreg.solvers.outcome import MAX_EXCESS, FinalPoint, Status
+from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
     free_columns,

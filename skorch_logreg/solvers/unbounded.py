@@ -114,7 +114,7 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
     if torch.equal(down, up):
         if n_outputs * (len(columns) + 1) <= MAX_COEFFICIENTS:
             steps = NewtonSteps.at(objective, point, columns)
-            if steps is not None and proves_minimiser(objective, point, steps):
+            if proves_minimiser(objective, point, steps):
                 return None
         elif len(columns) + 1 == width and not bool(objective.reg_strength.any()):
             inexact = _ConjugateGradientSteps(objective, point)

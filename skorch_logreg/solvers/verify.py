@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
-from skorch_logreg.objective import ROUNDING_DISTANCE, Objective, Point
-from skorch_logreg.solvers.outcome import MAX_EXCESS, FinalPoint, Status
+from skorch_logreg.objective import MAX_EXCESS, ROUNDING_DISTANCE, Objective, Point
+from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 
 

@@ -141,7 +141,7 @@ def _has_known_features(model: Any, X: np.ndarray, reset: bool) -> bool:
     return X.shape[1] == known and not hasattr(model, "feature_names_in_")
 
 
-def check_indices(X: Any) -> None:
+def check_indices(X: Any, name: str = "X") -> None:
     """Raise a ValueError if an index of a sparse array is out of its shape.
 
     CSR, CSC, BSR and COO arrays are checked, which takes less time than a product; conversions from
@@ -168,7 +168,7 @@ def check_indices(X: Any) -> None:
         return
     if not sound:
         raise ValueError(
-            f"X is a {X.format} array of shape {X.shape} whose indices do not fit that shape; "
+            f"{name} is a {X.format} array of shape {X.shape} whose indices do not fit that shape; "
             "its check_format() says which."
         )
 

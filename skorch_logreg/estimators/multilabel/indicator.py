@@ -163,10 +163,7 @@ def _as_array(array: Any, name: str) -> Any:
     if sp.issparse(array):
         if array.ndim != 2:
             raise ValueError(f"{name} is a sparse array of {array.ndim} dimensions, expected 2.")
-        try:
-            check_indices(array)
-        except ValueError as error:
-            raise ValueError(str(error).replace("X", name, 1)) from None
+        check_indices(array, name)
         columns = array.tocsc(copy=False)
         if not columns.has_canonical_format:
             columns = columns.copy() if columns is array else columns

@@ -22,6 +22,7 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
+from skorch_logreg.inputs.weights import class_weights_of
 
 LabelOutcome = tuple[int, Status, float]  # label, status and optimality of a fit
 TrainedGroup = tuple[np.ndarray, dict[str, Any]]  # labels trained together, and their state
@@ -105,12 +106,6 @@ class LabelProblem:
         # a TorchLogisticClassifierCV lacks the parameter
         return float(getattr(self.estimator, "label_smoothing", 0.0))
 
-    @property
-    def seed(self) -> int:
-        """Seed of the order of mini-batches."""
-        trains = self.problem.options.trains
-        return seed_of(self.estimator.random_state) if trains else 0
-
     def _count(self, is_balanced: Tensor | None) -> "LabelProblem":
         """Sum the weights of the entries of every label that are 0 and 1, and balance them."""
         labels, class_weight = self.labels, self.class_weight
@@ -122,10 +117,8 @@ class LabelProblem:
         self._refuse_empty(totals, "has no known cell, or none in a row with a weight")
         totals = totals * (1 - self.label_smoothing) + totals.sum(dim=0) * self.label_smoothing / 2
         if class_weight is not None and is_balanced is not None:
-            balanced = torch.where(totals > 0, totals.sum(dim=0) / (2 * totals), 0.0)
-            class_weight = torch.where(
-                is_balanced[:, None].to(self.device), balanced.T, class_weight
-            )
+            balanced = class_weights_of("balanced", None, totals).T
+            class_weight = torch.where(is_balanced[:, None].to(self.device), balanced, class_weight)
             totals = totals * class_weight.T
             self._refuse_empty(totals, "has no cell that class_weight gives a weight")
         absent, present = totals.cpu().numpy() > 0
@@ -178,12 +171,13 @@ class LabelProblem:
 
         ``options`` are `penalties` and `report` of `Problem.batch_fitter`.
         """
+        if self.problem.options.trains:
+            options["seed"] = seed_of(self.estimator.random_state)
         return self.problem.batch_fitter(
             self.design,
             self.targets_and_weights if columns is None else columns,
             self.estimator,
             max_models=self.max_models,
-            seed=self.seed,
             **options,
         )
 

@@ -22,6 +22,7 @@ from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs.labels import Targets, encode
+from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 
 
@@ -193,7 +194,7 @@ def _train(
         fit_intercept=problem.has_free_intercept,
         solver=problem.options.solver,
         start=start,
-        seed=label_problem.seed,
+        seed=seed_of(label_problem.estimator.random_state),
         state=state,
         epochs=1 if state is None else state["n_epochs"] + 1,
         total_weight=total_weight[labels].to(device),

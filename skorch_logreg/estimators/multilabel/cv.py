@@ -5,7 +5,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.model_selection import check_cv
 from torch import Tensor
 
@@ -13,8 +12,7 @@ from skorch_logreg.estimators.cv.grid import choose, fit_folds, held_out_scorer,
 from skorch_logreg.estimators.cv.options import CVOptions
 from skorch_logreg.estimators.multilabel.label_problem import LabelOutcome, LabelProblem
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.fitting import FitResult, Params
-from skorch_logreg.fitting.batch import is_saturated
+from skorch_logreg.fitting import FitResult
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.scoring import FoldRows
 
@@ -56,13 +54,10 @@ class LabelCrossValidation:
         size = problem.max_models // (self.train.n_folds * len(grid.Cs))
         parts = np.array_split(np.arange(n_labels), -(-n_labels // max(size, 1)))
         results = [self._cross_validate(labels) for labels in parts]
-        scores, chosen, starts, outcomes, n_passes = zip(*results, strict=True)
+        scores, chosen, outcomes, n_passes = zip(*results, strict=True)
         scores, (l1_ratio, c) = np.concatenate(scores), np.concatenate(chosen).T
         self._warn_undefined(scores)
-        coef, intercept = (torch.cat(part) for part in zip(*starts, strict=True))
-        fits, _ = problem.fit(
-            grid.c_values[c], Params(coef, intercept), penalties=grid.penalties, penalty=l1_ratio
-        )
+        fits, _ = problem.fit(grid.c_values[c], penalties=grid.penalties, penalty=l1_ratio)
         attributes = grid.attributes() | {
             "C_": grid.c_values.numpy()[c],
             "l1_ratio_": grid.l1_ratio_values[l1_ratio],
@@ -73,12 +68,11 @@ class LabelCrossValidation:
 
     def _cross_validate(
         self, labels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, tuple[Tensor, Tensor], list[LabelOutcome], int]:
+    ) -> tuple[np.ndarray, np.ndarray, list[LabelOutcome], int]:
         """Score the candidates of some labels, and choose among them.
 
         Return the scores (n_labels, n_folds, n_l1_ratios, n_cs), nan where held-out rows have none;
-        the indices (n_labels, 2) of the chosen l1_ratios and Cs; coefficients and intercepts of the
-        chosen models as means over the folds; outcomes and passes.
+        the indices (n_labels, 2) of the chosen l1_ratios and Cs; outcomes and passes.
         """
         problem, inputs = self.label_problem, self.label_problem.inputs
         weight = inputs.sample_weight
@@ -103,18 +97,10 @@ class LabelCrossValidation:
         )
         scores = scores.transpose(2, 1, 0, 3)
         chosen = np.array([self._choose(own) for own in scores])
-        own = np.arange(len(labels))
-        best = numbers[chosen[:, 0], :, own, chosen[:, 1]]  # (n_labels, n_folds)
-        saturated = is_saturated(fits.params)
-        share = (~saturated[best]).to(torch.float64)
-        share /= share.sum(dim=1, keepdim=True).clamp(min=1)
-        coef = torch.einsum("lf,lfkp->lkp", share, fits.params.coef[best]).cpu()
-        intercept = torch.einsum("lf,lfk->lk", share, fits.params.intercept[best]).cpu()
         label = np.empty(numbers.max() + 1, dtype=int)
         label[numbers] = labels[:, None]
-        ends = zip(label.tolist(), fits.status, fits.optimality.tolist(), strict=True)
-        outcomes = [end for end, skip in zip(ends, saturated.tolist(), strict=True) if not skip]
-        return scores, chosen, (coef, intercept), outcomes, fits.n_passes
+        outcomes = zip(label.tolist(), fits.status, fits.optimality.tolist(), strict=True)
+        return scores, chosen, list(outcomes), fits.n_passes
 
     @cached_property
     def _counts(self) -> Tensor:

@@ -106,16 +106,24 @@ class ElasticNet(Penalty):
         return coef + self.constant(coef, strength, -endless, endless)
 
     def constant(self, coef: Tensor, strength: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Constants (m, 1, p), between ``low`` and ``high`` (m, 1, p) or (), of `balanced`."""
+        """Constants (m, 1, p), between ``low`` and ``high`` (m, 1, p) or (), of `balanced`.
+
+        Where ``i`` of K coefficients are negative the penalty is least at
+        ``-mean + (2 i - K) lasso / (K ridge)``; the minimiser is the median of these K + 1 values
+        and of the K that make a coefficient zero.
+
+        References
+        ----------
+        Li, Osher (2009). A new median formula with applications to PDE based denoising.
+        """
         lasso, ridge = (strength[:, None, None] * weight for weight in self.weights(coef))
-        ordered = coef.sort(dim=1).values
         n_classes = coef.shape[1]
-        # where the sum of absolute values is least
-        first = torch.where(lasso > 0, -ordered[:, n_classes // 2, None], -torch.inf)
-        last = torch.where(lasso > 0, -ordered[:, (n_classes - 1) // 2, None], torch.inf)
-        best = -coef.mean(dim=1, keepdim=True)
-        first, last = (end.clamp(low, high) for end in (first, last))
-        return torch.where(ridge > 0, 0.0, torch.minimum(torch.maximum(best, first), last))
+        surplus = torch.arange(-n_classes, n_classes + 1, 2, dtype=coef.dtype, device=coef.device)
+        each = surplus[:, None] * (lasso / (n_classes * ridge))
+        # no ridge: only where as many are negative as positive; no penalty: the mean
+        smooth = torch.where(surplus[:, None] * lasso == 0, 0.0, each)
+        smooth = smooth - coef.mean(dim=1, keepdim=True)
+        return torch.cat([-coef, smooth], dim=1).median(dim=1, keepdim=True).values.clamp(low, high)
 
     def weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Strengths of the absolute value and of the square, in the coefficients' units."""

@@ -234,3 +234,26 @@ def test_balanced_coefficients_of_four_classes():
     held = Box(ElasticNet(1.0), *bounds).balanced(coef, strength)
     assert held[0, 0, 0] == -1.2
     torch.testing.assert_close(held[..., 1:], found[..., 1:])
+
+
+@pytest.mark.parametrize("bound", [torch.inf, 1.0])
+@pytest.mark.parametrize("n_classes", [3, 4])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_no_constant_for_all_classes_lowers_an_elastic_net(l1_ratio, n_classes, bound):
+    generator = torch.Generator().manual_seed(3)
+    coef = torch.randn(2, n_classes, 5, generator=generator, dtype=torch.float64)
+    coef = coef.clamp(-bound, bound)
+    coef[:, 0, :2] = 0.0
+    strength, factor = torch.tensor([1e-14, 3.0], dtype=torch.float64), torch.logspace(-1, 1, 5)
+    penalty = ElasticNet(l1_ratio, factor.to(torch.float64))
+    if bound < torch.inf:
+        penalty = Box(penalty, torch.full((5,), -bound), torch.full((5,), bound))
+    found = penalty.balanced(coef, strength)
+    torch.testing.assert_close(found - found[:, :1], coef - coef[:, :1], rtol=0, atol=1e-15)
+    least = penalty.value(found)
+    assert (least < penalty.value(coef)).all()
+    for move in (1e-6, 1e-3, 0.1, -1e-6, -1e-3, -0.1):
+        for j in range(5):
+            other = found.clone()
+            other[..., j] += move
+            assert (penalty.value(other) >= least - 1e-15 * least).all()

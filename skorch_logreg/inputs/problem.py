@@ -165,12 +165,11 @@ class Problem:
             report=report,
         )
 
-    def zeros(self) -> Params:
+    def zeros(self, n_models: int = 1) -> Params:
         """Return zero parameters, at which a fit without warm start begins."""
-        n_outputs = self.loss.n_outputs
-        n_columns = self.n_features + self.has_column
-        coef = torch.zeros(1, n_outputs, n_columns, dtype=torch.float64, device="cpu")
-        return Params(coef, coef.new_zeros(1, n_outputs))
+        shape = n_models, self.loss.n_outputs, self.n_features + self.has_column
+        coef = torch.zeros(shape, dtype=torch.float64, device="cpu")
+        return Params(coef, coef.new_zeros(shape[:2]))
 
     def previous(self, coef: Any, intercept: Any, n_models: int = 1) -> Params | None:
         """Convert fitted coefficients to the start of a warm fit; None for liblinear.

@@ -1,7 +1,7 @@
 """Cross-validation of C and l1_ratio for each label, over all labels together."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,19 +102,13 @@ class LabelCrossValidation:
         outcomes = zip(label.tolist(), fits.status, fits.optimality.tolist(), strict=True)
         return scores, chosen, list(outcomes), fits.n_passes
 
-    @cached_property
-    def _counts(self) -> Tensor:
-        """Number of times that every row (n_samples, n_folds) is in every fold."""
-        counts = self.train.counts(self.label_problem.inputs.X.shape[0])
-        return counts.to(self.label_problem.device)
-
     def _columns(
         self, labels: np.ndarray, columns: tuple[Tensor, Tensor | None], numbers: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         """Return targets and weights (n_samples, k) by ``fold * n_labels + label``."""
         targets, own = columns
         fold, label = np.divmod(numbers, len(labels))
-        weight = self._counts[:, fold]
+        weight = self.train.counts(len(targets)).to(targets.device)[:, fold]
         if own is not None:
             weight *= own[:, None] if own.ndim == 1 else own[:, label]
         for empty in (weight.sum(dim=0) == 0).nonzero()[:1, 0].tolist():

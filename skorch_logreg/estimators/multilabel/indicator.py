@@ -256,14 +256,9 @@ def _read_mask(label_mask: Any, shape: tuple[int, int]) -> Any:
 
 
 def _columns(values: Any, labels: np.ndarray) -> Tensor:
-    """Convert some columns to dense; a view if they are contiguous."""
-    first, last = int(labels[0]), int(labels[-1])
-    side_by_side = last - first == len(labels) - 1
+    """Copy some columns to a dense tensor."""
     if sp.issparse(values):
-        part = values[:, first : last + 1] if side_by_side else values[:, labels]
-        return torch.from_numpy(part.toarray())
-    if side_by_side:
-        return values[:, first : last + 1]
+        return torch.from_numpy(values[:, labels].toarray())
     return values[:, torch.from_numpy(labels).to(values.device)]
 
 

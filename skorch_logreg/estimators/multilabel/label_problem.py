@@ -113,7 +113,11 @@ class LabelProblem:
         n_parts = -(-labels.n_labels // self.max_models)
         for part in np.array_split(np.arange(labels.n_labels), n_parts):
             targets, known = labels.columns(part, self.device)
-            totals[:, part] = _total_weights(targets, known, self.sample_weight)
+            present = targets.to(torch.float64)
+            absent = (1.0 if known is None else known.to(torch.float64)) - present
+            rows = self.sample_weight
+            rows = present.new_ones(len(present)) if rows is None else rows
+            totals[:, part] = torch.stack([rows @ absent, rows @ present])
         self._refuse_empty(totals, "has no known cell, or none in a row with a weight")
         totals = totals * (1 - self.label_smoothing) + totals.sum(dim=0) * self.label_smoothing / 2
         if class_weight is not None and is_balanced is not None:
@@ -121,11 +125,11 @@ class LabelProblem:
             class_weight = torch.where(is_balanced[:, None].to(self.device), balanced, class_weight)
             totals = totals * class_weight.T
             self._refuse_empty(totals, "has no cell that class_weight gives a weight")
-        absent, present = totals.cpu().numpy() > 0
+        zeros, ones = totals.cpu().numpy() > 0
         return replace(
             self,
             class_weight=class_weight,
-            constant=present.astype(int) - absent,
+            constant=ones.astype(int) - zeros,
             total_weight=totals.sum(dim=0),
         )
 
@@ -255,11 +259,3 @@ def attributes(problem: Problem, fits: FitResult) -> dict[str, Any]:
     }
     found = {name: problem.namespace.from_tensor(value) for name, value in arrays.items()}
     return problem.fitted(params) | found | {"n_passes_": int(fits.n_passes)}
-
-
-def _total_weights(targets: Tensor, known: Tensor | None, sample_weight: Tensor | None) -> Tensor:
-    """Sum the weights (2, m) of the entries that are 0 and 1."""
-    present = targets.to(torch.float64)
-    absent = (1.0 if known is None else known.to(torch.float64)) - present
-    weight = present.new_ones(len(present)) if sample_weight is None else sample_weight
-    return torch.stack([weight @ absent, weight @ present])

@@ -55,17 +55,14 @@ def fit(model: Any, estimator: Any, X: Any, y: Any, sample_weight: Any, *, label
             first = network_fit.head.params() if is_warm else None
             fits, groups = label_problem.fit(C, first, verbose=bool(head.verbose))
             network_fit.head.load(fits.params)
-            certified, outcomes = (
-                attributes(label_problem.problem, fits),
-                label_problem.outcomes(fits),
-            )
+            certified = attributes(label_problem.problem, fits)
             if network_fit.is_frozen and groups and len(groups[0][0]) == len(C):
                 state = groups[0][1]  # of the optimiser that trained all labels together
     model._set_fitted(_attributes(network_fit, trained, certified), inputs.labels)
     weight, settings = problems.total_weight.tolist(), stable_repr(solver)
     setattr(model, TRAINING, {"weight": weight, "state": state, "solver": settings})
     if label_problem is not None:
-        label_problem.warn(outcomes)
+        label_problem.warn(label_problem.outcomes(fits))
 
 
 def partial_fit(

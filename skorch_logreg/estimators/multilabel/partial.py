@@ -54,13 +54,11 @@ def partial_fit(
     C = validation.c_per_label(model.C, estimator, resolved, n_labels)
     start = model._warm_start_params(label_problem.problem, n_labels)
     previous = getattr(model, TRAINING, None) if start is not None else None
-    if start is None:
-        zeros = label_problem.problem.zeros()
-        start = Params(zeros.coef.repeat(n_labels, 1, 1), zeros.intercept.repeat(n_labels, 1))
+    start = start or label_problem.problem.zeros(n_labels)
     total_weight = torch.zeros_like(C)
     if previous is not None:
         total_weight += torch.tensor(previous["weight"], dtype=torch.float64)
-    so_far = {"C": C, "params": start, "total_weight": total_weight}
+    so_far: dict[str, Any] = {"C": C, "params": start, "total_weight": total_weight}
     groups = list(_groups(label_problem, C, previous))
     trained = [g for group in groups for g in _train(label_problem, *group, **so_far)]
     n_iter = torch.zeros(n_labels, dtype=torch.int32)

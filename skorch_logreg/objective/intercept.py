@@ -101,12 +101,21 @@ def _search(terms: Terms, shift: Tensor, step: Tensor, slope: Tensor) -> tuple[T
 
 
 def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
-    """Return the Newton step (m, K), or a steepest descent step without curvature."""
+    """Return the Newton step (m, K), or a steepest descent step without curvature.
+
+    The latter also where a step that changes nothing leaves most of the slope: all rows may be so
+    certain against a class that the share of it in their targets is all that they tell.
+    """
     step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
-    falls = ((gradient * step).sum(dim=-1, keepdim=True) < 0) & step.isfinite()
+    flat = gradient + (hessian @ step[..., None])[..., 0]
+    sizes = (each.abs().amax(dim=-1, keepdim=True) for each in (step, flat, gradient))
+    length, left, most = sizes
+    is_flat = (length <= _EPS**0.5) & (2 * left > most)
+    falls = ((gradient * step).sum(dim=-1, keepdim=True) < 0) & step.isfinite() & ~is_flat
     if bool(falls.all()):
         return step
-    steepest = -gradient * (_MAX_STEP / gradient.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
+    slope = torch.where(is_flat, flat, gradient)
+    steepest = -slope * (_MAX_STEP / slope.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
     return torch.where(falls.all(dim=-1, keepdim=True), step, steepest)
 
 

@@ -132,3 +132,19 @@ def test_what_is_not_finite_is_left():
     terms, looks = logistic_terms(logits, torch.zeros(3, 1).double(), torch.ones(3).double())
     best_shift(terms, torch.zeros(1, 1, dtype=torch.float64))
     assert len(looks) <= 3
+
+
+@pytest.mark.parametrize("n_classes", [3, 5])
+def test_a_class_that_only_smoothed_labels_have(n_classes):
+    """Its probability vanishes in all rows, and so does its curvature, but not its slope."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 1, n_classes, generator=generator, dtype=torch.float64)
+    logits[..., -1] -= 700
+    share = 1e-6
+    targets = torch.full_like(logits, 0.0)
+    targets[..., 0] = 1 - share
+    targets[::2, :, :2] = (1 - share) / 2
+    targets[..., -1] = share
+    terms, _ = softmax_terms(logits, targets, torch.ones(20, dtype=torch.float64))
+    gradient, _, size = terms(best_shift(terms, torch.zeros(1, n_classes, dtype=torch.float64)))
+    assert gradient.abs().max() <= 2e-14 * size.max()

@@ -18,6 +18,7 @@ from skorch_logreg.subproblems.quadratic import (
 )
 
 _MAX_EPOCHS = 200  # passes over the coordinates, one at a time or by gradient steps
+_MAX_CUTS = 26  # quarters of a step, down to rounding, before it ends at the first corner
 _DECREASE_LEFT = 1e-2  # share of its first decrease at which coordinate descent ends
 
 
@@ -168,15 +169,14 @@ class _Corners:
             target = torch.where(free, start + ahead, x)
             corner = torch.where(free, target.clamp(*self._between(sign)), x)
             reach = torch.where(corner == target, torch.inf, (corner - x) / (target - x))
-            first, share = float(reach.min()), 1.0
+            first = float(reach.min())
             if first <= 1:
-                while True:
+                for share in (*(4.0**-i for i in range(_MAX_CUTS) if 4.0**-i > first), first):
                     stops = reach <= share
                     moved = torch.where(stops, corner - start, step + share * (ahead - step))
                     lower = self._value(moved, hessian @ moved)
-                    if lower < value or share <= first:
+                    if lower < value:
                         break
-                    share = max(share / 4, first)
                 step, x = moved, torch.where(stops, corner, x + share * (target - x))
                 value, free = lower, free & ~stops
                 continue

@@ -29,7 +29,10 @@ def check_bounds(
     if isinstance(bounds, optimize.Bounds):
         bounds = bounds.lb, bounds.ub
     if isinstance(bounds, Mapping):
-        bounds = _bounds_by_name(bounds, names)
+        for name, pair in bounds.items():
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ParameterError(f"bounds[{name!r}] is {pair!r}; expected a pair (low, high).")
+        bounds = tuple(zip(*in_order(bounds, names, "bounds", (None, None)), strict=True))
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise ParameterError(
             "bounds must be a pair (low, high), each a number, None or of shape (n_features,) = "
@@ -62,13 +65,6 @@ def check_bounds(
                 f"{float(high[place])}): {why}."
             )
     return _representable(low, high, dtype)
-
-
-def _bounds_by_name(bounds: Mapping[Any, Any], names: Any) -> tuple[Any, ...]:
-    for name, pair in bounds.items():
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ParameterError(f"bounds[{name!r}] is {pair!r}; expected a pair (low, high).")
-    return tuple(zip(*in_order(bounds, names, "bounds", (None, None)), strict=True))
 
 
 def _check_options(options: Options) -> None:

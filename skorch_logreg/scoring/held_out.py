@@ -159,7 +159,14 @@ class HeldOutScorer:
             classifier = self.classifier(
                 fitted, X, logits[place, i], C=self.Cs[c], threshold=self.thresholds[label]
             )
-            scores.append(_number(self._scorer(classifier, X, y, **metadata), self.scoring))
+            score = self._scorer(classifier, X, y, **metadata)
+            score = score.item() if hasattr(score, "item") else score
+            if not isinstance(score, Real):
+                raise ValueError(
+                    f"scoring must return a number, got {score} ({type(score)}) instead. "
+                    f"(scorer={self.scoring})"
+                )
+            scores.append(float(score))
         return torch.tensor(scores, dtype=torch.float64)
 
     def _rows_for_scorer(self, rows: np.ndarray) -> Any:
@@ -177,13 +184,3 @@ class HeldOutScorer:
         if isinstance(self.X, Tensor):
             return self.X[torch.from_numpy(rows).to(self.X.device)]
         return self.X[rows]
-
-
-def _number(score: Any, scoring: Any) -> float:
-    """Convert a score to a float; raise an error if it is not a number."""
-    score = score.item() if hasattr(score, "item") else score
-    if not isinstance(score, Real):
-        raise ValueError(
-            f"scoring must return a number, got {score} ({type(score)}) instead. (scorer={scoring})"
-        )
-    return float(score)

@@ -1,6 +1,5 @@
 """Grid search: fits of all candidates on all folds, selection of one, and its fit on all rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -138,7 +137,15 @@ class GridSearch:
         else:
             ratio, c = np.array(choose_by_fold(scores)).T
             best = np.arange(len(scores)), ratio, c
-            last = _averaged(fits, numbers[best], _mean(params, best))
+            ends = [fits.status[model] for model in numbers[best]]
+            last = replace(  # an average of models, which converged if all of them did
+                fits,
+                params=_mean(params, best),
+                status=(next((end for end in ends if end is not Status.CONVERGED), ends[0]),),
+                n_passes=0,
+                optimality=fits.optimality[numbers[best]].max()[None],
+                duality_gap=torch.full((1,), torch.nan, dtype=torch.float64),
+            )
         n_iter = fits.n_iter.cpu().to(torch.int32)[numbers].numpy()
         attributes = self._attributes(scores, n_iter, params, ratio, c)
         return replace(last, n_passes=fits.n_passes + last.n_passes), attributes, outcomes
@@ -240,17 +247,4 @@ def _mean(params: Params, place: Any) -> Params:
     return Params(
         params.coef[place].mean(dim=0, keepdim=True),
         params.intercept[place].mean(dim=0, keepdim=True),
-    )
-
-
-def _averaged(fits: FitResult, models: Sequence[int], params: Params) -> FitResult:
-    """Return an average of models, which converged if all of them did."""
-    failed = [fits.status[model] for model in models if fits.status[model] != Status.CONVERGED]
-    return replace(
-        fits,
-        params=params,
-        status=(failed[0] if failed else Status.CONVERGED,),
-        n_passes=0,
-        optimality=fits.optimality[models].max()[None],
-        duality_gap=torch.full((1,), torch.nan, dtype=torch.float64),
     )

@@ -78,10 +78,8 @@ class MultiLabel(
         Number of binary problems.
     label_names_ : ndarray of shape (n_labels,)
         Column names of y, if y is a data frame whose column names are strings.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Feature names, only if X has names that are strings.
+    n_features_in_, feature_names_in_
+        As in `TorchLogisticClassifier`.
     n_iter_ : array of shape (n_labels,), int32
         Number of iterations, epochs included.
     optimality_ : array of shape (n_labels,)

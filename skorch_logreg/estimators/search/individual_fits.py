@@ -23,17 +23,15 @@ def complete(
     pairs = [(number, fold) for number in range(len(candidates)) for fold in range(len(splits))]
     missing = [pair for pair in pairs if not batched.has(pair[0])]
     has_callbacks = bool(getattr(search, "_skl_callbacks", None))
-    contexts = {}
-    if context is not None and (has_callbacks or missing):
-        contexts = {
-            pair: context.subcontext(task_name="candidate-split-evaluation", task_id=task_id)
-            for task_id, pair in enumerate(pairs)
-        }
-    for number, fold in pairs if has_callbacks or search.verbose > 1 else ():
-        if not batched.has(number):
-            continue
+    has_tasks = context is not None and (has_callbacks or missing)
+    contexts = {
+        pair: context.subcontext(task_name="candidate-split-evaluation", task_id=task_id)
+        for task_id, pair in enumerate(pairs if has_tasks else ())
+    }
+    solved = [pair for pair in pairs if batched.has(pair[0])]
+    for number, fold in solved if has_callbacks or search.verbose > 1 else ():
         if contexts:
-            train = splits[fold][0]
+            train, _ = splits[fold]
             X, y = data.rows(train)
             weight = data.fit_params(train).get("sample_weight")
             metadata = None if weight is None else {"sample_weight": weight}
@@ -43,23 +41,9 @@ def complete(
         if search.verbose > 1:
             places = (fold + 1, len(splits)), (number + 1, len(candidates))
             _print(search.verbose, candidates[number], batched.get(number, fold), places)
-    found = _fit(data, splits, candidates, missing, contexts) if missing else []
-    fitted = dict(zip(missing, found, strict=True))
-    return [fitted[pair] if pair in fitted else batched.get(*pair) for pair in pairs]
-
-
-def _fit(
-    data: SearchData,
-    splits: Sequence[tuple[Any, Any]],
-    candidates: Sequence[Mapping[str, Any]],
-    pairs: list[tuple[int, int]],
-    contexts: dict[Any, Any],
-) -> list[dict[str, Any]]:
-    """Fit and score some candidates in some folds."""
-    search, base = data.search, clone(data.search.estimator)
     jobs = (
         delayed(_fit_and_score)(
-            clone(base),
+            clone(search.estimator),
             data.X,
             data.y,
             scorer=data.scorer,
@@ -77,11 +61,11 @@ def _fit(
             error_score=search.error_score,
             **({"caller": search, "callback_ctx": contexts[number, fold]} if contexts else {}),
         )
-        for number, fold in pairs
+        for number, fold in missing
     )
-    with Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch) as parallel:
-        found: list[dict[str, Any]] = parallel(jobs)
-    return found
+    found = Parallel(search.n_jobs, pre_dispatch=search.pre_dispatch)(jobs) if missing else ()
+    fitted = dict(zip(missing, found, strict=True))
+    return [fitted[pair] if pair in fitted else batched.get(*pair) for pair in pairs]
 
 
 def _print(

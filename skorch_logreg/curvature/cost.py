@@ -11,12 +11,9 @@ from skorch_logreg.data.low_precision import low_precision_dtype
 _CALLS = 5e-4  # seconds of overhead per pass
 _NUMBERS = 3e9  # numbers of dense rows read per second
 _ELEMENTS = 1e8  # values of the loss computed per second
-_ONE_OUTPUT = 4  # the same for one output, by a kernel: a multiple of `_ELEMENTS`
 _FLOPS = 1e11  # float64 operations per second
 # operations per second of symmetric products, by type
 _ROUGH_FLOPS = {torch.float32: 1.5e11, torch.bfloat16: 5e11}
-# float32 operations per second of products of all outputs' weighted rows with the rows
-_BLOCK_FLOPS = 1.2e11
 _FILLED = 4e8  # numbers per second written into the factor of a low-precision product
 _FACTOR_FLOPS = 6e10  # operations per second of a float32 Cholesky factorisation
 
@@ -29,7 +26,7 @@ def pass_seconds(n_samples: int, n_outputs: int, row_size: float, n_models: int 
     """
     size = n_samples * n_outputs * n_models
     if n_outputs == n_models == 1:  # a kernel reads the rows once
-        return _CALLS + n_samples * row_size / _NUMBERS + size / (_ONE_OUTPUT * _ELEMENTS)
+        return _CALLS + n_samples * row_size / _NUMBERS + size / _ELEMENTS
     products = 4.0 * size * row_size / _FLOPS if n_models > 1 else 0.0
     return _CALLS + 2 * n_samples * row_size / _NUMBERS + size / _ELEMENTS + products
 
@@ -57,7 +54,7 @@ def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1
 def blocks_seconds(n_rows: int, n_blocks: int, n_columns: int, n_models: int = 1) -> float:
     """Estimate the time to build and factor blocks of outputs, all in one product."""
     side = n_columns + 1
-    rate = _BLOCK_FLOPS * side / (side + 25)
+    rate = _ROUGH_FLOPS[torch.float32] * side / (side + 25)
     products = 2.0 * n_rows * side**2 / rate
     return _CALLS + n_models * n_blocks * (products + side**3 / 3 / _FACTOR_FLOPS)
 

@@ -10,7 +10,8 @@ from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective, Point, penalty_diagonal, total_curvature
 
-_MAX_SQUARED_MEAN = 0.99  # squared mean of a column, above which it counts as constant
+# mean of a column of mean square 1, above which it counts as constant
+_MAX_MEAN = 1 - torch.finfo(torch.float64).eps ** 0.5
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class UncorrelatedColumns(Curvature):
         mean = torch.zeros_like(ridge[0, 0])
         if with_means and not objective.fit_intercept:
             sums = objective.data.reduce(kernel)[0][0, 0]
-            most = _MAX_SQUARED_MEAN**0.5
-            mean = (sums[:-1] / sums[-1]).clamp(-most, most)
+            mean = (sums[:-1] / sums[-1]).clamp(-_MAX_MEAN, _MAX_MEAN)
         return cls(objective.exact, mean, ridge, mean.new_empty(0)).at(point)
 
     def at(self, point: Point, models: Tensor | None = None) -> "UncorrelatedColumns":

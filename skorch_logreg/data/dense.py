@@ -35,7 +35,6 @@ from skorch_logreg.kernels import passes
 BLOCK_BYTES = 64 << 20
 _MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function calls cost more
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
-_MAX_SMALL_ENTRIES = 1 << 16  # entries of an X of which a float64 copy (512 KiB) saves time
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
 # |mean| / deviation from which rows are centred before any sum
 _FAR_DEVIATIONS = 1e3
@@ -58,7 +57,7 @@ class DenseRows(InMemory):
 
     @property
     def is_small(self) -> bool:
-        return self.X.numel() <= _MAX_SMALL_ENTRIES
+        return self.X.numel() < CACHED_ENTRIES  # a float64 copy of less than 1 MiB saves time
 
     @property
     def has_fast_float32(self) -> bool:

@@ -17,7 +17,7 @@ from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
-from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
+from skorch_logreg.kernels.quadratic import MAX_EPOCHS, ColumnProblem, column_descent
 
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
@@ -25,7 +25,6 @@ _MULTIPLY_ADD_COST = 40
 # numbers in a Hessian per entry of X from which columns are read in its place: an epoch over either
 # takes as long (the l1sparse problem at a hundredth of the strength that empties the model)
 _HESSIAN_NUMBERS_PER_ENTRY = 4
-_MAX_EPOCHS = 50  # of a step over columns
 _DECREASE_LEFT = 0.1  # share of its first decrease at which a step over columns ends
 
 
@@ -74,7 +73,7 @@ class SparseRows(InMemory):
         if not problem.fit_intercept and bool(units[0].any()):
             return None
         return column_descent(
-            self._by_column, units, problem, max_epochs=_MAX_EPOCHS, share=_DECREASE_LEFT
+            self._by_column, units, problem, max_epochs=MAX_EPOCHS, share=_DECREASE_LEFT
         )
 
     def standardised(

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from skorch_logreg.kernels.library import compiled
 
+MAX_EPOCHS = 200  # passes over the coordinates of a quadratic problem
+
 
 def coordinate_descent(
     hessian: Tensor,

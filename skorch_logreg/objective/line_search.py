@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 _MAX_EVALUATIONS = 40
-_SLOPE_LEFT = 0.3  # share of the slope that may be left
-_WIDTH_ROUNDING = 1e-10  # relative width of a bracket that is rounding error
+SLOPE_LEFT = 0.5  # share of the slope that a step may leave
 
 
 def line_search(
@@ -41,9 +40,8 @@ def line_search(
     for _ in range(_MAX_EVALUATIONS):
         ahead, slope, curvature = along(step)
         left = slope < 0
-        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)
-        ended = fine | (high.isfinite() & (high - low <= _WIDTH_ROUNDING * high))
-        if bool((ended | (start >= 0)).all()):
+        fine = (slope.abs() <= SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)
+        if bool((fine | (start >= 0)).all()):
             break
         width = high - low
         low = torch.where(left & ~fine, step, low)

@@ -43,11 +43,8 @@ _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one (race square:
 # longest rows whose Hessian many models share: of 5,000 columns of text, with the most frequent
 # ones in it, 15 models took 2.2 times as long as on uncorrelated columns
 _SHARED_COLUMNS = 1000
-# rows of a sample for a curvature; its relative error is sqrt(columns / rows)
-_ROWS_RATIO = 2  # least ratio of all rows to a sample
-_LOW_PRECISION_ROWS_PER_COEF = 10  # 40k x 500: 1.3 times as fast as all rows
-# of the block of a class, whose errors the solver corrects; they are drawn by their weights in it
-_CLASS_ROWS, _CLASS_ROWS_PER_COLUMN = 1500, 3
+# rows of a sample; the relative error of its curvature is sqrt(columns / rows)
+_ROWS_PER_COEF = 10  # in low precision, which solvers correct (40k x 500: 1.3 times as fast as all)
 # sample of rows on which a fit starts: least rows, rows a coefficient, and least ratio of all rows
 # to them, of a model (race tall30: 1.5 times as fast as without) and of many models
 _START, _MANY_START = (10_000, 100, 8), (1500, 30, 6)
@@ -144,7 +141,7 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     if side > _SHARED_COLUMNS:
         build = UncorrelatedColumns.build
         return CurvaturePlan(build, False, own.cost, 0.0, own, is_adaptive=True)
-    n_rows = _sampled(objective, max(_MANY_START[0], _START[1] * side))
+    n_rows = _sampled(objective, side, _START[1])
     shared = partial(SharedHessian.build, n_rows=n_rows)
     return CurvaturePlan(shared, False, own.cost, PROOF_RATE, own, is_adaptive=True)
 
@@ -250,7 +247,7 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
     _, n_outputs, side = objective.shape
     if not exact.over_columns or exact.cost(1) <= FIRST_PASSES:
         return None
-    n_rows = _sampled(objective, _LOW_PRECISION_ROWS_PER_COEF * n_outputs * side)
+    n_rows = _sampled(objective, n_outputs * side)
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
     if _SAVING * cost(1) > exact.cost(1):
@@ -266,16 +263,17 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
 def _class_blocks(objective: Objective) -> CurvaturePlan:
     """Return the plan of a block for each class, from a sample of rows for each."""
     _, n_outputs, side = objective.shape
-    n_rows = _sampled(objective, max(_CLASS_ROWS, _CLASS_ROWS_PER_COLUMN * side))
+    n_rows = _sampled(objective, side)
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(blocks_seconds, rows, n_outputs, side - 1))
     build = partial(ClassBlocks.build, n_rows=n_rows)
     return CurvaturePlan(build, False, lambda m: 1 + cost(m), 0.0, size=n_outputs * side**2)
 
 
-def _sampled(objective: Objective, rows: int) -> int | None:
-    """Return a number of rows, or None for all if the data have not many more."""
-    return rows if objective.data.n_samples >= _ROWS_RATIO * rows else None
+def _sampled(objective: Objective, n_coef: int, rows_per_coef: int = _ROWS_PER_COEF) -> int | None:
+    """Return a number of rows for a curvature, or None for all if no row would be left out."""
+    rows = max(_MANY_START[0], rows_per_coef * n_coef)
+    return rows if objective.data.n_samples // rows > 1 else None
 
 
 def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[int], float]:

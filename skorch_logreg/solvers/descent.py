@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, inner
-from skorch_logreg.objective.line_search import line_search
-
-_FLAT = 0.5  # share of the slope that a full step may leave without a line search
-# step length, in full steps, above which rounding of the logits requires an evaluation
-_FAR = 100.0
+from skorch_logreg.objective.line_search import SLOPE_LEFT, line_search
 
 
 def take_step(
@@ -61,8 +57,8 @@ def _are_accepted(point: Point, direction: Tensor, moved: Point, rounding: float
     values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
     return [
         before < 0
-        and after <= -_FLAT * before
-        and (together or after >= _FLAT * before)
+        and after <= -SLOPE_LEFT * before
+        and (together or after >= SLOPE_LEFT * before)
         # a convex objective has fallen where its slope is still downwards, whatever values tell
         and (new <= old + rounding * abs(old) or (after <= 0 and math.isfinite(new)))
         for (before, after), (old, new) in zip(slopes, values, strict=True)
@@ -80,7 +76,7 @@ def _search_line(
     step = line_search(along, inner(point.gradient, direction), point.value, objective.rounding)
     # 0 times an overflowed direction would be nan
     scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
-    if bool((step > _FAR).any()):
+    if bool((step > 1).any()):
         return _evaluate_long_step(objective, point, scaled)
     factor = step[:, None].to(change.dtype)
     logits = change.masked_fill_(~(factor > 0), 0.0).mul_(factor).add_(point.logits)
@@ -88,7 +84,7 @@ def _search_line(
 
 
 def _evaluate_long_step(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
-    """Evaluate the point of a step that is many times as long as the full step.
+    """Evaluate the point of a step that is longer than the full step.
 
     Near the optimum a full step changes logits only by their rounding, and a line search on them
     may find a decrease that the parameters do not have.

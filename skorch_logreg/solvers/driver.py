@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.objective import Objective
+from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
-from skorch_logreg.solvers.smooth import LOW_PRECISION_TOL
 from skorch_logreg.solvers.state_io import from_tree, to_tree
 from skorch_logreg.solvers.stopping import (
     RunState,
@@ -372,7 +371,7 @@ def _none_yet(m: int) -> tuple[tuple[float, ...], ...]:
 def _is_nearly_converged(before: tuple[float, ...], reached: list[float], tol: float) -> bool:
     """Return True if low precision cannot improve most models, or one more step suffices."""
     near = [
-        r <= max(tol, LOW_PRECISION_TOL) or r * r <= tol * b
+        r <= max(tol, LOW_PRECISION_ROUNDING**0.5) or r * r <= tol * b
         for b, r in zip(before, reached, strict=True)
     ]
     return 2 * sum(near) >= len(near)

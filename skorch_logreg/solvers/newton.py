@@ -26,10 +26,6 @@ from skorch_logreg.solvers.smooth import (
     with_newton_directions,
 )
 
-# contraction of a decrement above which float32 products may hide its curvature; steps on exact
-# Hessians, far from the minimum, contract to two thirds (race: real-spam-raw)
-_SLOW = 0.9
-
 
 @dataclass(frozen=True)
 class NewtonState:
@@ -96,7 +92,8 @@ class NewtonCholesky(Resumable):
             point, _ = take_step(objective, state.point, step)
         else:
             point, _ = accept_step(objective, state.point, step, whole.point)
-            is_slow = is_rough and bool(whole.decrement > _SLOW * state.decrement)
+            # where a decrement does not fall, float32 products may hide the curvature
+            is_slow = is_rough and bool(whole.decrement >= state.decrement)
             if point is whole.point and not is_slow:
                 return whole
         ahead = _at(objective, point, state.tol, state.plan)

@@ -19,12 +19,15 @@ from skorch_logreg.objective import (
     inner,
     penalty_gap,
 )
-from skorch_logreg.solvers.choose import FIRST_PASSES, CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.choose import (
+    FIRST_PASSES,
+    PROOF_RATE,
+    CurvaturePlan,
+    choose_curvature,
+)
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
-_STEADY_RATE = 0.2  # mean contraction below which convergence counts as steady (race: multi)
-LOW_PRECISION_TOL = 1e-4  # optimality that is reached with float32 products
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
@@ -68,7 +71,7 @@ class ModelProgress:
             return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
             return proof_rate
-        return min(proof_rate, LATE_PROOF_RATE if self.rate <= _STEADY_RATE else LATE_PROOF_RATE**2)
+        return min(proof_rate, LATE_PROOF_RATE if self.rate <= PROOF_RATE else LATE_PROOF_RATE**2)
 
     def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
         """Return the progress after a step."""
@@ -353,7 +356,7 @@ def _has_better_partial(model: ModelProgress) -> bool:
     plan = model.plan
     if plan.next.exact or plan.follows_points:
         return False
-    return model.rate > _STEADY_RATE or plan.is_adaptive
+    return model.rate > PROOF_RATE or plan.is_adaptive
 
 
 def _proven_by_duality(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skorch_logreg.kernels.quadratic import coordinate_descent
+from skorch_logreg.kernels.quadratic import MAX_EPOCHS, coordinate_descent
 from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
@@ -17,7 +17,6 @@ from skorch_logreg.subproblems.quadratic import (
     solve,
 )
 
-_MAX_EPOCHS = 200  # passes over the coordinates, one at a time or by gradient steps
 _MAX_CUTS = 26  # quarters of a step, down to rounding, before it ends at the first corner
 _DECREASE_LEFT = 1e-2  # share of its first decrease at which coordinate descent ends
 
@@ -86,7 +85,7 @@ class _Corners:
             self.quadratic.start,
             terms.lasso,
             bounds,
-            max_epochs=_MAX_EPOCHS,
+            max_epochs=MAX_EPOCHS,
             share=_DECREASE_LEFT,
         )
         return (step, False) if found is None else (found[0], found[1] <= _DECREASE_LEFT)
@@ -137,7 +136,7 @@ class _Corners:
         hessian, slope, start = self.quadratic.hessian, self.quadratic.slope, self.quadratic.start
         length = 1 / hessian.abs().sum(dim=1).max().clamp(min=1e-300)
         before, extrapolated, momentum = step, step, 1.0
-        for _ in range(_MAX_EPOCHS):
+        for _ in range(MAX_EPOCHS):
             ahead = self._ahead(start + extrapolated, slope + hessian @ extrapolated, length)
             moved = torch.where(ahead == 0, -start, ahead - start)
             if float((extrapolated - moved) @ (moved - step)) > 0:

@@ -179,7 +179,7 @@ def test_a_newton_step_of_dense_rows(shape, layout, weighted, fit_intercept):
     X, y, weight, _ = problem(shape, False, weighted)
     data = from_arrays(np.asfortranarray(X) if layout == "fortran" else X, y, weight)
     loss, one = Binomial(), torch.ones(shape[1], dtype=torch.float64)
-    with mock.patch.object(dense, "_MAX_SMALL_ENTRIES", 1e6 if layout == "stored" else 0):
+    with mock.patch.object(dense, "CACHED_ENTRIES", 10**6 if layout == "stored" else 0):
         data = data.standardised(0.3 * one, 1.7 * one, loss.encode(data.targets))
     strength = torch.tensor([0.7], dtype=torch.float64)
     objective = Objective(data, loss, L2(), strength, fit_intercept)

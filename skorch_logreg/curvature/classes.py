@@ -58,14 +58,12 @@ class ClassBlocks(Curvature):
         return cls(*scaled_cholesky(blocks, damping))
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``B gradient`` (m, K, p + 1)."""
         flat = gradient.flatten(0, 1)[..., None]
         out = solve_scaled(self.factor, self.scale, flat).view_as(gradient)
         # separate blocks violate the zero sum over classes
         return out - out.mean(dim=1, keepdim=True) if out.shape[1] > 1 else out
 
     def select(self, models: Tensor, objective: Objective) -> "ClassBlocks":
-        """Return the curvature of some models."""
         n_outputs = objective.shape[1]
         rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
         return replace(self, factor=self.factor[rows], scale=self.scale[rows])

@@ -111,7 +111,6 @@ class DualHessian(Curvature):
         return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
 
     def select(self, models: Tensor, objective: Objective) -> "DualHessian":
-        """Return the curvature of some models."""
         return DualHessian(
             objective,
             self.root[:, models],

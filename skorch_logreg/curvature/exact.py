@@ -34,7 +34,6 @@ class ExactHessian(Curvature):
         )
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``H^-1 gradient`` (m, K, p + 1)."""
         flat = gradient.reshape(len(gradient), -1, 1)
         solved = solve_scaled(self.factor, self.scale, flat).view_as(gradient)
         if gradient.shape[1] > 1:  # a constant for all classes is rounding error

@@ -17,7 +17,6 @@ class MixedCurvature(Curvature):
 
     @property
     def reads(self) -> int:
-        """Number of reads of X per solve."""
         return max(curvature.reads for _, curvature in self.parts)
 
     def solve(self, gradient: Tensor) -> Tensor:
@@ -44,7 +43,6 @@ class MixedCurvature(Curvature):
         )
 
     def select(self, models: Tensor, objective: Objective) -> Curvature:
-        """Return the curvature of some models."""
         place = models.new_full((sum(len(own) for own, _ in self.parts),), -1)
         place[models] = torch.arange(len(models), device=models.device)
         parts = []

@@ -43,7 +43,6 @@ class RoughHessian(Curvature):
         return cls(torch.cat([factor.mT for factor in factors]).mT, torch.cat(scales))
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``B gradient`` (m, K, p + 1)."""
         flat = gradient.reshape(len(gradient), -1, 1)
         return solve_scaled(self.factor, self.scale, flat).view_as(gradient)
 

@@ -86,7 +86,6 @@ class SharedHessian(Curvature):
         ).at(point)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``B gradient`` (m, K, p + 1)."""
         weight = self.weight[..., None]
         eigenvalues = self._eigenvalues(self.weight)
         inner, border = (
@@ -107,7 +106,6 @@ class SharedHessian(Curvature):
         return out
 
     def at(self, point: Point, models: Tensor | None = None) -> "SharedHessian":
-        """Update the weights of the rows at a point; X is not read."""
         logits, params = point.logits[self.rows], point.params
         if models is not None:
             logits, params = logits[:, models], params[models]
@@ -133,7 +131,6 @@ class SharedHessian(Curvature):
         return replace(moved, correction=(along, matrix))
 
     def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
-        """Return the curvature of some models."""
         along_matrix = self.correction
         return replace(
             self,

@@ -56,13 +56,11 @@ class UncorrelatedColumns(Curvature):
         return cls(objective.exact, mean, ridge, mean.new_empty(0)).at(point)
 
     def at(self, point: Point, models: Tensor | None = None) -> "UncorrelatedColumns":
-        """Update the weights of the models at a point; X is not read."""
         logits = point.logits if models is None else point.logits[:, models]
         weight = total_curvature(self.objective, logits)[..., None]
         return replace(self, weight=weight.clamp(min=1e-300))
 
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``B gradient`` (m, K, p + 1)."""
         out = gradient.clone()
         coef, border = out[..., :-1], out[..., -1:]
         if self.objective.fit_intercept:  # block elimination of the intercept
@@ -77,7 +75,6 @@ class UncorrelatedColumns(Curvature):
         return out
 
     def select(self, models: Tensor, objective: Objective) -> "UncorrelatedColumns":
-        """Return the curvature of some models."""
         ridge, weight = self.ridge[models], self.weight[models]
         return replace(self, objective=objective.exact, ridge=ridge, weight=weight)
 

@@ -46,16 +46,13 @@ class Box(Penalty):
     high: Tensor
 
     def value(self, coef: Tensor) -> Tensor:
-        """Value (m,)."""
         outside = ((coef < self.low) | (coef > self.high)).any(dim=2).any(dim=1)
         return torch.where(outside, torch.inf, self.penalty.value(coef))
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (m,) and gradient (m, K, p) of the ridge part."""
         return self.value(coef), self.penalty.value_gradient(coef)[1]
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
-        """Diagonal of the ridge part's Hessian, (m, K, p)."""
         return self.penalty.hess_diagonal(coef)
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
@@ -113,12 +110,10 @@ class Box(Penalty):
         return torch.where(strength > 0, penalised.all(), held.all())
 
     def without_excluded(self) -> tuple["Box", Tensor | None]:
-        """Give excluded features, whose strength is infinite, a finite one; say which they are."""
         penalty, excluded = self.penalty.without_excluded()
         return (self if excluded is None else self._with(penalty=penalty)), excluded
 
     def of_columns(self, columns: Tensor) -> "Box":
-        """Return the penalty of some features' coefficients."""
         return Box(self.penalty.of_columns(columns), self.low[columns], self.high[columns])
 
     def in_units(self, scale: Tensor) -> "Box":
@@ -137,6 +132,5 @@ class Box(Penalty):
         return coef.clamp(self.low, self.high)
 
     def recession(self, coef: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the coefficients (m, 1, p) that are unbounded below, and above, at no cost."""
         down, up = self.penalty.recession(coef, strength)
         return down & self.low.isinf(), up & self.high.isinf()

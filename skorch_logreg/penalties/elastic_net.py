@@ -41,17 +41,14 @@ class ElasticNet(Penalty):
     scale: Tensor | None = None
 
     def value(self, coef: Tensor) -> Tensor:
-        """Value (m,)."""
         lasso, ridge = self.weights(coef)
         size = coef.abs()
         return ((ridge / 2 * size).add_(lasso).mul_(size)).sum(dim=(1, 2))
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (m,) and gradient (m, K, p) of the ridge part."""
         return self.value(coef), self.weights(coef)[1] * coef
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
-        """Diagonal of the ridge part's Hessian, (m, K, p)."""
         return self.weights(coef)[1].expand_as(coef)
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:
@@ -61,7 +58,6 @@ class ElasticNet(Penalty):
         return coef.sign() * size / (1 + step[:, None, None] * ridge)
 
     def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
-        """Distance (m, K, p) of ``-gradient`` to the penalty's subdifferential."""
         lasso, ridge = self.weights(coef)
         lam = strength[:, None, None]
         total = gradient + lam * ridge * coef

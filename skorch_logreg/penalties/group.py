@@ -122,7 +122,6 @@ class GroupL2(Grouped):
     size: Tensor | None = field(default=None, repr=False)
 
     def value(self, coef: Tensor) -> Tensor:
-        """Value (m,)."""
         return self._norms(coef * self._weight(coef)).sum(dim=1)
 
     def prox(self, coef: Tensor, step: Tensor) -> Tensor:

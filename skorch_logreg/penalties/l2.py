@@ -37,7 +37,6 @@ class L2(ElasticNet):
     l1_ratio: float = field(default=0.0, init=False, repr=False)
 
     def value(self, coef: Tensor) -> Tensor:
-        """Value (m,)."""
         return self.value_gradient(coef)[0]
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,6 @@ class SparseGroupLasso(Grouped):
             raise ParameterError(f"l1_ratio must be in [0, 1], got {self.l1_ratio!r}.")
 
     def value(self, coef: Tensor) -> Tensor:
-        """Value (m,)."""
         lasso, group = self._parts
         return lasso.value(coef) + group.value(coef)
 

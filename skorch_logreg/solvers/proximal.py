@@ -52,18 +52,8 @@ class ProximalState:
     """State of `ProximalNewton`; see `State`.
 
     The decrement is the duality gap, or the decrease that the next step predicts if the gap is
-    infinite.
-
-    Attributes
-    ----------
-    point, decrement, trusted
-        As in `State`.
-    goal : float
-        Duality gap to reach, relative to the objective.
-    model : QuadraticModel or None
-        Quadratic model of the last step, for a single model with one output.
-    direction : Tensor of shape (m, K, p + 1) or None
-        Next step, if a duality gap is infinite.
+    infinite; ``direction`` (m, K, p + 1) is this step then.  ``goal`` is the duality gap to reach,
+    relative to the objective, and ``model`` that of the last step of one model with one output.
     """
 
     point: Point
@@ -115,9 +105,8 @@ class ProximalNewton(Resumable):
             logits = objective.data.empty_rows(*objective.shape[:2]).copy_(params[..., -1])
         else:
             logits = objective.logits(params)
-        return _at_best_intercept(
-            objective, params, objective.with_offset(logits), _GOAL_SHARE * tol**2
-        )
+        logits = objective.with_offset(logits)
+        return _at_best_intercept(objective, params, logits, _GOAL_SHARE * tol**2)
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
@@ -145,7 +134,11 @@ class ProximalNewton(Resumable):
             moved = _over_columns(objective, state, columns)
         else:
             return _newton_step(objective, state)
-        if _is_slow(state, moved) and not reads_columns(objective, len(columns)):
+        fall, value = float(state.point.value - moved.point.value), float(state.point.value)
+        left = float(moved.decrement)
+        is_slow = fall <= MIN_DECREASE * value and left > MIN_DECREASE * float(state.decrement)
+        is_slow = is_slow and left > moved.goal * float(moved.point.value)
+        if is_slow and not reads_columns(objective, len(columns)):
             # low precision hides a curvature, or there is none: shift the exact Hessian
             return _newton_step(objective, replace(moved, model=None))
         return moved
@@ -164,16 +157,6 @@ class ProximalNewton(Resumable):
             model=None,
             direction=None,
         )
-
-
-def _is_slow(before: ProximalState, after: ProximalState) -> bool:
-    """Return True if a step of one model has lowered neither the value nor the gap by much."""
-    fall, left = float(before.point.value - after.point.value), float(after.decrement)
-    return (
-        fall <= MIN_DECREASE * float(before.point.value)
-        and left > MIN_DECREASE * float(before.decrement)
-        and left > after.goal * float(after.point.value)
-    )
 
 
 def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:

@@ -46,10 +46,9 @@ class ModelProgress:
 
     ``age`` is the number of steps since the curvature was built, ``rate`` the contraction of the
     decrement per step as a recent mean, and ``decrement_ratio`` the decrement divided by its goal
-    ``tol^2 F``. ``proven`` is True if a step has confirmed that the decrement meets its
-    goal. ``uses_newton_cg`` marks
-    models that have switched to Newton-CG, and ``has_newton_direction`` those whose Newton
-    direction at the current point has been computed.
+    ``tol^2 F``. ``proven`` is True if a step has confirmed that the decrement meets its goal.
+    ``uses_newton_cg`` marks models that have switched to Newton-CG, and ``has_newton_direction``
+    those whose Newton direction at the current point has been computed.
     """
 
     plan: CurvaturePlan
@@ -213,13 +212,8 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     progress = []
     # by the same curvature; a confirmed decrement is not comparable
     before = curvature_scale * inner(state.point.gradient, state.solved) / 2
-    figures = zip(
-        state.progress,
-        decrement.tolist(),
-        before.tolist(),
-        point.value.tolist(),
-        strict=True,
-    )
+    values = point.value.tolist()
+    figures = zip(state.progress, decrement.tolist(), before.tolist(), values, strict=True)
     for model, new, old, value in figures:
         contraction = new / old if old > 0 else 1.0
         progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
@@ -251,9 +245,8 @@ def flattening(before: Point, after: Point) -> Tensor:
     first, last = inner(before.gradient, step), inner(after.gradient, step)
     end = 6 * (before.value - after.value) + 2 * first + 4 * last
     larger = torch.maximum(-first, last - first)
-    ratio = (
-        (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf).clamp(1.0, 1 / MIN_CURVATURE_RATIO)
-    )
+    ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf)
+    ratio = ratio.clamp(1.0, 1 / MIN_CURVATURE_RATIO)
     # rounding dominates the values of a very short step
     is_known = larger > GOAL_MARGIN * ROUNDING_DISTANCE * before.value
     return torch.where(is_known, ratio, 1.0)
@@ -378,10 +371,8 @@ def _proven_by_duality(
         return state, list(models)
     proven = (gap <= goal[index]).tolist()
     kept = [i for i, is_proven in zip(hopeful, proven, strict=True) if is_proven]
-    if not kept:
-        return state, list(models)
     places = state.indices(kept)
-    gap = gap[torch.tensor(proven, device=gap.device)]
+    gap = gap[gap <= goal[index]]
     return replace(
         state,
         decrement=state.decrement.index_copy(0, places, gap),

@@ -7,9 +7,8 @@ from skorch_logreg.curvature import Curvature
 from skorch_logreg.objective import Objective, Point, hessian_product, inner
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
-_SETTLED_SHARE = 0.3  # largest share of the decrement that the last products may have gained
 _MAX_FORCING = 0.09  # largest squared relative residual; a third or three times as much is slower
-_RECENT = 4  # products over which the contraction is measured, and whose gains are compared
+_RECENT = 4  # products over which the contraction is measured
 
 
 def newton_direction(
@@ -36,8 +35,8 @@ def newton_direction(
     Notes
     -----
     One pass over X per product.  Stops when the residual is small enough for superlinear
-    convergence or for ``tol`` in one step, or when the decrement is clearly below its goal.  A
-    decrement below its goal counts only where less than half of it is extrapolated.
+    convergence or for ``tol`` in one step.  A decrement below its goal counts only where less than
+    half of it is extrapolated.
 
     References
     ----------
@@ -59,7 +58,7 @@ def newton_direction(
     if min_curvature_ratio < 1:
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
     decrement = total = torch.zeros_like(rz)
-    recent: list[tuple[Tensor, Tensor]] = []  # squared residuals, and gains of the decrement
+    recent: list[Tensor] = []  # squared residuals
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
         search_curvature = inner(search, image)
@@ -73,17 +72,16 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
-        recent = [*recent[1 - _RECENT :], (rz, step * rz / 2)]
-        decrement = decrement + recent[-1][1]
+        recent = [*recent[1 - _RECENT :], rz]
+        decrement = decrement + step * rz / 2
         z = curvature.solve(residual)
         fresh = inner(residual, z)
-        contraction = (fresh / recent[0][0]).clamp(0.0, 1.0) ** (1 / len(recent))
+        contraction = (fresh / recent[0]).clamp(0.0, 1.0) ** (1 / len(recent))
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
         total = decrement + torch.minimum(missing, decrement)
         forcing = torch.where(decrement > goal, for_step, to_decide)
-        settled = sum(gain for _, gain in recent) <= _SETTLED_SHARE * decrement
-        done = (fresh <= forcing * first) | (settled & (2 * total <= goal))
-        done = (done & ((decrement > goal) | (missing <= decrement))) | ~live
+        is_known = (decrement > goal) | (missing <= decrement)
+        done = ((fresh <= forcing * first) & is_known) | ~live
         if bool(done.all()):
             break
         search = z + torch.where(live, fresh / rz, 0.0)[:, None, None] * search

@@ -14,11 +14,11 @@ from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 
 _COVARIANCES = {
-    "model": "model-based, B I B, the sampling variance under the model",
-    "posterior": "posterior, B, with the penalty as normal prior",
-    "sandwich": "sandwich (HC0), B S B with S the sum of squared scores of rows",
-    "cluster": "clustered, B S B with S the sum of squared scores of G groups, times "
-    "G / (G - 1) (n - 1) / (n - k)",
+    "model": "model-based (inverse Hessian x Fisher information x inverse Hessian)",
+    "posterior": "posterior (inverse Hessian), with the penalty as a normal prior",
+    "sandwich": "sandwich, HC0 (inverse Hessian x squared scores x inverse Hessian)",
+    "cluster": "sandwich of G groups (inverse Hessian x squared scores of groups x inverse "
+    "Hessian), times G / (G - 1) (n - 1) / (n - k)",
 }
 _WEIGHT_TYPES = {
     "frequency": "weights count rows, n is their sum",

@@ -138,7 +138,7 @@ def test_ridge_has_conventions(make):
     found = summary(model, X, y)
     close(found.covariance, bread @ information @ bread)
     close(found.df_model, np.trace(bread @ information) - 1)
-    assert "sampling variance" in found.convention
+    assert "inverse Hessian x Fisher information" in found.convention
     if make is TorchLogisticClassifier:
         assert "inverse Fisher information" in summary(FREE.fit(X, y), X, y).convention
 

@@ -94,6 +94,7 @@ def test_a_cell_of_the_table_is_what_happens(penalty, container, solver):
             fit(data, Binomial(), made, solver=method)
 
 
+@pytest.mark.filterwarnings("ignore:::mlflow")  # it warns of its own modules when it is imported
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_examples_run(path, tmp_path, monkeypatch):
     """The blocks of a guide are one program; those that SciPy's import has to see are their own."""

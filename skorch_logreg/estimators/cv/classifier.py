@@ -49,15 +49,21 @@ class TorchLogisticClassifierCV(
     l1_ratios : array-like of float or None
         Values of the share of L1 in the penalty, from 0 (ridge) to 1 (lasso). None, which is
         deprecated as in scikit-learn 1.8, acts as (0,). For its default see the notes.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept; otherwise it is 0.
     cv : int, splitter or iterable of (train, test), default=None
         Folds; an int is the number of stratified folds, None is 5. Rows that a splitter yields
         twice count twice.
+    dual : bool, default=False
+        Accepted as in `TorchLogisticClassifier`; no effect.
     penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
         Penalty. Names are deprecated as in scikit-learn 1.8: use `l1_ratios` and `Cs`. An object
         such as `skorch_logreg.penalties.GroupL2` replaces ridge and lasso.
     scoring : str, callable or None
         Score to maximise, an argument of `sklearn.metrics.get_scorer`; None: accuracy. Scorers
         with a parameter ``labels`` get all classes. For its default see the notes.
+    solver : str or solver, default="auto"
+        Algorithm, as in `TorchLogisticClassifier`.
     tol : float, default=1e-4
         Convergence threshold on the optimality of every model.
     max_iter : int, default=100
@@ -71,12 +77,21 @@ class TorchLogisticClassifierCV(
     refit : bool, default=True
         Whether to fit the chosen candidate on all rows; otherwise coefficients, C and l1_ratio
         are means over the best candidates of the folds.
+    intercept_scaling : float, default=1.0
+        Value of liblinear's constant column, as in `TorchLogisticClassifier`.
     random_state : int, RandomState or None, default=None
         Accepted for compatibility; the solvers are deterministic.
     use_legacy_attributes : bool
         Layout of the fitted attributes, see below. For its default see the notes.
     threshold : float, default=0.5
         Threshold of `predict`, as in `TorchLogisticClassifier`, which scorers of labels also use.
+    device : str, torch.device or None, default=None
+        Device on which a dense X is fitted; None: X's own.
+    penalty_factor : array-like of shape (n_features,), dict or None, default=None
+        Multiplier of the penalty of every feature; 0: not penalised, inf: excluded. None: 1 for
+        all. A dict has those of features by name, as in `TorchLogisticClassifier`.
+    bounds : (low, high), dict, scipy.optimize.Bounds or None, default=None
+        Bounds of the coefficients, as in `TorchLogisticClassifier`.
     selection : {"best", "1se"}, default="best"
         "best" chooses the candidate with the largest mean score. "1se" chooses, with the same
         l1_ratio, the smallest C whose mean score is within one standard error of the largest: a
@@ -84,13 +99,17 @@ class TorchLogisticClassifierCV(
     memory_budget : int or None, default=None
         Limit in bytes of the arrays whose length is the number of rows; None: 1 GiB. Models are
         solved in batches within this limit.
-    fit_intercept, dual, solver, intercept_scaling, device, penalty_factor, bounds
-        As in `TorchLogisticClassifier`.
 
     Attributes
     ----------
-    classes_, coef_, intercept_, module_, n_features_in_, feature_names_in_
-        As in `TorchLogisticClassifier`.
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels, of y's dtype.
+    coef_ : array of shape (1, n_features) or (n_classes, n_features)
+        Coefficients, one row for two classes: float32 for data of float32 or bfloat16, float64
+        for all others. A NumPy array; with array API dispatch an array of X's library on X's
+        device.
+    intercept_ : array of shape (1,) or (n_classes,)
+        Intercepts.
     Cs_ : ndarray of shape (n_cs,)
         Values of C.
     l1_ratios_ : ndarray of shape (n_l1_ratios,)
@@ -109,6 +128,10 @@ class TorchLogisticClassifierCV(
     n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs), int32
         Number of iterations of all models. Legacy: (1, n_folds, n_cs, n_l1_ratios), without the
         last axis if no l1_ratios were given.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, only if all names of X's columns are strings.
     optimality_ : float
         Distance to the optimum of the model on all rows, as in `TorchLogisticClassifier`; without
         `refit` the largest of the averaged models.
@@ -119,6 +142,8 @@ class TorchLogisticClassifierCV(
         Whether ``optimality_ <= tol`` was reached.
     n_passes_ : int
         Number of full reads of X for all models together.
+    module_ : torch.nn.Linear
+        The model as a module over the memory of `coef_` and `intercept_`.
 
     See Also
     --------

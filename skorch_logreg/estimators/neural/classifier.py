@@ -62,6 +62,10 @@ class NeuralLogisticClassifier(
     C : float, default=1.0
         Inverse of the regularization strength of the head, positive; ``np.inf``: no penalty. The
         backbone can be regularized by the optimiser's weight decay.
+    l1_ratio : float, default=0.0
+        Share of L1 in the penalty, from 0 (ridge) to 1 (lasso).
+    class_weight : dict, "balanced" or None, default=None
+        Weight of every class, as in `TorchLogisticClassifier`.
     freeze_backbone : bool, default=False
         Whether to fit only the head. Features are computed once, without dropout.
     polish_head : bool, default=False
@@ -77,15 +81,20 @@ class NeuralLogisticClassifier(
         If positive, `fit` prints a line an epoch.
     warm_start : bool, default=False
         Start from the previous `module_`, even if `hidden_layer_sizes` or `module` changed.
+    threshold : float, default=0.5
+        Smallest probability of ``classes_[1]`` at which `predict` returns it; two classes only.
+        It may be set after `fit`.
     device : str, torch.device or None, default=None
         Device of the fit, such as "cuda"; None: that of `module`, or else of X.
-    l1_ratio, class_weight, threshold, soft_labels, label_smoothing
-        As in `TorchLogisticClassifier`.
+    soft_labels : bool, default=False
+        Whether y holds probabilities, as in `TorchLogisticClassifier`.
+    label_smoothing : float, default=0.0
+        Share of every row that is spread evenly over the classes.
 
     Attributes
     ----------
-    classes_, n_features_in_, feature_names_in_
-        As in `TorchLogisticClassifier`.
+    classes_ : array of shape (n_classes,)
+        Sorted labels, of y's dtype.
     module_ : torch.nn.Sequential
         Fitted backbone and head in evaluation mode, which map rows to the logits of
         `decision_function`. Predictions use it, so that changing it changes them.
@@ -95,6 +104,10 @@ class NeuralLogisticClassifier(
         "loss" (the objective per unit of weight, mean of the mini-batches), "learning_rate" and
         "seconds" of every epoch, and "valid_score" where rows are held out. Not set if only an
         exact head was fitted.
+    n_features_in_ : int
+        Number of features: ``X.shape[1]``.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, only if all names of X's columns are strings.
     optimality_ : float
         Distance of the head to its optimum for the features, as in `TorchLogisticClassifier`.
         This and the next three attributes are set only with `freeze_backbone` or `polish_head`,

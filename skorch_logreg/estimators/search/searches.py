@@ -178,10 +178,18 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     n_jobs : int or None, default=None
         Number of processes for the candidates that are fitted individually. Batches run in the
         calling process.
+    refit : bool, str or callable, default=True
+        Whether to fit the best candidate to all rows, and by which score to choose it.
+    cv : int, splitter, iterable or None, default=None
+        Folds; None: 5 stratified folds.
     verbose : int, default=0
         Verbosity, as in scikit-learn; candidates of a batch are reported after it.
-    refit, cv, pre_dispatch, error_score, return_train_score
-        As in `sklearn.model_selection.GridSearchCV`.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Number of jobs that are dispatched in advance.
+    error_score : "raise" or float, default=np.nan
+        Score of a fit that raises an error.
+    return_train_score : bool, default=False
+        Whether to score training rows as well.
 
     Attributes
     ----------
@@ -189,10 +197,28 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
         As in scikit-learn. The time of a batch is divided evenly among its fits.
     batched_ : ndarray of shape (n_candidates,), bool
         True if a candidate was solved in a batch, False if it was fitted individually.
-    best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_
-        As in `sklearn.model_selection.GridSearchCV`.
-    multimetric_, classes_, n_features_in_, feature_names_in_
-        As in `sklearn.model_selection.GridSearchCV`.
+    best_estimator_ : estimator
+        Best candidate, fitted to all rows.
+    best_score_ : float
+        Mean score of the best candidate.
+    best_params_ : dict
+        Parameters of the best candidate.
+    best_index_ : int
+        Index of the best candidate in `cv_results_`.
+    scorer_ : callable or dict
+        Scorer or scorers.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Time of the refit in seconds.
+    multimetric_ : bool
+        True if there are several scores.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Feature names, only if X has names that are strings.
 
     See Also
     --------

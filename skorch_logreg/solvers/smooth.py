@@ -371,6 +371,8 @@ def _proven_by_duality(
         return state, list(models)
     proven = (gap <= goal[index]).tolist()
     kept = [i for i, is_proven in zip(hopeful, proven, strict=True) if is_proven]
+    if not kept:
+        return state, list(models)
     places = state.indices(kept)
     gap = gap[gap <= goal[index]]
     return replace(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import in_order, indices_by_name
-from skorch_logreg.penalties.protocol import FeaturePenalty
+from skorch_logreg.penalties.protocol import FeaturePenalty, GroupTerms
 
 _EPS = torch.finfo(torch.float64).eps
 
@@ -154,6 +154,10 @@ class GroupL2(Grouped):
         weight = self._weight(coef)
         norms = self._norms(coef * weight)[:, self._place][:, None, :]
         return weight.square() * coef / torch.where(norms > 0, norms, 1.0), norms > 0
+
+    def terms(self, index: Tensor, like: Tensor) -> GroupTerms:
+        """Return the weights and the groups of some coordinates."""
+        return GroupTerms(self._weight(like)[index], self._place[index])
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """Zero where ``|v / D| <= 1`` in every group, else inf (m,)."""

@@ -31,6 +31,17 @@ class CoordinateTerms:
         return least, most
 
 
+@dataclass(frozen=True)
+class GroupTerms:
+    """Penalty ``sum_g (sum_{j in g} weight_j^2 w_j^2)^(1/2)`` of coordinates (q,) and their groups.
+
+    A weight of 0 means that a coordinate is not penalised.
+    """
+
+    weight: Tensor
+    group: Tensor
+
+
 class Penalty(ABC):
     """A convex function of coefficients (m, K, p), one value for each of m models.
 
@@ -88,7 +99,7 @@ class Penalty(ABC):
         """Diagonal of the smooth part's Hessian, (m, K, p)."""
         return torch.zeros_like(coef)
 
-    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms | None:
+    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms | GroupTerms | None:
         """Return the penalty of coordinates of features ``index`` (q,) as a sum.
 
         `subproblems` has a solver for it.  None: it has no such form, and quadratic problems are

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from skorch_logreg.penalties.protocol import CoordinateTerms, Penalty
-from skorch_logreg.subproblems import coordinates, proximal
+from skorch_logreg.penalties.protocol import CoordinateTerms, GroupTerms, Penalty
+from skorch_logreg.subproblems import coordinates, groups, proximal
 from skorch_logreg.subproblems.quadratic import Quadratic, solve
 
 __all__ = ["Quadratic", "minimise", "solve"]
@@ -20,4 +20,6 @@ def minimise(quadratic: Quadratic, penalty: Penalty, index: Tensor, strength: Te
     terms = penalty.terms(index, quadratic.start)
     if isinstance(terms, CoordinateTerms):
         return coordinates.minimise(quadratic, terms, strength)
+    if isinstance(terms, GroupTerms):
+        return groups.minimise(quadratic, terms, strength)
     return proximal.minimise(quadratic, penalty.of_columns(index), strength)

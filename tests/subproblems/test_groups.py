@@ -1,11 +1,14 @@
 """Groups that vanish, and those that stay."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from skorch_logreg.penalties import GroupL2
 from skorch_logreg.subproblems import Quadratic, minimise
+from skorch_logreg.subproblems.groups import _among_groups
 
 N_FEATURES = 12
 
@@ -48,18 +51,22 @@ def test_a_start_next_to_zero_has_the_minimiser_of_zero(seed, size):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_columns_that_nearly_repeat_each_other_are_optimal(size):
-    generator = torch.Generator().manual_seed(2)
-    root = torch.randn(30, 8, generator=generator, dtype=torch.float64)
-    root[:, 4:] = root[:, :4] + 1e-6 * root[:, 4:]
-    linear = 3 * root.T @ torch.randn(30, generator=generator, dtype=torch.float64)
-    start = torch.cat([torch.randn(4, generator=generator).double(), torch.zeros(4).double()])
-    penalty, strength = GroupL2(torch.arange(8) // size), torch.tensor(0.3, dtype=torch.float64)
-    quadratic = Quadratic(root.T @ root, linear, start)
-    step = minimise(quadratic, penalty, torch.arange(8), strength)
-    slope = quadratic.hessian @ step + linear
-    left = penalty.subgradient_distance(
-        (start + step).view(1, 1, -1), slope.view(1, 1, -1), strength.view(1)
-    )
-    assert left.max() <= 1e-11
+@pytest.mark.parametrize("condition", [1.0, 1e6])
+def test_groups_that_are_not_zero_reach_their_optimum(condition):
+    """By Newton's method; those that are zero stay there."""
+    generator = torch.Generator().manual_seed(3)
+    unit = torch.logspace(0, -math.log10(condition) / 2, 8, dtype=torch.float64)
+    root = torch.randn(20, 8, generator=generator, dtype=torch.float64) * unit
+    hessian, group = root.T @ root, torch.arange(8) // 2
+    linear = root.T @ torch.randn(20, generator=generator, dtype=torch.float64)
+    strength = torch.tensor(1e-3, dtype=torch.float64)
+    x = torch.randn(8, generator=generator, dtype=torch.float64)
+    x[2:4] = 0.0
+    slack = 1e-12
+    for _ in range(3):
+        x = x + _among_groups(hessian, hessian @ x - linear, strength, group, x, slack=slack)
+    norms = x.view(4, 2).norm(dim=1).repeat_interleave(2)
+    rest = hessian @ x - linear + strength * x / norms
+    rest = rest[group != 1]
+    assert x[2:4].tolist() == [0.0, 0.0]
+    assert rest.norm() <= 1e-10

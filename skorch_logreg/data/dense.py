@@ -38,6 +38,7 @@ _MIN_BLOCK_ROWS = 256  # rows of a block, at least
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
 # |mean| / deviation from which rows are centred before any sum
 _FAR_DEVIATIONS = 1e3
+_FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
 @dataclass(kw_only=True, eq=False)
@@ -225,7 +226,11 @@ class DenseBlock(CompiledPasses, FormedRows):
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])
         border = z.sum(dim=0)[:, None]
-        product = z.T @ gather_columns(self._values, others)
+        # copying so many columns would cost more than multiplying all of them
+        if len(others) * _FULL_PRODUCT_RATIO > self._values.shape[1]:
+            product = (z.T @ self._values)[:, others]
+        else:
+            product = z.T @ gather_columns(self._values, others)
         inner = (product - border * self._remaining_center[others]) / self._scale[others]
         return torch.cat([inner, border], dim=1)
 

@@ -20,7 +20,6 @@ from skorch_logreg.objective import (
     minimise_intercept,
     outputs_inverse,
 )
-from skorch_logreg.solvers.choose import MAX_SIDE
 from skorch_logreg.solvers.descent import backtrack, penalised_slope, projected, within_constraints
 from skorch_logreg.solvers.quadratic import (
     MIN_DECREASE,
@@ -34,12 +33,15 @@ from skorch_logreg.subproblems.quadratic import MAX_STEPS
 _ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
+_ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
 _COPY_RATIO = 8  # cost of reading a row, in numbers per column of a set, from which it is copied
-# cost of a Hessian over the first working set (race l1sparse: with 0, 17 passes in place of 13)
-_FIRST_HESSIAN_PASSES = 1.5
+_FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first working set
 _GOAL_SHARE = 0.2  # of a requested gap; the rest is for the columns left out
 # share of the squared gap over all columns, to which a Hessian is used for several steps
 _SQUARED_GAP_SHARE = 1e-5
+# share of the largest decrease at which steps on a copied set end; of a value
+_LAST_DECREASE = 1e-2
+_MAX_GAP_LEFT = 0.5  # share of the gap that a step may leave if its fall is small
 _SHORT_STEP = 0.1  # share of a step below which the Hessian's curvature is much too low
 _MAX_DECREASE = 1e3  # ratio of a predicted decrease to the objective, beyond which it is wrong
 # multiples of the largest curvature that are added to the Hessian, one after another
@@ -136,7 +138,7 @@ class ProximalNewton(Resumable):
             return _newton_step(objective, state)
         fall, value = float(state.point.value - moved.point.value), float(state.point.value)
         left = float(moved.decrement)
-        is_slow = fall <= MIN_DECREASE * value and left > MIN_DECREASE * float(state.decrement)
+        is_slow = fall <= _LAST_DECREASE * value and left > _MAX_GAP_LEFT * float(state.decrement)
         is_slow = is_slow and left > moved.goal * float(moved.point.value)
         if is_slow and not reads_columns(objective, len(columns)):
             # low precision hides a curvature, or there is none: shift the exact Hessian
@@ -198,7 +200,9 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         def choose(point: Point, gradient: Tensor) -> Tensor:
             return _working_set(objective, point, gradient[None, None])[0].nonzero()[:, 0]
 
-        reached, model = minimise_part(objective, point, model, choose, goal=goal, reuse=True)
+        reached, model = minimise_part(
+            objective, point, model, choose, goal=goal, enough=MIN_DECREASE, reuse=True
+        )
         if not objective.fit_intercept:
             return _state_at(objective, reached, state.goal, model)
         return _at_best_intercept(objective, reached.params, reached.logits, state.goal, model)
@@ -210,7 +214,9 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
 
     goal = max(_SQUARED_GAP_SHARE * gap**2 / value, state.goal * value)
     begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    reached, _ = minimise_part(part, begin, None, every, goal=goal, reuse=False)
+    reached, _ = minimise_part(
+        part, begin, None, every, goal=goal, enough=_LAST_DECREASE, reuse=False
+    )
     params = point.params.clone()
     params[..., within] = reached.params
     return _at_best_intercept(objective, params, reached.logits, state.goal)
@@ -313,8 +319,9 @@ def _violation(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
 def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
     """Select the coefficients (K, p) of the working set of one model, as a mask."""
     coef = point.params[0, :, :-1]
-    is_coercive = bool(objective.penalty.coercive(objective.reg_strength))
-    if coef.numel() <= MAX_SIDE and not is_coercive:
+    if coef.numel() <= _ALL_COORDINATES and not bool(
+        objective.penalty.coercive(objective.reg_strength)
+    ):
         # no gap would show what the coefficients left out could add to a step of the others
         return torch.ones_like(coef, dtype=torch.bool)
     active = coef != 0
@@ -323,9 +330,13 @@ def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor
     max_entering = max(_ENTERING_RATIO * int(active.sum()), _MIN_ENTERING)
     if len(coef) == 1 and objective.penalty.separable:
         n, p = objective.data.n_samples, objective.data.n_features
-        affordable = int((_FIRST_HESSIAN_PASSES * n * p) ** (1 / 3))
-        small = p // _COPY_RATIO - int(active.sum()) - _MIN_ENTERING
-        max_entering = max(max_entering, min(affordable, small))
+        max_entering = max(
+            max_entering,
+            min(
+                int((_FIRST_HESSIAN_PASSES * n * p) ** (1 / 3)),
+                p // _COPY_RATIO - int(active.sum()) - _MIN_ENTERING,
+            ),
+        )
     candidates = violation.flatten().topk(min(max_entering, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
     chosen[candidates.indices[candidates.values > 0]] = True

@@ -63,7 +63,7 @@ class Quadratic:
 
 
 def inverse_root(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
-    """Return R, of which ``R R'`` inverts a semidefinite matrix where it has curvature or slope.
+    """Return R such that ``R R'`` inverts a semidefinite matrix where it has curvature or slope.
 
     A constant for all classes has neither.  Differences of columns far from zero have so little
     curvature that it may be rounding, but then a slope, and a step is taken there.  Products with

@@ -225,12 +225,12 @@ def test_no_more_is_filled_in_than_there_is():
 def test_gradients_keep_their_digits(make):
     """Where the mean is 1e5 deviations, a sum of entries less the mean loses five of them."""
     rng = np.random.default_rng(0)
-    Z = (rng.normal(size=(2000, 40)) * 64).round() / 64
+    Z = (rng.normal(size=(4000, 40)) * 64).round() / 64
     held = from_arrays(make(Z + 2.0**17), np.arange(len(Z)) % 2)
     center = torch.full((40,), 2.0**17, dtype=torch.float64)
     held = held.standardised(center, torch.ones_like(center), held.targets)
     assert held.design is None
-    residual = torch.from_numpy(rng.normal(size=(2000, 1, 1)))
+    residual = torch.from_numpy(rng.normal(size=(4000, 1, 1)))
     (back,) = held.reduce(lambda block, rows: (block.rmatmul(rows),), residual)
     error = np.abs(back[0, 0, :-1].numpy() - Z.T @ residual[:, 0, 0].numpy())
     assert error.max() <= 1e-15 * float(residual.abs().sum())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _MAX_EVALUATIONS = 40
-SLOPE_LEFT = 0.5  # share of the slope that a step may leave
+_SLOPE_LEFT = 0.3  # share of the slope that may be left
 
 
 def line_search(
@@ -40,7 +40,7 @@ def line_search(
     for _ in range(_MAX_EVALUATIONS):
         ahead, slope, curvature = along(step)
         left = slope < 0
-        fine = (slope.abs() <= SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)
+        fine = (slope.abs() <= _SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)
         if bool((fine | (start >= 0)).all()):
             break
         width = high - low

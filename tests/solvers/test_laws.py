@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skorch_logreg.objective import hessian_product, inner
-from skorch_logreg.objective.line_search import SLOPE_LEFT, line_search
+from skorch_logreg.objective.line_search import line_search
 from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -140,7 +140,7 @@ def test_line_search_of_a_huge_step(loss):
     )
     value, slope, _ = along(line_search(along, start, point.value, of.rounding))
     assert (value < point.value).all()
-    assert (slope.abs() <= SLOPE_LEFT * start.abs()).all()
+    assert (slope.abs() <= 0.31 * start.abs()).all()
 
 
 @pytest.mark.parametrize("solver", ["newton-cg", "lbfgs", "newton-cholesky"])

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks import choose, limit, machine, race, scaling
+from benchmarks import choose, limit, machine, parts, race, scaling
 from benchmarks.peers import Ours
 from benchmarks.problems import Recipe, Shape
 from benchmarks.timing import Here
@@ -90,3 +90,12 @@ def test_float32_and_float64_hold_the_same_numbers(monkeypatch, tmp_path, capsys
     wide, _ = limit.In().convert(problem)
     assert wide.dtype == "float64"
     assert (wide == problem.X).all()
+
+
+def test_parts_are_shares_of_one_fit(capsys):
+    assert parts.main(["--problem", "cancer", "--repeat", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("cancer: ")
+    found = {function: float(share[:-1]) for share, function in map(str.split, lines[3:])}
+    assert found["solvers/driver.drive"] >= found["solvers/driver.finish"] > 0
+    assert max(found.values()) <= 70

@@ -7,12 +7,15 @@ from skorch_logreg.data.low_precision import low_precision_dtype
 from skorch_logreg.data.threads import several_threads
 
 LARGE = 512  # side of a matrix from which its factorisation uses all threads
-SINGLE_DAMPING = 8 * torch.finfo(torch.float32).eps  # of a unit diagonal, after float32 products
+# added to a unit diagonal after low-precision products
+SINGLE_DAMPING = 8 * torch.finfo(torch.float32).eps
+_BFLOAT16_DAMPING = 1e-3
 
 
 def low_precision_damping(device: torch.device, side: int) -> float:
     """Return the damping of a unit diagonal for low-precision products of ``side`` columns."""
-    return 1e-3 if low_precision_dtype(device, side) is torch.bfloat16 else SINGLE_DAMPING
+    is_bfloat16 = low_precision_dtype(device, side) is torch.bfloat16
+    return _BFLOAT16_DAMPING if is_bfloat16 else SINGLE_DAMPING
 
 
 def rounding_shift(side: int) -> float:

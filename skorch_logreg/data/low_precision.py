@@ -12,7 +12,7 @@ from skorch_logreg.data.tensors import pieces
 Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into an array (r, c)
 
 _STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
-FACTOR_ROWS = 2048  # rows of a factor of a product; with half, adding products takes a tenth
+FACTOR_ROWS = 2048  # rows of a factor; with fewer, adding the products takes some per cent
 _MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 
 

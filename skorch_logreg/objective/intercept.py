@@ -103,8 +103,8 @@ def _search(terms: Terms, shift: Tensor, step: Tensor, slope: Tensor) -> tuple[T
 def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
     """Return the Newton step (m, K), or a steepest descent step without curvature.
 
-    The latter also where a step that changes nothing leaves most of the slope: all rows may be so
-    certain against a class that the share of it in their targets is all that they tell.
+    The latter also where a short step leaves most of the gradient: if all rows give a class a
+    probability near zero, its curvature vanishes, but with smoothed labels not its gradient.
     """
     step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
     flat = gradient + (hessian @ step[..., None])[..., 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,13 @@ TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 DATES = ("date ISO8601", *(f"date {day}{time}" for day in DAYS for time in TIMES))
 
 
-def column_kinds(frame: Any) -> dict[str, str]:
+def column_kinds(frame: Any, decimal: str | None = None) -> dict[str, str]:
     """Detect the kind of each column of training rows, without the target."""
-    return {name: column_kind(name, frame[name]) for name in frame.columns}
+    return {name: column_kind(name, frame[name], decimal) for name in frame.columns}
 
 
-def column_kind(name: str, values: Any) -> str:
-    """Detect the kind of one column from its name and values.
+def column_kind(name: str, values: Any, decimal: str | None = None) -> str:
+    """Detect the kind of one column from its name, its values and the decimal sign, if known.
 
     A kind is "number", a key of `AMOUNTS`, "boolean", "categorical", "text", "date FORMAT", or a
     key of `UNUSABLE_KINDS`.
@@ -59,9 +59,10 @@ def column_kind(name: str, values: Any) -> str:
     if not isinstance(present.dtype, pandas.CategoricalDtype):
         if words.str.lower().isin(["true", "false"]).all():
             return "boolean"
-        for kind, holds in VALUE_TESTS.items():
-            if holds(words, kind):
-                return kind
+        kind = number_kind(words, decimal) or number_kind(words)
+        kind = kind or next((form for form in DATES if holds_dates(words, form)), None)
+        if kind is not None:
+            return kind
     n_samples, distinct = len(words), words.nunique()
     if distinct == 1 or distinct < n_samples and distinct <= max(20, n_samples // 20):
         return "categorical"
@@ -71,14 +72,27 @@ def column_kind(name: str, values: Any) -> str:
     return "text" if n_words >= 1.5 else "identifier"
 
 
-def holds_numbers(words: Any, kind: str) -> bool:
-    """Return True if words are numbers of a kind; up to 5 % of others count as missing."""
-    if kind == "number":
-        return bool(np.isfinite(as_numbers(words)).mean() >= 0.95)
-    if as_amounts(words.iloc[:100], kind)[0].isna().all():  # most columns need no second look
-        return False
-    numbers, units = as_amounts(words, kind)
-    return bool(numbers.notna().mean() >= 0.95 and units.nunique() <= 1)
+def number_kind(words: Any, decimal: str | None = None) -> str | None:
+    """Return the kind of numbers that reads most of the words, None if it reads less than 95 %.
+
+    Words that it does not read count as missing. Two kinds can read the same words differently:
+    the sign in "6.630 €" separates thousands, as in other amounts of money, that in "6.630" not.
+    """
+    readings = {} if decimal == "," else {"number": as_numbers(words)}
+    is_money = False
+    for kind, (_, sign) in AMOUNTS.items():
+        # most columns need no second look
+        if decimal in (None, sign) and as_amounts(words.iloc[:100], kind)[0].notna().any():
+            amounts, units = as_amounts(words, kind)
+            if units.nunique() <= 1:
+                readings[kind] = amounts.to_numpy()
+                is_money |= units.notna().any()
+    counts = {kind: np.isfinite(numbers).sum() for kind, numbers in readings.items()}
+    most = max(counts.values(), default=0)
+    if most < 0.95 * len(words):
+        return None
+    kinds = [kind for kind, count in counts.items() if count == most]
+    return max(kinds, key=lambda kind: np.nansum(np.abs(readings[kind]))) if is_money else kinds[0]
 
 
 def holds_dates(words: Any, kind: str) -> bool:
@@ -89,14 +103,6 @@ def holds_dates(words: Any, kind: str) -> bool:
     return all(as_dates(part, kind).notna().all() for part in parts)
 
 
-# in order of preference
-VALUE_TESTS: dict[str, Callable[[Any, str], bool]] = {
-    "number": holds_numbers,
-    **dict.fromkeys(DATES, holds_dates),
-    **dict.fromkeys(AMOUNTS, holds_numbers),
-}
-
-
 def numbers_the_rows(name: str, values: np.ndarray) -> bool:
     """Return True if a column of numbers only counts or identifies the rows."""
     if len(np.unique(values)) < len(values) or not np.array_equal(values, np.rint(values)):
@@ -105,7 +111,7 @@ def numbers_the_rows(name: str, values: np.ndarray) -> bool:
     return bool(consecutive or IDENTIFIER.fullmatch(name))
 
 
-def describe(kind: str, values: Any) -> str:
+def describe(kind: str, values: Any, decimal: str | None = None) -> str:
     """Describe what became of a column, with an example where its values had to be read."""
     if kind in UNUSABLE_KINDS:
         return f"Left out ({UNUSABLE_KINDS[kind]})"
@@ -116,7 +122,13 @@ def describe(kind: str, values: Any) -> str:
         is_number = np.isfinite(as_numbers(words, kind))
         if form:
             example = words[is_number].iloc[[words[is_number].str.len().argmax()]]
-            text += f" ({example.iloc[0]!r} = {as_numbers(example, kind)[0]:.10g})"
+            (other,) = AMOUNTS.keys() - {kind}
+            number, alternative = (as_numbers(example, form) for form in (kind, other))
+            text += f" ({example.iloc[0]!r} = {number[0]:.10g}"
+            is_either = np.isfinite(as_numbers(words, other)).sum() == is_number.sum()
+            if decimal is None and is_either and number != alternative:
+                text += f", or {alternative[0]:.10g} by --decimal {AMOUNTS[other][1]}"
+            text += ")"
         if not is_number.all():
             text += f", {np.count_nonzero(~is_number)} other values count as missing"
     elif name == "date" and form != "ISO8601":

@@ -10,7 +10,7 @@ import io
 import lzma
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,17 @@ MISSING_VALUES = ["?", "."]  # used by UCI and SAS, in addition to pandas' defau
 
 
 def read_table(
-    path: Path, encoding: str | None = None, notify: Callable[[str], None] = lambda text: None
+    path: Path,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Any:
     """Read a CSV file, a Parquet file or, if the path is `-`, standard input.
 
     Without an `encoding` a text file is read as UTF-8, as UTF-16 if it begins so, or else as
-    cp1252, and a message is passed to `notify`. Column names are strings, and rows are numbered
-    from 0.
+    cp1252; without a `decimal` sign, the numbers of a text file show it. A message is passed to
+    `notify` if the file is read as cp1252, or with a comma that was not named. Column names are
+    strings, and rows are numbered from 0.
     """
     pandas = import_pandas()
     is_file = str(path) != "-"
@@ -57,7 +61,7 @@ def read_table(
                 file.seek(0)
                 frame = pandas.read_parquet(file)
             else:
-                frame = read_text(file, encoding, notify)
+                frame = read_text(file, encoding, decimal, notify)
     # pandas' and pyarrow's parser errors are ValueErrors; pandas 3.0 has others for long integers
     except (OSError, EOFError, LookupError, ValueError, OverflowError) as error:
         raise CommandError(f"Cannot read {name}: {describe_error(error)}") from error
@@ -70,7 +74,9 @@ def read_table(
     return frame.reset_index(drop=True)
 
 
-def read_text(file: Any, encoding: str | None, notify: Callable[[str], None]) -> Any:
+def read_text(
+    file: Any, encoding: str | None, decimal: str | None, notify: Callable[[str], None]
+) -> Any:
     """Read a table of text from a binary file."""
     file.seek(0)
     start = file.read(4096)
@@ -79,34 +85,39 @@ def read_text(file: Any, encoding: str | None, notify: Callable[[str], None]) ->
     if encoding is None and b"\0" in start:
         raise ValueError("it is not a table of text; save a spreadsheet as CSV.")
     try:
-        return parse_text(file, encoding or "utf-8-sig")
+        return parse_text(file, encoding or "utf-8-sig", decimal, notify)
     except UnicodeDecodeError:
         if encoding is not None:
             raise
-    frame = parse_text(file, "cp1252")
+    frame = parse_text(file, "cp1252", decimal, notify)
     notify("Not UTF-8: read as cp1252, the encoding of Windows; --encoding names another.")
     return frame
 
 
-def parse_text(file: Any, encoding: str) -> Any:
+def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[str], None]) -> Any:
     """Read a table of text in a given encoding."""
     file.seek(0)
     sample = file.read(SAMPLE_BYTES)
     lines = sample.decode(encoding, errors="replace")
-    separator, decimal = dialect(
+    separator, detected = dialect(
         lines if len(sample) < SAMPLE_BYTES else lines[: lines.rfind("\n") + 1]
     )
+    sign = decimal or detected
     file.seek(0)
     frame = import_pandas().read_csv(
         file,
         sep=separator,
-        decimal=decimal,
+        decimal=sign,
         na_values=MISSING_VALUES,
         skipinitialspace=True,
         low_memory=False,
         encoding=encoding,
     )
-    if decimal == ",":  # pandas would remove the points of dates too
+    if decimal is None and sign == ",":
+        notify("Decimal sign: a comma; --decimal names another.")
+    if decimal is not None or sign == ",":
+        frame.attrs["decimal"] = sign
+    if sign == ",":  # pandas would remove the points of dates too
         for name, values in frame.select_dtypes(exclude="number").items():
             words = values.dropna().map(str)
             if len(words) and words.str.fullmatch(rf"-?(\d+|{POINTED})").all():
@@ -119,16 +130,28 @@ def dialect(sample: str) -> tuple[str, str]:
 
     The separator is the one that splits all lines into the same and largest number of fields
     (`csv.Sniffer` counts characters, which is unreliable for text). The decimal sign is a comma if
-    some field is a number with a comma, and none is one with a point, thousands apart.
+    no field is a number with a point, thousands apart, and some field is one with a comma, or
+    some column has integers of up to three digits and thousands such as "6.630": of decimals, its
+    writer would have kept the last zero everywhere or nowhere.
     """
 
-    def width(separator: str) -> int:
+    def table(separator: str) -> list[list[str]]:
         try:
-            rows = csv.reader(io.StringIO(sample), delimiter=separator, skipinitialspace=True)
-            widths = {len(row) for row in rows if row}
+            reader = csv.reader(io.StringIO(sample), delimiter=separator, skipinitialspace=True)
+            rows = [row for row in reader if row]
         except csv.Error:  # such as a field beyond the reader's limit
-            return 1
-        return widths.pop() if len(widths) == 1 else 1
+            return []
+        return rows if len({len(row) for row in rows}) == 1 else []
+
+    def width(separator: str) -> int:
+        return max(map(len, table(separator)), default=1)
+
+    def is_grouped(column: Sequence[str]) -> bool:
+        words = {word.lstrip("-") for word in column if word}
+        short = {word for word in words if re.fullmatch(r"\d{1,3}", word)}
+        pointed = {word for word in words if re.fullmatch(POINTED, word)}
+        ends_in_zero = any(word.endswith("0") for word in pointed)
+        return bool(short) and ends_in_zero and short | pointed == words
 
     separator = max(SEPARATORS, key=width)  # the comma if none splits the lines
     if width(separator) == 1 and width(" ") > 1:
@@ -138,7 +161,10 @@ def dialect(sample: str) -> tuple[str, str]:
         re.search(start + number + end, sample, re.MULTILINE)
         for number in (rf"(?:\d+|{POINTED}),\d+", rf"(?!{POINTED}{end})\d+\.\d+")
     )
-    return separator, "," if separator != "," and commas and not points else "."
+    if separator == "," or points:
+        return separator, "."
+    thousands = any(map(is_grouped, zip(*table(separator)[1:], strict=True)))
+    return separator, "," if commas or thousands else "."
 
 
 def save_model(model: Any, path: Path) -> None:

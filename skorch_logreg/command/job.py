@@ -38,7 +38,8 @@ def fit_example(options: argparse.Namespace, report: Report) -> Any:
 
 def fit_table(options: argparse.Namespace, report: Report) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
-    frame = files.read_table(options.file, options.encoding, report.add)
+    frame = files.read_table(options.file, options.encoding, options.decimal, report.add)
+    decimal = frame.attrs.get("decimal")
     report.add("Standard input" if str(options.file) == "-" else str(options.file))
     check_columns(frame, options)
     frame = drop_unusable_targets(frame, options, report).drop(columns=options.drop)
@@ -49,7 +50,7 @@ def fit_table(options: argparse.Namespace, report: Report) -> Any:
     positive = encoding.positive_label(options.positive, labels)
     train, test = split(labels, options)
 
-    kinds = choose_kinds(frame.iloc[train], options, report)
+    kinds = choose_kinds(frame.iloc[train], decimal, options, report)
     cleaner = FunctionTransformer(columns.clean, kw_args={"kinds": kinds})
     cleaned = cleaner.fit_transform(frame.iloc[train])
     encoder = encoding.encoder(cleaned, kinds, is_unpenalized=options.C == np.inf)
@@ -82,15 +83,18 @@ def check_columns(frame: Any, options: argparse.Namespace) -> None:
                 raise CommandError(f"{name!r} is named by --{purposes[name]} and --{option}.")
 
 
-def choose_kinds(frame: Any, options: argparse.Namespace, report: Report) -> dict[str, str]:
+def choose_kinds(
+    frame: Any, decimal: str | None, options: argparse.Namespace, report: Report
+) -> dict[str, str]:
     """Return the kinds of the columns to learn from, and report what each column became."""
-    kinds = columns.column_kinds(frame)
+    kinds = columns.column_kinds(frame, decimal)
     for name in options.categorical:
         if kinds[name] not in ("empty", "constant"):
             kinds[name] = "categorical"
     described: dict[str, list[str]] = {}
     for name, kind in kinds.items():
-        described.setdefault(columns.describe(kind, frame[name]), []).append(name)
+        text = columns.describe(kind, frame[name], decimal)
+        described.setdefault(text, []).append(name)
     lines = [f"{text}: {format_names(names)}" for text, names in sorted(described.items())]
     kinds = {name: kind for name, kind in kinds.items() if kind not in columns.UNUSABLE_KINDS}
     report.add("\n".join(lines), "Columns")
@@ -191,7 +195,7 @@ def encode(steps: Pipeline, frame: Any) -> Any:
 def write_predictions(model: Any, options: argparse.Namespace, report: Report) -> None:
     """Write key columns, classes and probabilities of a table to a CSV file or stdout."""
     given = options.encoding if options.file is None else None  # with FILE it is that of FILE
-    frame = files.read_table(options.predict, given, report.add)
+    frame = files.read_table(options.predict, given, options.decimal, report.add)
     absent = [name for name in options.key if name not in frame.columns]
     if absent:
         raise CommandError(f"{options.predict} has no column {format_names(absent)} for --key.")

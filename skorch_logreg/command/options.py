@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--categorical", help="columns of categories, such as codes written as numbers", **names)
     add("--weight", metavar="COLUMN", help="weights of the rows, in the fit and the scores")
     add("--encoding", metavar="NAME", help="of text files (default UTF-8, else cp1252)")
+    add("--decimal", choices=".,", help="decimal sign of text files (default: as numbers show)")
 
     add = parser.add_argument_group("model").add_argument
     add("--C", type=positive, help="inverse penalty, inf: none (default 1)", **number)
@@ -91,7 +92,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
     fits, predicts, loads = (name in given for name in ("file", "predict", "model"))
-    for_fits = given - {"file", "target", "model", "predict", "key", "output", "encoding"}
+    for_tables = given & {"encoding", "decimal"}
+    for_fits = given - {"file", "target", "model", "predict", "key", "output"} - for_tables
     for_fits = {f"--{name.replace('_', '-')}" for name in for_fits}
     errors = [
         (fits and loads, "give either FILE or --model, not both"),
@@ -116,7 +118,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         path = getattr(options, name)
         is_lost = path is not None and not path.parent.is_dir()
         errors.append((is_lost, f"--{name}: there is no folder {path and path.parent}"))
-    errors.append(("encoding" in given and not (fits or predicts), "--encoding needs a table"))
+    errors += [(not (fits or predicts), f"--{name} needs a table") for name in for_tables]
     for is_wrong, message in errors:
         if is_wrong:
             parser.error(message)

@@ -86,6 +86,13 @@ def test_target_labels(values, expected):
         (["12%", "3.5 %", "-100%"], "number 1,234.5"),
         (["1,234", "999", "12,000"], "number 1,234.5"),
         (["1,5", "0,125", "20,25"], "number 1.234,5"),
+        (["6.630 €", "12,50 €"] + ["1.200 €"] * 60, "number 1.234,5"),
+        (["2.612 €", "1.200.000 €"] + ["3.380 €"] * 60, "number 1.234,5"),
+        (["6.630 €", "12.500 €"], "number 1.234,5"),  # amounts of money have no three decimals
+        (["$6,630", "$12,500"], "number 1,234.5"),
+        (["3,380.34", "2,612"] + ["5,656"] * 60, "number 1,234.5"),
+        (["2.612", "1.200.000"] + ["3.380"] * 60, "number 1.234,5"),
+        (["6.630", "12.500", "1.200"], "number"),
         (["$5", "€5", "$7"], "identifier"),  # no common unit
         (["1,23,4", "5,6,7", "8,9"], "text"),
         (["2020-01-01T10:00:00+01:00", "2020-01-02"], "date ISO8601"),
@@ -152,6 +159,9 @@ def test_amounts():
         (["2020-02-28", "2020-02-29"], "Date"),
         (["02.28.2020", "02.01.2020"], "Date ('02.28.2020' = 28 February 2020)"),
         (["$5", "$1,234.50"], "Number ('$1,234.50' = 1234.5)"),
+        (["7,5 €", "6.630 €"], "Number ('6.630 €' = 6630)"),
+        (["20 €", "6.630 €"], "Number ('6.630 €' = 6630, or 6.63 by --decimal .)"),
+        (["$20", "$6,630"], "Number ('$6,630' = 6630, or 6.63 by --decimal ,)"),
         (["1", "x"] + ["2"] * 40, "Number, 1 other values count as missing"),
         ([1, 2, 2], "Number"),
         ([None, None], "Left out (no value)"),
@@ -160,3 +170,17 @@ def test_amounts():
 def test_description_of_what_a_column_became(values, text):
     series = pd.Series(values)
     assert columns.describe(columns.column_kind("x", series), series) == text
+
+
+@pytest.mark.parametrize(("decimal", "number"), [(".", 6.63), (",", 6630)])
+def test_a_decimal_sign_that_is_known_settles_what_a_point_is(decimal, number):
+    for values in (["6.630 €", "1.200 €"], ["6.630", "1.200"]):
+        series = pd.Series(values)
+        kind = columns.column_kind("x", series, decimal)
+        assert columns.as_numbers(series, kind)[0] == number
+        assert "by --decimal" not in columns.describe(kind, series, decimal)
+
+
+def test_a_decimal_sign_gives_way_to_a_column_that_contradicts_it():
+    assert columns.column_kind("x", pd.Series(["1,234.50 $", "2.25 $"]), ",") == "number 1,234.5"
+    assert columns.column_kind("x", pd.Series(["1e-5", "2e-7"]), ",") == "number"

@@ -29,6 +29,10 @@ def test_every_file_format_gives_the_same_table(passengers, tmp_path, suffix):
         ("a;b\n1.25;1,5\n", (";", ".")),
         ("a;b\n1,5;2\n3,25;4\n", (";", ",")),
         ("a;b\n1.5;x, y\n2.5;z\n", (";", ".")),
+        ("a;b\n6.630;x\n630;y\n-1.250;z\n;z\n", (";", ",")),  # a writer of 630 would write 6.63
+        ("a;b\n6.630;630\n1.250;45\n", (";", ".")),
+        ("a;b\n6.631;x\n630;y\n", (";", ".")),
+        ("a;b\n6.630;0.5\n630;y\n", (";", ".")),
         ("a\tb\n1\t2\n", ("\t", ".")),
         ("a|b\n1|2\n", ("|", ".")),
         ('a,b\n"x;y;z",2\n"x;y;z",3\n', (",", ".")),
@@ -72,3 +76,17 @@ def test_thousands_with_points(tmp_path):
     kinds = {"day": "date %d.%m.%Y", "full": "number 1.234,5"}
     assert column_kinds(frame[["day", "full"]]) == kinds
     assert clean(frame, kinds)["full"].tolist() == [1234.5, 12, 1.25]
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_named_decimal_sign(tmp_path, separator):
+    path, notes = tmp_path / "t.csv", []
+    path.write_text(f"a{separator}b\n6.630{separator}1\n1.200{separator}2\n")
+    assert read_table(path, notify=notes.append)["a"].tolist() == [6.63, 1.2]
+    assert read_table(path, decimal=",", notify=notes.append)["a"].tolist() == [6630, 1200]
+    assert not notes
+    path.write_text("a;b\n1,5;2\n")
+    frame = read_table(path, notify=notes.append)
+    assert (frame["a"].item(), frame.attrs["decimal"]) == (1.5, ",")
+    assert notes == ["Decimal sign: a comma; --decimal names another."]
+    assert read_table(path, decimal=".")["a"].tolist() == ["1,5"]

@@ -320,6 +320,7 @@ def test_missing_package(csv, passengers, capsys, monkeypatch, module, argv):
         (["--weight", "x"], "--weight needs FILE"),
         (["--key", "x"], "--key needs --predict"),
         (["--encoding", "cp1252"], "--encoding needs a table"),
+        (["--decimal", ","], "--decimal needs a table"),
         (["--cv", "1"], "not at least 2"),
         (["--cv", "5", "--C", "2"], "either --C or --cv"),
         (["--summary", "--l1-ratio", "0.5"], "--summary needs an L2 penalty or none"),

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from itertools import count
 from os.path import commonprefix
 from typing import Any
 
@@ -65,7 +66,7 @@ def place_of(index: int, names: Any) -> str:
 def shorten(names: Iterable[Any], longest: int = 32) -> list[str]:
     """Replace the middle of long names by an ellipsis; different names stay different.
 
-    Names with the same beginning and end show the part that differs, or else a number.
+    Names with the same beginning and end show the part that differs too, or else a number.
     """
     texts, head = [str(name) for name in names], longest // 4
     alike: dict[str, list[str]] = defaultdict(list)
@@ -74,14 +75,17 @@ def shorten(names: Iterable[Any], longest: int = 32) -> list[str]:
         tail = text[len(text) - (longest - head - 1) :]
         alike[text if len(text) <= longest else f"{text[:head]}…{tail}"].append(text)
     for common, group in alike.items():
-        if len(group) == 1:
-            shown = [common]
-        elif longest < 16:
-            shown = [f"{common[: longest - 6]}… #{i}" for i in range(1, len(group) + 1)]
-        else:
+        shown = [common] * len(group)
+        if len(group) > 1 and longest >= 16:
             rests = [text[len(commonprefix(group)) :] for text in group]
             end = len(commonprefix([rest[::-1] for rest in rests]))
-            middles = shorten([rest[: len(rest) - end] for rest in rests], longest - head - 2)
-            shown = [f"{common[:head]}…{middle}…" for middle in middles]
+            room = longest - head - 2
+            middles = shorten([rest[: len(rest) - end] for rest in rests], room)
+            tails = (common[len(common) - min(room - len(middle), end) :] for middle in middles)
+            shown = [f"{common[:head]}…{m}…{tail}" for m, tail in zip(middles, tails, strict=True)]
         short |= dict(zip(group, shown, strict=True))
+    counts, numbers = Counter(short.values()), count(1)
+    for text, shown_as in short.items():
+        if counts[shown_as] > 1:
+            short[text] = f"{shown_as[: longest - 6]}… #{next(numbers)}"
     return [short[text] for text in texts]

@@ -43,7 +43,7 @@ def set_log_axis(ax: Any, name: str) -> None:
     ax.set_xlabel(name)
 
 
-def shorten_labels(names: Iterable[Any]) -> list[str]:
+def shorten_labels(names: Iterable[Any], longest: int = 32) -> list[str]:
     """Replace the middle of long names by an ellipsis; names often differ at their end."""
     # matplotlib interprets an unescaped dollar as the start of a formula
-    return [text.replace("$", r"\$") for text in shorten(names)]
+    return [text.replace("$", r"\$") for text in shorten(names, longest)]

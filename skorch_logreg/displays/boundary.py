@@ -5,9 +5,11 @@ from typing import Any, Self
 import numpy as np
 from sklearn import inspection
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.names import shorten
 from skorch_logreg.pipelines import check_classes, decision_threshold, to_dense_numpy
 
+_MAX_LEGEND = 10  # classes in a legend; the names of more stand at their rows
 _CONTOUR_LEVELS = np.arange(1, 10) / 10  # probabilities at contour lines
 
 
@@ -138,6 +140,9 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         if binary:
             style.setdefault("cmap", "coolwarm")
         super().plot(plot_method=plot_method, ax=ax, xlabel=xlabel, ylabel=ylabel, **style)
+        # a column's name may be longer than the axis
+        xlabel, ylabel = shorten([ax.get_xlabel(), ax.get_ylabel()], 45)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
         max_proba = self.response if binary else self.response.max(axis=2)
         self.contours_ = self._contour(max_proba, _CONTOUR_LEVELS, linewidths=0.6, alpha=0.6)
         if self.contours_ is not None:
@@ -163,6 +168,8 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
         """Scatter rows over the areas, in the colours of their classes.
 
+        The names of more than ten classes stand at the median of their rows, others in a legend.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, 2)
@@ -176,12 +183,21 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
 
         X, y, classes = np.asarray(X), np.asarray(y), to_dense_numpy(classes)
         colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"]([0.0, 1.0]))
+        n_shown = 32 if len(classes) <= _MAX_LEGEND else 16  # characters
+        names = shorten_labels(classes, n_shown)
         self.points_ = [
             self.ax_.scatter(
                 *X[y == label].T, s=18, color=colors[k], edgecolors=[foreground_color(self.ax_)],
-                linewidths=0.5, label=str(label),
+                linewidths=0.5, label=names[k],
             )
             for k, label in enumerate(classes)
             if (y == label).any()
         ]  # fmt: skip
-        self.ax_.legend(fontsize="small")
+        if len(classes) <= _MAX_LEGEND:
+            self.ax_.legend(fontsize="small")
+            return
+        box = {"facecolor": self.ax_.get_facecolor(), "alpha": 0.7, "linewidth": 0, "pad": 1}
+        style = {"fontsize": "x-small", "ha": "center", "va": "center", "bbox": box}
+        for points in self.points_:
+            x, y = np.median(np.asarray(points.get_offsets()), axis=0)
+            self.ax_.text(x, y, points.get_label(), **style)

@@ -170,9 +170,8 @@ class CVScoresDisplay:
         set_log_axis(ax, "C")
         ax.set_ylabel(self.score_name)
         if not is_finite.all():
-            style = {"rotation": 90, "ha": "center", "va": "bottom", "fontsize": "small"}
-            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            ax.annotate("no penalty", xy=(x[-1], 0), xytext=(0, 4), **place, **style)
+            above = ax.get_xaxis_transform()  # of the axes, where no legend is
+            ax.text(x[-1], 1.01, "no penalty", transform=above, ha="center", fontsize="small")
         ax.legend(fontsize="small")
         return self
 

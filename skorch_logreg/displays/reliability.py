@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.calibration import CalibrationDisplay
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes
+from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
 
 _N_HISTOGRAM_BINS = 20  # equal bins of the histogram over [0, 1]
 
@@ -65,9 +65,10 @@ class ReliabilityDisplay(CalibrationDisplay):
         counts, edges = np.histogram(self.y_prob, bins=_N_HISTOGRAM_BINS, range=(0, 1))
         color = self.line_.get_color()
         self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
-        below.set_xlabel(ax.get_xlabel().strip())
+        name = "" if self.pos_label is None else shorten_labels([self.pos_label], 24)[0]
+        below.set_xlabel("Mean predicted probability" + (name and f" (Positive class: {name})"))
         below.set_ylabel("rows")
-        ax.set(xlabel="", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        ax.set(xlabel="", ylabel="Fraction of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.tick_params(labelbottom=False)
         ax.legend(loc="best")
         self.ax_histogram_ = below

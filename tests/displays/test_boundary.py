@@ -61,6 +61,30 @@ def test_a_model_that_says_one_thing_has_no_lines():
     assert display.boundary_ == []
 
 
+def test_names_longer_than_the_axes_are_shortened():
+    X, y = make_moons(100, noise=0.2, random_state=0)
+    frame = pd.DataFrame(X, columns=[f"{'a' * 60}{j}" for j in range(2)])
+    y = np.array(["b" * 60 + "0", "b" * 60 + "1"])[y]
+    display = DecisionBoundaryDisplay.from_estimator(
+        TorchLogisticClassifier().fit(frame, y), frame, y
+    )
+    ax = display.ax_
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    for names, length in [([ax.get_xlabel(), ax.get_ylabel()], 45), (legend, 32)]:
+        assert [(len(name), name[-1]) for name in names] == [(length, "0"), (length, "1")]
+
+
+def test_names_of_many_classes_stand_at_their_rows():
+    """A legend of thirty classes was taller than the figure, and left a strip to the axes."""
+    X = np.random.default_rng(0).uniform(size=(360, 2))
+    y = 6 * np.floor(5 * X[:, 0]) + np.floor(6 * X[:, 1])
+    display = DecisionBoundaryDisplay.from_estimator(TorchLogisticClassifier().fit(X, y), X, y)
+    assert display.ax_.get_legend() is None
+    texts = {text.get_text(): text.get_position() for text in display.ax_.texts}
+    for label in range(30):
+        np.testing.assert_allclose(texts[f"{label:.1f}"], np.median(X[y == label], axis=0))
+
+
 def test_axes_in_axes_out_and_drawn_again():
     X, y = make_moons(100, noise=0.2, random_state=0)
     _, ax = plt.subplots()

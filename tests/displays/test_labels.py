@@ -19,7 +19,10 @@ def test_long_names_keep_their_ends():
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["a" * 60 + "x" + "b" * 60, "a" * 60 + "y" + "b" * 60], ["aaaaaaaa…x…", "aaaaaaaa…y…"]),
+        (
+            ["a" * 60 + "x" + "b" * 60, "a" * 60 + "y" + "b" * 60],
+            [f"aaaaaaaa…{x}…{'b' * 21}" for x in "xy"],
+        ),
         (
             ["a" * 60 + middle + "c" * 50 for middle in ("x" * 20 + "north", "y" * 20 + "west")],
             ["aaaaaaaa…xxxxx…xxxxxxxxxxxnorth…", "aaaaaaaa…yyyyy…yyyyyyyyyyyywest…"],
@@ -29,6 +32,15 @@ def test_long_names_keep_their_ends():
 )
 def test_long_names_stay_different(names, expected):
     assert shorten_labels(names) == expected
+
+
+def test_names_of_classes_and_features_stay_different():
+    """The classes differ in the middle, the features at the end."""
+    names = [f"{'c' * 30}{k}{'d' * 30}: x{j}" for k in range(3) for j in range(40)]
+    short = shorten_labels(names)
+    assert short[:2] == [f"cccccccc…0…{'d' * 17}: x{j}" for j in range(2)]
+    assert len(set(short)) == len(names)
+    assert max(map(len, short)) == 32
 
 
 def test_different_names_stay_different_and_short():

@@ -35,6 +35,17 @@ def test_the_diagonal_is_seen_on_a_dark_background():
     assert display.reference_.get_color() == (1.0, 1.0, 1.0, 1.0)
 
 
+def test_labels_of_a_long_class_do_not_overlap():
+    y, name = ["a"] * 3 + ["b" * 60] * 3, "b" * 60
+    display = ReliabilityDisplay.from_predictions(y, np.linspace(0, 1, 6), pos_label=name)
+    display.figure_.draw_without_rendering()
+    below = display.ax_histogram_
+    upper, lower = (ax.yaxis.label.get_window_extent() for ax in (display.ax_, below))
+    assert upper.y0 > lower.y1
+    text = below.xaxis.label.get_window_extent()
+    assert 0 < text.x0 < text.x1 < display.figure_.bbox.x1
+
+
 def test_a_class_that_is_missing():
     X, y = binary()
     model = TorchLogisticClassifier().fit(X, y)

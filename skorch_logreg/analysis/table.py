@@ -45,7 +45,7 @@ class Table:
         names = shorten([_format(index[row]) for row in shown], 40)
         rows = list(map(list, zip(names, *columns.values(), strict=True)))
         if is_long:
-            rows.insert(half, ["…"] * (1 + len(columns)))
+            rows.insert(half, [f"… {len(index) - _MAX_ROWS} more", *["…"] * len(columns)])
         return [["", *columns], *rows]
 
     def to_frame(self) -> Any:

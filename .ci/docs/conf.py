@@ -1,7 +1,10 @@
 """Configuration of Sphinx; `build` copies README, guides and notebooks to its side."""
 
+import base64
+import json
 import os
 import re
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.util.nodes import make_refnode
@@ -83,7 +86,24 @@ def link_names_in_guides(app, doctree, docname):
             node.replace_self(make_refnode(app.builder, *place, node.deepcopy(), name))
 
 
+def write_gallery():
+    """Write the page of the notebooks: their questions, and the last figure of each."""
+    folder = Path(__file__).parent
+    lines = ["# Notebooks", "", "| | |", "| --- | --- |"]
+    for path in sorted((folder / "notebooks").glob("[01]*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        title, question = "".join(cells[0]["source"]).split("\n\n")[:2]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        figures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+        path.with_suffix(".png").write_bytes(base64.b64decode(figures[-1]))
+        link, picture = f"notebooks/{path.name}", f"![figure](notebooks/{path.stem}.png)"
+        lines.append(f"| [{title.lstrip('# ')}]({link})<br>{question} | [{picture}]({link}) |")
+    lines += ["", "```{toctree}", ":glob:", ":hidden:", "", "notebooks/[01]*", "```", ""]
+    (folder / "examples.md").write_text("\n".join(lines), encoding="utf-8")
+
+
 def setup(app):
     """Register what this configuration adds to Sphinx."""
+    write_gallery()
     app.connect("doctree-resolved", link_names_in_guides)
     app.connect("missing-reference", show_text_only, priority=900)

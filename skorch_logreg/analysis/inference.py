@@ -175,7 +175,7 @@ def summary(
     With ``I`` the information of the rows at the fitted coefficients, ``P`` the second
     derivatives of the ridge penalty and ``B = (I + P)^-1``, the covariance is
 
-    - ``"model"``: ``B I B``, which is ``I^-1`` without a penalty;
+    - ``"model"``: ``B I B``, without a penalty the inverse Fisher information ``I^-1``;
     - ``"posterior"``: ``B``, the posterior covariance with the penalty as a normal prior, which
       includes the bias due to the penalty;
     - ``"sandwich"``: ``B S B`` with ``S`` the sum of the rows' squared scores, which is robust to

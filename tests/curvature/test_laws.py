@@ -88,7 +88,7 @@ def test_selected_models_keep_theirs(loss, name):
 
 @pytest.mark.parametrize("name", CURVATURES)
 def test_models_alone_have_the_same(loss, name):
-    """Promise 8: what a model's curvature is does not depend on its company."""
+    """Promise 8: a model's curvature does not depend on the other models of the batch."""
     of = objective(loss, reg_strength=(0.7, 5.0))
     point = of.evaluate(parameters(of))
     together = CURVATURES[name](of, point).solve(point.gradient)

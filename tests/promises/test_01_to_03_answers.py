@@ -1,4 +1,4 @@
-"""Promises 1 to 3: same answer, one tolerance, no silent nonsense."""
+"""Promises 1 to 3: same answer, one tolerance, never NaN or inf silently."""
 
 import warnings
 

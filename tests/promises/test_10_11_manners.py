@@ -1,4 +1,4 @@
-"""Promises 10 and 11: inputs are read only, the world is left as found."""
+"""Promises 10 and 11: inputs are read only, global state is unchanged."""
 
 import gc
 import os

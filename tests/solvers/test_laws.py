@@ -1,4 +1,4 @@
-"""Every solver reaches what `drive` asks, alone and in company (promises 2 and 8)."""
+"""Every solver reaches what `drive` asks, in single and batched fits (promises 2 and 8)."""
 
 from dataclasses import replace
 from functools import partial

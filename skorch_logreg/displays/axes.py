@@ -43,6 +43,12 @@ def set_log_axis(ax: Any, name: str) -> None:
     ax.set_xlabel(name)
 
 
+def draw_legend_above(ax: Any, handles: Any, ncols: int) -> None:
+    """Draw a legend above the axes, where it hides nothing."""
+    style = {"fontsize": "small", "frameon": False, "columnspacing": 1, "handlelength": 1.5}
+    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=ncols, **style)
+
+
 def shorten_labels(names: Iterable[Any], longest: int = 32) -> list[str]:
     """Replace the middle of long names by an ellipsis; names often differ at their end."""
     # matplotlib interprets an unescaped dollar as the start of a formula

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg import pipelines
 from skorch_logreg.displays.axes import (
+    draw_legend_above,
     foreground_color,
     prepare_axes,
     set_log_axis,
@@ -213,7 +214,8 @@ class CoefficientDisplay:
             self.points_.append(points)
         ax.set_xlabel(name)
         if len(coef) > 1 and coef.size:
-            ax.legend()
+            longest = max(len(points.get_label()) for points in self.points_)
+            draw_legend_above(ax, self.points_, ncols=max(1, 60 // (longest + 6)))  # characters
 
     def _draw_heat_map(self, ax: Any, coef: np.ndarray, odds_ratios: bool, **kwargs: Any) -> None:
         """Draw features and classes as an image, white at zero."""

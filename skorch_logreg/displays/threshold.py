@@ -8,7 +8,12 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.displays.axes import (
+    draw_legend_above,
+    foreground_color,
+    prepare_axes,
+    shorten_labels,
+)
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import (
@@ -256,14 +261,5 @@ class ThresholdDisplay:
         of = "" if self.name is None else f" of {shorten_labels([self.name])[0]!r}"
         ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="precision, recall, F1")
         ax.set_xlabel(f"threshold on the probability{of}")
-        ax.legend(
-            handles=handles,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1),
-            ncols=len(handles),
-            columnspacing=1,
-            handlelength=1.5,
-            fontsize="small",
-            frameon=False,
-        )
+        draw_legend_above(ax, handles, ncols=len(handles))
         return self

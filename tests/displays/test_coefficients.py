@@ -61,6 +61,15 @@ def test_a_colour_a_class():
     np.testing.assert_array_equal(drawn(one.points_[0]), coef[1, one.features_])
 
 
+def test_the_legend_of_classes_hides_no_point():
+    X, y = load_wine(return_X_y=True)
+    display = CoefficientDisplay.from_estimator(TorchLogisticClassifier().fit(X, y))
+    display.figure_.draw_without_rendering()
+    legend = display.ax_.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
+    assert legend.get_window_extent().y0 >= display.ax_.get_window_extent().y1
+
+
 def test_names_come_from_the_steps_before():
     X, y = load_wine(return_X_y=True, as_frame=True)
     model = make_pipeline(StandardScaler(), TorchLogisticClassifier()).fit(X, y)

@@ -142,6 +142,26 @@ def _classes(rng, n, p, n_classes):
     return {"X": X, "y": (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)}
 
 
+def _clusters(rng, n, p, n_classes, spread=1.0, dtype=np.float64, **settings):
+    """Embeddings: classes around centres, columns of deviations that fall as ``1 / sqrt(rank)``."""
+    deviation = np.arange(1, p + 1, dtype=dtype) ** -0.5
+    centers = spread * rng.standard_normal((n_classes, p), dtype=dtype)
+    y = rng.permutation(np.arange(n) % n_classes)
+    X = rng.standard_normal((n, p), dtype=dtype)
+    for start in range(0, n, 10_000):  # no second array of this size
+        rows = slice(start, start + 10_000)
+        X[rows] = (X[rows] + centers[y[rows]]) * deviation
+    return {"X": X, "y": y, **settings}
+
+
+def _relu(rng, load, width, **settings):
+    """One of scikit-learn's sets through a random layer."""
+    X, y = load(return_X_y=True)
+    X = scale(X)
+    weights = rng.standard_normal((X.shape[1], width)) / np.sqrt(X.shape[1])
+    return {"X": np.maximum(X @ weights, 0), "y": y.astype(np.int64), **settings}
+
+
 def _zipf(rng, size, n_values):
     """Values whose frequency falls with their rank."""
     share = np.cumsum(1 / (np.arange(n_values) + 8.0))
@@ -198,6 +218,12 @@ PROBLEMS: dict[str, Callable[..., dict[str, Any]]] = {
     "square": lambda rng, s: _dense(rng, _rows(20_000, s), _rows(2000, s)),
     "wide": lambda rng, s: _dense(rng, 500, _rows(20_000, s), C=1e-3, intercept=False),
     "classes": lambda rng, s: _classes(rng, _rows(100_000, s), 100, 10),
+    "clusters": lambda rng, s: _clusters(rng, _rows(20_000, s), 64, 100),
+    "clusters-C100": lambda rng, s: _clusters(rng, _rows(20_000, s), 64, 100, C=100.0),
+    "clusters-300": lambda rng, s: _clusters(rng, _rows(20_000, s), 48, 300),
+    "embeddings": lambda rng, s: _clusters(rng, _rows(20_000, s), 256, 200, 0.5),
+    "embeddings-1000": lambda rng, s: _clusters(rng, _rows(50_000, s), 384, 1000, 0.5, np.float32),
+    "relu": lambda rng, s: _relu(rng, datasets.load_digits, 512),
     "text": lambda rng, s: _text(rng, _rows(100_000, s), _rows(100_000, s)),
     "text-C100": lambda rng, s: _text(rng, _rows(100_000, s), _rows(100_000, s), C=100.0),
     "one-hot": lambda rng, s: _one_hot(rng, _rows(500_000, s), _rows(50_000, s)),

@@ -55,20 +55,7 @@ class SharedHessian(Curvature):
         part, rows = objective, slice(None)
         if n_rows is not None:
             part, rows = on_sample(objective, n_rows), objective.data.sampled(n_rows)
-
-        def product(block: Block) -> tuple[Tensor, ...]:
-            weight = block.weight.mean(dim=1)[:, None, None]
-            return (block.gram(weight, None)[0, 0, :, 0],)
-
-        (gram,) = part.data.reduce(product)
-        total, gram = gram[-1, -1], gram[:-1, :-1] / gram[-1, -1]
-        penalty = objective.penalty.hess_diagonal(point.params[:1, :1, :-1])[0, 0]
-        matrix = gram + torch.diag(penalty)
-        factor, scale = scaled_cholesky(matrix[None])
-        root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
-        with several_threads(len(root) >= LARGE):
-            share, vectors = torch.linalg.eigh(root * penalty @ root.T)
-        basis = root.T @ vectors
+        total, matrix, basis, share = joint_basis(part)
         weight = part.exact.row_weight()
         step = max(len(weight) // 400, 1)  # so many rows estimate a mean to some per cent
         sampled = weight[::step]
@@ -79,7 +66,7 @@ class SharedHessian(Curvature):
             strength=objective.reg_strength,
             basis=basis,
             inverse=matrix @ basis,
-            share=share.clamp(0.0, 1.0),
+            share=share,
             rows=slice(rows.start, None, (rows.step or 1) * step),
             row_weight=sampled.expand(-1, len(objective.reg_strength)),
             weight=total,
@@ -144,3 +131,25 @@ class SharedHessian(Curvature):
         """Return the eigenvalues (m, K, q) under mean weights."""
         strength = self.strength[:, None, None]
         return torch.addcmul(weight[..., None] * (1 - self.share), strength, self.share)
+
+
+def joint_basis(objective: Objective) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Diagonalise the Gram matrix ``G`` of the columns and the penalty's diagonal ``P`` jointly.
+
+    Returns the total weight of the rows, ``G + P`` of weights that sum to one, a basis ``B`` with
+    ``B'(G + P) B = I``, and the diagonal of ``B'P B``.
+    """
+
+    def product(block: Block) -> tuple[Tensor, ...]:
+        weight = block.weight.mean(dim=1)[:, None, None]
+        return (block.gram(weight, None)[0, 0, :, 0],)
+
+    (gram,) = objective.data.reduce(product)
+    total, gram = gram[-1, -1], gram[:-1, :-1] / gram[-1, -1]
+    penalty = objective.penalty.hess_diagonal(objective.zeros()[:1, :1, :-1])[0, 0]
+    matrix = gram + torch.diag(penalty)
+    factor, scale = scaled_cholesky(matrix[None])
+    root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
+    with several_threads(len(root) >= LARGE):
+        share, vectors = torch.linalg.eigh(root * penalty @ root.T)
+    return total, matrix, root.T @ vectors, share.clamp(0.0, 1.0)

@@ -188,7 +188,12 @@ class InMemory(Data):
         return self._samples[n_rows]
 
     def _sample(self, n_rows: int) -> Self:
-        rows = self.sampled(n_rows)
+        part = self.at_rows(self.sampled(n_rows))
+        part.origin = None if self.origin is None else self.origin.sample(n_rows)
+        return part
+
+    def at_rows(self, rows: slice | Tensor) -> Self:
+        """Return some rows for products of the same type, weighted like all rows together."""
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
         part = replace(
@@ -196,7 +201,7 @@ class InMemory(Data):
             X=self.X[rows],
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
-            origin=None if self.origin is None else self.origin.sample(n_rows),
+            origin=None,
             block_rows=None,
             reads=[0],
         )

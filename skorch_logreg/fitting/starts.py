@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
+from skorch_logreg.fitting.batch_start import start_on_batches
 from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
@@ -41,8 +42,11 @@ def cold_start(
     data, smooth = objective.data, objective.penalty.smooth
     is_wide = data.n_samples <= MAX_SIDE and data.n_features >= _MIN_WIDTH * data.n_samples
     has_dual = is_wide and smooth and allows_dual(objective)
-    if has_dual and not choose_curvature(objective).is_diagonal:
+    plan = choose_curvature(objective)
+    if has_dual and not plan.is_diagonal:
         return _in_row_space(objective, solver, zero, tol, max_iter)
+    if plan.by_class and smooth:
+        return start_on_batches(objective, zero), 0
     found, left = zero, min(max_iter, _MAX_SAMPLE_ITER)
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows).low_precision()

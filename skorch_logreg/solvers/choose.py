@@ -77,6 +77,8 @@ class CurvaturePlan:
         Whether it is the exact Hessian over all columns.
     is_diagonal : bool
         Whether it is a diagonal.
+    by_class : bool
+        Whether it consists of a block for each class.
     """
 
     build: Callable[[Objective, Point], Curvature]
@@ -88,6 +90,7 @@ class CurvaturePlan:
     size: int = 0
     over_columns: bool = False
     is_diagonal: bool = False
+    by_class: bool = False
 
     def max_models(self) -> int:
         """Return the number of models whose own curvatures fit the memory at once."""
@@ -268,7 +271,8 @@ def _class_blocks(objective: Objective) -> CurvaturePlan:
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(blocks_seconds, rows, n_outputs, side - 1))
     build = partial(ClassBlocks.build, n_rows=n_rows)
-    return CurvaturePlan(build, False, lambda m: 1 + cost(m), 0.0, size=n_outputs * side**2)
+    size = n_outputs * side**2
+    return CurvaturePlan(build, False, lambda m: 1 + cost(m), 0.0, size=size, by_class=True)
 
 
 def _sampled(objective: Objective, n_coef: int, rows_per_coef: int = _ROWS_PER_COEF) -> int | None:

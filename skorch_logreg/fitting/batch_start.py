@@ -1,0 +1,87 @@
+"""Initial parameters of many classes, from stochastic gradients on batches of rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.curvature.shared import joint_basis
+from skorch_logreg.data.dense import DenseRows
+from skorch_logreg.data.threads import several_threads
+from skorch_logreg.objective import Objective, on_sample
+
+# 200 classes of 384 columns (benchmarks.curves embeddings): half of the passes and of the time,
+# whether these are halved or doubled
+_BATCH_ROWS = 256
+_MAX_STEPS, _MAX_EPOCHS = 300, 4
+_RATE = 0.3  # first step of the root of the sum of squared coefficients of independent columns
+_BETAS = 0.9, 0.999  # decay rates of the means of gradients and of their squares
+_MIN_BATCHES = 10
+_N_VALUES = 8  # last batches whose mean value is compared with that at the start
+_ROWS_PER_COLUMN = 10  # rows of the sample that decorrelates the columns
+# mean share of the loss in the curvature, below which a strong penalty makes any start a good one
+_MIN_SHARE = 0.03
+
+
+def start_on_batches(objective: Objective, start: Tensor) -> Tensor:
+    """Take steps on random batches of rows with Adam, in coordinates of similar curvature.
+
+    Far from the minimum, where classes are not told apart, Hessians change so fast that cheap
+    steps decrease the objective more than accurate ones.  Returns parameters (m, K, p + 1): the
+    ``start`` of models whose objective did not decrease, or if the rows are few or not dense.
+
+    References
+    ----------
+    Kingma, Ba (2015). Adam: a method for stochastic optimization, algorithm 1.
+    """
+    data, n_columns = objective.data, objective.data.n_features
+    too_few = data.n_samples < _MIN_BATCHES * _BATCH_ROWS
+    if too_few or objective.offset is not None or not isinstance(data, DenseRows):
+        return start
+    total = data.weight.sum(dim=0)[:, None, None]
+    _, _, basis, share = joint_basis(on_sample(objective, _ROWS_PER_COLUMN * n_columns))
+    # curvature of a class by its loss is at most about 1 / K of that of the rows
+    strength = objective.loss.n_outputs * objective.reg_strength[:, None, None] / total
+    curvature = 1 - share + strength * share
+    if bool(((1 - share) / curvature).mean() < _MIN_SHARE):
+        return start
+    scale = curvature.clamp(min=torch.finfo(torch.float32).eps).rsqrt()
+    with several_threads():
+        return _adam(objective.low_precision(), start, basis.float(), scale.float())
+
+
+def _adam(objective: Objective, start: Tensor, basis: Tensor, scale: Tensor) -> Tensor:
+    """Minimise over coordinates ``u`` with coefficients ``(scale * u) basis'``."""
+    data, params, values = objective.data, start.clone(), []
+    assert isinstance(data, DenseRows)
+    total = data.weight.sum(dim=0)[:, None, None].float()
+    mean = square = torch.zeros_like(params, dtype=torch.float32)
+    batches = [*_batches(data)]
+    rate = -_RATE * data.n_features**-0.5
+    for i, rows in enumerate(batches):
+        point = replace(objective, data=data.at_rows(rows)).evaluate(params)
+        values.append(point.value)
+        gradient = point.gradient.float() / total
+        gradient[..., :-1] = (gradient[..., :-1] @ basis) * scale
+        mean = mean.lerp(gradient, 1 - _BETAS[0])
+        square = square.lerp(gradient.square(), 1 - _BETAS[1])
+        root = (square / (1 - _BETAS[1] ** (i + 1))).sqrt_().add_(1e-8)
+        step = mean / root * (rate * (1 - i / len(batches)) / (1 - _BETAS[0] ** (i + 1)))
+        step[..., :-1] = (step[..., :-1] * scale) @ basis.T
+        params += step
+    decreased = torch.stack(values[-_N_VALUES:]).mean(dim=0) < values[0]
+    # steps of class blocks leave the mean over classes as it is
+    params[..., :-1] = objective.penalty.balanced(params[..., :-1], objective.reg_strength)
+    return torch.where(decreased[:, None, None], params, start)
+
+
+def _batches(data: DenseRows) -> Iterator[Tensor]:
+    """Yield the rows of every batch, in a new order for every epoch."""
+    generator = torch.Generator().manual_seed(0)
+    n_rows, left = data.n_samples, _MAX_STEPS
+    for _ in range(_MAX_EPOCHS):
+        order = torch.randperm(n_rows, generator=generator).to(data.device)
+        batches = order.split(_BATCH_ROWS)[: n_rows // _BATCH_ROWS][:left]
+        left -= len(batches)
+        yield from batches

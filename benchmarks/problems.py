@@ -142,10 +142,11 @@ def _classes(rng, n, p, n_classes):
     return {"X": X, "y": (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)}
 
 
-def _clusters(rng, n, p, n_classes, spread=1.0, dtype=np.float64, **settings):
+def _clusters(rng, n, p, n_classes, dtype=np.float64, **settings):
     """Embeddings: classes around centres, columns of deviations that fall as ``1 / sqrt(rank)``."""
     deviation = np.arange(1, p + 1, dtype=dtype) ** -0.5
-    centers = spread * rng.standard_normal((n_classes, p), dtype=dtype)
+    n_classes = min(n_classes, n // 3)
+    centers = rng.standard_normal((n_classes, p), dtype=dtype) / 2
     y = rng.permutation(np.arange(n) % n_classes)
     X = rng.standard_normal((n, p), dtype=dtype)
     for start in range(0, n, 10_000):  # no second array of this size
@@ -221,8 +222,8 @@ PROBLEMS: dict[str, Callable[..., dict[str, Any]]] = {
     "clusters": lambda rng, s: _clusters(rng, _rows(20_000, s), 64, 100),
     "clusters-C100": lambda rng, s: _clusters(rng, _rows(20_000, s), 64, 100, C=100.0),
     "clusters-300": lambda rng, s: _clusters(rng, _rows(20_000, s), 48, 300),
-    "embeddings": lambda rng, s: _clusters(rng, _rows(20_000, s), 256, 200, 0.5),
-    "embeddings-1000": lambda rng, s: _clusters(rng, _rows(50_000, s), 384, 1000, 0.5, np.float32),
+    "embeddings": lambda rng, s: _clusters(rng, _rows(20_000, s), 256, 200),
+    "embeddings-1000": lambda rng, s: _clusters(rng, _rows(50_000, s), 384, 1000, np.float32),
     "relu": lambda rng, s: _relu(rng, datasets.load_digits, 512),
     "text": lambda rng, s: _text(rng, _rows(100_000, s), _rows(100_000, s)),
     "text-C100": lambda rng, s: _text(rng, _rows(100_000, s), _rows(100_000, s), C=100.0),

@@ -163,7 +163,7 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
         value = _get_parameter(model, parameter)
         if value:
             raise ParameterError(
-                f"y does not tell the rates that were fitted with {parameter}={value!r}; give "
+                f"y does not show the rates that were fitted with {parameter}={value!r}; give "
                 "sample_prior."
             )
     targets = to_dense_numpy(y)
@@ -174,7 +174,7 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
     if is_multilabel(model):
         if class_weight is not None:
             raise ParameterError(
-                "y does not tell the rates of labels with a class_weight; give sample_prior."
+                "y does not show the rates of labels with a class_weight; give sample_prior."
             )
         known = weight[:, None] * ~np.isnan(targets)
         return (known * (targets == 1)).sum(axis=0) / known.sum(axis=0)

@@ -115,9 +115,8 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
     )
     if decimal is None and sign == ",":
         notify("Decimal sign: a comma; --decimal names another.")
-    if decimal is not None or sign == ",":
-        frame.attrs["decimal"] = sign
     if sign == ",":  # pandas would remove the points of dates too
+        frame.attrs["decimal"] = sign
         for name, values in frame.select_dtypes(exclude="number").items():
             words = values.dropna().map(str)
             if len(words) and words.str.fullmatch(rf"-?(\d+|{POINTED})").all():

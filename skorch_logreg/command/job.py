@@ -39,7 +39,7 @@ def fit_example(options: argparse.Namespace, report: Report) -> Any:
 def fit_table(options: argparse.Namespace, report: Report) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
     frame = files.read_table(options.file, options.encoding, options.decimal, report.add)
-    decimal = frame.attrs.get("decimal")
+    decimal = options.decimal or frame.attrs.get("decimal")
     report.add("Standard input" if str(options.file) == "-" else str(options.file))
     check_columns(frame, options)
     frame = drop_unusable_targets(frame, options, report).drop(columns=options.drop)

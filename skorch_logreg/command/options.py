@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--categorical", help="columns of categories, such as codes written as numbers", **names)
     add("--weight", metavar="COLUMN", help="weights of the rows, in the fit and the scores")
     add("--encoding", metavar="NAME", help="of text files (default UTF-8, else cp1252)")
-    add("--decimal", choices=".,", help="decimal sign of text files (default: as numbers show)")
+    add("--decimal", choices=".,", help="decimal sign of text (default: as the numbers show)")
 
     add = parser.add_argument_group("model").add_argument
     add("--C", type=positive, help="inverse penalty, inf: none (default 1)", **number)

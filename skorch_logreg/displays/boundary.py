@@ -9,7 +9,7 @@ from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_
 from skorch_logreg.names import shorten
 from skorch_logreg.pipelines import check_classes, decision_threshold, to_dense_numpy
 
-_MAX_LEGEND = 10  # classes in a legend; the names of more stand at their rows
+_MAX_LEGEND = 10  # classes in a legend; the names of more are written at their rows
 _CONTOUR_LEVELS = np.arange(1, 10) / 10  # probabilities at contour lines
 
 
@@ -168,7 +168,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
         """Scatter rows over the areas, in the colours of their classes.
 
-        The names of more than ten classes stand at the median of their rows, others in a legend.
+        The names of more than ten classes are written at the median of their rows.
 
         Parameters
         ----------

@@ -182,7 +182,7 @@ def _refuse_empty(proba: Tensor) -> None:
     if empty and len(total) == 2:
         raise ValueError(
             "This solver needs samples of at least 2 classes in the data, but every row of y "
-            f"belongs to class {1 - empty[0]} alone; label_smoothing above 0 gives each a share."
+            f"belongs to class {1 - empty[0]} only; label_smoothing above 0 gives each a share."
         )
     if empty:
         raise ValueError(

@@ -359,6 +359,19 @@ def test_reader_that_stops_early_is_no_error(csv):
     assert (done.returncode, done.stdout, done.stderr) == (0, "predicted", "")
 
 
+@pytest.mark.parametrize(
+    ("sign", "text"),
+    [(".", "= 100.1)"), (",", "= 100100)"), (None, "= 100100, or 100.1 by --decimal .)")],
+)
+def test_decimal_sign_of_a_parquet_file(tmp_path, capsys, sign, text):
+    path = tmp_path / "t.parquet"
+    prices = [f"{k}.{k} €" for k in range(100, 140)]
+    pd.DataFrame({"price": prices, "y": ["a", "b"] * 20}).to_parquet(path)
+    named = [] if sign is None else ["--decimal", sign]
+    assert main([str(path), "--target", "y", "--test-size", "0", *named]) == 0
+    assert f"Number ('100.100 €' {text}: 'price'" in capsys.readouterr().out
+
+
 def run(capsys, *argv):
     """Run the command, which must succeed, and return its stdout."""
     assert main([str(arg) for arg in argv]) == 0

@@ -65,6 +65,9 @@ class Inference(NormalEstimates):
         it converged, or if the estimator has no `converged_`.
     weight_type : {"frequency", "probability"}
         Meaning of the sample weights, as in `summary`.
+    classes : array-like of shape (n_classes,)
+        Classes of the model; the table says that the log-odds are of the second, or of each other
+        one, against the first.
     """
 
     names: tuple[str, ...]
@@ -80,6 +83,7 @@ class Inference(NormalEstimates):
     is_penalised: bool
     convergence_message: str | None = None
     weight_type: str = "frequency"
+    classes: Any = ()
 
     @property
     def odds_ratio(self) -> np.ndarray:
@@ -126,6 +130,9 @@ class Inference(NormalEstimates):
             f"covariance: {self.convention}; {level}",
             *message,
         ]
+        if len(self.classes) > 1:
+            of = f"class {self.classes[1]}" if len(self.classes) == 2 else "each class"
+            notes.insert(0, f"coef: log-odds of {of} against class {self.classes[0]}")
         if np.isin(self.odds_ratio, (0, np.inf)).any():
             notes.append(
                 "odds ratios written as e^x are beyond the range of float64: a difference of one "
@@ -298,6 +305,7 @@ def summary(
         is_penalised=fit.is_penalised,
         convergence_message=warn_not_converged(fit),
         weight_type=weight_type,
+        classes=fit.classes,
     )
 
 

@@ -56,12 +56,11 @@ def infer(model: Any, problem: Problem) -> Any:
     except ValueError as error:
         raise CommandError(f"--summary: {error}") from error
     is_reversed = problem.positive == model.classes_[0]
-    return replace(found, coef=-found.coef) if is_reversed else found
+    return replace(found, coef=-found.coef, classes=model.classes_[::-1]) if is_reversed else found
 
 
 def summary_report(inference: Any, problem: Problem) -> str:
     """Format standard errors, with the unit of the coefficients."""
-    head = "" if problem.positive is None else f"For class {problem.positive}. "
     units = "All columns but those of categories and texts are in standard deviations."
     weights = "" if problem.weight_train is None else " Weights are numbers of equal rows."
-    return f"{head}{units}{weights}\n{inference}"
+    return f"{units}{weights}\n{inference}"

@@ -88,6 +88,13 @@ def test_every_result_is_a_table(kind):
         np.testing.assert_array_equal(frame[head], np.atleast_1d(getattr(found, attribute)))
 
 
+def test_a_summary_names_the_classes_of_its_odds():
+    X, y = rows()
+    assert "log-odds of class yes against class no\n" in str(summary(free(X, y), X, y))
+    three = np.array(["high", "low", "middle"])[np.arange(len(X)) % 3]
+    assert "log-odds of each class against class high\n" in str(summary(free(X, three), X, three))
+
+
 def test_a_data_frame_needs_pandas(monkeypatch):
     found = firth(*rows())
     monkeypatch.setitem(sys.modules, "pandas", None)

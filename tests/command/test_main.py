@@ -512,7 +512,7 @@ def test_summary_is_for_the_positive_class(csv, capsys):
     found = {}
     for label in ("yes", "no"):
         out = run(capsys, csv, "--target", "left", "--summary", "--positive", label)
-        assert f"For class {label}." in out
+        assert f"log-odds of class {label} against" in out
         sign = "\\+" if label == "yes" else "-"
         assert re.search(rf"{sign}\d\.\d{{4}} +{label} +member\n", out)
         found[label] = {row[0]: np.array(row[1:], float) for row in re.findall(pattern, out, re.M)}

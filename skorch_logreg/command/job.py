@@ -52,6 +52,7 @@ def fit_table(options: argparse.Namespace, report: Report) -> Any:
 
     kinds = choose_kinds(frame.iloc[train], decimal, options, report)
     cleaner = FunctionTransformer(columns.clean, kw_args={"kinds": kinds})
+    cleaner.decimal_ = decimal  # for tables to predict whose numbers do not show it
     cleaned = cleaner.fit_transform(frame.iloc[train])
     encoder = encoding.encoder(cleaned, kinds, is_unpenalized=options.C == np.inf)
     X_train = encoder.fit_transform(cleaned)
@@ -195,7 +196,8 @@ def encode(steps: Pipeline, frame: Any) -> Any:
 def write_predictions(model: Any, options: argparse.Namespace, report: Report) -> None:
     """Write key columns, classes and probabilities of a table to a CSV file or stdout."""
     given = options.encoding if options.file is None else None  # with FILE it is that of FILE
-    frame = files.read_table(options.predict, given, options.decimal, report.add)
+    decimal = options.decimal or getattr(model["clean"], "decimal_", None)
+    frame = files.read_table(options.predict, given, decimal, report.add)
     absent = [name for name in options.key if name not in frame.columns]
     if absent:
         raise CommandError(f"{options.predict} has no column {format_names(absent)} for --key.")

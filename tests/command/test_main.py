@@ -359,6 +359,20 @@ def test_reader_that_stops_early_is_no_error(csv):
     assert (done.returncode, done.stdout, done.stderr) == (0, "predicted", "")
 
 
+def test_predictions_read_numbers_as_the_training_table_did(tmp_path, capsys):
+    """Two rows without a comma do not show that 6.630 is 6630."""
+    rng = np.random.default_rng(0)
+    rows = [f"{k % 9 + 1}.{k:03d};{rate};{'ab'[k % 2]}" for k, rate in enumerate(rng.random(80))]
+    learn, model, other = (tmp_path / name for name in ("l.csv", "m.skops", "o.csv"))
+    learn.write_text("price;rate;y\n" + "\n".join(rows).replace("0.", "0,") + "\n")
+    run(capsys, learn, "--target", "y", "--save", model)
+    found = []
+    for text in ("6.630;1\n1.200;2\n", "6630;1,0\n1200;2,0\n"):
+        other.write_text(f"price;rate\n{text}")
+        found.append(run(capsys, "--model", model, "--predict", other))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("sign", "text"),
     [(".", "= 100.1)"), (",", "= 100100)"), (None, "= 100100, or 100.1 by --decimal .)")],

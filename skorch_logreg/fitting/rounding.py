@@ -17,10 +17,16 @@ def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
     """Round parameters to ``dtype`` and return them in float64.
 
     The intercept compensates for the change of the mean logit by rounding the coefficients, which
-    is large if columns have large means.
+    is large if columns have large means.  Where no minimiser exists, parameters beyond the range of
+    the type are scaled down.
     """
     if dtype == torch.float64:
         return params
+    size = params.coef.abs().sum(dim=-1) * (1 + units.center.abs().max()) + params.intercept.abs()
+    factor = torch.finfo(dtype).max / (2 * size.amax(dim=1)[:, None].clamp(min=1.0))
+    if bool((factor < 1).any()):
+        factor = factor.clamp(max=1.0)
+        params = Params(params.coef * factor[..., None], params.intercept * factor)
     coef = params.coef.to(dtype).to(torch.float64)
     intercept = params.intercept + (params.coef - coef) @ units.center
     return Params(coef, intercept.to(dtype).to(torch.float64))

@@ -4,8 +4,9 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import OffsetLogisticClassifier, TorchLogisticClassifier
 from skorch_logreg.penalties import GroupL2
 
 MEANS = [0.0, 1e3, 1e6]
@@ -88,3 +89,14 @@ def test_an_ordinary_fit_pays_no_pass():
     single = TorchLogisticClassifier(C=100.0).fit(X, y)
     double = TorchLogisticClassifier(C=100.0).fit(X.astype(np.float64), y)
     assert single.n_passes_ == double.n_passes_
+
+
+def test_parameters_beyond_the_range_of_their_type_are_scaled_down():
+    """Offsets saturate both rows: their curvature is 1e-33, and a Newton step 1e45 long."""
+    X = np.array([[3.0, 1.0], [3.0, -2.0]], dtype=np.float32)
+    model = OffsetLogisticClassifier(C=np.inf, tol=1e-8)
+    with pytest.warns(ConvergenceWarning, match="separable"):
+        model.fit(X, [1, 0], offset=[-76.0, 442.0])
+    assert np.isfinite(model.coef_).all()
+    assert np.isfinite(model.intercept_).all()
+    assert model.coef_[0, 1] > 1e30

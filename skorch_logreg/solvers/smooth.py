@@ -30,6 +30,10 @@ from skorch_logreg.solvers.conjugate_gradient import newton_direction
 LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
+# ratio of a curvature to the objective's along a step, above which no step on it confirms a
+# decrement: across the step even more may have been lost (15 x 41, C = 1e7: 13 of 60 fits were 2
+# to 130 % above the minimum)
+MAX_LOST_CURVATURE = 30.0
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
 
 
@@ -47,8 +51,9 @@ class ModelProgress:
     ``age`` is the number of steps since the curvature was built, ``rate`` the contraction of the
     decrement per step as a recent mean, and ``decrement_ratio`` the decrement divided by its goal
     ``tol^2 F``. ``proven`` is True if a step has confirmed that the decrement meets its goal.
-    ``uses_newton_cg`` marks models that have switched to Newton-CG, and ``has_newton_direction``
-    those whose Newton direction at the current point has been computed.
+    ``lost_curvature`` is the largest ratio, at least 1, of the curvature to the objective's along a
+    step since it was built.  ``uses_newton_cg`` marks models that have switched to Newton-CG, and
+    ``has_newton_direction`` those whose Newton direction at the current point has been computed.
     """
 
     plan: CurvaturePlan
@@ -56,6 +61,7 @@ class ModelProgress:
     rate: float = 0.0
     decrement_ratio: float = math.inf
     proven: bool = False
+    lost_curvature: float = 1.0
     uses_newton_cg: bool = False
     has_newton_direction: bool = False
 
@@ -72,18 +78,22 @@ class ModelProgress:
             return proof_rate
         return min(proof_rate, LATE_PROOF_RATE if self.rate <= PROOF_RATE else LATE_PROOF_RATE**2)
 
-    def moved(self, contraction: float, decrement_ratio: float) -> "ModelProgress":
+    def moved(
+        self, contraction: float, decrement_ratio: float, curvature_ratio: float
+    ) -> "ModelProgress":
         """Return the progress after a step."""
         # conjugate gradients first reduce the components that the curvature approximates well,
         # so a contraction confirms nothing
         steady = contraction <= self.proof_rate() and not self.has_newton_direction
+        lost = max(self.lost_curvature, curvature_ratio)
+        steady &= lost <= MAX_LOST_CURVATURE
         proven = decrement_ratio <= 1 and (steady or self.proven)
         latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
         # geometric mean; steps on a partial curvature differ more
         past = min(self.age, 1 if self.plan.proof_rate else 3)
         rate = (max(self.rate, 1e-8) ** past * latest) ** (1 / (past + 1))
         return ModelProgress(
-            self.plan, self.age + 1, rate, decrement_ratio, proven, self.uses_newton_cg
+            self.plan, self.age + 1, rate, decrement_ratio, proven, lost, self.uses_newton_cg
         )
 
 
@@ -207,16 +217,16 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     """Return the state at the next point, with updated decrements and rates."""
     curvature = state.curvature.at(point)
     solved = curvature.solve(point.gradient)
-    curvature_scale = _curvature_scale(state, point, solved)
+    ratio = _curvature_ratio(state, point, solved)
+    curvature_scale = _curvature_scale(state, ratio)
     decrement = curvature_scale * inner(point.gradient, solved) / 2
     progress = []
     # by the same curvature; a confirmed decrement is not comparable
     before = curvature_scale * inner(state.point.gradient, state.solved) / 2
-    values = point.value.tolist()
-    figures = zip(state.progress, decrement.tolist(), before.tolist(), values, strict=True)
-    for model, new, old, value in figures:
+    figures = zip(decrement.tolist(), before.tolist(), point.value.tolist(), strict=True)
+    for model, lost, (new, old, value) in zip(state.progress, ratio.tolist(), figures, strict=True):
         contraction = new / old if old > 0 else 1.0
-        progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300)))
+        progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300), lost))
     return replace(
         state,
         point=point,
@@ -252,26 +262,34 @@ def flattening(before: Point, after: Point) -> Tensor:
     return torch.where(is_known, ratio, 1.0)
 
 
-def _curvature_scale(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
+def _curvature_ratio(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
     """Estimate the ratio (m,) of the curvature to the objective's along the last step.
 
-    It is at least 1 except for a diagonal, which says nothing of correlated columns.
+    It is 1 where rounding decides it.
 
     References
     ----------
     Nocedal, Wright (2006). Numerical Optimization, equation 7.20.
     """
+    change = point.gradient - state.point.gradient
+    seen = inner(point.params - state.point.params, change)
+    ratio = (seen / inner(change, solved - state.solved)).nan_to_num(1.0, 1.0, 1.0)
+    is_known = seen > GOAL_MARGIN * ROUNDING_DISTANCE * state.point.value
+    return torch.where(is_known & (ratio > 0), ratio, 1.0)
+
+
+def _curvature_scale(state: SmoothState, ratio: Tensor) -> Tensor:
+    """Return the ratios (m,) to scale decrements with, from those of the last step.
+
+    They are at least 1 except for a diagonal, which says nothing of correlated columns.
+    """
     plans = [model.plan for model in state.progress]
     if all(plan.exact or plan.is_adaptive for plan in plans):
         return state.curvature_scale
-    change = point.gradient - state.point.gradient
-    step = point.params - state.point.params
-    modelled = inner(change, solved - state.solved)
-    seen = (inner(step, change) / modelled).nan_to_num(1.0, 1.0, 1.0)
     is_known = [plan.exact or plan.is_adaptive for plan in plans]
     is_bounded = [not plan.is_diagonal for plan in plans]
-    known, bounded = torch.tensor([is_known, is_bounded], device=seen.device)
-    return torch.where(known | (seen <= 0) | (bounded & (seen < 1)), 1.0, seen)
+    known, bounded = torch.tensor([is_known, is_bounded], device=ratio.device)
+    return torch.where(known | (bounded & (ratio < 1)), 1.0, ratio)
 
 
 def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:

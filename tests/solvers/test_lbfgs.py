@@ -45,6 +45,20 @@ def test_a_proof_that_was_refuted_is_none_later(seed, C, tol):
     assert task.value(found) <= minimise(task, found).value * (1 + 10 * tol**2)
 
 
+@pytest.mark.parametrize("seed", [6, 8, 10, 12, 23, 34, 35, 45])
+def test_a_hessian_that_has_lost_its_curvature_proves_nothing(seed):
+    """Fewer rows than columns next to no penalty: rows become saturated one after the other."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(15, 41)) * 10 ** rng.uniform(-1, 1, size=41)
+    options = {"C": 1e7, "tol": 0.03, "solver": "lbfgs", "max_iter": 1000, "fit_intercept": False}
+    problem = Problem(seed, X, np.arange(15) % 2, options=options)
+    model = problem.fit()
+    assert model.converged_
+    task = problem.task()
+    found = task.inward(*problem.parameters(model))
+    assert task.value(found) <= minimise(task, found).value * (1 + 10 * 0.03**2)
+
+
 def test_flattening_is_that_of_the_curvature():
     of = objective(reg_strength=(1e-3,))
     before = of.evaluate(parameters(of))

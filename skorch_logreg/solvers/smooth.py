@@ -51,9 +51,10 @@ class ModelProgress:
     ``age`` is the number of steps since the curvature was built, ``rate`` the contraction of the
     decrement per step as a recent mean, and ``decrement_ratio`` the decrement divided by its goal
     ``tol^2 F``. ``proven`` is True if a step has confirmed that the decrement meets its goal.
-    ``lost_curvature`` is the largest ratio, at least 1, of the curvature to the objective's along a
-    step since it was built.  ``uses_newton_cg`` marks models that have switched to Newton-CG, and
-    ``has_newton_direction`` those whose Newton direction at the current point has been computed.
+    ``lost_curvature`` is the largest ratio, at least 1, of the curvature to the objective's along,
+    or at the end of, a step since it was built.  ``uses_newton_cg`` marks models that have switched
+    to Newton-CG, and ``has_newton_direction`` those whose Newton direction at the current point has
+    been computed.
     """
 
     plan: CurvaturePlan
@@ -224,9 +225,10 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     # by the same curvature; a confirmed decrement is not comparable
     before = curvature_scale * inner(state.point.gradient, state.solved) / 2
     figures = zip(decrement.tolist(), before.tolist(), point.value.tolist(), strict=True)
-    for model, lost, (new, old, value) in zip(state.progress, ratio.tolist(), figures, strict=True):
+    lost = torch.maximum(ratio, flattening(state.point, point)).tolist()
+    for model, most, (new, old, value) in zip(state.progress, lost, figures, strict=True):
         contraction = new / old if old > 0 else 1.0
-        progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300), lost))
+        progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300), most))
     return replace(
         state,
         point=point,

@@ -286,16 +286,11 @@ def summary(
         meat = fit.information
     spread = bread if covariance == "posterior" else bread @ meat @ bread
     n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
-    convention = _COVARIANCES[covariance]
-    if covariance == "model" and not fit.is_penalised:
-        convention = "model-based (inverse Fisher information)"
-    elif covariance in _ROBUST and sample_weight is not None:
-        convention = f"{convention}; {_WEIGHT_TYPES[weight_type]}"
     return Inference(
         names=names_by_class(fit.names[:n_params], fit.classes[1:], len(fit.classes)),
         coef=(contrast @ fit.params[:, :n_params]).ravel(),
         covariance=moved @ spread @ moved.T,
-        convention=convention,
+        convention=_in_words(covariance, fit, weight_type, sample_weight is not None),
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
@@ -307,6 +302,15 @@ def summary(
         weight_type=weight_type,
         classes=fit.classes,
     )
+
+
+def _in_words(covariance: str, fit: FittedModel, weight_type: str, is_weighted: bool) -> str:
+    """Name the covariance as the table does."""
+    if covariance == "model" and not fit.is_penalised:
+        return "model-based (inverse Fisher information)"
+    if covariance in _ROBUST and is_weighted:
+        return f"{_COVARIANCES[covariance]}; {_WEIGHT_TYPES[weight_type]}"
+    return _COVARIANCES[covariance]
 
 
 def _check_options(covariance: str, groups: Any, level: float, weight_type: str) -> None:

@@ -27,7 +27,7 @@ _MIN_SHARE = 0.03
 def start_on_batches(objective: Objective, start: Tensor) -> Tensor:
     """Take steps on random batches of rows with Adam, in coordinates of similar curvature.
 
-    Far from the minimum, where classes are not told apart, Hessians change so fast that cheap
+    Far from the minimum, where most rows are misclassified, Hessians change so fast that cheap
     steps decrease the objective more than accurate ones.  Returns parameters (m, K, p + 1): the
     ``start`` of models whose objective did not decrease, or if the rows are few or not dense.
 

@@ -31,7 +31,7 @@ LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian s
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
 # ratio of a curvature to the objective's along a step, above which no step on it confirms a
-# decrement: across the step even more may have been lost (15 x 41, C = 1e7: 13 of 60 fits were 2
+# decrement: across the step even more may have been lost (15 x 41, C = 1e7: 15 of 60 fits ended 2
 # to 130 % above the minimum)
 MAX_LOST_CURVATURE = 30.0
 GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
@@ -225,8 +225,8 @@ def moved(state: SmoothState, point: Point) -> SmoothState:
     # by the same curvature; a confirmed decrement is not comparable
     before = curvature_scale * inner(state.point.gradient, state.solved) / 2
     figures = zip(decrement.tolist(), before.tolist(), point.value.tolist(), strict=True)
-    lost = torch.maximum(ratio, flattening(state.point, point)).tolist()
-    for model, most, (new, old, value) in zip(state.progress, lost, figures, strict=True):
+    lost = torch.maximum(_unless_rounded(state, point, ratio), flattening(state.point, point))
+    for model, most, (new, old, value) in zip(state.progress, lost.tolist(), figures, strict=True):
         contraction = new / old if old > 0 else 1.0
         progress.append(model.moved(contraction, new / max(state.tol**2 * value, 1e-300), most))
     return replace(
@@ -267,8 +267,6 @@ def flattening(before: Point, after: Point) -> Tensor:
 def _curvature_ratio(state: SmoothState, point: Point, solved: Tensor) -> Tensor:
     """Estimate the ratio (m,) of the curvature to the objective's along the last step.
 
-    It is 1 where rounding decides it.
-
     References
     ----------
     Nocedal, Wright (2006). Numerical Optimization, equation 7.20.
@@ -276,8 +274,14 @@ def _curvature_ratio(state: SmoothState, point: Point, solved: Tensor) -> Tensor
     change = point.gradient - state.point.gradient
     seen = inner(point.params - state.point.params, change)
     ratio = (seen / inner(change, solved - state.solved)).nan_to_num(1.0, 1.0, 1.0)
-    is_known = seen > GOAL_MARGIN * ROUNDING_DISTANCE * state.point.value
-    return torch.where(is_known & (ratio > 0), ratio, 1.0)
+    return torch.where(ratio > 0, ratio, 1.0)
+
+
+def _unless_rounded(state: SmoothState, point: Point, ratio: Tensor) -> Tensor:
+    """Return the ratios of `_curvature_ratio`, and 1 for steps whose slopes are rounding errors."""
+    step, change = point.params - state.point.params, point.gradient - state.point.gradient
+    is_known = inner(step, change) > GOAL_MARGIN * ROUNDING_DISTANCE * state.point.value
+    return torch.where(is_known, ratio, 1.0)
 
 
 def _curvature_scale(state: SmoothState, ratio: Tensor) -> Tensor:

@@ -290,7 +290,7 @@ def summary(
         names=names_by_class(fit.names[:n_params], fit.classes[1:], len(fit.classes)),
         coef=(contrast @ fit.params[:, :n_params]).ravel(),
         covariance=moved @ spread @ moved.T,
-        convention=_in_words(covariance, fit, weight_type, sample_weight is not None),
+        convention=_covariance_name(covariance, fit, weight_type, sample_weight is not None),
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
@@ -304,7 +304,7 @@ def summary(
     )
 
 
-def _in_words(covariance: str, fit: FittedModel, weight_type: str, is_weighted: bool) -> str:
+def _covariance_name(covariance: str, fit: FittedModel, weight_type: str, is_weighted: bool) -> str:
     """Name the covariance as the table does."""
     if covariance == "model" and not fit.is_penalised:
         return "model-based (inverse Fisher information)"

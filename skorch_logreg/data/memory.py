@@ -193,7 +193,7 @@ class InMemory(Data):
         return part
 
     def at_rows(self, rows: slice | Tensor) -> Self:
-        """Return some rows for products of the same type, weighted like all rows together."""
+        """Return some rows, their weights scaled to the total of all; products keep their type."""
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
         part = replace(

@@ -42,11 +42,11 @@ def cold_start(
     data, smooth = objective.data, objective.penalty.smooth
     is_wide = data.n_samples <= MAX_SIDE and data.n_features >= _MIN_WIDTH * data.n_samples
     has_dual = is_wide and smooth and allows_dual(objective)
-    plan, (_, n_outputs, side) = choose_curvature(objective), objective.shape
-    if has_dual and not plan.is_diagonal:
+    if has_dual and not choose_curvature(objective).is_diagonal:
         return _in_row_space(objective, solver, zero, tol, max_iter)
     # with fewer coefficients the steps cost as much as they save (30,000 x 100, 10 classes)
-    if plan.by_class and smooth and n_outputs * side > MAX_SIDE:
+    _, n_outputs, side = objective.shape
+    if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
         return start_on_batches(objective, zero), 0
     found, left = zero, min(max_iter, _MAX_SAMPLE_ITER)
     for rows in sample_sizes(objective):

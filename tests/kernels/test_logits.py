@@ -40,7 +40,7 @@ def test_losses_and_residuals(name, dtype, of_targets, of_weight, m):
     torch.testing.assert_close(value, (losses * weight).sum(dim=0), rtol=1e-14, atol=1e-300)
     assert residual.dtype == dtype
     wanted, low = slopes * weight[..., None], dtype == torch.float32
-    rtol, atol = (2e-7, 2e-38) if low else (1e-13, 1e-300)
+    rtol, atol = (2e-7, torch.finfo(dtype).tiny) if low else (1e-13, 1e-300)
     torch.testing.assert_close(residual.double(), wanted, rtol=rtol, atol=atol)
 
 

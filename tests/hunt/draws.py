@@ -78,6 +78,8 @@ class Problem:
         """Weight (n, n_classes) of every row in every class."""
         if self.get("soft_labels"):
             y = np.asarray(self.y, dtype=LD)
+            if y.ndim == 2 and y.shape[1] == 2:  # one number of float64 holds both
+                y = (self.y[:, 1] / self.y.sum(axis=1)).astype(LD)
             share = np.stack([1 - y, y], axis=1) if y.ndim == 1 else y / y.sum(axis=1)[:, None]
         else:
             share = (self.y[:, None] == np.unique(self.y)).astype(LD)

@@ -160,9 +160,14 @@ class StoppingRule:
         farthest, left = _far_moves(objective, run.state.point.logits, point.logits)
         if not bool(farthest.any()):
             return state, none
+        solved = getattr(state, "solved", None)
+        if solved is not None:  # the next step may be longer
+            target = point.logits + objective.logits(solved)
+            ahead, more = _far_moves(objective, target, point.logits)
+            farthest, left = torch.maximum(farthest, ahead), torch.maximum(left, more)
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(farthest)))
         trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
-        # the next step moves logits about as far, along which the curvature may fall (Bach 2010)
+        # along the next step the curvature may fall (Bach 2010)
         missed = torch.maximum(left, state.decrement * farthest.exp())
         return replace(state, trusted=trusted), tuple(missed.tolist())
 
@@ -326,7 +331,7 @@ def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int
 
 
 def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Measure how far logits moved in the last step and bound their loss; X is not read.
+    """Measure how far a step moves logits and bound their loss; X is not read.
 
     Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
     the decrement of a quadratic model may be too low.  For ``t < 1`` the decrease is at most twice

@@ -26,7 +26,7 @@ from skorch_logreg.objective import (
     minimise_intercept,
     output_curvature,
 )
-from skorch_logreg.penalties import L2, FeaturePenalty
+from skorch_logreg.penalties import L2
 from skorch_logreg.pipelines import (
     last_step,
     parameter_names,
@@ -300,7 +300,8 @@ def _ridge(estimator: Any, n_features: int) -> np.ndarray:
             "C=float('inf') on other rows."
         )
     bounds = getattr(estimator, "bounds", None)
-    if isinstance(estimator.penalty, FeaturePenalty) or bounds is not None:
+    is_ridge = isinstance(estimator.penalty, L2 | str | None)
+    if not is_ridge or bounds is not None:
         raise ParameterError(
             f"{name} has penalty={estimator.penalty!r} and bounds={bounds!r}: at a bound, or a "
             "group of zeros, there is no normal distribution. Use bootstrap."

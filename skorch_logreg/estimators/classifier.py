@@ -41,7 +41,8 @@ class TorchLogisticClassifier(
     ----------
     penalty : {"l1", "l2", "elasticnet"}, object or None, default="deprecated"
         Penalty. Names are deprecated as in scikit-learn 1.8: use `l1_ratio` and `C`. An object
-        replaces ridge and lasso: `skorch_logreg.penalties.GroupL2` selects groups of features.
+        replaces ridge and lasso: `skorch_logreg.penalties.GroupL2` selects groups of features,
+        and `skorch_logreg.penalties.L2` is a ridge towards known coefficients.
     C : float, default=1.0
         Inverse of the regularization strength, positive; ``np.inf``: no penalty.
     l1_ratio : float, default=0.0

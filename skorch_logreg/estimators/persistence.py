@@ -31,6 +31,7 @@ TRUSTED_TYPES = [
     "skorch_logreg.estimators.search.searches.BatchedGridSearchCV",
     "skorch_logreg.estimators.search.searches.BatchedRandomizedSearchCV",
     "skorch_logreg.penalties.group.GroupL2",
+    "skorch_logreg.penalties.l2.L2",
     "skorch_logreg.penalties.sparse_group_lasso.SparseGroupLasso",
     "skorch_logreg.solvers.lbfgs.LBFGS",
     "skorch_logreg.solvers.minibatch.Adam",

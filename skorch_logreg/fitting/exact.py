@@ -15,7 +15,7 @@ from skorch_logreg.fitting.request import FitRequest, FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
 from skorch_logreg.objective import MAX_EXCESS, Objective, Params, Units
-from skorch_logreg.penalties import Penalty
+from skorch_logreg.penalties import L2, Penalty
 from skorch_logreg.solvers import (
     LBFGS,
     SOLVERS,
@@ -48,12 +48,18 @@ def minimise(request: FitRequest) -> FitResult:
 
 
 def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
-    """Return the request without excluded columns, its objective on the others, and their units."""
+    """Return the request without excluded columns, its objective on the others, and their units.
+
+    A ridge towards a center is one towards zero, with the center's logits as an offset.
+    """
     penalty, excluded = request.penalty.without_excluded()
     if excluded is not None:
         request = replace(request, penalty=penalty)
     data, loss, C = request.data, request.loss, request.C
     units = Units.of(data, request.fit_intercept, excluded)
+    if isinstance(penalty, L2) and penalty.center is not None:
+        prior = penalty.center if excluded is None else penalty.center.masked_fill(excluded, 0.0)
+        units, penalty = replace(units, prior=prior), replace(penalty, center=None)
     n_logits = len(C) * loss.n_outputs
     objective = Objective(
         data.standardised(units.center, units.scale, loss.encode(data.targets), n_logits),
@@ -63,7 +69,14 @@ def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
         request.fit_intercept,
         request.offset,
     )
-    return request, objective, units
+    if units.prior is None:
+        return request, objective, units
+    first = objective.select(torch.zeros(1, dtype=torch.int64, device=data.device))
+    none = first.zeros()
+    to_prior = -units.to_solver(Params(none[..., :-1], none[..., -1]))
+    to_prior[..., -1] = 0.0
+    offset = objective.with_offset(first.logits(to_prior))
+    return request, replace(objective, offset=offset), units
 
 
 def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:

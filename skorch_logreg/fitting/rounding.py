@@ -1,6 +1,7 @@
 """Rounding of parameters to the type in which they are stored, and its effect on the gap."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,7 +61,9 @@ def stored_gap(
     found, value = outcome.params, outcome.value
     gap = torch.where(outcome.duality_gap.isnan(), tol**2, outcome.duality_gap)
     eps, loss = torch.finfo(dtype).eps, objective.loss
-    own = found[..., :-1].abs().sum(dim=-1)
+    # of all that is rounded, the part that the units take for zero included
+    whole = replace(units, prior=None).to_solver(params)[..., :-1]
+    own = whole.abs().sum(dim=-1)
     # float64 errors of the intercept, a sum of p + 1 terms, and of the conversion of units
     size = params.coef.abs() @ units.center.abs() + params.intercept.abs()
     conversion = (3 + math.log2(found.shape[-1])) * _EPS * size
@@ -68,7 +71,8 @@ def stored_gap(
     curvature = 0.25 if loss.n_outputs == 1 else 0.5
     total = objective.data.weight.sum(dim=0)
     # a ridge, and the norm of a short group, grow with the square of the relative rounding error
-    q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * value
+    ridge = objective.reg_strength * objective.penalty.value(whole)
+    q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * torch.maximum(value, ridge)
     grown = (2 * q * gap * value).sqrt() + q / 2
     small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
     bounded = outcome.duality_gap.isfinite()

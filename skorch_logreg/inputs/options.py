@@ -170,10 +170,10 @@ def _resolve_object(parameters: Any) -> Options:
             f"l1_ratio={parameters.l1_ratio} mixes ridge and lasso, but penalty={penalty!r} is "
             "neither; leave l1_ratio at 0."
         )
-    if isinstance(solver, str) and solver not in ("auto", "saga"):
+    takes_all = solver in ("auto", "saga") or penalty.smooth and solver != "liblinear"
+    if isinstance(solver, str) and not takes_all:
         raise ParameterError(
-            f"solver={solver!r} cannot do with penalty={penalty!r}; use solver='auto' or "
-            "skorch_logreg.solvers.ProximalNewton()."
+            f"solver={solver!r} cannot do with penalty={penalty!r}; use solver='auto'."
         )
     check_solver(solver, None, parameters.dual)
     return Options.of(parameters.C, 0.0, solver, penalty)

@@ -104,7 +104,8 @@ class Problem:
             column = [factor.new_ones(1)] if self.has_column else []  # as in liblinear
             factor = torch.cat([factor, *column]).to(device)
         if self.options.penalty is not None:
-            return self.options.penalty.of_features(self.n_features, factor, device, self.names)
+            size = self.n_features, factor, device, self.names, self.loss.n_outputs
+            return self.options.penalty.of_features(*size)
         if self.bounds is not None:
             return self._box(ElasticNet(l1_ratio, factor), device)
         return L2(factor) if l1_ratio == 0 else ElasticNet(l1_ratio, factor)

@@ -102,9 +102,7 @@ class FitInput:
     def problem(self, parameters: Any, chosen: Options) -> Problem:
         """Build the problem of a linear classifier, and check an estimator's parameters for it."""
         n_features, dtype = int(self.X.shape[1]), torch_dtype(self.X)
-        if chosen.penalty is not None:
-            chosen.penalty.of_features(n_features, None, torch.device("cpu"), self.names)
-        return Problem(
+        problem = Problem(
             options=chosen,
             namespace=self.namespace,
             dtype=dtype,
@@ -117,6 +115,8 @@ class FitInput:
             factor=weights.check_penalty_factor(parameters.penalty_factor, n_features, self.names),
             names=self.names,
         )
+        problem.penalty(torch.device("cpu"))  # checks it
+        return problem
 
 
 def validate(

@@ -20,10 +20,14 @@ class Params:
 
 @dataclass(frozen=True)
 class Units:
-    """Units of the solver, in which columns have mean zero and standard deviation one."""
+    """Units of the solver, in which columns have mean zero and standard deviation one.
+
+    ``prior``, coefficients in the units of X, are zero in those of the solver; None: all are 0.
+    """
 
     center: Tensor
     scale: Tensor
+    prior: Tensor | None = None
 
     @classmethod
     def of(cls, data: Data, fit_intercept: bool, excluded: Tensor | None) -> "Units":
@@ -48,10 +52,13 @@ class Units:
         """Convert parameters to the units of X, and project coefficients on the constraints."""
         coef = params[..., :-1] / self.scale
         coef = penalty.feasible(coef, coef)
+        if self.prior is not None:
+            coef = coef + self.prior
         return Params(coef, params[..., -1] - coef @ self.center)
 
     def to_solver(self, params: Params) -> Tensor:
         """Convert parameters to the units of the solver."""
         intercept = params.intercept + params.coef @ self.center
-        coef = torch.where(self.scale.isinf(), 0.0, params.coef * self.scale)
+        coef = params.coef if self.prior is None else params.coef - self.prior
+        coef = torch.where(self.scale.isinf(), 0.0, coef * self.scale)
         return torch.cat([coef, intercept[..., None]], dim=-1)

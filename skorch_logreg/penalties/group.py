@@ -31,11 +31,16 @@ class Grouped(FeaturePenalty):
     size: Tensor | None
 
     def of_features(
-        self, n_features: int, factor: Tensor | None, device: torch.device, names: Any = None
+        self,
+        n_features: int,
+        factor: Tensor | None,
+        device: torch.device,
+        names: Any = None,
+        n_outputs: int = 1,
     ) -> Self:
         """Return the penalty of so many features, each with its factor; check the groups."""
         groups = torch.from_numpy(_groups_of(self.groups, n_features, names)).to(device)
-        return self._with(groups=groups, factor=None if factor is None else factor.to(device))
+        return self._with_factor(factor, device)._with(groups=groups)
 
     def without_excluded(self) -> tuple[Self, Tensor | None]:
         """Give excluded features a finite strength; they still do not count in their groups."""

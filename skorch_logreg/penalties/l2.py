@@ -2,17 +2,25 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.names import in_order, place_of
 from skorch_logreg.penalties.elastic_net import ElasticNet
+from skorch_logreg.penalties.protocol import FeaturePenalty
 
 
 @dataclass(frozen=True)
-class L2(ElasticNet):
-    """Ridge ``1/2 sum_j f_j w_j^2``, the elastic net without a lasso.
+class L2(ElasticNet, FeaturePenalty):
+    """Ridge ``1/2 sum_j f_j (w_j - c_j)^2``, towards known coefficients c or towards zero.
+
+    The minimiser is the most probable model where coefficients have normal priors with means c and
+    variances ``C / f``: those of an older model, of a meta-analysis, or the class embeddings of a
+    zero-shot classifier.  As ``penalty=`` of an estimator it is the only one of its penalties.
 
     Parameters
     ----------
@@ -20,6 +28,9 @@ class L2(ElasticNet):
         Strength of every feature, ``f``; inf: excluded. None: 1 for all.
     scale : Tensor of shape (n_features,) or None
         The penalty is that of ``coef / scale``; None: of ``coef`` itself.
+    center : array-like of shape (n_features,) or (n_classes, n_features), dict or None
+        Coefficients ``c``, in the units of X; a dict has those of named features, and 0 is that of
+        the others. With two classes there is one row. None: 0 for all.
 
     References
     ----------
@@ -27,30 +38,92 @@ class L2(ElasticNet):
 
     Examples
     --------
-    >>> import torch
+    >>> import numpy as np
+    >>> from skorch_logreg import TorchLogisticClassifier
     >>> from skorch_logreg.penalties import L2
-    >>> L2().value(torch.tensor([[[3.0, 4.0]]]))
-    tensor([12.5000])
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    >>> model = TorchLogisticClassifier(penalty=L2(center=[2.0]), C=1e-6).fit(X, y)
+    >>> model.coef_.round(3)
+    array([[2.]])
     """
 
     smooth: ClassVar[bool] = True
     l1_ratio: float = field(default=0.0, init=False, repr=False)
+    factor: Tensor | None = field(default=None, repr=False)
+    scale: Tensor | None = field(default=None, repr=False)
+    center: Any = field(default=None, kw_only=True)
+
+    def of_features(
+        self,
+        n_features: int,
+        factor: Tensor | None,
+        device: torch.device,
+        names: Any = None,
+        n_outputs: int = 1,
+    ) -> Self:
+        """Return the penalty of so many features, each with its factor; check the center."""
+        ridge = self._with_factor(factor, device)
+        if self.center is None:
+            return ridge
+        given = in_order(self.center, names, "center", 0.0)
+        try:
+            center = torch.tensor(np.asarray(given, dtype=np.float64), device=device)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"center of L2 must hold numbers: {error}") from error
+        shapes = [(n_features,), (n_outputs, n_features)]
+        if tuple(center.shape) not in shapes:
+            raise ParameterError(
+                f"center of L2 has shape {tuple(center.shape)}, expected {shapes[0]} or "
+                f"{shapes[1]}."
+            )
+        wrong = ~center.isfinite()
+        if bool(wrong.any()):
+            *_, place = wrong.nonzero()[0].tolist()
+            raise ParameterError(
+                f"center of L2 is {float(center[wrong][0])} for feature {place_of(place, names)}; "
+                "it must be finite."
+            )
+        return ridge._with(center=center.reshape(-1, n_features))
 
     def value(self, coef: Tensor) -> Tensor:
         return self.value_gradient(coef)[0]
 
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
-        """Value (m,) and ``f w`` (m, K, p)."""
-        gradient = coef * self._weight
-        return (gradient * coef).sum(dim=(1, 2)) / 2, gradient
+        """Value (m,) and ``f (w - c)`` (m, K, p)."""
+        away = self._from_center(coef)
+        gradient = away * self._weight
+        return (gradient * away).sum(dim=(1, 2)) / 2, gradient
 
     def hess_diagonal(self, coef: Tensor) -> Tensor:
         """``f`` (m, K, p)."""
         return torch.as_tensor(self._weight, dtype=coef.dtype, device=coef.device).expand_as(coef)
 
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
-        """Coefficients (m, K, p) that sum to zero over the classes, as the minimiser's do."""
-        return coef - coef.mean(dim=1, keepdim=True)
+        """Coefficients (m, K, p) whose sum over the classes is that of the center."""
+        return coef - self._from_center(coef).mean(dim=1, keepdim=True)
+
+    def prox(self, coef: Tensor, step: Tensor) -> Tensor:
+        away = self._from_center(coef)
+        return super().prox(away, step) + (coef - away)
+
+    def subgradient_distance(self, coef: Tensor, gradient: Tensor, strength: Tensor) -> Tensor:
+        return super().subgradient_distance(self._from_center(coef), gradient, strength)
+
+    def conjugate(self, dual: Tensor) -> Tensor:
+        """``sum_j v_j^2 / (2 f_j) + v_j c_j``; inf where f_j = 0 (m,)."""
+        from_zero = super().conjugate(dual)
+        return from_zero if self.center is None else from_zero + (dual * self.center).sum((1, 2))
+
+    def of_columns(self, columns: Tensor) -> Self:
+        center = None if self.center is None else self.center[..., columns]
+        return super().of_columns(columns)._with(center=center)
+
+    def in_units(self, scale: Tensor) -> Self:
+        center = None if self.center is None else self.center * scale
+        return super().in_units(scale)._with(center=center)
+
+    def _from_center(self, coef: Tensor) -> Tensor:
+        return coef if self.center is None else coef - self.center
 
     @cached_property
     def _weight(self) -> Tensor | float:

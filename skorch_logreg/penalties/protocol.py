@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from skorch_logreg.exceptions import ParameterError
+
 
 @dataclass(frozen=True)
 class CoordinateTerms:
@@ -184,12 +186,26 @@ class FeaturePenalty(Penalty):
 
     @abstractmethod
     def of_features(
-        self, n_features: int, factor: Tensor | None, device: torch.device, names: Any = None
+        self,
+        n_features: int,
+        factor: Tensor | None,
+        device: torch.device,
+        names: Any = None,
+        n_outputs: int = 1,
     ) -> Self:
         """Return the penalty of so many features, each with its factor, and their names, if any.
 
         Raises
         ------
         ParameterError
-            If its settings are not those of ``n_features`` features.
+            If its settings are not those of ``n_features`` features and ``n_outputs`` logits.
         """
+
+    def _with_factor(self, factor: Tensor | None, device: torch.device) -> Self:
+        """Return the penalty with the factors of an estimator, which may be the only ones."""
+        if self.factor is not None or self.scale is not None:
+            raise ParameterError(
+                f"penalty={type(self).__name__} has a factor or a scale of its own; give "
+                "penalty_factor to the estimator instead."
+            )
+        return self._with(factor=None if factor is None else factor.to(device))

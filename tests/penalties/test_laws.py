@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.penalties import Box, ElasticNet, GroupL2
-from tests.catalogue import PENALTIES
+from skorch_logreg.penalties import L2, Box, ElasticNet, GroupL2
+from tests.catalogue import FACTOR, PENALTIES
 
+CENTER = torch.tensor([[0.5, -1.0, 0.0, 2.0, 1.0]], dtype=torch.float64)
+# towards a center the objective is another one: fits move it to zero first
+ALL = PENALTIES | {"l2-center": L2(FACTOR, center=CENTER)}
 STRENGTH = torch.tensor([0.3, 2.0], dtype=torch.float64)
 
 
-@pytest.fixture(params=PENALTIES.values(), ids=PENALTIES.keys())
+@pytest.fixture(params=ALL.values(), ids=ALL.keys())
 def penalty(request):
     return request.param
 
@@ -184,12 +187,13 @@ def test_recession(penalty):
 
 
 def test_columns(penalty):
-    """The penalty of some features is that of all where the others' coefficients are 0."""
+    """The penalty of some features is that of all where the others' coefficients cost nothing."""
     coef, columns = _coef(), torch.tensor([0, 3])
     scaled = penalty.in_units(torch.tensor([1e-3, 0.5, 1.0, 2.0, 1e4], dtype=torch.float64))
-    alone = torch.zeros_like(coef)
-    alone[..., columns] = coef[..., columns]
     for whole in (penalty, scaled):
+        center = getattr(whole, "center", None)
+        alone = torch.zeros_like(coef) if center is None else center.expand_as(coef).clone()
+        alone[..., columns] = coef[..., columns]
         of_some = whole.of_columns(columns).value(coef[..., columns])
         torch.testing.assert_close(of_some, whole.value(alone))
 

@@ -50,11 +50,12 @@ class RoughHessian(Curvature):
 def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Tensor]:
     """Return the factor (1, q, q) and the scale (1, q) of one model."""
     alone = torch.tensor([model], device=point.value.device)
-    own, point = objective.select(alone), point.select(alone)
+    point = point.select(alone)
+    own = objective.select(alone).at(point)
     _, n_outputs, side = own.shape
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        diagonal, rank_one = own.loss.curvature(logits)
+        diagonal, rank_one = own.loss.curvature(logits, block.targets)
         weight = block.weight[..., None]
         second = None if rank_one is None else (rank_one * weight.sqrt())[:, 0]
         return (block.bfloat16_gram((diagonal * weight)[:, 0], second),)

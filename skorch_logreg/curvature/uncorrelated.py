@@ -56,8 +56,8 @@ class UncorrelatedColumns(Curvature):
         return cls(objective.exact, mean, ridge, mean.new_empty(0)).at(point)
 
     def at(self, point: Point, models: Tensor | None = None) -> "UncorrelatedColumns":
-        logits = point.logits if models is None else point.logits[:, models]
-        weight = total_curvature(self.objective, logits)[..., None]
+        point = point if models is None else point.select(models)
+        weight = total_curvature(self.objective.at(point), point.logits)[..., None]
         return replace(self, weight=weight.clamp(min=1e-300))
 
     def solve(self, gradient: Tensor) -> Tensor:

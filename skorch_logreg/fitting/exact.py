@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.fitting.request import FitRequest, FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, prior_start
+from skorch_logreg.losses import NuisanceLoss
 from skorch_logreg.objective import MAX_EXCESS, Objective, Params, Units
 from skorch_logreg.penalties import L2, Penalty
 from skorch_logreg.solvers import (
@@ -66,9 +67,13 @@ def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
         loss,
         penalty.in_units(units.scale),
         1 / C,
-        request.fit_intercept,
+        request.fit_intercept and loss.nuisance is None,
         request.offset,
     )
+    if loss.nuisance is not None:
+        start = cast(NuisanceLoss, loss)
+        loss = start.with_nuisance(start.prior(objective.class_weight()))
+        objective = replace(objective, loss=loss)
     if units.prior is None:
         return request, objective, units
     first = objective.select(torch.zeros(1, dtype=torch.int64, device=data.device))
@@ -101,7 +106,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             first = units.to_solver(_centered(request, request.start))
         else:
             try:
-                first, n_iter = cold_start(part, solver, request.tol, max_iter)
+                first, part, n_iter = cold_start(part, solver, request.tol, max_iter)
             except KeyboardInterrupt:
                 if not keep:
                     raise

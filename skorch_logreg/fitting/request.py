@@ -105,6 +105,8 @@ class FitResult:
     duality_gap: Tensor  # rigorous bound (m,) on (F - F*) / F; nan where there is none
     logits: Tensor  # (n, m, K), also of rows of weight 0, so that scores need no other pass
     total_weight: Tensor  # sum_i s_i, (m,)
+    # best parameters (m, T) of the loss itself, if it has some, for logits X coef + intercept
+    nuisance: Tensor | None = None
     trained: TrainingResult | None = None  # of the epochs, with a mini-batch solver
     # directions (K, p + 1) along which separable models diverge, in units of columns with
     # standard deviation one; the intercept is last
@@ -143,6 +145,9 @@ class FitResult:
             status=tuple(status for result in results for status in result.status),
             n_passes=sum(result.n_passes for result in results),
             logits=together([result.logits for result in results], dim=1),
+            nuisance=None
+            if results[0].nuisance is None
+            else together([result.nuisance for result in results if result.nuisance is not None]),
             **per_model,
         )
         return joined.take(torch.from_numpy(models.argsort(kind="stable")))
@@ -155,6 +160,7 @@ class FitResult:
             params=Params(self.params.coef[models], self.params.intercept[models]),
             status=tuple(self.status[model] for model in at),
             logits=self.logits[:, models],
+            nuisance=None if self.nuisance is None else self.nuisance[models],
             directions=tuple(self.directions[model] for model in at) if self.directions else (),
             **{name: getattr(self, name)[models] for name in _PER_MODEL},
         )

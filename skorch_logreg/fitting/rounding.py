@@ -68,7 +68,7 @@ def stored_gap(
     size = params.coef.abs() @ units.center.abs() + params.intercept.abs()
     conversion = (3 + math.log2(found.shape[-1])) * _EPS * size
     radius = _MAX_RMS * (eps / 2 + 2 * _EPS) * own + eps / 2 * params.intercept.abs() + conversion
-    curvature = 0.25 if loss.n_outputs == 1 else 0.5
+    curvature = 0.25 if loss.n_outputs == 1 and loss.nuisance is None else 0.5
     total = objective.data.weight.sum(dim=0)
     # a ridge, and the norm of a short group, grow with the square of the relative rounding error
     ridge = objective.reg_strength * objective.penalty.value(whole)

@@ -1,6 +1,7 @@
 """Initial parameters of a fit, from the solution of a smaller problem."""
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from skorch_logreg.curvature.cholesky import low_precision_damping, scaled_cholesky
 from skorch_logreg.data import Block
 from skorch_logreg.fitting.batch_start import start_on_batches
+from skorch_logreg.losses import NuisanceLoss
 from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import Solver, Status, drive
@@ -29,25 +31,27 @@ _MIN_WIDTH = 4
 
 def cold_start(
     objective: Objective, solver: Solver, tol: float, max_iter: int
-) -> tuple[Tensor, int]:
+) -> tuple[Tensor, Objective, int]:
     """Compute initial parameters without a warm start.
 
     These are zero coefficients with the intercepts of the class frequencies; with many rows, the
     solution on a sample of them; with many columns, the solution in the space of the rows.
     Iterations on a sample do not count as iterations of the fit, whose number is also returned.
+    The objective is returned as well, with the nuisance parameters of a sample.
     """
     if max_iter == 0:
-        return objective.zeros(), 0
+        return objective.zeros(), objective, 0
     zero = prior_start(objective)
     data, smooth = objective.data, objective.penalty.smooth
     is_wide = data.n_samples <= MAX_SIDE and data.n_features >= _MIN_WIDTH * data.n_samples
     has_dual = is_wide and smooth and allows_dual(objective)
     if has_dual and not choose_curvature(objective).is_diagonal:
-        return _in_row_space(objective, solver, zero, tol, max_iter)
+        found, n_iter = _in_row_space(objective, solver, zero, tol, max_iter)
+        return found, objective, n_iter
     # with fewer coefficients the steps cost as much as they save (30,000 x 100, 10 classes)
     _, n_outputs, side = objective.shape
     if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
-        return start_on_batches(objective, zero), 0
+        return start_on_batches(objective, zero), objective, 0
     found, left = zero, min(max_iter, _MAX_SAMPLE_ITER)
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows).low_precision()
@@ -58,10 +62,13 @@ def cold_start(
         bounded = [status is Status.CONVERGED for status in outcome.status]
         keep = torch.tensor(bounded, device=zero.device)
         found = torch.where(keep[:, None, None], outcome.params, zero)
+        if outcome.nuisance is not None and all(bounded):
+            loss = cast(NuisanceLoss, objective.loss).with_nuisance(outcome.nuisance)
+            objective = replace(objective, loss=loss)
         left -= int(outcome.n_iter.max())
         if left <= 0:
             break
-    return found, 0
+    return found, objective, 0
 
 
 def prior_start(objective: Objective) -> Tensor:

@@ -114,3 +114,56 @@ EXPORT CLONES void logistic_along(const double *logits, int64_t n_rows, int64_t 
         }
     add_rest(3, n_models, sums);
 }
+
+/* Distance beyond which exp is taken to be constant, at 1e-130: its squares would be subnormal, which
+   takes a hundred times as long, and the ends of the first and the last class are infinite. */
+#define FAR -300.0
+
+/* The cumulative logistic loss of ordered classes. `ends` (n_classes, 2, n_models) holds the upper and
+   the lower end of the interval of each class, inf and -inf beyond the last thresholds. Add the
+   weighted losses without the share of the intervals, and what rounding took from these sums, to
+   sums (2, n_models), and weighted terms to by_class (n_classes, 5, n_models): probabilities of
+   being beyond the upper and the lower end, their derivatives, and the weights. All are zero before.
+   Write weighted residuals (n_rows, n_models), unless `residual` is NULL. */
+EXPORT CLONES void cumulative_models(const double *logits, int64_t n_rows, int64_t n_models,
+    const int64_t *class_of, int64_t class_row, int64_t class_model, const double *weight,
+    int64_t weight_row, int64_t weight_model, const double *ends, double *sums, double *by_class,
+    double *residual)
+{
+    batch_t b = {n_rows, n_models, weight, 0, 0, weight, weight_row, weight_model};
+    tile_t t;
+    for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
+        for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
+            double upper[MAX_TILE], lower[MAX_TILE], loss[MAX_TILE], terms[4][MAX_TILE];
+            int64_t size = read_tile(&b, row, model, &t), place[MAX_TILE], i, k;
+            const double *from = logits + t.start;
+            for (i = 0; i < t.rows; i++)
+                for (k = 0; k < t.width; k++) {
+                    int64_t own = model + k, at = i * t.width + k;
+                    int64_t y = class_of[(row + i) * class_row + own * class_model];
+                    upper[at] = ends[2 * y * n_models + own];
+                    lower[at] = ends[(2 * y + 1) * n_models + own];
+                    place[at] = 5 * y * n_models + own;
+                }
+#pragma omp simd
+            for (i = 0; i < size; i++) {
+                double up = from[i] - upper[i], down = lower[i] - from[i];
+                terms_t above = logistic_terms(up < FAR ? FAR : up);
+                terms_t below = logistic_terms(down < FAR ? FAR : down);
+                loss[i] = t.weight[i] * (above.loss + below.loss);
+                terms[0][i] = t.weight[i] * above.wrong;
+                terms[1][i] = t.weight[i] * below.wrong;
+                terms[2][i] = t.weight[i] * above.curvature;
+                terms[3][i] = t.weight[i] * below.curvature;
+            }
+            for (i = 0; i < size; i++) {
+                for (k = 0; k < 4; k++)
+                    by_class[place[i] + k * n_models] += terms[k][i];
+                by_class[place[i] + 4 * n_models] += t.weight[i];
+            }
+            for (i = 0; residual && i < size; i++)
+                residual[t.start + i] = terms[0][i] - terms[1][i];
+            add_tile(&b, &t, loss, sums);
+        }
+    add_rest(1, n_models, sums);
+}

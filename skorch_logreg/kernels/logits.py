@@ -66,6 +66,37 @@ def weighted_loss(
     return None
 
 
+def cumulative_loss(
+    logits: Tensor, targets: Tensor, weight: Tensor, ends: Tensor, residual: Tensor | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """Sum the terms of the cumulative logistic loss by class, and compute weighted residuals.
+
+    ``ends`` (classes, 2, m) are the upper and the lower end of the interval of each class. Returns
+    the weighted losses (m,) without the intervals' share, and (classes, 5, m): the weighted
+    probabilities of being beyond each end, their derivatives, and the weights.
+    """
+    weight, ends = weight.to(torch.float64), ends.contiguous()
+    sums, by_class = (
+        weight.new_zeros(2, logits.shape[1]),
+        weight.new_zeros(len(ends), 5, *ends.shape[2:]),
+    )
+    function, shape = compiled("cumulative_models"), _shape("logistic", logits, logits)
+    if function is None or shape is None:
+        return None
+    arrays = [argument for row in (targets, weight) for argument in _by_row(row)]
+    out = None if residual is None else residual.data_ptr()
+    function(
+        logits.data_ptr(),
+        *shape,
+        *arrays,
+        ends.data_ptr(),
+        sums.data_ptr(),
+        by_class.data_ptr(),
+        out,
+    )
+    return sums[0], by_class
+
+
 def loss_along(
     loss: str | None,
     logits: Tensor,

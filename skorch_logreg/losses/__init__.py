@@ -4,9 +4,18 @@ from torch import Tensor
 
 from skorch_logreg.losses.binomial import Binomial, SoftBinomial
 from skorch_logreg.losses.multinomial import Multinomial, SoftMultinomial
-from skorch_logreg.losses.protocol import Loss
+from skorch_logreg.losses.ordinal import CumulativeLogit
+from skorch_logreg.losses.protocol import Loss, NuisanceLoss
 
-__all__ = ["Binomial", "Loss", "Multinomial", "SoftBinomial", "SoftMultinomial"]
+__all__ = [
+    "Binomial",
+    "CumulativeLogit",
+    "Loss",
+    "Multinomial",
+    "NuisanceLoss",
+    "SoftBinomial",
+    "SoftMultinomial",
+]
 
 
 def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class Binomial:
 
     n_outputs: ClassVar[int] = 1
     kernel: ClassVar[str | None] = "logistic"
+    nuisance: ClassVar[Tensor | None] = None
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return signs (rows, m, 1): 1 for class 0, -1 for class 1."""
@@ -58,7 +59,7 @@ class Binomial:
         wrong = (logits * y).sigmoid_()
         return wrong * y, torch.addcmul(wrong, wrong, wrong, value=-1), None
 
-    def curvature(self, logits: Tensor) -> tuple[Tensor, None]:
+    def curvature(self, logits: Tensor, y: Tensor | None = None) -> tuple[Tensor, None]:
         """Compute ``d = sigmoid(z) sigmoid(-z)`` (rows, m, 1); q is 0."""
         return torch.sigmoid(logits).mul_(torch.sigmoid(-logits)), None
 

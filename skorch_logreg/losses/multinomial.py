@@ -37,6 +37,7 @@ class Multinomial:
     """
 
     kernel: ClassVar[str | None] = "multinomial"
+    nuisance: ClassVar[Tensor | None] = None
 
     n_outputs: int
 
@@ -65,7 +66,7 @@ class Multinomial:
         """Compute ``softmax(z) - onehot(y)`` and the Hessian's d and q (rows, m, K)."""
         return (self.value_residual(logits, y)[1], *self.curvature(logits))
 
-    def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def curvature(self, logits: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute ``d = q = softmax(z)`` (rows, m, K) of the Hessian ``diag(p) - p p'``."""
         proba = softmax(logits)
         return proba, proba

@@ -8,9 +8,14 @@ from torch import Tensor
 class Loss(Protocol):
     """A convex function of the logits of one row.
 
-    All methods work row by row: they do not use X, weights or a penalty. The Hessian in the
-    logits of a row is ``diag(d) - q q'`` and does not depend on the target, which is all that
-    curvature models need.
+    All methods work row by row: they do not use X or a penalty. The Hessian in the logits of a row
+    is ``diag(d) - q q'``, which is all that curvature models need.
+
+    A loss may have parameters of its own, on which no penalty acts, such as the thresholds of
+    ordered classes: T nuisance parameters of every model. `nuisance` holds them, and the methods
+    with the word in their names are called only where it is not None. The loss is jointly convex in
+    logits and nuisance parameters, and the objective minimises over these at every point. Such a
+    loss has one logit, and its constant is in the nuisance parameters: there is no intercept.
 
     A target is a class or, for the soft losses, the probability of every class: T numbers for
     every model, or for all models at once (m = 1).
@@ -19,9 +24,15 @@ class Loss(Protocol):
     ----------
     kernel : str or None
         Name of the compiled kernels of the loss; None if it has none.
+    nuisance : Tensor of shape (m, T), or (1, T) for all models, or None
+        Parameters of the loss itself, all but the first of which are positive.
     """
 
     kernel: ClassVar[str | None]
+
+    @property
+    def nuisance(self) -> Tensor | None:
+        """Nuisance parameters, or None; see the class."""
 
     @property
     def n_outputs(self) -> int:
@@ -43,8 +54,11 @@ class Loss(Protocol):
     def residual_curvature(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Compute the residual, d and q of every row, without the loss."""
 
-    def curvature(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Compute ``d`` and ``q`` (rows, m, K) of the Hessian ``diag(d) - q q'``; None: q = 0."""
+    def curvature(self, logits: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Compute ``d`` and ``q`` (rows, m, K) of the Hessian ``diag(d) - q q'``; None: q = 0.
+
+        Without nuisance parameters it does not depend on the target, which may be None.
+        """
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
         """Compute the convex conjugate (rows, m) at a dual point (rows, m, K) in its domain."""
@@ -72,3 +86,36 @@ class Loss(Protocol):
 
     def log_proba(self, logits: Tensor) -> Tensor:
         """Compute the logarithm of every class's probability, finite for finite logits."""
+
+
+class NuisanceLoss(Loss, Protocol):
+    """A loss with nuisance parameters; see `Loss`."""
+
+    def with_nuisance(self, nuisance: Tensor) -> "NuisanceLoss":
+        """Return the loss with other nuisance parameters (m, T)."""
+
+    def prior(self, class_weight: Tensor) -> Tensor:
+        """Return nuisance parameters (m, T), the best ones if all logits are zero.
+
+        ``class_weight`` (m, classes) are the total weights of the classes.
+        """
+
+    def nuisance_sums(
+        self, logits: Tensor, y: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum values, gradients and Hessians in the nuisance parameters over weighted rows.
+
+        ``weight`` has shape (rows, m) or (rows, 1); the sums (m,), (m, T) and (m, T, T).
+        """
+
+    def weighted(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum weighted losses (m,), and compute weighted residuals (rows, m, K)."""
+
+    def mixed(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Compute the derivatives (rows, m, T) of the residual in the nuisance parameters."""
+
+    def scaled_gap(self, logits: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Compute the Fenchel-Young gap (rows, m) in logits and nuisance parameters.
+
+        The dual point are the derivatives times ``scale`` (m,).
+        """

@@ -25,12 +25,12 @@ from skorch_logreg.objective.objective import (
     ROUNDING_DISTANCE,
     VALUE_ROUNDING,
     Objective,
-    Point,
     inner,
     multiply_curvature,
     on_sample,
     sampled_at,
 )
+from skorch_logreg.objective.point import Point
 from skorch_logreg.objective.units import Params, Units
 
 __all__ = [

@@ -4,13 +4,15 @@ The guide `notebooks/exactness.md` says what they mean for the attributes of a f
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective.intercept import intercept_terms, outputs_inverse
-from skorch_logreg.objective.objective import Objective, Point, inner, multiply_curvature
+from skorch_logreg.objective.objective import Objective, inner, multiply_curvature
+from skorch_logreg.objective.point import Point
 
 _EPS = torch.finfo(torch.float64).eps
 _SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is rounding error
@@ -50,13 +52,17 @@ def duality_gap(objective: Objective, point: Point, slack: Tensor | None = None)
     features, scale = penalty_gap(objective, point, slack)
     if step is None and not bool((scale < 1).any()):
         return torch.where(held, features, torch.inf)
+    loss: Any = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        value, residual = objective.loss.value_residual(logits, block.targets)
+        if point.nuisance is not None:
+            gap = loss.scaled_gap(logits, block.targets, scale)
+            return ((gap * block.weight).sum(dim=0),)
+        value, residual = loss.value_residual(logits, block.targets)
         if step is not None:
             residual = residual - multiply_curvature(*objective.loss.curvature(logits), step)
         product = (residual * logits).sum(dim=-1) * scale
-        conjugate = objective.loss.conjugate(residual * scale[:, None], block.targets)
+        conjugate = loss.conjugate(residual * scale[:, None], block.targets)
         return (((value + conjugate - product) * block.weight).sum(dim=0),)
 
     (rows,) = objective.data.reduce(kernel, point.logits, reads=0)
@@ -165,9 +171,10 @@ def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
 
 def gradient_rounding(objective: Objective, point: Point) -> Tensor:
     """Return the rounding error (m,) of a gradient's entry, a sum of residuals times columns."""
+    loss = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        residual = objective.loss.residual_curvature(logits, block.targets)[0]
+        residual = loss.residual_curvature(logits, block.targets)[0]
         return ((residual.abs().sum(dim=-1) * block.weight).sum(dim=0),)
 
     (size,) = objective.data.reduce(kernel, point.logits, reads=0)

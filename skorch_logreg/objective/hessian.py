@@ -1,13 +1,16 @@
 """Hessian of an objective: products, and its entries over some columns."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.kernels.logits import multiply_softmax_curvature
-from skorch_logreg.objective.objective import Objective, Point, multiply_curvature
+from skorch_logreg.objective.nuisance import nuisance_root
+from skorch_logreg.objective.objective import Objective, multiply_curvature
+from skorch_logreg.objective.point import Point
 
 # eigenvalue of a Gram matrix relative to the largest, of which float64 sums hold three digits
 _RESOLVED = 1e-13
@@ -16,8 +19,9 @@ _MAX_RESOLVED = 1000  # columns of a Gram matrix whose eigenvalues are computed,
 
 def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Tensor]:
     """Return a function that multiplies with the exact Hessian; one pass over X per call."""
-    diagonal, rank_one = objective.loss.curvature(point.logits)
+    diagonal, rank_one = row_curvature(objective, point)
     # the curvature of the rows is stored instead of being recomputed in every product
+    border = None if point.nuisance is None else nuisance_border(objective, point)
     ridge = objective.scaled(objective.penalty.hess_diagonal(point.params[..., :-1]))
 
     def product(vector: Tensor) -> Tensor:
@@ -33,6 +37,8 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
             return (block.rmatmul(change),)
 
         (image,) = objective.data.reduce(kernel, diagonal)
+        if border is not None:
+            image -= (border.mT @ (border @ vector.mT)).mT
         return objective.add_penalty_gradient(image, ridge * vector[..., :-1])
 
     return product
@@ -40,15 +46,52 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
 
 def loss_hessian(objective: Objective, point: Point, columns: Tensor | None = None) -> Tensor:
     """Compute the loss's Hessian (m, K, c + 1, K, c + 1) over some columns and the intercept."""
-    loss = objective.loss
+    loss = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        diagonal, rank_one = loss.curvature(logits)
+        diagonal, rank_one = loss.curvature(logits, block.targets)
         weight = block.weight[..., None]
         second = None if rank_one is None else rank_one * weight.sqrt()
         return (block.gram(diagonal * weight, second, columns),)
 
-    return objective.data.reduce(kernel, point.logits)[0]
+    gram = objective.data.reduce(kernel, point.logits)[0]
+    if point.nuisance is not None:
+        border = nuisance_border(objective, point)
+        if columns is not None:
+            border = border[..., [*columns.tolist(), -1]]
+        gram -= (border.mT @ border)[:, None, :, None, :]
+    return gram
+
+
+def row_curvature(objective: Objective, point: Point) -> tuple[Tensor, Tensor | None]:
+    """Compute the loss's Hessian in the logits (n, m, K) of all rows; see `Loss.curvature`."""
+    if point.nuisance is None:
+        return objective.loss.curvature(point.logits)
+    loss = objective.at(point).loss
+
+    def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
+        out.copy_(loss.curvature(logits, block.targets)[0])
+        return ()
+
+    out = torch.empty_like(point.logits)
+    objective.data.reduce(kernel, point.logits, out, reads=0)
+    return out, None
+
+
+def nuisance_border(objective: Objective, point: Point) -> Tensor:
+    """Compute ``R^-1 X'C`` (m, T, p + 1) of a loss with nuisance parameters, one pass over X.
+
+    C are the derivatives of the residuals in these, and ``R R'`` is their Hessian, so that the
+    square of the result is what the Hessian in the coefficients loses by minimising over them.
+    """
+    loss: Any = objective.at(point).loss
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        mixed = loss.mixed(logits, block.targets).mul_(block.weight[..., None])
+        return block.rmatmul(mixed), loss.nuisance_sums(logits, block.targets, block.weight)[2]
+
+    cross, hessian = objective.data.reduce(kernel, point.logits)
+    return nuisance_root(hessian) @ cross
 
 
 def loss_hessian_block(
@@ -68,9 +111,10 @@ def loss_hessian_block(
 
 def output_curvature(objective: Objective, point: Point) -> Tensor:
     """Compute the weighted second derivatives (n, m, K) of every row's loss in each logit."""
+    loss = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
-        diagonal, rank_one = objective.loss.curvature(logits)
+        diagonal, rank_one = loss.curvature(logits, block.targets)
         own = diagonal if rank_one is None else diagonal - rank_one.square()
         torch.mul(own, block.weight[..., None], out=out)
         return ()
@@ -84,7 +128,7 @@ def total_curvature(objective: Objective, logits: Tensor) -> Tensor:
     """Sum the weighted second derivatives (m, K) of the loss at logits; X is not read."""
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        diagonal, rank_one = objective.loss.curvature(logits)
+        diagonal, rank_one = objective.loss.curvature(logits, block.targets)
         own = diagonal if rank_one is None else diagonal - rank_one.square()
         return ((own * block.weight[..., None]).sum(dim=0),)
 

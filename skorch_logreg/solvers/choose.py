@@ -142,6 +142,8 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     affordable = own.cost(m) <= FIRST_PASSES if own.exact else n_outputs > 1
     if m < MANY_MODELS or own.follows_points or (affordable and m <= own.max_models()):
         return own
+    if objective.loss.nuisance is not None:  # a shared curvature takes no targets
+        return own
     if side > _SHARED_COLUMNS:
         build = UncorrelatedColumns.build
         return CurvaturePlan(build, False, own.cost, 0.0, own, is_adaptive=True)
@@ -321,4 +323,4 @@ def is_small(n: int, m: int, n_outputs: int, side: int) -> bool:
 def allows_dual(objective: Objective) -> bool:
     """Return True if the Hessian can be inverted through a matrix of rows."""
     penalised = bool(objective.penalty.coercive(objective.reg_strength).all())
-    return penalised and objective.data.single_block
+    return penalised and objective.data.single_block and objective.loss.nuisance is None

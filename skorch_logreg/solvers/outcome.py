@@ -67,6 +67,8 @@ class Outcome:
         Number of full reads of X, including those before a resume.
     directions : tuple of (Tensor of shape (K, p + 1) or None)
         Directions of recession of the models whose optimum is at infinity.
+    nuisance : Tensor of shape (m, T) or None
+        Best parameters of the loss itself, if it has some.
     state : State or None
         Final state of the solver, for a single model.
     trace : tuple of (int, float)
@@ -82,6 +84,7 @@ class Outcome:
     logits: Tensor
     n_passes: int
     directions: tuple[Tensor | None, ...]
+    nuisance: Tensor | None = None
     state: Any = None
     trace: tuple[tuple[int, float], ...] = ()
 
@@ -111,6 +114,7 @@ class Outcome:
             logits=point.logits,
             n_passes=objective.data.n_passes + n_passes,
             directions=tuple(directions[i] for i in order),
+            nuisance=point.nuisance,
         )
 
     @classmethod
@@ -148,6 +152,9 @@ def _joined(points: list[Point], order: list[int]) -> Point:
         torch.cat([p.logits for p in points], dim=1),
         torch.cat([p.value for p in points]),
         torch.cat([p.gradient for p in points]),
+        nuisance=None
+        if points[0].nuisance is None
+        else torch.cat([p.nuisance for p in points if p.nuisance is not None]),
     )
     return together.select(index)
 

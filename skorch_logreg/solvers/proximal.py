@@ -130,7 +130,7 @@ class ProximalNewton(Resumable):
         columns = _working_set(objective, state.point, gradient).any(dim=0).nonzero()[:, 0]
         apart = objective.penalty.separable and state.direction is None
         few = 0 < len(columns) * _COPY_RATIO <= objective.data.n_features
-        if n_outputs == 1 and apart and len(columns):
+        if n_outputs == 1 and apart and len(columns) and state.point.nuisance is None:
             moved = _by_one_model(objective, state, columns)
         elif few:
             moved = _over_columns(objective, state, columns)

@@ -15,6 +15,7 @@ from skorch_logreg.objective import (
     ROUNDING_DISTANCE,
     VALUE_ROUNDING,
     Objective,
+    Point,
     duality_gap,
     is_resolved,
 )
@@ -157,13 +158,13 @@ class StoppingRule:
             fall = (run.state.point.value - point.value) / MAX_EXCESS
             missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
             return state, tuple(torch.where(bounded, 0.0, missed).tolist())
-        farthest, left = _far_moves(objective, run.state.point.logits, point.logits)
+        farthest, left = _far_moves(objective, run.state.point, point)
         if not bool(farthest.any()):
             return state, none
         solved = getattr(state, "solved", None)
         if solved is not None:  # the next step may be longer
-            target = point.logits + objective.logits(solved)
-            ahead, more = _far_moves(objective, target, point.logits)
+            target = replace(point, logits=point.logits + objective.logits(solved))
+            ahead, more = _far_moves(objective, target, point)
             farthest, left = torch.maximum(farthest, ahead), torch.maximum(left, more)
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(farthest)))
         trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
@@ -330,7 +331,7 @@ def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int
     return tuple(_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True))
 
 
-def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _far_moves(objective: Objective, before: Point, point: Point) -> tuple[Tensor, Tensor]:
     """Measure how far a step moves logits and bound their loss; X is not read.
 
     Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
@@ -339,21 +340,28 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
     times the logarithm of a probability that is too small.
 
     Returns the largest change, rounded up to a power of two and 0 below `_MAX_CHANGE`, and the
-    loss of the logits that changed by more. Both results have shape (m,); ``before`` and ``logits``
-    have shape (n, m, K).
+    loss of the logits that changed by more. Both results have shape (m,). A change of nuisance
+    parameters is added to that of the logits.
 
     References
     ----------
     Bach (2010). Self-concordant analysis for logistic regression, section 2.
     """
-    loss, levels = objective.loss, [_MAX_CHANGE * 2**i for i in range(6)]
+    loss, levels = objective.at(point).loss, [_MAX_CHANGE * 2**i for i in range(6)]
+    shift = point.value.new_zeros(len(point.value), 1)
+    if point.nuisance is not None and before.nuisance is not None:
+        shift = (point.nuisance - before.nuisance).cumsum(dim=1).abs().amax(dim=1, keepdim=True)
 
     def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
         change = logits - before
+        if point.nuisance is not None:
+            change = change.abs() + shift
         if not bool((change.abs() > _MAX_CHANGE / 2).any()):
             return logits.new_zeros(len(levels), logits.shape[1]), logits.new_zeros(logits.shape[1])
         residual, _, rank_one = loss.residual_curvature(logits, block.targets)
-        if rank_one is None:
+        if point.nuisance is not None:
+            deficit = -loss.margin(logits, block.targets)[..., None]
+        elif rank_one is None:
             deficit = logits * residual.sign()
         else:
             change -= (rank_one * change).sum(dim=-1, keepdim=True)
@@ -364,6 +372,6 @@ def _far_moves(objective: Objective, before: Tensor, logits: Tensor) -> tuple[Te
         counts = torch.stack([(size > level).sum(dim=(0, 2)) for level in levels])
         return counts.to(left.dtype), left.sum(dim=(0, 2))
 
-    counts, left = objective.data.reduce(kernel, before, logits, reads=0)
+    counts, left = objective.data.reduce(kernel, before.logits, point.logits, reads=0)
     reached = torch.where(counts > 0, 2 * counts.new_tensor(levels)[:, None], 0.0)
     return reached.amax(dim=0), left

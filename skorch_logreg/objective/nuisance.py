@@ -1,0 +1,74 @@
+"""Best values of a loss's own parameters for given logits, by Newton's method.
+
+They are not penalised and not among the parameters of a point: every point has their best values,
+so that solvers see the objective minimised over them, which is convex in the coefficients. Its
+gradient is that at the best values, and its Hessian the Schur complement of the joint one.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.losses import NuisanceLoss
+
+_EPS = torch.finfo(torch.float64).eps
+_MAX_STEPS = 100
+_MAX_STEP_LOGITS = 4.0  # longest step, as for intercepts
+# relative change of the last step: it leaves about its square, and in the value the square of that
+_LAST_CHANGE = 1e-4
+_SUFFICIENT = 1e-4  # share of the predicted decrease that a step has to reach
+
+Reduce = Callable[..., tuple[Tensor, ...]]
+
+
+def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Tensor) -> Tensor:
+    """Minimise the loss of logits (n, m, K) over its nuisance parameters (m, T).
+
+    All but the first have to stay positive. ``reduce`` is `Data.reduce`; X is not read.
+    """
+
+    def sums(nuisance: Tensor) -> tuple[Tensor, ...]:
+        at = loss.with_nuisance(nuisance)
+
+        def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+            return at.nuisance_sums(logits, block.targets, block.weight)
+
+        return reduce(kernel, logits, reads=0)
+
+    nuisance = start.expand(logits.shape[1], -1)
+    value, gradient, hessian = sums(nuisance)
+    for _ in range(_MAX_STEPS):
+        root = nuisance_root(hessian)
+        step = -(root.mT @ (root @ gradient[..., None]))[..., 0]
+        step *= (_MAX_STEP_LOGITS / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
+        change = step.abs()
+        change[:, 1:] /= nuisance[:, 1:].clamp(max=1.0)
+        if bool((change <= _LAST_CHANGE).all()):
+            return nuisance + step
+        slope, length = (gradient * step).sum(dim=1), torch.ones_like(value)
+        while True:
+            moved = nuisance + length[:, None] * step
+            inside = (moved[:, 1:] > 0).all(dim=1)
+            ahead = sums(torch.where(inside[:, None], moved, nuisance))
+            enough = value + _SUFFICIENT * length * slope + 4 * _EPS * value.abs()
+            fine = (inside & (ahead[0] <= enough)) | (length < _EPS)
+            if bool(fine.all()):
+                break
+            length = torch.where(fine, length, length / 2)
+        if bool((length < _EPS).all()):
+            return nuisance
+        nuisance = torch.where(inside[:, None], moved, nuisance)
+        value, gradient, hessian = ahead
+    return nuisance
+
+
+def nuisance_root(hessian: Tensor) -> Tensor:
+    """Return ``R^-1`` (m, T, T) of Hessians ``R R'`` in the nuisance parameters."""
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+    values, vectors = torch.linalg.eigh(hessian * scale[:, None] * scale[..., None])
+    kept = values > _EPS * len(scale[0])
+    root = torch.where(kept, values, torch.inf).rsqrt()
+    return root[..., None] * vectors.mT * scale[:, None]

@@ -27,7 +27,7 @@ def pass_seconds(n_samples: int, n_outputs: int, row_size: float, n_models: int 
     size = n_samples * n_outputs * n_models
     if n_outputs == n_models == 1:  # a kernel reads the rows once
         return _CALLS + n_samples * row_size / _NUMBERS + size / _ELEMENTS
-    products = 4.0 * size * row_size / _FLOPS if n_models > 1 else 0.0
+    products = 4.0 * size * row_size / _FLOPS
     return _CALLS + 2 * n_samples * row_size / _NUMBERS + size / _ELEMENTS + products
 
 

@@ -50,10 +50,10 @@ def newton_direction(
     search = z = curvature.solve(residual)
     rz = first = inner(residual, z)
     ratio = (first / (2 * point.value)).clamp(1e-12, 1.0)
-    # squared relative residuals: of a step, smaller near the optimum, and of a decrement that may
-    # meet its goal; not smaller than needed
+    # squared relative residuals, not smaller than needed: of a step, smaller near the optimum until
+    # the next point meets the goal, and of a decrement that may meet it
     least = 0.05 * goal / first.clamp(min=1e-300)
-    for_step = ratio.sqrt().clamp(max=_MAX_FORCING)
+    for_step = torch.maximum(ratio.sqrt(), least).clamp(max=_MAX_FORCING)
     to_decide = torch.maximum((ratio.sqrt() * 0.1).clamp(max=0.01), least).clamp(max=0.25)
     if min_curvature_ratio < 1:
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)

@@ -65,3 +65,28 @@ def test_a_decrement_of_slow_conjugate_gradients_is_that_of_all_products(
         assert truth / 5 <= decrement <= 2 * truth
         if share < 1:
             assert decrement > share * truth
+
+
+def test_a_step_is_not_more_accurate_than_the_goal_needs(monkeypatch):
+    """Just above its goal, a decrement of 1e-7 needs a step that leaves some per cent of it."""
+    eigenvalues, n_products = torch.logspace(0, -3, 120, dtype=torch.float64), 0
+
+    def product(vector):
+        nonlocal n_products
+        n_products += 1
+        return eigenvalues * vector
+
+    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: product)
+    curvature = SimpleNamespace(solve=lambda residual: residual)
+    gradient = torch.randn(120, generator=torch.Generator().manual_seed(0)) * eigenvalues
+    gradient *= 1e-7**0.5 / ((gradient.square() / eigenvalues).sum() / 2).sqrt()
+    point = SimpleNamespace(gradient=gradient[None, None], value=torch.ones(1).double())
+    counts, left = [], []
+    for tol in (1e-8, 2e-4):
+        n_products = 0
+        direction, _ = conjugate_gradient.newton_direction(None, point, curvature, tol)
+        residual = gradient + eigenvalues * direction[0, 0]
+        counts.append(n_products)
+        left.append(float((residual.square() / eigenvalues).sum()) / 2)
+    assert left[1] <= 2e-4**2
+    assert counts[1] <= 0.6 * counts[0]

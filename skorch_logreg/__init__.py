@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from skorch_logreg.estimators.multilabel.classifier import MultiLabel
     from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
     from skorch_logreg.estimators.offset import OffsetLogisticClassifier
+    from skorch_logreg.estimators.ordinal import OrdinalLogisticClassifier
     from skorch_logreg.estimators.search.searches import (
         BatchedGridSearchCV,
         BatchedRandomizedSearchCV,
@@ -62,6 +63,7 @@ __all__ = [
     "MultiLabel",
     "NeuralLogisticClassifier",
     "OffsetLogisticClassifier",
+    "OrdinalLogisticClassifier",
     "ParameterError",
     "RegularizationPath",
     "TorchLogisticClassifier",

@@ -8,6 +8,7 @@ _MODULES = {
     "MultiLabel": "multilabel.classifier",
     "NeuralLogisticClassifier": "neural.classifier",
     "OffsetLogisticClassifier": "offset",
+    "OrdinalLogisticClassifier": "ordinal",
     "TorchLogisticClassifier": "classifier",
     "TorchLogisticClassifierCV": "cv.classifier",
 }

@@ -12,6 +12,9 @@ from skorch_logreg.fitting import FitResult, Status
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
 _MAX_NAMED_COLUMNS = 5  # columns that a message names
+_SEPARATION_ADVICE = (
+    " skorch_logreg.separation names the columns of each class, skorch_logreg.firth is finite."
+)
 
 # scikit-learn's texts, so that warning filters written for them keep working
 _AT_MAX_ITER = {
@@ -32,8 +35,7 @@ _EXPLANATIONS = {
     Status.SEPARABLE: "the classes are separable by coefficients that are not penalised, so that "
     "they grow without bound and no minimiser exists{columns}. The coefficients returned are "
     "finite; for a minimiser set C to a finite value and leave no column, and no class, without a "
-    "penalty or weight. skorch_logreg.separation names the columns of each class, "
-    "skorch_logreg.firth is finite.",
+    "penalty or weight.{separation_advice}",
     Status.STOPPED: "a callback asked to stop. Fit with warm_start=True to go on.",
     Status.EPOCHS: "the epochs are over. Train longer, let the learning rate fall (schedule), or "
     "end with finish='exact'.",
@@ -121,7 +123,11 @@ def _explain(model: Any, status: Status, dtype: torch.dtype | str, columns: str 
     name = str(dtype).removeprefix("torch.")
     finer = "float64 data reach further" if name == "float32" else "centred columns may help"
     explanation = _EXPLANATIONS[status].format(
-        max_iter=model.max_iter, dtype=name, columns=columns, precision_advice=finer
+        max_iter=model.max_iter,
+        dtype=name,
+        columns=columns,
+        precision_advice=finer,
+        separation_advice="" if hasattr(model, "thresholds_") else _SEPARATION_ADVICE,
     )
     return f"where tol = {model.tol:.2g} was asked for: {explanation}"
 

@@ -28,6 +28,7 @@ TRUSTED_TYPES = [
     "skorch_logreg.estimators.multilabel.classifier.MultiLabel",
     "skorch_logreg.estimators.neural.classifier.NeuralLogisticClassifier",
     "skorch_logreg.estimators.offset.OffsetLogisticClassifier",
+    "skorch_logreg.estimators.ordinal.OrdinalLogisticClassifier",
     "skorch_logreg.estimators.search.searches.BatchedGridSearchCV",
     "skorch_logreg.estimators.search.searches.BatchedRandomizedSearchCV",
     "skorch_logreg.penalties.group.GroupL2",

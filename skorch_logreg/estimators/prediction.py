@@ -1,6 +1,7 @@
 """Predictions of fitted classifiers from their logits."""
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -235,29 +236,36 @@ class LogisticPrediction(LogitPrediction):
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         """Compute logits (n_samples, 1 or n_classes); return them with X's namespace."""
-        check_is_fitted(self)
-        if is_chunked(X):
-            parts = [_affine(rows, self.coef_, self.intercept_) for rows in iterate_chunks(self, X)]
-            return torch.cat(parts), NUMPY
-        namespace = ArrayNamespace.of(X)
-        X, coef = namespace.view(X), self.coef_
-        check_same_namespace(X, self, attribute="coef_", method=method)
-        if (
-            type(X) is np.ndarray
-            and X.ndim == 2
-            and X.size
-            and X.dtype in FLOATS
-            and X.shape[1] == getattr(self, "n_features_in_", None)
-            and not hasattr(self, "feature_names_in_")
-            and type(coef) is np.ndarray
-            and coef.all()
-        ):
-            # a non-finite entry makes logits non-finite, unless its coefficient is 0
-            logits = _affine(X, coef, self.intercept_)
-            if math.isfinite(float(logits.sum())):
-                return logits, namespace
-        X = validate_rows(self, X, reset=False, dtype="numeric")
-        return _affine(X, coef, self.intercept_), namespace
+        return affine_logits(self, X, lambda: self.intercept_, method)
+
+
+def affine_logits(
+    model: Any, X: Any, intercept: Callable[[], Any], method: str
+) -> tuple[Tensor, ArrayNamespace]:
+    """Validate X for a fitted model, and compute ``X coef' + intercept`` with X's namespace."""
+    check_is_fitted(model)
+    if is_chunked(X):
+        parts = [_affine(rows, model.coef_, intercept()) for rows in iterate_chunks(model, X)]
+        return torch.cat(parts), NUMPY
+    namespace = ArrayNamespace.of(X)
+    X, coef = namespace.view(X), model.coef_
+    check_same_namespace(X, model, attribute="coef_", method=method)
+    if (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.size
+        and X.dtype in FLOATS
+        and X.shape[1] == getattr(model, "n_features_in_", None)
+        and not hasattr(model, "feature_names_in_")
+        and type(coef) is np.ndarray
+        and coef.all()
+    ):
+        # a non-finite entry makes logits non-finite, unless its coefficient is 0
+        logits = _affine(X, coef, intercept())
+        if math.isfinite(float(logits.sum())):
+            return logits, namespace
+    X = validate_rows(model, X, reset=False, dtype="numeric")
+    return _affine(X, coef, intercept()), namespace
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:

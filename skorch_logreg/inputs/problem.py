@@ -40,9 +40,9 @@ class Problem:
 
     With liblinear's objective, X gets an additional column of ``intercept_scaling``, whose
     coefficient is the intercept. ``dtype`` is the type of the validated X, ``namespace`` that of
-    the fitted arrays, ``is_soft`` whether targets are probabilities. ``bounds`` are two tensors
-    (n_features,), ``factor`` (n_features,), float64, are the penalty factors, and ``names``
-    (n_features,) the names of the features, if X has some.
+    the fitted arrays, ``is_soft`` whether targets are probabilities, ``is_ordered`` whether classes
+    have an order. ``bounds`` are two tensors (n_features,), ``factor`` (n_features,), float64, are
+    the penalty factors, and ``names`` (n_features,) the names of the features, if X has some.
     """
 
     options: Options
@@ -53,6 +53,7 @@ class Problem:
     fit_intercept: bool
     intercept_scaling: float
     is_soft: bool = False
+    is_ordered: bool = False
     bounds: Any = None
     factor: Tensor | None = None
     names: Any = None
@@ -69,8 +70,8 @@ class Problem:
 
     @property
     def loss(self) -> Loss:
-        """Binomial loss for two classes, otherwise multinomial."""
-        return loss_of(self.n_classes, self.is_soft)
+        """Binomial loss for two classes, otherwise multinomial; cumulative for ordered classes."""
+        return loss_of(self.n_classes, self.is_soft, self.is_ordered)
 
     def data(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the result of `design` with targets and weights."""

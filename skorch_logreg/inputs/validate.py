@@ -111,6 +111,7 @@ class FitInput:
             fit_intercept=parameters.fit_intercept,
             intercept_scaling=float(parameters.intercept_scaling),
             is_soft=self.is_soft or getattr(parameters, "label_smoothing", 0.0) > 0,
+            is_ordered=getattr(parameters, "is_ordered", False),
             bounds=check_bounds(parameters.bounds, n_features, dtype, chosen, self.names),
             factor=weights.check_penalty_factor(parameters.penalty_factor, n_features, self.names),
             names=self.names,

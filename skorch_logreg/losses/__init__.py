@@ -23,8 +23,10 @@ def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
     return (loss.shares(y) * weight[..., None]).sum(dim=0)
 
 
-def loss_of(n_classes: int, soft: bool = False) -> Loss:
+def loss_of(n_classes: int, soft: bool = False, ordered: bool = False) -> Loss:
     """Return the loss of a number of classes, with classes or probabilities as targets."""
+    if ordered:
+        return CumulativeLogit.of(n_classes)
     if soft:
         return SoftBinomial() if n_classes == 2 else SoftMultinomial(n_classes)
     return Binomial() if n_classes == 2 else Multinomial(n_classes)

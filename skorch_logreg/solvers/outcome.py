@@ -84,9 +84,9 @@ class Outcome:
     logits: Tensor
     n_passes: int
     directions: tuple[Tensor | None, ...]
-    nuisance: Tensor | None = None
     state: Any = None
     trace: tuple[tuple[int, float], ...] = ()
+    nuisance: Tensor | None = None
 
     @classmethod
     def of(

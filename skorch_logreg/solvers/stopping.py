@@ -180,7 +180,8 @@ class StoppingRule:
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
         divergence.
         """
-        if state is run.state or not self.proof or not any(self._free):
+        known = state is run.state or state.point.nuisance is not None
+        if known or not self.proof or not any(self._free):
             return run.quiet
         near = max(self.tol, _QUIET_NEAR)
         figures = zip(optimality(state), state.trusted.tolist(), strict=True)

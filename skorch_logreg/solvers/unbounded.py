@@ -13,6 +13,7 @@ from skorch_logreg.recession import (
     MAX_COEFFICIENTS,
     NewtonSteps,
     find_direction,
+    ordered_direction,
     proves_minimiser,
     saturated_models,
     saturation_limit,
@@ -49,8 +50,10 @@ def separating_directions(
     if not any(asked):
         return none
 
+    loss = objective.at(point).loss
+
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        wrong = objective.loss.margin(logits, block.targets) <= 0
+        wrong = loss.margin(logits, block.targets) <= 0
         return ((wrong & (block.weight > 0)).sum(dim=0),)
 
     def separates(logits: Tensor) -> list[bool]:
@@ -88,6 +91,12 @@ def recession_directions(
     X is read only if rows are saturated; see `saturated_models`.
     """
     found: list[Tensor | None] = [None] * len(models)
+    if point.nuisance is not None:
+        for place, i in enumerate(models):
+            if doubted[i]:
+                index = torch.tensor([i], device=decrement.device)
+                found[place] = ordered_direction(objective.select(index), point.select(index))
+        return found
     limit, saturated = decrement, [False] * len(doubted)
     if any(doubted[i] for i in models):
         limit = saturation_limit(point, decrement)

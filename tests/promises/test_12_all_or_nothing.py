@@ -66,6 +66,14 @@ def leaves_no_trace(model, error, fit, match=None):
     return caught
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_raised():
+    """A shell that starts a command in the background lets it ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 STARTS = ["fresh", "fitted", "fitted, warm start"]
 
 

@@ -67,6 +67,7 @@ def test_mixtures_weights_and_factors(l1_ratio, n_classes):
     assert_fits(path, X, y, weight, l1_ratio=l1_ratio, penalty_factor=factor)
 
 
+@pytest.mark.slow
 def test_more_columns_than_a_working_set_is_copied_of():
     """Wide rows, where most points copy their columns, and the densest ones do not."""
     X, y = rows(n=200, p=800)

@@ -14,6 +14,7 @@ from tests.benchmarks import small
 RULES = race.Rules((1e-6,), rounds=1, cap=10.0, prune=1e9)
 
 
+@pytest.mark.slow
 def test_a_choice_made_worse_on_purpose_is_missed(monkeypatch, tmp_path, capsys):
     """The table's first column is what is chosen: held up, it loses to every alternative."""
     monkeypatch.setattr(choose, "CASES", {"l2": small.Recipe()})

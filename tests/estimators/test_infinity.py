@@ -229,7 +229,7 @@ def test_a_fit_that_starts_far_out():
         assert_at_infinity(*fitted(model, X, y))
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_many_columns_by_conjugate_gradients(n_classes):
     rng = np.random.default_rng(0)
     X = sp.random(4000, 700, 0.01, format="csr", random_state=0)

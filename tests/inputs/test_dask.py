@@ -73,6 +73,7 @@ def test_blocks_give_the_model_of_the_rows_in_memory(options, n_classes, length)
     assert found.converged_ or not expected.converged_
 
 
+@pytest.mark.slow
 def test_workers_in_processes_give_the_same_model(cluster):
     X, y = rows()
     expected = fit(X, y)

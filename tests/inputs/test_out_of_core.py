@@ -59,6 +59,7 @@ def test_folds_are_row_masks(wrap, scoring, n_classes):
     assert found.score(wrap(X), y) == pytest.approx(expected.score(X, y))
 
 
+@pytest.mark.slow
 def test_a_penalty_that_is_not_smooth_is_chosen_too(wrap):
     X, y = rows()
     options = {"scoring": "accuracy", "Cs": [0.01, 0.1], "l1_ratios": (0.5, 1.0)}

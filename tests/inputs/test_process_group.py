@@ -80,7 +80,10 @@ def run(rank, world, store, cuts, output):
     Path(output).write_text(json.dumps(found))
 
 
-@pytest.fixture(scope="module", params=CUTS)
+@pytest.fixture(
+    scope="module",
+    params=["two unequal", pytest.param("one without rows", marks=pytest.mark.slow)],
+)
 def found(request, tmp_path_factory):
     """What every rank has found."""
     folder, cuts = tmp_path_factory.mktemp("ranks"), CUTS[request.param]

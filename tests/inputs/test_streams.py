@@ -199,6 +199,7 @@ def test_a_map_style_data_set_is_split_like_arrays(model):
     assert len(got.history_["valid_score"]) == 4
 
 
+@pytest.mark.slow
 def test_the_default_of_a_network_leaves_the_batches_to_the_loader():
     X, y = binary()
     model = NeuralLogisticClassifier((3,))

@@ -62,6 +62,7 @@ for Z in (X, sp.csr_array(np.where(X > 0.5, X, 0))):
 """
 
 
+@pytest.mark.slow
 def test_9_hash_seed_does_not_matter():
     outputs = [run_python(CODE, PYTHONHASHSEED=str(seed)) for seed in (0, 1)]
     assert outputs[0] == outputs[1]

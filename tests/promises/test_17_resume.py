@@ -308,6 +308,7 @@ def test_17_a_killed_process_is_continued_by_another(name, end, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_17_killed_as_it_writes_the_file_is_whole(tmp_path):
     path = tmp_path / "fit.npz"
     killed(WRITER, path, after="5")

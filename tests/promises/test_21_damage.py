@@ -115,6 +115,7 @@ while n_fits < 10:
 """
 
 
+@pytest.mark.slow
 def test_17_two_processes_on_one_path_end_right_or_say_that_it_is_in_use(tmp_path):
     path = tmp_path / "fit.npz"
     with started(FITS, path) as one, started(FITS, path) as other:

@@ -200,6 +200,7 @@ for kind, name, wrap in product(sys.argv[1:], ("fit", "predict_proba"), (False, 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="one process a matrix would take a minute")
 def test_21_sparse_indices_that_lie_are_an_error_and_not_a_crash():
     kinds = [
@@ -247,6 +248,7 @@ print("quiet")
 """
 
 
+@pytest.mark.slow
 def test_21_no_network_no_process_no_file():
     """What Python itself reports of a run: nothing opened to write, sent, started or executed."""
     assert run_python(QUIET).strip() == "quiet"

@@ -12,12 +12,14 @@ from skorch_logreg.analysis.inference import (
 from skorch_logreg.analysis.path import RegularizationPath, regularization_path
 from skorch_logreg.analysis.prior import correct_prior
 from skorch_logreg.analysis.profile import ProfileIntervals, profile_intervals
+from skorch_logreg.analysis.proportional_odds import BrantTest, brant_test
 from skorch_logreg.analysis.resampling import Bootstrap, bootstrap
 from skorch_logreg.analysis.separable import Separation, separation
 from skorch_logreg.analysis.thresholds import TunedThreshold, tune_threshold
 
 __all__ = [
     "Bootstrap",
+    "BrantTest",
     "FirthFit",
     "Inference",
     "Influence",
@@ -28,6 +30,7 @@ __all__ = [
     "Separation",
     "TunedThreshold",
     "bootstrap",
+    "brant_test",
     "correct_prior",
     "expected_cost_decision",
     "firth",

@@ -6,17 +6,18 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.analysis.fitted_model import FittedModel
+from skorch_logreg.analysis.ordered_model import OrderedModel
 from skorch_logreg.analysis.separable import separation
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
 
-_ADVICE = (
-    "so that there is no finite maximum likelihood estimate. Add a penalty, or use "
-    "skorch_logreg.firth, whose estimates and intervals are finite"
-)
+_CONSEQUENCE = "so that there is no finite maximum likelihood estimate. Add a penalty"
+_ADVICE = f"{_CONSEQUENCE}, or use skorch_logreg.firth, whose estimates and intervals are finite"
 
 
-def convergence_message(estimator: Any, fit: FittedModel | None = None) -> str | None:
+def convergence_message(
+    estimator: Any, fit: FittedModel | OrderedModel | None = None
+) -> str | None:
     """Describe why a fitted classifier did not converge and what to do about it, or return None.
 
     Without ``fit``, separation is not checked. Unpenalised coefficients that separate the classes
@@ -25,7 +26,8 @@ def convergence_message(estimator: Any, fit: FittedModel | None = None) -> str |
     """
     converged = getattr(estimator, "converged_", None)
     if fit is not None and _is_separated(fit):
-        reason = f"the classes are completely separable, {_ADVICE}"
+        advice = _CONSEQUENCE if isinstance(fit, OrderedModel) else _ADVICE
+        reason = f"the classes are completely separable, {advice}"
     elif converged is None or converged:
         return None
     else:
@@ -37,7 +39,7 @@ def convergence_message(estimator: Any, fit: FittedModel | None = None) -> str |
     return f"{type(estimator).__name__} did not converge{figures}: {reason}."
 
 
-def warn_not_converged(fit: FittedModel) -> str | None:
+def warn_not_converged(fit: FittedModel | OrderedModel) -> str | None:
     """Return the message of a fit, and warn if its standard errors are not those of an optimum."""
     message = convergence_message(fit.estimator, fit)
     if message is not None:
@@ -48,7 +50,7 @@ def warn_not_converged(fit: FittedModel) -> str | None:
     return message
 
 
-def _failure_reason(estimator: Any, fit: FittedModel | None) -> str:
+def _failure_reason(estimator: Any, fit: FittedModel | OrderedModel | None) -> str:
     """Describe why a fit did not converge and what to do, without a full stop."""
     solver = estimator.solver
     if (trains_in_epochs(solver) and solver.finish != "exact") or np.isnan(estimator.optimality_):
@@ -63,10 +65,12 @@ def _failure_reason(estimator: Any, fit: FittedModel | None) -> str:
         "the precision of its arithmetic was reached, the classes are separable, or it was "
         "stopped, as the warning of its fit says"
     )
-    return unknown if fit is None else separation_message(fit) or unknown
+    if fit is None or isinstance(fit, OrderedModel):
+        return unknown
+    return separation_message(fit) or unknown
 
 
-def _is_separated(fit: FittedModel) -> bool:
+def _is_separated(fit: FittedModel | OrderedModel) -> bool:
     """Return True if unpenalised coefficients strictly separate all classes."""
     has_weight = fit.weight > 0
     if fit.is_penalised or len(np.unique(fit.index[has_weight])) < 2:

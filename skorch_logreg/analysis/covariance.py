@@ -7,24 +7,17 @@ import torch
 from scipy import linalg
 
 from skorch_logreg.analysis.fitted_model import FittedModel, group_index
-from skorch_logreg.curvature.exact import whole_hessian
+from skorch_logreg.analysis.ordered_model import OrderedModel
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.objective import penalty_diagonal
 
 
-def inverse_hessian(fit: FittedModel) -> np.ndarray:
+def inverse_hessian(fit: FittedModel | OrderedModel) -> np.ndarray:
     """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``; 0 for an absent intercept.
 
-    With three classes or more, a constant that is added to all classes does not change the
-    likelihood. This direction gets the mean curvature of the classes, which does not affect
-    contrasts between classes. A ValueError is raised if ``I + P`` is singular.
+    A ValueError is raised if ``I + P`` is singular.
     """
-    K, side = fit.params.shape
-    gram = torch.from_numpy(fit.information.copy()).view(1, K, side, K, side)
-    ridge = penalty_diagonal(fit.objective, fit.point.params)
-    whole = whole_hessian(fit.objective, gram, ridge)[0].numpy()
-    if not fit.fit_intercept:
-        whole[side - 1 :: side, side - 1 :: side] = np.eye(K)
+    whole, side = fit.penalised_information, len(fit.names)
+    K = len(whole) // side
     scale = np.sqrt(np.diag(whole))
     if not (scale > 0).all():
         raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
@@ -39,7 +32,7 @@ def inverse_hessian(fit: FittedModel) -> np.ndarray:
     return found
 
 
-def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
+def _singular_message(fit: FittedModel | OrderedModel, columns: np.ndarray) -> str:
     names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
     return (
         f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
@@ -47,13 +40,14 @@ def _singular_message(fit: FittedModel, columns: np.ndarray) -> str:
     )
 
 
-def squared_scores(fit: FittedModel, factor: np.ndarray, groups: Any = None) -> np.ndarray:
+def squared_scores(
+    fit: FittedModel | OrderedModel, factor: np.ndarray, groups: Any = None
+) -> np.ndarray:
     """Sum the squared scores of rows, times ``factor`` (n_samples,), or of sums over groups."""
-    size = fit.params.size
+    size = len(fit.information)
     total = torch.zeros(size if groups is None else groups.max() + 1, size, dtype=torch.float64)
-    residual = fit.residual * factor[:, None]
-    for rows, Z in fit.blocks():
-        scores = torch.from_numpy((residual[rows, :, None] * Z[:, None]).reshape(len(Z), -1))
+    for rows, of_rows in fit.scores():
+        scores = torch.from_numpy(of_rows * factor[rows, None])
         if groups is None:
             total += scores.T @ scores
         else:
@@ -61,7 +55,9 @@ def squared_scores(fit: FittedModel, factor: np.ndarray, groups: Any = None) -> 
     return (total if groups is None else total.T @ total).numpy()
 
 
-def clustered_scores(fit: FittedModel, groups: Any, n_samples: float, df: float) -> np.ndarray:
+def clustered_scores(
+    fit: FittedModel | OrderedModel, groups: Any, n_samples: float, df: float
+) -> np.ndarray:
     """Sum the squared scores of groups, times the small-sample correction."""
     groups = group_index(groups, len(fit.index))
     n_groups = len(np.unique(groups[fit.weight > 0]))

@@ -10,8 +10,10 @@ import torch
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import inverse_hessian
-from skorch_logreg.analysis.fitted_model import FittedModel
+from skorch_logreg.analysis.fitted_model import FittedModel, names_by_class
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
+from skorch_logreg.analysis.ordered_effects import ordered_effects
+from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import to_dense_numpy
@@ -58,6 +60,9 @@ def marginal_effects(
 ) -> MarginalEffects:
     """Compute average marginal effects of features on the probability of the second class.
 
+    For an `OrdinalLogisticClassifier` of three classes or more, these are the effects on the
+    probabilities of all classes, with names ``"class: feature"``.
+
     The effect of a feature j is the mean derivative of the probability over the rows,
     ``mean_i p_i (1 - p_i) w_j``. The effect of a discrete feature is the mean difference between
     the probabilities at 1 and at 0. Standard errors come from the delta method with the "model"
@@ -66,7 +71,7 @@ def marginal_effects(
     Parameters
     ----------
     estimator, X, y, sample_weight
-        Fitted model of two classes and its training data, as in `summary`.
+        Fitted model of two classes, or of ordered ones, and its training data, as in `summary`.
     discrete : sequence of int or str, default=()
         Indices or names of the columns whose values are 0 or 1.
     level : float, default=0.95
@@ -103,6 +108,10 @@ def marginal_effects(
     array([-0.083, -0.017])
     """
     check_level(level)
+    if is_ordered(estimator):
+        return _ordered(
+            OrderedModel.from_estimator(estimator, X, y, sample_weight), discrete, level
+        )
     fit = FittedModel.from_estimator(
         estimator, X, y, sample_weight, binary_function="marginal_effects"
     )
@@ -120,11 +129,7 @@ def marginal_effects(
     proba = fit.objective.loss.predict_proba(fit.point.logits)[:, 0, 1].numpy()
     jacobian += np.outer(coef, gradient(slope * (1 - 2 * proba)))
     for j in _column_indices(discrete, fit.names[:-1]):
-        column = to_dense_numpy(fit.X[:, [j]])[:, 0]
-        if not np.isin(column, (0, 1)).all():
-            raise ParameterError(
-                f"discrete has column {fit.names[j]}, which holds values other than 0 and 1."
-            )
+        column = _binary_column(fit, j)
         others = np.asarray(fit.X @ coef).ravel() + fit.params[0, -1] - column * coef[j]
         effect[j], jacobian[j] = 0.0, 0.0
         for value, sign in ((1.0, 1.0), (0.0, -1.0)):
@@ -138,6 +143,34 @@ def marginal_effects(
     root = jacobian @ bread
     covariance = root @ fit.information @ root.T
     return MarginalEffects(fit.names[:-1], effect, covariance, level, warn_not_converged(fit))
+
+
+def _ordered(fit: OrderedModel, discrete: Sequence[int | str], level: float) -> MarginalEffects:
+    """Return the effects on all ordered classes, or on the second of two."""
+    names = fit.names[: len(fit.coef)]
+    columns = _column_indices(discrete, names)
+    for j in columns:
+        _binary_column(fit, j)
+    effects, jacobian = ordered_effects(fit, columns)
+    first = 1 if len(fit.classes) == 2 else 0
+    root = jacobian[first:].reshape(-1, len(fit.names)) @ inverse_hessian(fit)
+    return MarginalEffects(
+        names_by_class(names, fit.classes[first:], len(fit.classes)),
+        effects[first:].ravel(),
+        root @ fit.information @ root.T,
+        level,
+        warn_not_converged(fit),
+    )
+
+
+def _binary_column(fit: FittedModel | OrderedModel, j: int) -> np.ndarray:
+    """Return a column of zeros and ones; raise an error for other values."""
+    column = to_dense_numpy(fit.X[:, [j]])[:, 0]
+    if not np.isin(column, (0, 1)).all():
+        raise ParameterError(
+            f"discrete has column {fit.names[j]}, which holds values other than 0 and 1."
+        )
+    return column
 
 
 def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:

@@ -11,6 +11,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_feature_names, _get_feature_names, check_is_fitted
 from torch import Tensor
 
+from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy
@@ -25,6 +26,7 @@ from skorch_logreg.objective import (
     loss_hessian,
     minimise_intercept,
     output_curvature,
+    penalty_diagonal,
 )
 from skorch_logreg.penalties import L2
 from skorch_logreg.pipelines import (
@@ -34,7 +36,7 @@ from skorch_logreg.pipelines import (
     transform_before_last,
 )
 
-_BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
+BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,13 @@ class FittedModel:
         """
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
+        if hasattr(estimator, "thresholds_"):
+            raise ParameterError(
+                f"{type(estimator).__name__} has ordered classes, which only summary, "
+                "marginal_effects and brant_test support."
+            )
         coef, intercept = dense_params(estimator)
-        ridge = _ridge(estimator, coef.shape[1])
+        ridge = ridge_of(estimator, coef.shape[1])
         _check_offset(estimator, offset)
         inputs = validate(
             X, y, sample_weight, offset=offset, classes=np.asarray(estimator.classes_)
@@ -142,9 +149,33 @@ class FittedModel:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
         center, scale = self.units.center.numpy(), self.units.scale.numpy()
-        for rows in gen_batches(len(self.index), max(_BLOCK_ENTRIES // self.params.size, 1)):
+        for rows in gen_batches(len(self.index), max(BLOCK_ENTRIES // self.params.size, 1)):
             Z = (to_dense_numpy(self.X[rows]) - center) / scale
             yield rows, np.column_stack([Z, np.full(len(Z), float(self.fit_intercept))])
+
+    def scores(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Iterate over the scores (rows, K * (p + 1)) of blocks of rows, without their weights."""
+        residual = self.residual
+        for rows, Z in self.blocks():
+            yield rows, (residual[rows, :, None] * Z[:, None]).reshape(len(Z), -1)
+
+    @property
+    def n_intercepts(self) -> int:
+        """Number of intercepts that the data determine."""
+        return self.fit_intercept * (len(self.classes) - 1)
+
+    @property
+    def estimates(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Names, values, and the matrix to them from the parameters of ``[Z 1]``.
+
+        Of several outputs, these are differences from the first class.
+        """
+        n_outputs, n_params = len(self.params), len(self.names) - (not self.fit_intercept)
+        identity = np.eye(n_outputs)
+        contrast = (identity - identity[0])[1:] if n_outputs > 1 else identity
+        names = names_by_class(self.names[:n_params], self.classes[1:], len(self.classes))
+        moved = np.kron(contrast, self.to_original_units[:n_params])
+        return names, (contrast @ self.params[:, :n_params]).ravel(), moved
 
     @cached_property
     def to_original_units(self) -> np.ndarray:
@@ -199,6 +230,22 @@ class FittedModel:
         if not self.fit_intercept:
             gram[:, -1] = gram[..., -1] = 0.0
         return gram.reshape(self.params.size, self.params.size)
+
+    @property
+    def penalised_information(self) -> np.ndarray:
+        """Hessian of loss and penalty; the identity for absent intercepts.
+
+        With three classes or more, a constant that is added to all classes does not change the
+        likelihood. This direction gets the mean curvature of the classes, which does not affect
+        contrasts between classes.
+        """
+        K, side = self.params.shape
+        gram = torch.from_numpy(self.information.copy()).view(1, K, side, K, side)
+        ridge = penalty_diagonal(self.objective, self.point.params)
+        whole: np.ndarray = whole_hessian(self.objective, gram, ridge)[0].numpy()
+        if not self.fit_intercept:
+            whole[side - 1 :: side, side - 1 :: side] = np.eye(K)
+        return whole
 
 
 def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
@@ -289,7 +336,7 @@ def _check_offset(estimator: Any, offset: Any) -> None:
         raise ParameterError("summary supports an offset for two classes only.")
 
 
-def _ridge(estimator: Any, n_features: int) -> np.ndarray:
+def ridge_of(estimator: Any, n_features: int) -> np.ndarray:
     """Return the second derivatives (n_features,) of a penalty that allows standard errors."""
     name = type(estimator).__name__
     C, l1_ratio = penalty_parameters(estimator)

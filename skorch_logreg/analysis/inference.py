@@ -8,8 +8,9 @@ from scipy import stats
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import clustered_scores, inverse_hessian, squared_scores
-from skorch_logreg.analysis.fitted_model import FittedModel, names_by_class
+from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
+from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 
@@ -68,6 +69,9 @@ class Inference(NormalEstimates):
     classes : array-like of shape (n_classes,)
         Classes of the model; the table says that the log-odds are of the second, or of each other
         one, against the first.
+    is_ordered : bool
+        Whether classes have an order: the log-odds are then of any higher class against the lower
+        ones, and the last parameters, ``"lower|higher"``, are the thresholds between classes.
     """
 
     names: tuple[str, ...]
@@ -84,6 +88,7 @@ class Inference(NormalEstimates):
     convergence_message: str | None = None
     weight_type: str = "frequency"
     classes: Any = ()
+    is_ordered: bool = False
 
     @property
     def odds_ratio(self) -> np.ndarray:
@@ -130,7 +135,9 @@ class Inference(NormalEstimates):
             f"covariance: {self.convention}; {level}",
             *message,
         ]
-        if len(self.classes) > 1:
+        if self.is_ordered:
+            notes.insert(0, "coef: log-odds of higher classes; a|b: threshold between a and b")
+        elif len(self.classes) > 1:
             of = f"class {self.classes[1]}" if len(self.classes) == 2 else "each class"
             notes.insert(0, f"coef: log-odds of {of} against class {self.classes[0]}")
         if np.isin(self.odds_ratio, (0, np.inf)).any():
@@ -196,7 +203,8 @@ def summary(
 
     Parameters
     ----------
-    estimator : TorchLogisticClassifier, or anything with its parameters and attributes
+    estimator : TorchLogisticClassifier, or anything with its parameters and attributes, or an \
+            OrdinalLogisticClassifier
         A fitted model, usually with ``C=float("inf")``, else with a ridge penalty; or a pipeline
         or search that ends with one.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -269,14 +277,18 @@ def summary(
     (4, 2)
     """
     _check_options(covariance, groups, level, weight_type)
-    fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
+    ordered = is_ordered(estimator)
+    fit: FittedModel | OrderedModel
+    if ordered:
+        if offset is not None:
+            raise ParameterError("offset is given, but the model was fitted without one.")
+        fit = OrderedModel.from_estimator(estimator, X, y, sample_weight)
+    else:
+        fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
     is_frequency = weight_type == "frequency"
     n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
     bread = inverse_hessian(fit)
-    n_outputs, n_params = len(fit.params), len(fit.names) - (not fit.fit_intercept)
-    identity = np.eye(n_outputs)  # several outputs: differences from the first class
-    contrast = (identity - identity[0])[1:] if n_outputs > 1 else identity
-    moved = np.kron(contrast, fit.to_original_units[:n_params])
+    names, coef, moved = fit.estimates
     df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
     if covariance == "cluster":
         meat = clustered_scores(fit, groups, n_samples, df)
@@ -285,26 +297,26 @@ def summary(
     else:
         meat = fit.information
     spread = bread if covariance == "posterior" else bread @ meat @ bread
-    n_intercepts = fit.fit_intercept * (len(fit.classes) - 1)
     return Inference(
-        names=names_by_class(fit.names[:n_params], fit.classes[1:], len(fit.classes)),
-        coef=(contrast @ fit.params[:, :n_params]).ravel(),
+        names=names,
+        coef=coef,
         covariance=moved @ spread @ moved.T,
         convention=_covariance_name(covariance, fit, weight_type, sample_weight is not None),
         level=level,
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
         n_samples=n_samples,
-        df_model=df - n_intercepts,
-        n_intercepts=n_intercepts,
+        df_model=df - fit.n_intercepts,
+        n_intercepts=fit.n_intercepts,
         is_penalised=fit.is_penalised,
         convergence_message=warn_not_converged(fit),
         weight_type=weight_type,
         classes=fit.classes,
+        is_ordered=ordered,
     )
 
 
-def _covariance_name(covariance: str, fit: FittedModel, weight_type: str, is_weighted: bool) -> str:
+def _covariance_name(covariance: str, fit: Any, weight_type: str, is_weighted: bool) -> str:
     """Name the covariance as the table does."""
     if covariance == "model" and not fit.is_penalised:
         return "model-based (inverse Fisher information)"

@@ -3,6 +3,7 @@
 from skorch_logreg.displays.boundary import DecisionBoundaryDisplay
 from skorch_logreg.displays.coefficients import CoefficientDisplay
 from skorch_logreg.displays.convergence import ConvergenceDisplay
+from skorch_logreg.displays.cumulative import CumulativeProbabilityDisplay
 from skorch_logreg.displays.cv_scores import CVScoresDisplay
 from skorch_logreg.displays.path import CoefficientPathDisplay
 from skorch_logreg.displays.reliability import ReliabilityDisplay
@@ -13,6 +14,7 @@ __all__ = [
     "CoefficientDisplay",
     "CoefficientPathDisplay",
     "ConvergenceDisplay",
+    "CumulativeProbabilityDisplay",
     "DecisionBoundaryDisplay",
     "ReliabilityDisplay",
     "ThresholdDisplay",

@@ -165,6 +165,12 @@ class CumulativeLogit:
         hessian.diagonal(dim1=1, dim2=2)[:, 1:] += inside * slope * (1 + slope)
         return value, gradient, hessian
 
+    def nuisance_gradient(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Compute the derivatives (rows, m, K - 1) of the loss in `nuisance`."""
+        pull = torch.nn.functional.pad(1 / torch.expm1(self.nuisance[:, 1:].T), (0, 0, 1, 1))
+        above, below = (part.sigmoid_() + _by_class(pull, y) for part in self._distances(logits, y))
+        return self._by_threshold(-above, below, y)
+
     def weighted(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Sum weighted losses (m,), and compute weighted residuals (rows, m, 1)."""
         residual = torch.empty_like(logits)
@@ -192,10 +198,14 @@ class CumulativeLogit:
     def mixed(self, logits: Tensor, y: Tensor) -> Tensor:
         """Compute the derivatives (rows, m, K - 1) of the residual in `nuisance`."""
         above, below = (_bend(part.sigmoid_()) for part in self._distances(logits, y))
-        out = logits.new_zeros(*logits.shape[:2], self.n_classes + 1)
-        index = y.expand(-1, logits.shape[1], 1)
-        out.scatter_(-1, index + 1, -above[..., None])
-        out.scatter_(-1, index, -below[..., None])
+        return self._by_threshold(-above, -below, y)
+
+    def _by_threshold(self, upper: Tensor, lower: Tensor, y: Tensor) -> Tensor:
+        """Return derivatives in `nuisance` from those in the thresholds of the row's class."""
+        out = upper.new_zeros(*upper.shape, self.n_classes + 1)
+        index = y.expand(-1, upper.shape[1], 1)
+        out.scatter_(-1, index + 1, upper[..., None])
+        out.scatter_(-1, index, lower[..., None])
         return out[..., 1:-1].flip(-1).cumsum(dim=-1).flip(-1)
 
     def scaled_gap(self, logits: Tensor, y: Tensor, scale: Tensor) -> Tensor:

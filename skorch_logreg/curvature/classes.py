@@ -30,6 +30,7 @@ class ClassBlocks(Curvature):
 
     factor: Tensor
     scale: Tensor
+    ridge: Tensor  # diagonal of the penalty's Hessian
 
     @classmethod
     def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "ClassBlocks":
@@ -52,10 +53,20 @@ class ClassBlocks(Curvature):
         (blocks,) = data.reduce(product, weight, place, few=True)
         if not objective.fit_intercept:
             drop_intercept(blocks)
-        ridge = penalty_diagonal(objective, point.params)
-        blocks.diagonal(dim1=-2, dim2=-1).add_(ridge.flatten(0, 1))
+        ridge = penalty_diagonal(objective, point.params).flatten(0, 1)
+        return cls._factored(blocks, ridge, ridge)
+
+    @classmethod
+    def _factored(cls, blocks: Tensor, change: Tensor, ridge: Tensor) -> "ClassBlocks":
+        blocks.diagonal(dim1=-2, dim2=-1).add_(change)
         damping = low_precision_damping(blocks.device, blocks.shape[-1])
-        return cls(*scaled_cholesky(blocks, damping))
+        return cls(*scaled_cholesky(blocks, damping), ridge)
+
+    def at_strength(self, objective: Objective, point: Point) -> "ClassBlocks":
+        """Return the blocks of the same rows with the penalty of another objective."""
+        root = self.factor / self.scale[..., None]
+        ridge = penalty_diagonal(objective, point.params).flatten(0, 1)
+        return self._factored(root @ root.mT, ridge - self.ridge, ridge)
 
     def solve(self, gradient: Tensor) -> Tensor:
         flat = gradient.flatten(0, 1)[..., None]
@@ -66,7 +77,9 @@ class ClassBlocks(Curvature):
     def select(self, models: Tensor, objective: Objective) -> "ClassBlocks":
         n_outputs = objective.shape[1]
         rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
-        return replace(self, factor=self.factor[rows], scale=self.scale[rows])
+        return replace(
+            self, factor=self.factor[rows], scale=self.scale[rows], ridge=self.ridge[rows]
+        )
 
 
 def _weights(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:

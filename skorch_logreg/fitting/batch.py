@@ -61,6 +61,10 @@ class BatchFitter:
     report: Callable[[np.ndarray], Any] | None = None  # callback of a batch, by its models
     # logit of a class that is predicted with certainty, above that of the others
     certain_logit: float = SATURATED_LOGIT
+    # C, coefficients and intercept of the last two models of every column and penalty, if they are
+    # of several classes, and the blocks of classes of the last model
+    _last: dict[tuple[int, int], list[tuple[Tensor, ...]]] = field(default_factory=dict, init=False)
+    _blocks: list[Any] = field(default_factory=lambda: [None], init=False)
 
     def batches(self, models: Models) -> Iterator[np.ndarray]:
         """Yield the indices of the models of every batch, in ascending order.
@@ -148,18 +152,55 @@ class BatchFitter:
             place[classes] = torch.arange(len(classes))
             targets, loss, start = place[targets.cpu()], Multinomial(len(classes)), None
         data = self.rows(targets, weight)
-        penalty = 0 if models.penalty is None else int(models.penalty[part[0]])
+        number = 0 if models.penalty is None else int(models.penalty[part[0]])
+        penalty, options = self.penalty(number, data.device), self.options
+        # epochs, and a solver with a checkpoint, start where they would alone
+        is_auto = isinstance(options.get("solver", "auto"), str) and options.get("max_iter") != 0
+        continues = is_whole and loss.n_outputs > 1 and penalty.smooth and is_auto
+        if continues:
+            options = {**options, **self._continuation(models, part)}
         result = fitting.fit(
             data,
             loss,
-            self.penalty(penalty, data.device),
+            penalty,
             C=models.C[index],
             fit_intercept=self.fit_intercept,
             start=start and Params(start.coef[index], start.intercept[index]),
             callback=callback,
-            **self.options,
+            **options,
         )
+        if continues:
+            self._remember(models, part, result)
+        result = replace(result, blocks=None)
         return result if is_whole else self._with_absent_classes(result, classes)
+
+    def _continuation(self, models: Models, part: np.ndarray) -> dict[str, Any]:
+        """Return the last fits of the columns of some models, as arguments of `fitting.fit`."""
+        found = [self._last.get(key, []) for key in self._keys(models, part)]
+        if models.start is not None or not all(found):
+            return {}
+        last = []
+        for place in range(-min(map(len, found)), 0):
+            parts = zip(*(fits[place] for fits in found), strict=True)
+            C, coef, intercept = (torch.cat(part) for part in parts)
+            last.append((C, Params(coef, intercept)))
+        return {"last": last, "blocks": self._blocks[0]}
+
+    def _remember(self, models: Models, part: np.ndarray, result: FitResult) -> None:
+        """Store results from which the next fits start."""
+        self._blocks[0] = result.blocks
+        coef, intercept = result.params.coef, result.params.intercept
+        C = models.C[part].to(coef.device)
+        for i, key in enumerate(self._keys(models, part)):
+            if result.status[i] is Status.CONVERGED:
+                one = slice(i, i + 1)
+                fits = [*self._last.get(key, []), (C[one], coef[one], intercept[one])]
+                self._last[key] = fits[-2:]
+
+    def _keys(self, models: Models, part: np.ndarray) -> list[tuple[int, int]]:
+        """Return the numbers of column and penalty of some models."""
+        penalty = np.zeros_like(part) if models.penalty is None else models.penalty[part]
+        return list(zip(models.column[part].tolist(), penalty.tolist(), strict=True))
 
     def _saturated(self, targets: Tensor, n_models: int, only: int) -> FitResult:
         """Return models that predict one class with certainty."""

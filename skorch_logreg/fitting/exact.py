@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.curvature import pass_seconds
+from skorch_logreg.curvature import ClassBlocks, pass_seconds
 from skorch_logreg.data import InMemory
 from skorch_logreg.data.threads import several_threads, single_thread, workers
 from skorch_logreg.fitting.request import FitRequest, FitResult, Progress
 from skorch_logreg.fitting.rounding import stored, stored_gap
-from skorch_logreg.fitting.starts import cold_start, prior_start
+from skorch_logreg.fitting.starts import cold_start, predicted_start, prior_start
 from skorch_logreg.losses import NuisanceLoss
 from skorch_logreg.objective import MAX_EXCESS, Objective, Params, Units
 from skorch_logreg.penalties import L2, Penalty
@@ -30,8 +30,12 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature, choose_solver, is_small
 from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.smooth import continued
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
+_MAX_PASSES_ON_BLOCKS = (
+    4  # of a fit after its start; after more, the next fit of another C builds blocks of its own
+)
 _MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
@@ -96,10 +100,11 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
     outcomes: list[Outcome] = []
+    last, blocks = _last_fits(request, units, groups[0]), request.blocks
     for group in groups:
         part, n_iter = objective if len(groups) == 1 else objective.select(group), 0
-        if outcomes:
-            first = outcomes[-1].params  # of the next stronger penalty
+        if last:
+            first = predicted_start(1 / part.reg_strength, last)
         elif written is not None:
             first = objective.zeros()
         elif request.start is not None:
@@ -112,11 +117,13 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
                     raise
                 first = prior_start(part)
                 max_iter, status = 0, Status.INTERRUPTED
-        iterates = smooth and (max_iter > 0 or written is not None)
+        if smooth and (max_iter > 0 or written is not None):
+            part = part.low_precision()
         outcome = drive(
             solver,
-            part.low_precision() if iterates else part,
+            part,
             first,
+            state=continued(part, first, request.tol, blocks),
             tol=request.tol,
             max_iter=max_iter,
             n_iter=n_iter,
@@ -126,10 +133,26 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             written=written,
             keep=keep,
         )
-        outcomes.append(outcome)
+        last = [*last, (1 / part.reg_strength, outcome.params)][-2:]
+        blocks = _reusable_blocks(outcome)
+        outcomes.append(replace(outcome, state=None))
     if len(outcomes) > 1:
         outcome = Outcome.joined(outcomes, torch.cat(groups).argsort())
-    return _solution(request, objective, units, outcome, status)
+    return replace(_solution(request, objective, units, outcome, status), blocks=blocks)
+
+
+def _last_fits(request: FitRequest, units: Units, group: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return C and parameters of the last fits of some models, in the units of the solver."""
+    last = ((C, units.to_solver(_centered(request, params))) for C, params in request.last)
+    return [(C[group], params[group]) for C, params in last]
+
+
+def _reusable_blocks(outcome: Outcome) -> ClassBlocks | None:
+    """Return the blocks of classes of a single model if another C may begin with them."""
+    curvature = getattr(outcome.state, "curvature", None)
+    if not isinstance(curvature, ClassBlocks):
+        return None
+    return curvature if outcome.n_passes - outcome.trace[0][0] <= _MAX_PASSES_ON_BLOCKS else None
 
 
 def group_by_reg_strength(objective: Objective) -> list[Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skorch_logreg.curvature import ClassBlocks
 from skorch_logreg.data import Data
 from skorch_logreg.losses import Loss
 from skorch_logreg.minibatch import TrainingResult
@@ -59,6 +60,10 @@ class FitRequest:
     tol: float = 1e-4  # threshold on the optimality, about the root of the relative suboptimality
     max_iter: int = 100
     start: Params | None = None  # None: zero, or the solution of a smaller problem
+    # C (m,) and parameters of the last one or two fits of every model to the same rows, and the
+    # blocks of classes of the last one of a single model
+    last: Sequence[tuple[Tensor, Params]] = ()
+    blocks: ClassBlocks | None = None
     # called with the progress after every iteration; True stops the fit
     callback: Callable[[Progress], bool] | None = None
     bound: bool = True  # compute the duality gap, which costs about two passes; else it is nan
@@ -111,6 +116,7 @@ class FitResult:
     # directions (K, p + 1) along which separable models diverge, in units of columns with
     # standard deviation one; the intercept is last
     directions: tuple[Tensor | None, ...] = ()
+    blocks: ClassBlocks | None = None  # blocks of classes of a single model
     # passes and optimality at the start and after every iteration, of a single model
     trace: tuple[tuple[int, float], ...] = ()
 

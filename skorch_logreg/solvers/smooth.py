@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
-from skorch_logreg.curvature import Curvature, join
+from skorch_logreg.curvature import ClassBlocks, Curvature, join
 from skorch_logreg.objective import (
     ROUNDING_DISTANCE,
     Objective,
@@ -157,6 +157,18 @@ def start(
     """Return the state at given parameters, with curvatures built there."""
     point = objective.evaluate(params)
     return _fresh(objective, point, plan or choose_curvature(objective), tol)
+
+
+def continued(
+    objective: Objective, params: Tensor, tol: float, blocks: ClassBlocks | None
+) -> SmoothState | None:
+    """Return the state of a single model with blocks of another strength; None without any."""
+    if blocks is None or len(params) > 1:
+        return None
+    plan = choose_curvature(objective)
+    kept = replace(plan, build=blocks.at_strength)
+    state = _fresh(objective, objective.evaluate(params), kept, tol)
+    return replace(state, progress=(ModelProgress(plan),))
 
 
 def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) -> SmoothState:

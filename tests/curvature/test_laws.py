@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skorch_logreg.curvature import DualHessian, ExactHessian, RoughHessian
+from skorch_logreg.curvature import ClassBlocks, DualHessian, ExactHessian, RoughHessian
 from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.curvature.classes import thin
 from skorch_logreg.objective import hessian_product, inner
@@ -151,6 +151,24 @@ def test_partial_ones_are_close_on_easy_data(loss):
             _, decrement = newton_direction(of, point, curvature, tol)
             assert of.data.n_passes - before <= 25, name
             torch.testing.assert_close(decrement, truth, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
+def test_blocks_of_another_strength_are_those_built_with_it(loss, penalty, fit_intercept):
+    def built(reg_strength):
+        of = objective(
+            loss, PENALTIES[penalty], reg_strength=(reg_strength,), fit_intercept=fit_intercept
+        )
+        point = of.evaluate(parameters(of))
+        return of, point, ClassBlocks.build(of, point)
+
+    *_, blocks = built(20.0)
+    for reg_strength in (7.0, 2.0, 0.5):
+        of, point, truth = built(reg_strength)
+        blocks = blocks.at_strength(of, point)
+        torch.testing.assert_close(
+            blocks.solve(point.gradient), truth.solve(point.gradient), rtol=1e-3, atol=1e-4
+        )
 
 
 def test_singular_matrices_are_factored():

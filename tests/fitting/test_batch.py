@@ -121,3 +121,36 @@ def test_a_start_at_the_optimum_takes_no_iteration():
     params = Params(found.params.coef, found.params.intercept)
     again = fitter(3).fit(replace(given, start=params), np.arange(4))
     assert (again.n_iter <= 1).all()
+
+
+def sweep(max_models, Cs, n_classes=40, n=1500, p=80):
+    """Fit two folds for every C, and return the result with the passes of every batch."""
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, n_classes, n)
+    X = rng.normal(size=(n_classes, p))[index] + 2 * rng.normal(size=(n, p)) * np.logspace(0, 1, p)
+    weight = torch.from_numpy((np.arange(n)[:, None] % 3 != np.arange(2)).astype(float))
+    many = BatchFitter(
+        rows=lambda targets, weight: from_arrays(X, targets, weight),
+        columns=lambda numbers: (torch.from_numpy(index), weight[:, numbers]),
+        loss=Multinomial(n_classes),
+        penalty=lambda number, device: L2(),
+        n_features=p,
+        max_models=max_models,
+        fit_intercept=True,
+        options={"tol": 1e-3},
+    )
+    fold, c = np.indices((2, len(Cs))).reshape(2, -1)
+    passes = []
+    given = Models(fold, torch.as_tensor(Cs, dtype=torch.float64)[c], group=c)
+    return many.fit_all(given, lambda part, result: passes.append(result.n_passes)), passes
+
+
+@pytest.mark.parametrize("max_models", [1, 3])
+def test_a_sweep_starts_every_batch_from_the_last(max_models):
+    Cs = np.logspace(-4, 0, 7)
+    found, passes = sweep(max_models, Cs)
+    alone = [sweep(max_models, [C]) for C in Cs[::3]]
+    assert set(found.status) == {Status.CONVERGED}
+    for value, (one, _) in zip(found.value.reshape(2, -1)[:, ::3].T, alone, strict=True):
+        torch.testing.assert_close(value, one.value, rtol=2e-5, atol=0)
+    assert sum(passes) < 0.6 * len(Cs) * np.mean([sum(counts) for _, counts in alone])

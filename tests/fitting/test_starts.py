@@ -6,7 +6,7 @@ import torch
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Params, Status, fit
-from skorch_logreg.fitting.starts import cold_start
+from skorch_logreg.fitting.starts import cold_start, predicted_start
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import minimise_intercept
 from skorch_logreg.penalties import L2
@@ -91,3 +91,15 @@ def test_what_is_only_a_start_is_not_proven(monkeypatch):
     of = objective(LOSSES["binomial"])
     sloppy = drive(LBFGS(), of, of.zeros(), tol=0.5, max_iter=9, bound=False, proof=False)
     assert sloppy.status == (Status.CONVERGED,)
+
+
+def test_parameters_are_predicted_over_log_C():
+    C = torch.tensor([1.0, 10.0, 100.0, 1000.0], dtype=torch.float64)
+    params = C.log10()[:, None, None] * torch.ones(1, 2, 3, dtype=torch.float64)
+    pairs = [(C[i : i + 1], params[i : i + 1]) for i in range(4)]
+    (share,) = {float(v) for v in (predicted_start(C[2:3], pairs[:2]) - params[1]).ravel()}
+    assert 0.5 < share < 1
+    assert predicted_start(C[2:3], pairs[:1]).equal(params[:1])
+    assert predicted_start(C[:1] * torch.inf, pairs[:2]).isfinite().all()
+    assert predicted_start(C[1:2], [pairs[1], pairs[1]]).equal(params[1:2])
+    assert float(predicted_start(C[3:], pairs[:2]).max()) <= 2  # no further than one more interval

@@ -79,11 +79,6 @@ class FittedModel:
         """
         whole = estimator
         estimator, X = unwrap_estimator(estimator, X)
-        if hasattr(estimator, "thresholds_"):
-            raise ParameterError(
-                f"{type(estimator).__name__} has ordered classes, which only summary, "
-                "marginal_effects and brant_test support."
-            )
         coef, intercept = dense_params(estimator)
         ridge = ridge_of(estimator, coef.shape[1])
         _check_offset(estimator, offset)
@@ -276,6 +271,11 @@ def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
 
 def dense_params(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return copies of the coefficients (K, n_features) and intercepts (K,) in float64."""
+    if hasattr(estimator, "thresholds_"):
+        raise ParameterError(
+            f"{type(estimator).__name__} has ordered classes, which only summary, "
+            "marginal_effects and brant_test support."
+        )
     coef = np.atleast_2d(to_dense_numpy(estimator.coef_)).astype(np.float64)
     intercept = to_dense_numpy(estimator.intercept_).astype(np.float64).ravel()
     return coef, np.broadcast_to(intercept, len(coef)).copy()

@@ -35,6 +35,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "sparse_gram_rows": (*_SPARSE, c_void_p, c_void_p, c_int64, c_int64, *(c_void_p,) * 3),
     "logistic_models": (*_LOGISTIC, c_void_p, c_void_p),
     "logistic_along": (*_LOGISTIC, *(c_void_p,) * 3),
+    "cumulative_sums": (*_LOGISTIC, *(c_void_p,) * 2),
     "cumulative_models": (*_LOGISTIC, *(c_void_p,) * 4),
     "multinomial_models": (*_MULTINOMIAL, *_BY_ROW, c_void_p, c_void_p),
     "multinomial_along": (*_MULTINOMIAL, *_BY_ROW, *(c_void_p,) * 3),

@@ -119,50 +119,93 @@ EXPORT CLONES void logistic_along(const double *logits, int64_t n_rows, int64_t 
    takes a hundred times as long, and the ends of the first and the last class are infinite. */
 #define FAR -300.0
 
-/* The cumulative logistic loss of ordered classes. `ends` (n_classes, 2, n_models) holds the upper and
-   the lower end of the interval of each class, inf and -inf beyond the last thresholds. Add the
-   weighted losses without the share of the intervals, and what rounding took from these sums, to
-   sums (2, n_models), and weighted terms to by_class (n_classes, 5, n_models): probabilities of
-   being beyond the upper and the lower end, their derivatives, and the weights. All are zero before.
-   Write weighted residuals (n_rows, n_models), unless `residual` is NULL. */
-EXPORT CLONES void cumulative_models(const double *logits, int64_t n_rows, int64_t n_models,
+/* Logits of ordered classes, and the ends of the interval of each class, inf and -inf beyond the last
+   thresholds, in (n_classes, 2, n_models). */
+typedef struct {
+    batch_t b;
+    const int64_t *class_of;
+    int64_t class_row, class_model;
+    const double *ends;
+} ordered_t;
+
+/* Read a tile and the distances of its logits beyond the ends of their class; `place` becomes the
+   first of `stride` numbers for each class. Return the number of logits. */
+INNER int64_t read_ordered(const ordered_t *o, int64_t row, int64_t model, tile_t *t,
+    const double *logits, int64_t stride, double *above, double *below, int64_t *place)
+{
+    int64_t m = o->b.n_models, size = read_tile(&o->b, row, model, t);
+    for (int64_t i = 0; i < t->rows; i++)
+        for (int64_t k = 0; k < t->width; k++) {
+            int64_t own = model + k, at = i * t->width + k;
+            int64_t y = o->class_of[(row + i) * o->class_row + own * o->class_model];
+            double up = logits[t->start + at] - o->ends[2 * y * m + own];
+            double down = o->ends[(2 * y + 1) * m + own] - logits[t->start + at];
+            above[at] = up < FAR ? FAR : up;
+            below[at] = down < FAR ? FAR : down;
+            place[at] = stride * y * m + own;
+        }
+    return size;
+}
+
+/* Add weighted terms of the cumulative logistic loss to by_class (n_classes, 5, n_models), which is
+   zero before: probabilities of being beyond the upper and the lower end, their derivatives, and the
+   weights. */
+EXPORT CLONES void cumulative_sums(const double *logits, int64_t n_rows, int64_t n_models,
     const int64_t *class_of, int64_t class_row, int64_t class_model, const double *weight,
-    int64_t weight_row, int64_t weight_model, const double *ends, double *sums, double *by_class,
-    double *residual)
+    int64_t weight_row, int64_t weight_model, const double *ends, double *by_class)
 {
     batch_t b = {n_rows, n_models, weight, 0, 0, weight, weight_row, weight_model};
+    ordered_t o = {b, class_of, class_row, class_model, ends};
     tile_t t;
     for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
         for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
-            double upper[MAX_TILE], lower[MAX_TILE], loss[MAX_TILE], terms[4][MAX_TILE];
-            int64_t size = read_tile(&b, row, model, &t), place[MAX_TILE], i, k;
-            const double *from = logits + t.start;
-            for (i = 0; i < t.rows; i++)
-                for (k = 0; k < t.width; k++) {
-                    int64_t own = model + k, at = i * t.width + k;
-                    int64_t y = class_of[(row + i) * class_row + own * class_model];
-                    upper[at] = ends[2 * y * n_models + own];
-                    lower[at] = ends[(2 * y + 1) * n_models + own];
-                    place[at] = 5 * y * n_models + own;
-                }
+            double above[MAX_TILE], below[MAX_TILE], up[MAX_TILE], down[MAX_TILE];
+            int64_t place[MAX_TILE], i;
+            int64_t size = read_ordered(&o, row, model, &t, logits, 5, above, below, place);
 #pragma omp simd
             for (i = 0; i < size; i++) {
-                double up = from[i] - upper[i], down = lower[i] - from[i];
-                terms_t above = logistic_terms(up < FAR ? FAR : up);
-                terms_t below = logistic_terms(down < FAR ? FAR : down);
-                loss[i] = t.weight[i] * (above.loss + below.loss);
-                terms[0][i] = t.weight[i] * above.wrong;
-                terms[1][i] = t.weight[i] * below.wrong;
-                terms[2][i] = t.weight[i] * above.curvature;
-                terms[3][i] = t.weight[i] * below.curvature;
+                terms_t of_up = logistic_terms(above[i]), of_down = logistic_terms(below[i]);
+                above[i] = t.weight[i] * of_up.wrong;
+                below[i] = t.weight[i] * of_down.wrong;
+                up[i] = t.weight[i] * of_up.curvature;
+                down[i] = t.weight[i] * of_down.curvature;
             }
             for (i = 0; i < size; i++) {
-                for (k = 0; k < 4; k++)
-                    by_class[place[i] + k * n_models] += terms[k][i];
-                by_class[place[i] + 4 * n_models] += t.weight[i];
+                double *to = by_class + place[i];
+                to[0] += above[i];
+                to[n_models] += below[i];
+                to[2 * n_models] += up[i];
+                to[3 * n_models] += down[i];
+                to[4 * n_models] += t.weight[i];
             }
-            for (i = 0; residual && i < size; i++)
-                residual[t.start + i] = terms[0][i] - terms[1][i];
+        }
+}
+
+/* Add the weighted cumulative logistic losses, with the share of the interval of each class
+   (n_classes, n_models), and what rounding took from these sums, to sums (2, n_models), which are
+   zero before. Write weighted residuals (n_rows, n_models). */
+EXPORT CLONES void cumulative_models(const double *logits, int64_t n_rows, int64_t n_models,
+    const int64_t *class_of, int64_t class_row, int64_t class_model, const double *weight,
+    int64_t weight_row, int64_t weight_model, const double *ends, const double *shares,
+    double *sums, double *residual)
+{
+    batch_t b = {n_rows, n_models, weight, 0, 0, weight, weight_row, weight_model};
+    ordered_t o = {b, class_of, class_row, class_model, ends};
+    tile_t t;
+    for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
+        for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
+            double above[MAX_TILE], below[MAX_TILE], loss[MAX_TILE];
+            int64_t place[MAX_TILE], i;
+            int64_t size = read_ordered(&o, row, model, &t, logits, 1, above, below, place);
+            double *to = residual + t.start;
+            for (i = 0; i < size; i++)
+                loss[i] = shares[place[i]];
+#pragma omp simd
+            for (i = 0; i < size; i++) {
+                terms_t of_up = logistic_terms(above[i]), of_down = logistic_terms(below[i]);
+                loss[i] = t.weight[i] * (loss[i] + of_up.loss + of_down.loss);
+                to[i] = t.weight[i] * (of_up.wrong - of_down.wrong);
+            }
             add_tile(&b, &t, loss, sums);
         }
     add_rest(1, n_models, sums);

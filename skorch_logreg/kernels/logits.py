@@ -23,7 +23,7 @@ def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] |
             return None
         if not array.is_contiguous() or array.numel() == 0:
             return None
-    if loss == "logistic":
+    if loss != "multinomial":
         return tuple(logits.shape[:2])
     return (is_single, *logits.shape) if logits.shape[2] <= _MAX_CLASSES else None
 
@@ -66,35 +66,31 @@ def weighted_loss(
     return None
 
 
-def cumulative_loss(
-    logits: Tensor, targets: Tensor, weight: Tensor, ends: Tensor, residual: Tensor | None = None
-) -> tuple[Tensor, Tensor] | None:
-    """Sum the terms of the cumulative logistic loss by class, and compute weighted residuals.
+def cumulative_sums(logits: Tensor, targets: Tensor, weight: Tensor, ends: Tensor) -> Tensor | None:
+    """Sum weighted terms of the cumulative logistic loss by class, (classes, 5, m).
 
-    ``ends`` (classes, 2, m) are the upper and the lower end of the interval of each class. Returns
-    the weighted losses (m,) without the intervals' share, and (classes, 5, m): the weighted
-    probabilities of being beyond each end, their derivatives, and the weights.
+    These are the probabilities of being beyond the upper and the lower end of the interval of the
+    class, their derivatives, and the weights; ``ends`` (classes, 2, m) are the ends.
     """
     weight, ends = weight.to(torch.float64), ends.contiguous()
-    sums, by_class = (
-        weight.new_zeros(2, logits.shape[1]),
-        weight.new_zeros(len(ends), 5, *ends.shape[2:]),
-    )
-    function, shape = compiled("cumulative_models"), _shape("logistic", logits, logits)
-    if function is None or shape is None:
-        return None
-    arrays = [argument for row in (targets, weight) for argument in _by_row(row)]
-    out = None if residual is None else residual.data_ptr()
-    function(
-        logits.data_ptr(),
-        *shape,
-        *arrays,
-        ends.data_ptr(),
-        sums.data_ptr(),
-        by_class.data_ptr(),
-        out,
-    )
-    return sums[0], by_class
+    by_class = weight.new_zeros(ends.shape[0], 5, ends.shape[2])
+    rows, outs = (targets, weight), (ends, by_class)
+    return by_class if _call("cumulative", "sums", logits, logits, rows=rows, ends=outs) else None
+
+
+def cumulative_loss(
+    logits: Tensor, targets: Tensor, weight: Tensor, ends: Tensor, shares: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Sum cumulative logistic losses (m,), and compute weighted residuals (rows, m, 1).
+
+    ``shares`` (classes, m) are added to the loss of each class; ``ends`` as in `cumulative_sums`.
+    """
+    weight, residual = weight.to(torch.float64), torch.empty_like(logits)
+    sums = weight.new_zeros(2, logits.shape[1])
+    outs = (ends.contiguous(), shares.contiguous(), sums, residual)
+    if _call("cumulative", "models", logits, residual, rows=(targets, weight), ends=outs):
+        return sums[0], residual
+    return None
 
 
 def loss_along(

@@ -1,5 +1,6 @@
 """Loss functions of the logits of a row."""
 
+import torch
 from torch import Tensor
 
 from skorch_logreg.losses.binomial import Binomial, SoftBinomial
@@ -20,6 +21,12 @@ __all__ = [
 
 def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
     """Sum weights (rows, m) times class probabilities over the rows, (m, classes)."""
+    if (
+        y.dtype is torch.int64 and y.shape[1] == 1
+    ):  # classes: a one-hot array would be K times as long
+        n_classes = loss.shares(y[:1]).shape[-1]
+        total = weight.new_zeros(n_classes, weight.shape[1])
+        return total.index_add_(0, y[:, 0, 0], weight).T
     return (loss.shares(y) * weight[..., None]).sum(dim=0)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from skorch_logreg.kernels.logits import cumulative_loss
+from skorch_logreg.kernels.logits import cumulative_loss, cumulative_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,15 +147,12 @@ class CumulativeLogit:
         upper, lower = (ends.T for ends in self._ends)
         return logsigmoid(upper - logits) + logsigmoid(logits - lower) - self._interval_loss.T
 
-    def nuisance_sums(
-        self, logits: Tensor, y: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum weighted values, gradients and Hessians in `nuisance` over the rows."""
-        value, sums = self._sums_by_class(logits, y, weight)
+    def nuisance_sums(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum weighted gradients and Hessians in `nuisance` over the rows."""
+        sums = self._sums_by_class(logits, y, weight)
         pull_up, pull_down, bend_up, bend_down, total = sums.unbind(dim=1)
         inside = total[1:-1].T  # weights of the classes between two thresholds
         slope = 1 / torch.expm1(self.nuisance[:, 1:])
-        value = value + (total * self._interval_loss).sum(dim=0)
         gradient = _suffix_sums((pull_down[1:] - pull_up[:-1]).T)
         gradient[:, 1:] -= inside * slope
         # a difference of thresholds moves all above it: entry (j, l) sums those above both
@@ -163,7 +160,7 @@ class CumulativeLogit:
         place = torch.arange(bend.shape[1], device=bend.device)
         hessian = bend[:, torch.maximum(place[:, None], place)]
         hessian.diagonal(dim1=1, dim2=2)[:, 1:] += inside * slope * (1 + slope)
-        return value, gradient, hessian
+        return gradient, hessian
 
     def nuisance_gradient(self, logits: Tensor, y: Tensor) -> Tensor:
         """Compute the derivatives (rows, m, K - 1) of the loss in `nuisance`."""
@@ -173,27 +170,26 @@ class CumulativeLogit:
 
     def weighted(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Sum weighted losses (m,), and compute weighted residuals (rows, m, 1)."""
-        residual = torch.empty_like(logits)
-        value, sums = self._sums_by_class(logits, y, weight, residual)
-        return value + (sums[:, -1] * self._interval_loss).sum(dim=0), residual
-
-    def _sums_by_class(
-        self, logits: Tensor, y: Tensor, weight: Tensor, residual: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Sum the terms of all rows by class, and write weighted residuals; see the kernel."""
-        ends = torch.stack(self._ends, dim=1).expand(-1, -1, logits.shape[1])
-        found = cumulative_loss(logits, y, weight, ends, residual)
+        shares = self._interval_loss.expand(-1, logits.shape[1])
+        found = cumulative_loss(logits, y, weight, self._stacked_ends(logits), shares)
         if found is not None:
             return found
-        above, below = self._distances(logits, y)
-        value = -((logsigmoid(-above) + logsigmoid(-below)) * weight).sum(dim=0)
-        above, below = above.sigmoid_(), below.sigmoid_()
-        if residual is not None:
-            torch.mul(above - below, weight, out=residual[..., 0])
+        value, residual = self.value_residual(logits, y)
+        return (value * weight).sum(dim=0), residual.mul_(weight[..., None])
+
+    def _stacked_ends(self, logits: Tensor) -> Tensor:
+        return torch.stack(self._ends, dim=1).expand(-1, -1, logits.shape[1])
+
+    def _sums_by_class(self, logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """Sum the terms of the rows by class; see `cumulative_sums`."""
+        found = cumulative_sums(logits, y, weight, self._stacked_ends(logits))
+        if found is not None:
+            return found
+        above, below = (part.sigmoid_() for part in self._distances(logits, y))
         rows = torch.stack([above, below, _bend(above), _bend(below), torch.ones_like(above)], 1)
         sums = rows.new_zeros(self.n_classes, *rows.shape[1:])
         index = y[:, None, :, 0].expand_as(rows)
-        return value, sums.scatter_add_(0, index, rows * weight[:, None])
+        return sums.scatter_add_(0, index, rows * weight[:, None])
 
     def mixed(self, logits: Tensor, y: Tensor) -> Tensor:
         """Compute the derivatives (rows, m, K - 1) of the residual in `nuisance`."""

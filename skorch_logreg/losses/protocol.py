@@ -100,12 +100,10 @@ class NuisanceLoss(Loss, Protocol):
         ``class_weight`` (m, classes) are the total weights of the classes.
         """
 
-    def nuisance_sums(
-        self, logits: Tensor, y: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum values, gradients and Hessians in the nuisance parameters over weighted rows.
+    def nuisance_sums(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum gradients and Hessians in the nuisance parameters over weighted rows.
 
-        ``weight`` has shape (rows, m) or (rows, 1); the sums (m,), (m, T) and (m, T, T).
+        ``weight`` has shape (rows, m) or (rows, 1); the sums (m, T) and (m, T, T).
         """
 
     def weighted(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def nuisance_border(objective: Objective, point: Point) -> Tensor:
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         mixed = loss.mixed(logits, block.targets).mul_(block.weight[..., None])
-        return block.rmatmul(mixed), loss.nuisance_sums(logits, block.targets, block.weight)[2]
+        return block.rmatmul(mixed), loss.nuisance_sums(logits, block.targets, block.weight)[1]
 
     cross, hessian = objective.data.reduce(kernel, point.logits)
     return nuisance_root(hessian) @ cross

@@ -18,7 +18,7 @@ _MAX_STEPS = 100
 _MAX_STEP_LOGITS = 4.0  # longest step, as for intercepts
 # relative change of the last step: it leaves about its square, and in the value the square of that
 _LAST_CHANGE = 1e-4
-_SUFFICIENT = 1e-4  # share of the predicted decrease that a step has to reach
+_SLOPE_LEFT = 0.5  # share of the slope that may be left in the other direction
 
 Reduce = Callable[..., tuple[Tensor, ...]]
 
@@ -38,7 +38,7 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
         return reduce(kernel, logits, reads=0)
 
     nuisance = start.expand(logits.shape[1], -1)
-    value, gradient, hessian = sums(nuisance)
+    gradient, hessian = sums(nuisance)
     for _ in range(_MAX_STEPS):
         root = nuisance_root(hessian)
         step = -(root.mT @ (root @ gradient[..., None]))[..., 0]
@@ -47,20 +47,21 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
         change[:, 1:] /= nuisance[:, 1:].clamp(max=1.0)
         if bool((change <= _LAST_CHANGE).all()):
             return nuisance + step
-        slope, length = (gradient * step).sum(dim=1), torch.ones_like(value)
+        slope, length = (gradient * step).sum(dim=1), torch.ones_like(step[:, 0])
         while True:
             moved = nuisance + length[:, None] * step
             inside = (moved[:, 1:] > 0).all(dim=1)
-            ahead = sums(torch.where(inside[:, None], moved, nuisance))
-            enough = value + _SUFFICIENT * length * slope + 4 * _EPS * value.abs()
-            fine = (inside & (ahead[0] <= enough)) | (length < _EPS)
+            moved = torch.where(inside[:, None], moved, nuisance)
+            ahead = sums(moved)
+            # the slope of a convex function increases: too far ahead it is as large as before
+            fine = inside & ((ahead[0] * step).sum(dim=1) <= -_SLOPE_LEFT * slope)
+            fine |= length < _EPS
             if bool(fine.all()):
                 break
             length = torch.where(fine, length, length / 2)
         if bool((length < _EPS).all()):
             return nuisance
-        nuisance = torch.where(inside[:, None], moved, nuisance)
-        value, gradient, hessian = ahead
+        nuisance, (gradient, hessian) = moved, ahead
     return nuisance
 
 

@@ -86,7 +86,7 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
     def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
         mixed = loss.mixed(logits, block.targets) * change * block.weight[..., None]
         sums = loss.nuisance_sums(logits, block.targets, block.weight)
-        return mixed.sum(dim=0), sums[2]
+        return mixed.sum(dim=0), sums[1]
 
     change = objective.logits(step)
     mixed, bend = objective.data.reduce(kernel, point.logits, change, reads=0)

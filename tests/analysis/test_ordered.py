@@ -13,6 +13,7 @@ from skorch_logreg import (
     OrdinalLogisticClassifier,
     ParameterError,
     TorchLogisticClassifier,
+    bootstrap,
     influence,
     marginal_effects,
     profile_intervals,
@@ -211,6 +212,8 @@ def test_errors():
         influence(model, X, y)
     with pytest.raises(ParameterError, match="only summary, marginal_effects and brant_test"):
         profile_intervals(model, X, y)
+    with pytest.raises(ParameterError, match="only summary, marginal_effects and brant_test"):
+        bootstrap(model, X, y)
     with pytest.raises(ParameterError, match="brant_test is for an OrdinalLogisticClassifier"):
         brant_test(TorchLogisticClassifier().fit(X, y), X, y)
     with pytest.raises(ParameterError, match="three classes"):

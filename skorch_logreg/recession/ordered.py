@@ -73,7 +73,9 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
     Derivatives of the loss in the distances of rows from their thresholds change their sign only if
     these change by 1 or more, see `proves_minimiser`.
     """
-    if not objective.penalty.smooth or objective.shape[2] > MAX_COEFFICIENTS:
+    penalty = objective.penalty
+    is_smooth = penalty.smooth or not (penalty.constrains or bool(objective.reg_strength.any()))
+    if not is_smooth or objective.shape[2] > MAX_COEFFICIENTS:
         return False
     hessian = loss_hessian(objective, point)[0, 0, :-1, 0, :-1]
     hessian.diagonal().add_(penalty_diagonal(objective, point.params)[0, 0, :-1])

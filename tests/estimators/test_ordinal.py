@@ -16,6 +16,7 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 from skorch_logreg import OrdinalLogisticClassifier, ParameterError, TorchLogisticClassifier
 from skorch_logreg.data import ArrayChunks
 from skorch_logreg.penalties import GroupL2
+from skorch_logreg.recession import ordered
 
 # MASS::housing, Copenhagen: satisfaction (low, medium, high) of residents, by contact with others
 # (low, high), type of housing (tower, apartment, atrium, terrace) and influence (low, medium, high)
@@ -236,6 +237,15 @@ def test_one_threshold_alone_is_not_separated(y, tol):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert exact(tol=tol).fit(X, y).converged_
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_a_newton_step_saves_linear_programmes(l1_ratio, monkeypatch):
+    X, y = problem()
+    searches = []
+    monkeypatch.setattr(ordered, "find_direction", lambda *args, **kw: searches.append(args))
+    assert exact(tol=1e-4, l1_ratio=l1_ratio).fit(X, y).converged_
+    assert searches == []
 
 
 @pytest.mark.parametrize(

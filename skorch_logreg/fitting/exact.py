@@ -150,7 +150,7 @@ def _last_fits(request: FitRequest, units: Units, group: Tensor) -> list[tuple[T
 def _reusable_blocks(outcome: Outcome) -> ClassBlocks | None:
     """Return the blocks of classes of a single model if another C may begin with them."""
     curvature = getattr(outcome.state, "curvature", None)
-    if not isinstance(curvature, ClassBlocks):
+    if not (isinstance(curvature, ClassBlocks) and outcome.trace):
         return None
     return curvature if outcome.n_passes - outcome.trace[0][0] <= _MAX_PASSES_ON_BLOCKS else None
 

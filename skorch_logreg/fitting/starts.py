@@ -110,7 +110,9 @@ def _in_row_space(
     Hastie, Tibshirani (2004). Efficient quadratic regularization for expression arrays,
     Biostatistics 5, section 2.
     """
-    low_precision = is_low_precision_first(objective.data.n_samples, objective.loss.n_outputs)
+    low_precision = is_low_precision_first(
+        objective.data.n_samples, objective.loss.n_outputs, objective.data.n_features
+    )
     kernel_of_rows, ridge = row_kernel(objective, zero, low_precision)
     damping = low_precision_damping(zero.device, len(kernel_of_rows)) if low_precision else None
     (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)

@@ -168,7 +168,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     if n_outputs * side <= MAX_SIDE:
         choices.append(exact_hessian(objective))
     if n < 2 * side and n * n_outputs <= MAX_SIDE and allows_dual(objective):
-        choices.append(_dual_hessian(n, n_outputs))
+        choices.append(_dual_hessian(n, n_outputs, side - 1))
     joint = exact = min(choices, key=lambda plan: plan.cost(1), default=None)
     if exact is not None:
         sampled = _sampled_hessian(objective, exact)
@@ -181,7 +181,8 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             easy = exact.over_columns or bool(objective.reg_strength[0] >= side - 1)
             begins = easy and joint.cost(1) > _DIAGONAL_PASSES
             return _diagonal(joint) if begins else joint
-    if n_outputs > 1 and n_outputs * side**2 <= MAX_STORED_NUMBERS:
+    is_wide = exact is not None and n < side
+    if n_outputs > 1 and not is_wide and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _class_blocks(objective)
         least = max(_SAVING * blocks.cost(1), FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
@@ -211,19 +212,19 @@ def _is_dense(objective: Objective) -> bool:
     return objective.data.row_size >= objective.data.n_features
 
 
-def _dual_hessian(n: int, n_outputs: int) -> CurvaturePlan:
+def _dual_hessian(n: int, n_outputs: int, n_columns: int) -> CurvaturePlan:
     """Return the plan of the Hessian's inverse through a matrix of rows."""
-    cost, size = partial(dual_cost, n, n_outputs), (n * n_outputs) ** 2
+    cost, size = partial(dual_cost, n, n_outputs, n_columns), (n * n_outputs) ** 2
     exact = CurvaturePlan(DualHessian.build, True, cost, PROOF_RATE, size=size)
-    if not is_low_precision_first(n, n_outputs):
+    if not is_low_precision_first(n, n_outputs, n_columns):
         return exact
     build = partial(DualHessian.build, rough=True)
     return CurvaturePlan(build, False, cost, PROOF_RATE, exact, size=size)
 
 
-def is_low_precision_first(n: int, n_outputs: int) -> bool:
+def is_low_precision_first(n: int, n_outputs: int, n_columns: int) -> bool:
     """Return True if a low-precision product of all pairs of rows should come first."""
-    return dual_cost(n, n_outputs) > _ROW_PRODUCT_PASSES
+    return dual_cost(n, n_outputs, n_columns) > _ROW_PRODUCT_PASSES
 
 
 def _diagonal(joint: CurvaturePlan | None) -> CurvaturePlan:

@@ -317,7 +317,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     built if it is affordable, or conjugate gradients compute the decrement.  On an adaptive
     curvature another step is cheaper than either, and confirms the decrement if it contracts.
     """
-    state, models = _proven_by_duality(objective, state, models)
+    state, models = _proven_by_duality(objective, *_with_definite(objective, state, models))
     build: list[int] = []
     ask: list[int] = []
     if not models:
@@ -338,6 +338,21 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         state = renewed(objective, state, build)
         ask += [i for i in build if not bool(state.trusted[i])]
     return with_newton_directions(objective, state, ask) if ask else state
+
+
+def _with_definite(
+    objective: Objective, state: SmoothState, models: Sequence[int]
+) -> tuple[SmoothState, list[int]]:
+    """Replace curvatures of some models that a negative decrement shows to be indefinite.
+
+    Returns the state and the models that are left to confirm.
+    """
+    wrong = [i for i in models if float(state.decrement[i]) < 0 and state.progress[i].plan.fallback]
+    while wrong:
+        plan = state.progress[wrong[0]].plan.next
+        state = renewed(objective, state, [i for i in wrong if state.progress[i].plan.next is plan])
+        wrong = [i for i in wrong if state.progress[i].plan is not plan]
+    return state, [i for i in models if not bool(state.trusted[i])]
 
 
 def with_newton_directions(

@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.data import low_precision
 from skorch_logreg.solvers import conjugate_gradient
 
 MEAN = 3e7  # columns of deviation 1: the least eigenvalue is 1e-15 of the largest
@@ -90,3 +91,32 @@ def test_a_step_is_not_more_accurate_than_the_goal_needs(monkeypatch):
         left.append(float((residual.square() / eigenvalues).sum()) / 2)
     assert left[1] <= 2e-4**2
     assert counts[1] <= 0.6 * counts[0]
+
+
+@pytest.mark.parametrize("C", [1.0, 1e4])
+@pytest.mark.parametrize(("n", "p", "n_classes"), [(300, 1000, 2), (480, 768, 3)])
+def test_a_row_product_of_low_precision_proves_nothing(n, p, n_classes, C, monkeypatch):
+    """Where C is large its inverse Hessian is indefinite, so that its decrement is negative."""
+    monkeypatch.setattr(low_precision, "has_fast_bfloat16", lambda device: True)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p))
+    signal = X @ rng.normal(size=(p, n_classes))
+    y = (3 * signal / signal.std() + rng.gumbel(size=(n, n_classes))).argmax(axis=1)
+    model = TorchLogisticClassifier(C=C).fit(X, y)
+    judge = LogisticRegression(C=C, tol=1e-10, max_iter=5000).fit(X, y)
+    found, least = (
+        loss_of(X @ m.coef_.T + m.intercept_, y) + (m.coef_**2).sum() / (2 * C)
+        for m in (model, judge)
+    )
+    assert model.converged_
+    assert found - least <= 10 * model.tol**2 * least
+
+
+def test_an_indefinite_preconditioner_is_not_used(monkeypatch):
+    eigenvalues = torch.logspace(0, -2, 50, dtype=torch.float64)
+    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: eigenvalues.mul)
+    curvature = SimpleNamespace(solve=lambda residual: -residual)
+    point = SimpleNamespace(gradient=eigenvalues[None, None], value=torch.ones(1).double())
+    direction, decrement = conjugate_gradient.newton_direction(None, point, curvature, 1e-6)
+    assert float(decrement) == pytest.approx(float(eigenvalues.sum()) / 2, rel=0.1)
+    assert float((direction[0, 0] * eigenvalues).sum()) < 0

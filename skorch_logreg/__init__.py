@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         separation,
         summary,
         tune_threshold,
+        wald_test,
     )
     from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
     from skorch_logreg.estimators.multilabel.classifier import MultiLabel
@@ -83,6 +84,7 @@ __all__ = [
     "show_versions",
     "summary",
     "tune_threshold",
+    "wald_test",
 ]
 
 __version__ = "0.1.0"

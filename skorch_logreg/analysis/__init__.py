@@ -16,6 +16,7 @@ from skorch_logreg.analysis.proportional_odds import BrantTest, brant_test
 from skorch_logreg.analysis.resampling import Bootstrap, bootstrap
 from skorch_logreg.analysis.separable import Separation, separation
 from skorch_logreg.analysis.thresholds import TunedThreshold, tune_threshold
+from skorch_logreg.analysis.wald import WaldTest, wald_test
 
 __all__ = [
     "Bootstrap",
@@ -29,6 +30,7 @@ __all__ = [
     "RegularizationPath",
     "Separation",
     "TunedThreshold",
+    "WaldTest",
     "bootstrap",
     "brant_test",
     "correct_prior",
@@ -42,4 +44,5 @@ __all__ = [
     "separation",
     "summary",
     "tune_threshold",
+    "wald_test",
 ]

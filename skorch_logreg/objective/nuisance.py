@@ -15,7 +15,7 @@ from skorch_logreg.losses import NuisanceLoss
 
 _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 100
-_MAX_STEP_LOGITS = 4.0  # longest step, as for intercepts
+_MAX_STEP_LOGITS = 4.0  # longest first step, as for intercepts; each may be twice as long
 # relative change of the last step: it leaves about its square, and in the value the square of that
 _LAST_CHANGE = 1e-4
 _SLOPE_LEFT = 0.5  # share of the slope that may be left in the other direction
@@ -39,10 +39,10 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
 
     nuisance = start.expand(logits.shape[1], -1)
     gradient, hessian = sums(nuisance)
-    for _ in range(_MAX_STEPS):
+    for i in range(_MAX_STEPS):
         root = nuisance_root(hessian)
         step = -(root.mT @ (root @ gradient[..., None]))[..., 0]
-        step *= (_MAX_STEP_LOGITS / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
+        step *= (_MAX_STEP_LOGITS * 2.0**i / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
         change = step.abs()
         change[:, 1:] /= nuisance[:, 1:].clamp(max=1.0)
         if bool((change <= _LAST_CHANGE).all()):

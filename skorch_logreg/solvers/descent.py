@@ -82,7 +82,7 @@ def _search_line(
         return _evaluate_long_step(objective, point, scaled)
     factor = step[:, None].to(change.dtype)
     logits = change.masked_fill_(~(factor > 0), 0.0).mul_(factor).add_(point.logits)
-    return objective.at_logits(point.params + scaled, logits), scaled
+    return objective.at(point).at_logits(point.params + scaled, logits), scaled
 
 
 def _evaluate_long_step(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:
@@ -111,7 +111,8 @@ def backtracked_step(
     change = ahead.logits - point.logits
     step = backtrack(objective, point, direction, change)
     params = point.params + step[:, None, None] * direction
-    return objective.at_logits(params, torch.addcmul(point.logits, change, step[:, None]))
+    logits = torch.addcmul(point.logits, change, step[:, None])
+    return objective.at(point).at_logits(params, logits)
 
 
 def backtrack(objective: Objective, point: Point, direction: Tensor, change: Tensor) -> Tensor:

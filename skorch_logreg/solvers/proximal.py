@@ -167,7 +167,8 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
     within, part = _restricted(objective, columns)
     goal = _GOAL_SHARE * state.decrement
     inner_state = _newton_step(
-        part, _at_best_intercept(part, point.params[..., within], point.logits, state.goal)
+        part,
+        _at_best_intercept(part.at(point), point.params[..., within], point.logits, state.goal),
     )
     for _ in range(MAX_STEPS):
         if bool((inner_state.decrement <= goal).all()):
@@ -178,8 +179,9 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
             break
         inner_state = moved
     params = point.params.clone()
-    params[..., within] = inner_state.point.params
-    return _at_best_intercept(objective, params, inner_state.point.logits, state.goal)
+    found = inner_state.point
+    params[..., within] = found.params
+    return _at_best_intercept(objective.at(found), params, found.logits, state.goal)
 
 
 def _restricted(objective: Objective, columns: Tensor) -> tuple[Tensor, Objective]:
@@ -233,7 +235,7 @@ def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
         direction, change, step = _damped(objective, point, direction, change, step)
     params = projected(objective, point.params + step[:, None, None] * direction, point.params)
     logits = torch.addcmul(point.logits, change, step[:, None])
-    return _at_best_intercept(objective, params, logits, state.goal)
+    return _at_best_intercept(objective.at(point), params, logits, state.goal)
 
 
 def _damped(

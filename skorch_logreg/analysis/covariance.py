@@ -55,7 +55,49 @@ def squared_scores(
     return (total if groups is None else total.T @ total).numpy()
 
 
-def clustered_scores(
+def robust_scores(
+    fit: FittedModel | OrderedModel,
+    kind: str,
+    bread: np.ndarray,
+    *,
+    groups: Any,
+    is_frequency: bool,
+    n_samples: float,
+    df: float,
+) -> np.ndarray:
+    """Sum the squared scores of rows or groups for a sandwich, with the correction of its kind.
+
+    References
+    ----------
+    MacKinnon, White (1985). Some heteroskedasticity-consistent covariance matrix estimators with
+    improved finite sample properties, Journal of Econometrics 29. Zeileis (2006). Object-oriented
+    computation of sandwich estimators, Journal of Statistical Software 16(9), table 1.
+    """
+    if kind == "cluster":
+        return _clustered_scores(fit, groups, n_samples, df)
+    factor = np.sqrt(fit.weight) if is_frequency else fit.weight
+    if kind in ("HC2", "HC3"):
+        if isinstance(fit, OrderedModel) or len(fit.classes) > 2:
+            raise ParameterError(
+                f"covariance={kind!r} is for two classes; choose 'sandwich' or 'HC1' for more."
+            )
+        curvature = fit.curvature[:, 0]
+        if is_frequency:  # that of one of the rows that the weight counts
+            curvature = np.divide(curvature, fit.weight, where=fit.weight > 0, out=0 * curvature)
+        rest = 1 - curvature * quadratic_forms(fit, bread)
+        factor = factor / (np.sqrt(rest) if kind == "HC2" else rest)
+    if kind != "HC1":
+        return squared_scores(fit, factor)
+    _check_more_rows(n_samples, df, "n / (n - k)")
+    return squared_scores(fit, factor) * n_samples / (n_samples - df)
+
+
+def quadratic_forms(fit: FittedModel | OrderedModel, matrix: np.ndarray) -> np.ndarray:
+    """Compute ``x' matrix x`` (n_samples,) of the rows ``[Z 1]``."""
+    return np.concatenate([((Z @ matrix) * Z).sum(axis=1) for _, Z in fit.blocks()])
+
+
+def _clustered_scores(
     fit: FittedModel | OrderedModel, groups: Any, n_samples: float, df: float
 ) -> np.ndarray:
     """Sum the squared scores of groups, times the small-sample correction."""
@@ -66,12 +108,17 @@ def clustered_scores(
             f"groups has {n_groups} label for rows of positive weight; a variance needs two groups "
             "at least."
         )
+    _check_more_rows(n_samples, df, "(n - 1) / (n - k)")
+    correction = n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - df)
+    return squared_scores(fit, fit.weight, groups) * correction
+
+
+def _check_more_rows(n_samples: float, df: float, correction: str) -> None:
+    """Raise an error unless there are more rows than parameters."""
     # also if the sum of weights equals the number of parameters up to rounding
     if n_samples - max(df, 1.0) <= 1e-9 * n_samples:
         raise ParameterError(
-            f"n_samples={n_samples:g} with {df:g} parameters; (n - 1) / (n - k) needs more "
+            f"n_samples={n_samples:g} with {df:g} parameters; {correction} needs more "
             "rows than parameters. With weight_type='frequency' weights count rows; weights that "
             "are known up to a factor need weight_type='probability'."
         )
-    correction = n_groups / (n_groups - 1) * (n_samples - 1) / (n_samples - df)
-    return squared_scores(fit, fit.weight, groups) * correction

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
-from skorch_logreg.analysis.covariance import inverse_hessian
+from skorch_logreg.analysis.covariance import inverse_hessian, quadratic_forms
 from skorch_logreg.analysis.fitted_model import FittedModel, names_by_class
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.analysis.ordered_effects import ordered_effects
@@ -264,7 +264,7 @@ def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> I
     """
     fit = FittedModel.from_estimator(estimator, X, y, sample_weight, binary_function="influence")
     inverse = inverse_hessian(fit)  # B in x_i' B x_i
-    spread = np.concatenate([((Z @ inverse) * Z).sum(axis=1) for _, Z in fit.blocks()])
+    spread = quadratic_forms(fit, inverse)
     leverage = fit.curvature[:, 0] * spread
     sign, margin = np.where(fit.index == 1, 1.0, -1.0), fit.margin
     with np.errstate(over="ignore", divide="ignore"):

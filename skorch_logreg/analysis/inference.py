@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
-from skorch_logreg.analysis.covariance import clustered_scores, inverse_hessian, squared_scores
+from skorch_logreg.analysis.covariance import inverse_hessian, robust_scores
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
@@ -18,6 +18,9 @@ _COVARIANCES = {
     "model": "model-based (inverse Hessian x Fisher information x inverse Hessian)",
     "posterior": "posterior (inverse Hessian), with the penalty as a normal prior",
     "sandwich": "sandwich, HC0 (inverse Hessian x squared scores x inverse Hessian)",
+    "HC1": "sandwich, HC1 (HC0 times n / (n - k))",
+    "HC2": "sandwich, HC2 (squared scores divided by 1 - leverage)",
+    "HC3": "sandwich, HC3 (squared scores divided by (1 - leverage)^2)",
     "cluster": "sandwich of G groups (inverse Hessian x squared scores of groups x inverse "
     "Hessian), times G / (G - 1) (n - 1) / (n - k)",
 }
@@ -25,7 +28,7 @@ _WEIGHT_TYPES = {
     "frequency": "weights count rows, n is their sum",
     "probability": "weights are inverse probabilities of selection, n counts rows",
 }
-_ROBUST = ("sandwich", "cluster")
+_ROBUST = ("sandwich", "HC1", "HC2", "HC3", "cluster")
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +197,9 @@ def summary(
       includes the bias due to the penalty;
     - ``"sandwich"``: ``B S B`` with ``S`` the sum of the rows' squared scores, which is robust to
       a misspecified variance (HC0);
+    - ``"HC1"``, ``"HC2"``, ``"HC3"``: the same for few rows, with ``n / (n - k)``, or with squared
+      scores divided by ``1 - h`` or its square, where ``h`` is the leverage of the row among two
+      classes;
     - ``"cluster"``: the same with scores summed over groups of dependent rows, times
       ``G / (G - 1) (n - 1) / (n - k)`` for G groups with a row of positive weight, n rows and k
       parameters (the trace of ``B I`` with a penalty).
@@ -213,7 +219,8 @@ def summary(
         Labels of the fit.
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Sample weights of the fit; see `weight_type`.
-    covariance : {"model", "posterior", "sandwich", "cluster"}, default="model"
+    covariance : {"model", "posterior", "sandwich", "HC1", "HC2", "HC3", "cluster"}, \
+            default="model"
         Covariance estimator.
     groups : array-like of shape (n_samples,) or None, default=None
         Group labels of the rows, for "cluster".
@@ -229,7 +236,7 @@ def summary(
         - "probability": inverse probabilities of selection, known up to a factor (Stata's
           pweight, or the robust covariances of statsmodels' ``var_weights``). A row's score
           counts with its squared weight, and n is the number of rows of positive weight. For
-          "sandwich" and "cluster" only.
+          the sandwiches and "cluster" only.
 
     Returns
     -------
@@ -290,12 +297,10 @@ def summary(
     bread = inverse_hessian(fit)
     names, coef, moved = fit.estimates
     df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
-    if covariance == "cluster":
-        meat = clustered_scores(fit, groups, n_samples, df)
-    elif covariance == "sandwich":
-        meat = squared_scores(fit, np.sqrt(fit.weight) if is_frequency else fit.weight)
-    else:
-        meat = fit.information
+    meat = fit.information
+    if covariance in _ROBUST:
+        counts: Any = {"is_frequency": is_frequency, "n_samples": n_samples, "df": df}
+        meat = robust_scores(fit, covariance, bread, groups=groups, **counts)
     spread = bread if covariance == "posterior" else bread @ meat @ bread
     return Inference(
         names=names,

@@ -223,6 +223,33 @@ def lasso(X, y):
     return TorchLogisticClassifier(l1_ratio=1.0).fit(X, y), X, y
 
 
+@pytest.mark.parametrize(("covariance", "power"), [("HC2", 1), ("HC3", 2)])
+def test_corrections_by_the_leverage(covariance, power):
+    """The formulas of R's sandwich, whose hat values are those of the weighted least squares."""
+    X, y = spector()
+    fitted = sm.Logit(y, with_constant(X)).fit(disp=0, tol=1e-12)
+    Z, p = with_constant(X).to_numpy(), fitted.predict()
+    bread = np.linalg.inv((Z * (p * (1 - p))[:, None]).T @ Z)
+    hat = p * (1 - p) * ((Z @ bread) * Z).sum(axis=1)
+    scores = Z * ((y - p) / (1 - hat) ** (power / 2)).to_numpy()[:, None]
+    found = summary(FREE.fit(X, y), X, y, covariance=covariance)
+    close(found.covariance, bread @ scores.T @ scores @ bread)
+    assert covariance in str(found)
+    plain, first = (summary(FREE, X, y, covariance=kind) for kind in ("sandwich", "HC1"))
+    close(first.covariance, plain.covariance * 32 / 28)
+
+
+@pytest.mark.parametrize("covariance", ["HC1", "HC2", "HC3"])
+def test_corrections_count_repeated_rows(covariance):
+    X, y = spector()
+    weight = np.arange(len(y)) % 3
+    again = np.repeat(np.arange(len(y)), weight)
+    model = TorchLogisticClassifier(C=float("inf"), tol=1e-9).fit(X, y, sample_weight=weight)
+    found = summary(model, X, y, sample_weight=weight, covariance=covariance)
+    X, y = X.iloc[again], y.iloc[again]
+    close(found.covariance, summary(model, X, y, covariance=covariance).covariance)
+
+
 REFUSED = {
     "lasso": (lasso, {}, "l1_ratio=1.0"),
     "groups": (
@@ -249,7 +276,12 @@ REFUSED = {
         {},
         "penalty_factor is inf",
     ),
-    "covariance": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "hc3"}, "covariance='hc3'"),
+    "covariance": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "hc4"}, "covariance='hc4'"),
+    "classes": (
+        lambda X, y: (FREE.fit(X, np.arange(32) % 3), X, np.arange(32) % 3),
+        {"covariance": "HC3"},
+        "covariance='HC3' is for two classes",
+    ),
     "no groups": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "cluster"}, "needs them"),
     "level": (lambda X, y: (FREE.fit(X, y), X, y), {"level": 95}, "level=95"),
     "features": (lambda X, y: (FREE.fit(X, y), X[["GPA"]], y), {}, "X has 1 features"),

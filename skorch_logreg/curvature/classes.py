@@ -38,7 +38,7 @@ class ClassBlocks(Curvature):
 
         Each is the sum over at most about ``n_rows`` rows; None means all rows.
         """
-        data = objective.data
+        data = objective.data.exact
         weight, total = _weights(objective, point)
         least = None if n_rows is None else total.reshape(-1, 1) / n_rows
         place = torch.arange(data.n_samples, dtype=torch.float64, device=data.device)
@@ -58,15 +58,22 @@ class ClassBlocks(Curvature):
 
     @classmethod
     def _factored(cls, blocks: Tensor, change: Tensor, ridge: Tensor) -> "ClassBlocks":
+        """Factor blocks after a change of their diagonals, one by one in their own memory."""
         blocks.diagonal(dim1=-2, dim2=-1).add_(change)
         damping = low_precision_damping(blocks.device, blocks.shape[-1])
-        return cls(*scaled_cholesky(blocks, damping), ridge)
+        scale = blocks.new_empty(blocks.shape[:2])
+        for k in range(len(blocks)):
+            (blocks[k],), (scale[k],) = scaled_cholesky(blocks[k : k + 1], damping)
+        return cls(blocks, scale, ridge)
 
     def at_strength(self, objective: Objective, point: Point) -> "ClassBlocks":
         """Return the blocks of the same rows with the penalty of another objective."""
-        root = self.factor / self.scale[..., None]
+        blocks = torch.empty_like(self.factor)
+        for block, factor, scale in zip(blocks, self.factor, self.scale, strict=True):
+            root = factor / scale[:, None]
+            torch.mm(root, root.T, out=block)
         ridge = penalty_diagonal(objective, point.params).flatten(0, 1)
-        return self._factored(root @ root.mT, ridge - self.ridge, ridge)
+        return self._factored(blocks, ridge - self.ridge, ridge)
 
     def solve(self, gradient: Tensor) -> Tensor:
         flat = gradient.flatten(0, 1)[..., None]

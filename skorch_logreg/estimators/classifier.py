@@ -150,7 +150,8 @@ class TorchLogisticClassifier(
     In addition to a dense X, a fit takes ``n (32 + 16 K)`` bytes for n rows of K logits (1 for two
     classes), ``32 s^2`` bytes for a Hessian of side ``s = K (n_features + 1)``, 7 % of X for
     samples of its rows and 12 MB of buffers. If s exceeds 3000, it takes ``n (32 + 48 K)`` bytes
-    and does not form the Hessian.
+    and, instead of the Hessian, ``8 s (n_features + 1)`` for a block of it for each class, at most
+    0.5 GB, and ``160 s`` for pairs of steps.
 
     With three classes or more, adding a constant to a feature's coefficients of all classes does
     not change the probabilities. Where the penalty and the bounds do not determine this constant

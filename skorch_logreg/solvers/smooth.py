@@ -172,7 +172,7 @@ def continued(
 
 
 def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) -> SmoothState:
-    if plan.is_adaptive:  # low precision suffices for a shared curvature
+    if plan.is_adaptive or plan.by_class:  # low precision suffices
         curvature = plan.build(objective, point)
     else:  # the point keeps its float32 logits: in float64 they would be taken for exact ones
         curvature = plan.build(objective.exact, point.exact())

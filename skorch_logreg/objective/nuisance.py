@@ -15,10 +15,10 @@ from skorch_logreg.losses import NuisanceLoss
 
 _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 100
-_MAX_STEP_LOGITS = 4.0  # longest first step, as for intercepts; each may be twice as long
+_MAX_STEP_LOGITS = 4.0  # step, as for intercepts, which is extended as far as needed
 # relative change of the last step: it leaves about its square, and in the value the square of that
 _LAST_CHANGE = 1e-4
-_SLOPE_LEFT = 0.5  # share of the slope that may be left in the other direction
+_SLOPE_LEFT = 0.5  # share of the slope that a step may leave, in either direction
 
 Reduce = Callable[..., tuple[Tensor, ...]]
 
@@ -39,27 +39,32 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
 
     nuisance = start.expand(logits.shape[1], -1)
     gradient, hessian = sums(nuisance)
-    for i in range(_MAX_STEPS):
+    for _ in range(_MAX_STEPS):
         root = nuisance_root(hessian)
         step = -(root.mT @ (root @ gradient[..., None]))[..., 0]
-        step *= (_MAX_STEP_LOGITS * 2.0**i / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
+        step *= (_MAX_STEP_LOGITS / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
         change = step.abs()
         change[:, 1:] /= nuisance[:, 1:].clamp(max=1.0)
-        if bool((change <= _LAST_CHANGE).all()):
+        is_open = (change > _LAST_CHANGE).any(dim=1)
+        if not bool(is_open.any()):
             return nuisance + step
         slope, length = (gradient * step).sum(dim=1), torch.ones_like(step[:, 0])
+        shortened = torch.zeros_like(length, dtype=torch.bool)
         while True:
             moved = nuisance + length[:, None] * step
             inside = (moved[:, 1:] > 0).all(dim=1)
             moved = torch.where(inside[:, None], moved, nuisance)
             ahead = sums(moved)
-            # the slope of a convex function increases: too far ahead it is as large as before
-            fine = inside & ((ahead[0] * step).sum(dim=1) <= -_SLOPE_LEFT * slope)
-            fine |= length < _EPS
-            if bool(fine.all()):
+            # the slope of a convex function increases: too far ahead it is as large as before, and
+            # where rows are saturated a Newton step leaves most of it
+            left = (ahead[0] * step).sum(dim=1) / -slope
+            is_long = (~inside | (is_open & (left > _SLOPE_LEFT))) & (length > _EPS)
+            is_short = inside & is_open & (left < -_SLOPE_LEFT) & ~shortened
+            if not bool((is_long | is_short).any()):
                 break
-            length = torch.where(fine, length, length / 2)
-        if bool((length < _EPS).all()):
+            shortened |= is_long
+            length = length * torch.where(is_long, 0.5, torch.where(is_short, 2.0, 1.0))
+        if bool((length <= _EPS).all()):
             return nuisance
         nuisance, (gradient, hessian) = moved, ahead
     return nuisance

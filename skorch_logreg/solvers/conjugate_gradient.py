@@ -44,17 +44,10 @@ def newton_direction(
     estimation in the conjugate gradient method, equation 3.5.
     """
     product = hessian_product(objective, point)
-
-    def precondition(residual: Tensor) -> Tensor:
-        z = curvature.solve(residual)
-        # a curvature of low precision may not be positive definite
-        is_definite = inner(residual, z) > 0
-        return torch.where(is_definite[:, None, None], z, residual)
-
     goal = tol**2 * point.value
     direction = torch.zeros_like(point.gradient)
     residual = -point.gradient
-    search = z = precondition(residual)
+    search = z = _preconditioned(curvature, residual)
     rz = first = inner(residual, z)
     ratio = (first / (2 * point.value)).clamp(1e-12, 1.0)
     # squared relative residuals, not smaller than needed: of a step, smaller near the optimum until
@@ -81,7 +74,7 @@ def newton_direction(
         residual = residual - step[:, None, None] * image
         recent = [*recent[1 - _RECENT :], rz]
         decrement = decrement + step * rz / 2
-        z = precondition(residual)
+        z = _preconditioned(curvature, residual)
         fresh = inner(residual, z)
         contraction = (fresh / recent[0]).clamp(0.0, 1.0) ** (1 / len(recent))
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
@@ -94,3 +87,9 @@ def newton_direction(
         search = z + torch.where(live, fresh / rz, 0.0)[:, None, None] * search
         rz = fresh
     return direction, torch.maximum(total, decrement)
+
+
+def _preconditioned(curvature: Curvature, residual: Tensor) -> Tensor:
+    """Solve with the preconditioner where it is positive definite; in low precision it may not."""
+    z = curvature.solve(residual)
+    return torch.where((inner(residual, z) > 0)[:, None, None], z, residual)

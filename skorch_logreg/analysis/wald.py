@@ -66,7 +66,7 @@ class WaldTest(NormalEstimates):
 
 
 def wald_test(result: Any, hypotheses: str) -> WaldTest:
-    """Test linear hypotheses of coefficients, each alone and all together.
+    """Test linear hypotheses of coefficients, one by one and all together.
 
     Parameters
     ----------

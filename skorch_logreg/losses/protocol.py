@@ -15,7 +15,7 @@ class Loss(Protocol):
     ordered classes: T nuisance parameters of every model. `nuisance` holds them, and the methods
     with the word in their names are called only where it is not None. The loss is jointly convex in
     logits and nuisance parameters, and the objective minimises over these at every point. Such a
-    loss has one logit, and its constant is in the nuisance parameters: there is no intercept.
+    loss has one logit; its nuisance parameters include the constant, in place of an intercept.
 
     A target is a class or, for the soft losses, the probability of every class: T numbers for
     every model, or for all models at once (m = 1).
@@ -25,7 +25,7 @@ class Loss(Protocol):
     kernel : str or None
         Name of the compiled kernels of the loss; None if it has none.
     nuisance : Tensor of shape (m, T), or (1, T) for all models, or None
-        Parameters of the loss itself, all but the first of which are positive.
+        Parameters of the loss itself, positive from the second one on.
     """
 
     kernel: ClassVar[str | None]

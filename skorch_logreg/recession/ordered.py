@@ -22,7 +22,7 @@ _MAX_ENTRIES = 1 << 24  # of rows that are copied: 128 MiB
 def ordered_direction(objective: Objective, point: Point) -> Tensor | None:
     """Find a direction (1, p + 1) of recession of one model with thresholds.
 
-    Each row takes part in the loss of the thresholds above and below its class. Along a direction
+    The loss of a row depends on the thresholds above and below its class. Along a direction
     of coefficients and thresholds no such loss increases if and only if it does not in the binary
     model of all pairs of a row and one of its thresholds, whose columns are those of X and an
     indicator of every threshold.

@@ -1,7 +1,6 @@
 """Search for a direction of recession, using as few rows as possible."""
 
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -63,11 +62,13 @@ def find_direction(
     if search is None:
         return None
     rows = (logits,) if logits is not None and limit < torch.inf else ()
-    total, cone = None, search.cone(rows, limit)
+    total, cone, before = None, search.cone(rows, limit), None
     for _ in range(MAX_SOLVES):
         gain = search.gain(rows, limit, total)
-        if not gain.any():
+        # the last direction gained nothing that was not rounding
+        if not gain.any() or before is not None and np.array_equal(gain, before):
             break
+        before = gain
         found = search.best_direction(cone, gain)
         if found is None:
             break
@@ -314,12 +315,13 @@ def _class_differences(Z: Any, share: np.ndarray) -> Any:
     And the reverse, if both classes have a positive probability.
     """
     own, classes = share.argmax(axis=1), np.eye(share.shape[1])
-    parts = []
-    for k, other in permutations(range(len(classes)), 2):
-        rows = np.flatnonzero(own == k)
-        level = rows[share[rows, other] > 0]
-        parts += [sp.kron(classes[[k]] - classes[[other]], Z[rows], format="csr")]
-        parts += [sp.kron(classes[[other]] - classes[[k]], Z[level], format="csr")]
+    parts = [sp.csr_array((0, Z.shape[1] * len(classes)))]
+    for k in np.unique(own):
+        rows, others = np.flatnonzero(own == k), np.delete(np.arange(len(classes)), k)
+        parts += [sp.kron(classes[[k]] - classes[others], Z[rows], format="csr")]
+        for other in others[(share[rows][:, others] > 0).any(axis=0)]:
+            level = rows[share[rows, other] > 0]
+            parts += [sp.kron(classes[[other]] - classes[[k]], Z[level], format="csr")]
     return sp.csr_array(sp.vstack(parts, format="csr"))
 
 

@@ -88,7 +88,8 @@ class ModelProgress:
         steady = contraction <= self.proof_rate() and not self.has_newton_direction
         lost = max(self.lost_curvature, curvature_ratio)
         steady &= lost <= MAX_LOST_CURVATURE
-        proven = decrement_ratio <= 1 and (steady or self.proven)
+        # an indefinite curvature gives negative decrements, which prove nothing
+        proven = 0 <= decrement_ratio <= 1 and (steady or self.proven)
         latest = max(contraction if decrement_ratio > 1 else 0.0, 1e-8)
         # geometric mean; steps on a partial curvature differ more
         past = min(self.age, 1 if self.plan.proof_rate else 3)

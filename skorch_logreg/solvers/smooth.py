@@ -328,7 +328,9 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         model = state.progress[i]
         plan, is_adaptive = model.plan.next, model.plan.is_adaptive
         is_damped_factor = model.plan.exact and model.age == 0
-        affordable = plan.exact and plan.cost(len(models)) <= FIRST_PASSES
+        # preconditioned by a curvature that was lost, conjugate gradients stop too early
+        is_lost = model.lost_curvature > MAX_LOST_CURVATURE
+        affordable = plan.exact and (is_lost or plan.cost(len(models)) <= FIRST_PASSES)
         rebuilds = affordable and not (model.uses_newton_cg or is_damped_factor)
         if rebuilds and (n_left > 0 or not is_adaptive):
             n_left -= is_adaptive
@@ -401,7 +403,8 @@ def _has_better_partial(model: ModelProgress) -> bool:
     plan = model.plan
     if plan.next.exact or plan.follows_points:
         return False
-    return model.rate > PROOF_RATE or plan.is_adaptive
+    is_lost = model.lost_curvature > MAX_LOST_CURVATURE
+    return is_lost or model.rate > PROOF_RATE or plan.is_adaptive
 
 
 def _proven_by_duality(

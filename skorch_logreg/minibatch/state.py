@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.solvers import Status
 
+_HISTORY = ("loss", "learning_rate", "seconds")  # numbers of every epoch
+
 
 @dataclass
 class TrainingState:
@@ -21,9 +23,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     n_epochs: int = 0
-    history: dict[str, list[float]] = field(
-        default_factory=lambda: {"loss": [], "learning_rate": [], "seconds": []}
-    )
+    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _HISTORY})
     best: dict[str, Tensor] | None = None
     best_epoch: int = 0
 
@@ -101,7 +101,9 @@ class TrainingState:
 
     def check(self, epochs: int) -> None:
         """Raise an error for an invalid value of a checkpoint that an epoch would accept."""
-        lengths = {len(values) for name, values in self.history.items() if name != "valid_score"}
+        if set(self.history) - {"valid_score"} != set(_HISTORY):
+            raise ValueError(f"a history of {list(self.history)}")
+        lengths = {len(self.history[name]) for name in _HISTORY}
         is_valid = type(self.n_epochs) is int and 0 <= self.n_epochs <= epochs
         if not is_valid or lengths != {self.n_epochs}:
             raise ValueError(f"a history of {lengths} epochs, not {self.n_epochs}")

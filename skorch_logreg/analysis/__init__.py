@@ -3,12 +3,8 @@
 from skorch_logreg.analysis.bias_reduction import FirthFit, firth
 from skorch_logreg.analysis.costs import expected_cost_decision
 from skorch_logreg.analysis.effects import Influence, MarginalEffects, influence, marginal_effects
-from skorch_logreg.analysis.inference import (
-    Inference,
-    LikelihoodRatioTest,
-    likelihood_ratio_test,
-    summary,
-)
+from skorch_logreg.analysis.inference import Inference, summary
+from skorch_logreg.analysis.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
 from skorch_logreg.analysis.path import RegularizationPath, regularization_path
 from skorch_logreg.analysis.prior import correct_prior
 from skorch_logreg.analysis.profile import ProfileIntervals, profile_intervals

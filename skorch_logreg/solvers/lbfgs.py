@@ -9,9 +9,9 @@ from torch import Tensor
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
 from skorch_logreg.solvers.descent import take_step
+from skorch_logreg.solvers.progress import ModelProgress, steps_left
 from skorch_logreg.solvers.smooth import (
     GOAL_MARGIN,
-    ModelProgress,
     SmoothSolver,
     SmoothState,
     flattening,
@@ -20,7 +20,6 @@ from skorch_logreg.solvers.smooth import (
     n_models_left,
     newton_step,
     renewed,
-    steps_left,
     with_newton_directions,
 )
 

@@ -17,10 +17,11 @@ from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers.choose import MAX_SIDE, CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.newton import NewtonState
 from skorch_logreg.solvers.outcome import FinalPoint, Status
+from skorch_logreg.solvers.progress import ModelProgress
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.proximal import ProximalState
 from skorch_logreg.solvers.quadratic import QuadraticModel
-from skorch_logreg.solvers.smooth import ModelProgress, SmoothState
+from skorch_logreg.solvers.smooth import SmoothState
 from skorch_logreg.solvers.stopping import RunState
 
 _KINDS: list[Any] = [

@@ -75,7 +75,7 @@ def wald_test(result: Any, hypotheses: str) -> WaldTest:
     hypotheses : str
         Equations, separated by commas, such as ``"x1 = x2, 2 * x3 - x4 = 1"``; a side without an
         equation is tested to be zero. A name that is not an identifier is quoted by backticks:
-        ```"`mean radius` = 0"```.
+        ``"`mean radius` = 0"``.
 
     Returns
     -------

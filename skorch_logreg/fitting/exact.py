@@ -16,7 +16,7 @@ from skorch_logreg.fitting.rounding import stored, stored_gap
 from skorch_logreg.fitting.starts import cold_start, predicted_start, prior_start
 from skorch_logreg.losses import NuisanceLoss
 from skorch_logreg.objective import MAX_EXCESS, Objective, Params, Units
-from skorch_logreg.penalties import L2, Penalty
+from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import (
     LBFGS,
     SOLVERS,
@@ -33,9 +33,8 @@ from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.solvers.smooth import continued
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
-_MAX_PASSES_ON_BLOCKS = (
-    4  # of a fit after its start; after more, the next fit of another C builds blocks of its own
-)
+# passes of a fit after its start; after more, the next fit of another C builds blocks of its own
+_MAX_PASSES_ON_BLOCKS = 4
 _MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
@@ -55,16 +54,16 @@ def minimise(request: FitRequest) -> FitResult:
 def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
     """Return the request without excluded columns, its objective on the others, and their units.
 
-    A ridge towards a center is one towards zero, with the center's logits as an offset.
+    The center of a penalty is zero in these units, and its logits are an offset.
     """
     penalty, excluded = request.penalty.without_excluded()
     if excluded is not None:
         request = replace(request, penalty=penalty)
     data, loss, C = request.data, request.loss, request.C
     units = Units.of(data, request.fit_intercept, excluded)
-    if isinstance(penalty, L2) and penalty.center is not None:
-        prior = penalty.center if excluded is None else penalty.center.masked_fill(excluded, 0.0)
-        units, penalty = replace(units, prior=prior), replace(penalty, center=None)
+    penalty, prior = penalty.without_center()
+    if prior is not None:
+        units = replace(units, prior=prior if excluded is None else prior.masked_fill(excluded, 0))
     n_logits = len(C) * loss.n_outputs
     objective = Objective(
         data.standardised(units.center, units.scale, loss.encode(data.targets), n_logits),

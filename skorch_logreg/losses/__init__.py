@@ -21,9 +21,8 @@ __all__ = [
 
 def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
     """Sum weights (rows, m) times class probabilities over the rows, (m, classes)."""
-    if (
-        y.dtype is torch.int64 and y.shape[1] == 1
-    ):  # classes: a one-hot array would be K times as long
+    # classes: a one-hot array would be K times as long
+    if y.dtype is torch.int64 and y.shape[1] == 1:
         n_classes = loss.shares(y[:1]).shape[-1]
         total = weight.new_zeros(n_classes, weight.shape[1])
         return total.index_add_(0, y[:, 0, 0], weight).T

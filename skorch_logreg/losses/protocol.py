@@ -13,7 +13,7 @@ class Loss(Protocol):
 
     A loss may have parameters of its own, on which no penalty acts, such as the thresholds of
     ordered classes: T nuisance parameters of every model. `nuisance` holds them, and the methods
-    with the word in their names are called only where it is not None. The loss is jointly convex in
+    of `NuisanceLoss` are called only where it is not None. The loss is jointly convex in
     logits and nuisance parameters, and the objective minimises over these at every point. Such a
     loss has one logit; its nuisance parameters include the constant, in place of an intercept.
 

@@ -20,7 +20,7 @@ class L2(ElasticNet, FeaturePenalty):
 
     The minimiser is the most probable model where coefficients have normal priors with means c and
     variances ``C / f``: those of an older model, of a meta-analysis, or the class embeddings of a
-    zero-shot classifier.  As ``penalty=`` of an estimator it is the only one of its penalties.
+    zero-shot classifier.  As ``penalty=`` of an estimator it replaces ridge and lasso.
 
     Parameters
     ----------
@@ -38,7 +38,6 @@ class L2(ElasticNet, FeaturePenalty):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skorch_logreg import TorchLogisticClassifier
     >>> from skorch_logreg.penalties import L2
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
@@ -84,6 +83,10 @@ class L2(ElasticNet, FeaturePenalty):
                 "it must be finite."
             )
         return ridge._with(center=center.reshape(-1, n_features))
+
+    def without_center(self) -> tuple[Self, Tensor | None]:
+        """Return the ridge towards zero, and the center."""
+        return self._with(center=None), self.center
 
     def value(self, coef: Tensor) -> Tensor:
         return self.value_gradient(coef)[0]

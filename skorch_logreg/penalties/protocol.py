@@ -148,6 +148,10 @@ class Penalty(ABC):
         excluded = self.factor.isinf()
         return self._with(factor=torch.where(excluded, 1.0, self.factor)), excluded
 
+    def without_center(self) -> tuple[Self, Tensor | None]:
+        """Return the penalty of ``coef - center``, and the center (1 or K, p); None if it is 0."""
+        return self, None
+
     def of_columns(self, columns: Tensor) -> Self:
         """Return the penalty of some features' coefficients; a feature may occur repeatedly."""
         factor = None if self.factor is None else self.factor[columns]

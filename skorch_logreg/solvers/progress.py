@@ -41,6 +41,11 @@ class ModelProgress:
     uses_newton_cg: bool = False
     has_newton_direction: bool = False
 
+    @property
+    def is_lost(self) -> bool:
+        """True if so much of the curvature was lost that only a new one confirms a decrement."""
+        return self.lost_curvature > MAX_LOST_CURVATURE
+
     def proof_rate(self) -> float:
         """Return the contraction that confirms a decrement; it is stricter for old curvatures.
 

@@ -25,7 +25,7 @@ from skorch_logreg.solvers.choose import (
     choose_curvature,
 )
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
-from skorch_logreg.solvers.progress import MAX_LOST_CURVATURE, ModelProgress
+from skorch_logreg.solvers.progress import ModelProgress
 
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
@@ -262,8 +262,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         plan, is_adaptive = model.plan.next, model.plan.is_adaptive
         is_damped_factor = model.plan.exact and model.age == 0
         # preconditioned by a curvature that was lost, conjugate gradients stop too early
-        is_lost = model.lost_curvature > MAX_LOST_CURVATURE
-        affordable = plan.exact and (is_lost or plan.cost(len(models)) <= FIRST_PASSES)
+        affordable = plan.exact and (model.is_lost or plan.cost(len(models)) <= FIRST_PASSES)
         rebuilds = affordable and not (model.uses_newton_cg or is_damped_factor)
         if rebuilds and (n_left > 0 or not is_adaptive):
             n_left -= is_adaptive
@@ -336,8 +335,7 @@ def _has_better_partial(model: ModelProgress) -> bool:
     plan = model.plan
     if plan.next.exact or plan.follows_points:
         return False
-    is_lost = model.lost_curvature > MAX_LOST_CURVATURE
-    return is_lost or model.rate > PROOF_RATE or plan.is_adaptive
+    return model.is_lost or model.rate > PROOF_RATE or plan.is_adaptive
 
 
 def _proven_by_duality(

@@ -180,8 +180,8 @@ class StoppingRule:
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
         divergence.
         """
-        known = state is run.state or state.point.nuisance is not None
-        if known or not self.proof or not any(self._free):
+        is_open = state is not run.state and state.point.nuisance is None
+        if not is_open or not self.proof or not any(self._free):
             return run.quiet
         near = max(self.tol, _QUIET_NEAR)
         figures = zip(optimality(state), state.trusted.tolist(), strict=True)

@@ -71,14 +71,14 @@ def _limited(seconds):
         signal.signal(signal.SIGVTALRM, before)
 
 
-def fitted(problem: Problem, **options) -> Fitted:
-    """Fit, and catch whatever comes."""
+def fitted(problem: Problem, limit: float = _LIMIT, **options) -> Fitted:
+    """Fit, and catch whatever comes; ended after ``limit`` seconds of the processor."""
     model = error = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         begin = time.process_time()
         try:
-            with _limited(_LIMIT):
+            with _limited(limit):
                 model = problem.fit(**options)
         except Exception as raised:  # noqa: BLE001
             error = raised
@@ -86,15 +86,15 @@ def fitted(problem: Problem, **options) -> Fitted:
     return Fitted(model, tuple(caught), error, seconds)
 
 
-def check(problem: Problem) -> list[Finding]:
+def check(problem: Problem, limit: float = _LIMIT) -> list[Finding]:
     """All findings of one problem; empty if its laws hold."""
-    fit, found = fitted(problem), []
+    fit, found = fitted(problem, limit), []
 
     def finding(law, text):
         found.append(Finding(law, problem.seed, f"{text} [{describe(problem)}]"))
 
     if isinstance(fit.error, TooLongError):
-        finding("time", f"more than {_LIMIT} s")
+        finding("time", f"more than {limit} s")
         return found
     if fit.error is not None:
         finding("error", f"{type(fit.error).__name__}: {str(fit.error)[:150]!r}")

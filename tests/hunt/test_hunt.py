@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 # laws that hold of one machine only (time), and that say that the judge was not sure
 UNCHECKED = {"time", "judge"}
+ENDLESS = 200.0  # seconds of the processor: no slow machine takes them for a few kilobytes
 
 
 def _is_sparse(p):
@@ -55,7 +56,7 @@ FOUND = (
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_was_found_is_found_no_more(seed):
     """Endless fits, models that are not convex or have no curvature, steps of zero or too long."""
-    found = check(draw(seed))
+    found = check(draw(seed), ENDLESS)
     assert not [str(f) for f in found if f.law not in UNCHECKED or "more than" in f.text]
 
 

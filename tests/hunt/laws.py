@@ -132,8 +132,8 @@ def judged(task: Task, minimum: Minimum, theta, model, parameters, untold=0.0):
     inside = outside_bounds(task, parameters[0])
     if inside:
         yield "bounds", inside
-    here = task.value(theta)
-    excess = float((here - minimum.value) / minimum.value)
+    above = task.change(minimum.theta, theta)
+    excess = float(above / minimum.value)
     rounding = rounded(task, minimum, parameters)
     goal = max(10 * model.tol**2, FLOOR)
     if model.converged_:
@@ -151,7 +151,7 @@ def judged(task: Task, minimum: Minimum, theta, model, parameters, untold=0.0):
         and not (np.isnan(model.duality_gap_) and hides_curvature(task, minimum))
     ):
         yield "gives up", f"{excess:.1e} from the minimum, claims {model.optimality_:.1e}"
-    gap = float((here - minimum.value) / here)
+    gap = float(above / (minimum.value + above))
     if model.duality_gap_ < gap - 1e-17 - 2 * minimum.left - untold:
         yield "gap", f"claims {model.duality_gap_:.2e}, is {gap:.2e}, rounding {rounding:.1e}"
 

@@ -40,16 +40,16 @@ def minimise(task: Task, theta: np.ndarray) -> Minimum:
         hessian = hessian.astype(kind)
         move = _newton(task, theta, free, hessian, slope)
         before, left = left, float(-(move * slope).sum() / 2 / value)
-        new, best = _search(task, theta, move, value, slope)
-        if value - best < 0.1 * left * value:
+        new, change = _search(task, theta, move, slope)
+        if -change < 0.1 * left * value:
             model = _exact_model if task.groups is None else _model_by_groups
             # that of a group's norm is not quadratic
             smooth = hessian - _group_hessian(task, theta).astype(kind)
-            other = model(task, theta, smooth, value)
-            new, best = other if other[1] < best else (new, best)
-        new, best = _vanish(task, new, best)
-        fell = float((value - best) / value)
-        theta, value = new, best
+            other = model(task, theta, smooth)
+            new, change = other if other[1] < change else (new, change)
+        new, vanished = _vanish(task, new)
+        fell = float(-(change + vanished) / value)
+        theta, value = new, task.value(new)
         # a step that gains nothing beside rounding is the last
         stuck = stuck + 1 if fell <= 8 * float(_EPS) else 0
         if left <= 1e-17 and (stuck or left > before / 4):
@@ -152,22 +152,22 @@ def _newton(task, theta, free, hessian, slope):
         free[:, :-1] &= ~wrong
 
 
-def _search(task, theta, move, value, slope):
-    """Go along a direction, bent at corners, as far as the objective falls."""
+def _search(task, theta, move, slope):
+    """Go along a direction, bent at corners, as far as the objective falls; and its change."""
     low, high = _bounds(task)
     sign = np.sign(theta[:, :-1])
     sign = np.where(sign == 0, -np.sign(slope[:, :-1]), sign)
     corner = task.lasso > 0
-    step, best = LD(1), (theta, value)
+    step, best = LD(1), (theta, LD(0))
     for _ in range(_HALVINGS):
         new = theta + step * move
         coef = new[:, :-1]
         coef = np.where(corner & (np.sign(coef) * sign < 0), 0, coef)
         new[:, :-1] = np.clip(coef, low, high)
-        there = task.value(new)
+        there = task.change(theta, new)
         if there < best[1]:
             best = new, there
-            if value - there >= 0.1 * step * -(move * slope).sum():
+            if there <= 0.1 * step * (move * slope).sum():
                 break
         elif best[0] is not theta:
             break
@@ -175,7 +175,7 @@ def _search(task, theta, move, value, slope):
     return best
 
 
-def _exact_model(task, theta, hessian, value):
+def _exact_model(task, theta, hessian):
     """Go towards the minimum of the quadratic model and the corners, one corner at a time."""
     gradient = task.gradient(theta)[0].ravel()
     low, high = (
@@ -218,22 +218,22 @@ def _exact_model(task, theta, hessian, value):
         sign[worst] = (
             np.where(up[worst] > down[worst], 1, -1) if x[worst] == 0 else np.sign(x[worst])
         )
-    return _towards(task, theta, (x - start).reshape(theta.shape), value)
+    return _towards(task, theta, (x - start).reshape(theta.shape))
 
 
-def _towards(task, theta, move, value):
-    """Go so far along a straight line that the objective falls."""
+def _towards(task, theta, move):
+    """Go so far along a straight line that the objective falls; and its change."""
     step = LD(1)
     while step > 1e-12:
         new = _allowed(task, theta + step * move)
-        there = task.value(new)
-        if there < value:
+        there = task.change(theta, new)
+        if there < 0:
             return new, there
         step /= 2
-    return theta, value
+    return theta, LD(0)
 
 
-def _model_by_groups(task, theta, hessian, value):
+def _model_by_groups(task, theta, hessian):
     """Go towards the minimum of the quadratic model and the norms, one group at a time."""
     k, d = theta.shape
     gradient = task.gradient(theta)[0].ravel()
@@ -266,24 +266,25 @@ def _model_by_groups(task, theta, hessian, value):
                 slope = slope + hessian[:, own] @ move
         if np.abs(x - before).max() <= 1e-12 * np.abs(x).max():
             break
-    return _towards(task, theta, (x - start).reshape(theta.shape), value)
+    return _towards(task, theta, (x - start).reshape(theta.shape))
 
 
 def _at_corner(x, lasso, low, high):
     return (x <= low) | (x >= high) | ((x == 0) & (lasso > 0))
 
 
-def _vanish(task, theta, value):
+def _vanish(task, theta):
     """Set groups to zero where that is lower: Newton's method only comes near."""
+    change = LD(0)
     if task.groups is None:
-        return theta, value
+        return theta, change
     for g in task.numbers:
         own = np.flatnonzero(task.groups == g)
         if not theta[:, own].any():
             continue
         new = theta.copy()
         new[:, own] = 0
-        there = task.value(new)
-        if there <= value:
-            theta, value = new, there
-    return theta, value
+        there = task.change(theta, new)
+        if there <= 0:
+            theta, change = new, change + there
+    return theta, change

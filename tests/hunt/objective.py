@@ -106,6 +106,36 @@ class Task:
         loss = sum(self.mass[:, c] @ _row_loss(z, c) for c in range(z.shape[1]))
         return loss + self.penalty(theta[:, :-1] / self.scale)
 
+    def change(self, theta, new):
+        """F at ``new`` less F at ``theta``, without a cancellation of their values.
+
+        Of a row of class c it is ``log sum_k p_k exp(d_k - d_c)`` where ``d`` are the changes of
+        its logits, and ``p`` its probabilities at ``theta``.
+        """
+        z, moved = self.logits(theta), self.rows @ (new - theta).T
+        d = np.c_[np.zeros_like(moved), moved] if self.n_outputs == 1 else moved
+        share, _ = probabilities(z)
+        near = np.abs(d).max(axis=1) <= 1
+        loss = LD(0)
+        for c in range(z.shape[1]):
+            grown = (share * np.expm1(np.where(near[:, None], d - d[:, c : c + 1], 0))).sum(axis=1)
+            far = _row_loss(z + d, c) - _row_loss(z, c)
+            loss += self.mass[:, c] @ np.where(near, np.log1p(grown), far)
+        return loss + self._penalty_change(theta[:, :-1] / self.scale, new[:, :-1] / self.scale)
+
+    def _penalty_change(self, coef, new):
+        moved = new - coef
+        same = np.sign(coef) * np.sign(new) > 0
+        out = (self.ridge * moved * (new + coef)).sum() / 2
+        sizes = np.where(same, np.sign(coef) * moved, np.abs(new) - np.abs(coef))
+        out += (self.lasso * sizes).sum()
+        if self.groups is not None:
+            both = self.norms(coef) + self.norms(new)
+            squares = (self.group_weight**2 * moved * (new + coef)).sum(axis=0)
+            squares = np.array([squares[self.groups == g].sum() for g in self.numbers])
+            out += (squares / np.where(both > 0, both, 1)).sum()
+        return out
+
     def penalty(self, coef):
         """Penalty of coefficients over X; bounds are not looked at."""
         out = (self.ridge * coef**2).sum() / 2 + (self.lasso * np.abs(coef)).sum()

@@ -78,7 +78,7 @@ def excess(problem, theta):
     task = problem.task()
     theta_in = task.inward(*theta)
     minimum = minimise(task, theta_in)
-    gap = float((task.value(theta_in) - minimum.value) / minimum.value)
+    gap = float(task.change(minimum.theta, theta_in) / minimum.value)
     return gap - rounded(task, minimum, theta)
 
 

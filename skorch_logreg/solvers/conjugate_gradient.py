@@ -4,11 +4,19 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature import Curvature
-from skorch_logreg.objective import Objective, Point, hessian_product, inner
+from skorch_logreg.objective import (
+    Objective,
+    Point,
+    hessian_product,
+    inner,
+    penalty_diagonal,
+    total_curvature,
+)
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
 _MAX_FORCING = 0.09  # largest squared relative residual; a third or three times as much is slower
 _RECENT = 4  # products over which the contraction is measured
+_LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
 
 
 def newton_direction(
@@ -43,7 +51,7 @@ def newton_direction(
     Nocedal, Wright (2006). Numerical Optimization, algorithm 7.1. Strakoš, Tichý (2002). On error
     estimation in the conjugate gradient method, equation 3.5.
     """
-    product = hessian_product(objective, point)
+    product, rounding = hessian_product(objective, point), _rounding_curvature(objective, point)
     goal = tol**2 * point.value
     direction = torch.zeros_like(point.gradient)
     residual = -point.gradient
@@ -62,7 +70,8 @@ def newton_direction(
     for _ in range(_MAX_PRODUCTS):
         image = product(search)
         search_curvature = inner(search, image)
-        live = (search_curvature > 0) & (rz > 0)
+        hidden = (rounding * search.abs().sum(dim=-1).square()).sum(dim=-1)
+        live = (search_curvature > hidden) & (rz > 0)
         flat = (search_curvature <= 0) & (rz > 0) & (decrement == 0)
         if bool(flat.any()):  # no curvature: the objective decreases by at most its value
             direction = torch.where(flat[:, None, None], search, direction)
@@ -87,6 +96,17 @@ def newton_direction(
         search = z + torch.where(live, fresh / rz, 0.0)[:, None, None] * search
         rz = fresh
     return direction, torch.maximum(total, decrement)
+
+
+def _rounding_curvature(objective: Objective, point: Point) -> Tensor | float:
+    """Bound what rounding of logits adds to a curvature, as a factor (m, K) of squared 1-norms.
+
+    Columns that are collinear but for the rounding of their centering have no curvature; where
+    every coefficient has a penalty, that of the penalty is more.
+    """
+    if bool((penalty_diagonal(objective, point.params)[..., :-1] > 0).all()):
+        return 0.0
+    return _LOGIT_ROUNDING**2 * total_curvature(objective.at(point), point.logits)
 
 
 def _preconditioned(curvature: Curvature, residual: Tensor) -> Tensor:

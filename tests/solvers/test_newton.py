@@ -48,6 +48,12 @@ def test_nearly_collinear_columns_are_minimised_to_tol(n_classes, solver, n):
     assert found - least <= 10 * model.tol**2 * least
 
 
+def minimise_quadratic(monkeypatch, product):
+    """Have conjugate gradients minimise a function whose Hessian's product is given."""
+    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: product)
+    monkeypatch.setattr(conjugate_gradient, "_rounding_curvature", lambda *_: 0.0)
+
+
 @pytest.mark.parametrize("spread", [1, 2, 3])
 @pytest.mark.parametrize("share", [0.1, 1.0, 10.0])
 def test_a_decrement_of_slow_conjugate_gradients_is_that_of_all_products(
@@ -55,7 +61,7 @@ def test_a_decrement_of_slow_conjugate_gradients_is_that_of_all_products(
 ):
     """Without a preconditioner a few products see a part: the rest is extrapolated."""
     eigenvalues = torch.logspace(0, -spread, 120, dtype=torch.float64)
-    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: eigenvalues.mul)
+    minimise_quadratic(monkeypatch, eigenvalues.mul)
     curvature = SimpleNamespace(solve=lambda residual: residual)
     for seed in range(10):
         gradient = torch.randn(120, generator=torch.Generator().manual_seed(seed)) * eigenvalues
@@ -77,7 +83,7 @@ def test_a_step_is_not_more_accurate_than_the_goal_needs(monkeypatch):
         n_products += 1
         return eigenvalues * vector
 
-    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: product)
+    minimise_quadratic(monkeypatch, product)
     curvature = SimpleNamespace(solve=lambda residual: residual)
     gradient = torch.randn(120, generator=torch.Generator().manual_seed(0)) * eigenvalues
     gradient *= 1e-7**0.5 / ((gradient.square() / eigenvalues).sum() / 2).sqrt()
@@ -114,7 +120,7 @@ def test_a_row_product_of_low_precision_proves_nothing(n, p, n_classes, C, monke
 
 def test_an_indefinite_preconditioner_is_not_used(monkeypatch):
     eigenvalues = torch.logspace(0, -2, 50, dtype=torch.float64)
-    monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: eigenvalues.mul)
+    minimise_quadratic(monkeypatch, eigenvalues.mul)
     curvature = SimpleNamespace(solve=lambda residual: -residual)
     point = SimpleNamespace(gradient=eigenvalues[None, None], value=torch.ones(1).double())
     direction, decrement = conjugate_gradient.newton_direction(None, point, curvature, 1e-6)

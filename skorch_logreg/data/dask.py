@@ -1,5 +1,6 @@
 """Partitions that are blocks of a Dask collection."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,8 +9,6 @@ from torch import Tensor
 
 from skorch_logreg.data.protocol import Task
 from skorch_logreg.data.threads import single_thread, workers
-
-_MAX_TERMS = 8  # number of terms that one task adds
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,13 @@ class DaskParts:
         results = self._tasks(work, held, reads)
         terms = [delayed(_terms)(result) for result in results] if n_kept else results
         merge = delayed(_added if n_kept else _added_terms)
-        while True:
-            terms = [merge(terms[i : i + _MAX_TERMS]) for i in range(0, len(terms), _MAX_TERMS)]
-            merge = delayed(_added)
-            if len(terms) == 1:
-                break
+        # in two levels, so that no task takes the results of all partitions
+        step = math.isqrt(len(terms))
+        sums = [merge(terms[i : i + step]) for i in range(0, len(terms), step)]
+        sum_of_all = delayed(_added)(sums)
         if not n_kept:
-            return terms[0].compute(), []
-        total, *results = persist(*terms, *results)
+            return sum_of_all.compute(), []
+        total, *results = persist(sum_of_all, *results)
         return total.compute(), [_Handle(results, place) for place in range(n_kept)]
 
     def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:

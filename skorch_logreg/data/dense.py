@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 
 from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.data.gram import (
+    FAR_DEVIATIONS,
     FormedRows,
     add_grams,
     centred_gram,
@@ -36,8 +37,6 @@ BLOCK_BYTES = 64 << 20
 _MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function calls cost more
 _MIN_BLOCK_ROWS = 256  # rows of a block, at least
 _LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
-# |mean| / deviation from which rows are centred before any sum
-_FAR_DEVIATIONS = 1e3
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
@@ -93,7 +92,7 @@ class DenseRows(InMemory):
         """
         if self.products is torch.float32:
             return not self._is_near_zero
-        return bool((self.center.abs() > _FAR_DEVIATIONS * self.scale).any())
+        return bool((self.center.abs() > FAR_DEVIATIONS * self.scale).any())
 
     @property
     def needs_conversion(self) -> bool:

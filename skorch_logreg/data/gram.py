@@ -17,6 +17,7 @@ from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
 
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
+FAR_DEVIATIONS = 1e3  # |mean| / deviation from which columns are centred before any sum
 
 
 def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:

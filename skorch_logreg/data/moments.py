@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.gram import are_near_zero
+from skorch_logreg.data.gram import FAR_DEVIATIONS, are_near_zero
 from skorch_logreg.data.protocol import Block, Data
 
-# least variance relative to the mean square: with it, nine digits of the variance are right
-_SHARE = 1e-6
+# variance relative to the mean square of a column that is not far: nine digits of it are right
+_SHARE = FAR_DEVIATIONS**-2
 _MAX_ROUNDS = 5  # each shrinks the distance to the mean to its rounding error
 
 

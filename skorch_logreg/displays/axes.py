@@ -25,6 +25,13 @@ def prepare_axes(display: Any, ax: Any, size: tuple[float, float] | None = None)
     return ax
 
 
+def n_colors() -> int:
+    """Return the number of colours that matplotlib uses in turn."""
+    from matplotlib import rcParams
+
+    return len(rcParams["axes.prop_cycle"])
+
+
 def foreground_color(ax: Any) -> Any:
     """Return the colour of the axes' frame, which is visible on their background."""
     return ax.spines["left"].get_edgecolor()

@@ -5,11 +5,10 @@ from typing import Any, Self
 import numpy as np
 from sklearn import inspection
 
-from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.displays.axes import foreground_color, n_colors, prepare_axes, shorten_labels
 from skorch_logreg.names import shorten
 from skorch_logreg.pipelines import check_classes, decision_threshold, to_dense_numpy
 
-_MAX_LEGEND = 10  # classes in a legend; the names of more are written at their rows
 _CONTOUR_LEVELS = np.arange(1, 10) / 10  # probabilities at contour lines
 
 
@@ -168,7 +167,8 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
     def scatter(self, X: Any, y: Any, classes: Any) -> None:
         """Scatter rows over the areas, in the colours of their classes.
 
-        The names of more than ten classes are written at the median of their rows.
+        With more classes than matplotlib has colours, their names are written at the median of
+        their rows.
 
         Parameters
         ----------
@@ -183,7 +183,8 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
 
         X, y, classes = np.asarray(X), np.asarray(y), to_dense_numpy(classes)
         colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"]([0.0, 1.0]))
-        n_shown = 32 if len(classes) <= _MAX_LEGEND else 16  # characters
+        has_legend = len(classes) <= n_colors()  # the names of more are written at their rows
+        n_shown = 32 if has_legend else 16  # characters
         names = shorten_labels(classes, n_shown)
         self.points_ = [
             self.ax_.scatter(
@@ -193,7 +194,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             for k, label in enumerate(classes)
             if (y == label).any()
         ]  # fmt: skip
-        if len(classes) <= _MAX_LEGEND:
+        if has_legend:
             self.ax_.legend(fontsize="small")
             return
         box = {"facecolor": self.ax_.get_facecolor(), "alpha": 0.7, "linewidth": 0, "pad": 1}

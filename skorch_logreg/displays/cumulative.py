@@ -11,9 +11,6 @@ from skorch_logreg.displays.axes import prepare_axes, shorten_labels
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import last_step, to_dense_numpy, transform_before_last
 
-_N_POINTS = 200  # of each curve
-_MARGIN_LOGITS = 1.0  # beyond the scores of the rows
-
 
 @dataclass
 class CumulativeProbabilityDisplay:
@@ -113,9 +110,10 @@ class CumulativeProbabilityDisplay:
             )
         rows = model.linear_predictor(transform_before_last(estimator, X))
         found = to_dense_numpy(rows).astype(np.float64)
-        ends = found.min() - _MARGIN_LOGITS, found.max() + _MARGIN_LOGITS
-        grid = np.linspace(*ends, _N_POINTS)
-        cumulative = expit(to_dense_numpy(model.thresholds_) - grid[:, None])
+        thresholds = to_dense_numpy(model.thresholds_)
+        every = np.concatenate([found, thresholds])
+        grid = np.linspace(every.min(), every.max())
+        cumulative = expit(thresholds - grid[:, None])
         classes = to_dense_numpy(model.classes_)
         groups: tuple[np.ndarray, ...] = ()
         if y is not None:

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.displays.axes import (
     foreground_color,
+    n_colors,
     prepare_axes,
     set_log_axis,
     shorten_labels,
@@ -15,8 +16,6 @@ from skorch_logreg.displays.axes import (
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step
-
-_MAX_LINES = 10  # as many as matplotlib has colours
 
 
 @dataclass(eq=False, repr=False)
@@ -145,7 +144,7 @@ class CVScoresDisplay:
         x = np.where(is_finite, Cs, 10 * max(Cs[is_finite], default=0.1))
         self.lines_, self.bands_ = [], []
         finite = np.where(np.isnan(mean), -np.inf, mean)
-        for k in np.sort(np.argsort(-finite.max(axis=1), kind="stable")[:_MAX_LINES]):
+        for k in np.sort(np.argsort(-finite.max(axis=1), kind="stable")[: n_colors()]):
             label = None if len(ratios) == 1 else _setting_label(ratios[k])
             style = {"marker": "o", "markersize": 4, "label": label}
             known = ~np.isnan(mean[k])

@@ -7,8 +7,6 @@ from sklearn.calibration import CalibrationDisplay
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
 
-_N_HISTOGRAM_BINS = 20  # equal bins of the histogram over [0, 1]
-
 
 class ReliabilityDisplay(CalibrationDisplay):
     """Calibration curve, with a histogram of the probabilities below it.
@@ -28,7 +26,7 @@ class ReliabilityDisplay(CalibrationDisplay):
     reference_ : matplotlib Line2D or None
         Diagonal of perfect calibration; None if it is not plotted.
     bars_ : matplotlib BarContainer
-        Histogram with 20 bins.
+        Histogram with 10 bins.
     ax_, figure_ : matplotlib Axes, matplotlib Figure
         Axes and figure of the plot.
     ax_histogram_ : matplotlib Axes
@@ -62,7 +60,7 @@ class ReliabilityDisplay(CalibrationDisplay):
             (self.reference_,) = ax.plot([0, 1], [0, 1], label="Perfectly calibrated", **style)
         super().plot(ax=ax, name=name, ref_line=False, **kwargs)
         below = _split_axes(ax)
-        counts, edges = np.histogram(self.y_prob, bins=_N_HISTOGRAM_BINS, range=(0, 1))
+        counts, edges = np.histogram(self.y_prob, range=(0, 1))
         color = self.line_.get_color()
         self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
         name = "" if self.pos_label is None else shorten_labels([self.pos_label], 24)[0]

@@ -26,10 +26,9 @@ from skorch_logreg.inputs.arrays import (
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.options import check_threshold_classes
-from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.rows import BLOCK_ELEMENTS, validate_rows
 from skorch_logreg.losses import Loss, loss_of
 
-BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows: 32 MiB in float64
 # a block's number of rows is a multiple of this, because a product may round its last rows
 # differently
 _BLOCK_ROWS = 256

@@ -17,7 +17,7 @@ from skorch_logreg.data.tensors import float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.inputs.arrays import FLOATS, NUMPY, ArrayNamespace, to_numpy
 
-_BLOCK_ELEMENTS = 1 << 22  # elements from which sums use threads, and of a tensor's block of rows
+BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows (32 MiB in float64), for one thread
 _HALF = np.dtype(np.float16)
 
 
@@ -57,7 +57,7 @@ def is_finite_array(X: Any) -> bool:
         return True
     if X.dtype not in FLOATS and X.dtype != _HALF:
         return False
-    if X.size < _BLOCK_ELEMENTS:
+    if X.size < BLOCK_ELEMENTS:
         return _has_finite_sum(X)
     lines = X if X.flags.c_contiguous else X.T
     return all(map_blocks(_has_finite_sum, np.array_split(lines, thread_count())))
@@ -85,7 +85,7 @@ def _stand_in(X: Tensor) -> tuple[np.ndarray, bool]:
     if X.ndim < 2:
         return to_numpy(X), False  # scikit-learn's message shows the entries
     if X.is_floating_point() and not get_config()["assume_finite"]:
-        for rows in X.split(max(_BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)):
+        for rows in X.split(max(BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), 1), 1)):
             if bool(rows.sum().isfinite()):
                 continue
             wrong = (~rows.isfinite()).flatten(1).any(dim=1)

@@ -169,6 +169,15 @@ INNER double panel_entry(const matrix_t *m, const void *x, int64_t offset, int64
 #define OF_NUMBER(function) function##_float
 #include "gram.h"
 
+/* The side of a Gram matrix in whole panels. */
+EXPORT int64_t gram_side(int64_t side) { return (side + PANEL - 1) / PANEL * PANEL; }
+
+/* The number of rows that are copied at a time for a Gram matrix of such a side. */
+EXPORT int64_t gram_tile(int64_t side)
+{
+    return smaller(TILE_ENTRIES / side > PANEL ? TILE_ENTRIES / side : PANEL, MAX_TILE);
+}
+
 /* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` over some columns, all if they are NULL,
    to out (side, side). `side` is a multiple of PANEL, and the buffer has side * tile numbers. */
 EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns,

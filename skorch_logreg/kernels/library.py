@@ -41,6 +41,9 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "multinomial_along": (*_MULTINOMIAL, *_BY_ROW, *(c_void_p,) * 3),
     "multinomial_product": (*_MULTINOMIAL, c_void_p),
     "mirror": (c_void_p, c_int64, c_int64),
+    "gram_side": (c_int64,),
+    "gram_tile": (c_int64,),
+    "multinomial_max_classes": (),
     "coordinate_descent": (c_void_p, *(c_int64,) * 2, *(c_void_p,) * 9, c_int64, c_double),
     "column_descent": (
         *(*(c_void_p,) * 3, c_int64, c_int, c_void_p, c_int64, *(c_void_p,) * 3),
@@ -51,6 +54,9 @@ _RESULTS = {
     "dense_loss": c_double,
     "sparse_loss": c_double,
     "dense_newton": c_int,
+    "gram_side": c_int64,
+    "gram_tile": c_int64,
+    "multinomial_max_classes": c_int64,
     "coordinate_descent": c_double,
     "column_descent": c_double,
 }

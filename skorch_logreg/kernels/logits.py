@@ -10,8 +10,6 @@ from torch import Tensor
 
 from skorch_logreg.kernels.library import compiled
 
-_MAX_CLASSES = 2048  # as in multinomial.c
-
 
 def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] | None:
     """Return the arguments that describe logits, and an array like them, or None."""
@@ -25,7 +23,8 @@ def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] |
             return None
     if loss != "multinomial":
         return tuple(logits.shape[:2])
-    return (is_single, *logits.shape) if logits.shape[2] <= _MAX_CLASSES else None
+    most = compiled("multinomial_max_classes")
+    return (is_single, *logits.shape) if most and logits.shape[2] <= most() else None
 
 
 def _by_row(array: Tensor) -> tuple[int, int, int]:

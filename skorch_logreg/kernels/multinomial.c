@@ -5,6 +5,8 @@
 
 #define MAX_CLASSES 2048 /* logits whose exponentials are held at a time */
 
+EXPORT int64_t multinomial_max_classes(void) { return MAX_CLASSES; }
+
 /* Logits (n_rows, n_models, n_classes), and the class and weight of each row; strides may be 0. */
 typedef struct {
     int64_t n_rows, n_models, n_classes;

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from skorch_logreg.kernels.library import compiled, library
 
-_PANEL = 16  # columns of a panel of `dense_gram`
-_TILE_ENTRIES = 1 << 15  # entries of the rows that `dense_gram` copies at a time, for a cache
 _FLOATS = (torch.float64, torch.float32)
 _INTEGERS = (np.int32, np.int64)
 
@@ -230,8 +228,8 @@ def logistic_newton(
 
 def _panels(side: int) -> tuple[int, int]:
     """Return the padded side of a Gram matrix and the number of rows that are copied at a time."""
-    padded = -(-side // _PANEL) * _PANEL
-    return padded, min(max(_TILE_ENTRIES // padded, 16), 256)
+    padded = compiled("gram_side")(side)
+    return padded, compiled("gram_tile")(padded)
 
 
 def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None:

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.data.gram import finished_grams
-from skorch_logreg.objective.line_search import line_search
+from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, line_search
 from skorch_logreg.objective.objective import Objective
 
 _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 50
 _GRADIENT_ROUNDING = 64 * _EPS  # gradient relative to the sum of the residuals' sizes
-_MAX_STEP = 4.0  # step in logits, which a line search extends as far as needed
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -73,7 +72,7 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
         near = left * length <= _EPS
         if bool((near | ~open_).all()):
             return shift + step
-        step = step * (_MAX_STEP / length).clamp(max=1.0)[:, None]
+        step = step * (MAX_STEP_LOGITS / length).clamp(max=1.0)[:, None]
         moved, *found = _search(terms, shift, step, (gradient * step).sum(dim=-1))
         if torch.equal(moved, shift):
             return shift
@@ -115,7 +114,7 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
     if bool(falls.all()):
         return step
     slope = torch.where(is_flat, flat, gradient)
-    steepest = -slope * (_MAX_STEP / slope.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
+    steepest = -slope * (MAX_STEP_LOGITS / slope.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
     return torch.where(falls.all(dim=-1, keepdim=True), step, steepest)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+MAX_STEP_LOGITS = 4.0  # first step of logits, which a search extends as far as needed
 _MAX_EVALUATIONS = 40
 _SLOPE_LEFT = 0.3  # share of the slope that may be left
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import NuisanceLoss
+from skorch_logreg.objective.line_search import MAX_STEP_LOGITS
 
 _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 100
-_MAX_STEP_LOGITS = 4.0  # step, as for intercepts, which is extended as far as needed
 # relative change of the last step: it leaves about its square, and in the value the square of that
 _LAST_CHANGE = 1e-4
 _SLOPE_LEFT = 0.5  # share of the slope that a step may leave, in either direction
@@ -42,7 +42,7 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
     for _ in range(_MAX_STEPS):
         root = nuisance_root(hessian)
         step = -(root.mT @ (root @ gradient[..., None]))[..., 0]
-        step *= (_MAX_STEP_LOGITS / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
+        step *= (MAX_STEP_LOGITS / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)
         change = step.abs()
         change[:, 1:] /= nuisance[:, 1:].clamp(max=1.0)
         is_open = (change > _LAST_CHANGE).any(dim=1)

@@ -19,7 +19,7 @@ def test_curve_and_histogram(positions):
     probability = model.predict_proba(X)[:, 1]
     expected = calibration_curve(y, probability, n_bins=4)
     np.testing.assert_array_equal(display.line_.get_data(), expected[::-1])
-    counts = np.histogram(probability, np.linspace(0, 1, 21))[0]
+    counts = np.histogram(probability, np.linspace(0, 1, 11))[0]
     np.testing.assert_array_equal(display.bars_.datavalues, counts)
     assert ax is None or display.ax_ is ax
     above, below = display.ax_.get_position(), display.ax_histogram_.get_position()
